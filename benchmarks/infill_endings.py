@@ -23,8 +23,8 @@ from pellucid.models.load import load
 from pellucid.models.store import Store
 from pellucid.system.progress import Silent
 from pellucid.text.assistant import LocalAssistant, Stream
-from pellucid.text.stopping import SuffixStop
-from pellucid.tokens import Finish, FinishReason, SamplingParams, Token
+from pellucid.text.suffix_stop import SuffixStop
+from pellucid.tokens import CompletionQuery, Finish, FinishReason, SamplingParams, Token
 
 MAX_TOKENS = 160
 AT_ONCE = 4
@@ -55,11 +55,12 @@ async def measure(assistant: LocalAssistant, tasks: Sequence[Task]) -> str:
 
     async def bare(task: Task) -> tuple[str, bool]:
         async with turns:
-            return await collect(assistant.continue_ids(assistant.infill_ids(task.prefix, task.suffix, params=params), params))
+            ids = assistant.prompt_ids(CompletionQuery(task.prefix, task.suffix, params=params))
+            return await collect(assistant.complete(CompletionQuery(ids, params=params)))
 
     async def whole(task: Task) -> tuple[str, bool]:
         async with turns:
-            return await collect(assistant.complete(task.prefix, task.suffix, params=params))
+            return await collect(assistant.complete(CompletionQuery(task.prefix, task.suffix, params=params)))
 
     said = await asyncio.gather(*map(bare, tasks))
     ended = [end(task, *answer) for task, answer in zip(tasks, said, strict=True)]

@@ -25,7 +25,7 @@ from pellucid.models.load import LoadedModel, load
 from pellucid.models.store import Store
 from pellucid.system.progress import Silent
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import SamplingParams, Token
+from pellucid.tokens import CompletionQuery, SamplingParams, Token
 
 MAX_TOKENS = 64
 AT_ONCE = 4
@@ -63,7 +63,7 @@ async def measure(engine: Engine, loaded: LoadedModel, format: InfillFormat, hea
     async def answer(task: Task) -> str:
         async with turns:
             params = SamplingParams(max_tokens=MAX_TOKENS)
-            items = assistant.complete(task.prefix, task.suffix, params=params, stop=["\n"], heal=heal)
+            items = assistant.complete(CompletionQuery(task.prefix, task.suffix, params=params, stop=["\n"], heal=heal))
             return "".join([item.text async for item in items if isinstance(item, Token)])
 
     begun = time.perf_counter()

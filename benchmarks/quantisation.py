@@ -51,7 +51,7 @@ from pellucid.models.load import LoadedModel, load
 from pellucid.models.store import Store
 from pellucid.system.progress import Silent
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import SamplingParams, Token
+from pellucid.tokens import CompletionQuery, SamplingParams, Token
 from soak import resident_megabytes
 
 REFERENCE = "none"
@@ -177,7 +177,7 @@ async def filled(assistant: LocalAssistant, model: str, cursor: Cursor) -> str:
     """What a model says at a cursor, up to the end of the line."""
     before = "\n".join(cursor.before.split("\n")[-ABOVE:])
     below = "\n".join(cursor.below.split("\n")[: BELOW + 1])
-    stream = assistant.complete(before, below, params=SamplingParams(max_tokens=ANSWER), model=model, stop=["\n"])
+    stream = assistant.complete(CompletionQuery(before, below, params=SamplingParams(max_tokens=ANSWER), model=model, stop=["\n"]))
     async with aclosing(stream) as items:
         return "".join([item.text async for item in items if isinstance(item, Token)])
 

@@ -15,17 +15,17 @@ from pathlib import Path
 import torch
 
 from pellucid.config import load_settings
-from pellucid.engine.native import kernels
+from pellucid.engine.native import calls
 from pellucid.models.store import Store
 
 
 def about(*versions: str) -> str:
     """Date, machine, versions and the command; ``versions`` are those of peers."""
-    kernels.keep_in(Store(load_settings().cache).kernels)
+    calls.keep_in(Store(load_settings().cache).kernels)
     parts = [
         f"{date.today():%Y-%m-%d}",
         f"{processor()}, {os.cpu_count()} processors",
-        f"Pellucid {importlib.metadata.version('pellucid')}, {kernels.variant() or 'no native'} kernels",
+        f"Pellucid {importlib.metadata.version('pellucid')}, {calls.variant() or 'no native'} kernels",
         f"Python {platform.python_version()}",
         f"torch {torch.__version__}",
         *versions,

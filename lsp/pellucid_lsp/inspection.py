@@ -12,7 +12,7 @@ from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.recent_answers import after_typing
 from pellucid.completion.suggestion import Place, Suggestion, unified
 from pellucid.errors import InvalidRequestError, UnavailableError
-from pellucid.tokens import BACKGROUND, MAX_ALTERNATIVES, Token
+from pellucid.tokens import BACKGROUND, MAX_ALTERNATIVES, ScoreQuery, Token
 from pellucid_lsp.inspection_json import Json, explanation_report, hover_markdown, ranges_of, suggestion_report, tokens_report
 from pellucid_lsp.protocol import Params
 from pellucid_lsp.suggestion_items import ACCEPTED, inline_item
@@ -172,7 +172,7 @@ async def _score(server: Pellucid, params: Params) -> Json:
     try:
         model = await ModelChoice().find(client, server.settings.model)
         count = 5 if top is None else top
-        async with aclosing(client.score(before + text, model=model.name, top_logprobs=count, terms=BACKGROUND)) as items:
+        async with aclosing(client.score(ScoreQuery(before + text, model=model.name, top_logprobs=count, terms=BACKGROUND))) as items:
             found = [item async for item in items if isinstance(item, Token)]
     except UnavailableError:
         launcher.lost(client)

@@ -25,6 +25,7 @@ from pellucid.completion.suggestion import Place, Suggestion
 from pellucid.completion.trust.calibrated_gate import BY_CALIBRATION
 from pellucid.completion.trust.threshold_gate import BY_THRESHOLDS
 from pellucid.errors import InvalidRequestError, PellucidError, UnavailableError
+from pellucid.tokens import CompletionQuery
 from pellucid_lsp.editor_settings import EditorSettings
 from pellucid_lsp.model_server.server_address import data_folder
 from pellucid_lsp.off_switch import Switch
@@ -195,7 +196,7 @@ class EditorSession:
             return None
         client = await launcher.client()
         try:
-            return await client.infill_prompt(prompt.prefix, prompt.suffix, prompt.extra, model=explanation.model)
+            return await client.infill_prompt(CompletionQuery(prompt.prefix, prompt.suffix, prompt.extra, model=explanation.model))
         except UnavailableError:
             launcher.lost(client)
             return None

@@ -1,22 +1,20 @@
-"""What can go wrong through no fault of ours: each error says in one sentence what it is and what to do.
+"""The errors that users see: each says in one sentence what is wrong and how to mend it.
 
-``status`` and ``type`` are the HTTP status and the error type (OpenAI's and llama.cpp's words) of the API.
+``type`` names the kind of error for programs, in the words of OpenAI and llama.cpp.
 """
 
 from __future__ import annotations
 
 
 class PellucidError(Exception):
-    """An error that is told to the user as it stands."""
+    """An error whose message is shown to the user unchanged."""
 
-    status = 500
     type = "server_error"
 
 
 class InvalidRequestError(PellucidError):
     """A request that cannot be served as it is. ``param`` names the field at fault."""
 
-    status = 400
     type = "invalid_request_error"
 
     def __init__(self, message: str, param: str | None = None) -> None:
@@ -25,19 +23,19 @@ class InvalidRequestError(PellucidError):
 
 
 class AdapterError(InvalidRequestError):
-    """An adapter that cannot be read, is of a kind that is not supported, or does not fit the model."""
+    """An adapter that cannot be read, is of an unsupported kind, or does not fit the model."""
 
 
-_LARGER = ": shorten the prompt, or start the server with a larger --context."
+_LARGER = ": shorten the prompt, or start the server with a larger context."
 
 
 class ContextLengthError(InvalidRequestError):
-    """A prompt that does not fit the context; ``all_there_is`` where the model was not made for a larger one."""
+    """A prompt that does not fit the context; ``all_there_is`` is true where the model supports no larger one."""
 
     type = "exceed_context_size_error"
 
     def __init__(self, prompt_tokens: int, context: int, *, all_there_is: bool = False) -> None:
-        remedy = ", which is all that the model has: shorten it." if all_there_is else _LARGER
+        remedy = ", which is the model's limit: shorten it." if all_there_is else _LARGER
         super().__init__(f"The prompt has {prompt_tokens} tokens and the context holds {context}{remedy}", param="prompt")
         self.prompt_tokens = prompt_tokens
         self.context = context
@@ -47,28 +45,24 @@ class ContextLengthError(InvalidRequestError):
 class AuthenticationError(PellucidError):
     """A missing or wrong API key."""
 
-    status = 401
     type = "authentication_error"
 
 
 class PermissionDeniedError(PellucidError):
-    """A request from where none may come (another site's page, say)."""
+    """A request that is not allowed from where it comes (another site's page, say)."""
 
-    status = 403
     type = "permission_error"
 
 
 class NotFoundError(PellucidError):
-    """Something named that is not there."""
+    """A name that does not exist."""
 
-    status = 404
     type = "not_found_error"
 
 
 class QueueFullError(PellucidError):
     """More requests wait than the settings allow. ``retry_after`` is in seconds."""
 
-    status = 429
     type = "rate_limit_error"
 
     def __init__(self, message: str, retry_after: int = 1) -> None:
@@ -79,7 +73,6 @@ class QueueFullError(PellucidError):
 class TooManyAttemptsError(PellucidError):
     """More wrong API keys than are allowed. ``retry_after`` is in seconds."""
 
-    status = 429
     type = "rate_limit_error"
 
     def __init__(self, message: str, retry_after: int) -> None:
@@ -88,21 +81,19 @@ class TooManyAttemptsError(PellucidError):
 
 
 class NotSupportedError(PellucidError):
-    """Something that this model or server cannot do."""
+    """A request for what this model or server cannot do."""
 
-    status = 501
     type = "not_supported_error"
 
 
 class UnavailableError(PellucidError):
-    """The server is loading or leaving."""
+    """The server is loading or shutting down."""
 
-    status = 503
     type = "unavailable_error"
 
 
 class ModelError(PellucidError):
-    """A model that cannot be found, fetched, verified or read."""
+    """A model that cannot be found, downloaded, verified or read."""
 
 
 class ConfigError(PellucidError):

@@ -1,22 +1,22 @@
-"""The nouns that everything shares: a token with its probabilities, how to sample one, and how a generation ended.
+"""The types that all packages share: a token with its probabilities, sampling parameters, and the end of a generation.
 
-This file imports nothing of ours. Logprobs are natural logarithms of the model's own distribution, before any sampler
-touches it, wherever the token comes from: generated or read, streamed or not, chat or infill.
+This file imports nothing else of Pellucid. Logprobs are natural logarithms of the model's own distribution, before any
+sampler changes it, for every token: generated or read, streamed or not, chat or infill.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any
 
 MAX_ALTERNATIVES = 20
-"""The most alternatives that are kept for one token (OpenAI's own limit for ``top_logprobs``)."""
+"""The most alternatives of one token (OpenAI's own limit for ``top_logprobs``)."""
 
 
 class FinishReason(StrEnum):
-    """Why a generation ended."""
+    """The reason why a generation ended."""
 
     STOP = "stop"
     LENGTH = "length"
@@ -27,7 +27,7 @@ class FinishReason(StrEnum):
 
 
 class Priority(IntEnum):
-    """Who is served first; a lower number goes before a higher one."""
+    """The order in which requests are served; lower numbers come first."""
 
     COMPLETION = 0
     CHAT = 1
@@ -41,9 +41,9 @@ def _require(name: str, value: object, holds: bool, rule: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Alternative:
-    """One token that the model could have said.
+    """One token that the model could have generated.
 
-    ``text`` is the bytes read as UTF-8 on their own, with U+FFFD for what is not a whole character.
+    ``text`` is its bytes decoded as UTF-8 on their own, with U+FFFD for incomplete characters.
     """
 
     id: int
@@ -54,15 +54,15 @@ class Alternative:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """One token, generated or read, and what the model thought of it.
+    """One token, generated or read, and its place in the model's distribution.
 
-    ``position`` counts from the first token of the prompt. ``text`` is the text that this token completes: a token that
-    ends inside a UTF-8 character has that character's text on the token that finishes it, so that the texts of
-    consecutive tokens join to the whole text, while ``bytes`` are always the token's true bytes.
+    ``position`` counts from the first token of the prompt. ``text`` is the text that this token completes: a character that
+    is split between tokens is in the text of the token that finishes it, so that the texts of consecutive tokens join to
+    the whole text, while ``bytes`` are always the token's true bytes.
     The first token of a prompt follows nothing: its ``logprob``, ``rank`` and ``entropy`` (in nats) are None.
-    ``rank`` 1 is the model's first choice. ``top`` holds the most probable alternatives in order, the token itself among
-    them where it belongs there, and ``rest`` is the probability of everything that is not in ``top``.
-    ``sampled`` is the probability with which the sampler took the token, after temperature, penalties and truncation
+    ``rank`` 1 is the model's first choice. ``top`` holds the most probable alternatives in order, including the token itself
+    if it is one of them, and ``rest`` is the probability of all tokens that are not in ``top``.
+    ``sampled`` is the probability with which the sampler drew the token, after temperature, penalties and truncation
     (1.0 when greedy); None for tokens that were read rather than generated.
     """
 
@@ -96,12 +96,12 @@ class Extra:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What there is to know about a model that is served.
+    """The properties of a served model.
 
-    ``context`` is in tokens, as the engine grants it. ``files``: whether an infill may have pieces of other files. One with an
-    ``adapter`` shares the weights of its ``base``. ``revision`` tells these weights in this form from others of that name.
-    ``calibration`` is what ``pellucid calibrate`` has found of its suggestions, a JSON object, and ``calibration_note`` the
-    sentence that says why there is none.
+    ``context`` is the engine's limit in tokens. ``files`` is true if an infill may include pieces of other files. A model with
+    an ``adapter`` shares the weights of its ``base``. ``revision`` distinguishes these weights in this form from others of that
+    name. ``calibration`` is the result of ``pellucid calibrate`` for its suggestions, a JSON object; if there is none,
+    ``calibration_note`` gives the reason in a sentence.
     """
 
     name: str
@@ -122,14 +122,14 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How the next token is chosen. The defaults are greedy and end only at a stop.
+    """The parameters by which the next token is chosen. The defaults are greedy and end only at a stop.
 
     The order is: penalties, logit_bias, constraint, temperature, top_k, top_p, min_p. ``temperature`` 0 takes the most
     probable token. ``top_k`` 0, ``top_p`` 1 and ``min_p`` 0 switch a truncation off. Penalties count the tokens of
     prompt (repetition only) and answer: ``repetition_penalty`` divides positive logits and multiplies negative ones
     (Keskar et al. 2019, arXiv 1909.05858); ``presence_penalty`` and ``frequency_penalty`` are OpenAI's, over the answer.
-    The same ``seed`` gives the same tokens alone and in any batch; None draws one.
-    ``top_logprobs`` is how many alternatives each token carries.
+    The same ``seed`` gives the same tokens alone and in any batch; None draws a seed.
+    ``top_logprobs`` is the number of alternatives of each token.
     """
 
     max_tokens: int = 256
@@ -147,7 +147,7 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         _require("max_tokens", self.max_tokens, self.max_tokens >= 0, "0 or more")
-        flat = 1e-4 <= self.temperature <= 100.0  # below it logits overflow, and the best one is certain anyway
+        flat = 1e-4 <= self.temperature <= 100.0  # below it logits overflow, and the most probable token is certain anyway
         _require("temperature", self.temperature, self.temperature == 0 or flat, "0 (greedy), or between 0.0001 and 100")
         _require("top_k", self.top_k, self.top_k >= 0, "0 (off) or more")
         _require("top_p", self.top_p, 0.0 < self.top_p <= 1.0, "above 0 and at most 1")
@@ -163,10 +163,10 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """On what terms a request is served.
+    """The priority, key and deadline of a request.
 
     A request with a ``key`` supersedes every earlier one with the same key. ``deadline`` is in seconds from submission:
-    when it passes, the answer ends with what there is.
+    when it passes, the answer ends where it is.
     """
 
     priority: Priority = Priority.CHAT
@@ -175,19 +175,67 @@ class Terms:
 
 
 GREEDY = SamplingParams()
-"""The most probable token each time."""
+"""Takes the most probable token each time."""
 
 COMPLETION = Terms(Priority.COMPLETION)
 CHAT = Terms(Priority.CHAT)
 BACKGROUND = Terms(Priority.BACKGROUND)
-"""The terms of the verbs complete, chat and score, unless a caller has others."""
+"""The terms of the verbs complete, chat and score, unless a caller gives others."""
+
+
+@dataclass(frozen=True, slots=True)
+class CompletionQuery:
+    """A text to continue or, with a ``suffix`` ("" included), a gap to fill between the two.
+
+    ``prefix`` may also be token ids, which are taken as they are and only continued. ``model`` None is the default one.
+    ``stop`` are texts that end the answer and do not belong to it. ``heal`` lets the answer begin inside the last token of the
+    prefix (None: for infill only). ``special`` reads what spells a marker in the prefix as that marker; it is for plain
+    continuation. An infill is trimmed to the context, and the text around the cursor to ``window`` tokens of it.
+    """
+
+    prefix: str | Sequence[int]
+    suffix: str | None = None
+    extra: Sequence[Extra] = ()
+    params: SamplingParams = GREEDY
+    model: str | None = None
+    stop: Sequence[str] = ()
+    terms: Terms = COMPLETION
+    heal: bool | None = None
+    special: bool = False
+    window: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatQuery:
+    """A conversation to answer; with ``continue_last`` its last message, the assistant's, is the beginning of the answer."""
+
+    messages: Sequence[Message]
+    params: SamplingParams = GREEDY
+    model: str | None = None
+    stop: Sequence[str] = ()
+    terms: Terms = CHAT
+    continue_last: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreQuery:
+    """A text, token ids or a conversation to read, with ``top_logprobs`` alternatives for each token.
+
+    ``special`` reads what spells a marker in a text as that marker.
+    """
+
+    text: str | Sequence[int] | Sequence[Message]
+    model: str | None = None
+    top_logprobs: int = 0
+    terms: Terms = BACKGROUND
+    special: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a request cost: tokens read from the cache, computed (prefill) and generated; times in seconds.
+    """The cost of a request: tokens read from the cache, computed (prefill) and generated; times in seconds.
 
-    ``queued`` is the wait for a slot, ``prefill`` the time from there to the first token, ``decode`` the time from the
+    ``queued`` is the wait for a slot, ``prefill`` the time from then to the first token, ``decode`` the time from the
     first token to the last.
     """
 
@@ -200,12 +248,12 @@ class Usage:
 
     @property
     def prompt(self) -> int:
-        """Tokens of the prompt."""
+        """Number of tokens of the prompt."""
         return self.cached + self.computed
 
 
 OnUsage = Callable[[Usage], None]
-"""What is told while an answer comes what it has cost so far."""
+"""Receives the cost so far while an answer is generated."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import pytest
 
 from pellucid.client.client import Client
 from pellucid.errors import UnavailableError
-from pellucid.tokens import Finish, SamplingParams
+from pellucid.tokens import CompletionQuery, Finish, SamplingParams
 from pellucid_lsp.editor_settings import ServerSettings
 from pellucid_lsp.model_server.launch import Condition, LaunchEnvironment, Launcher, State
 from pellucid_lsp.model_server.server_process import ServerRecord
@@ -44,7 +44,7 @@ async def launcher(tmp_path: Path) -> AsyncIterator[Launcher]:
 
 async def answer(client: Client) -> str:
     """What the model fills a gap with."""
-    items = client.complete("def add(a, b):\n    return ", SUFFIX, params=SamplingParams(max_tokens=8), stop=["\n"])
+    items = client.complete(CompletionQuery("def add(a, b):\n    return ", SUFFIX, params=SamplingParams(max_tokens=8), stop=["\n"]))
     return "".join([item.text async for item in items if not isinstance(item, Finish)])
 
 
@@ -53,7 +53,7 @@ async def test_the_server_is_started_and_comes_back(launcher: Launcher, tmp_path
     client = await launcher.client()
     assert (await answer(client)).strip() == "a + b"
     assert launcher.condition.state is State.READY
-    assert "<|fim_middle|>" in await client.infill_prompt("def add(a, b):\n    return ", SUFFIX)
+    assert "<|fim_middle|>" in await client.infill_prompt(CompletionQuery("def add(a, b):\n    return ", SUFFIX))
 
     (path,) = (tmp_path / "records").glob("*.json")
     first = ServerRecord.load(path)

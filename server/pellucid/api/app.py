@@ -1,4 +1,4 @@
-"""The HTTP application: all routes, behind the door."""
+"""Assembles the HTTP application from its routes and middleware."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from pellucid.api.security import Door, Security
 from pellucid.api.state import ServerState
 
 DESCRIPTION = """
-A local code-completion and chat server that you can see through: every token that it says, and every token that it
-reads, comes with its probability, its rank, the entropy of the choice and what the model would have said instead.
+A local code-completion and chat server that you can see through: every token that it generates or reads comes with its
+probability, its rank, the entropy of the choice and the model's alternatives.
 
 A field that is not listed is refused by name; null means the default. Every error has the same shape.
 Logprobs are natural logarithms of the model's own distribution, before temperature and the rest.
@@ -29,7 +29,7 @@ Logprobs are natural logarithms of the model's own distribution, before temperat
 
 
 def create_app(state: ServerState, page: MountedPage | None = None) -> FastAPI:
-    """The application of one server. It answers at once; generations are 503 until ``state.open`` was called."""
+    """Return the application of one server. It answers at once, but generations are 503 until ``state.open`` was called."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
@@ -43,7 +43,7 @@ def create_app(state: ServerState, page: MountedPage | None = None) -> FastAPI:
         title="Pellucid",
         version=installed_version(),
         description=DESCRIPTION,
-        # FastAPI's pages for people load their scripts from elsewhere, and nothing here asks anything of elsewhere.
+        # FastAPI's documentation pages load scripts from other sites, which Pellucid never does.
         docs_url=None,
         redoc_url=None,
         middleware=_middleware(state, page),
@@ -59,7 +59,7 @@ def create_app(state: ServerState, page: MountedPage | None = None) -> FastAPI:
 
 
 def _middleware(state: ServerState, page: MountedPage | None) -> list[Middleware]:
-    """From the outside in."""
+    """Return the middleware, the outermost first."""
     door = Door(state.host, state.keys, state.allowed_origins, rate_limit=state.login_rate_limit)
     if page is not None:
         door = replace(door, is_page=page.owns)
@@ -70,7 +70,7 @@ def _middleware(state: ServerState, page: MountedPage | None) -> list[Middleware
     ]
     if page is not None:
         guards.append(Middleware(PageFork, page=page))
-    if state.allowed_origins:  # without them no page elsewhere may even read an error
+    if state.allowed_origins:  # without allowed origins pages of other sites may not even read an error
         guards.append(
             Middleware(CORSMiddleware, allow_origins=state.allowed_origins, allow_methods=["GET", "POST", "DELETE"], allow_headers=["*"])
         )

@@ -1,4 +1,4 @@
-"""How errors look on the wire: one shape on every route, whatever went wrong."""
+"""Writes errors as HTTP responses, all in the same shape."""
 
 from __future__ import annotations
 
@@ -11,82 +11,110 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, PellucidError, QueueFullError, TooManyAttemptsError
+from pellucid.errors import (
+    AuthenticationError,
+    ContextLengthError,
+    InvalidRequestError,
+    NotFoundError,
+    NotSupportedError,
+    PellucidError,
+    PermissionDeniedError,
+    QueueFullError,
+    TooManyAttemptsError,
+    UnavailableError,
+)
 
 logger = logging.getLogger(__name__)
 
-UNEXPECTED = PellucidError("The server failed at this request; its log says how. Other requests are served on.")
-_LONGEST_NAME = 80
+UNEXPECTED = PellucidError("Internal server error; see the server log. Other requests are unaffected.")
+_NAME_CHARACTERS = 80
 
 
 class ClientGoneError(PellucidError):
-    """The client closed the connection: the answer is for nobody."""
+    """The client closed the connection before the reply."""
 
-    status = 499
     type = "client_closed_request"
 
 
 class MethodError(InvalidRequestError):
-    """A route that does not know the method."""
-
-    status = 405
+    """The route has no such method."""
 
 
 class BodyTooLargeError(InvalidRequestError):
-    """A body over the limit."""
-
-    status = 413
+    """The body is larger than the limit."""
 
 
 class RequestTimeoutError(InvalidRequestError):
-    """A request that did not arrive in time."""
-
-    status = 408
+    """The request did not arrive in time."""
 
 
-def error_body(error: PellucidError) -> dict[str, Any]:
-    """The error as JSON: OpenAI's and llama.cpp's fields together."""
+_STATUS: dict[type[PellucidError], int] = {
+    PellucidError: 500,
+    InvalidRequestError: 400,
+    AuthenticationError: 401,
+    PermissionDeniedError: 403,
+    NotFoundError: 404,
+    MethodError: 405,
+    RequestTimeoutError: 408,
+    BodyTooLargeError: 413,
+    QueueFullError: 429,
+    TooManyAttemptsError: 429,
+    ClientGoneError: 499,
+    NotSupportedError: 501,
+    UnavailableError: 503,
+}
+"""The HTTP status of each class of error. A class that is not listed has its base's status."""
+
+
+def status_of(error: PellucidError) -> int:
+    """Return the HTTP status that answers with this error."""
+    return next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+
+
+def error_body(error: PellucidError, status: int | None = None) -> dict[str, Any]:
+    """Return the error as JSON, with OpenAI's and llama.cpp's fields. ``status`` replaces the status of its class."""
     param = getattr(error, "param", None)
-    detail: dict[str, Any] = {"message": printable(str(error)), "type": error.type, "param": param, "code": error.status}
+    detail: dict[str, Any] = {"message": printable(str(error)), "type": error.type, "param": param, "code": status or status_of(error)}
     if isinstance(error, ContextLengthError):
         detail |= {"n_prompt_tokens": error.prompt_tokens, "n_ctx": error.context, "n_ctx_is_all": error.all_there_is}
     return {"error": detail}
 
 
-def error_response(error: PellucidError) -> JSONResponse:
-    """The whole response."""
+def error_response(error: PellucidError, status: int | None = None) -> JSONResponse:
+    """Return the response that answers with this error. ``status`` replaces the status of its class."""
     headers = {}
+    status = status or status_of(error)
     if isinstance(error, QueueFullError | TooManyAttemptsError):
         headers["retry-after"] = str(error.retry_after)
-    if error.status == 401:
+    if status == 401:
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, RequestTimeoutError):
         headers["connection"] = "close"
-    return JSONResponse(error_body(error), error.status, headers)
+    return JSONResponse(error_body(error, status), status, headers)
 
 
 def printable(text: str) -> str:
-    """The text without lone surrogates, which no encoding can carry."""
+    """Return the text without lone surrogates, which cannot be encoded."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Give every error of the app the one shape."""
-    app.add_exception_handler(PellucidError, _told)
+    """Have the app write all errors in the same shape."""
+    app.add_exception_handler(PellucidError, _known)
     app.add_exception_handler(RequestValidationError, invalid_response)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _unexpected)
 
 
-async def _told(request: Request, error: Exception) -> JSONResponse:
+async def _known(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, PellucidError)
-    if error.status == 500:
+    if status_of(error) == 500:
         logger.error("%s %s failed: %s", request.method, request.url.path, error)
     return error_response(error)
 
 
 async def invalid_response(request: Request, error: Exception) -> JSONResponse:
-    """Answer a request whose fields are wrong, with a sentence for the first of them that can be printed."""
+    """Answer a request with wrong fields with one sentence about the first of them."""
     assert isinstance(error, RequestValidationError)
     if isinstance(error.body, bytes):
         return error_response(InvalidRequestError("The body is not JSON: send it with the header Content-Type: application/json."))
@@ -96,16 +124,15 @@ async def invalid_response(request: Request, error: Exception) -> JSONResponse:
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     method, path = request.method, request.url.path
-    told: PellucidError
+    known: PellucidError
     match error.status_code:
         case 404:
-            told = NotFoundError(f"There is no {path} here: /openapi.json lists what there is.")
+            known = NotFoundError(f"There is no {path} here: /openapi.json lists all routes.")
         case 405:
-            told = MethodError(f"{path} does not answer {method}.")
+            known = MethodError(f"{path} does not answer {method}.")
         case _:
-            told = InvalidRequestError(str(error.detail))
-            told.status = error.status_code
-    response = error_response(told)
+            known = InvalidRequestError(str(error.detail))
+    response = error_response(known, error.status_code)
     response.headers.update(error.headers or {})
     return response
 
@@ -115,12 +142,12 @@ async def _unexpected(request: Request, error: Exception) -> JSONResponse:
 
 
 def _explain(errors: Sequence[Any], body: object, route: str) -> InvalidRequestError:
-    """One sentence for the first field that is wrong."""
+    """Return one sentence about the first field that is wrong."""
     places = [_place(error["loc"], body) for error in errors]
-    # Of the branches that the field could have taken the deepest one is what was meant.
+    # Of the types that the field may have, the client most likely meant the one that fits deepest.
     deepest = max((i for i in range(len(errors)) if places[i][:1] == places[0][:1]), key=lambda i: len(places[i]))
     error, place = errors[deepest], places[deepest]
-    name = printable(".".join(map(str, place)))[:_LONGEST_NAME]
+    name = printable(".".join(map(str, place)))[:_NAME_CHARACTERS]
     match error["type"]:
         case "extra_forbidden":
             message = f"{name} is not supported by {route}: leave it out."
@@ -129,19 +156,19 @@ def _explain(errors: Sequence[Any], body: object, route: str) -> InvalidRequestE
         case _ if not name:
             message = "The body must be a JSON object."
         case _:
-            told = list(dict.fromkeys(_rule(e) for e, p in zip(errors, places, strict=True) if p == place))
-            message = f"{name}: {', or '.join(told)}."
+            rules = list(dict.fromkeys(_rule(e) for e, p in zip(errors, places, strict=True) if p == place))
+            message = f"{name}: {', or '.join(rules)}."
     return InvalidRequestError(message, param=name or None)
 
 
 def _rule(error: Any) -> str:
     rule = str(error["msg"]).removeprefix("Value error, ").rstrip(".")
     given = error["input"]
-    return f"{rule}, not {printable(given)[:_LONGEST_NAME]!r}" if error["type"] == "literal_error" and isinstance(given, str) else rule
+    return f"{rule}, not {printable(given)[:_NAME_CHARACTERS]!r}" if error["type"] == "literal_error" and isinstance(given, str) else rule
 
 
 def _place(loc: Sequence[Any], body: object) -> list[str | int]:
-    """Where in the body the error is; ``loc`` also names branches of unions, which mean nothing to the user."""
+    """Return the path of the wrong field in the body. ``loc`` also names branches of unions, which mean nothing to the user."""
     if loc and loc[0] != "body":
         return list(loc[1:])
     place: list[str | int] = []
@@ -149,7 +176,7 @@ def _place(loc: Sequence[Any], body: object) -> list[str | int]:
     for step in loc[1:]:
         if (isinstance(here, dict) and step in here) or (isinstance(here, list) and isinstance(step, int) and step < len(here)):
             here = here[step]
-        elif not isinstance(here, dict) or step != loc[-1]:  # what is missing is not in the body either
+        elif not isinstance(here, dict) or step != loc[-1]:  # a missing field is not in the body either
             continue
         place.append(step)
     return place

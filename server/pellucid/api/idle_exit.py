@@ -1,4 +1,4 @@
-"""How long nobody has asked anything, so that a server that an editor started can leave by itself."""
+"""Measures how long a server has been idle, so that one that an editor started can exit by itself."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 QUIET = frozenset({"/health", "/metrics"})
-"""Paths that are asked by what only watches: they keep no server awake."""
+"""Paths that monitors ask for: requests for them do not count as use."""
 
 
 class Idleness:
-    """The requests that run, and when the last of them ended. Belongs to the event loop."""
+    """Counts the running requests, and notes when the last of them ended. Belongs to the event loop."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -22,33 +22,33 @@ class Idleness:
 
     @property
     def seconds(self) -> float:
-        """How long no request has run; 0 while one does."""
+        """Seconds since the last request ended; 0 while one runs."""
         return 0.0 if self._running else self._clock() - self._since
 
     def overlook(self, watches: Callable[[str], bool]) -> None:
-        """Requests for the paths of which this is true keep no server awake either."""
+        """Do not count requests for the paths for which ``watches`` returns True."""
         self._watches = watches
 
     def counts(self, path: str) -> bool:
-        """Whether requests for a path count."""
+        """Return whether requests for a path count as use."""
         return path not in QUIET and not self._watches(path)
 
     def restart(self) -> None:
-        """Count from now."""
+        """Count the idle time from now."""
         self._since = self._clock()
 
     def begin(self) -> None:
-        """A request begins."""
+        """Note that a request begins."""
         self._running += 1
 
     def end(self) -> None:
-        """A request has ended, its stream included."""
+        """Note that a request has ended, its stream included."""
         self._running -= 1
-        assert self._running >= 0, "every end has its beginning"
+        assert self._running >= 0, "a request that ends has begun"
         self.restart()
 
     def watch(self, limit: float, leave: Callable[[], None], call_later: Callable[[float, Callable[[], None]], object]) -> None:
-        """Call ``leave`` once after ``limit`` seconds without a request; it looks only when they can be over."""
+        """Call ``leave`` once after ``limit`` seconds without a request. It checks only when the limit can have passed."""
         left = limit - self.seconds
         if left <= 0:
             leave()
@@ -57,7 +57,7 @@ class Idleness:
 
 
 class IdlenessCounter:
-    """ASGI middleware that tells an Idleness of requests."""
+    """ASGI middleware that reports requests to an Idleness."""
 
     def __init__(self, app: ASGIApp, idleness: Idleness) -> None:
         self._app = app

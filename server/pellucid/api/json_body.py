@@ -1,4 +1,4 @@
-"""Reads request bodies: JSON as its standard has it, no more."""
+"""Parses request bodies as strict JSON."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Any, NoReturn
 from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
 
-_EXACT = 2**53
-"""Up to here a float holds every whole number."""
+_MAX_EXACT_INTEGER = 2**53
+"""A float can hold every integer up to this one."""
 
 _MOST_DIGITS = 400
-"""More than any float has."""
+"""More digits than any float has."""
 
 _MOST_KEYS = 1000
-"""Keys of one object: more than any request has. Each unknown one would be reported, which takes memory and time."""
+"""Keys of one object: more than any request needs. Each unknown key is reported, which takes memory and time."""
 
 _MOST_BIASES = 1 << 18
-"""Keys of ``logit_bias``: as many as there are tokens."""
+"""Keys of ``logit_bias``: about as many as a large vocabulary has tokens."""
 
 
 class JsonRequest(Request):
-    """A request whose body is read strictly: raises HTTPException 400 with a sentence on what is wrong."""
+    """A request whose body is parsed strictly. Raises HTTPException 400 with a sentence about the mistake."""
 
     async def json(self) -> Any:
-        """The body's value."""
+        """Return the value of the body."""
         body = await self.body()
         try:
             value = parse(body)
@@ -43,10 +43,10 @@ class JsonRequest(Request):
 
 
 class JsonRoute(APIRoute):
-    """A route that reads its bodies that way."""
+    """A route that parses its bodies strictly."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """FastAPI's handler, given our request."""
+        """Return FastAPI's handler, called with a JsonRequest."""
         handle = super().get_route_handler()
 
         async def handler(request: Request) -> Response:
@@ -56,9 +56,9 @@ class JsonRoute(APIRoute):
 
 
 def parse(body: bytes) -> Any:
-    """The value of a JSON text; raises ValueError for numbers that are none and for text that no encoding can carry.
+    """Return the value of a JSON text. Raises ValueError for NaN, infinities and text that cannot be encoded.
 
-    JSON has one kind of number: 40.0 is as whole as 40.
+    JSON has one kind of number, so that 40.0 is read as the integer 40.
     """
     value = json.loads(body.decode(), parse_constant=_no_number, parse_float=_number, parse_int=_integer)
     if b"\\ud" in body.lower() and not _is_encodable(value):
@@ -67,21 +67,21 @@ def parse(body: bytes) -> Any:
 
 
 def _check_keys(value: object) -> None:
-    """Raise ValueError for an object with more keys than any request has."""
+    """Raise ValueError for an object with more keys than any request needs."""
     pending = [("", value)]
     while pending:
-        name, found = pending.pop()
-        if isinstance(found, dict):
-            if len(found) > (_MOST_BIASES if name == "logit_bias" else _MOST_KEYS):
-                raise ValueError(f"{name or 'it'} has {len(found)} fields")
-            pending.extend((key, item) for key, item in found.items() if isinstance(item, dict | list))
-        elif isinstance(found, list):
-            pending.extend((name, item) for item in found if isinstance(item, dict | list))
+        name, value = pending.pop()
+        if isinstance(value, dict):
+            if len(value) > (_MOST_BIASES if name == "logit_bias" else _MOST_KEYS):
+                raise ValueError(f"{name or 'it'} has {len(value)} fields")
+            pending.extend((key, item) for key, item in value.items() if isinstance(item, dict | list))
+        elif isinstance(value, list):
+            pending.extend((name, item) for item in value if isinstance(item, dict | list))
 
 
 def _number(text: str) -> float | int:
     value = float(text)
-    return int(value) if value.is_integer() and abs(value) < _EXACT else value
+    return int(value) if value.is_integer() and abs(value) < _MAX_EXACT_INTEGER else value
 
 
 def _integer(text: str) -> int:

@@ -1,10 +1,10 @@
 """Limits how fast API keys can be guessed, on the page's login form and in the headers of the API alike.
 
-While an address has to wait, no key from there is compared, not even a right one: an answer for the right one would tell a
-guesser which it is. What was granted before stays valid, such as the session of a browser. A right key does not shorten a
-wait either; otherwise a user with a key could guess the keys of others without waiting.
+While an address has to wait, no key from there is compared, not even a right one: otherwise the answer would reveal the right
+key to a guesser. Sessions of browsers that were granted before stay valid. A right key does not shorten a wait either, so that a
+user with a key cannot guess the keys of others without waiting.
 
-A program with an outdated key repeats it with every request. That is no guess, so a key counts once.
+A program with an outdated key repeats it with every request. That is not a guess, so each key counts once.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from pellucid.client.api_keys import Keys
 from pellucid.errors import TooManyAttemptsError
 
-FREE = 5
-"""Wrong keys that cost nothing: people mistype."""
+FREE_ATTEMPTS = 5
+"""Wrong keys that cause no wait, as people mistype."""
 
-LONGEST = 60.0
-"""Seconds between two keys at most."""
+MAX_WAIT_SECONDS = 60.0
+"""Longest wait between two keys."""
 
 MEMORY_SECONDS = 3600.0
 """How long an address's wrong keys are remembered after its last wait. People who mistype pause; guessers do not."""
@@ -34,7 +34,7 @@ MOST_ADDRESSES = 10_000
 """Addresses that are remembered."""
 
 REPEATED_KEYS = 8
-"""How many of an address's latest wrong keys it may repeat at no cost."""
+"""Number of an address's latest wrong keys that it may repeat without a wait."""
 
 
 @dataclass(slots=True)
@@ -78,7 +78,7 @@ class LoginRateLimit:
         if record is None or now - record.until >= MEMORY_SECONDS:
             record = _AttemptRecord()
         record.wrong += 1
-        wait = 0.0 if record.wrong < FREE else min(LONGEST, 2.0 ** min(record.wrong - FREE + 1, 10))
+        wait = 0.0 if record.wrong < FREE_ATTEMPTS else min(MAX_WAIT_SECONDS, 2.0 ** min(record.wrong - FREE_ATTEMPTS + 1, 10))
         record.until = now + wait
         record.digests = [*record.digests, self._digest(key)][-REPEATED_KEYS:]
         self._records[place] = record  # the most recent one

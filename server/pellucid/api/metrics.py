@@ -1,9 +1,10 @@
-"""What the server counts and measures, for Prometheus."""
+"""Counts and measures requests and generations for Prometheus."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from contextlib import aclosing
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Self
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -21,7 +22,7 @@ _TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64
 
 
 class Metrics:
-    """All measures of one server, in a registry of their own."""
+    """The metrics of one server, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -42,39 +43,51 @@ class Metrics:
             registry=self.registry,
         )
 
-    def watch_lanes(self, statuses: Statuses) -> None:
-        """Show what each model's lane does, and has done, at the time of asking."""
-        self.registry.register(_Lanes(statuses))
+    def watch_models(self, statuses: Statuses) -> None:
+        """Export the current status of each model whenever the metrics are read."""
+        self.registry.register(_ModelCollector(statuses))
 
     def count_request(self, route: str, status: int) -> None:
         """Count an answered request under its route's pattern."""
         self._requests.labels(route, str(status)).inc()
 
-    async def measured(
-        self, items: AsyncGenerator[Token | Finish], model: str, clock: Callable[[], float]
-    ) -> AsyncGenerator[Token | Finish]:
-        """The same items; their times and how they ended are noted on the way."""
-        last, measure = clock(), self._first.labels(model)
-        reason = FinishReason.CANCELLED  # unless it comes to an end of its own
-        try:
-            async with aclosing(items) as source:
-                async for item in source:
-                    if isinstance(item, Finish):
-                        reason = item.reason
-                    elif item.sampled is not None:
-                        now = clock()
-                        measure.observe(now - last)
-                        last, measure = now, self._each.labels(model)
-                    yield item
-        finally:
-            self._ends.labels(model, reason).inc()
+    def timer(self, model: str, clock: Callable[[], float]) -> GenerationTimer:
+        """Return a timer for one generation, which starts now."""
+        return GenerationTimer(self._first.labels(model), self._each.labels(model), lambda end: self._ends.labels(model, end).inc(), clock)
 
     def response(self) -> Response:
-        """Everything as Prometheus reads it."""
+        """Return all metrics in the format of Prometheus."""
         return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
 
 
-class _Lanes(Collector):
+class GenerationTimer:
+    """Observes when the tokens of one generation come. As a context manager it counts at its exit how the generation ended."""
+
+    def __init__(self, first: Histogram, each: Histogram, count: Callable[[FinishReason], None], clock: Callable[[], float]) -> None:
+        self._next = first
+        self._each = each
+        self._count = count
+        self._clock = clock
+        self._last = clock()
+        self._reason = FinishReason.CANCELLED  # unless it ends by itself
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._count(self._reason)
+
+    def note(self, item: Token | Finish) -> None:
+        """Observe an item that has come now; tokens of a prompt are not timed."""
+        if isinstance(item, Finish):
+            self._reason = item.reason
+        elif item.sampled is not None:
+            now = self._clock()
+            self._next.observe(now - self._last)
+            self._last, self._next = now, self._each
+
+
+class _ModelCollector(Collector):
     def __init__(self, statuses: Statuses) -> None:
         self._statuses = statuses
 
@@ -132,6 +145,6 @@ class RequestCounter:
         try:
             await self._app(scope, receive, note_status)
         finally:
-            # Only patterns of routes: a label for each path that somebody tries would have no bound.
+            # Only route patterns: labels for arbitrary paths would have no limit.
             route = getattr(scope.get("route"), "path", "unknown")
             self._metrics.count_request(route, status)

@@ -1,4 +1,4 @@
-"""What the OpenAPI description says beyond what FastAPI finds out by itself: streams and errors."""
+"""Adds streams, errors and keys to the OpenAPI description that FastAPI generates."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Responses = dict[int | str, dict[str, Any]]
 
 
 def installed_version() -> str:
-    """Pellucid's version; a source tree that is not installed has none."""
+    """Return Pellucid's version, or "not installed" for a source tree."""
     try:
         return version_of("pellucid")
     except PackageNotFoundError:
@@ -31,8 +31,8 @@ FRONT_ERRORS: Responses = {
     403: _error("A Host or Origin that is not this server's."),
     408: _error("The request arrived too slowly."),
     413: _error("The body is over the size limit."),
-    429: _error("Too many wrong API keys; Retry-After says when to try again, in seconds."),
-    500: _error("The server failed at this request."),
+    429: _error("Too many wrong API keys; Retry-After is the time to wait, in seconds."),
+    500: _error("Internal server error."),
 }
 """Errors of every route."""
 
@@ -61,18 +61,18 @@ NOT_READY: Responses = {
 """The error of /health."""
 
 TEXT_ERRORS: Responses = MODEL_ERRORS | {
-    429: _error("The model's tokenizer or chat template is busy; Retry-After says when to come back, in seconds."),
+    429: _error("The model's tokenizer or chat template is busy; Retry-After is the time to wait, in seconds."),
 }
 """Errors of routes that turn text into token ids and back."""
 
 GENERATION_ERRORS: Responses = MODEL_ERRORS | {
-    429: _error("Too many requests are waiting, or too many API keys were wrong; Retry-After says when to come back, in seconds."),
+    429: _error("Too many requests are waiting, or too many API keys were wrong; Retry-After is the time to wait, in seconds."),
 }
 """Errors of routes that generate."""
 
 
 def stream_or(reply: object) -> dict[str, Any]:
-    """The response of a route that gives a reply of this type, or with ``stream: true`` server-sent events."""
+    """Return the response of a route that replies with this type, or with ``stream: true`` with server-sent events."""
     return {
         "model": reply,
         "description": "The reply, or with `stream: true` server-sent events: `data: {...}` lines; an error in the middle of a stream is "
@@ -82,7 +82,7 @@ def stream_or(reply: object) -> dict[str, Any]:
 
 
 def describe(app: FastAPI) -> None:
-    """Make /openapi.json true: validation errors are 400 in our shape, and there is a key."""
+    """Correct /openapi.json: validation errors are 400 in our shape, and an API key may be needed."""
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -96,7 +96,7 @@ def describe(app: FastAPI) -> None:
             app.openapi_schema = _corrected(schema)
         return app.openapi_schema
 
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to change the description
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to change the description
 
 
 def _corrected(schema: dict[str, Any]) -> dict[str, Any]:

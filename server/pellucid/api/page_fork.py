@@ -1,4 +1,4 @@
-"""The page for people, as the API sees it: paths that are its own, behind a lock of its own."""
+"""Routes requests between the web page and the API. The page owns its paths and checks the key for them itself."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 class MountedPage(Protocol):
     """An ASGI application for the paths that it owns, none of which is the API's.
 
-    Where there is a key it lets nobody in who has not given it: its paths are past the door already.
+    On a server with a key it must check the key itself, as the API's door does not do so for these paths.
     """
 
     def owns(self, path: str) -> bool:
-        """Whether it answers a path."""
+        """Return whether the page answers a path."""
         ...
 
     def watches(self, path: str) -> bool:
-        """Whether an open page asks for a path only to see that its server is there: that keeps no server awake."""
+        """Return whether an open page polls a path only to see its server's health, which does not count as use."""
         ...
 
     def running(self) -> AbstractAsyncContextManager[None]:
-        """While the server runs."""
+        """Return the context in which the server runs."""
         ...
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
 
 
 class PageFork:
-    """ASGI middleware that sends the page's paths to the page, and so never past the key to the API."""
+    """ASGI middleware that sends the page's paths to the page and all others to the API."""
 
     def __init__(self, app: ASGIApp, page: MountedPage) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""Pages for people that need nothing but a browser: what stands at / before the real page does, or instead of it."""
+"""Makes plain HTML pages: the ones at / before the real page is ready, or on a server without it."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ const look = async () => {
     const fresh = new DOMParser().parseFromString(text, "text/html").getElementById("news");
     const news = document.getElementById("news");
     if (news.innerHTML !== fresh.innerHTML) news.replaceChildren(...fresh.childNodes);
-  } catch { /* the server may be on its way out or in: ask again */ }
+  } catch { /* the server may be starting or stopping: ask again */ }
   setTimeout(look, 1000);
 };
 setTimeout(look, 1000);
 """
-"""Asks once a second, and gives way to the page itself as soon as there is one."""
+"""Polls once a second, and reloads as soon as there is a real page."""
 
 WITHOUT_SCRIPT = '<noscript><meta http-equiv="refresh" content="3"></noscript>'
 
 
 @dataclass(frozen=True, slots=True)
 class PageNotice:
-    """Why there is no page yet, in a sentence. ``done`` of ``total`` are bytes of what is being done, where they are known.
+    """The reason why there is no page yet, in a sentence. ``done`` of ``total`` bytes of the current step are done, if known.
 
-    ``lasting``: it will not change by itself.
+    A ``lasting`` reason does not change by itself.
     """
 
     sentence: str
@@ -67,7 +67,7 @@ class PageNotice:
 
 
 def document(title: str, body: str, *, status: int = 200, follow: bool = False) -> HTMLResponse:
-    """A whole page around HTML that is safe. It loads nothing; with ``follow`` it looks whether it has become another one."""
+    """Return a page around safe HTML. It loads nothing; with ``follow`` it polls until the server has another page."""
     script = f"<script>{SCRIPT}</script>" if follow else ""
     text = (
         '<!doctype html>\n<html lang="en">\n'
@@ -79,22 +79,22 @@ def document(title: str, body: str, *, status: int = 200, follow: bool = False) 
 
 
 GUARDS = {"referrer-policy": "same-origin", "x-content-type-options": "nosniff", "x-frame-options": "DENY"}
-"""Headers of all pages: no other site shows them in a frame, or hears of them."""
+"""Headers of all pages: other sites can neither frame them nor learn their addresses."""
 
 
 def plain_page(news: PageNotice, about: str = "") -> HTMLResponse:
-    """What is to be said before the page comes, and safe HTML about the server."""
+    """Return a page with the news and with ``about``, safe HTML about the server."""
     bar = ""
     if news.total:
         share = min(100, 100 * news.done // news.total)
-        told = f"{human(news.done)} of {human(news.total)}"
-        bar = f'<progress max="100" value="{share}" aria-label="Progress">{share} %</progress><p class="quiet">{told}, {share} %</p>'
+        amount = f"{human(news.done)} of {human(news.total)}"
+        bar = f'<progress max="100" value="{share}" aria-label="Progress">{share} %</progress><p class="quiet">{amount}, {share} %</p>'
     body = f'<h1>Pellucid</h1>\n<div id="news" role="status"><p>{escape(news.sentence)}</p>{bar}</div>\n{about}'
     return document("Pellucid", body, follow=not news.lasting)
 
 
 def _policy() -> str:
-    """Nothing but the one style and the one script."""
+    """Return the content security policy, which allows only the one style and the one script."""
     style, script = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (STYLE, SCRIPT))
     return (
         f"default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; connect-src 'self'; "

@@ -1,4 +1,4 @@
-"""Reads request bodies whole before the application sees them, within limits of size, of time and of memory in total."""
+"""Reads whole request bodies before the application gets them, within limits of size, time and total memory."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ FIRST_SECONDS = 10.0
 """Time for any body, whatever its size."""
 
 SLOWEST_BYTES_PER_SECOND = 32 * 1024
-"""What arrives buys more time at this rate, so that a slow network can send a large body, but no body takes for ever."""
+"""Each received byte adds time at this rate, so that a slow network can send a large body, but not without end."""
 
-SMALL_BODY = 64 * 1024
-"""Up to this size a body takes no share of the memory for large ones: small requests are read even when that is used up."""
+SMALL_BODY_BYTES = 64 * 1024
+"""Bodies up to this size take no share of the memory for large ones, and are read even if that is used up."""
 
-LARGEST_AT_ONCE = 2
-"""Bodies of the largest size that may be half received at the same time."""
+MAX_LARGE_BODIES = 2
+"""Number of bodies of the largest size that may be received at the same time."""
 
-UNKNOWN_SENDER_LIMIT = 8192
-"""Bytes of a body from a client that has not shown the key, if the server has one."""
+UNKNOWN_SENDER_BYTES = 8192
+"""Largest body of a client that has not sent a key, on a server with keys."""
 
 ADMIT = "pellucid.admit"
-"""The key of a scope under which the connection has a function to call for ``admit``."""
+"""The key of a scope that holds the connection's function for ``admit``."""
 
 
 def admit(scope: Scope, owner: str | None = None) -> None:
@@ -46,17 +46,17 @@ class BodyReader:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._room = LARGEST_AT_ONCE * limit
+        self._room = MAX_LARGE_BODIES * limit
 
     async def receive(self, scope: Scope, receive: Receive, limit: int | None = None) -> Receive:
-        """Read a body, and return a ``receive`` that gives it in one message. Raises what ``read`` raises."""
+        """Read a body, and return a ``receive`` that returns it in one message. Raises the errors of ``read``."""
         return replayed(await self.read(scope, receive, limit), receive)
 
     async def read(self, scope: Scope, receive: Receive, limit: int | None = None) -> bytes:
         """Return the whole body.
 
         Raises BodyTooLargeError once it is certain to be over the limit, RequestTimeoutError when it arrives too slowly,
-        UnavailableError when too much of other bodies is held, and ClientGoneError.
+        UnavailableError if other bodies take too much memory, and ClientGoneError.
         """
         limit = self._limit if limit is None else limit
         too_large = BodyTooLargeError(
@@ -72,7 +72,7 @@ class BodyReader:
                 body += message.get("body", b"")
                 if len(body) > limit:
                     raise too_large
-                if len(body) > SMALL_BODY:
+                if len(body) > SMALL_BODY_BYTES:
                     self._take(len(body) - taken)
                     taken = len(body)
                 more = message.get("more_body", False)
@@ -87,7 +87,7 @@ class BodyReader:
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:
-    """Return a ``receive`` that gives the body first. It keeps no reference to the body after that."""
+    """Return a ``receive`` that returns the body first, and then keeps no reference to it."""
     pending = [body]
 
     async def next_message() -> Message:

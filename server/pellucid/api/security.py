@@ -1,12 +1,12 @@
-"""Who may talk to the server: this machine's programs and pages, and whoever has the key.
+"""Decides who may use the server: programs and pages of this machine, and clients with the key.
 
-A server on loopback is within reach of every web page that the user opens. Two headers that a page cannot forge tell
-such requests apart: Host, which names the page's own site when an attacker's name was pointed at 127.0.0.1 (DNS
-rebinding), and Origin, which says where the page came from.
+Every web page that the user opens can send requests to a server on loopback. Two headers that a page cannot forge identify such
+requests: Host, which is the page's own site if an attacker's name was pointed at 127.0.0.1 (DNS rebinding), and Origin, which is
+the site that the page came from.
 
-The server's own page asks for the key itself, once, and knows whoever gave it by a cookie. A browser sends that one along
-with whatever any page has it ask, so that the paths of the page are for the page alone: not even the origins that may use
-the API may use them, and what changes something must say that it comes from the page.
+The server's own page asks for the key once and then recognizes its users by a cookie. A browser sends this cookie with requests
+of any page, so that only the page itself may use its paths: origins that may use the API may not, and requests that change
+something must have the page's own Origin.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pellucid.api.errors import error_response
 from pellucid.api.login_rate_limit import LoginRateLimit
-from pellucid.api.request_body import UNKNOWN_SENDER_LIMIT, BodyReader, admit
+from pellucid.api.request_body import UNKNOWN_SENDER_BYTES, BodyReader, admit
 from pellucid.client.api_keys import Keys
 from pellucid.client.server_address import DEFAULT_PORTS
 from pellucid.errors import AuthenticationError, PellucidError, PermissionDeniedError
@@ -38,9 +38,9 @@ AUTHORITY = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<por
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Decides from its headers whether a request may come in. ``host`` is the address that the server was told to listen on.
+    """Decides from the headers whether a request is allowed. ``host`` is the address that the server listens on.
 
-    Paths of the page, as ``is_page`` says, need no key here: whoever sends requests there must ask for one (``page.PageFork``).
+    Paths for which ``is_page`` returns True need no key here: the page checks it (see ``PageFork``).
     """
 
     host: str
@@ -50,9 +50,9 @@ class Door:
     rate_limit: LoginRateLimit = field(default_factory=LoginRateLimit)
 
     def check(self, scope: Scope) -> str | None:
-        """Return the owner of the key that a request has shown, None where it needs none.
+        """Return the owner of the request's key, or None if it needs no key.
 
-        Raises PermissionDeniedError, AuthenticationError or TooManyAttemptsError for what may not come in.
+        Raises PermissionDeniedError, AuthenticationError or TooManyAttemptsError for a request that is not allowed.
         """
         headers = Headers(scope=scope)
         self._check_host(headers.getlist("host"))
@@ -67,8 +67,8 @@ class Door:
     def _check_host(self, hosts: list[str]) -> None:
         if len(hosts) != 1:
             raise PermissionDeniedError("A request must have exactly one Host header.")
-        found = AUTHORITY.fullmatch(hosts[0])
-        if found is None or not self._is_own(found["host"].lower().strip("[]")):
+        authority = AUTHORITY.fullmatch(hosts[0])
+        if authority is None or not self._is_own(authority["host"].lower().strip("[]")):
             raise PermissionDeniedError(
                 f"The Host {hosts[0]!r} is not this server's: use localhost, an IP address, or the host that the server was started with."
             )
@@ -81,18 +81,18 @@ class Door:
             raise PermissionDeniedError("Pages of other sites may not use this server.")
 
     def _check_page(self, headers: Headers, scope: Scope) -> None:
-        """Let nobody but the page itself use its paths, and whoever opens it."""
+        """Allow only the page itself, and navigation to it, to use the page's paths."""
         origins = headers.getlist("origin")
         foreign = next((origin for origin in origins if not _is_own_origin(origin, headers["host"])), None)
         if foreign is not None:
             raise PermissionDeniedError(f"Pages from {foreign!r} may not use this server's page.")
         if not origins and scope["method"] not in SAFE:
-            raise PermissionDeniedError("What is sent to the page must say that it comes from there: send the header Origin.")
+            raise PermissionDeniedError("A request that changes something must come from the page: send its header Origin.")
         if not origins and headers.get("sec-fetch-site") in ("cross-site", "same-site") and not _is_navigation(scope, headers):
             raise PermissionDeniedError("Other pages may not use this server's page.")
 
     def _is_own(self, name: str) -> bool:
-        """An address cannot be rebound: only names can be pointed at another machine."""
+        """Return whether a host name is this server's. Any IP address is accepted, as DNS rebinding needs a name."""
         return name in ("localhost", self.host.lower()) or _is_address(name)
 
     def _owner_of_key(self, headers: Headers, keys: Keys, address: str) -> str:
@@ -107,9 +107,9 @@ class Door:
 
 
 class Security:
-    """ASGI middleware in front of everything: lets in what the door lets in, and bodies up to ``max_body_bytes``.
+    """ASGI middleware that checks each request with the door, and reads bodies up to ``max_body_bytes``.
 
-    A key is checked before the body is read. The page checks its own requests, so it reads their bodies itself.
+    A key is checked before the body is read. The page reads the bodies of its own requests itself.
     """
 
     def __init__(self, app: ASGIApp, door: Door, max_body_bytes: int) -> None:
@@ -127,7 +127,7 @@ class Security:
                 admit(scope, owner)
             if scope["type"] == "http" and not self._door.is_page(scope["path"]):
                 is_unknown = self._door.keys is not None and owner is None
-                receive = await self._bodies.receive(scope, receive, UNKNOWN_SENDER_LIMIT if is_unknown else None)
+                receive = await self._bodies.receive(scope, receive, UNKNOWN_SENDER_BYTES if is_unknown else None)
                 if self._door.keys is None:
                     admit(scope)
         except PellucidError as error:
@@ -145,22 +145,22 @@ async def _refuse(error: PellucidError, scope: Scope, receive: Receive, send: Se
 
 
 def address_of(scope: Scope) -> str:
-    """Return the address that a request comes from; empty where the server does not know it."""
+    """Return the address that a request comes from; empty if the server does not know it."""
     client = scope.get("client")
     return client[0] if client else ""
 
 
 def _is_own_origin(origin: str, host: str) -> bool:
-    """Whether a page came from the very address that it asks.
+    """Return whether a page came from the address that it sends its request to.
 
-    Another name of loopback with the same port is another origin: a different user of the machine may listen there.
+    Another name of loopback with the same port is another origin, as another user of the machine may listen there.
     """
     scheme, separator, authority = origin.lower().partition("://")
-    asking, asked = AUTHORITY.fullmatch(authority), AUTHORITY.fullmatch(host.lower())
-    if scheme not in DEFAULT_PORTS or not separator or asking is None or asked is None:
+    source, target = AUTHORITY.fullmatch(authority), AUTHORITY.fullmatch(host.lower())
+    if scheme not in DEFAULT_PORTS or not separator or source is None or target is None:
         return False
     port = str(DEFAULT_PORTS[scheme])
-    return (asking["host"], asking["port"] or port) == (asked["host"], asked["port"] or port)
+    return (source["host"], source["port"] or port) == (target["host"], target["port"] or port)
 
 
 def _is_address(name: str) -> bool:
@@ -172,10 +172,10 @@ def _is_address(name: str) -> bool:
 
 
 def _is_preflight(scope: Scope, headers: Headers) -> bool:
-    """A browser's question whether a page may ask; it never carries a key, and is answered without the app."""
+    """Return whether this is a browser's preflight request, which never has a key and is answered without the app."""
     return scope.get("method") == "OPTIONS" and "access-control-request-method" in headers
 
 
 def _is_navigation(scope: Scope, headers: Headers) -> bool:
-    """The user followed a link: nobody but the user sees the answer."""
+    """Return whether the user followed a link, so that only the user sees the reply."""
     return scope.get("method") == "GET" and headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"

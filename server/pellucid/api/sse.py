@@ -1,11 +1,11 @@
-"""Server-sent events, and answers that end as soon as nobody waits for them any more."""
+"""Sends server-sent events, and cancels work whose client has gone."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -27,18 +27,18 @@ CLOSING = UnavailableError("The server is shutting down: this answer ends here."
 
 
 def event_bytes(event: Event) -> bytes:
-    """One event on the wire."""
+    """Return one event as bytes."""
     data = event.model_dump_json() if isinstance(event, BaseModel) else json.dumps(event)
     return f"data: {data}\n\n".encode()
 
 
 def json_response(reply: BaseModel) -> Response:
-    """A whole reply on the wire."""
+    """Return a whole reply as JSON."""
     return Response(reply.model_dump_json(), media_type="application/json")
 
 
 async def attend(request: Request, state: ServerState, work: Coroutine[Any, Any, T]) -> T:
-    """The result of ``work``, which is cancelled when the client goes (ClientGoneError) or the server does (UnavailableError)."""
+    """Return the result of ``work``. It is cancelled if the client goes (ClientGoneError) or the server shuts down (UnavailableError)."""
     task = asyncio.create_task(work)
     gone = asyncio.create_task(_disconnected(request.receive))
     closing = asyncio.create_task(state.closing.wait())
@@ -51,30 +51,43 @@ async def attend(request: Request, state: ServerState, work: Coroutine[Any, Any,
         await _end(task, gone, closing)
 
 
-async def event_stream(request: Request, state: ServerState, events: AsyncGenerator[Event], *, done: bool = True) -> EventStream:
-    """A response that streams ``events``. What goes wrong before the first event is raised here, and so has its own status."""
+async def event_stream(
+    request: Request,
+    state: ServerState,
+    events: AsyncGenerator[Event],
+    closing_event: Callable[[], Event | None] = lambda: None,
+    *,
+    done: bool = True,
+) -> EventStream:
+    """Return a response that streams ``events``, then the closing event if there is one, and with ``done`` OpenAI's ``[DONE]``.
+
+    An error before the first event is raised here, so that it has its own status.
+    """
     try:
         first = await attend(request, state, anext(events))
     except BaseException:
         await events.aclose()
         raise
-    return EventStream(first, events, state.closing, DONE if done else b"")
+    return EventStream(first, events, closing_event, state.closing, DONE if done else b"")
 
 
 class EventStream(Response):
-    """Sends events as they come; closes their generator when the client has gone, when the server closes, and at the end.
+    """Sends events as they come, and closes their generator at the end, when the client has gone or when the server shuts down.
 
     An error after the first event is sent as an event of its own, ``{"error": ...}``, before the last one.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, first: Event, rest: AsyncGenerator[Event], closing: asyncio.Event, last: bytes) -> None:
+    def __init__(
+        self, first: Event, rest: AsyncGenerator[Event], closing_event: Callable[[], Event | None], closing: asyncio.Event, last: bytes
+    ) -> None:
         self.status_code = 200
         self.background = None
         self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
         self._first = first
         self._rest = rest
+        self._closing_event = closing_event
         self._closing = closing
         self._last = last
 
@@ -98,15 +111,17 @@ class EventStream(Response):
         try:
             async for event in self._rest:
                 await self._send(send, event_bytes(event))
+            if (closing := self._closing_event()) is not None:
+                await self._send(send, event_bytes(closing))
         except PellucidError as error:
             await self._send(send, event_bytes(error_body(error)))
         except Exception:
-            # The status is sent already: all that is left is to say so in the stream and in the log.
+            # The status was sent before, so that the error can only go into the stream and the log.
             logger.exception("a stream failed")
             await self._send(send, event_bytes(error_body(UNEXPECTED)))
 
-    async def _finish(self, send: Send, farewell: bytes) -> None:
-        await send({"type": "http.response.body", "body": farewell + self._last, "more_body": False})
+    async def _finish(self, send: Send, error: bytes) -> None:
+        await send({"type": "http.response.body", "body": error + self._last, "more_body": False})
 
     async def _send(self, send: Send, data: bytes) -> None:
         await send({"type": "http.response.body", "body": data, "more_body": True})
@@ -118,7 +133,7 @@ async def _disconnected(receive: Receive) -> None:
 
 
 async def _end(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel the tasks and wait until they have ended; their results were taken or are of no interest."""
+    """Cancel the tasks and wait until they have ended; results that are needed were taken before."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

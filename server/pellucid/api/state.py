@@ -1,4 +1,4 @@
-"""What all requests of one server share: its settings, and the assistant once the models are loaded."""
+"""Holds the state that all requests of one server share: its settings, and the assistant once the models are loaded."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _UNREADY: dict[Standing, str] = {"loading": "Loading model", "leaving": "The ser
 
 @dataclass(eq=False)
 class ServerState:
-    """One server's state: ``models`` are the names that will be served, and ``open`` is called once they are loaded.
+    """The state of one server. ``models`` are the names that it will serve; ``open`` is called once they are loaded.
 
-    ``infill_window`` are the most tokens around the cursor that llama.cpp's /infill reads (None: as many as fit).
-    ``closing`` is set when running answers must end, ``leaving`` already when no new ones are taken (``departing`` wakes
-    whoever waits for that): between the two lies the grace time, in seconds. ``started`` is in seconds since 1970. All of
-    it belongs to the event loop, but for ``progress``, by which the loading thread tells what it is at.
+    ``infill_window`` is the largest number of tokens around the cursor that llama.cpp's /infill reads (None: as many as fit).
+    ``leaving`` is set, and ``departing`` with it, when no new requests are taken; ``closing`` is set ``grace`` seconds later, when
+    running answers must end. ``started`` is in seconds since 1970. The state belongs to the event loop, except for ``progress``,
+    which the loading thread updates.
     """
 
     models: tuple[str, ...]
@@ -59,17 +59,17 @@ class ServerState:
     _cards: dict[str, ModelCard] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.metrics.watch_lanes(self.statuses)
+        self.metrics.watch_models(self.statuses)
         self.idleness = Idleness(self.clock)
 
     def open(self, assistant: LocalAssistant, engine: Engine, adapters: LoadedAdapters | None = None) -> None:
-        """Serve from now on; without ``adapters`` none can be loaded."""
+        """Serve from now on; without ``adapters`` no adapters can be loaded."""
         self._assistant, self._engine, self._adapters = assistant, engine, adapters
         self.note_models()
         self.idleness.restart()
 
     def note_models(self) -> None:
-        """Take note that there are other models than before."""
+        """Update the cards after models were added or removed."""
         assert self._assistant is not None
         self._cards = {card.name: card for card in self._assistant.models()}
         self.models = tuple(self._cards)
@@ -84,7 +84,7 @@ class ServerState:
 
     @property
     def standing(self) -> Standing:
-        """Whether the server answers, or why it does not."""
+        """Whether the server answers requests, or the reason why it does not."""
         if self.leaving:
             return "leaving"
         if self._assistant is None or self._engine is None:
@@ -92,32 +92,32 @@ class ServerState:
         return "ready" if self._engine.failure is None else "failed"
 
     def require_ready(self) -> LocalAssistant:
-        """The assistant; raises UnavailableError while the models load, when the server leaves and once its engine has failed."""
+        """Return the assistant. Raises UnavailableError while models load, while the server shuts down and after its engine has failed."""
         if self.standing != "ready":
             raise UnavailableError(_UNREADY[self.standing])
         assert self._assistant is not None
         return self._assistant
 
     def require_adapters(self) -> LoadedAdapters:
-        """Who loads and unloads adapters; raises UnavailableError as ``require_ready`` does, and NotSupportedError where nobody does."""
+        """Return the adapters. Raises UnavailableError as ``require_ready`` does, and NotSupportedError on a server without adapters."""
         self.require_ready()
         if self._adapters is None:
             raise NotSupportedError("This server has no folder of adapters.")
         return self._adapters
 
     def find(self, model: str | None) -> tuple[LocalAssistant, ModelCard]:
-        """Who answers for a model, by default the first, and what there is to know about it.
+        """Return the assistant and the card of a model, by default the first one.
 
-        Raises UnavailableError as ``require_ready`` does, and NotFoundError with the names that there are.
+        Raises UnavailableError as ``require_ready`` does, and NotFoundError, which lists the names.
         """
         assistant = self.require_ready()
         name = assistant.name_of(model or None)  # llama.vim names the default model ""
-        if name not in self._cards:  # it was loaded this moment
+        if name not in self._cards:  # it has just been loaded
             self.note_models()
         return assistant, self._cards[name]
 
     def check_answers(self, model: str, count: int, param: str) -> None:
-        """Raise InvalidRequestError for more answers than a model's lane can ever hold: no later time is a better one."""
+        """Raise InvalidRequestError for more answers than a model can ever hold at once, as a retry could not help."""
         limit = self.statuses()[model].limit
         if count > limit:
             raise InvalidRequestError(
@@ -127,16 +127,16 @@ class ServerState:
             )
 
     def cards(self) -> tuple[ModelCard, ...]:
-        """All loaded models, the default one first, as they are now: a calibration may be new."""
+        """Return the cards of all loaded models, the default one first, with their calibrations as they are now."""
         return () if self._assistant is None else tuple(self._assistant.models())
 
     def statuses(self) -> dict[str, WorkerStatus]:
-        """What the engine does for each model at the moment."""
+        """Return the engine's current status for each model."""
         return {} if self._engine is None else {name: self._engine.status(name) for name in self._cards}
 
 
 def state_of(request: Request) -> ServerState:
-    """The state of the server that got this request."""
+    """Return the state of the server that received this request."""
     state = request.app.state.server
     assert isinstance(state, ServerState)
     return state

@@ -27,7 +27,7 @@ from pellucid.engine.decoders.decoder import DecoderConfig
 from pellucid.engine.decoders.quantized_blocks import round_to_blocks
 from pellucid.engine.model import TokenCost
 from pellucid.engine.native.kernel_layout import pack_matrix
-from pellucid.engine.native.kernels import NativeDecoder
+from pellucid.engine.native.native_decoder import NativeDecoder
 
 SMALLEST_ARRAY = 64 * 10**6
 LARGEST_ARRAY = 10**9

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pellucid.errors import UnavailableError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms, Token
+from pellucid.tokens import CompletionQuery, Finish, FinishReason, Priority, SamplingParams, Terms, Token
 
 LONGEST = SamplingParams(max_tokens=64)
 """Of a first line: greedy, and longer than most."""
@@ -52,7 +52,7 @@ async def replay(assistant: LocalAssistant, text: TypingSession) -> list[Keystro
 async def _first_line(assistant: LocalAssistant, prefix: str, suffix: str) -> Keystroke:
     start = time.perf_counter()
     last: Token | Finish | None = None
-    async with aclosing(assistant.complete(prefix, suffix, params=LONGEST, stop=("\n",), terms=TERMS)) as items:
+    async with aclosing(assistant.complete(CompletionQuery(prefix, suffix, params=LONGEST, stop=("\n",), terms=TERMS))) as items:
         async for item in items:
             last = item
     assert isinstance(last, Finish), "a stream ends with a Finish"

@@ -44,7 +44,7 @@ text { font-family: system-ui, -apple-system, "Segoe UI", sans-serif; font-size:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Figures of one unit under a heading. A whole bar is ``whole`` of the unit, or the figure's own limit where that is None."""
+    """RowScores of one unit under a heading. A whole bar is ``whole`` of the unit, or the figure's own limit where that is None."""
 
     title: str
     figures: tuple[Figure, ...]

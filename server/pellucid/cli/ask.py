@@ -17,7 +17,7 @@ from pellucid.client.token_json import record_of
 from pellucid.errors import InvalidRequestError
 from pellucid.serving.open_assistant import open_assistant
 from pellucid.system.terminal import Writer
-from pellucid.tokens import Finish, Message, SamplingParams, Token
+from pellucid.tokens import ChatQuery, CompletionQuery, Finish, Message, SamplingParams, ScoreQuery, Token
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ended, as shells define it."""
@@ -111,13 +111,13 @@ def complete(prefix: str, suffix: str, params: SamplingParams, model: str | None
     sink = _sink(as_json)
     with asyncio.Runner() as runner, open_assistant(runner, model) as (assistant, name):
         sink.plain(prefix[prefix.rfind("\n") + 1 :])
-        _show_or_exit(runner, assistant.complete(prefix, suffix, params=params, model=name), sink)
+        _show_or_exit(runner, assistant.complete(CompletionQuery(prefix, suffix, params=params, model=name)), sink)
 
 
 def score(text: str, top_logprobs: int, model: str | None, as_json: bool) -> None:
     """Read a text and print how probable each token was."""
     with asyncio.Runner() as runner, open_assistant(runner, model) as (assistant, name):
-        _show_or_exit(runner, assistant.score(text, model=name, top_logprobs=top_logprobs), _sink(as_json))
+        _show_or_exit(runner, assistant.score(ScoreQuery(text, model=name, top_logprobs=top_logprobs)), _sink(as_json))
 
 
 def chat(message: str | None, system: str | None, params: SamplingParams, model: str | None, as_json: bool) -> None:
@@ -127,11 +127,11 @@ def chat(message: str | None, system: str | None, params: SamplingParams, model:
     with asyncio.Runner() as runner, open_assistant(runner, model) as (assistant, name):
         if message is not None:
             messages.append(Message("user", message))
-            _show_or_exit(runner, assistant.chat(messages, params, model=name), sink)
+            _show_or_exit(runner, assistant.chat(ChatQuery(messages, params, model=name)), sink)
             return
         for typed in _turns():
             messages.append(Message("user", typed))
-            answer, is_whole = _show(runner, assistant.chat(messages, params, model=name), sink)
+            answer, is_whole = _show(runner, assistant.chat(ChatQuery(messages, params, model=name)), sink)
             messages.append(Message("assistant", answer))
             if not is_whole:
                 typer.echo("\n(stopped)", err=True)

@@ -103,13 +103,13 @@ def _processor() -> str:
 
 
 def _kernel(cache: Path) -> str:
-    from pellucid.engine.native import kernels
+    from pellucid.engine.native import calls
     from pellucid.models.store import Store
 
-    kernels.keep_in(Store(cache).kernels)
-    if not kernels.available():
-        return f"not used; models run several times slower: {kernels.reason()}"
-    return f"built, {kernels.variant()}" + (f"; {kernels.warning()}" if kernels.warning() else "")
+    calls.keep_in(Store(cache).kernels)
+    if not calls.available():
+        return f"not used; models run several times slower: {calls.reason()}"
+    return f"built, {calls.variant()}" + (f"; {calls.warning()}" if calls.warning() else "")
 
 
 def _compiler() -> str:

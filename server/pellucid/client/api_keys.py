@@ -1,4 +1,4 @@
-"""API keys and whose they are: one key that all share, or one for each user of a server."""
+"""Reads API keys and their owners: one key that all users share, or one for each user."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pathlib import Path
 from pellucid.errors import ConfigError
 
 LOCAL = "local"
-"""Whose everything is where nobody has a name: on a server without a key, or with one that all share."""
+"""The owner of everything on a server without a key, or with one key that all users share."""
 
-LONGEST_FILE = 64 * 1024
+MAX_KEY_FILE_BYTES = 64 * 1024
 
 NAMED = re.compile(r"([A-Za-z][A-Za-z0-9._-]{0,31}):(.+)")
-"""A name, and the key of whoever bears it."""
+"""A user's name and key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Keys:
     by_owner: Mapping[str, str] = field(repr=False)
 
     def owner_of(self, key: str) -> str | None:
-        """Who has a key, in an equal time for every wrong one; ``name:key`` as it stands in the settings will do as well."""
+        """Return the owner of a key, given as ``key`` or ``name:key``. Every wrong key takes the same time."""
         given, bare, named = key.encode(), None, None
         for owner, own in self.by_owner.items():
             if hmac.compare_digest(given, own.encode()):
@@ -40,14 +40,14 @@ class Keys:
 
 
 def read_keys(text: str) -> Keys:
-    """The keys that a setting names: ``KEY``, or ``NAME:KEY,NAME:KEY``. Raises ValueError, which does not repeat them."""
+    """Return the keys in a setting: ``KEY``, or ``NAME:KEY,NAME:KEY``. Raises ValueError, which does not repeat the keys."""
     if not re.fullmatch(r"[!-~]+", text):
         raise ValueError("should be printable ASCII without spaces, as it travels in an HTTP header")
     parts = [(NAMED.fullmatch(part), part) for part in text.split(",")]
     if len(parts) == 1:
-        found, key = parts[0]
-        return Keys({found[1]: found[2]} if found else {LOCAL: key})
-    by_owner = {found[1]: found[2] for found, _ in parts if found}
+        named, key = parts[0]
+        return Keys({named[1]: named[2]} if named else {LOCAL: key})
+    by_owner = {named[1]: named[2] for named, _ in parts if named}
     if len(set(by_owner.values())) < len(parts):
         raise ValueError("should give each of several keys a name of its own, as in anna:KEY,ben:KEY, and no key twice")
     return Keys(by_owner)
@@ -59,7 +59,7 @@ def read_key_file(path: Path) -> str:
         # Non-blocking, because a pipe without a writer would hold up the start.
         with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
             _check_private(path, os.fstat(file.fileno()))
-            text = file.read(LONGEST_FILE).decode(errors="replace").strip()
+            text = file.read(MAX_KEY_FILE_BYTES).decode(errors="replace").strip()
     except OSError as error:
         raise ConfigError(f"The API key cannot be read from {path}: {error.strerror}.") from error
     try:
@@ -73,7 +73,7 @@ def _check_private(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise ConfigError(f"The API key cannot be read from {path}, which is not a file.")
     if os.name != "posix":
-        return  # the mode says nothing about access there
+        return  # modes do not control access on other systems
     if status.st_uid not in (os.geteuid(), 0):
         raise ConfigError(f"{path} belongs to another user, who can read the API key in it: run chown {os.geteuid()} {_quoted(path)}.")
     if status.st_mode & 0o077:

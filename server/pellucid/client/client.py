@@ -1,9 +1,9 @@
-"""An assistant at the other end of HTTP: the verbs and nouns of ``assistant.Assistant``, without its weight."""
+"""Implements an assistant over HTTP: the same verbs as a local one, without torch or transformers."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import fields
 from types import TracebackType
@@ -26,38 +26,34 @@ from pellucid.errors import (
     UnavailableError,
 )
 from pellucid.tokens import (
-    BACKGROUND,
-    CHAT,
-    COMPLETION,
-    GREEDY,
-    Extra,
+    ChatQuery,
+    CompletionQuery,
     Finish,
     FinishReason,
     Message,
     ModelCard,
     OnUsage,
-    SamplingParams,
+    ScoreQuery,
     Terms,
     Token,
     Usage,
 )
 
 CONNECT_SECONDS = 5.0
-"""How long a connection may take, and an answer about the server's condition; other answers may take as long as they need."""
+"""Time limit for a connection, and for a reply about the server's health. Other replies have no limit."""
 
 Json = Mapping[str, Any]
 
 
 class Client:
-    """Speaks to the server at ``url``. Errors of the server come as the classes of ``pellucid.errors``.
+    """Asks the server at ``url``, as an ``Assistant``. The server's errors are raised as classes of ``pellucid.errors``.
 
-    Every verb is an async generator of tokens with a Finish as its last item; closing it closes the connection, which
-    cancels the request. ``transport`` replaces the network, for tests.
+    Closing the generator of a verb closes its connection, which cancels the request. ``transport`` replaces the network, for tests.
     """
 
     def __init__(self, url: str, api_key: str | None = None, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self.url = url.rstrip("/")
-        # No proxy of the environment's: what is asked of this machine does not leave it.
+        # No proxy of the environment: requests to this machine must not leave it.
         self._http = httpx.AsyncClient(
             base_url=self.url,
             headers={} if api_key is None else {"authorization": f"Bearer {api_key}"},
@@ -77,7 +73,7 @@ class Client:
         await self._http.aclose()
 
     async def health(self) -> str | None:
-        """What the server says of itself ("ok"), its reason why it is not ready yet, or None where no server answers."""
+        """Return the server's status ("ok"), the reason why it is not ready yet, or None if no server answers."""
         try:
             response = await self._http.get("/health")
         except httpx.HTTPError:
@@ -87,148 +83,113 @@ class Client:
         return str(_error(response.status_code, response.content, response.headers))
 
     async def condition(self) -> ServerHealth:
-        """What is found at the address now, and whether it is ours; raises InvalidRequestError for what is no address."""
+        """Return what answers at the address now. Raises InvalidRequestError if the URL is not an address."""
         try:
             response = await self._http.get("/health", timeout=CONNECT_SECONDS)
-            found = condition_of(response)
-            if found.standing in (HealthStatus.FOREIGN, HealthStatus.REFUSED, HealthStatus.FORBIDDEN, HealthStatus.LEAVING):
-                return found
-            listing = await self._http.get("/v1/models", timeout=CONNECT_SECONDS)  # which needs the key, and says whose server this is
+            health = condition_of(response)
+            if health.standing in (HealthStatus.FOREIGN, HealthStatus.REFUSED, HealthStatus.FORBIDDEN, HealthStatus.LEAVING):
+                return health
+            listing = await self._http.get("/v1/models", timeout=CONNECT_SECONDS)  # needs the key, and names the owner of the models
         except (httpx.ConnectError, httpx.ConnectTimeout):
             return ServerHealth(HealthStatus.ABSENT)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise InvalidRequestError(f"{self.url} is not the address of a server: {str(error).rstrip('.')}.") from error
         except httpx.HTTPError as error:
             return ServerHealth(HealthStatus.SILENT, str(error) or type(error).__name__)
-        return objection_in(listing) or found
+        return objection_in(listing) or health
 
-    async def infill_prompt(self, prefix: str, suffix: str, extra: Sequence[Extra] = (), *, model: str | None = None) -> str:
-        """The prompt of an infill as the model reads it, its markers included; the server has it in its cache after that."""
-        files = [{"filename": file.filename, "text": file.text} for file in extra]
-        body = {"input_prefix": prefix, "input_suffix": suffix, "input_extra": files, "n_predict": 0, "response_fields": ["prompt"]}
-        async with self._told():
-            response = await self._http.post("/infill", json=body | ({} if model is None else {"model": model}))
+    async def infill_prompt(self, query: CompletionQuery) -> str:
+        """Return the prompt of an infill as the model reads it, its markers included; the server has it in its cache after that."""
+        body: dict[str, Any] = {"input_prefix": query.prefix, "input_suffix": query.suffix or "", "input_extra": _files(query)}
+        body |= {"n_predict": 0, "response_fields": ["prompt"]} | ({} if query.model is None else {"model": query.model})
+        async with self._translated_errors():
+            response = await self._http.post("/infill", json=body)
         _check(response.status_code, response.content, response.headers)
         return str(_object(response.content)["prompt"])
 
     async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
-        """The ids of a text, the BOS in front where the model wants one."""
+        """Return the ids of a text, with the BOS in front if the model wants one."""
         body = {"content": text, "add_special": True, "parse_special": False} | ({} if model is None else {"model": model})
-        async with self._told():
+        async with self._translated_errors():
             response = await self._http.post("/tokenize", json=body)
         _check(response.status_code, response.content, response.headers)
         return list(_object(response.content)["tokens"])
 
     async def models(self) -> list[dict[str, Any]]:
-        """The models that are served, as /v1/models lists them."""
-        async with self._told():
+        """Return the models that are served, as /v1/models lists them."""
+        async with self._translated_errors():
             response = await self._http.get("/v1/models")
         _check(response.status_code, response.content, response.headers)
         return list(_object(response.content)["data"])
 
     async def cards(self) -> list[ModelCard]:
-        """What there is to know about the models that are served. Raises UnavailableError while they load."""
+        """Return the models that are served, the default one first. Raises UnavailableError while they load."""
         models = await self.models()
         if any(model.get("owned_by") != OWNER for model in models):
-            raise UnavailableError(f"What answers at {self.url} is not a Pellucid server.")
+            raise UnavailableError(f"The server at {self.url} is not a Pellucid server.")
         if any(model["meta"]["state"] != "ready" for model in models):
             raise UnavailableError(f"The server at {self.url} is still loading its models.")
         return [_card(model["id"], model["meta"]) for model in models]
 
     async def adapters(self) -> list[dict[str, Any]]:
-        """The adapters that the server has and could load, as /v1/adapters lists them."""
-        async with self._told():
+        """Return the adapters that are loaded or could be, as /v1/adapters lists them."""
+        async with self._translated_errors():
             response = await self._http.get("/v1/adapters")
         _check(response.status_code, response.content, response.headers)
         return list(_object(response.content)["data"])
 
     async def load_adapter(self, name: str, model: str | None = None) -> dict[str, Any]:
-        """Load an adapter out of the server's folder, or load it again, and give it as /v1/adapters lists it."""
-        async with self._told():
+        """Load an adapter from the server's folder, or load it again, and return it as /v1/adapters lists it."""
+        async with self._translated_errors():
             response = await self._http.post("/v1/adapters", json={"name": name} | ({} if model is None else {"model": model}))
         _check(response.status_code, response.content, response.headers)
         return _object(response.content)
 
     async def unload_adapter(self, id: str) -> dict[str, Any]:
-        """Unload an adapter by its id, ``model:name``, or its name, and give it as it was."""
-        async with self._told():
+        """Unload an adapter by its id, ``model:name``, or its name, and return it as it was listed."""
+        async with self._translated_errors():
             response = await self._http.delete(f"/v1/adapters/{quote(id)}")
         _check(response.status_code, response.content, response.headers)
         return _object(response.content)
 
-    async def complete(
-        self,
-        prefix: str,
-        suffix: str | None = None,
-        extra: Sequence[Extra] = (),
-        params: SamplingParams = GREEDY,
-        *,
-        model: str | None = None,
-        stop: Sequence[str] = (),
-        terms: Terms = COMPLETION,
-        heal: bool | None = None,
-        special: bool = False,
-        on_usage: OnUsage | None = None,
-    ) -> AsyncGenerator[Token | Finish]:
-        """Continue a text or, with ``suffix``, fill the gap before it."""
-        files = [{"filename": file.filename, "text": file.text} for file in extra] or None
-        body = {"prompt": prefix, "suffix": suffix, "input_extra": files, "heal": heal, "parse_special": special}
-        async with aclosing(self._completion(body, params, model, stop, terms, on_usage)) as items:
-            async for item in items:
-                yield item
-
-    async def continue_ids(
-        self,
-        ids: Sequence[int],
-        params: SamplingParams = GREEDY,
-        *,
-        model: str | None = None,
-        stop: Sequence[str] = (),
-        terms: Terms = COMPLETION,
-        on_usage: OnUsage | None = None,
-    ) -> AsyncGenerator[Token | Finish]:
-        """Continue a prompt of token ids."""
-        async with aclosing(self._completion({"prompt": list(ids)}, params, model, stop, terms, on_usage)) as items:
-            async for item in items:
-                yield item
-
-    async def chat(
-        self,
-        messages: Sequence[Message],
-        params: SamplingParams = GREEDY,
-        *,
-        model: str | None = None,
-        stop: Sequence[str] = (),
-        terms: Terms = CHAT,
-        continue_last: bool = False,
-        on_usage: OnUsage | None = None,
-    ) -> AsyncGenerator[Token | Finish]:
-        """Answer a conversation or, with ``continue_last``, go on with its last message."""
+    async def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        """Continue a text or token ids or, with a suffix, fill the gap before it."""
+        if query.window is not None:
+            raise NotSupportedError("The window of an infill is a setting of the server: leave window out.")
         body = {
-            "messages": [_message(message) for message in messages],
-            "logprobs": True,
-            "top_logprobs": params.top_logprobs,
-            "continue_final_message": continue_last,
+            "prompt": query.prefix if isinstance(query.prefix, str) else list(query.prefix),
+            "suffix": query.suffix,
+            "input_extra": _files(query) or None,
+            "heal": query.heal,
+            "parse_special": query.special,
+            "logprobs": query.params.top_logprobs,
             "stream_options": _stream_options(on_usage),
-            **_sampling(params, model, stop, terms),
+            **_sampling(query),
+        }
+        async with aclosing(self._events("/v1/completions", body)) as events:
+            async for item in _answer(events, on_usage):
+                yield item
+
+    async def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        """Answer a conversation or, with ``continue_last``, continue its last message."""
+        body = {
+            "messages": [_message(message) for message in query.messages],
+            "logprobs": True,
+            "top_logprobs": query.params.top_logprobs,
+            "continue_final_message": query.continue_last,
+            "stream_options": _stream_options(on_usage),
+            **_sampling(query),
         }
         async with aclosing(self._events("/v1/chat/completions", body)) as events:
             async for item in _answer(events, on_usage):
                 yield item
 
-    async def score(
-        self,
-        text: str | Sequence[int] | Sequence[Message],
-        *,
-        model: str | None = None,
-        top_logprobs: int = 0,
-        terms: Terms = BACKGROUND,
-        special: bool = False,
-    ) -> AsyncGenerator[Token | Finish]:
-        """Read a text, token ids or a conversation: the tokens that are there, with their probabilities."""
-        body: dict[str, Any] = {"model": model, "top_logprobs": top_logprobs, **_terms(terms)}
+    async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
+        """Read a text, token ids or a conversation: yield its tokens with their probabilities."""
+        text = query.text
+        body: dict[str, Any] = {"model": query.model, "top_logprobs": query.top_logprobs, **_terms(query.terms)}
         if isinstance(text, str):
-            body |= {"text": text, "parse_special": special}
+            body |= {"text": text, "parse_special": query.special}
         elif all(isinstance(item, int) for item in text):
             body["tokens"] = list(text)
         else:
@@ -242,24 +203,10 @@ class Client:
                     return
         raise _broken_off()
 
-    async def _completion(
-        self,
-        body: dict[str, Any],
-        params: SamplingParams,
-        model: str | None,
-        stop: Sequence[str],
-        terms: Terms,
-        on_usage: OnUsage | None,
-    ) -> AsyncGenerator[Token | Finish]:
-        body |= {"logprobs": params.top_logprobs, "stream_options": _stream_options(on_usage), **_sampling(params, model, stop, terms)}
-        async with aclosing(self._events("/v1/completions", body)) as events:
-            async for item in _answer(events, on_usage):
-                yield item
-
     async def _events(self, route: str, body: Json) -> AsyncGenerator[dict[str, Any]]:
-        """The objects of a stream of server-sent events, up to its end or the first error."""
+        """Yield the objects of a stream of server-sent events, up to its end or the first error."""
         given = {name: value for name, value in body.items() if value is not None} | {"stream": True}
-        async with self._told(), self._http.stream("POST", route, json=given) as response:
+        async with self._translated_errors(), self._http.stream("POST", route, json=given) as response:
             if response.status_code != httpx.codes.OK:
                 _check(response.status_code, await response.aread(), response.headers)
             async for line in response.aiter_lines():
@@ -272,8 +219,8 @@ class Client:
                 yield event
 
     @asynccontextmanager
-    async def _told(self) -> AsyncIterator[None]:
-        """Tell what goes wrong with the connection in our own words."""
+    async def _translated_errors(self) -> AsyncIterator[None]:
+        """Raise errors of the connection as ours."""
         try:
             yield
         except httpx.ConnectError as error:
@@ -284,10 +231,11 @@ class Client:
             raise UnavailableError(f"The connection to {self.url} failed: {error or type(error).__name__}.") from error
 
 
-def _sampling(params: SamplingParams, model: str | None, stop: Sequence[str], terms: Terms) -> dict[str, Any]:
-    """Every field of the request that says how to sample, so that no default of the server's shows."""
+def _sampling(query: CompletionQuery | ChatQuery) -> dict[str, Any]:
+    """Return all fields that say how to sample, so that no default of the server's takes effect."""
+    params = query.params
     return {
-        "model": model,
+        "model": query.model,
         "max_tokens": params.max_tokens,
         "temperature": params.temperature,
         "top_k": params.top_k,
@@ -299,9 +247,13 @@ def _sampling(params: SamplingParams, model: str | None, stop: Sequence[str], te
         "logit_bias": {str(id): bias for id, bias in params.logit_bias.items()},
         "seed": params.seed,
         "ignore_eos": params.ignore_eos,
-        "stop": list(stop),
-        **_terms(terms),
+        "stop": list(query.stop),
+        **_terms(query.terms),
     }
+
+
+def _files(query: CompletionQuery) -> list[dict[str, str]]:
+    return [{"filename": file.filename, "text": file.text} for file in query.extra]
 
 
 def _terms(terms: Terms) -> dict[str, Any]:
@@ -313,7 +265,7 @@ def _stream_options(on_usage: OnUsage | None) -> Json:
 
 
 async def _answer(events: AsyncIterator[dict[str, Any]], on_usage: OnUsage | None) -> AsyncGenerator[Token | Finish]:
-    """Tokens of a streamed answer, then how it ended: the last choice says why, the event after it what it cost."""
+    """Yield the tokens of a streamed answer, then its Finish: the last choice has the reason, and the event after it the usage."""
     end: Json | None = None
     async for event in events:
         if event["choices"] and event.get("usage") and on_usage is not None:
@@ -335,9 +287,9 @@ def _records(logprobs: Json | None) -> Iterable[Json]:
 
 
 def _usage(usage: Json) -> Usage:
-    """What a request cost; a newer server may tell more than is known here."""
-    told = usage["pellucid"]
-    return Usage(**{field.name: told[field.name] for field in fields(Usage)})
+    """Return the usage; fields of a newer server that are unknown here are ignored."""
+    details = usage["pellucid"]
+    return Usage(**{field.name: details[field.name] for field in fields(Usage)})
 
 
 def _message(message: Message) -> dict[str, str]:
@@ -345,7 +297,7 @@ def _message(message: Message) -> dict[str, str]:
 
 
 def _card(name: str, meta: Json) -> ModelCard:
-    """A model as /v1/models tells of it; an older server tells no chat template, revision and calibration."""
+    """Return a model of /v1/models; older servers give no chat template, revision and calibration."""
     return ModelCard(
         name=name,
         context=meta["n_ctx"],
@@ -365,14 +317,14 @@ def _card(name: str, meta: Json) -> ModelCard:
 
 
 def _object(text: str | bytes) -> dict[str, Any]:
-    """The JSON object; a server that sends anything else is not Pellucid's."""
+    """Return a JSON object. Raises UnavailableError for anything else, which no Pellucid server sends."""
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise UnavailableError("What answers there is not a Pellucid server: its reply is not a JSON object.")
-    return found
+        value = None
+    if not isinstance(value, dict):
+        raise UnavailableError("The server is not a Pellucid server: its reply is not a JSON object.")
+    return value
 
 
 def _check(status: int, content: bytes, headers: Mapping[str, str]) -> None:
@@ -380,24 +332,25 @@ def _check(status: int, content: bytes, headers: Mapping[str, str]) -> None:
         raise _error(status, content, headers)
 
 
+_BY_STATUS: dict[int, type[PellucidError]] = {
+    httpx.codes.UNAUTHORIZED: AuthenticationError,
+    httpx.codes.FORBIDDEN: PermissionDeniedError,
+    httpx.codes.NOT_FOUND: NotFoundError,
+    httpx.codes.NOT_IMPLEMENTED: NotSupportedError,
+    httpx.codes.SERVICE_UNAVAILABLE: UnavailableError,
+}
+
+
 def _error(status: int, content: str | bytes, headers: Mapping[str, str]) -> PellucidError:
-    """The server's error as an exception of ours, by its status."""
+    """Return the exception for the server's error, by its status."""
     detail = _object(content).get("error") or {}
     message = str(detail.get("message") or f"The server answered with status {status}.")
     if detail.get("type") == ContextLengthError.type and "n_ctx" in detail:
         return ContextLengthError(detail["n_prompt_tokens"], detail["n_ctx"], all_there_is=detail.get("n_ctx_is_all", False))
-    if status == QueueFullError.status:
+    if status == httpx.codes.TOO_MANY_REQUESTS:
         return QueueFullError(message, int(headers.get("retry-after", 1)))
-    simple: tuple[type[PellucidError], ...] = (
-        AuthenticationError,
-        PermissionDeniedError,
-        NotFoundError,
-        NotSupportedError,
-        UnavailableError,
-    )
-    for kind in simple:
-        if status == kind.status:
-            return kind(message)
+    if status in _BY_STATUS:
+        return _BY_STATUS[status](message)
     return InvalidRequestError(message, detail.get("param")) if 400 <= status < 500 else PellucidError(message)
 
 

@@ -1,63 +1,37 @@
-"""What the page needs of an assistant: it cannot tell one in this process from one at the other end of HTTP."""
+"""Defines the protocol of an assistant: the same verbs in this process and at the other end of HTTP."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from pellucid.tokens import BACKGROUND, CHAT, COMPLETION, GREEDY, Extra, Finish, Message, ModelCard, OnUsage, SamplingParams, Terms, Token
+from pellucid.tokens import ChatQuery, CompletionQuery, Finish, ModelCard, OnUsage, ScoreQuery, Token
 
 
 class Assistant(Protocol):
-    """The verbs. Each gives tokens, then one Finish; closing the generator cancels the request."""
+    """Completes, chats and scores with the models of one server.
 
-    def complete(
-        self,
-        prefix: str,
-        suffix: str | None = None,
-        extra: Sequence[Extra] = (),
-        params: SamplingParams = GREEDY,
-        *,
-        model: str | None = None,
-        stop: Sequence[str] = (),
-        terms: Terms = COMPLETION,
-        heal: bool | None = None,
-        special: bool = False,
-        on_usage: OnUsage | None = None,
-    ) -> AsyncGenerator[Token | Finish]:
-        """Continue a text or, with ``suffix``, fill the gap before it."""
+    Each verb yields tokens, then one Finish. Closing the generator cancels the request. The verbs that generate call ``on_usage``
+    with the cost so far as tokens come, for callers that close an answer before its Finish. Before the first item they raise
+    NotFoundError for an unknown model, and InvalidRequestError and its kin for a query that cannot be served.
+    """
+
+    def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        """Continue a text, or fill a gap."""
         ...
 
-    def chat(
-        self,
-        messages: Sequence[Message],
-        params: SamplingParams = GREEDY,
-        *,
-        model: str | None = None,
-        stop: Sequence[str] = (),
-        terms: Terms = CHAT,
-        continue_last: bool = False,
-        on_usage: OnUsage | None = None,
-    ) -> AsyncGenerator[Token | Finish]:
-        """Answer a conversation or, with ``continue_last``, go on with its last message."""
+    def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        """Answer a conversation."""
         ...
 
-    def score(
-        self,
-        text: str | Sequence[int] | Sequence[Message],
-        *,
-        model: str | None = None,
-        top_logprobs: int = 0,
-        terms: Terms = BACKGROUND,
-        special: bool = False,
-    ) -> AsyncGenerator[Token | Finish]:
-        """Read a text, token ids or a conversation."""
+    def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
+        """Read a text, token ids or a conversation: yield its own tokens with their probabilities."""
         ...
 
-    async def infill_prompt(self, prefix: str, suffix: str, extra: Sequence[Extra] = (), *, model: str | None = None) -> str:
-        """The prompt of an infill as the model reads it, its markers included."""
+    async def infill_prompt(self, query: CompletionQuery) -> str:
+        """Return the prompt of an infill as the model reads it, its markers included, with no room left for an answer."""
         ...
 
     async def cards(self) -> list[ModelCard]:
-        """The models that are served, the default one first."""
+        """Return the models that are served, the default one first."""
         ...

@@ -1,4 +1,4 @@
-"""Where a server is by default and by the settings: what it and those who look for it agree on, without pydantic's weight."""
+"""Defines the address and the settings file that a server and its clients agree on, without importing pydantic."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from urllib.parse import urlsplit
 from pellucid.errors import ConfigError
 
 APPLICATION = "pellucid"
-"""What the platform's folders for us are called."""
+"""The name of our folders in the platform's places for settings, data and caches."""
 
 ENVIRONMENT_PREFIX = "PELLUCID_"
 CONFIG_FILE = "config.toml"
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8437
 PAGE_PORT = 8438
-"""Where the page listens when it runs by itself."""
+"""The port of the page when it runs by itself."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _PLAIN = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/.*)?", re.ASCII | re.IGNORECASE)
-"""An address that every reader of addresses takes apart in the same way."""
+"""A URL that all parsers read in the same way."""
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach ``host``."""
+    """Return whether only this machine can reach ``host``."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -34,18 +34,18 @@ def is_loopback(host: str) -> bool:
 
 
 def url_of(host: str, port: int) -> str:
-    """Where this machine reaches a server that listens on ``host``."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 -- to be told apart, not bound
+    """Return the URL by which this machine reaches a server that listens on ``host``."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 -- compared, not bound
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def key_for(url: str, own_url: str, own_key: str | None) -> str | None:
-    """Return the key of Pellucid's own settings where it may go to ``url``: to the host and port that these settings name."""
+    """Return the key of Pellucid's own settings if ``url`` has the host and port of these settings, else None."""
     return own_key if _place(url) is not None and _place(url) == _place(own_url) else None
 
 
 def _place(url: str) -> tuple[str, int | None] | None:
-    """Return the host and port of an address; None for one that could be misread."""
+    """Return the host and port of a URL; None for a URL that parsers may read differently."""
     if _PLAIN.fullmatch(url) is None:
         return None
     parts = urlsplit(url)
@@ -55,7 +55,7 @@ def _place(url: str) -> tuple[str, int | None] | None:
 
 
 def read_file(path: Path) -> dict[str, object]:
-    """The settings in a file; none where there is no file. Raises ConfigError for one that cannot be read."""
+    """Return the settings in a file, or none if there is no file. Raises ConfigError for a file that cannot be read."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

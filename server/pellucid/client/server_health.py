@@ -1,4 +1,4 @@
-"""What is found at the address of a server: ready, loading, leaving, another's, or nothing."""
+"""Classifies what answers at the address of a server: a ready, loading or leaving Pellucid, another server, or nothing."""
 
 from __future__ import annotations
 
@@ -10,36 +10,34 @@ from typing import Any
 
 import httpx
 
-from pellucid.errors import AuthenticationError, PermissionDeniedError, TooManyAttemptsError, UnavailableError
-
 OWNER = "pellucid"
-"""Who owns the models of our servers, as /v1/models says."""
+"""The owner of our servers' models in /v1/models."""
 
 Json = Mapping[str, Any]
 
 
 class HealthStatus(StrEnum):
-    """What is found at the address of a server."""
+    """The kinds of answers at the address of a server."""
 
     READY = "ready"
     LOADING = "loading"
     LEAVING = "leaving"
     FAILED = "failed"
-    """Its engine has died: it serves nothing any more."""
+    """Its engine has failed, so that it answers no requests."""
     REFUSED = "refused"
-    """It wants another API key."""
+    """It needs another API key."""
     FORBIDDEN = "forbidden"
-    """It lets nobody in by this address."""
+    """It refuses requests by this address."""
     FOREIGN = "foreign"
-    """Another server than Pellucid's."""
+    """It is not a Pellucid server."""
     SILENT = "silent"
-    """The connection is taken, but no answer comes: a server that hangs or dies, or no HTTP."""
+    """It accepts the connection but sends no HTTP reply, or not in time."""
     ABSENT = "absent"
 
 
 @dataclass(frozen=True, slots=True)
 class ServerHealth:
-    """What a server says of itself: ``message`` is why it is not ready, ``activity`` what it is at while it loads.
+    """The health of a server: ``message`` is the reason why it is not ready, ``activity`` its current step while it loads.
 
     ``done`` and ``total`` are in bytes.
     """
@@ -52,14 +50,14 @@ class ServerHealth:
 
     @property
     def percent(self) -> int | None:
-        """How much of the activity is done, where that is known."""
+        """The share of the activity that is done, or None if the total is unknown."""
         return None if not self.total else min(100, max(0, 100 * self.done // self.total))
 
 
-_REFUSALS = {
-    AuthenticationError.status: HealthStatus.REFUSED,
-    TooManyAttemptsError.status: HealthStatus.REFUSED,
-    PermissionDeniedError.status: HealthStatus.FORBIDDEN,
+_REFUSALS: dict[int, HealthStatus] = {
+    httpx.codes.UNAUTHORIZED: HealthStatus.REFUSED,
+    httpx.codes.TOO_MANY_REQUESTS: HealthStatus.REFUSED,
+    httpx.codes.FORBIDDEN: HealthStatus.FORBIDDEN,
 }
 
 
@@ -81,7 +79,7 @@ def problem_at(url: str, status: HealthStatus) -> str:
 
 
 def condition_of(response: httpx.Response) -> ServerHealth:
-    """What a reply to /health says."""
+    """Return the health that a reply to /health reports."""
     reply = _object(response)
     if response.status_code == httpx.codes.OK:
         return ServerHealth(HealthStatus.READY if reply.get("status") == "ok" else HealthStatus.FOREIGN)
@@ -89,13 +87,13 @@ def condition_of(response: httpx.Response) -> ServerHealth:
     if response.status_code in _REFUSALS:
         return ServerHealth(_REFUSALS[response.status_code], message)
     state = details.get("state")
-    if response.status_code != UnavailableError.status or state not in ("loading", "leaving", "failed"):
+    if response.status_code != httpx.codes.SERVICE_UNAVAILABLE or state not in ("loading", "leaving", "failed"):
         return ServerHealth(HealthStatus.FOREIGN)
     return ServerHealth(HealthStatus(state), message, details.get("activity"), details.get("done") or 0, details.get("total"))
 
 
 def objection_in(listing: httpx.Response) -> ServerHealth | None:
-    """What a reply to /v1/models says against the server, if anything."""
+    """Return the health if a reply to /v1/models shows that the server cannot be used, else None."""
     reply = _object(listing)
     if listing.status_code in _REFUSALS:
         return ServerHealth(_REFUSALS[listing.status_code], _message_of(reply)[0])
@@ -107,7 +105,7 @@ def objection_in(listing: httpx.Response) -> ServerHealth | None:
 
 
 def _message_of(reply: Json) -> tuple[str, Json]:
-    """The sentence of an error and what our server says besides; both are empty in the errors of others."""
+    """Return the message of an error and our own details; both are empty in the errors of other servers."""
     error = reply.get("error")
     if not isinstance(error, dict):
         return "", {}
@@ -116,9 +114,9 @@ def _message_of(reply: Json) -> tuple[str, Json]:
 
 
 def _object(response: httpx.Response) -> Json:
-    """The JSON object of a reply; an empty one for any other reply, which none of ours is."""
+    """Return the JSON object of a reply; an empty one for any other reply, which Pellucid never sends."""
     try:
-        found = json.loads(response.content)
+        value = json.loads(response.content)
     except ValueError:
-        found = None
-    return found if isinstance(found, dict) else {}
+        value = None
+    return value if isinstance(value, dict) else {}

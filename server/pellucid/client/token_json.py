@@ -1,4 +1,4 @@
-"""A token on the wire: the record that the API writes, that ``--json`` prints, and that the client reads back."""
+"""Converts tokens to and from JSON: the records that the API and ``--json`` write and the client reads."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 from pellucid.tokens import Alternative, Token
 
 LOGPROB_FLOOR = -9999.0
-"""What stands for a logprob of minus infinity, or anything below (OpenAI's convention)."""
+"""Replaces a logprob of minus infinity and all lower ones, as in OpenAI's API."""
 
 
 def clamped(logprob: float) -> float:
-    """The logprob as JSON can hold it."""
+    """Return the logprob as a number that JSON can hold."""
     return max(logprob, LOGPROB_FLOOR)
 
 
 def record_of(token: Token) -> dict[str, Any]:
-    """A token as JSON, in the shape of ``api.schema.TokenRecord``; plain, since a reply may hold 170,000 alternatives."""
+    """Return a token as JSON in the shape of ``TokenRecord``. It is built without pydantic, as a reply may hold 170,000 alternatives."""
     return {
         "id": token.id,
         "token": token.text,
@@ -33,7 +33,7 @@ def record_of(token: Token) -> dict[str, Any]:
 
 
 def token_of(record: Mapping[str, Any]) -> Token:
-    """The token that a record describes."""
+    """Return the token that a record describes."""
     return Token(
         id=record["id"],
         text=record["token"],

@@ -26,7 +26,7 @@ from pellucid.completion.trust.calibrated_gate import Candidate, Gate, decide
 from pellucid.completion.trust.features import CursorFeatures
 from pellucid.completion.trust.threshold_gate import passed
 from pellucid.errors import PellucidError, UnavailableError
-from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms, Token, Usage
+from pellucid.tokens import CompletionQuery, Finish, FinishReason, Priority, SamplingParams, Terms, Token, Usage
 
 NAME = f"lsp-{os.getpid()}"
 """What the model server knows this editor's requests by."""
@@ -132,7 +132,7 @@ class Completer:
         extra = prompt.extra if model.files else ()
         params = SamplingParams(max_tokens=0)
         async with aclosing(
-            client.complete(prompt.prefix, prompt.suffix, extra, params, model=model.name, terms=terms, heal=False)
+            client.complete(CompletionQuery(prompt.prefix, prompt.suffix, extra, params, model=model.name, terms=terms, heal=False))
         ) as items:
             async for _ in items:
                 pass
@@ -237,13 +237,15 @@ class Completer:
         if not _feed(ghost, request.said):
             said = "".join(token.text for token in request.said)
             items = client.complete(
-                prompt.prefix + said,
-                prompt.suffix,
-                prompt.extra,
-                SamplingParams(max_tokens=self._settings.max_tokens, top_logprobs=self._settings.alternatives),
-                model=model.name,
-                terms=request.terms,
-                heal=False if said else None,
+                CompletionQuery(
+                    prompt.prefix + said,
+                    prompt.suffix,
+                    prompt.extra,
+                    SamplingParams(max_tokens=self._settings.max_tokens, top_logprobs=self._settings.alternatives),
+                    model=model.name,
+                    terms=request.terms,
+                    heal=False if said else None,
+                ),
                 on_usage=stream.note,
             )
             early = await self._listen(items, ghost, stream, request)

@@ -1,8 +1,8 @@
-"""The KV cache: contiguous slots, what each of them holds, and which of them can lend its beginning to a new prompt.
+"""The KV cache: contiguous slots, the tokens in each of them, and the search for a prefix that a new prompt can reuse.
 
-A slot whose sequence has ended stays as a donor until its space is needed, and what it held is parked then. A new prompt
-continues in the donor's slot when that loses little, else the common prefix is copied into another slot, which is cheap
-beside computing it.
+A slot whose sequence has ended stays as a donor until its space is needed; its content is parked then. A new prompt
+continues in the donor's slot when that loses little. Otherwise the common prefix is copied into another slot, which is
+cheap compared with computing it.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ import torch
 
 from pellucid.engine.kv_snapshot import Ids, KVSnapshot, common_prefix
 from pellucid.engine.model import CacheShape, KVStorage
-from pellucid.engine.parked_prefixes import ParkedPrefixes, goes_on
+from pellucid.engine.parked_prefixes import ParkedPrefixes, continues_in_place
 
-GAIN = 16
-"""Tokens that a parked prefix must have more than the best slot. It costs up to two copies, of what comes in and of what goes
-out: for a thousand tokens 5 ms were measured, in which five tokens are computed."""
+MIN_GAIN_TOKENS = 16
+"""Tokens that a parked prefix must save over the best slot. It costs up to two copies, one in and one out: for a thousand
+tokens 5 ms were measured, the time in which five tokens are computed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The longest common prefix found: ``length`` tokens at the beginning of ``slot``, or of a ``parked`` prefix."""
+    """The longest common prefix: ``length`` tokens at the beginning of ``slot``, or of a ``parked`` prefix."""
 
     slot: int
     length: int
@@ -32,14 +32,14 @@ class Match:
 
 
 class SlotCache:
-    """Slots of ``capacity`` tokens each. A slot is either held by one sequence or free, a donor then.
+    """Slots of ``capacity`` tokens each. A slot is held by one sequence, or it is free and a donor.
 
-    What donors lose is parked in up to ``prefix_memory`` bytes.
+    Prefixes that donors lose are parked in up to ``prefix_memory`` bytes.
     """
 
     def __init__(self, shape: CacheShape, slots: int, capacity: int, prefix_memory: int = 0) -> None:
         size = (slots, shape.kv_heads, capacity, shape.head_dim)
-        # Memory is only touched where tokens are written: an operating system backs the rest with nothing.
+        # Memory is only touched where tokens are written: the operating system backs the rest with nothing.
         self.storage = KVStorage(
             [torch.empty(size, dtype=shape.dtype, device=shape.device) for _ in range(shape.layers)],
             [torch.empty(size, dtype=shape.dtype, device=shape.device) for _ in range(shape.layers)],
@@ -56,21 +56,21 @@ class SlotCache:
 
     @property
     def free(self) -> int:
-        """How many slots no sequence holds."""
+        """Number of slots that no sequence holds."""
         return self._held.count(False)
 
     def length(self, slot: int) -> int:
-        """How many tokens of a slot are valid."""
+        """Return how many tokens of a slot are valid."""
         return self._lengths[slot]
 
     def held(self, slot: int) -> bool:
-        """Whether a sequence works in this slot."""
+        """Return whether a sequence holds this slot."""
         return self._held[slot]
 
     def match(self, ids: Ids) -> Match:
-        """The slot, free or held, that has the longest prefix in common with ``ids``, or a parked prefix that has more.
+        """Return the slot, free or held, that has the longest prefix in common with ``ids``, or a parked prefix that has more.
 
-        All are compared, which takes microseconds for the few that fit a machine and needs no tree to keep right.
+        All are compared: that takes microseconds for the few that fit a machine, and needs no tree.
         """
         best = Match(slot=0, length=0)
         for slot in range(self.slots):
@@ -78,29 +78,29 @@ class SlotCache:
             # Of equals a free slot is better: it may be continued in place.
             if length > best.length or (length == best.length and self._held[best.slot] and not self._held[slot]):
                 best = Match(slot, length)
-        parked = self.parked.match(ids, best.length + GAIN)
+        parked = self.parked.match(ids, best.length + MIN_GAIN_TOKENS)
         return best if parked is None else Match(best.slot, parked[1], parked[0])
 
     def acquire(self, match: Match) -> int:
         """Take a free slot whose first ``match.length`` tokens are the matched ones; there must be a free slot."""
         slot = self._choose(match)
         if match.parked is not None:
-            self.parked.take(match.parked, match.length)  # first: it may make the room for what is parked now
-        if match.parked is not None or slot != match.slot or not goes_on(self._lengths[slot], match.length):
+            self.parked.take(match.parked, match.length)  # first, because it may make room for what is parked next
+        if match.parked is not None or slot != match.slot or not continues_in_place(self._lengths[slot], match.length):
             self._park(slot, match)
-        self._bring(slot, match)
+        self._copy_in(slot, match)
         self._lengths[slot] = match.length
         self._held[slot] = True
         return slot
 
     def extend(self, slot: int, ids: IdSequence[int]) -> None:
-        """Note that the keys and values of these tokens were written behind what the slot holds."""
+        """Record that the keys and values of these tokens were written after those in the slot."""
         length = self._lengths[slot]
         self._ids[slot, length : length + len(ids)] = ids
         self._lengths[slot] = length + len(ids)
 
     def release(self, slot: int) -> None:
-        """Let a slot go; what it holds stays for others to continue."""
+        """Free a slot; its content stays for others to continue."""
         self._held[slot] = False
         self._clock += 1
         self._used[slot] = self._clock
@@ -110,7 +110,7 @@ class SlotCache:
         self._lengths[slot] = 0
 
     def park_all(self) -> None:
-        """Park what the slots hold, in the order of their use; no sequence may be at work any more."""
+        """Park the content of all slots, in the order of their use. No sequence may be running."""
         for slot in sorted(range(self.slots), key=lambda slot: self._used[slot]):
             self._park(slot, Match(slot, 0))
 
@@ -124,13 +124,13 @@ class SlotCache:
     def _matched(self, match: Match) -> Ids:
         return (self._ids[match.slot] if match.parked is None else match.parked.ids)[: match.length]
 
-    def _park(self, slot: int, coming: Match) -> None:
-        """Park what a slot is about to lose."""
+    def _park(self, slot: int, match: Match) -> None:
+        """Park what a slot is about to lose to a match."""
         held = self._ids[slot, : self._lengths[slot]]
-        self.parked.park(self.storage, slot, held, kept=common_prefix(held, self._matched(coming)))
+        self.parked.park(self.storage, slot, held, kept=common_prefix(held, self._matched(match)))
 
-    def _bring(self, slot: int, match: Match) -> None:
-        """Copy what was matched into a slot, unless it is there."""
+    def _copy_in(self, slot: int, match: Match) -> None:
+        """Copy what was matched into a slot, unless it is already there."""
         if match.parked is not None:
             match.parked.restore(self.storage, slot, match.length)
         elif match.length and slot != match.slot:
@@ -142,7 +142,7 @@ class SlotCache:
         free = [slot for slot in range(self.slots) if not self._held[slot]]
         assert free, "a slot was acquired while none is free"
         donor = match.slot if match.length and match.parked is None else None
-        if donor in free and goes_on(self._lengths[match.slot], match.length):
+        if donor in free and continues_in_place(self._lengths[match.slot], match.length):
             return match.slot
         others = [slot for slot in free if slot != donor]
         return min(others or free, key=lambda slot: (self._lengths[slot] > 0, self._used[slot]))

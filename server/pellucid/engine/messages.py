@@ -1,4 +1,4 @@
-"""What is sent to the engine's thread, and how it answers: by the event loops of those who asked."""
+"""Messages to the engine's thread, and the delivery of its results through the callers' event loops."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pellucid.engine.sequence import Item
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """A request for a model; ``deliver`` takes what comes of it."""
+    """Run a request on a model; ``deliver`` takes its results."""
 
     number: int
     model: str
@@ -25,23 +25,23 @@ class Submit:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """The request of this number is wanted no more."""
+    """Cancel the request with this number."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """A lane to work on from now on, in the place of the one of that name if there is one."""
+    """Run a new worker, which replaces the one of that name if there is one."""
 
     name: str
-    lane: ModelWorker
+    worker: ModelWorker
     done: Future[None]
 
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """A lane that takes no new requests; ``done`` once those that it has are served."""
+    """Remove a worker. It takes no new requests, and ``done`` is set once those that it has are served."""
 
     name: str
     done: Future[None]
@@ -49,39 +49,39 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """The last message."""
+    """End the thread: the last message."""
 
 
 Message: TypeAlias = Submit | Cancel | Add | Remove | Close
 
 
 def promise() -> Future[None]:
-    """A future that whoever waits for it cannot cancel: closing a connection must not trip the thread that fulfils it."""
+    """Return a future that its waiter cannot cancel: closing a connection must not make the thread that sets it fail."""
     future: Future[None] = Future()
     future.set_running_or_notify_cancel()
     return future
 
 
-class PostOffice:
-    """Collects a step's deliveries and wakes each event loop once for all of them."""
+class Outbox:
+    """Collects the results of a step and wakes each event loop once for all of them."""
 
     def __init__(self) -> None:
-        self._letters: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Queue[Item], Item]]] = {}
+        self._pending: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Queue[Item], Item]]] = {}
 
-    def box(self, loop: asyncio.AbstractEventLoop, inbox: asyncio.Queue[Item]) -> Callable[[Item], None]:
-        """Where a sequence drops its items; only the engine's thread calls it."""
-        return lambda item: self._letters.setdefault(loop, []).append((inbox, item))
+    def sender(self, loop: asyncio.AbstractEventLoop, inbox: asyncio.Queue[Item]) -> Callable[[Item], None]:
+        """Return a function that queues an item for an inbox of a loop. Only the engine's thread may call it."""
+        return lambda item: self._pending.setdefault(loop, []).append((inbox, item))
 
-    def send(self) -> None:
-        """Hand everything over to the loops."""
-        for loop, letters in self._letters.items():
+    def flush(self) -> None:
+        """Hand all queued items to their loops."""
+        for loop, items in self._pending.items():
             try:
-                loop.call_soon_threadsafe(_put_all, letters)
-            except RuntimeError:  # that loop is closed: nobody listens any more
+                loop.call_soon_threadsafe(_put_all, items)
+            except RuntimeError:  # that loop is closed, so nothing reads its inboxes
                 continue
-        self._letters = {}
+        self._pending = {}
 
 
-def _put_all(letters: list[tuple[asyncio.Queue[Item], Item]]) -> None:
-    for inbox, item in letters:
+def _put_all(items: list[tuple[asyncio.Queue[Item], Item]]) -> None:
+    for inbox, item in items:
         inbox.put_nowait(item)

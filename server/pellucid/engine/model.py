@@ -1,7 +1,7 @@
-"""What the engine needs of a model: its shape, and one forward pass over a flat batch of tokens.
+"""The protocol of a model that the engine runs: its shape, and one forward pass over a flat batch of tokens.
 
-A batch is *flat*: the tokens of all sequences lie one behind another in one row of T tokens, and a span says which
-of them belong to which slot of the KV cache. Prefill and decode are the same thing with different counts.
+A batch is *flat*: the tokens of all sequences follow one another in one row of T tokens, and a span says which
+of them belong to which slot of the KV cache. Prefill and decode differ only in their counts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class CacheShape:
-    """What one token takes in the KV cache."""
+    """The shape of one token in the KV cache."""
 
     layers: int
     kv_heads: int
@@ -25,7 +25,7 @@ class CacheShape:
 
     @property
     def bytes_per_token(self) -> int:
-        """Keys and values of all layers, in bytes."""
+        """Size of the keys and values of all layers."""
         return 2 * self.layers * self.kv_heads * self.head_dim * self.dtype.itemsize
 
 
@@ -39,7 +39,7 @@ class KVStorage:
 
 @dataclass(frozen=True, slots=True)
 class BatchSpan:
-    """``count`` tokens of the flat batch from ``offset`` on: they go to positions ``start``... of slot ``slot``."""
+    """``count`` tokens of the flat batch, from ``offset`` on. Their positions in slot ``slot`` begin at ``start``."""
 
     slot: int
     start: int
@@ -48,7 +48,7 @@ class BatchSpan:
 
     @property
     def end(self) -> int:
-        """Tokens in the slot once the batch has run."""
+        """Number of tokens in the slot once the batch has run."""
         return self.start + self.count
 
 
@@ -67,11 +67,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class TokenCost:
-    """The least that computing a token takes, whatever else a model does: weights read, and multiplied by.
+    """The least that a token costs: the weights that are read, and those that it is multiplied by.
 
-    ``read_bytes`` are the weights that a step reads at least once, however few tokens it has. ``body`` counts the weights
-    that each token is multiplied by, ``head`` those that a token whose logits are wanted is multiplied by besides.
-    ``dtype`` is what large products multiply in.
+    ``read_bytes`` is the size of the weights that a step reads at least once, however few tokens it has. ``body`` counts the
+    weights that each token is multiplied by, ``head`` those that a token whose logits are wanted is also multiplied by.
+    ``dtype`` is that of large products.
     """
 
     read_bytes: int
@@ -95,33 +95,33 @@ class Model(Protocol):
 
     @property
     def cache_shape(self) -> CacheShape:
-        """What its KV cache looks like."""
+        """Shape of its KV cache."""
         ...
 
     @property
     def weight_bytes(self) -> int:
-        """Memory that the weights take."""
+        """Memory that the weights take, in bytes."""
         ...
 
     @property
     def cost(self) -> TokenCost | None:
-        """What a token takes at the least; None where that depends on the token, as with a mixture of experts."""
+        """Least cost of a token; None where that depends on the token, as with a mixture of experts."""
         ...
 
     @property
     def brings_threads(self) -> bool:
-        """Whether it computes on threads of its own: torch's would only spin in their way."""
+        """True if it computes on threads of its own: torch's threads would only compete with them."""
         ...
 
     @property
     def description(self) -> str:
-        """How it is computed, for people: "int8 weights, native AVX512-VNNI kernel on cpu", say."""
+        """Description of how it is computed, for people: "int8 weights, native AVX512-VNNI kernel on cpu", say."""
         ...
 
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
-        """Run the batch: write the keys and values of its tokens, give hidden states (R, hidden) of the wanted rows."""
+        """Run the batch: write the keys and values of its tokens, and return hidden states (R, hidden) of the wanted rows."""
         ...
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Float32 logits (R, vocab_size) of hidden states (R, hidden); callers split long R to bound memory."""
+        """Return float32 logits (R, vocab_size) of hidden states (R, hidden). Callers split long R to bound memory."""
         ...

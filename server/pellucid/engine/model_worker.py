@@ -1,4 +1,4 @@
-"""One model at work: a step is schedule, run, deliver."""
+"""Runs one model step by step: schedule, run, deliver."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from pellucid.errors import QueueFullError
 from pellucid.tokens import FinishReason, Priority
 
 CHUNKS = {"cpu": 192, "cuda": 512}
-"""Tokens of a step that keep a device busy: more would not be computed faster, and whoever comes meanwhile would wait longer.
+"""Tokens of a step that keep a device busy. Larger steps are no faster, and new requests would wait longer.
 
-Measured on two cores with half a billion weights: 192 take 0.26 s, 96 at once would read a prompt 5 % more slowly.
+Measured on two cores with half a billion weights: 192 take 0.26 s; steps of 96 would read a prompt 5 % more slowly.
 """
 
 logger = logging.getLogger(__name__)
@@ -29,12 +29,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """Bounds of every model's lane.
+    """Limits of every model's worker.
 
-    ``slots`` sequences at once, each up to ``context`` tokens (or the model's own limit), ``chunk`` tokens a step (0: as
-    many as suit the device), ``queue`` requests waiting, and ``prefix_memory`` bytes of host memory for prefixes that lost
-    their slot, of which an engine gives each of its lanes an equal part. With ``lookup`` tokens are guessed from what stood
-    before, and checked together.
+    ``slots`` sequences run at once, each with up to ``context`` tokens (or the model's own limit). A step has ``chunk`` tokens
+    (0: as many as suit the device), and ``queue`` requests may wait. ``prefix_memory`` is the host memory in bytes for
+    prefixes that lost their slot; the workers of an engine share it equally. With ``lookup``, tokens are guessed from earlier
+    text and checked together.
     """
 
     slots: int = 8
@@ -45,13 +45,13 @@ class EngineSettings:
     prefix_memory: int = 512 * 2**20
 
     def chunk_on(self, device: torch.device) -> int:
-        """Tokens of a step on this device."""
+        """Return the tokens of a step on this device."""
         return self.chunk or CHUNKS["cpu" if device.type == "cpu" else "cuda"]
 
 
 @dataclass(frozen=True, slots=True)
 class SlotStatus:
-    """A slot: how many tokens it holds, and whether a sequence works in it (its priority, tokens generated)."""
+    """A slot: how many tokens it holds, and whether a sequence holds it (then with its priority and generated tokens)."""
 
     id: int
     tokens: int
@@ -62,9 +62,9 @@ class SlotStatus:
 
 @dataclass(slots=True)
 class Totals:
-    """What a lane has done since it started, in tokens, steps and finished requests.
+    """Totals since the worker started, in tokens, steps and finished requests.
 
-    ``guessed`` tokens were computed ahead on the chance that they come, and ``right`` of them did.
+    ``guessed`` tokens were computed ahead, and ``right`` of them proved right.
     """
 
     cached: int = 0
@@ -78,10 +78,10 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStatus:
-    """A lane at the end of a step.
+    """The state of a worker at the end of a step.
 
-    ``cache_bytes`` is what the tokens in the slots take, ``cache_limit`` the most they can; ``parked_bytes`` and
-    ``parked_limit`` say the same of parked prefixes. ``limit`` is how many requests it serves and lets wait at once.
+    ``cache_bytes`` is the size of the tokens in the slots, and ``cache_limit`` its maximum; ``parked_bytes`` and ``parked_limit``
+    are the same for parked prefixes. ``limit`` is how many requests may run and wait at once.
     """
 
     slots: tuple[SlotStatus, ...]
@@ -97,9 +97,9 @@ class WorkerStatus:
 
 @dataclass(eq=False)
 class ModelWorker:
-    """The scheduler, the cache and the runner of one model. Only the engine's thread calls it; ``status`` may be read by all.
+    """The scheduler, the cache and the runner of one model. Only the engine's thread calls it; any thread may read ``status``.
 
-    ``saved`` is where parked prefixes come from and go to, if anywhere.
+    ``saved`` is where parked prefixes are read from and written to, if anywhere.
     """
 
     model: Model
@@ -126,17 +126,14 @@ class ModelWorker:
 
     @property
     def sequences(self) -> list[Sequence]:
-        """All that wait or run."""
+        """All sequences that wait or run."""
         return [*self.scheduler.waiting, *self.scheduler.running]
 
     def submit(self, sequence: Sequence) -> None:
-        """Take a sequence in, unless more wait than free slots will take and the queue may hold."""
+        """Queue a sequence, or deliver a QueueFullError if the free slots and the queue are taken."""
         if len(self.scheduler.waiting) >= self.settings.queue + self.cache.free:
-            sequence.deliver(
-                QueueFullError(
-                    f"{len(self.scheduler.waiting)} requests are waiting already: try again later, or start with a larger --queue."
-                )
-            )
+            waiting = len(self.scheduler.waiting)
+            sequence.deliver(QueueFullError(f"{waiting} requests are already waiting: try again later, or raise the queue limit."))
             return
         self.scheduler.add(sequence)
         self.report()
@@ -149,20 +146,20 @@ class ModelWorker:
         self.report()
 
     def cancel(self, number: int) -> None:
-        """End the sequence of this number, if it is here and has not ended by itself."""
+        """End the sequence with this number, if it is here and has not ended by itself."""
         for sequence in self.sequences:
             if sequence.number == number:
                 self.end(sequence, FinishReason.CANCELLED)
         self.report()
 
     def step(self) -> None:
-        """Schedule, run, deliver. A failure ends the sequences that were in the step, and nothing else."""
+        """Schedule, run, deliver. A failure ends only the sequences that were in the step."""
         self._expire()
         chunks = self.scheduler.schedule(self.clock())
         try:
             self._run(chunks)
         except Exception as error:
-            # Whatever a model or a device throws must cost its own requests only: the server goes on.
+            # An exception of a model or a device must cost only its own requests: the server continues.
             logger.exception("a step failed")
             for chunk in chunks:
                 if chunk.sequence.slot is not None:
@@ -174,20 +171,20 @@ class ModelWorker:
         self.report()
 
     def end(self, sequence: Sequence, reason: FinishReason, error: str | None = None) -> None:
-        """Free what a sequence holds and deliver its last item."""
+        """Free a sequence's slot and deliver its last item."""
         self.scheduler.remove(sequence)
         self._totals.finished += 1
         self._totals.cached += sequence.cached
         sequence.finish(reason, self.clock(), error)
 
     def end_all(self, reason: FinishReason) -> None:
-        """End everything that waits or runs."""
+        """End all sequences that wait or run."""
         for sequence in self.sequences:
             self.end(sequence, reason)
         self.report()
 
     def save(self) -> None:
-        """Save what slots and parked prefixes hold, where there is a place for it; nothing may run any more."""
+        """Save what slots and parked prefixes hold, if ``saved`` is given. No sequence may be running."""
         if self.saved is not None:
             self.cache.park_all()
             if self.cache.parked.changed:
@@ -195,10 +192,10 @@ class ModelWorker:
 
     def report(self) -> None:
         """Publish the status."""
-        working = {sequence.slot: sequence for sequence in self.scheduler.running}
+        running = {sequence.slot: sequence for sequence in self.scheduler.running}
         slots = tuple(
-            SlotStatus(slot, self.cache.length(slot), True, working[slot].priority, working[slot].generated)
-            if slot in working
+            SlotStatus(slot, self.cache.length(slot), True, running[slot].priority, running[slot].generated)
+            if slot in running
             else SlotStatus(slot, self.cache.length(slot), False)
             for slot in range(self.cache.slots)
         )
@@ -215,7 +212,7 @@ class ModelWorker:
         )
 
     def check(self) -> None:
-        """Assert that nothing leaked."""
+        """Assert that no slot has leaked."""
         self.scheduler.check()
 
     def _expire(self) -> None:
@@ -249,8 +246,8 @@ class ModelWorker:
                 self._totals.right += right
 
     def _take(self, sequence: Sequence, score: TokenScore) -> None:
-        """Deliver a score; one of a new token continues the sequence or ends it."""
-        if score.position > sequence.computed:  # what precedes it had been guessed, and is computed
+        """Deliver a score. The score of a new token continues the sequence or ends it."""
+        if score.position > sequence.computed:  # the tokens before it were guessed, and are computed
             assert sequence.slot is not None
             self.cache.extend(sequence.slot, sequence.ids[sequence.computed : score.position])
             sequence.computed = score.position

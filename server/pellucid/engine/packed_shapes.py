@@ -1,4 +1,4 @@
-"""Check packed tensors against the model's configuration before torch or the native kernels read them.
+"""Checks packed tensors against the model's configuration before torch or the native kernels read them.
 
 C trusts the sizes that it is given: a tensor that is too small for its matrix would be read out of bounds.
 """
@@ -12,8 +12,7 @@ import torch
 
 from pellucid.engine.decoders.decoder import FUSED, DecoderConfig
 from pellucid.engine.decoders.linear import INT4_GROUP
-from pellucid.engine.native.kernel_layout import BLOCK, GROUP
-from pellucid.engine.native.kernels import FORMS
+from pellucid.engine.native.kernel_layout import BLOCK, FORMS, GROUP
 from pellucid.errors import ModelError
 
 Spec: TypeAlias = tuple[torch.dtype, tuple[int, ...]]
@@ -23,7 +22,7 @@ _OPTIONAL = ("q_norm.weight", "k_norm.weight", ".bias")
 
 
 def check_packed(config: DecoderConfig, found: Mapping[str, Spec], scheme: str, dtype: torch.dtype) -> None:
-    """Raise ModelError unless ``found`` is what a decoder of this shape is packed to; ``dtype`` is that of its activations."""
+    """Raise ModelError unless ``found`` are the tensors of a packed decoder of this shape. ``dtype`` is that of its activations."""
     wanted = _vectors(config, dtype)
     if scheme.endswith("-native"):
         wanted |= _native_matrices(config, found)
@@ -33,14 +32,14 @@ def check_packed(config: DecoderConfig, found: Mapping[str, Spec], scheme: str, 
         if name not in found and not name.endswith(_OPTIONAL):
             raise ModelError(f"the tensor {name} is missing")
         if found.get(name, spec) != spec:
-            raise ModelError(f"the tensor {name} is {_described(found[name])} where {_described(spec)} belongs")
+            raise ModelError(f"the tensor {name} is {_described(found[name])}, but must be {_described(spec)}")
     unknown = next((name for name in found if name not in wanted), None)
     if unknown is not None:
-        raise ModelError(f"the tensor {unknown!r} does not belong there")
+        raise ModelError(f"the tensor {unknown!r} is unknown")
 
 
 def _vectors(config: DecoderConfig, dtype: torch.dtype) -> dict[str, Spec]:
-    """The norms and biases, those included that a model need not have."""
+    """Return the specs of norms and biases, including the optional ones."""
     sizes = {"norm.weight": config.hidden_size}
     for prefix in _layers(config):
         sizes |= {f"{prefix}{norm}.weight": config.hidden_size for norm in ("input_norm", "post_norm")}
@@ -73,25 +72,25 @@ def _int8(name: str, shape: tuple[int, int], dtype: torch.dtype) -> dict[str, Sp
 
 
 def _native_matrices(config: DecoderConfig, found: Mapping[str, Spec]) -> dict[str, Spec]:
-    """Each part of a matrix in the form that it is found in, or in the first form where it is found in none."""
+    """Return the specs of each part of a matrix in the form that it has, or in the first form if it has none of them."""
     wanted: dict[str, Spec] = {}
     heads = ("embedding", "head") if "head.0.number" in found else ("embedding",)
     matrices = [*((name, (config.vocab_size,), config.hidden_size) for name in heads), *_matrices(config)]
     for name, rows, columns in matrices:
         if name.endswith("gate_up") and f"{name}.1.number" not in found:
-            rows = (sum(rows),)  # parts of one form are interleaved in one matrix
+            rows = (sum(rows),)  # parts that share a form are interleaved into one matrix
         for index, count in enumerate(rows):
             forms = [
                 {f"{name}.{index}.{field}": spec for field, spec in form.items()} for form in _forms(-(-count // BLOCK), columns // GROUP)
             ]
             fields = [f"{name}.{index}.{field}" for field in ("number", "scale", "minimum")]
-            here = {field: found[field] for field in fields if field in found}
-            wanted |= here if here in forms else forms[0]
+            part = {field: found[field] for field in fields if field in found}
+            wanted |= part if part in forms else forms[0]
     return wanted
 
 
 def _forms(blocks: int, groups: int) -> Iterator[dict[str, Spec]]:
-    """The tensors of a part in every form that the kernels have code for; see :func:`pellucid.engine.native.kernel_layout.pack_matrix`."""
+    """Yield the specs of a part in every form that the kernels support; see :func:`pellucid.engine.native.kernel_layout.pack_matrix`."""
     for bits, shared, with_minimum in FORMS:
         scale = (torch.float16, (blocks, groups, GROUP // shared, BLOCK))
         form: dict[str, Spec] = {"number": (torch.uint8, (blocks, groups, BLOCK * GROUP * bits // 8)), "scale": scale}
@@ -99,7 +98,7 @@ def _forms(blocks: int, groups: int) -> Iterator[dict[str, Spec]]:
 
 
 def _matrices(config: DecoderConfig) -> Iterator[tuple[str, tuple[int, ...], int]]:
-    """The name of each matrix of the layers, the rows of its parts, and its columns."""
+    """Yield the name of each matrix of the layers, the rows of its parts, and its columns."""
     for prefix in _layers(config):
         for name, parts in FUSED.items():
             yield prefix + name, tuple(config.rows[part] for part in parts), config.columns[parts[0]]

@@ -1,14 +1,14 @@
-"""From a checkpoint's float tensors to weights in the form they are computed with, which is also the form of the packed file.
+"""Packs a checkpoint's float tensors into the form that the model computes with, which is also the form of the packed file.
 
-A *scheme* names that form. The tensors of a packed dict are used where they lie: building a model from it copies nothing
-large on a CPU, but for torch's integer kernels, which want their weights aligned.
+A *scheme* names that form. A model uses the tensors of a packed dict in place: building it copies nothing large on a CPU,
+except for torch's integer kernels, which need aligned weights.
 
 | scheme | weights | computed by |
 |---|---|---|
 | float32, bfloat16 | as named | torch |
 | int8-torch | int8, one scale a row | torch, activations in bfloat16 or float32 |
 | int4-torch-… | int4 in groups of 32, head int8 | torch; the layout is that of one instruction set |
-| int8-native | blocks as the file holds them, else int8 in groups of 32, interleaved | kernels.c, activations in int8 |
+| int8-native | the file's own blocks, else int8 in groups of 32, interleaved | kernels.c, activations in int8 |
 | int4-native | the same, of at most four bits; embedding and head as in int8-native | the same |
 """
 
@@ -25,8 +25,9 @@ from pellucid.engine.decoders.decoder import FUSED, Decoder, DecoderConfig, Deco
 from pellucid.engine.decoders.linear import INT4_GROUP, DenseLinear, Int4Linear, Int8Linear, Linear, quantize_int4, quantize_int8
 from pellucid.engine.decoders.quantized_blocks import Blocks, round_to_blocks
 from pellucid.engine.model import Model
-from pellucid.engine.native import kernels
+from pellucid.engine.native import calls
 from pellucid.engine.native.kernel_layout import interleave, pack_matrices
+from pellucid.engine.native.native_decoder import NativeDecoder, supports
 from pellucid.engine.packed_shapes import Spec, check_packed
 from pellucid.errors import ConfigError, ModelError
 
@@ -47,11 +48,11 @@ _OPTIONAL_NORMS = ("q_norm", "k_norm")
 
 
 QUANTS = ("auto", "none", "int8", "int4")
-"""How weights may be asked to be held."""
+"""The values of the setting ``quant``."""
 
 
 def choose_scheme(quant: str, device: torch.device, config: DecoderConfig) -> str:
-    """The scheme for ``quant`` (auto, none, int8, int4) on a device.
+    """Return the scheme for ``quant`` (auto, none, int8, int4) on a device.
 
     ``auto`` is int8 on a CPU and bfloat16 elsewhere; ``none`` is bfloat16 where the device multiplies it fast, else float32.
     Raises ConfigError for a quant that is unknown or that the device or the shape of the model does not allow.
@@ -61,8 +62,8 @@ def choose_scheme(quant: str, device: torch.device, config: DecoderConfig) -> st
     if quant == "none" or (quant == "auto" and device.type != "cpu"):
         return "bfloat16" if multiplies_bfloat16(device) else "float32"
     if device.type != "cpu":
-        raise ConfigError(f"quant {quant} runs on a CPU only: use --quant none on {device.type}.")
-    native = kernels.available() and kernels.supports(config)
+        raise ConfigError(f"quant {quant} runs on a CPU only: choose quant none on {device.type}.")
+    native = calls.available() and supports(config)
     if slow := _why_slow(config):
         _log.warning(slow)
     if quant == "int4":
@@ -72,12 +73,12 @@ def choose_scheme(quant: str, device: torch.device, config: DecoderConfig) -> st
 
 
 def _why_slow(config: DecoderConfig) -> str:
-    """Say what makes a model slow on this CPU, or its start, and what helps; empty where nothing does."""
-    if not kernels.available():
-        return f"The model runs several times slower than it could, without native kernels. {kernels.reason()}"
-    if not kernels.supports(config):
-        return "The model runs several times slower than most: the native kernels cannot compute its shape. Choose another model."
-    return kernels.warning()
+    """Explain what makes a model or its start slow on this CPU, with the remedy; empty if nothing does."""
+    if not calls.available():
+        return f"Without native kernels the model runs several times slower than it could. {calls.reason()}"
+    if not supports(config):
+        return "The native kernels do not support this model's shape, so it runs several times slower than most. Choose another model."
+    return calls.warning()
 
 
 def _int4_torch() -> str:
@@ -87,7 +88,7 @@ def _int4_torch() -> str:
 def pack(config: DecoderConfig, tensors: Iterable[tuple[str, Weight]], scheme: str) -> dict[str, Tensor]:
     """Pack a checkpoint: names as in transformers without "model.", floats or blocks in any order.
 
-    A matrix is packed as soon as its parts are there, so a generator of tensors keeps memory low. Without ``lm_head.weight``
+    A matrix is packed as soon as its parts are complete, so a generator of tensors keeps memory low. Without ``lm_head.weight``
     the head is the embedding. Raises ModelError for a tensor that is missing, unknown or of the wrong shape.
     """
     packer = _Packer(config, scheme)
@@ -102,19 +103,19 @@ def check(config: DecoderConfig, specs: Mapping[str, Spec], scheme: str) -> None
 
 
 def build(config: DecoderConfig, packed: Mapping[str, Tensor], scheme: str, device: torch.device) -> Model:
-    """A model over packed tensors, which must outlive nothing else: the model keeps them.
+    """Return a model over packed tensors, which it keeps alive.
 
-    Raises ModelError for a scheme that this machine cannot run (a packed file from another one), and for tensors that do not fit
-    the configuration.
+    Raises ModelError for a scheme that this machine cannot run (of a packed file from another machine), and for tensors that do
+    not fit the configuration.
     """
     native = scheme.endswith("-native")
-    if native and not kernels.available():
-        raise ModelError(f"The weights are packed for the native kernels, which are not available: {kernels.reason()}")
+    if native and not calls.available():
+        raise ModelError(f"The weights are packed for the native kernels, which are not available: {calls.reason()}")
     if scheme.startswith("int4-torch") and scheme != _int4_torch():
         raise ModelError(f"The weights are packed as {scheme} for another processor: pack them again here.")
     check(config, {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in packed.items()}, scheme)
     if native:
-        return kernels.NativeDecoder(config, packed)
+        return NativeDecoder(config, packed)
     packed = {name: tensor.to(device) for name, tensor in packed.items()}
     layers = tuple(_layer(packed, scheme, f"layers.{i}.") for i in range(config.layers))
     embedding = packed["embedding.weight"]
@@ -125,13 +126,13 @@ def build(config: DecoderConfig, packed: Mapping[str, Tensor], scheme: str, devi
     )
     dtype = str(packed["norm.weight"].dtype).removeprefix("torch.")
     weights = DecoderWeights(embedding, layers, packed["norm.weight"], head)
-    held = f"{scheme.split('-')[0]} weights, {dtype} activations" if "int" in scheme else f"{dtype} weights"
+    form = f"{scheme.split('-')[0]} weights, {dtype} activations" if "int" in scheme else f"{dtype} weights"
     missing = " without native kernels" if "int" in scheme else ""
-    return Decoder(config, weights, f"{held}, torch on {device}{missing}")
+    return Decoder(config, weights, f"{form}, torch on {device}{missing}")
 
 
 class _Packer:
-    """Collects the tensors of a checkpoint and packs each matrix once all its parts are there."""
+    """Collects the tensors of a checkpoint and packs each matrix once it has all its parts."""
 
     def __init__(self, config: DecoderConfig, scheme: str) -> None:
         self.config = config
@@ -139,14 +140,14 @@ class _Packer:
         self.dtype = _activation_dtype(scheme)
         self.packed: dict[str, Tensor] = {}
         self.native = scheme.endswith("-native")
-        self.blocks: dict[str, Blocks] = {}  # of matrices that are not whole yet
-        self.parts: dict[str, Tensor] = {}  # of matrices that are not whole yet, and biases
+        self.blocks: dict[str, Blocks] = {}  # of incomplete matrices
+        self.parts: dict[str, Tensor] = {}  # of incomplete matrices, and all biases
         self.seen: set[str] = set()
         self.shapes = checkpoint_shapes(config)
         self.targets = {part: (prefix, name) for prefix, name, parts in self._matrices() for part in parts}
 
     def _matrices(self) -> Iterable[tuple[str, str, tuple[str, ...]]]:
-        """(prefix, our name, the names of the parts' weights) of all matrices of the layers."""
+        """Yield (prefix, our name, names of the parts' weights) of all matrices of the layers."""
         for i in range(self.config.layers):
             for name in FUSED:
                 yield f"layers.{i}.", name, self._part_names(f"layers.{i}.", name)
@@ -157,9 +158,9 @@ class _Packer:
     def add(self, name: str, weight: Weight) -> None:
         """Take one tensor of the checkpoint."""
         if name not in self.shapes:
-            raise ModelError(f"The model holds a tensor {name!r} that the lean decoder does not know.")
+            raise ModelError(f"The model has a tensor {name!r} that the lean decoder does not know.")
         if tuple(weight.shape) != self.shapes[name]:
-            raise ModelError(f"Tensor {name!r} has shape {tuple(weight.shape)}, and the model's configuration says {self.shapes[name]}.")
+            raise ModelError(f"Tensor {name!r} has shape {tuple(weight.shape)}, but the model's configuration says {self.shapes[name]}.")
         self.seen.add(name)
         if self.native and len(weight.shape) == 2:
             self._add_native(name, weight)
@@ -191,7 +192,7 @@ class _Packer:
             self.packed |= {f"{prefix}{matrix}.{field}": tensor for field, tensor in packed.items()}
 
     def _add_vocabulary(self, name: str, tensor: Tensor) -> None:
-        """The embedding is looked up in its own form; as a head, which it may turn out to be, it is packed like any matrix."""
+        """Add the embedding or the head. The embedding is kept for look-ups, and packed as the head until there is another one."""
         if name == "lm_head.weight":
             for part in ("head.weight", "head.scale"):
                 self.packed.pop(part, None)
@@ -212,7 +213,7 @@ class _Packer:
             self.packed[f"{name}.weight"] = whole.to(self.dtype).clone()
 
     def finish(self) -> dict[str, Tensor]:
-        """The packed tensors, once everything has been added."""
+        """Return the packed tensors, once everything has been added. Raises ModelError if tensors are missing."""
         missing = [name for name in self.shapes if name not in self.seen and not _optional(name)]
         if missing:
             raise ModelError(f"The model lacks {len(missing)} tensors, the first of them {missing[0]!r}.")
@@ -226,7 +227,7 @@ class _Packer:
 
 
 def checkpoint_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
-    """Every tensor that a checkpoint may hold, and its shape."""
+    """Return the shape of every tensor that a checkpoint may have."""
     c = config
     matrices = {name: (rows, c.columns[name]) for name, rows in c.rows.items()}
     norms = {"input_norm": c.hidden_size, "post_norm": c.hidden_size, "q_norm": c.head_dim, "k_norm": c.head_dim}
@@ -283,12 +284,12 @@ def _activation_dtype(scheme: str) -> torch.dtype:
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether a device multiplies bfloat16 faster than float32. Of processors those do that have instructions for it."""
+    """Return whether a device multiplies bfloat16 faster than float32. Processors do if they have instructions for it."""
     return device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
 
 
 def _check_int4(config: DecoderConfig) -> None:
-    """Torch's int4 kernel wants whole groups of columns, and rows by sixteen."""
+    """Raise ConfigError for a shape that torch's int4 kernel cannot run: it needs whole groups of columns, and rows by sixteen."""
     for name, shape in checkpoint_shapes(config).items():
         if name.startswith("layers.0.") and len(shape) == 2 and (shape[1] % INT4_GROUP or shape[0] % 16):
-            raise ConfigError(f"quant int4 does not fit this model ({name} is {shape[0]} x {shape[1]}): use --quant int8.")
+            raise ConfigError(f"quant int4 does not fit this model ({name} is {shape[0]} x {shape[1]}): choose quant int8.")

@@ -1,6 +1,6 @@
-"""Prefixes whose slots were needed by others, parked in host memory until their prompts come back.
+"""Parks prefixes that lost their slot in host memory until their prompts come back.
 
-Somebody who looks into ten files and comes back finds all of them here: copying a thousand tokens in costs about a
+A user who visits ten files and returns to the first finds all of them here: copying a thousand tokens in costs about a
 thousandth of computing them.
 """
 
@@ -11,35 +11,35 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Protocol
 
-from pellucid.engine.kv_snapshot import Ids, KVSnapshot, common_prefix, copy_of
+from pellucid.engine.kv_snapshot import Ids, KVSnapshot, common_prefix, copy_slot
 from pellucid.engine.model import CacheShape, KVStorage
 
-SCRAP = 32
-"""Fewer tokens are not worth parking: they are computed in one step, together with the token that has to be computed anyway."""
+MIN_PARKED_TOKENS = 32
+"""Fewer tokens are not worth parking: one step computes them, together with the token that has to be computed anyway."""
 
 logger = logging.getLogger(__name__)
 
 
 class SavedPrefixes(Protocol):
-    """Where parked prefixes outlive the process."""
+    """A place where parked prefixes outlive the process."""
 
     def read(self) -> list[KVSnapshot]:
-        """What was saved, the most recently used first. Contents may be read as late as they are looked at."""
+        """Return what was saved, the most recently used first. Contents may be read later, when they are needed."""
         ...
 
     def write(self, prefixes: Sequence[KVSnapshot]) -> None:
-        """Replace what was saved. Raises nothing: what cannot be saved is computed again."""
+        """Replace what was saved. Never raises: what cannot be saved is computed again."""
         ...
 
 
 class ParkedPrefixes:
-    """The parked prefixes of one model, at most ``budget`` bytes of them. What was used least recently makes room."""
+    """The parked prefixes of one model, at most ``budget`` bytes of them. The least recently used ones make room."""
 
     def __init__(self, shape: CacheShape, budget: int) -> None:
         self.budget = budget
         self.bytes = 0
         self.changed = False
-        """Whether there is anything that was not saved before, or not any more."""
+        """True if the prefixes differ from those that were saved."""
         self._shape = shape
         self._prefixes: list[KVSnapshot] = []  # the least recently used first
 
@@ -49,7 +49,7 @@ class ParkedPrefixes:
         return self._prefixes[::-1]
 
     def fill(self, newest_first: Iterable[KVSnapshot]) -> None:
-        """Take in what was saved, as far as the budget goes."""
+        """Take in what was saved, as much as the budget allows."""
         for prefix in newest_first:
             if self.bytes + prefix.nbytes > self.budget:
                 self.changed = True
@@ -58,48 +58,48 @@ class ParkedPrefixes:
             self.bytes += prefix.nbytes
 
     def resize(self, budget: int) -> None:
-        """Keep no more than so many bytes from now on."""
+        """Keep no more than ``budget`` bytes from now on."""
         self.budget = budget
         while self.bytes > budget:
             self._drop(self._prefixes[0])
 
     def match(self, ids: Ids, least: int) -> tuple[KVSnapshot, int] | None:
-        """The prefix that has the most tokens in common with ``ids``, and how many; None where it would be fewer than ``least``."""
+        """Return the prefix with the most tokens in common with ``ids``, and how many; None if they are fewer than ``least``."""
         while (best := self._longest(ids, least)) is not None:
             prefix, _ = best
-            if prefix.intact:
+            if prefix.ensure_loaded():
                 return best
             logger.warning("A saved prefix of %d tokens is damaged on the disk: it is computed again.", len(prefix.ids))
             self._drop(prefix)
         return None
 
     def take(self, prefix: KVSnapshot, length: int) -> None:
-        """Take note that the first ``length`` tokens go on in a slot: the prefix leaves, unless most of it would be lost."""
+        """Record that a slot continues the first ``length`` tokens: drop the prefix, unless most of it would be lost."""
         if prefix not in self._prefixes:
             return
-        if goes_on(len(prefix.ids), length):
+        if continues_in_place(len(prefix.ids), length):
             self._drop(prefix)
         else:
             self._use(prefix)
 
     def park(self, storage: KVStorage, slot: int, ids: Ids, kept: int) -> None:
-        """Copy what a slot holds, ``ids``, before it loses all but the first ``kept`` tokens; scraps are let go."""
+        """Copy what a slot holds, ``ids``, before it loses all but the first ``kept`` tokens. Short rests are not copied."""
         size = len(ids) * self._shape.bytes_per_token
-        if len(ids) - kept < SCRAP or size > self.budget:
+        if len(ids) - kept < MIN_PARKED_TOKENS or size > self.budget:
             return
         for other in self.newest_first:
             common = common_prefix(other.ids, ids)
-            if len(other.ids) - common < SCRAP:
+            if len(other.ids) - common < MIN_PARKED_TOKENS:
                 self._drop(other)
-            elif len(ids) - common < SCRAP:
+            elif len(ids) - common < MIN_PARKED_TOKENS:
                 self._use(other)
                 return
         while self.bytes + size > self.budget:
             self._drop(self._prefixes[0])
         try:
-            prefix = copy_of(storage, slot, ids)
-        except (RuntimeError, MemoryError) as error:  # torch's and numpy's words for memory that cannot be had
-            logger.warning("There is no memory to park %d tokens in, a smaller --prefix-memory would leave some: %s", len(ids), error)
+            prefix = copy_slot(storage, slot, ids)
+        except (RuntimeError, MemoryError) as error:  # torch and numpy raise these where there is no memory
+            logger.warning("There is no memory to park %d tokens: give parked prefixes less memory. %s", len(ids), error)
             return
         self._prefixes.append(prefix)
         self.bytes += prefix.nbytes
@@ -115,7 +115,7 @@ class ParkedPrefixes:
                 f"a parked prefix of {len(prefix.ids)} tokens has shape {tuple(prefix.content.shape)}"
             )
             assert prefix.content.dtype == self._shape.dtype, f"a parked prefix holds {prefix.content.dtype}"
-        # In the order of their bytes a sequence is directly followed by one that goes on from it, if there is any.
+        # In the order of their bytes a sequence is directly followed by one that continues it, if there is any.
         assert not any(b.startswith(a) for a, b in pairwise(sorted(prefix.ids.tobytes() for prefix in self._prefixes))), (
             "a parked prefix is part of another one"
         )
@@ -123,7 +123,7 @@ class ParkedPrefixes:
     def _longest(self, ids: Ids, least: int) -> tuple[KVSnapshot, int] | None:
         best: tuple[KVSnapshot, int] | None = None
         for prefix in self._prefixes:
-            # Most are told apart by one token, at the place that they would have to reach.
+            # One comparison excludes most: that of the last token that a match would need.
             if len(prefix.ids) < least or len(ids) < least or prefix.ids[least - 1] != ids[least - 1]:
                 continue
             length = common_prefix(prefix.ids, ids)
@@ -141,11 +141,11 @@ class ParkedPrefixes:
         self.changed = True
 
 
-def goes_on(length: int, kept: int) -> bool:
-    """Whether a donor of ``length`` tokens is given up to a prompt that goes on from its first ``kept``: at least half lives on.
+def continues_in_place(length: int, kept: int) -> bool:
+    """Return whether a prompt that shares the first ``kept`` of a donor's ``length`` tokens may overwrite the rest: at most half.
 
-    What is cut off then is a suggestion that was not taken, the text below a cursor in a prompt that ends with it, or what
-    stood there before an edit: parking it at each keystroke would drive out what is wanted again. A jump changes a prompt
-    from its beginning, and so is none of these.
+    The rest is then a suggestion that was not accepted, the text below a cursor in a prompt that ends with it, or the text
+    before an edit: parking it at each keystroke would drive out prefixes that are needed again. A jump to another place
+    changes a prompt from its beginning, so it is none of these.
     """
     return length <= 2 * kept

@@ -1,4 +1,4 @@
-"""What the engine is asked for, and what it says of a token: ids and probabilities, no text."""
+"""Requests to the engine, and the scores that it returns: ids and probabilities, no text."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from pellucid.tokens import SamplingParams, Terms
 
 
 class Constraint(Protocol):
-    """Which tokens may come next (token healing, a grammar).
+    """A restriction of the tokens that may come next (token healing, a grammar).
 
     A constraint belongs to one request and is only ever called on the engine's thread.
     """
 
     def allowed(self) -> Tensor | None:
-        """Ids (int64) of the tokens that may come next; None lets every token through. Never empty."""
+        """Return the ids (int64) of the tokens that may come next, never empty; None allows every token."""
         ...
 
     def advance(self, id: int) -> None:
-        """Take note that this token was chosen."""
+        """Advance over a token that was chosen."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One sequence to continue, or, with ``score_from``, to read.
+    """One sequence to continue, or, with ``score_from``, to score.
 
     ``score_from`` is the index of the first prompt token whose probability is wanted: scores of the prompt tokens from
     there on come before the generated ones. ``stop_ids`` end the answer and are not part of it. Without ``lookup`` no
-    token is guessed, which changes the time that the answer takes and nothing else.
+    token is guessed, which changes only the time that the answer takes.
     """
 
     prompt: IdSequence[int]
@@ -52,8 +52,8 @@ class Admission:
     queued: float
 
 
-class Figures(NamedTuple):
-    """What is said of rows of logits, a value a row: the tokens' ids, logprobs, ranks, the entropies, and the most probable ids."""
+class RowScores(NamedTuple):
+    """Scores of rows of logits, one value for each row: the tokens' ids, logprobs and ranks, the entropies, the most probable ids."""
 
     ids: list[int]
     logprobs: list[float]

@@ -1,4 +1,4 @@
-"""From logits to a token: the model's own distribution is described first, then transformed and drawn from."""
+"""Turns logits into tokens: the model's own distribution is scored first, then transformed and drawn from."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Sequence as IdSequence
 import torch
 from torch import Tensor
 
-from pellucid.engine.request import Constraint, Figures, TokenScore
+from pellucid.engine.request import Constraint, RowScores, TokenScore
 from pellucid.tokens import SamplingParams
 
 MOST_PROBABLE = -1
-"""In place of an id: the most probable one, whichever that is."""
+"""Stands in for the id of the most probable token."""
 
 
-def describe_by_torch(logits: Tensor, ids: Tensor, top: int) -> Figures:
-    """How the model scores the tokens ``ids`` (R,), MOST_PROBABLE among them, by raw float32 ``logits`` (R, vocab).
+def score_rows(logits: Tensor, ids: Tensor, top: int) -> RowScores:
+    """Score the tokens ``ids`` (R,), which may be MOST_PROBABLE, by raw float32 ``logits`` (R, vocab).
 
-    With the ``top`` most probable ids of each row and their logprobs.
+    Each row also gets its ``top`` most probable ids and their logprobs.
     """
     ids = torch.where(ids == MOST_PROBABLE, logits.argmax(dim=-1), ids)
     normalizer = torch.logsumexp(logits, dim=-1, keepdim=True)
@@ -27,7 +27,7 @@ def describe_by_torch(logits: Tensor, ids: Tensor, top: int) -> Figures:
     # H = -sum p log p = log Z - sum p logit
     entropies = (normalizer[:, 0] - torch.linalg.vecdot((logits - normalizer).exp_(), logits)).clamp_(min=0)
     values, indices = logits.topk(min(top, logits.shape[-1]), dim=-1)
-    return Figures(
+    return RowScores(
         ids.tolist(),
         (chosen - normalizer)[:, 0].tolist(),
         ((logits > chosen).sum(dim=-1) + 1).tolist(),
@@ -37,11 +37,11 @@ def describe_by_torch(logits: Tensor, ids: Tensor, top: int) -> Figures:
     )
 
 
-def describe(figures: Figures, positions: IdSequence[int]) -> list[TokenScore]:
-    """The scores of tokens at ``positions``, each with its alternatives and the mass of all the others."""
+def token_scores(rows: RowScores, positions: IdSequence[int]) -> list[TokenScore]:
+    """Return the scores of tokens at ``positions``, each with its alternatives and the mass of all the others."""
     scores = []
     for id, position, logprob, rank, entropy, top_ids, top_logprobs in zip(
-        figures.ids, positions, figures.logprobs, figures.ranks, figures.entropies, figures.top_ids, figures.top_logprobs, strict=True
+        rows.ids, positions, rows.logprobs, rows.ranks, rows.entropies, rows.top_ids, rows.top_logprobs, strict=True
     ):
         rest = max(1.0 - math.fsum(map(math.exp, top_logprobs)), 0.0)
         scores.append(TokenScore(id, position, logprob, rank, entropy, tuple(zip(top_ids, top_logprobs, strict=True)), rest))
@@ -61,13 +61,13 @@ class Sampler:
         self._random.manual_seed(secrets.randbits(63) if params.seed is None else params.seed)
 
     @property
-    def takes_the_best(self) -> bool:
-        """Whether the next token is the most probable one by the raw logits, whatever they are."""
+    def takes_argmax(self) -> bool:
+        """True if the next token is the most probable one by the raw logits, whatever they are."""
         adjusts = self._seen or self._counts or self.params.logit_bias or self._constraint is not None
         return self.params.temperature == 0 and not adjusts and not self._counting and self.params.repetition_penalty == 1.0
 
     def choose(self, logits: Tensor) -> tuple[int, float]:
-        """The next token and the probability with which it was drawn, from raw float32 logits (vocab,)."""
+        """Return the next token and the probability with which it was drawn, from raw float32 logits (vocab,)."""
         adjusted = self._adjust(logits)
         if self.params.temperature == 0:
             id, probability = int(adjusted.argmax()), 1.0
@@ -85,7 +85,7 @@ class Sampler:
             self._constraint.advance(id)
 
     def _adjust(self, logits: Tensor) -> Tensor:
-        """Penalties, bias and constraint."""
+        """Apply penalties, bias and constraint."""
         params = self.params
         adjusted = logits.clone() if self._seen or self._counts or params.logit_bias else logits
         if self._seen:
@@ -117,11 +117,11 @@ class Sampler:
 
 
 def truncate(logits: Tensor, top_k: int, top_p: float, min_p: float) -> tuple[Tensor | None, Tensor]:
-    """Ids that survive top-k, then top-p, then min-p, with their probabilities, not renormalised.
+    """Return the ids that survive top-k, then top-p, then min-p, with their probabilities, not renormalised.
 
-    ``logits`` (vocab,). Survivors come most probable first; ids None stands for the whole vocabulary in its own order.
-    top-p is nucleus sampling (Holtzman et al. 2019, arXiv 1904.09751) over what top-k left; min-p asks for that share of
-    the best one's probability (Nguyen et al. 2024, arXiv 2407.01082).
+    ``logits`` (vocab,). Survivors come most probable first; ids are None for the whole vocabulary in its own order.
+    top-p is nucleus sampling (Holtzman et al. 2019, arXiv 1904.09751) over the survivors of top-k; min-p demands that share
+    of the most probable token's probability (Nguyen et al. 2024, arXiv 2407.01082).
     """
     vocab = len(logits)
     if not top_k and top_p == 1.0 and min_p == 0.0:
@@ -133,12 +133,12 @@ def truncate(logits: Tensor, top_k: int, top_p: float, min_p: float) -> tuple[Te
         ids, probabilities = _nucleus_candidates(logits, top_p)
     before = probabilities.double().cumsum(0) - probabilities.double()
     keep = (before < top_p) & (probabilities >= min_p * probabilities[0])
-    keep[0] = True  # whatever rounding says, the best one stays
+    keep[0] = True  # rounding must not remove the most probable one
     return ids[keep], probabilities[keep]
 
 
 def _nucleus_candidates(logits: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
-    """The most probable ids, enough to hold ``top_p``: sorting a whole vocabulary costs ten times more."""
+    """Return the most probable ids, enough to hold ``top_p``: sorting a whole vocabulary costs ten times more."""
     normalizer = logits.logsumexp(0)
     count = 256
     while True:

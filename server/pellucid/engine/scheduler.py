@@ -1,4 +1,4 @@
-"""Who gets a slot, and which tokens run next: continuous batching with chunked prefill and three priorities."""
+"""Admits waiting requests and picks the tokens of each step: continuous batching, chunked prefill, three priorities."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from pellucid.engine.kv_snapshot import common_prefix
 from pellucid.engine.sequence import Sequence
 from pellucid.tokens import Priority
 
-MOST_OVERTAKEN = 8
-"""How often a waiting request may be overtaken before it goes first: nothing starves."""
+MAX_OVERTAKEN = 8
+"""How often a waiting request may be overtaken before it goes first, so that nothing starves."""
 
-RESERVE = 8
-"""One part in so many of a step's tokens is kept for prefill of lower priority while higher ones are served."""
+LOWER_PRIORITY_SHARE = 8
+"""While requests of a higher priority prefill, those of a lower one get 1/LOWER_PRIORITY_SHARE of a step."""
 
-SMOOTH = 4
-"""One part in so many of a step is all the prefill there is beside a completion that is being said.
+PREFILL_SHARE = 4
+"""While a completion decodes, prefill gets at most 1/PREFILL_SHARE of a step.
 
-Somebody waits for its end, which is near; in whole steps it would seem to stand still.
+A user waits for the completion's end, which is near; whole steps of prefill would make it stall visibly.
 """
 
-ROWS = 8
-"""Tokens of a step up to which more are welcome, guessed or of lower priority: so many cost well below twice what one costs."""
+CHEAP_ROWS = 8
+"""Rows up to which a step is filled with guessed tokens or prefill: so many cost well below twice what one costs."""
 
-SHARE = 32
-"""Tokens of common prefix for which a request waits while another one computes them."""
+MIN_SHARED_PREFIX_TOKENS = 32
+"""A request waits for a running prefill that will give it at least so many tokens more than the cache has."""
 
 
 @dataclass(frozen=True, slots=True)
 class PrefillChunk:
-    """The next ``count`` tokens of a sequence, from ``start`` on, and a guess of those that follow."""
+    """The next ``count`` tokens of a sequence, from ``start`` on, and the tokens guessed to follow them."""
 
     sequence: Sequence
     start: int
@@ -43,17 +43,17 @@ class PrefillChunk:
 
     @property
     def ids(self) -> list[int]:
-        """The tokens to compute, those guessed last."""
+        """Tokens to compute, the guessed ones last."""
         return [*self.sequence.ids[self.start : self.end], *self.guess]
 
     @property
     def wanted(self) -> list[int]:
-        """The positions whose logits are wanted: each guessed token is checked by those before it."""
+        """Positions whose logits are wanted; each guessed token is checked by the logits before it."""
         return [*self.sequence.wanted(self.start, self.end), *range(self.end, self.end + len(self.guess))]
 
 
 class Scheduler:
-    """The waiting and the running sequences of one model, and the slots that they work in."""
+    """The waiting and the running sequences of one model, and their slots."""
 
     def __init__(self, cache: SlotCache, chunk: int, *, lookup: bool) -> None:
         self.cache = cache
@@ -64,20 +64,20 @@ class Scheduler:
 
     @property
     def busy(self) -> bool:
-        """Whether there is anything to do."""
+        """True if any sequence waits or runs."""
         return bool(self.waiting or self.running)
 
     @property
     def urgency(self) -> Priority:
-        """The highest priority that waits or runs."""
+        """Highest priority that waits or runs."""
         return min(sequence.priority for sequence in (*self.running, *self.waiting))
 
     def add(self, sequence: Sequence) -> None:
-        """Let a new sequence wait for a slot."""
+        """Queue a new sequence for a slot."""
         self.waiting.append(sequence)
 
     def remove(self, sequence: Sequence) -> None:
-        """Take a sequence out, wherever it is, and let its slot go."""
+        """Remove a waiting or running sequence, and free its slot."""
         if sequence in self.waiting:
             self.waiting.remove(sequence)
         else:
@@ -87,7 +87,7 @@ class Scheduler:
             sequence.slot = None
 
     def schedule(self, now: float) -> list[PrefillChunk]:
-        """Admit what fits, then give each running sequence its tokens of this step; at least one if any sequence can run."""
+        """Admit what fits, then pick each running sequence's tokens for this step: at least one if any sequence can run."""
         self._admit(now)
         decoding = [sequence for sequence in self.running if not sequence.prefilling]
         prefilling = sorted((s for s in self.running if s.prefilling), key=lambda s: (s.priority, s.number))
@@ -96,42 +96,43 @@ class Scheduler:
             chunks += self._prefill(prefilling, chunks)
         return chunks
 
-    def _decode(self, sequences: list[Sequence], beside: Priority | None) -> list[PrefillChunk]:
-        """The newest token of each, and a guess of what may follow it: for those of the highest priority alone, first come.
+    def _decode(self, sequences: list[Sequence], prefill: Priority | None) -> list[PrefillChunk]:
+        """Return a chunk with the newest token of each sequence; those of the highest priority also get guessed tokens.
 
-        ``beside`` is the highest priority of a prefill in the same step.
+        ``prefill`` is the highest priority of a prefill in the same step.
         """
         top = min((sequence.priority for sequence in sequences), default=None)
         urgent = [sequence for sequence in sequences if sequence.priority == top]
-        spare = self._spare(len(sequences), urgent, beside) if self.lookup and urgent else 0
+        spare = self._spare(len(sequences), urgent, prefill) if self.lookup and urgent else 0
         return [
             PrefillChunk(sequence, sequence.computed, 1, tuple(sequence.guess(spare)) if spare > 0 and sequence in urgent else ())
             for sequence in sequences
         ]
 
-    def _spare(self, decoding: int, urgent: list[Sequence], beside: Priority | None) -> int:
-        """How many tokens may be guessed for each of the urgent ones.
+    def _spare(self, decoding: int, urgent: list[Sequence], prefill: Priority | None) -> int:
+        """Return how many tokens may be guessed for each of the urgent sequences.
 
-        Beside a prefill as urgent nothing waits for the weights, and a guessed token costs as much as any other: there only a
-        completion is worth it, whose steps are long, and which says nothing while it repeats what the text says already.
+        With a prefill that is as urgent, reading the weights is not the bottleneck, and a guessed token costs as much as any
+        other. Only a completion is worth it then: its steps are long, and it often repeats text that the prompt contains.
         """
-        if beside is None or beside > urgent[0].priority:
-            return (ROWS - decoding) // len(urgent)
-        return ROWS - 1 if urgent[0].priority == Priority.COMPLETION else 0
+        if prefill is None or prefill > urgent[0].priority:
+            return (CHEAP_ROWS - decoding) // len(urgent)
+        return CHEAP_ROWS - 1 if urgent[0].priority == Priority.COMPLETION else 0
 
     def _prefill(self, sequences: list[Sequence], decoding: list[PrefillChunk]) -> list[PrefillChunk]:
-        """Share the tokens that ``decoding`` leaves: the highest priority first, but a part stays for what stands lower.
+        """Share the tokens that ``decoding`` does not use: the highest priority first, with a reserve for lower ones.
 
-        Beside a prefill that is some part of all; beside decoding alone, which more tokens would slow down, what costs little.
+        With a prefill of the highest priority, the reserve is a share of the step. With decoding alone, which more tokens would
+        slow down, it is as many tokens as cost little.
         """
         top = min(sequence.priority for sequence in self.running)
         high = [sequence for sequence in sequences if sequence.priority == top]
         low = [sequence for sequence in sequences if sequence.priority > top]
-        said = any(chunk.sequence.priority == Priority.COMPLETION for chunk in decoding)
-        step = self.chunk // SMOOTH if said else self.chunk
+        completing = any(chunk.sequence.priority == Priority.COMPLETION for chunk in decoding)
+        step = self.chunk // PREFILL_SHARE if completing else self.chunk
         rows = sum(1 + len(chunk.guess) for chunk in decoding)
         room = max(step - len(decoding), 1)
-        reserve = min(max(step // RESERVE if high else ROWS - rows, 1), room)
+        reserve = min(max(step // LOWER_PRIORITY_SHARE if high else CHEAP_ROWS - rows, 1), room)
         return self._share(high, max(room - reserve, 1) if low else room) + self._share(low, reserve)
 
     def _share(self, sequences: list[Sequence], room: int) -> list[PrefillChunk]:
@@ -144,10 +145,10 @@ class Scheduler:
         return chunks
 
     def _admit(self, now: float) -> None:
-        order = sorted(self.waiting, key=lambda s: (s.overtaken < MOST_OVERTAKEN, s.priority, s.number))
+        order = sorted(self.waiting, key=lambda s: (s.overtaken < MAX_OVERTAKEN, s.priority, s.number))
         for sequence in order:
-            # The last free slot is kept for a completion: somebody is typing.
-            urgent = sequence.priority == Priority.COMPLETION or sequence.overtaken >= MOST_OVERTAKEN
+            # The last free slot is kept for a completion, because a user is typing.
+            urgent = sequence.priority == Priority.COMPLETION or sequence.overtaken >= MAX_OVERTAKEN
             spare = 0 if urgent or self.cache.slots == 1 else 1
             if self.cache.free <= spare:
                 continue
@@ -165,9 +166,9 @@ class Scheduler:
         sequence.admit(self.cache.acquire(match), match.length, now)
 
     def _computed_soon(self, sequence: Sequence, match: Match) -> bool:
-        """Whether a running prefill is about to compute much more of this prompt than the cache has (``n`` > 1, say)."""
+        """Return whether a running prefill will compute much more of this prompt than the cache has (``n`` > 1, say)."""
         return any(
-            common_prefix(other.prompt, sequence.prompt[: sequence.reusable]) >= match.length + SHARE
+            common_prefix(other.prompt, sequence.prompt[: sequence.reusable]) >= match.length + MIN_SHARED_PREFIX_TOKENS
             for other in self.running
             if other.computed < len(other.prompt) - 1 and other.priority <= sequence.priority
         )

@@ -1,4 +1,4 @@
-"""One request on its way: its tokens, how far they are computed, and where its results go."""
+"""The state of one request: its tokens, how many of them are computed, and where its results go."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Item = Admission | TokenScore | Finish | Exception
 class Sequence:
     """A request, its ``ids`` (prompt and answer) and its progress: ``0 <= cached <= computed <= len(ids)``.
 
-    The keys and values of the first ``computed`` ids are in ``slot``, the first ``cached`` of them found there.
+    The keys and values of the first ``computed`` ids are in ``slot``; the first ``cached`` of them were already there.
     Times are those of the engine's clock, in seconds.
     """
 
@@ -52,29 +52,29 @@ class Sequence:
 
     @property
     def prefilling(self) -> bool:
-        """Whether more than the newest token is still to be computed."""
+        """True while more than the newest token is still to be computed."""
         return len(self.ids) - self.computed > 1 or self.generated == 0
 
     @property
     def generated(self) -> int:
-        """Tokens of the answer."""
+        """Number of tokens of the answer."""
         return len(self.ids) - len(self.prompt)
 
     @property
     def wants_token(self) -> bool:
-        """Whether another token is to be generated."""
+        """True if another token is to be generated."""
         return self.generated < self.request.params.max_tokens and len(self.ids) < self.capacity
 
     @property
     def reusable(self) -> int:
-        """How many prompt tokens may come from the cache: what is scored or continued from must be computed."""
+        """Number of prompt tokens that may come from the cache: tokens that are scored or continued from must be computed."""
         limit = len(self.prompt) - 1 if self.wants_token else len(self.prompt)
         if self.request.score_from is not None:
             limit = min(limit, max(self.request.score_from - 1, 0))
         return limit
 
     def wanted(self, start: int, end: int) -> range:
-        """Those of positions ``start..end`` whose logits are wanted: they speak of the token that follows."""
+        """Return those of positions ``start..end`` whose logits are wanted: they score the token that follows."""
         first = len(self.ids) - 1  # the newest token is continued from ...
         last = first + 1 if self.wants_token else first
         if self.request.score_from is not None and end <= len(self.prompt):
@@ -82,19 +82,19 @@ class Sequence:
         return range(max(start, first), min(end, last))
 
     def guess(self, most: int) -> list[int]:
-        """Up to ``most`` tokens that may come next, no more than may be generated behind the one that comes in any case."""
+        """Return up to ``most`` tokens that may come next, no more than may be generated after the one that comes in any case."""
         if not self.request.lookup:
             return []
         room = min(self.request.params.max_tokens - self.generated, self.capacity - len(self.ids)) - 1
         return self.lookup.guess(self.ids, min(most, room))
 
     def expired(self, now: float) -> bool:
-        """Whether the deadline has passed."""
+        """Return whether the deadline has passed."""
         deadline = self.request.terms.deadline
         return deadline is not None and now - self.submitted >= deadline
 
     def usage(self, now: float) -> Usage:
-        """What it has cost until now."""
+        """Return its cost so far."""
         admitted = now if self.admitted is None else self.admitted
         first = now if self.first_token is None else self.first_token
         return Usage(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pellucid.errors import PellucidError
 from pellucid.learn.metrics import calibration_error
 from pellucid.system.progress import Progress
-from pellucid.tokens import BACKGROUND, Finish, FinishReason, Message, Terms, Token
+from pellucid.tokens import Finish, FinishReason, ScoreQuery, Token
 
 TOP = 5
 """Among so many first choices a token is looked for beside the very first."""
@@ -26,15 +26,7 @@ TOP = 5
 class Reader(Protocol):
     """What reading needs of an assistant, here or at the other end of HTTP."""
 
-    def score(
-        self,
-        text: str | Sequence[int] | Sequence[Message],
-        *,
-        model: str | None = None,
-        top_logprobs: int = 0,
-        terms: Terms = BACKGROUND,
-        special: bool = False,
-    ) -> AsyncGenerator[Token | Finish]:
+    def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
         """Read token ids."""
         ...
 
@@ -156,7 +148,7 @@ async def read(
 
 async def _scored(reader: Reader, ids: Sequence[int], model: str | None) -> list[Token]:
     tokens: list[Token] = []
-    async with aclosing(reader.score(ids, model=model, top_logprobs=1)) as items:
+    async with aclosing(reader.score(ScoreQuery(ids, model=model, top_logprobs=1))) as items:
         async for item in items:
             if isinstance(item, Token):
                 tokens.append(item)

@@ -1,4 +1,4 @@
-"""Models with an adapter: its matrices, read and checked, and the variant of a model that they make."""
+"""Reads and checks an adapter's matrices, and makes the adapted variant of a model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pellucid.engine.decoders.adapter import Adapter, LowRank
 from pellucid.engine.decoders.decoder import Decoder, DecoderConfig
-from pellucid.engine.native.kernels import NativeDecoder
+from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.errors import AdapterError, ModelError, NotSupportedError
 from pellucid.models.adapter_folder import CONFIG, WEIGHTS, AdapterCard
 from pellucid.models.fingerprint import fingerprint
@@ -24,7 +24,7 @@ _KEY = re.compile(r"base_model\.model\.(?:model\.)?(?P<module>.+)\.lora_(?P<side
 
 
 def read_adapter(card: AdapterCard, config: DecoderConfig) -> Adapter:
-    """The adapter's matrices, for a decoder of this shape. Raises AdapterError where they do not fit it."""
+    """Read the adapter's matrices for a decoder of this shape. Raises AdapterError if they do not fit it."""
     try:
         with damage_explained(card.path / WEIGHTS):
             return _read_adapter(card, config)
@@ -38,34 +38,35 @@ def _read_adapter(card: AdapterCard, config: DecoderConfig) -> Adapter:
     for key, tensor in _tensors(card.path / WEIGHTS):
         match = _KEY.fullmatch(key)
         if match is None:
-            raise AdapterError(f"The adapter {card.name} holds {shown(key)}, which is no part of a LoRA adapter.")
+            raise AdapterError(f"The adapter {card.name} has a tensor {shown(key)}, which is not part of a LoRA adapter.")
         if match["module"] not in shapes:
             module = shown(match["module"])
-            raise AdapterError(f"The adapter {card.name} changes {module}, and the model has no such matrix that could be adapted.")
+            raise AdapterError(f"The adapter {card.name} changes {module}, which the model does not have.")
         sides.setdefault(match["module"], {})[match["side"]] = tensor
     if not sides:
         raise AdapterError(f"The adapter {card.name} is empty.")
-    return Adapter({module: _low_rank(card, module, found, shapes[module]) for module, found in sides.items()})
+    return Adapter({module: _low_rank(card, module, tensors, shapes[module]) for module, tensors in sides.items()})
 
 
 def choose_base(card: AdapterCard, models: Sequence[LoadedModel]) -> LoadedModel:
-    """Which of the models an adapter is for, where nobody says: the one that it was made for, else the first."""
+    """Return the model that an adapter was made for, or the first one if it is none of them."""
     bases = [model for model in models if model.base is None]
     return next((model for model in bases if _is_made_for(card, model)), bases[0])
 
 
 def adapt(loaded: LoadedModel, card: AdapterCard) -> LoadedModel:
-    """A model with an adapter, sharing its weights: it is called ``model:adapter``.
+    """Return a model with an adapter, which shares the model's weights and is named ``model:adapter``.
 
-    Raises AdapterError where the adapter does not fit or was made for other weights, NotSupportedError for a model that cannot be adapted.
+    Raises AdapterError if the adapter does not fit or was made for other weights, and NotSupportedError for a model that cannot be
+    adapted.
     """
     if not isinstance(loaded.model, (Decoder, NativeDecoder)):
-        raise NotSupportedError(f"{loaded.name} is not of the Llama family, and others take no adapters.")
+        raise NotSupportedError(f"{loaded.name} is not of the Llama family; other models support no adapters.")
     if loaded.base is not None:
-        raise AdapterError(f"{loaded.name} has an adapter already: name its base, {loaded.base}.", param="model")
+        raise AdapterError(f"{loaded.name} already has an adapter: name its base, {loaded.base}.", param="model")
     if card.fingerprint is not None and card.fingerprint != fingerprint(loaded.files):
         made_for = f" ({card.base})" if card.base else ""
-        remedy = "train it anew" if _is_made_for(card, loaded) else "name its model with --model, or train it anew"
+        remedy = "train it again" if _is_made_for(card, loaded) else "name its model with --model, or train it again"
         raise AdapterError(f"The adapter {card.name} was made for other weights{made_for} than those of {loaded.name}: {remedy}.")
     model = loaded.model.adapted(read_adapter(card, loaded.model.config))
     weights = card.path / WEIGHTS
@@ -84,33 +85,33 @@ def adapt(loaded: LoadedModel, card: AdapterCard) -> LoadedModel:
 
 
 def _is_made_for(card: AdapterCard, loaded: LoadedModel) -> bool:
-    """Whether an adapter names this model, by its path, its name on the hub or that under which it is served."""
+    """Return whether an adapter names this model by its path, its name on the hub or its served name."""
     return _last_part(card.base or "") == _last_part(split_quant(loaded.name)[0])
 
 
 def _last_part(name: str) -> str:
-    """Of a path, or of a name on the hub, what a model is served as."""
+    """Return the served name of a path or of a name on the hub."""
     return name.rpartition("/")[2].lower().removesuffix(".gguf")
 
 
 def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
     with safe_open(path, framework="pt") as file:
         for name in file.keys():  # noqa: SIM118 - not a mapping
-            yield name, file.get_tensor(name).clone()  # a mapped file must not be written to, and this one may be trained again
+            yield name, file.get_tensor(name).clone()  # a copy: training may replace the mapped file
 
 
 def _low_rank(card: AdapterCard, module: str, sides: dict[str, Tensor], shape: tuple[int, int]) -> LowRank:
     if set(sides) != {"A", "B"}:
-        raise AdapterError(f"The adapter {card.name} has only half of what it adds to {module}: it is damaged.")
+        raise AdapterError(f"The adapter {card.name} has only one of the two matrices for {module}: it is damaged.")
     down, up = sides["A"], sides["B"]
     rows, columns = shape
     if down.shape[:1] != (card.rank,) or up.shape[1:] != (card.rank,):
         shapes = f"{tuple(up.shape)} times {tuple(down.shape)}"
-        raise AdapterError(f"The adapter {card.name} is of rank {card.rank} by its {CONFIG}, and adds {shapes} to {module}.")
+        raise AdapterError(f"The adapter {card.name} has rank {card.rank} by its {CONFIG}, but adds {shapes} to {module}.")
     if tuple(down.shape) != (card.rank, columns) or tuple(up.shape) != (rows, card.rank):
-        made = f"{up.shape[0]} x {down.shape[-1]}"
-        raise AdapterError(f"The adapter {card.name} is for another model: its {module} is {made}, and the model's {rows} x {columns}.")
+        size = f"{up.shape[0]} x {down.shape[-1]}"
+        raise AdapterError(f"The adapter {card.name} is for another model: its {module} is {size}, the model's is {rows} x {columns}.")
     change = LowRank(down.to(torch.float32), up.to(torch.float32) * card.scale)
     if not (down.is_floating_point() and up.is_floating_point() and change.down.isfinite().all() and change.up.isfinite().all()):
-        raise AdapterError(f"The adapter {card.name} has numbers in {module} that are not finite: its training went wrong.")
+        raise AdapterError(f"The adapter {card.name} has infinite or invalid numbers in {module}: its training failed.")
     return change

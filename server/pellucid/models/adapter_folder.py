@@ -1,7 +1,8 @@
-"""LoRA adapters in the layout of the peft library: a folder with adapter_config.json and adapter_model.safetensors.
+"""Finds and reads the folders of LoRA adapters in the layout of the peft library.
 
-Beside these pellucid.json may say for which weights the adapter was made: {"base": name, "fingerprint": of the base's files,
-"name": its own}. Those that are served by name lie in the store's folder of adapters.
+Such a folder has adapter_config.json and adapter_model.safetensors. A pellucid.json may name the weights that the adapter was
+made for: {"base": name, "fingerprint": of the base's files, "name": its own}. Adapters that are served by name are in the
+store's folder of adapters.
 """
 
 from __future__ import annotations
@@ -15,15 +16,14 @@ from pathlib import Path
 
 from pellucid.errors import AdapterError, ModelError, NotFoundError
 from pellucid.models.store import Store
-from pellucid.models.tokenizers.folder_tokenizer import Json, read_json
-from pellucid.models.untrusted_files import damage_explained, printable, real, shown, whole
+from pellucid.models.untrusted_files import Json, damage_explained, printable, read_json, real, shown, whole
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 ORIGIN = "pellucid.json"
 
 NAME = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9_-])?"
-"""What an adapter may be called: names of files are made of it, which may not be long, nor end in a dot everywhere."""
+"""The names that an adapter may have. File names are made of them: some systems allow no long ones, or none that end in a dot."""
 
 _UNSUPPORTED = (
     "use_dora",
@@ -44,21 +44,21 @@ _UNSUPPORTED = (
     "monteclora_config",
     "megatron_config",
 )
-"""What peft can do besides and changes what an adapter computes: none of it may be set."""
+"""Options of peft that change what an adapter computes and are not supported: none of them may be set."""
 
 _LARGEST_RANK = 1 << 16
 _LARGEST_ALPHA = 1e6
 _MOST_TARGETS = 1000
 
 _PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
-"""Ways to begin a training that leave the base's weights as they are."""
+"""Initialisations that do not change the base's weights."""
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterCard:
-    """What an adapter's folder says of it: ``base`` names the model that it was made for, ``fingerprint`` that one's weights.
+    """The description of an adapter from its folder: ``base`` names the model that it was made for, ``fingerprint`` its weights.
 
-    ``scale`` is what the product of its matrices is multiplied by. ``size`` is in bytes.
+    The product of its matrices is multiplied by ``scale``. ``size`` is in bytes.
     """
 
     name: str
@@ -72,37 +72,37 @@ class AdapterCard:
 
 
 def stored_adapters(store: Store) -> list[Path]:
-    """The folders of the adapters in the store."""
-    return sorted(path for path in store.adapters_path().glob("*") if os.path.lexists(path / CONFIG))  # a link to nothing too
+    """Return the folders of the adapters in the store."""
+    return sorted(path for path in store.adapters_path().glob("*") if os.path.lexists(path / CONFIG))  # including broken links
 
 
 def is_stored(store: Store, name: str) -> bool:
-    """Whether there is an adapter of this name in the store."""
+    """Return whether the store has an adapter of this name."""
     return re.fullmatch(NAME, name) is not None and (store.adapters_path() / name / CONFIG).is_file()
 
 
 def adapter_folder(store: Store, name: str) -> Path:
-    """The folder of an adapter in the store. Raises NotFoundError with the names that there are."""
+    """Return the folder of an adapter in the store. Raises NotFoundError, which lists the known names."""
     folder = store.adapters_path() / name
     if not is_stored(store, name):
         known = ", ".join(path.name for path in stored_adapters(store)) or "none"
-        raise NotFoundError(f"There is no adapter {name!r} in {store.adapters_path()}; there is {known}.")
+        raise NotFoundError(f"There is no adapter {name!r} in {store.adapters_path()}; known are: {known}.")
     return folder
 
 
 def local_adapter(store: Store, name_or_path: str) -> Path:
-    """The folder of an adapter that is named on the command line: one of the store, or any other one by its path.
+    """Return the folder of an adapter that the user names: by its name in the store, or by its path.
 
-    A name without a slash is one of the store: a folder here is written ``./name``.
+    A name without a slash is one of the store; a folder in the working directory is written ``./name``.
     """
     if re.fullmatch(NAME, name_or_path) is not None:
         if not is_stored(store, name_or_path) and (Path(name_or_path) / CONFIG).is_file():
             raise NotFoundError(
                 f"There is no adapter {name_or_path} in {store.adapters_path()}; "
-                f"to use the folder of this name in the working directory write ./{name_or_path}."
+                f"to use the folder of this name in the working directory, write ./{name_or_path}."
             )
         return adapter_folder(store, name_or_path)
-    with suppress(OSError, ValueError, RuntimeError):  # a name that is too long, holds NUL, or begins with an unknown user's ~
+    with suppress(OSError, ValueError, RuntimeError):  # a name that is too long, contains NUL, or begins with an unknown user's ~
         path = Path(name_or_path).expanduser()
         if (path / CONFIG).is_file():
             return path.resolve()
@@ -110,13 +110,13 @@ def local_adapter(store: Store, name_or_path: str) -> Path:
 
 
 def read_card(folder: Path, name: str | None = None) -> AdapterCard:
-    """What a folder says of its adapter, which is called like the folder unless it is given a ``name``.
+    """Read the description of an adapter, whose name is that of its folder unless ``name`` is given.
 
-    Raises AdapterError for one that is damaged or of a kind that is not supported.
+    Raises AdapterError for an adapter that is damaged or of an unsupported kind.
     """
     name = name or folder.name
     if re.fullmatch(NAME, name) is None:
-        raise AdapterError(f"An adapter cannot be called {shown(name)}: take up to 64 letters, digits, hyphens, dots and underscores.")
+        raise AdapterError(f"An adapter cannot be named {shown(name)}: use up to 64 letters, digits, hyphens, dots and underscores.")
     try:
         with damage_explained(folder / CONFIG):
             return _read_card(folder, name)
@@ -132,7 +132,7 @@ def _read_card(folder: Path, name: str) -> AdapterCard:
     if not weights.is_file():
         raise AdapterError(f"{folder} has no {WEIGHTS}, and weights of other formats can hold code: save it as safetensors.")
     if config.get("r") is None or config.get("lora_alpha") is None:
-        raise AdapterError(f"{path} does not say r and lora_alpha, which every LoRA adapter has.")
+        raise AdapterError(f"{path} lacks r or lora_alpha, which every LoRA adapter has.")
     rank = whole(path, config, "r", 1, _LARGEST_RANK)
     alpha = real(path, config, "lora_alpha", -_LARGEST_ALPHA, _LARGEST_ALPHA)
     targets = config.get("target_modules")
@@ -151,12 +151,12 @@ def _read_card(folder: Path, name: str) -> AdapterCard:
 
 
 def _targets(path: Path, stated: object) -> tuple[str, ...]:
-    """The kinds of matrices that are changed: a list, or a pattern. Raises ModelError for a list of anything but names."""
+    """Return the kinds of matrices that are changed: a list, or a pattern. Raises ModelError for a list of anything but names."""
     if not isinstance(stated, list):
         return (printable(str(stated)),)
     wrong = next((item for item in stated if not isinstance(item, str)), None)
     if wrong is not None or len(stated) > _MOST_TARGETS:
-        raise ModelError(f"{path} has a list of {len(stated)} target_modules, where up to {_MOST_TARGETS} names belong.")
+        raise ModelError(f"{path} has a list of {len(stated)} target_modules; it must be up to {_MOST_TARGETS} names.")
     return tuple(sorted(map(printable, stated)))
 
 
@@ -166,11 +166,11 @@ def _check_kind(folder: Path, config: Json) -> None:
         raise AdapterError(f"The adapter in {folder} is of the type {shown(kind)}, and only LORA is supported.")
     if config.get("bias", "none") != "none":
         raise AdapterError(
-            f"The adapter in {folder} has trained biases ({shown(config['bias'])}), which is not supported: train it without."
+            f"The adapter in {folder} has trained biases ({shown(config['bias'])}), which are not supported: train it without them."
         )
-    wished = next((name for name in _UNSUPPORTED if config.get(name)), None)
-    if wished is not None:
-        raise AdapterError(f"The adapter in {folder} was trained with {wished}, which is not supported: train it without.")
+    unsupported = next((name for name in _UNSUPPORTED if config.get(name)), None)
+    if unsupported is not None:
+        raise AdapterError(f"The adapter in {folder} was trained with {unsupported}, which is not supported: train it without.")
     start = config.get("init_lora_weights", True)
     if start not in _PLAIN_STARTS:
-        raise AdapterError(f"The adapter in {folder} began with {shown(start)}, which changes the base's weights too and is not supported.")
+        raise AdapterError(f"The adapter in {folder} was initialised by {shown(start)}, which also changes the base and is not supported.")

@@ -1,6 +1,6 @@
-"""The models of the last bytes in folders of their own: written after training, and read to be served.
+"""Writes and reads the folders of byte window models: n-gram models and logistic regressions.
 
-Their config.json names what they are; the tables are in model.safetensors.
+Their config.json names the kind of model; the tables are in model.safetensors.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pellucid.engine.decoders.logistic_model import LogisticModel, LogisticWeights
-from pellucid.engine.decoders.ngram_model import MOST, NGramModel, NGramTable
+from pellucid.engine.decoders.ngram_model import MAX_ORDER, NGramModel, NGramTable
 from pellucid.errors import ModelError
-from pellucid.models.tokenizers.folder_tokenizer import read_json
-from pellucid.models.untrusted_files import damage_explained
+from pellucid.models.untrusted_files import damage_explained, read_json
 
 NGRAM = "pellucid_ngram"
 LOGISTIC = "pellucid_logistic"
@@ -24,21 +23,21 @@ _FIELDS = ("contexts", "begins", "bytes", "shares", "backoffs")
 
 
 def is_table_model(folder: Path) -> bool:
-    """Whether a folder holds a model of the last bytes."""
+    """Return whether a folder has a byte window model."""
     return read_json(folder / "config.json").get("model_type") in (NGRAM, LOGISTIC)
 
 
 def read_table_model(folder: Path, device: torch.device) -> NGramModel | LogisticModel:
-    """The model of a folder. Raises ModelError for one that is damaged."""
+    """Read the model of a folder. Raises ModelError if it is damaged."""
     path = folder / "model.safetensors"
     if not path.is_file():
-        raise ModelError(f"{path} is missing, or is no regular file: train the model again.")
+        raise ModelError(f"{path} is missing or not a regular file: train the model again.")
     with damage_explained(path):
         config = read_json(folder / "config.json")
         tensors = load_file(path, str(device))
         if config["model_type"] == NGRAM:
             order = int(config["order"])
-            if not 1 <= order <= MOST:
+            if not 1 <= order <= MAX_ORDER:
                 raise ValueError(f"an order of {order}")
             return NGramModel([NGramTable(*(tensors[f"{length}.{name}"] for name in _FIELDS)) for length in range(order)], device)
         weights = LogisticWeights(tensors["weight"], tensors["bias"], tensors["classes"], float(config["unseen"]))
@@ -46,14 +45,14 @@ def read_table_model(folder: Path, device: torch.device) -> NGramModel | Logisti
 
 
 def write_ngram(folder: Path, model: NGramModel) -> None:
-    """Write config.json and model.safetensors into an existing folder; what the disk says against it is raised as it is."""
+    """Write config.json and model.safetensors into an existing folder. Raises OSError or SafetensorError."""
     tensors = {f"{length}.{name}": getattr(table, name) for length, table in enumerate(model.tables) for name in _FIELDS}
     save_file(tensors, folder / "model.safetensors")
     _write_config(folder, {"model_type": NGRAM, "order": len(model.tables), "vocab_size": model.vocab_size})
 
 
 def write_logistic(folder: Path, model: LogisticModel) -> None:
-    """The same for a logistic regression."""
+    """Write a logistic regression as :func:`write_ngram` writes an n-gram model."""
     weights = model.weights
     save_file({"weight": weights.weight, "bias": weights.bias, "classes": weights.classes}, folder / "model.safetensors")
     _write_config(folder, {"model_type": LOGISTIC, "reach": model.reach, "unseen": weights.unseen, "vocab_size": model.vocab_size})

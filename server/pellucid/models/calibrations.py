@@ -1,4 +1,4 @@
-"""What ``pellucid calibrate`` found of a model, kept beside it: coefficients in a small JSON file, for these weights only."""
+"""Reads and writes the calibrations of models: coefficients in a small JSON file, valid for certain weights only."""
 
 from __future__ import annotations
 
@@ -15,53 +15,53 @@ FORMAT = "pellucid calibration 1"
 
 @dataclass(frozen=True, slots=True)
 class CalibrationFile:
-    """Where the calibration of one model in one form is kept.
+    """The file with the calibration of one model in one form.
 
-    ``key`` says which weights and which form: a calibration of others is not used, as it says nothing about these.
+    ``key`` identifies the weights and their form. A calibration with another key is not used, as it is not valid for them.
     """
 
     path: Path
     key: str
 
     def of_variant(self, name: str, made_of: str) -> CalibrationFile:
-        """Where that of an adapted model is kept; ``made_of`` tells one state of the adapter from another."""
+        """Return the file for an adapted model. ``made_of`` identifies the state of the adapter."""
         return CalibrationFile(self.path.with_name(f"{self.path.stem}+{name}{self.path.suffix}"), f"{self.key}-{made_of}")
 
     def read(self) -> tuple[dict[str, Any] | None, str | None]:
-        """The calibration as a JSON object, or None and a sentence that says why there is none to use."""
+        """Return the calibration as a JSON object, or None and a sentence with the reason."""
         try:
             record = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            return None, "The model was not calibrated: run pellucid calibrate on a folder of yours."
+            return None, "This model is not calibrated: run pellucid calibrate on one of your folders."
         except (OSError, UnicodeDecodeError, ValueError) as error:
-            return None, f"The calibration in {self.path.name} cannot be read ({_said(error)}): run pellucid calibrate again."
+            return None, f"The calibration in {self.path.name} cannot be read ({_reason(error)}): run pellucid calibrate again."
         if not isinstance(record, dict) or record.get("format") != FORMAT:
-            return None, f"{self.path.name} is no calibration that this version of Pellucid can read: run pellucid calibrate again."
+            return None, f"This version of Pellucid cannot read the calibration {self.path.name}: run pellucid calibrate again."
         if record.get("key") != self.key:
-            return None, f"The calibration in {self.path.name} was made for other weights than these: run pellucid calibrate again."
-        if not _can_travel(record):
-            return None, f"The calibration in {self.path.name} is damaged (not all of it can be sent on): run pellucid calibrate again."
+            return None, f"The calibration in {self.path.name} was made for other weights: run pellucid calibrate again."
+        if not _is_valid_json(record):
+            return None, f"The calibration in {self.path.name} is damaged (it is not valid JSON): run pellucid calibrate again."
         return record, None
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Replace the calibration, whole or not at all. Raises ModelError where the disk refuses."""
+        """Replace the calibration atomically. Raises ModelError if it cannot be written."""
         write(self.path, record, self.key)
 
     def delete(self) -> None:
-        """Delete it, if there is one."""
+        """Delete the calibration, if there is one."""
         with atomic_files.errors_explained(self.path.parent):
             self.path.unlink(missing_ok=True)
 
 
 def write(path: Path, record: Mapping[str, Any], key: str) -> None:
-    """Write a calibration for the weights of a key, whole or not at all. Raises ModelError where the disk refuses."""
+    """Write a calibration for the weights of a key, atomically. Raises ModelError if it cannot be written."""
     with atomic_files.errors_explained(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_files.write_text(path, json.dumps({"format": FORMAT, "key": key, **record}, indent=1, allow_nan=False))
 
 
-def _can_travel(record: Mapping[str, Any]) -> bool:
-    """Whether it can be told with every list of models: numbers that are not finite are no JSON, and half a surrogate pair is no text."""
+def _is_valid_json(record: Mapping[str, Any]) -> bool:
+    """Return whether a list of models can include it: JSON has no infinite numbers, and UTF-8 no lone surrogates."""
     try:
         json.dumps(record, allow_nan=False, ensure_ascii=False).encode()
     except ValueError:
@@ -69,5 +69,5 @@ def _can_travel(record: Mapping[str, Any]) -> bool:
     return True
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return (error.strerror or str(error)) if isinstance(error, OSError) else "it is not JSON"

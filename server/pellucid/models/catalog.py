@@ -1,4 +1,4 @@
-"""The models known by name: where each comes from, what it is, and how infill prompts are put to it."""
+"""The catalog of models: the sources, properties and infill format of each."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Order = Literal["psm", "spm", "spm2"]
 
 @dataclass(frozen=True, slots=True)
 class InfillFormat:
-    """How a model is asked for what belongs between a prefix P and a suffix S; the markers are special tokens' texts.
+    """The form of a model's infill prompts, for a prefix P and a suffix S. Markers are special tokens' texts.
 
     ``order`` is psm: <prefix>P<suffix>S<middle>; spm: <suffix>S<prefix>P<middle>; or spm2: <prefix><suffix>S<middle>P, the
-    second variant of Bavarian et al. 2022 (arXiv 2207.14255). ``file`` and ``repo`` are markers in front of the names of a
-    file and of a repository. ``ends`` are further markers that end an answer; every marker of the format does.
+    second variant of Bavarian et al. 2022 (arXiv 2207.14255). ``file`` and ``repo`` are markers before the names of a
+    file and of a repository. ``ends`` are further markers that end an answer; every marker of the format also does.
     """
 
     order: Order
@@ -33,15 +33,15 @@ class InfillFormat:
 
     @property
     def markers(self) -> tuple[str, ...]:
-        """Every marker that a prompt may be made of."""
+        """Every marker that a prompt may contain."""
         return tuple(marker for marker in (self.prefix, self.suffix, self.middle, self.file, self.repo) if marker)
 
     def end_ids(self, special: Mapping[str, int]) -> frozenset[int]:
-        """The ids that end an infill, besides those that end any text."""
+        """Return the ids that end an infill, in addition to those that end any text."""
         return frozenset(special[marker] for marker in (*self.markers, *self.ends) if marker in special)
 
     def within(self, special: Mapping[str, int]) -> InfillFormat | None:
-        """This format as far as a model has its markers: None where it lacks a necessary one."""
+        """Return this format with the optional markers that a model has; None if it lacks a necessary one."""
         if not all(marker in special for marker in (self.prefix, self.suffix, self.middle)):
             return None
         return replace(self, file=self.file if self.file in special else None, repo=self.repo if self.repo in special else None)
@@ -65,9 +65,9 @@ class WheelSource:
 
 @dataclass(frozen=True, slots=True)
 class CatalogEntry:
-    """A model by name. ``size`` (bytes) and ``sha256`` are None where only the hub knows them.
+    """A model of the catalog. ``size`` (bytes) and ``sha256`` are None where only the hub knows them.
 
-    ``chat_template_sha256`` is of the UTF-8 text of its chat template, where that was read and found harmless.
+    ``chat_template_sha256`` is that of the UTF-8 text of its chat template, if a person has reviewed it and found it harmless.
     """
 
     name: str
@@ -84,23 +84,23 @@ class CatalogEntry:
 
 @cache
 def catalog() -> dict[str, CatalogEntry]:
-    """All entries by name, in the order in which they are listed."""
+    """Return all entries by name, in the order in which they are listed."""
     data = _data()
     return {name: _entry(name, table) for name, table in data.items() if name != "infill"}
 
 
 @cache
 def infill_formats() -> dict[str, InfillFormat]:
-    """The infill formats by name, in the order in which they are tried."""
+    """Return the infill formats by name, in the order in which they are tried."""
     return {name: _format(table) for name, table in _data()["infill"].items()}
 
 
 def infill_format(special: Mapping[str, int], entry: CatalogEntry | None = None) -> InfillFormat | None:
-    """The infill format of a model: its catalog entry's, else one whose markers it has; None where it has none."""
+    """Return the infill format of a model: its catalog entry's, else one whose markers it has; None if there is none."""
     if entry is not None and entry.infill is not None:
         return entry.infill.within(special)
     whole = (known for known in infill_formats().values() if all(marker in special for marker in known.markers))
-    part = (found for known in infill_formats().values() if (found := known.within(special)))
+    part = (fitting for known in infill_formats().values() if (fitting := known.within(special)))
     return next(whole, next(part, None))
 
 

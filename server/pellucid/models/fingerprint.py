@@ -1,4 +1,4 @@
-"""What tells one model's weights from another's: an adapter is made for certain weights, and of no use with others."""
+"""Identifies a model's weights by their hash: an adapter is made for certain weights, and useless with others."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _BLOCK = 1 << 20
 
 
 def fingerprint(files: Sequence[Path]) -> str:
-    """The SHA-256 of the contents of a model's files, one behind another, in hexadecimal.
+    """Return the SHA-256 of the concatenated contents of a model's files, in hexadecimal.
 
-    They are read once; later calls look at their sizes and times alone.
+    They are read once; later calls compare only their sizes and times.
     """
     return _digest(tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files))
 

@@ -1,4 +1,4 @@
-"""Files from the Hugging Face hub: what a repository holds, and a download that goes on where it broke off."""
+"""Lists repositories of the Hugging Face hub, and downloads files, resuming interrupted downloads."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from pellucid.system.atomic_files import human
 from pellucid.system.progress import Progress
 
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
-_ATTEMPTS = 5  # in a row that bring nothing new
+_ATTEMPTS = 5  # in a row without new bytes
 _LISTING_SECONDS = 60.0
 _LARGEST_LISTING = 64 << 20
 _LARGEST_FILE = 1 << 50
-_LONGEST_NAME = 200  # bytes; a suffix comes behind it, and disks take 255
+_LONGEST_NAME = 200  # bytes; a suffix is appended, and file systems allow 255
 _FILE = re.compile(r"[^\x00-\x1f\x7f\\\ud800-\udfff]+")
 _COMMIT = re.compile(r"[0-9A-Za-z]{1,64}")
 _FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError)
-"""What asking an address can raise, that of a redirect too: UnicodeError for a host's name that cannot be one."""
+"""The exceptions of a request, including its redirects: UnicodeError for an invalid host name."""
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-")
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file of a repository: ``checksum`` is its SHA-256, or with ``kind`` git the SHA-1 of git's own."""
+    """A file of a repository. ``checksum`` is its SHA-256, or with ``kind`` git its SHA-1 in git."""
 
     name: str
     size: int
@@ -44,7 +44,7 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a repository holds at one commit."""
+    """The files of a repository at one commit."""
 
     repo: str
     commit: str
@@ -53,11 +53,11 @@ class Listing:
 
 
 class UnreachableError(ModelError):
-    """A source that cannot be reached at all: another one may be."""
+    """A source cannot be reached. Another one may be."""
 
 
 class Hub:
-    """The hub at ``HF_ENDPOINT``, asked with ``HF_TOKEN`` where there is one."""
+    """The hub at ``HF_ENDPOINT``. Requests are made with ``HF_TOKEN`` if it is set."""
 
     def __init__(self) -> None:
         self.endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
@@ -66,7 +66,7 @@ class Hub:
         self._offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
 
     def list(self, repo: str, revision: str) -> Listing:
-        """The files of a repository. Raises ModelError, UnreachableError where the hub cannot be reached."""
+        """List the files of a repository. Raises ModelError, and UnreachableError if the hub cannot be reached."""
         url = f"{self.endpoint}/api/models/{repo}/revision/{revision.replace('/', '%2F')}"
         with self._client() as client:
             try:
@@ -78,22 +78,22 @@ class Hub:
         try:
             return _listing(repo, json.loads(body))
         except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-            raise ModelError(f"{self.endpoint} answers for {repo} with what is no listing of files ({reason(error)}).") from None
+            raise ModelError(f"{self.endpoint} returned an invalid list of files for {repo} ({reason(error)}).") from None
 
     def _read_listing(self, response: httpx.Response) -> bytes:
-        """The body of a listing. Raises ModelError for one that is too large or takes too long: no timeout of the client bounds either."""
+        """Read the body of a listing. Raises ModelError if it is too large or slow, which no timeout of the client bounds."""
         body = bytearray()
-        late = time.monotonic() + _LISTING_SECONDS
+        deadline = time.monotonic() + _LISTING_SECONDS
         for block in response.iter_bytes():
             body += block
-            if len(body) > _LARGEST_LISTING or time.monotonic() > late:
-                raise ModelError(f"{self.endpoint} sends a listing without end: it is stopped after {human(len(body))}.")
+            if len(body) > _LARGEST_LISTING or time.monotonic() > deadline:
+                raise ModelError(f"{self.endpoint} sends an endless list of files: stopped after {human(len(body))}.")
         return bytes(body)
 
     def download(self, listing: Listing, file: RemoteFile, target: Path, progress: Progress) -> None:
-        """Fetch a file and give it its name once its checksum is right.
+        """Download a file and give it its name once its checksum is right.
 
-        What has arrived lies in ``target.part`` until then; the next call goes on from there. Raises ModelError.
+        Until then its bytes are in ``target.part``, where the next call resumes. Raises ModelError.
         """
         part = target.with_name(target.name + ".part")
         url = f"{self.endpoint}/{listing.repo}/resolve/{listing.commit}/{file.name}"
@@ -101,7 +101,7 @@ class Hub:
             self._fill(url, file, part, progress)
             if atomic_files.checksum(part, progress, file.kind) != file.checksum:
                 part.unlink()
-                raise ModelError(f"{file.name} arrived from {self.endpoint} with a wrong checksum and was deleted: try again.")
+                raise ModelError(f"{file.name} from {self.endpoint} had a wrong checksum and was deleted: try again.")
             atomic_files.publish(part, target)
 
     def _fill(self, url: str, file: RemoteFile, part: Path, progress: Progress) -> None:
@@ -121,16 +121,16 @@ class Hub:
                     cause = "the connection was closed"
                 except httpx.TransportError as error:
                     cause = reason(error)
-                except _FAILURES as error:  # a redirect to nowhere, say: trying again does not help
+                except _FAILURES as error:  # an invalid redirect, say: trying again does not help
                     raise ModelError(f"{file.name} cannot be fetched from {self.endpoint} ({reason(error)}).") from None
                 before, done = done, part.stat().st_size
                 failures = failures + 1 if done <= before else 0
                 if done < file.size and failures >= _ATTEMPTS:
                     where = f"after {atomic_files.human(done)} of {atomic_files.human(file.size)}"
-                    raise UnreachableError(f"{file.name} broke off {where} ({cause}): the next try continues from there.")
+                    raise UnreachableError(f"The download of {file.name} broke off {where} ({cause}): the next try resumes there.")
 
     def _append(self, client: httpx.Client, url: str, file: RemoteFile, part: Path, progress: Progress) -> None:
-        """One request for what is missing, written behind what is there."""
+        """Request the missing bytes and append them."""
         done = part.stat().st_size
         headers = {**self._headers, "accept-encoding": "identity", "range": f"bytes={done}-"}
         with client.stream("GET", url, headers=headers) as response:
@@ -138,41 +138,41 @@ class Hub:
             begin = _CONTENT_RANGE.match(response.headers.get("content-range", ""))
             start = int(begin[1]) if response.status_code == httpx.codes.PARTIAL_CONTENT and begin else 0
             if start > done:
-                raise ModelError(f"{self.endpoint} sent bytes of {file.name} that were not asked for: try again.")
+                raise ModelError(f"{self.endpoint} sent bytes of {file.name} that were not requested: try again.")
             with part.open("rb+") as out:
-                out.truncate(start)  # a server without ranges begins anew
+                out.truncate(start)  # a server without ranges starts from the beginning
                 out.seek(start)
                 progress.advance(start - done)
-                for block in response.iter_raw():  # as it arrives: what a chunk size would hold back is lost when it breaks off
+                for block in response.iter_raw():  # no chunk size: bytes that it holds back would be lost when the connection breaks
                     if out.tell() + len(block) > file.size:
-                        raise ModelError(f"{self.endpoint} sent more of {file.name} than the {file.size} bytes that it has: try again.")
+                        raise ModelError(f"{self.endpoint} sent more than the {file.size} bytes of {file.name}: try again.")
                     out.write(block)
                     progress.advance(len(block))
 
     def _client(self) -> httpx.Client:
         if self._offline:
-            raise UnreachableError("HF_HUB_OFFLINE is set, so the hub is not asked.")
+            raise UnreachableError("The hub is not used because HF_HUB_OFFLINE is set.")
         return httpx.Client(timeout=_TIMEOUT, follow_redirects=True)
 
     def _check_status(self, response: httpx.Response, what: str) -> None:
         status = response.status_code
         if status in (401, 403):
             raise ModelError(
-                f"{self.endpoint} does not let you have {what} ({status}): it does not exist, or wants a licence accepted on its page "
-                "and a token in HF_TOKEN."
+                f"{self.endpoint} denies access to {what} ({status}): it does not exist, or you must accept its licence on its page "
+                "and set HF_TOKEN to your token."
             )
         if status == httpx.codes.NOT_FOUND:
             raise ModelError(f"{self.endpoint} has no {what}: check the name.")
         if status >= 500 or status == httpx.codes.TOO_MANY_REQUESTS:
-            raise UnreachableError(f"{self.endpoint} answers {status} for {what}: try again later.")
+            raise UnreachableError(f"{self.endpoint} answered {status} for {what}: try again later.")
         if not response.is_success:
-            raise ModelError(f"{self.endpoint} answers {status} for {what}.")
+            raise ModelError(f"{self.endpoint} answered {status} for {what}.")
 
 
 def _listing(repo: str, data: dict[str, Any]) -> Listing:
     commit, card = data["sha"], data.get("cardData") or {}
     if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
-        raise ValueError(f"{shown(commit)} is no commit")
+        raise ValueError(f"{shown(commit)} is not a commit")
     licence = card.get("license_name") or card.get("license") or "unknown"
     return Listing(repo, commit, shown(licence).strip("'"), tuple(_files(data["siblings"])))
 
@@ -181,7 +181,7 @@ def _files(siblings: Iterable[dict[str, Any]]) -> Iterable[RemoteFile]:
     for sibling in siblings:
         name, lfs = str(sibling["rfilename"]), sibling.get("lfs")
         if not _FILE.fullmatch(name) or len(name.encode()) > _LONGEST_NAME:
-            continue  # no model needs a file that cannot have its name on every disk
+            continue  # no model needs a file whose name is not valid on every system
         if lfs:
             yield RemoteFile(name, _size(lfs), str(lfs.get("sha256") or lfs["oid"]).removeprefix("sha256:"), "sha256")
         else:
@@ -191,5 +191,5 @@ def _files(siblings: Iterable[dict[str, Any]]) -> Iterable[RemoteFile]:
 def _size(described: dict[str, Any]) -> int:
     size = described["size"]
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _LARGEST_FILE:
-        raise ValueError(f"{shown(size)} is no size of a file")
+        raise ValueError(f"{shown(size)} is not a file size")
     return size

@@ -1,7 +1,7 @@
-"""A model ready to run, from a catalog name, a repository of the hub, a folder or a GGUF file.
+"""Loads a model from a catalog name, a repository of the hub, a folder or a GGUF file.
 
-Weights are packed into the form in which they are computed once, into one file: a later start reads that, and of the source
-the header alone.
+Weights are packed once, into one file, in the form that the model computes with. Later starts read that file, and only the
+header of the source.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from pellucid.engine import packing
 from pellucid.engine.decoders.decoder import DecoderConfig
 from pellucid.engine.model import Model
-from pellucid.engine.native import kernels
+from pellucid.engine.native import calls
 from pellucid.engine.packing import Weight
 from pellucid.errors import ConfigError, ModelError, PellucidError
 from pellucid.models import byte_window_folder
@@ -45,11 +45,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model with its tokenizer. ``infill`` is None where the model has no infill markers; ``path`` is its file or folder.
+    """A model with its tokenizer. ``infill`` is None if the model has no infill markers; ``path`` is its file or folder.
 
-    ``prefixes`` is where the prefixes of its prompts can be saved, ``calibration`` where is kept how far its suggestions
-    can be trusted, ``files`` are those that its weights come from. A model that was adapted has the name of its ``base``,
-    and its ``adapter``.
+    ``prefixes`` is where the prefixes of its prompts can be saved, ``calibration`` is the file of its calibration, and ``files``
+    are those that its weights come from. An adapted model has the name of its ``base``, and its ``adapter``.
     """
 
     name: str
@@ -66,7 +65,7 @@ class LoadedModel:
 
 
 def served_name(name_or_path: str) -> str:
-    """The name under which a model is served, with its own quant if it has one. Raises ModelError for a path to nothing."""
+    """Return the name under which a model is served, with its own quant if it has one. Raises ModelError for a path to nothing."""
     model, quant = split_quant(name_or_path)
     path = local_path(model)
     name = model if path is None else path.stem if path.is_file() else path.name
@@ -74,29 +73,29 @@ def served_name(name_or_path: str) -> str:
 
 
 def split_quant(model: str) -> tuple[str, str | None]:
-    """A model, and how its weights are held where that was said of it alone: ``name@int4``. Others are held as the settings say."""
+    """Split ``name@int4`` into a model and its own quant. The quant is None for a name without one, to which the settings apply."""
     name, at, quant = model.rpartition("@")
     return (name, quant) if at and quant in packing.QUANTS else (model, None)
 
 
 def load(name_or_path: str, *, device: str = "auto", quant: str = "auto", store: Store, progress: Progress) -> LoadedModel:
-    """Load a model, fetching and packing it first where that has not been done yet.
+    """Load a model. It is downloaded and packed first if necessary.
 
-    ``device`` is auto, cpu, cuda or cuda:N, ``quant`` auto, none, int8 or int4, where the name does not say it (``name@int4``).
-    Compiled kernels go to the store's folder.
-    Raises NotFoundError for an unknown name, ConfigError for a device or quant that cannot be had, ModelError for the rest.
+    ``device`` is auto, cpu, cuda or cuda:N. ``quant`` is auto, none, int8 or int4, unless the name has its own (``name@int4``).
+    Compiled kernels are kept in the store's folder.
+    Raises NotFoundError for an unknown name, ConfigError for an unavailable device or quant, and ModelError for the rest.
     """
-    kernels.keep_in(store.kernels)
+    calls.keep_in(store.kernels)
     where = find_device(device)
     name, own = split_quant(name_or_path)
     quant = own or quant
     local = local_path(name)
     if local and could_be_remote(name):
-        progress.note(f"{name} is the folder {local}, not a model of the hub: rename the folder if you mean the hub's.")
+        progress.note(f"{name} means the folder {local}, not a model of the hub: to use the hub's, rename the folder.")
     path = local or store.pull(name, progress)
     entry = None if local else catalog().get(name)
     source = _GGUFSource(path) if path.is_file() else _FolderSource(path)
-    kept_as = local_name(path) if local else name
+    stored_as = local_name(path) if local else name
     model: Model
     packed: PackedWeights | None = None
     if path.is_dir() and byte_window_folder.is_table_model(path):
@@ -109,22 +108,22 @@ def load(name_or_path: str, *, device: str = "auto", quant: str = "auto", store:
     else:
         form = packing.choose_scheme(quant, where, config)
         require_memory(path, (config.body_parameters + config.head_parameters) // 2)  # four bits each at least
-        packed = _Packed(store, kept_as, config, form, fetched=local is None).weights(source, progress)
+        packed = _Packed(store, stored_as, config, form, fetched=local is None).weights(source, progress)
         model = packing.build(config, packed.tensors, form, where)
     tokenizer = source.tokenizer(model.vocab_size)
     state = _fingerprint(source.files)
     key = prefix_key(fingerprint(source.files) if packed is None else packed.checksum, form, model.cache_shape)
-    prefixes = PrefixFile(store.prefixes_path(kept_as, form), key, model.cache_shape, source.files[0])
-    calibration = CalibrationFile(store.calibration_path(kept_as, form), f"{state}-{form}")
+    prefixes = PrefixFile(store.prefixes_path(stored_as, form), key, model.cache_shape, source.files[0])
+    calibration = CalibrationFile(store.calibration_path(stored_as, form), f"{state}-{form}")
     infill = infill_format(tokenizer.special, entry)
     return LoadedModel(served_name(name_or_path), model, tokenizer, infill, entry, path, prefixes, calibration, tuple(source.files))
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A model as it is stored, to be trained: ``config`` is None for one that is not of the lean decoder's families.
+    """A stored model, for training. ``config`` is None for one that is not of the lean decoder's families.
 
-    ``name`` is its name in the catalog or the hub, or its path; ``fingerprint`` tells its weights from any others.
+    ``name`` is its name in the catalog or the hub, or its path; ``fingerprint`` identifies its weights.
     """
 
     name: str
@@ -135,20 +134,20 @@ class Checkpoint:
     _source: _GGUFSource | _FolderSource
 
     def tokenizer(self, vocab_size: int) -> Tokenizer:
-        """Its tokenizer, for so many logits."""
+        """Read its tokenizer for a model with ``vocab_size`` logits."""
         return self._source.tokenizer(vocab_size)
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Its weights as floats, by Hugging Face's names without ``model.``; no ``lm_head.weight`` where the head is tied."""
+        """Yield its weights as floats, by Hugging Face's names without ``model.``; a tied head has no ``lm_head.weight``."""
         for name, weight in self._source.weights(blocks=False):
-            assert isinstance(weight, Tensor), "blocks were not asked for"
+            assert isinstance(weight, Tensor), "blocks were not requested"
             yield name, weight
 
 
 def open_checkpoint(name_or_path: str, *, store: Store, progress: Progress) -> Checkpoint:
-    """The stored form of a model, fetched first where it is not there.
+    """Open a stored model, downloading it first if necessary.
 
-    Raises NotFoundError for an unknown name, ModelError for the rest.
+    Raises NotFoundError for an unknown name, and ModelError for the rest.
     """
     local = local_path(name_or_path)
     path = local or store.pull(name_or_path, progress)
@@ -195,7 +194,7 @@ class _FolderSource:
 
 
 class _Packed:
-    """The packed weights of one model in one form; a ``fetched`` model is verified before it is packed."""
+    """The packed weights of one model in one form. A downloaded model (``fetched``) is verified before it is packed."""
 
     def __init__(self, store: Store, name: str, config: DecoderConfig, scheme: str, *, fetched: bool) -> None:
         self.scheme = scheme
@@ -205,9 +204,9 @@ class _Packed:
         self._fetched = fetched
 
     def weights(self, source: _GGUFSource | _FolderSource, progress: Progress) -> PackedWeights:
-        """Read the weights from their file, which is written first where it is missing or damaged.
+        """Read the weights from their file, which is written first if it is missing or damaged.
 
-        Raises ModelError where the source is damaged or the packed weights cannot be kept.
+        Raises ModelError if the source is damaged or the packed weights cannot be written.
         """
         made_of = f"{_fingerprint(source.files)}-{self.scheme}"
         path = self._store.packed_path(self._name, made_of)
@@ -215,7 +214,7 @@ class _Packed:
             return self._read(path, made_of)
         with self._store.packing(self._name, progress):
             try:
-                return self._read(path, made_of)  # another process may have packed it meanwhile
+                return self._read(path, made_of)  # another process may have packed it in the meantime
             except FileNotFoundError:
                 pass
             except DamagedFileError as error:
@@ -255,31 +254,31 @@ def _counted(weights: Iterable[tuple[str, Weight]], progress: Progress) -> Itera
 
 
 def _float_bytes(config: DecoderConfig) -> int:
-    """About how many bytes the matrices take in float32."""
+    """Estimate the size of the matrices in float32, in bytes."""
     return 4 * (config.body_parameters + config.head_parameters)
 
 
 def _fingerprint(files: Sequence[Path]) -> str:
-    """What tells one state of the source and of the packed form from another; files are told apart without reading them."""
+    """Return a hash of the state of the source and of the packed form, by the names, sizes and times of the files."""
     states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return hashlib.sha256(repr((packing.SCHEME_VERSION, states)).encode()).hexdigest()[:16]
 
 
 def find_device(name: str) -> torch.device:
-    """The device that auto, cpu, cuda or cuda:N means here. Raises ConfigError for one that cannot be had."""
+    """Return the device that auto, cpu, cuda or cuda:N means here. Raises ConfigError for one that is not available."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
         raise ConfigError(f"device is {name!r}: it must be auto, cpu, cuda or cuda:N.")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device is {name}, and this machine has {torch.cuda.device_count()} CUDA devices that torch can use.")
+        raise ConfigError(f"device is {name}, but this machine has {torch.cuda.device_count()} CUDA devices that torch can use.")
     return device
 
 
 def _refuse_quant(quant: str, path: Path) -> None:
     if quant not in ("auto", "none"):
-        raise ConfigError(f"quant {quant} is for models of the Llama family only, which {path.name} is not: use --quant none.")
+        raise ConfigError(f"quant {quant} supports only models of the Llama family, and {path.name} is another: choose quant none.")
 
 
 def _load_by_transformers(path: Path, device: torch.device, quant: str, progress: Progress) -> Model:
@@ -293,13 +292,13 @@ def _load_by_transformers(path: Path, device: torch.device, quant: str, progress
             return HFModel.load(path, device, torch.float32 if device.type == "cpu" else torch.bfloat16)
     except PellucidError:
         raise
-    except Exception as error:  # the library's own classes check a configuration, and fail at it in any way
+    except Exception as error:  # the library's classes may raise anything for a bad configuration
         raise damaged(path, error) from error
 
 
 @contextmanager
 def _without_bars() -> Iterator[None]:
-    """Keep the transformers library from drawing bars of its own beside ours."""
+    """Keep the transformers library from drawing its own progress bars."""
     from transformers.utils import logging
 
     drawn = logging.is_progress_bar_enabled()

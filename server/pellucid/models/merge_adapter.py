@@ -1,4 +1,4 @@
-"""A model with an adapter written out as an ordinary model, whose weights hold what the adapter adds."""
+"""Merges an adapter into its base: writes an ordinary model whose weights include the adapter's changes."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from pellucid.system import atomic_files
 from pellucid.system.progress import Progress
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-"""How merged weights may be held."""
+"""The dtypes that merged weights may have."""
 
-_SHARD = 2 * 2**30
-"""Bytes of a file at most, but for a single tensor that is larger."""
+_SHARD_BYTES = 2 * 2**30
+"""The most bytes of a file, unless a single tensor is larger."""
 
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.json", "*.gguf")
 
@@ -35,36 +35,36 @@ _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.j
 def merge(base: Checkpoint, card: AdapterCard, folder: Path, dtype: str, progress: Progress) -> None:
     """Write the base with its adapter into a new folder, in Hugging Face's layout.
 
-    Raises ConfigError where the folder is there already or the dtype unknown, AdapterError for an adapter that does not fit,
-    NotSupportedError for a model that cannot be adapted, ModelError where the folder cannot be written.
+    Raises ConfigError if the folder exists or the dtype is unknown, AdapterError for an adapter that does not fit,
+    NotSupportedError for a model that cannot be adapted, and ModelError if the folder cannot be written.
     """
     if dtype not in DTYPES:
         raise ConfigError(f"dtype is {dtype!r}: it must be {', '.join(DTYPES)}.")
     if folder.exists():
-        raise ConfigError(f"{folder} is there already: name a folder that is not, or delete it.")
+        raise ConfigError(f"{folder} already exists: name another folder, or delete it.")
     if base.config is None:
         raise NotSupportedError(f"{base.name} is of a family whose adapters are not supported.")
     if card.fingerprint is not None and card.fingerprint != base.fingerprint:
-        raise AdapterError(f"The adapter {card.name} was made for other weights than those of {base.name}: train it anew.")
+        raise AdapterError(f"The adapter {card.name} was made for other weights than those of {base.name}: train it again.")
     adapter = read_adapter(card, base.config)
     part = folder.with_name(f"{folder.name}.part")
     with atomic_files.errors_explained(folder.parent):
-        shutil.rmtree(part, ignore_errors=True)  # of a merge that was broken off
+        shutil.rmtree(part, ignore_errors=True)  # left by an interrupted merge
         part.mkdir(parents=True)
         progress.start(f"merging {card.name} into {base.name}", 2 * (base.config.body_parameters + base.config.head_parameters))
         try:
             names = _write_weights(part, _merged(base, adapter, DTYPES[dtype]), progress)
             if base.path.is_file():
-                _describe(part, GGUF(base.path), base.config, names, dtype)
+                _write_config(part, GGUF(base.path), base.config, names, dtype)
             else:
                 _copy_rest(base.path, part, dtype)
-            part.rename(folder)  # under its name there is a whole model or none
+            part.rename(folder)  # so that the folder is complete or does not exist
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
 
 def _merged(base: Checkpoint, adapter: Adapter, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-    """All weights by Hugging Face's names, what the adapter adds included."""
+    """Yield all weights by Hugging Face's names, with the adapter's changes."""
     for name, weight in base.weights():
         change = adapter.changes.get(name.removesuffix(".weight"))
         merged = weight if change is None else weight.float() + change.product
@@ -72,7 +72,7 @@ def _merged(base: Checkpoint, adapter: Adapter, dtype: torch.dtype) -> Iterator[
 
 
 def _write_weights(folder: Path, weights: Iterator[tuple[str, Tensor]], progress: Progress) -> set[str]:
-    """Write the tensors in files of bounded size and give their names."""
+    """Write the tensors in files of bounded size, and return the tensors' names."""
     shards: list[list[str]] = []
     held: dict[str, Tensor] = {}
     total = 0
@@ -84,7 +84,7 @@ def _write_weights(folder: Path, weights: Iterator[tuple[str, Tensor]], progress
             held.clear()
 
     for name, tensor in weights:
-        if held and sum(other.nbytes for other in held.values()) + tensor.nbytes > _SHARD:
+        if held and sum(other.nbytes for other in held.values()) + tensor.nbytes > _SHARD_BYTES:
             write()
         held[name] = tensor
         total += tensor.nbytes
@@ -102,7 +102,7 @@ def _write_weights(folder: Path, weights: Iterator[tuple[str, Tensor]], progress
 
 
 def _copy_rest(source: Path, folder: Path, dtype: str) -> None:
-    """Copy everything else that a model's folder holds: configuration, tokenizer, licence."""
+    """Copy everything else in a model's folder: configuration, tokenizer, licence."""
     for path in source.iterdir():
         if path.is_file() and not any(path.match(pattern) for pattern in _WEIGHTS):
             shutil.copyfile(path, folder / path.name)
@@ -111,14 +111,14 @@ def _copy_rest(source: Path, folder: Path, dtype: str) -> None:
     (folder / "config.json").write_text(json.dumps(config | {"dtype": dtype}, indent=2), encoding="utf-8")
 
 
-def _describe(folder: Path, file: GGUF, config: DecoderConfig, names: set[str], dtype: str) -> None:
-    """Write what a GGUF file says besides its weights in the words of Hugging Face's layout."""
+def _write_config(folder: Path, file: GGUF, config: DecoderConfig, names: set[str], dtype: str) -> None:
+    """Write the tokenizer and configuration of a GGUF file in Hugging Face's layout."""
     gguf_tokenizer.save_tokenizer(file, folder)
     normed = "model.layers.0.self_attn.q_norm.weight" in names
     biased = "model.layers.0.self_attn.q_proj.bias" in names
     family = "qwen3" if normed else "qwen2" if biased else "mistral" if config.sliding_window else "llama"
     architecture = {"qwen3": "Qwen3", "qwen2": "Qwen2", "mistral": "Mistral", "llama": "Llama"}[family]
-    described: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "architectures": [f"{architecture}ForCausalLM"],
         "model_type": family,
         "vocab_size": config.vocab_size,
@@ -138,8 +138,8 @@ def _describe(folder: Path, file: GGUF, config: DecoderConfig, names: set[str], 
         "dtype": dtype,
     }
     if family in ("qwen2", "qwen3") and config.sliding_window:
-        described |= {"use_sliding_window": True, "max_window_layers": 0}
+        fields |= {"use_sliding_window": True, "max_window_layers": 0}
     eos = file.id_under("tokenizer.ggml.eos_token_id", config.vocab_size)
     if eos is not None:
-        described["eos_token_id"] = eos
-    (folder / "config.json").write_text(json.dumps(described, indent=2), encoding="utf-8")
+        fields["eos_token_id"] = eos
+    (folder / "config.json").write_text(json.dumps(fields, indent=2), encoding="utf-8")

@@ -1,7 +1,7 @@
-"""Packed weights in a safetensors file, which is verified while it is read into memory.
+"""Writes packed weights to a safetensors file, and verifies them while they are read into memory.
 
 The checksum in the metadata finds accidental damage: a bad disk, a broken copy, another program that wrote to the file. It does
-not stop an attacker who may write to the cache, who can store a matching checksum as well.
+not stop an attacker who can write to the cache, because the attacker can store a matching checksum too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ALIGNMENT = 64  # bytes of a cache line, and of the widest vector
 
 
 class DamagedFileError(Exception):
-    """A packed file that must not be used. The message is the reason."""
+    """A packed file is damaged and must not be used. The message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +39,23 @@ class PackedWeights:
 
 
 def write_packed(path: Path, tensors: Mapping[str, Tensor], made_of: str) -> None:
-    """Write packed tensors with their checksum. ``made_of`` identifies the model and the form that they are packed from."""
+    """Write packed tensors with their checksum. ``made_of`` identifies the model and the form of its weights."""
     specs = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
     checksum = _combined(specs, {name: _crc32(tensor.contiguous()) for name, tensor in tensors.items()})
     save_file(dict(tensors), path, {"made_of": made_of, "checksum": checksum})
 
 
 def read_packed(path: Path, made_of: str, check: Callable[[Mapping[str, Spec]], None]) -> PackedWeights:
-    """Read and verify packed tensors, which lie one after another in large pages, each at a multiple of 64 bytes.
+    """Read and verify packed tensors. They follow one another in large pages, each at a multiple of 64 bytes.
 
     ``check`` raises ModelError for names, dtypes and shapes that do not fit the model; it is called before the data is read.
-    Raises FileNotFoundError where there is no file, DamagedFileError for one that is damaged, cut short, made of something else
-    or unreadable.
+    Raises FileNotFoundError if there is no file, and DamagedFileError if it is damaged, cut short, made of another model or
+    unreadable.
     """
     try:
         file = TensorFile(path)
         if file.metadata.get("made_of") != made_of:
-            raise ValueError("it is not made of this model")
+            raise ValueError("it was made of another model")
         check(file.specs)
         weights = _read(file)
     except FileNotFoundError:
@@ -68,7 +68,7 @@ def read_packed(path: Path, made_of: str, check: Callable[[Mapping[str, Spec]], 
 
 
 def _read(file: TensorFile) -> PackedWeights:
-    """All tensors of a file. A second thread computes the checksum of each while the next one is read."""
+    """Read all tensors of a file. A second thread computes the checksum of each while the next one is read."""
     memory = large_pages(sum(_whole(file.size(name)) for name in file.specs))
     tensors: dict[str, Tensor] = {}
     sums: dict[str, Future[int]] = {}
@@ -87,7 +87,7 @@ def _crc32(tensor: Tensor) -> int:
 
 
 def _combined(specs: Mapping[str, Spec], sums: Mapping[str, int]) -> str:
-    """One checksum over the names, dtypes, shapes and contents of all tensors."""
+    """Return one checksum over the names, dtypes, shapes and contents of all tensors."""
     parts = sorted((name, str(dtype), list(shape), sums[name]) for name, (dtype, shape) in specs.items())
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

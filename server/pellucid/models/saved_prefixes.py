@@ -1,6 +1,6 @@
-"""Prefixes of prompts on disk: what a server had read before it left, so that its next start need not read it again.
+"""Saves prefixes of prompts to disk when a server exits, so that the next start need not compute them again.
 
-The file holds what users typed, as token ids, with the keys and values of a model; only its owner may read it.
+The file contains users' text as token ids, with the keys and values of a model; only its owner may read it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from torch import Tensor
 
 from pellucid.engine.kv_snapshot import Ids, KVSnapshot, checksum
 from pellucid.engine.model import CacheShape
-from pellucid.engine.native import kernels
+from pellucid.engine.native import calls
 from pellucid.engine.packed_shapes import Spec
 from pellucid.errors import ModelError
 from pellucid.models.tensor_file import UNREADABLE, TensorFile
 from pellucid.system import atomic_files
 from pellucid.system.large_pages import large_pages
 
-VERSION = 2  # of the file, and of how the decoders compute keys and values: what another version saved is not used
+VERSION = 2  # of the file, and of how the decoders compute keys and values: files of another version are not used
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,8 @@ logger = logging.getLogger(__name__)
 class PrefixFile:
     """The saved prefixes of one model in one form; see :class:`pellucid.engine.parked_prefixes.SavedPrefixes`.
 
-    ``key`` says what made them: of another key nothing is used. ``source`` is a file of the model, without which nothing is saved.
+    ``key`` identifies what computed them; a file with another key is not used. ``source`` is a file of the model: nothing is saved
+    once it is gone.
     """
 
     def __init__(self, path: Path, key: str, shape: CacheShape, source: Path) -> None:
@@ -47,19 +48,19 @@ class PrefixFile:
         self._source = source
 
     def of_variant(self, name: str, made_of: str, source: Path) -> PrefixFile:
-        """Where the prefixes of an adapted model are saved; ``made_of`` tells one state of the adapter from another."""
+        """Return the file for an adapted model. ``made_of`` identifies the state of the adapter."""
         path = self.path.with_name(f"{self.path.stem}+{name}{self.path.suffix}")
         key = hashlib.sha256(repr((self._key, made_of)).encode()).hexdigest()
         return PrefixFile(path, key, self._shape, source)
 
     def read(self) -> list[KVSnapshot]:
-        """The saved prefixes, the most recently used first. Their contents are read and verified when they are first looked at.
+        """Read the saved prefixes, the most recently used first. Their contents are read and verified when they are first needed.
 
         A file that is damaged or was made by another model, kernel or version is deleted.
         """
         for part in self.path.parent.glob(f"{self.path.name}.*.part"):
-            with suppress(OSError):  # of a disk that is read-only
-                part.unlink()  # of a process that was killed
+            with suppress(OSError):  # a read-only disk
+                part.unlink()  # left by a process that was killed
         try:
             return self._open()
         except FileNotFoundError:
@@ -70,10 +71,10 @@ class PrefixFile:
             return []
 
     def write(self, prefixes: Sequence[KVSnapshot]) -> None:
-        """Replace the file by these, the most recently used first; what the disk says against that is one line in the log."""
-        there = self._source.exists()  # the model may have been removed, and what was saved of it is not to come back
-        given, prefixes = len(prefixes), [prefix for prefix in prefixes if there and prefix.intact]
-        if there and len(prefixes) < given:
+        """Replace the file by these prefixes, the most recently used first. A disk error is only logged."""
+        exists = self._source.exists()  # if the model has been removed, its prefixes must not reappear
+        given, prefixes = len(prefixes), [prefix for prefix in prefixes if exists and prefix.ensure_loaded()]
+        if exists and len(prefixes) < given:
             logger.warning("%d of %d prefixes are damaged on the disk and are not saved again.", given - len(prefixes), given)
         if not prefixes:
             self.delete()
@@ -86,13 +87,13 @@ class PrefixFile:
         try:
             with atomic_files.errors_explained(self.path.parent), self._part(sum(tensor.nbytes for tensor in tensors.values())) as part:
                 save_file(tensors, part, metadata)
-                # Not synced, or leaving would wait for the disk: what a power cut spoils is found by the checksums.
+                # Not synced, or exiting would wait for the disk. The checksums find what a power cut damages.
                 part.replace(self.path)
         except ModelError as error:
             logger.warning("The prefix cache is not saved: %s", error)
 
     def delete(self) -> None:
-        """Delete what is saved, if anything."""
+        """Delete the file, if there is one."""
         try:
             self.path.unlink(missing_ok=True)
         except OSError as error:
@@ -101,7 +102,7 @@ class PrefixFile:
     def _open(self) -> list[KVSnapshot]:
         file = TensorFile(self.path)
         if file.metadata.get("key") != self._key:
-            raise ValueError("another model, kernel or version made them")
+            raise ValueError("they were made by another model, kernel or version")
         ids = file.read("ids", torch.empty(file.size("ids"), dtype=torch.uint8))
         checksums = json.loads(file.metadata["checksums"])
         if _checksum(ids, file.specs, checksums) != file.metadata.get("checksum"):
@@ -111,10 +112,10 @@ class PrefixFile:
         if sum(lengths) != len(ids):
             raise ValueError(f"{len(ids)} token ids do not make prefixes of {lengths} tokens")
         parts = np.split(ids.numpy(), np.cumsum(lengths)[:-1])
-        return [_unread(file, *saved) for saved in zip(names, parts, checksums, strict=True)]
+        return [_lazy_snapshot(file, *saved) for saved in zip(names, parts, checksums, strict=True)]
 
     def _tokens(self, dtype: torch.dtype, size: tuple[int, ...]) -> int:
-        """How many tokens a content is of. Raises ValueError for one that has another shape than the cache."""
+        """Return the number of tokens of a content. Raises ValueError if its shape does not fit the cache."""
         shape = self._shape
         layers, heads, tokens, dim = size
         if (layers, heads, dim, dtype) != (2 * shape.layers, shape.kv_heads, shape.head_dim, shape.dtype):
@@ -123,12 +124,12 @@ class PrefixFile:
 
     @contextmanager
     def _part(self, size: int) -> Iterator[Path]:
-        """A file for ``size`` bytes beside ours, gone in the end unless it was given another name."""
+        """Create a temporary file for ``size`` bytes next to the real one, deleted at the end unless it was renamed."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         atomic_files.require_space(self.path.parent, size)
         part = self.path.with_name(f"{self.path.name}.{os.getpid()}.part")
         part.unlink(missing_ok=True)
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # nobody else's before there is anything in it
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # private before anything is written
         try:
             yield part
         finally:
@@ -136,29 +137,29 @@ class PrefixFile:
 
 
 def prefix_key(source: str, form: str, shape: CacheShape) -> str:
-    """What makes keys and values valid, to the bit: the ``source`` of the weights, their ``form``, the cache's shape, and what computes."""
+    """Return a hash of all that determines keys and values to the bit: the weights and their form, the cache's shape, the software."""
     device = shape.device
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
-    made_by = (torch.__version__, version("transformers"), where, kernels.build())
+    made_by = (torch.__version__, version("transformers"), where, calls.build())
     layout = (shape.layers, shape.kv_heads, shape.head_dim, str(shape.dtype))
     return hashlib.sha256(repr((VERSION, source, form, layout, made_by)).encode()).hexdigest()
 
 
-def _unread(file: TensorFile, name: str, ids: Ids, promised: int) -> KVSnapshot:
+def _lazy_snapshot(file: TensorFile, name: str, ids: Ids, expected: int) -> KVSnapshot:
     dtype, shape = file.specs[name]
-    return KVSnapshot(ids, torch.empty(shape, dtype=dtype, device="meta"), partial(_read_content, file, name, promised))
+    return KVSnapshot(ids, torch.empty(shape, dtype=dtype, device="meta"), partial(_read_content, file, name, expected))
 
 
-def _read_content(file: TensorFile, name: str, promised: int) -> Tensor | None:
-    """A saved content in memory; None for one that is damaged or cannot be read any more."""
+def _read_content(file: TensorFile, name: str, expected: int) -> Tensor | None:
+    """Read a saved content into memory; return None if it is damaged or can no longer be read."""
     try:
         content = file.read(name, large_pages(file.size(name)))
     except OSError:
         return None
-    return content if checksum(content) == promised else None
+    return content if checksum(content) == expected else None
 
 
 def _checksum(ids: Tensor, specs: Mapping[str, Spec], checksums: Sequence[int]) -> str:
-    """A checksum over the token ids, and over what else the file says but for the contents themselves."""
+    """Return a checksum over the token ids and all metadata, but not over the contents."""
     shapes = sorted((name, str(dtype), list(shape)) for name, (dtype, shape) in specs.items())
     return hashlib.sha256(json.dumps([shapes, checksums]).encode() + ids.numpy().tobytes()).hexdigest()

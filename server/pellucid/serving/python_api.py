@@ -13,7 +13,7 @@ from pellucid.client.client import Client
 from pellucid.client.protocol import Assistant
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.serving.token_trace import TokenTrace
-from pellucid.tokens import Extra, Finish, FinishReason, Message, SamplingParams, Token
+from pellucid.tokens import ChatQuery, CompletionQuery, Extra, Finish, FinishReason, Message, SamplingParams, ScoreQuery, Token
 
 if TYPE_CHECKING:
     from pellucid.engine.engine import Engine
@@ -114,14 +114,16 @@ class PythonModel:
     async def _complete(
         self, prefix: str, suffix: str | None, files: Sequence[Extra], model: str | None, sampling: dict[str, Any]
     ) -> TokenTrace:
-        return await self._collect(self._assistant.complete(prefix, suffix, files, _params(sampling), model=model), model)
+        return await self._collect(
+            self._assistant.complete(CompletionQuery(prefix, suffix, tuple(files), _params(sampling), model=model)), model
+        )
 
     async def _chat(self, messages: str | Sequence[Message], model: str | None, sampling: dict[str, Any]) -> TokenTrace:
         conversation = [Message("user", messages)] if isinstance(messages, str) else messages
-        return await self._collect(self._assistant.chat(conversation, _params(sampling), model=model), model)
+        return await self._collect(self._assistant.chat(ChatQuery(tuple(conversation), _params(sampling), model=model)), model)
 
     async def _score(self, text: str, model: str | None, top_logprobs: int) -> TokenTrace:
-        return await self._collect(self._assistant.score(text, model=model, top_logprobs=top_logprobs), model)
+        return await self._collect(self._assistant.score(ScoreQuery(text, model=model, top_logprobs=top_logprobs)), model)
 
     async def _collect(self, items: Items, model: str | None) -> TokenTrace:
         """Read a stream to its end. Raise PellucidError if it ends with an error."""

@@ -33,7 +33,7 @@ from pellucid.system.progress import Noted
 from pellucid.system.terminal import Bars
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.loaded_adapters import LoadedAdapters
-from pellucid.tokens import SamplingParams
+from pellucid.tokens import CompletionQuery, SamplingParams
 
 
 def run(settings: Settings) -> None:
@@ -151,7 +151,9 @@ async def warm_up(assistant: LocalAssistant) -> None:
     """
     for card in assistant.models():
         suffix = "" if card.infill else None
-        async with aclosing(assistant.complete("a", suffix, params=SamplingParams(max_tokens=1), model=card.name)) as items:
+        async with aclosing(
+            assistant.complete(CompletionQuery("a", suffix, params=SamplingParams(max_tokens=1), model=card.name))
+        ) as items:
             async for _ in items:
                 pass
 

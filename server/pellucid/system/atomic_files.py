@@ -1,4 +1,4 @@
-"""Files on disk, written whole or not at all."""
+"""Writes files atomically: each is complete or does not exist."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _BLOCK = 1 << 20
 
 @contextmanager
 def errors_explained(folder: Path, elsewhere: str = "set another cache folder") -> Iterator[None]:
-    """Turn what the system says against writing in a folder of the cache into ModelError, one sentence.
+    """Turn the system's errors while writing to a folder of the cache into ModelError, one sentence.
 
-    ``elsewhere`` says how to write to another folder, where it is not the cache.
+    ``elsewhere`` is the remedy that names another folder; it differs for folders outside of the cache.
     """
     try:
         yield
@@ -36,20 +36,20 @@ def errors_explained(folder: Path, elsewhere: str = "set another cache folder") 
 
 
 def _system_error(error: SafetensorError) -> int | None:
-    """The number of the system's error that safetensors tells in words of its own."""
-    found = re.search(r"os error (\d+)", str(error))
-    return int(found.group(1)) if found else None
+    """Return the number of the system's error in a message of safetensors, if it has one."""
+    match = re.search(r"os error (\d+)", str(error))
+    return int(match.group(1)) if match else None
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Raise ModelError where ``needed`` bytes do not fit on the disk of an existing folder."""
+    """Raise ModelError if ``needed`` bytes do not fit on the disk of an existing folder."""
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise ModelError(f"{folder} has {human(free)} free, and {human(needed)} are needed: free some space, or set another cache folder.")
 
 
 def publish(part: Path, target: Path) -> None:
-    """Give a finished file its name, so that it is either there in whole or not at all, whatever happens to the power."""
+    """Rename a finished file to its final name, so that even after a power cut it is complete or does not exist."""
     with part.open("rb+") as file:
         os.fsync(file.fileno())
     part.replace(target)
@@ -62,19 +62,19 @@ def publish(part: Path, target: Path) -> None:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
+    """Write a small file atomically."""
     part = target.with_name(target.name + ".part")
     try:
         part.write_text(text, encoding="utf-8")
         publish(part, target)
     except OSError:
-        with suppress(OSError):  # of a disk that has become read-only
+        with suppress(OSError):  # a disk that has become read-only
             part.unlink(missing_ok=True)
         raise
 
 
 def write_output(target: Path, text: str) -> None:
-    """Write a file that the user names. A file is replaced whole or not at all; a device or a pipe, such as /dev/stdout, is written to."""
+    """Write a file that the user names. A file is replaced atomically; a device or a pipe, such as /dev/stdout, is written to."""
     if target.exists() and not target.is_file():
         target.write_text(text, encoding="utf-8")
     else:
@@ -82,7 +82,7 @@ def write_output(target: Path, text: str) -> None:
 
 
 def checksum(path: Path, progress: Progress, kind: str = "sha256") -> str:
-    """The SHA-256 of a file, or with ``kind`` git the SHA-1 under which git knows it, in hexadecimal."""
+    """Return the SHA-256 of a file, or with ``kind`` git its SHA-1 in git, in hexadecimal."""
     size = path.stat().st_size
     digest = hashlib.sha256() if kind == "sha256" else hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
     progress.start(f"verifying {path.stem if path.suffix in ('.part', '.joined') else path.name}", size)
@@ -94,7 +94,7 @@ def checksum(path: Path, progress: Progress, kind: str = "sha256") -> str:
 
 
 def human(size: float) -> str:
-    """A number of bytes for people, in decimal units."""
+    """Format a number of bytes for people, in decimal units."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000 or unit == "GB":
             break

@@ -1,7 +1,7 @@
 """Starts Python processes that handle untrusted data: they inherit no environment, files or sockets, and import only named packages.
 
-Such a process ends when its standard input ends, and so with this process, however that comes. Limits of memory and of open files
-need POSIX; a limit of wall time holds everywhere.
+Such a process ends when its standard input ends, and so together with this process. Limits of memory and of open files need POSIX;
+a limit of wall time works everywhere.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ BOOTSTRAP = "import sys; sys.path += sys.argv[2:]; from importlib import import_
 """The child's program. Its interpreter is isolated: it finds packages where this process finds them, and no others."""
 
 VARIABLES = ("TZ", "TZDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
-"""What a child keeps of the environment: the time zone, and what an interpreter may need to start."""
+"""The variables that a child inherits: the time zone, and those that an interpreter may need to start."""
 
 
 def start(module: str, packages: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Run ``main`` of a module in an isolated interpreter that finds these packages, as far as they are installed. Raises OSError."""
+    """Run ``main`` of a module in an isolated interpreter that finds those of these packages that are installed. Raises OSError."""
     origins = [spec.origin for spec in map(importlib.util.find_spec, packages) if spec is not None and spec.origin is not None]
     folders = dict.fromkeys(str(Path(origin).parents[1]) for origin in origins)
     return subprocess.Popen(  # noqa: S603 - our own interpreter and program
@@ -35,7 +35,7 @@ def start(module: str, packages: Sequence[str]) -> subprocess.Popen[bytes]:
         env={name: os.environ[name] for name in VARIABLES if name in os.environ},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # the exit status and the replies say what went wrong
+        stderr=subprocess.DEVNULL,  # the exit status and the replies give the reason
     )
 
 
@@ -57,14 +57,14 @@ def end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
     for pipe in (process.stdin, process.stdout):
         assert pipe is not None, "both are pipes"
-        with contextlib.suppress(OSError):  # what it has not read is lost
+        with contextlib.suppress(OSError):  # unread data is lost
             pipe.close()
 
 
 def limit(memory: int) -> None:
-    """In the child: take away files and sockets, limit the address space (in bytes), and leave signals to the parent.
+    """In the child: forbid files and sockets, limit the address space (in bytes), and leave signals to the parent.
 
-    Import everything before: no descriptor beyond the three that are open can be had afterwards.
+    Import everything first: no descriptor beyond the three open ones is available afterwards.
     """
     for number in (signal.SIGINT, signal.SIGTERM):  # they go to the whole group; the parent decides when this process ends
         signal.signal(number, signal.SIG_IGN)

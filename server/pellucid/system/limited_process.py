@@ -1,7 +1,7 @@
-"""A separate Python process for code that a hostile file can crash, stop or make grow: it has limits and can be ended.
+"""Runs code that a hostile file can crash, stop or make grow in a separate Python process with limits.
 
-The two sides exchange JSON, a line each way. Each request has a limit of processor time and of wall time, and the process one of
-memory. Those of memory and of processor time need POSIX.
+The two sides exchange JSON, one line each way. Each request has a limit of processor time and of wall time, and the process has one
+of memory. The limits of memory and of processor time need POSIX.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from typing import Any
 from pellucid.system import isolated_python
 
 WALL_FACTOR = 5
-"""Limit of wall time, as a multiple of the processor time: large enough that a busy machine does not make requests fail."""
+"""Limit of wall time as a multiple of the processor time: large enough that requests do not fail on a busy machine."""
 
 
 MAX_ANSWER_BYTES = 2**28
-"""Size of one answer: more than the vocabulary of any tokenizer takes, and the ids of the longest text that a request may have."""
+"""Size of one answer: enough for the vocabulary of any tokenizer, and for the ids of the longest text of a request."""
 
 
 class ProcessFailedError(Exception):
-    """A request that the process did not answer, or answered with an error; the text says which."""
+    """The process did not answer a request, or answered with an error. The message is the reason, as part of a sentence."""
 
 
 class LimitedProcess:
-    """Runs ``main`` of a module, which calls :func:`serve`. It starts with the first request, and again after it was ended."""
+    """Runs ``main`` of a module, which calls :func:`serve`. The process starts with the first request, and again after it has ended."""
 
     def __init__(self, module: str, packages: Sequence[str], first: object, seconds: float) -> None:
-        """``first`` is sent to each new process before anything else, and may take ``seconds`` of processor time.
+        """Prepare a process that can import these packages and the standard library.
 
-        The module can import these packages and the standard library.
+        ``first`` is sent to each new process before anything else, and may take ``seconds`` of processor time.
         """
         self._module = module
         self._packages = packages
@@ -50,12 +50,12 @@ class LimitedProcess:
         self._finalizer: weakref.finalize[..., Any] | None = None
 
     def start(self) -> Any:
-        """Start the process and give its answer to the first message. Raises ProcessFailedError."""
+        """Start the process and return its answer to the first message. Raises ProcessFailedError."""
         with self._lock:
             return self._start()
 
     def ask(self, message: object, seconds: float) -> Any:
-        """The answer to a message, which may take so much processor time. Raises ProcessFailedError."""
+        """Return the answer to a message, which may take ``seconds`` of processor time. Raises ProcessFailedError."""
         with self._lock:
             if not self._runs():
                 self._start()
@@ -68,7 +68,7 @@ class LimitedProcess:
             self._finalizer()
 
     def _runs(self) -> bool:
-        """Whether there is a process that was started by this one: a forked one must not share its pipes."""
+        """Return whether a process runs that this one started: a forked process must not share its pipes."""
         return self._process is not None and self._started_by == os.getpid() and self._process.poll() is None
 
     def _start(self) -> Any:
@@ -78,7 +78,7 @@ class LimitedProcess:
         except OSError as error:
             raise ProcessFailedError(f"no process can be started ({error.strerror})") from None
         self._started_by = os.getpid()
-        # Not __del__: where both are garbage at once, the process could be collected first, and would stay.
+        # Not __del__: if both are garbage at once, the process object could be collected first, and the process would survive.
         self._finalizer = weakref.finalize(self, _end, self._process, self._started_by)
         return self._exchange(self._first, self._seconds)
 
@@ -111,7 +111,7 @@ class LimitedProcess:
 
 
 def _end(process: subprocess.Popen[bytes], started_by: int) -> None:
-    """End a process, but never that of the process from which this one was forked."""
+    """End a process, unless this process is a fork of the one that started it."""
     if os.getpid() == started_by:
         isolated_python.end(process)
 
@@ -119,7 +119,7 @@ def _end(process: subprocess.Popen[bytes], started_by: int) -> None:
 def serve(handle: Callable[[Any], object], memory: int) -> None:
     """Answer requests from standard input until it ends. ``memory`` is in bytes of address space.
 
-    ``handle`` can open no files: import what it needs before.
+    ``handle`` cannot open files, so import what it needs first.
     """
     isolated_python.limit(memory)
     answers = sys.stdout.buffer
@@ -129,21 +129,21 @@ def serve(handle: Callable[[Any], object], memory: int) -> None:
         try:
             answer = {"result": handle(message)}
         except BaseException as error:
-            said = next(iter(str(error).splitlines()), "")[:200]
-            answer = {"error": f"{type(error).__name__}: {said}" if said else type(error).__name__}
+            text = next(iter(str(error).splitlines()), "")[:200]
+            answer = {"error": f"{type(error).__name__}: {text}" if text else type(error).__name__}
         _limit_time(0)
         answers.write(json.dumps(answer).encode() + b"\n")
         answers.flush()
 
 
 def _limit_time(seconds: float) -> None:
-    """End this process by SIGPROF after so much processor time; 0 takes the limit away."""
+    """End this process by SIGPROF after so much processor time; 0 removes the limit."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def _ending(status: int, seconds: float, elapsed: float) -> str:
-    """How the process ended, as part of a sentence."""
+    """Describe how the process ended, as part of a sentence."""
     if elapsed >= WALL_FACTOR * seconds:
         return f"it took longer than {WALL_FACTOR * seconds:.0f} s"
     if hasattr(signal, "SIGPROF") and status == -signal.SIGPROF:

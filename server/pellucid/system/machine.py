@@ -1,4 +1,4 @@
-"""What a benchmark ran on and with: what may explain that two of them differ."""
+"""Describes the machine and the software of a benchmark, which may explain why two results differ."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ CPU_FEATURES = (
     "i8mm",
     "bf16",
 )
-"""Those that make a difference to a kernel, as /proc/cpuinfo spells them."""
+"""The features that matter to a kernel, as /proc/cpuinfo spells them."""
 
 
 def cpu_info(path: Path) -> tuple[str, frozenset[str]]:
-    """The processor's name and features as Linux tells them; empty elsewhere."""
+    """Return the processor's name and features from Linux's /proc/cpuinfo; without the file, no features."""
     if not path.exists():
         return platform.processor(), frozenset()
     fields: dict[str, str] = {}
@@ -42,12 +42,12 @@ def cpu_info(path: Path) -> tuple[str, frozenset[str]]:
 
 
 def versions() -> Facts:
-    """Versions of what computes."""
+    """Return the versions of the software that computes."""
     return {"pellucid": _version("pellucid"), "python": platform.python_version(), "torch": torch.__version__}
 
 
 def machine(device: torch.device) -> Facts:
-    """The processor, how many of them this process may use, memory in bytes, and the device that computes."""
+    """Return the processor, how many of them this process may use, memory in bytes, and the device that computes."""
     name = cpu_info(Path("/proc/cpuinfo"))[0] or platform.machine()
     facts: Facts = {"processor": name, "processors": _usable(), "system": f"{platform.system()} {platform.machine()}"}
     if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
@@ -57,7 +57,7 @@ def machine(device: torch.device) -> Facts:
 
 
 def resident() -> int | None:
-    """Bytes of memory that this process holds now; None where the system does not tell."""
+    """Return the resident memory of this process in bytes; None if the system does not report it."""
     path = Path("/proc/self/status")
     if not path.exists():
         return None
@@ -65,7 +65,7 @@ def resident() -> int | None:
 
 
 def load() -> float | None:
-    """Programs that want a processor, for each processor of the machine, in the last minute; None where the system does not tell."""
+    """Return the load of the last minute for each processor of the machine; None if the system does not report it."""
     return os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else None
 
 

@@ -1,4 +1,4 @@
-"""Files that show what a user typed or where they work: no other user can read them, whatever the umask is."""
+"""Creates files that reveal what a user typed or where they work: no other user can read them, whatever the umask is."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from pathlib import Path
 from typing import BinaryIO
 
 OTHERS = 0o077
-"""The permissions of everyone but the owner."""
+"""The permissions of all users except the owner."""
 
 
 def make_private_folder(path: Path) -> None:
-    """Create a folder of ours, or restrict an existing one, for its owner alone. Raises OSError if it cannot be created."""
+    """Create a folder, or restrict an existing one, for its owner alone. Raises OSError if it cannot be created."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     _close_to_others(path, 0o700)
 
 
 def make_private(path: Path) -> None:
-    """Make a file for its owner alone; it may exist already."""
+    """Create a file, or restrict an existing one, for its owner alone."""
     path.touch(mode=0o600)
     _close_to_others(path, 0o600)
 
 
 def create_private(path: Path) -> BinaryIO:
-    """Replace a file by an empty one for its owner alone. Processes that have the old one open read nothing of the new one."""
-    with suppress(OSError):  # it is not there or, on Windows, in use
+    """Replace a file by an empty one for its owner alone. Processes that have the old file open cannot read the new one."""
+    with suppress(OSError):  # it does not exist or, on Windows, is in use
         path.unlink()
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
     _close_to_others(path, 0o600)

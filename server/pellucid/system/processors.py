@@ -1,4 +1,4 @@
-"""How many threads it is good to compute with: one for each physical core that this process may keep busy."""
+"""Counts the threads to compute with: one for each physical core that this process may keep busy."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 
 
 def threads_to_use(setting: int) -> int:
-    """How many threads to compute with where ``setting`` are wanted; 0 leaves it to the machine, and to torch (OMP_NUM_THREADS)."""
+    """Return how many threads to compute with. A ``setting`` of 0 leaves it to the machine, and to torch (OMP_NUM_THREADS)."""
     import torch
 
     return setting or min(torch.get_num_threads(), usable_cores())
 
 
 def usable_cores(root: Path = Path("/")) -> int:
-    """Physical cores among the processors that this process may use, no more than its control group gives it time for.
+    """Count the physical cores that this process may use, limited by the processor time of its control group.
 
-    Two threads on one core would only wait for each other, and threads beyond a group's share are all stopped together until
-    its next period. ``root`` is where /proc and /sys are; what is not told there limits nothing.
+    Two threads on one core would only wait for each other, and when a group has used up its share, all its threads are stopped
+    until the next period. ``root`` is where /proc and /sys are; missing files impose no limit.
     """
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     return max(min(_cores(root, allowed), *_shares(root), len(allowed)), 1)
@@ -30,7 +30,7 @@ def _cores(root: Path, processors: Collection[int]) -> int:
 
 
 def _shares(root: Path) -> Iterator[int]:
-    """Whole processors that each control group above this process may use, where there is a limit (versions 2 and 1)."""
+    """Yield the whole processors that each limited control group of this process may use (versions 2 and 1)."""
     groups = dict(line.split(":", 2)[1:] for line in _read(root / "proc/self/cgroup").splitlines() if line.count(":") > 1)
     top = root / "sys/fs/cgroup"
     for folder in _with_parents(top, groups.get("", "/")):
@@ -52,7 +52,7 @@ def _with_parents(top: Path, group: str) -> Iterator[Path]:
 
 
 def _read(path: Path) -> str:
-    """What a file says; empty where there is none."""
+    """Return the stripped content of a file; empty if there is none."""
     try:
         return path.read_text().strip()
     except OSError:

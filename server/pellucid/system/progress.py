@@ -1,4 +1,4 @@
-"""How long work, such as a download, is followed."""
+"""Reports the progress of long work, such as a download."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """What a face shows of long work: one bar at a time, and sentences between them."""
+    """Shows long work to the user: one bar at a time, and sentences between them."""
 
     def start(self, label: str, total: int | None) -> None:
-        """A new piece of work begins; ``total`` is in bytes, None where it is not known. Ends the piece before it."""
+        """Begin a new piece of work, which ends the one before. ``total`` is in bytes, None if it is not known."""
         ...
 
     def advance(self, count: int) -> None:
-        """``count`` more bytes are done (fewer, if negative: work that has to be done again)."""
+        """Report that ``count`` more bytes are done; negative if work has to be done again."""
         ...
 
     def note(self, text: str) -> None:
-        """Say something in one sentence."""
+        """Show one sentence."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is being done: ``done`` of ``total`` bytes, where they are known."""
+    """A piece of work: ``done`` of ``total`` bytes, if they are known."""
 
     label: str
     done: int = 0
@@ -33,7 +33,7 @@ class Work:
 
 
 class Noted:
-    """A progress that passes everything on to a face, and notes what is being done for other threads to read."""
+    """A progress that forwards everything to another one, and records the current work for other threads to read."""
 
     def __init__(self, face: Progress) -> None:
         self._face = face
@@ -43,31 +43,31 @@ class Noted:
 
     @property
     def now(self) -> Work | None:
-        """The piece of work in hand, or the sentence that was said since; None before the first."""
+        """Current piece of work, or the sentence shown since it began; None before the first."""
         return self._now
 
     def start(self, label: str, total: int | None) -> None:
-        """Note the new piece of work."""
+        """Record the new piece of work."""
         with self._lock:
             self._bar = self._now = Work(label, 0, total)
         self._face.start(label, total)
 
     def advance(self, count: int) -> None:
-        """Note how far it is."""
+        """Record the progress."""
         with self._lock:
             assert self._bar is not None, "work advances after its start"
             self._bar = self._now = replace(self._bar, done=self._bar.done + count)
         self._face.advance(count)
 
     def note(self, text: str) -> None:
-        """Note the sentence."""
+        """Record the sentence."""
         with self._lock:
             self._now = Work(text)
         self._face.note(text)
 
 
 class Silent:
-    """A progress that nobody follows."""
+    """A progress that shows nothing."""
 
     def start(self, label: str, total: int | None) -> None:
         """Show nothing."""

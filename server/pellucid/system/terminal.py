@@ -1,4 +1,4 @@
-"""Tokens in the terminal, coloured by how probable they were, and the bars of long work."""
+"""Prints tokens to the terminal, coloured by their probability, and the progress bars of long work."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from pellucid.tokens import Finish, FinishReason, Token
 
 @dataclass(frozen=True, slots=True)
 class ColourDepth:
-    """Probabilities from ``floor`` up to the next level's, and how their tokens look.
+    """The look of tokens with probabilities from ``floor`` up to the next level's.
 
-    Both colours of a level are given, so that it reads the same on a light and on a dark terminal.
+    A level sets both colours, so that it looks the same on a light and on a dark terminal.
     """
 
     floor: float
@@ -43,7 +43,7 @@ class ColourDepth:
 
     @property
     def style(self) -> Style:
-        """The level's look for rich."""
+        """Style of the level for rich."""
         return Style(color=self.foreground, bgcolor=self.background, underline=self.underline or None)
 
 
@@ -54,25 +54,25 @@ LEVELS = (
     ColourDepth(0.1, "10-30%", "#000000", "#fdae61"),
     ColourDepth(0.0, "under 10%", "#000000", "#d95f02", underline=True),
 )
-"""From sure to unsure along blue and orange, which every kind of colour blindness keeps apart. What is sure stays plain."""
+"""From probable to improbable along blue and orange, which colour-blind people can distinguish. Probable tokens stay plain."""
 
 _CONTROL_PICTURES = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"} | {0x7F: 0x2421}
 _CONTROL_PICTURES |= dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
 
 
 def level_of(logprob: float | None) -> ColourDepth:
-    """The level of a natural logarithm; a token that follows nothing (None) looks like a sure one."""
+    """Return the level of a logprob. A token that follows nothing (None) looks like a probable one."""
     probability = 1.0 if logprob is None else math.exp(logprob)
     return next(level for level in LEVELS if probability >= level.floor)
 
 
 def harmless(text: str) -> str:
-    """``text`` with its control characters as pictures, so that no answer can steer the terminal."""
+    """Return ``text`` with its control characters as pictures, so that no answer can control the terminal."""
     return text.translate(_CONTROL_PICTURES)
 
 
 def paint(token: Token) -> Text:
-    """A token's text in its level's look; a line's end is drawn where its look says something."""
+    """Return a token's text in the style of its level. The end of a line is drawn if its style is not plain."""
     style = level_of(token.logprob).style
     painted = Text()
     for index, line in enumerate(harmless(token.text).split("\n")):
@@ -83,7 +83,7 @@ def paint(token: Token) -> Text:
 
 
 def legend() -> Text:
-    """What the looks mean."""
+    """Return the legend of the colours."""
     line = Text.assemble(("probability:", "dim"))
     for level in LEVELS:
         line.append(" ").append(f" {level.label} ", level.style)
@@ -91,7 +91,7 @@ def legend() -> Text:
 
 
 def summary(tokens: int, logprobs: float, finish: Finish) -> str:
-    """One line about an answer or a text: its tokens, their perplexity, speed, and how it ended.
+    """Summarise an answer or a text in one line: its tokens, their perplexity, its speed, and the reason why it ended.
 
     ``logprobs`` is the sum over the tokens.
     """
@@ -108,7 +108,7 @@ def summary(tokens: int, logprobs: float, finish: Finish) -> str:
 
 
 class Writer:
-    """Writes tokens as they come: coloured on a terminal, the text as it is into a file or pipe."""
+    """Writes tokens as they arrive: coloured on a terminal, plain text to a file or pipe."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stdout
@@ -119,11 +119,11 @@ class Writer:
 
     @property
     def coloured(self) -> bool:
-        """Whether people look at it."""
+        """True if the output is a terminal."""
         return self._console.is_terminal
 
     def begin(self) -> None:
-        """Count a new answer from nothing."""
+        """Begin the counts of a new answer."""
         self._scored, self._logprobs = 0, 0.0
 
     def token(self, token: Token) -> None:
@@ -139,13 +139,13 @@ class Writer:
             self._logprobs += token.logprob
 
     def plain(self, text: str) -> None:
-        """Write text that is not a token's, the context of a completion, say; only people get to see it."""
+        """Write text that is not a token's (the context of a completion, say), only on a terminal."""
         if self.coloured:
             self._console.print(Text(harmless(text), "dim"), end="")
             self._last = text or self._last
 
     def end(self, finish: Finish) -> None:
-        """End the line and, for people, say what they saw."""
+        """End the line and, on a terminal, print the legend and a summary."""
         if not self._last.endswith("\n"):
             self._stream.write("\n")
         if self.coloured:
@@ -156,13 +156,13 @@ class Writer:
 
 
 class Bars:
-    """The bars of long work, on stderr: size, speed and time left; where nobody looks, one line for each piece of work.
+    """Progress bars on stderr with size, speed and time left; without a terminal, one line for each piece of work.
 
-    A :class:`pellucid.system.progress.Progress`. Leave the context before writing elsewhere on the terminal.
+    Implements :class:`pellucid.system.progress.Progress`. Exit the context before writing elsewhere on the terminal.
     """
 
     refreshes = 10.0
-    """How often a second a bar is drawn."""
+    """Redraws per second."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._console = Console(file=stream or sys.stderr, highlight=False, markup=False, emoji=False)
@@ -186,7 +186,7 @@ class Bars:
         self._bars.stop()
 
     def start(self, label: str, total: int | None) -> None:
-        """Show a new bar in the place of the one before it."""
+        """Replace the bar by a new one."""
         if self._task is not None:
             self._bars.remove_task(self._task)
         self._task = self._bars.add_task(label, total=total)
@@ -194,7 +194,7 @@ class Bars:
             self.note(label if total is None else f"{label} ({self._amount(total)})")
 
     def advance(self, count: int) -> None:
-        """Move the bar."""
+        """Advance the bar."""
         assert self._task is not None
         self._bars.advance(self._task, count)
 
@@ -210,17 +210,17 @@ class Bars:
 
 
 class Steps(Bars):
-    """The bar of work that is counted in steps of which each takes its time."""
+    """The progress bar of work that is counted in slow steps."""
 
-    refreshes = 2.0  # it may stand beside a measurement, which drawing disturbs
+    refreshes = 2.0  # drawing disturbs a measurement that runs at the same time
 
     def describe(self, label: str) -> None:
-        """Say what the next step is."""
+        """Label the bar with the next step."""
         assert self._task is not None
         self._bars.update(self._task, description=label)
 
     def expect(self, total: int) -> None:
-        """Say how many steps there are, where that has changed."""
+        """Change the number of steps."""
         assert self._task is not None
         self._bars.update(self._task, total=total)
 

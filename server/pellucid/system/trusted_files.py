@@ -18,40 +18,40 @@ if sys.platform != "win32":
 
 
 class UntrustedError(Exception):
-    """Says in one sentence which other user could write to a path, and how to change that."""
+    """Another user could write to a path. The message is one sentence with the path and the remedy."""
 
 
 def require_private_folder(folder: Path) -> None:
-    """Raise UntrustedError where another user can write to an existing folder, or replace it.
+    """Raise UntrustedError if another user can write to an existing folder, or replace it.
 
     ``folder`` must be resolved, because a link on the way to it could be changed after this check. Above the folder a sticky
-    bit is enough, as ``/tmp`` has it: others cannot rename what is not theirs. In the folder itself they could still add files.
+    bit is enough, as ``/tmp`` has it: users cannot rename others' files. In the folder itself they could still add files.
     """
     for path in (folder, *folder.parents):
-        found = path.lstat()
-        if not _is_owned(found):
-            raise UntrustedError(f"{path} belongs to {_user(found.st_uid)}: set a cache folder of your own.")
-        sticky = path != folder and found.st_mode & stat.S_ISVTX
-        if not sticky and _others_can_write(found):
-            mode = stat.S_IMODE(found.st_mode)
+        status = path.lstat()
+        if not _is_owned(status):
+            raise UntrustedError(f"{path} belongs to {_user(status.st_uid)}: set a cache folder of your own.")
+        sticky = path != folder and status.st_mode & stat.S_ISVTX
+        if not sticky and _others_can_write(status):
+            mode = stat.S_IMODE(status.st_mode)
             raise UntrustedError(f"Other users can write to {path} (mode {mode:o}): run `chmod go-w {shlex.quote(str(path))}`.")
 
 
 def is_private_file(path: Path) -> bool:
     """Return whether a path is a regular file that only this user, or root, can write to."""
-    found = path.lstat()
-    return stat.S_ISREG(found.st_mode) and _is_owned(found) and not _others_can_write(found)
+    status = path.lstat()
+    return stat.S_ISREG(status.st_mode) and _is_owned(status) and not _others_can_write(status)
 
 
-def _is_owned(found: os.stat_result) -> bool:
-    return sys.platform == "win32" or found.st_uid in (0, os.geteuid())
+def _is_owned(status: os.stat_result) -> bool:
+    return sys.platform == "win32" or status.st_uid in (0, os.geteuid())
 
 
-def _others_can_write(found: os.stat_result) -> bool:
+def _others_can_write(status: os.stat_result) -> bool:
     if sys.platform == "win32":
         return False
-    shared = found.st_mode & stat.S_IWGRP and not _is_own_group(found.st_gid)
-    return bool(found.st_mode & stat.S_IWOTH or shared)
+    shared = status.st_mode & stat.S_IWGRP and not _is_own_group(status.st_gid)
+    return bool(status.st_mode & stat.S_IWOTH or shared)
 
 
 def _is_own_group(number: int) -> bool:

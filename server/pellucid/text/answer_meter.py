@@ -1,4 +1,4 @@
-"""What an answer has cost so far."""
+"""Counts the cost of an answer while it is generated."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pellucid.tokens import Usage
 
 
 class UsageMeter:
-    """The cost of an answer that ended here, at a stop, before the engine could give its own account."""
+    """Measures the usage of an answer that a stop may end before the engine reports its own usage."""
 
     def __init__(self, prompt: int) -> None:
         self._prompt = prompt
@@ -18,24 +18,24 @@ class UsageMeter:
         self._begun = self._first = self._last = time.monotonic()
 
     def admit(self, admission: Admission) -> None:
-        """The request has its slot."""
+        """Note that the request has its slot."""
         self._admission = admission
 
     def count(self) -> None:
-        """Another token has come."""
+        """Count a token that has just come."""
         self._last = time.monotonic()
         if not self._generated:
             self._first = self._last
         self._generated += 1
 
     def usage(self) -> Usage:
-        """The account until now, after at least one token."""
+        """Return the usage so far. At least one token must have been counted."""
         return Usage(
             cached=self._admission.cached,
             computed=self._prompt - self._admission.cached,
             generated=self._generated,
             queued=self._admission.queued,
-            # The admission may be read only when the first token has come as well: its own word says when it was.
+            # Both items may be read at once, so that only the admission itself knows the wait for the slot.
             prefill=max(0.0, self._first - self._begun - self._admission.queued),
             decode=self._last - self._first,
         )

@@ -1,9 +1,9 @@
-"""Where text meets ids: the verbs complete, chat and score. Nothing above touches ids, nothing below touches text."""
+"""Completes, chats and scores with the models of an engine: text on one side, token ids on the other."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from pellucid.engine.engine import Engine
 from pellucid.engine.parked_prefixes import SavedPrefixes
-from pellucid.engine.request import Admission, Request, TokenScore
+from pellucid.engine.request import Request, TokenScore
 from pellucid.errors import InvalidRequestError, NotFoundError
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.load import LoadedModel
@@ -20,64 +20,71 @@ from pellucid.text.answer_meter import UsageMeter
 from pellucid.text.detokenizer import Detokenizer, decode
 from pellucid.text.healing import Healing
 from pellucid.text.prompts import infill, surroundings, with_bos
-from pellucid.text.stopping import EndingRule, StopGate, StopStrings, SuffixStop
+from pellucid.text.stopping import EndingRule, StopGate, StopStrings
+from pellucid.text.suffix_stop import SuffixStop
 from pellucid.text.text_model import TextModel
 from pellucid.tokens import (
-    BACKGROUND,
-    CHAT,
-    COMPLETION,
-    GREEDY,
-    Extra,
+    ChatQuery,
+    CompletionQuery,
     Finish,
     FinishReason,
     Message,
     ModelCard,
     OnUsage,
     SamplingParams,
-    Terms,
+    ScoreQuery,
     Token,
 )
 
 T = TypeVar("T")
 
-LONG_TEXT = 20_000
-"""Characters that are tokenised in some ten milliseconds."""
+LONG_TEXT_CHARACTERS = 20_000
+"""Texts of this length take some ten milliseconds to tokenize; longer ones are tokenized off the event loop."""
 
-UNANSWERED = SamplingParams(max_tokens=0)
-"""For a prompt that is read and no more."""
+NO_ANSWER = SamplingParams(max_tokens=0)
+"""Parameters of a prompt that is not answered."""
 
 Stream = AsyncGenerator[Token | Finish]
-"""Tokens, then one Finish. Closing it cancels the request."""
+"""Yields tokens, then one Finish. Closing it cancels the request."""
 
 
 @dataclass(frozen=True, slots=True)
 class TextPiece:
-    """A token of a text: its id, its true bytes, and the text that it completes."""
+    """A token of a text, with its own bytes and the text that it completes."""
 
     id: int
     bytes: bytes
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Generation:
+    """A request to the engine, and the way from its token ids to the text of the answer."""
+
+    model: str
+    request: Request
+    detokenizer: Detokenizer
+    gate: StopGate
+
+
 class LocalAssistant:
     """Completes, chats and scores with the models of one engine; the first one is the default.
 
-    All verbs are async generators of Token, with a Finish as the last item. Those that generate tell ``on_usage`` with
-    each token what it has cost so far: whoever closes an answer early gets no Finish. They raise before the first item:
-    NotFoundError for an unknown model, InvalidRequestError and its kin for what cannot be served.
+    An ``Assistant`` in this process; see the protocol for what its verbs promise. The methods below them that tokenize are not
+    asynchronous: call them from ``off_loop``.
     """
 
     def __init__(self, engine: Engine, models: Sequence[LoadedModel]) -> None:
         assert models, "an assistant needs a model"
         self._engine = engine
         self._served: dict[str, TextModel] = {}
-        self._gone: dict[str, str] = {}  # models with an adapter that was unloaded, and their bases
-        for model in sorted(models, key=lambda model: model.base is not None):  # bases first: the others share what they have
+        self._gone: dict[str, str] = {}  # unloaded models with an adapter -> their bases
+        for model in sorted(models, key=lambda model: model.base is not None):  # bases first, as the others share their parts
             self._served[model.name] = self._prepared(model)
         self._served = {model.name: self._served[model.name] for model in models}
 
     async def add(self, loaded: LoadedModel, *, slots: int = 0, saved: SavedPrefixes | None = None) -> None:
-        """Serve another model from now on, in the place of one of its name, whose answers go on. See ``Engine.add_model``."""
+        """Serve another model from now on. One of the same name is replaced; its running answers continue. See ``Engine.add_model``."""
         served = await asyncio.to_thread(self._prepared, loaded)
         added = await asyncio.to_thread(self._engine.add_model, loaded.name, loaded.model, slots=slots, saved=saved)
         await asyncio.wrap_future(added)
@@ -90,127 +97,43 @@ class LocalAssistant:
         """
         loaded = self._find(model).loaded
         if loaded.base is None:
-            raise InvalidRequestError(f"{loaded.name} has no adapter: the models that a server was started with stay.", param="model")
+            raise InvalidRequestError(f"{loaded.name} has no adapter: only models with an adapter can be unloaded.", param="model")
         removed = self._engine.remove_model(loaded.name)
         self._gone[loaded.name] = loaded.base
         del self._served[loaded.name]
         return removed
 
     def loaded(self) -> list[LoadedModel]:
-        """The models that are served, the default one first."""
+        """Return the models that are served, the default one first."""
         return [served.loaded for served in [*self._served.values()]]
 
-    async def complete(
-        self,
-        prefix: str,
-        suffix: str | None = None,
-        extra: Sequence[Extra] = (),
-        params: SamplingParams = GREEDY,
-        *,
-        model: str | None = None,
-        stop: Sequence[str] = (),
-        endings: Sequence[EndingRule] = (),
-        terms: Terms = COMPLETION,
-        heal: bool | None = None,
-        special: bool = False,
-        window: int | None = None,
-        on_usage: OnUsage | None = None,
-    ) -> Stream:
-        """Go on with a text, or with a suffix ("" included) fill in what belongs between the two.
+    def complete(self, query: CompletionQuery, *, endings: Sequence[EndingRule] = (), on_usage: OnUsage | None = None) -> Stream:
+        """Continue a text or token ids or, with a suffix ("" included), fill in what belongs between the two.
 
-        ``heal`` lets the answer begin inside the prefix's last token (default: for infill). ``special`` reads what
-        spells a marker in the prefix as that marker; it is for plain continuation. An infill is trimmed to the context,
-        and the text around the cursor to ``window`` tokens of it; it ends where it would repeat the suffix, or where one
-        of ``endings`` says. A plain prefix that is too long is a ContextLengthError.
+        An infill also ends where it would repeat the suffix, and every answer where one of ``endings`` says. A prompt that is too
+        long to be continued is a ContextLengthError; an infill is trimmed.
         """
-        served = self._find(model)
-        if suffix is None:
-            if extra:
-                raise InvalidRequestError(
-                    "Pieces of other files belong to an infill: give a suffix, if only an empty one.", param="input_extra"
-                )
-            ids = await beside(served, len(prefix), lambda: served.encode(prefix, special=special))
-            ids, healing = served.healer.heal(ids, keep=1) if heal else (ids, None)
-            stops = served.tokenizer.eos_ids
-            endings = [*endings, StopStrings(stop)]
-        else:
-            if special:
-                raise InvalidRequestError("Markers in the text of an infill are text: leave special out.", param="special")
-            if extra and not served.takes_files:
-                raise InvalidRequestError(f"{served.name} has no marker for other files: leave their pieces out.", param="input_extra")
-            size = len(prefix) + len(suffix) + sum(len(chunk.text) for chunk in extra)
-            made = partial(self._infill, served, prefix, suffix, extra, params, window, heal=heal is not False)
-            ids, healing = await beside(served, size, made)
-            stops = served.tokenizer.eos_ids | served.markers
-            endings = [*endings, StopStrings(stop), SuffixStop(prefix, suffix)]
-        request = Request(ids, params, terms, stops, constraint=healing)
-        async with aclosing(
-            self._generate(served, request, StopGate(endings), healing=healing, own_text=not prefix, on_usage=on_usage)
-        ) as tokens:
-            async for token in tokens:
-                yield token
+        return self._generate(partial(self._prepare_completion, query, endings), on_usage)
 
-    async def continue_ids(
-        self,
-        ids: Sequence[int],
-        params: SamplingParams = GREEDY,
-        *,
-        model: str | None = None,
-        stop: Sequence[str] = (),
-        endings: Sequence[EndingRule] = (),
-        terms: Terms = COMPLETION,
-        on_usage: OnUsage | None = None,
-    ) -> Stream:
-        """Go on with a prompt that is ids already; they are taken as they are."""
-        served = self._find(model)
-        request = Request(list(ids), params, terms, served.tokenizer.eos_ids)
-        async with aclosing(self._generate(served, request, StopGate([*endings, StopStrings(stop)]), on_usage=on_usage)) as tokens:
-            async for token in tokens:
-                yield token
+    def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> Stream:
+        """Answer a conversation or, with ``continue_last``, continue its last message."""
+        return self._generate(partial(self._prepare_chat, query), on_usage)
 
-    async def chat(
-        self,
-        messages: Sequence[Message],
-        params: SamplingParams = GREEDY,
-        *,
-        model: str | None = None,
-        stop: Sequence[str] = (),
-        terms: Terms = CHAT,
-        continue_last: bool = False,
-        on_usage: OnUsage | None = None,
-    ) -> Stream:
-        """Answer a chat; with ``continue_last`` the last message, the assistant's, is the beginning of the answer."""
-        served = self._find(model)
-        size = sum(len(message.content) for message in messages)
-        ids = await beside_template(served, size, lambda: served.template.encode(messages, continue_last=continue_last))
-        request = Request(ids, params, terms, served.tokenizer.eos_ids)
-        gate = StopGate([StopStrings(stop)])
-        async with aclosing(self._generate(served, request, gate, own_text=not continue_last, on_usage=on_usage)) as tokens:
-            async for token in tokens:
-                yield token
-
-    async def score(
-        self,
-        text: str | Sequence[int] | Sequence[Message],
-        *,
-        model: str | None = None,
-        top_logprobs: int = 0,
-        terms: Terms = BACKGROUND,
-        special: bool = False,
-    ) -> Stream:
-        """Read a text, ids or a chat: every token of it, markers included, with what the model thought of it.
+    async def score(self, query: ScoreQuery) -> Stream:
+        """Read a text, ids or a conversation: every token of it, markers included, with its probability.
 
         A BOS that the model wants in front of a text is the first token and has no text.
         """
-        served = self._find(model)
+        served, text = self._find(query.model), query.text
         size = sum(len(item.content) if isinstance(item, Message) else 1 for item in text)
+        read = partial(served.read, text, special=query.special)
         if any(isinstance(item, Message) for item in text):
-            ids, has_bos = await beside_template(served, size, lambda: served.read(text, special=special))
+            ids, has_bos = await run_template(served, size, read)
         else:
-            ids, has_bos = await beside(served, size, lambda: served.read(text, special=special))
+            ids, has_bos = await run_tokenizer(served, size, read)
         if len(ids) == has_bos:
             raise InvalidRequestError("There is nothing to score: give at least one token of text.", param="input")
-        request = Request(ids, SamplingParams(max_tokens=0, top_logprobs=top_logprobs), terms, score_from=0)
+        request = Request(ids, SamplingParams(max_tokens=0, top_logprobs=query.top_logprobs), query.terms, score_from=0)
         detokenizer = Detokenizer(served.tokenizer, strip_space=served.tokenizer.prefix_space, show_markers=True)
         async with aclosing(self._engine.generate(served.name, request)) as items:
             async for item in items:
@@ -223,37 +146,37 @@ class LocalAssistant:
                         yield replace(token, text="") if has_bos and token.position == 0 else token
 
     def name_of(self, model: str | None) -> str:
-        """The name of a model, by default the first one; raises NotFoundError with the names that there are."""
+        """Return the name of a model, by default of the first one. Raises NotFoundError, which lists the names."""
         return self._find(model).name
 
     def models(self) -> list[ModelCard]:
-        """The models that are served, the default one first."""
+        """Return the cards of the models that are served, the default one first."""
         return [served.card(self._engine.context(name)) for name, served in [*self._served.items()]]
 
     async def cards(self) -> list[ModelCard]:
-        """The same, asked as a client has to ask."""
+        """Return the same as ``models``, as the protocol of assistants has it."""
         return self.models()
 
     def calibration_file(self, model: str | None = None) -> CalibrationFile | None:
-        """Where is kept how far a model's suggestions can be trusted; None for one that was not loaded from a store."""
+        """Return the calibration file of a model; None for a model that was not loaded from a store."""
         return self._find(model).loaded.calibration
 
     async def render(self, messages: Sequence[Message], model: str | None = None, *, continue_last: bool = False) -> str:
-        """The text that a chat becomes."""
+        """Return the prompt of a chat as text."""
         served = self._reader(model)
         size = sum(len(message.content) for message in messages)
-        return await beside_template(served, size, lambda: served.template.render(messages, continue_last=continue_last))
+        return await run_template(served, size, lambda: served.template.render(messages, continue_last=continue_last))
 
     async def off_loop(self, work: Callable[[], T], model: str | None = None, longest_wait: float | None = None) -> T:
         """Run ``work``, which uses a model's tokenizer, without blocking the event loop or other models; return its result.
 
-        Raises QueueFullError where the tokenizer has a process of its own that stays busy for longer than ``longest_wait`` seconds.
+        Raises QueueFullError if the tokenizer has a process of its own that stays busy for longer than ``longest_wait`` seconds.
         """
         served = self._reader(model)
         return await (served.thread.run(work, longest_wait) if served.tokenizer.apart else asyncio.to_thread(work))
 
     def tokenize(self, text: str, model: str | None = None, *, special: bool = False, add_special: bool = False) -> list[TextPiece]:
-        """The tokens of a text; ``special`` reads markers as such, ``add_special`` puts the BOS in front if there is one."""
+        """Split a text. ``special`` reads markers as such, ``add_special`` puts the BOS in front if the model wants one."""
         tokenizer = self._reader(model).tokenizer
         ids = tokenizer.encode(text, special=special)
         if add_special:
@@ -264,44 +187,53 @@ class LocalAssistant:
         return [TextPiece(token.id, token.bytes, token.text) for token in tokens]
 
     async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
-        """The ids of a text, the BOS in front where the model wants one."""
+        """Return the ids of a text, with the BOS in front if the model wants one."""
         served = self._find(model)
-        return await beside(served, len(text), lambda: served.encode(text, special=False))
+        return await run_tokenizer(served, len(text), lambda: served.encode(text, special=False))
 
     def detokenize(self, ids: Sequence[int], model: str | None = None) -> str:
-        """The text of ids, markers included."""
+        """Return the text of ids, markers included. Raises InvalidRequestError for an id that the model does not have."""
         served = self._reader(model)
         served.check_ids(ids)
         return decode(served.tokenizer, ids)
 
-    def infill_ids(
-        self,
-        prefix: str,
-        suffix: str,
-        extra: Sequence[Extra] = (),
-        params: SamplingParams = GREEDY,
-        *,
-        model: str | None = None,
-        window: int | None = None,
-    ) -> list[int]:
-        """The ids that an infill starts from, for showing (token healing left out)."""
-        return self._infill(self._reader(model), prefix, suffix, extra, params, window, heal=False)[0]
+    def prompt_ids(self, query: CompletionQuery) -> list[int]:
+        """Return the ids of a prompt, without token healing."""
+        served = self._reader(query.model)
+        if not isinstance(query.prefix, str):
+            return list(query.prefix)
+        if query.suffix is None:
+            return served.encode(query.prefix, special=query.special)
+        return self._infill(served, query, heal=False)[0]
 
-    async def infill_prompt(self, prefix: str, suffix: str, extra: Sequence[Extra] = (), *, model: str | None = None) -> str:
-        """The prompt of an infill as the model reads it, its markers included, where the answer needs no room.
+    def prompt_text(self, query: CompletionQuery) -> str:
+        """Return a text as it is; for an infill or token ids the prompt as the model reads it, its markers included."""
+        if isinstance(query.prefix, str) and query.suffix is None:
+            return query.prefix
+        return self.detokenize(self.prompt_ids(query), query.model)
+
+    async def infill_prompt(self, query: CompletionQuery) -> str:
+        """Return the prompt of an infill as the model reads it, its markers included, with no room left for an answer.
 
         Pieces of other files are left out for a model that has no marker for them.
         """
-        served = self._find(model)
-        taken = extra if served.takes_files else ()
-        size = len(prefix) + len(suffix) + sum(len(chunk.text) for chunk in taken)
-        return await beside(served, size, lambda: self.detokenize(self.infill_ids(prefix, suffix, taken, UNANSWERED, model=model), model))
+        served = self._find(query.model)
+        shown = replace(query, extra=query.extra if served.takes_files else (), params=NO_ANSWER)
+        return await run_tokenizer(served, _size(shown), partial(self.prompt_text, shown))
+
+    def token_biases(self, pairs: Iterable[tuple[int | str, float]], model: str | None = None) -> dict[int, float]:
+        """Return the biases of token ids; the bias of a text is that of each of its tokens, markers included. The last one counts."""
+        tokenizer = self._reader(model).tokenizer
+        biases: dict[int, float] = {}
+        for what, bias in pairs:
+            biases.update(dict.fromkeys([what] if isinstance(what, int) else tokenizer.encode(what, special=True), bias))
+        return biases
 
     def _find(self, model: str | None) -> TextModel:
         if model is None:
             return next(iter(self._served.values()))
         found = self._served.get(model)
-        if found is None:  # an adapter's own name will do where only one model has it
+        if found is None:  # the adapter's own name is enough if only one model has it
             named = [served for served in [*self._served.values()] if served.loaded.adapter and served.loaded.adapter.name == model]
             if len(named) != 1:
                 raise NotFoundError(f"There is no model {model!r} here; there is {', '.join(self._served)}.")
@@ -309,85 +241,114 @@ class LocalAssistant:
         return found
 
     def _reader(self, model: str | None) -> TextModel:
-        """Who turns text into ids for a model and back, also where its adapter was unloaded while it answered."""
+        """Return the model that tokenizes for this one, also if its adapter was unloaded while it answered."""
         return self._find(model if model is None or model in self._served else self._gone.get(model, model))
 
     def _prepared(self, loaded: LoadedModel) -> TextModel:
         return TextModel(loaded, None if loaded.base is None else self._served[loaded.base])
 
-    def _infill(
-        self,
-        served: TextModel,
-        prefix: str,
-        suffix: str,
-        extra: Sequence[Extra],
-        params: SamplingParams,
-        window: int | None,
-        *,
-        heal: bool,
-    ) -> tuple[list[int], Healing | None]:
-        """The ids of an infill, with at least half of the context for them, and the healing of its prefix."""
+    def _infill(self, served: TextModel, query: CompletionQuery, *, heal: bool) -> tuple[list[int], Healing | None]:
+        """Return the ids of an infill, with at least half of the context for them, and the healing of its prefix."""
+        assert isinstance(query.prefix, str)
         context = self._engine.context(served.name)
-        budget = max(context - params.max_tokens, context // 2) - 1
+        budget = max(context - query.params.max_tokens, context // 2) - 1
         format = served.loaded.infill
-        around = surroundings(served.tokenizer, format, prefix, suffix, extra, budget, window)
+        around = surroundings(served.tokenizer, format, query.prefix, query.suffix or "", query.extra, budget, query.window)
         healing = None
         if heal:
             shortened, healing = served.healer.heal(around.prefix, keep=1 if format is None else 0)
             around = replace(around, prefix=shortened)
         return infill(served.tokenizer, format, around), healing
 
-    async def _generate(
-        self,
-        served: TextModel,
-        request: Request,
-        gate: StopGate,
-        *,
-        healing: Healing | None = None,
-        own_text: bool = False,
-        on_usage: OnUsage | None = None,
-    ) -> Stream:
-        """The tokens of an answer as text, up to where the gate closes.
-
-        ``own_text``: the answer is not the continuation of a text, so that the tokenizer's own space in front is none.
-        """
+    async def _prepare_completion(self, query: CompletionQuery, endings: Sequence[EndingRule]) -> _Generation:
+        served = self._find(query.model)
+        _check(served, query)
         tokenizer = served.tokenizer
-        if healing is not None and request.params.max_tokens:  # what repeats the prompt is not part of the answer
-            gate.limit = request.params.max_tokens
-            request = replace(request, params=replace(request.params, max_tokens=gate.limit + healing.steps))
-        detokenizer = Detokenizer(tokenizer, strip_space=own_text and tokenizer.prefix_space, typed=healing.typed if healing else b"")
-        meter = UsageMeter(len(request.prompt))
-        async with aclosing(self._engine.generate(served.name, request)) as items:
+        healing: Healing | None = None
+        stop_ids = tokenizer.eos_ids
+        endings = [*endings, StopStrings(query.stop)]
+        if not isinstance(query.prefix, str):
+            ids = list(query.prefix)
+        elif query.suffix is None:
+            ids = await run_tokenizer(served, len(query.prefix), partial(served.encode, query.prefix, special=query.special))
+            if query.heal:
+                ids, healing = served.healer.heal(ids, keep=1)
+        else:
+            ids, healing = await run_tokenizer(served, _size(query), partial(self._infill, served, query, heal=query.heal is not False))
+            stop_ids = stop_ids | served.markers
+            endings.append(SuffixStop(query.prefix, query.suffix))
+        gate, params = StopGate(endings), query.params
+        if healing is not None and params.max_tokens:  # tokens that repeat the prompt are not part of the answer
+            gate.limit = params.max_tokens
+            params = replace(params, max_tokens=params.max_tokens + healing.steps)
+        strip_space = query.prefix == "" and tokenizer.prefix_space
+        detokenizer = Detokenizer(tokenizer, strip_space=strip_space, typed=healing.typed if healing else b"")
+        return _Generation(served.name, Request(ids, params, query.terms, stop_ids, constraint=healing), detokenizer, gate)
+
+    async def _prepare_chat(self, query: ChatQuery) -> _Generation:
+        served = self._find(query.model)
+        tokenizer = served.tokenizer
+        size = sum(len(message.content) for message in query.messages)
+        ids = await run_template(served, size, partial(served.template.encode, query.messages, continue_last=query.continue_last))
+        detokenizer = Detokenizer(tokenizer, strip_space=not query.continue_last and tokenizer.prefix_space)
+        request = Request(ids, query.params, query.terms, tokenizer.eos_ids)
+        return _Generation(served.name, request, detokenizer, StopGate([StopStrings(query.stop)]))
+
+    async def _generate(self, prepare: Callable[[], Awaitable[_Generation]], on_usage: OnUsage | None) -> Stream:
+        """Yield the tokens of an answer as text, up to where its gate closes, then the Finish."""
+        generation = await prepare()
+        detokenizer, gate = generation.detokenizer, generation.gate
+        meter = UsageMeter(len(generation.request.prompt))
+        async with aclosing(self._engine.generate(generation.model, generation.request)) as items:
             async for item in items:
-                if isinstance(item, Finish):
+                if isinstance(item, TokenScore):
+                    meter.count()
+                    if on_usage is not None:
+                        on_usage(meter.usage())
+                    for token in gate.feed(detokenizer.feed(item)):
+                        yield token
+                    if gate.reason is not None:
+                        break
+                elif isinstance(item, Finish):
                     for token in [*gate.feed(detokenizer.flush()), *gate.finish()]:
                         yield token
                     yield item if gate.reason is None else replace(item, reason=gate.reason, stop=gate.stop)
                     return
-                if isinstance(item, Admission):
+                else:
                     meter.admit(item)
-                    continue
-                meter.count()
-                if on_usage is not None:
-                    on_usage(meter.usage())
-                for token in gate.feed(detokenizer.feed(item)):
-                    yield token
-                if gate.reason is not None:
-                    break
         assert gate.reason is not None, "the engine's last item is a Finish"
         yield Finish(gate.reason, meter.usage(), gate.stop)
 
 
-async def beside(served: TextModel, size: int, encode: Callable[[], T]) -> T:
-    """Return what ``encode`` returns for so many characters, without holding up all streams.
+def _check(served: TextModel, query: CompletionQuery) -> None:
+    """Raise InvalidRequestError for a query whose parts contradict each other, or that the model has no markers for."""
+    if not isinstance(query.prefix, str) and (query.suffix is not None or query.heal or query.special):
+        raise InvalidRequestError("suffix, heal and special need a prompt that is text, not token ids.", param="prompt")
+    if query.suffix is None:
+        if query.extra:
+            raise InvalidRequestError("Pieces of other files belong to an infill: give a suffix, which may be empty.", param="input_extra")
+        return
+    if query.special:
+        raise InvalidRequestError("Markers in the text of an infill are text: leave special out.", param="special")
+    if query.extra and not served.takes_files:
+        raise InvalidRequestError(f"{served.name} has no marker for other files: leave their pieces out.", param="input_extra")
 
-    A tokenizer with a process of its own is waited for on the model's own thread, and a long text is read on a shared one.
+
+def _size(query: CompletionQuery) -> int:
+    """Return the characters of all texts of an infill."""
+    return len(query.prefix) + len(query.suffix or "") + sum(len(chunk.text) for chunk in query.extra)
+
+
+async def run_tokenizer(served: TextModel, size: int, encode: Callable[[], T]) -> T:
+    """Return the result of ``encode``, which tokenizes ``size`` characters, without blocking the event loop for long.
+
+    A tokenizer with a process of its own is waited for on the model's own thread, and a long text is tokenized on a shared one.
     """
     if served.tokenizer.apart:
         return await served.thread.run(encode)
-    return await asyncio.to_thread(encode) if size > LONG_TEXT else encode()
+    return await asyncio.to_thread(encode) if size > LONG_TEXT_CHARACTERS else encode()
 
 
-async def beside_template(served: TextModel, size: int, encode: Callable[[], T]) -> T:
-    """The same for what the chat template of a model writes: one with a process of its own is waited for on the model's own thread."""
-    return await (beside(served, size, encode) if served.template.process is None else served.thread.run(encode))
+async def run_template(served: TextModel, size: int, encode: Callable[[], T]) -> T:
+    """Return the result of ``encode``, which also renders the chat template: one with a process of its own runs on the model's thread."""
+    return await (run_tokenizer(served, size, encode) if served.template.process is None else served.thread.run(encode))

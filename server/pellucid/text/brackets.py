@@ -1,4 +1,4 @@
-"""Which brackets of a piece of code are open, whatever the language: good enough to tell whose closing one it is."""
+"""Finds out which brackets of a piece of code are open, by rules that fit most languages."""
 
 from __future__ import annotations
 
@@ -11,21 +11,18 @@ QUOTES = "\"'`"
 
 _TOKEN = re.compile(r"""["'`\[\](){}]""")
 _INSIDE = {quote: re.compile(rf"(?:\\.|[^{quote}\\\n])*+") for quote in QUOTES}
-"""What a string holds, up to its quote or the end of its line."""
+"""The contents of a string, up to its quote or the end of its line."""
 
 _END_TAG = re.compile(r"</([A-Za-z][\w:.-]*)")
 
 
 def is_closed(line: str) -> bool:
-    """Whether a line begins by closing something: a bracket or an element."""
+    """Return whether a line begins by closing a bracket or an element."""
     return line.startswith((*CLOSING, "</"))
 
 
 def opened_in(text: str, closing: str) -> bool:
-    """Whether what ``closing`` closes was opened in ``text`` and is open at its end.
-
-    False if it closes nothing.
-    """
+    """Return whether ``closing`` closes a bracket or element that was opened in ``text`` and is open at its end."""
     tag = _END_TAG.match(closing)
     if tag is not None:
         name = re.escape(tag.group(1))
@@ -34,7 +31,7 @@ def opened_in(text: str, closing: str) -> bool:
 
 
 def is_balanced(text: str) -> bool:
-    """Whether all that is opened is closed and all that is closed was opened, strings included."""
+    """Return whether every bracket and string is both opened and closed."""
     depth = 0
     for token in _tokens(text):
         if token in QUOTES:
@@ -46,7 +43,7 @@ def is_balanced(text: str) -> bool:
 
 
 def _open(text: str) -> int:
-    """How many brackets of the text's own are open at its end."""
+    """Return how many brackets that the text opens are open at its end."""
     depth = 0
     for token in _tokens(text):
         if token not in QUOTES:
@@ -55,10 +52,10 @@ def _open(text: str) -> int:
 
 
 def _tokens(text: str) -> Iterator[str]:
-    """Yield the brackets outside of strings, and the quotes that begin a string without an end.
+    """Yield the brackets outside of strings, and the quotes that begin an unclosed string.
 
-    A string without an end is looked through once: no quote of its kind before the end of its line can end one either,
-    as all of them are escaped.
+    An unclosed string is searched once: no quote of its kind before the end of its line can close one either, as all of them
+    are escaped.
     """
     open_until = dict.fromkeys(QUOTES, 0)
     at = 0

@@ -1,4 +1,4 @@
-"""Ids become text: one token at a time, with bytes held back until they are whole characters."""
+"""Turns ids into text, one token at a time; bytes are held back until they are whole characters."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pellucid.tokens import Alternative, Token
 class Detokenizer:
     """Gives every token of one text the characters that it completes.
 
-    The texts of the tokens join to the whole text, whatever the tokens split: bytes that can never become a character
-    are U+FFFD at once, and those that are still open when the text ends are U+FFFD at the end of the last token.
-    ``strip_space`` takes away the space that the tokenizer put in front of the text. Markers have no text, except with
-    ``show_markers``. ``typed`` is what the tokens begin by repeating (see ``healing``): it is cut from their bytes and
-    texts, tokens with nothing new are left out, and alternatives lose it where they begin with it.
+    The texts of the tokens join to the whole text, even if a token ends inside a character: bytes that can never become a
+    character are U+FFFD at once, and bytes of an incomplete character at the end of the text are U+FFFD in the last token.
+    ``strip_space`` removes the space that the tokenizer put in front of the text. Markers have no text, except with
+    ``show_markers``. ``typed`` are the bytes of the prompt that the tokens repeat first (see ``healing``): they are cut from the
+    tokens' bytes and texts and from alternatives that begin with them, and tokens with no other bytes are left out.
     """
 
     def __init__(self, tokenizer: Tokenizer, *, strip_space: bool = False, show_markers: bool = False, typed: bytes = b"") -> None:
@@ -27,10 +27,10 @@ class Detokenizer:
         self._strip_space = strip_space
         self._show_markers = show_markers
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._held: Token | None = None  # ends inside a character: its text is not settled
+        self._held: Token | None = None  # ends inside a character, so that its text is not final
 
     def feed(self, score: TokenScore) -> list[Token]:
-        """The tokens whose text is settled now that this one is known, in order."""
+        """Take the next token, and return the tokens whose text is now final, in order."""
         data = self._tokenizer.token_bytes(score.id)
         typed, self._typed = self._typed[: len(data)], self._typed[len(data) :]
         if typed == data:
@@ -47,7 +47,7 @@ class Detokenizer:
         return out if inside_character else [*out, token]
 
     def flush(self) -> list[Token]:
-        """The token that was held back, if one was: the text ends here."""
+        """Return the token that was held back, if there is one: the text ends here."""
         rest = self._decoder.decode(b"", final=True)
         if self._held is None:
             return []
@@ -80,7 +80,7 @@ class Detokenizer:
 
 
 def decode(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
-    """The text of ids, markers included, without the space that the tokenizer puts in front of a text."""
+    """Return the text of ids, markers included, without the space that the tokenizer puts in front of a text."""
     detokenizer = Detokenizer(tokenizer, strip_space=tokenizer.prefix_space, show_markers=True)
     tokens = [token for id in ids for token in detokenizer.feed(TokenScore(id, 0, None, None, None))]
     return "".join(token.text for token in [*tokens, *detokenizer.flush()])

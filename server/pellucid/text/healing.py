@@ -1,7 +1,6 @@
-"""Token healing: a prompt that ends inside a token takes a step back, and the answer repeats what was typed.
+"""Heals a prompt that ends inside a token: its last tokens are dropped, and the answer must repeat their bytes.
 
-"retu" is not how a model has read the beginning of "return": it would never go on with "rn". So the prompt loses its
-last token or tokens, and what is generated instead must begin with their bytes.
+A model never saw "return" split into "retu" and "rn", so that it would not continue "retu" with "rn".
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from torch import Tensor
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 
 MAX_STEPS = 8
-"""The most tokens that are taken back: no word in a program is split into more."""
+"""The most tokens that are dropped: no word in a program is split into more."""
 
 
 class Healer:
-    """The vocabulary of one tokenizer in the order of its bytes, to find what may continue a piece of a token."""
+    """Holds the vocabulary of one tokenizer sorted by bytes, to find the tokens that may continue a piece of one."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -28,13 +27,13 @@ class Healer:
         self._ids = torch.tensor([id for _, id in words], dtype=torch.int64)
 
     def heal(self, ids: Sequence[int], *, keep: int = 0) -> tuple[list[int], Healing | None]:
-        """The ids without the last ones, if the text may end inside a token, and the constraint that makes up for it.
+        """Return the ids without the last ones, if the text may end inside a token, and the constraint that repeats their bytes.
 
-        Steps back over the most tokens (at most MAX_STEPS, at least ``keep`` stay) that together begin some longer
-        token, the first of them perhaps only with the space at its end: "    ret" is to become "   " and " return".
-        Never steps over a marker or a token that ends a line, nor beyond one that begins the last line.
+        Drops the most tokens (at most MAX_STEPS, and at least ``keep`` stay) that together begin some longer token, the first of
+        them perhaps only with the space at its end: "    ret" is to become "   " and " return". Never drops a marker or a token
+        that ends a line, nor a token before the one that begins the last line.
         """
-        typed, found, steps = b"", b"", 0
+        typed, healed, steps = b"", b"", 0
         for step in range(1, min(MAX_STEPS, len(ids) - keep) + 1):
             word = self._tokenizer.token_bytes(ids[-step])
             if self._tokenizer.is_special(ids[-step]) or word.endswith(b"\n"):
@@ -42,28 +41,28 @@ class Healer:
             after_indent = b" " + typed if word.endswith(b" ") else b""
             typed = word + typed
             if self.extends(typed) or (after_indent and self.extends(after_indent)):
-                found, steps = typed, step
+                healed, steps = typed, step
             if b"\n" in word:
                 break
         if not steps:
             return list(ids), None
-        return list(ids[:-steps]), Healing(self, found, steps)
+        return list(ids[:-steps]), Healing(self, healed, steps)
 
     def extends(self, piece: bytes) -> bool:
-        """Whether some token properly begins with these bytes."""
+        """Return whether some longer token begins with these bytes."""
         index = bisect_left(self._words, piece + b"\0")
         return index < len(self._words) and self._words[index].startswith(piece)
 
     def matching(self, typed: bytes) -> Tensor:
-        """Ids (int64) of the tokens that begin with ``typed`` (not empty), or that are the beginning of it.
+        """Return the ids (int64) of the tokens that begin with ``typed``, which is not empty, or that ``typed`` begins with.
 
-        Of the latter only those that leave a rest which can be repeated too.
+        Of the latter only those after which the remaining bytes can be repeated too.
         """
         shorter = [self._equal(typed[:length]) for length in range(1, len(typed)) if self._repeatable(typed[length:])]
         return torch.cat([self._ids[span] for span in (*shorter, self._beginning(typed))])
 
     def advance(self, typed: bytes, id: int) -> bytes:
-        """What of ``typed`` is still to be repeated after a token."""
+        """Return the bytes of ``typed`` that are still to be repeated after a token."""
         return typed[len(self._tokenizer.token_bytes(id)) :]
 
     def _repeatable(self, rest: bytes) -> bool:
@@ -81,9 +80,9 @@ class Healer:
 
 
 class Healing:
-    """Lets only tokens through that repeat ``typed``, until it is repeated: a constraint of the engine's.
+    """Constrains the engine to tokens that repeat ``typed``, until all of it is repeated.
 
-    ``steps`` is how many tokens of the prompt it stands for.
+    ``steps`` is the number of tokens that were dropped from the prompt.
     """
 
     def __init__(self, healer: Healer, typed: bytes, steps: int) -> None:
@@ -93,11 +92,11 @@ class Healing:
         self._left = typed
 
     def allowed(self) -> Tensor | None:
-        """Ids that may come next, or None once all is repeated."""
+        """Return the ids that may come next, or None once all is repeated."""
         return self._healer.matching(self._left) if self._left else None
 
     def advance(self, id: int) -> None:
-        """Take note of the token that was chosen."""
+        """Note the token that was chosen."""
         self._left = self._healer.advance(self._left, id)
 
 

@@ -1,4 +1,4 @@
-"""The adapters of one server: loaded and unloaded while it serves."""
+"""Loads and unloads the adapters of a server while it serves."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from pellucid.text.assistant import LocalAssistant
 
 @dataclass(frozen=True, slots=True)
 class AdapterStatus:
-    """An adapter that is loaded, as the model ``id`` of the model ``base``, or that could be.
+    """An adapter that is loaded, as the model ``id`` on the model ``base``, or that is in the store.
 
-    One that could not be loaded has no ``card``, and its ``problem`` says why.
+    An adapter that cannot be loaded has no ``card``; ``problem`` is the reason.
     """
 
     name: str
@@ -32,7 +32,7 @@ class AdapterStatus:
 
 @dataclass(eq=False)
 class LoadedAdapters:
-    """Loads adapters out of the store's folder, by name. ``slots`` and ``saves`` say the same as for Engine.add_model."""
+    """Loads adapters from the store's folder, by name. ``saves`` keeps their parked prefixes on disk."""
 
     assistant: LocalAssistant
     store: Store
@@ -41,10 +41,10 @@ class LoadedAdapters:
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def load(self, folder: str, *, name: str | None = None, model: str | None = None) -> AdapterStatus:
-        """Serve the adapter in a folder of the store with a model, or with the one that it was made for; it may have another name.
+        """Serve the adapter in a folder of the store with a model, by default the one that it was made for; ``name`` renames it.
 
-        One that is loaded is replaced by what lies in the folder now. Raises NotFoundError for an unknown adapter or model,
-        AdapterError for one that does not fit, NotSupportedError, or UnavailableError where there is no memory for it.
+        A loaded adapter of that name is replaced. Raises NotFoundError for an unknown adapter or model, AdapterError for an adapter
+        that does not fit, NotSupportedError, and UnavailableError if there is no memory for it.
         """
         async with self._lock:
             card = await asyncio.to_thread(lambda: read_card(adapter_folder(self.store, folder), name))
@@ -52,39 +52,39 @@ class LoadedAdapters:
             loaded = await asyncio.to_thread(adapt, base, card)
             try:
                 await self.assistant.add(loaded, slots=self.slots, saved=loaded.prefixes if self.saves else None)
-            except (RuntimeError, MemoryError) as error:  # torch's and numpy's words for memory that cannot be had
+            except (RuntimeError, MemoryError) as error:  # raised by torch and numpy if there is no memory
                 raise UnavailableError(f"There is no memory for the cache of {loaded.name}: unload another adapter.") from error
-            return _standing(loaded)
+            return _status(loaded)
 
     async def unload(self, id: str) -> tuple[AdapterStatus, Future[None]]:
-        """Take no new requests for ``model:adapter``, or an adapter by its own name; the future is done when the last answer has ended.
+        """Take no new requests for an adapter, given as ``model:adapter`` or by its own name.
 
-        Raises NotFoundError for one that is not loaded.
+        The future is done when its last answer has ended. Raises NotFoundError for an adapter that is not loaded.
         """
-        async with self._lock:  # not between the two halves of loading it anew
+        async with self._lock:  # not while the adapter is being replaced
             loaded = self._model(id)
             if loaded.base is None:
-                raise NotFoundError(f"{id} is a model, not an adapter: the models that a server was started with stay.")
-            return _standing(loaded), self.assistant.remove(loaded.name)
+                raise NotFoundError(f"{id} is a model, not an adapter: only adapters can be unloaded.")
+            return _status(loaded), self.assistant.remove(loaded.name)
 
     def list(self) -> list[AdapterStatus]:
-        """Those that are loaded, then those that are in the store besides."""
-        loaded = [_standing(model) for model in self.assistant.loaded() if model.adapter is not None]
+        """Return the loaded adapters, then the others in the store."""
+        loaded = [_status(model) for model in self.assistant.loaded() if model.adapter is not None]
         paths = {one.card.path for one in loaded if one.card is not None}
         return loaded + [_stored(path) for path in stored_adapters(self.store) if path not in paths]
 
     def _model(self, name: str) -> LoadedModel:
-        found = self.assistant.name_of(name)
-        return next(model for model in self.assistant.loaded() if model.name == found)
+        full_name = self.assistant.name_of(name)
+        return next(model for model in self.assistant.loaded() if model.name == full_name)
 
 
-def _standing(loaded: LoadedModel) -> AdapterStatus:
+def _status(loaded: LoadedModel) -> AdapterStatus:
     assert loaded.adapter is not None
     return AdapterStatus(loaded.adapter.name, loaded.adapter, loaded.name, loaded.base)
 
 
 def _stored(folder: Path) -> AdapterStatus:
-    """A folder of the store, whatever it holds: one that cannot be read is listed with what is wrong with it."""
+    """Return the status of a folder of the store; one that cannot be read is listed with its problem."""
     name = printable(folder.name)
     try:
         return AdapterStatus(name, read_card(folder))

@@ -1,4 +1,4 @@
-"""A thread of one model's own, for work that waits for another process, so that neither the event loop nor other models wait."""
+"""Gives each model a thread for work that waits for another process, so that neither the event loop nor other models wait."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pellucid.errors import QueueFullError
 
 T = TypeVar("T")
 
-LONGEST_WAIT = 10
-"""Seconds that work may wait for its turn, unless it says otherwise."""
+LONGEST_WAIT_SECONDS = 10
+"""Time that work may wait for its turn by default."""
 
 
 class ModelThread:
@@ -24,9 +24,9 @@ class ModelThread:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="pellucid-text")
 
     async def run(self, work: Callable[[], T], longest_wait: float | None = None) -> T:
-        """Return what ``work`` returns. Raises QueueFullError if earlier work takes longer than ``longest_wait`` seconds."""
+        """Return the result of ``work``. Raises QueueFullError if earlier work takes longer than ``longest_wait`` seconds."""
         asked = time.monotonic()
-        longest = LONGEST_WAIT if longest_wait is None else longest_wait
+        longest = LONGEST_WAIT_SECONDS if longest_wait is None else longest_wait
 
         def in_turn() -> T:
             if time.monotonic() - asked > longest:

@@ -1,6 +1,6 @@
-"""Prompts: what was asked (messages, or the text around a cursor) as the ids that a model was trained to see.
+"""Builds prompts: turns messages, or the text around a cursor, into the ids that a model was trained with.
 
-Markers are put in by id or by the model's own chat template. Text of the user's that spells a marker stays text.
+Markers are added by id or by the model's own chat template. User text that spells a marker stays text.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ CHATML = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-"""The template of models that have ChatML's markers and no template."""
+"""The template for models that have ChatML's markers but no template."""
 
-MAX_TEMPLATE = 2**18
-"""Characters of a chat template. The longest ones of well-known models have some 30,000."""
+MAX_TEMPLATE_CHARACTERS = 2**18
+"""Longest chat template that is read. The longest ones of well-known models have some 30,000 characters."""
 
-MAX_WRITTEN = 2**20
+MAX_RENDERED_CHARACTERS = 2**20
 """Characters that a template may write in addition to the messages: more than fit into any context."""
 
 PRIVATE_USE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE))
-"""Characters that mean nothing by themselves."""
+"""Code points without a meaning of their own."""
 
 CHARACTERS_PER_TOKEN = 8
-"""More of a text than this many characters for each token that may be kept is not even looked at."""
+"""A text is cut to this many characters for each token that may be kept, before it is tokenized."""
 
-LANDMARK = 3
-"""Lines by which the beginning of a text that was cut is found again."""
+LANDMARK_LINES = 3
+"""Lines whose hash decides where a text is cut, so that it is cut at the same place again."""
 
 
 class ChatTemplate:
-    """How one model wants its chats written.
+    """Renders and encodes the chats of one model.
 
-    A template that is not known (see :func:`is_known`) is rendered in ``process``, which templates with this one as their ``base``
-    share.
+    A template that is not known (see :func:`is_known`) is rendered in ``process``, which it shares with templates that have it as
+    their ``base``.
     """
 
     def __init__(self, tokenizer: Tokenizer, model: str, base: ChatTemplate | None = None) -> None:
@@ -62,13 +62,13 @@ class ChatTemplate:
 
     @property
     def available(self) -> bool:
-        """Whether the model can chat."""
-        return 0 < len(self._source) <= MAX_TEMPLATE
+        """Whether the model has a template that can be used."""
+        return 0 < len(self._source) <= MAX_TEMPLATE_CHARACTERS
 
     def render(self, messages: Sequence[Message], *, continue_last: bool = False) -> str:
-        """The chat as text, up to where the answer begins; with ``continue_last`` the last message is its beginning.
+        """Return the chat as text, up to where the answer begins; with ``continue_last`` the last message is its beginning.
 
-        Raises NotSupportedError for a model without a template, InvalidRequestError for messages that it refuses.
+        Raises NotSupportedError for a model without a template, InvalidRequestError for messages that the template refuses.
         """
         if not messages:
             raise InvalidRequestError("There are no messages: send at least one.", param="messages")
@@ -85,12 +85,12 @@ class ChatTemplate:
         }
         size = sum(len(message.role) + len(message.content) for message in messages)
         try:
-            return self._renderer.render(variables, MAX_WRITTEN + 4 * size) + begun
+            return self._renderer.render(variables, MAX_RENDERED_CHARACTERS + 4 * size) + begun
         except RenderingError as error:
             raise self._refusal(error) from None
 
     def encode(self, messages: Sequence[Message], *, continue_last: bool = False) -> list[int]:
-        """The ids of the rendered chat: markers where the template wrote them, text where a message spells one."""
+        """Return the ids of the rendered chat: markers that the template wrote are markers, those that a message spells are text."""
         wedge = self._wedge(messages)
         guarded = [Message(self._guard(message.role, wedge), self._guard(message.content, wedge)) for message in messages]
         pieces = self.render(guarded, continue_last=continue_last).split(wedge)
@@ -102,12 +102,12 @@ class ChatTemplate:
         if not self._source:
             raise NotSupportedError(f"{self._model} has no chat template: use completions with it.")
         if not self.available:
-            size = f"{len(self._source):,} characters, and at most {MAX_TEMPLATE:,} are read"
+            size = f"{len(self._source):,} characters, and at most {MAX_TEMPLATE_CHARACTERS:,} are read"
             raise NotSupportedError(f"The chat template of {self._model} has {size}: use completions with this model.")
         return self.process or Renderer(self._source)
 
     def _refusal(self, error: RenderingError) -> PellucidError:
-        """The error for the client."""
+        """Return the error for the client."""
         template = f"The chat template of {self._model}"
         match error.kind:
             case "syntax":
@@ -122,9 +122,9 @@ class ChatTemplate:
         return "" if id is None else self._tokenizer.token_bytes(id).decode(errors="replace")
 
     def _wedge(self, messages: Sequence[Message]) -> str:
-        """A private-use character that occurs neither in the messages nor in the template.
+        """Return a private-use character that occurs neither in the messages nor in the template.
 
-        Raises InvalidRequestError where there is none.
+        Raises InvalidRequestError if all of them do.
         """
         taken = {character for message in messages for character in message.role + message.content} | set(self._source)
         free = next((chr(code) for codes in PRIVATE_USE for code in codes if chr(code) not in taken), None)
@@ -133,7 +133,7 @@ class ChatTemplate:
         return free
 
     def _guard(self, text: str, wedge: str) -> str:
-        """The text with a wedge inside of whatever spells a marker; the text is taken apart there after rendering."""
+        """Return the text with a wedge inside each spelled marker. The rendered text is split at the wedges before it is tokenized."""
         pieces, last = [], 0
         for begin in self._spelled.beginnings(text):
             pieces.append(text[last : begin + 1])
@@ -155,7 +155,7 @@ def is_known(source: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class InfillContext:
-    """What fits of the text around a cursor, as ids, and of the chunks of other files."""
+    """The ids of the text around a cursor, and of the chunks of other files, as far as they fit."""
 
     prefix: list[int]
     suffix: list[int]
@@ -171,10 +171,10 @@ def surroundings(
     budget: int,
     window: int | None = None,
 ) -> InfillContext:
-    """What of an infill fits ``budget`` tokens, of them at most ``window`` around the cursor; nothing is ever too long.
+    """Trim an infill to ``budget`` tokens, of which at most ``window`` are of the text around the cursor.
 
-    The prefix keeps its end (at most 3/4 of that), the suffix its beginning (at most 1/4), and the chunks of other files
-    share what is left of the budget: whole ones, the last ones first. Without a format all is the prefix's.
+    The prefix keeps its end (at most 3/4 of the window) and the suffix its beginning (at most 1/4). The rest of the budget goes to
+    whole chunks of other files, the last ones first. Without a format the prefix gets everything.
     """
     near = budget if window is None else min(window, budget)
     if format is None:
@@ -187,7 +187,7 @@ def surroundings(
 
 
 def infill(tokenizer: Tokenizer, format: InfillFormat | None, around: InfillContext) -> list[int]:
-    """The ids of an infill prompt. Without a format it is the prefix alone, or what begins a text if there is none."""
+    """Return the ids of an infill prompt. Without a format it is the prefix alone; if that is empty, the token that begins a text."""
     if format is None:
         start = tokenizer.bos_id if tokenizer.bos_id is not None else min(tokenizer.eos_ids, default=0)
         return with_bos(tokenizer, around.prefix) or [start]
@@ -203,17 +203,17 @@ def infill(tokenizer: Tokenizer, format: InfillFormat | None, around: InfillCont
 
 
 def with_bos(tokenizer: Tokenizer, ids: list[int]) -> list[int]:
-    """The ids with the BOS in front that the model expects, once."""
+    """Return the ids with one BOS in front if the model expects it."""
     if not tokenizer.add_bos or tokenizer.bos_id is None or ids[:1] == [tokenizer.bos_id]:
         return ids
     return [tokenizer.bos_id, *ids]
 
 
 def _end(tokenizer: Tokenizer, text: str, limit: int) -> list[int]:
-    """The ids of the end of a text: all, or at most ``limit`` and about half of that at least, from the beginning of a line.
+    """Return the ids of the end of a text: all of them, or from about ``limit / 2`` to ``limit``, from the beginning of a line.
 
-    Of the lines at which it could begin one is taken for what it says, so that a text that is typed at keeps its beginning,
-    and the cache what it knows; also where the text that is given begins somewhere else with each line that is typed.
+    Of the lines where it could begin, one is chosen by a hash of its contents. While the user types, the prompt so begins at the
+    same line and stays in the cache, even if the given text itself begins at another line each time.
     """
     near = text[-limit * CHARACTERS_PER_TOKEN :] if limit else ""
     ids = tokenizer.encode(near, continues=True)
@@ -224,14 +224,14 @@ def _end(tokenizer: Tokenizer, text: str, limit: int) -> list[int]:
     earliest = ends[-limit - 1] if len(ids) > limit else 1
     latest = ends[-(limit // 2) - 1] if len(ids) > limit // 2 else len(data)
     lines = [match.end() for match in re.finditer(rb"\n", data) if earliest <= match.end() <= latest]
-    if not lines:  # one line that is longer than that
+    if not lines:  # a single line that is too long
         return ids[_stride_over(len(ids), limit) :]
-    begin = min(lines, key=lambda at: zlib.crc32(b"\n".join(data[at:].split(b"\n", LANDMARK)[:LANDMARK])))
+    begin = min(lines, key=lambda at: zlib.crc32(b"\n".join(data[at:].split(b"\n", LANDMARK_LINES)[:LANDMARK_LINES])))
     return tokenizer.encode(data[begin:].decode(), continues=True)[-limit:]
 
 
 def _stride_over(length: int, limit: int) -> int:
-    """How much to drop from the front of ``length`` to come down to ``limit``, in quarters of the limit."""
+    """Return how many of ``length`` tokens to drop from the front to get down to ``limit``, in steps of a quarter of the limit."""
     stride = max(limit // 4, 1)
     return -(-max(length - limit, 0) // stride) * stride
 

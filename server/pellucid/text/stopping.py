@@ -1,67 +1,56 @@
-"""Where an answer ends: at a stop string, or where an infill begins to say what the suffix says already.
+"""Ends an answer: at a stop string, at too small an indentation, or when its time is over.
 
-An *ending* is fed the text of an answer piece by piece and gives back what is sure to belong to it. What it gives
-joins to the same text however the pieces are cut. The gate keeps the tokens back until all of their text is sure.
+An ending is fed the text of an answer piece by piece and returns the text that is sure to belong to it. The texts that it returns
+join to the same text however the pieces are cut. The gate holds tokens back until all of their text is sure.
+``suffix_stop`` has the ending of infills.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
-from pellucid.text.brackets import is_balanced, is_closed, opened_in
 from pellucid.tokens import FinishReason, Token
 
 WORTH_CUTTING = 3
-"""Letters and digits that the end of an answer shares with the beginning of the suffix by more than chance."""
+"""Letters and digits that the end of an answer and the beginning of the suffix share by more than chance."""
 
 TELLING = 6
 """Letters and digits of a line that is not written twice by chance."""
 
 COMMON_LINES = frozenset({"return", "return;", "continue", "continue;", "finally:", "default:"})
-"""Longer lines that may well follow one another in a program."""
+"""Longer lines that often follow one another in a program."""
 
 LONGEST_LINE = 2_000
-"""Characters of a line around the cursor that are looked at: those of a minified file have millions."""
-
-LONGEST_OVERLAP = 400
-"""Characters of the suffix that an answer's end is compared with."""
-
-
-MOST_SPACE = 40
-"""Characters of white space at the end of an answer that are kept back: a model with nothing to say may go on so for ever."""
+"""Characters of a line around the cursor that are compared; those of a minified file have millions."""
 
 
 class EndingRule(Protocol):
-    """What decides where an answer ends, and what that is called.
-
-    ``matched`` is the stop string that it ended before, if it was one.
-    """
+    """Decides where an answer ends. ``ended`` is set once it has; ``matched`` is the stop string that ended it, if one did."""
 
     ended: bool
     matched: str | None
 
     @property
     def reason(self) -> FinishReason:
-        """What an answer that ends here ends with."""
+        """The reason with which an answer ends here."""
         ...
 
     def feed(self, text: str) -> str:
-        """What is now sure to belong to the answer."""
+        """Take the next piece, and return the text that is now sure to belong to the answer."""
         ...
 
     def finish(self) -> str:
-        """What of the text kept back belongs to the answer, now that no more follows."""
+        """Return the text that was kept back and belongs to the answer, now that no more follows."""
         ...
 
 
 class StopGate:
-    """Lets tokens through as far as all endings agree; one that is only partly in the answer has its text cut.
+    """Lets tokens through as far as all endings agree, and cuts the text of a token that is only partly in the answer.
 
-    Once it has closed, ``reason`` says why and ``stop`` which stop string it was. With ``limit`` it closes after that
-    many tokens.
+    Once it has closed, ``reason`` is set, and ``stop`` if a stop string closed it. With ``limit`` it closes after that many tokens.
     """
 
     def __init__(self, endings: Iterable[EndingRule]) -> None:
@@ -71,10 +60,10 @@ class StopGate:
         self._endings = tuple(endings)
         self._waiting: deque[Token] = deque()
         self._fed = 0
-        self._sure = 0  # characters of the waiting tokens that may go
+        self._sure = 0  # characters of the waiting tokens that belong to the answer
 
     def feed(self, tokens: Iterable[Token]) -> list[Token]:
-        """The tokens that may go now, in order."""
+        """Take the next tokens, and return those that are now sure to belong to the answer, in order."""
         out: list[Token] = []
         for token in tokens:
             if self.reason is not None:
@@ -89,13 +78,13 @@ class StopGate:
         return out
 
     def finish(self) -> list[Token]:
-        """The tokens that were kept back and belong to the answer: no more will come."""
+        """Return the tokens that were kept back and belong to the answer, now that no more follow."""
         if self.reason is None:
             self._pass("", final=True)
         return self._close()
 
     def _pass(self, text: str, *, final: bool) -> None:
-        """Send text through the endings; when one ends, or at the end, those behind it give what they kept back."""
+        """Send text through the endings in order. When one ends, or with ``final``, those behind it return what they kept back."""
         for ending in self._endings:
             text = ending.feed(text)
             if ending.ended:
@@ -123,7 +112,7 @@ class StopGate:
 
 
 class StopStrings:
-    """Ends an answer before the first of some strings: before the one that is complete first."""
+    """Ends an answer before the stop string that is complete first."""
 
     reason = FinishReason.STOP
 
@@ -150,196 +139,67 @@ class StopStrings:
         return text
 
 
-@dataclass(frozen=True, slots=True)
-class _SuffixLine:
-    """A line of the suffix that an answer may come to repeat, and the one that follows it.
+class TimeLimit:
+    """Ends an answer once it holds a line end and ``seconds`` have passed since its first text."""
 
-    ``indented``: how many characters of it stand left of the cursor; None for a line below the cursor's.
-    """
+    matched: str | None = None
+    reason = FinishReason.LENGTH
 
-    text: str
-    following: str | None
-    indented: int | None = None
+    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
+        self.ended = False
+        self._seconds = seconds
+        self._clock = clock
+        self._begun: float | None = None
+        self._has_line_end = False
+
+    def feed(self, text: str) -> str:
+        now = self._clock()
+        self._begun = now if self._begun is None else self._begun
+        self._has_line_end = self._has_line_end or "\n" in text
+        self.ended = self._has_line_end and now - self._begun >= self._seconds
+        return text
+
+    def finish(self) -> str:
+        return ""
 
 
-class SuffixStop:
-    """Ends an infill where it begins to repeat the suffix.
+class LeastIndent:
+    """Ends an answer before a line that begins with fewer than ``least`` spaces or tabs; blank lines and the first one do not count.
 
-    What is right of the cursor on its line is repeated where a line of the answer ends with it, unless that closes a
-    bracket of the answer's own. The next line of the suffix is repeated where the answer has it as a line, indented
-    alike: at once if the line is telling or closes a bracket that the answer did not open, else if the line after it
-    agrees too or nothing follows. An answer that ends in the midst of repeating loses what it shares with the suffix.
+    A line end and the blanks after it are kept back until the line's first other character shows its indentation.
     """
 
     matched: str | None = None
-    reason = FinishReason.STOP
+    reason = FinishReason.LENGTH
 
-    def __init__(self, prefix: str, suffix: str) -> None:
+    def __init__(self, least: int) -> None:
         self.ended = False
-        self._start = suffix[:LONGEST_OVERLAP]
-        self._left = prefix[prefix.rfind("\n") + 1 :][-LONGEST_LINE:]
-        right, _, below = suffix.partition("\n")
-        self._right = right[:LONGEST_LINE].rstrip()
-        below = below[: 4 * LONGEST_LINE]  # enough for the two lines that count
-        first, second = ([line[:LONGEST_LINE].rstrip() for line in below.split("\n") if line.strip()] + [None, None])[:2]
-        self._lines = [] if first is None else [_SuffixLine(first, second)]
-        if self._right and not self._left.strip():
-            self._lines.insert(0, _SuffixLine(self._left + self._right, first, len(self._left)))
-        self._breaks = 1 + below[: len(below) - len(below.lstrip())].count("\n")  # line ends from the cursor to the first of them
-        self._answer = ""
-        self._begin = 0  # of the answer's last line
-        self._given = 0  # how much of the answer was given out
-        self._floor = 0  # up to where it belongs to the answer, whatever follows
-        self._doubt: tuple[int, str | None] | None = None  # where to cut if the next line is this one
+        self._least = least
+        self._kept = ""
+        self._blanks: int | None = None  # since the last line end; None once the line has a word, and on the first line
 
     def feed(self, text: str) -> str:
-        self._answer += text
-        while not self.ended and (end := self._answer.find("\n", self._begin)) >= 0:
-            self._raise_floor(end)
-            cut = self._cut(end)
-            if cut is not None:
-                self.ended = True
-                return self._give(cut)
-            self._begin = end + 1
-        self._raise_floor(len(self._answer))
-        return self._give(self._sure())
+        sure = ""
+        for character in text:
+            if character == "\n":
+                self._blanks = 0
+            elif self._blanks is not None and character in " \t":
+                self._blanks += 1
+            elif self._blanks is not None and character != "\r":
+                if self._blanks < self._least:
+                    self.ended = True
+                    return sure
+                self._blanks = None
+            self._kept += character
+            if self._blanks is None and character != "\r":  # a carriage return may be half of a line end
+                sure += self.finish()
+        return sure
 
     def finish(self) -> str:
-        if self._doubt is not None and self._may_follow(self._doubt[1]):
-            return self._give(self._doubt[0])
-        cut = self._cut(len(self._answer))
-        if cut is None and self._doubt is not None:  # of the last line: nothing follows that could disagree
-            cut = self._doubt[0]
-        return self._give(self._without_overlap() if cut is None else cut)
-
-    def _give(self, end: int) -> str:
-        assert end >= self._given, "what is cut was kept back"
-        text = self._answer[self._given : end]
-        self._given = end
-        return text
-
-    def _raise_floor(self, end: int) -> None:
-        """Give up to keep back the white space that the last line begins with, once that is too much."""
-        line = self._line(end)
-        space = len(line) - len(line.lstrip())
-        if space > MOST_SPACE:
-            self._floor = max(self._floor, self._begin + space - (len(self._left) if self._begin == 0 else 0))
-
-    def _cut(self, end: int) -> int | None:
-        """Where the answer ends, if its last line, complete up to ``end``, repeats the suffix."""
-        cut = self._cut_right(end)
-        if cut is not None:
-            return cut
-        line = self._line(end).rstrip()
-        if not line:
-            return None
-        if self._doubt is not None:
-            cut, following = self._doubt
-            self._doubt = None
-            if line == following:
-                return cut
-        for known in self._lines if self._is_whole() else ():
-            if line == known.text:
-                return self._cut_line(known)
-        return None
-
-    def _cut_right(self, end: int) -> int | None:
-        """Where to cut a line that ends with what is right of the cursor."""
-        if not self._right_may_end():
-            return None
-        end = self._begin + len(self._answer[self._begin : end].rstrip())
-        for right in (self._right, self._right.lstrip()):
-            cut = end - len(right)
-            if cut < self._begin or not self._answer.endswith(right, cut, end):
-                continue
-            if opened_in(self._answer[:cut], right):
-                return None
-            complete = not is_balanced(self._left + self._answer[:cut] + self._right) and is_balanced(
-                self._left + self._answer[:end] + self._right
-            )
-            return end if complete else cut
-        return None
-
-    def _cut_line(self, known: _SuffixLine) -> int | None:
-        """Where to cut before the answer's last line, which is this one of the suffix; None if that is in doubt."""
-        cut = self._cut_before(known)
-        text = known.text.lstrip()
-        if is_closed(text):
-            return None if opened_in(self._answer[: self._begin], text) else cut
-        if sum(map(str.isalnum, text)) >= TELLING and text not in COMMON_LINES:
-            return cut
-        self._doubt = cut, known.following
-        return None
-
-    def _cut_before(self, known: _SuffixLine) -> int:
-        if self._begin == 0:
-            return self._floor
-        if known.indented is not None:
-            return max(self._begin + known.indented, self._floor)
-        above = self._answer[: self._begin]
-        for _ in range(self._breaks):
-            bare = above.rstrip(" \t\r")
-            if not bare.endswith("\n"):
-                break
-            above = bare[:-1].removesuffix("\r")
-        return max(len(above), self._floor)
-
-    def _sure(self) -> int:
-        """How much of the answer no continuation can take away."""
-        kept = [len(self._answer) - overlap(self._answer, self._start), len(self._answer.rstrip("\r"))]
-        if self._doubt is not None:
-            kept.append(self._doubt[0])
-        line = self._line(len(self._answer))
-        if self._is_whole() and any(_may_become(line, known.text) for known in self._lines):
-            kept.append(len(self._answer[: self._begin].rstrip()))
-        if self._right_may_end():
-            line = self._answer[self._begin :]
-            for text in (line, line.rstrip()):
-                kept += [self._begin + len(text) - overlap(text, right) for right in (self._right, self._right.lstrip())]
-        return max(min(kept), self._given)
-
-    def _without_overlap(self) -> int:
-        """Where the answer ends without what it shares with the suffix's beginning."""
-        shared = self._start[: overlap(self._answer, self._start)]
-        cut = len(self._answer) - len(shared)
-        if not shared.strip():
-            return cut if "\n" in shared or self._answer[:cut].endswith("\n") else len(self._answer)
-        if opened_in(self._answer[:cut], shared.strip()):
-            return len(self._answer)
-        worth = "\n" in shared or sum(map(str.isalnum, shared)) >= WORTH_CUTTING
-        return cut if worth else len(self._answer)
-
-    def _may_follow(self, following: str | None) -> bool:
-        """Whether the answer's unfinished last line, at its end, does not speak against a repetition."""
-        line = self._line(len(self._answer))
-        return not line.strip() or (following is not None and following.startswith(line))
-
-    def _line(self, end: int) -> str:
-        """The answer's last line up to ``end``, with what is left of the cursor."""
-        return (self._left if self._begin == 0 else "") + self._answer[self._begin : end]
-
-    def _is_whole(self) -> bool:
-        """Whether the answer's last line is a line of its own, not the rest of the cursor's."""
-        return self._begin > 0 or not self._left.strip()
-
-    def _right_may_end(self) -> bool:
-        """Whether a last line that ends with what is right of the cursor repeats it.
-
-        Where the cursor has only white space left of it, what is right of it is a line, and repeated as one; but for
-        punctuation, which belongs behind what is being typed.
-        """
-        if not self._right or not self._left:
-            return False
-        if self._left.strip():
-            return True
-        return self._begin == 0 and not (self._right[0].isspace() or self._right[0].isalnum() or self._right[0] == "_")
+        kept, self._kept = self._kept, ""
+        return kept
 
 
 def overlap(text: str, start: str) -> int:
-    """How many characters at the end of ``text`` are the beginning of ``start``, at most."""
+    """Return the largest number of characters at the end of ``text`` that are the beginning of ``start``."""
     return next((size for size in range(min(len(text), len(start)), 0, -1) if text.endswith(start[:size])), 0)
-
-
-def _may_become(line: str, known: str) -> bool:
-    """Whether an unfinished line may still become a known one (which has no space at its end)."""
-    return known.startswith(line) or line.rstrip() == known or (not line.strip() and len(line) <= MOST_SPACE)

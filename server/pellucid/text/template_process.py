@@ -17,8 +17,8 @@ from pellucid.errors import UnavailableError
 from pellucid.system import isolated_python
 from pellucid.text.template_renderer import CPU_SECONDS, WALL_SECONDS, RenderingError
 
-MAX_ESCAPED = 12
-"""Bytes of one character in the JSON of a reply: two escapes of six."""
+MAX_ESCAPED_BYTES = 12
+"""Bytes of one character in the JSON of a reply: at most two escapes of six."""
 
 
 class TemplateProcess:
@@ -76,14 +76,14 @@ class TemplateProcess:
 
 
 def _ask(process: subprocess.Popen[bytes], lines: Sequence[Any], limit: int) -> str | RenderingError | None:
-    """Return the reply to the last of these lines: a text, what the template did, or None if the child dies or writes nonsense."""
-    assert process.stdin is not None, "it is a pipe"
-    assert process.stdout is not None, "it is a pipe"
-    with contextlib.suppress(BrokenPipeError, ConnectionError):  # it has died: there will be no reply
+    """Return the reply to the last of these lines: a text, the template's error, or None if the child dies or writes no reply."""
+    assert process.stdin is not None, "stdin is a pipe"
+    assert process.stdout is not None, "stdout is a pipe"
+    with contextlib.suppress(BrokenPipeError, ConnectionError):  # the child has died: there will be no reply
         for value in lines:
             process.stdin.write(json.dumps(value).encode("ascii") + b"\n")
         process.stdin.flush()
-    line = process.stdout.readline(MAX_ESCAPED * limit + 2**16)
+    line = process.stdout.readline(MAX_ESCAPED_BYTES * limit + 2**16)
     try:
         reply = json.loads(line)
     except (ValueError, RecursionError):

@@ -1,7 +1,7 @@
 """Renders chat templates: in this process, or as the program of a child process that has limits.
 
-Templates come with model files and may be hostile. ``template_process`` runs this module in a child for every template that is
-not known; both ways use the same environment, so that they write the same text. This module imports only ``isolated_python``,
+Templates come with model files and may be hostile. ``template_process`` runs this module in a child process for every template
+that is not known. Both ways use the same environment, so that they write the same text. This module imports only ``isolated_python``,
 the standard library and jinja2, which keeps the child small and quick to start.
 """
 
@@ -31,13 +31,13 @@ CPU_SECONDS = 2
 """Processor time for one rendering. Unlike wall time, it does not depend on how busy the machine is."""
 
 WALL_SECONDS = 10
-"""Time that one rendering may take in all, the start of the child included."""
+"""Total time for one rendering, the start of the child included."""
 
-MEMORY = 512 * 2**20
-"""Address space of a child, in bytes. Python and jinja2 need 30 MB of it."""
+MEMORY_BYTES = 512 * 2**20
+"""Address space of a child. Python and jinja2 need 30 MB of it."""
 
-MAX_DETAIL = 1000
-"""Characters of an error of a template that reach the client."""
+MAX_DETAIL_CHARACTERS = 1000
+"""Characters of a template's error message that reach the client."""
 
 LAZY_IMPORTS = (
     "encodings.ascii",
@@ -49,7 +49,7 @@ LAZY_IMPORTS = (
     "textwrap",
     "unicodedata",
 )
-"""Modules that jinja2, markupsafe and Python import when a template first needs them. A child that may open no file imports them before."""
+"""Modules that jinja2, markupsafe and Python import when a template first needs them. A child imports them before it gives up files."""
 
 FailureKind = Literal["syntax", "refusal", "limit"]
 
@@ -57,7 +57,7 @@ FailureKind = Literal["syntax", "refusal", "limit"]
 class RenderingError(Exception):
     """A template that cannot be compiled (``syntax``), refuses its input (``refusal``) or needs too much (``limit``).
 
-    ``detail`` is the template's own error message, or for a limit what it does, as a predicate.
+    ``detail`` is the template's own error message, or for a limit a predicate that says what the template does.
     """
 
     def __init__(self, kind: FailureKind, detail: str) -> None:
@@ -87,7 +87,7 @@ class Renderer:
             raise
         except RecursionError:
             raise RenderingError("limit", "nests or calls itself too deeply") from None
-        except Exception as error:  # whatever an expression may raise
+        except Exception as error:  # an expression may raise anything
             raise RenderingError("refusal", _detail(error)) from None
         return "".join(pieces)
 
@@ -99,12 +99,12 @@ class Renderer:
             raise
         except RecursionError:
             raise RenderingError("limit", "nests or calls itself too deeply") from None
-        except Exception as error:  # jinja2's own, and Python's for what jinja2 makes of the template
+        except Exception as error:  # jinja2's errors, and Python's for the code that jinja2 generates
             raise RenderingError("syntax", _detail(error)) from None
 
 
 def environment() -> ImmutableSandboxedEnvironment:
-    """Return the environment of every chat template: what the transformers library offers to them."""
+    """Return the environment of every chat template, which has what the transformers library offers."""
     made = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _GenerationBlock])
     made.filters["tojson"] = _to_json
     made.globals["raise_exception"] = _raise_exception
@@ -113,7 +113,7 @@ def environment() -> ImmutableSandboxedEnvironment:
 
 
 class _GenerationBlock(Extension):
-    """``{% generation %}...{% endgeneration %}`` marks answers in templates that were trained with; it writes its body."""
+    """``{% generation %}...{% endgeneration %}`` marks answers in templates that were used for training; it writes its body."""
 
     tags = {"generation"}  # noqa: RUF012 - jinja2's own protocol
 
@@ -136,19 +136,19 @@ def _to_json(value: Any, **options: Any) -> str:
 
 def _detail(error: Exception) -> str:
     text = str(error) or type(error).__name__
-    return text if len(text) <= MAX_DETAIL else text[:MAX_DETAIL] + " …"
+    return text if len(text) <= MAX_DETAIL_CHARACTERS else text[:MAX_DETAIL_CHARACTERS] + " …"
 
 
 def main() -> None:
-    """Serve the renderings of one template: a line of JSON with its source, then a line for each request; a line answers each.
+    """Render one template: read a line of JSON with its source, then a line for each request, and answer each with a line.
 
-    Ends when its standard input ends, and so when the parent has ended in whatever way.
+    Ends when its standard input ends, and so when the parent ends for whatever reason.
     """
     source = json.loads(sys.stdin.buffer.readline())
     for module in LAZY_IMPORTS:
         importlib.import_module(module)
     _strftime_now("%c")  # reads the time zone
-    isolated_python.limit(MEMORY)
+    isolated_python.limit(MEMORY_BYTES)
     renderer = Renderer(source)
     for line in sys.stdin.buffer:
         _start_clock()
@@ -158,19 +158,19 @@ def main() -> None:
 
 
 def _answer(renderer: Renderer, line: bytes) -> bytes:
-    """The reply to a request, as JSON in ASCII, in which half a surrogate pair passes as well."""
+    """Return the reply to a request, as JSON in ASCII, which can also carry half of a surrogate pair."""
     try:
         request = json.loads(line)
         return json.dumps({"text": renderer.render(request["variables"], request["limit"])}).encode("ascii")
     except RenderingError as error:
         kind, detail = error.kind, error.detail
     except MemoryError:
-        kind, detail = "limit", f"needs more than {MEMORY // 2**20} MiB of memory"
+        kind, detail = "limit", f"needs more than {MEMORY_BYTES // 2**20} MiB of memory"
     return json.dumps({"kind": kind, "detail": detail}).encode("ascii")
 
 
 def _start_clock() -> None:
-    """Let the system end this process if the rendering takes too long, also where the parent is gone and native code is at work."""
+    """Let the system end this process if the rendering takes too long, even if the parent is gone and native code is running."""
     faulthandler.dump_traceback_later(WALL_SECONDS, exit=True)  # a native thread, which needs no lock of the interpreter
     if sys.platform != "win32":
         _, hard = resource.getrlimit(resource.RLIMIT_CPU)

@@ -1,4 +1,4 @@
-"""A model as it is served: beside its weights all that turns text into its ids and back."""
+"""Holds a model together with what turns text into its ids and back."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from pellucid.tokens import Message, ModelCard
 
 
 class TextModel:
-    """A model with what its texts need."""
+    """A loaded model with its tokenizer, chat template and healer. Models with an adapter share these with their base."""
 
     def __init__(self, loaded: LoadedModel, base: TextModel | None = None) -> None:
         self.loaded = loaded
         self.name = loaded.name
         self.tokenizer: Tokenizer = loaded.tokenizer
         self.template: ChatTemplate = ChatTemplate(loaded.tokenizer, loaded.name, None if base is None else base.template)
-        # Sorts the vocabulary: while models load, not on the loop.
+        # Sorts the vocabulary, which is done while models load rather than on the event loop.
         self.healer: Healer = Healer(loaded.tokenizer) if base is None else base.healer
         self.thread: ModelThread = ModelThread(loaded.name) if base is None else base.thread
         self.markers = frozenset(loaded.tokenizer.special.values())
-        """Ids that end an infill: no marker belongs into the middle of a text."""
+        """Ids that end an infill, as no marker belongs in the middle of a text."""
 
     @property
     def takes_files(self) -> bool:
-        """Whether the model knows pieces of other files in an infill."""
+        """Whether an infill may have pieces of other files."""
         return self.loaded.infill is not None and self.loaded.infill.file is not None
 
     def encode(self, text: str, *, special: bool) -> list[int]:
-        """The ids of a text, the BOS in front where the model wants one."""
+        """Return the ids of a text, with the BOS in front if the model wants one."""
         return with_bos(self.tokenizer, self.tokenizer.encode(text, special=special))
 
     def read(self, text: str | Sequence[int] | Sequence[Message], *, special: bool) -> tuple[list[int], bool]:
-        """The ids of whatever is to be scored, and whether the first is a BOS that was put in front of it."""
+        """Return the ids of a text, ids or a chat to score, and whether the first one is a BOS that was put in front."""
         if isinstance(text, str):
             bare = self.tokenizer.encode(text, special=special)
             ids = with_bos(self.tokenizer, bare)
@@ -50,12 +50,13 @@ class TextModel:
         wrong = next((id for id in ids if not 0 <= id < self.tokenizer.vocab_size), None)
         if wrong is not None:
             raise InvalidRequestError(
-                f"Token {wrong} does not exist: ids of {self.name} go from 0 to {self.tokenizer.vocab_size - 1}.", param="tokens"
+                f"Token {wrong} does not exist: ids of {self.name} are from 0 to {self.tokenizer.vocab_size - 1}.", param="tokens"
             )
 
     def card(self, context: int) -> ModelCard:
+        """Return the model's card, with its calibration as it is now."""
         file = self.loaded.calibration
-        calibration, note = (None, None) if file is None else file.read()  # anew each time: it may be made while this runs
+        calibration, note = (None, None) if file is None else file.read()  # read each time: it may be made while the server runs
         return ModelCard(
             name=self.name,
             context=context,

@@ -19,7 +19,7 @@ from pellucid.engine.decoders.decoder import Decoder
 from pellucid.errors import NotFoundError
 from pellucid.models.store import Store
 from pellucid.text.loaded_adapters import LoadedAdapters
-from pellucid.tokens import Extra, Finish, FinishReason, Message, SamplingParams, Token
+from pellucid.tokens import CompletionQuery, Extra, Finish, FinishReason, Message, SamplingParams, Token
 from support.models.tiny_adapters import random_adapter, write_adapter
 from support.servers.http_servers import ADAPTER, TINY, TINY_PLAIN, LiveServer, live, scripted_state, tiny_adapters, tiny_assistant
 
@@ -186,7 +186,7 @@ def test_refusals(http: httpx.Client, adapters: LoadedAdapters) -> None:
         (
             http.post("/v1/adapters", json={"name": "other"}),
             404,
-            f"There is no adapter 'other' in {adapters.store.adapters_path()}; there is {ADAPTER}, unfit.",
+            f"There is no adapter 'other' in {adapters.store.adapters_path()}; known are: {ADAPTER}, unfit.",
         ),
         (http.post("/v1/adapters", json={"name": "../" + ADAPTER}), 404, "There is no adapter"),
         (http.post("/v1/adapters", json={"name": ADAPTER, "model": "gpt-5"}), 404, "There is no model 'gpt-5' here"),
@@ -207,7 +207,7 @@ def test_refusals(http: httpx.Client, adapters: LoadedAdapters) -> None:
     assert problem(http.post("/v1/adapters", json={"name": ADAPTER, "model": VARIANT})) == (
         400,
         "invalid_request_error",
-        f"{VARIANT} has an adapter already: name its base, {TINY}.",
+        f"{VARIANT} already has an adapter: name its base, {TINY}.",
     )
 
 
@@ -234,7 +234,7 @@ def test_vllm_routes(http: httpx.Client, adapters: LoadedAdapters) -> None:
         assert (loaded.status_code, loaded.text) == (200, "Success: LoRA adapter 'sql' added successfully.")
         assert completion(http, "sql").json()["model"] == f"{TINY}:sql"
         again = http.post("/v1/load_lora_adapter", json={"lora_name": "sql", "lora_path": given})
-        assert problem(again)[::2] == (400, "The adapter sql is loaded already: send load_inplace to replace it.")
+        assert problem(again)[::2] == (400, "The adapter sql is already loaded: send load_inplace to replace it.")
         assert http.post("/v1/load_lora_adapter", json={"lora_name": "sql", "lora_path": given, "load_inplace": True}).status_code == 200
         gone = http.post("/v1/unload_lora_adapter", json={"lora_name": "sql"})
         assert (gone.status_code, gone.text) == (200, "Success: LoRA adapter 'sql' removed successfully.")
@@ -279,7 +279,7 @@ async def test_client_cannot_tell_near_from_far(server: LiveServer, adapters: Lo
         assert (await client.load_adapter(ADAPTER))["id"] == VARIANT
         assert await client.cards() == adapters.assistant.models()
         assert [one["id"] for one in await client.adapters()] == [VARIANT]
-        items = [item async for item in client.complete("x", "y", params=TWENTY, model=VARIANT)]
+        items = [item async for item in client.complete(CompletionQuery("x", "y", params=TWENTY, model=VARIANT))]
         assert isinstance(items[-1], Finish)
         assert (await client.unload_adapter(VARIANT))["loaded"] is False
         with pytest.raises(NotFoundError):
@@ -323,7 +323,7 @@ TEXTS = ["def add(a, b):\n    ", "import os\n" * 5, "x = [", "class Reader:\n   
 
 async def whole(client: Client, model: str, text: str) -> list[float]:
     """The logprobs of a whole streamed answer."""
-    items = [item async for item in client.complete(text, params=TWENTY, model=model, heal=False)]
+    items = [item async for item in client.complete(CompletionQuery(text, params=TWENTY, model=model, heal=False))]
     finish = items.pop()
     assert isinstance(finish, Finish)
     assert finish.reason is FinishReason.LENGTH
@@ -377,9 +377,11 @@ def test_messages_and_extras_reach_a_variant(adapters: LoadedAdapters) -> None:
         base = next(card for card in assistant.models() if card.name == TINY)
         assert (card.infill, card.files, card.chat, card.context) == (base.infill, base.files, base.chat, base.context)
         extra = [Extra("a.py", "x = 1")]
-        items = [item async for item in assistant.complete("a", "b", extra, SamplingParams(max_tokens=3), model=VARIANT)]
+        items = [item async for item in assistant.complete(CompletionQuery("a", "b", extra, SamplingParams(max_tokens=3), model=VARIANT))]
         assert isinstance(items[-1], Finish)
-        assert await assistant.infill_prompt("a", "b", extra, model=VARIANT) == await assistant.infill_prompt("a", "b", extra, model=TINY)
+        assert await assistant.infill_prompt(CompletionQuery("a", "b", extra, model=VARIANT)) == await assistant.infill_prompt(
+            CompletionQuery("a", "b", extra, model=TINY)
+        )
         if base.chat:
             chat = [Message("user", "hi")]
             assert await assistant.render(chat, VARIANT) == await assistant.render(chat, TINY)

@@ -11,7 +11,7 @@ from pellucid.api.state import ServerState
 from pellucid.client.client import Client
 from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import Extra, Finish, Message, Priority, SamplingParams, Terms, Token
+from pellucid.tokens import ChatQuery, CompletionQuery, Extra, Finish, Message, Priority, SamplingParams, ScoreQuery, Terms, Token
 from support.servers.http_servers import TINY, TINY_PLAIN, LiveServer, live, tiny_assistant
 
 Verb = Callable[[LocalAssistant | Client], AsyncIterator[Token | Finish]]
@@ -20,18 +20,18 @@ DRAWN = SamplingParams(max_tokens=12, temperature=0.9, top_k=50, top_p=0.95, min
 GREEDY = SamplingParams(max_tokens=12, repetition_penalty=1.2, logit_bias={65: 2.0}, top_logprobs=2)
 CHAT = [Message("system", "be brief"), Message("user", "héllo")]
 VERBS: dict[str, Verb] = {
-    "continuation": lambda speaker: speaker.complete("def add", params=DRAWN, stop=["\n\n"]),
-    "infill": lambda speaker: speaker.complete("def add", "\nend", [Extra("a.py", "import a")], GREEDY),
-    "no infill tokens": lambda speaker: speaker.complete("def add", "\nend", params=GREEDY, model=TINY_PLAIN),
-    "markers": lambda speaker: speaker.complete("<|im_start|>a", params=DRAWN, special=True, heal=True),
-    "ids": lambda speaker: speaker.continue_ids([1, 2, 256, 3], DRAWN, model=TINY),
-    "chat": lambda speaker: speaker.chat(CHAT, DRAWN),
-    "chat continued": lambda speaker: speaker.chat([*CHAT, Message("assistant", "Well")], GREEDY, continue_last=True),
-    "score": lambda speaker: speaker.score("héllo wörld", top_logprobs=3),
-    "score ids": lambda speaker: speaker.score([104, 257, 105], top_logprobs=20),
-    "hot": lambda speaker: speaker.complete("def add", params=SamplingParams(max_tokens=4, temperature=50.0, seed=1)),
-    "score on terms": lambda speaker: speaker.score("héllo", terms=Terms(Priority.CHAT, "window", 60.0)),
-    "score chat": lambda speaker: speaker.score(CHAT),
+    "continuation": lambda speaker: speaker.complete(CompletionQuery("def add", params=DRAWN, stop=["\n\n"])),
+    "infill": lambda speaker: speaker.complete(CompletionQuery("def add", "\nend", [Extra("a.py", "import a")], GREEDY)),
+    "no infill tokens": lambda speaker: speaker.complete(CompletionQuery("def add", "\nend", params=GREEDY, model=TINY_PLAIN)),
+    "markers": lambda speaker: speaker.complete(CompletionQuery("<|im_start|>a", params=DRAWN, special=True, heal=True)),
+    "ids": lambda speaker: speaker.complete(CompletionQuery([1, 2, 256, 3], params=DRAWN, model=TINY)),
+    "chat": lambda speaker: speaker.chat(ChatQuery(CHAT, DRAWN)),
+    "chat continued": lambda speaker: speaker.chat(ChatQuery([*CHAT, Message("assistant", "Well")], GREEDY, continue_last=True)),
+    "score": lambda speaker: speaker.score(ScoreQuery("héllo wörld", top_logprobs=3)),
+    "score ids": lambda speaker: speaker.score(ScoreQuery([104, 257, 105], top_logprobs=20)),
+    "hot": lambda speaker: speaker.complete(CompletionQuery("def add", params=SamplingParams(max_tokens=4, temperature=50.0, seed=1))),
+    "score on terms": lambda speaker: speaker.score(ScoreQuery("héllo", terms=Terms(Priority.CHAT, "window", 60.0))),
+    "score chat": lambda speaker: speaker.score(ScoreQuery(CHAT)),
 }
 
 
@@ -82,9 +82,9 @@ async def test_usage_on_the_way(verb: str) -> None:
 
     async def ask(speaker: LocalAssistant | Client, where: str) -> int:
         asked: dict[str, Callable[..., AsyncIterator[Token | Finish]]] = {
-            "infill": lambda **more: speaker.complete("def add", "\nend", params=GREEDY, **more),
-            "ids": lambda **more: speaker.continue_ids([1, 2, 3], GREEDY, **more),
-            "chat": lambda **more: speaker.chat(CHAT, GREEDY, **more),
+            "infill": lambda **more: speaker.complete(CompletionQuery("def add", "\nend", params=GREEDY), **more),
+            "ids": lambda **more: speaker.complete(CompletionQuery([1, 2, 3], params=GREEDY), **more),
+            "chat": lambda **more: speaker.chat(ChatQuery(CHAT, GREEDY), **more),
         }
         tokens, _ = await listen(asked[verb](on_usage=lambda usage: told[where].append((usage.prompt, usage.generated))))
         return len(tokens)
@@ -132,10 +132,10 @@ async def test_same_infill_prompt(model: str) -> None:
     """The prompt of an infill is the same text near and far, trimmed alike, with pieces of files where the model takes them."""
     asked = ("def add(a, b):\n" + "    # héllo\n" * 20 + "    ", "\nend" * 40, [Extra("a.py", "import a")])
     with assistant_near() as assistant:
-        near = await assistant.infill_prompt(*asked, model=model)
+        near = await assistant.infill_prompt(CompletionQuery(*asked, model=model))
     with server_far() as server:
         async with Client(server.url) as client:
-            far = await client.infill_prompt(*asked, model=model)
+            far = await client.infill_prompt(CompletionQuery(*asked, model=model))
 
     assert far == near
     assert ("<|fim_middle|>" in near) is (model == TINY)
@@ -144,10 +144,10 @@ async def test_same_infill_prompt(model: str) -> None:
 @pytest.mark.parametrize(
     ("verb", "error"),
     [
-        (lambda speaker: speaker.complete("x" * 300), ContextLengthError),
-        (lambda speaker: speaker.complete("x", model="nobody"), NotFoundError),
-        (lambda speaker: speaker.continue_ids([10**6]), InvalidRequestError),
-        (lambda speaker: speaker.complete("x", "y", [Extra("f", "t")], model=TINY_PLAIN), InvalidRequestError),
+        (lambda speaker: speaker.complete(CompletionQuery("x" * 300)), ContextLengthError),
+        (lambda speaker: speaker.complete(CompletionQuery("x", model="nobody")), NotFoundError),
+        (lambda speaker: speaker.complete(CompletionQuery([10**6])), InvalidRequestError),
+        (lambda speaker: speaker.complete(CompletionQuery("x", "y", [Extra("f", "t")], model=TINY_PLAIN)), InvalidRequestError),
     ],
 )
 async def test_same_errors(verb: Verb, error: type[Exception]) -> None:

@@ -10,15 +10,19 @@ import pytest
 
 from pellucid.api import errors
 from pellucid.api.state import ServerState
+from pellucid.client.client import Client
 from pellucid.errors import (
+    AuthenticationError,
     ContextLengthError,
     InvalidRequestError,
     NotFoundError,
     NotSupportedError,
     PellucidError,
+    PermissionDeniedError,
     QueueFullError,
     UnavailableError,
 )
+from pellucid.tokens import CompletionQuery
 from support.servers.http_servers import TINY, ScriptedAssistant, live, scripted_state, spoken, tiny_assistant
 
 MESSAGES = [{"role": "user", "content": "x"}]
@@ -55,6 +59,29 @@ def test_status_and_type(path: str, stream: bool, error: PellucidError, status: 
     assert (told["message"], told["type"], told["code"]) == (str(error), type, status)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        InvalidRequestError("So not.", "prompt"),
+        AuthenticationError("Who?"),
+        PermissionDeniedError("No."),
+        NotFoundError("Not there."),
+        QueueFullError("Full."),
+        PellucidError("Broken."),
+        NotSupportedError("It cannot."),
+        UnavailableError("Not now."),
+    ],
+)
+async def test_the_client_raises_the_same_class(error: PellucidError) -> None:
+    """The client turns each status back into the class of error that the server raised."""
+    with live(scripted_state(ScriptedAssistant([error]))) as server:
+        async with Client(server.url) as client:
+            with pytest.raises(PellucidError) as raised:
+                _ = [item async for item in client.complete(CompletionQuery("x"))]
+
+    assert (type(raised.value), str(raised.value)) == (type(error), str(error))
+
+
 def test_retry_after() -> None:
     """A full queue says when to come back."""
     assert ask(QueueFullError("Full.", retry_after=7)).headers["retry-after"] == "7"
@@ -65,9 +92,9 @@ def test_context_numbers() -> None:
     told = ask(ContextLengthError(9, 5)).json()["error"]
 
     assert (told["n_prompt_tokens"], told["n_ctx"], told["param"]) == (9, 5, "prompt")
-    assert "or start the server with a larger --context" in told["message"]
+    assert "or start the server with a larger context" in told["message"]
     told = ask(ContextLengthError(9, 5, all_there_is=True)).json()["error"]
-    assert (told["n_ctx_is_all"], told["message"].endswith("which is all that the model has: shorten it.")) == (True, True)
+    assert (told["n_ctx_is_all"], told["message"].endswith("which is the model's limit: shorten it.")) == (True, True)
 
 
 def test_unexpected_error() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pellucid.api.login_rate_limit import FREE, LONGEST, MEMORY_SECONDS, MOST_ADDRESSES, REPEATED_KEYS, LoginRateLimit
+from pellucid.api.login_rate_limit import FREE_ATTEMPTS, MAX_WAIT_SECONDS, MEMORY_SECONDS, MOST_ADDRESSES, REPEATED_KEYS, LoginRateLimit
 from pellucid.api.state import ServerState
 from pellucid.client.api_keys import read_keys
 from pellucid.errors import TooManyAttemptsError
@@ -26,7 +26,7 @@ def clocked() -> tuple[LoginRateLimit, list[float]]:
     return LoginRateLimit(lambda: now[0]), now
 
 
-def guess(limit: LoginRateLimit, address: str, count: int = FREE) -> None:
+def guess(limit: LoginRateLimit, address: str, count: int = FREE_ATTEMPTS) -> None:
     """Give wrong keys that were not given before, the waits of which are over."""
     for number in range(count):
         limit.failed(address, f"{address} {number}")
@@ -36,13 +36,13 @@ def test_guessing_is_slow() -> None:
     """Some wrong keys are free, then each costs twice as long as the one before, up to a bound."""
     limit, now = clocked()
     waits = []
-    for number in range(FREE + 8):
+    for number in range(FREE_ATTEMPTS + 8):
         assert limit.owner_of(KEYS, f"wrong {number}", "192.0.2.1") is None
         waits.append(limit.wait("192.0.2.1"))
         now[0] += waits[-1]
         assert limit.wait("192.0.2.1") == 0
 
-    assert waits == [0.0] * (FREE - 1) + [2.0, 4.0, 8.0, 16.0, 32.0] + [LONGEST] * 4
+    assert waits == [0.0] * (FREE_ATTEMPTS - 1) + [2.0, 4.0, 8.0, 16.0, 32.0] + [MAX_WAIT_SECONDS] * 4
     assert limit.wait("192.0.2.2") == 0
 
 
@@ -62,7 +62,7 @@ def test_no_key_is_compared_meanwhile() -> None:
 def test_a_key_of_ones_own_buys_no_guesses() -> None:
     """Whoever has a key cannot guess another's any faster by giving it in between."""
     limit, now = clocked()
-    for number in range(FREE + 3):
+    for number in range(FREE_ATTEMPTS + 3):
         limit.owner_of(KEYS, f"wrong {number}", "192.0.2.1")
         now[0] += limit.wait("192.0.2.1")
         assert limit.owner_of(KEYS, "key-of-ben", "192.0.2.1") == "ben"
@@ -77,7 +77,7 @@ def test_an_outdated_key_is_one_guess() -> None:
     for _ in range(1000):
         assert limit.owner_of(KEYS, "outdated", "192.0.2.1") is None
         assert limit.owner_of(KEYS, KEY, "192.0.2.1") == "anna"
-    guess(limit, "192.0.2.1", FREE)
+    guess(limit, "192.0.2.1", FREE_ATTEMPTS)
     assert limit.owner_of(KEYS, "outdated", "192.0.2.1") is None
     guess(limit, "192.0.2.1", REPEATED_KEYS)
     with pytest.raises(TooManyAttemptsError):
@@ -87,11 +87,11 @@ def test_an_outdated_key_is_one_guess() -> None:
 def test_wrong_keys_are_forgotten() -> None:
     """Whoever mistypes now and then never waits, and after a quiet hour counting begins at nothing; within it it does not."""
     limit, now = clocked()
-    for number in range(3 * FREE):
+    for number in range(3 * FREE_ATTEMPTS):
         limit.failed("192.0.2.1", str(number))
         assert limit.wait("192.0.2.1") == 0
         now[0] += MEMORY_SECONDS
-    for number in range(FREE):
+    for number in range(FREE_ATTEMPTS):
         limit.failed("192.0.2.2", str(number))
         now[0] += MEMORY_SECONDS - 1
     limit.failed("192.0.2.2", "one more")
@@ -102,7 +102,7 @@ def test_wrong_keys_are_forgotten() -> None:
 def test_one_host_is_one_guesser() -> None:
     """The addresses of one IPv6 network count as one, and an IPv4 address is itself, however it is written."""
     limit, _ = clocked()
-    for number in range(FREE):
+    for number in range(FREE_ATTEMPTS):
         limit.failed(f"2001:db8::{number}", str(number))
         limit.failed("::ffff:192.0.2.1", str(number))
 
@@ -113,7 +113,7 @@ def test_one_host_is_one_guesser() -> None:
 def test_this_machine_is_one_guesser() -> None:
     """A user of this machine gains no guesses by sending from other addresses of loopback."""
     limit, _ = clocked()
-    for number in range(FREE):
+    for number in range(FREE_ATTEMPTS):
         limit.failed(f"127.0.0.{number}", str(number))
 
     assert limit.wait("127.9.9.9") == limit.wait("::1") == limit.wait("::ffff:127.0.0.1") == 2.0
@@ -148,7 +148,7 @@ def ask(server: PagedServer, headers: dict[str, str]) -> httpx.Response:
 @pytest.mark.parametrize("way", ["bearer", "x-api-key", "page"])
 def test_one_limit_for_all_ways(locked: PagedServer, way: str) -> None:
     """Wrong keys on one way in count on all: after some of them the right key is refused on each, with the time to wait."""
-    for number in range(FREE):
+    for number in range(FREE_ATTEMPTS):
         wrong = f"wrong {number}"
         if way == "page":
             assert locked.http.post("/login", data={"key": wrong}).status_code == 403
@@ -173,13 +173,13 @@ def test_bearer_guesses(locked: PagedServer) -> None:
     with httpx.Client(base_url=locked.server.url, trust_env=False) as http:
         statuses = [http.get("/v1/models", headers={"authorization": f"Bearer guess-{number}"}).status_code for number in range(100)]
 
-    assert statuses == [401] * FREE + [429] * (100 - FREE)
+    assert statuses == [401] * FREE_ATTEMPTS + [429] * (100 - FREE_ATTEMPTS)
 
 
 def test_a_session_outlasts_a_wait(locked: PagedServer) -> None:
     """A session of the page stays valid while another client at the same address guesses."""
     assert locked.http.post("/login", data={"key": KEY}).status_code == 303
-    for number in range(FREE + 1):
+    for number in range(FREE_ATTEMPTS + 1):
         ask(locked, {"x-api-key": f"wrong {number}"})
 
     assert ask(locked, SHOWN).status_code == 429
@@ -189,7 +189,7 @@ def test_a_session_outlasts_a_wait(locked: PagedServer) -> None:
 
 def test_no_key_is_no_guess(locked: PagedServer) -> None:
     """Asking without a key costs nothing."""
-    assert [ask(locked, {}).status_code for _ in range(3 * FREE)] == [401] * 3 * FREE
+    assert [ask(locked, {}).status_code for _ in range(3 * FREE_ATTEMPTS)] == [401] * 3 * FREE_ATTEMPTS
     assert ask(locked, SHOWN).status_code == 200
 
 
@@ -198,9 +198,10 @@ def test_nobody_claims_another_address(locked: PagedServer, tmp_path: Path) -> N
 
     def guessed(server: PagedServer) -> list[int]:
         return [
-            ask(server, {"x-forwarded-for": f"192.0.2.{number}", "x-api-key": f"wrong {number}"}).status_code for number in range(FREE + 3)
+            ask(server, {"x-forwarded-for": f"192.0.2.{number}", "x-api-key": f"wrong {number}"}).status_code
+            for number in range(FREE_ATTEMPTS + 3)
         ]
 
-    assert guessed(locked) == [401] * FREE + [429] * 3
+    assert guessed(locked) == [401] * FREE_ATTEMPTS + [429] * 3
     with paged(tmp_path / "proxied", state=frozen(), proxies=("127.0.0.0/8",)) as proxied:
-        assert guessed(proxied) == [401] * (FREE + 3)
+        assert guessed(proxied) == [401] * (FREE_ATTEMPTS + 3)

@@ -160,7 +160,7 @@ def test_note_reaches_the_report(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_best_of_the_machine_is_the_floor() -> None:
-    """Figures are medians, but the machine's rates are the best that was seen, and limits follow from those."""
+    """RowScores are medians, but the machine's rates are the best that was seen, and limits follow from those."""
     rate = Quantity("decode", "one stream", Unit.RATE, lambda floors: floors.reading / floors.multiplying)
 
     figures = figures_of({READING: [10, 30, 20], MULTIPLYING: [2, 1, 5], rate: [1, 2, 9]})

@@ -1,4 +1,4 @@
-"""Figures: the middle, the spread, what is better, and how people read them."""
+"""RowScores: the middle, the spread, what is better, and how people read them."""
 
 from __future__ import annotations
 

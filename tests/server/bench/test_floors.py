@@ -8,7 +8,7 @@ import torch
 from pellucid.bench import floors
 from pellucid.bench.floors import LARGEST_ARRAY, SMALLEST_ARRAY, Floors, multiply_rate, read_rate
 from pellucid.engine.model import TokenCost
-from pellucid.engine.native import kernels
+from pellucid.engine.native import calls
 
 COST = TokenCost(read_bytes=400_000_000, body=300_000_000, head=100_000_000, dtype=torch.int8)
 CPU = torch.device("cpu")
@@ -60,8 +60,8 @@ def test_largest_array(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8])
 def test_rate_of_multiplying(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
     """A product of (rows, width) by (width, width) is two operations an element, in the model's dtype."""
-    if dtype == torch.int8 and not kernels.available():
-        pytest.skip(kernels.reason())
+    if dtype == torch.int8 and not calls.available():
+        pytest.skip(calls.reason())
     sizes = slowed(monkeypatch, 0.5)
 
     assert multiply_rate(dtype, CPU) == 2 * floors.ROWS["cpu"] * floors.WIDTH**2 / 0.5

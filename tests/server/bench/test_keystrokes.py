@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import ast
 from collections.abc import AsyncGenerator
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
 from pellucid.bench.keystrokes import TypingSession, replay, session
 from pellucid.errors import UnavailableError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import Finish, FinishReason, Priority, Token, Usage
+from pellucid.tokens import CompletionQuery, Finish, FinishReason, OnUsage, Priority, Token, Usage
+from support.silent_assistant import SilentAssistant
 
 
-class Answering:
+class Answering(SilentAssistant):
     """An assistant that notes what it is asked, and computes as many tokens as it was asked times."""
 
     def __init__(self, reason: FinishReason = FinishReason.STOP) -> None:
-        self.asked: list[tuple[str, str, dict[str, Any]]] = []
+        self.asked: list[CompletionQuery] = []
         self.reason = reason
 
-    async def complete(self, prefix: str, suffix: str, **rest: Any) -> AsyncGenerator[Token | Finish]:
-        self.asked.append((prefix, suffix, rest))
+    async def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        self.asked.append(query)
         yield Token(1, "x", b"x", 0, -0.1, 1, 0.5)
         yield Finish(self.reason, Usage(computed=len(self.asked)), error="the device is gone")
 
@@ -42,8 +43,8 @@ async def test_each_keystroke_asks_for_the_first_line() -> None:
 
     strokes = await replay(cast("LocalAssistant", assistant), TypingSession("a = ", "ma", "\n"))
 
-    assert [(prefix, suffix) for prefix, suffix, _ in assistant.asked] == [("a = ", "\n"), ("a = m", "\n"), ("a = ma", "\n")]
-    assert all(rest["stop"] == ("\n",) and rest["terms"].priority is Priority.COMPLETION for _, _, rest in assistant.asked)
+    assert [(query.prefix, query.suffix) for query in assistant.asked] == [("a = ", "\n"), ("a = m", "\n"), ("a = ma", "\n")]
+    assert all(query.stop == ("\n",) and query.terms.priority is Priority.COMPLETION for query in assistant.asked)
     assert [stroke.computed for stroke in strokes] == [2, 3]
     assert all(stroke.seconds >= 0 for stroke in strokes)
 

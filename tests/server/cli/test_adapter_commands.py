@@ -16,7 +16,7 @@ from pellucid.models.store import Store
 from pellucid.serving.assemble import assemble
 from pellucid.system.atomic_files import human
 from pellucid.system.progress import Silent
-from pellucid.tokens import Finish, SamplingParams
+from pellucid.tokens import CompletionQuery, Finish, SamplingParams
 from support.models.model_files import byte_level_bpe, write_folder
 from support.models.tiny_adapters import random_adapter, write_adapter
 from support.models.tiny_models import tiny_llama, to_decoder
@@ -100,7 +100,7 @@ def test_merge(run: Run, mine: Path, base: Path, tmp_path: Path, store: Store) -
     assert out.endswith(f"Wrote {base} with mine to {tmp_path / 'merged'}: pellucid serve --model {tmp_path / 'merged'}\n")
     assert load(str(tmp_path / "merged"), device="cpu", store=store, progress=Silent()).name == "merged"
     code, _, told = run("adapters", "merge", mine, tmp_path / "merged")
-    assert (code, told) == (1, f"pellucid: {tmp_path / 'merged'} is there already: name a folder that is not, or delete it.\n")
+    assert (code, told) == (1, f"pellucid: {tmp_path / 'merged'} already exists: name another folder, or delete it.\n")
 
 
 def test_merge_fetches_nothing(run: Run, store: Store, tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ class TestAssemble:
         computed: list[int] = []
         for _ in range(2):
             engine, assistant = assemble(settings, [str(base)], Silent(), adapters=("mine",))
-            async for item in assistant.continue_ids(list(range(100)), SamplingParams(max_tokens=1), model="tiny:mine"):
+            async for item in assistant.complete(CompletionQuery(list(range(100)), params=SamplingParams(max_tokens=1), model="tiny:mine")):
                 computed += [item.usage.computed] if isinstance(item, Finish) else []
             await asyncio.to_thread(engine.close)
 

@@ -6,10 +6,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,7 +22,8 @@ from pellucid.client.client import Client
 from pellucid.client.token_json import record_of
 from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError, ModelError
-from pellucid.tokens import Finish, FinishReason, Message, SamplingParams, Token, Usage
+from pellucid.tokens import ChatQuery, CompletionQuery, Finish, FinishReason, Message, OnUsage, SamplingParams, ScoreQuery, Token, Usage
+from support.silent_assistant import SilentAssistant
 
 COMMANDS = [["serve"], ["complete"], ["chat"], ["score"], ["doctor"], ["bench"], ["webui"]]
 COMMANDS += [["models", name] for name in ("list", "pull", "show", "remove")]
@@ -33,29 +34,27 @@ END = Finish(FinishReason.STOP, Usage(generated=2))
 Run = Callable[..., tuple[int, str, str]]
 
 
-class Scripted:
-    """An assistant that generates scripted answers and records its requests."""
+class Scripted(SilentAssistant):
+    """An assistant that answers with two tokens, and remembers each query and the verb that it came by."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, Any, dict[str, Any]]] = []
+        self.asked: list[tuple[str, CompletionQuery | ChatQuery | ScoreQuery | None]] = []
+        self.asked_far = 0
         self.tokens = [Token(1, "Hel", b"Hel", 4, -0.1, 1, 0.5), Token(2, "lo", b"lo", 5, -2.0, 2, 0.5)]
         self.interrupt = False
         self.open = 0
 
-    async def complete(self, prefix: str, suffix: str, **rest: Any) -> AsyncGenerator[Token | Finish]:
-        async for item in self._say("complete", (prefix, suffix), rest):
-            yield item
+    def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        return self._say("complete", query)
 
-    async def chat(self, messages: Sequence[Message], params: SamplingParams, **rest: Any) -> AsyncGenerator[Token | Finish]:
-        async for item in self._say("chat", [*messages], {"params": params, **rest}):
-            yield item
+    def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        return self._say("chat", replace(query, messages=[*query.messages]))
 
-    async def score(self, text: str, **rest: Any) -> AsyncGenerator[Token | Finish]:
-        async for item in self._say("score", text, rest):
-            yield item
+    def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
+        return self._say("score", query)
 
-    async def _say(self, verb: str, what: Any, rest: dict[str, Any]) -> AsyncGenerator[Token | Finish]:
-        self.asked.append((verb, what, rest))
+    async def _say(self, verb: str, query: CompletionQuery | ChatQuery | ScoreQuery) -> AsyncGenerator[Token | Finish]:
+        self.asked.append((verb, query))
         self.open += 1
         try:
             for token in self.tokens:
@@ -67,9 +66,13 @@ class Scripted:
         finally:
             self.open -= 1
 
+    def chats(self) -> list[list[Message]]:
+        """Return the messages of each chat."""
+        return [[*query.messages] for _, query in self.asked if isinstance(query, ChatQuery)]
+
     def close(self) -> None:
         """Also the engine that is to be closed."""
-        self.asked.append(("close", None, {}))
+        self.asked.append(("close", None))
 
 
 @pytest.fixture
@@ -220,7 +223,7 @@ def test_complete(run: Run, scripted: Scripted, tmp_path: Path) -> None:
     assert (code, out) == (0, "Hello\n")
     assert err == "No server at http://127.0.0.1:8437: loading the model in this process (pellucid serve keeps it loaded).\n"
     params = SamplingParams(max_tokens=9, temperature=0.5, top_k=3, top_p=0.9, min_p=0.1, seed=7, top_logprobs=2)
-    assert scripted.asked == [("complete", ("a\r\nb", "c\n"), {"params": params, "model": None}), ("close", None, {})]
+    assert scripted.asked == [("complete", CompletionQuery("a\r\nb", "c\n", params=params)), ("close", None)]
 
 
 def test_json(run: Run, scripted: Scripted, tmp_path: Path) -> None:
@@ -233,13 +236,13 @@ def test_json(run: Run, scripted: Scripted, tmp_path: Path) -> None:
     *records, end = map(json.loads, out.splitlines())
     assert records == [record_of(token) for token in scripted.tokens]
     assert (end["finish"]["reason"], end["finish"]["usage"]["generated"]) == ("stop", 2)
-    assert scripted.asked[0] == ("score", "Hello", {"model": None, "top_logprobs": 5})
+    assert scripted.asked[0] == ("score", ScoreQuery("Hello", top_logprobs=5))
 
 
 def test_chat(run: Run, scripted: Scripted) -> None:
     """chat with a message answers it and leaves."""
     assert run("chat", "hi", "--system", "Be brief.")[:2] == (0, "Hello\n")
-    assert scripted.asked[0][1] == [Message("system", "Be brief."), Message("user", "hi")]
+    assert scripted.chats() == [[Message("system", "Be brief."), Message("user", "hi")]]
 
 
 def test_conversation(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,8 +250,7 @@ def test_conversation(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPa
     _type(monkeypatch, ["one", "  ", "two"])
 
     assert run("chat")[:2] == (0, "Hello\nHello\n")
-    turns = [what for verb, what, _ in scripted.asked if verb == "chat"]
-    assert turns == [[Message("user", "one")], [Message("user", "one"), Message("assistant", "Hello"), Message("user", "two")]]
+    assert scripted.chats() == [[Message("user", "one")], [Message("user", "one"), Message("assistant", "Hello"), Message("user", "two")]]
 
 
 def test_interrupted_turn(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,7 +262,7 @@ def test_interrupted_turn(run: Run, scripted: Scripted, monkeypatch: pytest.Monk
 
     assert (code, out, scripted.open) == (0, "HelloHello\n", 0)
     assert err.endswith("(stopped)\n")
-    assert Message("assistant", "Hello") in scripted.asked[1][1]
+    assert Message("assistant", "Hello") in scripted.chats()[1]
 
 
 def test_interrupted_answer(run: Run, scripted: Scripted) -> None:
@@ -321,8 +323,9 @@ def _server(monkeypatch: pytest.MonkeyPatch, health: str, scripted: Scripted, ow
     async def models(client: Client) -> list[dict[str, str]]:
         return [{"id": "m", "owned_by": owner}]
 
-    def chat(client: Client, *args: Any, **rest: Any) -> AsyncGenerator[Token | Finish]:
-        return scripted.chat(*args, far=True, **rest)
+    def chat(client: Client, query: ChatQuery) -> AsyncGenerator[Token | Finish]:
+        scripted.asked_far += 1
+        return scripted.chat(query)
 
     monkeypatch.setattr(Client, "health", state)
     monkeypatch.setattr(Client, "models", models)
@@ -334,8 +337,8 @@ def test_running_server(run: Run, scripted: Scripted, monkeypatch: pytest.Monkey
     _server(monkeypatch, "ok", scripted)
 
     assert run("chat", "hi", "--model", "m") == (0, "Hello\n", "")
-    assert scripted.asked[0][2]["far"]
-    assert [verb for verb, *_ in scripted.asked] == ["chat"]
+    assert scripted.asked_far == 1
+    assert [verb for verb, _ in scripted.asked] == ["chat"]
 
 
 def test_server_without_the_model(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,7 +348,7 @@ def test_server_without_the_model(run: Run, scripted: Scripted, monkeypatch: pyt
     _, out, err = run("chat", "hi", "--model", "other")
 
     assert (out, err) == ("Hello\n", "The server at http://127.0.0.1:8437 serves m, not other: loading it in this process.\n")
-    assert "far" not in scripted.asked[0][2]
+    assert scripted.asked_far == 0
 
 
 def test_loading_server(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:

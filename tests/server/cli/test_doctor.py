@@ -11,7 +11,7 @@ import pytest
 
 from pellucid.cli.doctor import examine, report
 from pellucid.config import Settings, load_settings
-from pellucid.engine.native import kernels
+from pellucid.engine.native import calls
 from pellucid.engine.native.library import KernelsUnavailableError
 from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.models.store import Store
@@ -27,7 +27,7 @@ SUBJECTS = [
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Settings with an empty cache folder and a port that is free; kernels are loaded already, so none are compiled to the cache."""
-    kernels.available()
+    calls.available()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -87,7 +87,7 @@ def test_empty_cache(settings: Settings) -> None:
 def test_kernels_are_looked_for_in_the_cache(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """The doctor finds, and compiles, the kernels where loading a model does."""
     folders: list[Path] = []
-    monkeypatch.setattr(kernels, "keep_in", folders.append)
+    monkeypatch.setattr(calls, "keep_in", folders.append)
 
     examine(settings)
 
@@ -97,15 +97,15 @@ def test_kernels_are_looked_for_in_the_cache(settings: Settings, monkeypatch: py
 def test_slow_kernels_are_reported(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """The doctor says why models, or their start, are slow here, and what helps."""
     reason = "No C compiler was found: install gcc."
-    monkeypatch.setattr(kernels, "_native", lambda: KernelsUnavailableError(reason))
+    monkeypatch.setattr(calls, "shared_kernels", lambda: KernelsUnavailableError(reason))
     assert examine(settings)["native kernel"] == f"not used; models run several times slower: {reason}"
 
     monkeypatch.undo()
     folder = settings.cache.parent / "shared"
     folder.mkdir()
     folder.chmod(0o777)
-    unkept = kernels.Kernels("portable", threads=1, folder=folder, compiler="""sh -c 'exec cc "$@" -O0' cc""")
-    monkeypatch.setattr(kernels, "_native", lambda: unkept)
+    unkept = calls.Kernels("portable", threads=1, folder=folder, compiler="""sh -c 'exec cc "$@" -O0' cc""")
+    monkeypatch.setattr(calls, "shared_kernels", lambda: unkept)
     assert str(examine(settings)["native kernel"]).endswith(f"(mode 777): run `chmod go-w {folder}`.")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from pellucid.cli.doctor import examine
 from pellucid.config import load_settings
-from pellucid.engine.native import kernels
+from pellucid.engine.native import calls
 from pellucid.models.catalog import catalog
 from pellucid.models.store import Store
 from support.models.stand_in_hub import StandInHub, serve
@@ -64,7 +64,7 @@ def test_life_of_a_model(run: Run, hub: StandInHub, cache: Path) -> None:
     saved.parent.mkdir()
     saved.write_bytes(b"prefix")
     assert "yes, 6 bytes of saved prefixes\n" in run("models", "show", NAME)[1]
-    kernels.available()  # loaded before the doctor looks for them, so that none are compiled to this cache
+    calls.available()  # loaded before the doctor looks for them, so that none are compiled to this cache
     assert f"{NAME}: 3.0 kB, 0 bytes packed, 6 bytes of saved prefixes, mit" in examine(load_settings())["models"]
 
     assert run("models", "remove", NAME)[1].startswith(f"{NAME} was removed; ")

@@ -28,11 +28,27 @@ from pellucid.errors import (
     ContextLengthError,
     InvalidRequestError,
     NotFoundError,
+    NotSupportedError,
     PellucidError,
     QueueFullError,
     UnavailableError,
 )
-from pellucid.tokens import Alternative, Extra, Finish, FinishReason, Message, ModelCard, Priority, SamplingParams, Terms, Token, Usage
+from pellucid.tokens import (
+    Alternative,
+    ChatQuery,
+    CompletionQuery,
+    Extra,
+    Finish,
+    FinishReason,
+    Message,
+    ModelCard,
+    Priority,
+    SamplingParams,
+    ScoreQuery,
+    Terms,
+    Token,
+    Usage,
+)
 
 URL = "http://127.0.0.1:8437"
 LOGPROBS = st.floats(LOGPROB_FLOOR, 0.0)
@@ -118,7 +134,9 @@ async def test_complete() -> None:
     terms = Terms(Priority.COMPLETION, "window", 2.5)
 
     answer = await collect(
-        wire.client("secret").complete("a", "b", [Extra("f", "t")], params, model="m", stop=["\n"], terms=terms, heal=True, special=True)
+        wire.client("secret").complete(
+            CompletionQuery("a", "b", [Extra("f", "t")], params, model="m", stop=["\n"], terms=terms, heal=True, special=True)
+        )
     )
 
     assert answer == [SPOKEN, Finish(FinishReason.STOP, USAGE, "\n")]
@@ -139,7 +157,7 @@ async def test_empty_suffix_is_an_infill() -> None:
     """An empty suffix is sent, as it asks for an infill; none is not."""
     for suffix, sent in (("", {"suffix": ""}), (None, {})):
         wire = Wire(completion_events())
-        await collect(wire.client().complete("a", suffix))
+        await collect(wire.client().complete(CompletionQuery("a", suffix)))
 
         assert {name: value for name, value in wire.body.items() if name == "suffix"} == sent
 
@@ -148,8 +166,14 @@ async def test_continue_ids() -> None:
     """A prompt of token ids is sent as it is."""
     wire = Wire(completion_events())
 
-    assert (await collect(wire.client().continue_ids([1, 2])))[0] == SPOKEN
+    assert (await collect(wire.client().complete(CompletionQuery([1, 2]))))[0] == SPOKEN
     assert CompletionRequest.model_validate(wire.body).prompt == [1, 2]
+
+
+async def test_window() -> None:
+    """The API has no field for a query's window, so that it is refused rather than dropped."""
+    with pytest.raises(NotSupportedError, match="a setting of the server"):
+        await collect(Wire(completion_events()).client().complete(CompletionQuery("a", "b", window=9)))
 
 
 async def test_chat() -> None:
@@ -164,7 +188,7 @@ async def test_chat() -> None:
         )
     )
 
-    answer = await collect(wire.client().chat([Message("user", "hi")], SamplingParams(top_logprobs=2), continue_last=False))
+    answer = await collect(wire.client().chat(ChatQuery([Message("user", "hi")], SamplingParams(top_logprobs=2), continue_last=False)))
 
     assert answer == [SPOKEN, Finish(FinishReason.DEADLINE, USAGE)]
     sent = ChatRequest.model_validate(wire.body)
@@ -184,7 +208,10 @@ async def test_score(read: Any, field: dict[str, object]) -> None:
     wire = Wire(events({"tokens": [record_of(SPOKEN)]}, {"tokens": [], "usage": USAGE_REPLY, "pellucid": {"reason": "superseded"}}))
     terms = Terms(Priority.CHAT, "window", 2.5)
 
-    assert await collect(wire.client().score(read, top_logprobs=3, terms=terms)) == [SPOKEN, Finish(FinishReason.SUPERSEDED, USAGE)]
+    assert await collect(wire.client().score(ScoreQuery(read, top_logprobs=3, terms=terms))) == [
+        SPOKEN,
+        Finish(FinishReason.SUPERSEDED, USAGE),
+    ]
     asked = {"top_logprobs": 3, "stream": True, "priority": "chat", "supersede": "window", "deadline": 2.5}
     assert wire.body == asked | field
     assert ScoreRequest.model_validate(wire.body).top_logprobs == 3
@@ -209,7 +236,7 @@ async def test_server_errors(status: int, detail: dict[str, object], error: type
     wire = Wire(lambda: httpx.Response(status, json=reply, headers={"retry-after": "7"}))
 
     with pytest.raises(error) as raised:
-        await collect(wire.client().complete("a"))
+        await collect(wire.client().complete(CompletionQuery("a")))
 
     assert type(raised.value) is error
     assert str(raised.value).startswith(sentence)
@@ -231,7 +258,7 @@ async def test_redirects_are_not_followed(status: int) -> None:
         with pytest.raises(PellucidError):
             await client.models()
         with pytest.raises(PellucidError):
-            async for _ in client.complete("a"):
+            async for _ in client.complete(CompletionQuery("a")):
                 pass
     assert {url.host for url in asked} == {"127.0.0.1"}
 
@@ -241,16 +268,16 @@ async def test_error_in_a_stream() -> None:
     wire = Wire(events({"choices": []}, {"error": {"message": "The server is shutting down.", "type": "unavailable_error", "code": 503}}))
 
     with pytest.raises(UnavailableError, match="shutting down"):
-        await collect(wire.client().complete("a"))
+        await collect(wire.client().complete(CompletionQuery("a")))
 
 
-@pytest.mark.parametrize("verb", ["complete", "score"])
-async def test_broken_stream(verb: str) -> None:
+@pytest.mark.parametrize("ask", [lambda client: client.complete(CompletionQuery("a")), lambda client: client.score(ScoreQuery("a"))])
+async def test_broken_stream(ask: Callable[[Client], AsyncIterator[Token | Finish]]) -> None:
     """A stream without a proper end is an error: half an answer never passes for a whole one."""
     wire = Wire(events({"choices": [], "tokens": []}))
 
     with pytest.raises(UnavailableError, match="in the middle of the answer"):
-        await collect(getattr(wire.client(), verb)("a"))
+        await collect(ask(wire.client()))
 
 
 async def test_stranger() -> None:
@@ -271,7 +298,7 @@ async def test_nobody_there() -> None:
 
     assert await client.health() is None
     with pytest.raises(UnavailableError, match=r"^No server answers at http://127\.0\.0\.1:8437: start one with pellucid serve\.$"):
-        await collect(client.complete("a"))
+        await collect(client.complete(CompletionQuery("a")))
 
 
 async def test_loading() -> None:
@@ -350,8 +377,8 @@ async def test_cards() -> None:
     ("model", "sentence"),
     [
         ({"id": "a", "owned_by": "pellucid", "meta": {"state": "loading"}}, "The server at .* is still loading its models"),
-        ({"id": "a", "owned_by": "llamacpp", "meta": {}}, "What answers at .* is not a Pellucid server"),
-        ({"id": "a"}, "What answers at .* is not a Pellucid server"),
+        ({"id": "a", "owned_by": "llamacpp", "meta": {}}, "The server at .* is not a Pellucid server"),
+        ({"id": "a"}, "The server at .* is not a Pellucid server"),
     ],
 )
 async def test_no_cards(model: dict[str, object], sentence: str) -> None:
@@ -364,7 +391,7 @@ async def test_infill_prompt() -> None:
     """The prompt as the model reads it is asked of /infill, without an answer."""
     wire = Wire(lambda: httpx.Response(200, json={"prompt": "<|fim_prefix|>a"}))
 
-    assert await wire.client().infill_prompt("a", "b", [Extra("f", "t")], model="m") == "<|fim_prefix|>a"
+    assert await wire.client().infill_prompt(CompletionQuery("a", "b", [Extra("f", "t")], model="m")) == "<|fim_prefix|>a"
     sent = InfillRequest.model_validate(wire.body)
     assert (sent.input_prefix, sent.input_suffix, sent.n_predict, sent.model, sent.response_fields) == ("a", "b", 0, "m", ["prompt"])
     assert [(file.filename, file.text) for file in sent.input_extra] == [("f", "t")]
@@ -389,7 +416,7 @@ async def test_closing_cancels() -> None:
     """Closing the iterator closes the connection, which is how a request is cancelled."""
     event = {"choices": [{"index": 0, "text": "é", "logprobs": {"pellucid": [record_of(SPOKEN)]}}]}
     body = Endless(f"data: {json.dumps(event)}\n\n".encode())
-    items = Wire(lambda: httpx.Response(200, stream=body)).client().complete("a")
+    items = Wire(lambda: httpx.Response(200, stream=body)).client().complete(CompletionQuery("a"))
 
     assert await anext(items) == SPOKEN
     await items.aclose()

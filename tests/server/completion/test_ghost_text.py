@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pellucid.completion.settings import SuggestionShape
 from pellucid.completion.shaping.ghost_text import DEEPEST, GhostText, shape_of
 from pellucid.completion.suggestion import Place, Shaped
-from pellucid.text.stopping import StopGate, SuffixStop
+from pellucid.text.stopping import StopGate
+from pellucid.text.suffix_stop import SuffixStop
 from pellucid.tokens import Token
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -1,4 +1,4 @@
-"""The native kernels, compiled once for all tests of a session."""
+"""Fixtures: the native kernels, compiled once for all tests of a session."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from pellucid.engine.native import kernels
-from pellucid.engine.native.kernels import Kernels
+from pellucid.engine.native import calls
+from pellucid.engine.native.calls import Kernels
 
 TARGETS = ("native", "avx2", "portable")
 
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the libraries of this session are compiled to."""
-    if not kernels.available():
-        pytest.skip(kernels.reason())
+    """The folder to which this session compiles its libraries."""
+    if not calls.available():
+        pytest.skip(calls.reason())
     return tmp_path_factory.mktemp("kernels")
 
 

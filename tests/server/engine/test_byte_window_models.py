@@ -1,4 +1,4 @@
-"""The models of the last bytes in the engine: its law holds for them as for every other model."""
+"""Byte window models in the engine: its law holds for them as for every other model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pellucid.learn.train import ngram
 from pellucid.tokens import Priority, SamplingParams, Terms
 from support.learn.training_texts import SlowKneserNey, as_bytes, history_of, slow_logprobs, text_of
 from support.models.flat_batches import CHUNKINGS, copy_prefix, new_storage, run_in_chunks, run_together
-from support.models.worker_driver import LaneDriver, assert_lawful
+from support.models.worker_driver import WorkerDriver, assert_lawful
 
 MARKER = BYTES
 CPU = torch.device("cpu")
@@ -51,7 +51,7 @@ MODELS: dict[str, NGramModel | LogisticModel] = {"ngram": NGRAM, "logistic": LOG
 
 
 def expected(name: str, ids: list[int]) -> Tensor:
-    """What a model says behind each id, from the definition, without any cache."""
+    """Return a model's log-probabilities after each id, from the definition, without any cache."""
     if name == "ngram":
         return slow_logprobs(SLOW, ids).log_softmax(-1)
     weights = LOGISTIC.weights
@@ -62,14 +62,14 @@ def expected(name: str, ids: list[int]) -> Tensor:
         score = weights.bias.clone()
         for length in range(1, len(history) + 1):
             score += weights.weight[buckets(padded, 6)[0, length - 1]]
-        said = torch.full((BYTES,), weights.unseen).exp()
-        said[90:120] = score.exp() / score.exp().sum()
-        out[index, :BYTES] = (said / said.sum()).log()
+        probabilities = torch.full((BYTES,), weights.unseen).exp()
+        probabilities[90:120] = score.exp() / score.exp().sum()
+        out[index, :BYTES] = (probabilities / probabilities.sum()).log()
     return out
 
 
 class Reference:
-    """In the place of a model of the transformers library."""
+    """Takes the place of a model of the transformers library."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -80,7 +80,7 @@ class Reference:
 
 
 def some_ids(count: int, seed: int) -> list[int]:
-    """A text with a marker in front and one inside."""
+    """Return a text that begins with a marker and has another one inside."""
     ids = [MARKER, *text_of(count, seed).encode()][:count]
     ids[count * 2 // 3] = MARKER
     return ids
@@ -95,8 +95,8 @@ every_model = pytest.mark.parametrize("name", MODELS)
 
 @every_model
 @pytest.mark.parametrize("chunking", CHUNKINGS)
-def test_chunks_say_what_the_definition_says(name: str, chunking: str) -> None:
-    """However a text is cut into chunks, every byte's probability is the one of the definition."""
+def test_chunks_agree_with_the_definition(name: str, chunking: str) -> None:
+    """However a text is cut into chunks, every byte has the probability of the definition."""
     ids = some_ids(30, seed=1)
     close(run_in_chunks(MODELS[name], new_storage(MODELS[name]), 1, ids, CHUNKINGS[chunking]), expected(name, ids))
 
@@ -135,11 +135,11 @@ def requests(draw: st.DrawFn) -> Request:
 
 
 @pytest.fixture(autouse=True)
-def small_scraps() -> Iterator[None]:
-    """Prompts this short are parked as well, and taken back for a single token."""
+def park_short_prefixes() -> Iterator[None]:
+    """Park even prompts this short, and restore them for a single token."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parked_prefixes, "SCRAP", 4)
-        patch.setattr(cache, "GAIN", 1)
+        patch.setattr(parked_prefixes, "MIN_PARKED_TOKENS", 4)
+        patch.setattr(cache, "MIN_GAIN_TOKENS", 1)
         yield
 
 
@@ -149,9 +149,11 @@ def small_scraps() -> Iterator[None]:
     asked=st.lists(requests(), min_size=2, max_size=5), slots=st.integers(1, 3), chunk=st.integers(1, 48), room=st.sampled_from([0, 100])
 )
 def test_the_law(name: str, asked: list[Request], slots: int, chunk: int, room: int) -> None:
-    """Whatever shares batches, prefixes and chunks, and whatever is guessed ahead, every token is scored as the definition says."""
+    """Whatever shares batches, prefixes and chunks, and whatever is guessed, every token is scored as by the definition."""
     model: Model = MODELS[name]
-    driver = LaneDriver(model, EngineSettings(slots=slots, context=64, chunk=chunk, prefix_memory=room * model.cache_shape.bytes_per_token))
+    driver = WorkerDriver(
+        model, EngineSettings(slots=slots, context=64, chunk=chunk, prefix_memory=room * model.cache_shape.bytes_per_token)
+    )
     for request in asked:
         driver.submit(request)
         driver.step()
@@ -162,7 +164,7 @@ def test_the_law(name: str, asked: list[Request], slots: int, chunk: int, room: 
 
 @every_model
 def test_probabilities_are_of_the_bytes_alone_and_add_up_to_one(name: str) -> None:
-    """Over the 256 bytes they add up to one, behind any history, and none is denied; the marker never comes."""
+    """The 256 bytes' probabilities add up to one after any history, none is zero, and the marker never occurs."""
     rows = torch.randint(-1, 256, (500, MODELS[name].reach), generator=torch.Generator().manual_seed(7))
     rows[:50] = NOTHING
     logprobs = MODELS[name].logits(rows).double().log_softmax(-1)
@@ -172,7 +174,7 @@ def test_probabilities_are_of_the_bytes_alone_and_add_up_to_one(name: str) -> No
 
 
 def test_histories() -> None:
-    """A byte's history is what stands before it; behind a marker nothing before it is seen."""
+    """A byte's history is the bytes before it, back to the last marker."""
     assert histories(torch.tensor([7, 8, 9]), 2).tolist() == [[NOTHING, NOTHING], [NOTHING, 7], [7, 8]]
     assert since_marker(torch.tensor([[1, MARKER, 3], [MARKER, 2, MARKER], [1, 2, 3]])).tolist() == [
         [NOTHING, NOTHING, 3],

@@ -1,4 +1,4 @@
-"""Slots: what is found in them, what is continued in place, what is copied and what is given up."""
+"""Slots: the search for a prefix, continuing in place, copying, and eviction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def cache(slots: int = 3) -> SlotCache:
 
 
 def fill(cache: SlotCache, ids: list[int], release: bool = True) -> int:
-    """Put a sequence through the cache; keys and values are its token ids."""
+    """Put a sequence through the cache, with its token ids as keys and values."""
     match = cache.match(np.array(ids))
     slot = cache.acquire(match)
     new = ids[match.length :]
@@ -28,12 +28,12 @@ def fill(cache: SlotCache, ids: list[int], release: bool = True) -> int:
 
 
 def content(cache: SlotCache, slot: int) -> list[int]:
-    """The token ids that the values of the last layer were made of."""
+    """Return the token ids that the values of the last layer were made of."""
     return [int(value) for value in cache.storage.values[-1][slot, 0, : cache.length(slot), 0]]
 
 
 def test_match_is_the_longest_prefix() -> None:
-    """Of all slots the one with the longest common prefix is found, at token granularity."""
+    """The slot with the longest common prefix is found, at token granularity."""
     slots = cache()
     fill(slots, [1, 2, 3, 4, 5, 6, 7])
     second = fill(slots, [9, 2, 3])
@@ -42,7 +42,7 @@ def test_match_is_the_longest_prefix() -> None:
 
 
 def test_a_continued_prompt_stays_in_its_slot() -> None:
-    """A prompt that keeps most of a donor goes on in its place, and other slots keep what they have."""
+    """A prompt that keeps most of a donor continues in its slot, and other slots keep their content."""
     slots = cache()
     first = fill(slots, [1, 2, 3, 4])
     assert fill(slots, [1, 2, 3, 4, 5]) == first
@@ -78,7 +78,7 @@ def test_least_recently_used_goes_first() -> None:
 
 
 def test_forgotten_content_is_not_found() -> None:
-    """What a failed step may have spoilt is never lent."""
+    """Content that a failed step may have damaged is never reused."""
     slots = cache()
     slot = fill(slots, [1, 2, 3])
     slots.forget(slot)
@@ -86,7 +86,7 @@ def test_forgotten_content_is_not_found() -> None:
 
 
 def test_check_finds_a_leak() -> None:
-    """The self-check sees a slot that is held by nobody."""
+    """The self-check finds a held slot without a sequence."""
     slots = cache()
     slot = fill(slots, [1, 2], release=False)
     slots.check([slot])

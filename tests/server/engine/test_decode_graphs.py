@@ -1,4 +1,4 @@
-"""Decode steps of a few shapes, as they are replayed on CUDA: they say what every other step says."""
+"""Decode steps of a few shapes, as CUDA replays them: they compute what every other step computes."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ STARTS = {3: 16, 0: 5, 2: 29}
 
 
 def batch_of(parts: list[tuple[int, int, int]]) -> Batch:
-    """A token each: (slot, position, id)."""
+    """Make a batch of one token each: (slot, position, id)."""
     slots, positions, ids = zip(*parts, strict=True)
     spans = tuple(BatchSpan(slot, position, 1, row) for row, (slot, position) in enumerate(zip(slots, positions, strict=True)))
     return Batch(torch.tensor(ids), torch.tensor(positions), spans, torch.arange(len(parts)))
 
 
 @every_model
-def test_fixed_rows_say_what_the_library_says(name: str) -> None:
-    """Texts of different lengths in slots out of order, in a shape with rows and keys to spare, keep their own probabilities.
+def test_fixed_rows_agree_with_the_library(name: str) -> None:
+    """In a shape with spare rows and keys, texts of different lengths in any slots keep their own probabilities.
 
-    Where nothing was written the storage is full of NaN, and after each token stands what it wrote.
+    Unwritten storage is full of NaN.
     """
     model, decoder = models(name)
     texts = {slot: random_ids(start + 6, seed=slot) for slot, start in STARTS.items()}
@@ -45,7 +45,7 @@ def test_fixed_rows_say_what_the_library_says(name: str) -> None:
 
 
 def test_fewer_rows_than_before() -> None:
-    """What an earlier batch left in the inputs of a shape is gone."""
+    """A smaller batch leaves nothing of an earlier one in the inputs of a shape."""
     rows = DecodeRows.empty(GraphShape(rows=4, length=64), torch.device("cpu"))
     rows.fill(batch_of([(3, 10, 7), (1, 20, 8), (2, 30, 9)]))
     rows.fill(batch_of([(0, 40, 5)]))
@@ -64,19 +64,19 @@ def test_fewer_rows_than_before() -> None:
     ],
 )
 def test_shapes(ends: list[int], shape: GraphShape | None) -> None:
-    """The smallest that holds all rows and the longest text, no longer than a slot; of too many rows there is none."""
+    """The smallest shape with enough rows and keys is chosen, no longer than a slot; too many rows have none."""
     assert shape_of([BatchSpan(row, end - 1, 1, row) for row, end in enumerate(ends)], 3000) == shape
 
 
 def test_what_has_no_shape() -> None:
-    """Prefill, a guess behind a token, and more keys than are worth copying."""
+    """Prefill, guessed tokens, and more keys than are worth copying have no shape."""
     assert shape_of([BatchSpan(0, 5, 2, 0)], 4096) is None
     assert shape_of([BatchSpan(slot, 8000, 1, slot) for slot in range(16)], 8192) == GraphShape(16, 8192)
     assert shape_of([BatchSpan(slot, 8000, 1, slot) for slot in range(17)], 8192) is None
 
 
 def test_what_cannot_be_recorded(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """Where recording fails that is logged once, and no step is tried again: the caller computes them."""
+    """If recording fails, that is logged once and never tried again: the caller computes the steps."""
 
     def refuse(device: torch.device) -> None:
         raise RuntimeError("operation not permitted when stream is capturing")
@@ -92,7 +92,7 @@ def test_what_cannot_be_recorded(monkeypatch: pytest.MonkeyPatch, caplog: pytest
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 def test_replayed_on_cuda() -> None:
-    """Replayed steps, of several shapes in turn, say what one pass of the library says."""
+    """Replayed steps, of several shapes in turn, compute what one pass of the library computes."""
     model = tiny_mistral(seed=3)
     decoder = to_decoder(tiny_mistral(seed=3).to("cuda"))  # type: ignore[arg-type]
     texts = {slot: random_ids(40, seed=slot) for slot in range(4)}

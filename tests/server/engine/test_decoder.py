@@ -17,7 +17,7 @@ from support.models.tiny_models import VOCAB_SIZE, random_ids, reference_logprob
 
 @every_model
 @pytest.mark.parametrize("chunking", CHUNKINGS)
-def test_chunks_say_what_the_library_says(name: str, chunking: str) -> None:
+def test_chunks_agree_with_the_library(name: str, chunking: str) -> None:
     """However a text is cut into chunks, every token's probabilities are those of one pass without a cache."""
     model, decoder = models(name)
     ids = random_ids(30, seed=1)
@@ -50,7 +50,7 @@ def test_a_copied_prefix_is_as_good_as_a_computed_one(name: str, length: int) ->
 
 @every_model
 def test_a_rewound_slot_forgets_what_lay_behind(name: str) -> None:
-    """A slot that goes on from an earlier position sees nothing of the text that it held there before."""
+    """A slot that continues from an earlier position sees nothing of its later text."""
     model, decoder = models(name)
     kv = new_storage(decoder)
     first = random_ids(25, seed=7)
@@ -60,7 +60,7 @@ def test_a_rewound_slot_forgets_what_lay_behind(name: str) -> None:
 
 
 def test_only_wanted_rows_come_back_and_in_the_order_asked() -> None:
-    """Hidden states are those of the rows asked for; no rows is an answer too, and the keys are stored all the same."""
+    """Hidden states are those of the wanted rows, even none; the keys are stored in any case."""
     model, decoder = models("llama")
     kv = new_storage(decoder)
     ids = random_ids(8, seed=9)
@@ -74,7 +74,7 @@ def test_only_wanted_rows_come_back_and_in_the_order_asked() -> None:
 
 
 def test_the_window_matters() -> None:
-    """The windowed model's probabilities change where text falls out of the window: the tests above can fail."""
+    """The windowed model's probabilities change where text is outside of the window, so the tests above can fail."""
     ids = random_ids(30, seed=1)
     windowed, unbounded = reference_logprobs(tiny_mistral(seed=3), ids), reference_logprobs(tiny_mistral(seed=3, sliding_window=None), ids)
     close(windowed[:7], unbounded[:7])
@@ -106,7 +106,7 @@ def test_shape_of_the_cache_and_size_of_the_weights() -> None:
 
 @pytest.mark.parametrize("name", ["llama", "llama with a tied head"])
 def test_cost_of_a_token(name: str) -> None:
-    """A step reads every matrix but an embedding that is only looked up; the head is counted apart."""
+    """A step reads every matrix except an embedding that is only looked up; the head is counted separately."""
     model, decoder = models(name)
     body = sum(weight.numel() for key, weight in model.named_parameters() if weight.dim() == 2 and "layers" in key)
     head = VOCAB_SIZE * 48
@@ -120,7 +120,7 @@ def test_a_tied_head_is_counted_once() -> None:
 
 
 def test_unknown_rope_scaling_is_refused() -> None:
-    """A kind of rotary scaling that is not known is an error, not a wrong angle."""
+    """An unknown kind of rotary scaling is an error, not a wrong angle."""
     sizes: dict[str, Any] = {field.name: 8 for field in fields(DecoderConfig) if field.type == "int"}
     shape = DecoderConfig(**sizes, rms_norm_eps=1e-6, rope_theta=1e4, rope_scaling={"rope_type": "yarn", "factor": 2.0})
     with pytest.raises(ValueError, match="yarn"):

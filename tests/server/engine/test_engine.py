@@ -52,7 +52,7 @@ def engine() -> Iterator[Engine]:
 
 
 async def collect(stream: AsyncIterator[Admission | TokenScore | Finish]) -> tuple[list[TokenScore], Finish]:
-    """Everything that a request gives."""
+    """Return all items of a request."""
     items = [item async for item in stream if not isinstance(item, Admission)]
     finish = items.pop()
     assert isinstance(finish, Finish)
@@ -68,7 +68,7 @@ def generate(
 
 
 async def until_idle(engine: Engine, model: str) -> None:
-    """Wait until nothing runs or waits on a lane."""
+    """Wait until nothing runs or waits on a worker."""
     while engine.status(model).running or engine.status(model).waiting:
         await asyncio.sleep(0)
 
@@ -111,7 +111,7 @@ class TestGenerate:
         assert (finish.usage.cached, finish.usage.computed) == (50, 2)
 
     async def test_siblings_share_prefill(self, engine: Engine) -> None:
-        """Requests with one prompt that come together compute it once."""
+        """Requests with one prompt that arrive together compute it once."""
         prompt = random_ids(90)
         results = await asyncio.gather(*(collect(generate(engine, prompt, max_tokens=3)) for _ in range(3)))
 
@@ -130,7 +130,7 @@ class TestGenerate:
         assert engine.status("llama").totals.generated < 100
 
     async def test_supersede(self, engine: Engine) -> None:
-        """A newer request with the same key ends the older one, which says so."""
+        """A newer request with the same key ends the older one as superseded."""
         request = Request(random_ids(10), SamplingParams(max_tokens=100), Terms(key="editor"))
         older = engine.generate("llama", request)
         await anext(older)
@@ -147,7 +147,7 @@ class TestGenerate:
         assert (len(scores), finish.reason) == (8, FinishReason.LENGTH)
 
     async def test_supersede_across_models(self, engine: Engine) -> None:
-        """An editor that changes its model supersedes what it asked of the other one."""
+        """An editor that changes its model supersedes its request to the other one."""
         older = engine.generate("llama", Request(random_ids(10), SamplingParams(max_tokens=100), Terms(key="editor")))
         await anext(older)
 
@@ -184,7 +184,7 @@ class TestRefusals:
 
 class TestFailure:
     async def test_a_failing_step_costs_its_own_requests_only(self) -> None:
-        """When a model throws, its request ends with the error; the engine serves the next one."""
+        """If a model raises, its request ends with the error, and the engine serves the next one."""
         model = Failing()
         engine = Engine({"failing": model}, EngineSettings(slots=2, context=64))
         try:
@@ -200,8 +200,8 @@ class TestFailure:
         assert "the device is gone" in finish.error
         assert (len(scores), after.reason) == (3, FinishReason.LENGTH)
 
-    async def test_a_dead_engine_says_so(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-        """When the thread itself fails, running requests end with an error and later ones are refused: none waits for ever."""
+    async def test_a_dead_engine_fails_its_requests(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+        """If the thread itself fails, running requests end with an error and later ones are refused: none waits forever."""
         running = engine.generate("llama", Request(random_ids(10), SamplingParams(max_tokens=100)))
         await anext(running)
 

@@ -1,4 +1,4 @@
-"""Models come and go while the engine serves others: nobody is disturbed, and nothing is left behind."""
+"""Models are added and removed while the engine serves others, which are not disturbed, and nothing leaks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def engine() -> Iterator[Engine]:
 
 
 async def whole(engine: Engine, model: str, prompt: list[int], max_tokens: int = 8) -> Job:
-    """A request and everything that comes of it."""
+    """Return all items of a request."""
     request = Request(prompt, SamplingParams(max_tokens=max_tokens, top_logprobs=3))
     job = Job(Sequence(request, 0, lambda item: None, 0.0, 128))
     async for item in engine.generate(model, request):
@@ -51,7 +51,7 @@ async def done(future: Future[None]) -> None:
 
 
 async def started(engine: Engine, model: str) -> AsyncIterator[Admission | TokenScore | Finish]:
-    """A long answer that has begun."""
+    """Return a long answer that has begun."""
     stream = engine.generate(model, Request(random_ids(10), SamplingParams(max_tokens=100)))
     assert isinstance(await anext(stream), Admission)
     return stream
@@ -62,7 +62,7 @@ async def rest(stream: AsyncIterator[Admission | TokenScore | Finish]) -> list[A
 
 
 async def test_added_model_is_served(engine: Engine) -> None:
-    """A model that was added is lawful, has the slots that it was given, and the base is what it was."""
+    """An added model obeys the law and has the slots that it was given, and the base is unchanged."""
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER), slots=2))
 
     jobs = await asyncio.gather(*(whole(engine, name, random_ids(20, seed)) for seed in range(3) for name in ("base", "base:one")))
@@ -73,7 +73,7 @@ async def test_added_model_is_served(engine: Engine) -> None:
 
 
 async def test_prefixes_are_its_own(engine: Engine) -> None:
-    """What the base has read is not read from the cache by a variant, whose keys and values differ."""
+    """A variant does not reuse prefixes of its base, whose keys and values differ."""
     prompt = random_ids(40)
     await whole(engine, "base", prompt)
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER)))
@@ -86,7 +86,7 @@ async def test_prefixes_are_its_own(engine: Engine) -> None:
 
 
 async def test_removed_model_finishes_what_it_began(engine: Engine) -> None:
-    """A running answer of a removed model goes on to its end; a new request is told that there is no such model."""
+    """A running answer of a removed model continues to its end; a new request fails with NotFoundError."""
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER)))
     stream = await started(engine, "base:one")
 
@@ -103,23 +103,23 @@ async def test_removed_model_finishes_what_it_began(engine: Engine) -> None:
 
 
 async def test_memory_is_freed(engine: Engine) -> None:
-    """Once a removed model has nothing to do any more neither it nor its cache is held by anything."""
+    """Once a removed model is idle, nothing holds the model or its cache."""
     model = BASE.adapted(ADAPTER)
     await done(engine.add_model("base:one", model))
     await whole(engine, "base:one", [1, 2, 3])
-    lane = engine._lanes["base:one"]
-    left = [weakref.ref(thing) for thing in (model, lane, lane.cache, lane.cache.storage.keys[0])]
-    del model, lane
+    worker = engine._workers["base:one"]
+    left = [weakref.ref(thing) for thing in (model, worker, worker.cache, worker.cache.storage.keys[0])]
+    del model, worker
 
     await done(engine.remove_model("base:one"))
-    await whole(engine, "base", [1])  # the thread has gone on
+    await whole(engine, "base", [1])  # so that the thread has continued
     gc.collect()
 
     assert [reference() for reference in left] == [None] * 4
 
 
 async def test_replaced_while_it_answers(engine: Engine) -> None:
-    """A model put in the place of another answers new requests, and the old one goes on with its own."""
+    """A model that replaces another answers new requests, and the old one finishes its own."""
     other = random_adapter(BASE.config, seed=5)
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER)))
     request = Request(random_ids(10), SamplingParams(max_tokens=100, top_logprobs=3))
@@ -136,21 +136,21 @@ async def test_replaced_while_it_answers(engine: Engine) -> None:
 
 
 async def test_cancelling_reaches_a_removed_model(engine: Engine) -> None:
-    """An answer of a removed model that nobody wants any more ends at once, and the removal with it."""
+    """Cancelling an answer of a removed model ends it at once, and so its removal."""
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER)))
     stream = engine.generate("base:one", Request(random_ids(10), SamplingParams(max_tokens=118, ignore_eos=True)))
     await anext(stream)
-    lane = engine._lanes["base:one"]
+    worker = engine._workers["base:one"]
     removed = engine.remove_model("base:one")
 
     await stream.aclose()
     await done(removed)
 
-    assert lane.status.totals.generated < 118
+    assert worker.status.totals.generated < 118
 
 
 async def test_waiting_for_a_removal_cannot_stop_it(engine: Engine) -> None:
-    """Whoever gives up waiting leaves the engine as it is."""
+    """Giving up the wait for a removal does not stop it."""
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER)))
     stream = await started(engine, "base:one")
     removed = engine.remove_model("base:one")
@@ -165,7 +165,7 @@ async def test_waiting_for_a_removal_cannot_stop_it(engine: Engine) -> None:
 
 
 async def test_memory_for_prefixes_is_shared_by_those_there_are(engine: Engine) -> None:
-    """Each model may park as much as any other, and together they park no more than the setting says."""
+    """All models may park equally much, and together no more than the setting."""
     assert engine.status("base").parked_limit == 1000
     for name in ("one", "two", "three"):
         await done(engine.add_model(name, BASE.adapted(ADAPTER)))
@@ -176,7 +176,7 @@ async def test_memory_for_prefixes_is_shared_by_those_there_are(engine: Engine) 
 
 
 async def test_close_ends_what_a_removed_model_does(engine: Engine) -> None:
-    """Closing the engine ends the answers of removed models too, and fulfils the promise of their removal."""
+    """Closing the engine also ends the answers of removed models, and completes their removal."""
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER)))
     stream = await started(engine, "base:one")
     removed = engine.remove_model("base:one")
@@ -192,7 +192,7 @@ async def test_close_ends_what_a_removed_model_does(engine: Engine) -> None:
 
 
 async def test_a_dead_engine_keeps_no_promise(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the engine's thread fails, whoever waits for a removal is told, and none waits for ever."""
+    """If the engine's thread fails, waiting for a removal raises an error: none waits forever."""
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER)))
     stream = await started(engine, "base:one")
     removed = engine.remove_model("base:one")
@@ -210,7 +210,7 @@ async def test_a_dead_engine_keeps_no_promise(engine: Engine, monkeypatch: pytes
 
 
 async def test_models_come_and_go_under_load(engine: Engine) -> None:
-    """While adapters are added, replaced and removed many answers of the base and of one that stays are all lawful."""
+    """While adapters are added, replaced and removed, many answers of the base and of one that stays obey the law."""
     await done(engine.add_model("base:stays", BASE.adapted(ADAPTER)))
     over = asyncio.Event()
 

@@ -90,7 +90,7 @@ def close(actual: torch.Tensor, expected: torch.Tensor) -> None:
 
 @every_kind
 @pytest.mark.parametrize("chunking", CHUNKINGS)
-def test_chunks_say_what_the_library_says(kind: str, chunking: str) -> None:
+def test_chunks_agree_with_the_library(kind: str, chunking: str) -> None:
     """However a text is cut into chunks, every token's probabilities are those of one pass without a cache."""
     model, ours = models(kind)
     ids = random_ids(30, seed=1)
@@ -121,7 +121,7 @@ def test_a_copied_prefix_is_as_good_as_a_computed_one(kind: str) -> None:
 
 @every_kind
 def test_only_wanted_rows_come_back_and_in_the_order_asked(kind: str) -> None:
-    """Logits are those of the rows asked for; no rows is an answer too, and the keys are stored all the same."""
+    """Logits are those of the wanted rows, even none; the keys are stored in any case."""
     model, ours = models(kind)
     ids = random_ids(8, seed=9)
     positions, spans = torch.arange(8), (BatchSpan(1, 0, 8, 0),)
@@ -136,7 +136,7 @@ def test_only_wanted_rows_come_back_and_in_the_order_asked(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", WINDOWED)
 def test_the_window_matters(kind: str) -> None:
-    """A windowed model's probabilities change where text falls out of the window: the tests above can fail."""
+    """A windowed model's probabilities change where text is outside of the window, so the tests above can fail."""
     ids = random_ids(30, seed=1)
     windowed = reference_logprobs(models(kind)[0], ids)
     wide = reference_logprobs(tiny(configuration(kind, sliding_window=64), seed=3), ids)
@@ -154,7 +154,7 @@ def test_half_precision_stays_near() -> None:
     assert (actual.exp() - reference_logprobs(models("gpt_neox")[0], ids).exp()).abs().max() < 0.02
 
 
-def test_what_it_says_of_itself() -> None:
+def test_properties() -> None:
     """A model reports its cache per token, its context, its number of logits, and its weights with a tied head once."""
     model, ours = models("gpt2")
     assert (ours.cache_shape.layers, ours.cache_shape.kv_heads, ours.cache_shape.head_dim) == (4, 4, 12)
@@ -165,7 +165,7 @@ def test_what_it_says_of_itself() -> None:
 
 
 def test_cost_of_a_token() -> None:
-    """What is looked up is not read, a tied head is; with experts it depends on the token, so nothing is said."""
+    """An embedding is not read, a tied head is; with experts the cost depends on the token, so there is none."""
     model, ours = models("gpt2")
     weights = {name: weight for name, weight in model.named_parameters() if "wpe" not in name}
     head = model.lm_head.weight.numel()
@@ -175,7 +175,7 @@ def test_cost_of_a_token() -> None:
 
 
 def test_longrope_ends_where_its_frequencies_would_change() -> None:
-    """The context of a LongRoPE model is its original one: beyond, one text would change the angles of all others."""
+    """The context of a LongRoPE model is its original one: beyond it, one text would change the angles of all."""
     rope = {
         "rope_type": "longrope",
         "rope_theta": 10000.0,
@@ -195,21 +195,25 @@ def test_longrope_ends_where_its_frequencies_would_change() -> None:
         (
             "mpt",
             {"d_model": 48, "n_heads": 4, "n_layers": 2, "max_seq_len": 256},
-            "MptForCausalLM computes its attention in a way of its own",
+            "MptForCausalLM does not support other attention implementations",
         ),
-        ("diffllama", {"head_dim": 12}, "DiffLlamaForCausalLM says something else on this engine than alone"),
-        ("phimoe", {"num_local_experts": 4, "sliding_window": 64}, "PhimoeForCausalLM slides a window .* without telling its attention"),
+        ("diffllama", {"head_dim": 12}, "DiffLlamaForCausalLM computes other logits on this engine than in transformers"),
+        (
+            "phimoe",
+            {"num_local_experts": 4, "sliding_window": 64},
+            "PhimoeForCausalLM has a sliding window but does not pass it",
+        ),
         (
             "qwen2_moe",
             EXPERTS | {"num_experts": 4, "use_sliding_window": True, "sliding_window": 64},
             "kind sliding_attention with a window of",
         ),
-        ("nemotron", {}, "NemotronAttention attends to what it has not put into the cache"),
+        ("nemotron", {}, "NemotronAttention attends to keys that it did not put into the cache"),
         ("lfm2", {"layer_types": ["conv", "full_attention"] * 2}, "Lfm2ForCausalLM does not run on this engine's cache"),
     ],
 )
 def test_what_cannot_be_run_rightly_is_refused(kind: str, overrides: dict[str, Any], sentence: str) -> None:
-    """A model that would say something else here than alone is refused with the reason, however long its window."""
+    """A model whose logits would differ here is refused with the reason, however long its window is."""
     shape = SHAPE if "d_model" not in overrides else {"vocab_size": VOCAB_SIZE}
     model = tiny(AutoConfig.for_model(kind, **(shape | overrides)), seed=3)
     with pytest.raises(ModelError, match=f"{sentence}.*: use another model"):
@@ -217,9 +221,9 @@ def test_what_cannot_be_run_rightly_is_refused(kind: str, overrides: dict[str, A
 
 
 def test_half_precision_hides_no_wrong_attention() -> None:
-    """What rounding may explain in 16 bits is still less than what a wrong attention does."""
+    """The rounding that is allowed in 16 bits is less than the error of a wrong attention."""
     halve: Any = tiny(configuration("diffllama", head_dim=12), seed=3).to
-    with pytest.raises(ModelError, match="says something else on this engine than alone"):
+    with pytest.raises(ModelError, match="computes other logits on this engine than in transformers"):
         HFModel(halve(torch.bfloat16))
 
 
@@ -236,15 +240,15 @@ def edit_config(folder: Path, **settings: Any) -> None:
 
 
 def test_a_folder_is_loaded(folder: Path) -> None:
-    """A saved model comes back in the dtype asked for, with the same probabilities."""
+    """A saved model is loaded in the requested dtype, with the same probabilities."""
     ours = HFModel.load(folder, CPU, torch.float32)
     ids = random_ids(30, seed=1)
     close(run_in_chunks(ours, new_storage(ours), 1, ids, [29, 1]), reference_logprobs(models("gpt_neox")[0], ids))
     assert HFModel.load(folder, CPU, torch.bfloat16).cache_shape.dtype == torch.bfloat16
 
 
-def test_code_beside_a_known_type_is_never_read(folder: Path) -> None:
-    """Where the library has a class of its own, code that a folder brings along stays unread."""
+def test_code_of_a_known_type_is_never_read(folder: Path) -> None:
+    """If the library has its own class for a model, code in the folder is not read."""
     edit_config(folder, auto_map={"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"})
     (folder / "evil.py").write_text("raise SystemExit('this code was run')\n")
     assert HFModel.load(folder, CPU, torch.float32).name == "GPTNeoXForCausalLM"
@@ -292,17 +296,17 @@ def _incomplete(folder: Path) -> None:
     ("spoil", "sentence"),
     [
         (_no_config, "has no readable config.json"),
-        (_needs_code, "needs Python code that comes with it, and no such code is run"),
-        (_unknown, "type that transformers does not know \\('nothing-known'\\)"),
-        (_not_causal, "is no causal language model that transformers knows \\(its model_type is 'vit'\\)"),
-        (_quantised, "holds quantised safetensors"),
+        (_needs_code, "needs its own Python code, which is never run"),
+        (_unknown, "transformers does not know the type 'nothing-known' of"),
+        (_not_causal, "is not a causal language model that transformers knows \\(its model_type is 'vit'\\)"),
+        (_quantised, "has quantised safetensors"),
         (_pickled, "has no \\*.safetensors file"),
         (_torn, "cannot be read as a model"),
         (_incomplete, "lacks 1 weights of its model \\(gpt_neox.layers.1.mlp.dense_h_to_4h.weight, say\\)"),
     ],
 )
 def test_a_folder_that_cannot_be_trusted_is_refused(folder: Path, spoil: Callable[[Path], None], sentence: str) -> None:
-    """What is wrong with a folder is said in one sentence that names it, and nothing of it is run."""
+    """A fault of a folder is one sentence that names it, and nothing of the folder is run."""
     spoil(folder)
     with pytest.raises(ModelError, match=sentence) as error:
         HFModel.load(folder, CPU, torch.float32)
@@ -311,7 +315,7 @@ def test_a_folder_that_cannot_be_trusted_is_refused(folder: Path, spoil: Callabl
 
 
 def test_the_decoders_own_family_runs_too() -> None:
-    """A model that the lean decoder could run is no exception here: both ways agree."""
+    """A model of the lean decoder's family also runs here, and both ways agree."""
     ids = random_ids(20, seed=1)
     ours = HFModel(tiny_llama(seed=3))
     close(run_in_chunks(ours, new_storage(ours), 0, ids, [19, 1]), reference_logprobs(tiny_llama(seed=3), ids))

@@ -1,4 +1,4 @@
-"""The native kernels on the smallest and oddest shapes that they support: within their memory, and right."""
+"""The native kernels on the smallest and oddest shapes that they support: correct, and within their memory."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from pellucid.engine.decoders.decoder import DecoderConfig
-from pellucid.engine.native.kernels import Kernels, NativeDecoder, supports
+from pellucid.engine.native.calls import Kernels
+from pellucid.engine.native.native_decoder import NativeDecoder, supports
 from pellucid.engine.packing import pack
-from pellucid.engine.sampler import MOST_PROBABLE, describe_by_torch
+from pellucid.engine.sampler import MOST_PROBABLE, score_rows
 from support.models.flat_batches import new_storage
 from support.models.tiny_adapters import random_adapter
 from support.models.tiny_decoders import QWEN2, QWEN3, batch, dequantized, distance, in_blocks, random_text
@@ -62,7 +63,7 @@ def test_a_slot_is_filled_to_its_last_position(config: DecoderConfig, built: Ker
 
 
 def test_more_threads_than_work(config: DecoderConfig, folder: Path) -> None:
-    """Seventeen threads, most of which find nothing to do, give the same bits as one."""
+    """Seventeen threads, most of them idle, give the same bits as one."""
     packed, ids, results = pack(config, in_blocks(config).items(), "int8-native"), random_text(config, 13), []
     for threads in (1, 17):
         model = NativeDecoder(config, packed, Kernels(threads=threads, folder=folder))
@@ -83,6 +84,6 @@ def test_figures_of_vocabularies_of_any_size(built: Kernels, vocab: int) -> None
     """Sizes around those of a vector, of a stride and of a piece, in memory that ends with the last logit."""
     logits = torch.randn(3, vocab, generator=torch.Generator().manual_seed(vocab)) * 4
     ids = torch.tensor([0, vocab - 1, MOST_PROBABLE])
-    expected, actual = describe_by_torch(logits.double(), ids, 20), built.describe(logits, ids, 20)
+    expected, actual = score_rows(logits.double(), ids, 20), built.score_rows(logits, ids, 20)
     assert (actual.ids, actual.ranks, actual.top_ids) == (expected.ids, expected.ranks, expected.top_ids)
     assert actual.entropies == pytest.approx(expected.entropies, abs=1e-5)

@@ -1,4 +1,4 @@
-"""The native kernels: what they compute, and that batch, chunks, threads and instruction sets do not change it."""
+"""The native kernels: their results, which batch, chunks, threads and instruction sets do not change."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from torch import Tensor
 from pellucid.engine.decoders.decoder import DecoderConfig
 from pellucid.engine.decoders.quantized_blocks import Blocks
 from pellucid.engine.model import KVStorage, Model, TokenCost
-from pellucid.engine.native import kernels
-from pellucid.engine.native.kernels import Kernels, NativeDecoder, supports
+from pellucid.engine.native import calls
+from pellucid.engine.native.calls import Kernels
+from pellucid.engine.native.native_decoder import NativeDecoder, supports
 from pellucid.engine.packing import pack
-from pellucid.engine.sampler import MOST_PROBABLE, describe_by_torch
+from pellucid.engine.sampler import MOST_PROBABLE, score_rows
 from support.models.flat_batches import new_storage
 from support.models.tiny_decoders import QWEN2, QWEN3, batch, checkpoint, dequantized, distance, in_blocks, random_text
 
@@ -38,7 +39,7 @@ def native(config: DecoderConfig, built: Kernels) -> NativeDecoder:
 
 
 def run_in_chunks(model: NativeDecoder, kv: KVStorage, slot: int, ids: Tensor, sizes: list[int]) -> Tensor:
-    """Hidden states of all tokens, computed in chunks of these sizes, over and over."""
+    """Return hidden states of all tokens, computed in chunks of these sizes, over and over."""
     out: list[Tensor] = []
     start = 0
     for size in itertools.cycle(sizes):
@@ -66,7 +67,7 @@ def test_agrees_with_the_torch_decoder_on_the_same_weights(config: DecoderConfig
 
 
 def test_what_is_cached_is_keys_and_values(config: DecoderConfig, built: Kernels) -> None:
-    """The first layer's keys and values, which no activation rounding but one has touched, are those of the torch decoder."""
+    """The first layer's cached keys and values, computed after a single rounding, are those of the torch decoder."""
     model, reference = native(config, built), dequantized(config, in_blocks(config))
     kv, reference_kv = storage(model), storage(reference)
     parts = [(1, 0, random_text(config, 40))]
@@ -115,7 +116,7 @@ def test_threads_change_no_bit(config: DecoderConfig, folder: Path) -> None:
 
 
 def test_targets_agree(config: DecoderConfig, built: Kernels, folder: Path) -> None:
-    """Every instruction set gives what the portable code gives, but for activations that float rounding tips to the next integer."""
+    """Every instruction set gives the portable code's results, except where float rounding moves an activation to the next integer."""
     ids, hidden, keys = random_text(config, 100), [], []
     for each in (built, Kernels("portable", folder=folder)):
         model = native(config, each)
@@ -127,7 +128,7 @@ def test_targets_agree(config: DecoderConfig, built: Kernels, folder: Path) -> N
 
 
 def test_only_wanted_rows_are_given(built: Kernels) -> None:
-    """Any rows, in any order, none or one twice: each is what a pass that wants all of them gives."""
+    """Any rows, in any order, none or one twice, are equal to those of a pass that wants all."""
     model, ids = native(QWEN2, built), random_text(QWEN2, 30)
     everything = model.forward(batch([(0, 0, ids)]), storage(model))
     for wanted in ([29], [4, 4, 0], []):
@@ -147,7 +148,7 @@ def test_large_keys_stay_finite(built: Kernels) -> None:
 
 
 def test_out_of_bounds_is_refused(folder: Path) -> None:
-    """What C would write or read outside its memory is an IndexError."""
+    """Input that C would read or write out of bounds is an IndexError."""
     model = native(QWEN2, Kernels(folder=folder))
     kv = new_storage(model, slots=2, capacity=16)
     ids = random_text(QWEN2, 4)
@@ -158,23 +159,23 @@ def test_out_of_bounds_is_refused(folder: Path) -> None:
 
 @pytest.mark.parametrize("vocab", [3, 99, 4096, 9000])
 def test_figures_are_those_of_torch(built: Kernels, vocab: int) -> None:
-    """Logprobs, ranks, entropies and the most probable ids of logits, wide rows cut out of wider ones, are what torch finds."""
+    """Logprobs, ranks, entropies and the most probable ids are those of torch, even for strided rows."""
     logits = (torch.randn(5, vocab + 16, generator=torch.Generator().manual_seed(vocab)) * 6)[:, :vocab]
     ids = torch.tensor([0, vocab - 1, MOST_PROBABLE, vocab // 2, MOST_PROBABLE])
-    expected, actual = describe_by_torch(logits.double(), ids, 20), built.describe(logits, ids, 20)
+    expected, actual = score_rows(logits.double(), ids, 20), built.score_rows(logits, ids, 20)
     assert (actual.ids, actual.ranks, actual.top_ids) == (expected.ids, expected.ranks, expected.top_ids)
     assert actual.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
     assert actual.entropies == pytest.approx(expected.entropies, abs=1e-4)
     assert torch.tensor(actual.top_logprobs) == pytest.approx(torch.tensor(expected.top_logprobs), abs=1e-4)
-    assert built.describe(logits, ids, 0).top_ids == [[]] * 5
+    assert built.score_rows(logits, ids, 0).top_ids == [[]] * 5
 
 
 def test_extreme_logits_have_figures(built: Kernels) -> None:
-    """One certain token, all alike, and logits so far apart that weights vanish: entropies and ranks are exact."""
+    """Entropies and ranks are exact for one certain token, equal logits, and logits so far apart that weights vanish."""
     logits = torch.zeros(3, 5000)
     logits[0, 4321] = 1e4
     logits[1, :4500] = -1e30
-    figures = built.describe(logits, torch.tensor([4321, 17, 4999]), 2)
+    figures = built.score_rows(logits, torch.tensor([4321, 17, 4999]), 2)
     assert figures.entropies == pytest.approx([0, math.log(500), math.log(5000)], abs=1e-4)
     assert figures.ranks == [1, 501, 1]
     assert figures.top_ids == [[4321, 0], [4500, 4501], [0, 1]]  # of equals the first
@@ -184,15 +185,15 @@ def test_extreme_logits_have_figures(built: Kernels) -> None:
 def test_figures_do_not_depend_on_threads_or_company(folder: Path) -> None:
     """One thread and three, one row and many: the same bits."""
     logits, ids = torch.randn(7, 20000, generator=torch.Generator().manual_seed(3)), torch.arange(7) * 100
-    first, second = (Kernels(threads=threads, folder=folder).describe(logits, ids, 5) for threads in (1, 3))
+    first, second = (Kernels(threads=threads, folder=folder).score_rows(logits, ids, 5) for threads in (1, 3))
     assert first == second
-    alone = [Kernels(threads=2, folder=folder).describe(logits[i : i + 1], ids[i : i + 1], 5) for i in range(7)]
+    alone = [Kernels(threads=2, folder=folder).score_rows(logits[i : i + 1], ids[i : i + 1], 5) for i in range(7)]
     assert [figures.logprobs[0] for figures in alone] == first.logprobs
     assert [figures.entropies[0] for figures in alone] == first.entropies
 
 
 def test_cost_of_a_token(config: DecoderConfig, built: Kernels) -> None:
-    """A step reads all that is packed but an embedding beside a head of its own, and multiplies it in int8."""
+    """A step reads all packed weights except an embedding with a separate head, and multiplies them in int8."""
     model, tensors = native(config, built), in_blocks(config)
     body = sum(tensor.numbers.numel() for name, tensor in tensors.items() if name.startswith("layers.") and isinstance(tensor, Blocks))
     embedding = tensors["embed_tokens.weight"]
@@ -202,7 +203,7 @@ def test_cost_of_a_token(config: DecoderConfig, built: Kernels) -> None:
 
 
 def test_shapes_that_are_supported() -> None:
-    """A sliding window, or widths that are no multiple of a group, are left to torch."""
+    """Models with a sliding window, or with widths that are not multiples of a group, use torch."""
     base = {name: getattr(QWEN2, name) for name in DecoderConfig.__slots__}
     assert supports(QWEN2)
     for change in ({"sliding_window": 8}, {"hidden_size": 48}, {"intermediate_size": 80}, {"head_dim": 24}):
@@ -210,8 +211,8 @@ def test_shapes_that_are_supported() -> None:
 
 
 def test_libraries_are_kept_where_they_are_asked_to_be(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever names no folder gets the one that was set for the process."""
-    monkeypatch.setattr(kernels, "_folder", folder)  # set back in the end
-    kernels.keep_in(tmp_path)
+    """Without a folder, kernels use the one that was set for the process."""
+    monkeypatch.setattr(calls, "_folder", folder)  # set back in the end
+    calls.keep_in(tmp_path)
     Kernels()
     assert len(list(tmp_path.glob("*.so"))) == 1

@@ -1,4 +1,4 @@
-"""The law: whatever else runs, what a request gets is what the plain model without a cache would say."""
+"""The law: whatever else runs, a request gets what the plain model without a cache would generate."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pellucid.errors import QueueFullError
 from pellucid.tokens import Priority, SamplingParams, Terms
 from support.models.tiny_adapters import merged_into, random_adapter
 from support.models.tiny_models import VOCAB_SIZE, random_ids, tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3, to_decoder
-from support.models.worker_driver import LaneDriver, assert_lawful
+from support.models.worker_driver import WorkerDriver, assert_lawful
 
 INTERLEAVINGS = int(os.environ.get("LAW_EXAMPLES", "150"))
 
@@ -79,24 +79,24 @@ OPERATIONS = st.lists(
 )
 
 
-def play(driver: LaneDriver, operations: list[Submit | Cancel | Steps]) -> None:
-    """Carry the operations out and let everything come to its end."""
+def play(driver: WorkerDriver, operations: list[Submit | Cancel | Steps]) -> None:
+    """Carry out the operations and finish all requests."""
     for operation in operations:
         match operation:
             case Submit(request):
                 driver.submit(request)
             case Cancel(job):
-                driver.lane.cancel(job)
+                driver.worker.cancel(job)
             case Steps(count):
                 for _ in range(count):
                     driver.step()
-        driver.lane.check()
+        driver.worker.check()
     driver.finish()
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Matrices this small are multiplied faster by one thread."""
+    """Use one thread, which multiplies matrices this small faster."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -104,11 +104,11 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def small_scraps() -> Iterator[None]:
-    """Prompts this short are parked as well, and taken back for a single token."""
+def park_short_prefixes() -> Iterator[None]:
+    """Park even prompts this short, and restore them for a single token."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(parked_prefixes, "SCRAP", 4)
-        patch.setattr(cache, "GAIN", 1)
+        patch.setattr(parked_prefixes, "MIN_PARKED_TOKENS", 4)
+        patch.setattr(cache, "MIN_GAIN_TOKENS", 1)
         yield
 
 
@@ -117,9 +117,9 @@ class TestLaw:
     @settings(max_examples=INTERLEAVINGS, deadline=None)
     @given(operations=OPERATIONS, slots=st.integers(1, 4), chunk=st.integers(1, 48), room=st.sampled_from([0, 100, 1000]))
     def test_any_interleaving(self, name: str, operations: list[Submit | Cancel | Steps], slots: int, chunk: int, room: int) -> None:
-        """Under any interleaving of submits, cancels, supersedes, shared and parked prefixes, and chunks every token is lawful."""
+        """Under any interleaving of submits, cancels, supersedes, shared and parked prefixes, and chunks, every token is lawful."""
         memory = room * MODELS[name].cache_shape.bytes_per_token
-        driver = LaneDriver(MODELS[name], EngineSettings(slots=slots, context=64, chunk=chunk, queue=8, prefix_memory=memory))
+        driver = WorkerDriver(MODELS[name], EngineSettings(slots=slots, context=64, chunk=chunk, queue=8, prefix_memory=memory))
 
         play(driver, operations)
 
@@ -127,17 +127,17 @@ class TestLaw:
         event("largest logprob difference below " + next(f"{10.0**-e:g}" for e in range(7, 3, -1) if worst < 10.0**-e))
         if any(job.finish and job.finish.usage.cached for job in driver.jobs):
             event("some prompt came from the cache")
-        if driver.lane.status.totals.right:
+        if driver.worker.status.totals.right:
             event("some guess was right")
-        if driver.lane.cache.parked.bytes:
+        if driver.worker.cache.parked.bytes:
             event("some prefix was parked")
-        assert driver.lane.cache.free == slots
+        assert driver.worker.cache.free == slots
         assert all(job.finish or isinstance(job.items[-1], QueueFullError) for job in driver.jobs)
 
     @settings(max_examples=INTERLEAVINGS, deadline=None)
     @given(request=requests(), boring=st.integers(0, VOCAB_SIZE - 1), chunk=st.integers(1, 48))
     def test_guesses_change_nothing(self, request: Request, boring: int, chunk: int) -> None:
-        """With tokens guessed and checked together an answer is the one without, token by token and figure by figure.
+        """With tokens guessed and checked together, an answer has the same tokens and scores as without.
 
         A bias makes the model repeat itself, so that guesses are right; penalties see each token before the next is drawn.
         """
@@ -145,12 +145,12 @@ class TestLaw:
         for each in (params, replace(params, presence_penalty=0.0, repetition_penalty=1.0)):
             asked = replace(request, params=each)
             with_guesses, without = (
-                LaneDriver(MODELS["llama"], EngineSettings(slots=1, context=64, chunk=chunk, lookup=lookup)) for lookup in (True, False)
+                WorkerDriver(MODELS["llama"], EngineSettings(slots=1, context=64, chunk=chunk, lookup=lookup)) for lookup in (True, False)
             )
             actual, expected = with_guesses.run(asked), without.run(asked)
 
-            assert without.lane.status.totals.guessed == 0
-            event(f"{min(with_guesses.lane.status.totals.right, 10)} tokens guessed right")
+            assert without.worker.status.totals.guessed == 0
+            event(f"{min(with_guesses.worker.status.totals.right, 10)} tokens guessed right")
             assert [(score.id, score.position, score.rank) for score in actual.scores] == [
                 (score.id, score.position, score.rank) for score in expected.scores
             ]
@@ -167,8 +167,8 @@ class TestLaw:
     def test_seed(self, request: Request, others: list[Submit | Cancel | Steps], chunk: int) -> None:
         """A seed gives the same tokens alone and among any others."""
         request = Request(request.prompt, request.params, stop_ids=request.stop_ids)
-        alone = LaneDriver(MODELS["llama"], EngineSettings(slots=1, context=64, chunk=64)).run(request)
-        crowd = LaneDriver(MODELS["llama"], EngineSettings(slots=3, context=64, chunk=chunk))
+        alone = WorkerDriver(MODELS["llama"], EngineSettings(slots=1, context=64, chunk=64)).run(request)
+        crowd = WorkerDriver(MODELS["llama"], EngineSettings(slots=3, context=64, chunk=chunk))
 
         job = crowd.submit(request)
         play(crowd, [operation for operation in others if operation != Cancel(0)])

@@ -1,4 +1,4 @@
-"""The kernels' library on disk: kept, checked before it is loaded, and compiled again where it cannot be trusted."""
+"""The kernels' library on disk: kept, checked before it is loaded, and compiled again if it cannot be trusted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NOBODY = 65534
 
 @pytest.fixture(scope="session")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The library as it is compiled, in a folder of its own."""
+    """A compiled library in its own folder."""
     folder = tmp_path_factory.mktemp("original")
     load(folder)
     return library_in(folder)
@@ -43,7 +43,7 @@ def cache(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def planted(original: Path, tmp_path: Path) -> tuple[bytes, Path]:
-    """A library of a stranger, which makes a file when it is loaded: its content, and that file."""
+    """A library of an attacker, which creates a file when it is loaded: its content, and that file."""
     mark, source, built = tmp_path / "mark", tmp_path / "planted.c", tmp_path / "planted.so"
     body = f'close(open("{mark}", O_CREAT, 0600));'
     source.write_text(f"#include <fcntl.h>\n#include <unistd.h>\n__attribute__((constructor)) static void run(void) {{ {body} }}")
@@ -68,7 +68,7 @@ def plant(content: bytes, original: Path, folder: Path) -> Path:
 
 
 def load_in_child(*folders: Path) -> subprocess.Popen[bytes]:
-    """Load the library from each folder in a process of its own, which a damaged one may kill."""
+    """Load the library from each folder in a separate process, which a damaged one may kill."""
     load = "c.load_library('portable', pathlib.Path(path), sys.argv[1])"
     code = f"import sys, pathlib, pellucid.engine.native.library as c\nfor path in sys.argv[2:]: {load}"
     environment = os.environ | {"PYTHONPATH": str(Path(pellucid.__path__[0]).parent)}
@@ -76,7 +76,7 @@ def load_in_child(*folders: Path) -> subprocess.Popen[bytes]:
 
 
 def test_compiled_once(cache: Path, original: Path) -> None:
-    """The second use finds the library of the first: nothing is compiled again, and nothing else is left in the folder."""
+    """The second use finds the library of the first: nothing is compiled again, and the folder has nothing else."""
     load(cache)
     library = library_in(cache)
     written = library.stat().st_mtime_ns
@@ -86,10 +86,10 @@ def test_compiled_once(cache: Path, original: Path) -> None:
     assert library.name == original.name, "the same sources and compiler make the same library"
 
 
-@pytest.mark.parametrize(("compiler", "says"), [("no-such-compiler", "cannot be run"), ("false", "fails on the kernels")])
-def test_without_a_compiler_there_is_a_reason(cache: Path, compiler: str, says: str) -> None:
-    """A compiler that is missing or broken is named in one sentence, with what helps, and leaves no library behind."""
-    with pytest.raises(KernelsUnavailableError, match=says) as caught:
+@pytest.mark.parametrize(("compiler", "sentence"), [("no-such-compiler", "cannot be run"), ("false", "fails on the kernels")])
+def test_without_a_compiler_there_is_a_reason(cache: Path, compiler: str, sentence: str) -> None:
+    """A missing or broken compiler is named in one sentence with the remedy, and no library is left."""
+    with pytest.raises(KernelsUnavailableError, match=sentence) as caught:
         load_library("portable", cache, compiler)
     assert compiler in str(caught.value)
     assert "apt-get install gcc libc6-dev" in str(caught.value)
@@ -97,7 +97,7 @@ def test_without_a_compiler_there_is_a_reason(cache: Path, compiler: str, says: 
 
 
 def test_no_compiler_at_all(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no compiler is installed the sentence says which to install."""
+    """If no compiler is installed, the sentence names one to install."""
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CC", raising=False)
     with pytest.raises(KernelsUnavailableError, match="apt-get install gcc libc6-dev"):
@@ -105,14 +105,14 @@ def test_no_compiler_at_all(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_compiler_that_hangs_is_given_up(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A compiler that does not end is ended, and named."""
-    monkeypatch.setattr(library, "_LONGEST_COMPILATION", 0.5)
+    """A compiler that does not end is killed, and the error names it."""
+    monkeypatch.setattr(library, "_COMPILATION_SECONDS", 0.5)
     with pytest.raises(KernelsUnavailableError, match="takes longer than"):
         load_library("portable", cache, "sh -c 'exec sleep 60'")
 
 
 def test_cut_short_is_compiled_again(original: Path, tmp_path: Path) -> None:
-    """A library that lost its end, at any length, kills no process that loads it: it is replaced by a whole one."""
+    """A library that is cut short at any length kills no process that loads it: it is replaced by a complete one."""
     whole = original.read_bytes()
     lengths = (0, 1, 64, 4096, len(whole) // 2, len(whole) - 1)
     folders = [tmp_path / str(length) for length in lengths]
@@ -120,14 +120,14 @@ def test_cut_short_is_compiled_again(original: Path, tmp_path: Path) -> None:
         folder.mkdir()
         (folder / original.name).write_bytes(whole[:length])
     child = load_in_child(*folders)
-    _, said = child.communicate()
-    assert child.returncode == 0, said
+    _, output = child.communicate()
+    assert child.returncode == 0, output
     assert [library_in(folder).read_bytes() == whole for folder in folders] == [True] * len(folders)
 
 
 @pytest.mark.parametrize("at", [0.0, 0.3, 0.9])
 def test_damaged_is_compiled_again(original: Path, cache: Path, at: float, caplog: pytest.LogCaptureFixture) -> None:
-    """One flipped bit anywhere is found, said in the log, and mended."""
+    """One flipped bit anywhere is found, logged and mended."""
     whole = original.read_bytes()
     damaged = bytearray(whole)
     damaged[int(at * len(whole))] ^= 16
@@ -138,7 +138,7 @@ def test_damaged_is_compiled_again(original: Path, cache: Path, at: float, caplo
 
 
 def test_a_planted_library_would_run(planted: tuple[bytes, Path], original: Path, cache: Path) -> None:
-    """What the next tests rely on: from a folder and a file that only this user can write it is loaded, and says so."""
+    """The next tests rely on this: a library in a folder that only this user can write to is loaded."""
     content, mark = planted
     plant(content, original, cache)
     load(cache)
@@ -149,7 +149,7 @@ def test_a_planted_library_would_run(planted: tuple[bytes, Path], original: Path
 def test_a_folder_that_others_can_write_is_not_used(
     planted: tuple[bytes, Path], original: Path, cache: Path, mode: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is loaded from it: the kernels are compiled elsewhere for this start, and the warning says what to do."""
+    """Nothing is loaded from such a folder: the kernels are compiled elsewhere, and the warning has the remedy."""
     content, mark = planted
     plant(content, original, cache)
     cache.chmod(mode)
@@ -197,7 +197,7 @@ def test_a_file_that_others_can_write_is_compiled_again(
     load(cache)
     assert not mark.exists()
     assert library_in(cache).read_bytes() == original.read_bytes()
-    assert "other users can write to them" in caplog.text
+    assert "writable by other users" in caplog.text
 
 
 def test_a_link_in_place_of_the_library_is_replaced(planted: tuple[bytes, Path], original: Path, cache: Path) -> None:
@@ -250,15 +250,15 @@ def test_a_group_counts_as_others_unless_it_is_private(planted: tuple[bytes, Pat
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    """The kernels work without a cache folder, and the warning says why they were not kept and what helps."""
+    """The kernels work without a cache folder, and the warning sentence why they were not kept and what helps."""
     (tmp_path / "file").touch()
     library = load(tmp_path / "file" / "kernels")
     assert library.code.pellucid_pool
-    assert f"{tmp_path / 'file' / 'kernels'} cannot hold them (Not a directory): make it writable" in library.warning
+    assert f"They cannot be kept in {tmp_path / 'file' / 'kernels'} (Not a directory): make it writable" in library.warning
 
 
 def test_nowhere_to_compile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If no folder can be used there are no kernels, and the sentence says what is wrong with both."""
+    """If no folder can be used there are no kernels, and the sentence has the fault of both."""
     (tmp_path / "file").touch()
     shared = tmp_path / "shared"
     shared.mkdir()
@@ -271,16 +271,16 @@ def test_nowhere_to_compile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_two_processes_compile_once(cache: Path, original: Path) -> None:
-    """Processes that start together end up with one whole library, and nothing else in the folder."""
+    """Processes that start together end up with one complete library, and nothing else in the folder."""
     children = [load_in_child(cache) for _ in range(2)]
     for child in children:
-        _, said = child.communicate()
-        assert child.returncode == 0, said
+        _, output = child.communicate()
+        assert child.returncode == 0, output
     assert library_in(cache).read_bytes() == original.read_bytes()
     assert {path.name for path in cache.iterdir()} <= {original.name, "kernels.lock"}
 
 
 def test_a_lock_cannot_be_held_by_others(cache: Path) -> None:
-    """The file that processes lock is open to this user only: another one could keep every server from starting."""
+    """Only this user can open the lock file: another user could keep every server from starting."""
     load(cache)
     assert (cache / "kernels.lock").stat().st_mode & 0o077 == 0

@@ -1,11 +1,11 @@
-"""The ways to multiply by a weight matrix: each is the same matrix, to its rounding."""
+"""Weight matrices in several forms: each multiplies by the same matrix, to its rounding."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from pellucid.engine.decoders.linear import WIDE, DenseLinear, Int4Linear, Int8Linear, Linear, quantize_int4, quantize_int8
+from pellucid.engine.decoders.linear import DEQUANTIZE_ROWS, DenseLinear, Int4Linear, Int8Linear, Linear, quantize_int4, quantize_int8
 from support.models.tiny_decoders import distance
 
 WEIGHT = torch.randn(96, 64, generator=torch.Generator().manual_seed(0))
@@ -21,11 +21,11 @@ def held(kind: str, dtype: torch.dtype, bias: torch.Tensor | None) -> Linear:
     return Int4Linear(*quantize_int4(WEIGHT, dtype), bias)
 
 
-@pytest.mark.parametrize("rows", [1, WIDE - 1, WIDE, 3 * WIDE])
+@pytest.mark.parametrize("rows", [1, DEQUANTIZE_ROWS - 1, DEQUANTIZE_ROWS, 3 * DEQUANTIZE_ROWS])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(("kind", "tolerance"), [("dense", 1e-6), ("int8", 0.01), ("int4", 0.1)])
 def test_multiplies_by_the_matrix(kind: str, tolerance: float, dtype: torch.dtype, rows: int) -> None:
-    """Each way multiplies by the same matrix, for few rows and for many, to the rounding of its weights and dtype."""
+    """Each form multiplies by the same matrix, for few rows and for many, to the rounding of its weights and dtype."""
     x = torch.randn(rows, 64, generator=torch.Generator().manual_seed(2)).to(dtype)
     out = held(kind, dtype, BIAS.to(dtype))(x)
     assert out.dtype == dtype
@@ -42,7 +42,7 @@ def test_memory_shrinks_with_the_bits() -> None:
 
 
 def test_quantizing_leaves_its_input_alone() -> None:
-    """A matrix that is quantised is still there afterwards: a tied head is quantised from the embedding that is kept."""
+    """Quantising does not change its input: a tied head is quantised from the embedding that is kept."""
     before = WEIGHT.clone()
     quantize_int8(WEIGHT)
     quantize_int4(WEIGHT, torch.bfloat16)

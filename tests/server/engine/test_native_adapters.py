@@ -1,4 +1,4 @@
-"""Adapters on the native kernels: what they add, and that batch, chunks, threads and instruction sets do not change it."""
+"""Adapters on the native kernels: their results, which batch, chunks, threads and instruction sets do not change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from torch import Tensor
 from pellucid.engine.decoders.adapter import Adapter, LowRank
 from pellucid.engine.decoders.decoder import DecoderConfig
 from pellucid.engine.model import KVStorage, Model
-from pellucid.engine.native.kernels import Kernels, NativeDecoder
+from pellucid.engine.native.calls import Kernels
+from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.engine.packing import pack
 from support.models.flat_batches import new_storage
 from support.models.tiny_adapters import ATTENTION, EVERYTHING, random_adapter
@@ -37,7 +38,7 @@ def native(config: DecoderConfig, built: Kernels) -> NativeDecoder:
 
 
 def run_in_chunks(model: NativeDecoder, kv: KVStorage, slot: int, ids: Tensor, sizes: list[int]) -> Tensor:
-    """Hidden states of all tokens, computed in chunks of these sizes, over and over."""
+    """Return hidden states of all tokens, computed in chunks of these sizes, over and over."""
     out: list[Tensor] = []
     start = 0
     for size in itertools.cycle(sizes):
@@ -68,7 +69,7 @@ def test_agrees_with_the_torch_decoder(config: DecoderConfig, built: Kernels, sh
 
 
 def test_is_what_merged_weights_give(config: DecoderConfig, built: Kernels) -> None:
-    """Beside a model that was made of merged weights in eight bits an adapted one differs by their rounding alone."""
+    """An adapted model differs from one of merged weights in eight bits by their rounding alone."""
     adapter, tensors = random_adapter(config, 8), checkpoint(config)
     sums = {
         name: tensor + adapter.changes[key].product if (key := name.removesuffix(".weight")) in adapter.changes else tensor
@@ -116,7 +117,7 @@ def test_threads_change_no_bit(config: DecoderConfig, folder: Path) -> None:
     assert torch.equal(results[0], results[2])
 
 
-def test_base_goes_on_unchanged(config: DecoderConfig, built: Kernels) -> None:
+def test_the_base_is_unchanged(config: DecoderConfig, built: Kernels) -> None:
     """A base and two variants of it, in turn on the same weights and working memory, give what each gives alone, to the bit."""
     base, part = native(config, built), batch([(0, 0, random_text(config, 60))])
     models = [base, base.adapted(random_adapter(config, 4, seed=1)), base.adapted(random_adapter(config, 16, seed=2))]
@@ -131,7 +132,7 @@ def test_base_goes_on_unchanged(config: DecoderConfig, built: Kernels) -> None:
 
 
 def test_nothing_is_copied(built: Kernels) -> None:
-    """A variant takes the memory of its adapter, halves and factors, and no more; a token reads both."""
+    """A variant takes only the memory of its adapter, halves and factors; a token reads both."""
     base = native(QWEN3, built)
     adapter = random_adapter(QWEN3, 16)
     model = base.adapted(adapter)
@@ -140,7 +141,7 @@ def test_nothing_is_copied(built: Kernels) -> None:
 
 
 def test_numbers_of_any_size(built: Kernels) -> None:
-    """Factors that are far too small or large for half precision lose nothing, if their product is of a normal size."""
+    """Factors that are far too small or large for half precision lose nothing if their product has a normal size."""
     adapter, part = random_adapter(QWEN2, 4), batch([(0, 0, random_text(QWEN2, 50))])
     base = native(QWEN2, built)
     expected = base.adapted(adapter).forward(part, storage(base))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pellucid.engine.decoders.decoder import DecoderConfig
-from pellucid.engine.native import kernels
+from pellucid.engine.native import calls
 from pellucid.engine.packing import build, pack
 from pellucid.errors import ModelError
 from support.models.tiny_decoders import QWEN2, QWEN3, checkpoint, in_blocks
@@ -22,8 +22,8 @@ INT4 = f"int4-torch-{torch.backends.cpu.get_cpu_capability().lower()}"
 def scheme(request: pytest.FixtureRequest) -> str:
     """A scheme that runs here."""
     name: str = request.param
-    if name.endswith("-native") and not kernels.available():
-        pytest.skip(kernels.reason())
+    if name.endswith("-native") and not calls.available():
+        pytest.skip(calls.reason())
     return name
 
 
@@ -34,7 +34,7 @@ def with_every_bias(config: DecoderConfig) -> dict[str, Tensor]:
 
 
 def refused(config: DecoderConfig, packed: dict[str, Tensor], scheme: str) -> str:
-    """Why a model is not built from these tensors; empty where it is."""
+    """Return the reason why no model is built from these tensors; empty if one is."""
     try:
         build(config, packed, scheme, CPU)
     except ModelError as error:
@@ -71,12 +71,12 @@ def test_every_tensor_is_checked(scheme: str, config: DecoderConfig) -> None:
             if changed.shape == tensor.shape and changed.dtype == tensor.dtype:
                 continue  # a square matrix, transposed
             reason = refusal(name, changed.contiguous())
-            assert re.fullmatch(r"the tensor \S+ (is .* belongs|is missing|does not belong there)", reason), (name, change)
-        assert refusal(f"{name}.more", tensor) == f"the tensor '{name}.more' does not belong there"
+            assert re.fullmatch(r"the tensor \S+ (is .*, but must be .*|is missing|is unknown)", reason), (name, change)
+        assert refusal(f"{name}.more", tensor) == f"the tensor '{name}.more' is unknown"
 
 
 def test_every_tensor_that_a_model_needs_must_be_there(scheme: str) -> None:
-    """Without biases, norms of queries and keys or a head of its own a model is another one; without any other tensor it is refused."""
+    """A model may lack biases, query and key norms or a separate head; without any other tensor it is refused."""
     packed = pack(QWEN2, checkpoint(QWEN2).items(), scheme)
     for name in packed:
         if name.endswith((".bias", ".minimum")):  # numbers of four bits are a form of their own with minima and without
@@ -86,5 +86,5 @@ def test_every_tensor_that_a_model_needs_must_be_there(scheme: str) -> None:
 
 def test_configuration_of_another_model_is_refused(scheme: str) -> None:
     """Weights are never read by the sizes of another configuration."""
-    with pytest.raises(ModelError, match="belongs"):
+    with pytest.raises(ModelError, match="but must be"):
         build(QWEN3, pack(QWEN2, checkpoint(QWEN2).items(), scheme), scheme, CPU)

@@ -15,9 +15,10 @@ from torch import Tensor
 from pellucid.engine.decoders.decoder import Decoder, DecoderConfig
 from pellucid.engine.decoders.linear import DenseLinear
 from pellucid.engine.model import Model
-from pellucid.engine.native import kernels
-from pellucid.engine.native.kernels import Kernels
+from pellucid.engine.native import calls
+from pellucid.engine.native.calls import Kernels
 from pellucid.engine.native.library import KernelsUnavailableError
+from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.engine.packing import build, checkpoint_shapes, choose_scheme, pack
 from pellucid.errors import ConfigError, ModelError
 from support.models.flat_batches import new_storage
@@ -32,13 +33,13 @@ TOLERANCES = {"float32": 0, "bfloat16": 0.03, "int8-torch": 0.06, INT4: 0.4, "in
 def scheme(request: pytest.FixtureRequest) -> str:
     """A scheme that runs here."""
     name: str = request.param
-    if name.endswith("-native") and not kernels.available():
-        pytest.skip(kernels.reason())
+    if name.endswith("-native") and not calls.available():
+        pytest.skip(calls.reason())
     return name
 
 
 def logits(model: Model, config: DecoderConfig) -> Tensor:
-    """Of a text of 40 tokens, after a pass over 33 of them and one over the rest."""
+    """Return the logits of a text of 40 tokens, after a pass over 33 of them and one over the rest."""
     ids, kv = random_text(config, 40), new_storage(model)
     passes = [batch([(1, 0, ids[:33])]), batch([(1, 33, ids[33:])])]
     return torch.cat([model.logits(model.forward(part, kv)) for part in passes])
@@ -65,7 +66,7 @@ def test_order_does_not_matter(scheme: str, config: DecoderConfig) -> None:
 
 
 def test_packed_file_is_used_where_it_lies(scheme: str, tmp_path: Path) -> None:
-    """A packed dict survives a safetensors file, and the model over the file copies none but what torch's integer kernels want aligned."""
+    """A model over a packed safetensors file copies no tensor except those that torch's integer kernels need aligned."""
     save_file(pack(QWEN3, checkpoint(QWEN3).items(), scheme), tmp_path / "packed.safetensors")
     packed = load_file(tmp_path / "packed.safetensors")
     model = build(QWEN3, packed, scheme, CPU)
@@ -76,11 +77,11 @@ def test_packed_file_is_used_where_it_lies(scheme: str, tmp_path: Path) -> None:
         if isinstance(linear := model.weights.layers[1].gate_up, DenseLinear):
             assert linear.weight.data_ptr() == packed["layers.1.gate_up.weight"].data_ptr()
     else:
-        assert isinstance(model, kernels.NativeDecoder)
+        assert isinstance(model, NativeDecoder)
 
 
-def test_tensors_are_let_go_as_layers_are_packed() -> None:
-    """While a checkpoint streams in, no more matrices are held than a fused one has parts."""
+def test_tensors_are_freed_as_layers_are_packed() -> None:
+    """While a checkpoint streams in, no more matrices are in memory than a fused one has parts."""
     matrices: weakref.WeakSet[Tensor] = weakref.WeakSet()
     most = 0
 
@@ -107,7 +108,7 @@ def test_wrong_checkpoints_are_named() -> None:
         pack(QWEN2, missing.items(), "float32")
     with pytest.raises(ModelError, match=r"'layers\.2\.mlp\.up_proj\.weight' that the lean decoder does not know"):
         pack(QWEN2, [("layers.2.mlp.up_proj.weight", torch.zeros(128, 64))], "float32")
-    with pytest.raises(ModelError, match=r"has shape \(95, 64\), and the model's configuration says \(128, 64\)"):
+    with pytest.raises(ModelError, match=r"has shape \(95, 64\), but the model's configuration sentence \(128, 64\)"):
         pack(QWEN2, [("layers.1.mlp.up_proj.weight", torch.zeros(95, 64))], "float32")
 
 
@@ -126,19 +127,19 @@ def test_biases_of_every_matrix_are_kept(scheme: str) -> None:
 
 
 def test_scheme_for_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """int8 on a CPU, native where the kernels are and the shape fits; bfloat16 on a GPU, which refuses fewer bits."""
-    monkeypatch.setattr(kernels, "available", lambda: True)
+    """The scheme is int8 on a CPU, native if the kernels support the shape; bfloat16 on a GPU, which refuses fewer bits."""
+    monkeypatch.setattr(calls, "available", lambda: True)
     assert choose_scheme("auto", CPU, QWEN2) == choose_scheme("int8", CPU, QWEN2) == "int8-native"
     assert choose_scheme("auto", CPU, replace(QWEN2, sliding_window=8)) == "int8-torch"
     assert choose_scheme("int4", CPU, QWEN2) == "int4-native"
     assert choose_scheme("none", CPU, QWEN2) in ("float32", "bfloat16")
-    monkeypatch.setattr(kernels, "available", lambda: False)
+    monkeypatch.setattr(calls, "available", lambda: False)
     assert choose_scheme("auto", CPU, QWEN2) == "int8-torch"
     assert choose_scheme("int4", CPU, QWEN2) == INT4
     cuda = torch.device("cuda", 1)
     assert choose_scheme("auto", cuda, QWEN2) == choose_scheme("none", cuda, QWEN2) == "bfloat16"
     for quant in ("int8", "int4"):
-        with pytest.raises(ConfigError, match="use --quant none on cuda"):
+        with pytest.raises(ConfigError, match="choose quant none on cuda"):
             choose_scheme(quant, cuda, QWEN2)
     with pytest.raises(ConfigError, match="it must be auto, none, int8 or int4"):
         choose_scheme("int7", CPU, QWEN2)
@@ -147,44 +148,44 @@ def test_scheme_for_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_makes_a_model_slow_is_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
-    """A start says why a model will be slow, or why the start was, and what helps; nothing where all is well."""
+    """A start logs why the model or the start is slow, with the remedy; nothing if all is well."""
     (tmp_path / "file").touch()
     broken = KernelsUnavailableError("No C compiler was found: install gcc.")
     unkept = unkept_kernels(tmp_path / "file" / "kernels")
-    for found, config, says in (
-        (broken, QWEN2, "several times slower than it could, without native kernels. No C compiler was found: install gcc."),
-        (unkept, replace(QWEN2, sliding_window=8), "the native kernels cannot compute its shape"),
+    for found, config, sentence in (
+        (broken, QWEN2, "Without native kernels the model runs several times slower than it could. No C compiler was found: install gcc."),
+        (unkept, replace(QWEN2, sliding_window=8), "The native kernels do not support this model's shape"),
         (unkept, QWEN2, "compiled at every start, which takes longer."),
     ):
         caplog.clear()
-        monkeypatch.setattr(kernels, "_native", lambda found=found: found)
+        monkeypatch.setattr(calls, "shared_kernels", lambda found=found: found)
         choose_scheme("auto", CPU, config)
         assert [record.levelname for record in caplog.records] == ["WARNING"]
-        assert says in caplog.text
+        assert sentence in caplog.text
     caplog.clear()
     choose_scheme("none", CPU, QWEN2)
     monkeypatch.undo()
-    if kernels.available():
+    if calls.available():
         choose_scheme("auto", CPU, QWEN2)
-    assert caplog.text == kernels.warning()
+    assert caplog.text == calls.warning()
 
 
 def unkept_kernels(folder: Path) -> Kernels:
-    """Kernels that cannot be kept in a folder. They are not optimised, which compiles them sooner."""
+    """Return kernels that cannot be kept in a folder. They are not optimised, so that they compile sooner."""
     return Kernels("portable", threads=1, folder=folder, compiler="""sh -c 'exec cc "$@" -O0' cc""")
 
 
 def test_slow_weights_are_described_as_such() -> None:
-    """What the page and the list of models say of a model names the missing kernels."""
+    """The description of a model on the page and in lists names the missing kernels."""
     model = build(QWEN2, pack(QWEN2, checkpoint(QWEN2).items(), "int8-torch"), "int8-torch", CPU)
     assert model.description.endswith("torch on cpu without native kernels")
 
 
 def test_packed_for_another_machine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A packed file that this machine cannot run says so instead of computing nonsense."""
+    """A packed file that this machine cannot run is refused instead of computing nonsense."""
     with pytest.raises(ModelError, match="pack them again"):
         build(QWEN2, {}, "int4-torch-elsewhere", CPU)
-    monkeypatch.setattr(kernels, "available", lambda: False)
-    monkeypatch.setattr(kernels, "reason", lambda: "There is no C compiler here.")
+    monkeypatch.setattr(calls, "available", lambda: False)
+    monkeypatch.setattr(calls, "reason", lambda: "There is no C compiler here.")
     with pytest.raises(ModelError, match="There is no C compiler here"):
         build(QWEN2, {}, "int8-native", CPU)

@@ -1,4 +1,4 @@
-"""Parked prefixes: what is parked, what comes back from it, what makes room, and that nothing of it can be told from a cold run."""
+"""Parked prefixes: parking, restoring and evicting them, without any difference from a cold run."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pellucid.engine import parked_prefixes
-from pellucid.engine.cache import GAIN, SlotCache
+from pellucid.engine.cache import MIN_GAIN_TOKENS, SlotCache
 from pellucid.engine.kv_snapshot import Ids, KVSnapshot
 from pellucid.engine.model import CacheShape, Model
 from pellucid.engine.model_worker import EngineSettings
-from pellucid.engine.native import kernels
-from pellucid.engine.native.kernels import NativeDecoder
+from pellucid.engine.native import calls
+from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.engine.packing import pack
-from pellucid.engine.parked_prefixes import SCRAP, ParkedPrefixes
+from pellucid.engine.parked_prefixes import MIN_PARKED_TOKENS, ParkedPrefixes
 from pellucid.engine.request import Request
 from pellucid.tokens import SamplingParams
 from support.models.tiny_decoders import QWEN2, QWEN3, checkpoint
 from support.models.tiny_models import random_ids, tiny_llama, tiny_mistral, to_decoder
-from support.models.worker_driver import Job, LaneDriver
+from support.models.worker_driver import Job, WorkerDriver
 
 SHAPE = CacheShape(layers=2, kv_heads=3, head_dim=4, dtype=torch.float32, device=torch.device("cpu"))
 TOKEN = SHAPE.bytes_per_token
@@ -40,10 +40,10 @@ def cache(slots: int = 2, budget: int = PLENTY) -> SlotCache:
 
 
 def written(ids: Ids, layer: int) -> Tensor:
-    """What a layer would write for these tokens, (kv_heads, tokens, head_dim): a value that tells all that comes before it."""
-    told = [float(zlib.crc32(ids[: end + 1].tobytes()) % 10**6) for end in range(len(ids))]
+    """Return what a layer would write for these tokens (kv_heads, tokens, head_dim): values that identify all tokens before them."""
+    checksums = [float(zlib.crc32(ids[: end + 1].tobytes()) % 10**6) for end in range(len(ids))]
     heads = torch.arange(SHAPE.kv_heads)[:, None, None] + torch.arange(SHAPE.head_dim) / 8 + 10 * layer
-    return torch.tensor(told)[None, :, None] + heads
+    return torch.tensor(checksums)[None, :, None] + heads
 
 
 def write(slots: SlotCache, slot: int, ids: Ids, start: int) -> None:
@@ -54,7 +54,7 @@ def write(slots: SlotCache, slot: int, ids: Ids, start: int) -> None:
 
 
 def use(slots: SlotCache, ids: Sequence[int]) -> int:
-    """Put a prompt through the cache, and say how many of its tokens were computed."""
+    """Put a prompt through the cache, and return how many of its tokens were computed."""
     prompt = np.array(ids)
     match = slots.match(prompt)
     slot = slots.acquire(match)
@@ -77,13 +77,13 @@ def parked_prefix(ids: Ids) -> KVSnapshot:
 
 
 def lengths(prefixes: ParkedPrefixes) -> list[int]:
-    """How long the parked prefixes are, the most recently used first."""
+    """Return the lengths of the parked prefixes, the most recently used first."""
     return [len(prefix.ids) for prefix in prefixes.newest_first]
 
 
 class TestParking:
     def test_ten_prompts_over_two_slots(self) -> None:
-        """Of ten prompts that come again nothing is computed, however few slots there are."""
+        """Ten prompts that come again are not computed again, however few slots there are."""
         slots = cache(slots=2)
         prompts = [random_ids(50 + seed, seed) for seed in range(10)]
 
@@ -91,7 +91,7 @@ class TestParking:
         assert [use(slots, prompt) for prompt in prompts * 2] == [0] * 20
 
     def test_nothing_is_held_twice(self) -> None:
-        """What came back into a slot is not parked as well, so that slots and parked prefixes together hold each prompt once."""
+        """A prefix that was restored into a slot is no longer parked, so that each prompt is held once."""
         slots = cache(slots=2)
         prompts = [random_ids(50, seed) for seed in range(5)]
         for prompt in prompts * 3:
@@ -100,7 +100,7 @@ class TestParking:
         assert lengths(slots.parked) == [50] * 3
 
     def test_edit_in_the_middle(self) -> None:
-        """After an edit only what follows it is computed, be the prompt in a slot or parked."""
+        """After an edit only the tokens after it are computed, whether the prompt is in a slot or parked."""
         slots = cache(slots=1)
         prompt, other = random_ids(100, 1), random_ids(60, 2)
         edited, again = [*prompt[:70], 0, *prompt[70:]], [*prompt[:70], 1, 2, *prompt[71:]]
@@ -111,7 +111,7 @@ class TestParking:
         assert use(slots, again) == 31
 
     def test_back_and_forth_with_one_slot(self) -> None:
-        """Where the donor is the only free slot and most of it would be lost, it is parked first."""
+        """If the donor is the only free slot and most of it would be lost, it is parked first."""
         slots = cache(slots=1)
         long, short = random_ids(100, 1), [*random_ids(40, 1), *random_ids(5, 2)]
         use(slots, long)
@@ -130,29 +130,29 @@ class TestParking:
         assert 120 in lengths(slots.parked)
         assert use(slots, long) == 0
 
-    def test_scraps_are_let_go(self) -> None:
-        """A few tokens are not parked, neither alone nor behind what lives on."""
+    def test_short_rests_are_not_parked(self) -> None:
+        """A few tokens are not parked, neither alone nor at the end of a prompt that is continued."""
         slots = cache(slots=1)
-        use(slots, random_ids(SCRAP - 1, 1))
+        use(slots, random_ids(MIN_PARKED_TOKENS - 1, 1))
         use(slots, random_ids(80, 2))
         assert lengths(slots.parked) == []
 
         use(slots, random_ids(80, 3))
-        use(slots, [*random_ids(80, 2), *random_ids(SCRAP - 1, 4)])
+        use(slots, [*random_ids(80, 2), *random_ids(MIN_PARKED_TOKENS - 1, 4)])
         assert lengths(slots.parked) == [80]
 
     def test_copying_must_be_worth_it(self) -> None:
-        """A parked prefix that has only a few tokens more than a slot is passed over, one that has enough of them is not."""
+        """A parked prefix is used only if it has enough tokens more than the best slot."""
         slots = cache(slots=2)
         long, common = random_ids(100, 1), 40
         slots.parked.fill([parked_prefix(np.array(long))])
         use(slots, [*long[:common], 0])
 
-        assert slots.match(np.array(long[: common + GAIN - 1])).parked is None
-        assert slots.match(np.array(long[: common + GAIN])).parked is not None
+        assert slots.match(np.array(long[: common + MIN_GAIN_TOKENS - 1])).parked is None
+        assert slots.match(np.array(long[: common + MIN_GAIN_TOKENS])).parked is not None
 
     def test_a_prefix_of_another_one_is_dropped(self) -> None:
-        """When a longer one is parked, what is part of it goes; what is part of a parked one is not parked anew."""
+        """When a longer prefix is parked its parts are dropped, and a part of a parked prefix is not parked again."""
         slots = cache(slots=1)
         long = random_ids(150, 1)
         for ids in (long[:60], long, long[:100]):
@@ -164,7 +164,7 @@ class TestParking:
         assert lengths(slots.parked) == [150]
 
     def test_spoilt_content_is_not_parked(self) -> None:
-        """What a failed step may have spoilt is forgotten, not parked."""
+        """Content that a failed step may have damaged is dropped, not parked."""
         slots = cache(slots=1)
         slot = slots.acquire(slots.match(np.array(random_ids(60))))
         write(slots, slot, np.array(random_ids(60)), 0)
@@ -177,7 +177,7 @@ class TestParking:
 
 class TestBudget:
     def test_least_recently_used_makes_room(self) -> None:
-        """What was used last stays within the budget, and a prefix that lent its beginning was used."""
+        """The most recently used prefixes stay within the budget, and lending a beginning counts as use."""
         slots = cache(slots=1, budget=250 * TOKEN)
         a, b, c = (random_ids(100, seed) for seed in range(3))
         for prompt in (a, b, c, [*a[:40], 0]):
@@ -186,7 +186,7 @@ class TestBudget:
         assert [list(prefix.ids) for prefix in slots.parked.newest_first] == [c, a]
 
     def test_what_exceeds_the_budget_alone(self) -> None:
-        """A prefix that would not fit alone drives nothing out."""
+        """A prefix that exceeds the budget alone evicts nothing."""
         slots = cache(slots=1, budget=50 * TOKEN)
         for length in (45, 51, 60):
             use(slots, random_ids(length, seed=length))
@@ -194,7 +194,7 @@ class TestBudget:
         assert lengths(slots.parked) == [45]
 
     def test_none(self) -> None:
-        """Without a budget nothing is parked, and coming back costs the whole prompt."""
+        """Without a budget nothing is parked, and a prompt that comes back is computed in full."""
         slots = cache(slots=1, budget=0)
         use(slots, random_ids(60, 1))
         use(slots, random_ids(60, 2))
@@ -203,23 +203,23 @@ class TestBudget:
         assert use(slots, random_ids(60, 1)) == 60
 
     def test_memory_that_cannot_be_had(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-        """Where there is no memory to park in, the prompt is lost with a line in the log, and serving goes on."""
+        """If there is no memory to park a prompt, it is dropped with a line in the log, and serving continues."""
 
         def fail(*_: object) -> KVSnapshot:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-        monkeypatch.setattr(parked_prefixes, "copy_of", fail)
+        monkeypatch.setattr(parked_prefixes, "copy_slot", fail)
         slots = cache(slots=1)
         use(slots, random_ids(60, 1))
 
         assert use(slots, random_ids(60, 2)) == 60
-        assert [record.message.split(",")[0] for record in caplog.records] == ["There is no memory to park 60 tokens in"]
+        assert [record.message.split(":")[0] for record in caplog.records] == ["There is no memory to park 60 tokens"]
         slots.check([])
 
 
 class TestSaved:
     def test_slots_are_parked_last(self) -> None:
-        """When the server leaves, what is in the slots is the most recently used of all."""
+        """When the server exits, the content of the slots counts as the most recently used."""
         slots = cache(slots=2)
         prompts = [random_ids(50 + seed, seed) for seed in range(4)]
         for prompt in prompts:
@@ -229,7 +229,7 @@ class TestSaved:
         assert [list(prefix.ids) for prefix in slots.parked.newest_first] == prompts[::-1]
 
     def test_fill_keeps_the_budget(self) -> None:
-        """Of what was saved under a larger budget the most recently used part is taken in."""
+        """Of prefixes saved under a larger budget, the most recently used ones are taken in."""
         prefixes = [parked_prefix(np.array(random_ids(50, seed))) for seed in range(4)]
         found = ParkedPrefixes(SHAPE, 120 * TOKEN)
         found.fill(prefixes)
@@ -238,10 +238,10 @@ class TestSaved:
         found.check()
 
     def test_damage_is_found_at_the_first_look(self, caplog: pytest.LogCaptureFixture) -> None:
-        """A content that cannot be read intact is never used: the next best is, and the log has a line."""
+        """Content that is damaged is never used: the next best is, and the damage is logged."""
         ids = np.array(random_ids(100, 1))
         good, bad = parked_prefix(ids[:60]), parked_prefix(ids)
-        good.unread, bad.unread = partial(torch.clone, good.content), lambda: None
+        good.loader, bad.loader = partial(torch.clone, good.content), lambda: None
         slots = cache(slots=1)
         slots.parked.fill([bad, good])
 
@@ -253,7 +253,7 @@ class TestSaved:
 
 class TestCheck:
     def test_finds_what_is_wrong(self) -> None:
-        """The self-check sees a sum that is wrong, a budget that is exceeded, a prefix in another one, and a foreign shape."""
+        """The self-check finds a wrong sum, an exceeded budget, a prefix of another one, and a foreign shape."""
         ids = np.array(random_ids(60))
 
         def holding(*prefixes: KVSnapshot, budget: int = PLENTY) -> ParkedPrefixes:
@@ -282,14 +282,14 @@ STEMS = [random_ids(80, 1), random_ids(80, 2), random_ids(45, 1) + random_ids(35
 
 @st.composite
 def prompts(draw: st.DrawFn) -> list[int]:
-    """A beginning of one of the stems, then something else."""
+    """Draw a beginning of one of the stems, then other tokens."""
     stem = draw(st.sampled_from(STEMS))
     return stem[: draw(st.integers(1, len(stem)))] + random_ids(draw(st.integers(0, 60)), seed=draw(st.integers(0, 5)))
 
 
 @dataclass
 class World:
-    """A cache, the prompts that are in its slots, and how often one came back from where it was parked."""
+    """A cache, the prompts in its slots, and how often a parked one was restored."""
 
     slots: SlotCache
     prompts: dict[int, Ids] = field(default_factory=dict)
@@ -308,7 +308,7 @@ class World:
         self.prompts[slot] = prompt
 
     def end(self, choice: int, failed: bool) -> None:
-        """Compute the rest of one and let it go; or it has failed, and what is in its slot is nonsense."""
+        """Compute the rest of a prompt and free its slot; or fail, and leave nonsense in its slot."""
         if not self.prompts:
             return
         slot = sorted(self.prompts)[choice % len(self.prompts)]
@@ -321,14 +321,14 @@ class World:
         self.slots.release(slot)
 
     def restart(self) -> None:
-        """End everything, save it, and start anew from it."""
+        """End everything, save it, and start again from it."""
         while self.prompts:
             self.end(0, failed=False)
         self.slots.park_all()
         saved = self.slots.parked.newest_first
         for prefix in saved:
-            assert prefix.intact  # saving reads what was not read yet
-            prefix.unread = partial(torch.clone, prefix.content)
+            assert prefix.ensure_loaded()  # saving reads what was not read yet
+            prefix.loader = partial(torch.clone, prefix.content)
             prefix.content = torch.empty_like(prefix.content, device="meta")
         self.slots = cache(self.slots.slots, self.slots.parked.budget)
         self.slots.parked.fill(saved)
@@ -357,7 +357,7 @@ OPERATIONS = st.lists(
 
 @given(operations=OPERATIONS, slots=st.integers(1, 3), budget=st.sampled_from([0, 90, 250, 2000]))
 def test_any_order(operations: list[Begin | End | Restart], slots: int, budget: int) -> None:
-    """In any order of prompts, ends, failures and restarts slots hold what they say, the budget is kept, and nothing leaks."""
+    """In any order of prompts, ends, failures and restarts, slots have the right content, the budget is kept, and nothing leaks."""
     world = World(cache(slots, budget * TOKEN))
     for operation in operations:
         match operation:
@@ -374,14 +374,14 @@ def test_any_order(operations: list[Begin | End | Restart], slots: int, budget: 
 
 
 def native(name: str) -> Model:
-    if not kernels.available():
-        pytest.skip(kernels.reason())
+    if not calls.available():
+        pytest.skip(calls.reason())
     config = {"qwen2": QWEN2, "qwen3": QWEN3}[name]
     return NativeDecoder(config, pack(config, checkpoint(config).items(), "int8-native"))
 
 
-def drive(model: Model, slots: int, budget: int = 2**30) -> LaneDriver:
-    return LaneDriver(model, EngineSettings(slots=slots, context=200, chunk=64, prefix_memory=budget))
+def drive(model: Model, slots: int, budget: int = 2**30) -> WorkerDriver:
+    return WorkerDriver(model, EngineSettings(slots=slots, context=200, chunk=64, prefix_memory=budget))
 
 
 def greedy(prompt: list[int]) -> Request:
@@ -399,12 +399,12 @@ PROMPTS = [[id % QWEN3.vocab_size for id in random_ids(90 + seed, seed)] for see
 class TestLaw:
     @pytest.mark.parametrize("name", ["qwen2", "qwen3"])
     def test_ten_prompts_are_those_of_a_cold_run(self, name: str) -> None:
-        """Ten prompts that come back to two slots compute their last token only, and say to the bit what a cold run says."""
+        """Ten prompts that come back to two slots compute only their last token, with the bits of a cold run."""
         model = native(name)
-        lane = drive(model, slots=2)
+        worker = drive(model, slots=2)
         for prompt in PROMPTS:
-            lane.run(greedy(prompt))
-        back = [lane.run(greedy(prompt)) for prompt in PROMPTS]
+            worker.run(greedy(prompt))
+        back = [worker.run(greedy(prompt)) for prompt in PROMPTS]
 
         assert [cached(job) for job in back] == [len(prompt) - 1 for prompt in PROMPTS]
         for prompt, job in zip(PROMPTS, back, strict=True):
@@ -412,52 +412,52 @@ class TestLaw:
 
     @pytest.mark.parametrize("name", ["qwen2", "qwen3"])
     def test_edit_is_that_of_a_cold_run(self, name: str) -> None:
-        """An edit of a parked prompt computes what follows it, and says to the bit what a cold run says."""
+        """An edit of a parked prompt computes only the tokens after it, with the bits of a cold run."""
         model = native(name)
-        lane = drive(model, slots=1)
-        lane.run(greedy(PROMPTS[0]))
-        lane.run(greedy(PROMPTS[1]))
+        worker = drive(model, slots=1)
+        worker.run(greedy(PROMPTS[0]))
+        worker.run(greedy(PROMPTS[1]))
         edited = [*PROMPTS[0][:60], 1, *PROMPTS[0][60:]]
 
-        job = lane.run(greedy(edited))
+        job = worker.run(greedy(edited))
         assert cached(job) == 60
         assert job.scores == drive(model, slots=1, budget=0).run(greedy(edited)).scores
 
     @pytest.mark.parametrize("make", [tiny_llama, tiny_mistral], ids=["full", "window"])
-    def test_torch_cannot_tell_parked_from_never_moved(self, make: object) -> None:
-        """On torch's operations, which round by the size of a batch, what was parked gives the bits that an untouched slot gives."""
+    def test_torch_gives_the_same_bits_for_a_restored_prefix(self, make: object) -> None:
+        """On torch's operations, which round by batch size, a restored prefix gives the bits of an untouched slot."""
         assert callable(make)
         model = to_decoder(make())
         moved, still = drive(model, slots=1), drive(model, slots=10, budget=0)
-        for lane in (moved, still):
+        for worker in (moved, still):
             for prompt in PROMPTS:
-                lane.run(greedy(prompt))
+                worker.run(greedy(prompt))
         for prompt in PROMPTS:
             a, b = moved.run(greedy(prompt)), still.run(greedy(prompt))
             assert cached(a) == cached(b) == len(prompt) - 1
             assert a.scores == b.scores
 
-    def test_status_tells_the_bytes(self) -> None:
-        """The lane's status says what is parked and how much may be."""
+    def test_status_has_the_bytes(self) -> None:
+        """The worker's status has the parked bytes and their limit."""
         model = to_decoder(tiny_llama())
-        lane = drive(model, slots=1, budget=2**20)
-        lane.run(greedy(PROMPTS[0]))
-        assert (lane.lane.status.parked_bytes, lane.lane.status.parked_limit) == (0, 2**20)
+        worker = drive(model, slots=1, budget=2**20)
+        worker.run(greedy(PROMPTS[0]))
+        assert (worker.worker.status.parked_bytes, worker.worker.status.parked_limit) == (0, 2**20)
 
-        lane.run(greedy(PROMPTS[1]))
+        worker.run(greedy(PROMPTS[1]))
         held = len(PROMPTS[0]) + 5  # of the answer's six tokens the last one was never run
-        assert lane.lane.status.parked_bytes == held * model.cache_shape.bytes_per_token
+        assert worker.worker.status.parked_bytes == held * model.cache_shape.bytes_per_token
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 def test_cuda() -> None:
-    """From CUDA prefixes are parked in the memory of the host, and come back to the bit."""
+    """Prefixes on CUDA are parked in host memory, and restored to the bit."""
     model = to_decoder(tiny_llama().to("cuda"))  # type: ignore[arg-type]
     moved, still = drive(model, slots=1), drive(model, slots=3, budget=0)
     prompts = [random_ids(90, seed) for seed in range(3)]
-    for lane in (moved, still):
+    for worker in (moved, still):
         for prompt in prompts:
-            lane.run(greedy(prompt))
-    assert {prefix.content.device.type for prefix in moved.lane.cache.parked.newest_first} == {"cpu"}
+            worker.run(greedy(prompt))
+    assert {prefix.content.device.type for prefix in moved.worker.cache.parked.newest_first} == {"cpu"}
     assert [moved.run(greedy(prompt)).scores for prompt in prompts] == [still.run(greedy(prompt)).scores for prompt in prompts]

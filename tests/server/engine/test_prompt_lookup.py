@@ -1,48 +1,48 @@
-"""Prompt lookup: what is guessed, and when nothing is."""
+"""Prompt lookup: when tokens are guessed, and which."""
 
 from __future__ import annotations
 
-from pellucid.engine.prompt_lookup import LONG, SHORT, Lookup
+from pellucid.engine.prompt_lookup import LONG_GUESS_TOKENS, SHORT_GUESS_TOKENS, Lookup
 
 TEXT = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
 
 
 def test_what_followed_before_is_guessed() -> None:
-    """After tokens that stood before come those that followed them there, a few at first."""
+    """After tokens that occurred before, the guess is what followed them then, a few tokens at first."""
     assert Lookup(64).guess([*TEXT, 50, 2, 3], 10) == [4, 5, 6]
-    assert SHORT == 3
+    assert SHORT_GUESS_TOKENS == 3
 
 
-def test_the_longest_agreement_wins_and_of_equals_the_latest() -> None:
-    """A longer agreement tells more than a later one; where two are as long, what was written last is more likely to go on."""
+def test_the_longest_match_wins_and_of_equals_the_latest() -> None:
+    """A longer match is better than a later one; of equal ones the latest is more likely to continue."""
     assert Lookup(64).guess([7, 1, 2, 30, 8, 1, 2, 40, 7, 1, 2], 1) == [30]
     assert Lookup(64).guess([1, 2, 30, 1, 2, 40, 1, 2], 1) == [40]
 
 
 def test_nothing_new_is_guessed() -> None:
-    """Where the last two tokens never stood before, and in a text of next to none, there is no guess."""
+    """If the last two tokens never occurred before, and in an almost empty text, there is no guess."""
     for ids in ([1], [1, 2], [1, 2, 3], [*TEXT, 3, 2]):
         assert Lookup(64).guess(ids, 10) == []
 
 
 def test_no_more_than_asked_for() -> None:
-    """A guess is no longer than there is room for, or text that it is taken from."""
+    """A guess is no longer than its limit, or than the text that it is taken from."""
     assert Lookup(64).guess([*TEXT, 2, 3], 2) == [4, 5]
     assert Lookup(64).guess([*TEXT, 2, 3], 0) == []
     assert Lookup(64).guess([1, 2, 1, 2], 5) == [1, 2]
 
 
 def test_guesses_grow_while_they_are_right() -> None:
-    """A guess that was right in all is followed by a longer one; one that was not, by a short one."""
+    """A guess that was completely right is followed by a longer one, any other by a short one."""
     lookup, ids = Lookup(64), [*TEXT, 2, 3]
     lookup.learn(3, 3)
-    assert len(lookup.guess(ids, 20)) == LONG
+    assert len(lookup.guess(ids, 20)) == LONG_GUESS_TOKENS
     lookup.learn(7, 6)
-    assert len(lookup.guess(ids, 20)) == SHORT
+    assert len(lookup.guess(ids, 20)) == SHORT_GUESS_TOKENS
 
 
 def test_guesses_that_save_nothing_stop() -> None:
-    """After some wrong guesses only a long agreement is worth another one, and right ones bring them back."""
+    """After some wrong guesses only a long match is worth another one, and right ones restore the usual rule."""
     lookup, ids = Lookup(64), [*TEXT, 2, 3]
     for _ in range(6):
         lookup.learn(3, 0)

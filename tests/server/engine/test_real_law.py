@@ -26,7 +26,7 @@ from pellucid.system.progress import Silent
 from pellucid.tokens import Finish, Priority, SamplingParams, Terms
 from support.models.exact_decoder import ALLOWANCE, PLAUSIBLE, exact_logprobs
 from support.models.tiny_models import reference_logprobs
-from support.models.worker_driver import Job, LaneDriver, assert_lawful
+from support.models.worker_driver import Job, WorkerDriver, assert_lawful
 
 pytestmark = pytest.mark.model
 
@@ -84,8 +84,8 @@ def requests(served: LoadedModel, max_tokens: int) -> Iterator[Request]:
 
 
 def crowd(model: Model, work: list[Request], chunk: int) -> list[Job]:
-    """The requests together: a new one after every second step, few slots, small chunks."""
-    driver = LaneDriver(model, EngineSettings(slots=3, context=512, chunk=chunk))
+    """Run the requests together: a new one after every second step, few slots, small chunks."""
+    driver = WorkerDriver(model, EngineSettings(slots=3, context=512, chunk=chunk))
     for request in work:
         driver.submit(request)
         driver.step()
@@ -95,7 +95,7 @@ def crowd(model: Model, work: list[Request], chunk: int) -> list[Job]:
 
 
 def test_float32_is_transformers(served: LoadedModel, reference: PreTrainedModel, float32: Model) -> None:
-    """In float32 a crowd of requests gets the greedy tokens and, to rounding, the logprobs of transformers without a cache."""
+    """In float32, a crowd of requests gets the greedy tokens and, to rounding, the logprobs of transformers without a cache."""
     jobs = crowd(float32, list(requests(served, max_tokens=16)), chunk=29)
 
     ours, theirs = [], []
@@ -114,13 +114,13 @@ def test_float32_is_transformers(served: LoadedModel, reference: PreTrainedModel
 
 
 def test_served_is_the_same_alone_and_in_a_crowd(served: LoadedModel) -> None:
-    """As served, tokens and logprobs do not depend on what else runs, nor on how a prompt was cut into chunks."""
+    """As served, tokens and logprobs do not depend on other requests, nor on the chunks of a prompt."""
     work = list(requests(served, max_tokens=32))
 
     together = crowd(served.model, work, chunk=23)
 
     for request, job in zip(work, together, strict=True):
-        alone = LaneDriver(served.model, EngineSettings(slots=1, context=512, chunk=512)).run(request)
+        alone = WorkerDriver(served.model, EngineSettings(slots=1, context=512, chunk=512)).run(request)
         assert alone.generated == job.generated
         for a, b in zip(alone.scores, job.scores, strict=True):
             assert (a.id, a.position, a.rank) == (b.id, b.position, b.rank)
@@ -128,7 +128,7 @@ def test_served_is_the_same_alone_and_in_a_crowd(served: LoadedModel) -> None:
 
 
 async def test_second_start_reads_no_prompt_again(store: Store, served: LoadedModel, tmp_path: Path) -> None:
-    """A long prompt of the start before computes one token after the next start, and its answer is that of a cold run, to the bit."""
+    """After a restart, a long prompt computes one token, and its answer is that of a cold run, to the bit."""
     prompt = (served.tokenizer.encode(CODE, special=True) * 20)[:1000]
     request = Request(prompt, SamplingParams(max_tokens=8, top_logprobs=5), stop_ids=served.tokenizer.eos_ids)
     file = PrefixFile(tmp_path / "prefixes.safetensors", "key", served.model.cache_shape, served.path)
@@ -146,11 +146,11 @@ async def test_second_start_reads_no_prompt_again(store: Store, served: LoadedMo
 
 
 def test_served_is_close_to_float32(served: LoadedModel, reference: PreTrainedModel) -> None:
-    """What quantisation costs: logprobs as served differ from float32 by little on average."""
+    """Logprobs as served differ from float32 by little on average."""
     differences: list[float] = []
     for request in requests(served, max_tokens=0):
         whole = Request(request.prompt, request.params, request.terms, score_from=0)
-        job = LaneDriver(served.model, EngineSettings(slots=1, context=512)).run(whole)
+        job = WorkerDriver(served.model, EngineSettings(slots=1, context=512)).run(whole)
         logprobs = reference_logprobs(reference, list(request.prompt))
         for score in job.scores[1:]:
             assert score.logprob is not None

@@ -1,4 +1,4 @@
-"""What is said of a token, and how the next one is drawn."""
+"""The scores of a token, and how the next one is drawn."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pellucid.engine.sampler import MOST_PROBABLE, Sampler, describe, describe_by_torch, truncate
+from pellucid.engine.sampler import MOST_PROBABLE, Sampler, score_rows, token_scores, truncate
 from pellucid.tokens import SamplingParams
 
 
 class Only:
-    """A constraint that lets a fixed set of ids through and remembers what was chosen."""
+    """A constraint that allows a fixed set of ids and records the chosen ones."""
 
     def __init__(self, *ids: int) -> None:
         self.ids = torch.tensor(ids)
@@ -30,7 +30,7 @@ class Only:
 
 
 def log(*probabilities: float) -> Tensor:
-    """Logits of a distribution."""
+    """Return the logits of a distribution."""
     return torch.tensor(probabilities).log()
 
 
@@ -43,7 +43,7 @@ class TestDescribe:
     def test_figures(self) -> None:
         """Logprob, rank, entropy, alternatives and the mass of the rest are those of the distribution."""
         probabilities = (0.125, 0.5, 0.125, 0.25)
-        (score,) = describe(describe_by_torch(log(*probabilities)[None] + 3.0, torch.tensor([3]), top=2), [7])
+        (score,) = token_scores(score_rows(log(*probabilities)[None] + 3.0, torch.tensor([3]), top=2), [7])
 
         assert score.position == 7
         assert score.logprob == pytest.approx(math.log(0.25), abs=1e-6)
@@ -54,15 +54,15 @@ class TestDescribe:
         assert score.rest == pytest.approx(0.25)
 
     def test_the_most_probable_id_need_not_be_named(self) -> None:
-        """MOST_PROBABLE stands for whichever id that is."""
-        (score,) = describe(describe_by_torch(log(0.1, 0.2, 0.7)[None], torch.tensor([MOST_PROBABLE]), top=1), [1])
+        """MOST_PROBABLE stands in for the most probable id."""
+        (score,) = token_scores(score_rows(log(0.1, 0.2, 0.7)[None], torch.tensor([MOST_PROBABLE]), top=1), [1])
 
         assert (score.id, score.rank) == (2, 1)
         assert score.logprob == score.top[0][1] == pytest.approx(math.log(0.7))
 
     def test_no_alternatives(self) -> None:
-        """Without alternatives everything is the rest."""
-        (score,) = describe(describe_by_torch(log(0.5, 0.5)[None], torch.tensor([0]), top=0), [1])
+        """Without alternatives the rest is 1."""
+        (score,) = token_scores(score_rows(log(0.5, 0.5)[None], torch.tensor([0]), top=0), [1])
 
         assert (score.top, score.rest) == ((), 1.0)
 
@@ -82,7 +82,7 @@ class TestTruncate:
         ],
     )
     def test_survivors(self, top_k: int, top_p: float, min_p: float, expected: list[int]) -> None:
-        """Each truncation keeps what its definition keeps, and always the best."""
+        """Each truncation keeps what its definition keeps, and always the most probable token."""
         assert survivors(log(0.12, 0.5, 0.08, 0.3), top_k, top_p, min_p) == expected
 
     @given(st.integers(0, 2**32 - 1), st.floats(0.05, 0.999))
@@ -122,7 +122,7 @@ class TestSampler:
         assert sampler.choose(torch.tensor([-9.0, 2.0, -1.0])) == (1, 1.0)
 
     def test_presence_and_frequency_count_the_answer(self) -> None:
-        """Presence is taken off once, frequency for each time a token was said."""
+        """Presence is subtracted once, frequency for each time a token was generated."""
         sampler = Sampler(SamplingParams(presence_penalty=0.5, frequency_penalty=0.5), [1, 1, 1], None)
         logits = torch.tensor([0.0, 1.2, 0.0])
         assert [sampler.choose(logits)[0] for _ in range(3)] == [1, 1, 0]
@@ -132,7 +132,7 @@ class TestSampler:
         assert Sampler(SamplingParams(logit_bias={2: 5.0}), [], None).choose(torch.zeros(3)) == (2, 1.0)
 
     def test_constraint(self) -> None:
-        """Only allowed tokens are drawn, and the constraint hears which."""
+        """Only allowed tokens are drawn, and the constraint advances over them."""
         only = Only(0, 2)
         sampler = Sampler(SamplingParams(temperature=1.0, seed=3), [], only)
         drawn = [sampler.choose(log(0.1, 0.8, 0.1)) for _ in range(20)]
@@ -142,7 +142,7 @@ class TestSampler:
         assert only.chosen == [id for id, _ in drawn]
 
     def test_logits_are_left_alone(self) -> None:
-        """Raw logits are described after the sampler has seen them: it must not change them."""
+        """Sampling does not change the raw logits, which are scored afterwards."""
         logits = torch.tensor([1.0, 2.0])
         Sampler(SamplingParams(logit_bias={0: 5.0}, repetition_penalty=2.0), [1], None).choose(logits)
         assert logits.tolist() == [1.0, 2.0]

@@ -1,4 +1,4 @@
-"""Who is served when."""
+"""Admission and priorities of the scheduler."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import pytest
 
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
-from pellucid.engine.scheduler import MOST_OVERTAKEN, ROWS, SMOOTH
+from pellucid.engine.scheduler import CHEAP_ROWS, MAX_OVERTAKEN, PREFILL_SHARE
 from pellucid.errors import QueueFullError
 from pellucid.tokens import FinishReason, Priority, SamplingParams, Terms
 from support.models.tiny_models import random_ids, tiny_llama, to_decoder
-from support.models.worker_driver import Job, LaneDriver
+from support.models.worker_driver import Job, WorkerDriver
 
 DECODER = to_decoder(tiny_llama())
 
 
-def driver(slots: int = 2, chunk: int = 16, queue: int = 64) -> LaneDriver:
-    return LaneDriver(DECODER, EngineSettings(slots=slots, context=128, chunk=chunk, queue=queue))
+def driver(slots: int = 2, chunk: int = 16, queue: int = 64) -> WorkerDriver:
+    return WorkerDriver(DECODER, EngineSettings(slots=slots, context=128, chunk=chunk, queue=queue))
 
 
 def request(priority: Priority, seed: int, length: int = 20, max_tokens: int = 4, deadline: float | None = None) -> Request:
@@ -31,132 +31,132 @@ def running(job: Job) -> bool:
 
 def test_a_slot_is_kept_for_a_completion() -> None:
     """Chats do not take the last slot, so that a completion starts at once."""
-    lane = driver(slots=2)
-    chats = [lane.submit(request(Priority.CHAT, seed)) for seed in (1, 2)]
-    lane.step()
-    completion = lane.submit(request(Priority.COMPLETION, 3))
-    lane.step()
+    worker = driver(slots=2)
+    chats = [worker.submit(request(Priority.CHAT, seed)) for seed in (1, 2)]
+    worker.step()
+    completion = worker.submit(request(Priority.COMPLETION, 3))
+    worker.step()
     assert [running(job) for job in (*chats, completion)] == [True, False, True]
 
 
 def test_higher_priority_first() -> None:
-    """Of those that wait the completion is admitted before the chat, the chat before the background."""
-    lane = driver(slots=1)
-    lane.submit(request(Priority.CHAT, 1))
-    lane.step()
-    background, chat, completion = (lane.submit(request(priority, 2 + priority)) for priority in reversed(Priority))
+    """Of the waiting requests the completion is admitted before the chat, and the chat before the background."""
+    worker = driver(slots=1)
+    worker.submit(request(Priority.CHAT, 1))
+    worker.step()
+    background, chat, completion = (worker.submit(request(priority, 2 + priority)) for priority in reversed(Priority))
     order: list[Job] = []
-    while lane.lane.busy:
-        lane.step()
+    while worker.worker.busy:
+        worker.step()
         order += [job for job in (background, chat, completion) if job.finish and job not in order]
     assert order == [completion, chat, background]
 
 
 def test_nothing_starves() -> None:
-    """A background request gets its turn although completions never cease."""
-    lane = driver(slots=2)
-    background = lane.submit(request(Priority.BACKGROUND, 0))
+    """A background request gets its turn even if completions never cease."""
+    worker = driver(slots=2)
+    background = worker.submit(request(Priority.BACKGROUND, 0))
     seed = 0
     while background.finish is None:
-        for _ in range(2 - len(lane.lane.scheduler.waiting)):
+        for _ in range(2 - len(worker.worker.scheduler.waiting)):
             seed += 1
-            lane.submit(request(Priority.COMPLETION, seed))
-        lane.step()
-        assert seed < 10 * MOST_OVERTAKEN
+            worker.submit(request(Priority.COMPLETION, seed))
+        worker.step()
+        assert seed < 10 * MAX_OVERTAKEN
     assert background.finish.reason is FinishReason.LENGTH
 
 
 def test_a_long_prefill_does_not_stop_others() -> None:
     """While a long prompt is read in chunks, a running answer gets a token in every step."""
-    lane = driver(slots=3, chunk=8)
-    answer = lane.submit(request(Priority.CHAT, 1, length=4, max_tokens=40))
-    lane.step()
-    reader = lane.submit(request(Priority.CHAT, 2, length=100))
+    worker = driver(slots=3, chunk=8)
+    answer = worker.submit(request(Priority.CHAT, 1, length=4, max_tokens=40))
+    worker.step()
+    reader = worker.submit(request(Priority.CHAT, 2, length=100))
     while not reader.generated:
         before = len(answer.generated)
-        lane.step()
+        worker.step()
         assert len(answer.generated) == before + 1
 
 
 @pytest.mark.parametrize(
     ("answering", "reading", "read"),
     [
-        (Priority.COMPLETION, Priority.COMPLETION, 96 // SMOOTH - 1),
+        (Priority.COMPLETION, Priority.COMPLETION, 96 // PREFILL_SHARE - 1),
         (Priority.CHAT, Priority.COMPLETION, 95),
         (Priority.CHAT, Priority.CHAT, 95),
     ],
 )
-def test_prefill_beside_an_answer(answering: Priority, reading: Priority, read: int) -> None:
-    """Steps of prefill are shorter beside a completion that is being said, which would stand still else."""
-    lane = driver(slots=3, chunk=96)
-    answer = lane.submit(request(answering, 1, length=4, max_tokens=20))
-    lane.step()
-    reader = lane.submit(request(reading, 2, length=100))
-    lane.step()
+def test_prefill_is_shorter_while_a_completion_decodes(answering: Priority, reading: Priority, read: int) -> None:
+    """While a completion decodes, steps of prefill are shorter, so that it does not stall."""
+    worker = driver(slots=3, chunk=96)
+    answer = worker.submit(request(answering, 1, length=4, max_tokens=20))
+    worker.step()
+    reader = worker.submit(request(reading, 2, length=100))
+    worker.step()
     assert reader.sequence.computed == read
     assert len(answer.generated) == 2
 
 
-def test_lower_prefill_goes_on_beside_a_completion() -> None:
-    """While a completion reads its prompt, a chat's prompt is read too, a little each step."""
-    lane = driver(slots=3, chunk=16)
-    chat = lane.submit(request(Priority.CHAT, 1, length=100))
-    completion = lane.submit(request(Priority.COMPLETION, 2, length=100))
-    lane.step()
+def test_lower_prefill_continues_during_a_completion() -> None:
+    """While a completion's prompt is read, a chat's prompt is read too, a little each step."""
+    worker = driver(slots=3, chunk=16)
+    chat = worker.submit(request(Priority.CHAT, 1, length=100))
+    completion = worker.submit(request(Priority.COMPLETION, 2, length=100))
+    worker.step()
     assert completion.sequence.computed > chat.sequence.computed > 0
 
 
 def test_lower_prefill_hardly_slows_a_running_completion() -> None:
-    """While a completion gets its tokens one by one, a chat's prompt takes what costs next to nothing of each step, and goes on."""
-    lane = driver(slots=3, chunk=96)
-    completion = lane.submit(request(Priority.COMPLETION, 1, length=4, max_tokens=20))
-    lane.step()
-    chat = lane.submit(request(Priority.CHAT, 2, length=100))
+    """While a completion decodes, a chat's prompt gets the part of each step that costs almost nothing."""
+    worker = driver(slots=3, chunk=96)
+    completion = worker.submit(request(Priority.COMPLETION, 1, length=4, max_tokens=20))
+    worker.step()
+    chat = worker.submit(request(Priority.CHAT, 2, length=100))
     for _ in range(10):
-        before, said = chat.sequence.computed, len(completion.generated)
-        lane.step()
-        assert 0 < chat.sequence.computed - before < ROWS
-        assert len(completion.generated) > said
+        before, generated = chat.sequence.computed, len(completion.generated)
+        worker.step()
+        assert 0 < chat.sequence.computed - before < CHEAP_ROWS
+        assert len(completion.generated) > generated
 
 
 def test_guesses_are_for_the_most_urgent() -> None:
-    """Beside a completion nothing is guessed for a chat, whose tokens would only take longer to check."""
-    lane = driver(slots=3)
+    """While a completion runs, nothing is guessed for a chat, whose tokens would take longer to check."""
+    worker = driver(slots=3)
     echo = random_ids(6, seed=4) * 5
-    chat = lane.submit(Request(echo, SamplingParams(max_tokens=60, logit_bias={echo[0]: 50.0}), Terms(Priority.CHAT)))
+    chat = worker.submit(Request(echo, SamplingParams(max_tokens=60, logit_bias={echo[0]: 50.0}), Terms(Priority.CHAT)))
     while len(chat.generated) < 3:
-        lane.step()
-    assert [chunk.guess != () for chunk in lane.lane.scheduler.schedule(0.0)] == [True]
-    lane.submit(Request(random_ids(4), SamplingParams(max_tokens=60), Terms(Priority.COMPLETION)))
-    lane.step()
-    by_priority = {chunk.sequence.priority: chunk.guess for chunk in lane.lane.scheduler.schedule(0.0)}
+        worker.step()
+    assert [chunk.guess != () for chunk in worker.worker.scheduler.schedule(0.0)] == [True]
+    worker.submit(Request(random_ids(4), SamplingParams(max_tokens=60), Terms(Priority.COMPLETION)))
+    worker.step()
+    by_priority = {chunk.sequence.priority: chunk.guess for chunk in worker.worker.scheduler.schedule(0.0)}
     assert by_priority[Priority.CHAT] == ()
 
 
 @pytest.mark.parametrize(("priority", "guessed"), [(Priority.COMPLETION, True), (Priority.CHAT, False)])
-def test_guesses_beside_a_prefill(priority: Priority, guessed: bool) -> None:
-    """While another prompt is read, a completion that repeats the text is guessed ahead, and a chat is not."""
-    lane = driver(slots=3, chunk=16)
+def test_guesses_during_a_prefill(priority: Priority, guessed: bool) -> None:
+    """While another prompt is read, a completion that repeats text gets guesses, and a chat does not."""
+    worker = driver(slots=3, chunk=16)
     echo = random_ids(6, seed=4) * 5
-    answer = lane.submit(Request(echo, SamplingParams(max_tokens=60, logit_bias={echo[0]: 50.0}), Terms(priority)))
+    answer = worker.submit(Request(echo, SamplingParams(max_tokens=60, logit_bias={echo[0]: 50.0}), Terms(priority)))
     while len(answer.generated) < 3:
-        lane.step()
-    lane.submit(request(priority, 2, length=100))
-    lane.step()
-    chunks = lane.lane.scheduler.schedule(0.0)
+        worker.step()
+    worker.submit(request(priority, 2, length=100))
+    worker.step()
+    chunks = worker.worker.scheduler.schedule(0.0)
     assert [chunk.guess != () for chunk in chunks] == [guessed, False]
     assert sum(chunk.count for chunk in chunks) <= 16
 
 
 def test_deadline() -> None:
-    """When its deadline passes a request ends with what there is, running or waiting."""
-    lane = driver(slots=1)
-    first = lane.submit(request(Priority.CHAT, 1, max_tokens=50, deadline=5.0))
-    second = lane.submit(request(Priority.CHAT, 2, deadline=5.0))
+    """When its deadline passes, a running or waiting request ends where it is."""
+    worker = driver(slots=1)
+    first = worker.submit(request(Priority.CHAT, 1, max_tokens=50, deadline=5.0))
+    second = worker.submit(request(Priority.CHAT, 2, deadline=5.0))
     for _ in range(3):
-        lane.step()
-    lane.clock.now = 5.0
-    lane.step()
+        worker.step()
+    worker.clock.now = 5.0
+    worker.step()
     assert first.finish
     assert second.finish
     assert (first.finish.reason, second.finish.reason) == (FinishReason.DEADLINE, FinishReason.DEADLINE)
@@ -169,23 +169,23 @@ def refused(job: Job) -> bool:
 
 
 def test_full_queue() -> None:
-    """What free slots will take does not count as waiting; beyond them and the queue the next request is refused."""
-    lane = driver(slots=2, queue=1)
-    jobs = [lane.submit(request(Priority.COMPLETION, seed)) for seed in range(4)]
+    """Requests that free slots will take do not count as waiting; beyond them and the queue, the next one is refused."""
+    worker = driver(slots=2, queue=1)
+    jobs = [worker.submit(request(Priority.COMPLETION, seed)) for seed in range(4)]
     assert [refused(job) for job in jobs] == [False, False, False, True]
-    lane.step()
-    assert refused(lane.submit(request(Priority.COMPLETION, 5)))
+    worker.step()
+    assert refused(worker.submit(request(Priority.COMPLETION, 5)))
 
 
 def test_the_next_keystroke_is_never_refused() -> None:
     """A request that supersedes another finds room, however full the queue is."""
-    lane = driver(slots=1, queue=1)
+    worker = driver(slots=1, queue=1)
     keyed = Request(random_ids(5), SamplingParams(max_tokens=50), Terms(Priority.COMPLETION, "editor"))
-    older = lane.submit(keyed)
-    lane.step()
-    lane.submit(request(Priority.COMPLETION, 2))
-    newer = lane.submit(keyed)
-    lane.finish()
+    older = worker.submit(keyed)
+    worker.step()
+    worker.submit(request(Priority.COMPLETION, 2))
+    newer = worker.submit(keyed)
+    worker.finish()
     assert older.finish
     assert newer.finish
     assert (older.finish.reason, newer.finish.reason) == (FinishReason.SUPERSEDED, FinishReason.LENGTH)
@@ -198,15 +198,15 @@ class Broken:
         raise ValueError("no such grammar")
 
     def advance(self, id: int) -> None:
-        """Never called."""
+        """Fail: it is never called."""
 
 
 def test_a_failing_constraint_costs_its_own_request_only() -> None:
-    """When a request's constraint throws, that request ends with the error, and what shares its batch goes on."""
-    lane = driver(slots=2)
-    good = lane.submit(request(Priority.COMPLETION, 1))
-    bad = lane.submit(Request(random_ids(20, seed=2), SamplingParams(max_tokens=4), Terms(Priority.COMPLETION), constraint=Broken()))
-    lane.finish()
+    """If a request's constraint raises, only that request ends with the error; others in its batch continue."""
+    worker = driver(slots=2)
+    good = worker.submit(request(Priority.COMPLETION, 1))
+    bad = worker.submit(Request(random_ids(20, seed=2), SamplingParams(max_tokens=4), Terms(Priority.COMPLETION), constraint=Broken()))
+    worker.finish()
     assert good.finish
     assert bad.finish
     assert (good.finish.reason, bad.finish.reason) == (FinishReason.LENGTH, FinishReason.ERROR)

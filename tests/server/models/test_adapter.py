@@ -1,4 +1,4 @@
-"""Adapters on disk: read as the peft library reads them, refused where they do not fit, merged into ordinary models."""
+"""Adapters on disk: read as by the peft library, refused if they do not fit, merged into ordinary models."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def llama() -> PreTrainedModel:
 
 @pytest.fixture
 def base(tmp_path: Path, llama: PreTrainedModel) -> Path:
-    """A model's folder in float32."""
+    """Save a model's folder in float32."""
     return save(llama, tmp_path / "tiny")
 
 
@@ -67,13 +67,13 @@ def save(model: PreTrainedModel, folder: Path) -> Path:
 
 
 def load_exactly(path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> LoadedModel:
-    """Load in float32, also where bfloat16 is fast."""
+    """Load in float32, even where bfloat16 is fast."""
     monkeypatch.setattr("pellucid.engine.packing.multiplies_bfloat16", lambda device: False)
     return load(str(path), device="cpu", quant="none", store=store, progress=Silent())
 
 
 def logprobs_by_peft(model: Any) -> torch.Tensor:
-    """What an adapted model of the peft library says after each token."""
+    """Return the log-probabilities of an adapted model of the peft library after each token."""
     return reference_logprobs(model, IDS)
 
 
@@ -84,7 +84,7 @@ def close(actual: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-4)
 @by_peft
 @pytest.mark.parametrize("family", MAKERS)
 @pytest.mark.parametrize("options", [{}, {"use_rslora": True}, {"alpha": 3}], ids=["plain", "rslora", "alpha 3"])
-def test_says_what_peft_says(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, family: str, options: dict[str, Any]) -> None:
+def test_agrees_with_peft(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, family: str, options: dict[str, Any]) -> None:
     """An adapted model has the probabilities that peft gives with the same two folders."""
     model = MAKERS[family](vocab_size=VOCAB)
     loaded = load_exactly(save(model, tmp_path / "tiny"), store, monkeypatch)
@@ -100,7 +100,7 @@ def test_says_what_peft_says(tmp_path: Path, store: Store, monkeypatch: pytest.M
 
 @by_peft
 def test_peft_writes_what_is_read(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that peft itself has saved is read, its default targets and all."""
+    """A folder that peft itself has saved is read, including its default targets."""
     model = tiny_llama(vocab_size=VOCAB)
     loaded = load_exactly(save(model, tmp_path / "tiny"), store, monkeypatch)
     trained = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=list(ATTENTION), init_lora_weights=False))
@@ -114,7 +114,7 @@ def test_peft_writes_what_is_read(tmp_path: Path, store: Store, monkeypatch: pyt
 
 @pytest.mark.parametrize("arch", ["llama", "qwen2"])
 def test_gguf_base_has_the_same_order(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, arch: str) -> None:
-    """On a GGUF file, which keeps the rows of queries and keys in another order, an adapter does what it does on the folder."""
+    """On a GGUF file, whose query and key rows have another order, an adapter has the same effect as on the folder."""
     model = MAKERS[arch](vocab_size=VOCAB)
     loaded = load_exactly(write_gguf(tmp_path / "tiny.gguf", model, arch, byte_level_bpe(VOCAB)), store, monkeypatch)
     adapter = random_adapter(to_decoder(model).config)
@@ -126,7 +126,7 @@ def test_gguf_base_has_the_same_order(tmp_path: Path, store: Store, monkeypatch:
 
 @pytest.mark.parametrize("quant", ["int8", "int4"])
 def test_quantised_bases(tmp_path: Path, store: Store, quant: str) -> None:
-    """Beside rounded weights an adapter adds what it adds beside exact ones: the variant strays no further than its base does."""
+    """On rounded weights a variant differs from the exact one no more than its base does."""
     shape: dict[str, Any] = {"vocab_size": VOCAB, "hidden_size": 64, "intermediate_size": 128}
     model = tiny_llama(**shape)
     loaded = load(str(save(model, tmp_path / "tiny")), device="cpu", quant=quant, store=store, progress=Silent())
@@ -169,7 +169,7 @@ Q_PROJ = "base_model__model__model__layers__0__self_attn__q_proj__lora_"
 
 
 @pytest.mark.parametrize(
-    ("fields", "says"),
+    ("fields", "sentence"),
     [
         ({"peft_type": "IA3"}, "of the type 'IA3', and only LORA"),
         ({"use_dora": True}, "trained with use_dora"),
@@ -177,60 +177,63 @@ Q_PROJ = "base_model__model__model__layers__0__self_attn__q_proj__lora_"
         ({"modules_to_save": ["lm_head"]}, "trained with modules_to_save"),
         ({"rank_pattern": {"q_proj": 2}}, "trained with rank_pattern"),
         ({"alora_invocation_tokens": [1]}, "trained with alora_invocation_tokens"),
-        ({"init_lora_weights": "pissa"}, "began with 'pissa'"),
-        ({"r": 5}, "is of rank 5 by its adapter_config.json"),
-        ({"r": None}, "does not say r and lora_alpha"),
-        ({"r": True}, "has True for r, where a whole number from 1 to"),
-        ({"lora_alpha": "8"}, "has '8' for lora_alpha, where a number from"),
+        ({"init_lora_weights": "pissa"}, "was initialised by 'pissa'"),
+        ({"r": 5}, "has rank 5 by its adapter_config.json"),
+        ({"r": None}, "lacks r or lora_alpha"),
+        ({"r": True}, "has True for r; it must be a whole number from 1 to"),
+        ({"lora_alpha": "8"}, "has '8' for lora_alpha; it must be a number from"),
     ],
 )
-def test_kinds_that_are_refused(loaded: LoadedModel, tmp_path: Path, fields: dict[str, Any], says: str) -> None:
-    """What an adapter is that would be computed wrongly is refused in one sentence."""
+def test_kinds_that_are_refused(loaded: LoadedModel, tmp_path: Path, fields: dict[str, Any], sentence: str) -> None:
+    """An adapter of a kind that would be computed wrongly is refused in one sentence."""
     assert isinstance(loaded.model, Decoder)
     folder = write_adapter(tmp_path / "mine", random_adapter(loaded.model.config))
     change(folder, **fields)
 
-    with pytest.raises(AdapterError, match=says) as caught:
+    with pytest.raises(AdapterError, match=sentence) as caught:
         adapt(loaded, read_card(folder))
     assert str(caught.value).count("\n") == 0
     assert str(caught.value).endswith(".")
 
 
 @pytest.mark.parametrize(
-    ("tensors", "says"),
+    ("tensors", "sentence"),
     [
         (
             {Q_PROJ + "A__weight": torch.zeros(4, 47)},
-            r"for another model: its layers.0.self_attn.q_proj is 64 x 47, and the model's 64 x 48",
+            r"for another model: its layers.0.self_attn.q_proj is 64 x 47, the model's is 64 x 48",
         ),
         ({Q_PROJ + "B__weight": torch.zeros(63, 4)}, "for another model: its layers.0.self_attn.q_proj is 63 x 48"),
-        ({Q_PROJ + "A__weight": torch.zeros(3, 48)}, "is of rank 4 by its adapter_config.json"),
+        ({Q_PROJ + "A__weight": torch.zeros(3, 48)}, "has rank 4 by its adapter_config.json"),
         ({Q_PROJ + "A__weight": torch.zeros(4, 48, 1)}, "for another model"),
-        ({Q_PROJ + "A__weight": None}, "only half of what it adds to layers.0.self_attn.q_proj"),
-        ({Q_PROJ + "A__weight": torch.full((4, 48), float("nan"))}, "numbers in layers.0.self_attn.q_proj that are not finite"),
-        ({Q_PROJ + "A__weight": torch.zeros(4, 48, dtype=torch.int8)}, "not finite"),
-        ({"base_model__model__lm_head__lora_A__weight": torch.zeros(4, 48)}, "changes 'lm_head', and the model has no such matrix"),
+        ({Q_PROJ + "A__weight": None}, "only one of the two matrices for layers.0.self_attn.q_proj"),
+        ({Q_PROJ + "A__weight": torch.full((4, 48), float("nan"))}, "infinite or invalid numbers in layers.0.self_attn.q_proj"),
+        ({Q_PROJ + "A__weight": torch.zeros(4, 48, dtype=torch.int8)}, "infinite or invalid numbers"),
+        ({"base_model__model__lm_head__lora_A__weight": torch.zeros(4, 48)}, "changes 'lm_head', which the model does not have"),
         ({"base_model__model__model__layers__9__mlp__up_proj__lora_A__weight": torch.zeros(4, 48)}, "changes 'layers.9.mlp.up_proj'"),
-        ({"base_model__model__model__norm__weight": torch.zeros(4)}, "holds 'base_model.model.model.norm.weight', which is no part"),
+        (
+            {"base_model__model__model__norm__weight": torch.zeros(4)},
+            "'base_model.model.model.norm.weight', which is not part",
+        ),
     ],
 )
-def test_shapes_that_are_refused(loaded: LoadedModel, tmp_path: Path, tensors: dict[str, torch.Tensor | None], says: str) -> None:
+def test_shapes_that_are_refused(loaded: LoadedModel, tmp_path: Path, tensors: dict[str, torch.Tensor | None], sentence: str) -> None:
     """Matrices that do not fit the model, or that it does not have, are refused by name."""
     assert isinstance(loaded.model, Decoder)
     folder = write_adapter(tmp_path / "mine", random_adapter(loaded.model.config))
     change_tensors(folder, **tensors)
 
-    with pytest.raises(AdapterError, match=says):
+    with pytest.raises(AdapterError, match=sentence):
         adapt(loaded, read_card(folder))
 
 
-def test_damage_is_said(loaded: LoadedModel, tmp_path: Path) -> None:
-    """A file that is cut short, one that is missing, and JSON that is none: each is one sentence that names the file."""
+def test_damage_is_reported(loaded: LoadedModel, tmp_path: Path) -> None:
+    """A file that is cut short, missing or not JSON is reported in one sentence that names it."""
     assert isinstance(loaded.model, Decoder)
     folder = write_adapter(tmp_path / "mine", random_adapter(loaded.model.config))
     weights, config = folder / "adapter_model.safetensors", folder / "adapter_config.json"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(AdapterError, match=r"adapter_model.safetensors is damaged or cut short"):
+    with pytest.raises(AdapterError, match=r"adapter_model.safetensors is damaged, cut short or hostile"):
         adapt(loaded, read_card(folder))
     save_file({}, weights)
     with pytest.raises(AdapterError, match="is empty"):
@@ -245,7 +248,7 @@ def test_damage_is_said(loaded: LoadedModel, tmp_path: Path) -> None:
 
 
 def test_made_for_other_weights(loaded: LoadedModel, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An adapter that says which weights it was made for fits those, wherever they lie, and no others of the same shape."""
+    """An adapter that names its weights fits only those, wherever they are, and no others of the same shape."""
     assert isinstance(loaded.model, Decoder)
     origin = {"base": "tiny", "fingerprint": fingerprint(loaded.files), "name": "mine"}
     folder = write_adapter(tmp_path / "mine", random_adapter(loaded.model.config), origin=origin)
@@ -254,27 +257,27 @@ def test_made_for_other_weights(loaded: LoadedModel, tmp_path: Path, store: Stor
 
     for fitting in (loaded, copied):
         adapt(fitting, read_card(folder))
-    said = r"The adapter mine was made for other weights \(tiny\) than those of"
-    with pytest.raises(AdapterError, match=rf"{said} other: name its model with --model, or train it anew\."):
+    reason = r"The adapter mine was made for other weights \(tiny\) than those of"
+    with pytest.raises(AdapterError, match=rf"{reason} other: name its model with --model, or train it again\."):
         adapt(other, read_card(folder))
-    with pytest.raises(AdapterError, match=rf"{said} tiny: train it anew\."):
+    with pytest.raises(AdapterError, match=rf"{reason} tiny: train it again\."):
         adapt(replace(other, name="tiny"), read_card(folder))
 
 
 def test_models_that_cannot_be_adapted(loaded: LoadedModel, tmp_path: Path, store: Store) -> None:
-    """A model of another family, and one that has an adapter already, are named."""
+    """A model of another family, and one that already has an adapter, are refused by name."""
     assert isinstance(loaded.model, Decoder)
     card = read_card(write_adapter(tmp_path / "mine", random_adapter(loaded.model.config)))
     foreign = save(tiny(GPT2Config(vocab_size=VOCAB, n_positions=64, n_embd=32, n_layer=2, n_head=2)), tmp_path / "gpt2")
 
     with pytest.raises(NotSupportedError, match="gpt2 is not of the Llama family"):
         adapt(load(str(foreign), device="cpu", store=store, progress=Silent()), card)
-    with pytest.raises(AdapterError, match="tiny:mine has an adapter already: name its base, tiny"):
+    with pytest.raises(AdapterError, match="tiny:mine already has an adapter: name its base, tiny"):
         adapt(adapt(loaded, card), card)
 
 
 def test_the_model_that_it_was_made_for_is_chosen(loaded: LoadedModel, tmp_path: Path, store: Store) -> None:
-    """An adapter goes to the model that it names, in whatever form that is held, else to the first; never to a variant."""
+    """An adapter goes to the model that it names, in any form, else to the first; never to a variant."""
     assert isinstance(loaded.model, Decoder)
     adapter = random_adapter(loaded.model.config)
     models = [load(f"{loaded.path}@{quant}", device="cpu", store=store, progress=Silent()) for quant in ("none", "int8")]
@@ -295,7 +298,7 @@ def test_the_model_that_it_was_made_for_is_chosen(loaded: LoadedModel, tmp_path:
 
 
 def test_names(tmp_path: Path, store: Store, llama: PreTrainedModel) -> None:
-    """Adapters of the store are found by name; no name leads out of it, and a path only where paths are allowed."""
+    """Adapters of the store are found by name; no name leads out of it, and a path works only where paths are allowed."""
     adapter = random_adapter(to_decoder(llama).config)
     inside = write_adapter(store.adapters_path("mine"), adapter)
     outside = write_adapter(tmp_path / "outside", adapter)
@@ -304,16 +307,16 @@ def test_names(tmp_path: Path, store: Store, llama: PreTrainedModel) -> None:
     assert adapter_folder(store, "mine") == local_adapter(store, "mine") == inside
     assert local_adapter(store, str(outside)) == outside
     for name in ("", ".", "..", "../../outside", str(outside), "mine/../mine", "other", "m\n"):
-        with pytest.raises(NotFoundError, match=r"there is mine\."):
+        with pytest.raises(NotFoundError, match=r"known are: mine\."):
             adapter_folder(store, name)
     with pytest.raises(NotFoundError, match=r"has no adapter_config\.json"):
         local_adapter(store, str(tmp_path))
-    with pytest.raises(AdapterError, match="An adapter cannot be called 'a:b'"):
+    with pytest.raises(AdapterError, match="An adapter cannot be named 'a:b'"):
         read_card(inside, "a:b")
 
 
 def test_saved_prefixes_are_its_own(loaded: LoadedModel, tmp_path: Path) -> None:
-    """A variant saves its prefixes in a file of its own, beside the base's and under its name, and of another adapter reads nothing."""
+    """A variant saves its prefixes in its own file, named after the base and itself, and reads none of another adapter."""
     assert isinstance(loaded.model, Decoder)
     folder = write_adapter(tmp_path / "mine", random_adapter(loaded.model.config))
     first = adapt(loaded, read_card(folder)).prefixes
@@ -331,7 +334,7 @@ def test_saved_prefixes_are_its_own(loaded: LoadedModel, tmp_path: Path) -> None
 class TestMerge:
     @pytest.mark.parametrize("family", MAKERS)
     def test_folder(self, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, family: str) -> None:
-        """What a folder is merged to is an ordinary model, for transformers too, that says what the variant says."""
+        """Merging a folder gives an ordinary model, for transformers too, with the variant's probabilities."""
         model = MAKERS[family](vocab_size=VOCAB)
         base = save(model, tmp_path / "tiny")
         card = read_card(write_adapter(tmp_path / "mine", random_adapter(to_decoder(model).config)))
@@ -349,7 +352,7 @@ class TestMerge:
     @pytest.mark.parametrize("arch", ["llama", "qwen2", "qwen3"])
     @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
     def test_gguf(self, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, arch: str, dtype: str) -> None:
-        """What a GGUF file is merged to has its tokenizer and shape, and says what the variant says, to the rounding of its weights."""
+        """Merging a GGUF file gives a model with its tokenizer, and the variant's probabilities to the rounding of its weights."""
         model = MAKERS[arch](vocab_size=VOCAB)
         base = write_gguf(tmp_path / "tiny.gguf", model, arch, byte_level_bpe(VOCAB))
         card = read_card(write_adapter(tmp_path / "mine", random_adapter(to_decoder(model).config)))
@@ -369,8 +372,8 @@ class TestMerge:
         assert merged.infill == variant.infill
 
     def test_shards(self, tmp_path: Path, store: Store, base: Path, llama: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A model larger than a file may be is written in several, with their index."""
-        monkeypatch.setattr("pellucid.models.merge_adapter._SHARD", 60_000)
+        """A model larger than the limit of a file is written in several, with their index."""
+        monkeypatch.setattr("pellucid.models.merge_adapter._SHARD_BYTES", 60_000)
         adapter = random_adapter(to_decoder(llama).config)
         card = read_card(write_adapter(tmp_path / "mine", adapter))
 
@@ -383,18 +386,18 @@ class TestMerge:
         close(logprobs(merged.model, IDS), reference_logprobs(merged_into(llama, adapter), IDS))
 
     def test_refusals(self, tmp_path: Path, store: Store, base: Path, llama: PreTrainedModel) -> None:
-        """A folder that is there, a dtype that is none, other weights, a tokenizer that cannot be written: one sentence, and no folder."""
+        """An existing folder, an unknown dtype, other weights, an unsupported tokenizer: one sentence each, and no folder."""
         adapter = random_adapter(to_decoder(llama).config)
         card = read_card(write_adapter(tmp_path / "mine", adapter))
         made_for_others = read_card(write_adapter(tmp_path / "others", adapter, origin={"base": "x", "fingerprint": "0"}))
         checkpoint = open_checkpoint(str(base), store=store, progress=Silent())
         cases: list[tuple[Any, Path, str, type[PellucidError], str]] = [
-            (card, base, "float32", ConfigError, "is there already"),
+            (card, base, "float32", ConfigError, "already exists"),
             (card, tmp_path / "new", "int8", ConfigError, "dtype is 'int8'"),
             (made_for_others, tmp_path / "new", "float32", AdapterError, "made for other weights"),
         ]
-        for chosen, folder, dtype, kind, says in cases:
-            with pytest.raises(kind, match=says):
+        for chosen, folder, dtype, kind, sentence in cases:
+            with pytest.raises(kind, match=sentence):
                 merge(checkpoint, chosen, folder, dtype, Silent())
         assert not (tmp_path / "new").exists()
 

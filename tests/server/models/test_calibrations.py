@@ -1,4 +1,4 @@
-"""A calibration is kept for the weights that it was made with; what cannot be used is told in one sentence, and not used."""
+"""A calibration is valid for the weights that it was made with; any other is reported in one sentence and not used."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def file(tmp_path: Path) -> CalibrationFile:
 
 
 def test_round_trip(file: CalibrationFile) -> None:
-    """What is written is what is read, for the same weights."""
+    """A calibration is read as it was written, for the same weights."""
     file.write(FOUND)
 
     assert file.read() == ({"format": FORMAT, "key": "weights-int8", **FOUND}, None)
     file.delete()
-    assert file.read() == (None, "The model was not calibrated: run pellucid calibrate on a folder of yours.")
+    assert file.read() == (None, "This model is not calibrated: run pellucid calibrate on one of your folders.")
 
 
 def test_other_weights(file: CalibrationFile) -> None:
@@ -36,7 +36,7 @@ def test_other_weights(file: CalibrationFile) -> None:
     record, note = replace(file, key="other-int8").read()
 
     assert record is None
-    assert note == "The calibration in m+int8.json was made for other weights than these: run pellucid calibrate again."
+    assert note == "The calibration in m+int8.json was made for other weights: run pellucid calibrate again."
 
 
 @pytest.mark.parametrize(
@@ -44,15 +44,15 @@ def test_other_weights(file: CalibrationFile) -> None:
     [
         (b"\xff\xfe", "cannot be read (it is not JSON)"),
         (b'{"format": "pell', "cannot be read (it is not JSON)"),
-        (b"[]", "is no calibration that this version of Pellucid can read"),
-        (b'{"format": "pellucid calibration 99"}', "is no calibration that this version of Pellucid can read"),
-        (b'{"format": "pellucid calibration 1", "key": "weights-int8", "low": -Infinity}', "is damaged (not all of it can be sent on)"),
-        (b'{"format": "pellucid calibration 1", "key": "weights-int8", "costs": [1e999]}', "is damaged (not all of it can be sent on)"),
-        (b'{"format": "pellucid calibration 1", "key": "weights-int8", "about": "\\ud800"}', "is damaged (not all of it can be sent on)"),
+        (b"[]", "This version of Pellucid cannot read the calibration"),
+        (b'{"format": "pellucid calibration 99"}', "This version of Pellucid cannot read the calibration"),
+        (b'{"format": "pellucid calibration 1", "key": "weights-int8", "low": -Infinity}', "is damaged (it is not valid JSON)"),
+        (b'{"format": "pellucid calibration 1", "key": "weights-int8", "costs": [1e999]}', "is damaged (it is not valid JSON)"),
+        (b'{"format": "pellucid calibration 1", "key": "weights-int8", "about": "\\ud800"}', "is damaged (it is not valid JSON)"),
     ],
 )
 def test_unreadable(file: CalibrationFile, content: bytes, sentence: str) -> None:
-    """What is damaged, or another's, is told with the remedy."""
+    """A damaged calibration, or one of another version, is reported with the remedy."""
     file.path.parent.mkdir()
     file.path.write_bytes(content)
 
@@ -65,7 +65,7 @@ def test_unreadable(file: CalibrationFile, content: bytes, sentence: str) -> Non
 
 
 def test_of_a_variant(file: CalibrationFile) -> None:
-    """What was found of a model is not said of the same one with an adapter, nor of another state of the adapter."""
+    """A model's calibration does not apply to the model with an adapter, nor to another state of the adapter."""
     file.write(FOUND)
     variant = file.of_variant("mine", "state 1")
     assert variant.read()[0] is None
@@ -76,7 +76,7 @@ def test_of_a_variant(file: CalibrationFile) -> None:
 
 
 def test_not_writable(file: CalibrationFile) -> None:
-    """What the disk says against it is told."""
+    """A calibration that cannot be written is an error with the reason."""
     file.path.parent.touch()
 
     with pytest.raises(ModelError, match="cannot be written to"):
@@ -84,7 +84,7 @@ def test_not_writable(file: CalibrationFile) -> None:
 
 
 def test_removed_with_its_model(tmp_path: Path) -> None:
-    """Who removes a model removes what was found of it."""
+    """Removing a model removes its calibration."""
     store = Store(tmp_path)
     name = "qwen2.5-coder-0.5b-instruct"
     file = CalibrationFile(store.calibration_path(name, "int8"), "k")

@@ -1,4 +1,4 @@
-"""The catalog: what each entry states is usable, and every family of markers finds its infill format."""
+"""The catalog: the data of each entry is usable, and every family of markers finds its infill format."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def ids(*markers: str) -> dict[str, int]:
 
 @pytest.mark.parametrize("name", catalog())
 def test_entry_states_what_a_fetch_needs(name: str) -> None:
-    """Every entry has a source; what a wheel gives is stated by size and SHA-256; names cannot be taken for repositories."""
+    """Every entry has a source, wheels have a size and SHA-256, and no name can be mistaken for a repository."""
     entry = catalog()[name]
     assert entry.sources
     assert "/" not in name
@@ -33,7 +33,7 @@ def test_entry_states_what_a_fetch_needs(name: str) -> None:
 
 
 def test_default_model_comes_from_the_hub_first_and_from_wheels_then() -> None:
-    """The default model can be had where the hub cannot be reached, and is asked in the order that was measured best."""
+    """The default model is available without the hub, and has the infill format that was measured best."""
     entry = catalog()[DEFAULT_MODEL]
     assert [type(source) for source in entry.sources] == [HubSource, WheelSource]
     assert entry.infill is not None
@@ -52,7 +52,7 @@ def test_default_model_comes_from_the_hub_first_and_from_wheels_then() -> None:
     ],
 )
 def test_markers_find_their_format(expected: str, markers: tuple[str, ...]) -> None:
-    """A model outside the catalog is asked in the format whose markers it has; markers that it lacks are left out."""
+    """A model outside the catalog gets the format whose markers it has; optional markers that it lacks are omitted."""
     found = infill_format(ids(*markers))
     assert found is not None
     known = infill_formats()[expected]
@@ -67,7 +67,7 @@ def test_model_without_markers_has_no_format() -> None:
 
 
 def test_every_marker_ends_an_infill() -> None:
-    """A model that begins another file, or the prompt anew, has finished the middle."""
+    """A model that begins another file, or repeats the prompt, has finished the middle."""
     special = ids(*QWEN, "<|im_end|>")
     found = infill_format(special, catalog()[DEFAULT_MODEL])
     assert found is not None

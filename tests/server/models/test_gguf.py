@@ -1,4 +1,4 @@
-"""GGUF files: what is read of them is what was written, and what cannot be read is said in one sentence."""
+"""GGUF files are read as they were written, and an unreadable one is reported in one sentence."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def build(path: Path) -> Model:
     ("arch", "make"), [("llama", tiny_llama), ("qwen2", tiny_qwen2), ("qwen3", tiny_qwen3)], ids=["llama", "qwen2", "qwen3"]
 )
 def test_logits_are_those_of_transformers(tmp_path: Path, arch: str, make: Callable[[], PreTrainedModel]) -> None:
-    """A model read back from GGUF says what the original says: permuted rows, biases, norms and tied heads included."""
+    """A model read back from GGUF has the original's logits: permuted rows, biases, norms and tied heads included."""
     model, ids = make(), random_ids(40)
     found = logprobs(build(write_gguf(tmp_path / "model.gguf", model, arch)), ids)
     torch.testing.assert_close(found, reference_logprobs(model, ids), rtol=0, atol=1e-4)
 
 
 def test_linear_scaling_is_honoured(tmp_path: Path) -> None:
-    """Positions stretched by a factor are stretched here too."""
+    """Positions that are scaled by a factor are scaled here too."""
     model = tiny_llama(rope_parameters={"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0})
     path = write_gguf(tmp_path / "model.gguf", model, "llama", rope__scaling__type="linear", rope__scaling__factor=4.0)
     ids = random_ids(40)
@@ -57,7 +57,7 @@ def test_linear_scaling_is_honoured(tmp_path: Path) -> None:
 
 
 def test_llama3_scaling_is_found_in_its_divisors(tmp_path: Path) -> None:
-    """GGUF keeps Llama 3's stretching as one divisor per frequency; others than those are refused."""
+    """Llama 3's scaling is inferred from GGUF's divisors for each frequency; any other divisors are refused."""
     model = tiny_llama(rope_parameters=LLAMA3)
     kept = model.model.rotary_emb.inv_freq
     divisors = (1.0 / 10000.0 ** (torch.arange(0, 16, 2).float() / 16) / kept).numpy()
@@ -66,13 +66,13 @@ def test_llama3_scaling_is_found_in_its_divisors(tmp_path: Path) -> None:
     assert gguf_decoder.read_config(GGUF(path)).rope_scaling is not None
     torch.testing.assert_close(logprobs(build(path), ids), reference_logprobs(model, ids), rtol=0, atol=1e-4)
     path = write_gguf(tmp_path / "other.gguf", model, "llama", extra={"rope_freqs.weight": divisors[::-1].copy()})
-    with pytest.raises(ModelError, match="stretches its positions in a way of its own"):
+    with pytest.raises(ModelError, match="scales its positions in an unknown way"):
         gguf_decoder.read_config(GGUF(path))
 
 
 @pytest.mark.parametrize("kind", ["F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"])
 def test_quantised_tensors_are_read_as_their_format_says(tmp_path: Path, kind: str) -> None:
-    """Blocks come back as the values that their format stands for, whatever the number of rows and dimensions."""
+    """Blocks are read as the values of their format, for any number of rows and dimensions."""
     values = np.random.default_rng(0).standard_normal((3, 5, 64), np.float32)
     type = gguf.GGMLQuantizationType[kind]
     stored = values.astype(np.float16) if kind == "F16" else gguf.quants.quantize(values, type)
@@ -89,7 +89,7 @@ def test_quantised_tensors_are_read_as_their_format_says(tmp_path: Path, kind: s
 
 
 def test_metadata_of_every_type(tmp_path: Path) -> None:
-    """Every type of metadata is read as it was written, and asking for another type than the file's is an error."""
+    """Every type of metadata is read as it was written, and requesting another type than the file's is an error."""
     written: dict[str, Any] = {"a": 7, "b": -3, "c": 0.5, "d": True, "e": "text ▁", "f": [1, 2, 3], "g": ["x", "é"], "h": [0.5, 1.5]}
     writer = gguf.GGUFWriter(tmp_path / "meta.gguf", "llama")
     for key, value in written.items():
@@ -103,9 +103,9 @@ def test_metadata_of_every_type(tmp_path: Path) -> None:
     assert {key: stored[key] for key in written} == written
     assert file.list_of("g", str) == ["x", "é"]
     assert file.get("missing", 5) == 5
-    with pytest.raises(ModelError, match="has a str under e, where a int belongs"):
+    with pytest.raises(ModelError, match="has a str under e; it must be a int"):
         file.get("e", 0)
-    with pytest.raises(ModelError, match="under g that is not all int"):
+    with pytest.raises(ModelError, match="under g whose items are not all int"):
         file.list_of("g", int)
     with pytest.raises(ModelError, match="no missing"):
         file.require("missing", int)
@@ -113,18 +113,18 @@ def test_metadata_of_every_type(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kept", [0, 3, 4, 20, 100, 300, 0.3, 0.9, -1])
 def test_truncated_file_is_one_sentence(tmp_path: Path, kept: float) -> None:
-    """Wherever a file is cut, header or tensors, one sentence says so."""
+    """A file that is cut anywhere, in the header or the tensors, is reported in one sentence."""
     path = write_gguf(tmp_path / "model.gguf", tiny_qwen2(), "qwen2")
     data = path.read_bytes()
     path.write_bytes(data[: int(kept * len(data)) if isinstance(kept, float) else kept])
-    with pytest.raises(ModelError, match=r"model\.gguf (is damaged or cut short|is cut short|is no GGUF|cannot be read)") as caught:
+    with pytest.raises(ModelError, match=r"model\.gguf (is damaged or cut short|is cut short|is not a GGUF|cannot be read)") as caught:
         list(gguf_decoder.read_weights(GGUF(path)))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_damaged_header_is_never_anything_but_a_model_error(tmp_path: Path, seed: int) -> None:
-    """Bytes changed anywhere in the header give a ModelError or a readable file: no crash, and no memory taken for nothing."""
+    """Bytes changed anywhere in the header give a ModelError or a readable file: no crash, and no excessive memory."""
     path = write_gguf(tmp_path / "model.gguf", tiny_qwen2(), "qwen2")
     data = bytearray(path.read_bytes())
     random = np.random.default_rng(seed)
@@ -150,7 +150,7 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
     """A file of another kind, version, byte order or architecture is refused by name, as is a part of a split one."""
     path = tmp_path / "model.gguf"
     path.write_bytes(b"PK\x03\x04" + bytes(100))
-    with pytest.raises(ModelError, match="is no GGUF file"):
+    with pytest.raises(ModelError, match="is not a GGUF file"):
         GGUF(path)
     path.write_bytes(b"GGUF" + struct.pack(">IQQ", 3, 0, 0))
     with pytest.raises(ModelError, match="versions 2 and 3, little-endian"):
@@ -168,7 +168,7 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_tensor_that_the_decoder_has_no_use_for_is_refused(tmp_path: Path) -> None:
-    """A tensor that would be ignored changes what the model says: the file is refused instead."""
+    """Ignoring a tensor would change the model's output, so the file is refused."""
     path = write_gguf(tmp_path / "model.gguf", tiny_llama(), "llama", extra={"blk.0.attn_sinks.weight": np.ones(4, np.float32)})
     with pytest.raises(ModelError, match=r"blk\.0\.attn_sinks\.weight"):
         list(gguf_decoder.read_weights(GGUF(path)))

@@ -1,4 +1,4 @@
-"""Model files that a stranger made to do harm: each is refused in a sentence, in bounded time and memory, or does none."""
+"""Hostile model files: each is refused in a sentence, in bounded time and memory, or does no harm."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MEMORY = 1 << 30
 
 
 def folder(path: Path, **config: Any) -> Path:
-    """A whole small model, with these fields of its configuration changed."""
+    """Return a complete small model, with these fields of its configuration changed."""
     tiny_llama(vocab_size=VOCAB).save_pretrained(path)
     write_folder(path, byte_level_bpe(VOCAB))
     return change(path / "config.json", **config).parent
@@ -50,12 +50,12 @@ def change(path: Path, **fields: Any) -> Path:
 
 
 def open_model(path: Path) -> Callable[[], None]:
-    """A case that loads a model and uses it, with a cache of its own."""
+    """Return a case that loads a model and uses it, with its own cache."""
     return lambda: hostile_model_files.load_and_use(path, path.parent, "none")
 
 
 def outcome(case: Callable[[], None]) -> str:
-    """How a case ends in a process of its own: "loaded", the sentence of a refusal, or what went wrong."""
+    """Run a case in a separate process and return "loaded", the sentence of a refusal, or the failure."""
     tally = hostile_model_files.run_cases([case], memory=MEMORY)
     (ending,) = tally.endings
     return tally.examples[ending].partition(": ")[2] if ending == "refused" else ending
@@ -82,7 +82,7 @@ HOSTILE_NUMBERS: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize(("key", "value"), HOSTILE_NUMBERS, ids=[f"{key}={value}" for key, value in HOSTILE_NUMBERS])
 def test_numbers_that_no_model_has_are_refused(tmp_path: Path, key: str, value: Any) -> None:
-    """A configuration of impossible numbers, or of another type than a number, is one sentence before memory is taken for it."""
+    """A configuration with impossible numbers, or with other types, is refused in one sentence before memory is allocated."""
     path = folder(tmp_path / "model", **{key: value})
     with pytest.raises(ModelError, match=r"config\.json") as caught:
         load(str(path), device="cpu", quant="none", store=Store(tmp_path / "cache"), progress=Silent())
@@ -90,7 +90,7 @@ def test_numbers_that_no_model_has_are_refused(tmp_path: Path, key: str, value: 
 
 
 def test_ids_that_no_token_has_are_no_tokens(tmp_path: Path) -> None:
-    """Ends outside of the vocabulary are ignored, as other programs do, rather than looked up: no id beyond the weights is used."""
+    """End ids outside of the vocabulary are ignored, as in other programs: no id beyond the weights is looked up."""
     path = folder(tmp_path / "model", eos_token_id=[5, -9, 10**12])
     change(path / "generation_config.json", eos_token_id=2**63)
     tokenizer = read_tokenizer(path, VOCAB)
@@ -99,7 +99,7 @@ def test_ids_that_no_token_has_are_no_tokens(tmp_path: Path) -> None:
 
 
 def test_markers_beyond_the_weights_stay_text(tmp_path: Path) -> None:
-    """A marker whose id the model has no embedding for is not put into a prompt: its text stays text."""
+    """A marker whose id has no embedding in the model is not put into a prompt: its text stays text."""
     path = folder(tmp_path / "model")
     token = {"content": "<|beyond|>", "special": True}
     change(path / "tokenizer_config.json", added_tokens_decoder={str(VOCAB + 5): token})
@@ -121,7 +121,7 @@ def test_nested_json_is_one_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "generation_config.json", "chat_template.jinja", "model.safetensors"])
 def test_only_regular_files_are_read(tmp_path: Path, name: str) -> None:
-    """A FIFO, an endless device or a folder in the place of a file is a sentence, not a wait for ever."""
+    """A FIFO, an endless device or a folder in place of a file is a sentence, not an endless wait."""
     path = folder(tmp_path / "model")
     puts: list[Callable[[Path], None]] = [os.mkfifo, lambda at: at.symlink_to("/dev/zero"), Path.mkdir]
     for put in puts:
@@ -140,7 +140,7 @@ def test_shards_lie_in_their_folder(tmp_path: Path) -> None:
 
 
 def test_a_map_of_characters_that_panics_ends_its_own_process(tmp_path: Path) -> None:
-    """A tokenizer's damaged map makes its library panic or abort at some texts: that is a sentence, and the next text works."""
+    """If a tokenizer's damaged map makes its library panic or abort, that is a sentence, and the next text works."""
     charsmap = hostile_model_files.charsmap()
     path = _unigram(tmp_path, charsmap)
     tokenizer = read_tokenizer(path)
@@ -154,7 +154,7 @@ def test_a_map_of_characters_that_panics_ends_its_own_process(tmp_path: Path) ->
 
 
 def _unigram(tmp_path: Path, charsmap: bytes) -> Path:
-    """A Unigram tokenizer with this map, which the library checks only when it is used."""
+    """Return a Unigram tokenizer with this map, which the library checks only when it is used."""
     backend = hostile_model_files.unigram()
     path = write_folder(tmp_path / f"unigram{len(list(tmp_path.iterdir()))}", backend)
     data = json.loads((path / "tokenizer.json").read_text())
@@ -164,7 +164,7 @@ def _unigram(tmp_path: Path, charsmap: bytes) -> Path:
 
 
 def test_a_pattern_that_backtracks_is_stopped(tmp_path: Path) -> None:
-    """A tokenizer whose pattern takes ages at some text takes two seconds of processor time, and still reads other texts."""
+    """A tokenizer whose pattern backtracks for ages is stopped after two seconds of processor time, and still encodes other texts."""
     backend = byte_level_bpe(VOCAB)
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Split(Regex(r"(\s|\s)*(\s|\s)*x|."), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -172,7 +172,7 @@ def test_a_pattern_that_backtracks_is_stopped(tmp_path: Path) -> None:
     tokenizer = read_tokenizer(write_folder(tmp_path / "slow", backend))
     assert tokenizer.encode("def")
     began = time.process_time()
-    with pytest.raises(ModelError, match=r"failed at a text of \d+ characters"):
+    with pytest.raises(ModelError, match=r"failed on a text of \d+ characters"):
         tokenizer.encode(" " * 50_000)
     assert time.process_time() - began < 1, "the server itself computes nothing meanwhile"
     assert tokenizer.encode("def")
@@ -183,13 +183,13 @@ def test_steps_that_multiply_a_text_are_stopped(tmp_path: Path) -> None:
     backend = byte_level_bpe(VOCAB)
     backend.normalizer = normalizers.Sequence([normalizers.Replace("a", "a" * 1000) for _ in range(4)])
     tokenizer = read_tokenizer(write_folder(tmp_path / "large", backend))
-    with pytest.raises(ModelError, match="failed at a text of 8 characters"):
+    with pytest.raises(ModelError, match="failed on a text of 8 characters"):
         tokenizer.encode("aaaaaaaa")
     assert tokenizer.encode("bbb")
 
 
 def test_a_tokenizers_process_has_no_files_or_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a tokenizer took over its process, it would find neither files nor sockets nor the settings of the server."""
+    """A tokenizer that took over its process would find neither files nor sockets nor the server's settings."""
     monkeypatch.setenv("PELLUCID_API_KEY", "hunter2")
     before = children_of(os.getpid())
     tokenizer = read_tokenizer(_unigram(tmp_path, hostile_model_files.charsmap()))
@@ -205,7 +205,7 @@ def test_a_tokenizers_process_has_no_files_or_secrets(tmp_path: Path, monkeypatc
 
 
 def test_a_tokenizers_process_that_stops_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that uses no processor time and does not answer is ended when the wall clock says so."""
+    """A process that uses no processor time and does not answer is ended by its limit of wall time."""
     monkeypatch.setattr(limited_process, "WALL_FACTOR", 0.01)
     process = limited_process.LimitedProcess("test_hostile_files", [], None, 30)
     monkeypatch.setattr(isolated_python, "BOOTSTRAP", "import time; time.sleep(600)")
@@ -214,7 +214,7 @@ def test_a_tokenizers_process_that_stops_is_ended(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_tokenizers_process_that_was_killed_costs_no_text(tmp_path: Path) -> None:
-    """A process that the system has killed between two texts is replaced before the next one."""
+    """A process that the system kills between two texts is replaced before the next one."""
     before = children_of(os.getpid())
     tokenizer = read_tokenizer(_unigram(tmp_path, hostile_model_files.charsmap()))
     ids = tokenizer.encode("ab")
@@ -226,7 +226,7 @@ def test_a_tokenizers_process_that_was_killed_costs_no_text(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("answer", ["'[1]'", "'{}'", "'null'", "'1'", "'x'", "'[' * 100_000", "'\"' + 'x' * 300_000"])
 def test_a_tokenizers_process_that_was_taken_over(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
-    """What is no answer, or one that does not end, is an error of the tokenizer, and ends the process."""
+    """An invalid or endless answer is an error of the tokenizer, and ends the process."""
     monkeypatch.setattr(limited_process, "MAX_ANSWER_BYTES", 200_000)
     program = f"import sys, time; sys.stdin.readline(); print({answer}, flush=True); time.sleep(600)"
     monkeypatch.setattr(isolated_python, "BOOTSTRAP", program)
@@ -239,7 +239,7 @@ def test_a_tokenizers_process_that_was_taken_over(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("answer", [None, {}, "ab", [1, "2"], [True], [None], [[1]]], ids=str)
 def test_ids_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: object) -> None:
-    """What a taken-over process gives in place of token ids goes no further than to an error."""
+    """Anything but token ids from a process that was taken over is an error."""
     tokenizer = read_tokenizer(_unigram(tmp_path, hostile_model_files.charsmap()))
     monkeypatch.setattr(limited_process.LimitedProcess, "ask", lambda *_: answer)
     with pytest.raises(ModelError, match="it gave no valid answer"):
@@ -259,7 +259,7 @@ def test_what_common_tokenizers_are_made_of_needs_no_process() -> None:
 
 
 def test_long_varints_take_no_time() -> None:
-    """A number without end in a sentencepiece model is refused after ten bytes, instead of being summed in quadratic time."""
+    """An endless number in a sentencepiece model is refused after ten bytes, instead of being summed in quadratic time."""
     began = time.process_time()
     with pytest.raises(ModelError, match="damaged"):
         sentencepiece_model.read(b"\xff" * 1_000_000)
@@ -295,11 +295,11 @@ def test_strings_without_end_take_no_memory(tmp_path: Path) -> None:
     def case() -> None:
         GGUF(path)
 
-    assert "holds more text than" in outcome(case)
+    assert "has more text than" in outcome(case)
 
 
 def test_models_of_other_families_are_no_larger_than_their_files(tmp_path: Path) -> None:
-    """What a configuration asks of the transformers library is compared with the weights before it is asked."""
+    """A configuration's sizes are compared with the weights before the transformers library allocates them."""
     path = tmp_path / "gpt2"
     tiny(GPT2Config(vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=2, n_positions=64)).save_pretrained(path)
     write_folder(path, byte_level_bpe(VOCAB))
@@ -310,7 +310,7 @@ def test_models_of_other_families_are_no_larger_than_their_files(tmp_path: Path)
         (path / "config.json").write_bytes(kept)
     change(path / "config.json", auto_map={"AutoModelForCausalLM": "evil.Model"}, model_type="evil")
     (path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    assert "no such code is run" in outcome(open_model(path))
+    assert "its own Python code, which is never run" in outcome(open_model(path))
     assert not (tmp_path / "ran").exists()
 
 

@@ -1,4 +1,4 @@
-"""A hub that answers with what no hub should: each is one sentence, and nothing is written outside of the model's folder."""
+"""Hostile answers of a hub: each is one sentence, and nothing is written outside of the model's folder."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def models(tmp_path: Path) -> Store:
 
 
 def sentence(models: Store) -> str:
-    """What fetching the repository is refused with."""
+    """Return the sentence with which fetching the repository is refused."""
     with pytest.raises(ModelError) as caught:
         models.pull(REPO, Silent())
     assert models.find(REPO) is None
@@ -51,7 +51,7 @@ def sentence(models: Store) -> str:
 
 @pytest.mark.parametrize("changes", LISTINGS.values(), ids=LISTINGS)
 def test_hostile_listings_are_one_sentence(models: Store, monkeypatch: pytest.MonkeyPatch, changes: Changes) -> None:
-    """Names that no disk takes, sizes that are none and answers of another shape end in a sentence about the repository."""
+    """Invalid names, sizes and shapes of an answer end in a sentence about the repository."""
     remote = StandInHub(REPO, {"config.json": b"{}", "model.safetensors": b"x" * 100})
     whole = remote.listing
 
@@ -63,15 +63,15 @@ def test_hostile_listings_are_one_sentence(models: Store, monkeypatch: pytest.Mo
     monkeypatch.setattr(remote, "listing", listing)
     with serve(remote):
         monkeypatch.setenv("HF_ENDPOINT", remote.url)
-        said = sentence(models)
-    assert REPO in said
-    assert "\n" not in said
-    assert "\0" not in said
+        refusal = sentence(models)
+    assert REPO in refusal
+    assert "\n" not in refusal
+    assert "\0" not in refusal
 
 
 @pytest.mark.parametrize("target", ["", "//", "javascript:1", "file:///etc/passwd", "http://" + "a" * 300 + "/", "http://127.0.0.1:1/"])
 def test_redirects_to_nowhere_are_one_sentence(models: Store, monkeypatch: pytest.MonkeyPatch, target: str) -> None:
-    """A redirect that goes round, to no address or to another protocol is a hub that cannot be reached."""
+    """An endless redirect, or one to no address or another protocol, is a hub that cannot be reached."""
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(302)
@@ -92,14 +92,14 @@ def test_redirects_to_nowhere_are_one_sentence(models: Store, monkeypatch: pytes
 def test_bodies_that_are_no_listing_are_one_sentence(
     models: Store, monkeypatch: pytest.MonkeyPatch, body: bytes, headers: dict[str, str]
 ) -> None:
-    """JSON without end, no JSON at all and a compression that is none are a sentence that names the hub."""
+    """Endless JSON, no JSON at all and invalid compression are a sentence that names the hub."""
     with _answering(lambda handler: _send(handler, body, headers)) as url:
         monkeypatch.setenv("HF_ENDPOINT", url)
         assert sentence(models).startswith(url)
 
 
 def test_listings_without_end_are_stopped(models: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A listing without end is not read to its end, so that it takes bounded memory."""
+    """An endless listing is not read to its end, so that it takes bounded memory."""
     monkeypatch.setattr(client, "_LARGEST_LISTING", 1 << 20)
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
@@ -114,7 +114,7 @@ def test_listings_without_end_are_stopped(models: Store, monkeypatch: pytest.Mon
 
     with _answering(answer) as url:
         monkeypatch.setenv("HF_ENDPOINT", url)
-        assert "sends a listing without end" in sentence(models)
+        assert "sends an endless list of files" in sentence(models)
 
 
 def _send(handler: BaseHTTPRequestHandler, body: bytes, headers: dict[str, str]) -> None:
@@ -127,14 +127,14 @@ def _send(handler: BaseHTTPRequestHandler, body: bytes, headers: dict[str, str])
 
 @contextmanager
 def _answering(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
-    """The address of a server that answers every request so."""
+    """Return the address of a server that gives this answer to every request."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             answer(self)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

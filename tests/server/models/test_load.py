@@ -1,4 +1,4 @@
-"""Loading: from folders and GGUF files to running models, packed once and mapped from then on."""
+"""Loading models from folders and GGUF files, which are packed once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transformers import GPT2Config, PreTrainedModel, Qwen2Config
 from transformers.utils import logging
 
 from pellucid.engine.decoders.decoder import Decoder
-from pellucid.engine.native import kernels
+from pellucid.engine.native import calls
 from pellucid.errors import ConfigError, ModelError, NotFoundError
 from pellucid.models.formats import gguf_decoder
 from pellucid.models.load import load
@@ -47,8 +47,8 @@ def change_config(folder: Path, **fields: Any) -> None:
 
 
 @pytest.mark.parametrize("make", [tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3], ids=["llama", "mistral", "qwen2", "qwen3"])
-def test_folder_says_what_transformers_says(tmp_path: Path, store: Store, make: Any) -> None:
-    """A folder of every family of the lean decoder, whole or in shards, runs on it with transformers' probabilities."""
+def test_folder_agrees_with_transformers(tmp_path: Path, store: Store, make: Any) -> None:
+    """A folder of every family of the lean decoder, whole or in shards, has transformers' probabilities."""
     model, ids = make(vocab_size=VOCAB), random_ids(40)
     for name, options in {"whole": {}, "sharded": {"max_shard_size": "60KB"}}.items():
         folder = save(model, tmp_path / name, **options)
@@ -61,7 +61,7 @@ def test_folder_says_what_transformers_says(tmp_path: Path, store: Store, make: 
 
 
 def test_gguf_brings_its_tokenizer_and_infill_format(tmp_path: Path, store: Store) -> None:
-    """A GGUF file is a whole model: weights, tokenizer, and an infill format found by its markers."""
+    """A GGUF file is a complete model: weights, tokenizer, and an infill format found by its markers."""
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
     loaded = load(str(path), device="cpu", store=store, progress=Silent())
     assert loaded.name == "tiny"
@@ -70,17 +70,17 @@ def test_gguf_brings_its_tokenizer_and_infill_format(tmp_path: Path, store: Stor
     assert loaded.infill.markers == ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>")
 
 
-def test_kernels_are_kept_beside_the_models(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is compiled for a model is kept in the store that the model is packed to."""
+def test_kernels_are_kept_with_the_models(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels that are compiled for a model are kept in the store that the model is packed to."""
     folders: list[Path] = []
-    monkeypatch.setattr(kernels, "keep_in", folders.append)
+    monkeypatch.setattr(calls, "keep_in", folders.append)
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
     load(str(path), device="cpu", store=store, progress=Silent())
     assert folders == [store.root / "kernels"]
 
 
 def test_second_start_reads_no_weights(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Packed weights are mapped: the source's tensors are not read again, until the source changes."""
+    """After packing, the source's tensors are not read again until the source changes."""
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
     first = load(str(path), device="cpu", store=store, progress=Silent())
     monkeypatch.setattr(gguf_decoder, "read_weights", lambda file: pytest.fail("the weights were read again"))
@@ -96,7 +96,7 @@ def test_second_start_reads_no_weights(tmp_path: Path, store: Store, monkeypatch
 
 
 def test_one_model_in_two_forms(tmp_path: Path, store: Store) -> None:
-    """A quant behind a model's name is its own: it is served under both, and differs from the other form of the same file."""
+    """A quant in a model's name is its own: the model is served in both forms, which differ."""
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
     exact, rounded = (load(f"{path}@{quant}", device="cpu", quant="auto", store=store, progress=Silent()) for quant in ("none", "int8"))
     assert (exact.name, rounded.name) == ("tiny@none", "tiny@int8")
@@ -108,7 +108,7 @@ def test_one_model_in_two_forms(tmp_path: Path, store: Store) -> None:
 
 
 def test_packing_is_followed_to_its_end(tmp_path: Path, store: Store) -> None:
-    """The bar of packing names the model and ends near its total."""
+    """The progress of packing names the model and ends near its total."""
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
     following = Following()
     load(str(path), device="cpu", store=store, progress=following)
@@ -127,8 +127,8 @@ def test_broken_packing_leaves_nothing(tmp_path: Path, store: Store) -> None:
     assert list((store.root / "packed").iterdir()) == []
 
 
-def test_full_disk_is_said_before_anything_is_written(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Packed weights that do not fit are not begun with."""
+def test_full_disk_is_reported_before_anything_is_written(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packed weights that do not fit on the disk are not begun."""
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(ModelError, match=r"has 1\.0 kB free, and .* are needed"):
@@ -137,8 +137,8 @@ def test_full_disk_is_said_before_anything_is_written(tmp_path: Path, store: Sto
 
 
 @pytest.mark.parametrize("call", ["fsync", "mkdir"])
-def test_disk_that_fails_is_said(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
-    """Packed weights that the disk cannot keep are one sentence, and nothing of them is left."""
+def test_disk_that_fails_is_reported(tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    """Packed weights that the disk cannot store are one sentence, and nothing of them is left."""
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
     make = Path.mkdir
 
@@ -154,7 +154,7 @@ def test_disk_that_fails_is_said(tmp_path: Path, store: Store, monkeypatch: pyte
 
 
 def test_packed_weights_of_a_local_model_can_be_removed(tmp_path: Path, store: Store) -> None:
-    """Removing a local model by its path deletes what was packed of it and leaves the file."""
+    """Removing a local model by its path deletes its packed weights and keeps the file."""
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
     load(str(path), device="cpu", store=store, progress=Silent())
     assert store.remove(str(path), Silent()) > 0
@@ -175,12 +175,12 @@ def test_other_families_run_by_transformers(tmp_path: Path, store: Store, capfd:
     ids = random_ids(30)
     torch.testing.assert_close(logprobs(loaded.model, ids), reference_logprobs(model, ids), rtol=0, atol=1e-4)
     assert loaded.tokenizer.vocab_size == VOCAB
-    with pytest.raises(ConfigError, match="use --quant none"):
+    with pytest.raises(ConfigError, match="choose quant none"):
         load(str(folder), device="cpu", quant="int8", store=store, progress=Silent())
 
 
 def test_mixed_windows_are_not_for_the_lean_decoder(tmp_path: Path, store: Store) -> None:
-    """A Qwen2 whose layers look back differently far is run by the transformers library instead of wrongly."""
+    """A Qwen2 whose layers have different windows is run by the transformers library."""
     config = Qwen2Config(
         vocab_size=VOCAB,
         hidden_size=48,
@@ -200,7 +200,7 @@ def test_mixed_windows_are_not_for_the_lean_decoder(tmp_path: Path, store: Store
 
 
 def test_what_cannot_be_loaded_is_one_sentence(tmp_path: Path, store: Store) -> None:
-    """Paths to nothing, pickles, quantised safetensors, damaged and missing files, unknown names: a sentence each."""
+    """Missing paths, pickles, quantised safetensors, damaged and missing files, unknown names: a sentence each."""
     folder = save(tiny_llama(vocab_size=VOCAB), tmp_path / "model", max_shard_size="60KB")
     shard = sorted(folder.glob("*.safetensors"))[0]
 
@@ -218,7 +218,7 @@ def test_what_cannot_be_loaded_is_one_sentence(tmp_path: Path, store: Store) -> 
     assert "must be auto, none, int8 or int4" in sentence(str(folder), ConfigError, quant="int3")
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-10])
-    assert "damaged or cut short" in sentence(str(folder))
+    assert "damaged, cut short or hostile" in sentence(str(folder))
     shard.unlink()
     assert "is missing" in sentence(str(folder))
     for path in folder.glob("*.safetensors*"):
@@ -228,4 +228,4 @@ def test_what_cannot_be_loaded_is_one_sentence(tmp_path: Path, store: Store) -> 
     change_config(folder, quantization_config={"quant_method": "gptq"})
     assert "quantised safetensors" in sentence(str(folder))
     (folder / "config.json").write_text("[]")
-    assert "holds a list" in sentence(str(folder))
+    assert "has a list" in sentence(str(folder))

@@ -18,7 +18,7 @@ TEXTS = st.text("ab<]^-\\", max_size=12)
 
 @given(markers=st.sets(TEXTS.filter(bool), max_size=6), text=st.text("ab<]^-\\", max_size=40))
 def test_finds_what_an_alternation_finds(markers: set[str], text: str) -> None:
-    """The longest marker at each place, without overlaps; and every place where one begins."""
+    """The longest marker at each position, without overlaps; and every position where one begins."""
     finder = MarkerFinder(markers)
     longest_first = "|".join(map(re.escape, sorted(markers, key=len, reverse=True)))
     expected = [match.span() for match in re.finditer(longest_first, text)] if markers else []
@@ -27,7 +27,7 @@ def test_finds_what_an_alternation_finds(markers: set[str], text: str) -> None:
 
 
 def test_many_markers_with_one_beginning_take_no_time() -> None:
-    """Sixteen thousand markers that agree in all but their end: an alternation would compare 80 thousand million characters."""
+    """Sixteen thousand markers that differ only in their end: an alternation would compare 80 thousand million characters."""
     script = (
         "from pellucid.models.tokenizers.marker_finder import MarkerFinder\n"
         "finder = MarkerFinder('a' * 250 + f'!{number}' for number in range(16_000))\n"
@@ -39,5 +39,5 @@ def test_many_markers_with_one_beginning_take_no_time() -> None:
 
 def test_a_marker_that_is_too_long() -> None:
     """A marker of more characters than any model's is refused in a sentence."""
-    with pytest.raises(ModelError, match=f"a marker of 257 characters, where at most {LONGEST_MARKER} are supported"):
+    with pytest.raises(ModelError, match=f"a marker of 257 characters; at most {LONGEST_MARKER} are supported"):
         MarkerFinder(["a" * 257])

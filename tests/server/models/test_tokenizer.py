@@ -71,7 +71,7 @@ def test_byte_level_bytes_join_to_the_text(byte_level: Tokenizer, text: str) -> 
 @given(unicode_text.filter(lambda text: "▁" not in text))
 @settings(max_examples=200, deadline=None)
 def test_sentencepiece_bytes_join_to_the_text(spaced: Tokenizer, text: str) -> None:
-    """The same with sentencepiece, byte fallback included, but for the one space that it puts in front."""
+    """The bytes of sentencepiece tokens, byte fallback included, join to the text, except for the prefix space."""
     assert joined(spaced, spaced.encode(text)) == (b" " + text.encode() if text else b"")
     assert joined(spaced, spaced.encode(text, continues=True)) == text.encode()
 
@@ -91,15 +91,15 @@ def test_text_that_spells_a_marker_stays_text(byte_level: Tokenizer, marker: str
 
 
 def test_longest_marker_wins(tmp_path: Path) -> None:
-    """Where one marker begins with another, the longer one is taken."""
+    """If one marker begins with another, the longer one is found."""
     backend = byte_level_bpe()
     backend.add_special_tokens(["<|im", "<|im_end|>!"])
     tokenizer = folder_tokenizer.read_tokenizer(write_folder(tmp_path, backend))
     assert tokenizer.encode("<|im_end|>!<|im", special=True) == [tokenizer.special["<|im_end|>!"], tokenizer.special["<|im"]]
 
 
-def test_marker_may_swallow_white_space(tmp_path: Path) -> None:
-    """A marker flagged to strip its right or left takes the white space there with it, as in transformers."""
+def test_marker_may_strip_white_space(tmp_path: Path) -> None:
+    """A marker flagged to strip its right or left removes the white space there, as in transformers."""
     backend = byte_level_bpe()
     backend.add_special_tokens([tokenizers.AddedToken("<|r|>", rstrip=True), tokenizers.AddedToken("<|l|>", lstrip=True)])
     tokenizer = folder_tokenizer.read_tokenizer(write_folder(tmp_path, backend))
@@ -109,7 +109,7 @@ def test_marker_may_swallow_white_space(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("piece", ["        ", "\n\n\n", "<h1>", "</table>"])
 def test_added_pieces_of_text_stay_text(tmp_path: Path, piece: str) -> None:
-    """An added run of spaces is how the model knows indentation, an added tag how it knows HTML: text, not markers."""
+    """Added runs of spaces and added tags are text, by which a model knows indentation and HTML, not markers."""
     backend = byte_level_bpe()
     backend.add_tokens([tokenizers.AddedToken(piece, normalized=False)])
     tokenizer = folder_tokenizer.read_tokenizer(write_folder(tmp_path, backend))
@@ -161,7 +161,7 @@ def test_sentencepiece_agrees_with_its_own_library() -> None:
 
 
 def test_sentencepiece_marker_stays_text(spaced: Tokenizer) -> None:
-    """A user-defined piece that is a marker stays text unless asked for; one of spaces is text in any case."""
+    """A user-defined piece that is a marker stays text unless markers are requested; one of spaces is always text."""
     id = spaced.special["<|turn|>"]
     assert id not in spaced.encode("a <|turn|> b")
     assert id in spaced.encode("a <|turn|> b", special=True)
@@ -169,8 +169,8 @@ def test_sentencepiece_marker_stays_text(spaced: Tokenizer) -> None:
     assert b"    " in [spaced.token_bytes(id) for id in spaced.encode("x    y")]
 
 
-def test_prefix_space_is_for_the_first_text_only_where_the_model_says_so(tmp_path: Path) -> None:
-    """Without the legacy behaviour no space is put behind a special token."""
+def test_prefix_space_only_for_the_first_text_without_legacy(tmp_path: Path) -> None:
+    """Without the legacy behaviour no space is put after a special token."""
     (tmp_path / "tokenizer.model").write_bytes(train_sentencepiece())
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"legacy": False}))
     tokenizer = folder_tokenizer.read_tokenizer(tmp_path)
@@ -217,7 +217,7 @@ def test_gguf_byte_level_agrees_with_the_tokenizer_it_came_from(tmp_path: Path, 
     assert rebuilt.eos_ids == {rebuilt.special["<|im_end|>"], rebuilt.special["<|endoftext|>"]}
 
 
-def test_digits_stand_alone_where_the_pre_tokenizer_says_so(tmp_path: Path) -> None:
+def test_the_pre_tokenizer_decides_whether_digits_merge(tmp_path: Path) -> None:
     """SmolLM2 and StarCoder never merge digits, GPT-2 does: the name of the pre-tokenizer decides."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     ids = {}
@@ -230,7 +230,7 @@ def test_digits_stand_alone_where_the_pre_tokenizer_says_so(tmp_path: Path) -> N
 
 
 def test_unused_ids_are_no_text(tmp_path: Path) -> None:
-    """A padding entry of a vocabulary has no bytes and counts as special, in GGUF and beyond a folder's tokenizer alike."""
+    """A padding entry of a vocabulary has no bytes and counts as special, in GGUF and beyond a folder's tokenizer."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     path = write_vocabulary(tmp_path / "padded.gguf", model="gpt2", pre="gpt-2", tokens=[*letters, "[PAD]"], token_type=[1] * 256 + [5])
     tokenizer = gguf_tokenizer.read_tokenizer(GGUF(path), vocab_size=300)
@@ -248,7 +248,7 @@ def test_half_a_character_keeps_its_bytes(byte_level: Tokenizer, spaced: Tokeniz
 
 
 def test_half_a_surrogate_pair_is_refused(byte_level: Tokenizer) -> None:
-    """Text that is no Unicode is refused with the place of the fault."""
+    """Text that is not valid Unicode is refused with the position of the fault."""
     with pytest.raises(InvalidRequestError, match=r"U\+D83C\) at character 3"):
         byte_level.encode("abc\ud83c")
 
@@ -265,7 +265,7 @@ def test_conventions_of_a_folder(tmp_path: Path) -> None:
 
 
 def test_bos_of_a_post_processor(tmp_path: Path) -> None:
-    """Where only the post-processor puts BOS in front, as Llama 3's does, the model expects it."""
+    """If only the post-processor adds BOS, as Llama 3's does, the model expects it."""
     backend = byte_level_bpe()
     backend.post_processor = tokenizers.processors.TemplateProcessing(
         single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", backend.token_to_id("<|endoftext|>"))]
@@ -283,13 +283,13 @@ def test_damaged_tokenizer_is_one_sentence(tmp_path: Path, name: str, content: b
 
 
 def test_folder_without_a_tokenizer_is_one_sentence(tmp_path: Path) -> None:
-    """A folder that has no tokenizer is told so."""
+    """A folder without a tokenizer is refused in one sentence."""
     with pytest.raises(ModelError, match=r"neither tokenizer\.json nor tokenizer\.model"):
         folder_tokenizer.read_tokenizer(tmp_path)
 
 
 def test_unknown_gguf_tokenizers_are_refused(tmp_path: Path) -> None:
-    """A kind of tokenizer or pre-tokenizer that is not known is refused by name, not guessed."""
+    """An unknown kind of tokenizer or pre-tokenizer is refused by name, not guessed."""
     unknown = write_vocabulary(tmp_path / "kind.gguf", model="rwkv", tokens=["a"], token_type=[int(PieceType.NORMAL)])
     with pytest.raises(ModelError, match="'rwkv'"):
         gguf_tokenizer.read_tokenizer(GGUF(unknown))

@@ -339,7 +339,7 @@ def test_unfinished_bodies_without_a_key(tmp_path: Path, path: str) -> None:
 
 async def test_full_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """A large body that finds no room is refused with a remedy; it is taken once there is room."""
-    monkeypatch.setattr(request_body, "LARGEST_AT_ONCE", 1)
+    monkeypatch.setattr(request_body, "MAX_LARGE_BODIES", 1)
     bodies, held = request_body.BodyReader(MEGABYTE), asyncio.Event()
     scope: Scope = {"type": "http", "headers": []}
 

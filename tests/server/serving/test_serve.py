@@ -24,7 +24,7 @@ from pellucid.config import load_settings
 from pellucid.errors import ConfigError, UnavailableError
 from pellucid.serving.listening_socket import listen
 from pellucid.serving.serve import curl, greeting, page_of, warm_up
-from pellucid.tokens import Finish, ModelCard, SamplingParams, Token
+from pellucid.tokens import CompletionQuery, Finish, ModelCard, SamplingParams, Token
 from support.models.model_files import byte_level_bpe, write_folder
 from support.models.tiny_models import tiny_llama
 from support.servers.scripted_engine import FORMAT, MID, ScriptedEngine, byte_tokenizer, scripted_assistant
@@ -99,7 +99,10 @@ async def test_serves_and_leaves(start: Start, folder: Path, port: int) -> None:
     process = start("--model", folder)
     async with Client(f"http://127.0.0.1:{port}") as client:
         await ready(client, process)
-        items = [item async for item in client.complete("def", params=SamplingParams(max_tokens=5, top_logprobs=2, ignore_eos=True))]
+        items = [
+            item
+            async for item in client.complete(CompletionQuery("def", params=SamplingParams(max_tokens=5, top_logprobs=2, ignore_eos=True)))
+        ]
     process.terminate()
     out, err = process.communicate(timeout=60)
 
@@ -119,7 +122,7 @@ async def test_next_start_goes_on(start: Start, folder: Path, port: int) -> None
         async with Client(f"http://127.0.0.1:{port}") as client:
             await ready(client, process)
             for prompt in prompts:
-                items = [item async for item in client.complete(prompt, params=SamplingParams(max_tokens=1), heal=False)]
+                items = [item async for item in client.complete(CompletionQuery(prompt, params=SamplingParams(max_tokens=1), heal=False))]
                 assert isinstance(items[-1], Finish)
                 computed.append(items[-1].usage.computed)
         if not options:
@@ -137,7 +140,7 @@ async def test_leaves_when_idle(start: Start, folder: Path, port: int) -> None:
     async with Client(f"http://127.0.0.1:{port}") as client:
         await ready(client, process)
         begun = time.monotonic()
-        async with aclosing(client.complete("def", params=LONG)) as items:
+        async with aclosing(client.complete(CompletionQuery("def", params=LONG))) as items:
             async for _ in items:
                 if time.monotonic() - begun > 1.5:  # the stream has outlasted the limit
                     break
@@ -152,7 +155,7 @@ async def test_running_answers_end_properly(start: Start, folder: Path, port: in
     process = start("--model", folder, "--grace", "0")
     async with Client(f"http://127.0.0.1:{port}") as client:
         await ready(client, process)
-        async with aclosing(client.complete("def", params=LONG)) as items:
+        async with aclosing(client.complete(CompletionQuery("def", params=LONG))) as items:
             await anext(items)
             process.send_signal(signal.SIGINT)
             with pytest.raises(UnavailableError, match="shutting down"):
@@ -167,7 +170,7 @@ async def test_second_signal_insists(start: Start, folder: Path, port: int) -> N
     process = start("--model", folder, "--grace", "3600")
     async with Client(f"http://127.0.0.1:{port}") as client, Client(f"http://127.0.0.1:{port}") as other:
         await ready(client, process)
-        async with aclosing(client.complete("def", params=LONG)) as items:
+        async with aclosing(client.complete(CompletionQuery("def", params=LONG))) as items:
             await anext(items)
             process.terminate()
             await gone(other)

@@ -1,4 +1,4 @@
-"""What the system says against writing, in one sentence."""
+"""The system's errors while writing, each in one sentence."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ FULL = (OSError(errno.ENOSPC, "No space left on device"), SafetensorError("I/O e
 
 @pytest.mark.parametrize("error", FULL)
 def test_a_full_disk(tmp_path: Path, error: Exception) -> None:
-    """That the disk is full is one sentence, whoever says it: safetensors has an error of its own."""
+    """A full disk is one sentence, even if safetensors reports it by its own error."""
     with pytest.raises(ModelError, match=r"^The disk of .* is full: free some space and try again\.$"), errors_explained(tmp_path):
         raise error
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS])
 def test_another_reason(tmp_path: Path, number: int) -> None:
-    """Every other reason is told in the system's words, whoever raises it."""
+    """Every other reason is reported in the system's words, whatever raises it."""
     for error in (OSError(number, os.strerror(number)), SafetensorError(f"I/O error: {os.strerror(number)} (os error {number})")):
         with pytest.raises(ModelError) as caught, errors_explained(tmp_path):
             raise error
@@ -42,7 +42,7 @@ def test_output_goes_where_the_user_says(tmp_path: Path) -> None:
     assert (tmp_path / "target").read_text() == "after"
 
     reading, writing = os.pipe()
-    write_output(Path(f"/dev/fd/{writing}"), "said")
-    assert os.read(reading, 10) == b"said"
+    write_output(Path(f"/dev/fd/{writing}"), "text")
+    assert os.read(reading, 10) == b"text"
     for end in (reading, writing):
         os.close(end)

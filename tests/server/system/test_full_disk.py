@@ -1,4 +1,4 @@
-"""A full disk and a read-only one: one sentence from everything that writes, and nothing that existed is lost."""
+"""A full disk and a read-only one: everything that writes reports them in one sentence, and no existing data is lost."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def contents(folder: Path) -> dict[str, set[object]]:
 
 
 def content(path: Path) -> set[object]:
-    """Return what a file holds, in parts that have to stay."""
+    """Return the content of a file, in parts that must be kept."""
     data = path.read_bytes()
     if path.suffix == ".jsonl":
         return set(data.splitlines())
@@ -94,14 +94,14 @@ def _rows(path: Path) -> set[object]:
 
 
 def require_kept(before: dict[str, set[object]], folder: Path) -> None:
-    """Fail where anything is missing."""
+    """Fail if anything is missing."""
     after = contents(folder)
     for name, parts in before.items():
         assert parts <= after.get(name, set()), name
 
 
 def refusal(write: Write, folder: Path) -> str | None:
-    """Write the second thing; return the sentence that says why it fails, None where it does not."""
+    """Write the second item; return the sentence of the error, None if there is none."""
     try:
         write(folder, 1)
     except PellucidError as error:
@@ -109,43 +109,43 @@ def refusal(write: Write, folder: Path) -> str | None:
     return None
 
 
-def require_sentence(said: str, folder: Path) -> None:
-    """Fail for anything but one sentence that names the place, says why, and what to do."""
-    assert re.fullmatch(r"[^\n]+: [^\n]+\.", said), said
-    assert str(folder) in said
-    assert "Traceback" not in said
+def require_sentence(sentence: str, folder: Path) -> None:
+    """Fail for anything but one sentence with the place, the reason and the remedy."""
+    assert re.fullmatch(r"[^\n]+: [^\n]+\.", sentence), sentence
+    assert str(folder) in sentence
+    assert "Traceback" not in sentence
 
 
 @pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
 def test_full(write: Write, disk: SmallDisk) -> None:
-    """On a full disk a write fails in one sentence, what was written before stays, and with room the same write succeeds."""
+    """On a full disk a write fails in one sentence, existing data stays, and with room the same write succeeds."""
     write(disk.folder, 0)
     before = contents(disk.folder)
     for room in ROOMS:
         disk.fill(room)
-        said = refusal(write, disk.folder)
-        if said is None:
+        sentence = refusal(write, disk.folder)
+        if sentence is None:
             break
-        require_sentence(said, disk.folder)
-        assert re.search("full|No space left| are needed", said), said
+        require_sentence(sentence, disk.folder)
+        assert re.search("full|No space left| are needed", sentence), sentence
         require_kept(before, disk.folder)
-        assert not said or room < ROOMS[-1]
+        assert not sentence or room < ROOMS[-1]
         disk.repair()
     assert room
 
 
 @pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
 def test_read_only(write: Write, disk: SmallDisk) -> None:
-    """On a read-only disk a write fails in one sentence, what was written before stays, and later the same write succeeds."""
+    """On a read-only disk a write fails in one sentence, existing data stays, and later the same write succeeds."""
     write(disk.folder, 0)
     before = contents(disk.folder)
     disk.make_read_only()
 
-    said = refusal(write, disk.folder)
+    sentence = refusal(write, disk.folder)
 
-    assert said is not None
-    require_sentence(said, disk.folder)
-    assert re.search("[Rr]ead-only|readonly|unable to open", said), said
+    assert sentence is not None
+    require_sentence(sentence, disk.folder)
+    assert re.search("[Rr]ead-only|readonly|unable to open", sentence), sentence
     assert contents(disk.folder) == before
     disk.repair()
     write(disk.folder, 1)

@@ -1,4 +1,4 @@
-"""How many threads are computed with."""
+"""The number of threads to compute with."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAIRS = {f"sys/devices/system/cpu/cpu{n}/topology/thread_siblings_list": f"{n % 
 
 @pytest.fixture(autouse=True)
 def eight_processors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine of eight, all of which may be used."""
+    """A machine with eight processors, all of which may be used."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
 
 
@@ -36,7 +36,7 @@ def eight_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_cores(tmp_path: Path, files: Mapping[str, str], expected: int) -> None:
-    """Siblings count once, and a control group's limit, also one further up, counts where there is one; at least one is left."""
+    """Siblings count once, and limits of the control group and its parents apply; at least one thread is left."""
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)

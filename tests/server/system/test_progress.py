@@ -1,4 +1,4 @@
-"""Long work is followed by a face and by whoever asks, alike."""
+"""Progress is shown, and recorded for other threads."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from pellucid.system.progress import Noted, Work
 
 
 class Face:
-    """Remembers what it was told to show."""
+    """Records the calls that it gets."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[object, ...]] = []
+        self.calls: list[tuple[object, ...]] = []
 
     def start(self, label: str, total: int | None) -> None:
-        self.told.append(("start", label, total))
+        self.calls.append(("start", label, total))
 
     def advance(self, count: int) -> None:
-        self.told.append(("advance", count))
+        self.calls.append(("advance", count))
 
     def note(self, text: str) -> None:
-        self.told.append(("note", text))
+        self.calls.append(("note", text))
 
 
 def test_everything_is_passed_on_and_noted() -> None:
-    """The face sees every step, and at each of them the work in hand can be asked for."""
+    """Every call is forwarded, and the current work can be read after each."""
     face = Face()
     progress = Noted(face)
     assert progress.now is None
@@ -44,10 +44,10 @@ def test_everything_is_passed_on_and_noted() -> None:
         seen.append(progress.now)
 
     assert seen == [Work("a", 0, 10), Work("a", 4, 10), Work("a", 3, 10), Work("Waiting."), Work("a", 10, 10), Work("b")]
-    assert face.told == [("start", "a", 10), ("advance", 4), ("advance", -1), ("note", "Waiting."), ("advance", 7), ("start", "b", None)]
+    assert face.calls == [("start", "a", 10), ("advance", 4), ("advance", -1), ("note", "Waiting."), ("advance", 7), ("start", "b", None)]
 
 
 def test_no_advance_before_a_start() -> None:
-    """Steps of no work are a mistake of ours."""
+    """Advancing before a start is an assertion error."""
     with pytest.raises(AssertionError):
         Noted(Face()).advance(1)

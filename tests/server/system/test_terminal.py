@@ -1,4 +1,4 @@
-"""The terminal's colours: readable, distinguishable by everyone, and absent where nobody looks."""
+"""The terminal's colours: readable, distinguishable for everyone, and absent without a terminal."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def token(text: str, probability: float | None = 0.5) -> Token:
 
 
 def linear(colour: str) -> RGB:
-    """sRGB hex to linear light."""
+    """Convert sRGB hex to linear light."""
     red, green, blue = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
     return (_linear(red), _linear(green), _linear(blue))
 
@@ -52,7 +52,7 @@ def times(matrix: tuple[RGB, RGB, RGB], colour: RGB) -> RGB:
 
 
 def lab(colour: RGB) -> RGB:
-    """Linear RGB to CIE L*a*b* (D65), in which distances are what people see."""
+    """Convert linear RGB to CIE L*a*b* (D65), in which distances match perception."""
     red, green, blue = (min(max(part, 0.0), 1.0) for part in colour)
     x = (0.4124 * red + 0.3576 * green + 0.1805 * blue) / 0.9505
     y = 0.2126 * red + 0.7152 * green + 0.0722 * blue
@@ -63,7 +63,7 @@ def lab(colour: RGB) -> RGB:
 
 @pytest.mark.parametrize("level", COLOURED, ids=lambda level: level.label)
 def test_text_is_readable(level: ColourDepth) -> None:
-    """Text on a coloured ground has the contrast that WCAG 2 asks for (4.5), whatever the terminal's theme."""
+    """Text on a coloured background has the contrast that WCAG 2 demands (4.5), whatever the terminal's theme."""
     assert level.foreground is not None
     assert level.background is not None
     dark, light = sorted((luminance(level.foreground), luminance(level.background)))
@@ -72,8 +72,8 @@ def test_text_is_readable(level: ColourDepth) -> None:
 
 
 @pytest.mark.parametrize("vision", COLOUR_VISION)
-def test_levels_are_told_apart(vision: str) -> None:
-    """Any two grounds differ by far more than the eye needs (20 in CIE76), for each kind of colour vision."""
+def test_levels_are_distinguishable(vision: str) -> None:
+    """Any two backgrounds differ by far more than the eye needs (20 in CIE76), for each kind of colour vision."""
     matrix = COLOUR_VISION[vision]
     for one, other in itertools.combinations(COLOURED, 2):
         first, second = (lab(times(matrix, linear(str(level.background)))) for level in (one, other))
@@ -86,7 +86,7 @@ def test_levels_are_told_apart(vision: str) -> None:
     [(1.0, "90% or more"), (0.9, "90% or more"), (0.899, "60-90%"), (0.3, "30-60%"), (0.1, "10-30%"), (1e-30, "under 10%")],
 )
 def test_level(probability: float, label: str) -> None:
-    """A level holds its floor and everything up to the next one."""
+    """A level includes its floor and all probabilities up to the next level's."""
     assert level_of(math.log(probability) + 1e-12).label == label
 
 
@@ -101,8 +101,8 @@ def test_impossible_token_has_a_level() -> None:
 
 
 @given(st.text())
-def test_no_answer_steers_the_terminal(text: str) -> None:
-    """What people see holds no control character but tab and line end, and as many characters as the text."""
+def test_no_answer_controls_the_terminal(text: str) -> None:
+    """Output has no control characters except tab and line end, and as many characters as the text."""
     shown = harmless(text)
 
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", shown)
@@ -110,14 +110,14 @@ def test_no_answer_steers_the_terminal(text: str) -> None:
 
 
 def test_line_end_is_drawn_where_unsure() -> None:
-    """An improbable line end is seen, a sure one only breaks the line."""
+    """An improbable line end is drawn; a probable one only breaks the line."""
     assert paint(token("a\nb", 0.05)).plain == "a↵\nb"
     assert paint(token("a\nb", 0.99)).plain == "a\nb"
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=8))
 def test_pipe_gets_the_text_alone(texts: list[str]) -> None:
-    """Into a file goes the text as it is, with a last line end, and no colour, legend or context."""
+    """A file gets the plain text with a final line end, and no colour, legend or context."""
     stream = io.StringIO()
     writer = Writer(stream)
 
@@ -131,7 +131,7 @@ def test_pipe_gets_the_text_alone(texts: list[str]) -> None:
 
 
 def test_terminal_gets_colours_and_legend(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal an unsure token is coloured, and the legend and the figures of this answer follow."""
+    """On a terminal an improbable token is coloured, and the legend and the summary of this answer follow."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.setenv("COLUMNS", "400")
@@ -154,7 +154,7 @@ def test_terminal_gets_colours_and_legend(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_bars_without_a_terminal() -> None:
-    """Where nobody looks each piece of work is one line, and its steps are none."""
+    """Without a terminal each piece of work is one line, and its progress is not shown."""
     stream = io.StringIO()
 
     with Bars(stream) as bars:
@@ -168,7 +168,7 @@ def test_bars_without_a_terminal() -> None:
 
 @pytest.mark.parametrize(("total", "amount"), [(1, "1 step"), (12, "12 steps")])
 def test_steps_without_a_terminal(total: int, amount: str) -> None:
-    """Steps are counted, not bytes, and what each of them is goes unsaid where nobody looks."""
+    """Steps are counted, not bytes, and without a terminal their labels are not shown."""
     stream = io.StringIO()
 
     with Steps(stream) as steps:
@@ -180,7 +180,7 @@ def test_steps_without_a_terminal(total: int, amount: str) -> None:
 
 
 def test_steps_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal one sees which step is next and how many are done."""
+    """A terminal shows the next step and how many are done."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")
     stream = io.StringIO()
@@ -194,7 +194,7 @@ def test_steps_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal the bar of the work in hand shows what is done, and the one before it is gone."""
+    """A terminal shows the bar of the current work, and no longer the one before."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")
     stream = io.StringIO()

@@ -1,4 +1,4 @@
-"""The clock of the wall may be set back: only dates come from it, and a file is a new one whichever way its time has changed."""
+"""The wall clock may be set back: it is used only for dates, and a file with any other time counts as changed."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ WALL = {("time", "time"), ("time", "time_ns"), ("datetime", "now"), ("datetime",
 
 
 def wall_clocks(path: Path) -> Iterator[int]:
-    """Return the lines that name the clock of the wall."""
+    """Return the lines that name the wall clock."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and (node.value.id, node.attr) in WALL:
             yield node.lineno
 
 
 def test_durations_are_monotonic() -> None:
-    """No waiting, rate limit or idle time depends on the clock of the wall: the files that read it keep dates alone."""
+    """No wait, rate limit or idle time depends on the wall clock: the files that read it keep only dates."""
     found = set()
     for package in (pellucid, pellucid_lsp, pellucid_webui):
         (folder, *_) = package.__path__
@@ -63,7 +63,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def rewrite_an_hour_earlier(path: Path, data: bytes) -> None:
-    """Write as many bytes as there are, with a time before that of the file."""
+    """Write as many bytes as the file has, with an earlier time."""
     before = path.stat()
     assert before.st_size == len(data)
     path.write_bytes(data)
@@ -71,7 +71,7 @@ def rewrite_an_hour_earlier(path: Path, data: bytes) -> None:
 
 
 def test_fingerprints(file: Path) -> None:
-    """Weights that were exchanged after the clock was set back are other weights: for adapters, and for what is packed of them."""
+    """Weights that were exchanged after the clock was set back are other weights, for adapters and for packed files."""
     before = fingerprint([file]), load._fingerprint([file])
     rewrite_an_hour_earlier(file, b"after!")
     after = fingerprint([file]), load._fingerprint([file])
@@ -79,7 +79,7 @@ def test_fingerprints(file: Path) -> None:
 
 
 def test_switch(tmp_path: Path) -> None:
-    """An editor sees that suggestions were switched on again after the clock was set back."""
+    """An editor notices that suggestions were switched on again after the clock was set back."""
     path = tmp_path / "switch.json"
     path.write_text('{"off": true, "folders_off": []} ')
     switch = Switch(path, ["/a"])

@@ -10,7 +10,19 @@ from pellucid.engine.request import Request
 from pellucid.errors import InvalidRequestError, NotFoundError
 from pellucid.models.tokenizers.tokenizer import PrefixSpace
 from pellucid.text.assistant import Stream
-from pellucid.tokens import Extra, Finish, FinishReason, Message, Priority, SamplingParams, Terms, Token
+from pellucid.tokens import (
+    ChatQuery,
+    CompletionQuery,
+    Extra,
+    Finish,
+    FinishReason,
+    Message,
+    Priority,
+    SamplingParams,
+    ScoreQuery,
+    Terms,
+    Token,
+)
 from support.servers.scripted_engine import (
     BEGIN,
     END,
@@ -54,7 +66,7 @@ def only(engine: ScriptedEngine) -> Request:
 async def test_complete_goes_on_with_the_text() -> None:
     """A plain continuation: the ids of the text, the model's own ends, the engine's account."""
     engine = ScriptedEngine([*b"b = 1", END, *b"more"])
-    tokens, finish = await collect(scripted_assistant(engine).complete("a = 1\n", params=SamplingParams(top_logprobs=2)))
+    tokens, finish = await collect(scripted_assistant(engine).complete(CompletionQuery("a = 1\n", params=SamplingParams(top_logprobs=2))))
     assert "".join(token.text for token in tokens) == "b = 1"
     assert finish == Finish(FinishReason.STOP, USAGE)
     assert only(engine) == Request(
@@ -67,14 +79,14 @@ async def test_complete_goes_on_with_the_text() -> None:
 async def test_markers_in_a_prompt_are_text_unless_asked_for() -> None:
     """``special`` reads a spelled marker as the marker; without it no text can be one."""
     engine = ScriptedEngine()
-    await collect(scripted_assistant(engine).complete("<|im_end|>x"))
-    await collect(scripted_assistant(engine).complete("<|im_end|>x", special=True))
+    await collect(scripted_assistant(engine).complete(CompletionQuery("<|im_end|>x")))
+    await collect(scripted_assistant(engine).complete(CompletionQuery("<|im_end|>x", special=True)))
     assert [request.prompt[0] for request in engine.requests] == [ord("<"), IM_END]
 
 
 async def test_markers_that_a_model_says_are_no_text() -> None:
     """A marker that does not end the answer is a token without text."""
-    tokens, _ = await collect(scripted_assistant(ScriptedEngine([ord("a"), MID, ord("b")])).complete("x"))
+    tokens, _ = await collect(scripted_assistant(ScriptedEngine([ord("a"), MID, ord("b")])).complete(CompletionQuery("x")))
     assert [token.text for token in tokens] == ["a", "", "b"]
 
 
@@ -82,9 +94,9 @@ async def test_the_bos_is_put_in_front() -> None:
     """Where the model wants one, a completion, an infill and a scored text begin with it."""
     engine = ScriptedEngine()
     assistant = scripted_assistant(engine, byte_tokenizer(add_bos=True))
-    await collect(assistant.complete("a"))
-    await collect(assistant.complete("a", "b", heal=False))
-    tokens, _ = await collect(assistant.score("a"))
+    await collect(assistant.complete(CompletionQuery("a")))
+    await collect(assistant.complete(CompletionQuery("a", "b", heal=False)))
+    tokens, _ = await collect(assistant.score(ScoreQuery("a")))
     assert [list(request.prompt) for request in engine.requests] == [[BEGIN, 97], [BEGIN, PRE, SUF, 98, MID, 97], [BEGIN, 97]]
     assert [(token.id, token.text) for token in tokens] == [(BEGIN, ""), (97, "a")]
 
@@ -92,7 +104,7 @@ async def test_the_bos_is_put_in_front() -> None:
 async def test_a_stop_string_ends_the_answer_and_the_engine() -> None:
     """The answer is what stands before the stop, the Finish names it, and the engine's generator is closed at once."""
     engine = ScriptedEngine(list(b"one\n\ntwo"))
-    tokens, finish = await collect(scripted_assistant(engine).complete("xyz", stop=["\n\n", "?"]))
+    tokens, finish = await collect(scripted_assistant(engine).complete(CompletionQuery("xyz", stop=["\n\n", "?"])))
     assert "".join(token.text for token in tokens) == "one"
     assert (finish.reason, finish.stop) == (FinishReason.STOP, "\n\n")
     usage = finish.usage
@@ -103,13 +115,13 @@ async def test_a_stop_string_ends_the_answer_and_the_engine() -> None:
 async def test_half_a_character_comes_at_the_end() -> None:
     """An answer that the length cuts inside a character ends with U+FFFD."""
     engine = ScriptedEngine([ord("a"), 0xE4, 0xBD, 0xA0])
-    assert await text(scripted_assistant(engine).complete("x", params=SamplingParams(max_tokens=3))) == "a\ufffd"
+    assert await text(scripted_assistant(engine).complete(CompletionQuery("x", params=SamplingParams(max_tokens=3)))) == "a\ufffd"
 
 
 async def test_an_infill_has_the_models_format_and_ends_at_the_suffix() -> None:
     """Suffix and prefix around the markers; the answer ends where it repeats the suffix, or at any marker."""
     engine = ScriptedEngine(list(b"y = 2\nprint(y)\nmore"))
-    tokens, finish = await collect(scripted_assistant(engine).complete("x = 1\n", "\nprint(y)\n"))
+    tokens, finish = await collect(scripted_assistant(engine).complete(CompletionQuery("x = 1\n", "\nprint(y)\n")))
     assert "".join(token.text for token in tokens) == "y = 2"
     assert (finish.reason, finish.stop) == (FinishReason.STOP, None)
     assert only(engine).prompt == [PRE, SUF, *TOKENIZER.encode("\nprint(y)\n"), MID, *TOKENIZER.encode("x = 1\n")]
@@ -119,17 +131,17 @@ async def test_an_infill_has_the_models_format_and_ends_at_the_suffix() -> None:
 async def test_an_infill_that_the_model_ends_is_trimmed_too() -> None:
     """An answer that ends by a marker in the midst of the suffix loses what it shares with it."""
     engine = ScriptedEngine([*b"2\nprin", MID])
-    assert await text(scripted_assistant(engine).complete("x = ", "\nprint(x)\n")) == "2"
+    assert await text(scripted_assistant(engine).complete(CompletionQuery("x = ", "\nprint(x)\n"))) == "2"
 
 
 async def test_an_infill_is_healed() -> None:
     """The prompt loses what may be the beginning of a token, and the answer has only what is new."""
     engine = ScriptedEngine([RETURN, *b" x", END])
-    tokens, _ = await collect(scripted_assistant(engine).complete("ret", "", params=SamplingParams(top_logprobs=1)))
+    tokens, _ = await collect(scripted_assistant(engine).complete(CompletionQuery("ret", "", params=SamplingParams(top_logprobs=1))))
     assert only(engine).prompt == [PRE, SUF, MID]
     assert [(token.text, token.bytes) for token in tokens] == [("urn", b"urn"), (" ", b" "), ("x", b"x")]
     assert tokens[0].top[0].text == "urn"
-    await collect(scripted_assistant(engine).complete("ret", "", heal=False))
+    await collect(scripted_assistant(engine).complete(CompletionQuery("ret", "", heal=False)))
     assert engine.requests[1].prompt == [PRE, SUF, MID, *TOKENIZER.encode("ret")]
 
 
@@ -137,7 +149,9 @@ async def test_healing_does_not_cost_tokens_of_the_answer() -> None:
     """``max_tokens`` counts what is new, whatever the answer repeats first."""
     for script in ([*b"ret", *b"abcdef"], [RETURN, *b"abcdef"]):
         tokens, finish = await collect(
-            scripted_assistant(ScriptedEngine(script)).complete("x=ret", heal=True, params=SamplingParams(max_tokens=2), model="scripted")
+            scripted_assistant(ScriptedEngine(script)).complete(
+                CompletionQuery("x=ret", heal=True, params=SamplingParams(max_tokens=2), model="scripted")
+            )
         )
         assert finish.reason is FinishReason.LENGTH
         assert len(tokens) <= 2
@@ -147,7 +161,7 @@ async def test_healing_does_not_cost_tokens_of_the_answer() -> None:
 async def test_nothing_is_generated_for_no_tokens() -> None:
     """``max_tokens`` 0 computes the prompt, healed as it will be, and says nothing."""
     engine = ScriptedEngine(list(b"abc"))
-    tokens, finish = await collect(scripted_assistant(engine).complete("ret", "", params=SamplingParams(max_tokens=0)))
+    tokens, finish = await collect(scripted_assistant(engine).complete(CompletionQuery("ret", "", params=SamplingParams(max_tokens=0))))
     assert (tokens, finish.reason, only(engine).params.max_tokens) == ([], FinishReason.LENGTH, 0)
 
 
@@ -155,8 +169,8 @@ async def test_a_long_infill_is_trimmed_and_a_long_answer_leaves_half_of_the_con
     """No infill is refused for its length: it and its answer fit the context."""
     engine = ScriptedEngine(context=64)
     assistant = scripted_assistant(engine)
-    await collect(assistant.complete("a" * 999, "z" * 999, [Extra("f", "e" * 99)], SamplingParams(max_tokens=20)))
-    await collect(assistant.complete("a" * 999, "z" * 999, params=SamplingParams(max_tokens=9999)))
+    await collect(assistant.complete(CompletionQuery("a" * 999, "z" * 999, [Extra("f", "e" * 99)], SamplingParams(max_tokens=20))))
+    await collect(assistant.complete(CompletionQuery("a" * 999, "z" * 999, params=SamplingParams(max_tokens=9999))))
     assert 20 < len(engine.requests[0].prompt) <= 64 - 20
     assert 16 < len(engine.requests[1].prompt) <= 32
 
@@ -164,7 +178,7 @@ async def test_a_long_infill_is_trimmed_and_a_long_answer_leaves_half_of_the_con
 async def test_a_model_without_infill_markers_completes_the_prefix() -> None:
     """The prompt is the prefix; the suffix only ends and trims the answer."""
     engine = ScriptedEngine(list(b"1\nprint(x)\n"))
-    assert await text(scripted_assistant(engine, infill=None).complete("x = ", "\nprint(x)\n")) == "1"
+    assert await text(scripted_assistant(engine, infill=None).complete(CompletionQuery("x = ", "\nprint(x)\n"))) == "1"
     assert only(engine).prompt == TOKENIZER.encode("x =")  # the space is healed
 
 
@@ -172,15 +186,15 @@ async def test_what_does_not_belong_to_the_verb_is_refused() -> None:
     """Pieces of files without a suffix, markers in an infill, an unknown model, nothing to score: one sentence each."""
     assistant = scripted_assistant(ScriptedEngine())
     with pytest.raises(InvalidRequestError, match="belong to an infill"):
-        await collect(assistant.complete("x", extra=[Extra("f", "e")]))
+        await collect(assistant.complete(CompletionQuery("x", extra=[Extra("f", "e")])))
     with pytest.raises(InvalidRequestError, match="scripted has no marker for other files"):
-        await collect(scripted_assistant(ScriptedEngine(), infill=None).complete("x", "y", [Extra("f", "e")]))
+        await collect(scripted_assistant(ScriptedEngine(), infill=None).complete(CompletionQuery("x", "y", [Extra("f", "e")])))
     with pytest.raises(InvalidRequestError, match="leave special out"):
-        await collect(assistant.complete("x", "y", special=True))
+        await collect(assistant.complete(CompletionQuery("x", "y", special=True)))
     with pytest.raises(NotFoundError, match=r"There is no model 'other' here; there is scripted\."):
-        await collect(assistant.complete("x", model="other"))
+        await collect(assistant.complete(CompletionQuery("x", model="other")))
     with pytest.raises(InvalidRequestError, match="nothing to score"):
-        await collect(assistant.score(""))
+        await collect(assistant.score(ScoreQuery("")))
     with pytest.raises(InvalidRequestError, match="Token 999 does not exist"):
         assistant.detokenize([999])
 
@@ -189,11 +203,11 @@ async def test_chat_asks_with_the_template() -> None:
     """The rendered chat, the model's ends, the priority of chats, and whatever terms and params were given."""
     engine = ScriptedEngine([*b"Hello", IM_END])
     assistant = scripted_assistant(engine)
-    assert await text(assistant.chat([Message("user", "Hi")])) == "Hello"
+    assert await text(assistant.chat(ChatQuery([Message("user", "Hi")]))) == "Hello"
     assert only(engine).prompt == TOKENIZER.encode("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n", special=True)
     assert only(engine).terms.priority is Priority.CHAT
     terms = Terms(Priority.BACKGROUND, "key", 2.0)
-    await collect(assistant.chat([Message("user", "Hi"), Message("assistant", "A")], terms=terms, continue_last=True))
+    await collect(assistant.chat(ChatQuery([Message("user", "Hi"), Message("assistant", "A")], terms=terms, continue_last=True)))
     assert (engine.requests[1].terms, engine.requests[1].prompt[-1]) == (terms, ord("A"))
     assert await assistant.render([Message("user", "Hi")]) == "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
 
@@ -202,30 +216,32 @@ async def test_an_answers_own_first_space_is_text_only_where_a_text_goes_on() ->
     """A tokenizer that begins texts with a space begins an answer with one, which is not shown; that of a continuation is."""
     script = [*b" Hello", IM_END]
     assistant = scripted_assistant(ScriptedEngine(script), byte_tokenizer(prefix=PrefixSpace.ALWAYS))
-    assert await text(assistant.chat([Message("user", "Hi")])) == "Hello"
-    assert await text(assistant.complete("Well,")) == " Hello"
+    assert await text(assistant.chat(ChatQuery([Message("user", "Hi")]))) == "Hello"
+    assert await text(assistant.complete(CompletionQuery("Well,"))) == " Hello"
 
 
 async def test_score_reads_text_ids_and_chats() -> None:
     """Every token of what is read, the first without a probability, markers shown, the texts joining to the whole."""
     engine = ScriptedEngine()
     assistant = scripted_assistant(engine)
-    tokens, finish = await collect(assistant.score("日本 a", top_logprobs=3))
+    tokens, finish = await collect(assistant.score(ScoreQuery("日本 a", top_logprobs=3)))
     assert "".join(token.text for token in tokens) == "日本 a"
     assert (tokens[0].logprob, tokens[1].logprob, finish.usage) == (None, -1.0, USAGE)
     request = only(engine)
     assert (request.score_from, request.params.max_tokens, request.params.top_logprobs) == (0, 0, 3)
     assert request.terms.priority is Priority.BACKGROUND
-    assert await text(assistant.score([97, IM_START])) == "a<|im_start|>"
+    assert await text(assistant.score(ScoreQuery([97, IM_START]))) == "a<|im_start|>"
     chat = [Message("user", "Hi")]
-    assert await text(assistant.score(chat)) == await assistant.render(chat)
-    assert await text(assistant.score("<|end|>", special=True)) == await text(assistant.score("<|end|>")) == "<|end|>"
+    assert await text(assistant.score(ScoreQuery(chat))) == await assistant.render(chat)
+    assert (
+        await text(assistant.score(ScoreQuery("<|end|>", special=True))) == await text(assistant.score(ScoreQuery("<|end|>"))) == "<|end|>"
+    )
 
 
 async def test_ids_are_continued_as_they_are() -> None:
     """A prompt of ids gets no BOS and no healing."""
     engine = ScriptedEngine([*b"ab", END])
-    assert await text(scripted_assistant(engine, byte_tokenizer(add_bos=True)).continue_ids([IM_START, 97], stop=["b"])) == "a"
+    assert await text(scripted_assistant(engine, byte_tokenizer(add_bos=True)).complete(CompletionQuery([IM_START, 97], stop=["b"]))) == "a"
     assert only(engine).prompt == [IM_START, 97]
 
 
@@ -233,7 +249,12 @@ async def test_closing_a_stream_closes_the_engines() -> None:
     """Cancelling is closing: the engine's generator is closed before ``aclose`` returns, for every verb."""
     engine = ScriptedEngine(list(b"abc"))
     assistant = scripted_assistant(engine)
-    streams = [assistant.complete("x"), assistant.continue_ids([97]), assistant.chat([Message("user", "x")]), assistant.score("xy")]
+    streams = [
+        assistant.complete(CompletionQuery("x")),
+        assistant.complete(CompletionQuery([97])),
+        assistant.chat(ChatQuery([Message("user", "x")])),
+        assistant.score(ScoreQuery("xy")),
+    ]
     for count, stream in enumerate(streams, 1):
         async with aclosing(stream):
             await anext(stream)
@@ -243,7 +264,7 @@ async def test_closing_a_stream_closes_the_engines() -> None:
 async def test_an_error_of_the_engine_ends_the_stream() -> None:
     """Whatever reason the engine gives is passed on, behind the text that was held back."""
     engine = ScriptedEngine([ord("a"), 0xE4], reason=FinishReason.CANCELLED)
-    tokens, finish = await collect(scripted_assistant(engine).complete("x", stop=["ab"]))
+    tokens, finish = await collect(scripted_assistant(engine).complete(CompletionQuery("x", stop=["ab"])))
     assert ("".join(token.text for token in tokens), finish.reason) == ("a\ufffd", FinishReason.CANCELLED)
 
 
@@ -258,12 +279,12 @@ def test_tokens_of_a_text() -> None:
 
 def test_the_infill_prompt_can_be_shown() -> None:
     """The ids that an infill starts from."""
-    assert scripted_assistant(ScriptedEngine(), infill=FORMAT).infill_ids("a", "b") == [PRE, SUF, 98, MID, 97]
+    assert scripted_assistant(ScriptedEngine(), infill=FORMAT).prompt_ids(CompletionQuery("a", "b")) == [PRE, SUF, 98, MID, 97]
 
 
 async def test_the_infill_prompt_can_be_read() -> None:
     """The same as text, markers included."""
-    assert await scripted_assistant(ScriptedEngine(), infill=FORMAT).infill_prompt("a", "b") == "<|pre|><|suf|>b<|mid|>a"
+    assert await scripted_assistant(ScriptedEngine(), infill=FORMAT).infill_prompt(CompletionQuery("a", "b")) == "<|pre|><|suf|>b<|mid|>a"
 
 
 def test_the_vocabulary_is_sorted_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from pellucid.errors import ContextLengthError
 from pellucid.models.load import LoadedModel
 from pellucid.text.assistant import LocalAssistant, Stream
 from pellucid.text.healing import Healer
-from pellucid.tokens import Finish, FinishReason, SamplingParams, Token
+from pellucid.tokens import CompletionQuery, Finish, FinishReason, SamplingParams, ScoreQuery, Token
 from support.models.tiny_models import tiny_llama, to_decoder
 from support.servers.scripted_engine import FORMAT, WORDS, byte_tokenizer
 
@@ -73,9 +73,9 @@ def test_an_answer_is_scored_as_it_was_generated(assistant: LocalAssistant, text
     params = SamplingParams(max_tokens=12, temperature=3.0, seed=seed, top_logprobs=2)
 
     async def both() -> tuple[list[Token], list[Token]]:
-        said, _ = await collect(assistant.complete("x" + text, params=params))
+        said, _ = await collect(assistant.complete(CompletionQuery("x" + text, params=params)))
         ids = [*TOKENIZER.encode("x" + text), *(token.id for token in said)]
-        read, _ = await collect(assistant.score(ids, top_logprobs=2))
+        read, _ = await collect(assistant.score(ScoreQuery(ids, top_logprobs=2)))
         return said, read[len(ids) - len(said) :]
 
     for said, read in zip(*asyncio.run(both()), strict=True):
@@ -87,13 +87,13 @@ def test_an_answer_is_scored_as_it_was_generated(assistant: LocalAssistant, text
 async def test_every_infill_fits_the_context(assistant: LocalAssistant) -> None:
     """A prefix and a suffix far beyond the context are trimmed, and the answer has room; a plain prefix is refused."""
     tokens, finish = await collect(
-        assistant.complete("a = 1\n" * 999, "b = 2\n" * 999, params=SamplingParams(max_tokens=20, ignore_eos=True))
+        assistant.complete(CompletionQuery("a = 1\n" * 999, "b = 2\n" * 999, params=SamplingParams(max_tokens=20, ignore_eos=True)))
     )
     assert finish.usage.prompt + finish.usage.generated <= CONTEXT
     assert finish.reason in (FinishReason.LENGTH, FinishReason.STOP)
     assert len(tokens) <= 20
     with pytest.raises(ContextLengthError, match="5994 tokens and the context holds 128"):
-        await collect(assistant.complete("a = 1\n" * 999))
+        await collect(assistant.complete(CompletionQuery("a = 1\n" * 999)))
 
 
 async def test_the_card_says_what_the_engine_grants(assistant: LocalAssistant) -> None:

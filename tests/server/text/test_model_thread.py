@@ -13,7 +13,7 @@ import pytest
 from pellucid.errors import QueueFullError
 from pellucid.text import model_thread
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import Message
+from pellucid.tokens import ChatQuery, CompletionQuery, Message, ScoreQuery
 from support.servers.scripted_engine import ScriptedEngine, byte_tokenizer, scripted_assistant
 
 PATIENCE = 60
@@ -26,12 +26,12 @@ async def _all(items: AsyncIterator[Any]) -> None:
 
 
 VERBS: dict[str, Callable[[LocalAssistant], Awaitable[Any]]] = {
-    "complete": lambda assistant: _all(assistant.complete("a")),
-    "infill": lambda assistant: _all(assistant.complete("a", "b")),
-    "chat": lambda assistant: _all(assistant.chat([Message("user", "a")])),
-    "score": lambda assistant: _all(assistant.score("a")),
+    "complete": lambda assistant: _all(assistant.complete(CompletionQuery("a"))),
+    "infill": lambda assistant: _all(assistant.complete(CompletionQuery("a", "b"))),
+    "chat": lambda assistant: _all(assistant.chat(ChatQuery([Message("user", "a")]))),
+    "score": lambda assistant: _all(assistant.score(ScoreQuery("a"))),
     "token_ids": lambda assistant: assistant.token_ids("a"),
-    "infill_prompt": lambda assistant: assistant.infill_prompt("a", "b"),
+    "infill_prompt": lambda assistant: assistant.infill_prompt(CompletionQuery("a", "b")),
     "tokenize": lambda assistant: assistant.off_loop(lambda: assistant.tokenize("a")),
 }
 
@@ -72,6 +72,6 @@ async def test_other_models_have_threads() -> None:
 
 async def test_waiting_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A text that would wait too long for its turn is refused as one too many."""
-    monkeypatch.setattr(model_thread, "LONGEST_WAIT", -1)
+    monkeypatch.setattr(model_thread, "LONGEST_WAIT_SECONDS", -1)
     with pytest.raises(QueueFullError, match="the tokenizer or chat template of the model busy"):
         await model_thread.ModelThread("the model").run(lambda: "text")

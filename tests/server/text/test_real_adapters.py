@@ -19,7 +19,7 @@ from pellucid.client.client import Client
 from pellucid.config import load_settings
 from pellucid.engine.decoders.adapter import Adapter
 from pellucid.engine.decoders.decoder import Decoder, DecoderConfig
-from pellucid.engine.native.kernels import NativeDecoder
+from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.errors import NotFoundError
 from pellucid.models.adapter import adapt
 from pellucid.models.adapter_folder import read_card
@@ -27,7 +27,7 @@ from pellucid.models.load import LoadedModel, load, open_checkpoint
 from pellucid.models.merge_adapter import merge
 from pellucid.models.store import Store
 from pellucid.system.progress import Silent
-from pellucid.tokens import Finish, FinishReason, SamplingParams, Token
+from pellucid.tokens import CompletionQuery, Finish, FinishReason, SamplingParams, Token
 from support.models.model_files import logprobs
 from support.models.tiny_adapters import random_adapter, write_adapter
 from support.servers.real_model_server import LOADING, is_healthy, real_models
@@ -90,7 +90,7 @@ def address(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
 async def answer(client: Client, model: str, begun: asyncio.Event | None = None) -> list[tuple[int, float]]:
     """Ids and logprobs of a whole streamed answer; ``begun`` is set at its first token."""
     items = []
-    async for item in client.complete(TEXT, params=TWELVE, model=model, heal=False):
+    async for item in client.complete(CompletionQuery(TEXT, params=TWELVE, model=model, heal=False)):
         items.append(item)
         if begun is not None:
             begun.set()

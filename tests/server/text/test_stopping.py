@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.text import stopping
+from pellucid.text import suffix_stop
 from pellucid.text.brackets import is_balanced
-from pellucid.text.stopping import MOST_SPACE, EndingRule, StopGate, StopStrings, SuffixStop
+from pellucid.text.stopping import EndingRule, StopGate, StopStrings
+from pellucid.text.suffix_stop import MOST_SPACE, SuffixStop
 from pellucid.tokens import FinishReason, Token
 
 
@@ -124,7 +125,7 @@ def test_a_minified_file_is_not_read_again_for_each_line(monkeypatch: pytest.Mon
         looked_at.append(len(text))
         return is_balanced(text)
 
-    monkeypatch.setattr(stopping, "is_balanced", balanced)
+    monkeypatch.setattr(suffix_stop, "is_balanced", balanced)
     ending = SuffixStop("f(1);" * 200_000 + "g(", ");\n" + "h(2);" * 200_000 + "\n" + "i(3);" * 200_000)
     assert ending.feed("x") + ending.feed(");\n") + ending.finish() == "x"
     assert ending.ended

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from pellucid.tokens import Extra, Finish, FinishReason, ModelCard, SamplingParams, Terms, Token, Usage
+from pellucid.tokens import CompletionQuery, Extra, Finish, FinishReason, ModelCard, OnUsage, SamplingParams, Terms, Token, Usage
+from support.silent_assistant import SilentAssistant
 
 MODEL = "scripted"
 
@@ -27,7 +27,7 @@ class Asked:
 
 
 @dataclass
-class ScriptedProvider:
+class ScriptedProvider(SilentAssistant):
     """Answers each request with the next of its scripts; the last one is used again and again.
 
     A script is tokens, and at its end how it ended: a Finish, an error, or nothing more (the stream then stays open).
@@ -48,19 +48,9 @@ class ScriptedProvider:
     async def cards(self) -> list[ModelCard]:
         return [ModelCard(MODEL, 4096, infill=True, chat=True, weight_bytes=0, description="", licence=None, files=self.files)]
 
-    async def complete(
-        self,
-        prefix: str,
-        suffix: str | None = None,
-        extra: Sequence[Extra] = (),
-        params: SamplingParams = SamplingParams(),
-        *,
-        model: str | None = None,
-        terms: Terms = Terms(),
-        heal: bool | None = None,
-        on_usage: Any = None,
-    ) -> AsyncGenerator[Token | Finish]:
-        asked = Asked(prefix, suffix, tuple(extra), params, terms, heal)
+    async def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        assert isinstance(query.prefix, str)
+        asked = Asked(query.prefix, query.suffix, tuple(query.extra), query.params, query.terms, query.heal)
         self.asked.append(asked)
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.learn.evaluate.questions import Ability, Subject
-from pellucid.tokens import Alternative, Finish, FinishReason, Message, SamplingParams, Token, Usage
+from pellucid.tokens import Alternative, ChatQuery, CompletionQuery, Finish, FinishReason, ScoreQuery, Token, Usage
 
 PROMPT = 'def double(x):\n    """Twice x."""\n'
 PROBLEMS = [
@@ -92,21 +92,18 @@ class ScriptedVoice:
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     reason: FinishReason = FinishReason.STOP
 
-    async def complete(
-        self, prefix: str, suffix: str | None = None, extra: Sequence[Any] = (), params: SamplingParams = SamplingParams(), **rest: Any
-    ) -> AsyncGenerator[Token | Finish]:
-        self.asked.append((prefix, suffix))
-        yield spoken(self.says(prefix, suffix))
-        yield Finish(self.reason, Usage(computed=len(prefix), generated=1, prefill=0.5))
+    async def complete(self, query: CompletionQuery) -> AsyncGenerator[Token | Finish]:
+        assert isinstance(query.prefix, str)
+        self.asked.append((query.prefix, query.suffix))
+        yield spoken(self.says(query.prefix, query.suffix))
+        yield Finish(self.reason, Usage(computed=len(query.prefix), generated=1, prefill=0.5))
 
-    async def chat(
-        self, messages: Sequence[Message], params: SamplingParams = SamplingParams(), **rest: Any
-    ) -> AsyncGenerator[Token | Finish]:
-        async for item in self.complete(messages[-1].content, params=params):
+    async def chat(self, query: ChatQuery) -> AsyncGenerator[Token | Finish]:
+        async for item in self.complete(CompletionQuery(query.messages[-1].content, params=query.params)):
             yield item
 
-    async def score(self, text: str | Sequence[int] | Sequence[Message], **rest: Any) -> AsyncGenerator[Token | Finish]:
-        characters = text if isinstance(text, str) else [chr(item) for item in text if isinstance(item, int)]
+    async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
+        characters = query.text if isinstance(query.text, str) else [chr(item) for item in query.text if isinstance(item, int)]
         each = self.likes("".join(characters))
         for number, character in enumerate(characters):
             yield spoken(character, each if number else None)

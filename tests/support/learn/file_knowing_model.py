@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from math import log
 from pathlib import Path
-from typing import Any
 
 from pellucid.errors import PellucidError
 from pellucid.models.calibrations import CalibrationFile
-from pellucid.tokens import COMPLETION, Alternative, Extra, Finish, FinishReason, ModelCard, SamplingParams, Terms, Token, Usage
+from pellucid.tokens import Alternative, CompletionQuery, Finish, FinishReason, ModelCard, OnUsage, Token, Usage
+from support.silent_assistant import SilentAssistant
 
 MODEL = "knowing"
 
 
 @dataclass
-class KnowingAssistant:
+class KnowingAssistant(SilentAssistant):
     """Right as often as the square of the probability that it gives its tokens.
 
     ``dies_after``: how many answers there are before it fails. ``weights`` tell one training of it from another.
@@ -43,26 +43,19 @@ class KnowingAssistant:
     def calibration_file(self, model: str | None = None) -> CalibrationFile:
         return CalibrationFile(self.kept, self.weights)
 
-    async def complete(
-        self,
-        prefix: str,
-        suffix: str | None = None,
-        extra: Sequence[Extra] = (),
-        params: SamplingParams = SamplingParams(),
-        *,
-        terms: Terms = COMPLETION,
-        **_: Any,
-    ) -> AsyncGenerator[Token | Finish]:
+    async def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        prefix, suffix = query.prefix, query.suffix
+        assert isinstance(prefix, str)
         if self.dies_after is not None and len(self.asked) >= self.dies_after:
             raise PellucidError("The model fell over: pick it up.")
         self.asked.append((prefix, suffix))
-        (text,) = [text for name, text in self.files.items() if name in str(terms.key)]
+        (text,) = [text for name, text in self.files.items() if name in str(query.terms.key)]
         truth = text[len(prefix) : text.index(suffix, len(prefix)) if suffix else len(text)]
         dice = hashlib.sha256(f"{prefix}|{suffix}".encode()).digest()
         p = 0.15 + 0.8 * dice[0] / 255
         right = dice[1] / 255 < p * p if self.always is None else self.always
         said = truth if right else "wrong_" + truth
-        for number, piece in enumerate(re.findall(r"\w+|\s+|.", said)[: params.max_tokens]):
+        for number, piece in enumerate(re.findall(r"\w+|\s+|.", said)[: query.params.max_tokens]):
             top = (Alternative(number, piece, piece.encode(), log(p)), Alternative(999, "?", b"?", log((1 - p) / 2)))
             yield Token(number, piece, piece.encode(), number, log(p), 1, 0.5, top, rest=(1 - p) / 2, sampled=1.0)
         yield Finish(FinishReason.STOP, Usage())

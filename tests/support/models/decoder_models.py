@@ -1,4 +1,4 @@
-"""Tiny models of each kind that the lean decoder knows, the library's and ours of the same weights."""
+"""Tiny models of each kind that the lean decoder supports, the library's and ours with the same weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flat batches made by hand, and what every model must make of them: the same as of a text on its own."""
+"""Flat batches made by hand, which every model must score like separate texts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CHUNKINGS = {
 
 
 def new_storage(model: Model, slots: int = 4, capacity: int = 48) -> KVStorage:
-    """A storage full of NaN: whoever reads what was never written cannot hide it."""
+    """Return a storage full of NaN, which exposes reads of unwritten values."""
     shape = model.cache_shape
     size = (slots, shape.kv_heads, capacity, shape.head_dim)
 
@@ -33,7 +33,7 @@ def new_storage(model: Model, slots: int = 4, capacity: int = 48) -> KVStorage:
 
 
 def run_parts(model: Model, kv: KVStorage, parts: Iterable[Part]) -> list[Tensor]:
-    """Run parts of several sequences as one flat batch: log-probabilities (len(ids), vocab) for each."""
+    """Run parts of several sequences as one flat batch; return log-probabilities (len(ids), vocab) for each."""
     ids: list[int] = []
     positions: list[int] = []
     spans: list[BatchSpan] = []
@@ -53,7 +53,7 @@ def run_parts(model: Model, kv: KVStorage, parts: Iterable[Part]) -> list[Tensor
 
 
 def run_in_chunks(model: Model, kv: KVStorage, slot: int, ids: list[int], counts: Iterable[int], start: int = 0) -> Tensor:
-    """Run a text from position ``start`` on, chunk by chunk: log-probabilities (len(ids) - start, vocab)."""
+    """Run a text from position ``start`` on in chunks; return log-probabilities (len(ids) - start, vocab)."""
     out: list[Tensor] = []
     for count in counts:
         out += run_parts(model, kv, [(slot, start, ids[start : start + count])])
@@ -63,7 +63,7 @@ def run_in_chunks(model: Model, kv: KVStorage, slot: int, ids: list[int], counts
 
 
 def run_together(model: Model, kv: KVStorage, texts: dict[int, list[int]], counts: dict[int, list[int]]) -> dict[int, Tensor]:
-    """Run texts, by slot, in shared batches: each step takes the next count of every text that has one left."""
+    """Run texts, by slot, in shared batches: each step takes the next count of every unfinished text."""
     done = dict.fromkeys(texts, 0)
     out: dict[int, list[Tensor]] = {slot: [] for slot in texts}
     for step in range(max(map(len, counts.values()))):

@@ -1,4 +1,4 @@
-"""A greedy answer of an engine, and how much of its prompt was computed."""
+"""Runs a greedy request, and counts how much of its prompt was computed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pellucid.tokens import Finish, SamplingParams
 
 
 async def answer(engine: Engine, prompt: list[int]) -> tuple[int, list[TokenScore]]:
-    """How many of a prompt's tokens were computed, and the scores of a greedy answer."""
+    """Return how many of a prompt's tokens were computed, and the scores of a greedy answer."""
     scores: list[TokenScore] = []
     items: AsyncIterator[Admission | TokenScore | Finish] = engine.generate(
         "tiny", Request(prompt, SamplingParams(max_tokens=4, top_logprobs=3))

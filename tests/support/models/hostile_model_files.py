@@ -30,7 +30,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import GPT2Config
 
 from pellucid.api.state import ServerState
-from pellucid.engine.native import kernels
+from pellucid.engine.native import calls
 from pellucid.errors import PellucidError
 from pellucid.models.load import load
 from pellucid.models.store import Store
@@ -61,7 +61,7 @@ _NUMBERS = (0, 1, 2, 3, 5, 8, 9, 127, 255, 2**16, 2**20, 2**31 - 1, 2**31, 2**32
 
 @dataclass
 class Tally:
-    """How the cases of a trial ended, with an example for each way."""
+    """The outcomes of a trial's cases, with an example of each."""
 
     endings: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
@@ -79,13 +79,13 @@ class Tally:
 
 
 def write_base_gguf(path: Path) -> bytes:
-    """A whole small model in a GGUF file."""
+    """Write a complete small model to a GGUF file."""
     write_gguf(path, tiny_llama(vocab_size=_TOKENS), "llama", byte_level_bpe(_TOKENS), tokenizer__chat_template="{{ messages }}")
     return path.read_bytes()
 
 
 def write_base_folders(root: Path) -> list[Path]:
-    """Whole small models in folders, each with another kind of tokenizer or weights."""
+    """Write complete small models to folders, each with another kind of tokenizer or weights."""
     folders = [root / name for name in ("bpe", "metaspace", "unigram", "sentencepiece", "gpt2")]
     for folder in folders:
         model = tiny_llama(vocab_size=512) if folder.name != "gpt2" else _tiny_gpt2()
@@ -102,7 +102,7 @@ def write_base_folders(root: Path) -> list[Path]:
 
 
 def mutated_gguf(base: bytes, places: list[tuple[int, int]], rng: random.Random) -> bytes:
-    """The file with one to three numbers of its header changed, or some bytes."""
+    """Return the file with one to three numbers of its header changed, or some bytes."""
     data = bytearray(base)
     if rng.random() < 0.25:
         return _mutated_bytes(data, rng, rng.choice((len(data), 4096)))
@@ -118,7 +118,7 @@ def mutated_gguf(base: bytes, places: list[tuple[int, int]], rng: random.Random)
 
 
 def gguf_places(path: Path) -> list[tuple[int, int]]:
-    """Where the numbers of a GGUF's header are: offsets and sizes of counts, types, lengths, values and shapes."""
+    """Return the offsets and sizes of the numbers in a GGUF's header: counts, types, lengths, values and shapes."""
     reader = gguf.GGUFReader(path)
     begin = reader.data.__array_interface__["data"][0]
     fields = [*reader.fields.values(), *(tensor.field for tensor in reader.tensors)]
@@ -132,7 +132,7 @@ def gguf_places(path: Path) -> list[tuple[int, int]]:
 
 
 def mutate_folder(folder: Path, rng: random.Random) -> str:
-    """Change one file of a folder in place, and say how."""
+    """Change one file of a folder in place, and return a description of the change."""
     if rng.random() < 0.05:
         return _replace_file(rng.choice(sorted(folder.iterdir())), rng)
     path = rng.choice(sorted(folder.iterdir()))
@@ -149,7 +149,7 @@ def mutate_folder(folder: Path, rng: random.Random) -> str:
 
 
 def load_and_use(path: Path, root: Path, quant: str) -> None:
-    """Load a model and do with it what a server does: read texts, and compute a few tokens."""
+    """Load a model and use it as a server does: encode texts, and compute a few tokens."""
     loaded = load(str(path), device="cpu", quant=quant, store=Store(root / "cache"), progress=Silent())
     tokenizer = loaded.tokenizer
     size = loaded.model.vocab_size
@@ -163,8 +163,8 @@ def load_and_use(path: Path, root: Path, quant: str) -> None:
 
 
 def run_cases(cases: list[Callable[[], None]], *, deadline: float = DEADLINE, memory: int = MEMORY) -> Tally:
-    """Run each case in a forked process, many in one until one of them fails to come back, and count how they end."""
-    kernels.available()  # compiled and loaded once: each case has an empty cache, and would compile them again
+    """Run cases in forked processes, many in each until one does not come back, and count their outcomes."""
+    calls.available()  # compiled and loaded once: each case has an empty cache, and would compile them again
     tally = Tally()
     begin = 0
     while begin < len(cases):
@@ -173,7 +173,7 @@ def run_cases(cases: list[Callable[[], None]], *, deadline: float = DEADLINE, me
 
 
 def _run_some(cases: list[Callable[[], None]], begin: int, end: int, deadline: float, memory: int, tally: Tally) -> int:
-    """Run cases in one child; gives the index of the next one to run."""
+    """Run cases in one child; return the index of the next one to run."""
     readable, writable = os.pipe()
     child = os.fork()
     if child == 0:
@@ -226,7 +226,7 @@ def _in_child(cases: list[Callable[[], None]], pipe: int, memory: int) -> None:
 
 
 def _mutated_json(value: Any, rng: random.Random) -> Any:
-    """The value with something within it replaced, removed, added or nested."""
+    """Return the value with an inner value replaced, removed, added or nested."""
     places = [(holder, key) for holder, key in _places(value, 400, rng)]
     for holder, key in rng.sample(places, min(len(places), rng.choice((1, 1, 2)))):
         match rng.randrange(8):
@@ -244,7 +244,7 @@ def _mutated_json(value: Any, rng: random.Random) -> Any:
 
 
 def _places(value: Any, most: int, rng: random.Random) -> list[tuple[Any, Any]]:
-    """Up to ``most`` places within a JSON value; of large objects and lists only some items."""
+    """Return up to ``most`` places within a JSON value; of large objects and lists only some items."""
     found: list[tuple[Any, Any]] = []
     todo = [value]
     while todo and len(found) < most:
@@ -284,7 +284,7 @@ def _mutated_bytes(data: bytearray, rng: random.Random, reach: int) -> bytes:
 
 
 def _replace_file(path: Path, rng: random.Random) -> str:
-    """Put something else in the place of a file."""
+    """Put something else in place of a file."""
     path.unlink()
     match rng.randrange(6):
         case 0:
@@ -323,7 +323,7 @@ def _tokenizer_config() -> dict[str, Any]:
 
 
 def unigram() -> Tokenizer:
-    """A Unigram tokenizer that normalises by a precompiled map, as those converted from sentencepiece do."""
+    """Return a Unigram tokenizer that normalises by a precompiled map, as those converted from sentencepiece do."""
     pieces = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0), ("▁", -2.0), *((letter, -3.0) for letter in "abcdefghijklmnopqrstuvwxyz()!:\n")]
     backend = Tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=False))
     backend.normalizer = normalizers.Sequence([normalizers.Precompiled(charsmap()), normalizers.Replace(" ", "▁")])
@@ -333,14 +333,14 @@ def unigram() -> Tokenizer:
 
 
 def charsmap() -> bytes:
-    """Sentencepiece's own map of characters (nmt_nfkc)."""
+    """Return sentencepiece's own map of characters (nmt_nfkc)."""
     fields = sentencepiece_model._fields(train_sentencepiece(normalization_rule_name="nmt_nfkc"))
     normalizer = next(value for number, _, value in fields if number == 3 and isinstance(value, bytes))
     return next(value for number, _, value in sentencepiece_model._fields(normalizer) if number == 2 and isinstance(value, bytes))
 
 
 def _split_weights(folder: Path) -> None:
-    """Two shards with an index in the place of one file."""
+    """Replace the weights by two shards with an index."""
     tensors = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     files = {name: f"model-0000{1 + i % 2}-of-00002.safetensors" for i, name in enumerate(tensors)}
@@ -350,7 +350,7 @@ def _split_weights(folder: Path) -> None:
 
 
 def gguf_cases(root: Path, count: int, seed: int) -> list[Callable[[], None]]:
-    """``count`` mutated GGUF files, each written, loaded and deleted by its case."""
+    """Yield ``count`` mutated GGUF files, each written, loaded and deleted by its case."""
     base = write_base_gguf(root / "base.gguf")
     places = gguf_places(root / "base.gguf")
 
@@ -368,7 +368,7 @@ def gguf_cases(root: Path, count: int, seed: int) -> list[Callable[[], None]]:
 
 
 def folder_cases(root: Path, count: int, seed: int) -> list[Callable[[], None]]:
-    """``count`` mutated folders, in turn of each kind."""
+    """Yield ``count`` mutated folders, of each kind in turn."""
     bases = write_base_folders(root)
 
     def case(number: int) -> None:
@@ -411,7 +411,7 @@ def adapter_trial(root: Path, count: int, seed: int) -> Tally:
 
 
 def _try_adapter(client: httpx.Client, name: str, *, is_listed: bool) -> str:
-    """How a mutated adapter fared: "loaded", "refused", or what went wrong."""
+    """Return the outcome for a mutated adapter: "loaded", "refused", or the failure."""
     try:
         loaded = client.post("/v1/adapters", json={"name": name})
         listed = client.get("/v1/adapters")
@@ -437,7 +437,7 @@ def _complete(client: httpx.Client, model: str) -> httpx.Response:
 
 
 def report(name: str, tally: Tally, began: float) -> str:
-    """A trial's figures as lines of text."""
+    """Return a trial's figures as lines of text."""
     lines = [f"{name}: {sum(tally.endings.values())} in {time.monotonic() - began:.0f} s, at most {tally.peak / 1e6:.0f} MB resident"]
     lines += [f"  {count:5} {ending}" for ending, count in tally.endings.most_common()]
     lines += [f"--- {ending}\n{tally.examples[ending]}" for ending in tally.failures]

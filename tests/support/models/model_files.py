@@ -1,4 +1,4 @@
-"""Small models and tokenizers as files: GGUF, Hugging Face folders, sentencepiece and byte-level BPE, made on the spot."""
+"""Writes small models and tokenizers as files: GGUF, Hugging Face folders, sentencepiece and byte-level BPE."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CORPUS = [
 
 
 def byte_level_bpe(vocab_size: int = 320) -> tokenizers.Tokenizer:
-    """A byte-level BPE tokenizer with :data:`MARKERS`; as with Qwen, half of them are not flagged as special."""
+    """Make a byte-level BPE tokenizer with :data:`MARKERS`; as with Qwen, half of them are not flagged as special."""
     backend = tokenizers.Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
@@ -44,7 +44,7 @@ def byte_level_bpe(vocab_size: int = 320) -> tokenizers.Tokenizer:
 
 
 def spaced_bpe(normalizer: normalizers.Normalizer | None, pre_tokenizer: pre_tokenizers.PreTokenizer | None) -> tokenizers.Tokenizer:
-    """A BPE tokenizer on U+2581 with byte fallback, as Llama's ``tokenizer.json`` has it."""
+    """Make a BPE tokenizer on U+2581 with byte fallback, as Llama's ``tokenizer.json`` has it."""
     words = [
         "<unk>",
         "<s>",
@@ -70,7 +70,7 @@ def spaced_bpe(normalizer: normalizers.Normalizer | None, pre_tokenizer: pre_tok
 
 
 def train_sentencepiece(**options: Any) -> bytes:
-    """A sentencepiece BPE model with byte fallback, prefix space, a user-defined marker and a user-defined run of spaces."""
+    """Train a sentencepiece BPE model with byte fallback, prefix space, a user-defined marker and a user-defined run of spaces."""
     out = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(CORPUS),
@@ -91,7 +91,7 @@ def train_sentencepiece(**options: Any) -> bytes:
 
 
 def write_folder(folder: Path, backend: tokenizers.Tokenizer, config: Mapping[str, Any] | None = None) -> Path:
-    """A folder with ``tokenizer.json`` and ``tokenizer_config.json``."""
+    """Write a folder with ``tokenizer.json`` and ``tokenizer_config.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     backend.save(str(folder / "tokenizer.json"))
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast", **(config or {})}))
@@ -109,7 +109,7 @@ def write_gguf(
     parts: int = 1,
     **metadata: Any,
 ) -> Path:
-    """A model as a GGUF file, with the rows of queries and keys in GGUF's order for llama.
+    """Write a model to a GGUF file, with the rows of queries and keys in GGUF's order for llama.
 
     ``arch_name`` is what the file calls its architecture, ``extra`` are further tensors, ``parts`` is the number of files that
     it claims to be split into, and ``metadata`` are further keys, with two underscores for a dot.
@@ -143,7 +143,7 @@ def write_gguf(
 
 
 def add_byte_level(writer: gguf.GGUFWriter, backend: tokenizers.Tokenizer, pre: str = "gpt-2") -> None:
-    """A byte-level tokenizer as GGUF metadata."""
+    """Add a byte-level tokenizer as GGUF metadata."""
     model = json.loads(backend.to_str())["model"]
     added = {token.content: token for token in backend.get_added_tokens_decoder().values()}
     words = sorted(backend.get_vocab(), key=lambda word: backend.token_to_id(word) or 0)
@@ -159,7 +159,7 @@ def add_byte_level(writer: gguf.GGUFWriter, backend: tokenizers.Tokenizer, pre: 
 
 
 def write_vocabulary(path: Path, **fields: Any) -> Path:
-    """A GGUF file with a tokenizer and no weights; ``fields`` are its metadata under ``tokenizer.ggml``."""
+    """Write a GGUF file with a tokenizer and no weights; ``fields`` are its metadata under ``tokenizer.ggml``."""
     writer = gguf.GGUFWriter(path, "llama")
     for key, value in fields.items():
         full = f"tokenizer.ggml.{key}"
@@ -195,13 +195,13 @@ def _gguf_tensors(model: PreTrainedModel, arch: str, head_dim: int) -> dict[str,
 
 
 def _interleaved(tensor: Tensor, heads: int) -> Tensor:
-    """Rows from the half-split layout of rotary pairs to GGUF's, pair after pair."""
+    """Reorder rows from the half-split layout of rotary pairs to GGUF's, pair after pair."""
     halves = tensor.reshape(heads, 2, tensor.shape[0] // heads // 2, *tensor.shape[1:])
     return halves.swapaxes(1, 2).reshape(tensor.shape).contiguous()
 
 
 def logprobs(model: Model, ids: list[int]) -> Tensor:
-    """Log-probabilities (len(ids), vocab) after each token, in one batch on an empty cache."""
+    """Return log-probabilities (len(ids), vocab) after each token, in one batch on an empty cache."""
     shape = model.cache_shape
     size = (1, shape.kv_heads, len(ids), shape.head_dim)
     kv = KVStorage(*([torch.zeros(size, dtype=shape.dtype) for _ in range(shape.layers)] for _ in range(2)))

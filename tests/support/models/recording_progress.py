@@ -1,4 +1,4 @@
-"""A progress that remembers what it was told."""
+"""A progress that records all calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Bar:
 
 @dataclass
 class Following:
-    """All bars and notes, in order."""
+    """A progress that records all bars and notes, in order."""
 
     bars: list[Bar] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -26,9 +26,9 @@ class Following:
         self.bars.append(Bar(label, total))
 
     def advance(self, count: int) -> None:
-        """Move the last bar on."""
+        """Advance the last bar."""
         self.bars[-1].done += count
 
     def note(self, text: str) -> None:
-        """Keep a sentence."""
+        """Record a sentence."""
         self.notes.append(text)

@@ -12,7 +12,7 @@ Mutation = Callable[[bytes, random.Random], bytes]
 
 
 def mutations(data: bytes, count: int, seed: int) -> Iterator[tuple[str, bytes]]:
-    """``count`` damaged versions of a file, each different from it, with the name of what was done; every kind comes in turn."""
+    """Yield ``count`` damaged versions of a file, all different from it, with a description; every kind comes in turn."""
     dice = random.Random(seed)
     for number in range(count):
         mutate = KINDS[number % len(KINDS)]
@@ -49,17 +49,17 @@ def overwrite_run(data: bytes, dice: random.Random) -> bytes:
 
 
 def truncate(data: bytes, dice: random.Random) -> bytes:
-    """End too early."""
+    """Cut off the end."""
     return data[: dice.randrange(len(data))]
 
 
 def append(data: bytes, dice: random.Random) -> bytes:
-    """Continue after the end."""
+    """Add bytes after the end."""
     return data + dice.randbytes(dice.randint(1, 5000))
 
 
 def remove_run(data: bytes, dice: random.Random) -> bytes:
-    """Lose a run of bytes."""
+    """Remove a run of bytes."""
     begin, end = _range(data, dice)
     return data[:begin] + data[end:]
 
@@ -74,13 +74,13 @@ def swap_runs(data: bytes, dice: random.Random) -> bytes:
 
 
 def repeat_run(data: bytes, dice: random.Random) -> bytes:
-    """Write the file's beginning once more over a later part, as a broken copy does."""
+    """Write the file's beginning again over a later part, as a broken copy does."""
     size = dice.randint(1, len(data) // 2)
     return data[: len(data) - size] + data[:size]
 
 
 def change_length(data: bytes, dice: random.Random) -> bytes:
-    """Claim another length of the header."""
+    """Change the stated length of the header."""
     length = dice.choice([0, 1, _length(data) - 1, _length(data) + 1, len(data), 1 << 32, (1 << 63) + 1, (1 << 64) - 1])
     return struct.pack("<Q", length) + data[8:]
 
@@ -111,7 +111,7 @@ def change_dtype(data: bytes, dice: random.Random) -> bytes:
 
 
 def change_offsets(data: bytes, dice: random.Random) -> bytes:
-    """Let a tensor lie elsewhere: over another one, beyond the file, backwards."""
+    """Move a tensor's offsets: over another one, beyond the file, backwards."""
 
     def change(header: dict[str, Any]) -> None:
         tensor, other = _tensor(header, dice), _tensor(header, dice)
@@ -130,7 +130,7 @@ def change_offsets(data: bytes, dice: random.Random) -> bytes:
 
 
 def exchange_tensors(data: bytes, dice: random.Random) -> bytes:
-    """Let two tensors change places, with their names or without their shapes."""
+    """Exchange the places of two tensors, with their names or without their shapes."""
 
     def change(header: dict[str, Any]) -> None:
         first, second = dice.sample([name for name in header if name != "__metadata__"], 2)
@@ -144,7 +144,7 @@ def exchange_tensors(data: bytes, dice: random.Random) -> bytes:
 
 
 def change_names(data: bytes, dice: random.Random) -> bytes:
-    """Rename, remove or double a tensor."""
+    """Rename, remove or duplicate a tensor."""
 
     def change(header: dict[str, Any]) -> None:
         name = dice.choice([name for name in header if name != "__metadata__"])
@@ -160,7 +160,7 @@ def change_names(data: bytes, dice: random.Random) -> bytes:
 
 
 def change_metadata(data: bytes, dice: random.Random) -> bytes:
-    """Change, remove or exchange what the metadata says."""
+    """Change, remove or exchange metadata."""
 
     def change(header: dict[str, Any]) -> None:
         metadata = header["__metadata__"]
@@ -215,7 +215,7 @@ def _tensor(header: dict[str, Any], dice: random.Random) -> dict[str, Any]:
 
 
 def _with_header(data: bytes, change: Callable[[dict[str, Any]], None]) -> bytes:
-    """The file with a changed header, whose length is right."""
+    """Return the file with a changed header, whose length is right."""
     length = _length(data)
     header = json.loads(data[8 : 8 + length])
     unchanged = json.dumps(header)

@@ -1,4 +1,4 @@
-"""A stand-in for the Hugging Face hub on this machine, which can be told to fail in the ways that networks do."""
+"""A stand-in for the Hugging Face hub on this machine, which can fail in the ways that networks do."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ COMMIT = "c0ffee" + "0" * 34
 
 @dataclass
 class StandInHub:
-    """The files of one repository, and how it behaves.
+    """The files of one repository, and the failures to simulate.
 
-    ``cuts``: after how many bytes of the body each of the next downloads is cut off. ``ranges``: whether ranges are served.
-    ``served``: what is sent in place of a file that is listed otherwise. ``status``: answers by path instead of files.
+    ``cuts`` are the bytes of the body after which each of the next downloads breaks off. ``ranges`` is true if ranges are served.
+    ``served`` are contents sent in place of the listed files. ``status`` are answers by path instead of files.
     """
 
     repo: str
@@ -34,7 +34,7 @@ class StandInHub:
     url: str = ""
 
     def listing(self) -> dict[str, Any]:
-        """The hub's answer for the repository; large files are known by SHA-256, small ones by git's SHA-1."""
+        """Return the hub's answer for the repository; large files have a SHA-256, small ones git's SHA-1."""
         siblings = []
         for name, data in self.files.items():
             git = hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
@@ -45,13 +45,13 @@ class StandInHub:
         return {"sha": COMMIT, "siblings": siblings, "cardData": {"license": "mit"}}
 
     def downloads(self) -> list[str | None]:
-        """The range of every download so far."""
+        """Return the range of every download so far."""
         return [wanted for path, wanted, _ in self.requests if "/resolve/" in path]
 
 
 @contextmanager
 def serve(hub: StandInHub) -> Iterator[StandInHub]:
-    """Serve it on a free port of the loopback."""
+    """Serve the hub on a free port of the loopback."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -90,7 +90,7 @@ def serve(hub: StandInHub) -> Iterator[StandInHub]:
             self.wfile.write(body)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

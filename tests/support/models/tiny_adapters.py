@@ -21,7 +21,7 @@ ATTENTION = ("q_proj", "v_proj")
 
 
 def random_adapter(config: DecoderConfig, rank: int = 4, targets: Sequence[str] = EVERYTHING, seed: int = 0, size: float = 0.5) -> Adapter:
-    """An adapter whose products are about ``size`` times as large as a tiny model's matrices."""
+    """Return an adapter whose products are about ``size`` times as large as a tiny model's matrices."""
     generator = torch.Generator().manual_seed(seed)
     changes = {}
     for i in range(config.layers):
@@ -34,7 +34,7 @@ def random_adapter(config: DecoderConfig, rank: int = 4, targets: Sequence[str] 
 
 
 def write_adapter(folder: Path, adapter: Adapter, alpha: float | None = None, origin: dict[str, Any] | None = None, **config: Any) -> Path:
-    """The adapter in peft's layout: its scale is taken out of the numbers, whatever ``alpha`` and ``use_rslora`` make it."""
+    """Write the adapter in peft's layout, with its scale divided out of the numbers, whatever ``alpha`` and ``use_rslora`` are."""
     rank = adapter.rank
     alpha = 2 * rank if alpha is None else alpha
     scale = alpha / (rank**0.5 if config.get("use_rslora") else rank)
@@ -63,7 +63,7 @@ def write_adapter(folder: Path, adapter: Adapter, alpha: float | None = None, or
 
 
 def merged_into(model: PreTrainedModel, adapter: Adapter) -> PreTrainedModel:
-    """A copy of the model with the adapter's products added to its weights."""
+    """Return a copy of the model with the adapter's products added to its weights."""
     twin = copy.deepcopy(model)
     with torch.no_grad():
         for name, change in adapter.changes.items():

@@ -1,4 +1,4 @@
-"""Tiny decoders with random weights, in the form of a checkpoint, and what the plain torch decoder says of them."""
+"""Tiny decoders with random weights, in the form of a checkpoint, and the results of the plain torch decoder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from pellucid.engine.decoders.decoder import Decoder, DecoderConfig
 from pellucid.engine.decoders.quantized_blocks import Blocks
 from pellucid.engine.model import Batch, BatchSpan
-from pellucid.engine.native.kernels import FORMS
+from pellucid.engine.native.kernel_layout import FORMS
 from pellucid.engine.packing import Weight, build, checkpoint_shapes, pack
 
 QWEN2 = DecoderConfig(
@@ -44,7 +44,7 @@ QWEN3 = DecoderConfig(
 
 
 def checkpoint(config: DecoderConfig, seed: int = 0) -> dict[str, Tensor]:
-    """Random weights under the checkpoint's names, large enough that every part matters."""
+    """Return random weights under the checkpoint's names, large enough that every part matters."""
     generator = torch.Generator().manual_seed(seed)
     tensors = {}
     for name, shape in checkpoint_shapes(config).items():
@@ -59,7 +59,7 @@ def checkpoint(config: DecoderConfig, seed: int = 0) -> dict[str, Tensor]:
 
 
 def in_blocks(config: DecoderConfig, seed: int = 0) -> dict[str, Weight]:
-    """The random checkpoint with matrices in blocks of every form that the kernels know, those of a layer in different ones."""
+    """Return the random checkpoint with matrices in blocks of every form that the kernels support, different ones in each layer."""
     forms = itertools.cycle(FORMS)
     return {
         name: random_blocks((tensor.shape[0], tensor.shape[1]), next(forms), index) if tensor.dim() == 2 else tensor
@@ -68,7 +68,7 @@ def in_blocks(config: DecoderConfig, seed: int = 0) -> dict[str, Weight]:
 
 
 def random_blocks(shape: tuple[int, int], form: tuple[int, int, bool], seed: int = 0) -> Blocks:
-    """A matrix of random numbers and scales, of about the size that a checkpoint's matrices have."""
+    """Return a matrix of random numbers and scales, of about the size that a checkpoint's matrices have."""
     (rows, columns), (bits, shared, with_minimum) = shape, form
     generator = torch.Generator().manual_seed(seed)
     numbers = torch.randint(1 << bits, (rows, columns), generator=generator, dtype=torch.uint8)
@@ -78,7 +78,7 @@ def random_blocks(shape: tuple[int, int], form: tuple[int, int, bool], seed: int
 
 
 def dequantized(config: DecoderConfig, tensors: Mapping[str, Weight]) -> Decoder:
-    """The float32 decoder of a checkpoint in blocks."""
+    """Return the float32 decoder of a checkpoint in blocks."""
     floats = ((name, weight.dequantized() if isinstance(weight, Blocks) else weight) for name, weight in tensors.items())
     model = build(config, pack(config, floats, "float32"), "float32", torch.device("cpu"))
     assert isinstance(model, Decoder)
@@ -86,7 +86,7 @@ def dequantized(config: DecoderConfig, tensors: Mapping[str, Weight]) -> Decoder
 
 
 def batch(parts: list[tuple[int, int, Tensor]], rows: Tensor | None = None) -> Batch:
-    """A flat batch of (slot, start, ids); all its rows are wanted unless ``rows`` says which."""
+    """Make a flat batch of (slot, start, ids); all its rows are wanted unless ``rows`` is given."""
     spans, positions, offset = [], [], 0
     for slot, start, ids in parts:
         spans.append(BatchSpan(slot, start, len(ids), offset))
@@ -97,10 +97,10 @@ def batch(parts: list[tuple[int, int, Tensor]], rows: Tensor | None = None) -> B
 
 
 def random_text(config: DecoderConfig, count: int, seed: int = 0) -> Tensor:
-    """Ids (count,) of random tokens."""
+    """Return the ids (count,) of random tokens."""
     return torch.randint(config.vocab_size, (count,), generator=torch.Generator().manual_seed(seed))
 
 
 def distance(a: Tensor, b: Tensor) -> float:
-    """How far a is from b, as a share of b."""
+    """Return how far a is from b, as a share of b."""
     return float((a - b).norm() / b.norm())

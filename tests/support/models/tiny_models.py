@@ -1,4 +1,4 @@
-"""Tiny causal models with random weights, and what the transformers library says about a text without any cache."""
+"""Tiny causal models with random weights, and the transformers library's scores of a text without any cache."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _SHAPE: dict[str, Any] = {
 
 
 def tiny(config: PretrainedConfig, seed: int = 0) -> PreTrainedModel:
-    """A float32 model of this configuration. Its weights are random and large enough that every part of it matters."""
+    """Return a float32 model of this configuration. Its weights are random and large enough that every part of it matters."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         build: Callable[..., PreTrainedModel] = AutoModelForCausalLM.from_config
@@ -55,28 +55,28 @@ def tiny(config: PretrainedConfig, seed: int = 0) -> PreTrainedModel:
 
 
 def tiny_llama(seed: int = 0, **overrides: Any) -> PreTrainedModel:
-    """A Llama; ``overrides`` are fields of its configuration."""
+    """Return a Llama; ``overrides`` are fields of its configuration."""
     return tiny(LlamaConfig(**(_SHAPE | overrides)), seed)
 
 
 def tiny_mistral(seed: int = 0, **overrides: Any) -> PreTrainedModel:
-    """A Mistral that looks 7 tokens back in every layer."""
+    """Return a Mistral with a window of 7 tokens in every layer."""
     return tiny(MistralConfig(**(_SHAPE | {"sliding_window": 7} | overrides)), seed)
 
 
 def tiny_qwen2(seed: int = 0, **overrides: Any) -> PreTrainedModel:
-    """A Qwen2: biases on queries, keys and values, and a tied head; its head_dim is hidden_size / heads."""
+    """Return a Qwen2: biases on queries, keys and values, and a tied head; its head_dim is hidden_size / heads."""
     shape = {name: value for name, value in _SHAPE.items() if name != "head_dim"} | {"tie_word_embeddings": True}
     return tiny(Qwen2Config(**(shape | overrides)), seed)
 
 
 def tiny_qwen3(seed: int = 0, **overrides: Any) -> PreTrainedModel:
-    """A Qwen3: norms on queries and keys."""
+    """Return a Qwen3: norms on queries and keys."""
     return tiny(Qwen3Config(**(_SHAPE | overrides)), seed)
 
 
 def to_decoder(model: PreTrainedModel) -> Decoder:
-    """The same model as a lean decoder; the embedding, the norms and a tied head are shared with ``model``."""
+    """Return the same model as a lean decoder; the embedding, the norms and a tied head are shared with ``model``."""
     config = model.config
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     rope = dict(config.rope_parameters)
@@ -120,7 +120,7 @@ def _layer(layer: Any) -> Layer:
 
 
 def _fused(*linears: Any) -> DenseLinear:
-    """One matrix out of several that read the same input."""
+    """Stack several matrices that read the same input into one."""
     if len(linears) == 1 and linears[0].bias is None:
         return DenseLinear(linears[0].weight.detach())
     weight = torch.cat([linear.weight.detach() for linear in linears])
@@ -131,11 +131,11 @@ def _fused(*linears: Any) -> DenseLinear:
 
 @torch.inference_mode()
 def reference_logprobs(model: PreTrainedModel, ids: list[int]) -> Tensor:
-    """Log-probabilities (len(ids), vocab) in float32 after each token, in one pass over the whole text without a cache."""
+    """Return log-probabilities (len(ids), vocab) in float32 after each token, in one pass over the text without a cache."""
     logits: Tensor = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0]
     return logits.float().log_softmax(-1)
 
 
 def random_ids(count: int, seed: int = 0) -> list[int]:
-    """A text of ``count`` random tokens."""
+    """Return a text of ``count`` random tokens."""
     return torch.randint(VOCAB_SIZE, (count,), generator=torch.Generator().manual_seed(seed)).tolist()

@@ -1,4 +1,4 @@
-"""Drives a lane by hand, one step at a time and without a thread, and compares what it delivers with the plain model."""
+"""Drives a worker by hand, one step at a time and without a thread, and compares what it delivers with the plain model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.models.tiny_models import reference_logprobs
 
 @dataclass
 class Clock:
-    """A clock that stands until it is moved."""
+    """A clock that moves only when a test moves it."""
 
     now: float = 0.0
 
@@ -28,7 +28,7 @@ class Clock:
 
 @dataclass
 class Job:
-    """A request that was submitted, and what has come of it."""
+    """A submitted request and its results."""
 
     sequence: Sequence
     items: list[Item] = field(default_factory=list)
@@ -46,33 +46,33 @@ class Job:
         return next((item for item in self.items if isinstance(item, Finish)), None)
 
 
-class LaneDriver:
-    """A lane with a clock of its own."""
+class WorkerDriver:
+    """A worker with its own clock."""
 
     def __init__(self, model: Model, settings: EngineSettings) -> None:
         self.clock = Clock()
-        self.lane = ModelWorker(model, settings, self.clock)
+        self.worker = ModelWorker(model, settings, self.clock)
         self.jobs: list[Job] = []
 
     def submit(self, request: Request) -> Job:
         items: list[Item] = []
-        sequence = Sequence(request, len(self.jobs), items.append, self.clock(), self.lane.context)
+        sequence = Sequence(request, len(self.jobs), items.append, self.clock(), self.worker.context)
         job = Job(sequence, items)
         self.jobs.append(job)
         if request.terms.key is not None:
-            self.lane.supersede(request.terms.key)
-        self.lane.submit(sequence)
+            self.worker.supersede(request.terms.key)
+        self.worker.submit(sequence)
         return job
 
     def step(self) -> None:
-        if self.lane.busy:
-            self.lane.step()
-        self.lane.check()
+        if self.worker.busy:
+            self.worker.step()
+        self.worker.check()
 
     def finish(self, limit: int = 2000) -> None:
         """Step until nothing is left to do."""
         for _ in range(limit):
-            if not self.lane.busy:
+            if not self.worker.busy:
                 return
             self.step()
         raise AssertionError(f"still busy after {limit} steps")
@@ -86,7 +86,7 @@ class LaneDriver:
 def assert_lawful(job: Job, reference: PreTrainedModel, tolerance: float = 1e-4) -> float:
     """Assert that every delivered token is scored as the model without a cache scores it, greedy ones chosen so.
 
-    Gives the largest difference of a logprob.
+    Returns the largest difference of a logprob.
     """
     prompt = list(job.sequence.request.prompt)
     ids = prompt + job.generated
@@ -125,7 +125,7 @@ def _difference(score: TokenScore, logprobs: Tensor, tolerance: float) -> float:
 
 
 def _assert_complete(job: Job, prompt: list[int]) -> None:
-    """What ended by itself has everything that was asked for."""
+    """Assert that a request that ended by itself has all results that it wanted."""
     finish = job.finish
     if finish is None or finish.reason not in (FinishReason.STOP, FinishReason.LENGTH):
         return

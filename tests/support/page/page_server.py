@@ -18,7 +18,7 @@ from pellucid.api.routes.info import about, news_of
 from pellucid.api.state import ServerState
 from pellucid.client.api_keys import read_keys
 from pellucid.client.protocol import Assistant
-from pellucid.tokens import Message, Token
+from pellucid.tokens import ChatQuery, Message, Token
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.gradio_host import GradioPage, PageFactory
@@ -39,7 +39,7 @@ def small_page(assistant: Assistant, store: ConversationStore, turns: Turns) -> 
 
     async def answer(text: str) -> AsyncIterator[str]:
         text_so_far = ""
-        async for item in assistant.chat([Message("user", text)]):
+        async for item in assistant.chat(ChatQuery([Message("user", text)])):
             if isinstance(item, Token):
                 text_so_far += item.text
                 yield text_so_far

@@ -5,25 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn
 
-from pellucid.tokens import (
-    BACKGROUND,
-    CHAT,
-    COMPLETION,
-    GREEDY,
-    Alternative,
-    Extra,
-    Finish,
-    FinishReason,
-    Message,
-    ModelCard,
-    OnUsage,
-    SamplingParams,
-    Terms,
-    Token,
-    Usage,
-)
+from pellucid.tokens import Alternative, ChatQuery, Finish, FinishReason, Message, ModelCard, OnUsage, SamplingParams, Token, Usage
+from support.silent_assistant import SilentAssistant
 
 MODEL = "scripted"
 
@@ -56,24 +40,14 @@ class ChatRequest:
 
 
 @dataclass
-class ScriptedPageAssistant:
+class ScriptedPageAssistant(SilentAssistant):
     """Answers each chat with the next of its scripts; the last one is reused."""
 
     scripts: list[Sequence[Item]] = field(default_factory=list)
     chat_requests: list[ChatRequest] = field(default_factory=list)
 
-    async def chat(
-        self,
-        messages: Sequence[Message],
-        params: SamplingParams = GREEDY,
-        *,
-        model: str | None = None,
-        stop: Sequence[str] = (),
-        terms: Terms = CHAT,
-        continue_last: bool = False,
-        on_usage: OnUsage | None = None,
-    ) -> AsyncGenerator[Token | Finish]:
-        request = ChatRequest(list(messages), params, model, continue_last)
+    async def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        request = ChatRequest(list(query.messages), query.params, query.model, query.continue_last)
         self.chat_requests.append(request)
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         generated = 0
@@ -98,41 +72,7 @@ class ScriptedPageAssistant:
     async def cards(self) -> list[ModelCard]:
         return [ModelCard(name=MODEL, context=64, infill=True, chat=True, weight_bytes=1, description="scripted", licence=None)]
 
-    def complete(
-        self,
-        prefix: str,
-        suffix: str | None = None,
-        extra: Sequence[Extra] = (),
-        params: SamplingParams = GREEDY,
-        *,
-        model: str | None = None,
-        stop: Sequence[str] = (),
-        terms: Terms = COMPLETION,
-        heal: bool | None = None,
-        special: bool = False,
-        on_usage: OnUsage | None = None,
-    ) -> AsyncGenerator[Token | Finish]:
-        _nobody_asks()
-
-    def score(
-        self,
-        text: str | Sequence[int] | Sequence[Message],
-        *,
-        model: str | None = None,
-        top_logprobs: int = 0,
-        terms: Terms = BACKGROUND,
-        special: bool = False,
-    ) -> AsyncGenerator[Token | Finish]:
-        _nobody_asks()
-
-    async def infill_prompt(self, prefix: str, suffix: str, extra: Sequence[Extra] = (), *, model: str | None = None) -> str:
-        _nobody_asks()
-
 
 def usage(generated: int) -> Usage:
     """Return the usage of an answer after this many tokens, at 10 tokens per second."""
     return Usage(cached=3, computed=4, generated=generated, queued=0.25, prefill=0.5, decode=max(generated - 1, 0) / 10)
-
-
-def _nobody_asks() -> NoReturn:
-    raise AssertionError("no test asks for this")

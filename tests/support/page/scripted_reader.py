@@ -6,19 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 
-from pellucid.tokens import (
-    BACKGROUND,
-    COMPLETION,
-    GREEDY,
-    Extra,
-    Finish,
-    FinishReason,
-    Message,
-    OnUsage,
-    SamplingParams,
-    Terms,
-    Token,
-)
+from pellucid.tokens import CompletionQuery, Finish, FinishReason, Message, OnUsage, ScoreQuery, Token
 from support.page.scripted_assistant import Item, ScriptedPageAssistant, usage
 
 Text = str | Sequence[int] | Sequence[Message]
@@ -41,35 +29,14 @@ class ScriptedReader(ScriptedPageAssistant):
     says: Sequence[Item] = ()
     read_requests: list[ReadRequest] = field(default_factory=list)
 
-    def score(
-        self,
-        text: Text,
-        *,
-        model: str | None = None,
-        top_logprobs: int = 0,
-        terms: Terms = BACKGROUND,
-        special: bool = False,
-    ) -> AsyncGenerator[Token | Finish]:
-        return self._follow(ReadRequest(text, model), self.reads(text, model))
+    def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
+        return self._follow(ReadRequest(query.text, query.model), self.reads(query.text, query.model))
 
-    def complete(
-        self,
-        prefix: str,
-        suffix: str | None = None,
-        extra: Sequence[Extra] = (),
-        params: SamplingParams = GREEDY,
-        *,
-        model: str | None = None,
-        stop: Sequence[str] = (),
-        terms: Terms = COMPLETION,
-        heal: bool | None = None,
-        special: bool = False,
-        on_usage: OnUsage | None = None,
-    ) -> AsyncGenerator[Token | Finish]:
-        return self._follow(ReadRequest(prefix, model), self.says)
+    def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        return self._follow(ReadRequest(query.prefix, query.model), self.says)
 
-    async def infill_prompt(self, prefix: str, suffix: str, extra: Sequence[Extra] = (), *, model: str | None = None) -> str:
-        return f"<suffix>{suffix}<prefix>{prefix}<middle>"
+    async def infill_prompt(self, query: CompletionQuery) -> str:
+        return f"<suffix>{query.suffix}<prefix>{query.prefix}<middle>"
 
     async def _follow(self, request: ReadRequest, script: Sequence[Item]) -> AsyncGenerator[Token | Finish]:
         self.read_requests.append(request)

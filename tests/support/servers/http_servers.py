@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -28,7 +28,8 @@ from pellucid.serving.graceful_server import uvicorn_config
 from pellucid.serving.listening_socket import listen
 from pellucid.text.assistant import LocalAssistant, TextPiece
 from pellucid.text.loaded_adapters import LoadedAdapters
-from pellucid.tokens import Alternative, Extra, Finish, FinishReason, Message, ModelCard, SamplingParams, Token, Usage
+from pellucid.text.stopping import EndingRule
+from pellucid.tokens import Alternative, ChatQuery, CompletionQuery, Finish, FinishReason, ModelCard, OnUsage, ScoreQuery, Token, Usage
 from support.models.tiny_adapters import random_adapter, write_adapter
 from support.models.tiny_models import tiny_llama, to_decoder
 
@@ -95,18 +96,15 @@ class ScriptedAssistant:
     closed: threading.Event = field(default_factory=threading.Event)
 
     def complete(
-        self, prefix: str, suffix: str | None = None, extra: Sequence[Extra] = (), params: SamplingParams = SamplingParams(), **rest: Any
+        self, query: CompletionQuery, *, endings: Sequence[EndingRule] = (), on_usage: OnUsage | None = None
     ) -> AsyncGenerator[Token | Finish]:
-        return self._answer(verb="complete", prefix=prefix, suffix=suffix, extra=extra, params=params, **rest)
+        return self._answer("complete", query)
 
-    def continue_ids(self, ids: Sequence[int], params: SamplingParams = SamplingParams(), **rest: Any) -> AsyncGenerator[Token | Finish]:
-        return self._answer(verb="continue_ids", ids=ids, params=params, **rest)
+    def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        return self._answer("chat", query)
 
-    def chat(self, messages: Sequence[Message], params: SamplingParams = SamplingParams(), **rest: Any) -> AsyncGenerator[Token | Finish]:
-        return self._answer(verb="chat", messages=messages, params=params, **rest)
-
-    def score(self, text: object, **rest: Any) -> AsyncGenerator[Token | Finish]:
-        return self._answer(verb="score", text=text, **rest)
+    def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
+        return self._answer("score", query)
 
     def name_of(self, model: str | None) -> str:
         return TINY
@@ -126,16 +124,22 @@ class ScriptedAssistant:
     def detokenize(self, ids: Sequence[int], model: str | None = None) -> str:
         return bytes(ids).decode(errors="replace")
 
-    def infill_ids(
-        self, prefix: str, suffix: str, extra: Sequence[Extra] = (), params: SamplingParams = SamplingParams(), **rest: Any
-    ) -> list[int]:
-        return list(f"{suffix}|{prefix}".encode())
+    def prompt_ids(self, query: CompletionQuery) -> list[int]:
+        return list(query.prefix.encode()) if isinstance(query.prefix, str) else list(query.prefix)
 
-    async def infill_prompt(self, prefix: str, suffix: str, extra: Sequence[Extra] = (), *, model: str | None = None) -> str:
-        return f"{suffix}|{prefix}"
+    def prompt_text(self, query: CompletionQuery) -> str:
+        if not isinstance(query.prefix, str):
+            return bytes(query.prefix).decode(errors="replace")
+        return query.prefix if query.suffix is None else f"{query.suffix}|{query.prefix}"
 
-    async def _answer(self, **call: Any) -> AsyncGenerator[Token | Finish]:
-        self.calls.append(call)
+    async def infill_prompt(self, query: CompletionQuery) -> str:
+        return self.prompt_text(query)
+
+    def token_biases(self, pairs: Iterable[tuple[int | str, float]], model: str | None = None) -> dict[int, float]:
+        return {id: bias for what, bias in pairs for id in ([what] if isinstance(what, int) else what.encode())}
+
+    async def _answer(self, verb: str, query: CompletionQuery | ChatQuery | ScoreQuery) -> AsyncGenerator[Token | Finish]:
+        self.calls.append({"verb": verb} | {one.name: getattr(query, one.name) for one in fields(query)})
         try:
             for index, item in enumerate(self.script):
                 if self.before is not None:

@@ -347,7 +347,7 @@ from pellucid_webui.conversations.turn import Turn, Turns
 from support.page.scripted_assistant import MODEL, ScriptedPageAssistant, token
 
 class Endless(ScriptedPageAssistant):
-    async def chat(self, messages, params, **rest):
+    async def chat(self, query, *, on_usage=None):
         number = 0
         while True:
             yield token(f"{number} ", number)

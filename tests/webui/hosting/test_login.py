@@ -15,7 +15,7 @@ import httpx
 import pytest
 from starlette.requests import Request
 
-from pellucid.api.login_rate_limit import FREE, LoginRateLimit
+from pellucid.api.login_rate_limit import FREE_ATTEMPTS, LoginRateLimit
 from pellucid.client.api_keys import LOCAL, Keys, read_keys
 from pellucid.client.protocol import Assistant
 from pellucid.errors import ConfigError, PellucidError
@@ -123,7 +123,7 @@ def test_cookie_is_secure_over_https(locked: PagedServer, tmp_path: Path) -> Non
 def test_wrong_keys(tmp_path: Path) -> None:
     """A wrong or missing key is reported in the form without a cookie; after several wrong keys the visitor must wait."""
     bodies = [b"key=wrong", b"", b"key=%FF", b"key=a", b"x" * 10_000, b"key=key-of-anna" + b"x" * 10_000, b"key=wrong", b"key=b"]
-    assert len({0, 1, 2, 3, 7}) == FREE, "a key that is too long counts as none, and one counts once"
+    assert len({0, 1, 2, 3, 7}) == FREE_ATTEMPTS, "a key that is too long counts as none, and one counts once"
     state = scripted_state(keys=KEYS, login_rate_limit=LoginRateLimit(lambda: 0.0))
     with paged(tmp_path, state=state) as server:
         answers = [server.http.post("/login", content=body) for body in bodies]

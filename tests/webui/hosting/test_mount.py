@@ -49,10 +49,10 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
 def test_near_and_far_speak() -> None:
     """A local assistant and a client both fit the page's hooks: mypy checks both against the protocol."""
 
-    def speakers(near: LocalAssistant, far: Client) -> tuple[Assistant, Assistant]:
+    def assistants(near: LocalAssistant, far: Client) -> tuple[Assistant, Assistant]:
         return near, far
 
-    assert callable(speakers)
+    assert callable(assistants)
 
 
 def test_importing_it_is_light() -> None:
@@ -266,7 +266,7 @@ def test_api_stays_as_it_was(small: PagedServer) -> None:
 
     assert (unknown.status_code, unknown.json()["error"]["message"]) == (
         404,
-        "There is no /v1/nowhere here: /openapi.json lists what there is.",
+        "There is no /v1/nowhere here: /openapi.json lists all routes.",
     )
     assert (wrong.status_code, wrong.json()["error"]["code"]) == (405, 405)
     assert small.http.post("/", json={}).status_code == 405

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from pellucid.errors import InvalidRequestError, UnavailableError
-from pellucid.tokens import BACKGROUND, Finish, FinishReason, Message, ModelCard, Terms, Token
+from pellucid.tokens import Finish, FinishReason, ModelCard, ScoreQuery, Token
 from pellucid_webui.conversations.compact_tokens import unpack
 from pellucid_webui.conversations.conversation import TurnSettings
 from pellucid_webui.conversations.store import ConversationStore
@@ -228,15 +228,7 @@ class Reader(ScriptedPageAssistant):
     end: Finish = field(default_factory=lambda: Finish(FinishReason.ERROR, usage(0), error="The reading failed."))
     read: int = 0
 
-    async def score(
-        self,
-        text: str | Sequence[int] | Sequence[Message],
-        *,
-        model: str | None = None,
-        top_logprobs: int = 0,
-        terms: Terms = BACKGROUND,
-        special: bool = False,
-    ) -> AsyncGenerator[Token | Finish]:
+    async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
         self.read += 1
         yield self.end
 

@@ -11,7 +11,7 @@ import torch
 from playwright.async_api import Page
 from torch import Tensor
 
-from pellucid.engine.sampler import Sampler, describe, describe_by_torch, truncate
+from pellucid.engine.sampler import Sampler, score_rows, token_scores, truncate
 from pellucid.tokens import Alternative, SamplingParams, Token
 from pellucid_webui.conversations.compact_tokens import record
 from support.page.heat_page import HeatPage, Record
@@ -71,7 +71,7 @@ def draw(seed: int, own: Settings) -> Draw:
     logits = torch.randn(vocabulary, generator=random) * scale
     sampler = Sampler(SamplingParams(seed=seed, top_logprobs=KEPT, **own), [], None)  # type: ignore[arg-type]
     id, probability = sampler.choose(logits)
-    score = describe(describe_by_torch(logits[None], torch.tensor([id]), KEPT), [0])[0]
+    score = token_scores(score_rows(logits[None], torch.tensor([id]), KEPT), [0])[0]
     top = tuple(Alternative(one, f"t{one}", f"t{one}".encode(), logprob) for one, logprob in score.top)
     return Draw(
         logits,
@@ -184,7 +184,7 @@ async def test_server_was_greedy(page: Page) -> None:
 async def test_crossing_token_stays(page: Page) -> None:
     """The token with which the nucleus reaches top-p belongs to it, and the next one does not."""
     logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()
-    score = describe(describe_by_torch(logits[None], torch.tensor([0]), 4), [0])[0]
+    score = token_scores(score_rows(logits[None], torch.tensor([0]), 4), [0])[0]
     top = tuple(Alternative(id, "x", b"x", logprob) for id, logprob in score.top)
     one = record(Token(0, "x", b"x", 0, score.logprob, score.rank, score.entropy, top, score.rest))
     for top_p, kept in ((0.4, 1), (0.6, 2), (0.79, 2), (0.81, 3), (0.96, 4)):
@@ -195,7 +195,7 @@ async def test_crossing_token_stays(page: Page) -> None:
 async def test_rounded_whole(page: Page) -> None:
     """A server that truncates adds rounded probabilities, and drops tokens after the total reaches 1: the page claims no more."""
     logits = torch.tensor([20.0, 0.0, -1.0, -2.0])
-    score = describe(describe_by_torch(logits[None], torch.tensor([0]), 4), [0])[0]
+    score = token_scores(score_rows(logits[None], torch.tensor([0]), 4), [0])[0]
     top = tuple(Alternative(id, "x", b"x", logprob) for id, logprob in score.top)
     one = record(Token(0, "x", b"x", 0, score.logprob, score.rank, score.entropy, top, score.rest))
     assert len(truncate(logits, 3, 1.0, 0.0)[1]) == 1

@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 from pellucid.client.protocol import Assistant
 from pellucid.errors import PellucidError
-from pellucid.tokens import Finish, FinishReason, Message, Token, Usage
+from pellucid.tokens import ChatQuery, Finish, FinishReason, Message, Token, Usage
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import TurnSettings
 from pellucid_webui.conversations.markdown import IncrementalMarkdown
@@ -110,10 +110,7 @@ class Turn:
     async def _generate(self, assistant: Assistant, messages: Sequence[Message], settings: TurnSettings) -> FinishReason:
         """Collect tokens until the answer ends; return why it ended."""
         stream = assistant.chat(
-            messages,
-            settings.sampling(),
-            model=settings.model or None,
-            continue_last=bool(self.text),
+            ChatQuery(messages, settings.sampling(), model=settings.model or None, continue_last=bool(self.text)),
             on_usage=self._set_usage,
         )
         async with aclosing(stream) as items:

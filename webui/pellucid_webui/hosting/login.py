@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from pellucid.api.errors import BodyTooLargeError, MethodError
+from pellucid.api.errors import BodyTooLargeError, MethodError, status_of
 from pellucid.api.login_rate_limit import LoginRateLimit
 from pellucid.api.plain_page import document
 from pellucid.api.request_body import BodyReader
@@ -69,7 +69,7 @@ class LoginGate:
         try:
             owner = self._rate_limit.owner_of(keys, key, address_of(request.scope))
         except TooManyAttemptsError as error:
-            refused = login_form(str(error), status=error.status)
+            refused = login_form(str(error), status=status_of(error))
             refused.headers["retry-after"] = str(error.retry_after)
             return refused
         if owner is None:

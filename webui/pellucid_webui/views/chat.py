@@ -13,7 +13,7 @@ import gradio as gr
 
 from pellucid.client.protocol import Assistant
 from pellucid.errors import InvalidRequestError, NotFoundError, PellucidError
-from pellucid.tokens import FinishReason, Message, Token
+from pellucid.tokens import FinishReason, Message, ScoreQuery, Token
 from pellucid_webui.conversations.attachments import attach, content_of
 from pellucid_webui.conversations.chat_actions import ChatActions, messages_of
 from pellucid_webui.conversations.compact_tokens import pack
@@ -195,7 +195,7 @@ class ChatView:
         settings = node.settings or conversation.settings
         messages = [*messages_of(conversation.path(node.parent), "", settings), Message(node.role, node.text)]
         tokens: list[Token] = []
-        async with aclosing(self.assistant.score(messages, model=settings.model or None, top_logprobs=ALTERNATIVES)) as items:
+        async with aclosing(self.assistant.score(ScoreQuery(messages, model=settings.model or None, top_logprobs=ALTERNATIVES))) as items:
             async for item in items:
                 if isinstance(item, Token):
                     tokens.append(item)

@@ -23,7 +23,7 @@ from pellucid.completion.suggestion import Place
 from pellucid.completion.trust.calibrated_gate import Candidate, decide
 from pellucid.completion.trust.threshold_gate import GateVerdict
 from pellucid.errors import PellucidError
-from pellucid.tokens import Token
+from pellucid.tokens import CompletionQuery, Token
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.views.controls import model_choices
 from pellucid_webui.views.reliability_view import reliability_html
@@ -107,7 +107,8 @@ async def _payload(assistant: Assistant, place: Place, shown: str, tokens: Seque
     verdict = explanation.verdict
     rows = [] if verdict is None else [[name, f"{value:.3f}", _threshold(verdict, name)] for name, value in verdict.values.items()]
     prompt = explanation.prompt
-    text = "" if prompt is None else await assistant.infill_prompt(prompt.prefix, prompt.suffix, prompt.extra, model=explanation.model)
+    query = None if prompt is None else CompletionQuery(prompt.prefix, prompt.suffix, prompt.extra, model=explanation.model)
+    text = "" if query is None else await assistant.infill_prompt(query)
     return empty(place.before, place.after) | {
         "shown": shown,
         "cut": whole[len(shown) :],

@@ -14,7 +14,7 @@ import gradio as gr
 
 from pellucid.client.protocol import Assistant
 from pellucid.errors import InvalidRequestError, PellucidError
-from pellucid.tokens import Finish, FinishReason, Token
+from pellucid.tokens import Finish, FinishReason, ScoreQuery, Token
 from pellucid_webui.conversations.attachments import MAX_FILE_BYTES, content_of, text_of
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import ALTERNATIVES
@@ -115,7 +115,7 @@ async def _score(assistant: Assistant, text: str, model: str, partial: _PartialR
     if not text:
         raise InvalidRequestError("There is no text to read: paste one, or open a file.")
     partial.model = model or (await assistant.cards())[0].name
-    async with aclosing(assistant.score(text, model=partial.model, top_logprobs=ALTERNATIVES)) as items:
+    async with aclosing(assistant.score(ScoreQuery(text, model=partial.model, top_logprobs=ALTERNATIVES))) as items:
         async for item in items:
             if not isinstance(item, Finish):
                 partial.tokens.append(item)

@@ -16,7 +16,7 @@ from typing import Any
 
 from pellucid.client.protocol import Assistant
 from pellucid.errors import PellucidError
-from pellucid.tokens import Finish, FinishReason, Message, Token, Usage
+from pellucid.tokens import ChatQuery, Finish, FinishReason, Message, ScoreQuery, Token, Usage
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import ALTERNATIVES, ASSISTANT, SYSTEM, USER, TurnSettings
 from pellucid_webui.inspection.alignment import Segment, align, first_difference, last_occurrence
@@ -145,7 +145,7 @@ class SideBySide:
 async def _answer(assistant: Assistant, side: Side, prompt: str) -> None:
     """Have a side answer. Raises a PellucidError if it cannot, or if the answer is cut short."""
     begun = time.monotonic()
-    stream = assistant.chat(_messages(side, prompt), side.settings.sampling(), model=side.settings.model or None)
+    stream = assistant.chat(ChatQuery(_messages(side, prompt), side.settings.sampling(), model=side.settings.model or None))
     try:
         async with aclosing(stream) as items:
             async for item in items:
@@ -164,7 +164,7 @@ async def _score(assistant: Assistant, side: Side, other: Side, prompt: str) -> 
         return
     conversation = [*_messages(other, prompt), Message(ASSISTANT, side.text)]
     tokens: list[Token] = []
-    async with aclosing(assistant.score(conversation, model=other.settings.model or None, top_logprobs=ALTERNATIVES)) as items:
+    async with aclosing(assistant.score(ScoreQuery(conversation, model=other.settings.model or None, top_logprobs=ALTERNATIVES))) as items:
         async for item in items:
             if isinstance(item, Finish):
                 _check(item)

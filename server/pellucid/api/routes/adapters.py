@@ -1,4 +1,4 @@
-"""/v1/adapters: LoRA adapters loaded and unloaded while the server runs; vLLM's names for the same."""
+"""Serves /v1/adapters, which loads and unloads LoRA adapters while the server runs, and vLLM's routes for the same."""
 
 from __future__ import annotations
 
@@ -19,76 +19,76 @@ from pellucid.text.loaded_adapters import AdapterStatus
 router = APIRouter(route_class=JsonRoute)
 
 _NO_BODY: Responses = {status: ADAPTER_ERRORS[status] for status in (501, 503)}
-_TOLD: Responses = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **ADAPTER_ERRORS}
+_PLAIN_TEXT: Responses = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **ADAPTER_ERRORS}
 
 
 @router.get("/v1/adapters", tags=["Pellucid"], responses={200: {"model": AdapterList}, **_NO_BODY})
 async def adapters(request: Request) -> Response:
-    """The adapters that are loaded, then those that could be."""
+    """List the loaded adapters, then those that could be loaded."""
     found = await asyncio.to_thread(state_of(request).require_adapters().list)
     return JSONResponse(AdapterList(data=[_object(one) for one in found]).model_dump())
 
 
 @router.post("/v1/adapters", tags=["Pellucid"], responses={200: {"model": AdapterObject}, **ADAPTER_ERRORS})
 async def load(body: AdapterRequest, request: Request) -> Response:
-    """Load an adapter: it is then one more model, which shares its base's weights. What runs is not disturbed.
+    """Load an adapter as another model, which shares its base's weights. Running answers are not disturbed.
 
-    One that is loaded already is replaced by what lies in its folder now; its running answers go on.
+    A loaded adapter is replaced by the current contents of its folder; its running answers continue.
     """
-    standing = await _load(request, body.name, None, body.model)
-    return JSONResponse(_object(standing).model_dump())
+    status = await _load(request, body.name, None, body.model)
+    return JSONResponse(_object(status).model_dump())
 
 
 @router.delete("/v1/adapters/{id:path}", tags=["Pellucid"], responses={200: {"model": AdapterObject}, **_NO_BODY, 404: ADAPTER_ERRORS[404]})
 async def unload(id: str, request: Request) -> Response:
-    """Unload an adapter, by its id or its name: its running answers go on to their end, new ones are 404."""
+    """Unload an adapter by its id or its name. Its running answers continue; new requests for it are 404."""
     return JSONResponse(_object(await _unload(request, id), loaded=False).model_dump())
 
 
-@router.post("/v1/load_lora_adapter", tags=["vLLM"], response_class=Response, responses=_TOLD)
+@router.post("/v1/load_lora_adapter", tags=["vLLM"], response_class=Response, responses=_PLAIN_TEXT)
 async def load_lora_adapter(body: LoadLoraRequest, request: Request) -> Response:
-    """As POST /v1/adapters, but that one that is loaded already is 400 without ``load_inplace``.
+    """Load an adapter as POST /v1/adapters does, but refuse one that is already loaded with 400 unless ``load_inplace`` is set.
 
-    The path must be that of a folder in the server's folder of adapters.
+    The path must be a folder in the server's folder of adapters.
     """
     adapters = state_of(request).require_adapters()
     if not body.load_inplace and any(one.name == body.lora_name and one.id is not None for one in adapters.list()):
-        raise InvalidRequestError(f"The adapter {body.lora_name} is loaded already: send load_inplace to replace it.", param="lora_name")
-    standing = await _load(request, _stored_name(adapters.store, body.lora_path), body.lora_name, None)
-    return PlainTextResponse(f"Success: LoRA adapter '{standing.name}' added successfully.")
+        raise InvalidRequestError(f"The adapter {body.lora_name} is already loaded: send load_inplace to replace it.", param="lora_name")
+    status = await _load(request, _stored_name(adapters.store, body.lora_path), body.lora_name, None)
+    return PlainTextResponse(f"Success: LoRA adapter '{status.name}' added successfully.")
 
 
-@router.post("/v1/unload_lora_adapter", tags=["vLLM"], response_class=Response, responses=_TOLD)
+@router.post("/v1/unload_lora_adapter", tags=["vLLM"], response_class=Response, responses=_PLAIN_TEXT)
 async def unload_lora_adapter(body: UnloadLoraRequest, request: Request) -> Response:
-    """As DELETE /v1/adapters."""
-    standing = await _unload(request, body.lora_name)
-    return PlainTextResponse(f"Success: LoRA adapter '{standing.name}' removed successfully.")
+    """Unload an adapter as DELETE /v1/adapters does."""
+    status = await _unload(request, body.lora_name)
+    return PlainTextResponse(f"Success: LoRA adapter '{status.name}' removed successfully.")
 
 
 async def _load(request: Request, folder: str, name: str | None, model: str | None) -> AdapterStatus:
     state = state_of(request)
-    standing = await state.require_adapters().load(folder, name=name, model=model)
+    status = await state.require_adapters().load(folder, name=name, model=model)
     state.note_models()
-    return standing
+    return status
 
 
 async def _unload(request: Request, id: str) -> AdapterStatus:
     state = state_of(request)
-    standing, _ = await state.require_adapters().unload(id)
+    status, _ = await state.require_adapters().unload(id)
     state.note_models()
-    return standing
+    return status
 
 
 def _stored_name(store: Store, path: str) -> str:
-    """The name of an adapter that is given by its path.
+    """Return the name of an adapter that is given by its path.
 
-    Raises PermissionDeniedError for one elsewhere: which files a server reads is for whoever starts it to say.
+    Raises PermissionDeniedError for a path elsewhere: only the user who starts the server decides which files it reads.
     """
     given, folder = Path(path), store.adapters_path()
     if not given.is_absolute():
         return path
     if given.parent != folder:
-        raise PermissionDeniedError(f"Adapters are loaded from {folder} alone: put it there, or start the server with --adapter.")
+        raise PermissionDeniedError(f"Adapters are only loaded from {folder}: put it there, or start the server with --adapter.")
     return given.name
 
 

@@ -1,13 +1,13 @@
-"""/v1/completions: a text to continue, or a gap to fill."""
+"""Serves /v1/completions."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -19,28 +19,30 @@ from pellucid.api.routes.generation import (
     Items,
     check_stream_options,
     collect,
-    collect_all,
     end_details,
     finish_word,
-    merge,
     reply_id,
     sampling_params,
     stop_texts,
-    tells_usage,
     terms_of,
     usage_reply,
     usage_so_far,
+    wants_usage,
+    wants_usage_on_the_way,
 )
+from pellucid.api.routes.generation_job import GenerationJob
 from pellucid.api.routes.legacy_logprobs import legacy_logprobs, prompt_logprobs
 from pellucid.api.schema.common import MOST_CHOICES
 from pellucid.api.schema.openai import CompletionChoice, CompletionReply, CompletionRequest, UsageReply
-from pellucid.api.sse import Event, attend, event_stream, json_response
-from pellucid.api.state import ServerState, state_of
+from pellucid.api.sse import Event, attend, json_response
+from pellucid.api.state import state_of
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import Extra, Finish, Priority, Terms, Token, Usage
+from pellucid.tokens import CompletionQuery, Extra, Finish, ModelCard, OnUsage, Priority, ScoreQuery, Terms, Token
 
 router = APIRouter(tags=["OpenAI"], route_class=JsonRoute)
+
+T = TypeVar("T")
 
 Prompt = str | list[int]
 
@@ -50,26 +52,26 @@ async def completions(body: CompletionRequest, request: Request) -> Response:
     """Continue a text or, with ``suffix``, fill the gap before it, with every token's probability.
 
     The default temperature is 1. With ``echo`` and ``logprobs`` the prompt's tokens have their logprobs too, the first
-    one null. A seed counts up from one of ``n`` answers to the next. A superseded answer ends with what there is:
-    ``finish_reason`` says stop, ``pellucid.reason`` superseded.
+    one null. Each of ``n`` answers has the seed of the one before plus one. A superseded answer ends with the tokens so
+    far: ``finish_reason`` is stop, ``pellucid.reason`` is superseded.
     """
     _check(body)
     state = state_of(request)
     assistant, card = state.find(body.model)
     state.check_answers(card.name, len(_prompts(body)) * body.n, "n")
-    work = _Completion(state, assistant, card.name, body, request)
-    if body.stream:
-        return await event_stream(request, state, work.events())
-    return await attend(request, state, work.reply())
+    job = _CompletionJob(request, assistant, card, body)
+    if job.scores_prompts:
+        await attend(request, state, job.read_prompts())
+    return await job.respond(stream=body.stream)
 
 
 def _check(body: CompletionRequest) -> None:
     """Raise InvalidRequestError for fields that contradict each other."""
     check_stream_options(body)
     if body.best_of not in (None, body.n):
-        raise InvalidRequestError("best_of must be equal to n: answers are not picked from a larger number.", param="best_of")
+        raise InvalidRequestError("best_of must be equal to n: answers are not selected from a larger number.", param="best_of")
     if body.suffix is None and body.input_extra:
-        raise InvalidRequestError("input_extra needs a suffix, if only an empty one: it belongs to an infill.", param="input_extra")
+        raise InvalidRequestError("input_extra needs a suffix, which may be empty: it belongs to an infill.", param="input_extra")
     if not all(isinstance(prompt, str) for prompt in _prompts(body)):
         for name in ("suffix", "heal", "parse_special"):
             if getattr(body, name) not in (None, False):
@@ -100,161 +102,125 @@ def _prompts(body: CompletionRequest) -> list[Prompt]:
     return prompts
 
 
-@dataclass
-class _Completion:
-    """One request on its way. Answers are numbered prompt by prompt, ``n`` for each."""
+class _CompletionJob(GenerationJob):
+    """Prompts with ``n`` answers each: those of the first prompt come first."""
 
-    state: ServerState
-    assistant: LocalAssistant
-    model: str
-    body: CompletionRequest
-    request: Request
-    id: str = field(default_factory=lambda: reply_id("cmpl"))
-    created: int = field(default_factory=lambda: int(time.time()))
-    prompts: list[Prompt] = field(init=False)
-    begun: float = field(init=False)
+    def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, body: CompletionRequest) -> None:
+        prompts = _prompts(body)
+        super().__init__(request, assistant, card, len(prompts) * body.n, usage_on_the_way=wants_usage_on_the_way(body))
+        self._body = body
+        self._id = reply_id("cmpl")
+        self._created = int(time.time())
+        self._begun = self.state.clock()
+        self._queries = [self._query(prompt) for prompt in prompts]
+        self._scored = body.prompt_logprobs if body.prompt_logprobs is not None else body.logprobs if body.echo else None
+        self._read = [GeneratedAnswer() for _ in prompts]
+        self._offsets = [0] * len(self.answers)
 
-    def __post_init__(self) -> None:
-        self.prompts = _prompts(self.body)
-        self.begun = self.state.clock()
+    @property
+    def scores_prompts(self) -> bool:
+        """Whether the request asks for the probabilities of the prompts' tokens."""
+        return self._scored is not None
 
-    async def reply(self) -> Response:
-        """All answers, whole."""
-        read = [await self._read(prompt) for prompt in self.prompts]
-        answers = await collect_all(self._generations())
-        return await self.assistant.off_loop(lambda: json_response(self._whole(read, answers)), self.model, math.inf)
+    async def read_prompts(self) -> None:
+        """Score the tokens of the prompts."""
+        body = self._body
+        top = max(self._scored or 0, body.logprobs or 0 if body.echo else 0)
+        for number, query in enumerate(self._queries):
+            terms = replace(self._terms(0), key=None)  # a request does not supersede itself
+            asked = ScoreQuery(query.prefix, model=self.model, top_logprobs=top, terms=terms, special=body.parse_special)
+            self._read[number] = await collect(self.assistant.score(asked))
 
-    def _whole(self, read: Sequence[GeneratedAnswer], answers: Sequence[GeneratedAnswer]) -> CompletionReply:
-        choices = [self._whole_choice(index, answer, read[index // self.body.n]) for index, answer in enumerate(answers)]
-        return self._reply(choices, usage=usage_reply(self._prompt_usages(read, answers), [answer.end.usage for answer in answers]))
+    def ask(self, number: int, on_usage: OnUsage | None) -> Items:
+        body = self._body
+        params = sampling_params(body, body.max_tokens, body.logprobs or 0, number % body.n)
+        query = replace(self._queries[number // body.n], params=params, terms=self._terms(number))
+        return self.assistant.complete(query, on_usage=on_usage)
 
-    async def events(self) -> AsyncGenerator[Event]:
-        """The parts of all answers as they come."""
-        read = [await self._read(prompt) for prompt in self.prompts]
-        answers = [GeneratedAnswer() for _ in range(len(self.prompts) * self.body.n)]
-        offsets = [0] * len(answers)
-        begun = [not self.body.echo and not self.body.return_token_ids] * len(answers)
-        generations = self._generations(answers if tells_usage(self.body) else None)
-        async with aclosing(merge(generations)) as items:
-            async for index, item in items:
-                answers[index].take(item)
-                if not begun[index]:
-                    begun[index] = True
-                    echoed = partial(self._echo_choice, index, read[index // self.body.n])
-                    choice = await self.assistant.off_loop(echoed, self.model, math.inf)
-                    offsets[index] += len(choice.text)
-                    yield self._reply([choice])
-                if isinstance(item, Token):
-                    yield self._reply([self._part(index, item, offsets[index])], usage=usage_so_far(answers[index]))
-                    offsets[index] += len(item.text)
-                else:
-                    yield self._reply([self._last(index, item)])
-        if self.body.stream_options is not None and self.body.stream_options.include_usage:
-            usages = [answer.end.usage for answer in answers]
-            yield self._reply([], usage=usage_reply(self._prompt_usages(read, answers), usages))
+    async def whole(self) -> Response:
+        return await self._off_loop(lambda: json_response(self._whole()))
 
-    def _generations(self, told: Sequence[GeneratedAnswer] | None = None) -> list[Items]:
-        """All answers; those in ``told`` are told what they cost as they come."""
-        return [
-            self._generation(prompt, choice, number * self.body.n + choice, told)
-            for number, prompt in enumerate(self.prompts)
-            for choice in range(self.body.n)
-        ]
+    def _whole(self) -> CompletionReply:
+        return self._reply([self._whole_choice(index, answer) for index, answer in enumerate(self.answers)], self._usage())
 
-    def _generation(self, prompt: Prompt, choice: int, number: int, told: Sequence[GeneratedAnswer] | None) -> Items:
-        body, assistant = self.body, self.assistant
-        on_usage = None if told is None else told[number].note
-        params = sampling_params(body, body.max_tokens, body.logprobs or 0, choice)
-        terms, stop = self._terms(number), stop_texts(body.stop)
-        if isinstance(prompt, str):
-            extra = [Extra(file.filename, file.text) for file in body.input_extra]
-            items = assistant.complete(
-                prompt,
-                body.suffix,
-                extra,
-                params,
-                model=self.model,
-                stop=stop,
-                terms=terms,
-                heal=body.heal,
-                special=body.parse_special,
-                on_usage=on_usage,
-            )
-        else:
-            items = assistant.continue_ids(prompt, params, model=self.model, stop=stop, terms=terms, on_usage=on_usage)
-        return self.state.metrics.measured(items, self.model, self.state.clock)
+    async def first_part(self, number: int) -> Event | None:
+        """Return the prompt as the first part of an answer, if the request asks for it."""
+        if not self._body.echo and not self._body.return_token_ids:
+            return None
+        choice = await self._off_loop(partial(self._echo_choice, number))
+        self._offsets[number] = len(choice.text)
+        return self._reply([choice])
 
-    async def _read(self, prompt: Prompt) -> GeneratedAnswer:
-        """The prompt's tokens with their probabilities, where the request asks for them."""
-        body = self.body
-        scored = body.prompt_logprobs if body.prompt_logprobs is not None else body.logprobs if body.echo else None
-        if scored is None:
-            return GeneratedAnswer()
-        top = max(scored, body.logprobs or 0) if body.echo else scored
-        terms = replace(self._terms(0), key=None)  # a request does not supersede itself
-        return await collect(self.assistant.score(prompt, model=self.model, top_logprobs=top, terms=terms, special=body.parse_special))
-
-    def _terms(self, number: int) -> Terms:
-        """The terms of an answer; the deadline is the whole request's, however much of it reading the prompt took."""
-        default = Priority.CHAT if self.body.suffix is None else Priority.COMPLETION
-        terms = terms_of(self.body, self.request, default, number)
-        return terms if terms.deadline is None else replace(terms, deadline=terms.deadline - (self.state.clock() - self.begun))
-
-    def _prompt_usages(self, read: Sequence[GeneratedAnswer], answers: Sequence[GeneratedAnswer]) -> list[Usage]:
-        first = answers[:: self.body.n]
-        return [(scored if scored.finish else answer).end.usage for scored, answer in zip(read, first, strict=True)]
-
-    def _whole_choice(self, index: int, answer: GeneratedAnswer, read: GeneratedAnswer) -> CompletionChoice:
-        body = self.body
-        choice = self._last(index, answer.end)
-        choice.text = answer.text
-        shown = answer.tokens
-        if body.echo:
-            choice.text = self._prompt_text(index) + answer.text
-            shown = read.tokens + answer.tokens
-        if body.logprobs is not None:
-            choice.logprobs = legacy_logprobs(shown, 0, body.logprobs)
-        if body.prompt_logprobs is not None:
-            choice.prompt_logprobs = prompt_logprobs(read.tokens, body.prompt_logprobs)
-        if body.return_token_ids:
-            choice.token_ids = [token.id for token in answer.tokens]
-            choice.prompt_token_ids = self._prompt_ids(index)
-        return choice
-
-    def _echo_choice(self, index: int, read: GeneratedAnswer) -> CompletionChoice:
-        """The prompt as the first part of an answer."""
-        body = self.body
-        return CompletionChoice(
-            index=index,
-            text=self._prompt_text(index) if body.echo else "",
-            logprobs=legacy_logprobs(read.tokens, 0, body.logprobs) if body.echo and body.logprobs is not None else None,
-            finish_reason=None,
-            prompt_token_ids=self._prompt_ids(index) if body.return_token_ids else None,
-        )
-
-    def _part(self, index: int, token: Token, offset: int) -> CompletionChoice:
-        body = self.body
-        return CompletionChoice(
-            index=index,
+    def part(self, number: int, token: Token) -> Event:
+        body, offset = self._body, self._offsets[number]
+        self._offsets[number] += len(token.text)
+        choice = CompletionChoice(
+            index=number,
             text=token.text,
             logprobs=None if body.logprobs is None else legacy_logprobs([token], offset, body.logprobs),
             finish_reason=None,
             token_ids=[token.id] if body.return_token_ids else None,
         )
+        return self._reply([choice], usage_so_far(self.answers[number]))
 
-    def _last(self, index: int, finish: Finish) -> CompletionChoice:
-        return CompletionChoice(index=index, text="", logprobs=None, finish_reason=finish_word(finish), pellucid=end_details(finish))
+    async def last_part(self, number: int, finish: Finish) -> Event:
+        return self._reply([_last(number, finish)])
 
-    def _prompt_text(self, index: int) -> str:
-        prompt = self.prompts[index // self.body.n]
-        return prompt if isinstance(prompt, str) else self.assistant.detokenize(prompt, self.model)
+    def closing(self) -> Event | None:
+        return self._reply([], self._usage()) if wants_usage(self._body) else None
 
-    def _prompt_ids(self, index: int) -> list[int]:
-        prompt = self.prompts[index // self.body.n]
-        if not isinstance(prompt, str):
-            return prompt
-        pieces = self.assistant.tokenize(prompt, self.model, special=self.body.parse_special, add_special=True)
-        return [piece.id for piece in pieces]
+    def _query(self, prompt: Prompt) -> CompletionQuery:
+        """Return the query of a prompt, without what differs between its answers."""
+        body = self._body
+        extra = [Extra(file.filename, file.text) for file in body.input_extra]
+        stop = stop_texts(body.stop)
+        return CompletionQuery(prompt, body.suffix, extra, model=self.model, stop=stop, heal=body.heal, special=body.parse_special)
+
+    def _terms(self, number: int) -> Terms:
+        """Return the terms of an answer. The deadline is the whole request's, the time for reading the prompt included."""
+        default = Priority.CHAT if self._body.suffix is None else Priority.COMPLETION
+        terms = terms_of(self._body, self.request, default, number)
+        return terms if terms.deadline is None else replace(terms, deadline=terms.deadline - (self.state.clock() - self._begun))
+
+    async def _off_loop(self, work: Callable[[], T]) -> T:
+        return await self.assistant.off_loop(work, self.model, math.inf)
+
+    def _usage(self) -> UsageReply:
+        first = self.answers[:: self._body.n]
+        prompts = [(scored if scored.finish else answer).end.usage for scored, answer in zip(self._read, first, strict=True)]
+        return usage_reply(prompts, [answer.end.usage for answer in self.answers])
+
+    def _whole_choice(self, index: int, answer: GeneratedAnswer) -> CompletionChoice:
+        body, prompt = self._body, index // self._body.n
+        choice = _last(index, answer.end)
+        choice.text = answer.text
+        shown = answer.tokens
+        if body.echo:
+            choice.text = self.assistant.prompt_text(self._queries[prompt]) + answer.text
+            shown = self._read[prompt].tokens + answer.tokens
+        if body.logprobs is not None:
+            choice.logprobs = legacy_logprobs(shown, 0, body.logprobs)
+        if body.prompt_logprobs is not None:
+            choice.prompt_logprobs = prompt_logprobs(self._read[prompt].tokens, body.prompt_logprobs)
+        if body.return_token_ids:
+            choice.token_ids = [token.id for token in answer.tokens]
+            choice.prompt_token_ids = self.assistant.prompt_ids(self._queries[prompt])
+        return choice
+
+    def _echo_choice(self, index: int) -> CompletionChoice:
+        body, prompt = self._body, index // self._body.n
+        tokens = self._read[prompt].tokens
+        return CompletionChoice(
+            index=index,
+            text=self.assistant.prompt_text(self._queries[prompt]) if body.echo else "",
+            logprobs=legacy_logprobs(tokens, 0, body.logprobs) if body.echo and body.logprobs is not None else None,
+            finish_reason=None,
+            prompt_token_ids=self.assistant.prompt_ids(self._queries[prompt]) if body.return_token_ids else None,
+        )
 
     def _reply(self, choices: list[CompletionChoice], usage: UsageReply | None = None) -> CompletionReply:
-        return CompletionReply(id=self.id, created=self.created, model=self.model, choices=choices, usage=usage)
+        return CompletionReply(id=self._id, created=self._created, model=self.model, choices=choices, usage=usage)
+
+
+def _last(index: int, finish: Finish) -> CompletionChoice:
+    return CompletionChoice(index=index, text="", logprobs=None, finish_reason=finish_word(finish), pellucid=end_details(finish))

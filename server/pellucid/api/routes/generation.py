@@ -1,17 +1,18 @@
-"""From a request's fields to generations of the assistant, and from their items to what every reply says."""
+"""Converts the fields that all routes share: requests to queries, and generations to usage and finish reasons."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import secrets
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from fastapi import Request
 
+from pellucid.api.metrics import GenerationTimer
 from pellucid.api.schema.openai import Admittance, EndDetails, PromptTokensDetails, SamplingFields, UsageDetails, UsageReply
 from pellucid.errors import InvalidRequestError, PellucidError, UnavailableError
 from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms, Token, Usage
@@ -25,14 +26,14 @@ _MASK = 2**63 - 1
 
 @dataclass(slots=True)
 class GeneratedAnswer:
-    """A generation as far as it has come."""
+    """A generation so far: its tokens, its usage on the way and its Finish."""
 
     tokens: list[Token] = field(default_factory=list)
     finish: Finish | None = None
     usage: Usage | None = None
 
     def note(self, usage: Usage) -> None:
-        """What it has cost so far."""
+        """Note the usage so far."""
         self.usage = usage
 
     @property
@@ -42,12 +43,12 @@ class GeneratedAnswer:
 
     @property
     def end(self) -> Finish:
-        """How it ended."""
+        """The Finish of a generation that has ended."""
         assert self.finish is not None
         return self.finish
 
     def take(self, item: Token | Finish) -> None:
-        """Add an item; raises the error that a generation ended with."""
+        """Add an item. Raises the error of a generation that failed."""
         if isinstance(item, Token):
             self.tokens.append(item)
         else:
@@ -55,65 +56,79 @@ class GeneratedAnswer:
 
 
 def checked(finish: Finish) -> Finish:
-    """The finish, unless the generation failed: then its error is raised."""
+    """Return the finish. Raises the error of a generation that failed or was cancelled."""
     if finish.reason is FinishReason.ERROR:
         raise PellucidError(finish.error or "The generation failed.")
     if finish.reason is FinishReason.CANCELLED:
-        raise UnavailableError("The server is shutting down: the answer was ended.")
+        raise UnavailableError("The server is shutting down: the answer was cancelled.")
     return finish
 
 
-async def collect(items: Items) -> GeneratedAnswer:
-    """A whole generation."""
+async def collect(items: Items, timer: GenerationTimer | None = None) -> GeneratedAnswer:
+    """Return a whole generation, which ``timer`` observes."""
     answer = GeneratedAnswer()
     async with aclosing(items) as source:
         async for item in source:
+            if timer is not None:
+                timer.note(item)
             answer.take(item)
     return answer
 
 
-async def collect_all(generations: Sequence[Items]) -> list[GeneratedAnswer]:
-    """Whole generations, run side by side. One that fails ends all."""
-    answers = [GeneratedAnswer() for _ in generations]
-    async with aclosing(merge(generations)) as items:
-        async for index, item in items:
-            answers[index].take(item)
-    return answers
-
-
-async def merge(sources: Sequence[AsyncGenerator[T]]) -> AsyncGenerator[tuple[int, T]]:
-    """The items of all sources as they come, with the source's index. Closing it closes them; so does an error in one."""
-    queue: asyncio.Queue[tuple[int, T] | BaseException | None] = asyncio.Queue()
-
-    async def pump(index: int, source: AsyncGenerator[T]) -> None:
-        try:
-            async with aclosing(source):
-                async for item in source:
-                    queue.put_nowait((index, item))
-        except Exception as error:  # handed over to whoever reads
-            queue.put_nowait(error)
-        else:
-            queue.put_nowait(None)
-
-    tasks = [asyncio.create_task(pump(index, source)) for index, source in enumerate(sources)]
-    running = len(tasks)
+async def run_all(works: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Run coroutines side by side until all have ended. If one fails, the others are cancelled and its error is raised."""
+    if len(works) == 1:
+        await works[0]
+        return
+    tasks = [asyncio.create_task(work) for work in works]
     try:
-        while running:
-            event = await queue.get()
-            if isinstance(event, BaseException):
-                raise event
-            if event is None:
-                running -= 1
-            else:
-                yield event
+        await asyncio.gather(*tasks)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def merge(sources: Sequence[AsyncGenerator[T]]) -> AsyncGenerator[T]:
+    """Yield the items of all sources as they come. Closing it closes them; so does an error in one."""
+    queue: asyncio.Queue[T | _End] = asyncio.Queue()
+
+    async def pump(source: AsyncGenerator[T]) -> None:
+        error: Exception | None = None
+        try:
+            async with aclosing(source):
+                async for item in source:
+                    queue.put_nowait(item)
+        except Exception as failure:
+            error = failure
+        queue.put_nowait(_End(error))
+
+    tasks = [asyncio.create_task(pump(source)) for source in sources]
+    running = len(tasks)
+    try:
+        while running:
+            item = await queue.get()
+            if not isinstance(item, _End):
+                yield item
+                continue
+            if item.error is not None:
+                raise item.error
+            running -= 1
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """The end of one of several sources, and the error that it ended with."""
+
+    error: Exception | None
+
+
 def sampling_params(body: SamplingFields, max_tokens: int, top_logprobs: int, choice: int) -> SamplingParams:
-    """The parameters of one of ``body.n`` answers; each has a seed of its own, so that they differ."""
+    """Return the parameters of one of ``body.n`` answers. Each has its own seed, so that they differ."""
     return SamplingParams(
         max_tokens=max_tokens,
         temperature=body.temperature,
@@ -131,23 +146,23 @@ def sampling_params(body: SamplingFields, max_tokens: int, top_logprobs: int, ch
 
 
 def choice_seed(seed: int | None, choice: int) -> int | None:
-    """The seed of one of several answers: the first has the request's own."""
+    """Return the seed of one of several answers: the request's seed plus the answer's number."""
     return None if seed is None else (seed + choice) & _MASK
 
 
 def stop_texts(stop: str | list[str]) -> list[str]:
-    """One stop text or several, as several."""
+    """Return one stop text or several as a list."""
     return [stop] if isinstance(stop, str) else stop
 
 
 def terms_of(body: Admittance, request: Request, default: Priority, choice: int) -> Terms:
-    """On what terms a request is served."""
+    """Return the terms of one of a request's answers."""
     key = None if body.supersede is None else supersede_key(request, body.supersede, choice)
     return Terms(_PRIORITIES[body.priority] if body.priority else default, key, body.deadline)
 
 
 def supersede_key(request: Request, name: str, choice: int) -> str:
-    """A key that only the same client (address, API key, program) can supersede; each of several answers has its own."""
+    """Return a key that only the same client (address, API key, program) can supersede. Each of several answers has its own."""
     address = request.client.host if request.client else ""
     headers = request.headers
     parts = (address, headers.get("authorization", ""), headers.get("x-api-key", ""), headers.get("user-agent", ""), name, str(choice))
@@ -160,13 +175,18 @@ def check_stream_options(body: SamplingFields) -> None:
         raise InvalidRequestError("stream_options is only allowed together with stream: true.", param="stream_options")
 
 
-def tells_usage(body: SamplingFields) -> bool:
-    """Whether each part of a stream is to say what its answer has cost so far."""
+def wants_usage_on_the_way(body: SamplingFields) -> bool:
+    """Return whether each part of a stream is to have its answer's usage so far."""
     return body.stream_options is not None and body.stream_options.continuous_usage_stats
 
 
+def wants_usage(body: SamplingFields) -> bool:
+    """Return whether a stream is to end with an event that holds the usage."""
+    return body.stream_options is not None and body.stream_options.include_usage
+
+
 def usage_reply(prompts: Sequence[Usage], answers: Sequence[Usage]) -> UsageReply:
-    """What a request cost: each prompt counts once, however many answers it has."""
+    """Return the usage of a request. Each prompt counts once, whatever the number of its answers."""
     cached, computed = sum(usage.cached for usage in prompts), sum(usage.computed for usage in prompts)
     generated = sum(usage.generated for usage in answers)
     return UsageReply(
@@ -186,20 +206,20 @@ def usage_reply(prompts: Sequence[Usage], answers: Sequence[Usage]) -> UsageRepl
 
 
 def usage_so_far(answer: GeneratedAnswer) -> UsageReply | None:
-    """What an answer has cost so far, if it is told."""
+    """Return the usage of an answer so far, if the request wants it."""
     return None if answer.usage is None else usage_reply([answer.usage], [answer.usage])
 
 
 def finish_word(finish: Finish) -> Literal["stop", "length"]:
-    """OpenAI's word for how an answer ended; ``pellucid.reason`` is exact."""
+    """Return OpenAI's ``finish_reason``; ``pellucid.reason`` is more exact."""
     return "length" if finish.reason in (FinishReason.LENGTH, FinishReason.DEADLINE) else "stop"
 
 
 def end_details(finish: Finish) -> EndDetails:
-    """How an answer ended, in our own words."""
+    """Return the exact reason why an answer ended."""
     return EndDetails(reason=finish.reason, stop=finish.stop)
 
 
 def reply_id(kind: str) -> str:
-    """A name for one reply."""
+    """Return a new id for a reply."""
     return f"{kind}-{secrets.token_hex(12)}"

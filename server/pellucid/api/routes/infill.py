@@ -1,11 +1,10 @@
-"""/infill and /completion as llama.cpp's clients (llama.vim, llama.vscode) use them."""
+"""Serves /infill and /completion as llama.cpp's clients (llama.vim, llama.vscode) use them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -14,16 +13,17 @@ from starlette.responses import JSONResponse, Response
 
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
-from pellucid.api.routes.generation import GeneratedAnswer, Items, choice_seed, collect_all, merge, supersede_key
-from pellucid.api.routes.llama_endings import rules
+from pellucid.api.routes.generation import GeneratedAnswer, Items, choice_seed, supersede_key
+from pellucid.api.routes.generation_job import GenerationJob
 from pellucid.api.routes.llama_reply import has_new_line, pick_fields, stop_type, timings, token_probs
 from pellucid.api.schema.common import MOST_TOKENS
 from pellucid.api.schema.llama import Generation, InfillRequest, LlamaChunk, LlamaCompletionRequest, LlamaReply, PickedReply
-from pellucid.api.sse import Event, attend, event_stream
-from pellucid.api.state import ServerState, state_of
+from pellucid.api.sse import Event
+from pellucid.api.state import state_of
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import Extra, FinishReason, ModelCard, Priority, SamplingParams, Terms, Token
+from pellucid.text.stopping import EndingRule, LeastIndent, TimeLimit
+from pellucid.tokens import CompletionQuery, Extra, Finish, FinishReason, ModelCard, OnUsage, Priority, SamplingParams, Terms, Token
 
 router = APIRouter(tags=["llama.cpp"], route_class=JsonRoute)
 
@@ -37,9 +37,9 @@ INFILL_TEMPERATURE = 0.0
 async def infill(body: InfillRequest, request: Request) -> Response:
     """Fill the gap between ``input_prefix`` + ``prompt`` and ``input_suffix``.
 
-    The prompt is written in the infill format that was measured best for the model; for a model without infill tokens it
-    is the text before the gap, and the answer ends where it begins to repeat the suffix. Texts that are too long for the
-    server's infill_window, or with those of other files for the context, are trimmed. The default temperature is 0.
+    The prompt has the infill format that was measured best for the model. For a model without infill tokens it is the text before
+    the gap, and the answer ends where it begins to repeat the suffix. Texts that are too long for the server's infill_window, or
+    together with those of other files for the context, are trimmed. The default temperature is 0.
     ``n_predict: 0`` reads the prompt into the cache (a warm-up).
     With ``n_cmpl`` above 1 the response is an array. A superseded answer has ``stop_type`` none and ``superseded`` true.
     """
@@ -49,7 +49,7 @@ async def infill(body: InfillRequest, request: Request) -> Response:
 @router.post("/completion", responses={200: stream_or(Replies), **GENERATION_ERRORS})
 @router.post("/completions", responses={200: stream_or(Replies), **GENERATION_ERRORS}, include_in_schema=False)
 async def completion(body: LlamaCompletionRequest, request: Request) -> Response:
-    """Continue a text or token ids. The default temperature is 0.8; all else is as in /infill."""
+    """Continue a text or token ids. The default temperature is 0.8; the other fields are as in /infill."""
     return await _respond(body, request, COMPLETION_TEMPERATURE)
 
 
@@ -58,11 +58,9 @@ async def _respond(body: InfillRequest | LlamaCompletionRequest, request: Reques
     _check(body)
     assistant, card = state.find(body.model)
     state.check_answers(card.name, body.n_cmpl, "n_cmpl")
-    make = partial(_Work, state, assistant, card, body, request, temperature)
-    work = await assistant.off_loop(make, card.name) if isinstance(body.logit_bias, list) else make()  # it may hold texts
-    if body.stream:
-        return await event_stream(request, state, work.events(), done=False)
-    return await attend(request, state, work.response())
+    make = partial(_LlamaJob, request, assistant, card, body, temperature)
+    job = await assistant.off_loop(make, card.name) if isinstance(body.logit_bias, list) else make()  # it may hold texts
+    return await job.respond(stream=body.stream, done=False)
 
 
 def _check(body: Generation) -> None:
@@ -88,82 +86,83 @@ def _check(body: Generation) -> None:
             )
 
 
-@dataclass
-class _Work:
-    """One request on its way."""
+class _LlamaJob(GenerationJob):
+    """A gap to fill or a text to continue, as llama.cpp's clients ask for it. Its texts may be tokenized when it is made."""
 
-    state: ServerState
-    assistant: LocalAssistant
-    card: ModelCard
-    body: InfillRequest | LlamaCompletionRequest
-    request: Request
-    temperature: float
-    biases: dict[int, float] = field(init=False)
+    def __init__(
+        self,
+        request: Request,
+        assistant: LocalAssistant,
+        card: ModelCard,
+        body: InfillRequest | LlamaCompletionRequest,
+        temperature: float,
+    ) -> None:
+        super().__init__(request, assistant, card, body.n_cmpl)
+        self._body = body
+        self._default_temperature = temperature
+        self._biases = assistant.token_biases(_bias_pairs(body.logit_bias), card.name)
+        self._query = self._first_query()
 
-    def __post_init__(self) -> None:
-        self.biases = self._biases()
+    def ask(self, number: int, on_usage: OnUsage | None) -> Items:
+        query = replace(self._query, params=self._params(number), terms=self._terms(number))
+        return self.assistant.complete(query, endings=self._endings(), on_usage=on_usage)
 
-    async def response(self) -> Response:
-        """All answers, whole."""
-        answers = await collect_all([self._generation(choice) for choice in range(self.body.n_cmpl)])
-        return await self.assistant.off_loop(lambda: self._whole(answers), self.card.name, math.inf)
+    async def whole(self) -> Response:
+        return await self.assistant.off_loop(self._whole, self.model, math.inf)
 
-    def _whole(self, answers: Sequence[GeneratedAnswer]) -> Response:
-        replies = [self._reply(index, answer, answer.tokens, answer.text).model_dump() for index, answer in enumerate(answers)]
-        if self.body.response_fields is not None:
-            replies = [pick_fields(reply, self.body.response_fields) for reply in replies]
-        return JSONResponse(replies[0] if self.body.n_cmpl == 1 else replies)
+    def _whole(self) -> Response:
+        replies = [self._reply(index, answer, answer.tokens, answer.text).model_dump() for index, answer in enumerate(self.answers)]
+        if self._body.response_fields is not None:
+            replies = [pick_fields(reply, self._body.response_fields) for reply in replies]
+        return JSONResponse(replies[0] if self._body.n_cmpl == 1 else replies)
 
-    async def events(self) -> AsyncGenerator[Event]:
-        """The parts of the one answer as they come; the last one is a whole reply without content."""
-        answer = GeneratedAnswer()
-        async with aclosing(merge([self._generation(0)])) as items:
-            async for _, item in items:
-                answer.take(item)
-                if isinstance(item, Token):
-                    yield LlamaChunk(
-                        index=0,
-                        content=item.text,
-                        tokens=[item.id] if self.body.return_tokens else [],
-                        id_slot=self.body.id_slot,
-                        tokens_predicted=len(answer.tokens),
-                        tokens_evaluated=answer.tokens[0].position,
-                        completion_probabilities=[token_probs(item, self.body, self._params(0))] if self.body.n_probs else None,
-                    )
-        yield await self.assistant.off_loop(lambda: self._reply(0, answer, [], ""), self.card.name, math.inf)
+    def part(self, number: int, token: Token) -> Event:
+        body, answer = self._body, self.answers[number]
+        return LlamaChunk(
+            index=number,
+            content=token.text,
+            tokens=[token.id] if body.return_tokens else [],
+            id_slot=body.id_slot,
+            tokens_predicted=len(answer.tokens),
+            tokens_evaluated=answer.tokens[0].position,
+            completion_probabilities=[token_probs(token, body, self._params(number))] if body.n_probs else None,
+        )
 
-    def _generation(self, choice: int) -> Items:
-        body, assistant = self.body, self.assistant
-        params, terms = self._params(choice), self._terms(choice)
-        endings = rules(body.n_indent, body.t_max_predict_ms / 1000, self.state.clock)
-        if isinstance(body, InfillRequest):
-            items = assistant.complete(
-                body.input_prefix + body.prompt,
-                body.input_suffix,
-                self._extra(),
-                params,
-                model=self.card.name,
-                stop=body.stop,
-                endings=endings,
-                terms=terms,
-                heal=not body.post_sampling_probs,
-                window=self.state.infill_window,
-            )
-        elif isinstance(body.prompt, str):
-            items = assistant.complete(
-                body.prompt, params=params, model=self.card.name, stop=body.stop, endings=endings, terms=terms, special=True
-            )
-        else:
-            items = assistant.continue_ids(body.prompt, params, model=self.card.name, stop=body.stop, endings=endings, terms=terms)
-        return self.state.metrics.measured(items, self.card.name, self.state.clock)
+    async def last_part(self, number: int, finish: Finish) -> Event:
+        """Return a whole reply without content."""
+        return await self.assistant.off_loop(lambda: self._reply(number, self.answers[number], [], ""), self.model, math.inf)
+
+    def _first_query(self) -> CompletionQuery:
+        """Return the query of the first answer, without its terms."""
+        body, params = self._body, self._params(0)
+        if not isinstance(body, InfillRequest):
+            return CompletionQuery(body.prompt, params=params, model=self.model, stop=body.stop, special=isinstance(body.prompt, str))
+        return CompletionQuery(
+            body.input_prefix + body.prompt,
+            body.input_suffix,
+            [Extra(file.filename, file.text) for file in body.input_extra] if self.card.files else [],
+            params,
+            model=self.model,
+            stop=body.stop,
+            heal=not body.post_sampling_probs,
+            window=self.state.infill_window,
+        )
+
+    def _endings(self) -> list[EndingRule]:
+        endings: list[EndingRule] = []
+        if self._body.t_max_predict_ms > 0:
+            endings.append(TimeLimit(self._body.t_max_predict_ms / 1000, self.state.clock))
+        if self._body.n_indent > 0:
+            endings.append(LeastIndent(self._body.n_indent))
+        return endings
 
     def _terms(self, choice: int) -> Terms:
-        key = supersede_key(self.request, f"slot {self.body.id_slot}", choice) if self.body.id_slot >= 0 else None
+        key = supersede_key(self.request, f"slot {self._body.id_slot}", choice) if self._body.id_slot >= 0 else None
         return Terms(Priority.COMPLETION, key)
 
     def _params(self, choice: int) -> SamplingParams:
-        """How the answer number ``choice`` is sampled."""
-        body, on = self.body, self._takes
+        """Return the sampling parameters of one of the answers."""
+        body, on = self._body, self._takes
         penalised = on("penalties")
         return SamplingParams(
             max_tokens=MOST_TOKENS if body.n_predict < 0 else body.n_predict,
@@ -174,47 +173,23 @@ class _Work:
             repetition_penalty=body.repeat_penalty if penalised else 1.0,
             presence_penalty=body.presence_penalty if penalised else 0.0,
             frequency_penalty=body.frequency_penalty if penalised else 0.0,
-            logit_bias=self.biases,
+            logit_bias=self._biases,
             seed=choice_seed(None if body.seed < 0 else body.seed, choice),
             ignore_eos=body.ignore_eos,
             top_logprobs=20 if body.post_sampling_probs else body.n_probs,
         )
 
     def _temperature(self, choice: int) -> float:
-        samplers = self.body.samplers
+        samplers = self._body.samplers
         if samplers is None or "temperature" in samplers:
-            return self.temperature if self.body.temperature is None else self.body.temperature
+            return self._default_temperature if self._body.temperature is None else self._body.temperature
         return 0.0 if "infill" in samplers and choice == 0 else 1.0
 
     def _takes(self, step: str) -> bool:
-        return self.body.samplers is None or step in self.body.samplers
-
-    def _extra(self) -> list[Extra]:
-        if not isinstance(self.body, InfillRequest) or not self.card.files:
-            return []
-        return [Extra(file.filename, file.text) for file in self.body.input_extra]
-
-    def _biases(self) -> dict[int, float]:
-        """logit_bias by token id."""
-        bias = self.body.logit_bias
-        if isinstance(bias, dict):
-            return {int(id): value for id, value in bias.items()}
-        return {id: value for pair in bias for id, value in self._bias_pair(pair).items()}
-
-    def _bias_pair(self, pair: Sequence[Any]) -> dict[int, float]:
-        what, value = pair
-        if isinstance(what, bool) or isinstance(value, str) or not isinstance(what, (int, str)) or value is True:
-            raise InvalidRequestError(
-                f"logit_bias: {pair!r} is not a pair of a token id or a text, and a bias or false.", param="logit_bias"
-            )
-        amount = -100.0 if value is False else float(value)
-        if abs(amount) > 100:
-            raise InvalidRequestError(f"logit_bias: {amount} is not between -100 and 100.", param="logit_bias")
-        ids = [what] if isinstance(what, int) else [piece.id for piece in self.assistant.tokenize(what, self.card.name, special=True)]
-        return dict.fromkeys(ids, amount)
+        return self._body.samplers is None or step in self._body.samplers
 
     def _reply(self, index: int, answer: GeneratedAnswer, tokens: Sequence[Token], content: str) -> LlamaReply:
-        body, finish, params = self.body, answer.end, self._params(index)
+        body, finish, params = self._body, answer.end, self._params(index)
         usage = finish.usage
         shown = body.response_fields is None or "prompt" in body.response_fields
         context = self.card.context
@@ -224,7 +199,7 @@ class _Work:
             content=content,
             tokens=[token.id for token in tokens] if body.return_tokens else [],
             id_slot=body.id_slot,
-            model=self.card.name,
+            model=self.model,
             tokens_predicted=usage.generated,
             tokens_evaluated=usage.prompt,
             generation_settings=self._settings(params),
@@ -241,23 +216,11 @@ class _Work:
 
     @cached_property
     def _prompt(self) -> str:
-        """The prompt as the model read it, as text."""
-        body, assistant = self.body, self.assistant
-        if isinstance(body, InfillRequest):
-            ids = assistant.infill_ids(
-                body.input_prefix + body.prompt,
-                body.input_suffix,
-                self._extra(),
-                self._params(0),
-                model=self.card.name,
-                window=self.state.infill_window,
-            )
-            return assistant.detokenize(ids, self.card.name)
-        return body.prompt if isinstance(body.prompt, str) else assistant.detokenize(body.prompt, self.card.name)
+        return self.assistant.prompt_text(self._query)
 
     def _settings(self, params: SamplingParams) -> dict[str, Any]:
-        """What was really done, in llama.cpp's names."""
-        body = self.body
+        """Return the parameters that took effect, by llama.cpp's names."""
+        body = self._body
         return {
             "n_ctx": self.card.context,
             "n_predict": body.n_predict,
@@ -277,3 +240,20 @@ class _Work:
             "t_max_predict_ms": body.t_max_predict_ms,
             "stream": body.stream,
         }
+
+
+def _bias_pairs(bias: Mapping[str, float] | Sequence[Sequence[Any]]) -> list[tuple[int | str, float]]:
+    """Return pairs of a token id or a text, and its bias."""
+    if isinstance(bias, Mapping):
+        return [(int(id), value) for id, value in bias.items()]
+    return [_bias_pair(pair) for pair in bias]
+
+
+def _bias_pair(pair: Sequence[Any]) -> tuple[int | str, float]:
+    what, value = pair
+    if isinstance(what, bool) or isinstance(value, str) or not isinstance(what, (int, str)) or value is True:
+        raise InvalidRequestError(f"logit_bias: {pair!r} is not a pair of a token id or a text, and a bias or false.", param="logit_bias")
+    amount = -100.0 if value is False else float(value)
+    if abs(amount) > 100:
+        raise InvalidRequestError(f"logit_bias: {amount} is not between -100 and 100.", param="logit_bias")
+    return what, amount

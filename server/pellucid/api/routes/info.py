@@ -1,4 +1,4 @@
-"""What the server is and does at the moment: /, /health, /metrics, /v1/models, and /props and /slots as llama.cpp has them."""
+"""Serves /, /health, /metrics, /v1/models, and llama.cpp's /props and /slots."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from pellucid.api.errors import error_body
+from pellucid.api.errors import error_body, status_of
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import MODEL_ERRORS, NOT_READY, installed_version
 from pellucid.api.plain_page import PageNotice, plain_page
@@ -26,40 +26,40 @@ _DEFAULTS = ("top_k", "top_p", "min_p", "repeat_penalty", "presence_penalty", "f
 
 @router.get("/health", responses={200: {"model": Health}, **NOT_READY})
 async def health(request: Request) -> Response:
-    """Whether the server is ready and, while it loads, how far it is. Needs no key, and does not keep the server from leaving when idle."""
+    """Report whether the server is ready and, while it loads, its progress. Needs no key, and does not count as use of an idle server."""
     state = state_of(request)
     try:
         state.require_ready()
     except UnavailableError as error:
-        return JSONResponse(_unready(state, error), error.status)
+        return JSONResponse(_unready(state, error), status_of(error))
     return JSONResponse(Health().model_dump())
 
 
 @router.get("/metrics", responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}, response_class=Response)
 async def metrics(request: Request) -> Response:
-    """Counters and times, for Prometheus."""
+    """Return counters and times for Prometheus."""
     return state_of(request).metrics.response()
 
 
 @router.get("/v1/models", tags=["OpenAI"], responses={200: {"model": ModelList}})
 async def models(request: Request) -> Response:
-    """The models that are served, the default one first."""
+    """List the models that are served, the default one first."""
     return JSONResponse(ModelList(data=_models(state_of(request))).model_dump())
 
 
 @router.get("/v1/models/{model:path}", tags=["OpenAI"], responses={200: {"model": ModelObject}, 404: MODEL_ERRORS[404]})
 async def model(model: str, request: Request) -> Response:
-    """One of them."""
+    """Return one of the models."""
     state = state_of(request)
-    found = next((one for one in _models(state) if one.id == model), None)
-    if found is None:
+    match = next((one for one in _models(state) if one.id == model), None)
+    if match is None:
         raise NotFoundError(f"There is no model {model!r} here; there is {', '.join(state.models)}.")
-    return JSONResponse(found.model_dump())
+    return JSONResponse(match.model_dump())
 
 
 @router.get("/props", tags=["llama.cpp"], responses={200: {"model": Props}, **MODEL_ERRORS})
 async def props(request: Request, model: str | None = None, autoload: bool = False) -> Response:
-    """What a model's generations start from. All models are loaded, so that ``autoload`` has nothing to do."""
+    """Return the defaults of a model's generations. ``autoload`` has no effect, as all models are loaded."""
     state = state_of(request)
     _, card = state.find(model)
     reply = Props(
@@ -78,7 +78,7 @@ async def props(request: Request, model: str | None = None, autoload: bool = Fal
 
 @router.get("/slots", tags=["llama.cpp"], responses={200: {"model": list[SlotReply]}, **MODEL_ERRORS})
 async def slots(request: Request, model: str | None = None, fail_on_no_slot: bool = False) -> Response:
-    """The places for running sequences, of all models or of one; with ``fail_on_no_slot=1`` 503 where all are taken."""
+    """List the slots for running sequences of all models or of one. With ``fail_on_no_slot=1`` the reply is 503 if all are taken."""
     state = state_of(request)
     state.require_ready()
     cards = state.cards() if model is None else (state.find(model)[1],)
@@ -102,19 +102,19 @@ async def slots(request: Request, model: str | None = None, fail_on_no_slot: boo
 
 @router.get("/", include_in_schema=False)
 async def index(request: Request) -> Response:
-    """What this is, where the page is switched off."""
+    """Describe the server, if the page is switched off."""
     state = state_of(request)
-    return plain_page(PageNotice("There is no page here: this server was started without one (--no-page).", lasting=True), about(state))
+    return plain_page(PageNotice("There is no page here: this server was started with --no-page.", lasting=True), about(state))
 
 
 def about(state: ServerState) -> str:
-    """What a server is and has, as HTML."""
+    """Return a description of the server as HTML."""
     models = "".join(f"<li><code>{escape(one.id)}</code> ({one.meta['state']})</li>" for one in _models(state))
     return _ABOUT.format(version=escape(installed_version()), models=models)
 
 
 def news_of(state: ServerState) -> PageNotice | None:
-    """Why a server has no page to show yet; None once it is ready."""
+    """Return the reason why the page cannot be shown yet; None once the server is ready."""
     try:
         state.require_ready()
     except UnavailableError as error:
@@ -128,7 +128,7 @@ def news_of(state: ServerState) -> PageNotice | None:
 
 
 def _unready(state: ServerState, error: UnavailableError) -> dict[str, Any]:
-    """llama.cpp's reply with what we know besides, in the shape of ``schema.UnreadyReply``."""
+    """Return llama.cpp's reply with our own details, in the shape of ``UnreadyReply``."""
     assert state.standing != "ready"
     work = state.progress.now if state.standing == "loading" else None
     label, done, total = (None, None, None) if work is None else (work.label, work.done, work.total)
@@ -173,11 +173,11 @@ def _models(state: ServerState) -> list[ModelObject]:
 
 
 _ABOUT = """<p>Pellucid {version} is a local code-completion and chat server that you can see through: every token comes with its
-probability, its rank, the entropy of the choice, and what the model would have said instead.</p>
+probability, its rank, the entropy of the choice and the model's alternatives.</p>
 <h2>Models</h2>
 <ul>{models}</ul>
 <h2>Programs</h2>
 <p>Point an OpenAI client at <code>/v1</code>, or llama.vim and llama.vscode at this address.
-What there is to ask: <a href="/openapi.json">/openapi.json</a>. How it is going: <a href="/health">/health</a>,
+All routes: <a href="/openapi.json">/openapi.json</a>. Status: <a href="/health">/health</a>,
 <a href="/slots">/slots</a>, <a href="/metrics">/metrics</a>.</p>
 """

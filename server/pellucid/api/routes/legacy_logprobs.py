@@ -1,4 +1,4 @@
-"""Logprobs in the shape that /v1/completions has had since 2020."""
+"""Writes logprobs in the shape that /v1/completions has had since 2020."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pellucid.tokens import Token
 
 
 def legacy_logprobs(tokens: Sequence[Token], offset: int, count: int) -> LegacyLogprobs:
-    """Tokens whose text begins at character ``offset`` of the answer, each with ``count`` alternatives and itself."""
+    """Return the logprobs of tokens, each with ``count`` alternatives and itself; their text begins at character ``offset``."""
     offsets = []
     for token in tokens:
         offsets.append(offset)
@@ -25,12 +25,12 @@ def legacy_logprobs(tokens: Sequence[Token], offset: int, count: int) -> LegacyL
 
 
 def prompt_logprobs(tokens: Sequence[Token], count: int) -> list[dict[str, PromptLogprob] | None]:
-    """For each token of a prompt, by id: itself and ``count`` alternatives; None for the first."""
+    """Return for each token of a prompt the logprobs of itself and ``count`` alternatives by id; None for the first token."""
     return [None if token.logprob is None else _ranked(token, token.logprob, count) for token in tokens]
 
 
 def spelled(data: bytes) -> str:
-    r"""A token as text: what is not whole UTF-8 is written as ``bytes:\xf0\x9f``, so that no two tokens look alike."""
+    r"""Return a token as text. Bytes that are not whole UTF-8 are written as ``bytes:\xf0\x9f``, so that no two tokens look alike."""
     try:
         return data.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""What llama.cpp's clients get to read: replies, timings and probabilities of a generation."""
+"""Makes the parts of llama.cpp's replies: timings, stop types and probabilities."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ StopType = Literal["none", "eos", "limit", "word"]
 
 _STOP_TYPES: dict[FinishReason, StopType] = {FinishReason.STOP: "eos", FinishReason.LENGTH: "limit", FinishReason.DEADLINE: "limit"}
 _WHOLE = 1.0 - 1e-6
-"""A sum of probabilities that leaves nothing over, but for rounding."""
+"""A sum of probabilities that is 1 except for rounding."""
 
 
 def stop_type(finish: Finish) -> StopType:
-    """llama.cpp's word for how an answer ended."""
+    """Return llama.cpp's ``stop_type``."""
     return "word" if finish.stop is not None else _STOP_TYPES.get(finish.reason, "none")
 
 
 def timings(usage: Usage) -> Timings:
-    """Where the time went."""
+    """Return the times of a request."""
     prompt_ms, predicted_ms = usage.prefill * 1000, usage.decode * 1000
     return Timings(
         cache_n=usage.cached,
@@ -40,7 +40,7 @@ def timings(usage: Usage) -> Timings:
 
 
 def token_probs(token: Token, body: Generation, params: SamplingParams) -> LlamaTokenProb:
-    """A token of the answer with its alternatives, before or after the sampler's transforms."""
+    """Return a token of the answer with its alternatives, before or after the sampler's transforms."""
     common: dict[str, Any] = {"id": token.id, "token": _text(token.bytes), "bytes": list(token.bytes)}
     if not body.post_sampling_probs:
         assert token.logprob is not None
@@ -50,33 +50,33 @@ def token_probs(token: Token, body: Generation, params: SamplingParams) -> Llama
 
 
 def survivors(token: Token, params: SamplingParams) -> list[LlamaProb]:
-    """The alternatives that temperature, top_k, top_p and min_p left, with their probabilities after them.
+    """Return the alternatives that temperature, top_k, top_p and min_p left, with their probabilities after them.
 
-    Those of two survivors relate like their own probabilities to the power of 1/temperature, the probability of the
-    sampled one is known, and all of them sum to 1: the list ends there.
+    The ratio of two of these is that of the model's own probabilities to the power of 1/temperature, the one of the sampled token
+    is known, and all of them sum to 1, which ends the list.
     """
     assert token.logprob is not None
     assert token.sampled is not None
     if params.temperature == 0:
         return [_prob(Alternative(token.id, _text(token.bytes), token.bytes, token.logprob), prob=token.sampled)]
-    found: list[LlamaProb] = []
+    probs: list[LlamaProb] = []
     total = 0.0
     for one in token.top:
         if total >= _WHOLE:
             break
         prob = token.sampled * math.exp((one.logprob - token.logprob) / params.temperature)
-        found.append(_prob(one, prob=min(prob, 1.0)))
+        probs.append(_prob(one, prob=min(prob, 1.0)))
         total += prob
-    return found
+    return probs
 
 
 def has_new_line(answer: GeneratedAnswer) -> bool:
-    """Whether the answer spans lines."""
+    """Return whether the answer has more than one line."""
     return "\n" in answer.text
 
 
 def pick_fields(reply: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """The fields of these names; ``a/b`` is field b of object a, under that literal name. What there is not is left out."""
+    """Return the fields of these names; ``a/b`` is field b of object a, under that literal name. Unknown names are left out."""
     picked = {}
     for name in names:
         value: Any = reply

@@ -1,4 +1,4 @@
-"""/v1/score: what the model thinks of a text that is there already."""
+"""Serves /v1/score, which reads a given text."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from pellucid.api.json_body import JsonRoute
+from pellucid.api.metrics import GenerationTimer
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.routes.chat import plain_messages
 from pellucid.api.routes.generation import GeneratedAnswer, Items, collect, end_details, terms_of, usage_reply
@@ -20,38 +21,36 @@ from pellucid.api.sse import Event, attend, event_stream
 from pellucid.api.state import state_of
 from pellucid.client.token_json import clamped, record_of
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import Message, Priority, Token
+from pellucid.tokens import Message, Priority, ScoreQuery, Token
 
 router = APIRouter(tags=["Pellucid"], route_class=JsonRoute)
 
-BATCH = 64
-"""Tokens in one event of a stream: a text is read by hundreds at a time."""
+EVENT_TOKENS = 64
+"""Tokens in one event of a stream, as a text is read hundreds of tokens at a time."""
 
 
 @router.post("/v1/score", responses={200: stream_or(ScoreReply), **GENERATION_ERRORS})
 async def score(body: ScoreRequest, request: Request) -> Response:
-    """Read a text, token ids or a conversation, and give for each token its logprob, its rank and the alternatives.
+    """Read a text, token ids or a conversation, and return for each token its logprob, its rank and the alternatives.
 
-    It is read in the background unless ``priority`` says otherwise. What is superseded or past its deadline ends with the
-    tokens that there are, and ``pellucid.reason`` says so.
+    The default priority is background. A request that is superseded or passes its deadline ends with the tokens so far;
+    ``pellucid.reason`` has the reason.
     """
     state = state_of(request)
     assistant, card = state.find(body.model)
     model = card.name
     terms = terms_of(body, request, Priority.BACKGROUND, 0)
-    items = state.metrics.measured(
-        assistant.score(_text(body), model=model, top_logprobs=body.top_logprobs, terms=terms, special=body.parse_special),
-        model,
-        state.clock,
-    )
+    query = ScoreQuery(_text(body), model=model, top_logprobs=body.top_logprobs, terms=terms, special=body.parse_special)
+    timer = state.metrics.timer(model, state.clock)
     if body.stream:
-        return await event_stream(request, state, _events(items, model))
-    answer = await attend(request, state, collect(items))
+        return await event_stream(request, state, _events(assistant.score(query), model, timer))
+    with timer:
+        answer = await attend(request, state, collect(assistant.score(query), timer))
     return Response(await asyncio.to_thread(_written, answer, model), media_type="application/json")
 
 
 def _written(answer: GeneratedAnswer, model: str) -> str:
-    """A ScoreReply as JSON. It is put together token by token: one call for all would hold up other threads for long."""
+    """Return a ScoreReply as JSON. It is assembled token by token, as one call for all would block other threads for long."""
     usage = usage_reply([answer.end.usage], [answer.end.usage])
     bare = ScoreReply(model=model, tokens=[], usage=usage, summary=summary(answer.tokens), pellucid=end_details(answer.end))
     tokens = ", ".join(json.dumps(record_of(token)) for token in answer.tokens)
@@ -69,21 +68,23 @@ def _text(body: ScoreRequest) -> str | list[int] | list[Message]:
     return body.tokens if body.text is None and body.tokens is not None else body.text or ""
 
 
-async def _events(items: Items, model: str) -> AsyncGenerator[Event]:
+async def _events(items: Items, model: str, timer: GenerationTimer) -> AsyncGenerator[Event]:
     answer = GeneratedAnswer()
     sent = 0
-    async with aclosing(items) as source:
-        async for item in source:
-            answer.take(item)
-            if len(answer.tokens) - sent >= BATCH or (answer.finish and sent < len(answer.tokens)):
-                yield ScoreChunk(model=model, tokens=[record_of(token) for token in answer.tokens[sent:]])
-                sent = len(answer.tokens)
+    with timer:
+        async with aclosing(items):
+            async for item in items:
+                timer.note(item)
+                answer.take(item)
+                if len(answer.tokens) - sent >= EVENT_TOKENS or (answer.finish and sent < len(answer.tokens)):
+                    yield ScoreChunk(model=model, tokens=[record_of(token) for token in answer.tokens[sent:]])
+                    sent = len(answer.tokens)
     usage = usage_reply([answer.end.usage], [answer.end.usage])
     yield ScoreChunk(model=model, tokens=[], usage=usage, summary=summary(answer.tokens), pellucid=end_details(answer.end))
 
 
 def summary(tokens: Sequence[Token]) -> ScoreSummary:
-    """The text as a whole, as far as it follows something."""
+    """Return the sums over all tokens with a logprob, which the first one lacks."""
     scored = [(clamped(token.logprob), len(token.bytes)) for token in tokens if token.logprob is not None]
     total = sum(logprob for logprob, _ in scored)
     size = sum(count for _, count in scored)
@@ -95,5 +96,5 @@ def summary(tokens: Sequence[Token]) -> ScoreSummary:
 
 
 def _exp(value: float) -> float:
-    """The exponential, or the largest number there is."""
+    """Return the exponential, or the largest float."""
     return math.exp(min(value, 709.0))

@@ -1,4 +1,4 @@
-"""/tokenize, /detokenize and /apply-template: what the model reads, without asking it."""
+"""Serves /tokenize, /detokenize and /apply-template, which do not run the model."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pellucid.api.state import state_of
 router = APIRouter(tags=["llama.cpp"], route_class=JsonRoute)
 
 
-# Replies are made off the event loop: those to a long text have millions of tokens, and would hold up all streams.
+# Replies are made off the event loop: those to a long text have millions of tokens, and would block all streams.
 
 
 @router.post("/tokenize", responses={200: {"model": TokenizeReply}, **TEXT_ERRORS})
@@ -33,10 +33,10 @@ async def tokenize(body: TokenizeRequest, request: Request) -> Response:
     def reply() -> Response:
         pieces = assistant.tokenize(body.content, card.name, special=body.parse_special, add_special=body.add_special)
         if body.with_pieces:
-            found = TokenizeReply(tokens=[TokenPiece(id=piece.id, piece=_spelled(piece.bytes)) for piece in pieces])
+            result = TokenizeReply(tokens=[TokenPiece(id=piece.id, piece=_spelled(piece.bytes)) for piece in pieces])
         else:
-            found = TokenizeReply(tokens=[piece.id for piece in pieces])
-        return JSONResponse(found.model_dump())
+            result = TokenizeReply(tokens=[piece.id for piece in pieces])
+        return JSONResponse(result.model_dump())
 
     return await assistant.off_loop(reply, card.name)
 
@@ -54,7 +54,7 @@ async def detokenize(body: DetokenizeRequest, request: Request) -> Response:
 
 @router.post("/apply-template", responses={200: {"model": TemplateReply}, **TEXT_ERRORS})
 async def apply_template(body: TemplateRequest, request: Request) -> Response:
-    """Write a conversation out as the prompt that the model would read."""
+    """Render a conversation as the prompt that the model would read."""
     assistant, card = state_of(request).find(body.model)
     text = await assistant.render(plain_messages(body.messages), card.name)
     return JSONResponse(TemplateReply(prompt=text).model_dump())

@@ -1,4 +1,4 @@
-"""Adapters on the wire: our routes, and vLLM's two."""
+"""Defines the wire shapes of /v1/adapters, and of vLLM's routes for adapters."""
 
 from __future__ import annotations
 
@@ -21,42 +21,42 @@ class AdapterRequest(Body):
 
 
 class LoadLoraRequest(Body):
-    """An adapter to load, as vLLM has it."""
+    """An adapter to load, in vLLM's shape."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"lora_name": "my-project", "lora_path": "my-project", "load_inplace": True}]}
     )
 
-    lora_name: str = Field(description="what to call the adapter")
+    lora_name: str = Field(description="the adapter's new name")
     lora_path: str = Field(description=f"the name {_NAME}, or that folder's path")
-    load_inplace: bool = Field(False, description="replace an adapter of this name that is loaded already")
+    load_inplace: bool = Field(False, description="replace a loaded adapter of this name")
 
 
 class UnloadLoraRequest(Body):
-    """An adapter to unload, as vLLM has it."""
+    """An adapter to unload, in vLLM's shape."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"lora_name": "my-project"}]})
 
-    lora_name: str = Field(description="what the adapter is called, or its id")
+    lora_name: str = Field(description="the adapter's name or id")
 
 
 class AdapterObject(Reply):
-    """An adapter that is loaded, or that could be."""
+    """An adapter that is loaded or could be."""
 
-    id: str | None = Field(description="the model to ask for, model:name; null where it is not loaded")
+    id: str | None = Field(description="the model name for requests, model:name; null if it is not loaded")
     object: Literal["adapter"] = "adapter"
     name: str
     loaded: bool
-    base: str | None = Field(description="the model that it is loaded with, else the one that it was made for, where that is known")
+    base: str | None = Field(description="the model that it is loaded with, otherwise the one that it was made for, if known")
     rank: int | None
-    scale: float | None = Field(description="what the product of its matrices is multiplied by")
+    scale: float | None = Field(description="the factor of the product of its matrices")
     targets: list[str] = Field(description="the kinds of matrices that it changes")
     size: int | None = Field(description="of its file, in bytes")
-    problem: str | None = Field(None, description="why it cannot be loaded")
+    problem: str | None = Field(None, description="the reason why it cannot be loaded")
 
 
 class AdapterList(Reply):
-    """Adapters, those that are loaded first."""
+    """Adapters, the loaded ones first."""
 
     object: Literal["list"] = "list"
     data: list[AdapterObject]

@@ -1,4 +1,4 @@
-"""What all routes have in common on the wire: strict request objects, errors, and a token with its probabilities."""
+"""Defines the wire shapes that all routes share: strict request objects, errors, and a token with its probabilities."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LEAST_PENALTY = 0.01
 """The bounds of SamplingParams."""
 
 MOST_TOKENS = 2**31 - 1
-"""A number of tokens that no context holds: "until the context is full"."""
+"""More tokens than any context holds; it means "until the context is full"."""
 
 
 def _only(allowed: bool) -> AfterValidator:
@@ -85,7 +85,7 @@ _ABOUT = ("title", "description", "default", "examples", "deprecated")
 
 
 def _nullable(rule: dict[str, Any]) -> dict[str, Any]:
-    """The rule, or null; what is said about the field stays at the top."""
+    """Return the rule with null as another branch; descriptions of the field stay at the top level."""
     about = {key: value for key, value in rule.items() if key in _ABOUT}
     bare = {key: value for key, value in rule.items() if key not in _ABOUT}
     branches = bare.get("anyOf", [bare])
@@ -93,7 +93,7 @@ def _nullable(rule: dict[str, Any]) -> dict[str, Any]:
 
 
 class Reply(BaseModel):
-    """A response object. A field whose default is None is left out where it is None."""
+    """A response object. A field whose default is None is omitted if it is None."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
@@ -104,7 +104,7 @@ class Reply(BaseModel):
 
 
 class ErrorDetail(Reply):
-    """What went wrong, in one sentence that names the thing and the remedy."""
+    """An error: one sentence that names the problem and the remedy."""
 
     message: str
     type: str = Field(description="invalid_request_error, authentication_error, permission_error, not_found_error, ...")
@@ -131,28 +131,28 @@ class ErrorReply(Reply):
 
 
 class Unready(Reply):
-    """Why the server is not ready and, while it loads, what it is at."""
+    """The reason why the server is not ready and, while it loads, its current step."""
 
     state: Literal["loading", "leaving", "failed"]
-    activity: str | None = Field(None, description="what is being fetched, verified or packed at the moment, or what is waited for")
+    activity: str | None = Field(None, description="the current step: what is being fetched, verified, packed or waited for")
     done: int | None = Field(None, description="bytes of it that are done")
-    total: int | None = Field(None, description="bytes of it in all, where that is known")
+    total: int | None = Field(None, description="bytes of it in total, if known")
 
 
 class UnreadyDetail(ErrorDetail):
-    """An error that says more."""
+    """An error with details."""
 
     pellucid: Unready
 
 
 class UnreadyReply(Reply):
-    """An error like every other, with what there is to know of a server that is not ready."""
+    """An error with the details of a server that is not ready."""
 
     error: UnreadyDetail
 
 
 class AlternativeRecord(Reply):
-    """A token that the model could have said."""
+    """A token that the model could have chosen."""
 
     id: int
     token: str
@@ -161,7 +161,7 @@ class AlternativeRecord(Reply):
 
 
 class TokenRecord(Reply):
-    """Everything that is known of one token, generated or read.
+    """All data of one token, generated or read.
 
     Logprobs are natural logarithms of the model's own distribution, before temperature and the rest. The first token of
     a prompt follows nothing: its logprob, rank and entropy are null.
@@ -180,7 +180,7 @@ class TokenRecord(Reply):
 
 
 class _Written:
-    """Annotates a record that ``wire.record_of`` has written: it is described as TokenRecord, and sent as it is."""
+    """Annotates a record of ``token_json.record_of``: it is described as TokenRecord, and sent as it is."""
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         return any_schema()

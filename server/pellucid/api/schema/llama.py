@@ -1,4 +1,4 @@
-"""The wire shapes of llama.cpp's routes, as its clients (llama.vim, llama.vscode) use them. No logic."""
+"""Defines the wire shapes of llama.cpp's routes, as its clients (llama.vim, llama.vscode) use them."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ BiasPair = Annotated[list[TokenId | StopText | Bias | OnlyFalse], Field(min_leng
 Milliseconds = Annotated[int, Field(ge=-1, le=86_400_000)]
 
 SAMPLERS_ABOUT = (
-    "which steps of sampling are taken; default: all. A step that is not named is switched off. The order is always penalties, "
+    "the steps of sampling; default: all. A step that is not listed is switched off. The order is always penalties, "
     "temperature, top_k, top_p, min_p: a list in which temperature follows top_p or min_p is refused. With `infill` and without "
     "`temperature` the answer is the most probable one; further answers (`n_cmpl`) are drawn at temperature 1 from what top_k, "
     "top_p and min_p leave."
 )
 PROMPT_TIME_ABOUT = (
-    "accepted, as llama-server accepts it, but does not cut the prompt short: half a prompt gives no answer, and the clients' own "
-    "warm-up sends 1. What bounds the wait is that a dropped connection, or a newer request with the same id_slot, ends this one."
+    "accepted as by llama-server, but the prompt is always read whole: half a prompt has no answer, and the clients' own "
+    "warm-up sends 1. A dropped connection, or a newer request with the same id_slot, ends this request."
 )
 SLOT_ABOUT = (
-    "0 or more: a newer request with the same number, by the same client (address, API key, User-Agent), ends this one, which is then "
-    "answered with what there is and `superseded: true`. Which slot of the cache is used is the server's choice."
+    "0 or more: a newer request with the same number, by the same client (address, API key, User-Agent), ends this one, which then "
+    "returns the text so far with `superseded: true`. The server chooses the slot of the cache itself."
 )
 
 
 class Generation(ModelQuery):
-    """How tokens are chosen and when the answer ends."""
+    """The parameters of sampling, and the rules that end the answer."""
 
     n_predict: int = Field(-1, ge=-1, le=MOST_TOKENS, description="most tokens; -1: until the context is full; 0: read the prompt only")
     temperature: Temperature | None = Field(None, description="0 takes the most probable token; default 0.8, for /infill 0")
@@ -64,25 +64,25 @@ class Generation(ModelQuery):
         [], max_length=64, description="texts that end the answer and are not part of it"
     )
     stream: bool = False
-    n_probs: int = Field(0, ge=0, le=MAX_ALTERNATIVES, description="give so many alternatives for each token")
+    n_probs: int = Field(0, ge=0, le=MAX_ALTERNATIVES, description="return this many alternatives for each token")
     post_sampling_probs: bool = Field(
         False,
-        description="with n_probs: probabilities after temperature, top_k, top_p and min_p, of the alternatives that were left; "
+        description="with n_probs: probabilities after temperature, top_k, top_p and min_p, of the remaining alternatives; "
         "not together with penalties or logit_bias; switches token healing off",
     )
     n_indent: int = Field(0, ge=0, le=1000, description="end before a line that is indented by fewer spaces or tabs than this")
     t_max_predict_ms: Milliseconds = Field(
-        -1, description="once the answer holds a line end, end it when so much time has passed since its first token"
+        -1, description="once the answer has a line end, end it when this much time has passed since its first token"
     )
     t_max_prompt_ms: Milliseconds = Field(-1, description=PROMPT_TIME_ABOUT)
     cache_prompt: OnlyTrue = Field(True, description="the cache is always used")
     id_slot: int = Field(-1, ge=-1, lt=2**31, description=SLOT_ABOUT)
-    n_cmpl: int = Field(1, ge=1, le=MOST_CHOICES, description="how many answers; with more than one the response is an array")
-    return_tokens: bool = Field(False, description="give the token ids of the answer")
+    n_cmpl: int = Field(1, ge=1, le=MOST_CHOICES, description="number of answers; with more than one the response is an array")
+    return_tokens: bool = Field(False, description="return the token ids of the answer")
     response_fields: Annotated[list[str], Field(fail_fast=True, max_length=256)] | None = Field(
         None,
         description="only these fields, not in a stream; `timings/prompt_n` reaches into an object and is a literal key of the response; "
-        "what does not exist is left out",
+        "unknown names are left out",
         examples=[["content", "timings/prompt_n"]],
     )
 
@@ -100,7 +100,7 @@ class ExtraText(Body):
 
     text: str
     filename: str = "untitled"
-    time: JsonValue = Field(None, description="when the client met it; of no consequence, the nearest text stands last")
+    time: JsonValue = Field(None, description="when the client read it; it has no effect, as the order of the texts counts")
 
 
 class InfillRequest(Generation):
@@ -115,13 +115,13 @@ class InfillRequest(Generation):
     input_prefix: str = Field("", description="the text before the cursor's line")
     input_suffix: str = Field("", description="the text after the cursor")
     input_extra: Annotated[list[ExtraText], Field(fail_fast=True)] = Field(
-        [], description="texts of other files, the nearest last; dropped where the model has no token for files: clients always send it"
+        [], description="texts of other files, the nearest last; ignored if the model has no token for files, as clients always send them"
     )
     prompt: str = Field("", description="the cursor's line up to the cursor: it follows input_prefix")
 
 
 class Timings(Reply):
-    """Where the time went, in milliseconds."""
+    """The times of a request, in milliseconds."""
 
     cache_n: int = Field(description="prompt tokens read from the cache")
     prompt_n: int = Field(description="prompt tokens computed")
@@ -165,7 +165,7 @@ class LlamaReply(Reply):
     generation_settings: dict[str, Any]
     prompt: str
     has_new_line: bool
-    truncated: bool = Field(description="whether the answer ended because the context is full")
+    truncated: bool = Field(description="whether the answer ended because the context was full")
     stop_type: Literal["none", "eos", "limit", "word"]
     stopping_word: str
     superseded: bool = Field(description="whether a newer request ended this one")
@@ -175,11 +175,11 @@ class LlamaReply(Reply):
 
 
 class PickedReply(RootModel[dict[str, JsonValue]]):
-    """An answer by ``response_fields``: what was asked for, under the names that it was asked by."""
+    """An answer with only the fields in ``response_fields``, under the names given there."""
 
 
 class LlamaChunk(Reply):
-    """An event of a stream before the last, which is a whole answer with empty content."""
+    """An event of a stream. The last one is a whole answer with empty content instead."""
 
     index: int
     content: str
@@ -197,9 +197,9 @@ class TokenizeRequest(ModelQuery):
     model_config = ConfigDict(json_schema_extra={"examples": [{"content": "def add", "with_pieces": True}]})
 
     content: str
-    add_special: bool = Field(False, description="begin with the token that a text of this model begins with")
+    add_special: bool = Field(False, description="begin with the model's BOS token, if it has one")
     parse_special: bool = Field(True, description="text that spells a special token becomes that token")
-    with_pieces: bool = Field(False, description="give each token's text, or its bytes where they are not whole UTF-8")
+    with_pieces: bool = Field(False, description="return each token's text, or its bytes if they are not whole UTF-8")
 
 
 class TokenPiece(Reply):
@@ -210,13 +210,13 @@ class TokenPiece(Reply):
 
 
 class TokenizeReply(Reply):
-    """Token ids, or with with_pieces ids and pieces."""
+    """Token ids, or with ``with_pieces`` ids and pieces."""
 
     tokens: list[int] | list[TokenPiece]
 
 
 class DetokenizeRequest(ModelQuery):
-    """Token ids to join."""
+    """Token ids to turn into text."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"tokens": [72, 105]}]})
 
@@ -224,13 +224,13 @@ class DetokenizeRequest(ModelQuery):
 
 
 class DetokenizeReply(Reply):
-    """Their text."""
+    """The text of token ids."""
 
     content: str
 
 
 class TemplateRequest(ModelQuery):
-    """A conversation to write out."""
+    """A conversation to render."""
 
     messages: Messages
 
@@ -248,21 +248,21 @@ class Health(Reply):
 
 
 class DefaultSettings(Reply):
-    """What a generation starts from."""
+    """The defaults of a generation."""
 
     n_ctx: int = Field(description="tokens that a sequence may have")
     params: dict[str, Any] = Field(description="the defaults of /completion")
 
 
 class Modalities(Reply):
-    """What the model understands besides text."""
+    """The inputs other than text that the model takes: none."""
 
     vision: Literal[False] = False
     audio: Literal[False] = False
 
 
 class Props(Reply):
-    """What the server is."""
+    """The properties of a model and of the server."""
 
     default_generation_settings: DefaultSettings
     total_slots: int
@@ -273,11 +273,11 @@ class Props(Reply):
 
 
 class SlotReply(Reply):
-    """A place for one running sequence."""
+    """A slot for one running sequence."""
 
     id: int
     model: str
     n_ctx: int
-    n_tokens: int = Field(description="tokens whose keys and values it holds")
+    n_tokens: int = Field(description="tokens in its KV cache")
     is_processing: bool
-    n_decoded: int = Field(description="tokens generated by the sequence that works in it")
+    n_decoded: int = Field(description="tokens that its running sequence has generated")

@@ -1,4 +1,4 @@
-"""The wire shapes of OpenAI's routes and of /v1/score. No logic: what a field does is said where it is honoured."""
+"""Defines the wire shapes of OpenAI's routes and of /v1/score."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TokenKey = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
 
 
 def _first_mistake(value: object) -> object:
-    """Raise ValueError at the first wrong entry of many: pydantic reports each one, which takes memory and time."""
+    """Raise ValueError at the first wrong entry of many. Pydantic would report each one, which takes memory and time."""
     if isinstance(value, dict) and len(value) > 1000:
         for key, bias in value.items():
             if not (key.isdecimal() and key.isascii() and len(key) <= 9 and type(bias) in (int, float) and -100 <= bias <= 100):
@@ -46,7 +46,7 @@ class StreamOptions(Body):
     """Details of a stream."""
 
     include_usage: bool = Field(False, description="end the stream with an event that holds the usage")
-    continuous_usage_stats: bool = Field(False, description="extension: each part of an answer says what that answer has cost so far")
+    continuous_usage_stats: bool = Field(False, description="extension: each part of an answer has the usage of that answer so far")
     include_obfuscation: OnlyFalse = Field(False, description="streams are never padded")
 
 
@@ -58,39 +58,39 @@ class ContextFile(Body):
 
 
 class Admittance(ModelQuery):
-    """On what terms a request is served: extensions to OpenAI's fields."""
+    """The terms of a request: its priority, what it supersedes and its deadline. These are extensions to OpenAI's fields."""
 
-    priority: Literal["completion", "chat", "background"] | None = Field(None, description="extension: who goes first")
+    priority: Literal["completion", "chat", "background"] | None = Field(None, description="extension: which requests are served first")
     supersede: str | None = Field(
         None,
         min_length=1,
         max_length=256,
-        description="extension: a newer request with the same text here, by the same client, ends this one",
+        description="extension: a newer request with the same text in this field, by the same client, ends this one",
     )
-    deadline: float | None = Field(None, gt=0, le=86400, description="extension: seconds after which the answer ends with what there is")
+    deadline: float | None = Field(None, gt=0, le=86400, description="extension: seconds until the answer ends with the tokens so far")
 
 
 class SamplingFields(Admittance):
-    """How tokens are chosen and when the answer ends; the extensions to OpenAI's fields are marked."""
+    """The parameters of sampling, and the rules that end the answer. Extensions to OpenAI's fields are marked."""
 
-    temperature: Temperature = Field(1.0, description="0 takes the most probable token; OpenAI's own limit of 2 does not hold here")
+    temperature: Temperature = Field(1.0, description="0 takes the most probable token; values above OpenAI's limit of 2 are allowed")
     top_p: float = Field(1.0, ge=0, le=1)
     top_k: int = Field(0, ge=-1, le=MOST_TOKENS, description="extension: 0 or -1 is off")
     min_p: float = Field(0.0, ge=0, le=1, description="extension: 0 is off")
     repetition_penalty: float = Field(1.0, ge=LEAST_PENALTY, le=10, description="extension: over prompt and answer; 1 is off")
     presence_penalty: float = Field(0.0, ge=-2, le=2, description="over the answer")
     frequency_penalty: float = Field(0.0, ge=-2, le=2, description="over the answer")
-    logit_bias: Biases = Field({}, description="token id -> what is added to its logit")
+    logit_bias: Biases = Field({}, description="token id -> a number that is added to its logit")
     seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="the same seed gives the same answer, alone or in any batch")
-    ignore_eos: bool = Field(False, description="extension: go on where the model would end")
+    ignore_eos: bool = Field(False, description="extension: continue where the model would end")
     stop: StopTexts = Field([], description="texts that end the answer and are not part of it")
-    n: Choices = Field(1, description="how many answers")
+    n: Choices = Field(1, description="number of answers")
     stream: bool = Field(False, description="send server-sent events as tokens come")
     stream_options: StreamOptions | None = None
-    user: str | None = Field(None, description="your name for the end user; it changes nothing and is kept nowhere")
-    store: OnlyFalse = Field(False, description="nothing is ever stored")
-    service_tier: Literal["auto", "default"] = Field("auto", description="there is one tier")
-    return_token_ids: bool = Field(False, description="extension: give the token ids of prompt and answer")
+    user: str | None = Field(None, description="your name for the end user; it has no effect and is not stored")
+    store: OnlyFalse = Field(False, description="nothing is stored")
+    service_tier: Literal["auto", "default"] = Field("auto", description="there is only one tier")
+    return_token_ids: bool = Field(False, description="extension: return the token ids of prompt and answer")
 
 
 class CompletionRequest(SamplingFields):
@@ -113,16 +113,16 @@ class CompletionRequest(SamplingFields):
     heal: bool | None = Field(
         None, description="extension, with text: let the first token begin inside the last word; default: with suffix only"
     )
-    parse_special: bool = Field(False, description="extension, with text: what spells a special token becomes that token")
+    parse_special: bool = Field(False, description="extension, with text: text that spells a special token becomes that token")
     max_tokens: int = Field(16, ge=0, le=MOST_TOKENS, description="most tokens of the answer")
-    logprobs: Alternatives | None = Field(None, description="give each token's logprob and so many alternatives")
+    logprobs: Alternatives | None = Field(None, description="return each token's logprob and this many alternatives")
     prompt_logprobs: Alternatives | None = Field(None, description="extension: the same for the tokens of the prompt; not in a stream")
     echo: bool = Field(False, description="begin the answer with the prompt; not with suffix")
-    best_of: Choices | None = Field(None, description="only as n: answers are not picked from a larger number")
+    best_of: Choices | None = Field(None, description="must be equal to n: answers are not selected from a larger number")
 
 
 class TextPart(Body):
-    """Text as part of a message: the only kind that is understood."""
+    """A text part of a message, the only supported kind."""
 
     type: Literal["text"]
     text: str
@@ -133,11 +133,11 @@ class ChatMessage(Body):
 
     role: Literal["system", "developer", "user", "assistant"]
     content: str | Annotated[list[TextPart], Field(fail_fast=True)]
-    refusal: None = Field(None, description="as in an answer that is sent back")
+    refusal: None = Field(None, description="allowed so that an answer can be sent back")
 
 
 Messages = Annotated[list[ChatMessage], Field(fail_fast=True, min_length=1, max_length=MAX_MESSAGES)]
-"""A conversation. Of a list with many wrong items only the first one is reported: each report takes memory and time."""
+"""A conversation. Only the first wrong item is reported, as each report takes memory and time."""
 
 
 class ResponseFormat(Body):
@@ -163,12 +163,12 @@ class ChatRequest(SamplingFields):
     )
 
     messages: Messages
-    max_tokens: int | None = Field(None, ge=0, le=MOST_TOKENS, description="most tokens of the answer; default: until it ends by itself")
+    max_tokens: int | None = Field(None, ge=0, le=MOST_TOKENS, description="most tokens of the answer; by default it ends by itself")
     max_completion_tokens: int | None = Field(None, ge=0, le=MOST_TOKENS, description="the newer name of max_tokens")
-    logprobs: bool = Field(False, description="give each token's logprob")
-    top_logprobs: Alternatives | None = Field(None, description="with logprobs: so many alternatives for each token")
+    logprobs: bool = Field(False, description="return each token's logprob")
+    top_logprobs: Alternatives | None = Field(None, description="with logprobs: this many alternatives for each token")
     response_format: ResponseFormat | None = None
-    continue_final_message: bool = Field(False, description="extension: the last message is the assistant's; go on where it ends")
+    continue_final_message: bool = Field(False, description="extension: continue the last message, which must be the assistant's")
 
 
 class ScoreRequest(Admittance):
@@ -185,7 +185,7 @@ class ScoreRequest(Admittance):
 
 
 class PromptTokensDetails(Reply):
-    """Where the prompt's tokens came from."""
+    """The number of prompt tokens from the cache."""
 
     cached_tokens: int = Field(description="read from the cache")
 
@@ -202,7 +202,7 @@ class UsageDetails(Reply):
 
 
 class UsageReply(Reply):
-    """What the request cost, in tokens."""
+    """The tokens of a request."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -212,14 +212,14 @@ class UsageReply(Reply):
 
 
 class EndDetails(Reply):
-    """How an answer ended, in our own words."""
+    """The exact reason why an answer ended."""
 
     reason: FinishReason
     stop: str | None = Field(None, description="the stop text that ended it")
 
 
 class LegacyLogprobs(Reply):
-    r"""Logprobs as completions have them. A token that is not whole UTF-8 is written ``bytes:\xf0\x9f``."""
+    r"""Logprobs in the shape of completions. A token that is not whole UTF-8 is written ``bytes:\xf0\x9f``."""
 
     text_offset: list[int]
     token_logprobs: list[float | None]
@@ -229,7 +229,7 @@ class LegacyLogprobs(Reply):
 
 
 class PromptLogprob(Reply):
-    """One token at one place of the prompt."""
+    """One token at one position of the prompt."""
 
     logprob: float
     rank: int | None
@@ -269,7 +269,7 @@ class TopLogprob(Reply):
 
 
 class TokenLogprob(Reply):
-    """A token of the answer; ``bytes`` are its true bytes, and ``pellucid`` all that is known of it."""
+    """A token of the answer; ``bytes`` are its own bytes, and ``pellucid`` has all of its data."""
 
     token: str
     logprob: float
@@ -279,7 +279,7 @@ class TokenLogprob(Reply):
 
 
 class ChatLogprobs(Reply):
-    """Logprobs as chats have them."""
+    """Logprobs in the shape of chats."""
 
     content: list[TokenLogprob]
     refusal: None = None
@@ -345,15 +345,15 @@ class ChatChunk(Reply):
 
 
 class ScoreSummary(Reply):
-    """The text as a whole; the first token, which follows nothing, is left out."""
+    """The probability of the whole text, without the first token, which has none."""
 
     logprob_sum: float
-    perplexity: float | None = Field(description="exp(-logprob_sum / tokens); null where no token was scored")
+    perplexity: float | None = Field(description="exp(-logprob_sum / tokens); null if no token was scored")
     bits_per_byte: float | None
 
 
 class ScoreReply(Reply):
-    """Each token of what was read, in order."""
+    """Each token of the text, in order."""
 
     object: Literal["score"] = "score"
     model: str
@@ -384,9 +384,9 @@ class ModelObject(Reply):
     meta: dict[str, Any] = Field(
         description="state (loading or ready), and once loaded n_ctx (tokens of context), infill, files (whether an infill may have "
         "pieces of other files), chat, chat_template (Jinja, or null), memory (weights, cache and cache_limit, in bytes), description, "
-        "licence, revision (tells these weights from others of that name), calibration (what `pellucid calibrate` found of its "
-        "suggestions, or null) and calibration_note (why there is none), and of a model with an adapter base and adapter, their names "
-        "(its weights are then those of the adapter alone)"
+        "licence, revision (identifies these weights among others of that name), calibration (the findings of `pellucid calibrate`, "
+        "or null) and calibration_note (the reason why there is none), and for a model with an adapter the names of its base and "
+        "adapter (memory.weights then counts only the adapter)"
     )
 
 

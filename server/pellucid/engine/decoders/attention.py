@@ -1,6 +1,6 @@
-"""Attention of a flat batch over the KV cache: keys of other sequences are never looked at.
+"""Attention of a flat batch over the KV cache, in which no sequence reads the keys of another.
 
-One sequence at a time, or one token each of several sequences at once, in a shape that does not depend on where they stand.
+It runs one sequence at a time, or one token each of several sequences at once, in a shape that is independent of their positions.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def attend(
     window: int | None = None,
     softcap: float | None = None,
 ) -> Tensor:
-    """Causal attention of queries (T, heads, head_dim) over one layer's storage (slots, kv_heads, capacity, head_dim).
+    """Attend causally from queries (T, heads, head_dim) to one layer's storage (slots, kv_heads, capacity, head_dim).
 
     ``window`` is how many positions back a token sees, itself included. ``softcap`` squashes the scores (Gemma 2,
-    arXiv 2408.00118). Gives (T, heads, head_dim of the values, which may differ from the keys').
+    arXiv 2408.00118). Returns (T, heads, head_dim of the values, which may differ from the keys').
     """
     out = q.new_empty(*q.shape[:2], values.shape[-1])
     for span in spans:
@@ -50,13 +50,13 @@ def store_rows(keys: Tensor, values: Tensor, k: Tensor, v: Tensor, rows: DecodeR
 
 
 def attend_rows(q: Tensor, keys: Tensor, values: Tensor, rows: DecodeRows, *, scale: float, window: int | None = None) -> Tensor:
-    """What :func:`attend` gives for one token each of several sequences: (R, heads, head_dim)."""
+    """Attend as :func:`attend` does, for one token each of several sequences. Returns (R, heads, head_dim)."""
     count, heads, dim = q.shape
     position = torch.arange(rows.length, device=q.device)
     visible = position <= rows.positions[:, None]
     if window is not None:
         visible &= position > rows.positions[:, None] - window
-    # Behind a text lies whatever was there before, or what was never written: its share is 0, but 0 times NaN is NaN.
+    # After a text the storage holds old or uninitialised values: their share is 0, but 0 times NaN is NaN.
     k, v = (kept[rows.slots, :, : rows.length].masked_fill(~visible[:, None, :, None], 0.0) for kept in (keys, values))
     folded = q.view(count, k.shape[1], heads // k.shape[1], dim)
     out = F.scaled_dot_product_attention(folded, k, v, attn_mask=visible[:, None, None], scale=scale)
@@ -67,7 +67,7 @@ def _attend_one(q: Tensor, k: Tensor, v: Tensor, span: BatchSpan, scale: float, 
     count, heads, dim = q.shape
     kv_heads = k.shape[0]
     if window is not None and span.end > window:
-        first = max(0, span.start + 1 - window)  # what even the oldest query cannot see is not read
+        first = max(0, span.start + 1 - window)  # keys that even the oldest query cannot see are not read
         k, v = k[:, first:], v[:, first:]
     else:
         first = 0
@@ -87,7 +87,7 @@ def _attend_one(q: Tensor, k: Tensor, v: Tensor, span: BatchSpan, scale: float, 
 
 
 def _visible(span: BatchSpan, first: int, window: int | None, device: torch.device) -> Tensor:
-    """Which keys each query of a span may see: (count, end - first) bool."""
+    """Return which keys each query of a span may see: (count, end - first) bool."""
     query = torch.arange(span.start, span.end, device=device)[:, None]
     key = torch.arange(first, span.end, device=device)[None, :]
     visible = key <= query

@@ -1,7 +1,7 @@
-"""Models that look back a few bytes and no further: of a token they keep its id in the KV cache, and nothing else.
+"""The base of models that look back a few bytes: of each token they keep only its id in the KV cache.
 
-Ids below 256 are bytes; every other id is a marker, which nothing before it is seen through. So the engine batches, chunks,
-copies and parks them as it does any other model, and its law holds for them.
+Ids below 256 are bytes. Every other id is a marker, and bytes before a marker are not visible. The engine batches, chunks, copies
+and parks their sequences as it does those of any other model.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ from torch import Tensor
 from pellucid.engine.model import Batch, CacheShape, KVStorage
 
 BYTES = 256
-"""How many bytes there are."""
+"""Number of byte values."""
 
 VOCABULARY = BYTES + 1
 """The bytes and one marker, which begins and ends a text."""
 
 NOTHING = -1
-"""In a history: no byte stands there."""
+"""Fills a history where there is no byte."""
 
 NEVER = -100.0
-"""The logit of a marker: finite, for an entropy multiplies it by its probability, which is 0."""
+"""The logit of a marker: finite, because an entropy multiplies it by its probability, which is 0."""
 
 _CONTEXT = 1 << 20  # a text of any length can be read: only its last bytes are looked at
 
 
 class ByteWindowModel:
-    """What models of the last ``reach`` bytes have in common; the hidden state of a row is these bytes, (R, reach) int64.
+    """The base of models of the last ``reach`` bytes. These bytes are the hidden state of a row, (R, reach) int64.
 
-    The last byte stands last. In front of a text's beginning, or of the last marker, there is ``NOTHING``.
+    The newest byte is the last. Positions before a text's beginning, or before the last marker, are ``NOTHING``.
     """
 
     brings_threads = False
     vocab_size = VOCABULARY
     context = _CONTEXT
-    cost = None  # a token costs what its history has been seen with
+    cost = None  # the cost of a token depends on its history
 
     def __init__(self, reach: int, device: torch.device) -> None:
         self.reach = reach
@@ -47,7 +47,7 @@ class ByteWindowModel:
 
     @torch.inference_mode()
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
-        """See :meth:`pellucid.engine.model.Model.forward`."""
+        """Run a batch; see :meth:`pellucid.engine.model.Model.forward`."""
         (keys,), (values,) = kv.keys, kv.values
         slots = torch.empty_like(batch.ids)
         for span in batch.spans:
@@ -57,17 +57,17 @@ class ByteWindowModel:
                 storage[span.slot, 0, span.start : span.end, 0] = batch.ids[rows].float()
         back = torch.arange(self.reach - 1, -1, -1, device=self.device)
         positions = batch.positions[batch.rows, None] - back  # (R, reach)
-        found = keys[slots[batch.rows, None], 0, positions.clamp(min=0), 0].long()
-        return since_marker(torch.where(positions < 0, NOTHING, found))
+        ids = keys[slots[batch.rows, None], 0, positions.clamp(min=0), 0].long()
+        return since_marker(torch.where(positions < 0, NOTHING, ids))
 
 
 def since_marker(ids: Tensor) -> Tensor:
-    """Ids (R, reach) without the last marker of each row and what stands before it."""
-    markers = (ids >= BYTES).flip(-1).cumsum(-1).flip(-1)  # how many there are from here on
+    """Replace the last marker of each row of ids (R, reach) and everything before it by NOTHING."""
+    markers = (ids >= BYTES).flip(-1).cumsum(-1).flip(-1)  # number of markers from each position on
     return torch.where(markers > 0, NOTHING, ids)
 
 
 def histories(data: Tensor, reach: int) -> Tensor:
-    """What stands before each byte of a text: of ``data`` (n,) the histories (n, reach), int64."""
+    """Return the histories (n, reach) int64 of the bytes of a text ``data`` (n,)."""
     padded = torch.cat([torch.full((reach,), NOTHING), data.long()])
     return padded.unfold(0, reach, 1)[: len(data)]

@@ -1,7 +1,7 @@
-"""Decode steps on CUDA, replayed: launching the many small kernels of one takes longer than what they compute.
+"""Replays decode steps on CUDA as graphs: launching a step's many small kernels takes longer than running them.
 
-A CUDA graph launches all of them at once, but always on the same memory. So a step has one of a few shapes: its inputs lie in
-tensors of its own, rows that nobody wants repeat the first one, and keys are read up to a length that many steps share.
+A CUDA graph launches all of them at once, but always on the same memory. So a step has one of a few shapes: its inputs are in
+tensors of its own, unused rows repeat the first one, and keys are read up to a length that many steps share.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ logger = logging.getLogger(__name__)
 
 ROW_COUNTS = (1, 2, 4, 8, 16, 32)
 
-SHORTEST = 512
-"""Keys that even the shortest shape reads; longer ones have twice as many, and so on up to the capacity of a slot."""
+MIN_KEYS = 512
+"""Keys that the shortest shape reads; the next one has twice as many, and so on up to the capacity of a slot."""
 
-MOST_KEYS = 1 << 17
-"""Rows times keys of the largest shape: each layer copies its keys and values, which are scattered over the storage."""
+MAX_KEYS = 1 << 17
+"""Rows times keys of the largest shape: each layer copies its keys and values, as they are scattered over the storage."""
 
 
 @dataclass(frozen=True, slots=True)
 class GraphShape:
-    """``rows`` sequences, the first ``length`` keys of each."""
+    """A shape of ``rows`` sequences and the first ``length`` keys of each."""
 
     rows: int
     length: int
@@ -45,38 +45,38 @@ class DecodeRows:
 
     @classmethod
     def empty(cls, shape: GraphShape, device: torch.device) -> DecodeRows:
-        """Place for the inputs of steps of a shape."""
+        """Allocate the inputs of steps of a shape."""
         ids, positions, slots = (torch.zeros(shape.rows, dtype=torch.int64, device=device) for _ in range(3))
         return cls(ids, positions, slots, shape.length)
 
     def fill(self, batch: Batch) -> None:
-        """Put a batch of no more rows in; those that are left repeat its first one, which then writes the same twice."""
+        """Copy a batch of at most as many rows. The remaining rows repeat its first one, which then writes the same twice."""
         slots = torch.tensor([span.slot for span in batch.spans], device=self.slots.device)
-        for place, values in ((self.ids, batch.ids), (self.positions, batch.positions), (self.slots, slots)):
-            place[: len(values)] = values
-            place[len(values) :] = values[0]
+        for tensor, values in ((self.ids, batch.ids), (self.positions, batch.positions), (self.slots, slots)):
+            tensor[: len(values)] = values
+            tensor[len(values) :] = values[0]
 
 
 def shape_of(spans: Sequence[BatchSpan], capacity: int) -> GraphShape | None:
-    """The smallest shape that a batch of these spans fits into; None where it is no decode step, or too large a one."""
+    """Return the smallest shape that fits a batch of these spans; None if it is not a decode step, or too large."""
     rows = next((count for count in ROW_COUNTS if count >= len(spans)), None)
     if rows is None or any(span.count != 1 for span in spans):
         return None
-    longest, length = max(span.end for span in spans), SHORTEST
+    longest, length = max(span.end for span in spans), MIN_KEYS
     while length < longest:
         length *= 2
     length = min(length, capacity)
-    return GraphShape(rows, length) if rows * length <= MOST_KEYS else None
+    return GraphShape(rows, length) if rows * length <= MAX_KEYS else None
 
 
 Step = Callable[[DecodeRows], Tensor]
-"""Gives hidden states (R, hidden) of rows. It neither waits for the device nor looks at what is in its tensors."""
+"""Returns the hidden states (R, hidden) of rows, without waiting for the device or reading its tensors' contents."""
 
 
 class DecodeGraphs:
-    """The steps of one decoder on one storage, each shape recorded when it is first wanted.
+    """The steps of one decoder on one storage, each shape recorded when it is first needed.
 
-    Where recording fails that is logged, and steps are computed as all others are from then on: slower, and no less right.
+    If recording fails, the failure is logged and later steps launch one kernel after another: slower, with the same results.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -86,9 +86,9 @@ class DecodeGraphs:
         self._works = True
 
     def run(self, step: Step, shape: GraphShape, batch: Batch) -> Tensor | None:
-        """Hidden states (R, hidden) of the wanted rows of a batch that fits into a shape; ``step`` is the same each time.
+        """Return hidden states (R, hidden) of the wanted rows of a batch that fits a shape; None if steps cannot be recorded here.
 
-        None where steps cannot be recorded here.
+        ``step`` is the same each time.
         """
         if not self._works:
             return None
@@ -96,22 +96,22 @@ class DecodeGraphs:
             try:
                 self._recorded[shape] = self._record(step, shape, batch)
             except RuntimeError:
-                logger.exception("decode steps cannot be recorded as CUDA graphs here: they are launched one kernel after another")
+                logger.exception("decode steps cannot be recorded as CUDA graphs here; they launch one kernel after another")
                 self._works = False
                 return None
         graph, rows, hidden = self._recorded[shape]
         rows.fill(batch)
         graph.replay()
-        return hidden[batch.rows]  # a copy: the next step of any shape writes where this one has
+        return hidden[batch.rows]  # a copy, because the next step of any shape overwrites it
 
     def _record(self, step: Step, shape: GraphShape, batch: Batch) -> tuple[torch.cuda.CUDAGraph, DecodeRows, Tensor]:
         rows = DecodeRows.empty(shape, self._device)
         rows.fill(batch)
-        here, aside = torch.cuda.current_stream(self._device), torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-        aside.wait_stream(here)
-        with torch.cuda.stream(aside):
-            step(rows)  # what libraries set up at their first call cannot be recorded
-        here.wait_stream(aside)
+        current, side = torch.cuda.current_stream(self._device), torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
+        side.wait_stream(current)
+        with torch.cuda.stream(side):
+            step(rows)  # libraries set themselves up at their first call, which cannot be recorded
+        current.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             hidden = step(rows)

@@ -1,7 +1,7 @@
-"""One lean decoder for the Llama family: Llama, Mistral, Qwen2, Qwen2.5, Qwen3, SmolLM2 and whatever is shaped like them.
+"""One lean decoder for the Llama family: Llama, Mistral, Qwen2, Qwen2.5, Qwen3, SmolLM2 and models of the same shape.
 
 RMSNorm, rotary positions, grouped queries and a gated MLP; biases, query/key norms and tied heads by configuration.
-This is the reference in plain torch operations, for any device and dtype; ``kernels.py`` holds the native path.
+This is the reference in plain torch operations, for any device and dtype; ``native/native_decoder.py`` holds the native path.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FUSED = {
     "gate_up": ("mlp.gate_proj", "mlp.up_proj"),
     "down": ("mlp.down_proj",),
 }
-"""The matrices of a layer, and which matrices of a checkpoint each is made of: those that read the same input, one below the other."""
+"""The matrices of a layer, each with the checkpoint's matrices that it stacks: those that read the same input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class DecoderConfig:
 
     @property
     def body_parameters(self) -> int:
-        """Elements of the matrices of all layers."""
+        """Number of elements of the matrices of all layers."""
         attention = 2 * self.head_dim * (self.heads + self.kv_heads)
         return self.layers * self.hidden_size * (attention + 3 * self.intermediate_size)
 
@@ -76,13 +76,13 @@ class DecoderConfig:
 
     @property
     def head_parameters(self) -> int:
-        """Elements of the head, and of the embedding."""
+        """Number of elements of the head, and of the embedding."""
         return self.vocab_size * self.hidden_size
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """The weights of one layer, those that read the same input fused into one matrix."""
+    """The weights of one layer. Matrices that read the same input are fused into one."""
 
     input_norm: Tensor
     qkv: Linear
@@ -105,7 +105,7 @@ class DecoderWeights:
 
 
 Attention = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
-"""Writes keys and values into a layer's storage and attends over it: of q, k, v, the storage's keys and values, (T, heads, head_dim)."""
+"""Writes k and v into a layer's storage and attends over it: takes q, k, v, the storage's keys and values, returns (T, heads, head_dim)."""
 
 
 class Decoder:
@@ -120,11 +120,11 @@ class Decoder:
         self.dtype = weights.norm.dtype
         self.device = weights.norm.device
         self._rotary = RotaryTables(config, self.device, self.dtype)
-        self._shared = 0  # bytes of weights that another decoder has
+        self._shared = 0  # bytes of weights that another decoder owns
         self._graphs: tuple[KVStorage, Tensor, DecodeGraphs] | None = None
 
     def adapted(self, adapter: Adapter) -> Decoder:
-        """This decoder with an adapter, sharing its weights: ``weight_bytes`` are then those of the adapter alone."""
+        """Return this decoder with an adapter. It shares the weights, and its ``weight_bytes`` are those of the adapter alone."""
         twin = copy.copy(self)
         layers = tuple(self._adapted_layer(adapter, f"layers.{i}.", layer) for i, layer in enumerate(self.weights.layers))
         twin.weights = replace(self.weights, layers=layers)
@@ -167,14 +167,14 @@ class Decoder:
 
     @property
     def _matrix_bytes(self) -> int:
-        """What is multiplied by: of an embedding that is not the head as well, one row is read."""
+        """Size of the matrices that are multiplied by, without an embedding that is not also the head: one row of it is read."""
         weights = self.weights
         linears = [weights.head, *(w for layer in weights.layers for w in (layer.qkv, layer.o, layer.gate_up, layer.down))]
         return sum(linear.nbytes for linear in linears)
 
     @torch.inference_mode()
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
-        """See :meth:`pellucid.engine.model.Model.forward`."""
+        """Run a batch; see :meth:`pellucid.engine.model.Model.forward`."""
         self._rotary.cover(min(kv.keys[0].shape[2], self.context))
         if self.device.type == "cuda":
             shape = shape_of(batch.spans, kv.keys[0].shape[2])
@@ -191,7 +191,7 @@ class Decoder:
 
     @torch.inference_mode()
     def decode(self, rows: DecodeRows, kv: KVStorage) -> Tensor:
-        """The same for one token each of several sequences, all of them wanted: hidden states (R, hidden)."""
+        """Run one token each of several sequences, and return the hidden states (R, hidden) of all of them."""
         self._rotary.cover(min(kv.keys[0].shape[2], self.context))
 
         def attention(q: Tensor, k: Tensor, v: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -203,7 +203,7 @@ class Decoder:
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
-        """See :meth:`pellucid.engine.model.Model.logits`."""
+        """Compute logits; see :meth:`pellucid.engine.model.Model.logits`."""
         return self.weights.head(hidden).float()
 
     def _graphs_of(self, kv: KVStorage) -> DecodeGraphs:
@@ -213,7 +213,7 @@ class Decoder:
         return self._graphs[2]
 
     def _layers(self, ids: Tensor, positions: Tensor, attention: Attention, kv: KVStorage) -> Tensor:
-        """What comes out of the last layer, (T, hidden)."""
+        """Return the output of the last layer (T, hidden)."""
         eps = self.config.rms_norm_eps
         cos, sin = self._rotary.cos[positions, None], self._rotary.sin[positions, None]  # (T, 1, head_dim)
         x = F.embedding(ids, self.weights.embedding).to(self.dtype)  # (T, hidden)
@@ -225,7 +225,7 @@ class Decoder:
         return x
 
     def _projected(self, layer: Layer, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries (T, heads, head_dim), keys and values (T, kv_heads, head_dim), turned to their positions."""
+        """Return queries (T, heads, head_dim), keys and values (T, kv_heads, head_dim), rotated to their positions."""
         c = self.config
         qkv = layer.qkv(x).view(len(x), c.heads + 2 * c.kv_heads, c.head_dim)
         q, k, v = torch.split(qkv, [c.heads, c.kv_heads, c.kv_heads], dim=1)
@@ -235,21 +235,21 @@ class Decoder:
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """Root mean square norm over the last dimension (Zhang and Sennrich 2019, arXiv 1910.07467), taken in float32."""
+    """Apply root mean square norm over the last dimension in float32 (Zhang and Sennrich 2019, arXiv 1910.07467)."""
     wide = x.float()
     return weight * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)).to(x.dtype)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary position embedding (Su et al. 2021, arXiv 2104.09864) in the half-split layout; x (T, heads, head_dim)."""
+    """Apply rotary position embedding in the half-split layout to x (T, heads, head_dim) (Su et al. 2021, arXiv 2104.09864)."""
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-second, first), dim=-1) * sin
 
 
 class RotaryTables:
-    """Cosines and sines (positions, head_dim), shared by a decoder and those adapted from it.
+    """Cosines and sines (positions, head_dim), shared by a decoder and its adapted copies.
 
-    They are as long as the longest cache: for the whole context they could take gigabytes that nothing reads.
+    They are as long as the longest cache: for the whole context they could take gigabytes that are never read.
     """
 
     def __init__(self, config: DecoderConfig, device: torch.device, dtype: torch.dtype) -> None:
@@ -259,7 +259,7 @@ class RotaryTables:
         self.cos, self.sin = rotary_tables(config, 0)
 
     def cover(self, positions: int) -> None:
-        """Make the tables at least so long."""
+        """Extend the tables to at least so many positions."""
         if len(self.cos) < positions:
             cos, sin = rotary_tables(self._config, positions)
             self.cos, self.sin = cos.to(self._device, self._dtype), sin.to(self._device, self._dtype)
@@ -268,14 +268,14 @@ class RotaryTables:
 def rotary_tables(config: DecoderConfig, positions: int) -> tuple[Tensor, Tensor]:
     """Return cosines and sines (positions, head_dim) in float32."""
     angles = torch.arange(positions, dtype=torch.float32)[:, None] * inverse_frequencies(config)[None]
-    cos, sin = angles.cos(), angles.sin()  # of one half: for a million positions the other takes seconds and a gigabyte
+    cos, sin = angles.cos(), angles.sin()  # of one half only: for a million positions the other takes seconds and a gigabyte
     return torch.cat((cos, cos), dim=-1), torch.cat((sin, sin), dim=-1)
 
 
 def inverse_frequencies(config: DecoderConfig) -> Tensor:
-    """Angle per position (head_dim / 2,), stretched as ``rope_scaling`` says.
+    """Return the angle per position (head_dim / 2,), scaled by ``rope_scaling``.
 
-    Raises ValueError for a kind of scaling that is not known here.
+    Raises ValueError for an unsupported kind of scaling.
     """
     exponents = torch.arange(0, config.head_dim, 2, dtype=torch.int64).float() / config.head_dim
     base = 1.0 / config.rope_theta**exponents
@@ -288,7 +288,7 @@ def inverse_frequencies(config: DecoderConfig) -> Tensor:
     factor = float(scaling["factor"])
     if kind == "linear":
         return base / factor
-    if kind == "llama3":  # the Llama 3.1 release: long waves are stretched, short ones kept, those between blended
+    if kind == "llama3":  # as in Llama 3.1: long waves are stretched, short ones kept, those between blended
         low, high = float(scaling["low_freq_factor"]), float(scaling["high_freq_factor"])
         original = float(scaling["original_max_position_embeddings"])
         smooth = ((original * base / (2 * math.pi) - low) / (high - low)).clamp(0, 1)

@@ -1,8 +1,8 @@
-"""Any causal language model of the transformers library, run on the engine's flat batches and KV storage.
+"""Runs any causal language model of the transformers library on the engine's flat batches and KV storage.
 
-The library's models compute their attention through an interface and hand their keys and values to a cache object;
-both are ours here. What a model does besides, recurrent states or position biases say, would go unseen by the two, so
-every model is first run on a short text and has to say what it says with the library's own attention and no cache.
+The library's models compute their attention through an interface and hand their keys and values to a cache object; this
+module implements both. State that a model keeps elsewhere (recurrent states or position biases, say) would escape them, so
+every model is first run on a short text, and its logits must match those of the library's own attention without a cache.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ ATTENTION = "pellucid"
 
 _PROBE_LENGTH = 12
 _PROBE_CUTS = (7, 4)
-"""Where each of the probe's two texts is cut in two: chunks, and positions that differ within a batch."""
+"""Where each of the probe's two texts is cut in two, to test chunks, and positions that differ within a batch."""
 _PROBE_SLOTS = (2, 0)
-_ROUNDING = 0.3
-"""Relative error of the probe's logits in 16 bits: up to 0.1 is seen in bfloat16, and a wrong attention gives far more."""
+_MAX_ROUNDING = 0.3
+"""Relative error of the probe's logits in 16 bits: up to 0.1 was measured in bfloat16, and a wrong attention gives far more."""
 
 
 class FlatCache:
@@ -45,14 +45,14 @@ class FlatCache:
 
     def __init__(self, spans: tuple[BatchSpan, ...], kv: KVStorage) -> None:
         self.spans = spans
-        self.windows: dict[int, int | None] = {}  # what attention was told, by layer
+        self.windows: dict[int, int | None] = {}  # the window that attention got, by layer
         self._kv = kv
         self._views: dict[int, tuple[Tensor, Tensor]] = {}
 
     def update(self, k: Tensor, v: Tensor, layer_idx: int, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Store keys and values (1, kv_heads, T, head_dim) of a layer; they come back as they are.
+        """Store keys and values (1, kv_heads, T, head_dim) of a layer, and return them unchanged.
 
-        A layer with fewer or smaller heads than the storage uses a part of it.
+        A layer with fewer or smaller heads than the storage uses part of it.
         """
         keys = self._kv.keys[layer_idx][:, : k.shape[1], :, : k.shape[3]]
         values = self._kv.values[layer_idx][:, : v.shape[1], :, : v.shape[3]]
@@ -61,16 +61,16 @@ class FlatCache:
         return k, v
 
     def layer(self, layer_idx: int) -> tuple[Tensor, Tensor] | None:
-        """Keys and values (slots, kv_heads, capacity, head_dim) of a layer that has stored its own in this pass."""
+        """Return the keys and values (slots, kv_heads, capacity, head_dim) of a layer; None if it stored none in this pass."""
         return self._views.get(layer_idx)
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """No length is common to all sequences of a flat batch: the positions are given."""
+        """Return 0: the sequences of a flat batch have no common length, and positions are given."""
         return 0
 
 
 class _ShapeCache:
-    """A cache object that keeps nothing but the shapes (batch, kv_heads, T, head_dim) of what it is given."""
+    """A cache object that keeps only the shapes (batch, kv_heads, T, head_dim) of keys and values."""
 
     def __init__(self) -> None:
         self.shapes: dict[int, tuple[torch.Size, torch.Size]] = {}
@@ -104,19 +104,23 @@ def flat_attention(
     softcap: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """The library's attention interface over the storage: query (1, heads, T, head_dim) to (1, T, heads, head_dim).
+    """Attend over the storage through the library's interface: query (1, heads, T, head_dim) to (1, T, heads, head_dim).
 
-    ``key`` and ``value`` are the batch's own and lie in the storage already. Raises ModelError for what a model asks
-    of its attention that is not done here.
+    ``key`` and ``value`` are the batch's own and are already in the storage. Raises ModelError for features of attention that
+    are not supported here.
     """
-    asked = {"an attention mask": attention_mask, "attention sinks": kwargs.get("s_aux"), "a position bias": kwargs.get("position_bias")}
-    for name, given in asked.items():
+    unsupported = {
+        "an attention mask": attention_mask,
+        "attention sinks": kwargs.get("s_aux"),
+        "a position bias": kwargs.get("position_bias"),
+    }
+    for name, given in unsupported.items():
         if given is not None:
-            raise ModelError(f"{type(module).__name__} uses {name}, which this engine does not do: use another model.")
+            raise ModelError(f"{type(module).__name__} uses {name}, which this engine does not support: use another model.")
     layer_idx: Any = getattr(module, "layer_idx", None)
     stored = flat.layer(layer_idx) if flat is not None else None
     if flat is None or stored is None:
-        raise ModelError(f"{type(module).__name__} attends to what it has not put into the cache: use another model.")
+        raise ModelError(f"{type(module).__name__} attends to keys that it did not put into the cache: use another model.")
     flat.windows[layer_idx] = sliding_window
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     run = _attend_latent if hasattr(module, "expand_kv") else _attend_stored
@@ -128,7 +132,7 @@ def _attend_stored(module: nn.Module, q: Tensor, stored: tuple[Tensor, Tensor], 
 
 
 def _attend_latent(module: nn.Module, q: Tensor, stored: tuple[Tensor, Tensor], spans: tuple[BatchSpan, ...], **how: Any) -> Tensor:
-    """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): the storage holds latents that the module expands."""
+    """Attend over latents that the module expands (multi-head latent attention, DeepSeek-V2, arXiv 2405.04434)."""
     expand: Callable[..., tuple[Tensor, Tensor]] = module.expand_kv  # type: ignore[assignment]
     outs = []
     for span in spans:
@@ -143,20 +147,20 @@ AttentionInterface.register(ATTENTION, flat_attention)
 class HFModel:
     """A causal model of the transformers library.
 
-    The hidden states that ``forward`` gives are the logits in the model's dtype: every class has its own way from the
-    one to the other (scales, caps, biases), and so takes it itself. The memory for them is bounded by the batch's rows.
+    The hidden states that ``forward`` returns are the logits in the model's dtype: classes compute them from hidden states in
+    different ways (scales, caps, biases), so the model does it. The batch's rows bound the memory for them.
     """
 
     brings_threads = False
 
     def __init__(self, model: PreTrainedModel) -> None:
-        """Take over a loaded model: it cannot be used without this class any more.
+        """Take over a loaded model: it cannot be used without this class afterwards.
 
         Raises ModelError if the engine cannot run it as the library would.
         """
         self.name = type(model).__name__
         if not model._supports_attention_backend:
-            raise ModelError(f"{self.name} computes its attention in a way of its own: use another model.")
+            raise ModelError(f"{self.name} does not support other attention implementations: use another model.")
         model.train(False)
         self._model = model
         self._config: PretrainedConfig = model.config.get_text_config()
@@ -172,17 +176,17 @@ class HFModel:
             self.cache_shape, self.vocab_size = self._probe()
         except ModelError:
             raise
-        except Exception as error:  # a model's own code may fail in any way on a cache that is not the library's
+        except Exception as error:  # a model's own code may raise anything on a cache that is not the library's
             raise ModelError(f"{self.name} does not run on this engine's cache ({_reason(error)}): use another model.") from error
 
     @classmethod
     def load(cls, path: Path, device: torch.device, dtype: torch.dtype) -> HFModel:
-        """Load a folder of config.json and safetensors files; nothing is fetched and no code of the folder's is run.
+        """Load a folder of config.json and safetensors files. Nothing is downloaded, and no code of the folder is run.
 
         Raises ModelError.
         """
         check_folder(path)
-        load: Callable[..., Any] = AutoModelForCausalLM.from_pretrained  # with output_loading_info it gives a pair
+        load: Callable[..., Any] = AutoModelForCausalLM.from_pretrained  # with output_loading_info it returns a pair
         try:
             model, report = load(
                 path,
@@ -202,19 +206,19 @@ class HFModel:
 
     @torch.inference_mode()
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
-        """See :meth:`pellucid.engine.model.Model.forward`; the hidden states are logits (R, vocab_size)."""
+        """Run a batch; see :meth:`pellucid.engine.model.Model.forward`. The hidden states are logits (R, vocab_size)."""
         return self._run(batch, FlatCache(batch.spans, kv))
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
-        """See :meth:`pellucid.engine.model.Model.logits`."""
+        """Return logits; see :meth:`pellucid.engine.model.Model.logits`."""
         return hidden.float()
 
     def _run(self, batch: Batch, flat: FlatCache) -> Tensor:
         logits: Tensor = self._model(
             input_ids=batch.ids[None],
             position_ids=batch.positions[None],
-            logits_to_keep=batch.rows,  # kept before the head is applied
+            logits_to_keep=batch.rows,  # selected before the head is applied
             use_cache=True,
             flat=flat,
             **{self._cache_name: flat},
@@ -223,7 +227,10 @@ class HFModel:
 
     @torch.inference_mode()
     def _probe(self) -> tuple[CacheShape, int]:
-        """The shape of the cache and the number of logits, seen on two short texts that are then run again here."""
+        """Return the shape of the cache and the number of logits, from two short texts that are run both ways.
+
+        Raises ModelError if the logits differ.
+        """
         embedding: Any = self._model.get_input_embeddings()
         ids = (torch.arange(2 * _PROBE_LENGTH, device=self.device) * 7919 % embedding.num_embeddings).view(2, _PROBE_LENGTH)
         shapes = _ShapeCache()
@@ -232,21 +239,19 @@ class HFModel:
         self._model.set_attn_implementation(ATTENTION)
         layers = len(shapes.shapes)
         if sorted(shapes.shapes) != list(range(layers)) or not layers:
-            raise ModelError(f"{self.name} keeps keys and values for the layers {sorted(shapes.shapes)} only: use another model.")
+            raise ModelError(f"{self.name} keeps keys and values only for the layers {sorted(shapes.shapes)}: use another model.")
         sizes = [size for pair in shapes.shapes.values() for size in pair]
         shape = CacheShape(layers, max(size[1] for size in sizes), max(size[3] for size in sizes), shapes.dtype, self.device)
         got = torch.empty_like(expected)
         windows = self._run_probe(ids, shape, got)
         error = float((got - expected).norm() / (expected - expected.mean(-1, keepdim=True)).norm())
-        if not error <= (1e-3 if self.dtype == torch.float32 else _ROUNDING):  # NaN is refused too
-            raise ModelError(
-                f"{self.name} says something else on this engine than alone (its logits are {error:.0%} off): use another model."
-            )
+        if not error <= (1e-3 if self.dtype == torch.float32 else _MAX_ROUNDING):  # NaN is refused too
+            raise ModelError(f"{self.name} computes other logits on this engine than in transformers ({error:.0%} off): use another model.")
         _check_windows(self._config, windows, self.name)
         return shape, expected.shape[-1]
 
     def _run_probe(self, ids: Tensor, shape: CacheShape, logits: Tensor) -> dict[int, int | None]:
-        """Fill ``logits`` (2, length, vocab) from two texts that share two flat batches; gives the windows of the layers."""
+        """Fill ``logits`` (2, length, vocab) from two texts that share two flat batches, and return the windows of the layers."""
         kv = _storage(shape, max(_PROBE_SLOTS) + 1, _PROBE_LENGTH)
         first, second = _PROBE_CUTS
         windows: dict[int, int | None] = {}
@@ -273,7 +278,7 @@ def _storage(shape: CacheShape, slots: int, capacity: int) -> KVStorage:
 
 
 def _cost(model: PreTrainedModel) -> TokenCost | None:
-    """The least that a token takes, by the weights of all modules that do not look up; None for a mixture of experts."""
+    """Return the least cost of a token, by the weights of all modules except embeddings; None for a mixture of experts."""
     modules = dict(model.named_modules())
     computing = [module for module in modules.values() if not isinstance(module, nn.Embedding)]
     weights = {id(weight): weight for module in computing for weight in module.parameters(recurse=False)}
@@ -286,32 +291,32 @@ def _cost(model: PreTrainedModel) -> TokenCost | None:
 
 
 def _context(config: PretrainedConfig, name: str) -> int:
-    """The most tokens: where LongRoPE would change the frequencies of all sequences at once, the text ends before."""
+    """Return the most tokens. With LongRoPE, the limit is the length up to which the frequencies of all sequences are the same."""
     context = getattr(config, "max_position_embeddings", None)
     if not isinstance(context, int):
-        raise ModelError(f"{name} does not say how long a text it was made for (max_position_embeddings): use another model.")
+        raise ModelError(f"{name} does not state its context (max_position_embeddings): use another model.")
     rope = getattr(config, "rope_parameters", None) or {}
     kinds = [rope, *(kind for kind in rope.values() if isinstance(kind, dict))]
     return min([context, *(int(kind["original_max_position_embeddings"]) for kind in kinds if kind.get("rope_type") == "longrope")])
 
 
 def _check_windows(config: PretrainedConfig, windows: dict[int, int | None], name: str) -> None:
-    """Raise ModelError unless attention was told of all windows that the configuration speaks of.
+    """Raise ModelError unless attention got all windows that the configuration names.
 
-    The short text cannot show it: it lies within any window.
+    The probe's text cannot show it, because it fits into any window.
     """
     kinds = getattr(config, "layer_types", None)
     if kinds is None:
         if getattr(config, "sliding_window", None) and not any(windows.values()):
-            raise ModelError(f"{name} slides a window over the text without telling its attention: use another model.")
+            raise ModelError(f"{name} has a sliding window but does not pass it to its attention: use another model.")
         return
     for layer, window in windows.items():
         if kinds[layer] not in ("full_attention", "sliding_attention") or (kinds[layer] == "sliding_attention") != (window is not None):
-            raise ModelError(f"layer {layer} of {name} is of the kind {kinds[layer]} with a window of {window}: use another model.")
+            raise ModelError(f"Layer {layer} of {name} is of the kind {kinds[layer]} with a window of {window}: use another model.")
 
 
 def check_folder(path: Path) -> None:
-    """Raise ModelError for what a folder asks that is not done, before anything of it is loaded."""
+    """Raise ModelError for a folder whose model is not supported, before anything of it is loaded."""
     try:
         settings = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -321,18 +326,16 @@ def check_folder(path: Path) -> None:
         config: PretrainedConfig = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
         if "auto_map" in settings:
-            raise ModelError(f"{path} needs Python code that comes with it, and no such code is run: use another model.") from error
-        raise ModelError(
-            f"{path} is of a type that transformers does not know ({kind!r}): use another model, or a newer transformers."
-        ) from error
+            raise ModelError(f"{path} needs its own Python code, which is never run: use another model.") from error
+        raise ModelError(f"transformers does not know the type {kind!r} of {path}: use another model, or a newer transformers.") from error
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise ModelError(f"{path} is no causal language model that transformers knows (its model_type is {kind!r}).")
+        raise ModelError(f"{path} is not a causal language model that transformers knows (its model_type is {kind!r}).")
     if "quantization_config" in settings:
-        raise ModelError(f"{path} holds quantised safetensors, which are not read: use the unquantised model, or a GGUF file.")
+        raise ModelError(f"{path} has quantised safetensors, which are not supported: use the unquantised model, or a GGUF file.")
     if not any(path.glob("*.safetensors")):
         raise ModelError(f"{path} has no *.safetensors file, and weights of other formats can hold code: convert it first.")
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what an error says."""
+    """Return the first line of an error's message."""
     return next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")

@@ -1,4 +1,4 @@
-"""The ways to multiply by a weight matrix on torch operations."""
+"""Weight matrices in several forms, multiplied by torch operations."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 
 from pellucid.engine.decoders.adapter import LowRank
 
-WIDE = 32  # rows from which a matrix is dequantised for the whole batch: torch's weight-only kernels are made for few rows
+DEQUANTIZE_ROWS = 32  # from so many rows on a matrix is dequantised: torch's weight-only kernels are made for few rows
 INT4_GROUP = 32  # columns that share a scale and a minimum in int4
 VECTOR_BYTES = 64
 _ROWS_AT_ONCE = 8192  # of a matrix that is quantised, so that the float32 copies stay small
 
 
 class Linear(Protocol):
-    """A matrix (out, in), held in some way, with an optional bias."""
+    """A matrix (out, in) in some form, with an optional bias."""
 
     @property
     def nbytes(self) -> int:
@@ -26,7 +26,7 @@ class Linear(Protocol):
         ...
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x (T, in) to (T, out), in x's dtype."""
+        """Multiply x (T, in), and return (T, out) in x's dtype."""
         ...
 
 
@@ -58,7 +58,7 @@ class Int8Linear:
         return self.weight.nbytes + self.scale.nbytes
 
     def __call__(self, x: Tensor) -> Tensor:
-        if len(x) < WIDE:
+        if len(x) < DEQUANTIZE_ROWS:
             out = torch._weight_int8pack_mm(aligned(x), self.weight, self.scale)
         else:
             out = F.linear(x, self.weight.to(x.dtype)) * self.scale
@@ -86,7 +86,7 @@ class Int4Linear:
 
 
 class LowRankLinear:
-    """Another linear with an adapter: ``changes`` are added to its parts, of so many ``rows`` each, from top to bottom."""
+    """Another linear with an adapter: ``changes`` are added to its parts, which have ``rows`` each, from top to bottom."""
 
     def __init__(
         self, base: Linear, changes: Sequence[LowRank | None], rows: Sequence[int], dtype: torch.dtype, device: torch.device
@@ -111,33 +111,33 @@ class LowRankLinear:
 
 
 def aligned(x: Tensor) -> Tensor:
-    """The tensor, contiguous and from a multiple of 64 bytes on: a copy where it is not.
+    """Return the tensor contiguous and aligned to 64 bytes, copied where it is not.
 
-    Torch's integer kernels (2.15 does) may load whole aligned vectors, and crash on what a mapped file holds anywhere.
+    Torch's integer kernels (those of 2.15, say) may load whole aligned vectors, and crash on unaligned tensors of a mapped file.
     """
     x = x.contiguous()
     return x.clone() if x.data_ptr() % VECTOR_BYTES else x
 
 
 def quantize_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """A float matrix (out, in) as int8 and its scales (out,) in float32: w = q * scale, symmetric, rounded to nearest."""
+    """Quantize a float matrix (out, in) to int8 and scales (out,) in float32: w = q * scale, symmetric, rounded to nearest."""
     q = torch.empty(weight.shape, dtype=torch.int8)
     scale = torch.empty(len(weight), dtype=torch.float32)
     for start in range(0, len(weight), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
         wide = weight[rows].float()
         largest = wide.abs().amax(dim=1)
-        scale[rows] = torch.where(largest > 0, largest / 127, torch.ones_like(largest))  # a row of zeros keeps a scale it can be divided by
+        scale[rows] = torch.where(largest > 0, largest / 127, torch.ones_like(largest))  # the scale of a zero row must not be 0
         q[rows] = (wide / scale[rows, None]).round_().clamp_(-127, 127).to(torch.int8)
     return q, scale
 
 
 def quantize_int4(weight: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """A float matrix (out, in) as the weight and scales that Int4Linear takes; ``in`` is a multiple of 32, ``out`` of 16."""
+    """Quantize a float matrix (out, in) to the weight and scales of Int4Linear; ``in`` is a multiple of 32, ``out`` of 16."""
     out, columns = weight.shape
     groups = weight.float().reshape(out, columns // INT4_GROUP, INT4_GROUP)
     low, high = groups.amin(dim=2), groups.amax(dim=2)
-    # The scale is rounded to the dtype it is kept in before it divides, so that its rounding is not an error of its own.
+    # The scale is rounded to its final dtype before it divides, so that its rounding adds no error.
     scale = ((high - low) / 15).clamp_min(1e-6).to(dtype)
     middle = (low + 8 * scale.float()).to(dtype)
     q = ((groups - middle.float()[..., None]) / scale.float()[..., None] + 8).round_().clamp_(0, 15)

@@ -1,4 +1,4 @@
-"""Logistic regression over the last bytes: each run of bytes that ends at a place is a feature, found by its hash."""
+"""Logistic regression over the last bytes: each run of bytes that ends at a position is a feature, looked up by its hash."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _WORD = (1 << 32) - 1
 
 @dataclass(frozen=True, slots=True)
 class LogisticWeights:
-    """``weight`` (2^bits + 1, classes) float32, a row for each bucket and one of zeros for what is not there; ``bias`` (classes,).
+    """``weight`` (2^bits + 1, classes) float32, a row for each bucket and one of zeros for absent runs; ``bias`` (classes,).
 
-    ``classes`` (classes,) uint8 are the bytes that were seen; ``unseen`` is the log-probability of every other one.
+    ``classes`` (classes,) uint8 are the bytes that training saw; ``unseen`` is the log-probability of every other byte.
     """
 
     weight: Tensor
@@ -28,12 +28,12 @@ class LogisticWeights:
 
     @property
     def bits(self) -> int:
-        """Bits of a hash."""
+        """Number of bits of a hash."""
         return (len(self.weight) - 1).bit_length() - 1
 
 
 class LogisticModel(ByteWindowModel):
-    """Multinomial: a score for each byte that was seen, the sum of the weights of what stands before it, and their softmax."""
+    """Multinomial logistic regression: a byte's score is the sum of the weights of the runs before it, and a softmax follows."""
 
     def __init__(self, weights: LogisticWeights, reach: int, device: torch.device) -> None:
         super().__init__(reach, device)
@@ -47,7 +47,7 @@ class LogisticModel(ByteWindowModel):
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
-        """Log-probabilities (R, 257) behind histories (R, reach), the marker's as good as none."""
+        """Return log-probabilities (R, 257) after histories (R, reach). The marker has practically none."""
         weights = self.weights
         scores = F.embedding_bag(buckets(hidden, weights.bits), weights.weight, mode="sum") + weights.bias
         out = torch.full((len(hidden), VOCABULARY), NEVER, device=hidden.device)
@@ -58,18 +58,18 @@ class LogisticModel(ByteWindowModel):
 
 
 def buckets(histories: Tensor, bits: int) -> Tensor:
-    """The buckets (R, reach) of the runs of one, two, ... bytes that end histories (R, reach), int64.
+    """Return the buckets (R, reach) of the runs of one, two, ... bytes that end histories (R, reach), int64.
 
-    A run that the text does not reach back for is in bucket 2^bits, whose weights are zero.
+    A run that is longer than the text is in bucket 2^bits, whose weights are zero.
     """
     hashes = torch.full_like(histories[:, 0], 0x9E3779B9)
     whole = torch.ones_like(hashes, dtype=torch.bool)
-    found = []
+    columns = []
     for length in range(1, histories.shape[1] + 1):
         byte = histories[:, -length]
         whole = whole & (byte >= 0)
         hashes = ((hashes ^ (byte.clamp(min=0) + length)) * _MULTIPLIER) & _WORD
         hashes = hashes ^ (hashes >> 15)
         mixed = ((hashes * _MULTIPLIER) & _WORD) >> (32 - bits)
-        found.append(torch.where(whole, mixed, 1 << bits))
-    return torch.stack(found, dim=1)
+        columns.append(torch.where(whole, mixed, 1 << bits))
+    return torch.stack(columns, dim=1)

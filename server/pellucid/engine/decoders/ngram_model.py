@@ -1,4 +1,4 @@
-"""A byte n-gram model: interpolated modified Kneser-Ney (Chen and Goodman 1999), served as any other model is."""
+"""A byte n-gram model: interpolated modified Kneser-Ney (Chen and Goodman 1999)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch import Tensor
 
 from pellucid.engine.decoders.byte_window_model import BYTES, NEVER, ByteWindowModel
 
-MOST = 8
-"""The longest n-gram: with the byte that it predicts it fits 64 bits."""
+MAX_ORDER = 8
+"""The length of the longest n-gram, which with the byte that it predicts fits 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class NGramTable:
-    """What is known of the contexts of one length, in the order of their keys.
+    """The contexts of one length, in the order of their keys.
 
-    ``contexts`` (C,) int64 are their bytes as one number, the last byte the lowest. ``begins`` (C + 1,) int64 are where each one's
-    entries begin among ``bytes`` (E,) uint8, those that were seen behind it, and ``shares`` (E,) float32, what is left of their
-    share of the counts after the discount. ``backoffs`` (C,) float32 is what was discounted: it goes to the shorter context.
+    ``contexts`` (C,) int64 are their bytes as one number, the last byte the lowest. ``begins`` (C + 1,) int64 are where each
+    context's entries begin: ``bytes`` (E,) uint8, those that were seen after it, and ``shares`` (E,) float32, their share of the
+    counts after the discount. ``backoffs`` (C,) float32 is the discounted share, which goes to the shorter context.
     """
 
     contexts: Tensor
@@ -31,15 +31,15 @@ class NGramTable:
 
     @property
     def nbytes(self) -> int:
-        """What it takes, in bytes."""
+        """Size in bytes."""
         return sum(tensor.nbytes for tensor in (self.contexts, self.begins, self.bytes, self.shares, self.backoffs))
 
 
 class NGramModel(ByteWindowModel):
-    """The table of the empty context first, then those of contexts of one byte, two, and so on.
+    """A model over tables: that of the empty context first, then those of contexts of one byte, two, and so on.
 
-    p(w | h) = share(h, w) + backoff(h) p(w | h without its first byte), and below the empty context each byte is as probable as
-    any other: a distribution over the 256 bytes that adds up to one and denies none.
+    p(w | h) = share(h, w) + backoff(h) p(w | h without its first byte). Below the empty context all bytes are equally probable,
+    so that the distribution over the 256 bytes adds up to one and gives none the probability zero.
     """
 
     def __init__(self, tables: Sequence[NGramTable], device: torch.device) -> None:
@@ -53,21 +53,21 @@ class NGramModel(ByteWindowModel):
 
     @property
     def parameters(self) -> int:
-        """Numbers that were estimated: shares and back-offs."""
+        """Number of estimated values: shares and back-offs."""
         return sum(len(table.shares) + len(table.backoffs) for table in self.tables)
 
     @torch.inference_mode()
     def logits(self, hidden: Tensor) -> Tensor:
-        """Log-probabilities (R, 257) of histories (R, reach), the marker's as good as none."""
+        """Return log-probabilities (R, 257) after histories (R, reach). The marker has practically none."""
         out = torch.full((len(hidden), BYTES + 1), NEVER, device=hidden.device)
         out[:, :BYTES] = self.probabilities(hidden).log()
         return out
 
     def probabilities(self, hidden: Tensor) -> Tensor:
-        """Of the bytes that may follow histories (R, reach): (R, 256) float64."""
+        """Return the probabilities (R, 256) float64 of the bytes that may follow histories (R, reach)."""
         probabilities = torch.full((len(hidden), BYTES), 1 / BYTES, dtype=torch.float64, device=hidden.device)
         key = torch.zeros(len(hidden), dtype=torch.int64, device=hidden.device)
-        whole = torch.ones(len(hidden), dtype=torch.bool, device=hidden.device)  # whether the text reaches back so far
+        whole = torch.ones(len(hidden), dtype=torch.bool, device=hidden.device)  # true where the text is long enough
         for length, table in enumerate(self.tables):
             if length:
                 byte = hidden[:, -length]
@@ -80,7 +80,7 @@ class NGramModel(ByteWindowModel):
 
 
 def _interpolate(probabilities: Tensor, table: NGramTable, rows: Tensor, at: Tensor) -> None:
-    """Put into ``rows`` of the probabilities what the contexts number ``at`` say."""
+    """Interpolate ``rows`` of the probabilities with the contexts at the indices ``at``."""
     probabilities[rows] *= table.backoffs[at, None].double()
     begins = table.begins[at]
     counts = table.begins[at + 1] - begins

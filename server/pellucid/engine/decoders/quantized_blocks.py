@@ -1,6 +1,6 @@
-"""Weights as whole numbers of a few bits, some columns of a row with a scale of their own: what GGUF files hold.
+"""Weights as integers of a few bits, with one scale for some columns of a row, as in GGUF files.
 
-The native kernels compute with them as they are; everything else turns them into floats.
+The native kernels compute with them directly; everything else turns them into floats.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-SHARED = 32
-"""Columns that share a scale where we round ourselves."""
+SHARED_COLUMNS = 32
+"""Columns that share a scale where Pellucid itself rounds."""
 
 _ROWS_AT_ONCE = 8192  # of a matrix that is rounded, so that the float32 copies stay small
 
@@ -21,7 +21,7 @@ _ROWS_AT_ONCE = 8192  # of a matrix that is rounded, so that the float32 copies 
 class Blocks:
     """A matrix: ``numbers`` uint8 (rows, columns), ``scale`` and ``minimum`` float16 (rows, columns / shared).
 
-    A weight is number * scale + minimum, or, where there is no minimum, (number - 2^(bits - 1)) * scale.
+    A weight is number * scale + minimum; without a minimum it is (number - 2^(bits - 1)) * scale.
     """
 
     numbers: Tensor
@@ -40,7 +40,7 @@ class Blocks:
         return self.numbers.shape[1] // self.scale.shape[1]
 
     def dequantized(self) -> Tensor:
-        """The weights in float32 (rows, columns)."""
+        """Return the weights in float32 (rows, columns)."""
         numbers = self.numbers.view(*self.scale.shape, self.shared).float()
         if self.minimum is None:
             numbers -= 1 << (self.bits - 1)
@@ -50,15 +50,15 @@ class Blocks:
         return weights.view(self.numbers.shape)
 
     def of_rows(self, change: Callable[[Tensor], Tensor]) -> Blocks:
-        """The matrix after a change to the order of rows, which ``change`` makes to a tensor (rows, ...)."""
+        """Return the matrix with its rows reordered or selected by ``change``, which maps a tensor (rows, ...)."""
         minimum = None if self.minimum is None else change(self.minimum)
         return Blocks(change(self.numbers), change(self.scale), minimum, self.bits)
 
 
 def round_to_blocks(weight: Tensor, bits: int) -> Blocks:
-    """A float matrix (rows, columns), columns a multiple of 32, as numbers of 8 bits, symmetric, or of 4 with a minimum.
+    """Round a float matrix (rows, columns) to 8 bits, symmetric, or to 4 bits with a minimum. Columns are a multiple of 32.
 
-    The scale is rounded to half precision before it divides, so that its rounding is not an error of its own.
+    The scale is rounded to half precision before it divides, so that its rounding adds no error.
     """
     parts = [_rounded(weight[start : start + _ROWS_AT_ONCE].float(), bits) for start in range(0, len(weight), _ROWS_AT_ONCE)]
     minima = [part.minimum for part in parts if part.minimum is not None]
@@ -71,7 +71,7 @@ def round_to_blocks(weight: Tensor, bits: int) -> Blocks:
 
 
 def _rounded(weight: Tensor, bits: int) -> Blocks:
-    groups = weight.reshape(len(weight), -1, SHARED)
+    groups = weight.reshape(len(weight), -1, SHARED_COLUMNS)
     if bits == 8:
         scale = _divisor(groups.abs().amax(dim=2) / 127)
         numbers = (groups / scale.float()[..., None]).round_().clamp_(-127, 127) + 128
@@ -84,5 +84,5 @@ def _rounded(weight: Tensor, bits: int) -> Blocks:
 
 
 def _divisor(scale: Tensor) -> Tensor:
-    """Scales in half precision, none of them zero: what they divide is zero then, or too small to be told from it."""
+    """Return scales in half precision, none of them zero: where one was, the weights are zero or too small to differ from it."""
     return scale.to(torch.float16).clamp_min(torch.finfo(torch.float16).smallest_normal)

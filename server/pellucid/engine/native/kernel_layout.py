@@ -1,6 +1,6 @@
-"""Weights in the order in which the native kernels read them: sixteen rows interleaved, a few columns of each at a time.
+"""Packs weights in the order in which the native kernels read them: sixteen rows interleaved, a few columns of each at a time.
 
-See native/weights.h, which reads what is written here.
+native/weights.h reads this layout.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ from pellucid.engine.decoders.quantized_blocks import Blocks
 BLOCK = 16  # rows of a matrix that are interleaved
 DEPTH = 4  # columns that one dot product instruction takes
 GROUP = 32  # columns that lie together, and activations that share a scale
+FORMS = ((4, 32, False), (4, 32, True), (5, 32, False), (5, 32, True), (6, 16, False), (8, 32, False))
+"""The forms of weights that the kernels have code for: bits of a number, columns that share a scale, and whether there are minima."""
+
 _ROWS_AT_ONCE = 8192  # of a matrix that is packed, so that what lies between stays small
 
 
 def pack_matrices(parts: Sequence[Blocks], *, interleaved: bool) -> dict[str, Tensor]:
-    """Matrices that read the same input, packed as ``0.number``, ``0.scale``, ``1.number`` ...
+    """Pack matrices that read the same input, as ``0.number``, ``0.scale``, ``1.number`` ...
 
-    Sixteen rows of each come in turn when ``interleaved``, so that a gate is computed beside what it gates: in one matrix
-    where all are of one form, as memory is read faster in order, else the kernels go from one to the other.
+    When ``interleaved``, sixteen rows of each alternate, so that a gate is computed together with the rows that it gates. If all
+    have the same form they become one matrix, as memory is read faster in order; otherwise the kernels alternate between them.
     """
     if interleaved and len({(part.bits, part.shared, part.minimum is None) for part in parts}) == 1:
         minima = [part.minimum for part in parts if part.minimum is not None]
@@ -34,12 +37,12 @@ def pack_matrices(parts: Sequence[Blocks], *, interleaved: bool) -> dict[str, Te
 
 
 def pack_matrix(matrix: Blocks) -> dict[str, Tensor]:
-    """A matrix (out, in) as the kernels read it: ``number`` uint8 (out / 16, in / 32, bytes), ``scale`` and ``minimum`` float16.
+    """Pack a matrix (out, in) into ``number`` uint8 (out / 16, in / 32, bytes), ``scale`` and ``minimum`` float16.
 
     Scales are (out / 16, in / 32, scales of a group, 16). The last block is filled with zeros. See native/weights.h.
     """
-    some = [slice(at, at + _ROWS_AT_ONCE) for at in range(0, matrix.shape[0], _ROWS_AT_ONCE)]
-    parts = [_pack_rows(matrix.of_rows(itemgetter(rows))) for rows in some]
+    slices = [slice(at, at + _ROWS_AT_ONCE) for at in range(0, matrix.shape[0], _ROWS_AT_ONCE)]
+    parts = [_pack_rows(matrix.of_rows(itemgetter(rows))) for rows in slices]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
@@ -59,7 +62,7 @@ def _whole_blocks(rows: Tensor) -> Tensor:
 
 
 def _squeeze(strips: Tensor, bits: int) -> Tensor:
-    """Strips (blocks, groups, 8, 64) of numbers, a byte each, in the bits that they need: see load_strip() in native/weights.h."""
+    """Squeeze strips (blocks, groups, 8, 64) of numbers from a byte each to ``bits``: see load_strip() in native/weights.h."""
     if bits == 8:
         return strips
     low, high = strips & 15, strips >> 4
@@ -80,18 +83,18 @@ def _interleaved_scales(scale: Tensor, columns: int) -> Tensor:
 
 
 def interleave(*parts: Tensor) -> Tensor:
-    """Parts of equal shape (out, ...), sixteen rows of each in turn."""
+    """Interleave parts of equal shape (out, ...): sixteen rows of each in turn."""
     return torch.stack([part.reshape(-1, BLOCK, *part.shape[1:]) for part in parts], dim=1).flatten(0, 2)
 
 
 def pack_low_rank(parts: Sequence[LowRank | None], rows: Sequence[int], *, interleaved: bool) -> dict[str, Tensor]:
-    """What an adapter adds to the parts of a matrix, of so many ``rows`` each, as the kernels read it: see native/adapter.h.
+    """Pack what an adapter adds to the parts of a matrix, which have ``rows`` each: see native/adapter.h.
 
     ``down`` (ranks / 16, in, 16) and ``up`` (out / 16, rank, 16) are float16; ``factor`` (ranks,) float32 holds powers of two that
     bring each rank's numbers into that format's range. Parts that are None or of a lower rank are filled with zeros.
     """
-    there = [part for part in parts if part is not None]
-    rank, columns = max(part.rank for part in there), there[0].down.shape[1]
+    present = [part for part in parts if part is not None]
+    rank, columns = max(part.rank for part in present), present[0].down.shape[1]
     down, factor = torch.zeros(len(parts), -(-rank // BLOCK) * BLOCK, columns), torch.ones(len(parts), -(-rank // BLOCK) * BLOCK)
     ups = [torch.zeros(count, rank) for count in rows]
     for index, part in enumerate(parts):

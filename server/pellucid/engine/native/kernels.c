@@ -1,6 +1,6 @@
 /* A whole forward pass of the lean decoder in one call: weights of four to eight bits, activations of eight in groups of 32,
    float32 in between.
-   kernels.py compiles this file, structures.py declares the structures below a second time; decoder.py is the reference. */
+   library.py compiles this file, native_structs.py declares the structures below a second time; decoder.py is the reference. */
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 enum { GUARD = 64 }; /* bytes behind each piece of working memory that nothing may touch */

@@ -1,10 +1,10 @@
-"""The native kernels' library: C compiled once by the system's compiler, and loaded.
+"""Compiles the native kernels once with the system's C compiler, and loads them.
 
-The sources lie in ``native/``: no header of torch's, so that they compile in seconds and outlive torch's ABI. The library
-is kept in a cache folder. Its name holds two hashes: one of sources, flags, compiler and processor, which says what it was made
-of, and the SHA-256 of its content, which says that it is whole. It is loaded only if its content matches and no other user
-of the machine could have put it there; else it is compiled again. Where the cache folder cannot be used, it is compiled in
-a temporary folder at each start.
+The sources are in ``native/``. They use no header of torch, so that they compile in seconds and do not depend on torch's ABI.
+The library is kept in a cache folder. Its name has two hashes: one of sources, flags, compiler and processor, which identifies
+the build, and the SHA-256 of its content, which shows that it is intact. It is loaded only if its content matches and no other
+user of the machine could have written it; otherwise it is compiled again. Where the cache folder cannot be used, it is compiled
+in a temporary folder at each start.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from filelock import FileLock
 from pellucid.system.trusted_files import UntrustedError, is_private_file, require_private_folder
 
 _SOURCES = Path(__file__).parent
-# Sums are taken in the order they are written in: a result must not depend on how a loop was compiled.
+# Sums keep the order of the source: a result must not depend on how a loop was compiled.
 _FLAGS = ("-std=gnu11", "-O3", "-ffp-contract=off", "-fno-math-errno", "-shared", "-fPIC", "-pthread")
 _TARGETS = {"native": (), "avx2": ("-march=x86-64-v3",), "portable": ()}
-_LONGEST_COMPILATION = 600.0
-"""Seconds, many times what a compiler needs: one that hangs must not keep a server from starting."""
+_COMPILATION_SECONDS = 600.0
+"""Many times what a compiler needs: one that hangs must not keep a server from starting."""
 
 _log = logging.getLogger(__name__)
 
 
 class KernelsUnavailableError(Exception):
-    """Says in one sentence why there are no native kernels here, and in another what helps."""
+    """There are no native kernels here. The message gives the reason in one sentence and the remedy in another."""
 
 
 @dataclass(frozen=True, slots=True)
 class Library:
     """A loaded library.
 
-    ``build`` tells its sources, flags, compiler and processor from any others. ``warning`` says why it could not be kept for
-    the next start, and what helps; it is empty where it was.
+    ``build`` identifies its sources, flags, compiler and processor. ``warning`` gives the reason why it could not be kept for the
+    next start, and the remedy; it is empty where the library was kept.
     """
 
     code: ctypes.CDLL
@@ -55,14 +55,14 @@ class Library:
 
 @dataclass(frozen=True, slots=True)
 class _Recipe:
-    """A command that compiles the kernels once a target file is added to it, and the name of what comes out."""
+    """A command that compiles the kernels once a target file is appended, and the name of its result."""
 
     command: tuple[str, ...]
     build: str
 
 
 def load_library(target: str, folder: Path, compiler: str | None) -> Library:
-    """Load the library for a target (native, avx2 or portable), compiling it unless a good one lies in the folder.
+    """Load the library for a target (native, avx2 or portable), compiling it unless the folder has a valid one.
 
     Raises KernelsUnavailableError where there is no compiler, or it fails, or nothing can be loaded from any folder.
     """
@@ -73,15 +73,15 @@ def load_library(target: str, folder: Path, compiler: str | None) -> Library:
         reason = (
             str(error)
             if isinstance(error, UntrustedError)
-            else f"{folder} cannot hold them ({_said(error)}): make it writable, or set another cache folder."
+            else f"They cannot be kept in {folder} ({_text_of(error)}): make it writable, or set another cache folder."
         )
     try:
         with tempfile.TemporaryDirectory(prefix="pellucid-kernels-") as private:  # a loaded library no longer needs its file
             code = _load_from(Path(private), recipe)
     except (OSError, UntrustedError) as error:
         raise KernelsUnavailableError(
-            f"The compiled kernels can be loaded neither from the cache folder nor from a temporary one ({_said(error)}). {reason} "
-            "Files must be executable there (no noexec mount), and the variable TMPDIR names another temporary folder."
+            f"The compiled kernels can be loaded neither from the cache folder nor from a temporary one ({_text_of(error)}). {reason} "
+            "Files must be executable there (no noexec mount); the variable TMPDIR sets another temporary folder."
         ) from error
     return Library(code, recipe.build, f"The native kernels are compiled at every start, which takes longer. {reason}")
 
@@ -91,25 +91,25 @@ def _recipe(target: str, compiler: str | None) -> _Recipe:
     if target == "native":
         command.append("-mcpu=native" if platform.machine().lower() in ("arm64", "aarch64") else "-march=native")
     sources = sorted(path for path in _SOURCES.iterdir() if path.suffix in (".c", ".h"))
-    # The predefined macros tell the compiler's version and the instructions that "native" means here.
+    # The predefined macros give the compiler's version and the instructions that "native" means here.
     macros = _run([*command, "-dM", "-E", "-x", "c", os.devnull])
     key = hashlib.sha256("\0".join([*command, macros, *(path.read_text() for path in sources)]).encode()).hexdigest()[:20]
     return _Recipe((*command, str(_SOURCES / "kernels.c"), "-lm", "-o"), f"kernels-{target}-{key}")
 
 
 def _load_from(folder: Path, recipe: _Recipe) -> ctypes.CDLL:
-    """Load the library from a folder, compiled into it where no good one is there.
+    """Load the library from a folder, compiling it there if the folder has no valid one.
 
     Because the folder was checked first, no other user can replace the file between its check and its loading.
     """
     folder.mkdir(mode=0o755, parents=True, exist_ok=True)
     folder = folder.resolve()
     require_private_folder(folder)
-    found = _find(folder, recipe)
-    if found is None:
-        with FileLock(folder / "kernels.lock", mode=0o600):  # a lock that others can open they can also hold
-            found = _find(folder, recipe) or _compile(folder, recipe)
-    return ctypes.CDLL(str(found))
+    library = _find(folder, recipe)
+    if library is None:
+        with FileLock(folder / "kernels.lock", mode=0o600):  # a user who can open a lock can also hold it
+            library = _find(folder, recipe) or _compile(folder, recipe)
+    return ctypes.CDLL(str(library))
 
 
 def _find(folder: Path, recipe: _Recipe) -> Path | None:
@@ -118,12 +118,12 @@ def _find(folder: Path, recipe: _Recipe) -> Path | None:
         with suppress(OSError):  # it cannot be read, or another process has just replaced it
             if is_private_file(path) and path.name == _name(recipe, path):
                 return path
-        _log.warning("The compiled kernels in %s are damaged, or other users can write to them: they are compiled again.", path)
+        _log.warning("The compiled kernels in %s are damaged or writable by other users; they are compiled again.", path)
     return None
 
 
 def _compile(folder: Path, recipe: _Recipe) -> Path:
-    """Compile in a temporary folder and move the result into place; older files of this build are deleted."""
+    """Compile in a temporary folder, move the result into place and delete older files of this build."""
     old = set(folder.glob(f"{recipe.build}*.so"))
     with tempfile.TemporaryDirectory(dir=folder) as workspace:
         built = Path(workspace) / "kernels.so"
@@ -156,26 +156,26 @@ def _compiler(compiler: str | None) -> list[str]:
         if shutil.which(name):
             return [name]
     raise KernelsUnavailableError(
-        "No C compiler was found: install gcc or clang (Debian: apt-get install gcc libc6-dev), or name one in the variable CC."
+        "No C compiler was found: install gcc or clang (Debian: apt-get install gcc libc6-dev), or set the variable CC to one."
     )
 
 
 def _run(command: list[str], **environment: str) -> str:
     try:
         return subprocess.run(  # noqa: S603 (the user's own compiler)
-            command, check=True, capture_output=True, text=True, env=os.environ | environment, timeout=_LONGEST_COMPILATION
+            command, check=True, capture_output=True, text=True, env=os.environ | environment, timeout=_COMPILATION_SECONDS
         ).stdout
     except subprocess.CalledProcessError as error:
-        said = next((line for line in error.stderr.splitlines() if "error" in line), error.stderr.strip()[-200:])
-        reason = f"fails on the kernels: {said}"
+        line = next((line for line in error.stderr.splitlines() if "error" in line), error.stderr.strip()[-200:])
+        reason = f"fails on the kernels: {line}"
     except subprocess.TimeoutExpired:
-        reason = f"takes longer than {_LONGEST_COMPILATION:.0f} seconds."
+        reason = f"takes longer than {_COMPILATION_SECONDS:.0f} seconds."
     except OSError as error:
-        reason = f"cannot be run: {_said(error)}."
+        reason = f"cannot be run: {_text_of(error)}."
     raise KernelsUnavailableError(
-        f"The C compiler {command[0]!r} {reason} Install another one (Debian: apt-get install gcc libc6-dev) or name it in the variable CC."
+        f"The C compiler {command[0]!r} {reason} Install another one (Debian: apt-get install gcc libc6-dev), or set the variable CC to it."
     )
 
 
-def _said(error: Exception) -> str:
+def _text_of(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)

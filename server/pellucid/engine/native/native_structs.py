@@ -1,15 +1,15 @@
-"""The structures of native/*.h, declared a second time for ctypes."""
+"""The structures of native/*.h and kernels.c, declared a second time for ctypes."""
 
 from __future__ import annotations
 
 from ctypes import POINTER, Structure, c_float, c_int64, c_void_p
 
 MOST_PARTS = 3
-"""Matrices that are computed as one."""
+"""The most matrices that are computed as one."""
 
 
 class Weights(Structure):
-    """A matrix of numbers in blocks: ``weights`` of native/weights.h."""
+    """A matrix of quantised numbers in blocks: ``weights`` of native/weights.h."""
 
     _fields_ = (
         *((name, c_void_p) for name in ("number", "scale", "minimum")),
@@ -18,7 +18,7 @@ class Weights(Structure):
 
 
 class LowRanks(Structure):
-    """What an adapter adds to a matrix: ``adapter`` of native/adapter.h."""
+    """The matrices that an adapter adds to a matrix: ``adapter`` of native/adapter.h."""
 
     _fields_ = (
         *((name, c_void_p) for name in ("down", "factor", "up")),
@@ -39,7 +39,7 @@ class Matrix(Structure):
 
 
 class NativeLayer(Structure):
-    """``layer`` of native/kernels.c."""
+    """The tensors of a layer: ``layer`` of native/kernels.c."""
 
     _fields_ = (
         *((name, Matrix) for name in ("qkv", "o", "gate_up", "down")),
@@ -48,7 +48,7 @@ class NativeLayer(Structure):
 
 
 class DecoderParts(Structure):
-    """``decoder`` of native/kernels.c."""
+    """The shape and tensors of a decoder: ``decoder`` of native/kernels.c."""
 
     _fields_ = (
         *((name, c_int64) for name in ("layers", "hidden", "intermediate", "heads", "kv_heads", "head_dim", "vocab", "low")),
@@ -61,13 +61,13 @@ class DecoderParts(Structure):
 
 
 class NativeSpan(Structure):
-    """``span`` of native/attention.h."""
+    """Tokens of one slot: ``span`` of native/attention.h."""
 
     _fields_ = tuple((name, c_int64) for name in ("slot", "start", "count", "offset"))
 
 
 class NativeBatch(Structure):
-    """``batch`` of native/kernels.c."""
+    """The input of a pass and its KV cache: ``batch`` of native/kernels.c."""
 
     _fields_ = (
         *((name, c_int64) for name in ("tokens", "spans", "rows")),
@@ -81,7 +81,7 @@ class NativeBatch(Structure):
 
 
 class DescriptionParts(Structure):
-    """``description`` of native/description.h."""
+    """Rows of logits and the arrays for their scores: ``description`` of native/description.h."""
 
     _fields_ = (
         *((name, c_int64) for name in ("rows", "vocab", "stride", "top")),

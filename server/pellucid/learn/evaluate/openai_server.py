@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx
@@ -11,7 +11,7 @@ import httpx
 from pellucid.client.client import CONNECT_SECONDS
 from pellucid.errors import NotFoundError, NotSupportedError, PellucidError, UnavailableError
 from pellucid.learn.evaluate.questions import Ability, Subject
-from pellucid.tokens import BACKGROUND, Extra, Finish, FinishReason, Message, SamplingParams, Terms, Token, Usage
+from pellucid.tokens import ChatQuery, CompletionQuery, Finish, FinishReason, ScoreQuery, Token, Usage
 
 PROBE = "The sky is blue."
 UNKNOWN_CONTEXT = 1 << 30
@@ -47,21 +47,13 @@ class OpenAIServer:
         description = f"served at {self.url}"
         return Subject(name, description, identity, self, frozenset(abilities), UNKNOWN_CONTEXT, infill=False, chat=False)
 
-    async def complete(
-        self,
-        prefix: str,
-        suffix: str | None = None,
-        extra: Sequence[Extra] = (),
-        params: SamplingParams = SamplingParams(),
-        *,
-        model: str | None = None,
-        stop: Sequence[str] = (),
-        terms: Terms = BACKGROUND,
-    ) -> AsyncGenerator[Token | Finish]:
+    async def complete(self, query: CompletionQuery) -> AsyncGenerator[Token | Finish]:
         """The answer as one token without a probability. A suffix is refused: servers ignore it silently."""
-        if suffix is not None or extra:
+        if query.suffix is not None or query.extra:
             raise NotSupportedError(f"Whether {self.url} reads a suffix cannot be told: ask with what stands before alone.")
-        body: dict[str, Any] = {"model": model, "prompt": prefix, "max_tokens": params.max_tokens, "temperature": params.temperature}
+        params, stop = query.params, query.stop
+        body: dict[str, Any] = {"model": query.model, "prompt": query.prefix}
+        body |= {"max_tokens": params.max_tokens, "temperature": params.temperature}
         if params.seed is not None:
             body["seed"] = params.seed
         ends: list[str] = []
@@ -78,19 +70,12 @@ class OpenAIServer:
         yield Token(0, text, text.encode(), 0, None, None, None)
         yield Finish(reason, _usage(reply))
 
-    async def score(
-        self,
-        text: str | Sequence[int] | Sequence[Message],
-        *,
-        model: str | None = None,
-        top_logprobs: int = 0,
-        terms: Terms = BACKGROUND,
-        special: bool = False,
-    ) -> AsyncGenerator[Token | Finish]:
+    async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
         """The tokens of a text with their logprobs; ranks, entropies and ids are not shown."""
-        if not isinstance(text, str) or special:
+        text = query.text
+        if not isinstance(text, str) or query.special:
             raise NotSupportedError(f"{self.url} shows the probabilities of plain texts only.")
-        reply = await self._request("POST", "/v1/completions", _echo(model, text))
+        reply = await self._request("POST", "/v1/completions", _echo(query.model, text))
         pieces = _echoed(_choice(reply, self.url), text)
         if pieces is None:
             raise NotSupportedError(f"{self.url} does not show the probabilities of a given text.")
@@ -98,15 +83,7 @@ class OpenAIServer:
             yield Token(0, piece, piece.encode(), number, logprob, None, None)
         yield Finish(FinishReason.STOP, _usage(reply))
 
-    def chat(
-        self,
-        messages: Sequence[Message],
-        params: SamplingParams = SamplingParams(),
-        *,
-        model: str | None = None,
-        stop: Sequence[str] = (),
-        terms: Terms = BACKGROUND,
-    ) -> AsyncGenerator[Token | Finish]:
+    def chat(self, query: ChatQuery) -> AsyncGenerator[Token | Finish]:
         """Not asked: what a template makes of a message is not shown."""
         raise NotSupportedError(f"{self.url} is asked for completions only.")
 

@@ -11,7 +11,18 @@ from typing import Protocol
 
 from pellucid.errors import PellucidError
 from pellucid.learn.reading import Reader
-from pellucid.tokens import BACKGROUND, Extra, Finish, FinishReason, Message, SamplingParams, Terms, Token, Usage
+from pellucid.tokens import (
+    BACKGROUND,
+    ChatQuery,
+    CompletionQuery,
+    Finish,
+    FinishReason,
+    Message,
+    SamplingParams,
+    ScoreQuery,
+    Token,
+    Usage,
+)
 
 
 class Ability(StrEnum):
@@ -26,29 +37,11 @@ class Ability(StrEnum):
 class Voice(Reader, Protocol):
     """The verbs that questions are put with; an assistant has them all, here or at the other end of HTTP."""
 
-    def complete(
-        self,
-        prefix: str,
-        suffix: str | None = None,
-        extra: Sequence[Extra] = (),
-        params: SamplingParams = ...,
-        *,
-        model: str | None = None,
-        stop: Sequence[str] = (),
-        terms: Terms = ...,
-    ) -> AsyncGenerator[Token | Finish]:
-        """Continue a text or, with ``suffix``, fill the gap before it."""
+    def complete(self, query: CompletionQuery) -> AsyncGenerator[Token | Finish]:
+        """Continue a text or, with a suffix, fill the gap before it."""
         ...
 
-    def chat(
-        self,
-        messages: Sequence[Message],
-        params: SamplingParams = ...,
-        *,
-        model: str | None = None,
-        stop: Sequence[str] = (),
-        terms: Terms = ...,
-    ) -> AsyncGenerator[Token | Finish]:
+    def chat(self, query: ChatQuery) -> AsyncGenerator[Token | Finish]:
         """Answer a conversation."""
         ...
 
@@ -106,16 +99,17 @@ class Asking:
         self, prefix: str, suffix: str | None = None, params: SamplingParams = SamplingParams(), *, stop: Sequence[str] = ()
     ) -> ModelAnswer:
         """Continue a text or, with ``suffix``, fill the gap before it."""
-        voice, name = self.subject.voice, self.subject.name
-        return _answer(*await self._collect(voice.complete(prefix, suffix, (), params, model=name, stop=stop, terms=BACKGROUND)))
+        query = CompletionQuery(prefix, suffix, (), params, model=self.subject.name, stop=stop, terms=BACKGROUND)
+        return _answer(*await self._collect(self.subject.voice.complete(query)))
 
     async def chat(self, messages: Sequence[Message], params: SamplingParams) -> ModelAnswer:
         """Answer a conversation."""
-        return _answer(*await self._collect(self.subject.voice.chat(messages, params, model=self.subject.name, terms=BACKGROUND)))
+        query = ChatQuery(messages, params, model=self.subject.name, terms=BACKGROUND)
+        return _answer(*await self._collect(self.subject.voice.chat(query)))
 
     async def read_ids(self, ids: Sequence[int]) -> list[Token]:
         """The tokens of a window of text, each with the model's first choice beside it."""
-        tokens, _ = await self._collect(self.subject.voice.score(ids, model=self.subject.name, top_logprobs=1))
+        tokens, _ = await self._collect(self.subject.voice.score(ScoreQuery(ids, model=self.subject.name, top_logprobs=1)))
         assert len(tokens) == len(ids), "every token is read"
         return tokens
 
@@ -126,7 +120,7 @@ class Asking:
     async def likelihood(self, context: str, text: str) -> Likelihood:
         """How probable ``text`` is behind a context that is not empty; a token that begins in the context and ends in the text counts."""
         assert context, "the first token of all has no probability"
-        tokens, _ = await self._collect(self.subject.voice.score(context + text, model=self.subject.name))
+        tokens, _ = await self._collect(self.subject.voice.score(ScoreQuery(context + text, model=self.subject.name)))
         left, total, count = len(text.encode()), 0.0, 0
         for token in reversed(tokens):  # from the end: in front there may be a BOS, or a space of the tokenizer's own
             if left <= 0:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pellucid.learn.finetune.memory import peak_memory
 from pellucid.learn.finetune.pipeline import Pipeline
-from pellucid.learn.finetune.plan import BATCH, LOOKS
+from pellucid.learn.finetune.training.plan import BATCH, LOOKS
 from pellucid.system.progress import Progress
 
 

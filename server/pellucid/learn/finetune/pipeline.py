@@ -22,11 +22,11 @@ from pellucid.learn.finetune.evaluation_cache import EvaluationCache
 from pellucid.learn.finetune.forgetting import Kind
 from pellucid.learn.finetune.held_out import Effort, HeldOutEvaluation, HeldOutFigures
 from pellucid.learn.finetune.memory import peak_memory
-from pellucid.learn.finetune.plan import BATCH, EPOCHS, LOOKS, FinetunePlan
 from pellucid.learn.finetune.results import ComparisonRow, compare
 from pellucid.learn.finetune.training.base_model import Base, read_base
 from pellucid.learn.finetune.training.checkpoint import TrainingState, read_standing
 from pellucid.learn.finetune.training.lora import TrainableAdapter
+from pellucid.learn.finetune.training.plan import BATCH, EPOCHS, LOOKS, FinetunePlan
 from pellucid.learn.finetune.training.samples import SampleStream
 from pellucid.learn.finetune.training.trainer import AdapterTrainer, TrainingOutcome
 from pellucid.models.adapter_folder import NAME, ORIGIN

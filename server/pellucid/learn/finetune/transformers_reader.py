@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import torch
 
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.prompts import with_bos
-from pellucid.tokens import BACKGROUND, Alternative, Finish, FinishReason, Message, Terms, Token, Usage
+from pellucid.tokens import Alternative, Finish, FinishReason, ScoreQuery, Token, Usage
 
 ROWS = 256
 """Rows of logits that are held at a time."""
@@ -26,18 +26,10 @@ class TorchReader:
         """The ids of a text, the BOS in front where the model wants one."""
         return with_bos(self._tokenizer, self._tokenizer.encode(text))
 
-    async def score(
-        self,
-        text: str | Sequence[int] | Sequence[Message],
-        *,
-        model: str | None = None,
-        top_logprobs: int = 0,
-        terms: Terms = BACKGROUND,
-        special: bool = False,
-    ) -> AsyncGenerator[Token | Finish]:
+    async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
         """Read token ids; texts and messages are for models with a chat around them."""
-        ids = [id for id in text if isinstance(id, int)]
-        assert len(ids) == len(text), "ids are read"
+        ids = [id for id in query.text if isinstance(id, int)]
+        assert len(ids) == len(query.text), "ids are read"
         for token in self._tokens(ids):
             yield token
         yield Finish(FinishReason.STOP, Usage(computed=len(ids)))

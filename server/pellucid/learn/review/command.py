@@ -19,7 +19,7 @@ from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.learn.review.results import ReviewResults, results
 from pellucid.serving.open_assistant import open_assistant
 from pellucid.system.terminal import Steps
-from pellucid.tokens import BACKGROUND, Finish, FinishReason, Message, SamplingParams
+from pellucid.tokens import BACKGROUND, ChatQuery, Finish, FinishReason, Message, SamplingParams
 from pellucid_webui.conversations.blind_reviews import REVIEWS, AnswerPair, Review, Reviews, Verdict
 
 
@@ -106,7 +106,7 @@ def _answers(model: str, prompts: Sequence[str], params: SamplingParams, steps: 
 
 async def _answer(speaker: Assistant, model: str | None, prompt: str, params: SamplingParams) -> str:
     text = []
-    async with aclosing(speaker.chat([Message("user", prompt)], params, model=model, terms=BACKGROUND)) as items:
+    async with aclosing(speaker.chat(ChatQuery([Message("user", prompt)], params, model=model, terms=BACKGROUND))) as items:
         async for item in items:
             if not isinstance(item, Finish):
                 text.append(item.text)

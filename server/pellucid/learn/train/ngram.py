@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pellucid.engine.decoders.ngram_model import MOST, NGramModel, NGramTable
+from pellucid.engine.decoders.ngram_model import MAX_ORDER, NGramModel, NGramTable
 from pellucid.learn.train.bits_per_byte import Bytes, bits_per_byte
 
 Keys = NDArray[np.uint64]
@@ -21,7 +21,7 @@ LEAST = 3
 _LEAST_DISCOUNT = 0.05  # so that every context leaves something to the bytes that were not seen behind it
 
 
-def fit(train: Sequence[Bytes], validation: Sequence[Bytes], most: int = MOST) -> NGramModel:
+def fit(train: Sequence[Bytes], validation: Sequence[Bytes], most: int = MAX_ORDER) -> NGramModel:
     """The n-gram model of texts, of the order from 3 to ``most`` that reads the validation texts best."""
     best, least, most = None, math.inf, min(most, max(map(len, train)))
     continued = [continuation_table(train, length) for length in range(most - 1)]

@@ -19,7 +19,7 @@ from pellucid.learn.train.logistic import LogisticPlan
 from pellucid.learn.train.loop import Recipe
 from pellucid.learn.train.schedule import Schedule
 from pellucid.learn.train.tokenizers import Kind
-from pellucid.models.tokenizers.folder_tokenizer import read_json
+from pellucid.models.untrusted_files import read_json
 from pellucid.system.atomic_files import write_text
 
 VERSION = 2

@@ -15,7 +15,7 @@ from rich.table import Table
 from pellucid.config import Settings
 from pellucid.learn.corpus import Document
 from pellucid.learn.reading import TextReading, read
-from pellucid.models.tokenizers.folder_tokenizer import read_json
+from pellucid.models.untrusted_files import read_json
 from pellucid.serving.assemble import assemble
 from pellucid.system.atomic_files import human
 from pellucid.system.progress import Progress

@@ -1,4 +1,4 @@
-"""The decoders that are accepted from files: which numbers their configuration may hold."""
+"""Checks the configurations of decoders from files: the ranges of their numbers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pellucid.engine.decoders.decoder import DecoderConfig
 from pellucid.errors import ModelError
 
 MOST_TOKENS = 1 << 22
-"""Ids of a vocabulary: sixteen times as many as the largest that is published has."""
+"""The most ids of a vocabulary: sixteen times as many as the largest published one has."""
 MOST_POSITIONS = 1 << 40
-"""Positions that a configuration may state. Some state a huge number to mean no limit."""
+"""The most positions that a configuration may state. Some state a huge number to mean no limit."""
 
 _BOUNDS: dict[str, tuple[int, int]] = {
     "vocab_size": (1, MOST_TOKENS),
@@ -24,21 +24,21 @@ _BOUNDS: dict[str, tuple[int, int]] = {
     "head_dim": (2, 1 << 12),
     "context": (1, MOST_POSITIONS),
 }
-_TABLE = 1 << 27
-"""Numbers in a table of rotary angles: a million positions of the widest usual head. A table has the positions of the cache."""
+_TABLE_NUMBERS = 1 << 27
+"""The most numbers in a table of rotary angles: a million positions of the widest usual head. A table covers the cache's positions."""
 
 
 def check(path: Path, config: DecoderConfig) -> DecoderConfig:
-    """Raise ModelError for a shape that cannot be, before memory is taken for it.
+    """Raise ModelError for an impossible shape, before memory is allocated for it.
 
-    A longer context than there can be a table of positions for is cut to what there can be.
+    Returns the configuration, with its context cut to the positions that a rotary table can have.
     """
     for name, (low, high) in _BOUNDS.items():
         value = getattr(config, name)
         if not low <= value <= high:
-            raise _refused(path, f"its {name} is {value}, which is not from {low} to {high}")
+            raise _refused(path, f"its {name} is {value}, but must be from {low} to {high}")
     if config.heads % config.kv_heads:
-        raise _refused(path, f"its {config.heads} heads are no multiple of its {config.kv_heads} key heads")
+        raise _refused(path, f"its {config.heads} heads are not a multiple of its {config.kv_heads} key heads")
     if config.head_dim % 2:
         raise _refused(path, f"its head_dim is {config.head_dim}, which is odd")
     if not 0 <= config.rms_norm_eps <= 1:  # NaN is refused too
@@ -48,7 +48,7 @@ def check(path: Path, config: DecoderConfig) -> DecoderConfig:
     if config.sliding_window is not None and not 1 <= config.sliding_window <= MOST_POSITIONS:
         raise _refused(path, f"its sliding_window is {config.sliding_window}")
     _check_scaling(path, config)
-    return replace(config, context=min(config.context, max(1, _TABLE // config.head_dim)))
+    return replace(config, context=min(config.context, max(1, _TABLE_NUMBERS // config.head_dim)))
 
 
 def _check_scaling(path: Path, config: DecoderConfig) -> None:
@@ -67,4 +67,4 @@ def _check_scaling(path: Path, config: DecoderConfig) -> None:
 
 
 def _refused(path: Path, fault: str) -> ModelError:
-    return ModelError(f"{path} is damaged: it describes no model that could be, since {fault}.")
+    return ModelError(f"{path} is damaged: it describes an impossible model, since {fault}.")

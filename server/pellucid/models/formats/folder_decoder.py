@@ -1,4 +1,4 @@
-"""A decoder out of a model's folder in Hugging Face's layout: its configuration, and its weights from safetensors."""
+"""Reads a decoder from a model's folder in Hugging Face's layout: its configuration, and its weights from safetensors."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from torch import Tensor
 from pellucid.engine.decoders.decoder import DecoderConfig
 from pellucid.errors import ModelError
 from pellucid.models.formats.decoder_bounds import MOST_POSITIONS, MOST_TOKENS, check
-from pellucid.models.tokenizers.folder_tokenizer import Json, read_json
-from pellucid.models.untrusted_files import damage_explained, real, shown, whole
+from pellucid.models.untrusted_files import Json, damage_explained, read_json, real, shown, whole
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 
@@ -23,21 +22,21 @@ _SHARD = re.compile(r"[\w.+-]{1,200}\.safetensors")
 
 
 def read_config(folder: Path) -> DecoderConfig | None:
-    """The shape of the decoder; None for a model that is not of the lean decoder's family or has a trait that it lacks.
+    """Read the shape of the decoder; None for a model that the lean decoder does not support.
 
-    Raises ModelError where config.json is missing, lacks something, or describes quantised weights.
+    Raises ModelError if config.json is missing or incomplete, or describes quantised weights.
     """
     path = folder / "config.json"
     config = read_json(path)
     if not config:
-        raise ModelError(f"{folder} has no config.json: it is not the folder of a model.")
+        raise ModelError(f"{folder} has no config.json, so it is not the folder of a model.")
     with damage_explained(path):
         return _read_config(folder, path, config)
 
 
 def _read_config(folder: Path, path: Path, config: Json) -> DecoderConfig | None:
     if "quantization_config" in config:
-        raise ModelError(f"{folder} holds quantised safetensors, which are not read: use the unquantised model, or a GGUF file.")
+        raise ModelError(f"{folder} has quantised safetensors, which are not supported: use the unquantised model, or a GGUF file.")
     scaling = _rope(path, config)
     windowed, window = _window(path, config)
     unusual = (
@@ -53,7 +52,7 @@ def _read_config(folder: Path, path: Path, config: Json) -> DecoderConfig | None
 
 
 def read_weights(folder: Path) -> Iterator[tuple[str, Tensor]]:
-    """All weights as they are stored, by Hugging Face's names without ``model.``; no ``lm_head.weight`` where the head is tied.
+    """Yield all weights as they are stored, by Hugging Face's names without ``model.``; a tied head has no ``lm_head.weight``.
 
     Raises ModelError for a missing or damaged file.
     """
@@ -66,12 +65,12 @@ def read_weights(folder: Path) -> Iterator[tuple[str, Tensor]]:
                     continue
                 tensor = file.get_tensor(stored)
                 if not tensor.is_floating_point():
-                    raise ModelError(f"{path} holds {shown(stored)} as {tensor.dtype}, where floating-point numbers belong.")
+                    raise ModelError(f"{path} has {shown(stored)} as {tensor.dtype}; it must have floating-point numbers.")
                 yield name, tensor
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a folder. Raises ModelError where there are none, or the index names one that is missing."""
+    """Return the safetensors files of a folder. Raises ModelError if there are none, or if one that the index names is missing."""
     index = read_json(folder / "model.safetensors.index.json")
     if index:
         shards = index.get("weight_map")
@@ -81,21 +80,21 @@ def weight_files(folder: Path) -> list[Path]:
         outside = next((name for name in names if not _SHARD.fullmatch(name)), None)
         if outside is not None:
             raise ModelError(
-                f"{folder / 'model.safetensors.index.json'} names {shown(outside)}, which is no *.safetensors file of its folder."
+                f"{folder / 'model.safetensors.index.json'} names {shown(outside)}, which is not a *.safetensors file of its folder."
             )
         paths = [folder / name for name in names]
     else:
         paths = sorted(folder.glob("*.safetensors"))
     missing = next((path for path in paths if not path.is_file()), None)
     if missing is not None:
-        raise ModelError(f"{missing} is missing, or is no regular file: fetch the model again.")
+        raise ModelError(f"{missing} is missing or not a regular file: fetch the model again.")
     if not paths:
         raise ModelError(f"{folder} has no *.safetensors file, and weights of other formats can hold code: convert it first.")
     return paths
 
 
 def _decoder_config(path: Path, config: Json, scaling: dict[str, Any], window: int | None) -> DecoderConfig:
-    """The shape as it is stated; :func:`pellucid.models.formats.decoder_bounds.check` says whether it can be."""
+    """Return the stated shape, which :func:`pellucid.models.formats.decoder_bounds.check` then checks."""
     most = 1 << 40
 
     def number(key: str, default: int | None = None) -> int:
@@ -120,10 +119,10 @@ def _decoder_config(path: Path, config: Json, scaling: dict[str, Any], window: i
 
 
 def _rope(path: Path, config: Json) -> dict[str, Any]:
-    """The rotary parameters, which transformers has kept under two names and with two names for their type."""
+    """Return the rotary parameters, for which transformers has used two names, and two names for their type."""
     given = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if not isinstance(given, dict):
-        raise ModelError(f"{path} has {shown(given)} for rope_scaling, where an object belongs.")
+        raise ModelError(f"{path} has {shown(given)} for rope_scaling; it must be an object.")
     stated = dict(given)
     kind = stated.pop("type", "default")
     stated.setdefault("rope_type", kind)
@@ -131,7 +130,7 @@ def _rope(path: Path, config: Json) -> dict[str, Any]:
 
 
 def _window(path: Path, config: Json) -> tuple[bool, int | None]:
-    """Whether all layers attend alike, and how far back they do: None for all the way."""
+    """Return whether all layers have the same attention, and its window: None for the whole context."""
     window = whole(path, config, "sliding_window", 0, MOST_POSITIONS, 0) or None
     kinds = set(config.get("layer_types") or ())
     if kinds:

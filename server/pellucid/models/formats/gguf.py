@@ -1,4 +1,4 @@
-"""The GGUF file format, versions 2 and 3: metadata, and tensors read straight from the mapped file."""
+"""Reads GGUF files of versions 2 and 3: metadata, and tensors directly from the mapped file."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ _SCALARS: dict[int, str] = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "
 _LENGTH = struct.Struct("<Q")
 _FLOATS = {"F32": np.float32, "F16": np.float16, "F64": np.float64}
 _KINDS = {int: "iu", float: "f", bool: "b"}
-"""By type of an item, the kinds of numpy's dtypes that hold such."""
+"""The kinds of numpy's dtypes for each type of item."""
 
-# A header is mapped, and what is made of it is bounded by these: a file of zeros may be large and take no room on the disk.
+# These bound the memory for the contents of a header: a mapped file of zeros may be large and take no space on the disk.
 _MOST_STRINGS = 1 << 22
-_MOST_LETTERS = 1 << 28  # bytes of all strings
+_MOST_STRING_BYTES = 1 << 28  # of all strings together
 _DEEPEST = 4  # lists within lists
 _MOST_PAIRS = 1 << 16
 _MOST_TENSORS = 1 << 17
-_AT_ONCE = 1 << 20  # weights that one thread turns into floats at a time
+_WEIGHTS_AT_ONCE = 1 << 20  # weights that one thread turns into floats at a time
 
 
 class _FormatError(Exception):
-    """What is wrong with a file, as the end of a sentence that begins with its name."""
+    """A file has a wrong format. The message is the rest of a sentence that begins with the file's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class TensorInfo:
-    """Where a tensor lies: its shape (rows first), ggml type, and offset in bytes from the beginning of the file."""
+    """The shape (rows first), ggml type and offset of a tensor, in bytes from the beginning of the file."""
 
     shape: tuple[int, ...]
     type: int
@@ -58,9 +58,9 @@ class TensorInfo:
 
 
 class GGUF:
-    """An open GGUF file. Opening reads the header only; tensors are read when they are asked for.
+    """An open GGUF file. Opening reads only the header; tensors are read on demand.
 
-    Raises ModelError for a file that is no GGUF, is cut short, or holds what its own header contradicts.
+    Raises ModelError for a file that is not GGUF, is cut short, or contradicts its own header.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,27 +78,27 @@ class GGUF:
             raise ModelError(f"{path} {error}") from None
 
     def get(self, key: str, default: T) -> T:
-        """The metadata under a key, as the type of the default. Raises ModelError where the file has another type there."""
+        """Return the metadata under a key, as the type of the default. Raises ModelError if the file has another type there."""
         value = self.metadata.get(key, default)
         if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if type(value) is not type(default):
-            raise ModelError(f"{self.path} has a {type(value).__name__} under {key}, where a {type(default).__name__} belongs.")
+            raise ModelError(f"{self.path} has a {type(value).__name__} under {key}; it must be a {type(default).__name__}.")
         return value
 
     def require(self, key: str, kind: type[T]) -> T:
-        """As :meth:`get`, for a key that must be there."""
+        """Return the metadata under a key as :meth:`get` does. Raises ModelError if the key is missing."""
         if key not in self.metadata:
             raise ModelError(f"{self.path} has no {key} in its metadata.")
         return self.get(key, kind())
 
     def list_of(self, key: str, kind: type[T]) -> list[T]:
-        """The list under a key (empty where there is none). Raises ModelError where it holds something else."""
+        """Return the list under a key, empty if there is none. Raises ModelError if it has items of another type."""
         value = self.metadata.get(key, [])
         if isinstance(value, np.ndarray):
             if len(value) > _MOST_STRINGS or value.dtype.kind not in _KINDS.get(kind, ""):
                 raise ModelError(
-                    f"{self.path} has a list of {len(value)} {value.dtype} under {key}, where up to {_MOST_STRINGS} {kind.__name__} belong."
+                    f"{self.path} has a list of {len(value)} {value.dtype} under {key}; it must be up to {_MOST_STRINGS} {kind.__name__}."
                 )
             items: list[T] = value.tolist()
             return items
@@ -106,11 +106,11 @@ class GGUF:
             raise ModelError(f"{self.path} has no list under {key}.")
         texts = [item for item in value if isinstance(item, kind)]
         if len(texts) != len(value):
-            raise ModelError(f"{self.path} has a list under {key} that is not all {kind.__name__}.")
+            raise ModelError(f"{self.path} has a list under {key} whose items are not all {kind.__name__}.")
         return texts
 
     def bytes_of(self, key: str) -> bytes:
-        """The list of bytes under a key; empty where there is none. Raises ModelError where it holds something else."""
+        """Return the list of bytes under a key, empty if there is none. Raises ModelError if it is anything else."""
         value = self.metadata.get(key, [])
         if isinstance(value, np.ndarray) and value.dtype.itemsize == 1:
             return value.tobytes()
@@ -119,35 +119,35 @@ class GGUF:
         raise ModelError(f"{self.path} has no list of bytes under {key}.")
 
     def id_under(self, key: str, count: int) -> int | None:
-        """The id of one of ``count`` tokens under a key; None where there is none. Raises ModelError where the file has no number there."""
+        """Return the id of one of ``count`` tokens under a key; None if there is none. Raises ModelError for anything but a number."""
         return token_id(self.path, key, self.metadata.get(key), count)
 
     def check_complete(self) -> None:
-        """Raise ModelError where the file ends before its tensors do, or stores one in a way that is not known here."""
+        """Raise ModelError if the file ends before its tensors do, or stores one in an unknown way."""
         for name, info in self.tensors.items():
             if info.offset + self._stored_bytes(name, info) > len(self._data):
                 raise ModelError(f"{self.path} is cut short ({len(self._data)} bytes, tensor {shown(name)} is missing): fetch it again.")
 
     def blocks(self, name: str) -> Blocks | None:
-        """A tensor's blocks as they are stored; None where it is stored otherwise. Raises ModelError as :meth:`tensor` does."""
+        """Return a tensor's blocks; None if it is not stored in blocks. Raises ModelError as :meth:`tensor` does."""
         rows, kind = self._rows(name)
         return as_blocks(rows, kind.name)
 
     def tensor(self, name: str) -> Tensor:
-        """A tensor as float32, however it is stored. Raises ModelError for a missing one or one that cannot be read."""
+        """Return a tensor as float32, however it is stored. Raises ModelError for a missing or unreadable one."""
         from gguf.quants import dequantize
 
         rows, kind = self._rows(name)
         info = self.tensors[name]
         values = np.empty((len(rows), info.shape[-1]), np.float32)
-        step = max(1, _AT_ONCE // info.shape[-1])
+        step = max(1, _WEIGHTS_AT_ONCE // info.shape[-1])
 
         def fill(begin: int) -> None:
             part = rows[begin : begin + step]
             values[begin : begin + step] = part.view(_FLOATS[kind.name]) if kind.name in _FLOATS else dequantize(part, kind)
 
         try:
-            with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy computes outside of the interpreter's lock
+            with ThreadPoolExecutor(os.cpu_count()) as pool:  # numpy releases the interpreter's lock while it computes
                 list(pool.map(fill, range(0, len(rows), step)))
         except NotImplementedError:
             raise ModelError(
@@ -156,7 +156,7 @@ class GGUF:
         return torch.from_numpy(values.reshape(info.shape))
 
     def _rows(self, name: str) -> tuple[npt.NDArray[np.uint8], GGMLQuantizationType]:
-        """A tensor's rows as they are stored (rows, bytes), and how that is."""
+        """Return a tensor's stored rows (rows, bytes), and their type."""
         from gguf.constants import GGMLQuantizationType
 
         if name not in self.tensors:
@@ -169,14 +169,14 @@ class GGUF:
         return rows, GGMLQuantizationType(info.type)
 
     def _stored_bytes(self, name: str, info: TensorInfo) -> int:
-        from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType  # 0.1 s that only packing needs
+        from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType  # takes 0.1 s, and only packing needs it
 
         try:
             block, size = GGML_QUANT_SIZES[GGMLQuantizationType(info.type)]
         except (ValueError, KeyError):
-            raise ModelError(f"{self.path} stores {shown(name)} as ggml type {info.type}, which is not known here.") from None
+            raise ModelError(f"{self.path} stores {shown(name)} as the unknown ggml type {info.type}.") from None
         if not math.prod(info.shape) or not info.shape or info.shape[-1] % block:
-            raise ModelError(f"{self.path} is damaged: tensor {shown(name)} has shape {info.shape}, which is not whole blocks of {block}.")
+            raise ModelError(f"{self.path} is damaged: tensor {shown(name)} has shape {info.shape}, not whole blocks of {block}.")
         return math.prod(info.shape) // block * size
 
 
@@ -186,19 +186,19 @@ class _Header:
     def __init__(self, data: mmap.mmap) -> None:
         self._data = data
         self._at = 0
-        self._strings = _MOST_STRINGS  # that may still come
-        self._letters = _MOST_LETTERS
+        self._strings = _MOST_STRINGS  # remaining
+        self._string_bytes = _MOST_STRING_BYTES
 
     def read(self) -> tuple[dict[str, Value], dict[str, TensorInfo]]:
         if self._data[:4] != b"GGUF":
-            raise _FormatError("is no GGUF file: its first four bytes are not GGUF.")
+            raise _FormatError("is not a GGUF file: its first four bytes are not GGUF.")
         self._at = 4
         version = self._scalar("I")
         if version not in (2, 3):
-            raise _FormatError(f"is GGUF of version {version}; versions 2 and 3, little-endian, can be read: convert it again.")
+            raise _FormatError(f"is GGUF of version {version}; only versions 2 and 3, little-endian, are supported: convert it again.")
         tensors, pairs = self._scalar("Q"), self._scalar("Q")
         if int(tensors) > _MOST_TENSORS or int(pairs) > _MOST_PAIRS:
-            raise _FormatError(f"is damaged: it claims {pairs} metadata and {tensors} tensors, and no model has so many.")
+            raise _FormatError(f"is damaged: it claims {pairs} metadata and {tensors} tensors, which no model has.")
         metadata = {self._string(): self._value(int(self._scalar("I"))) for _ in range(int(pairs))}
         infos = [self._info() for _ in range(int(tensors))]
         alignment = metadata.get("general.alignment", 32)
@@ -217,9 +217,9 @@ class _Header:
         (length,) = _LENGTH.unpack_from(self._data, self._at)
         begin = self._at + _LENGTH.size
         self._strings -= 1
-        self._letters -= length
-        if self._strings < 0 or self._letters < 0:
-            raise _FormatError(f"holds more text than {_MOST_STRINGS} strings or {_MOST_LETTERS} bytes, and no model has so much.")
+        self._string_bytes -= length
+        if self._strings < 0 or self._string_bytes < 0:
+            raise _FormatError(f"has more text than {_MOST_STRINGS} strings or {_MOST_STRING_BYTES} bytes, which no model has.")
         raw = self._data[begin : begin + length]
         if len(raw) != length:
             raise struct.error
@@ -232,19 +232,19 @@ class _Header:
         if kind == _ARRAY:
             return self._list(int(self._scalar("I")), int(self._scalar("Q")), depth + 1)
         if kind not in _SCALARS:
-            raise _FormatError(f"is damaged: its metadata holds a value of type {kind}.")
+            raise _FormatError(f"is damaged: its metadata has a value of the unknown type {kind}.")
         return self._scalar(_SCALARS[kind])
 
     def _list(self, kind: int, count: int, depth: int) -> Array | list[Value]:
-        """A list of strings or of lists, or an array of numbers over the mapped file, which takes no memory."""
-        if count > len(self._data) or depth > _DEEPEST:  # before memory is taken for what cannot be there
+        """Read a list of strings or of lists, or an array of numbers over the mapped file, which takes no memory."""
+        if count > len(self._data) or depth > _DEEPEST:  # before memory is allocated for it
             raise struct.error
         if kind == _ARRAY:
             self._strings -= count
         if kind in (_STRING, _ARRAY) and self._strings >= 0:
             return [self._value(kind, depth) for _ in range(count)]
         if kind not in _SCALARS:
-            raise _FormatError(f"is damaged: its metadata hold a list of values of type {kind}.")
+            raise _FormatError(f"is damaged: its metadata has a list of values of the unknown type {kind}.")
         dtype = np.dtype("<" + _SCALARS[kind])
         begin, self._at = self._at, self._at + count * dtype.itemsize
         if self._at > len(self._data):

@@ -1,6 +1,6 @@
-"""The blocks of GGUF's quantised tensors as :class:`Blocks`: the file's own numbers and scales, rounded no second time.
+"""Reads the blocks of GGUF's quantised tensors as :class:`Blocks`, keeping the file's own numbers and scales.
 
-Layouts as in ggml's ggml-common.h. The scales of K-quants, products of a half and a small integer, are rounded to halves.
+The layouts are those of ggml's ggml-common.h. The scales of K-quants, products of a half and a small integer, are rounded to halves.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pellucid.engine.decoders.quantized_blocks import Blocks
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Parts = tuple[Bytes, Floats, Floats | None]
-"""Of some blocks: numbers (blocks, columns of a block), scales and minima (blocks, scales of a block)."""
+"""Numbers (blocks, columns of a block), scales and minima (blocks, scales of a block) of some blocks."""
 
 
 def as_blocks(rows: Bytes, kind: str) -> Blocks | None:
-    """A tensor's stored rows (rows, bytes) of ggml type ``kind``; None where the type has no such form."""
+    """Read a tensor's stored rows (rows, bytes) of ggml type ``kind``; None for a type that cannot be represented."""
     if kind not in _READERS:
         return None
     bits, size, read = _READERS[kind]
@@ -39,17 +39,17 @@ def _halves(values: Floats) -> torch.Tensor:
 
 
 def _half(block: Bytes, at: int) -> Floats:
-    """The half at a byte of each block (blocks, 1)."""
+    """Return the half at a byte of each block (blocks, 1)."""
     return np.ascontiguousarray(block[:, at : at + 2]).view(np.float16).astype(np.float32)
 
 
 def _nibbles(packed: Bytes) -> Bytes:
-    """(blocks, n) to (blocks, 2 n): the low halves of all bytes, then the high ones."""
+    """Unpack (blocks, n) to (blocks, 2 n): the low halves of all bytes, then the high ones."""
     return np.concatenate((packed & 15, packed >> 4), axis=1)
 
 
 def _fifth_bits(packed: Bytes) -> Bytes:
-    """(blocks, 4) to (blocks, 32), each bit as 0 or 16."""
+    """Unpack (blocks, 4) to (blocks, 32), each bit as 0 or 16."""
     return np.left_shift(np.unpackbits(packed, axis=1, bitorder="little"), 4, dtype=np.uint8)
 
 
@@ -74,7 +74,7 @@ def _q8_0(block: Bytes) -> Parts:
 
 
 def _k_scales(block: Bytes) -> tuple[Floats, Floats]:
-    """The eight scales and minima of a Q4_K or Q5_K block: six bits each, packed into bytes 4 to 16."""
+    """Return the eight scales and minima of a Q4_K or Q5_K block: six bits each, packed into bytes 4 to 16."""
     packed = block[:, 4:16].reshape(-1, 3, 4)
     first, second, rest = packed[:, 0], packed[:, 1], packed[:, 2]
     scales = np.concatenate((first & 63, (rest & 15) | (first >> 6) << 4), axis=1)
@@ -83,7 +83,7 @@ def _k_scales(block: Bytes) -> tuple[Floats, Floats]:
 
 
 def _k_nibbles(packed: Bytes) -> Bytes:
-    """(blocks, 128) to (blocks, 256): of each 32 bytes the low halves, then the high ones."""
+    """Unpack (blocks, 128) to (blocks, 256): of each 32 bytes the low halves, then the high ones."""
     return _nibbles(packed.reshape(-1, 32)).reshape(-1, 256)
 
 
@@ -116,4 +116,4 @@ _READERS: dict[str, tuple[int, int, Callable[[Bytes], Parts]]] = {
     "Q5_K": (5, 176, _q5_k),
     "Q6_K": (6, 210, _q6_k),
 }
-"""By ggml type: bits of a number, bytes of a block, and how it is read."""
+"""By ggml type: bits of a number, bytes of a block, and its reader."""

@@ -1,4 +1,4 @@
-"""A decoder out of a GGUF file: its configuration and its weights under the names that Hugging Face gives them."""
+"""Reads a decoder from a GGUF file: its configuration, and its weights by Hugging Face's names."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _ROPE_FACTORS = "rope_freqs.weight"
 
 
 def read_config(file: GGUF) -> DecoderConfig:
-    """The shape of the decoder. Raises ModelError for an architecture or a kind of positions that is not supported."""
+    """Read the shape of the decoder. Raises ModelError for an unsupported architecture or kind of positions."""
     with damage_explained(file.path):
         return _read_config(file)
 
@@ -53,17 +53,17 @@ def _read_config(file: GGUF) -> DecoderConfig:
         raise ModelError(f"{file.path} is one of {parts} parts of a model: join them first, with llama.cpp's `llama-gguf-split --merge`.")
     if arch not in ARCHITECTURES:
         raise ModelError(
-            f"{file.path} is of the architecture {shown(arch)}; GGUF files of {', '.join(ARCHITECTURES)} can be read: "
-            "for others use the model's safetensors folder."
+            f"{file.path} has the architecture {shown(arch)}; only GGUF files of {', '.join(ARCHITECTURES)} are supported: "
+            "use the model's safetensors folder."
         )
     if "token_embd.weight" not in file.tensors:
-        raise ModelError(f"{file.path} has no tensor token_embd.weight: it is only a part of a model.")
+        raise ModelError(f"{file.path} has no tensor token_embd.weight: it is only part of a model.")
     hidden = file.require(f"{arch}.embedding_length", int)
     heads = file.require(f"{arch}.attention.head_count", int)
     head_dim = file.get(f"{arch}.attention.key_length", hidden // max(heads, 1))
-    turned = file.get(f"{arch}.rope.dimension_count", head_dim)
-    if turned != head_dim:
-        raise ModelError(f"{file.path} turns only {turned} of {head_dim} dimensions of a head, which is not supported for GGUF files.")
+    rotated = file.get(f"{arch}.rope.dimension_count", head_dim)
+    if rotated != head_dim:
+        raise ModelError(f"{file.path} rotates only {rotated} of {head_dim} dimensions of a head, which is not supported for GGUF files.")
     config = DecoderConfig(
         vocab_size=next(iter(file.tensors["token_embd.weight"].shape), 0),
         hidden_size=hidden,
@@ -77,18 +77,18 @@ def _read_config(file: GGUF) -> DecoderConfig:
         context=file.require(f"{arch}.context_length", int),
         sliding_window=file.get(f"{arch}.attention.sliding_window", 0) or None,
     )
-    check(file.path, config)  # before the scaling, which computes with it
+    check(file.path, config)  # first, because the scaling computes with it
     if config.layers > len(file.tensors):
-        raise ModelError(f"{file.path} is damaged: it has {config.layers} layers by its metadata, and {len(file.tensors)} tensors.")
+        raise ModelError(f"{file.path} is damaged: it has {config.layers} layers by its metadata, but {len(file.tensors)} tensors.")
     return check(file.path, _with_scaling(file, arch, config))
 
 
 def read_weights(file: GGUF, *, blocks: bool = False) -> Iterator[tuple[str, Weight]]:
-    """All weights, by Hugging Face's names without ``model.``; no ``lm_head.weight`` where the head is tied.
+    """Yield all weights, by Hugging Face's names without ``model.``; a tied head has no ``lm_head.weight``.
 
-    In float32, but with ``blocks`` matrices come as the blocks in which they are stored, where they are.
+    They are float32. With ``blocks``, matrices that are stored in blocks are yielded as these.
 
-    Raises ModelError where a tensor is missing, cut short, of the wrong shape, or one that this decoder has no use for.
+    Raises ModelError if a tensor is missing, cut short, of the wrong shape, or unknown to this decoder.
     """
     with damage_explained(file.path):
         file.check_complete()
@@ -102,11 +102,11 @@ def read_weights(file: GGUF, *, blocks: bool = False) -> Iterator[tuple[str, Wei
 def _read_weight(file: GGUF, config: DecoderConfig, stored: str, *, blocks: bool, interleaved: bool) -> tuple[str, Weight]:
     name = _hugging_face_name(stored)
     if name is None:
-        raise ModelError(f"{file.path} has a tensor {shown(stored)}, which no decoder of its architecture has here.")
+        raise ModelError(f"{file.path} has a tensor {shown(stored)}, which is not supported for its architecture.")
     weight: Weight = (file.blocks(stored) if blocks else None) or file.tensor(stored)
     if interleaved and (".self_attn.q_proj." in name or ".self_attn.k_proj." in name):
         if weight.shape[0] % config.head_dim:
-            raise ModelError(f"{file.path} is damaged: {stored} has {weight.shape[0]} rows, no multiple of a head's {config.head_dim}.")
+            raise ModelError(f"{file.path} is damaged: {stored} has {weight.shape[0]} rows, not a multiple of a head's {config.head_dim}.")
         split = partial(_split_halves, head_dim=config.head_dim)
         weight = weight.of_rows(split) if isinstance(weight, Blocks) else split(weight)
     return name, weight
@@ -122,7 +122,7 @@ def _hugging_face_name(stored: str) -> str | None:
 
 
 def _split_halves(weight: Tensor, head_dim: int) -> Tensor:
-    """Rows of rotary pairs (2i, 2i+1), as GGUF's llama has them, to the half-split layout (i, i + head_dim/2)."""
+    """Reorder rows from GGUF's rotary pairs (2i, 2i+1) to the half-split layout (i, i + head_dim/2)."""
     pairs = weight.reshape(-1, head_dim // 2, 2, *weight.shape[1:])
     return pairs.transpose(1, 2).reshape(weight.shape).contiguous()
 
@@ -133,24 +133,24 @@ def _with_scaling(file: GGUF, arch: str, config: DecoderConfig) -> DecoderConfig
     if kind == "linear" or (kind == "none" and factor != 1.0):
         return _replaced(config, {"rope_type": "linear", "factor": factor}) if factor != 1.0 else config
     if kind != "none":
-        raise ModelError(f"{file.path} stretches its positions by {shown(kind)}, which is not supported: use a file without it.")
+        raise ModelError(f"{file.path} scales its positions by {shown(kind)}, which is not supported: use a file without it.")
     if _ROPE_FACTORS in file.tensors:
         return _with_llama3_scaling(file, config)
     return config
 
 
 def _with_llama3_scaling(file: GGUF, config: DecoderConfig) -> DecoderConfig:
-    """Llama 3.1's stretching, which GGUF keeps as one divisor per frequency: find the parameters that give them."""
+    """Return the configuration with Llama 3.1's scaling. GGUF stores one divisor per frequency, from which it is inferred."""
     divisors = file.tensor(_ROPE_FACTORS)
     factor = float(divisors.max())
     if factor == 1.0:
         return config
     scaling = {"factor": factor, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192.0}
-    stretched = _replaced(config, {"rope_type": "llama3", **scaling})
-    expected = inverse_frequencies(config) / inverse_frequencies(stretched)
+    scaled = _replaced(config, {"rope_type": "llama3", **scaling})
+    expected = inverse_frequencies(config) / inverse_frequencies(scaled)
     if divisors.shape != expected.shape or not torch.allclose(divisors, expected, rtol=1e-3):
-        raise ModelError(f"{file.path} stretches its positions in a way of its own ({_ROPE_FACTORS}), which is not supported.")
-    return stretched
+        raise ModelError(f"{file.path} scales its positions in an unknown way ({_ROPE_FACTORS}), which is not supported.")
+    return scaled
 
 
 def _replaced(config: DecoderConfig, scaling: dict[str, float | str]) -> DecoderConfig:

@@ -1,4 +1,4 @@
-"""What a folder may ask of the transformers library, checked before the library takes memory or opens a file."""
+"""Checks the sizes that a folder states, before the transformers library allocates memory or opens a file."""
 
 from __future__ import annotations
 
@@ -12,41 +12,40 @@ from safetensors import safe_open
 
 from pellucid.errors import ModelError
 from pellucid.models.formats.folder_decoder import weight_files
-from pellucid.models.tokenizers.folder_tokenizer import read_json
-from pellucid.models.untrusted_files import damage_explained, require_memory, shown
+from pellucid.models.untrusted_files import damage_explained, read_json, require_memory, shown
 
 _LAYERS = re.compile(r".*(layers?|depth)")
 _EXPERTS = re.compile(r".*experts?")
 _MOST_EXPERTS = 1 << 12
-_LARGEST = 1 << 40
+_LARGEST_NUMBER = 1 << 40
 _SPARE_BUFFERS = 1 << 30
 
 
 def check(folder: Path) -> None:
-    """Raise ModelError for files that are no regular files, and for a model that is larger than the folder's weights."""
+    """Raise ModelError for files that are not regular files, and for a model that is larger than the folder's weights."""
     for path in folder.iterdir():
         if path.suffix in (".json", ".safetensors", ".jinja") and not path.is_file():
-            raise ModelError(f"{path} is no regular file, and nothing else is read.")
+            raise ModelError(f"{path} is not a regular file; only regular files are read.")
     if (folder / "adapter_config.json").exists():
-        raise ModelError(f"{folder} is the folder of an adapter too, which may name another model: move its adapter_config.json away.")
+        raise ModelError(f"{folder} is also the folder of an adapter, which may name another model: move its adapter_config.json away.")
     path = folder / "config.json"
     config = read_json(path)
     files = weight_files(folder)
     tensors = _count(files)
     for key, value in _numbers(config):
-        # The library makes an object for each layer, and each has a tensor at least.
-        most = tensors if _LAYERS.fullmatch(key) else _MOST_EXPERTS if _EXPERTS.fullmatch(key) else _LARGEST
+        # The library makes an object for each layer, and each has at least one tensor.
+        most = tensors if _LAYERS.fullmatch(key) else _MOST_EXPERTS if _EXPERTS.fullmatch(key) else _LARGEST_NUMBER
         if not -most <= value <= most:  # NaN is refused too
-            raise ModelError(f"{path} has {shown(value)} for {shown(key)}, where at most {most} belongs.")
+            raise ModelError(f"{path} has {shown(value)} for {shown(key)}; it must be at most {most}.")
     weights = sum(file.stat().st_size for file in files)
     parameters, buffers = _size(folder)
-    if parameters > weights or buffers > weights + _SPARE_BUFFERS:  # a number takes a byte at least
-        raise ModelError(f"{path} describes a model of {parameters + buffers} numbers, and its files hold {weights} bytes: fetch it again.")
+    if parameters > weights or buffers > weights + _SPARE_BUFFERS:  # a number takes at least a byte
+        raise ModelError(f"{path} describes a model of {parameters + buffers} numbers, but its files have {weights} bytes: fetch it again.")
     require_memory(folder, parameters)
 
 
 def _count(files: Sequence[Path]) -> int:
-    """How many tensors files hold."""
+    """Count the tensors of files."""
     count = 0
     for path in files:
         with damage_explained(path), safe_open(path, framework="pt") as file:
@@ -55,7 +54,7 @@ def _count(files: Sequence[Path]) -> int:
 
 
 def _numbers(value: object, key: str = "") -> Iterator[tuple[str, int | float]]:
-    """All numbers within a JSON value, with the keys that they are under."""
+    """Yield all numbers within a JSON value, each with its key."""
     if isinstance(value, dict):
         for inner, item in value.items():
             yield from _numbers(item, inner)
@@ -67,7 +66,7 @@ def _numbers(value: object, key: str = "") -> Iterator[tuple[str, int | float]]:
 
 
 def _size(folder: Path) -> tuple[int, int]:
-    """How many numbers the model's parameters and buffers are, found without memory for them."""
+    """Count the numbers of the model's parameters and of its buffers, without allocating memory for them."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from pellucid.engine.decoders.hf_model import check_folder

@@ -1,4 +1,4 @@
-"""Byte-level BPE: tokenizers whose pieces are bytes written as printable letters (Radford et al. 2019, GPT-2)."""
+"""The splits and letters of byte-level BPE, whose pieces are bytes written as printable letters (Radford et al. 2019, GPT-2)."""
 
 from __future__ import annotations
 
@@ -39,27 +39,27 @@ _SPLITS: dict[str, tuple[str, ...]] = {
     "tekken": (_TEKKEN,),
     **dict.fromkeys(("gpt-4o", "llama4"), (_GPT4O,)),
 }
-"""How a text is cut before merging, by GGUF's name for it (``tokenizer.ggml.pre``): patterns applied one after another."""
+"""The patterns that split a text before merging, applied one after another, by GGUF's name (``tokenizer.ggml.pre``)."""
 
 PATTERNS = frozenset(pattern for patterns in _SPLITS.values() for pattern in patterns)
-"""All of these patterns: each looks at a character a bounded number of times."""
+"""All of these patterns. Each looks at a character a bounded number of times."""
 
 WHOLE_WORDS = frozenset({"llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral", "tekken"})
-"""Those that take a word that is in the vocabulary as it stands, whatever the merges say."""
+"""Those that take a word of the vocabulary whole, whatever the merges are."""
 
 BEGINS_WITH_BOS = frozenset({"llama-bpe", "llama3", "llama-v3", "tekken"})
-"""Those whose texts begin with BOS where the file does not say."""
+"""Those whose texts begin with BOS unless the file says otherwise."""
 
 
 def splits(pre: str) -> tuple[str, ...]:
-    """The patterns of a pre-tokenizer by GGUF's name for it. Raises ModelError for an unknown one."""
+    """Return the patterns of a pre-tokenizer by GGUF's name. Raises ModelError for an unknown one."""
     if pre not in _SPLITS:
-        raise ModelError(f"The GGUF's pre-tokenizer {pre!r} is not known here: use the model's safetensors folder instead.")
+        raise ModelError(f"The GGUF's pre-tokenizer {pre!r} is not supported: use the model's safetensors folder instead.")
     return _SPLITS[pre]
 
 
 def _letters() -> dict[int, str]:
-    """GPT-2's letter for every byte: itself where it is printable, else one from U+0100 on, in order."""
+    """Return GPT-2's letter for every byte: the byte itself if it is printable, else one from U+0100 on, in order."""
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAC + 1), *range(0xAE, 0xFF + 1)]
     others = [byte for byte in range(256) if byte not in printable]
     return {byte: chr(byte) for byte in printable} | {byte: chr(0x100 + i) for i, byte in enumerate(others)}
@@ -72,7 +72,7 @@ _BYTES = str.maketrans({letter: chr(byte) for byte, letter in LETTERS.items()})
 
 
 def undo_letters(pieces: Iterable[str | None]) -> list[bytes | None]:
-    """The bytes that pieces stand for; one with a letter that stands for no byte (an added token) gives its UTF-8."""
+    """Return the bytes of pieces. A piece with a letter of no byte (an added token) has those of its UTF-8."""
     return [None if piece is None else _undo(piece) for piece in pieces]
 
 

@@ -1,4 +1,4 @@
-"""A tokenizer out of a model's folder: ``tokenizer.json``, or else sentencepiece's ``tokenizer.model``."""
+"""Reads the tokenizer of a model's folder: ``tokenizer.json``, or else sentencepiece's ``tokenizer.model``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pellucid.errors import ModelError
 from pellucid.models.tokenizers import byte_level, metaspace, sentencepiece_model
@@ -15,15 +14,12 @@ from pellucid.models.tokenizers.marker_finder import LONGEST_MARKER
 from pellucid.models.tokenizers.sentencepiece_model import PieceType
 from pellucid.models.tokenizers.tokenizer import Conventions, PrefixSpace, Tokenizer, Vocabulary, end_ids, is_marker
 from pellucid.models.tokenizers.tokenizer_backends import MOST_IDS, TextEncoder, apart, by_tokenizers, is_harmless
-from pellucid.models.untrusted_files import damage_explained, read_bytes, read_text, reason, shown, token_id
+from pellucid.models.untrusted_files import Json, damage_explained, read_bytes, read_json, read_text, reason, shown, token_id
 
 logger = logging.getLogger(__name__)
 
 _MOST_MARKERS = 1 << 14
 _LONGEST_TEMPLATE = 1 << 20
-
-Json = dict[str, Any]
-"""A JSON object, whose values are looked at before they are used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +35,16 @@ class _Added:
 
 @dataclass(frozen=True, slots=True)
 class _Prefix:
-    """When a prefix space is put, and whether after special tokens too."""
+    """The rule for the prefix space, and whether it also applies after special tokens."""
 
     space: PrefixSpace = PrefixSpace.NEVER
     after_special: bool = True
 
 
 def read_tokenizer(folder: Path, vocab_size: int = 0) -> Tokenizer:
-    """The tokenizer of a folder; ``vocab_size`` is the model's number of logits, where it has more than the tokenizer.
+    """Read the tokenizer of a folder. ``vocab_size`` is the model's number of logits, if it has more than the tokenizer.
 
-    Raises ModelError where the folder has none, or one that cannot be read.
+    Raises ModelError if the folder has none, or one that cannot be read.
     """
     if (folder / "tokenizer.json").is_file():
         with damage_explained(folder / "tokenizer.json"):
@@ -57,19 +53,6 @@ def read_tokenizer(folder: Path, vocab_size: int = 0) -> Tokenizer:
         with damage_explained(folder / "tokenizer.model"):
             return _from_sentencepiece(folder, vocab_size)
     raise ModelError(f"{folder} has neither tokenizer.json nor tokenizer.model: the model cannot read text without one.")
-
-
-def read_json(path: Path) -> Json:
-    """The object in a JSON file; empty where there is no file. Raises ModelError for one that cannot be read."""
-    try:
-        value = json.loads(read_text(path))
-    except FileNotFoundError:
-        return {}
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{path} cannot be read: {reason(error)}.") from None
-    if not isinstance(value, dict):
-        raise ModelError(f"{path} holds a {type(value).__name__} where an object belongs.")
-    return value
 
 
 def _from_json(folder: Path, vocab_size: int) -> Tokenizer:
@@ -84,7 +67,7 @@ def _from_json(folder: Path, vocab_size: int) -> Tokenizer:
         byte_pieces = _names_type(data.get("pre_tokenizer"), "ByteLevel") or _names_type(data.get("decoder"), "ByteLevel")
         harmless = is_harmless(data, byte_level.PATTERNS)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelError(f"{path} is not shaped as a tokenizer ({reason(error)}): fetch it again.") from None
+        raise ModelError(f"{path} is not a valid tokenizer ({reason(error)}): fetch it again.") from None
     encoder = _encoder(path, data, harmless=harmless)
     pieces = encoder.pieces()
     markers = _fitting(path, {token.text: token.id for token in added if token.text in special}, pieces, vocab_size)
@@ -100,9 +83,9 @@ def _from_json(folder: Path, vocab_size: int) -> Tokenizer:
 
 
 def _fitting(path: Path, markers: Mapping[str, int], pieces: list[str | None], vocab_size: int) -> dict[str, int]:
-    """The markers that the model has; ``pieces`` is cut to what it has too. Raises ModelError where text could become other ids.
+    """Return the markers that the model has, and cut ``pieces`` to its size. Raises ModelError if text could become other ids.
 
-    Some folders add a marker, for padding say, without an embedding in the model.
+    Some folders add a marker, for padding say, that has no embedding in the model.
     """
     if not vocab_size:
         return dict(markers)
@@ -110,16 +93,16 @@ def _fitting(path: Path, markers: Mapping[str, int], pieces: list[str | None], v
     beyond = next((piece for piece in pieces[vocab_size:] if piece is not None and piece not in markers), None)
     if beyond is not None:
         raise ModelError(
-            f"{path} holds the piece {shown(beyond)}, whose id is beyond the {vocab_size} of the model: the two do not belong together."
+            f"{path} has the piece {shown(beyond)}, whose id is beyond the {vocab_size} of the model: it belongs to another model."
         )
     if len(kept) < len(markers):
-        logger.warning("%s has %d markers that the model has no ids for; they stay text", path, len(markers) - len(kept))
+        logger.warning("%s has %d markers without an id in the model; they stay text", path, len(markers) - len(kept))
     del pieces[vocab_size:]
     return kept
 
 
 def _encoder(path: Path, data: Json, *, harmless: bool) -> TextEncoder:
-    """Text to ids by the tokenizers library: in a process of its own unless the tokenizer is known to be harmless."""
+    """Return an encoder of the tokenizers library, in a separate process unless the tokenizer is known to be harmless."""
     if not harmless:
         return apart(path, tokenizer_json=json.dumps(data))
     try:
@@ -133,32 +116,32 @@ def _added_tokens(path: Path, data: Json, config: Json) -> list[_Added]:
     for id, token in (config.get("added_tokens_decoder") or {}).items():
         described.setdefault(_id(path, int(id)), token)
     if len(described) > _MOST_MARKERS:
-        raise ModelError(f"{path} adds {len(described)} tokens to its vocabulary, and at most {_MOST_MARKERS} are read.")
+        raise ModelError(f"{path} adds {len(described)} tokens to its vocabulary; at most {_MOST_MARKERS} are supported.")
     return [_added(path, id, token) for id, token in sorted(described.items()) if token["content"]]
 
 
 def _id(path: Path, value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MOST_IDS:
-        raise ModelError(f"{path} gives a token the id {shown(value)}, where a whole number below {MOST_IDS} belongs.")
+        raise ModelError(f"{path} gives a token the id {shown(value)}; it must be a whole number below {MOST_IDS}.")
     return value
 
 
 def _added(path: Path, id: int, token: Json) -> _Added:
     text = token["content"]
     if not isinstance(text, str) or len(text) > LONGEST_MARKER or not _is_unicode(text):
-        raise ModelError(f"{path} gives the token {id} {shown(text)} for its text, where up to {LONGEST_MARKER} characters belong.")
+        raise ModelError(f"{path} gives the token {id} the text {shown(text)}; it must have up to {LONGEST_MARKER} characters.")
     return _Added(id, text, token.get("special") is True, token.get("lstrip") is True, token.get("rstrip") is True)
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether a text is valid Unicode: JSON can spell half a surrogate pair, which cannot be encoded as UTF-8."""
+    """Return whether a text is valid Unicode: JSON can spell lone surrogates, which cannot be encoded as UTF-8."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _take_markers(data: Json, added: list[_Added]) -> set[str]:
-    """Take the markers out of a ``tokenizer.json``, so that no text becomes one: give their texts.
+    """Remove the markers from a ``tokenizer.json``, so that no text becomes one, and return their texts.
 
-    What is left of the added tokens are pieces of text; they are put into the vocabulary, which keeps their ids.
+    The other added tokens are pieces of text. They are put into the vocabulary, which keeps their ids.
     """
     markers = {token.text for token in added if is_marker(token.text, control=token.control)}
     model = data["model"]
@@ -168,15 +151,15 @@ def _take_markers(data: Json, added: list[_Added]) -> set[str]:
         for token in data["added_tokens"]:
             model["vocab"].setdefault(token["content"], token["id"])
         for text in markers - {model.get("unk_token")}:
-            if model.get("ignore_merges"):  # such a model takes a whole word where the vocabulary has it
+            if model.get("ignore_merges"):  # such a model takes a word of the vocabulary whole
                 model["vocab"].pop(text, None)
     return markers
 
 
 def _take_prefix(data: Json) -> _Prefix:
-    """Take the prefix space out of a ``tokenizer.json``, where it is decided by position: that is the tokenizer's to decide.
+    """Remove the prefix space from a ``tokenizer.json``, and return its rule, which the tokenizer applies itself.
 
-    Composition to NFC or NFKC goes too: it would change the text, and the probabilities are those of the text as it stands.
+    Composition to NFC or NFKC is removed too: it would change the text, and the probabilities are those of the unchanged text.
     """
     prefix = _Prefix()
     normalizer = _flat(data.get("normalizer"), "normalizers")
@@ -201,7 +184,7 @@ def _take_prefix(data: Json) -> _Prefix:
 def _flat(step: Json | None, inner: str) -> list[Json]:
     if not step:
         return []
-    return [found for part in step[inner] for found in _flat(part, inner)] if step["type"] == "Sequence" else [step]
+    return [leaf for part in step[inner] for leaf in _flat(part, inner)] if step["type"] == "Sequence" else [step]
 
 
 def _names_type(step: Json | None, name: str) -> bool:
@@ -212,11 +195,11 @@ def _names_type(step: Json | None, name: str) -> bool:
 
 
 def _template_start(processor: Json | None) -> str | None:
-    """The special token that a post-processor puts in front of a text."""
+    """Return the special token that a post-processor puts before a text."""
     if not processor:
         return None
     if processor["type"] == "Sequence":
-        return next((found for part in processor["processors"] if (found := _template_start(part))), None)
+        return next((token for part in processor["processors"] if (token := _template_start(part))), None)
     single = processor.get("single") or []
     return str(single[0]["SpecialToken"]["id"]) if single and "SpecialToken" in single[0] else None
 
@@ -267,14 +250,14 @@ def _conventions(folder: Path, config: Json, vocabulary: Vocabulary, prefix: _Pr
 
 
 def _stated_ends(path: Path, size: int) -> set[int]:
-    """The ids that a file says end a text. Raises ModelError for what is neither an id nor a list of ids."""
+    """Return the end ids that a file states. Raises ModelError for anything but an id or a list of ids."""
     stated = read_json(path).get("eos_token_id")
     ids = (token_id(path, "eos_token_id", id, size) for id in (stated if isinstance(stated, list) else [stated]))
     return {id for id in ids if id is not None}
 
 
 def _text(token: object) -> str | None:
-    """The text of a token that is given as a string or as an object."""
+    """Return the text of a token that is given as a string or as an object."""
     if isinstance(token, dict):
         token = token.get("content")
     return token if isinstance(token, str) else None
@@ -290,7 +273,5 @@ def _chat_template(folder: Path, config: Json) -> str | None:
     if not isinstance(template, str):
         return None
     if len(template) > _LONGEST_TEMPLATE or not _is_unicode(template):
-        raise ModelError(
-            f"{folder} has a chat template of more than {_LONGEST_TEMPLATE} characters, or one that holds half a surrogate pair."
-        )
+        raise ModelError(f"{folder} has a chat template of more than {_LONGEST_TEMPLATE} characters, or one with half a surrogate pair.")
     return template

@@ -1,4 +1,4 @@
-"""A tokenizer out of a GGUF file's metadata: byte-level BPE (``gpt2``) or sentencepiece (``llama``)."""
+"""Reads the tokenizer of a GGUF file's metadata: byte-level BPE (``gpt2``) or sentencepiece (``llama``)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 def read_tokenizer(file: GGUF, vocab_size: int = 0) -> Tokenizer:
-    """The tokenizer of a GGUF file; ``vocab_size`` is the model's number of logits, where it has more than the tokenizer.
+    """Read the tokenizer of a GGUF file. ``vocab_size`` is the model's number of logits, if it has more than the tokenizer.
 
-    Raises ModelError for a kind that is not supported, or lists that do not agree.
+    Raises ModelError for an unsupported kind, or lists of different lengths.
     """
     with damage_explained(file.path):
         return _read(file, vocab_size)
@@ -30,22 +30,22 @@ def read_tokenizer(file: GGUF, vocab_size: int = 0) -> Tokenizer:
 def _read(file: GGUF, vocab_size: int) -> Tokenizer:
     texts, types = _entries(file)
     if vocab_size and len(texts) > vocab_size:
-        raise ModelError(f"{file.path} has {len(texts)} tokens, and weights for {vocab_size} of them: the two do not belong together.")
+        raise ModelError(f"{file.path} has {len(texts)} tokens, but weights for only {vocab_size} of them: it is damaged.")
     kind = file.require("tokenizer.ggml.model", str)
     if kind == "gpt2":
         return _byte_level(file, texts, types, vocab_size)
     if kind == "llama":
         return _sentencepiece(file, texts, types, vocab_size)
-    raise ModelError(f"{file.path} has a tokenizer of the kind {kind!r}; gpt2 and llama can be read: use the model's safetensors folder.")
+    raise ModelError(f"{file.path} has a tokenizer of the kind {kind!r}; only gpt2 and llama are supported: use the safetensors folder.")
 
 
 def save_tokenizer(file: GGUF, folder: Path) -> None:
-    """Write the tokenizer into a folder in Hugging Face's layout. Raises NotSupportedError for one that is not byte-level BPE."""
+    """Write the tokenizer to a folder in Hugging Face's layout. Raises NotSupportedError for one that is not byte-level BPE."""
     from tokenizers import AddedToken
     from tokenizers.decoders import ByteLevel
 
     if file.require("tokenizer.ggml.model", str) != "gpt2":
-        raise NotSupportedError(f"The tokenizer of {file.path} cannot be written into a folder: use the model's safetensors folder.")
+        raise NotSupportedError(f"The tokenizer of {file.path} cannot be written to a folder: use the model's safetensors folder.")
     texts, types = _entries(file)
     special, literal, words = _sorted(texts, types)
     backend = _bpe(file, words | special, literal, file.get("tokenizer.ggml.pre", "default"))
@@ -71,12 +71,12 @@ def _entries(file: GGUF) -> tuple[list[str], list[PieceType]]:
     if not texts or len(kinds) != len(texts):
         raise ModelError(f"{file.path} has {len(texts)} tokens and {len(kinds)} token types: it is damaged, fetch it again.")
     if not set(kinds) <= set(PieceType):
-        raise ModelError(f"{file.path} has a token of type {max(kinds)}, which is not known here.")
+        raise ModelError(f"{file.path} has a token of the unknown type {max(kinds)}.")
     return texts, [PieceType(kind) for kind in kinds]
 
 
 def _sorted(texts: list[str], types: list[PieceType]) -> tuple[dict[str, int], list[str], dict[str, int]]:
-    """Markers, words that are kept whole, and all words."""
+    """Return the markers, the words that are kept whole, and all words."""
     special: dict[str, int] = {}
     literal: list[str] = []
     words: dict[str, int] = {}
@@ -119,7 +119,7 @@ def _bpe(file: GGUF, words: dict[str, int], literal: list[str], pre: str) -> Bac
     stated = file.list_of("tokenizer.ggml.merges", str)
     merges = [(left, right) for left, _, right in (merge.partition(" ") for merge in stated)]
     if any(not left or not right for left, right in merges):
-        raise ModelError(f"{file.path} has a merge that is not of two pieces: it is damaged, fetch it again.")
+        raise ModelError(f"{file.path} has a merge that does not have two pieces: it is damaged, fetch it again.")
     cuts = [Split(Regex(pattern), "isolated") for pattern in byte_level.splits(pre)]
     try:
         backend = Backend(BPE(words, merges, ignore_merges=pre in byte_level.WHOLE_WORDS))
@@ -140,8 +140,8 @@ def _sentencepiece(file: GGUF, texts: list[str], types: list[PieceType], vocab_s
         remove_extra_spaces=file.get("tokenizer.ggml.remove_extra_whitespaces", False),
         charsmap=file.bytes_of("tokenizer.ggml.precompiled_charsmap"),
     )
-    shown: list[str | None] = [piece.text if piece.type is not PieceType.UNUSED else None for piece in pieces]
-    vocabulary = Vocabulary(lambda: metaspace.true_bytes(shown), max(vocab_size, len(texts)), special)
+    used: list[str | None] = [piece.text if piece.type is not PieceType.UNUSED else None for piece in pieces]
+    vocabulary = Vocabulary(lambda: metaspace.true_bytes(used), max(vocab_size, len(texts)), special)
     prefix = PrefixSpace.ALWAYS if file.get("tokenizer.ggml.add_space_prefix", True) else PrefixSpace.NEVER
     encoder = metaspace.encoder(file.path, model)
     conventions = _conventions(file, special, len(texts), prefix, add_bos=True)

@@ -1,4 +1,4 @@
-"""Sentencepiece-like tokenizers: U+2581 for a space, and ``<0x0A>`` for a byte that no other piece covers."""
+"""The pieces of sentencepiece-like tokenizers: U+2581 for a space, and ``<0x0A>`` for a byte that no other piece covers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 def true_bytes(pieces: Iterable[str | None]) -> list[bytes | None]:
-    """The bytes that pieces stand for."""
+    """Return the bytes that pieces represent."""
     return [None if piece is None else _true_bytes(piece) for piece in pieces]
 
 
 def encoder(path: Path, model: bytes) -> TextEncoder:
-    """Text to ids by a sentencepiece model of a file. Raises ModelError where the library cannot read the model.
+    """Return an encoder for the sentencepiece model of a file. Raises ModelError if the library cannot read the model.
 
-    One that normalises by a map of its own does so in a process of its own: the library trusts the map's offsets.
+    A model with its own normalisation map runs in a separate process, because the library trusts the map's offsets.
     """
     if sentencepiece_model.has_charsmap(model):
         return apart(path, sentencepiece=model)
@@ -36,9 +36,9 @@ def encoder(path: Path, model: bytes) -> TextEncoder:
 
 
 def split_markers(pieces: Sequence[VocabularyPiece]) -> tuple[list[VocabularyPiece], dict[str, int]]:
-    """Pieces in which no text becomes a marker, and the markers by their text.
+    """Return pieces with which no text becomes a marker, and the markers by their text.
 
-    Sentencepiece finds user-defined pieces in plain text: those that are markers are made control pieces, which it never does.
+    Sentencepiece finds user-defined pieces in plain text. Those that are markers become control pieces, which it never finds.
     """
     out: list[VocabularyPiece] = []
     special: dict[str, int] = {}

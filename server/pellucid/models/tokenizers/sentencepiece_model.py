@@ -1,4 +1,4 @@
-"""The protobuf of a sentencepiece model, as far as we read and write it: pieces, and how a text is normalised.
+"""Reads and writes the protobuf of a sentencepiece model: its pieces, and how it normalises a text.
 
 The wire format is Protocol Buffers' own; the fields are those of sentencepiece_model.proto.
 """
@@ -25,7 +25,7 @@ _Field = tuple[int, int, bytes | int]
 
 
 class PieceType(IntEnum):
-    """What a piece is, in sentencepiece and in GGUF's ``tokenizer.ggml.token_type`` alike."""
+    """The type of a piece, in sentencepiece and in GGUF's ``tokenizer.ggml.token_type``."""
 
     NORMAL = 1
     UNKNOWN = 2
@@ -45,27 +45,27 @@ class VocabularyPiece:
 
 
 def read(data: bytes) -> tuple[list[VocabularyPiece], bool]:
-    """The pieces of a model in order of their ids, and whether it puts a space in front of every text.
+    """Return the pieces of a model in order of their ids, and whether it puts a space before every text.
 
-    Raises ModelError for what is no sentencepiece model.
+    Raises ModelError for anything but a sentencepiece model.
     """
     try:
         pieces = [_read_piece(raw) for raw in islice(_messages(_fields(data), _PIECES), _MOST_PIECES + 1)]
         normalizer = _normalizer(data)
     except (LookupError, ValueError, struct.error):
-        raise ModelError("The tokenizer.model is damaged or no sentencepiece model: fetch it again.") from None
+        raise ModelError("The tokenizer.model is damaged or not a sentencepiece model: fetch it again.") from None
     if len(pieces) > _MOST_PIECES:
-        raise ModelError(f"The tokenizer.model holds more than {_MOST_PIECES} pieces, which no model has: fetch it again.")
+        raise ModelError(f"The tokenizer.model has more than {_MOST_PIECES} pieces, which no model needs: fetch it again.")
     return pieces, bool(normalizer.get(_ADD_DUMMY_PREFIX, True))
 
 
 def has_charsmap(data: bytes) -> bool:
-    """Whether a model maps characters before it reads a text."""
+    """Return whether a model maps characters before it encodes a text."""
     return bool(_normalizer(data).get(_CHARSMAP))
 
 
 def rewrite(data: bytes, pieces: Iterable[VocabularyPiece]) -> bytes:
-    """The same model with other pieces, and with no space put in front of a text: that is the tokenizer's to decide."""
+    """Return the model with other pieces and without a prefix space, which the tokenizer adds itself."""
     fields = list(_fields(data))
     normalizer = [field for raw in _messages(fields, _NORMALIZER) for field in _fields(raw) if field[0] != _ADD_DUMMY_PREFIX]
     normalizer.append((_ADD_DUMMY_PREFIX, _VARINT, 0))
@@ -75,7 +75,7 @@ def rewrite(data: bytes, pieces: Iterable[VocabularyPiece]) -> bytes:
 
 
 def build(pieces: Iterable[VocabularyPiece], *, remove_extra_spaces: bool, charsmap: bytes = b"") -> bytes:
-    """A BPE model (merging by score) of these pieces, with byte fallback where they hold bytes, and no prefix space."""
+    """Return a BPE model (merging by score) of these pieces, with byte fallback if they include bytes, and no prefix space."""
     pieces = list(pieces)
     unknown = next((id for id, piece in enumerate(pieces) if piece.type is PieceType.UNKNOWN), 0)
     fallback = any(piece.type is PieceType.BYTE for piece in pieces)

@@ -1,4 +1,4 @@
-"""A tokenizer: text to ids and ids to their true bytes, with text that spells a special token staying text."""
+"""Turns text into ids, and ids into their true bytes. Text that spells a special token stays text."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ END_MARKERS = (
     "</s>",
     "<｜end▁of▁sentence｜>",  # noqa: RUF001 - the token's own letters
 )
-"""Special tokens that end a turn or a text whichever model has them."""
+"""Special tokens that end a turn or a text in every model that has them."""
 
 _PLAIN_TAG = re.compile(r"</?[a-z][a-z0-9]*>")
 
 
 class PrefixSpace(Enum):
-    """When a sentencepiece-like tokenizer puts a space in front of a text."""
+    """The rule by which a sentencepiece-like tokenizer puts a space before a text."""
 
     NEVER = "never"
     ALWAYS = "always"
     UNLESS_SPACE = "unless space"
-    """Only where the text does not begin with one."""
+    """Only if the text does not begin with one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The bytes of every id (None for an id that no text or marker has), and the markers by their text.
+    """The bytes of every id (None for an unused id), and the markers by their text.
 
-    ``strip_left`` and ``strip_right`` are markers that swallow the white space on that side of them.
+    ``strip_left`` and ``strip_right`` are markers that remove the white space on that side of them.
     """
 
     pieces: Callable[[], list[bytes | None]]
@@ -56,9 +56,9 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True)
 class Conventions:
-    """How a model's texts begin and end. ``eos_ids`` are every id that ends a turn or a text.
+    """The rules for the beginning and end of a model's texts. ``eos_ids`` are all ids that end a turn or a text.
 
-    ``prefix_after_special``: a text that follows a special token gets its prefix space too, not just the first one.
+    With ``prefix_after_special``, a text after a special token also gets a prefix space, not only the first one.
     """
 
     bos_id: int | None = None
@@ -71,9 +71,10 @@ class Conventions:
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """Text to ids and back. ``encode_text`` turns plain text into ids, adding nothing and knowing no markers.
+    """A tokenizer. ``encode_text`` turns plain text into ids; it adds nothing and knows no markers.
 
-    ``apart``: it waits for another process, up to seconds for a hostile tokenizer: do not call it on an event loop.
+    If ``apart`` is true, encoding waits for another process, up to seconds for a hostile tokenizer, so it must not be called on an
+    event loop.
     """
 
     encode_text: Callable[[str], list[int]]
@@ -82,12 +83,12 @@ class Tokenizer:
     apart: bool = False
 
     def __post_init__(self) -> None:
-        """Raise ModelError for impossible markers now, not at the first request."""
+        """Raise ModelError for invalid markers now, not at the first request."""
         assert self._markers is not None
 
     @property
     def vocab_size(self) -> int:
-        """Number of ids, unused ones included."""
+        """Number of ids, including unused ones."""
         return self.words.size
 
     @property
@@ -97,12 +98,12 @@ class Tokenizer:
 
     @property
     def bos_id(self) -> int | None:
-        """The id that begins a text, if the model has one."""
+        """Id that begins a text, if the model has one."""
         return self.conventions.bos_id
 
     @property
     def add_bos(self) -> bool:
-        """Whether the model expects ``bos_id`` in front of every text."""
+        """True if the model expects ``bos_id`` before every text."""
         return self.conventions.add_bos
 
     @property
@@ -112,20 +113,20 @@ class Tokenizer:
 
     @property
     def chat_template(self) -> str | None:
-        """The model's own Jinja template for chats."""
+        """Jinja template of the model for chats."""
         return self.conventions.chat_template
 
     @property
     def prefix_space(self) -> bool:
-        """Whether the first token of a text carries a space that was not in the text."""
+        """True if the first token of a text has a space that was not in the text."""
         return self.conventions.prefix is not PrefixSpace.NEVER
 
     def encode(self, text: str, *, special: bool = False, continues: bool = False) -> list[int]:
-        """The ids of a text, with no BOS in front.
+        """Encode a text, without BOS.
 
-        With ``special`` text that spells a marker becomes that marker (the longest one where several fit); without, it
-        stays text. ``continues`` says that something stands before the text: it gets no prefix space.
-        Raises InvalidRequestError for half a surrogate pair, which is no Unicode text.
+        With ``special``, text that spells a marker becomes that marker (the longest one if several fit); without, it stays text.
+        ``continues`` is true if the text follows another one: it gets no prefix space then.
+        Raises InvalidRequestError for a lone surrogate, which is not valid Unicode.
         """
         _refuse_surrogates(text)
         if not special:
@@ -145,7 +146,7 @@ class Tokenizer:
         return ids + self._encode_plain(text[begin:], first=self._is_prefixed(begin, continues))
 
     def token_bytes(self, id: int) -> bytes:
-        """The true bytes of a token, half a character included; a marker's are its text's, an unused id has none.
+        """Return the true bytes of a token, even of half a character. A marker has those of its text, an unused id none.
 
         Raises IndexError for an id outside of the vocabulary.
         """
@@ -154,11 +155,11 @@ class Tokenizer:
         return self.vocabulary()[id]
 
     def is_special(self, id: int) -> bool:
-        """Whether an id is a marker, or unused: not text in any case."""
+        """Return whether an id is a marker or unused, and so not text."""
         return id in self._special_ids or not self.vocabulary()[id]
 
     def vocabulary(self) -> list[bytes]:
-        """The bytes of every id, in order of the ids."""
+        """Return the bytes of every id, in order of the ids."""
         return self._vocabulary
 
     def _is_prefixed(self, begin: int, continues: bool) -> bool:
@@ -191,16 +192,16 @@ class Tokenizer:
 
 
 def is_marker(text: str, *, control: bool) -> bool:
-    """Whether an added token is a marker, as opposed to a piece of text that its tokenizer keeps whole.
+    """Return whether an added token is a marker, as opposed to a piece of text that its tokenizer keeps whole.
 
-    Runs of white space and plain tags such as ``<h1>`` are text where they are not flagged as control tokens. That flag alone
-    will not do, since models flag too few of their markers: Qwen's ``<|fim_middle|>`` is not "special" by its tokenizer.json.
+    Runs of white space and plain tags such as ``<h1>`` are text unless they are flagged as control tokens. That flag alone is not
+    enough, because models flag too few of their markers: Qwen's ``<|fim_middle|>`` is not "special" in its tokenizer.json.
     """
     return control or not (text.replace("\u2581", " ").isspace() or _PLAIN_TAG.fullmatch(text))
 
 
 def end_ids(special: Mapping[str, int], stated: frozenset[int]) -> frozenset[int]:
-    """The ids that a model states as its ends, and those of the end markers that it has."""
+    """Return the end ids that a model states, and those of the end markers that it has."""
     return stated | {special[text] for text in END_MARKERS if text in special}
 
 
@@ -209,5 +210,5 @@ def _refuse_surrogates(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise InvalidRequestError(
-            f"The text holds half a surrogate pair (U+{ord(text[error.start]):04X}) at character {error.start}: send whole characters."
+            f"The text has half a surrogate pair (U+{ord(text[error.start]):04X}) at character {error.start}: send whole characters."
         ) from None

@@ -1,7 +1,7 @@
-"""The libraries that turn text into ids: here, or in a process of its own where a tokenizer is not known to be harmless.
+"""Turns text into ids by other libraries, in a separate process unless a tokenizer is known to be harmless.
 
-A tokenizer can hold regular expressions that backtrack for hours, maps that make a library panic, and steps that multiply
-the text. Which text does it is not to be foreseen, so no trial can clear one: the process stays between it and the server.
+A tokenizer can contain regular expressions that backtrack for hours, maps that make a library panic, and steps that multiply
+the text. No test can tell which text triggers them, so such a tokenizer always stays in a separate process.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from pellucid.errors import ModelError
 from pellucid.system.limited_process import LimitedProcess, ProcessFailedError, serve
 
 MOST_IDS = 1 << 22
-"""Ids of a tokenizer: sixteen times as many as the largest that is published has."""
+"""The most ids of a tokenizer: sixteen times as many as the largest published one has."""
 
 _MEMORY = 2 << 30
 _LOAD_SECONDS = 9.0
 _ENCODE_SECONDS = 2.0
-_CHARACTERS_PER_SECOND = 250_000  # a tenth of what the slowest of the common tokenizers does
+_CHARACTERS_PER_SECOND = 250_000  # a tenth of the speed of the slowest common tokenizer
 
 
 @dataclass(frozen=True, slots=True)
 class TextEncoder:
-    """Turns text into ids. ``pieces`` gives the texts of all ids in order, None for an id without one.
+    """Turns text into ids. ``pieces`` returns the texts of all ids in order, None for an id without one.
 
-    ``apart``: ``encode`` waits for another process.
+    ``apart`` is true if ``encode`` waits for another process.
     """
 
     encode: Callable[[str], list[int]]
@@ -41,7 +41,7 @@ class TextEncoder:
 
 
 def by_tokenizers(data: str) -> TextEncoder:
-    """A ``tokenizer.json`` read by the tokenizers library. Raises whatever the library raises."""
+    """Read a ``tokenizer.json`` with the tokenizers library. Raises whatever the library raises."""
     from tokenizers import Tokenizer as Backend
 
     backend = Backend.from_str(data)
@@ -64,7 +64,7 @@ def by_tokenizers(data: str) -> TextEncoder:
 
 
 def by_sentencepiece(model: bytes) -> TextEncoder:
-    """A sentencepiece model read by its library, without pieces. Raises whatever the library raises."""
+    """Read a sentencepiece model with its library, without pieces. Raises whatever the library raises."""
     from sentencepiece import SentencePieceProcessor
 
     processor = SentencePieceProcessor(model_proto=model)
@@ -77,9 +77,9 @@ def by_sentencepiece(model: bytes) -> TextEncoder:
 
 
 def apart(path: Path, *, tokenizer_json: str | None = None, sentencepiece: bytes | None = None) -> TextEncoder:
-    """One of these in a process of its own; ``path`` is the file that it comes from.
+    """Read a tokenizer in a separate process. ``path`` is the file that it comes from.
 
-    Raises ModelError where it cannot be loaded within the limits. So does encoding; the next text gets a new process.
+    Raises ModelError if it cannot be loaded within the limits. Encoding raises it too; the next text gets a new process.
     """
     model = None if sentencepiece is None else base64.b64encode(sentencepiece).decode()
     first = {"json": tokenizer_json, "sentencepiece": model}
@@ -93,7 +93,7 @@ def apart(path: Path, *, tokenizer_json: str | None = None, sentencepiece: bytes
         try:
             return _checked(process.ask({"encode": text}, _ENCODE_SECONDS + len(text) / _CHARACTERS_PER_SECOND), int)
         except ProcessFailedError as error:
-            raise ModelError(f"The tokenizer {path} failed at a text of {len(text)} characters ({error}): use another model.") from None
+            raise ModelError(f"The tokenizer {path} failed on a text of {len(text)} characters ({error}): use another model.") from None
 
     return TextEncoder(encode, lambda: pieces, apart=True)
 
@@ -106,7 +106,7 @@ def _checked(answer: object, *kinds: type) -> list[Any]:
 
 
 class _Apart:
-    """The other side of :func:`apart`."""
+    """The handler in the process that :func:`apart` starts."""
 
     def __init__(self) -> None:
         self._encode: Callable[[str], list[int]] = lambda text: []
@@ -122,7 +122,7 @@ class _Apart:
 
 def main() -> None:
     """Serve one tokenizer: the program of the process that :func:`apart` starts."""
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # it may start no more threads than its memory allows
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # more threads would not fit into its memory
     for library in ("tokenizers", "sentencepiece"):
         with contextlib.suppress(ImportError):
             importlib.import_module(library)
@@ -130,9 +130,9 @@ def main() -> None:
 
 
 def is_harmless(data: dict[str, Any], patterns: frozenset[str]) -> bool:
-    """Whether every part of a ``tokenizer.json`` is one that takes linear time and memory on any text and cannot fail.
+    """Return whether every part of a ``tokenizer.json`` takes linear time and memory on any text and cannot fail.
 
-    That is byte-pair merging after cuts by these patterns: what most models have.
+    Such tokenizers merge byte pairs after splits by these patterns, as most models do.
     """
     model = data["model"]
     added = data.get("added_tokens") or []
@@ -152,7 +152,7 @@ def is_harmless(data: dict[str, Any], patterns: frozenset[str]) -> bool:
 def _steps(step: Any, inner: str) -> list[dict[str, Any]]:
     if not step:
         return []
-    return [found for part in step[inner] for found in _steps(part, inner)] if step["type"] == "Sequence" else [step]
+    return [leaf for part in step[inner] for leaf in _steps(part, inner)] if step["type"] == "Sequence" else [step]
 
 
 def _is_harmless_step(step: dict[str, Any], patterns: frozenset[str]) -> bool:

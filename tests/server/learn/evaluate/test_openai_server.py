@@ -12,7 +12,7 @@ import pytest
 from pellucid.errors import NotFoundError, NotSupportedError, PellucidError, UnavailableError
 from pellucid.learn.evaluate.openai_server import OpenAIServer
 from pellucid.learn.evaluate.questions import Ability, Asking
-from pellucid.tokens import SamplingParams, Token
+from pellucid.tokens import ChatQuery, CompletionQuery, SamplingParams, ScoreQuery, Token
 
 Reply = Callable[[dict[str, Any]], httpx.Response]
 
@@ -65,7 +65,7 @@ async def test_begin_of_text() -> None:
         return answer(body["prompt"] + "!", more)
 
     voice = server(begun)
-    found = [(item.text, item.logprob) async for item in voice.score("a b c", model="theirs") if isinstance(item, Token)]
+    found = [(item.text, item.logprob) async for item in voice.score(ScoreQuery("a b c", model="theirs")) if isinstance(item, Token)]
     assert found == [("a", -7.0), (" b", -1.5), (" c", -1.5)]
     assert Ability.SCORE in (await voice.subject("theirs")).abilities
 
@@ -105,13 +105,13 @@ async def test_what_is_not_shown() -> None:
     """A suffix, token ids and chats are refused rather than guessed."""
     voice = server(echoing)
     with pytest.raises(NotSupportedError, match="suffix"):
-        await anext(voice.complete("x", "y"))
+        await anext(voice.complete(CompletionQuery("x", "y")))
     with pytest.raises(NotSupportedError, match="token ids"):
         await voice.token_ids("x")
     with pytest.raises(NotSupportedError, match="plain texts only"):
-        await anext(voice.score([1, 2]))
+        await anext(voice.score(ScoreQuery([1, 2])))
     with pytest.raises(NotSupportedError, match="completions only"):
-        voice.chat([])
+        voice.chat(ChatQuery([]))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ async def test_errors(reply: Reply, error: type[Exception], sentence: str) -> No
     """What a server says instead of an answer is told in one sentence."""
     voice = server(reply)
     with pytest.raises(error) as raised:
-        await anext(voice.complete("x", model="theirs"))
+        await anext(voice.complete(CompletionQuery("x", model="theirs")))
     assert str(raised.value) == sentence
 
 

@@ -16,11 +16,11 @@ import torch
 
 from pellucid.errors import ModelError
 from pellucid.learn.corpus import Document
-from pellucid.learn.finetune.plan import BATCH, LEARNING_RATE, FinetunePlan, steps_of
 from pellucid.learn.finetune.training import trainer as trainer_file
 from pellucid.learn.finetune.training.base_model import Base
 from pellucid.learn.finetune.training.checkpoint import FILE, read_standing
 from pellucid.learn.finetune.training.lora import TrainableAdapter
+from pellucid.learn.finetune.training.plan import BATCH, LEARNING_RATE, FinetunePlan, steps_of
 from pellucid.learn.finetune.training.samples import Sample, SampleStream
 from pellucid.learn.finetune.training.trainer import PATIENCE, AdapterTrainer
 from pellucid.system.progress import Silent

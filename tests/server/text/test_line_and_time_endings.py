@@ -1,4 +1,4 @@
-"""Where an infill ends by n_indent and t_max_predict_ms."""
+"""An answer ends before a line that is indented too little, and when its time is over."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pellucid.api.routes.llama_endings import rules
-from pellucid.text.stopping import StopGate
+from pellucid.text.stopping import LeastIndent, StopGate, TimeLimit
 from pellucid.tokens import FinishReason
 from support.servers.http_servers import spoken
 
@@ -29,7 +28,8 @@ class Clock:
 
 def run(pieces: Sequence[str], indent: int = 0, seconds: float = 0.0) -> tuple[str, FinishReason | None]:
     """The text that comes through, and why it ended, if by a rule."""
-    gate = StopGate(rules(indent, seconds, Clock()))
+    time_limit = [TimeLimit(seconds, Clock())] if seconds else []
+    gate = StopGate([*time_limit, *([LeastIndent(indent)] if indent else [])])
     tokens = [token for piece in pieces for token in gate.feed([spoken(piece)])] + gate.finish()
     return "".join(token.text for token in tokens), gate.reason
 

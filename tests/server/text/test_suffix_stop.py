@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.text.stopping import SuffixStop
+from pellucid.text.suffix_stop import SuffixStop
 
 
 @dataclass(frozen=True)

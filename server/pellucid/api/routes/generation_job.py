@@ -1,0 +1,98 @@
+"""Runs the generations of one request, and sends their answers whole or as events."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from fastapi import Request
+from starlette.responses import Response
+
+from pellucid.api.metrics import GenerationTimer
+from pellucid.api.routes.generation import GeneratedAnswer, Items, merge, run_all
+from pellucid.api.sse import Event, attend, event_stream
+from pellucid.api.state import state_of
+from pellucid.text.assistant import LocalAssistant
+from pellucid.tokens import Finish, ModelCard, OnUsage, Token
+
+
+class GenerationJob(ABC):
+    """A request for one answer or several, which are numbered from 0.
+
+    A subclass for each route says what it asks of the assistant, and writes its reply and its events. A token passes no other
+    generator between the assistant's and the response. With ``usage_on_the_way`` each answer's usage is known as its tokens come.
+    """
+
+    def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, count: int, *, usage_on_the_way: bool = False) -> None:
+        self.request = request
+        self.state = state_of(request)
+        self.assistant = assistant
+        self.card = card
+        self.answers = [GeneratedAnswer() for _ in range(count)]
+        self._usage_on_the_way = usage_on_the_way
+
+    @property
+    def model(self) -> str:
+        """The name of the model that answers."""
+        return self.card.name
+
+    @abstractmethod
+    def ask(self, number: int, on_usage: OnUsage | None) -> Items:
+        """Begin the generation of an answer."""
+
+    @abstractmethod
+    async def whole(self) -> Response:
+        """Return the reply with all answers."""
+
+    @abstractmethod
+    def part(self, number: int, token: Token) -> Event:
+        """Return the event of a token."""
+
+    @abstractmethod
+    async def last_part(self, number: int, finish: Finish) -> Event:
+        """Return the event with which an answer ends."""
+
+    async def first_part(self, number: int) -> Event | None:
+        """Return an event to send before an answer's first token, if there is one."""
+        return None
+
+    def closing(self) -> Event | None:
+        """Return an event to send when all answers have ended, if there is one."""
+        return None
+
+    async def respond(self, *, stream: bool, done: bool = True) -> Response:
+        """Generate all answers; ``done`` ends a stream with OpenAI's ``[DONE]``."""
+        if not stream:
+            return await attend(self.request, self.state, self._generate_all())
+        parts = [self._parts(number) for number in range(len(self.answers))]
+        events = parts[0] if len(parts) == 1 else merge(parts)
+        return await event_stream(self.request, self.state, events, self.closing, done=done)
+
+    async def _generate_all(self) -> Response:
+        await run_all([self._collect(number) for number in range(len(self.answers))])
+        return await self.whole()
+
+    async def _collect(self, number: int) -> None:
+        answer = self.answers[number]
+        with self._timer() as timer:
+            async with aclosing(self.ask(number, None)) as items:
+                async for item in items:
+                    timer.note(item)
+                    answer.take(item)
+
+    async def _parts(self, number: int) -> AsyncGenerator[Event]:
+        answer, begun = self.answers[number], False
+        with self._timer() as timer:
+            async with aclosing(self.ask(number, answer.note if self._usage_on_the_way else None)) as items:
+                async for item in items:
+                    timer.note(item)
+                    answer.take(item)
+                    if not begun:
+                        begun = True
+                        if (first := await self.first_part(number)) is not None:
+                            yield first
+                    yield self.part(number, item) if isinstance(item, Token) else await self.last_part(number, item)
+
+    def _timer(self) -> GenerationTimer:
+        return self.state.metrics.timer(self.model, self.state.clock)

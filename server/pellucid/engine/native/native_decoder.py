@@ -1,0 +1,250 @@
+"""The decoder on the native kernels: a model's tensors described to C, and its forward pass."""
+
+from __future__ import annotations
+
+import copy
+import ctypes
+import itertools
+from collections.abc import Mapping
+from ctypes import c_int64, c_void_p
+from operator import mul
+
+import torch
+from torch import Tensor
+
+from pellucid.engine.decoders.adapter import Adapter
+from pellucid.engine.decoders.decoder import FUSED, DecoderConfig, RotaryTables
+from pellucid.engine.model import Batch, CacheShape, KVStorage, TokenCost
+from pellucid.engine.native.calls import Kernels, shared_kernels
+from pellucid.engine.native.kernel_layout import BLOCK, FORMS, GROUP, pack_low_rank
+from pellucid.engine.native.library import KernelsUnavailableError
+from pellucid.engine.native.native_structs import (
+    MOST_PARTS,
+    DecoderParts,
+    LowRanks,
+    Matrix,
+    NativeBatch,
+    NativeLayer,
+    NativeSpan,
+    Weights,
+)
+
+
+def supports(config: DecoderConfig) -> bool:
+    """Return whether the kernels can run a decoder of this shape."""
+    columns = (config.hidden_size, config.intermediate_size, config.heads * config.head_dim)
+    return config.sliding_window is None and config.head_dim % BLOCK == 0 and not any(width % GROUP for width in columns)
+
+
+class _Scratch:
+    """Working memory that a decoder shares with its adapted copies, of which one computes at a time. It only grows."""
+
+    def __init__(self) -> None:
+        self._bytes = torch.empty(0, dtype=torch.uint8)
+
+    def address(self, size: int) -> int:
+        """Return the address of ``size`` bytes, aligned to 64."""
+        if len(self._bytes) < size + 64:
+            self._bytes = torch.empty(size + 64, dtype=torch.uint8)
+        return (self._bytes.data_ptr() + 63) // 64 * 64
+
+
+class NativeDecoder:
+    """The decoder on the native kernels. Its results do not depend, in any bit, on batch, chunks or threads."""
+
+    brings_threads = True
+
+    def __init__(self, config: DecoderConfig, packed: Mapping[str, Tensor], kernels: Kernels | None = None) -> None:
+        usable = kernels or shared_kernels()
+        if isinstance(usable, KernelsUnavailableError):
+            raise usable
+        assert supports(config), "packing.choose_scheme gives other shapes to torch"
+        self.config = config
+        self.kernels = usable
+        self._packed = dict(packed)  # the structures below point into these
+        self._low_rank: dict[str, dict[str, Tensor]] = {}  # an adapter's tensors by matrix
+        self.description = f"{self._bits()} weights, int8 activations, native {usable.variant} kernels on cpu ({usable.threads} threads)"
+        self._rotary = RotaryTables(config, torch.device("cpu"), torch.float32)
+        self._scratch = _Scratch()
+        self._fill_structs()
+
+    def adapted(self, adapter: Adapter) -> NativeDecoder:
+        """Return a decoder with this adapter, as :meth:`pellucid.engine.decoders.decoder.Decoder.adapted`. It shares working memory."""
+        twin = copy.copy(self)
+        twin._low_rank = {}
+        for i in range(self.config.layers):
+            for name, parts in FUSED.items():
+                changes = adapter.of(f"layers.{i}.", parts)
+                if any(changes):
+                    rows = [self.config.rows[part] for part in parts]
+                    twin._low_rank[f"layers.{i}.{name}"] = pack_low_rank(changes, rows, interleaved=name == "gate_up")
+        twin.description = f"{self.description}, an adapter of rank {adapter.rank}"
+        twin._fill_structs()
+        return twin
+
+    def _fill_structs(self) -> None:
+        """Fill the structures that give the kernels the address of every tensor."""
+        config = self.config
+        self._adapters: list[LowRanks] = []
+        self._layers = (NativeLayer * config.layers)(*(self._layer(f"layers.{i}.") for i in range(config.layers)))
+        head = self._matrix("head") if "head.0.number" in self._packed else self._matrix("embedding")
+        self._width = head.blocks * BLOCK  # of logits before the padding is cut off
+        self._decoder = DecoderParts(
+            layers=config.layers,
+            hidden=config.hidden_size,
+            intermediate=config.intermediate_size,
+            heads=config.heads,
+            kv_heads=config.kv_heads,
+            head_dim=config.head_dim,
+            vocab=self._width,
+            low=max((adapter.projections * adapter.padded for adapter in self._adapters), default=0),
+            eps=config.rms_norm_eps,
+            norm=self._pointer("norm.weight"),
+            embedding=self._matrix("embedding"),
+            head=head,
+            layer=self._layers,
+        )
+
+    @property
+    def vocab_size(self) -> int:
+        return self.config.vocab_size
+
+    @property
+    def context(self) -> int:
+        return self.config.context
+
+    @property
+    def cache_shape(self) -> CacheShape:
+        c = self.config
+        return CacheShape(c.layers, c.kv_heads, c.head_dim, torch.float16, torch.device("cpu"))
+
+    @property
+    def weight_bytes(self) -> int:
+        return self._adapter_bytes if self._low_rank else self._base_bytes
+
+    @property
+    def _base_bytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self._packed.values())
+
+    @property
+    def _adapter_bytes(self) -> int:
+        return sum(tensor.nbytes for tensors in self._low_rank.values() for tensor in tensors.values())
+
+    @property
+    def cost(self) -> TokenCost:
+        has_head = "head.0.number" in self._packed  # else the embedding is the head
+        embedding = sum(tensor.nbytes for name, tensor in self._packed.items() if name.startswith("embedding."))
+        read_bytes = self._base_bytes - (embedding if has_head else 0) + self._adapter_bytes
+        return TokenCost(read_bytes, self.config.body_parameters, self.config.head_parameters, torch.int8)
+
+    def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
+        """Run a batch; see :meth:`pellucid.engine.model.Model.forward`."""
+        self._check(batch, kv)
+        ids, rows = batch.ids.contiguous(), batch.rows.contiguous()
+        out = torch.empty(len(rows), self.config.hidden_size)
+        layers = self.config.layers
+        slot, head, token, _ = kv.keys[0].stride()
+        native = NativeBatch(
+            tokens=len(ids),
+            spans=len(batch.spans),
+            rows=len(rows),
+            ids=ids.data_ptr(),
+            span=(NativeSpan * len(batch.spans))(*(NativeSpan(s.slot, s.start, s.count, s.offset) for s in batch.spans)),
+            row=rows.data_ptr(),
+            keys=(c_void_p * layers)(*(keys.data_ptr() for keys in kv.keys)),
+            values=(c_void_p * layers)(*(values.data_ptr() for values in kv.values)),
+            slot_stride=slot,
+            head_stride=head,
+            token_stride=token,
+        )
+        with self.kernels.lock:
+            self._rotary.cover(min(kv.keys[0].shape[2], self.context))
+            self._decoder.cosine, self._decoder.sine = self._rotary.cos.data_ptr(), self._rotary.sin.data_ptr()
+            self.kernels.forward(self._decoder, native, self._memory(max(len(ids), len(rows))), out)
+        return out
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Compute logits; see :meth:`pellucid.engine.model.Model.logits`."""
+        hidden = hidden.contiguous()
+        out = torch.empty(len(hidden), self._width)
+        with self.kernels.lock:
+            self.kernels.logits(self._decoder, hidden, self._memory(len(hidden)), out)
+        return out[:, : self.vocab_size]
+
+    def _check(self, batch: Batch, kv: KVStorage) -> None:
+        """Raise IndexError for what would be read or written out of bounds: C would not notice."""
+        slots, _, capacity, _ = kv.keys[0].shape
+        if any(not (0 <= s.slot < slots and 0 <= s.start <= s.end <= min(capacity, self.context)) for s in batch.spans):
+            raise IndexError(f"A span of {batch.spans} lies outside the cache of {slots} slots of {capacity} tokens.")
+        if len(batch.ids) and not 0 <= int(batch.ids.min()) <= int(batch.ids.max()) < self.vocab_size:
+            raise IndexError(f"A token id lies outside the vocabulary of {self.vocab_size}.")
+        strides = {(tensor.stride(), tensor.dtype) for tensor in (*kv.keys, *kv.values)}
+        assert len(strides) == 1, strides
+        assert kv.keys[0].stride(3) == 1
+        assert kv.keys[0].dtype == torch.float16
+
+    def _memory(self, tokens: int) -> int:
+        """Return the address of working memory for that many tokens."""
+        return self._scratch.address(self.kernels.scratch_bytes(self._decoder, tokens))
+
+    def _layer(self, prefix: str) -> NativeLayer:
+        matrices = {name: self._matrix(prefix + name) for name in ("qkv", "o", "gate_up", "down")}
+        norms = {name: self._pointer(f"{prefix}{name}.weight") for name in ("input_norm", "post_norm", "q_norm", "k_norm")}
+        return NativeLayer(**matrices, **norms)
+
+    def _matrix(self, name: str) -> Matrix:
+        parts = [self._weights(f"{name}.{i}") for i in range(MOST_PARTS) if f"{name}.{i}.number" in self._packed]
+        return Matrix(
+            part=(Weights * MOST_PARTS)(*parts),
+            bias=self._pointer(f"{name}.bias"),
+            parts=len(parts),
+            interleaved=name.endswith("gate_up"),
+            blocks=sum(part.blocks for part in parts),
+            groups=parts[0].groups,
+            adapter=self._adapter(name),
+        )
+
+    def _adapter(self, name: str) -> ctypes._Pointer[LowRanks] | None:
+        low_rank = self._low_rank.get(name)
+        if low_rank is None:
+            return None
+        parts = FUSED[name.rpartition(".")[2]]
+        blocks = [self.config.rows[part] // BLOCK for part in parts]
+        self._adapters.append(
+            LowRanks(
+                down=low_rank["down"].data_ptr(),
+                factor=low_rank["factor"].data_ptr(),
+                up=low_rank["up"].data_ptr(),
+                projections=len(parts),
+                interleaved=name.endswith("gate_up"),
+                rank=low_rank["up"].shape[1],
+                padded=len(low_rank["factor"]) // len(parts),
+                end=(c_int64 * MOST_PARTS)(*itertools.accumulate(blocks)),
+            )
+        )
+        return ctypes.pointer(self._adapters[-1])
+
+    def _weights(self, name: str) -> Weights:
+        blocks, groups, size = self._packed[f"{name}.number"].shape
+        bits, shared = size * 8 // (BLOCK * GROUP), GROUP // self._packed[f"{name}.scale"].shape[2]
+        minimum = self._pointer(f"{name}.minimum")
+        assert (bits, shared, minimum is not None) in FORMS, (name, bits, shared, minimum)
+        return Weights(self._pointer(f"{name}.number"), self._pointer(f"{name}.scale"), minimum, blocks, groups, bits, shared)
+
+    def _bits(self) -> str:
+        """Describe the bits of the weights for people: one number, or where they differ the range and the average."""
+        numbers = [tensor for name, tensor in self._packed.items() if name.endswith(".number")]
+        bits = [tensor.shape[2] * 8 // (BLOCK * GROUP) for tensor in numbers]
+        if min(bits) == max(bits):
+            return f"int{bits[0]}"
+        weights = [tensor.shape[0] * tensor.shape[1] * BLOCK * GROUP for tensor in numbers]
+        average = sum(map(mul, bits, weights)) / sum(weights)
+        return f"int{min(bits)} to int{max(bits)} ({average:.1f} bits on average)"
+
+    def _pointer(self, name: str) -> int | None:
+        tensor = self._packed.get(name)
+        if tensor is None:
+            return None
+        assert tensor.is_contiguous(), name
+        assert tensor.dtype in (torch.uint8, torch.float16, torch.float32), name
+        return tensor.data_ptr()

@@ -1,0 +1,205 @@
+"""Ends an infill where it begins to repeat the text after the cursor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pellucid.text.brackets import is_balanced, is_closed, opened_in
+from pellucid.text.stopping import COMMON_LINES, LONGEST_LINE, TELLING, WORTH_CUTTING, overlap
+from pellucid.tokens import FinishReason
+
+LONGEST_OVERLAP = 400
+"""Characters of the suffix that an answer's end is compared with."""
+
+MOST_SPACE = 40
+"""Characters of white space at the end of an answer that are kept back: a model with nothing to say may generate it without end."""
+
+
+@dataclass(frozen=True, slots=True)
+class _SuffixLine:
+    """A line of the suffix that an answer may repeat, and the line that follows it.
+
+    ``indented`` is the number of its characters left of the cursor; None for a line below the cursor's.
+    """
+
+    text: str
+    following: str | None
+    indented: int | None = None
+
+
+class SuffixStop:
+    """Ends an infill where it begins to repeat the suffix.
+
+    The rest of the cursor's line is repeated where a line of the answer ends with it, unless it closes a bracket that the answer
+    opened. The next line of the suffix is repeated where the answer has the same line with the same indentation: at once if the
+    line is distinctive or closes a bracket that the answer did not open, otherwise if the line after it is repeated too or the
+    answer ends. An answer that ends while it repeats the suffix loses the part that it shares with it.
+    """
+
+    matched: str | None = None
+    reason = FinishReason.STOP
+
+    def __init__(self, prefix: str, suffix: str) -> None:
+        self.ended = False
+        self._start = suffix[:LONGEST_OVERLAP]
+        self._left = prefix[prefix.rfind("\n") + 1 :][-LONGEST_LINE:]
+        right, _, below = suffix.partition("\n")
+        self._right = right[:LONGEST_LINE].rstrip()
+        below = below[: 4 * LONGEST_LINE]  # enough for the two lines that count
+        first, second = ([line[:LONGEST_LINE].rstrip() for line in below.split("\n") if line.strip()] + [None, None])[:2]
+        self._lines = [] if first is None else [_SuffixLine(first, second)]
+        if self._right and not self._left.strip():
+            self._lines.insert(0, _SuffixLine(self._left + self._right, first, len(self._left)))
+        self._breaks = 1 + below[: len(below) - len(below.lstrip())].count("\n")  # line ends from the cursor to the first line
+        self._answer = ""
+        self._begin = 0  # where the answer's last line begins
+        self._given = 0  # characters of the answer that were returned
+        self._floor = 0  # text up to here belongs to the answer, whatever follows
+        self._doubt: tuple[int, str | None] | None = None  # where to cut if the next line is this text
+
+    def feed(self, text: str) -> str:
+        self._answer += text
+        while not self.ended and (end := self._answer.find("\n", self._begin)) >= 0:
+            self._raise_floor(end)
+            cut = self._cut(end)
+            if cut is not None:
+                self.ended = True
+                return self._give(cut)
+            self._begin = end + 1
+        self._raise_floor(len(self._answer))
+        return self._give(self._sure())
+
+    def finish(self) -> str:
+        if self._doubt is not None and self._may_follow(self._doubt[1]):
+            return self._give(self._doubt[0])
+        cut = self._cut(len(self._answer))
+        if cut is None and self._doubt is not None:  # from the last line itself: no other line follows
+            cut = self._doubt[0]
+        return self._give(self._without_overlap() if cut is None else cut)
+
+    def _give(self, end: int) -> str:
+        assert end >= self._given, "text that is cut was kept back"
+        text = self._answer[self._given : end]
+        self._given = end
+        return text
+
+    def _raise_floor(self, end: int) -> None:
+        """Stop keeping back the white space at the beginning of the last line once there is too much of it."""
+        line = self._line(end)
+        space = len(line) - len(line.lstrip())
+        if space > MOST_SPACE:
+            self._floor = max(self._floor, self._begin + space - (len(self._left) if self._begin == 0 else 0))
+
+    def _cut(self, end: int) -> int | None:
+        """Return where the answer ends, if its last line, complete up to ``end``, repeats the suffix."""
+        cut = self._cut_right(end)
+        if cut is not None:
+            return cut
+        line = self._line(end).rstrip()
+        if not line:
+            return None
+        if self._doubt is not None:
+            cut, following = self._doubt
+            self._doubt = None
+            if line == following:
+                return cut
+        for known in self._lines if self._is_whole() else ():
+            if line == known.text:
+                return self._cut_line(known)
+        return None
+
+    def _cut_right(self, end: int) -> int | None:
+        """Return where to cut a line that ends with the text right of the cursor."""
+        if not self._right_may_end():
+            return None
+        end = self._begin + len(self._answer[self._begin : end].rstrip())
+        for right in (self._right, self._right.lstrip()):
+            cut = end - len(right)
+            if cut < self._begin or not self._answer.endswith(right, cut, end):
+                continue
+            if opened_in(self._answer[:cut], right):
+                return None
+            complete = not is_balanced(self._left + self._answer[:cut] + self._right) and is_balanced(
+                self._left + self._answer[:end] + self._right
+            )
+            return end if complete else cut
+        return None
+
+    def _cut_line(self, known: _SuffixLine) -> int | None:
+        """Return where to cut before the answer's last line, which is this one of the suffix; None if it may be a coincidence."""
+        cut = self._cut_before(known)
+        text = known.text.lstrip()
+        if is_closed(text):
+            return None if opened_in(self._answer[: self._begin], text) else cut
+        if sum(map(str.isalnum, text)) >= TELLING and text not in COMMON_LINES:
+            return cut
+        self._doubt = cut, known.following
+        return None
+
+    def _cut_before(self, known: _SuffixLine) -> int:
+        if self._begin == 0:
+            return self._floor
+        if known.indented is not None:
+            return max(self._begin + known.indented, self._floor)
+        above = self._answer[: self._begin]
+        for _ in range(self._breaks):
+            bare = above.rstrip(" \t\r")
+            if not bare.endswith("\n"):
+                break
+            above = bare[:-1].removesuffix("\r")
+        return max(len(above), self._floor)
+
+    def _sure(self) -> int:
+        """Return how many characters of the answer no continuation can take away."""
+        kept = [len(self._answer) - overlap(self._answer, self._start), len(self._answer.rstrip("\r"))]
+        if self._doubt is not None:
+            kept.append(self._doubt[0])
+        line = self._line(len(self._answer))
+        if self._is_whole() and any(_may_become(line, known.text) for known in self._lines):
+            kept.append(len(self._answer[: self._begin].rstrip()))
+        if self._right_may_end():
+            line = self._answer[self._begin :]
+            for text in (line, line.rstrip()):
+                kept += [self._begin + len(text) - overlap(text, right) for right in (self._right, self._right.lstrip())]
+        return max(min(kept), self._given)
+
+    def _without_overlap(self) -> int:
+        """Return where the answer ends without the text that it shares with the suffix's beginning."""
+        shared = self._start[: overlap(self._answer, self._start)]
+        cut = len(self._answer) - len(shared)
+        if not shared.strip():
+            return cut if "\n" in shared or self._answer[:cut].endswith("\n") else len(self._answer)
+        if opened_in(self._answer[:cut], shared.strip()):
+            return len(self._answer)
+        worth = "\n" in shared or sum(map(str.isalnum, shared)) >= WORTH_CUTTING
+        return cut if worth else len(self._answer)
+
+    def _may_follow(self, following: str | None) -> bool:
+        """Return whether the unfinished last line of an answer that has ended is consistent with a repetition."""
+        line = self._line(len(self._answer))
+        return not line.strip() or (following is not None and following.startswith(line))
+
+    def _line(self, end: int) -> str:
+        """Return the answer's last line up to ``end``, including the text left of the cursor."""
+        return (self._left if self._begin == 0 else "") + self._answer[self._begin : end]
+
+    def _is_whole(self) -> bool:
+        """Return whether the answer's last line is a whole line, not the rest of the cursor's."""
+        return self._begin > 0 or not self._left.strip()
+
+    def _right_may_end(self) -> bool:
+        """Return whether a last line that ends with the text right of the cursor repeats it.
+
+        If only white space is left of the cursor, the text right of it is a line and is repeated as a line, except for punctuation,
+        which belongs after the inserted text.
+        """
+        if not self._right or not self._left:
+            return False
+        if self._left.strip():
+            return True
+        return self._begin == 0 and not (self._right[0].isspace() or self._right[0].isalnum() or self._right[0] == "_")
+
+
+def _may_become(line: str, known: str) -> bool:
+    """Return whether an unfinished line may still become a known one, which has no space at its end."""
+    return known.startswith(line) or line.rstrip() == known or (not line.strip() and len(line) <= MOST_SPACE)

@@ -1,0 +1,31 @@
+"""Holds the base of the assistants that tests script: one that may be asked for nothing but its models."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import NoReturn
+
+from pellucid.tokens import ChatQuery, CompletionQuery, Finish, ModelCard, OnUsage, ScoreQuery, Token
+
+
+class SilentAssistant:
+    """Fails the test with each verb; a double overrides those that it answers."""
+
+    def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        _fail("complete")
+
+    def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        _fail("chat")
+
+    def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
+        _fail("score")
+
+    async def infill_prompt(self, query: CompletionQuery) -> str:
+        _fail("infill_prompt")
+
+    async def cards(self) -> list[ModelCard]:
+        _fail("cards")
+
+
+def _fail(verb: str) -> NoReturn:
+    raise AssertionError(f"no test asks this assistant to {verb}")
