@@ -17,7 +17,7 @@ pytestmark = pytest.mark.model
 
 KILLED = "Interrupted: the server stopped before the answer was complete."
 
-STOPPED = "The server was stopped in the middle of it."
+STOPPED = "The server was stopped before the answer was complete."
 
 
 @pytest.fixture(scope="module")
