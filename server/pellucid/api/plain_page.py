@@ -54,7 +54,7 @@ WITHOUT_SCRIPT = '<noscript><meta http-equiv="refresh" content="3"></noscript>'
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class PageNotice:
     """The reason why there is no page yet, in a sentence. ``done`` of ``total`` bytes of the current step are done, if known.
 
     A ``lasting`` reason does not change by itself.
@@ -82,7 +82,7 @@ GUARDS = {"referrer-policy": "same-origin", "x-content-type-options": "nosniff",
 """Headers of all pages: other sites can neither frame them nor learn their addresses."""
 
 
-def plain_page(news: News, about: str = "") -> HTMLResponse:
+def plain_page(news: PageNotice, about: str = "") -> HTMLResponse:
     """Return a page with the news and with ``about``, safe HTML about the server."""
     bar = ""
     if news.total:

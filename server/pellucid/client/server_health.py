@@ -61,6 +61,23 @@ _REFUSALS: dict[int, HealthStatus] = {
 }
 
 
+_PROBLEMS: Mapping[HealthStatus, str] = {
+    HealthStatus.LOADING: "The server at {url} is loading its models",
+    HealthStatus.LEAVING: "The server at {url} is shutting down",
+    HealthStatus.FAILED: "The server at {url} has failed and answers no more requests",
+    HealthStatus.REFUSED: "The server at {url} does not accept the API key",
+    HealthStatus.FORBIDDEN: "The server at {url} does not accept requests to this address",
+    HealthStatus.FOREIGN: "The server at {url} is not Pellucid",
+    HealthStatus.SILENT: "The server at {url} does not respond",
+    HealthStatus.ABSENT: "No server answers at {url}",
+}
+
+
+def problem_at(url: str, status: HealthStatus) -> str:
+    """Return what keeps a server from answering requests, as a sentence without a full stop, to which callers add the remedy."""
+    return _PROBLEMS[status].format(url=url)
+
+
 def condition_of(response: httpx.Response) -> ServerHealth:
     """Return the health that a reply to /health reports."""
     reply = _object(response)

@@ -1,4 +1,4 @@
-"""The page alone, in a process of its own without torch, over a server elsewhere."""
+"""Runs the page alone, in a process without torch, for a model server elsewhere."""
 
 from __future__ import annotations
 
@@ -16,45 +16,54 @@ from starlette.middleware import Middleware
 from pellucid.api.errors import install_error_handlers
 from pellucid.api.login_rate_limit import LoginRateLimit
 from pellucid.api.page_fork import PageFork
-from pellucid.api.plain_page import News
+from pellucid.api.plain_page import PageNotice
 from pellucid.api.security import Door, Security
 from pellucid.client.client import Client
 from pellucid.client.server_address import is_loopback, url_of
-from pellucid.client.server_health import HealthStatus, ServerHealth
+from pellucid.client.server_health import HealthStatus, ServerHealth, problem_at
 from pellucid.config import Settings
 from pellucid.errors import ConfigError
 from pellucid.serving.graceful_server import GracefulServer
 from pellucid.serving.listening_socket import listen
-from pellucid_webui.hosting.gradio_host import Create, pellucid_view
-from pellucid_webui.hosting.mount import Host, Page, PageSettings
+from pellucid_webui.hosting.gradio_host import PageFactory, pellucid_view
+from pellucid_webui.hosting.mount import Page, PageSettings, ServerHooks
+
+REMEDIES = {
+    HealthStatus.LEAVING: "start it again with pellucid serve",
+    HealthStatus.FAILED: "start it again",
+    HealthStatus.REFUSED: "start pellucid webui with --api-key-file or PELLUCID_API_KEY",
+    HealthStatus.FOREIGN: "give the address of a Pellucid server with --server",
+    HealthStatus.ABSENT: "start one with pellucid serve, or give another address with --server",
+}
+"""What to do about a server that has no page to show. For other problems the server's own message is shown."""
 
 
 def run(settings: Settings, url: str, host: str, port: int, *, key_is_for_url: bool = False) -> None:
-    """Show the page on ``host`` and ``port`` until a signal ends it; the host and port of the settings are the server's own.
+    """Serve the page on ``host`` and ``port`` until a signal stops it; the host and port of the settings are the model server's.
 
-    The key of the settings goes to the server that they name, and to another one with ``key_is_for_url``.
+    The key of the settings is sent only to the server that they name, unless ``key_is_for_url`` is set.
 
-    Raises a PellucidError where that cannot be: without Gradio, for a URL that is none, for a port that is taken.
+    Raises a PellucidError if Gradio is missing, if the URL is not valid, or if the port is taken.
     """
     if find_spec("gradio") is None:
         raise ConfigError("The page needs gradio: run pip install '.[webui]' in Pellucid's folder.")
     if settings.key is None and not is_loopback(host):
-        raise ConfigError(f"Other machines can reach the host {host}, so it demands an API key (--api-key-file or PELLUCID_API_KEY).")
+        raise ConfigError(f"Other machines can reach the host {host}, so an API key is required (--api-key-file or PELLUCID_API_KEY).")
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     key = settings.key if key_is_for_url else settings.key_for(url)
     problem = asyncio.run(_problem(url, key))
     with listen(host, port) as listener:
         server = PageServer(settings, url, host, key=key)
-        typer.echo(f"The page is at {url_of(host, port)}/ and asks {url}; Ctrl-C stops it.")
+        typer.echo(f"The page is at {url_of(host, port)}/ and uses the server at {url}. Press Ctrl-C to stop it.")
         if problem is not None:
             typer.echo(problem.sentence, err=True)
         server.run(sockets=[listener])
 
 
 class PageServer(GracefulServer):
-    """A server of nothing but the page."""
+    """A server that serves only the page."""
 
-    def __init__(self, settings: Settings, url: str, host: str, create: Create = pellucid_view, *, key: str | None = None) -> None:
+    def __init__(self, settings: Settings, url: str, host: str, create: PageFactory = pellucid_view, *, key: str | None = None) -> None:
         self._grace = settings.grace
         self._key = key
         self._departing, self._closing = asyncio.Event(), asyncio.Event()
@@ -64,16 +73,16 @@ class PageServer(GracefulServer):
         self._departing.set()
         asyncio.get_running_loop().call_later(self._grace, self._closing.set)
 
-    def _app(self, settings: Settings, url: str, host: str, create: Create) -> FastAPI:
+    def _app(self, settings: Settings, url: str, host: str, create: PageFactory) -> FastAPI:
         client = Client(url, self._key)
 
-        async def news() -> News | None:
+        async def news() -> PageNotice | None:
             return news_of(await client.condition(), url)
 
         def about() -> str:
-            return f"<p>It asks the server at {escape(url)}.</p>"
+            return f"<p>This page uses the server at {escape(url)}.</p>"
 
-        owner = Host(lambda: client, news, about, self._departing, self._closing)
+        owner = ServerHooks(lambda: client, news, about, self._departing, self._closing)
         limit = LoginRateLimit()
         page = Page(owner, PageSettings(settings.data, settings.keys, settings.max_body_bytes, limit), create)
 
@@ -92,32 +101,18 @@ class PageServer(GracefulServer):
         return app
 
 
-def news_of(found: ServerHealth, url: str) -> News | None:
-    """Why what was found at the address has no page to show, in a sentence; None where it is ready."""
-    told = found.message.rstrip(".")
-    match found.standing:
-        case HealthStatus.READY:
-            return None
-        case HealthStatus.LOADING:
-            activity = f": {found.activity.rstrip('.')}" if found.activity else ""
-            return News(f"The server at {url} is loading its models{activity}.", max(found.done, 0), found.total)
-        case HealthStatus.LEAVING:
-            sentence = f"The server at {url} is shutting down: start it again with pellucid serve."
-        case HealthStatus.FAILED:
-            sentence = f"The server at {url} has failed and serves nothing any more: start it again."
-        case HealthStatus.REFUSED:
-            sentence = f"The server at {url} wants its API key: start pellucid webui with --api-key-file or PELLUCID_API_KEY."
-        case HealthStatus.FORBIDDEN:
-            sentence = f"The server at {url} lets nobody in by this address: {told}."
-        case HealthStatus.FOREIGN:
-            sentence = f"What answers at {url} is not a Pellucid server: give the address of one with --server."
-        case HealthStatus.SILENT:
-            sentence = f"What listens at {url} does not answer: {told}."
-        case HealthStatus.ABSENT:
-            sentence = f"No server answers at {url}: start one with pellucid serve, or give another address with --server."
-    return News(sentence)
+def news_of(health: ServerHealth, url: str) -> PageNotice | None:
+    """Return why there is no page to show for the server at ``url``, or None if it is ready."""
+    status = health.standing
+    if status is HealthStatus.READY:
+        return None
+    problem = problem_at(url, status)
+    if status is HealthStatus.LOADING:
+        activity = f": {health.activity.rstrip('.')}" if health.activity else ""
+        return PageNotice(f"{problem}{activity}.", max(health.done, 0), health.total)
+    return PageNotice(f"{problem}: {REMEDIES.get(status) or health.message.rstrip('.')}.")
 
 
-async def _problem(url: str, key: str | None) -> News | None:
+async def _problem(url: str, key: str | None) -> PageNotice | None:
     async with Client(url, key) as client:
         return news_of(await client.condition(), url)

@@ -19,7 +19,7 @@ import typer
 from pellucid.api.app import create_app
 from pellucid.api.openapi_extras import installed_version
 from pellucid.api.page_fork import MountedPage
-from pellucid.api.plain_page import News
+from pellucid.api.plain_page import PageNotice
 from pellucid.api.routes.info import about, news_of
 from pellucid.api.state import ServerState
 from pellucid.config import Settings
@@ -133,12 +133,12 @@ class Server(GracefulServer):
 
 def page_of(settings: Settings, state: ServerState) -> MountedPage:
     """Return the page, served by the assistant of this process."""
-    from pellucid_webui.hosting.mount import Host, Page, PageSettings
+    from pellucid_webui.hosting.mount import Page, PageSettings, ServerHooks
 
-    async def news() -> News | None:
+    async def news() -> PageNotice | None:
         return news_of(state)
 
-    host = Host(state.require_ready, news, lambda: about(state), state.departing, state.closing)
+    host = ServerHooks(state.require_ready, news, lambda: about(state), state.departing, state.closing)
     page = Page(host, PageSettings(settings.data, settings.keys, settings.max_body_bytes, state.login_rate_limit))
     state.idleness.overlook(page.watches)
     return page

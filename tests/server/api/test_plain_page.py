@@ -10,25 +10,25 @@ import httpx
 import pytest
 
 from pellucid.api.app import create_app
-from pellucid.api.plain_page import News, document, plain_page
+from pellucid.api.plain_page import PageNotice, document, plain_page
 from pellucid.api.routes.info import news_of
 from pellucid.api.state import ServerState
 from support.servers.http_servers import TINY, scripted_state
 
 
-def text_of(news: News, about: str = "") -> str:
+def text_of(news: PageNotice, about: str = "") -> str:
     return bytes(plain_page(news, about).body).decode()
 
 
 def test_news_are_text() -> None:
-    """All news are shown as text, never as HTML."""
-    assert "<p>a &lt;b&gt; &amp; c</p>" in text_of(News("a <b> & c"))
+    """Every notice is shown as text, never as HTML."""
+    assert "<p>a &lt;b&gt; &amp; c</p>" in text_of(PageNotice("a <b> & c"))
 
 
 @pytest.mark.parametrize(("lasting", "follows"), [(True, False), (False, True)])
 def test_it_follows_what_changes(lasting: bool, follows: bool) -> None:
-    """News that will change are polled, without a script as well; lasting ones are not."""
-    text = text_of(News("x", lasting=lasting))
+    """Notices that will change are polled, without a script as well; lasting ones are not."""
+    text = text_of(PageNotice("x", lasting=lasting))
 
     assert ("location.reload()" in text) is follows
     assert ('<noscript><meta http-equiv="refresh"' in text) is follows
@@ -37,7 +37,7 @@ def test_it_follows_what_changes(lasting: bool, follows: bool) -> None:
 @pytest.mark.parametrize(("done", "total", "bar"), [(0, None, False), (1, 0, False), (1, 4, True), (9, 4, True)])
 def test_progress(done: int, total: int | None, bar: bool) -> None:
     """Progress is shown where it is known, never beyond the end."""
-    text = text_of(News("x", done, total))
+    text = text_of(PageNotice("x", done, total))
 
     assert ("<progress" in text) is bar
     assert "225 %" not in text
@@ -59,7 +59,7 @@ def test_policy_lets_through_what_is_there() -> None:
 
 def test_light_and_dark() -> None:
     """It is shown as the system is set."""
-    text = text_of(News("x"))
+    text = text_of(PageNotice("x"))
 
     assert "color-scheme: light dark" in text
     assert "prefers-color-scheme: dark" in text
@@ -68,14 +68,14 @@ def test_light_and_dark() -> None:
 def test_news_of_a_server() -> None:
     """A server that loads, shuts down or has failed has news, a ready one has none. Only a failure lasts."""
     loading = ServerState(models=(TINY,))
-    assert news_of(loading) == News("The models are being loaded.")
+    assert news_of(loading) == PageNotice("The models are being loaded.")
     loading.progress.start("tiny.gguf", 400)
     loading.progress.advance(100)
-    assert news_of(loading) == News("The models are being loaded: tiny.gguf.", 100, 400)
+    assert news_of(loading) == PageNotice("The models are being loaded: tiny.gguf.", 100, 400)
     loading.progress.note("Another process is at work on tiny: waiting for it.")
-    assert news_of(loading) == News("The models are being loaded: Another process is at work on tiny: waiting for it.")
+    assert news_of(loading) == PageNotice("The models are being loaded: Another process is at work on tiny: waiting for it.")
     loading.leaving = True
-    assert news_of(loading) == News("The server is shutting down.")
+    assert news_of(loading) == PageNotice("The server is shutting down.")
     failed = news_of(scripted_state(failure=RuntimeError("x")))
     assert failed is not None
     assert failed.lasting

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 import pellucid.cli.app
-import pellucid.serving.page_process
+import pellucid_webui.hosting.mount
 from pellucid.client.api_keys import LOCAL, read_keys
 from pellucid.client.protocol import Assistant
 from pellucid.client.server_health import HealthStatus, ServerHealth
@@ -30,7 +30,7 @@ from pellucid.tokens import FinishReason, Message
 from pellucid_webui.conversations.conversation import TurnSettings
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
-from pellucid_webui.hosting.gradio_host import View
+from pellucid_webui.hosting.gradio_host import GradioPage
 from support.servers.http_servers import TINY, ScriptedAssistant, live, scripted_state
 
 Run = Callable[..., tuple[int, str, str]]
@@ -52,7 +52,7 @@ def port() -> int:
 def start(tmp_path: Path, port: int) -> Iterator[Start]:
     """Starts ``pellucid webui`` with these options; what still runs at the end is killed."""
     processes: list[subprocess.Popen[str]] = []
-    folders = [str(Path(module.__file__ or "").parents[2]) for module in (pellucid.cli.app, pellucid.serving.page_process)]
+    folders = [str(Path(module.__file__ or "").parents[2]) for module in (pellucid.cli.app, pellucid_webui.hosting.mount)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders), "PELLUCID_DATA": str(tmp_path / "data")}
     code = "import sys; from pellucid.cli.app import app\ntry: app()\nfinally: print('torch' in sys.modules)"
 
@@ -95,7 +95,7 @@ def test_page_over_a_server(start: Start, port: int, tmp_path: Path) -> None:
     out, err = process.communicate(timeout=60)
 
     assert (process.returncode, err) == (0, "")
-    assert out == f"The page is at http://127.0.0.1:{port}/ and asks {server.url}; Ctrl-C stops it.\nFalse\n"
+    assert out == f"The page is at http://127.0.0.1:{port}/ and uses the server at {server.url}. Press Ctrl-C to stop it.\nFalse\n"
     assert (tmp_path / "data" / "conversations.db").exists()
 
 
@@ -139,14 +139,18 @@ def test_key_of_the_settings(key_of_the_settings: str, start: Start, port: int) 
         process.terminate()
         _, err = process.communicate(timeout=60)
     assert f"The API key of the settings is sent only to http://127.0.0.1:8437: give the key of {server.url} with --api-key-file.\n" in err
-    assert f"The server at {server.url} wants its API key: start pellucid webui with --api-key-file or PELLUCID_API_KEY.\n" in err
+    assert f"The server at {server.url} does not accept the API key: start pellucid webui with --api-key-file or PELLUCID_API_KEY.\n" in err
 
 
 def test_wrong_key(start: Start, port: int) -> None:
     """A key that the server refuses is reported in a sentence."""
     with live(scripted_state(keys=read_keys("secret"))) as server:
         process = start("--server", server.url)
-        page(port, process, f"The server at {server.url} wants its API key: start pellucid webui with --api-key-file or PELLUCID_API_KEY.")
+        page(
+            port,
+            process,
+            f"The server at {server.url} does not accept the API key: start pellucid webui with --api-key-file or PELLUCID_API_KEY.",
+        )
 
 
 @pytest.mark.parametrize(
@@ -155,10 +159,10 @@ def test_wrong_key(start: Start, port: int) -> None:
         (ServerHealth(HealthStatus.LOADING), f"The server at {URL} is loading its models."),
         (ServerHealth(HealthStatus.LOADING, "Loading model", "a.gguf", 3, 4), f"The server at {URL} is loading its models: a.gguf."),
         (ServerHealth(HealthStatus.LEAVING, "x"), f"The server at {URL} is shutting down: start it again with pellucid serve."),
-        (ServerHealth(HealthStatus.FAILED, "x"), f"The server at {URL} has failed and serves nothing any more: start it again."),
-        (ServerHealth(HealthStatus.FORBIDDEN, "Host."), f"The server at {URL} lets nobody in by this address: Host."),
-        (ServerHealth(HealthStatus.FOREIGN), f"What answers at {URL} is not a Pellucid server: give the address of one with --server."),
-        (ServerHealth(HealthStatus.SILENT, "late"), f"What listens at {URL} does not answer: late."),
+        (ServerHealth(HealthStatus.FAILED, "x"), f"The server at {URL} has failed and answers no more requests: start it again."),
+        (ServerHealth(HealthStatus.FORBIDDEN, "Host."), f"The server at {URL} does not accept requests to this address: Host."),
+        (ServerHealth(HealthStatus.FOREIGN), f"The server at {URL} is not Pellucid: give the address of a Pellucid server with --server."),
+        (ServerHealth(HealthStatus.SILENT, "late"), f"The server at {URL} does not respond: late."),
     ],
 )
 def test_every_standing_is_a_sentence(found: ServerHealth, sentence: str) -> None:
@@ -180,15 +184,15 @@ def answering(data: Path, port: int, grace: int, go_on: threading.Event) -> Iter
             first.set()
             await asyncio.to_thread(go_on.wait)
 
-    def create(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
+    def create(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
         async def begin() -> None:
             settings = TurnSettings(model=TINY)
             node = store.add(LOCAL, store.create(LOCAL, settings), None, "assistant", "", settings=settings)
-            turns_of_page.append(turns.start(Turn(store, node), speaker, [Message("user", "hi")], settings))
+            turns_of_page.append(turns.start(Turn(store, node), assistant, [Message("user", "hi")], settings))
 
         with gr.Blocks() as blocks:
             blocks.load(begin)
-        return View(blocks)
+        return GradioPage(blocks)
 
     with live(scripted_state(ScriptedAssistant(before=before))) as server, listen("127.0.0.1", port) as listener:
         page_server = PageServer(load_settings(data=data, grace=grace), server.url, "127.0.0.1", create)

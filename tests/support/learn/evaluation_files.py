@@ -72,7 +72,8 @@ def write_benchmarks(folder: Path) -> Path:
         for answer in "01":
             for gender, pronoun in PRONOUNS.items():
                 verb = "was" if answer == "0" else "is"
-                rows.append(f"{occupation}.{other}.{answer}.{gender}.txt\tThe {occupation} told the {other} that {pronoun} {verb} right.")  # plain-english: allow
+                sentence = f"The {occupation} told the {other} that {pronoun} {verb} right."  # plain-english: allow
+                rows.append(f"{occupation}.{other}.{answer}.{gender}.txt\t{sentence}")
     (folder / "all_sentences.tsv").write_text("\n".join(rows) + "\n")
     return folder
 

@@ -1,4 +1,4 @@
-"""A page with nothing on it but a heat map, and tokens to show there."""
+"""Provides a page that has only a heat map, and tokens to show there."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from pellucid_webui.conversations.compact_tokens import record
 ASSETS = Path(str(pellucid_webui.__file__)).parent / "assets"
 
 SCRIPTS = ("dom", "colours", "visible", "whatif", "sliders", "card", "cells", "sparkline", "toolbar", "heatmap")
-"""In the order in which they need each other."""
+"""Scripts in dependency order."""
 
 ADDRESS = "http://heat.test/"
-"""An origin, so that the browser keeps what it is to keep. Nobody is asked for it."""
+"""An origin, so that the browser has local storage. Requests to it stay within the browser."""
 
 Record = dict[str, Any]
 
@@ -39,15 +39,15 @@ main {{ max-width: 60rem; margin: 0 auto; padding: 1rem; }}
 
 @dataclass
 class HeatPage:
-    """The page, every address that it asked for, and what went wrong in it."""
+    """The page, every address that it requested, and its errors."""
 
     page: Page
-    asked: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     async def open(self, records: Sequence[Record], *, theme: str = "", options: str = "{}", branches: bool = True) -> None:
-        """A map of these tokens, as ``window.map``; ``options`` is more of its options, as a script."""
-        self.page.on("request", lambda request: self.asked.append(request.url))
+        """Create a map of these tokens as ``window.map``; ``options`` is a script with further options."""
+        self.page.on("request", lambda request: self.requested.append(request.url))
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" else None)
         self.page.on("dialog", lambda dialog: self.problems.append(dialog.message))
@@ -56,7 +56,7 @@ class HeatPage:
         await self.make(records, options=options, branches=branches)
 
     async def make(self, records: Sequence[Record], *, options: str = "{}", branches: bool = True) -> None:
-        """Another map in the place of the one that was there."""
+        """Replace the map with another one."""
         branch = BRANCH if branches else "null"
         await self.page.evaluate(
             "records => { if (window.map) window.map.destroy();"
@@ -75,36 +75,36 @@ class HeatPage:
 
     @property
     def cells(self) -> Locator:
-        """The tokens."""
+        """Locator of the tokens."""
         return self.page.locator("#place [role=option]")
 
     @property
     def card(self) -> Locator:
-        """The card of a token, when it is open."""
+        """Locator of the open card of a token."""
         return self.page.locator(".pl-card:popover-open")
 
     @property
     def rows(self) -> Locator:
-        """The alternatives in it."""
+        """Locator of the alternatives in the card."""
         return self.card.locator("[data-alternative]")
 
     async def focused(self) -> int | None:
-        """The number of the token that has the focus."""
+        """Return the number of the focused token."""
         found = await self.page.evaluate("document.activeElement.dataset.token ?? null")
         return None if found is None else int(found)
 
     async def number(self, name: str) -> float | None:
-        """A figure of the card, as it came."""
+        """Return a figure of the card."""
         found = await self.card.get_attribute(f"data-{name}")
         return None if found is None else float(found)
 
     async def press(self, *keys: str) -> None:
-        """Press keys one after the other."""
+        """Press keys in order."""
         for key in keys:
             await self.page.keyboard.press(key)
 
     async def ask(self, **settings: float) -> None:
-        """Ask what if, and wait until it is drawn."""
+        """Set what-if sliders, and wait until the map is drawn."""
         await self.page.evaluate(
             "settings => { map.ask(settings); return new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))); }",
             settings,
@@ -122,13 +122,13 @@ def token(
     data: bytes | None = None,
     others: Sequence[tuple[int, str | bytes, float]] = (),
 ) -> Record:
-    """The record of a token; ``others`` are its alternatives as (id, text or bytes, probability), itself not among them."""
+    """Return the record of a token; ``others`` are its alternatives as (id, text or bytes, probability), without itself."""
     own = data if data is not None else text.encode()
     if probability is None:
         return record(Token(id, text, own, 0, None, None, None))
     top = [Alternative(id, text, own, log(probability))] if rank <= len(others) + 1 else []
-    for other, said, share in others:
-        given = said if isinstance(said, bytes) else said.encode()
+    for other, other_text, share in others:
+        given = other_text if isinstance(other_text, bytes) else other_text.encode()
         top.append(Alternative(other, given.decode(errors="replace"), given, log(share)))
     top.sort(key=lambda one: -one.logprob)
     rest = max(1 - sum(exp(one.logprob) for one in top), 0.0)
@@ -136,7 +136,7 @@ def token(
 
 
 def many(count: int, line: int = 12) -> list[Record]:
-    """Tokens of every probability in lines of ``line``, each with ten alternatives."""
+    """Return tokens of every probability in lines of ``line`` tokens, each with ten alternatives."""
     found = []
     for index in range(count):
         probability = 0.999 - 0.99 * ((index * 37) % 100) / 100

@@ -1,4 +1,4 @@
-"""Writes conversations until it is killed, and prints a line for each finished write: python killed_writes.py PATH OWNER SEED."""
+"""Writes conversations until it is killed, and prints a line per write: python killed_conversation_writes.py PATH OWNER SEED."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def writes(store: ConversationStore, owner: str, seed: int) -> Iterator[None]:
 
 
 def state(store: ConversationStore, owner: str) -> object:
-    """Return all that a reader sees of an owner's conversations, apart from random ids and times."""
+    """Return all that a reader sees of an owner's conversations, except random ids and times."""
     found = [store.conversation(owner, summary.id) for summary in store.list(owner)]
     return sorted(
         (

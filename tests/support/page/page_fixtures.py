@@ -1,4 +1,4 @@
-"""The page in a real browser, over a real server with the real models."""
+"""Provides the page in a real browser, over a real server with real models."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from support.servers.real_model_server import CODER, is_healthy, real_models
 SMALL = "smollm2-135m-instruct"
 
 PATIENCE = 300.0
-"""Seconds that loading may take, where nobody has used the models before."""
+"""Seconds that loading may take if the models are not cached yet."""
 
 SECONDS = 60_000
-"""Milliseconds that nothing on the page should need; reached only where a test fails."""
+"""Timeout in milliseconds, reached only if a test fails."""
 
 FLAGS = (
     "--no-sandbox",
@@ -39,11 +39,11 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-"""So that Chromium asks nothing of anybody by itself."""
+"""Options with which Chromium makes no requests of its own."""
 
 
 class PageServer:
-    """``pellucid serve`` with both models and conversations of its own; it can be killed and started again on its port."""
+    """``pellucid serve`` with both models and conversations of its own; it can be killed and restarted on its port."""
 
     def __init__(self, folder: Path, *options: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -55,11 +55,11 @@ class PageServer:
 
     @property
     def log(self) -> str:
-        """What it has printed."""
+        """The output of the server."""
         return (self.folder / "log").read_text()
 
     def start(self) -> None:
-        """Start it; back when its models are loaded and its page is there."""
+        """Start the server, and wait until its models are loaded and its page is ready."""
         command = [sys.executable, "-m", "pellucid", "serve", "--port", str(self.port), "--model", CODER, "--model", SMALL]
         environment = os.environ | real_models() | {"PELLUCID_DATA": str(self.folder / "data")}
         with (self.folder / "log").open("ab") as out:
@@ -71,11 +71,11 @@ class PageServer:
             time.sleep(0.1)
 
     def kill(self) -> None:
-        """As a power cut would."""
+        """Kill the server, as a power cut would."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """In good order."""
+        """Stop the server gracefully."""
         assert self._end(signal.SIGTERM) == 0, self.log
 
     def _end(self, how: signal.Signals) -> int:
@@ -91,7 +91,7 @@ class PageServer:
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that is chosen in the browser."""
+    """A file to choose in the browser."""
 
     name: str
     content: bytes
@@ -99,35 +99,35 @@ class Upload:
 
 @dataclass
 class Tab:
-    """A tab of the browser that looks at the page, and every address that it asked for."""
+    """A browser tab with the page, and every address that it requested."""
 
     page: Page
     address: str
-    asked: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
     def elsewhere(self) -> list[str]:
-        """What was asked of anybody else."""
-        return [url for url in self.asked if not url.startswith((self.address, "data:", "blob:", "about:"))]
+        """Addresses of other servers that were requested."""
+        return [url for url in self.requested if not url.startswith((self.address, "data:", "blob:", "about:"))]
 
     async def open(self, path: str = "/") -> None:
-        """Go to the page, and wait until its parts are there."""
+        """Open the page, and wait until its parts are there."""
         await self.page.goto(self.address + path)
         await self.page.get_by_role("textbox", name="Your message").wait_for()
 
     async def tab(self, name: str) -> None:
-        """Go to one of its tabs."""
+        """Open one of its tabs."""
         await self.page.get_by_role("tab", name=name).click()
 
     async def send(self, text: str) -> None:
-        """Say something in the chat."""
+        """Send a message in the chat."""
         field = self.page.get_by_role("textbox", name="Your message")
         await field.fill(text)
         await field.press("Enter")
 
     async def answered(self, count: int) -> None:
-        """Wait until there are so many messages, all of them complete. Fails with what the page shows instead."""
+        """Wait until there are this many messages, all complete. Fails with what the page shows instead."""
         script = (
             "count => { const all = [...document.querySelectorAll('.pl-message')];"
             " return all.length === count && all.every((one) => one.getAttribute('aria-busy') === 'false'); }"
@@ -140,14 +140,14 @@ class Tab:
             raise AssertionError(f"not {count} messages, but {shown!r}, {written!r} in the field; {self.problems}") from error
 
     async def answer(self, text: str) -> str:
-        """Say something in the chat, and wait for what is answered."""
+        """Send a message in the chat, and return its answer."""
         count = await self.page.locator(".pl-message").count()
         await self.send(text)
         await self.answered(count + 2)
         return (await self.texts())[-1]
 
     async def grown(self, longer: int = 0) -> str:
-        """Wait until an answer is on its way and has more than so many characters; what it says."""
+        """Wait until a running answer is longer than this many characters, and return its text."""
         await self.page.wait_for_function(
             "length => { const one = document.querySelector('.pl-assistant[aria-busy=true] .pl-body');"
             " return one && one.innerText.length > length; }",
@@ -156,14 +156,14 @@ class Tab:
         return (await self.texts())[-1]
 
     async def texts(self) -> list[str]:
-        """What the messages say."""
+        """Return the texts of the messages."""
         found = await self.page.locator(".pl-message .pl-body").all_inner_texts()
         return [text.strip() for text in found]
 
     async def set_number(self, label: str, value: Any) -> None:
-        """Set a control of the first side that has it."""
+        """Set the first control with this label."""
         field = self.page.get_by_label(label, exact=True).or_(self.page.get_by_label(f"number input for {label}", exact=True)).first
-        for name in ("How to answer", "Sampling"):
+        for name in ("Answer settings", "Sampling"):
             fold = self.page.locator("button.label-wrap", has_text=name).first
             if "open" not in (await fold.get_attribute("class") or "").split():
                 await fold.click()
@@ -177,24 +177,24 @@ class Tab:
         await expect(self.page.locator(".pl-attached li")).to_have_count(len(files))
 
     async def be_brief(self, tokens: int = 24) -> None:
-        """Have answers of so many tokens at most, which are the same each time."""
+        """Limit answers to this many tokens, and make them reproducible."""
         await self.set_number("Temperature", 0)
-        await self.set_number("Most tokens", tokens)
+        await self.set_number("Maximum tokens", tokens)
 
     @property
     def options(self) -> Locator:
-        """The tokens of the answers that are open."""
+        """The tokens of the open answers."""
         return self.page.locator(".pl-assistant [role=option]")
 
     @property
     def notice(self) -> Locator:
-        """What the chat says of what went wrong."""
+        """The chat's error message."""
         return self.page.locator(".pl-chat .pl-notice")
 
 
 @pytest.fixture(scope="session")
 def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
-    """A server for the tests that do not kill it."""
+    """Provide a server for tests that do not kill it."""
     server = PageServer(tmp_path_factory.mktemp("page"))
     server.start()
     yield server
@@ -203,7 +203,7 @@ def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer
 
 @pytest.fixture
 async def browser_page(request: pytest.FixtureRequest) -> AsyncIterator[Page]:
-    """A page of Chromium; ``pytest.mark.parametrize`` it indirectly with options of a browser context."""
+    """Provide a Chromium page; ``pytest.mark.parametrize`` it indirectly with options of a browser context."""
     executable = shutil.which("chromium") or shutil.which("chromium-browser")
     assert executable is not None, "the tests of the page need Chromium: install Debian's package chromium"
     async with async_playwright() as playwright:
@@ -217,16 +217,16 @@ async def browser_page(request: pytest.FixtureRequest) -> AsyncIterator[Page]:
 
 @pytest.fixture
 def tab(page_server: PageServer, browser_page: Page) -> Tab:
-    """A tab that looks at the server's page."""
+    """Provide a tab with the server's page."""
     return watched(browser_page, page_server.address)
 
 
 def watched(page: Page, address: str) -> Tab:
-    """A tab that notes what it asks for, and what goes wrong in it."""
+    """Return a tab that records its requests and errors."""
     found = Tab(page, address)
 
     def note(request: Request) -> None:
-        found.asked.append(request.url)
+        found.requested.append(request.url)
 
     page.on("request", note)
     page.on("pageerror", lambda error: found.problems.append(str(error)))

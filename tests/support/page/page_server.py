@@ -1,4 +1,4 @@
-"""A page of a few components in a server of scripted answers: what of the page needs no view of ours."""
+"""Provides a page of a few components in a server with scripted answers, for what needs no view of ours."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, cast
 import gradio as gr
 import httpx
 
-from pellucid.api.plain_page import News
+from pellucid.api.plain_page import PageNotice
 from pellucid.api.routes.info import about, news_of
 from pellucid.api.state import ServerState
 from pellucid.client.api_keys import read_keys
@@ -21,28 +21,28 @@ from pellucid.client.protocol import Assistant
 from pellucid.tokens import ChatQuery, Message, Token
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
-from pellucid_webui.hosting.gradio_host import Create, View
+from pellucid_webui.hosting.gradio_host import GradioPage, PageFactory
 from pellucid_webui.hosting.login import owner_of
-from pellucid_webui.hosting.mount import Host, Page, PageSettings
+from pellucid_webui.hosting.mount import Page, PageSettings, ServerHooks
 from support.servers.http_servers import LiveServer, live, scripted_state
 
 WAIT_SECONDS = 60
 OWNER, ANSWER, NOTHING = 0, 1, 2
-"""The numbers of the handlers."""
+"""Indices of the handlers."""
 
 
-def small_page(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
-    """A text box, and handlers that say who asks, stream an answer, and fail."""
+def small_page(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
+    """Create a text box, and handlers that return the user, stream an answer, and fail."""
 
     async def whose(request: gr.Request) -> str:
         return owner_of(request)
 
     async def answer(text: str) -> AsyncIterator[str]:
-        said = ""
-        async for item in speaker.chat(ChatQuery([Message("user", text)])):
+        text_so_far = ""
+        async for item in assistant.chat(ChatQuery([Message("user", text)])):
             if isinstance(item, Token):
-                said += item.text
-                yield said
+                text_so_far += item.text
+                yield text_so_far
 
     async def fail(text: str) -> str:
         raise RuntimeError(f"the insides of {text}")
@@ -53,22 +53,22 @@ def small_page(speaker: Assistant, store: ConversationStore, turns: Turns) -> Vi
         gr.Button("whose").click(whose, None, box)
         gr.Button("answer").click(answer, box, box)
         gr.Button("fail").click(fail, box, box)
-    return View(blocks)
+    return GradioPage(blocks)
 
 
-def page_of(state: ServerState, data: Path, create: Create = small_page) -> Page:
-    """A page in the server with this state."""
+def page_of(state: ServerState, data: Path, create: PageFactory = small_page) -> Page:
+    """Return a page in the server with this state."""
 
-    async def news() -> News | None:
+    async def news() -> PageNotice | None:
         return news_of(state)
 
-    host = Host(lambda: cast("Assistant", state.require_ready()), news, lambda: about(state), state.departing, state.closing)
+    host = ServerHooks(lambda: cast("Assistant", state.require_ready()), news, lambda: about(state), state.departing, state.closing)
     return Page(host, PageSettings(data, state.keys, state.max_body_bytes, state.login_rate_limit), create)
 
 
 @dataclass
 class PagedServer:
-    """A server with a page, and a browser's way to it: requests come from the page itself, and cookies are kept."""
+    """A server with a page, and a browser's connection to it: requests have the page's origin, and cookies are kept."""
 
     server: LiveServer
     page: Page
@@ -79,7 +79,7 @@ class PagedServer:
         return self.server.state
 
     def wait(self) -> str:
-        """The page, once it is Gradio's."""
+        """Return the page, once it is Gradio's."""
         for _ in range(WAIT_SECONDS * 20):
             text = self.http.get("/").text
             if "gradio_config" in text:
@@ -88,11 +88,11 @@ class PagedServer:
         raise AssertionError(text)
 
     def call(self, function: int, *data: object, session: str = "s1") -> list[Any]:
-        """What a handler gave at last; asked for as the browser does."""
+        """Call a handler as the browser does, and return its last result."""
         return list(list(self.events(function, *data, session=session))[-1]["output"]["data"])
 
     def events(self, function: int, *data: object, session: str = "s1") -> Iterator[dict[str, Any]]:
-        """All that comes of calling a handler, up to its end."""
+        """Call a handler, and yield all its events up to the end."""
         body = {"fn_index": function, "data": list(data), "session_hash": session}
         joined = self.http.post("/gradio_api/queue/join", json=body)
         assert joined.status_code == 200, joined.text
@@ -108,13 +108,13 @@ class PagedServer:
 @contextmanager
 def paged(
     data: Path,
-    create: Create = small_page,
+    create: PageFactory = small_page,
     keys: str | None = None,
     state: ServerState | None = None,
     proxies: Sequence[str] = (),
     **rest: Any,
 ) -> Iterator[PagedServer]:
-    """A running server with a page."""
+    """Run a server with a page."""
     state = state or scripted_state(keys=None if keys is None else read_keys(keys), **rest)
     page = page_of(state, data, create)
     with live(state, page, proxies) as server, httpx.Client(base_url=server.url, timeout=30, trust_env=False) as http:

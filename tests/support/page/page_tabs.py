@@ -1,4 +1,4 @@
-"""What the tests of the page's tabs have in common: its controls, its maps of tokens, what it looks like, and the server's own word."""
+"""Provides what tests of the page's tabs share: controls, token maps, appearance checks, and the server's own numbers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from support.servers.real_model_server import CODER
 SERIOUS = frozenset({"serious", "critical"})
 
 PATIENCE = 60
-"""Seconds that nothing here should need; reached only where a test fails."""
+"""Timeout in seconds, reached only if a test fails."""
 
 WIDTHS = (360, 1920)
 
 LOOKS = [{"color_scheme": "light"}, {"color_scheme": "dark"}]
-"""Options of a browser's context."""
+"""Options of a browser context."""
 
 CARDS = """map => {
   const cells = [...map.querySelectorAll(".pl-token")];
@@ -40,30 +40,30 @@ CARDS = """map => {
   if (document.activeElement) document.activeElement.blur();
   return found;
 }"""
-"""The numbers of the cards of all tokens, each opened by giving the focus to its token."""
+"""Returns the numbers of all cards, each opened by focusing its token."""
 
 
 async def cards(within: Locator) -> list[dict[str, Any]]:
-    """The numbers of the cards of all tokens of a map."""
+    """Return the numbers of the cards of all tokens of a map."""
     found = await within.locator(".pl-heat").evaluate(CARDS)
     assert isinstance(found, list)
     return found
 
 
 async def choose(page: Page, label: str, option: str, which: int = 0) -> None:
-    """Choose from a menu: of those with this label in the tab that is shown, the one with this number."""
+    """Choose an option of the menu with this label, by number if several are visible."""
     await page.get_by_label(label, exact=True).locator("visible=true").nth(which).click()
     await page.get_by_role("option", name=option, exact=True).locator("visible=true").click()
 
 
 async def unfold(page: Page, name: str) -> None:
-    """Open the accordions of this name in the tab that is shown."""
+    """Open the visible accordions with this name."""
     for found in await page.get_by_role("button", name=name).locator("visible=true").all():
         await found.click()
 
 
 async def set_number(page: Page, label: str, value: float, which: int = 0) -> None:
-    """Set a field or a slider, of those with this label in the tab that is shown the one with this number."""
+    """Set the field or slider with this label, by number if several are visible."""
     fields = page.get_by_label(label, exact=True).or_(page.get_by_label(f"number input for {label}", exact=True))
     field = fields.locator("visible=true").nth(which)
     await field.fill(str(value))
@@ -71,7 +71,7 @@ async def set_number(page: Page, label: str, value: float, which: int = 0) -> No
 
 
 async def check_looks(page: Page, scheme: str) -> None:
-    """In the theme that the browser asks for axe finds nothing serious, and nothing makes the page scroll sideways, however wide it is."""
+    """Assert that axe finds nothing serious in this colour scheme, and that the page never scrolls sideways."""
     assert await page.evaluate("document.body.classList.contains('dark')") == (scheme == "dark")
     found = await Axe().run(page)
     problems = [
@@ -91,16 +91,16 @@ async def check_looks(page: Page, scheme: str) -> None:
 
 
 FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
-"""Until what follows the size of the window has followed it."""
+"""Waits until the layout has followed a change of the window's size."""
 
 BEYOND = """() => [...document.querySelectorAll("[class^='pl-'], [class*=' pl-']")]
   .filter((element) => element.checkVisibility() && element.getBoundingClientRect().right > innerWidth + 1)
   .map((element) => element.className)"""
-"""What of ours is cut off at the right."""
+"""Returns our elements that are cut off at the right."""
 
 
 async def scored(address: str, model: str, **given: Any) -> Sequence[dict[str, Any]]:
-    """What the server says of each token of a text or of messages."""
+    """Return what the server computes for each token of a text or of messages."""
     async with httpx.AsyncClient(base_url=address, timeout=120) as http:
         reply = await http.post("/v1/score", json={"model": model, "top_logprobs": 10, **given})
     assert reply.status_code == httpx.codes.OK, reply.text
@@ -110,14 +110,14 @@ async def scored(address: str, model: str, **given: Any) -> Sequence[dict[str, A
 
 
 async def busy(address: str) -> int:
-    """How many requests the engine works at."""
+    """Return the number of requests that the engine is processing."""
     async with httpx.AsyncClient(base_url=address, timeout=30) as http:
         replies = [await http.get("/slots", params={"model": model}) for model in (CODER, SMALL)]
     return sum(slot["is_processing"] for reply in replies for slot in reply.json())
 
 
 async def until_idle(address: str) -> None:
-    """Wait until the engine works at nothing; a step that has begun is worked to its end."""
+    """Wait until the engine is idle; a step that has begun is finished first."""
     async with asyncio.timeout(PATIENCE):
         while await busy(address):
             await asyncio.sleep(0.02)

@@ -1,4 +1,4 @@
-"""A speaker that says what a test tells it, and notes what it was asked."""
+"""Provides an assistant that answers by a test's script, and records its requests."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from support.silent_assistant import SilentAssistant
 MODEL = "scripted"
 
 Item = Token | Finish | Exception | asyncio.Event | None
-"""What a script says: a token, an end, an error, something to wait for first, or (None) nothing more without an end."""
+"""A step of a script: a token, an end, an error, an event to wait for, or None to wait forever."""
 
 
 def token(text: str, id: int = 1, *others: str, data: bytes | None = None) -> Token:
-    """A token of rank 1; its alternatives are itself and the others."""
+    """Return a token of rank 1; its alternatives are itself and the others."""
     data = text.encode() if data is None else data
     alternatives = [Alternative(id, text, data, -0.25)]
     alternatives += [Alternative(id + 100 * n, other, other.encode(), -1.5 - n) for n, other in enumerate(others, 1)]
@@ -24,13 +24,13 @@ def token(text: str, id: int = 1, *others: str, data: bytes | None = None) -> To
 
 
 def tokens(*texts: str) -> list[Token]:
-    """Tokens, each with the alternative "other"."""
+    """Return tokens, each with the alternative "other"."""
     return [token(text, id, " other") for id, text in enumerate(texts, 1)]
 
 
 @dataclass
-class Asked:
-    """One chat that was asked for. ``closed``: its stream is."""
+class ChatRequest:
+    """A chat request. ``closed``: its stream is closed."""
 
     messages: list[Message]
     params: SamplingParams
@@ -41,16 +41,16 @@ class Asked:
 
 @dataclass
 class ScriptedPageAssistant(SilentAssistant):
-    """Answers each chat with the next of its scripts; the last one is used again and again."""
+    """Answers each chat with the next of its scripts; the last one is reused."""
 
     scripts: list[Sequence[Item]] = field(default_factory=list)
-    asked: list[Asked] = field(default_factory=list)
+    chat_requests: list[ChatRequest] = field(default_factory=list)
 
     async def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
-        asked = Asked(list(query.messages), query.params, query.model, query.continue_last)
-        self.asked.append(asked)
+        request = ChatRequest(list(query.messages), query.params, query.model, query.continue_last)
+        self.chat_requests.append(request)
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
-        said = 0
+        generated = 0
         try:
             for item in script:
                 if item is None:
@@ -60,19 +60,19 @@ class ScriptedPageAssistant(SilentAssistant):
                 elif isinstance(item, Exception):
                     raise item
                 else:
-                    said += isinstance(item, Token)
+                    generated += isinstance(item, Token)
                     if on_usage is not None:
-                        on_usage(usage(said))
+                        on_usage(usage(generated))
                     yield item
             if not (script and isinstance(script[-1], Finish)):
-                yield Finish(FinishReason.STOP, usage(said))
+                yield Finish(FinishReason.STOP, usage(generated))
         finally:
-            asked.closed = True
+            request.closed = True
 
     async def cards(self) -> list[ModelCard]:
         return [ModelCard(name=MODEL, context=64, infill=True, chat=True, weight_bytes=1, description="scripted", licence=None)]
 
 
-def usage(said: int) -> Usage:
-    """What an answer has cost after so many tokens: they come at 10 a second."""
-    return Usage(cached=3, computed=4, generated=said, queued=0.25, prefill=0.5, decode=max(said - 1, 0) / 10)
+def usage(generated: int) -> Usage:
+    """Return the usage of an answer after this many tokens, at 10 tokens per second."""
+    return Usage(cached=3, computed=4, generated=generated, queued=0.25, prefill=0.5, decode=max(generated - 1, 0) / 10)

@@ -1,4 +1,4 @@
-"""A scripted speaker that reads and completes as well."""
+"""Provides a scripted assistant that scores and completes as well."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ Text = str | Sequence[int] | Sequence[Message]
 
 
 @dataclass
-class Heard:
-    """One text that was to be read, or completed. ``closed``: its stream is."""
+class ReadRequest:
+    """A text to score or complete. ``closed``: its stream is closed."""
 
     text: Text
     model: str | None
@@ -23,23 +23,23 @@ class Heard:
 
 @dataclass
 class ScriptedReader(ScriptedPageAssistant):
-    """Reads a text as the items that ``reads`` gives for it and its model, and completes one as ``says``."""
+    """Scores a text as the items that ``reads`` returns for it and its model, and completes one as ``says``."""
 
     reads: Callable[[Text, str | None], Sequence[Item]] = lambda _text, _model: ()
     says: Sequence[Item] = ()
-    heard: list[Heard] = field(default_factory=list)
+    read_requests: list[ReadRequest] = field(default_factory=list)
 
     def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
-        return self._follow(Heard(query.text, query.model), self.reads(query.text, query.model))
+        return self._follow(ReadRequest(query.text, query.model), self.reads(query.text, query.model))
 
     def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
-        return self._follow(Heard(query.prefix, query.model), self.says)
+        return self._follow(ReadRequest(query.prefix, query.model), self.says)
 
     async def infill_prompt(self, query: CompletionQuery) -> str:
         return f"<suffix>{query.suffix}<prefix>{query.prefix}<middle>"
 
-    async def _follow(self, heard: Heard, script: Sequence[Item]) -> AsyncGenerator[Token | Finish]:
-        self.heard.append(heard)
+    async def _follow(self, request: ReadRequest, script: Sequence[Item]) -> AsyncGenerator[Token | Finish]:
+        self.read_requests.append(request)
         try:
             for item in script:
                 if item is None:
@@ -53,4 +53,4 @@ class ScriptedReader(ScriptedPageAssistant):
             if not (script and isinstance(script[-1], Finish)):
                 yield Finish(FinishReason.STOP, usage(len(script)))
         finally:
-            heard.closed = True
+            request.closed = True

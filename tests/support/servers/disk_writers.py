@@ -35,7 +35,7 @@ from pellucid_lsp.model_server import server_process
 from pellucid_webui.conversations.blind_reviews import AnswerPair, Judgement, Review, Reviews, Verdict
 from pellucid_webui.conversations.conversation import USER, TurnSettings
 from pellucid_webui.conversations.store import ConversationStore
-from pellucid_webui.hosting.login_sessions import Sessions
+from pellucid_webui.hosting.login_sessions import LoginSessions
 from support.learn.bench_reports import report
 from support.learn.calibration_rows import record as calibration_record
 from support.models.model_files import byte_level_bpe, write_folder, write_gguf
@@ -57,7 +57,7 @@ def conversations(folder: Path, number: int) -> None:
 
 def sessions(folder: Path, number: int) -> None:
     """Log in from many browsers; each number is another user."""
-    with closing(Sessions(folder / "sessions.db", read_keys("anna:key-of-anna,ben:key-of-ben"))) as file:
+    with closing(LoginSessions(folder / "sessions.db", read_keys("anna:key-of-anna,ben:key-of-ben"))) as file:
         for _ in range(100):
             file.begin(("anna", "ben")[number], f"{number}" * 300)
 

@@ -1,4 +1,4 @@
-"""Text files as part of a message."""
+"""Tests how text files become part of a message."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from pellucid.errors import InvalidRequestError
-from pellucid_webui.conversations.attachments import MAX_BYTES, MAX_FILE_BYTES, attach, block, text_of
+from pellucid_webui.conversations.attachments import MAX_FILE_BYTES, MAX_MESSAGE_BYTES, attach, block, text_of
 from pellucid_webui.conversations.markdown import as_html
 
 
 def test_a_message_with_files() -> None:
-    """A message has its files behind it, each with its language and its name."""
+    """Files follow the message, each with its language and its name."""
     assert attach("Look:\n", [("a.py", b"x = 1\n"), ("notes.txt", b"two\nlines")]) == (
         "Look:\n\n```python a.py\nx = 1\n```\n\n```text notes.txt\ntwo\nlines\n```"
     )
 
 
 def test_without_text_or_files() -> None:
-    """Files alone are a message, and so is a text alone."""
+    """Files without a text are a message, and so is a text without files."""
     assert attach("  ", [("a.c", b"int x;")]) == "```c a.c\nint x;\n```"
     assert attach("Hi", []) == "Hi"
     assert attach("", []) == ""
 
 
 def test_a_message_that_ends_inside_code() -> None:
-    """Code that the message leaves open is closed, so that a file is not part of it."""
+    """A code block that the message leaves open is closed, so that a file is not part of it."""
     assert attach("```\ncode", [("a.txt", b"x")]) == "```\ncode\n```\n\n```text a.txt\nx\n```"
 
 
@@ -44,7 +44,7 @@ def test_a_message_that_ends_inside_code() -> None:
     ],
 )
 def test_languages(name: str, language: str) -> None:
-    """The language is told by the file's name."""
+    """The language follows from the file's name."""
     assert block(name, b"x").startswith(f"```{language} {name}\n")
 
 
@@ -61,20 +61,20 @@ def test_languages(name: str, language: str) -> None:
     ],
 )
 def test_names(name: str, shown: str) -> None:
-    """Of a name its last part is shown, without what the first line of a fence cannot hold."""
+    """Only the last part of a path is shown, without characters that the first line of a fence cannot hold."""
     assert block(name, b"x") == f"```text {shown}\nx\n```"
 
 
 @given(st.text(st.sampled_from("`~ \nab"), max_size=30))
 def test_fences_in_a_file(text: str) -> None:
-    """Whatever fences a file has, it is one block of code in the message."""
+    """Whatever fences a file contains, it is one code block in the message."""
     (token,) = MarkdownIt("commonmark").parse(block("a.txt", text.encode()))
     assert (token.type, token.info) == ("fence", "text a.txt")
     assert token.content == text + ("" if not text or text.endswith("\n") else "\n")
 
 
 def test_it_is_shown_by_its_name() -> None:
-    """The page shows the name of the file over its code, coloured as its language."""
+    """The page shows the file's name above its code, highlighted in its language."""
     html = as_html(attach("Look:", [("<b>.py", b"import os")]))
     assert "<figcaption><span>&lt;b&gt;.py</span>" in html
     assert '<span class="pl-kn">import</span>' in html
@@ -97,19 +97,19 @@ def test_it_is_shown_by_its_name() -> None:
     ],
 )
 def test_what_is_text(content: bytes, text: str | None) -> None:
-    """UTF-8 is text, and UTF-16 that says so; all else is refused by the name of the file."""
+    """UTF-8 is accepted, and UTF-16 with a byte order mark; other content is refused with the name of the file."""
     if text is None:
-        with pytest.raises(InvalidRequestError, match=r"^photo\.png is no text in UTF-8: only text files can be read here\.$"):
+        with pytest.raises(InvalidRequestError, match=r"^photo\.png is not UTF-8 text: choose a text file\.$"):
             text_of("folder/photo.png", content)
     else:
         assert text_of("a.txt", content) == text
 
 
 def test_limits() -> None:
-    """A file that is too large is refused by its name, and so is the one with which all are too large."""
+    """A file that is too large is refused by name, and so is the file with which all are too large together."""
     most = b"x" * MAX_FILE_BYTES
     assert len(attach("", [("a", most), ("b", most)])) > 2 * MAX_FILE_BYTES
-    with pytest.raises(InvalidRequestError, match=r"^big has more than 200 kB: take the part of it that matters\.$"):
+    with pytest.raises(InvalidRequestError, match=r"^big is larger than 200 kB: use only the relevant part of it\.$"):
         attach("", [("big", most + b"x")])
-    with pytest.raises(InvalidRequestError, match=r"^With c the files have more than 500 kB together: leave some out\.$"):
-        attach("", [("a", most), ("b", most), ("c", b"x" * (MAX_BYTES - 2 * MAX_FILE_BYTES + 1))])
+    with pytest.raises(InvalidRequestError, match=r"^With c the files exceed 500 kB together: leave some out\.$"):
+        attach("", [("a", most), ("b", most), ("c", b"x" * (MAX_MESSAGE_BYTES - 2 * MAX_FILE_BYTES + 1))])

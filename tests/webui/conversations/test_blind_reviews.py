@@ -1,4 +1,4 @@
-"""Blind reviews: what is kept of them, and what a tab is shown."""
+"""Tests which blind reviews are saved, and what the Review tab shows of them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pytest
 from pellucid.client.api_keys import LOCAL
 from pellucid.errors import InvalidRequestError, NotFoundError, PellucidError
 from pellucid_webui.conversations.blind_reviews import AnswerPair, Judgement, Review, Reviews, Verdict, next_pair
-from pellucid_webui.views.review import NAMELESS, NONE, ReviewView
+from pellucid_webui.views.review import NO_RATER, NO_REVIEWS, ReviewView
 
 REVIEW = Review("first", "big, greedy", "small, greedy", tuple(AnswerPair(f"prompt {n}", f"a says {n}", f"b says {n}") for n in range(20)))
 
 
 @pytest.fixture
 def reviews(tmp_path: Path) -> Reviews:
-    """A folder with one review."""
+    """Provide a folder with one review."""
     found = Reviews(tmp_path / "reviews", clock=lambda: 7.0)
     found.create(REVIEW)
     return found
@@ -27,12 +27,12 @@ def reviews(tmp_path: Path) -> Reviews:
 
 class TestReviews:
     def test_kept(self, reviews: Reviews) -> None:
-        """A review comes back as it was, and its name is listed."""
+        """A review is read back as it was saved, and its name is listed."""
         assert reviews.names() == ["first"]
         assert reviews.find("first") == REVIEW
 
     def test_the_last_word_holds(self, reviews: Reviews) -> None:
-        """Of what a rater says of a pair the last one holds; others' words stay theirs."""
+        """The latest judgement of a rater on a pair counts; those of other raters are unaffected."""
         for pair, rater, verdict in [(1, "ann", Verdict.A), (0, "bob", Verdict.NEITHER), (1, "ann", Verdict.B), (1, "bob", Verdict.BOTH)]:
             reviews.judge("first", Judgement(pair, rater, verdict, ("clearer",), "hm"))
         assert reviews.judgements("first") == [
@@ -42,7 +42,7 @@ class TestReviews:
         ]
 
     def test_killed_within_a_line(self, reviews: Reviews, tmp_path: Path) -> None:
-        """Half a line that a killed process left behind costs nothing but itself."""
+        """Half a line that a killed process left behind loses only itself."""
         reviews.judge("first", Judgement(0, "ann", Verdict.A))
         with (tmp_path / "reviews" / "first.judgements.jsonl").open("ab") as file:
             file.write(b'\n{"pair": 1, "rater": "a')
@@ -51,23 +51,23 @@ class TestReviews:
 
     @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "x" * 65])
     def test_bad_name(self, reviews: Reviews, name: str) -> None:
-        """A name is no path: nothing is read or written anywhere else."""
-        with pytest.raises(InvalidRequestError, match="is no name of a review"):
+        """A name is not a path: nothing is read or written outside the folder."""
+        with pytest.raises(InvalidRequestError, match="is not a valid name for a review"):
             reviews.find(name)
 
     def test_refused(self, reviews: Reviews) -> None:
-        """What is there already, what is not there, and what says nothing are told in a sentence each."""
-        with pytest.raises(InvalidRequestError, match="There is a review 'first' already"):
+        """Taken names, unknown names, and empty reviews are each refused with a sentence."""
+        with pytest.raises(InvalidRequestError, match="A review named 'first' exists already"):
             reviews.create(REVIEW)
-        with pytest.raises(NotFoundError, match="There is no review 'second'; there is first"):
+        with pytest.raises(NotFoundError, match=r"There is no review named 'second'\. Existing reviews: first"):
             reviews.find("second")
-        with pytest.raises(InvalidRequestError, match="nothing to compare"):
+        with pytest.raises(InvalidRequestError, match="has no prompts"):
             reviews.create(Review("empty", "a", "b", ()))
         with pytest.raises(InvalidRequestError, match="has no pair 21"):
             reviews.judge("first", Judgement(20, "ann", Verdict.A))
 
     def test_damaged(self, reviews: Reviews, tmp_path: Path) -> None:
-        """A file that is none is named, with what is wrong."""
+        """A damaged file is reported with its name and what is wrong."""
         (tmp_path / "reviews" / "first.judgements.jsonl").write_text('{"pair": "x"}')
         with pytest.raises(PellucidError, match=r"first\.judgements\.jsonl is damaged \(pair: "):
             reviews.judgements("first")
@@ -76,7 +76,7 @@ class TestReviews:
             reviews.find("first")
 
     def test_unwritable(self, reviews: Reviews, tmp_path: Path) -> None:
-        """What cannot be kept is told, and what was kept before stays."""
+        """A failed write is reported, and what was saved before is unchanged."""
         reviews.judge("first", Judgement(0, "ann", Verdict.A))
         path = tmp_path / "reviews" / "first.judgements.jsonl"
         kept = path.read_bytes()
@@ -90,7 +90,7 @@ class TestReviews:
 
     @pytest.mark.skipif(os.name != "posix", reason="permissions are another matter there")
     def test_private(self, tmp_path: Path) -> None:
-        """Prompts, answers and notes can be read by their owner alone, whatever the umask is, also in a file that was open to others."""
+        """Only their owner can read prompts, answers and notes, whatever the umask is, also in a file that was readable before."""
         before = os.umask(0)
         try:
             reviews = Reviews(tmp_path / "reviews")
@@ -104,7 +104,7 @@ class TestReviews:
 
 
 def test_sides() -> None:
-    """Which answer stands left is the same on reloading, differs between pairs and raters, and favours nobody."""
+    """The left answer stays the same on reloading, differs between pairs and raters, and favours neither side."""
     lefts = [REVIEW.is_a_left(pair, rater) for rater in map(str, range(100)) for pair in range(20)]
     assert lefts == [REVIEW.is_a_left(pair, rater) for rater in map(str, range(100)) for pair in range(20)]
     assert 0.45 < sum(lefts) / len(lefts) < 0.55
@@ -112,24 +112,24 @@ def test_sides() -> None:
 
 
 def test_next_pair() -> None:
-    """One goes on with the first pair that one has not judged, whatever others have."""
+    """A rater continues with the first pair that they have not judged, whatever others have judged."""
     judged = [Judgement(0, "ann", Verdict.A), Judgement(1, "bob", Verdict.A), Judgement(2, "ann", Verdict.A)]
     assert (next_pair(REVIEW, judged, "ann"), next_pair(REVIEW, judged, "bob"), next_pair(REVIEW, [], "ann")) == (1, 0, 0)
     assert next_pair(REVIEW, [Judgement(n, "ann", Verdict.A) for n in range(20)], "ann") is None
 
 
-async def act(reviews: Reviews, owner: str = LOCAL, **asked: Any) -> dict[str, Any]:
-    return await ReviewView(reviews).act(asked, owner)
+async def act(reviews: Reviews, owner: str = LOCAL, **event: Any) -> dict[str, Any]:
+    return await ReviewView(reviews).act(event, owner)
 
 
-class TestDesk:
+class TestReviewView:
     async def test_nothing_there(self, tmp_path: Path) -> None:
-        """Without a review the tab says how to make one."""
+        """Without a review the tab says how to create one."""
         shown = await act(Reviews(tmp_path))
-        assert (shown["status"], shown["pair"], shown["names"]) == (NONE, None, [])
+        assert (shown["status"], shown["pair"], shown["names"]) == (NO_REVIEWS, None, [])
 
     async def test_what_was_chosen_is_whose_it_was(self, reviews: Reviews) -> None:
-        """Whatever side the answers of a stand on: who always takes them takes a; nothing that is shown names a model."""
+        """Choosing the side of a's answers gives a's verdict on either side, and the payload names no model."""
         for number in range(20):
             shown = await act(reviews, verb="look", review="first", rater="ann")
             assert shown["pair"] == number
@@ -138,19 +138,19 @@ class TestDesk:
             await act(reviews, verb="judge", review="first", rater="ann", pair=number, verdict=side, reasons=["clearer", "prettier"])
         assert {(one.verdict, one.reasons) for one in reviews.judgements("first")} == {(Verdict.A, ("clearer",))}
         shown = await act(reviews, verb="look", review="first", rater="ann")
-        assert shown["status"] == "You have judged all 20 pairs. What came of it: pellucid review first"
+        assert shown["status"] == "You have judged all 20 pairs. To see the results, run: pellucid review first"
 
     @pytest.mark.parametrize(
-        "asked", [{}, {"verb": "look", "review": "first", "rater": " "}, {"verb": "show", "review": "first", "pair": 3}]
+        "event", [{}, {"verb": "look", "review": "first", "rater": " "}, {"verb": "show", "review": "first", "pair": 3}]
     )
-    async def test_no_pair_for_nobody(self, reviews: Reviews, asked: dict[str, Any]) -> None:
-        """Who has not said who they are is asked, and shown no pair: its sides would be drawn for nobody."""
-        shown = await act(reviews, **asked)
-        assert (shown["status"], shown["wrong"], shown["pair"], shown["review"]) == (NAMELESS, False, None, "first")
+    async def test_no_pair_without_a_rater(self, reviews: Reviews, event: dict[str, Any]) -> None:
+        """A rater without a name is asked for one, and shown no pair."""
+        shown = await act(reviews, **event)
+        assert (shown["status"], shown["wrong"], shown["pair"], shown["review"]) == (NO_RATER, False, None, "first")
         assert "says" not in str(shown)
 
     async def test_go_back(self, reviews: Reviews) -> None:
-        """One may go back to a pair, sees what one has chosen, and may choose again."""
+        """A rater can go back to a pair, sees the earlier verdict, and can change it."""
         await act(reviews, verb="judge", review="first", rater="ann", pair=0, verdict="left", reasons=["shorter"], note="brief")
         shown = await act(reviews, verb="show", review="first", rater="ann", pair=0)
         assert (shown["pair"], shown["chosen"], shown["given"], shown["note"]) == (0, "left", ["shorter"], "brief")
@@ -158,7 +158,7 @@ class TestDesk:
         assert [one.verdict for one in reviews.judgements("first")] == [Verdict.BOTH]
 
     async def test_who_has_logged_in_is_the_rater(self, reviews: Reviews) -> None:
-        """Behind a lock nobody judges in another one's name; of a pair that was shown to another one nothing is kept."""
+        """With a login no user can judge in another user's name, and a verdict on another rater's pair is not saved."""
         shown = await act(reviews, "bob", verb="judge", review="first", rater="ann", pair=0, verdict="left")
         assert (shown["rater"], shown["known"], shown["pair"]) == ("bob", True, 0)
         assert reviews.judgements("first") == []
@@ -166,18 +166,18 @@ class TestDesk:
         assert [one.rater for one in reviews.judgements("first")] == ["bob"]
 
     @pytest.mark.parametrize(
-        ("asked", "told"),
+        ("event", "reported"),
         [
-            ({"rater": " ", "pair": 0, "verdict": "left"}, "Say who you are first"),
-            ({"rater": "ann", "pair": None, "verdict": "left"}, "does not say which pair"),
+            ({"rater": " ", "pair": 0, "verdict": "left"}, "Enter your name first"),
+            ({"rater": "ann", "pair": None, "verdict": "left"}, "did not send which pair"),
             ({"rater": "ann", "pair": 99, "verdict": "left"}, "has no pair 100"),
-            ({"rater": "ann", "pair": 0, "verdict": "up"}, "knows no verdict 'up'"),
-            ({"rater": "ann", "pair": 0, "verdict": "left", "review": "gone"}, "There is no review 'gone'"),
+            ({"rater": "ann", "pair": 0, "verdict": "up"}, "'up' is not a verdict"),
+            ({"rater": "ann", "pair": 0, "verdict": "left", "review": "gone"}, "There is no review named 'gone'"),
         ],
     )
-    async def test_refused(self, reviews: Reviews, asked: dict[str, Any], told: str) -> None:
-        """What cannot be kept is told in the tab, and nothing is kept."""
-        shown = await act(reviews, **{"verb": "judge", "review": "first"} | asked)
-        assert told in shown["status"]
+    async def test_refused(self, reviews: Reviews, event: dict[str, Any], reported: str) -> None:
+        """An invalid verdict is reported in the tab, and nothing is saved."""
+        shown = await act(reviews, **{"verb": "judge", "review": "first"} | event)
+        assert reported in shown["status"]
         assert shown["wrong"]
         assert reviews.judgements("first") == []

@@ -1,4 +1,4 @@
-"""Where an answer can be cut, and what takes the place of a token."""
+"""Tests where an answer can be cut, and how an alternative replaces a token."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from hypothesis import strategies as st
 
 from pellucid.errors import InvalidRequestError
 from pellucid.tokens import Alternative, Token
-from pellucid_webui.conversations.branching import forced, open_bytes, whole
+from pellucid_webui.conversations.branching import open_bytes, whole_characters, with_alternative
 from support.page.scripted_assistant import token, tokens
 
 
 def choice(text: str, data: bytes, *others: bytes) -> Token:
-    """A token with alternatives of these bytes."""
+    """Return a token with alternatives of these bytes."""
     top = tuple(Alternative(n, other.decode(errors="replace"), other, -float(n)) for n, other in enumerate(others))
     return Token(1, text, data, 0, -0.5, 1, 0.5, top, 0.1, 0.9)
 
 
-def said(found: list[Token]) -> str:
+def text_of(found: list[Token]) -> str:
     return "".join(token.text for token in found)
 
 
 @given(st.text(max_size=8), st.data())
 def test_open_bytes(text: str, data: st.DataObject) -> None:
-    """After each token of any cut of a text the bytes of an open character are told, and whole tokens say whole characters."""
+    """For every tokenization of a text the incomplete bytes are reported after each token, and whole tokens give whole characters."""
     encoded = text.encode()
     cuts = sorted(data.draw(st.lists(st.integers(0, len(encoded)), max_size=5)))
     pieces = [encoded[start:end] for start, end in zip([0, *cuts], [*cuts, len(encoded)], strict=True)]
@@ -33,20 +33,20 @@ def test_open_bytes(text: str, data: st.DataObject) -> None:
     for index, rest in enumerate(open_bytes(found)):
         data_so_far = b"".join(pieces[: index + 1])
         assert data_so_far[: len(data_so_far) - len(rest)].decode() == text[: len(data_so_far[: len(data_so_far) - len(rest)].decode())]
-    assert whole(found) == found
+    assert whole_characters(found) == found
     end = data.draw(st.integers(0, len(found)))
-    kept = whole(found[:end])
+    kept = whole_characters(found[:end])
     b"".join(token.bytes for token in kept).decode()
     assert kept == found[: len(kept)]
 
 
 def test_another_alternative() -> None:
-    """What was said before stays, then the alternative is said, with its own probability, and as nobody's draw."""
+    """Earlier tokens stay; the alternative follows with its own probability, and without a sampled one."""
     row = [token("a"), token("b", 2, " x", " y"), token("c")]
 
-    found = forced(row, 1, 2)
+    found = with_alternative(row, 1, 2)
 
-    assert said(found) == "a y"
+    assert text_of(found) == "a y"
     assert found[0] == row[0]
     assert (found[1].id, found[1].bytes, found[1].logprob, found[1].rank, found[1].sampled) == (202, b" y", -3.5, 3, None)
     assert (found[1].entropy, found[1].top, found[1].rest) == (row[1].entropy, row[1].top, row[1].rest)
@@ -54,31 +54,31 @@ def test_another_alternative() -> None:
 
 @pytest.mark.parametrize(("index", "alternative"), [(-1, 0), (2, 0), (0, 2), (0, -1)])
 def test_no_such_alternative(index: int, alternative: int) -> None:
-    """What is not there is refused."""
+    """A token or alternative that does not exist is refused."""
     with pytest.raises(InvalidRequestError, match="no such alternative"):
-        forced(tokens("a", "b"), index, alternative)
+        with_alternative(tokens("a", "b"), index, alternative)
 
 
 def test_half_a_character() -> None:
-    """An alternative that leaves a character half is refused; one that completes a character that was begun is taken."""
+    """An alternative is accepted if it completes a character, and refused if the character stays incomplete."""
     row = [choice("", b"\xf0\x9f"), choice("😀", b"\x98\x80", b"\x98\x80", b"\x98\x81", b"\x98", b"x")]
 
-    assert said(forced(row, 1, 1)) == "😁"
+    assert text_of(with_alternative(row, 1, 1)) == "😁"
     for alternative in (2, 3):
-        with pytest.raises(InvalidRequestError, match="would stay half"):
-            forced(row, 1, alternative)
-    with pytest.raises(InvalidRequestError, match="would stay half"):
-        forced([choice("a", b"a", b"\xf0\x9f")], 0, 0)
+        with pytest.raises(InvalidRequestError, match="leave a character incomplete"):
+            with_alternative(row, 1, alternative)
+    with pytest.raises(InvalidRequestError, match="leave a character incomplete"):
+        with_alternative([choice("a", b"a", b"\xf0\x9f")], 0, 0)
 
 
 def test_markers_and_broken_bytes_before_it() -> None:
-    """Tokens before it whose text is not their bytes do not hinder it."""
+    """Earlier tokens whose text differs from their bytes do no harm."""
     row = [choice("", b"<|mark|>"), choice("\ufffd", b"\xff"), token("a", 1, "b")]
-    assert said(forced(row, 2, 1)) == "\ufffdb"
+    assert text_of(with_alternative(row, 2, 1)) == "\ufffdb"
 
 
 def test_the_tokenizers_space() -> None:
-    """Where the tokenizer's own space in front of a text is not part of it, it is not part of an alternative either."""
-    assert said(forced([choice("Hi", b" Hi", b" Hi", b" Yo", b"x")], 0, 1)) == "Yo"
-    assert said(forced([choice("Hi", b" Hi", b" Hi", b" Yo", b"x")], 0, 2)) == "x"
-    assert said(forced([choice(" Hi", b" Hi", b" Hi", b" Yo")], 0, 1)) == " Yo"
+    """If a text omits the tokenizer's leading space, so does the text of an alternative."""
+    assert text_of(with_alternative([choice("Hi", b" Hi", b" Hi", b" Yo", b"x")], 0, 1)) == "Yo"
+    assert text_of(with_alternative([choice("Hi", b" Hi", b" Hi", b" Yo", b"x")], 0, 2)) == "x"
+    assert text_of(with_alternative([choice(" Hi", b" Hi", b" Hi", b" Yo")], 0, 1)) == " Yo"

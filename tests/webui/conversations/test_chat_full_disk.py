@@ -1,4 +1,4 @@
-"""A chat whose server's disk becomes full: one sentence in the tab, nothing lost that was kept, and it continues once there is room."""
+"""Tests a chat when the server's disk becomes full: one sentence in the tab, nothing saved is lost, and it recovers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from support.page.scripted_assistant import ScriptedPageAssistant, token
 from support.servers.small_disks import SmallDisk, can_mount, small_disk
 
 LONG = "word " * 20_000
-"""More than fits into the rest of a page, so that a full disk refuses it."""
+"""Longer than the rest of a disk page, so that a full disk refuses it."""
 
 
 pytestmark = pytest.mark.skipif(not can_mount(), reason="only root may mount a small disk")
@@ -39,25 +39,25 @@ def store(disk: SmallDisk) -> Iterator[ConversationStore]:
 
 
 async def first(shown: AsyncIterator[dict[str, Any]], wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """The first picture that is like this."""
+    """Return the first payload that satisfies a condition."""
     async for one in shown:
         if wanted(one):
             return one
     raise AssertionError("no picture is like this")
 
 
-async def last(desk: ChatView, session: TabState, text: str) -> dict[str, Any]:
-    """What the tab shows in the end of saying something."""
-    asked = {"verb": "send", "text": text, "letter": text[:20]}
-    return [shown async for shown in desk.act(session, asked, TurnSettings)][-1]
+async def last(view: ChatView, tab: TabState, text: str) -> dict[str, Any]:
+    """Send a message, and return the last payload."""
+    event = {"verb": "send", "text": text, "letter": text[:20]}
+    return [shown async for shown in view.act(tab, event, TurnSettings)][-1]
 
 
 async def test_in_the_middle_of_an_answer(store: ConversationStore, disk: SmallDisk) -> None:
-    """An answer that cannot be kept any more ends with what is kept of it and says why; the next one is generated once there is room."""
+    """An answer that can no longer be saved ends with what is saved and says why; the next one is generated once there is room."""
     go_on = asyncio.Event()
-    desk = ChatView(store, ScriptedPageAssistant([[token("Kept. "), go_on, token(LONG)], [token("Yes.")], [token("Anew.")]]), Turns())
-    session = TabState("me")
-    act = desk.act(session, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    view = ChatView(store, ScriptedPageAssistant([[token("Kept. "), go_on, token(LONG)], [token("Yes.")], [token("Again.")]]), Turns())
+    tab = TabState("me")
+    act = view.act(tab, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
     await first(act, lambda shown: shown["live"] is not None and "Kept" in str(shown["live"]["blocks"]))
     disk.fill()
     go_on.set()
@@ -65,15 +65,15 @@ async def test_in_the_middle_of_an_answer(store: ConversationStore, disk: SmallD
     answer = json.loads(ended["messages"][-1])
     assert answer["text"] == "Kept. "
     assert "full" in ended["notice"]["text"]
-    assert desk.turns.find(answer["node"]) is None
+    assert view.turns.find(answer["node"]) is None
 
-    refused = await last(desk, session, LONG)
+    refused = await last(view, tab, LONG)
     assert "full" in refused["notice"]["text"]
     assert len(refused["messages"]) == 2
 
     disk.repair()
-    said = await last(desk, session, LONG + "again")
-    assert [json.loads(message)["text"] for message in said["messages"]][-1] == "Yes."
-    assert said["notice"]["text"] == ""
-    anew = [shown async for shown in desk.act(session, {"verb": "retry", "node": answer["node"]}, TurnSettings)][-1]
-    assert [json.loads(message)["text"] for message in anew["messages"]] == ["Hello", "Anew."]
+    shown = await last(view, tab, LONG + "again")
+    assert [json.loads(message)["text"] for message in shown["messages"]][-1] == "Yes."
+    assert shown["notice"]["text"] == ""
+    retried = [shown async for shown in view.act(tab, {"verb": "retry", "node": answer["node"]}, TurnSettings)][-1]
+    assert [json.loads(message)["text"] for message in retried["messages"]] == ["Hello", "Again."]

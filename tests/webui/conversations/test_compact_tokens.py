@@ -1,4 +1,4 @@
-"""Tokens as compact JSON and back."""
+"""Tests tokens as compact JSON, and back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ids = st.integers(0, 2**31)
 
 @st.composite
 def spelled(draw: st.DrawFn) -> tuple[str, bytes]:
-    """A text and the true bytes, which are others where a character is not whole."""
+    """Draw a text and its bytes, which differ if a character is incomplete."""
     text = draw(st.text(max_size=4))
     return text, draw(st.just(text.encode()) | st.binary(max_size=4))
 
@@ -52,14 +52,14 @@ PLAIN = Token(7, "a", b"a", 0, -0.25, 1, 0.5, (Alternative(7, "a", b"a", -0.25),
 
 @given(st.lists(st.lists(drawn_tokens(), max_size=3), max_size=3), st.integers(0, 1000))
 def test_round_trip(batches: list[list[Token]], first: int) -> None:
-    """Tokens come back as they were, with the positions that they have in the row."""
-    told = [replace(token, position=first + index) for index, token in enumerate(token for batch in batches for token in batch)]
-    assert unpack([pack(batch) for batch in batches], first) == told
+    """Tokens are read back as they were, with their positions in the sequence."""
+    expected = [replace(token, position=first + index) for index, token in enumerate(token for batch in batches for token in batch)]
+    assert unpack([pack(batch) for batch in batches], first) == expected
 
 
 @given(st.lists(drawn_tokens(), max_size=3))
 def test_it_is_strict_json(tokens: list[Token]) -> None:
-    """A batch is JSON that every browser reads, on one line, and packing it again changes nothing."""
+    """A batch is one line of JSON that every browser reads, and packing it again changes nothing."""
     batch = pack(tokens)
     assert "\n" not in batch
     json.loads(batch, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
@@ -67,7 +67,7 @@ def test_it_is_strict_json(tokens: list[Token]) -> None:
 
 
 def test_shape() -> None:
-    """A record is as it is described: short keys, bytes only where they are not the text's."""
+    """A record has the documented short keys, and bytes only if they differ from the text's."""
     assert record(PLAIN) == {
         "i": 7,
         "t": "a",
@@ -82,7 +82,7 @@ def test_shape() -> None:
 
 
 def test_numbers_are_short() -> None:
-    """Numbers have six significant digits; a logprob of minus infinity is a number that JSON has."""
+    """Numbers have six significant digits; a logprob of minus infinity becomes a number that JSON can represent."""
     long = replace(
         PLAIN, logprob=-1.23456789, entropy=0.000123456789, rest=1 / 3, sampled=2 / 3, top=(Alternative(1, "x", b"x", -math.inf),)
     )
@@ -121,21 +121,21 @@ def test_numbers_are_short() -> None:
     ],
 )
 def test_what_is_no_record(change: dict[str, object]) -> None:
-    """A record with a wrong value is refused in a sentence."""
-    with pytest.raises(InvalidRequestError, match="This is no record of a token"):
+    """A record with a wrong value is refused with a sentence."""
+    with pytest.raises(InvalidRequestError, match="This is not a token record"):
         token_of(record(PLAIN) | change, 0)
 
 
 @pytest.mark.parametrize("found", [{}, [], "text", 5, None, {"i": 1}])
 def test_what_is_nothing_like_a_record(found: object) -> None:
-    """What is no object, or lacks its keys, is refused as well."""
-    with pytest.raises(InvalidRequestError, match="This is no record of a token"):
+    """A record that is not an object, or lacks a key, is refused."""
+    with pytest.raises(InvalidRequestError, match="This is not a token record"):
         token_of(found, 0)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("batch", ["", "{", "null", "5", '{"i": 1}', '"text"', "[" * 100_000])
 def test_what_is_no_batch(batch: str) -> None:
-    """A batch that is no list is refused in a sentence, which shows its beginning only."""
+    """A batch that is not a list is refused with a sentence that quotes only its beginning."""
     with pytest.raises(InvalidRequestError, match="batch of tokens") as caught:
         unpack([batch])
     assert len(str(caught.value)) < 400

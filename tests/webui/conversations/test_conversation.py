@@ -1,4 +1,4 @@
-"""The settings of a turn as JSON, and texts that can be kept."""
+"""Tests the settings of a turn as JSON, and texts that can be encoded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SETTINGS = TurnSettings("m", "s", 0.5, 0.75, 3, 0.25, 9, 7)
 
 
 def test_round_trip() -> None:
-    """Settings come back as they were; what is missing is the default, what is not known is left out."""
+    """Settings are read back as they were, with defaults for missing ones; unknown ones are ignored."""
     assert TurnSettings.read(json.loads(json.dumps(SETTINGS.record()))) == SETTINGS
     assert TurnSettings.read({}) == TurnSettings()
     assert TurnSettings.read({"top_k": 3, "shoe_size": 44}) == TurnSettings(top_k=3)
@@ -37,19 +37,19 @@ def test_round_trip() -> None:
     ],
 )
 def test_wrong_types(name: str, value: object) -> None:
-    """A setting of a wrong type is refused by its name."""
+    """A setting of a wrong type is refused by name."""
     with pytest.raises(InvalidRequestError, match=f"The setting {name} of a turn must be of the type") as caught:
         TurnSettings.read({name: value})
     assert caught.value.param == name
 
 
 def test_whole_numbers_are_numbers() -> None:
-    """A temperature may be written without a point."""
+    """A temperature may be written without a decimal point."""
     assert TurnSettings.read({"temperature": 1}).temperature == 1.0
 
 
 def test_sampling() -> None:
-    """The engine gets all of it; what is out of bounds is told by its name."""
+    """The engine gets all settings; one that is out of bounds is refused by name."""
     assert SETTINGS.sampling() == SamplingParams(7, 0.5, 3, 0.75, 0.25, seed=9, top_logprobs=ALTERNATIVES)
     with pytest.raises(InvalidRequestError, match="temperature must be 0"):
         TurnSettings(temperature=-1).sampling()
@@ -57,7 +57,7 @@ def test_sampling() -> None:
 
 @given(st.text(st.characters(exclude_categories=())))
 def test_encodable(text: str) -> None:
-    """Every text can be kept; one that could be kept anyway stays as it is."""
+    """Every text becomes encodable; one that already is stays unchanged."""
     found = encodable(text)
     found.encode()
     if not any("\ud800" <= character <= "\udfff" for character in text):

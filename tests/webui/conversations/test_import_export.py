@@ -1,4 +1,4 @@
-"""Conversations as files, out and in again."""
+"""Tests exporting conversations to files, and importing them again."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def store(tmp_path: Path) -> Iterator[ConversationStore]:
 
 @pytest.fixture
 def id(store: ConversationStore) -> str:
-    """Ann's conversation, with two versions of an answer."""
-    store.create("ann", SETTINGS)  # so that ids are others than in a new file
+    """Create Ann's conversation, with two versions of an answer."""
+    store.create("ann", SETTINGS)  # so that ids differ from those of a new file
     store.add("ann", store.create("ann", SETTINGS), None, USER, "elsewhere")
     id = store.create("ann", SETTINGS, 'A "title"')
-    asked = store.add("ann", id, None, USER, "How?", end=FinishReason.STOP)
-    answer = store.add("ann", id, asked, ASSISTANT, "", settings=SETTINGS, model="m")
+    question = store.add("ann", id, None, USER, "How?", end=FinishReason.STOP)
+    answer = store.add("ann", id, question, ASSISTANT, "", settings=SETTINGS, model="m")
     store.append(answer, "Like", pack(tokens("Li", "ke")))
     store.append(answer, " so", pack(tokens(" so")))
     store.finish(answer, FinishReason.ERROR, USAGE, "It broke.")
-    other = store.add("ann", id, asked, ASSISTANT, "Like", model="m", origin=answer, branched=1, batches=[pack(tokens("Li", "ke"))])
+    other = store.add("ann", id, question, ASSISTANT, "Like", model="m", origin=answer, branched=1, batches=[pack(tokens("Li", "ke"))])
     store.add("ann", id, other, USER, "Thanks")
     store.look_at("ann", id, answer)
     return id
@@ -61,7 +61,7 @@ def written(store: ConversationStore, id: str) -> dict[str, Any]:
 
 class TestJson:
     def test_shape(self, store: ConversationStore, id: str) -> None:
-        """The file has all that is known, with numbers of its own in the place of ids."""
+        """The file has all data, with its own numbers instead of ids."""
         found = written(store, id)
         messages = found.pop("messages")
         assert {name: found[name] for name in ("format", "version", "title", "leaf")} == {
@@ -89,13 +89,13 @@ class TestJson:
         assert (messages[0]["settings"], messages[0]["model"], messages[0]["usage"], messages[0]["tokens"]) == (None, "", None, [])
 
     def test_every_key_is_described(self, store: ConversationStore, id: str) -> None:
-        """The description of the format names each key of a file."""
+        """The description of the format names every key of a file."""
         found = written(store, id)
         keys = {*found, *found["settings"], *found["messages"][1], *found["messages"][1]["usage"]}
         assert {key for key in keys if f"``{key}``" not in str(json_export.__doc__)} == set()
 
     def test_the_same_conversation(self, store: ConversationStore, id: str) -> None:
-        """What comes in is the conversation that went out, under new ids: exported again it is the same file."""
+        """An imported conversation is equal to the exported one, under new ids: exported again it gives the same file."""
         text = import_export.as_json(store, "ann", id)
 
         copy = import_export.read(store, "bob", text, "Conversation.JSON")
@@ -107,13 +107,13 @@ class TestJson:
             store.conversation("ann", copy)
 
     def test_an_empty_conversation(self, store: ConversationStore) -> None:
-        """A conversation without messages goes out and in."""
+        """A conversation without messages can be exported and imported."""
         text = import_export.as_json(store, "ann", store.create("ann", SETTINGS))
         assert import_export.as_json(store, "bob", import_export.read(store, "bob", text, "a.json")) == text
         assert from_json(text).conversation.nodes == {}
 
     def test_another_owners(self, store: ConversationStore, id: str) -> None:
-        """Nobody exports another's conversation."""
+        """Another owner's conversation cannot be exported."""
         for write in (import_export.as_json, import_export.as_markdown):
             with pytest.raises(NotFoundError):
                 write(store, "bob", id)
@@ -121,8 +121,8 @@ class TestJson:
     @pytest.mark.parametrize(
         ("place", "value", "sentence"),
         [
-            (("format",), "other", "It is no conversation of Pellucid's."),
-            (("version",), 2, "It is of another version of the format than 1: use a newer Pellucid."),
+            (("format",), "other", "It is not an exported conversation."),
+            (("version",), 2, "Its format version is not 1: use a newer version of Pellucid."),
             (("title",), 5, "title: Input should be a valid string."),
             (("title",), None, "title: Input should be a valid string."),
             (("created",), "yesterday", "created: Input should be a valid number."),
@@ -134,23 +134,23 @@ class TestJson:
             (("settings",), [], "settings: Input should be an object."),
             (("settings", "temperature"), "hot", "The setting temperature of a turn must be of the type float, not 'hot'."),
             (("settings", "temperature"), -1, "temperature must be 0 (greedy), or between 0.0001 and 100, not -1."),
-            (("settings", "shoe_size"), 44, "A turn has no setting 'shoe_size': leave it out, or use a newer Pellucid."),
+            (("settings", "shoe_size"), 44, "There is no setting 'shoe_size': remove it, or use a newer version of Pellucid."),
             (("messages",), {}, "messages: Input should be a valid array."),
             (("messages", 1), "text", "messages.1: Input should be an object."),
-            (("messages", 1, "id"), 3, "Message 2 has the id 3: they are numbered 1, 2, 3, ..."),
+            (("messages", 1, "id"), 3, "Message 2 has the id 3: ids must be 1, 2, 3, ..."),
             (("messages", 2, "parent"), 3, "Message 3 comes before its parent, 3."),
             (("messages", 2, "parent"), 9, "Message 3 comes before its parent, 9."),
             (("messages", 1, "role"), "system", "messages.1.role: Input should be 'user' or 'assistant'."),
-            (("messages", 1, "text"), "else", "The tokens of message 2 do not say what it says."),
+            (("messages", 1, "text"), "else", "The tokens of message 2 do not match the end of its text."),
             (("messages", 1, "end"), "tired", None),
             (("messages", 1, "usage"), {"cached": 1}, "messages.1.usage.computed: Field required."),
             (("messages", 1, "usage", "decode"), "long", "messages.1.usage.decode: Input should be a valid number."),
             (("messages", 1, "settings", "top_p"), 5, "top_p must be above 0 and at most 1, not 5."),
-            (("messages", 2, "origin"), 1, "Message 3 is no version of its origin, 1."),
-            (("messages", 2, "origin"), 3, "Message 3 is no version of its origin, 3."),
-            (("messages", 2, "branched"), 2, "Message 3 has no token 2, from which it would go its own way."),
-            (("messages", 2, "chosen"), 2, "Message 3 is not followed by what is chosen there, 2."),
-            (("messages", 2, "chosen"), 9, "Message 3 is not followed by what is chosen there, 9."),
+            (("messages", 2, "origin"), 1, "Message 3 is not a version of its origin, 1."),
+            (("messages", 2, "origin"), 3, "Message 3 is not a version of its origin, 3."),
+            (("messages", 2, "branched"), 2, "Message 3 has no token 2, at which it should branch."),
+            (("messages", 2, "chosen"), 2, "Message 3 is not the parent of its chosen message, 2."),
+            (("messages", 2, "chosen"), 9, "Message 3 is not the parent of its chosen message, 9."),
             (("messages", 1, "tokens", 0), 5, None),
             (("messages", 1, "tokens", 0, "l"), "low", None),
         ],
@@ -158,7 +158,7 @@ class TestJson:
     def test_what_is_wrong(
         self, store: ConversationStore, id: str, place: tuple[str | int, ...], value: object, sentence: str | None
     ) -> None:
-        """Whatever is wrong with a file is told in one sentence, which names the file, and nothing of it is kept."""
+        """Every error in a file is reported in one sentence that names the file, and nothing is saved."""
         found: Any = written(store, id)
         at = found
         for step in place[:-1]:
@@ -174,7 +174,7 @@ class TestJson:
 
     @pytest.mark.parametrize("name", ["title", "settings", "messages", "leaf", "updated"])
     def test_what_is_missing(self, store: ConversationStore, id: str, name: str) -> None:
-        """A key that is missing is told."""
+        """A missing key is reported."""
         found = written(store, id)
         del found[name]
         with pytest.raises(InvalidRequestError, match=f"{name}: Field required"):
@@ -183,23 +183,23 @@ class TestJson:
     @pytest.mark.parametrize(
         ("text", "sentence"),
         [
-            ("", "It is no JSON"),
-            ("{", "It is no JSON"),
-            ("[" * 10_000, "It is no JSON"),
-            ("[]", "It is no conversation of Pellucid's."),
-            ("{}", "It is no conversation of Pellucid's."),
-            ("null", "It is no conversation of Pellucid's."),
-            ('{"format": "pellucid-conversation", "title": "\\ud83d"}', "It is no JSON"),
-            ('{"format": "pellucid-conversation", "version": NaN}', "It is"),
+            ("", "It is not valid JSON"),
+            ("{", "It is not valid JSON"),
+            ("[" * 10_000, "It is not valid JSON"),
+            ("[]", "It is not an exported conversation."),
+            ("{}", "It is not an exported conversation."),
+            ("null", "It is not an exported conversation."),
+            ('{"format": "pellucid-conversation", "title": "\\ud83d"}', "It is not valid JSON"),
+            ('{"format": "pellucid-conversation", "version": NaN}', "Its format version is not 1"),
         ],
     )
     def test_what_is_no_conversation(self, store: ConversationStore, text: str, sentence: str) -> None:
-        """What is another JSON, or none, is told as that."""
+        """Other JSON, or text that is not JSON, is reported as such."""
         with pytest.raises(InvalidRequestError, match=f"a.json cannot be imported: {sentence}"):
             import_export.read(store, "bob", text, "a.json")
 
     def test_half_an_emoji(self, store: ConversationStore, id: str) -> None:
-        """A text that no file can hold is refused."""
+        """A text that UTF-8 cannot encode is refused."""
         text = import_export.as_json(store, "ann", id).replace("How?", "\\ud83d")
         with pytest.raises(InvalidRequestError, match="cannot be imported"):
             import_export.read(store, "bob", text, "a.json")
@@ -208,40 +208,40 @@ class TestJson:
 class TestFiles:
     @pytest.mark.parametrize("name", ["a.txt", "a", "json", ".json.exe", ""])
     def test_names(self, store: ConversationStore, name: str) -> None:
-        """A file is known by the end of its name."""
-        with pytest.raises(InvalidRequestError, match=r"is no exported conversation: choose a file that ends in \.json or \.md\.$"):
+        """The type of a file follows from the end of its name."""
+        with pytest.raises(InvalidRequestError, match=r"is not an exported conversation: choose a file that ends in \.json or \.md\.$"):
             import_export.read(store, "ann", "{}", name)
 
     def test_packed(self) -> None:
-        """A file comes as gzip."""
+        """Files are sent as gzip."""
         assert import_export.unpacked(gzip.compress("Größe\r\n".encode()), "a.md") == "Größe\r\n"
 
     def test_size(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A file over the limit is not unpacked as a whole."""
-        monkeypatch.setattr(import_export, "LIMIT", 5_000_000)
+        """A file over the limit is not unpacked completely."""
+        monkeypatch.setattr(import_export, "MAX_IMPORT_BYTES", 5_000_000)
         assert len(import_export.unpacked(gzip.compress(b"x" * 5_000_000), "a.json")) == 5_000_000
-        with pytest.raises(InvalidRequestError, match=r"^a\.json has more than 5 MB: conversations of that size cannot be imported\.$"):
+        with pytest.raises(InvalidRequestError, match=r"^a\.json is larger than 5 MB: it cannot be imported\.$"):
             import_export.unpacked(gzip.compress(b"x" * 5_000_001), "a.json")
 
     @pytest.mark.parametrize("data", [b"", b"{}", gzip.compress(b"{}", mtime=0)[:-9]])
     def test_damaged(self, data: bytes) -> None:
-        """What is no gzip, or not all of it, is told so."""
-        with pytest.raises(InvalidRequestError, match=r"^a\.json was damaged on its way: choose it again\.$"):
+        """Data that is not gzip, or incomplete, is reported as damaged."""
+        with pytest.raises(InvalidRequestError, match=r"^a\.json was damaged in transit: choose it again\.$"):
             import_export.unpacked(data, "a.json")
 
     def test_no_text(self) -> None:
-        """A picture, say, is no conversation."""
-        with pytest.raises(InvalidRequestError, match=r"^a\.png is no text in UTF-8: choose a file that ends in \.json or \.md\.$"):
+        """An image is not a conversation."""
+        with pytest.raises(InvalidRequestError, match=r"^a\.png is not UTF-8 text: choose a file that ends in \.json or \.md\.$"):
             import_export.unpacked(gzip.compress(b"\x89PNG"), "a.png")
 
     def test_a_mark_in_front(self, store: ConversationStore, id: str) -> None:
-        """A file may begin with the mark that some editors put there."""
+        """A file may begin with a byte order mark."""
         for text, name in ((import_export.as_json(store, "ann", id), "a.json"), (import_export.as_markdown(store, "ann", id), "a.md")):
             assert import_export.read(store, "bob", "\ufeff" + text, name)
 
 
 def chain(*texts: str, title: str = "T", model: str = "m", settings: TurnSettings = SETTINGS) -> Conversation:
-    """A conversation of one version each."""
+    """Create a conversation with one version of each message."""
     nodes = {
         n: Node(n, n - 1 or None, USER if n % 2 else ASSISTANT, text, float(n), model="" if n % 2 else model, end=FinishReason.STOP)
         for n, text in enumerate(texts, 1)
@@ -250,16 +250,16 @@ def chain(*texts: str, title: str = "T", model: str = "m", settings: TurnSetting
 
 
 def same(found: Archive, conversation: Conversation) -> None:
-    """The path of a conversation came back."""
+    """Assert that the path of a conversation was restored."""
     back = found.conversation
     assert (back.title, back.settings, back.created, found.tokens) == (conversation.title, conversation.settings, conversation.created, {})
-    told = [(node.role, node.text, node.model, node.end, node.created) for node in conversation.path()]
-    assert [(node.role, node.text, node.model, node.end, node.created) for node in back.path()] == told
+    fields = [(node.role, node.text, node.model, node.end, node.created) for node in conversation.path()]
+    assert [(node.role, node.text, node.model, node.end, node.created) for node in back.path()] == fields
 
 
 class TestMarkdown:
     def test_shape(self, store: ConversationStore, id: str) -> None:
-        """The file has the settings in front, then the messages of the path that is looked at under their headings."""
+        """The file begins with the settings, followed by the messages of the selected path under headings."""
         text = import_export.as_markdown(store, "ann", id)
         front, body = text.split("\n---\n", 1)
         assert front.startswith('---\npellucid: 1\nmark: "pellucid-1"\ntitle: "A \\"title\\""\ncreated: "')
@@ -279,7 +279,7 @@ class TestMarkdown:
         assert "Thanks" not in body
 
     def test_through_the_store(self, store: ConversationStore, id: str) -> None:
-        """A path comes in again as a conversation of its own."""
+        """A path is imported as a conversation of its own."""
         copy = import_export.read(store, "bob", import_export.as_markdown(store, "ann", id), "a.md")
         path = store.conversation("bob", copy).path()
         assert [(node.role, node.text, node.end) for node in path] == [
@@ -310,7 +310,7 @@ class TestMarkdown:
         ],
     )
     def test_any_message(self, text: str) -> None:
-        """Whatever a message says, marks of ours, fences and headings among them, it comes back to the character."""
+        """Whatever a message contains, including our own marks, fences and headings, it is restored exactly."""
         for conversation in (chain(text), chain("q", text, "q2", text), chain(title=text, model=text + "m")):
             same(from_markdown(to_markdown(conversation)), conversation)
 
@@ -332,20 +332,20 @@ class TestMarkdown:
         ),
     )
     def test_round_trip(self, texts: list[str], title: str, settings: TurnSettings) -> None:
-        """The same for any messages, titles and settings."""
+        """Any messages, titles and settings are restored exactly."""
         conversation = chain(*texts, title=title, model=title, settings=settings)
         same(from_markdown(to_markdown(conversation)), conversation)
 
     @pytest.mark.parametrize("text", ["```python\nx = 1", "~~~~\nx\n~~~\n", "````\n```", "- ```\n  x", "> ```\n> x", "```"])
     def test_code_that_is_not_closed(self, text: str) -> None:
-        """A message that ends inside code does not take the next ones into it."""
+        """A message that ends inside a code block does not include the next messages in it."""
         html = str(MarkdownIt().render(to_markdown(chain("q", text, "*after*")).split("\n---\n", 1)[1]))
         assert "<h2>Assistant (m)</h2>" in html
         assert html.count("<h2>User</h2>") == 2
         assert "<em>after</em>" in html
 
     def test_settings(self) -> None:
-        """In front are the settings of the last answer: they are what the reader sees the outcome of."""
+        """The front matter has the settings of the last answer, with which the shown text was generated."""
         conversation = chain("q", "a")
         answered = replace(conversation.nodes[2], settings=TurnSettings(model="other", top_k=9))
         text = to_markdown(replace(conversation, nodes={**conversation.nodes, 2: answered}))
@@ -353,43 +353,43 @@ class TestMarkdown:
         assert from_markdown(text).conversation.settings == answered.settings
 
     def test_times(self) -> None:
-        """Times can be read, and come back to the microsecond."""
+        """Times are readable, and restored to the microsecond."""
         conversation = Conversation("c", "T", SETTINGS, 1764061234.567891, 1764061234.567891)
         text = to_markdown(conversation)
         assert 'created: "2025-11-25T09:00:34.567891+00:00"' in text
         assert from_markdown(text).conversation.created == pytest.approx(1764061234.567891, abs=1e-6)
 
     def test_ends_of_lines_of_windows(self) -> None:
-        """A file whose ends of lines an editor has turned comes in as it was."""
+        """A file whose line ends were converted by an editor is imported as it was."""
         conversation = chain("a\nb", "```\nc\n")
         same(from_markdown(to_markdown(conversation).replace("\n", "\r\n")), conversation)
 
     def test_by_hand(self) -> None:
-        """A message may be changed by hand between its heading and the next mark."""
+        """A message may be edited by hand between its heading and the next mark."""
         text = to_markdown(chain("question", "answer")).replace("answer", "another\n\n## Answer\n")
         assert [node.text for node in from_markdown(text).conversation.path()] == ["question", "another\n\n## Answer\n"]
 
     @pytest.mark.parametrize(
         ("change", "sentence"),
         [
-            (("---\n", "# Hi\n"), "It is no conversation of Pellucid's: those begin with a line --- and their settings."),
-            (("pellucid: 1", "pellucid: 2"), "It is no conversation of Pellucid's in version 1 of the format."),
-            (("pellucid: 1\n", ""), "It is no conversation of Pellucid's in version 1 of the format."),
-            (('title: "T"', "title: T"), "The line 'title: T' in front is not a name, a colon and JSON."),
-            (('title: "T"\n', ""), "One of the lines mark, title and created in front is missing."),
+            (("---\n", "# Hi\n"), "It is not an exported conversation: those begin with --- and their settings."),
+            (("pellucid: 1", "pellucid: 2"), "It is not an exported conversation in format version 1."),
+            (("pellucid: 1\n", ""), "It is not an exported conversation in format version 1."),
+            (('title: "T"', "title: T"), "The line 'title: T' of the front matter is not a name, a colon and JSON."),
+            (('title: "T"\n', ""), "The front matter lacks one of the lines mark, title and created."),
             (('created: "', 'created: "x'), None),
             (('created: "1970', 'created: "1960'), None),
             (("top_k: 0", "top_k: -1"), "top_k must be 0 (off) or more, not -1."),
-            (("top_k: 0", "shoe_size: 44"), "A turn has no setting 'shoe_size': leave it out, or use a newer Pellucid."),
-            (("<!-- pellucid-1 end -->", ""), "It ends in the middle: the last mark is missing."),
-            (("## User\n", ""), "Message 1 is not written as Pellucid writes it: leave its comment, its heading and the empty lines."),
+            (("top_k: 0", "shoe_size: 44"), "There is no setting 'shoe_size': remove it, or use a newer version of Pellucid."),
+            (("<!-- pellucid-1 end -->", ""), "It is incomplete: the last mark is missing."),
+            (("## User\n", ""), "Message 1 is not in the exported format: keep its comment, its heading and the empty lines."),
             (('"role": "user"', '"role": "system"'), "The comment of message 1 is wrong (Input should be 'user' or 'assistant')."),
             (('"role": "user", ', ""), "The comment of message 1 is wrong (Field required)."),
             (('"end": "stop"', '"end": "tired"'), None),
         ],
     )
     def test_what_is_wrong(self, store: ConversationStore, change: tuple[str, str], sentence: str | None) -> None:
-        """Whatever is wrong with a file is told in one sentence, and nothing of it is kept."""
+        """Every error in a file is reported in one sentence, and nothing is saved."""
         text = to_markdown(chain("question", "answer")).replace(*change, 1)
         with pytest.raises(InvalidRequestError, match=r"^a\.md cannot be imported: ") as caught:
             import_export.read(store, "bob", text, "a.md")
@@ -399,7 +399,7 @@ class TestMarkdown:
 
 @st.composite
 def archives(draw: st.DrawFn) -> Archive:
-    """Conversations of any shape."""
+    """Draw conversations of any shape."""
     count = draw(st.integers(0, 6))
     parents = [draw(st.none() | st.integers(1, n - 1)) if n > 1 else None for n in range(1, count + 1)]
     nodes: dict[int, Node] = {}
@@ -432,14 +432,14 @@ def archives(draw: st.DrawFn) -> Archive:
 
 @given(archives())
 def test_any_conversation_as_json(archive: Archive) -> None:
-    """Any conversation comes back from JSON as it was."""
+    """Any conversation is restored from its JSON."""
     assert from_json(to_json(archive)) == archive
 
 
 @hypothesis_settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(archives())
 def test_any_conversation_through_the_store(store: ConversationStore, archive: Archive) -> None:
-    """And out of a store as well."""
+    """Any conversation is restored from its JSON into a store."""
     text = to_json(archive)
     id = import_export.read(store, "ann", text, "a.json")
     assert import_export.as_json(store, "ann", id) == text

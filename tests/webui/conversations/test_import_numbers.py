@@ -1,4 +1,4 @@
-"""Numbers in a conversation that is imported: one out of bounds is refused, and what is kept can be shown again."""
+"""Tests numbers in an imported conversation: those out of bounds are refused, and all others can be shown and exported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pellucid_webui.conversations import import_export
 from pellucid_webui.conversations.conversation import LARGEST, TurnSettings
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.tab_state import TabState
-from pellucid_webui.views.chat_payload import picture
+from pellucid_webui.views.chat_payload import payload
 
 SETTINGS = TurnSettings(model="m", seed=1).record()
 
@@ -62,13 +62,13 @@ FILE = {
 }
 
 NEVER = ["NaN", "Infinity", "-Infinity", "1e308", "1e999", "-1e30", "1" + "0" * 30, "1" + "0" * 5000, "true", "false", str(2**63), "[]"]
-"""JSON that no number of a conversation can be."""
+"""JSON that is not a valid number in a conversation."""
 
 Place = tuple[str | int, ...]
 
 
 def numbers(value: Any, place: Place = ()) -> Iterator[Place]:
-    """The places of all numbers."""
+    """Yield the places of all numbers."""
     parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, part in parts:
         yield from numbers(part, (*place, key))
@@ -80,7 +80,7 @@ PLACES = list(numbers(FILE))
 
 
 def changed(place: Place, number: str) -> str:
-    """The file with this JSON in the place of a number."""
+    """Return the file with this JSON in place of a number."""
     file: Any = copy.deepcopy(FILE)
     part = file
     for key in place[:-1]:
@@ -91,23 +91,23 @@ def changed(place: Place, number: str) -> str:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[ConversationStore]:
-    """An empty store."""
+    """Provide an empty store."""
     found = ConversationStore(tmp_path / "conversations.db")
     yield found
     found.close()
 
 
 def shown(store: ConversationStore, id: str) -> None:
-    """Show a conversation with its settings, as Gradio sends it, and export it again."""
+    """Show a conversation with its settings as Gradio sends it, and export it again."""
     conversation = store.conversation("me", id)
     orjson.dumps(conversation.settings.record())
-    orjson.dumps(picture(TabState("me", id), conversation, None))
+    orjson.dumps(payload(TabState("me", id), conversation, None))
     assert import_export.as_json(store, "me", id)
 
 
 @pytest.mark.parametrize("number", NEVER, ids=lambda text: text[:32])
 def test_impossible_numbers(store: ConversationStore, number: str) -> None:
-    """In every place of a file they are refused in one sentence that names the file, and nothing is kept."""
+    """Invalid numbers are refused in every place of a file, in one sentence that names the file, and nothing is saved."""
     assert len(PLACES) > 40
     for place in PLACES:
         with pytest.raises(InvalidRequestError, match=r"^talk\.json cannot be imported: "):
@@ -119,7 +119,7 @@ def test_impossible_numbers(store: ConversationStore, number: str) -> None:
     "number", ["0", "1", "2", "3", "-1", "0.5", "1.5", "null", "1e-300", str(LARGEST), str(LARGEST + 1), str(2**63 - 1)]
 )
 def test_what_is_imported_can_be_shown(store: ConversationStore, number: str) -> None:
-    """A number is refused or it does no harm: the conversation is shown and exported, whatever number stands in whatever place."""
+    """A number is refused, or the conversation with it can be shown and exported, in every place of a file."""
     for place in PLACES:
         try:
             id = import_export.read(store, "me", changed(place, number), "talk.json")
@@ -130,7 +130,7 @@ def test_what_is_imported_can_be_shown(store: ConversationStore, number: str) ->
 
 @pytest.mark.parametrize("name", ["max_tokens", "top_k"])
 def test_settings_that_are_too_large(name: str) -> None:
-    """The controls of the page have the same bound, and name the setting."""
+    """The controls of the page have the same bounds, and name the setting."""
     TurnSettings.read({name: LARGEST}).sampling()
     with pytest.raises(InvalidRequestError, match=f"^{name} must be at most 9007199254740991.$"):
         TurnSettings.read({name: 10**30}).sampling()

@@ -18,7 +18,7 @@ from support.page import killed_conversation_writes
 KILLS = 50
 SEED = 13
 LONGEST = 60
-"""Writes of a process before it is killed, at most."""
+"""Most writes of a process before it is killed."""
 
 
 def write_and_kill(path: Path, owner: str, seed: int, acknowledged: int, delay: float) -> int:
@@ -56,7 +56,7 @@ def states_after(path: Path, owner: str, seed: int, done: int) -> list[object]:
 
 
 def test_fifty_kills(tmp_path: Path) -> None:
-    """After each of 50 kills the file opens and holds every acknowledged write, at most the one in progress besides, and nothing half."""
+    """After each of 50 kills the file opens and holds every acknowledged write, at most the unfinished one too, and none in part."""
     dice = random.Random(SEED)
     path = tmp_path / "conversations.db"
     kept: dict[str, object] = {}

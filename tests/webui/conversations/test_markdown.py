@@ -1,4 +1,4 @@
-"""Markdown as HTML: whatever an answer says is text, and nothing of it is fetched or run."""
+"""Tests Markdown as HTML: whatever an answer contains is shown as text, and nothing is loaded or run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid_webui.conversations.markdown import DEEPEST, LONGEST_LINE, MOST_CODE, Growing, _coloured, as_html, blocks, open_fence, styles
+from pellucid_webui.conversations.markdown import (
+    MAX_CODE_CHARACTERS,
+    MAX_LINE_CHARACTERS,
+    MAX_NESTING,
+    IncrementalMarkdown,
+    _coloured,
+    as_html,
+    blocks,
+    open_fence,
+    styles,
+)
 
 TAGS = {
     "p", "em", "strong", "s", "a", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "blockquote", "code", "pre", "bdi",
@@ -34,7 +44,7 @@ VOID = {"br", "hr"}
 
 
 class Page(HTMLParser):
-    """What a browser makes of HTML; fails for a tag or an attribute that no Markdown should become."""
+    """Parses HTML as a browser does, and fails for a tag or an attribute that Markdown should not produce."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -84,7 +94,7 @@ class Page(HTMLParser):
 
 
 def code(text: str) -> str:
-    """The text of the one block of code that a text is."""
+    """Return the text of the only code block of a text."""
     (html,) = blocks(text)
     assert html.startswith('<figure class="pl-code">')
     page = Page(html[html.index("<pre") : html.index("</figure>")])
@@ -169,7 +179,7 @@ markdown = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=3), max_size=2
 
 @given(markdown)
 def test_no_text_becomes_more_than_markdown(text: str) -> None:
-    """Whatever a text says, it becomes tags of Markdown only, balanced, with no attribute of its own, and addresses of the web only."""
+    """Any text becomes balanced tags of Markdown only, without attributes of its own, and with web addresses only."""
     Page(as_html(text))
     for html in blocks(text):
         Page(html)
@@ -177,14 +187,14 @@ def test_no_text_becomes_more_than_markdown(text: str) -> None:
 
 @given(markdown)
 def test_blocks_join_to_the_whole(text: str) -> None:
-    """The blocks of a text are its HTML, in pieces."""
+    """The blocks of a text joined are its HTML."""
     assert "".join(blocks(text)) == as_html(text)
 
 
 @given(markdown, st.data())
 def test_growing(text: str, data: st.DataObject) -> None:
-    """A text that grows has the blocks that it would have if it had come at once, at every moment, but for colours of open code."""
-    growing = Growing()
+    """A growing text always has the blocks that the same text has at once, except for the highlighting of open code."""
+    growing = IncrementalMarkdown()
     for end in [*sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6))), len(text)]:
         found, whole = growing.blocks(text[:end]), blocks(text[:end])
         if open_fence(text[:end]) is None:
@@ -200,17 +210,17 @@ SOURCE = "".join(f"def f{n}(x):\n    # one\n    return ['two'] * {n}\n\n" for n 
 
 
 def test_growing_code() -> None:
-    """Code is coloured while it grows, for much less than its whole costs each time, and to the character."""
+    """Growing code is highlighted exactly, at much less than the cost of highlighting all of it each time."""
     text = f"```python\n{SOURCE}"
     ends = range(0, len(text) + 1, 8)
-    growing = Growing()
+    growing = IncrementalMarkdown()
     for end in ends:
         (html,) = growing.blocks(text[:end]) or [""]
         assert uncoloured(html) == uncoloured(as_html(text[:end]))
     assert html.count("pl-k") == as_html(text).count("pl-k")
     assert growing.blocks(f"{text}```\nx") == blocks(f"{text}```\nx")
 
-    growing = Growing()
+    growing = IncrementalMarkdown()
     _coloured.cache_clear()
     cost = calls(lambda: [growing.blocks(text[:end]) for end in ends])
     _coloured.cache_clear()
@@ -221,7 +231,7 @@ LONG = "# One\n\nTwo *three*\n\n- four\n- five\n\n```python\nsix = 7\n```\n\n| a
 
 
 def test_a_growing_text_changes_its_last_blocks() -> None:
-    """Of a text that grows by a character only the last two blocks change."""
+    """Appending a character changes only the last two blocks."""
     before: list[str] = []
     for end in range(len(LONG) + 1):
         found = blocks(LONG[:end])
@@ -231,16 +241,16 @@ def test_a_growing_text_changes_its_last_blocks() -> None:
 
 
 def test_growing_settles() -> None:
-    """Only the last blocks of a growing text are read again."""
-    growing = Growing()
+    """Only the last blocks of a growing text are parsed again."""
+    growing = IncrementalMarkdown()
     long = LONG * 10
     growing.blocks(long)
     assert calls(lambda: growing.blocks(long + "more")) * 10 < calls(lambda: blocks(long + "more"))
 
 
 def test_an_address_after_its_link() -> None:
-    """A link is one wherever its address stands, also where it was shown as text before."""
-    growing = Growing()
+    """A link is recognized wherever its address is defined, also if it was shown as text before."""
+    growing = IncrementalMarkdown()
     text = "[a]\n\n" + "x\n\n" * 10
     assert Page("".join(growing.blocks(text))).named("a") == []
     text += "[a]: http://b\n\ny"
@@ -269,7 +279,7 @@ def test_html_is_text(text: str) -> None:
 
 
 def test_pictures() -> None:
-    """A picture is told by its name and its address, as text."""
+    """An image is shown as its name and address."""
     page = Page(as_html('![a *cat*](http://elsewhere/p.png "title")'))
     assert page.text.strip() == "a cat (http://elsewhere/p.png)"
     assert page.tags == [("p", {}), ("span", {"class": "pl-picture"})]
@@ -295,7 +305,7 @@ def test_pictures() -> None:
     ],
 )
 def test_other_addresses_are_no_links(address: str) -> None:
-    """What does not lead to the web or to a mailbox is no link, written in any of the ways."""
+    """An address that is neither on the web nor a mailbox never becomes a link."""
     for text in (f"[x]({address})", f"[x](<{address}>)", f"<{address}>", f"[x]\n\n[x]: {address}", f"![x]({address})"):
         page = Page(as_html(text))
         assert (page.named("a"), page.named("img")) == ([], [])
@@ -303,20 +313,20 @@ def test_other_addresses_are_no_links(address: str) -> None:
 
 @pytest.mark.parametrize("address", ["http://a/b?c=d&e", "https://a", "mailto:a@b.c", "HTTPS://A/"])
 def test_links(address: str) -> None:
-    """Links lead to the web, in a tab of their own."""
+    """Links lead to the web, in a new tab."""
     (link,) = Page(as_html(f'[x]({address} "A <title>")')).named("a")
     assert str(link["href"]).lower() == address.lower()
     assert link["title"] == "A <title>"
 
 
 def test_plain_addresses_are_text() -> None:
-    """An address that was not made a link is text."""
+    """A bare address is text."""
     assert as_html("see http://a/b") == "<p>see http://a/b</p>\n"
 
 
 class TestCode:
     def test_a_block(self) -> None:
-        """Code is coloured, says its language, and can be copied."""
+        """Code is highlighted, shows its language, and can be copied."""
         (html,) = blocks("```python\nif x:\n    return '<b>'\n```")
         page = Page(html)
         assert "<span>python</span>" in html
@@ -331,7 +341,7 @@ class TestCode:
         "source", ["    indented\n\tby a tab\n\n\n  and spaces  \n", "\n\nx\n", "\ufeffx\n", "\u2028\n", "a\x0bb\x0c\n", ""]
     )
     def test_every_character_stays(self, language: str, source: str) -> None:
-        """Code is shown to the character, whatever colours it."""
+        """Highlighting keeps every character of the code."""
         assert code(f"```{language}\n{source}```") in {source, source or "\n"}
 
     @given(
@@ -339,11 +349,11 @@ class TestCode:
         st.sampled_from(["python", "c", "html", "js", "sql", "yaml", "php"]),
     )
     def test_any_source(self, source: str, language: str) -> None:
-        """The same for any characters in some languages."""
+        """Any characters in several languages are kept."""
         assert code(f"````{language}\n{source}\n````") == source + "\n"
 
     def test_by_indentation(self) -> None:
-        """Code by indentation keeps what is indented more."""
+        """Indented code keeps its further indentation."""
         assert code("    a\n      b\n\n    c") == "a\n  b\n\nc\n"
 
     def test_an_unclosed_fence(self) -> None:
@@ -353,17 +363,17 @@ class TestCode:
         assert code("```py").strip() == ""
 
     def test_a_fence_in_a_fence(self) -> None:
-        """A longer fence holds a shorter one."""
+        """A longer fence can contain a shorter one."""
         assert code("````\n```\nx\n```\n````") == "```\nx\n```\n"
 
     def test_hostile_languages(self) -> None:
-        """A language is text."""
+        """A language is shown as text."""
         (html,) = blocks('```<script>"${x} y\nz\n```')
         assert "<span>y</span>" in html
         assert "&lt;script&gt;&quot;${x}" in as_html('```<script>"${x}\nz\n```')
 
     def test_nothing_turns_its_direction(self) -> None:
-        """Marks that would turn the direction of code end at once, and stay in what is copied; text has them as they are."""
+        """Direction marks in code are isolated, and kept in what is copied; in text they are unchanged."""
         for text in ("```c\n/*\u202e } \u2066 */\n```", "`\u202e} \u2066x`"):
             page = Page(as_html(text))
             assert page.named("bdi") == [{"class": "pl-bidi", "title": f"U+{ord(mark):04X}"} for mark in "\u202e\u2066"]
@@ -371,22 +381,22 @@ class TestCode:
         assert as_html("a \u202eb \u200fc") == "<p>a \u202eb \u200fc</p>\n"
 
     def test_long_lines_and_long_blocks(self) -> None:
-        """What would take long to colour is shown without colours."""
-        line = "x = 1; " * (LONGEST_LINE // 7 + 1)
+        """Code that would be slow to highlight is shown without highlighting."""
+        line = "x = 1; " * (MAX_LINE_CHARACTERS // 7 + 1)
         assert "pl-n" not in as_html(f"```python\n{line}\n```")
-        assert "pl-n" not in as_html("```python\n" + "x = 1\n" * (MOST_CODE // 6 + 1) + "```")
+        assert "pl-n" not in as_html("```python\n" + "x = 1\n" * (MAX_CODE_CHARACTERS // 6 + 1) + "```")
         assert "pl-n" in as_html("```python\n" + "x = 1\n" * 100 + "```")
 
 
 def test_tables() -> None:
-    """A table is one, with the alignment of its columns."""
+    """A table is rendered with the alignment of its columns."""
     page = Page(as_html("| a | b |\n|:--|--:|\n| `|` | <b> |"))
     assert [tag for tag, _ in page.tags if tag in ("table", "tr")] == ["table", "tr", "tr"]
     assert page.named("td") == [{"style": "text-align:left"}, {"style": "text-align:right"}]
 
 
 def test_nested_lists() -> None:
-    """Lists lie within each other, numbers begin where they were told to."""
+    """Lists can be nested, and numbering starts where the text says."""
     page = Page(as_html("3. a\n   - b\n     - c\n\n       ```\n       code\n       ```\n4. d"))
     assert [tag for tag, _ in page.tags if tag in ("ol", "ul")] == ["ol", "ul", "ul"]
     assert page.named("ol") == [{"start": "3"}]
@@ -396,22 +406,22 @@ def test_nested_lists() -> None:
 @pytest.mark.parametrize("opening", [">", "> ", "- ", "1. ", "> - ", ">> 1. "])
 @pytest.mark.parametrize("depth", [10, 30, 39, 40, 41, 1000])
 def test_deep_nesting(opening: str, depth: int) -> None:
-    """What lies very deep is not lost: it is shown as it was written, and no deeper than a browser goes."""
+    """Deeply nested text is not lost: it is shown as source, no deeper than browsers nest."""
     page = Page(as_html(opening * depth + "the end"))
     assert "the end" in page.text
-    assert page.deepest <= 2 * DEEPEST + 5
+    assert page.deepest <= 2 * MAX_NESTING + 5
 
 
 @pytest.mark.parametrize(
     "text", ["*" * 1000 + "a" + "*" * 1000, "[" * 1000 + "a" + "]" * 1000, "![" * 1000 + "a", "`" * 1000, "**a " * 1000]
 )
 def test_deep_nesting_within_a_line(text: str) -> None:
-    """Marks within each other within a line are no danger, and their text is shown."""
+    """Nested inline marks do no harm, and their text is shown."""
     assert "a" in Page(as_html(text)).text or text.startswith("`")
 
 
 def test_a_long_line() -> None:
-    """A line of 20,000 characters is shown whole, as text, as code and as a heading."""
+    """A line of 20,000 characters is shown completely, as text, code and heading."""
     line = "word " * 4_000
     for text in (line, f"```python\n{line}\n```", f"# {line}", f"| {line} |\n|---|"):
         assert line.strip() in Page(as_html(text)).text
@@ -443,7 +453,7 @@ def test_nothing() -> None:
     ],
 )
 def test_open_fence(text: str, fence: str | None) -> None:
-    """A fence is open where what is written below would be code."""
+    """A fence is open if text appended to it would be code."""
     assert open_fence(text) == fence
     assert ("<em>" in as_html(f"{text}\n\n*x*")) is (fence is None)
     if fence is not None:
@@ -451,7 +461,7 @@ def test_open_fence(text: str, fence: str | None) -> None:
 
 
 def calls(work: Any) -> int:
-    """How many functions a piece of work calls: its cost, without a clock."""
+    """Count the function calls of a task, as its cost without a clock."""
     count = 0
 
     def note(frame: FrameType, event: str, argument: object) -> None:
@@ -500,7 +510,7 @@ def calls(work: Any) -> int:
     ],
 )
 def test_cost_grows_with_the_text(piece: str) -> None:
-    """Twice as much of anything costs about twice as much."""
+    """Twice the input costs about twice as much."""
 
     def cost(size: int) -> int:
         text = piece * (size // len(piece))
@@ -511,7 +521,7 @@ def test_cost_grows_with_the_text(piece: str) -> None:
 
 
 def test_styles() -> None:
-    """The colours of code are rules within a selector."""
+    """The highlighting rules are restricted to a selector."""
     rules = styles(".dark .pl-code", "github-dark")
     assert ".dark .pl-code .pl-k {" in rules
     assert "url(" not in rules

@@ -1,4 +1,4 @@
-"""Conversations are kept, found and removed, whoever else writes to the file, and each by its owner only."""
+"""Tests that conversations are saved, found and deleted, whatever else writes to the file, and only by their owner."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pellucid.errors import ConfigError, InvalidRequestError, NotFoundError, Pel
 from pellucid.tokens import FinishReason, Usage
 from pellucid_webui.conversations.conversation import ASSISTANT, USER, Archive, Conversation, Node, TurnSettings
 from pellucid_webui.conversations.search import HIT, HIT_END
-from pellucid_webui.conversations.store import TITLE, ConversationStore
+from pellucid_webui.conversations.store import DEFAULT_TITLE, ConversationStore
 
 ANN, BOB = "ann", "bob"
 SETTINGS = TurnSettings(model="m", system="Be brief.", temperature=0.5, seed=7)
@@ -32,7 +32,7 @@ USAGE = Usage(cached=1, computed=2, generated=3, queued=0.25, prefill=0.5, decod
 
 
 def open_store(path: Path) -> ConversationStore:
-    """A store whose clock goes on by a second whenever it is looked at."""
+    """Open a store whose clock advances by a second at each call."""
     ticks = count(1)
     return ConversationStore(path, lambda: float(next(ticks)))
 
@@ -49,7 +49,7 @@ def store(path: Path) -> Iterator[ConversationStore]:
 
 
 def say(store: ConversationStore, id: str, *texts: str, parent: int | None = None, owner: str = ANN) -> list[int]:
-    """Messages below each other, the user's first; their ids."""
+    """Add messages below each other, the user's first, and return their ids."""
     nodes: list[int] = []
     for index, text in enumerate(texts):
         parent = store.add(owner, id, parent, ASSISTANT if index % 2 else USER, text, end=FinishReason.STOP)
@@ -58,7 +58,7 @@ def say(store: ConversationStore, id: str, *texts: str, parent: int | None = Non
 
 
 def shown(store: ConversationStore, id: str, owner: str = ANN) -> list[str]:
-    """The texts of the path that is looked at."""
+    """Return the texts of the selected path."""
     return [node.text for node in store.conversation(owner, id).path()]
 
 
@@ -73,10 +73,10 @@ def rows(path: Path, table: str) -> int:
 
 class TestKeeping:
     def test_everything_comes_back(self, store: ConversationStore, path: Path) -> None:
-        """What is said of a message is there after the file was closed and opened again."""
+        """Everything about a message is there after the file was closed and opened again."""
         id = store.create(ANN, SETTINGS, "A title")
-        (asked,) = say(store, id, "Hi")
-        answer = store.add(ANN, id, asked, ASSISTANT, "He", settings=SETTINGS, model="m", origin=5, branched=2, batches=["[1]"])
+        (question,) = say(store, id, "Hi")
+        answer = store.add(ANN, id, question, ASSISTANT, "He", settings=SETTINGS, model="m", origin=5, branched=2, batches=["[1]"])
         store.append(answer, "llo", "[2]")
         store.finish(answer, FinishReason.ERROR, USAGE, "It broke.")
         store.close()
@@ -91,17 +91,28 @@ class TestKeeping:
                 updated=3.0,
                 leaf=answer,
                 nodes={
-                    asked: Node(asked, None, USER, "Hi", 2.0, end=FinishReason.STOP, chosen=answer),
+                    question: Node(question, None, USER, "Hi", 2.0, end=FinishReason.STOP, chosen=answer),
                     answer: Node(
-                        answer, asked, ASSISTANT, "Hello", 3.0, SETTINGS, "m", FinishReason.ERROR, USAGE, "It broke.", origin=5, branched=2
+                        answer,
+                        question,
+                        ASSISTANT,
+                        "Hello",
+                        3.0,
+                        SETTINGS,
+                        "m",
+                        FinishReason.ERROR,
+                        USAGE,
+                        "It broke.",
+                        origin=5,
+                        branched=2,
                     ),
                 },
             )
             assert again.tokens(ANN, id, answer) == ["[1]", "[2]"]
-            assert again.tokens(ANN, id, asked) == []
+            assert again.tokens(ANN, id, question) == []
 
     def test_an_answer_that_did_not_end(self, store: ConversationStore) -> None:
-        """An answer has no end until it is told."""
+        """An answer has no end until it is finished."""
         id = store.create(ANN, SETTINGS)
         node = store.add(ANN, id, None, ASSISTANT, "")
         store.append(node, "so far", "[]")
@@ -111,7 +122,7 @@ class TestKeeping:
 
     @pytest.mark.parametrize("text", ["a\0b", "\0", "\u202eabc", "😀", "\r\n", "'; DROP TABLE node; --"])
     def test_any_text(self, store: ConversationStore, text: str) -> None:
-        """A text is kept as it is, also where it grows."""
+        """A text is kept exactly, also if it grows."""
         id = store.create(ANN, SETTINGS, text)
         node = store.add(ANN, id, None, USER, text)
         store.append(node, text, "[]")
@@ -120,7 +131,7 @@ class TestKeeping:
         assert titles(store) == [text]
 
     def test_half_an_emoji(self, store: ConversationStore) -> None:
-        """A lone surrogate, which no file can hold, is kept as U+FFFD; two that belong together are their character."""
+        """A lone surrogate, which UTF-8 cannot encode, becomes U+FFFD; a pair becomes its character."""
         id = store.create(ANN, SETTINGS, "\ud83d")
         node = store.add(ANN, id, None, USER, "\ud83d")
         store.append(node, "\ud83d\ude00", "[]")
@@ -129,20 +140,20 @@ class TestKeeping:
         assert (shown(store, id), titles(store), titles(store, "\ud83d")) == (["\ufffd😀"], ["x\ufffd"], [])
 
     def test_settings_of_the_next_turn(self, store: ConversationStore) -> None:
-        """A conversation keeps what its next turn is answered with."""
+        """A conversation keeps the settings of its next turn."""
         id = store.create(ANN, SETTINGS)
         store.set_settings(ANN, id, TurnSettings(top_k=3))
         assert store.conversation(ANN, id).settings == TurnSettings(top_k=3)
 
     def test_rename(self, store: ConversationStore) -> None:
-        """A conversation is called as it was renamed, and found by that only."""
+        """A renamed conversation has its new title, and is found by that only."""
         id = store.create(ANN, SETTINGS)
-        assert titles(store) == [TITLE]
+        assert titles(store) == [DEFAULT_TITLE]
         store.rename(ANN, id, "Bread")
         assert (titles(store, "bread"), titles(store, "conversation")) == (["Bread"], [])
 
     def test_the_latest_first(self, store: ConversationStore) -> None:
-        """Where something was said last is first; looking and renaming change nothing there; messages are those of the path."""
+        """The latest written conversation is first; reading and renaming do not count; messages are those of the path."""
         one, two = (store.create(ANN, SETTINGS, title) for title in ("one", "two"))
         (first, *_) = say(store, one, "a", "b")
         say(store, one, "c", parent=first)
@@ -153,7 +164,7 @@ class TestKeeping:
 
 
 def test_the_clock_is_set_back(path: Path) -> None:
-    """The conversation that was written to last is listed first, also after the clock was set back by an hour."""
+    """The conversation that was written last is listed first, also after the clock was set back by an hour."""
     now = [10_000.0]
     with closing(ConversationStore(path, lambda: now[0])) as store:
         before, other = store.create(ANN, SETTINGS, "before"), store.create(ANN, SETTINGS, "other")
@@ -181,20 +192,20 @@ class TestOwners:
 
     @pytest.mark.parametrize("verb", VERBS)
     def test_another_owner(self, store: ConversationStore, verb: str) -> None:
-        """Whoever does not own a conversation is told that there is none, and changes nothing."""
+        """Other users get NotFoundError for a conversation, and change nothing."""
         id = store.create(ANN, SETTINGS, "Ann's")
         node, _ = say(store, id, "secret", "answer")
         before = store.archive(ANN, id)
 
-        for owner, asked in ((BOB, id), (ANN, "no such id"), ("", id)):
+        for owner, question in ((BOB, id), (ANN, "no such id"), ("", id)):
             with pytest.raises(NotFoundError, match="no such conversation"):
-                self.VERBS[verb](store, owner, asked, node)
+                self.VERBS[verb](store, owner, question, node)
 
         assert store.archive(ANN, id) == before
 
     @pytest.mark.parametrize("verb", ["add", "tokens", "look_at", "stop_at"])
     def test_a_message_of_another_conversation(self, store: ConversationStore, verb: str) -> None:
-        """A message is reached through its own conversation only, though both are the owner's or the message is another's."""
+        """A message is reached only through its own conversation, even if another one of the same owner is given."""
         mine = store.create(ANN, SETTINGS)
         nodes = [
             *say(store, store.create(ANN, SETTINGS), "elsewhere"),
@@ -209,12 +220,12 @@ class TestOwners:
         assert shown(store, mine) == []
 
     def test_every_verb_is_among_them(self) -> None:
-        """No verb of the store is forgotten here."""
+        """The tests above cover every method of the store."""
         without = {"close", "create", "list", "append", "finish", "restore"}
         assert {name for name in vars(ConversationStore) if not name.startswith("_")} == set(self.VERBS) | without
 
     def test_lists_are_the_owners(self, store: ConversationStore) -> None:
-        """Nobody sees another's conversations in a list or a search."""
+        """Lists and searches have only the owner's conversations."""
         say(store, store.create(ANN, SETTINGS, "Ann's words"), "the secret word")
         store.create(BOB, SETTINGS, "Bob's words")
 
@@ -224,8 +235,8 @@ class TestOwners:
 
 class TestSearch:
     @pytest.fixture
-    def shelf(self, store: ConversationStore) -> ConversationStore:
-        """Three conversations."""
+    def three(self, store: ConversationStore) -> ConversationStore:
+        """Create three conversations."""
         say(
             store,
             store.create(ANN, SETTINGS, "Bread"),
@@ -244,7 +255,7 @@ class TestSearch:
             ("dough", []),
             ("SOUR rest", ["Bread"]),  # several words, whatever their case
             ("sour rest milk", []),
-            ("uber", ["Bread"]),  # accents count for nothing
+            ("uber", ["Bread"]),  # accents are ignored
             ("cafe stop", ["Café"]),  # in the title and in a message
             ("foo program left", ["Café"]),  # in different messages
             ("foo-bar", ["Café"]),
@@ -252,13 +263,13 @@ class TestSearch:
             ("日本", ["日本"]),
             ("bre", ["Bread"]),
             ("  ", ["日本", "Café", "Bread"]),
-            ("->", []),  # marks alone are no word
+            ("->", []),  # punctuation alone is not a word
             ("program ->", ["Café"]),
         ],
     )
-    def test_words(self, shelf: ConversationStore, search: str, found: list[str]) -> None:
-        """A conversation is found where each word that is searched begins a word in it or in its title."""
-        assert titles(shelf, search) == found
+    def test_words(self, three: ConversationStore, search: str, found: list[str]) -> None:
+        """A conversation is found if each word of the search begins a word in it or in its title."""
+        assert titles(three, search) == found
 
     @pytest.mark.parametrize(
         "search",
@@ -285,28 +296,28 @@ class TestSearch:
             "+",
         ],
     )
-    def test_operators_are_text(self, shelf: ConversationStore, search: str) -> None:
-        """Nothing in a search is an operator: it fails with none, and finds only where the words are."""
-        for title in titles(shelf, search):
-            nodes = next(shelf.conversation(ANN, one.id) for one in shelf.list(ANN) if one.title == title).nodes.values()
+    def test_operators_are_text(self, three: ConversationStore, search: str) -> None:
+        """No search is treated as an operator: it never fails, and finds only its words."""
+        for title in titles(three, search):
+            nodes = next(three.conversation(ANN, one.id) for one in three.list(ANN) if one.title == title).nodes.values()
             text = " ".join([title, *(node.text for node in nodes)]).casefold()
             assert all(word in text for word in "".join(c if c.isalnum() else " " for c in search.casefold()).split())
 
-    def test_operators_find_nothing_more(self, shelf: ConversationStore) -> None:
-        """OR is a word that must be there too, and so are the others."""
-        assert (titles(shelf, "sour OR stop"), titles(shelf, "near oven"), titles(shelf, "stop and")) == ([], ["Bread"], ["Café"])
+    def test_operators_find_nothing_more(self, three: ConversationStore) -> None:
+        """OR is a word that must occur, and so are the other operators."""
+        assert (titles(three, "sour OR stop"), titles(three, "near oven"), titles(three, "stop and")) == ([], ["Bread"], ["Café"])
 
-    def test_snippet(self, shelf: ConversationStore) -> None:
-        """A snippet shows where the words are, and marks them; there is none for words of the title only."""
-        assert [one.snippet for one in shelf.list(ANN, "mil")] == [f"sour {HIT}milk{HIT_END}"]
-        assert [one.snippet for one in shelf.list(ANN, "bread")] == [""]
-        say(shelf, shelf.create(ANN, SETTINGS), "word " * 100 + "needle" + " word" * 100)
-        (found,) = shelf.list(ANN, "needle")
+    def test_snippet(self, three: ConversationStore) -> None:
+        """A snippet shows and marks the matching words; there is none if only the title matches."""
+        assert [one.snippet for one in three.list(ANN, "mil")] == [f"sour {HIT}milk{HIT_END}"]
+        assert [one.snippet for one in three.list(ANN, "bread")] == [""]
+        say(three, three.create(ANN, SETTINGS), "word " * 100 + "needle" + " word" * 100)
+        (found,) = three.list(ANN, "needle")
         assert "needle" in found.snippet
         assert len(found.snippet) < 100
 
     def test_growing_answers(self, store: ConversationStore) -> None:
-        """An answer is found once it has ended, by words that came in two parts, and not by the parts."""
+        """An answer is found once it has ended, by words that arrived in two parts, and not by the parts."""
         id = store.create(ANN, SETTINGS)
         node = store.add(ANN, id, None, ASSISTANT, "")
         store.append(node, "sour", "[]")
@@ -316,22 +327,22 @@ class TestSearch:
         assert (len(store.list(ANN, "sourdough")), len(store.list(ANN, "dough"))) == (1, 0)
 
     def test_answers_that_broke_off(self, path: Path) -> None:
-        """What had come of an answer when the process died is found after the next start."""
+        """The text that an answer had when the process died is found after the next start."""
         with closing(ConversationStore(path)) as store:
             id = store.create(ANN, SETTINGS)
             store.append(store.add(ANN, id, None, ASSISTANT, ""), "sourdough", "[]")
         with closing(ConversationStore(path)) as store:
             assert (len(store.list(ANN, "sourdough")), shown(store, id)) == (1, ["sourdough"])
 
-    def test_the_latest(self, shelf: ConversationStore) -> None:
-        """A list is as long as is asked for, with and without a search, and begins with the latest."""
-        everything = titles(shelf)
-        assert [one.title for one in shelf.list(ANN, most=2)] == everything[:2]
-        found = [one.title for one in shelf.list(ANN, "m")]
-        assert [one.title for one in shelf.list(ANN, "m", most=1)] == found[:1] != found
+    def test_the_latest(self, three: ConversationStore) -> None:
+        """A list has at most the requested length, with and without a search, and begins with the latest."""
+        everything = titles(three)
+        assert [one.title for one in three.list(ANN, most=2)] == everything[:2]
+        found = [one.title for one in three.list(ANN, "m")]
+        assert [one.title for one in three.list(ANN, "m", most=1)] == found[:1] != found
 
     def test_many_words(self, store: ConversationStore) -> None:
-        """A search of too many words is refused in a sentence; words that are repeated count once."""
+        """A search of too many words is refused with a sentence; repeated words count once."""
         with pytest.raises(InvalidRequestError, match="at most 32 words"):
             store.list(ANN, " ".join(map(str, range(33))))
         assert store.list(ANN, "word " * 1000) == []
@@ -339,7 +350,7 @@ class TestSearch:
 
 class TestWalking:
     def test_versions_remember_the_path_below(self, store: ConversationStore) -> None:
-        """Walking to a version shows what followed it when it was looked at last."""
+        """Selecting a version shows what followed it when it was selected last."""
         id = store.create(ANN, SETTINGS)
         first, answer, _ = say(store, id, "q", "a", "q2")
         (other,) = say(store, id, "a'", parent=first)
@@ -352,7 +363,7 @@ class TestWalking:
         assert shown(store, id) == ["q", "a'", "q3"]
 
     def test_versions_of_the_first_message(self, store: ConversationStore) -> None:
-        """The first message has versions as others have."""
+        """The first message has versions like any other."""
         id = store.create(ANN, SETTINGS)
         one, _ = say(store, id, "q", "a")
         two, _ = say(store, id, "q'", "a'")
@@ -364,7 +375,7 @@ class TestWalking:
         assert [node.id for node in found.children(None)] == [one, two]
 
     def test_a_path_is_remembered_at_every_fork_above(self, store: ConversationStore) -> None:
-        """After a look deep into another branch, walking away from it and back shows that branch again."""
+        """After a deep branch was selected, leaving it and coming back shows that branch again."""
         id = store.create(ANN, SETTINGS)
         first, left, left_below = say(store, id, "q", "left", "left below")
         (right,) = say(store, id, "right", parent=first)
@@ -378,7 +389,7 @@ class TestWalking:
         assert deep in store.conversation(ANN, id).nodes
 
     def test_stop_at(self, store: ConversationStore) -> None:
-        """After a stop the path ends there, also when one walks back to it; what followed can still be walked to."""
+        """After stop_at the path ends there, also after coming back to it; the messages after it can still be selected."""
         id = store.create(ANN, SETTINGS)
         first, answer, after = say(store, id, "q", "a", "q2")
         (other,) = say(store, id, "a'", parent=first)
@@ -397,7 +408,7 @@ class TestWalking:
 
 
 class Tree(RuleBasedStateMachine):
-    """A conversation under any verbs."""
+    """Runs any actions on a conversation and checks it against a model."""
 
     nodes: Bundle[int] = Bundle("nodes")
 
@@ -406,20 +417,20 @@ class Tree(RuleBasedStateMachine):
         self.folder = TemporaryDirectory()
         self.store = open_store(Path(self.folder.name) / "conversations.db")
         self.id = self.store.create(ANN, SETTINGS)
-        self.said: dict[int, tuple[int | None, str]] = {}
+        self.messages: dict[int, tuple[int | None, str]] = {}
 
     @rule(target=nodes, parent=st.none() | nodes, text=st.text(max_size=5))
     def add(self, parent: int | None, text: str) -> int:
         node = self.store.add(ANN, self.id, parent, USER, text)
-        self.said[node] = (parent, text)
+        self.messages[node] = (parent, text)
         assert self.now.leaf == node
         return node
 
     @rule(node=nodes, text=st.text(max_size=5))
     def append(self, node: int, text: str) -> None:
         self.store.append(node, text, "[]")
-        parent, before = self.said[node]
-        self.said[node] = (parent, before + text)
+        parent, before = self.messages[node]
+        self.messages[node] = (parent, before + text)
 
     @rule(node=nodes)
     def look_at(self, node: int) -> None:
@@ -436,7 +447,7 @@ class Tree(RuleBasedStateMachine):
 
     @rule()
     def copy(self) -> None:
-        """An archive of it is the same tree."""
+        """An archive of the conversation has the same tree."""
         archive = self.store.archive(ANN, self.id)
         copy = self.store.conversation(BOB, self.store.restore(BOB, archive))
         assert [(node.text, node.role) for node in copy.nodes.values()] == [(node.text, node.role) for node in self.now.nodes.values()]
@@ -449,12 +460,12 @@ class Tree(RuleBasedStateMachine):
     @invariant()
     def nothing_is_lost(self) -> None:
         found = self.now
-        assert {id: (node.parent, node.text) for id, node in found.nodes.items()} == self.said
+        assert {id: (node.parent, node.text) for id, node in found.nodes.items()} == self.messages
         assert all(node.chosen is None or found.nodes[node.chosen].parent == id for id, node in found.nodes.items())
         assert found.leaf is None or found.nodes[found.leaf].chosen is None
 
     def teardown(self) -> None:
-        for node, (_, text) in self.said.items():
+        for node, (_, text) in self.messages.items():
             self.store.look_at(ANN, self.id, node)
             assert text in shown(self.store, self.id)
         self.store.close()
@@ -463,12 +474,12 @@ class Tree(RuleBasedStateMachine):
 
 TestTree = Tree.TestCase
 TestTree.settings = hypothesis_settings(max_examples=40, stateful_step_count=20)
-TestTree.__doc__ = "Whatever is done in a conversation, every text ever said can still be walked to."
+TestTree.__doc__ = "Whatever is done in a conversation, every text can still be selected."
 
 
 class TestRemoving:
     def test_nothing_stays(self, store: ConversationStore, path: Path) -> None:
-        """A conversation goes with its messages, tokens and words, and no other one does; its file does not hold its words."""
+        """Deleting a conversation removes its messages, tokens and words from the file, and no other conversation."""
         kept = store.create(ANN, SETTINGS, "Kept")
         say(store, kept, "kept")
         id = store.create(ANN, SETTINGS, "Confidential")
@@ -485,7 +496,7 @@ class TestRemoving:
         assert b"kept" in content
 
     def test_a_long_conversation(self, store: ConversationStore, path: Path) -> None:
-        """A conversation of more messages than SQLite nests triggers can be removed, and walked to its beginning."""
+        """A conversation with more messages than SQLite nests triggers can be deleted, and its beginning selected."""
         nodes = {n: Node(n, n - 1 or None, USER, str(n), 1.0, chosen=n + 1 if n < 1500 else None) for n in range(1, 1501)}
         id = store.restore(ANN, Archive(Conversation("", "long", SETTINGS, 1.0, 1.0, 1500, nodes), {}))
         leaf = store.conversation(ANN, id).leaf
@@ -497,7 +508,7 @@ class TestRemoving:
         assert rows(path, "node") == 0
 
     def test_an_answer_on_its_way(self, store: ConversationStore) -> None:
-        """Whoever writes to an answer that is removed meanwhile is told so."""
+        """Writing to an answer that was deleted meanwhile raises NotFoundError."""
         id = store.create(ANN, SETTINGS)
         node = store.add(ANN, id, None, ASSISTANT, "")
         store.delete(ANN, id)
@@ -508,7 +519,7 @@ class TestRemoving:
             store.finish(node, FinishReason.STOP, USAGE)
 
     def test_ids_are_not_used_again(self, store: ConversationStore) -> None:
-        """A message never gets the id of one that was removed: somebody may still write to that."""
+        """The id of a deleted message is never used again, since a writer may still have it."""
         id = store.create(ANN, SETTINGS)
         (node,) = say(store, id, "x")
         store.delete(ANN, id)
@@ -517,11 +528,13 @@ class TestRemoving:
 
 class TestArchives:
     def test_the_same_conversation(self, store: ConversationStore) -> None:
-        """An archive becomes the same conversation under new ids, with its versions, its tokens and its remembered paths."""
+        """An archive is restored as the same conversation under new ids, with its versions, tokens and remembered paths."""
         id = store.create(ANN, SETTINGS, "A title")
-        asked, answer, _ = say(store, id, "q", "a", "q2")
-        other = store.add(ANN, id, asked, ASSISTANT, "a'", settings=SETTINGS, model="m", origin=answer, branched=1, batches=["[1]", "[2]"])
-        store.finish(other, FinishReason.LENGTH, USAGE, "told")
+        question, answer, _ = say(store, id, "q", "a", "q2")
+        other = store.add(
+            ANN, id, question, ASSISTANT, "a'", settings=SETTINGS, model="m", origin=answer, branched=1, batches=["[1]", "[2]"]
+        )
+        store.finish(other, FinishReason.LENGTH, USAGE, "too long")
         store.look_at(ANN, id, answer)
         archive = store.archive(ANN, id)
 
@@ -532,8 +545,8 @@ class TestArchives:
         assert new.keys().isdisjoint(new.values())
         assert shown(store, copy, BOB) == ["q", "a", "q2"]
         node = found.conversation.nodes[new[other]]
-        assert (node.parent, node.origin, node.branched, node.text) == (new[asked], new[answer], 1, "a'")
-        assert (node.settings, node.end, node.usage, node.error, node.created) == (SETTINGS, FinishReason.LENGTH, USAGE, "told", 5.0)
+        assert (node.parent, node.origin, node.branched, node.text) == (new[question], new[answer], 1, "a'")
+        assert (node.settings, node.end, node.usage, node.error, node.created) == (SETTINGS, FinishReason.LENGTH, USAGE, "too long", 5.0)
         assert found.tokens[new[other]] == ["[1]", "[2]"]
         store.look_at(BOB, copy, new[other])
         store.look_at(BOB, copy, new[answer])
@@ -543,7 +556,7 @@ class TestArchives:
         assert store.archive(ANN, id) == archive
 
     def test_all_or_nothing(self, store: ConversationStore, path: Path) -> None:
-        """An archive that cannot be kept leaves nothing."""
+        """An archive that cannot be saved leaves nothing behind."""
         nodes = {n: Node(n, None, USER, "x", 1.0) for n in (1, 2)}
         archive = Archive(Conversation("", "broken", SETTINGS, 1.0, 1.0, 2, nodes), {2: [None]})  # type: ignore[list-item]
         with pytest.raises(PellucidError, match="NOT NULL"):
@@ -553,7 +566,7 @@ class TestArchives:
 
 class TestFiles:
     def test_only_its_owner_reads_it(self, path: Path) -> None:
-        """The file and what SQLite keeps beside it are for the user of the machine only, whose folder is made where there is none."""
+        """Only their user can read the file and SQLite's files next to it; a missing folder is created."""
         path = path.parent / "new" / "folder" / path.name
         with closing(open_store(path)) as store:
             store.create(ANN, SETTINGS)
@@ -571,17 +584,17 @@ class TestFiles:
         assert path.read_bytes() == before
 
     def test_another_version(self, path: Path) -> None:
-        """A file of another version is refused, with what to do."""
+        """A file of another version is refused, with the remedy."""
         ConversationStore(path).close()
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA user_version = 2")
 
-        with pytest.raises(ConfigError, match=r"another version of Pellucid \(2, this one has 1\): move the file away"):
+        with pytest.raises(ConfigError, match=r"another version of Pellucid \(schema 2, this version has 1\): move the file away"):
             ConversationStore(path)
 
     @pytest.mark.parametrize("content", [b"no database" * 100, None])
     def test_no_database(self, path: Path, content: bytes | None) -> None:
-        """What is no database, or no file at all, is refused by its name."""
+        """A file that is not a database, or a folder, is refused by name."""
         if content is None:
             path.mkdir()
         else:
@@ -590,9 +603,9 @@ class TestFiles:
             ConversationStore(path)
 
     def test_a_file_that_fails(self, store: ConversationStore) -> None:
-        """What goes wrong with the file later is told in a sentence."""
+        """A later failure of the file is reported in a sentence."""
         store.close()
-        with pytest.raises(PellucidError, match=r"cannot be read or written .* see to the file"):
+        with pytest.raises(PellucidError, match=r"cannot be read or written .* check the file"):
             store.list(ANN)
 
     def test_it_writes_ahead(self, store: ConversationStore, path: Path) -> None:
@@ -605,10 +618,10 @@ WRITER = """
 import sys
 from pathlib import Path
 from pellucid_webui.conversations.conversation import TurnSettings
-from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.store import ConversationStore
 
 path, owner, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-store = Store(path)
+store = ConversationStore(path)
 id = store.create(owner, TurnSettings())
 node = store.add(owner, id, None, "assistant", "")
 print("begun", flush=True)
@@ -622,7 +635,7 @@ store.close()
 
 
 def writer(path: Path, owner: str, count: int) -> subprocess.Popen[str]:
-    """Another process that writes to the file once a line is sent to it."""
+    """Start another process that writes to the file once a line is sent to it."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", WRITER, str(path), owner, str(count)]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
@@ -630,7 +643,7 @@ def writer(path: Path, owner: str, count: int) -> subprocess.Popen[str]:
 
 class TestProcesses:
     def test_two_write_to_one_file(self, store: ConversationStore, path: Path) -> None:
-        """Processes that begin and write at the same time all keep everything."""
+        """Processes that open the file and write at the same time keep everything."""
         others = [writer(path, f"other {number}", 100) for number in range(2)]
         id = store.create(ANN, SETTINGS)
         node = store.add(ANN, id, None, ASSISTANT, "")
@@ -654,7 +667,7 @@ class TestProcesses:
             assert store.tokens(owner, found.id, answer.id) == [f"[{number}]" for number in range(100)]
 
     def test_they_begin_at_once(self, path: Path) -> None:
-        """Processes that make the file at the same moment all find it made."""
+        """Processes that create the file at the same moment all find it created."""
         others = [writer(path, str(number), 0) for number in range(4)]
         for other in others:
             other.communicate("go\n")
@@ -663,7 +676,7 @@ class TestProcesses:
             assert [len(store.list(str(number))) for number in range(4)] == [1] * 4
 
     def test_one_is_killed(self, path: Path) -> None:
-        """A process that is killed in the middle of writing leaves all that it had written, readable, and nothing half."""
+        """A process that is killed while writing leaves all that it had written, readable, and nothing in part."""
         other = writer(path, ANN, 1_000_000)
         assert other.stdin is not None
         assert other.stdout is not None
@@ -672,14 +685,14 @@ class TestProcesses:
         while other.stdout.readline() != "49\n":
             pass
         other.kill()
-        told = [int(line) for line in other.communicate()[0].split()]
+        acknowledged = [int(line) for line in other.communicate()[0].split()]
 
         with closing(ConversationStore(path)) as store:
             (found,) = store.list(ANN)
             (answer,) = store.conversation(ANN, found.id).nodes.values()
             numbers = [int(number) for number in answer.text.split()]
             assert numbers == list(range(len(numbers)))
-            assert len(numbers) > max([49, *told])
+            assert len(numbers) > max([49, *acknowledged])
             assert [json.loads(batch) for batch in store.tokens(ANN, found.id, answer.id)] == [[number] for number in numbers]
             assert answer.end is None
             store.append(answer.id, "more", "[]")

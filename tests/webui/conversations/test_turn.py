@@ -1,4 +1,4 @@
-"""Answers on their way: saved as they come, told to whoever looks, ended at once."""
+"""Tests running answers: they are saved as they grow, reported to readers, and stopped at once."""
 
 from __future__ import annotations
 
@@ -34,35 +34,35 @@ QUESTION = [Message("user", "q")]
 
 
 @dataclass
-class Desk:
-    """A store with one answer, to be said by a script."""
+class TurnSetup:
+    """A store with one empty answer, which a scripted assistant generates."""
 
     store: ConversationStore
     conversation: str
     node: int
     turns: Turns = field(default_factory=Turns)
-    speaker: ScriptedPageAssistant = field(default_factory=ScriptedPageAssistant)
+    assistant: ScriptedPageAssistant = field(default_factory=ScriptedPageAssistant)
 
     def begin(self, *script: Item, text: str = "", batches: tuple[str, ...] = (), settings: TurnSettings = SETTINGS) -> Turn:
-        self.speaker.scripts = [script]
+        self.assistant.scripts = [script]
         ticks = count()
         turn = Turn(self.store, self.node, text, batches, clock=lambda: float(next(ticks)))
-        return self.turns.start(turn, self.speaker, QUESTION, settings)
+        return self.turns.start(turn, self.assistant, QUESTION, settings)
 
     @property
-    def kept(self) -> Node:
+    def saved(self) -> Node:
         return self.store.conversation(OWNER, self.conversation).nodes[self.node]
 
     @property
-    def kept_tokens(self) -> list[str]:
+    def saved_tokens(self) -> list[str]:
         return [token.text for token in unpack(self.store.tokens(OWNER, self.conversation, self.node))]
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
+def setup(tmp_path: Path) -> Iterator[TurnSetup]:
     with closing(ConversationStore(tmp_path / "conversations.db")) as store:
         id = store.create(OWNER, SETTINGS)
-        yield Desk(store, id, store.add(OWNER, id, None, ASSISTANT, ""))
+        yield TurnSetup(store, id, store.add(OWNER, id, None, ASSISTANT, ""))
 
 
 async def ended(turn: Turn) -> Turn:
@@ -72,119 +72,119 @@ async def ended(turn: Turn) -> Turn:
 
 
 async def until(turn: Turn, text: str) -> None:
-    """Wait until it has said a text."""
+    """Wait until the turn has this text."""
     async for _ in turn.updates():
         if turn.text == text:
             return
     raise AssertionError(f"it ended with {turn.text!r}")
 
 
-async def test_an_answer(desk: Desk) -> None:
-    """An answer is said, kept with its tokens, its cost and its end, and then is not on its way any more."""
-    turn = desk.begin(*tokens("Hel", "lo"))
-    assert desk.turns.find(desk.node) is turn
+async def test_an_answer(setup: TurnSetup) -> None:
+    """An answer is generated, saved with its tokens, usage and end, and then no longer running."""
+    turn = setup.begin(*tokens("Hel", "lo"))
+    assert setup.turns.find(setup.node) is turn
 
     await ended(turn)
 
-    assert (turn.text, turn.end, turn.error, turn.usage, turn.said) == ("Hello", FinishReason.STOP, None, usage(2), 2)
-    assert (desk.kept.text, desk.kept.end, desk.kept.usage, desk.kept.error) == ("Hello", FinishReason.STOP, usage(2), None)
-    assert desk.kept_tokens == ["Hel", "lo"]
-    assert (turn.begun, turn.first, turn.rate) == (0, 1, 10)
-    assert desk.turns.find(desk.node) is desk.turns.find(None) is None
+    assert (turn.text, turn.end, turn.error, turn.usage, turn.generated) == ("Hello", FinishReason.STOP, None, usage(2), 2)
+    assert (setup.saved.text, setup.saved.end, setup.saved.usage, setup.saved.error) == ("Hello", FinishReason.STOP, usage(2), None)
+    assert setup.saved_tokens == ["Hel", "lo"]
+    assert (turn.started, turn.first_token, turn.rate) == (0, 1, 10)
+    assert setup.turns.find(setup.node) is setup.turns.find(None) is None
 
 
-async def test_what_is_asked(desk: Desk) -> None:
-    """The speaker is asked with the settings; without a model it takes its first one; nothing is gone on with."""
-    await ended(desk.begin(settings=TurnSettings(temperature=0.5, top_k=3, max_tokens=9)))
-    (asked,) = desk.speaker.asked
-    assert (asked.messages, asked.model, asked.continue_last, asked.closed) == (QUESTION, None, False, True)
-    assert (asked.params.temperature, asked.params.top_k, asked.params.max_tokens, asked.params.top_logprobs) == (0.5, 3, 9, 10)
+async def test_what_is_asked(setup: TurnSetup) -> None:
+    """The assistant gets the settings; without a model it uses its first one, and nothing is continued."""
+    await ended(setup.begin(settings=TurnSettings(temperature=0.5, top_k=3, max_tokens=9)))
+    (request,) = setup.assistant.chat_requests
+    assert (request.messages, request.model, request.continue_last, request.closed) == (QUESTION, None, False, True)
+    assert (request.params.temperature, request.params.top_k, request.params.max_tokens, request.params.top_logprobs) == (0.5, 3, 9, 10)
 
 
-async def test_going_on(desk: Desk) -> None:
-    """An answer that has begun is gone on with: its text and its tokens are in front."""
-    turn = desk.begin(*tokens("lo"), text="Hel", batches=(pack(tokens("Hel")),))
+async def test_continuing(setup: TurnSetup) -> None:
+    """An answer is continued after its text and tokens."""
+    turn = setup.begin(*tokens("lo"), text="Hel", batches=(pack(tokens("Hel")),))
     assert (turn.text, turn.end) == ("Hel", None)
     await ended(turn)
-    assert desk.speaker.asked[0].continue_last
+    assert setup.assistant.chat_requests[0].continue_last
     assert turn.text == "Hello"
     assert [token.text for token in unpack(turn.batches)] == ["Hel", "lo"]
-    assert desk.kept_tokens == ["lo"]
+    assert setup.saved_tokens == ["lo"]
 
 
 @pytest.mark.parametrize("reason", list(FinishReason))
-async def test_ends(desk: Desk, reason: FinishReason) -> None:
-    """An answer ends for the reason that the speaker gives; without a sentence for an error there is one of ours."""
-    turn = await ended(desk.begin(*tokens("a"), Finish(reason, Usage(generated=1))))
-    assert (turn.end, desk.kept.end, turn.text) == (reason, reason, "a")
-    assert turn.error == desk.kept.error == (FAILED if reason is FinishReason.ERROR else None)
+async def test_ends(setup: TurnSetup, reason: FinishReason) -> None:
+    """An answer ends for the assistant's reason; an error without a sentence gets a general one."""
+    turn = await ended(setup.begin(*tokens("a"), Finish(reason, Usage(generated=1))))
+    assert (turn.end, setup.saved.end, turn.text) == (reason, reason, "a")
+    assert turn.error == setup.saved.error == (FAILED if reason is FinishReason.ERROR else None)
 
 
-async def test_it_is_saved_as_it_comes(desk: Desk) -> None:
-    """What has come is kept before the answer ends, without an end; what comes together is kept together."""
+async def test_it_is_saved_as_it_comes(setup: TurnSetup) -> None:
+    """Tokens are saved before the answer ends, without an end; those that arrive together are saved together."""
     go = asyncio.Event()
-    turn = desk.begin(*tokens(*"ab"), go, *tokens(*"cdef"))
+    turn = setup.begin(*tokens(*"ab"), go, *tokens(*"cdef"))
     await until(turn, "ab")
-    assert (desk.kept.text, desk.kept.end, desk.kept_tokens) == ("ab", None, ["a", "b"])
+    assert (setup.saved.text, setup.saved.end, setup.saved_tokens) == ("ab", None, ["a", "b"])
 
     go.set()
     await ended(turn)
-    assert (desk.kept.text, len(turn.batches)) == ("abcdef", 2)
+    assert (setup.saved.text, len(turn.batches)) == ("abcdef", 2)
 
 
-async def test_stop(desk: Desk) -> None:
-    """A stop ends an answer at once, closes its stream, and keeps what came, with what it cost."""
-    turn = desk.begin(*tokens("a", "b"), None)
+async def test_stop(setup: TurnSetup) -> None:
+    """A stop ends an answer at once, closes its stream, and keeps its text and usage."""
+    turn = setup.begin(*tokens("a", "b"), None)
     await until(turn, "ab")
 
     await turn.stop()
 
     assert (turn.text, turn.end, turn.error, turn.usage.generated) == ("ab", FinishReason.CANCELLED, None, 2)
-    assert (desk.kept.text, desk.kept.end, desk.kept.usage) == ("ab", FinishReason.CANCELLED, usage(2))
-    assert desk.speaker.asked[0].closed
-    assert desk.turns.find(desk.node) is None
+    assert (setup.saved.text, setup.saved.end, setup.saved.usage) == ("ab", FinishReason.CANCELLED, usage(2))
+    assert setup.assistant.chat_requests[0].closed
+    assert setup.turns.find(setup.node) is None
 
 
-async def test_stop_keeps_what_was_not_saved_yet(desk: Desk) -> None:
-    """Tokens that came just before a stop are kept as well."""
-    turn = desk.begin(*tokens("a", "b"), None)
-    while turn.said < 2:
+async def test_stop_keeps_what_was_not_saved_yet(setup: TurnSetup) -> None:
+    """Tokens that arrive just before a stop are saved."""
+    turn = setup.begin(*tokens("a", "b"), None)
+    while turn.generated < 2:
         await asyncio.sleep(0)
     await turn.stop()
-    assert (turn.text, desk.kept.text, desk.kept_tokens) == ("ab", "ab", ["a", "b"])
+    assert (turn.text, setup.saved.text, setup.saved_tokens) == ("ab", "ab", ["a", "b"])
 
 
 @pytest.mark.parametrize("steps", range(5))
-async def test_stop_at_any_moment(desk: Desk, steps: int) -> None:
-    """A stop before the first word, twice, and after the end are no harm: there is one end, and it is kept."""
-    turn = desk.begin(*tokens("a"))
+async def test_stop_at_any_moment(setup: TurnSetup, steps: int) -> None:
+    """A stop before the first token, a second stop, and a stop after the end do no harm: there is one end, and it is saved."""
+    turn = setup.begin(*tokens("a"))
     for _ in range(steps):
         await asyncio.sleep(0)
     await asyncio.gather(turn.stop(), turn.stop())
     await turn.stop()
-    assert turn.end is desk.kept.end
+    assert turn.end is setup.saved.end
     assert turn.end in (FinishReason.STOP, FinishReason.CANCELLED)
-    assert turn.text == desk.kept.text
+    assert turn.text == setup.saved.text
 
 
-async def test_stop_of_what_was_not_begun(desk: Desk) -> None:
+async def test_stop_of_what_was_not_begun(setup: TurnSetup) -> None:
     """A turn that was never started has nothing to stop."""
-    turn = Turn(desk.store, desk.node)
+    turn = Turn(setup.store, setup.node)
     await turn.stop()
     assert turn.end is None
 
 
-async def test_an_error(desk: Desk) -> None:
-    """What goes wrong is told in its own sentence, and kept; the text before it stays."""
-    turn = await ended(desk.begin(*tokens("so far"), UnavailableError("No server answers.")))
+async def test_an_error(setup: TurnSetup) -> None:
+    """An error is reported in its own sentence, and saved; the text before it stays."""
+    turn = await ended(setup.begin(*tokens("so far"), UnavailableError("No server answers.")))
     assert (turn.text, turn.end, turn.error) == ("so far", FinishReason.ERROR, "No server answers.")
-    assert (desk.kept.text, desk.kept.end, desk.kept.error) == ("so far", FinishReason.ERROR, "No server answers.")
+    assert (setup.saved.text, setup.saved.end, setup.saved.error) == ("so far", FinishReason.ERROR, "No server answers.")
 
 
-async def test_an_error_before_anything(desk: Desk) -> None:
-    """The same where nothing was said; settings out of bounds are such an error."""
-    turn = await ended(desk.begin(settings=TurnSettings(top_p=2)))
-    assert (turn.text, turn.end, turn.error, turn.rate, turn.first) == (
+async def test_an_error_before_anything(setup: TurnSetup) -> None:
+    """An error before the first token is reported as well; settings out of bounds are such an error."""
+    turn = await ended(setup.begin(settings=TurnSettings(top_p=2)))
+    assert (turn.text, turn.end, turn.error, turn.rate, turn.first_token) == (
         "",
         FinishReason.ERROR,
         "top_p must be above 0 and at most 1, not 2.",
@@ -193,45 +193,45 @@ async def test_an_error_before_anything(desk: Desk) -> None:
     )
 
 
-async def test_a_failure(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
-    """A failure of ours is told without its details, which the log has."""
+async def test_a_failure(setup: TurnSetup, caplog: pytest.LogCaptureFixture) -> None:
+    """An unexpected error is reported without its details, which are logged."""
     with caplog.at_level(logging.ERROR):
-        turn = await ended(desk.begin(*tokens("a"), RuntimeError("details")))
-    assert (turn.text, turn.end, turn.error, desk.kept.error) == ("a", FinishReason.ERROR, UNEXPECTED, UNEXPECTED)
+        turn = await ended(setup.begin(*tokens("a"), RuntimeError("details")))
+    assert (turn.text, turn.end, turn.error, setup.saved.error) == ("a", FinishReason.ERROR, UNEXPECTED, UNEXPECTED)
     assert "details" in caplog.text
 
 
-async def test_an_answer_that_cannot_be_kept(desk: Desk) -> None:
-    """An answer whose conversation is removed meanwhile ends, is told so, and is still shown as far as it came."""
+async def test_an_answer_that_cannot_be_kept(setup: TurnSetup) -> None:
+    """An answer whose conversation is deleted meanwhile ends with an error, and its text is still available."""
     go = asyncio.Event()
-    turn = desk.begin(*tokens("a"), go, *tokens("b"), None)
+    turn = setup.begin(*tokens("a"), go, *tokens("b"), None)
     await until(turn, "a")
-    desk.store.delete(OWNER, desk.conversation)
+    setup.store.delete(OWNER, setup.conversation)
     go.set()
     await ended(turn)
     assert (turn.text, turn.end) == ("ab", FinishReason.ERROR)
     assert turn.error == "There is no such message: its conversation may have been deleted."
-    while not desk.speaker.asked[0].closed:
+    while not setup.assistant.chat_requests[0].closed:
         await asyncio.sleep(0)
 
 
-async def test_half_characters(desk: Desk) -> None:
-    """Tokens without a text of their own are kept with their bytes."""
+async def test_half_characters(setup: TurnSetup) -> None:
+    """Tokens without text are saved with their bytes."""
     halves = [token("", 1, data=b"\xf0\x9f"), token("😀", 2, data=b"\x98\x80")]
-    await ended(desk.begin(*halves))
-    assert desk.kept.text == "😀"
-    assert [one.bytes for one in unpack(desk.store.tokens(OWNER, desk.conversation, desk.node))] == [b"\xf0\x9f", b"\x98\x80"]
+    await ended(setup.begin(*halves))
+    assert setup.saved.text == "😀"
+    assert [one.bytes for one in unpack(setup.store.tokens(OWNER, setup.conversation, setup.node))] == [b"\xf0\x9f", b"\x98\x80"]
 
 
 class TestUpdates:
-    async def test_a_late_look(self, desk: Desk) -> None:
-        """Whoever looks after the end sees the end, once."""
-        turn = await ended(desk.begin(*tokens("a")))
+    async def test_a_late_look(self, setup: TurnSetup) -> None:
+        """A reader after the end gets the end once."""
+        turn = await ended(setup.begin(*tokens("a")))
         assert [turn.text async for _ in turn.updates()] == ["a"]
 
-    async def test_an_early_look(self, desk: Desk) -> None:
-        """Whoever looks before there is anything sees that, then what comes."""
-        turn = Turn(desk.store, desk.node)
+    async def test_an_early_look(self, setup: TurnSetup) -> None:
+        """A reader before the first token gets that state, then the tokens."""
+        turn = Turn(setup.store, setup.node)
         seen: list[tuple[str, bool]] = []
 
         async def look() -> None:
@@ -239,15 +239,15 @@ class TestUpdates:
 
         looking = asyncio.create_task(look())
         await asyncio.sleep(0)
-        desk.speaker.scripts = [tokens("a")]
-        desk.turns.start(turn, desk.speaker, QUESTION, SETTINGS)
+        setup.assistant.scripts = [tokens("a")]
+        setup.turns.start(turn, setup.assistant, QUESTION, SETTINGS)
         await looking
         assert (seen[0], seen[-1]) == (("", True), ("a", False))
 
-    async def test_what_comes_meanwhile_comes_together(self, desk: Desk) -> None:
-        """Whoever is busy while several things come sees them in one update."""
+    async def test_what_comes_meanwhile_comes_together(self, setup: TurnSetup) -> None:
+        """Changes during a slow reader's update reach it as one update."""
         gates = [asyncio.Event() for _ in range(3)]
-        turn = desk.begin(gates[0], *tokens("a"), gates[1], *tokens("b"), gates[2], *tokens("c"), None)
+        turn = setup.begin(gates[0], *tokens("a"), gates[1], *tokens("b"), gates[2], *tokens("c"), None)
         updates = turn.updates()
         await anext(updates)
         for gate, text in zip(gates, ("a", "ab", "abc"), strict=True):
@@ -263,9 +263,9 @@ class TestUpdates:
         with pytest.raises(StopAsyncIteration):
             await anext(updates)
 
-    async def test_the_end_while_busy(self, desk: Desk) -> None:
-        """An end that comes while whoever looks is busy with an update is an update of its own."""
-        turn = desk.begin(*tokens("a"))
+    async def test_the_end_while_busy(self, setup: TurnSetup) -> None:
+        """An end during a slow reader's update is an update of its own."""
+        turn = setup.begin(*tokens("a"))
         seen: list[FinishReason | None] = []
         async for _ in turn.updates():
             seen.append(turn.end)
@@ -273,9 +273,9 @@ class TestUpdates:
                 await ended(turn)
         assert seen == [None, FinishReason.STOP]
 
-    async def test_many_look(self, desk: Desk) -> None:
-        """All who look see the end, and who goes away early is no harm."""
-        turn = desk.begin(*tokens("a", "b"))
+    async def test_many_look(self, setup: TurnSetup) -> None:
+        """All readers get the end, and one that stops early does no harm."""
+        turn = setup.begin(*tokens("a", "b"))
         await anext(turn.updates())
         lookers = await asyncio.gather(*(ended(turn) for _ in range(5)))
         assert [looker.text for looker in lookers] == ["ab"] * 5
@@ -283,15 +283,15 @@ class TestUpdates:
 
 @hypothesis_settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text(max_size=2) | st.none(), max_size=6), st.lists(st.integers(0, 3), max_size=6), st.integers(0, 8))
-def test_nobody_misses_the_end(tmp_path: Path, script: list[str | None], pauses: list[int], stop_after: int) -> None:
-    """However whoever looks and whoever speaks take turns, and whenever it is stopped, the last update is the end with the whole text."""
+def test_every_reader_gets_the_end(tmp_path: Path, script: list[str | None], pauses: list[int], stop_after: int) -> None:
+    """In any order of readers and generation, and whenever it is stopped, the last update is the end with the whole text."""
 
     async def main(store: ConversationStore) -> None:
         id = store.create(OWNER, SETTINGS)
-        desk = Desk(store, id, store.add(OWNER, id, None, ASSISTANT, ""))
+        setup = TurnSetup(store, id, store.add(OWNER, id, None, ASSISTANT, ""))
         events = [asyncio.Event() for _ in script]
         items: list[Item] = [event if text is None else token(text) for text, event in zip(script, events, strict=True)]
-        turn = desk.begin(*items)
+        turn = setup.begin(*items)
         seen: list[tuple[str, FinishReason | None]] = []
 
         async def look() -> None:
@@ -308,7 +308,7 @@ def test_nobody_misses_the_end(tmp_path: Path, script: list[str | None], pauses:
         if stop_after < len(events):
             await turn.stop()
         await looking
-        assert seen[-1] == (turn.text, turn.end) == (desk.kept.text, desk.kept.end)
+        assert seen[-1] == (turn.text, turn.end) == (setup.saved.text, setup.saved.end)
         assert turn.end is not None
         assert [end for _, end in seen[:-1]] == [None] * (len(seen) - 1)
 
@@ -317,36 +317,36 @@ def test_nobody_misses_the_end(tmp_path: Path, script: list[str | None], pauses:
 
 
 class TestTurns:
-    async def test_all_end(self, desk: Desk) -> None:
-        """Closing ends all answers, with what there is."""
-        other = desk.store.add(OWNER, desk.conversation, None, ASSISTANT, "")
-        turn = desk.begin(*tokens("a"), None)
-        second = desk.turns.start(Turn(desk.store, other), ScriptedPageAssistant([[*tokens("b"), None]]), QUESTION, SETTINGS)
+    async def test_all_end(self, setup: TurnSetup) -> None:
+        """Closing stops all answers, and keeps their text."""
+        other = setup.store.add(OWNER, setup.conversation, None, ASSISTANT, "")
+        turn = setup.begin(*tokens("a"), None)
+        second = setup.turns.start(Turn(setup.store, other), ScriptedPageAssistant([[*tokens("b"), None]]), QUESTION, SETTINGS)
         await asyncio.gather(until(turn, "a"), until(second, "b"))
 
-        await desk.turns.aclose()
+        await setup.turns.aclose()
 
         assert (turn.end, second.end) == (FinishReason.CANCELLED, FinishReason.CANCELLED)
-        assert desk.turns.find(desk.node) is desk.turns.find(other) is None
-        await desk.turns.aclose()
+        assert setup.turns.find(setup.node) is setup.turns.find(other) is None
+        await setup.turns.aclose()
 
     async def test_one_conversation_at_a_time(self) -> None:
-        """There is one lock for each conversation, for as long as somebody has it."""
+        """A conversation has one lock while it is held or referenced."""
         turns = Turns()
-        lock = turns.alone("a")
-        assert turns.alone("a") is lock
-        assert turns.alone("b") is not lock
+        lock = turns.lock("a")
+        assert turns.lock("a") is lock
+        assert turns.lock("b") is not lock
 
 
 ANSWER = """
 import asyncio, sys
 from pathlib import Path
 from pellucid_webui.conversations.conversation import TurnSettings
-from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
-from scripted_speaker import MODEL, ScriptedSpeaker, token
+from support.page.scripted_assistant import MODEL, ScriptedPageAssistant, token
 
-class Endless(ScriptedSpeaker):
+class Endless(ScriptedPageAssistant):
     async def chat(self, query, *, on_usage=None):
         number = 0
         while True:
@@ -355,7 +355,7 @@ class Endless(ScriptedSpeaker):
             await asyncio.sleep(0.001)
 
 async def main():
-    store = Store(Path(sys.argv[1]))
+    store = ConversationStore(Path(sys.argv[1]))
     id = store.create("ann", TurnSettings(model=MODEL))
     turn = Turn(store, store.add("ann", id, None, "assistant", ""))
     Turns().start(turn, Endless(), [], TurnSettings(model=MODEL))
@@ -367,7 +367,7 @@ asyncio.run(main())
 
 
 async def test_a_kill_in_the_middle(tmp_path: Path) -> None:
-    """After a kill -9 in the middle of an answer all that was shown of it is there, readable, with its tokens, and can be gone on with."""
+    """After a kill -9 during an answer all that was shown of it is saved with its tokens, and can be continued."""
     path = tmp_path / "conversations.db"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", ANSWER, path, stdout=subprocess.PIPE, env=environment)
@@ -385,17 +385,17 @@ async def test_a_kill_in_the_middle(tmp_path: Path) -> None:
         assert numbers == [str(number) for number in range(len(numbers))]
         assert len(node.text) >= shown
         assert node.end is None
-        desk = Desk(store, found.id, node.id)
-        assert "".join(desk.kept_tokens) == node.text
+        setup = TurnSetup(store, found.id, node.id)
+        assert "".join(setup.saved_tokens) == node.text
         assert len(store.list(OWNER, numbers[-1])) == 1
-        turn = await ended(desk.begin(*tokens("and on"), text=node.text, batches=tuple(store.tokens(OWNER, found.id, node.id))))
-        assert desk.kept.text == turn.text == node.text + "and on"
+        turn = await ended(setup.begin(*tokens("and on"), text=node.text, batches=tuple(store.tokens(OWNER, found.id, node.id))))
+        assert setup.saved.text == turn.text == node.text + "and on"
 
 
-async def test_blocks(desk: Desk) -> None:
-    """The blocks of an answer on its way are those of its text, from its beginning on, and are made once for all who look."""
-    said = tokens("# One", "\n\ntwo *three*", "\n\n```python\n", "x = 1\n", "```\n\nfour")
-    turn = desk.begin(*said, text="Zero\n\n")
+async def test_blocks(setup: TurnSetup) -> None:
+    """The blocks of a running answer are those of its text from its beginning, and are rendered once for all readers."""
+    pieces = tokens("# One", "\n\ntwo *three*", "\n\n```python\n", "x = 1\n", "```\n\nfour")
+    turn = setup.begin(*pieces, text="Zero\n\n")
     async for _ in turn.updates():
         found = turn.blocks
         assert uncoloured(found) == uncoloured(blocks(turn.text))

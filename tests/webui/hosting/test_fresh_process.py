@@ -1,4 +1,4 @@
-"""The page in a process that has not imported Gradio before, as every server's is."""
+"""Tests the page in a process that has not imported Gradio before, as in a server."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import asyncio, sys
 from pathlib import Path
 from pellucid.client.client import Client
 from pellucid_webui.hosting.gradio_host import build, pellucid_view
-from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 
-store = Store(Path(sys.argv[1]) / "conversations.db")
+store = ConversationStore(Path(sys.argv[1]) / "conversations.db")
 build(pellucid_view, Client("http://127.0.0.1:9"), store, Turns(), 10**6).close()
 store.close()
 print("made")
@@ -26,7 +26,7 @@ print("made")
 
 
 def test_page_can_be_made(tmp_path: Path) -> None:
-    """The page is made by Gradio as it was imported with our settings, and leaves no folder behind."""
+    """The page is created with Gradio imported in our environment, and leaves no folder behind."""
     folders = [str(Path(module.__file__ or "").parents[2]) for module in (pellucid_webui.hosting.mount, pellucid.client.api_keys)]
     temporary = tmp_path / "temporary"
     temporary.mkdir()

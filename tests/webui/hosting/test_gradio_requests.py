@@ -1,4 +1,4 @@
-"""What Gradio gets of a request: no call but the page's own, nothing unread, and only sessions of the user who asks."""
+"""Tests which requests reach Gradio: only the page's own calls, fully checked, in sessions of their user."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from pellucid.client.protocol import Assistant
 from pellucid.errors import InvalidRequestError
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
-from pellucid_webui.hosting.gradio_host import View
-from pellucid_webui.hosting.gradio_requests import DATA, HEARTBEAT, JOIN, confined
+from pellucid_webui.hosting.gradio_host import GradioPage
+from pellucid_webui.hosting.gradio_requests import DATA, HEARTBEAT, JOIN, with_owner_session
 from pellucid_webui.hosting.login import owner_of
 from support.page.page_server import PagedServer, paged
 
@@ -27,8 +27,8 @@ KEYS = "anna:key-of-anna,ben:key-of-ben"
 NOTE, RECALL = 0, 1
 
 
-def diary_page(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
-    """Keeps what a tab notes, with the name of its user, and says it again."""
+def diary_page(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
+    """Create a page that keeps a tab's note with the name of its user, and returns it."""
 
     async def note(text: str, request: gr.Request) -> str:
         return f"{owner_of(request)}: {text}"
@@ -40,12 +40,12 @@ def diary_page(speaker: Assistant, store: ConversationStore, turns: Turns) -> Vi
         kept, box = gr.State("nothing"), gr.Textbox()
         gr.Button().click(note, box, kept)
         gr.Button().click(recall, kept, box)
-    return View(blocks)
+    return GradioPage(blocks)
 
 
 @pytest.fixture(scope="module")
 def diary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
-    """A server with two users, of whom anna has logged in."""
+    """Start a server with two users, of whom anna is logged in."""
     with paged(tmp_path_factory.mktemp("data"), diary_page, keys=KEYS) as server:
         server.http.post("/login", data={"key": "key-of-anna"})
         server.wait()
@@ -54,7 +54,7 @@ def diary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
 
 @pytest.fixture
 def ben(diary: PagedServer) -> Iterator[PagedServer]:
-    """The other user's browser."""
+    """Return the other user's browser."""
     with httpx.Client(base_url=diary.server.url, timeout=30, trust_env=False, headers={"origin": diary.server.url}) as http:
         http.post("/login", data={"key": "key-of-ben"})
         yield PagedServer(diary.server, diary.page, http)
@@ -64,8 +64,8 @@ def join(server: PagedServer, function: int, session: str, *data: object) -> htt
     return server.http.post("/gradio_api/queue/join", json={"fn_index": function, "data": list(data), "session_hash": session})
 
 
-def heard(server: PagedServer, session: str) -> str:
-    """The stream of a session up to the end of an event."""
+def read_stream(server: PagedServer, session: str) -> str:
+    """Read the stream of a session up to the end of an event."""
     text = ""
     with server.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": session}) as stream:
         for line in stream.iter_lines():
@@ -76,19 +76,19 @@ def heard(server: PagedServer, session: str) -> str:
 
 
 def test_a_stream_is_its_users(diary: PagedServer, ben: PagedServer) -> None:
-    """What anna's tab has asked for comes to her alone: ben, who knows its session_hash, gets none of it and takes nothing away."""
+    """Only anna gets the results of her tab: ben, who knows its session_hash, gets none of them and takes none away."""
     diary.call(NOTE, "my secret", session="tab")
     assert join(diary, RECALL, "tab", None).status_code == 200
     assert join(ben, RECALL, "tab", None).status_code == 200
-    of_ben = heard(ben, "tab")
+    of_ben = read_stream(ben, "tab")
 
     assert "secret" not in of_ben
     assert '"data":["nothing"]' in of_ben
-    assert '"data":["anna: my secret"]' in heard(diary, "tab")
+    assert '"data":["anna: my secret"]' in read_stream(diary, "tab")
 
 
 def test_what_a_tab_keeps_is_its_users(diary: PagedServer, ben: PagedServer) -> None:
-    """The same session_hash of two users is two tabs: neither reads or changes what the other's tab keeps."""
+    """The same session_hash of two users is two tabs: neither reads or changes the state of the other."""
     diary.call(NOTE, "one", session="shared")
     assert ben.call(RECALL, None, session="shared") == ["nothing"]
     ben.call(NOTE, "two", session="shared")
@@ -96,17 +96,17 @@ def test_what_a_tab_keeps_is_its_users(diary: PagedServer, ben: PagedServer) -> 
     assert ben.call(RECALL, None, session="shared") == ["ben: two"]
 
 
-def test_nobody_ends_anothers_events(diary: PagedServer, ben: PagedServer) -> None:
-    """Gradio's ways to end events are closed, to their own user as well: the page does not use them."""
+def test_events_of_others_cannot_be_ended(diary: PagedServer, ben: PagedServer) -> None:
+    """Gradio's routes that end events are closed, also to their own user: the page does not use them."""
     event = join(diary, RECALL, "cancelled", None).json()["event_id"]
     for call in ("cancel", "reset"):
         body = {"session_hash": "cancelled", "fn_index": RECALL, "event_id": event}
         assert ben.http.post(f"/gradio_api/{call}", json=body).status_code == 404
-    assert '"data":["nothing"]' in heard(diary, "cancelled")
+    assert '"data":["nothing"]' in read_stream(diary, "cancelled")
 
 
 async def passed(path: str, *, owner: str = "anna", query: str = "", body: bytes = b"") -> tuple[Scope, bytes]:
-    """What Gradio gets of a request."""
+    """Return what Gradio gets of a request."""
 
     async def receive() -> Message:
         return {"type": "http.request", "body": body, "more_body": False}
@@ -119,12 +119,12 @@ async def passed(path: str, *, owner: str = "anna", query: str = "", body: bytes
         "query_string": query.encode(),
         "headers": [(b"content-length", str(len(body)).encode()), (b"x-kept", b"yes")],
     }
-    found = await confined(Request(scope, receive), owner)
+    found = await with_owner_session(Request(scope, receive), owner)
     return found.scope, (await found.receive())["body"]
 
 
 def session_in(scope: Scope, body: bytes) -> str:
-    """The session that Gradio is asked for."""
+    """Return the session that Gradio gets."""
     if scope["path"] == JOIN:
         return str(json.loads(body)["session_hash"])
     if scope["path"] == DATA:
@@ -133,8 +133,8 @@ def session_in(scope: Scope, body: bytes) -> str:
     return str(scope["path"]).removeprefix(HEARTBEAT)
 
 
-async def asked(owner: str, session: str) -> set[str]:
-    """The sessions that Gradio is asked for in all three ways."""
+async def sessions_of(owner: str, session: str) -> set[str]:
+    """Return the sessions that Gradio gets by all three routes."""
     return {
         session_in(*await passed(JOIN, owner=owner, body=json.dumps({"session_hash": session}).encode())),
         session_in(*await passed(DATA, owner=owner, query=f"session_hash={session}&session_hash={session}&x=1")),
@@ -143,22 +143,22 @@ async def asked(owner: str, session: str) -> set[str]:
 
 
 async def test_sessions_are_apart() -> None:
-    """A tab is one session by all three ways to it, and it is another one for each user and each session_hash."""
-    found = [await asked(owner, session) for owner in ("anna", "ben", "local") for session in ("s1", "s2", "anna", "ben")]
+    """A tab has the same session by all three routes, and a different one for each user and session_hash."""
+    found = [await sessions_of(owner, session) for owner in ("anna", "ben", "local") for session in ("s1", "s2", "anna", "ben")]
     assert all(len(one) == 1 for one in found)
     assert len(set.union(*found)) == len(found)
     stolen = next(iter(found[0]))
-    assert stolen not in await asked("ben", stolen)
+    assert stolen not in await sessions_of("ben", stolen)
 
 
 async def test_a_heartbeat_keeps_its_path() -> None:
-    """What is changed of a heartbeat's path is changed in both of its forms."""
+    """A heartbeat's path is changed in both of its forms."""
     scope, _ = await passed(HEARTBEAT + "s1")
     assert scope["path"].encode() == scope["raw_path"]
 
 
 async def test_a_call_is_passed_on() -> None:
-    """What is asked for reaches Gradio as it was, with its true length."""
+    """The body of a call reaches Gradio with its content and its correct length."""
     call = {"fn_index": 3, "data": ["é\U0001f600", None, 1e300, {"a": [True]}], "event_data": {"verb": "x"}, "session_hash": "s1"}
     scope, body = await passed(JOIN, body=json.dumps(call).encode())
     assert json.loads(body) == call | {"session_hash": json.loads(body)["session_hash"]}
@@ -166,42 +166,42 @@ async def test_a_call_is_passed_on() -> None:
 
 
 async def test_a_key_that_is_there_twice() -> None:
-    """Gradio reads a call as it was checked: of a key that is there twice it sees the last one alone."""
+    """Gradio reads a call exactly as it was checked: of a duplicate key both see only the last value."""
     _, body = await passed(JOIN, body=b'{"data": [{"path": "/etc/hostname"}], "data": [1], "session_hash": "a", "session_hash": "b"}')
     assert body.count(b'"data"') == body.count(b'"session_hash"') == 1
     assert b"path" not in body
 
 
 BAD: list[tuple[bytes, str]] = [
-    (b'{"session_hash": "s1", "data": ["\xed\xa0\x80"]}', "is JSON that is not nested deeply"),
-    ('{"session_hash": "s1", "data": []}'.encode("utf-16"), "is JSON that is not nested deeply"),
+    (b'{"session_hash": "s1", "data": ["\xed\xa0\x80"]}', "must be JSON without deep nesting"),
+    ('{"session_hash": "s1", "data": []}'.encode("utf-16"), "must be JSON without deep nesting"),
     (b'{"session_hash": "s1", "data": [{"text": "\\ud83d"}]}', "half a character"),
-    (b"", "is JSON that is not nested deeply"),
-    (b"{", "is JSON that is not nested deeply"),
-    (b"\xff\xfe\x00", "is JSON that is not nested deeply"),
-    (b'{"data":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "is JSON that is not nested deeply"),
-    (b'{"data":[' + b"9" * 5000 + b"]}", "is JSON that is not nested deeply"),
-    (b"[]", "is a JSON object"),
-    (b"null", "is a JSON object"),
-    (b"{}", "names its session"),
-    (b'{"session_hash": null}', "names its session"),
-    (b'{"session_hash": ""}', "names its session"),
-    (b'{"session_hash": ["s1"]}', "names its session"),
-    (b'{"session_hash": "s1", "data": [[[{"a": {"path": null}}]]]}', "takes the bytes of a file and no path"),
-    (b'{"session_hash": "s1", "path": 1}', "takes the bytes of a file and no path"),
-    (b'{"session_hash": "s1", "data": [{"\\u0070ath": "/etc/hostname"}]}', "takes the bytes of a file and no path"),
+    (b"", "must be JSON without deep nesting"),
+    (b"{", "must be JSON without deep nesting"),
+    (b"\xff\xfe\x00", "must be JSON without deep nesting"),
+    (b'{"data":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "must be JSON without deep nesting"),
+    (b'{"data":[' + b"9" * 5000 + b"]}", "must be JSON without deep nesting"),
+    (b"[]", "must be a JSON object"),
+    (b"null", "must be a JSON object"),
+    (b"{}", "must name its session"),
+    (b'{"session_hash": null}', "must name its session"),
+    (b'{"session_hash": ""}', "must name its session"),
+    (b'{"session_hash": ["s1"]}', "must name its session"),
+    (b'{"session_hash": "s1", "data": [[[{"a": {"path": null}}]]]}', "accepts the content of a file, not a path"),
+    (b'{"session_hash": "s1", "path": 1}', "accepts the content of a file, not a path"),
+    (b'{"session_hash": "s1", "data": [{"\\u0070ath": "/etc/hostname"}]}', "accepts the content of a file, not a path"),
 ]
 
 
 @pytest.mark.parametrize(("body", "sentence"), BAD, ids=range(len(BAD)))
 async def test_bad_calls(body: bytes, sentence: str) -> None:
-    """What is no call of the page is refused in one sentence, before Gradio sees it."""
+    """A body that is not a call of the page is refused in one sentence, before Gradio sees it."""
     with pytest.raises(InvalidRequestError, match=sentence):
         await passed(JOIN, body=body)
 
 
 def test_bad_calls_over_http(diary: PagedServer) -> None:
-    """Bad calls get the errors of the API, and the page keeps working."""
+    """Invalid calls get the API's error responses, and the page keeps working."""
     for body, sentence in BAD:
         answer = diary.http.post("/gradio_api/queue/join", content=body, headers={"content-type": "application/json"})
         assert answer.status_code == 400
@@ -212,7 +212,7 @@ def test_bad_calls_over_http(diary: PagedServer) -> None:
 
 
 def test_many_users_at_once(diary: PagedServer, ben: PagedServer) -> None:
-    """Calls that two users make at the same time in sessions of the same names never meet."""
+    """Simultaneous calls of two users in sessions of the same name never interfere."""
     found: dict[str, list[Any]] = {"anna": [], "ben": []}
 
     def use(server: PagedServer, name: str) -> None:

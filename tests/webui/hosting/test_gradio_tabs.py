@@ -1,4 +1,4 @@
-"""Limits for each user of the page: the tabs, calls and unread results of one never displace those of another."""
+"""Tests the limits of each user: the tabs, calls and unread results of one never displace those of another."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from gradio.server_messages import HeartbeatMessage
 from pellucid.client.protocol import Assistant
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
-from pellucid_webui.hosting.gradio_host import View
-from pellucid_webui.hosting.gradio_tabs import MAX_RUNNING, MAX_STOPPING, MAX_STREAMS, MAX_TABS, MAX_UNREAD
+from pellucid_webui.hosting.gradio_host import GradioPage
+from pellucid_webui.hosting.gradio_tabs import MAX_RUNNING_CALLS, MAX_STOP_CALLS, MAX_STREAMS, MAX_TABS, MAX_UNREAD_MESSAGES
 from pellucid_webui.hosting.login import owner_of
 from support.page.page_server import PagedServer, paged
 
 NOTE, RECALL, WAIT, RELEASE, FAIL = range(5)
 
 PATIENCE = 60
-"""Seconds that nothing here should need; reached only where a test fails."""
+"""Timeout in seconds, reached only if a test fails."""
 
 
-def waiting_page(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
-    """Keep what a tab notes, and return it again. A call that waits runs until its user releases all of them."""
+def waiting_page(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
+    """Create a page that keeps a tab's note and returns it. A call that waits runs until its user releases all of them."""
     gates: dict[str, asyncio.Event] = {}
 
     def gate(request: gr.Request) -> asyncio.Event:
@@ -55,18 +55,18 @@ def waiting_page(speaker: Assistant, store: ConversationStore, turns: Turns) -> 
 
     with gr.Blocks() as blocks:
         kept, box = gr.State("nothing"), gr.Textbox()
-        # As in our page: calls of one handler run at the same time.
+        # As on our page, calls of one handler run at the same time.
         gr.Button().click(note, box, kept, concurrency_limit=None)
         gr.Button().click(recall, kept, box, concurrency_limit=None)
         gr.Button().click(wait, None, box, concurrency_limit=None)
         gr.Button().click(release, None, None, concurrency_limit=None)
         gr.Button().click(fail, box, box, concurrency_limit=None)
-    return View(blocks)
+    return GradioPage(blocks)
 
 
 @pytest.fixture
 def anna(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
-    """The browser of one of two users of a server."""
+    """Return the browser of one of two users of a server."""
     with paged(tmp_path_factory.mktemp("data"), waiting_page, keys="anna:key-of-anna,ben:key-of-ben") as server:
         server.http.post("/login", data={"key": "key-of-anna"})
         server.wait()
@@ -75,7 +75,7 @@ def anna(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
 
 @pytest.fixture
 def ben(anna: PagedServer) -> Iterator[PagedServer]:
-    """The other user's browser."""
+    """Return the other user's browser."""
     with httpx.Client(base_url=anna.server.url, timeout=30, trust_env=False, headers={"origin": anna.server.url}) as http:
         http.post("/login", data={"key": "key-of-ben"})
         yield PagedServer(anna.server, anna.page, http)
@@ -87,13 +87,13 @@ def join(server: PagedServer, function: int, session: str, *data: object, **even
 
 
 def gradio(server: PagedServer) -> gr.Blocks:
-    """The page's Blocks."""
+    """Return the page's Blocks."""
     assert server.page._gradio is not None
     return server.page._gradio.blocks
 
 
 def test_tabs_are_forgotten_for_their_own_user(anna: PagedServer, ben: PagedServer) -> None:
-    """However many tabs ben opens, anna's keeps its state; of his own the least recently used are forgotten."""
+    """However many tabs ben opens, anna's keeps its state; ben's least recently used ones are dropped."""
     anna.call(NOTE, "hers", session="tab")
     for number in range(MAX_TABS + 5):
         ben.call(NOTE, f"his {number}", session=f"tab{number}")
@@ -108,7 +108,7 @@ def test_tabs_are_forgotten_for_their_own_user(anna: PagedServer, ben: PagedServ
 
 
 def test_closed_tabs_are_forgotten_first(anna: PagedServer) -> None:
-    """Reloading one tab often costs another open one nothing: each reload leaves a closed tab behind, which goes first."""
+    """Reloading a tab often does not harm other open tabs: the closed tabs that reloads leave are dropped first."""
     anna.call(NOTE, "kept", session="open")
     anna.call(NOTE, "x", session="closed")
     blocks = gradio(anna)
@@ -120,7 +120,7 @@ def test_closed_tabs_are_forgotten_first(anna: PagedServer) -> None:
 
 
 def test_unread_messages(anna: PagedServer) -> None:
-    """A tab that reads none of its messages is forgotten with them, and refused while one of its calls runs."""
+    """A tab that reads none of its messages is dropped with them, and refused while one of its calls runs."""
     queue = gradio(anna)._queue
     assert join(anna, NOTE, "deaf", "x").status_code == 200
     late = time.monotonic() + PATIENCE
@@ -128,24 +128,24 @@ def test_unread_messages(anna: PagedServer) -> None:
         assert time.monotonic() < late, "the call does not end"
         time.sleep(0.01)
     (unread,) = queue.pending_messages_per_session.values()
-    for _ in range(MAX_UNREAD):
+    for _ in range(MAX_UNREAD_MESSAGES):
         unread.put_nowait(HeartbeatMessage())
     assert join(anna, WAIT, "deaf").status_code == 200
     assert unread not in queue.pending_messages_per_session.values()
     (unread,) = queue.pending_messages_per_session.values()
-    for _ in range(MAX_UNREAD):
+    for _ in range(MAX_UNREAD_MESSAGES):
         unread.put_nowait(HeartbeatMessage())
     refused = join(anna, NOTE, "deaf", "x")
-    assert (refused.status_code, refused.json()["error"]["message"]) == (429, "This tab does not read its results: load the page again.")
+    assert (refused.status_code, refused.json()["error"]["message"]) == (429, "This tab does not read its results: reload the page.")
     anna.call(RELEASE, session="other")
 
 
 def test_calls_at_a_time(anna: PagedServer, ben: PagedServer) -> None:
-    """Some calls of one user run at a time, in any number of tabs; one more is refused, while another user's call runs."""
-    for number in range(MAX_RUNNING):
+    """A limited number of calls of one user run at a time, in any number of tabs; another user's call still runs."""
+    for number in range(MAX_RUNNING_CALLS):
         assert join(ben, WAIT, f"tab{number % 7}").status_code == 200
     refused = join(ben, NOTE, "new", "x")
-    sentence = f"You already have {MAX_RUNNING} requests running: stop one or close a tab, then try again."
+    sentence = f"You already have {MAX_RUNNING_CALLS} requests running: stop one or close a tab, then try again."
     assert refused.status_code == 429
     assert refused.json()["error"]["message"] == sentence
     assert anna.call(NOTE, "hers", session="tab0") == [None]
@@ -158,14 +158,14 @@ def test_calls_at_a_time(anna: PagedServer, ben: PagedServer) -> None:
 
 def test_stopping_is_possible_at_the_limit(anna: PagedServer) -> None:
     """A user at the limit can still stop answers."""
-    for _ in range(MAX_RUNNING):
+    for _ in range(MAX_RUNNING_CALLS):
         assert join(anna, WAIT, "tab").status_code == 200
     assert join(anna, WAIT, "tab", verb="send").status_code == 429
-    assert [join(anna, WAIT, "tab", verb="stop").status_code for _ in range(MAX_STOPPING + 1)] == [200] * MAX_STOPPING + [429]
+    assert [join(anna, WAIT, "tab", verb="stop").status_code for _ in range(MAX_STOP_CALLS + 1)] == [200] * MAX_STOP_CALLS + [429]
 
 
 def test_tabs_with_a_running_call_stay(anna: PagedServer) -> None:
-    """A tab with a running call is not forgotten for newer tabs of its user, and gets its answer."""
+    """A tab with a running call is not dropped for newer tabs of its user, and gets its answer."""
     assert join(anna, WAIT, "patient").status_code == 200
     for number in range(MAX_TABS + 5):
         anna.call(NOTE, "x", session=f"tab{number}")
@@ -175,7 +175,7 @@ def test_tabs_with_a_running_call_stay(anna: PagedServer) -> None:
 
 
 def test_open_connections(anna: PagedServer, ben: PagedServer) -> None:
-    """One user cannot take all connections of the server with streams of the page; closed ones count no more."""
+    """One user cannot use up the server's connections with streams; closed ones no longer count."""
     limits = httpx.Limits(max_connections=None)
     with httpx.Client(base_url=ben.server.url, headers=ben.http.headers, cookies=ben.http.cookies, limits=limits, timeout=30) as http:
         with ExitStack() as opened:
@@ -191,13 +191,13 @@ def test_open_connections(anna: PagedServer, ben: PagedServer) -> None:
 
 
 def is_admitted(http: httpx.Client) -> bool:
-    """Whether one more connection may wait for events."""
+    """Return whether one more connection is accepted."""
     with http.stream("GET", "/gradio_api/heartbeat/one") as stream:
         return stream.status_code == 200
 
 
 def test_calls_say_whether_their_results_are_read(anna: PagedServer) -> None:
-    """With each call the page's script learns whether the server has an open stream for its result."""
+    """Each call tells the page's script if the server has an open stream for its result."""
     assert join(anna, WAIT, "tab").headers["pellucid-stream"] == "closed"
     with anna.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": "tab"}) as stream:
         assert stream.status_code == 200
@@ -225,17 +225,17 @@ NO_CALLS: list[dict[str, Any]] = [
 def test_calls_of_no_event(anna: PagedServer, call: dict[str, Any]) -> None:
     """A call that no event of the page makes is refused in a sentence."""
     answer = anna.http.post("/gradio_api/queue/join", json={"fn_index": NOTE, "data": ["x"], "session_hash": "s1"} | call)
-    assert (answer.status_code, answer.json()["error"]["message"]) == (400, "This page makes no such call: load it again.")
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, "This page makes no such call: reload it.")
 
 
 def test_results_of_no_call(anna: PagedServer) -> None:
-    """A tab that has called nothing has no results."""
+    """A tab without calls has no results."""
     answer = anna.http.get("/gradio_api/queue/data", params={"session_hash": "silent"})
-    assert (answer.status_code, answer.json()["error"]["message"]) == (404, "No results of this tab are expected: load the page again.")
+    assert (answer.status_code, answer.json()["error"]["message"]) == (404, "No results are expected for this tab: reload the page.")
 
 
 def test_a_failure_on_a_full_disk(anna: PagedServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A call that fails ends, although the failure cannot be written to the log either."""
+    """A failed call ends, even if the failure cannot be written to the log."""
 
     class Full(io.StringIO):
         def write(self, text: str) -> int:
@@ -247,7 +247,7 @@ def test_a_failure_on_a_full_disk(anna: PagedServer, monkeypatch: pytest.MonkeyP
 
 
 def test_two_readers_of_one_tab(anna: PagedServer) -> None:
-    """Two connections that read the results of one tab may both be closed: no task of theirs stays behind."""
+    """Two connections that read the results of one tab may both be closed, without leaving a task behind."""
     assert join(anna, WAIT, "twice").status_code == 200
     before = tasks()
     with ExitStack() as opened:
@@ -262,7 +262,7 @@ def test_two_readers_of_one_tab(anna: PagedServer) -> None:
 
 
 def tasks() -> int:
-    """How many heartbeats of readers run in this process."""
+    """Return the number of heartbeats of readers in this process."""
     return sum(
         type(found) is asyncio.Task and not found.done() and "queue_data_helper.<locals>.heartbeat" in repr(found.get_coro())
         for found in gc.get_objects()

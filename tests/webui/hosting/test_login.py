@@ -1,4 +1,4 @@
-"""The lock of the page: whoever has a key comes in, as its owner; nobody guesses fast, and nobody sees what is another's."""
+"""Tests the login of the page: a key admits its owner, guessing is slowed down, and users see only what is theirs."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from pellucid.errors import ConfigError, PellucidError
 from pellucid_webui.conversations.conversation import TurnSettings
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
-from pellucid_webui.hosting.gradio_host import View
+from pellucid_webui.hosting.gradio_host import GradioPage
 from pellucid_webui.hosting.login import LoginGate, owner_of
-from pellucid_webui.hosting.login_sessions import LIFETIME, Sessions
+from pellucid_webui.hosting.login_sessions import SESSION_SECONDS, LoginSessions
 from support.page.page_server import OWNER, PagedServer, paged
 from support.servers.http_servers import scripted_state
 
 KEYS = read_keys("anna:key-of-anna,ben:key-of-ben")
 
 
-def shelf_page(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
-    """Says who asks, begins a conversation, and lists what there is."""
+def list_page(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
+    """Create a page that returns its user, begins a conversation, and lists the existing ones."""
 
     async def whose(request: gr.Request) -> str:
         return owner_of(request)
@@ -52,7 +52,7 @@ def shelf_page(speaker: Assistant, store: ConversationStore, turns: Turns) -> Vi
         gr.Button().click(begin, box, box)
         gr.Button().click(titles, None, box)
         gr.Button().click(title, box, box)
-    return View(blocks)
+    return GradioPage(blocks)
 
 
 BEGIN, TITLES, TITLE = 1, 2, 3
@@ -60,15 +60,15 @@ BEGIN, TITLES, TITLE = 1, 2, 3
 
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
-    """A server with two users; its page is there."""
-    with paged(tmp_path_factory.mktemp("data"), shelf_page, keys="anna:key-of-anna,ben:key-of-ben") as server:
+    """Start a server with two users, and wait for its page."""
+    with paged(tmp_path_factory.mktemp("data"), list_page, keys="anna:key-of-anna,ben:key-of-ben") as server:
         log_in(server.http, "key-of-anna")
         server.wait()
         yield server
 
 
 def browser(server: PagedServer) -> PagedServer:
-    """Another browser at the same server."""
+    """Return another browser at the same server."""
     http = httpx.Client(base_url=server.server.url, timeout=30, trust_env=False, headers={"origin": server.server.url})
     return PagedServer(server.server, server.page, http)
 
@@ -78,7 +78,7 @@ def log_in(http: httpx.Client, key: str) -> httpx.Response:
 
 
 def test_form(locked: PagedServer) -> None:
-    """Whoever has not given a key is asked for one by a form that works without script, and is shown nothing else."""
+    """Without a key a visitor gets a form, which works without scripts, and nothing else."""
     with browser(locked).http as http:
         text = http.get("/").text
         assert http.get("/config").status_code == 401
@@ -94,7 +94,7 @@ def test_form(locked: PagedServer) -> None:
 
 
 def test_logging_in(locked: PagedServer) -> None:
-    """The right key opens the page by a cookie that scripts cannot read, that no other site sends, and that ends."""
+    """The right key opens the page by a cookie that scripts cannot read, that no other site sends, and that expires."""
     with browser(locked).http as http:
         answer = log_in(http, "key-of-ben")
         cookie = answer.headers["set-cookie"]
@@ -102,26 +102,26 @@ def test_logging_in(locked: PagedServer) -> None:
 
     assert (answer.status_code, answer.headers["location"]) == (303, "/")
     parts = {part.strip().lower() for part in cookie.split(";")[1:]}
-    assert parts == {"httponly", f"max-age={LIFETIME}", "path=/", "samesite=strict"}
+    assert parts == {"httponly", f"max-age={SESSION_SECONDS}", "path=/", "samesite=strict"}
     assert cookie.startswith(f"pellucid-{locked.server.port}=")
     assert "key-of-ben" not in cookie
     assert "gradio_config" in text
 
 
 def test_cookie_is_secure_over_https(locked: PagedServer, tmp_path: Path) -> None:
-    """Behind a proxy that speaks https, and that the settings name, the cookie goes back that way only."""
+    """Behind a proxy that uses https and is named in the settings, the cookie is restricted to https."""
     over_https = {"x-forwarded-proto": "https"}
     with paged(tmp_path, keys="key-of-ben", proxies=("127.0.0.1",)) as proxied:
-        told = proxied.http.post("/login", data={"key": "key-of-ben"}, headers=over_https)
+        response = proxied.http.post("/login", data={"key": "key-of-ben"}, headers=over_https)
     with browser(locked).http as http:
         claimed = http.post("/login", data={"key": "key-of-ben"}, headers=over_https)
 
-    assert "; secure" in told.headers["set-cookie"].lower()
+    assert "; secure" in response.headers["set-cookie"].lower()
     assert "; secure" not in claimed.headers["set-cookie"].lower()
 
 
 def test_wrong_keys(tmp_path: Path) -> None:
-    """A wrong key, or none, says so in the form and sets no cookie; after some of them one has to wait."""
+    """A wrong or missing key is reported in the form without a cookie; after several wrong keys the visitor must wait."""
     bodies = [b"key=wrong", b"", b"key=%FF", b"key=a", b"x" * 10_000, b"key=key-of-anna" + b"x" * 10_000, b"key=wrong", b"key=b"]
     assert len({0, 1, 2, 3, 7}) == FREE_ATTEMPTS, "a key that is too long counts as none, and one counts once"
     state = scripted_state(keys=KEYS, login_rate_limit=LoginRateLimit(lambda: 0.0))
@@ -131,14 +131,14 @@ def test_wrong_keys(tmp_path: Path) -> None:
 
     for answer in answers:
         assert answer.status_code == 403
-        assert "That is not a key of this server." in answer.text
+        assert "That is not an API key of this server." in answer.text
         assert "set-cookie" not in answer.headers
     assert (late.status_code, late.headers["retry-after"]) == (429, "2")
     assert "Try again in 2 seconds." in late.text
 
 
 def test_logging_out(locked: PagedServer) -> None:
-    """Logging out ends the session itself: its cookie opens nothing any more, wherever it was copied to."""
+    """Logging out ends the session itself: copies of its cookie no longer work."""
     with browser(locked).http as http:
         log_in(http, "key-of-ben")
         copied = {"cookie": "; ".join(f"{name}={value}" for name, value in http.cookies.items())}
@@ -151,7 +151,7 @@ def test_logging_out(locked: PagedServer) -> None:
 
 
 def test_cookie_is_not_for_the_api(locked: PagedServer) -> None:
-    """The API takes keys and no cookies; a key in the header opens no page."""
+    """The API accepts keys and no cookies; a key in the header does not open the page."""
     for path in ("/v1/models", "/metrics", "/openapi.json", "/nowhere"):
         assert locked.http.get(path).status_code == 401, path
         assert locked.http.get(path, headers={"authorization": "Bearer key-of-ben"}).status_code in (200, 404), path
@@ -160,15 +160,15 @@ def test_cookie_is_not_for_the_api(locked: PagedServer) -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, {"origin": "https://evil.example"}, {"origin": "null"}])
-def test_nobody_else_logs_in_or_out(locked: PagedServer, headers: dict[str, str]) -> None:
-    """Another page can neither log somebody in nor out."""
+def test_no_other_site_logs_in_or_out(locked: PagedServer, headers: dict[str, str]) -> None:
+    """Other sites can neither log users in nor out."""
     with httpx.Client(base_url=locked.server.url, trust_env=False, headers=headers) as http:
         for path in ("/login", "/logout"):
             assert http.post(path, data={"key": "key-of-ben"}).status_code == 403
 
 
 def test_owners_are_apart(locked: PagedServer) -> None:
-    """Each user sees what is their own, and cannot open another's conversation even knowing its id."""
+    """Users see only their own conversations, and cannot open another's even if they know its id."""
     ben = browser(locked)
     with ben.http:
         log_in(ben.http, "ben:key-of-ben")
@@ -183,16 +183,16 @@ def test_owners_are_apart(locked: PagedServer) -> None:
 
 
 def test_shared_key(tmp_path: Path) -> None:
-    """With one key that all share everybody is local."""
-    with paged(tmp_path, shelf_page, keys="secret") as server:
+    """With one shared key every user is local."""
+    with paged(tmp_path, list_page, keys="secret") as server:
         log_in(server.http, "secret")
         server.wait()
         assert server.call(OWNER) == ["local"]
 
 
 def test_without_a_key(tmp_path: Path) -> None:
-    """A server without a key asks for none: the form leads to the page, and no session is kept."""
-    with paged(tmp_path, shelf_page) as server:
+    """A server without a key has no login: the form redirects to the page, and no session is stored."""
+    with paged(tmp_path, list_page) as server:
         for answer in (server.http.get("/login"), log_in(server.http, "x"), server.http.post("/logout")):
             assert (answer.status_code, answer.headers["location"]) == (303, "/")
             assert "set-cookie" not in answer.headers
@@ -201,11 +201,11 @@ def test_without_a_key(tmp_path: Path) -> None:
 
 
 def test_sessions_outlive_the_server(tmp_path: Path) -> None:
-    """Whoever has logged in is in after a restart; the file holds nothing that opens the page."""
-    sessions = Sessions(tmp_path / "sessions.db", KEYS)
+    """Users stay logged in after a restart; the file contains nothing that opens the page."""
+    sessions = LoginSessions(tmp_path / "sessions.db", KEYS)
     id = sessions.begin("anna")
     sessions.close()
-    again = Sessions(tmp_path / "sessions.db", KEYS)
+    again = LoginSessions(tmp_path / "sessions.db", KEYS)
 
     assert again.owner_of(id) == "anna"
     assert again.owner_of(id + "x") is None
@@ -216,10 +216,10 @@ def test_sessions_outlive_the_server(tmp_path: Path) -> None:
 
 
 def test_sessions_end(tmp_path: Path) -> None:
-    """A session is over after its time, and when its owner's key is another one or gone; others go on."""
+    """A session ends after its time, and when its owner's key changes or is removed; others continue."""
     now = [1000.0]
     path = tmp_path / "sessions.db"
-    sessions = Sessions(path, KEYS, lambda: now[0])
+    sessions = LoginSessions(path, KEYS, lambda: now[0])
     anna, ben = sessions.begin("anna"), sessions.begin("ben")
     for text, found in (
         ("anna:another,ben:key-of-ben", (None, "ben")),
@@ -227,10 +227,10 @@ def test_sessions_end(tmp_path: Path) -> None:
         ("carl:key-of-anna,ben:key-of-ben", (None, "ben")),
         ("anna:key-of-anna,ben:key-of-ben", ("anna", "ben")),
     ):
-        changed = Sessions(path, read_keys(text), lambda: now[0])
+        changed = LoginSessions(path, read_keys(text), lambda: now[0])
         assert (changed.owner_of(anna), changed.owner_of(ben)) == found
         changed.close()
-    now[0] += LIFETIME - 1
+    now[0] += SESSION_SECONDS - 1
     assert sessions.owner_of(anna) == "anna"
     now[0] += 1
     assert sessions.owner_of(anna) is None
@@ -241,35 +241,35 @@ def test_sessions_end(tmp_path: Path) -> None:
 
 
 def test_sessions_that_cannot_be_opened(tmp_path: Path) -> None:
-    """A file that is no database is named."""
+    """A file that is not a database is reported by name."""
     (tmp_path / "sessions.db").write_bytes(b"no database" * 100)
-    with pytest.raises(ConfigError, match=r"^The sessions in .*sessions\.db cannot be opened \(file is not a database\)"):
-        Sessions(tmp_path / "sessions.db", KEYS)
+    with pytest.raises(ConfigError, match=r"^The login sessions in .*sessions\.db cannot be opened \(file is not a database\)"):
+        LoginSessions(tmp_path / "sessions.db", KEYS)
 
 
 def test_sessions_in_the_file_of_another_program(tmp_path: Path) -> None:
-    """Another program's database is named, and stays as it was."""
+    """Another program's database is reported by name, and not changed."""
     path = tmp_path / "sessions.db"
     other = sqlite3.connect(path)
     other.execute("CREATE TABLE song (name TEXT)")
     other.close()
     before = path.read_bytes()
-    with pytest.raises(ConfigError, match=r"sessions\.db is the file of another program: move it away"):
-        Sessions(path, KEYS)
+    with pytest.raises(ConfigError, match=r"sessions\.db belongs to another program: move it away"):
+        LoginSessions(path, KEYS)
 
     assert path.read_bytes() == before
 
 
 def test_sessions_that_cannot_be_made(tmp_path: Path) -> None:
-    """A file that cannot be there is named."""
+    """A file that cannot be created is reported by name."""
     (tmp_path / "sessions.db").mkdir()
-    with pytest.raises(ConfigError, match=r"^The sessions in .*sessions\.db cannot be opened"):
-        Sessions(tmp_path / "sessions.db", KEYS)
+    with pytest.raises(ConfigError, match=r"^The login sessions in .*sessions\.db cannot be opened"):
+        LoginSessions(tmp_path / "sessions.db", KEYS)
 
 
 def test_sessions_are_the_users_own(tmp_path: Path) -> None:
-    """Other users of the machine can read neither the file of the sessions nor what SQLite keeps beside it."""
-    sessions = Sessions(tmp_path / "sessions.db", KEYS)
+    """Other users of the machine can read neither the file of the sessions nor SQLite's files next to it."""
+    sessions = LoginSessions(tmp_path / "sessions.db", KEYS)
     sessions.begin("anna")
     modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
     sessions.close()
@@ -277,31 +277,31 @@ def test_sessions_are_the_users_own(tmp_path: Path) -> None:
     assert set(modes.values()) == {0o600}, modes
 
 
-def begin(sessions: Sessions) -> None:
+def begin(sessions: LoginSessions) -> None:
     sessions.begin("anna")
 
 
-def look_up(sessions: Sessions) -> None:
+def look_up(sessions: LoginSessions) -> None:
     sessions.owner_of("an id")
 
 
-def end(sessions: Sessions) -> None:
+def end(sessions: LoginSessions) -> None:
     sessions.end("an id")
 
 
-Verb = Callable[[Sessions], None]
+Verb = Callable[[LoginSessions], None]
 
 
 @pytest.mark.parametrize("verb", [begin, look_up, end])
 def test_sessions_that_were_spoilt(tmp_path: Path, verb: Verb) -> None:
-    """A file that is spoilt while the server runs is named with the remedy, whatever is asked of it."""
+    """A file that is damaged while the server runs is reported with the remedy by every operation."""
     path = tmp_path / "sessions.db"
-    sessions = Sessions(path, KEYS)
+    sessions = LoginSessions(path, KEYS)
     other = sqlite3.connect(path)
     other.execute("DROP TABLE session")
     other.close()
     with pytest.raises(
-        PellucidError, match=r"^The sessions in .*sessions\.db cannot be read or written \(no such table: .*\): see to the file"
+        PellucidError, match=r"^The login sessions in .*sessions\.db cannot be read or written \(no such table: .*\): check the file"
     ):
         verb(sessions)
     sessions.close()
@@ -309,10 +309,10 @@ def test_sessions_that_were_spoilt(tmp_path: Path, verb: Verb) -> None:
 
 @pytest.mark.parametrize("verb", [begin, end])
 def test_sessions_that_are_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: Verb) -> None:
-    """A file that another program holds for too long is named, and serves again when it is let go."""
+    """A file that another program locks for too long is reported by name, and works again once it is unlocked."""
     monkeypatch.setattr("pellucid_webui.hosting.login_sessions.BUSY_SECONDS", 0.05)
     path = tmp_path / "sessions.db"
-    sessions = Sessions(path, KEYS)
+    sessions = LoginSessions(path, KEYS)
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(PellucidError, match=r"sessions\.db cannot be read or written \(database is locked\)"):
@@ -322,17 +322,17 @@ def test_sessions_that_are_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     sessions.close()
 
 
-def asked(cookie: str = "") -> Request:
-    """A request of the page, with a cookie."""
+def with_cookie(cookie: str = "") -> Request:
+    """Return a request of the page with a cookie."""
     return Request({"type": "http", "headers": [(b"cookie", cookie.encode())], "server": ("127.0.0.1", 80)})
 
 
-async def test_looking_up_a_session_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the file of the sessions makes one request wait the server answers all others."""
+async def test_looking_up_a_session_delays_no_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the file of the sessions blocks one request, the server answers all others."""
     others_went_on = threading.Event()
-    monkeypatch.setattr(Sessions, "owner_of", lambda self, owner: owner if others_went_on.wait(5) else None)
-    lock = LoginGate(KEYS, Sessions(tmp_path / "sessions.db", KEYS))
-    looking = asyncio.create_task(lock.owner_of(asked("pellucid-80=anna")))
+    monkeypatch.setattr(LoginSessions, "owner_of", lambda self, owner: owner if others_went_on.wait(5) else None)
+    lock = LoginGate(KEYS, LoginSessions(tmp_path / "sessions.db", KEYS))
+    looking = asyncio.create_task(lock.owner_of(with_cookie("pellucid-80=anna")))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     others_went_on.set()
@@ -344,21 +344,21 @@ async def test_looking_up_a_session_holds_nobody_up(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize(("keys", "owner"), [(None, LOCAL), (KEYS, None)])
 def test_nothing_is_looked_up_without_need(tmp_path: Path, owner: str | None, keys: Keys | None) -> None:
-    """Without keys, and for a request without a cookie, it is said at once who asks, without a thread."""
-    lock = LoginGate(keys, None if keys is None else Sessions(tmp_path / "sessions.db", keys))
-    with pytest.raises(StopIteration) as said:
-        lock.owner_of(asked()).send(None)
+    """Without keys, and for a request without a cookie, the user is known at once, without a thread."""
+    lock = LoginGate(keys, None if keys is None else LoginSessions(tmp_path / "sessions.db", keys))
+    with pytest.raises(StopIteration) as stopped:
+        lock.owner_of(with_cookie()).send(None)
     lock.close()
 
-    assert said.value.value == owner
+    assert stopped.value.value == owner
 
 
 def test_the_clock_is_set_back(tmp_path: Path) -> None:
-    """A session that was refused as over stays over, and one that is open stays open, after the clock was set back by an hour."""
+    """After the clock is set back by an hour, an expired session stays expired, and an open one stays open."""
     now = [1_000_000.0]
-    with closing(Sessions(tmp_path / "sessions.db", KEYS, lambda: now[0])) as sessions:
+    with closing(LoginSessions(tmp_path / "sessions.db", KEYS, lambda: now[0])) as sessions:
         first = sessions.begin("anna")
-        now[0] += LIFETIME - 60.0
+        now[0] += SESSION_SECONDS - 60.0
         second = sessions.begin("anna")
         now[0] += 60.0
         assert (sessions.owner_of(first), sessions.owner_of(second)) == (None, "anna")

@@ -1,4 +1,4 @@
-"""The list of sessions: users see where they are logged in, and can end their own sessions only."""
+"""Tests the list of sessions: users see where they are logged in, and can end only their own sessions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
 from pellucid.client.api_keys import read_keys
-from pellucid_webui.hosting.login_sessions import LIFETIME, LONGEST_AGENT, MAX_SESSIONS, OLD_TABLE, Sessions
+from pellucid_webui.hosting.login_sessions import MAX_AGENT_CHARACTERS, MAX_SESSIONS, OLD_TABLE, SESSION_SECONDS, LoginSessions
 from pellucid_webui.hosting.login_sessions_page import browser_name
 from support.page.page_server import PagedServer, paged
 from support.page.page_tabs import LOOKS, SERIOUS, WIDTHS
@@ -31,14 +31,14 @@ END_ONE = re.compile(r'action="(/sessions\?end=[0-9a-f]{64})"')
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[PagedServer]:
-    """A server with two users."""
+    """Start a server with two users."""
     with paged(tmp_path / "data", keys=KEYS) as found:
         yield found
 
 
 @contextmanager
 def browser(server: PagedServer, key: str, agent: str = FIREFOX) -> Iterator[httpx.Client]:
-    """A browser that has logged in."""
+    """Return a browser that is logged in."""
     address = server.server.url
     with httpx.Client(base_url=address, timeout=30, trust_env=False, headers={"origin": address, "user-agent": agent}) as found:
         assert found.post("/login", data={"key": key}).status_code == 303
@@ -46,12 +46,12 @@ def browser(server: PagedServer, key: str, agent: str = FIREFOX) -> Iterator[htt
 
 
 def is_in(*browsers: httpx.Client) -> list[bool]:
-    """Whether the page takes the cookie of each browser."""
+    """Return whether the page accepts the cookie of each browser."""
     return [one.get("/gradio_api/app_id").status_code != 401 for one in browsers]
 
 
 def test_list(server: PagedServer) -> None:
-    """A user sees their own sessions with their browsers, and which one is this; what a browser says of itself is text."""
+    """Users see their own sessions with their browsers, and which is the current one; the User-Agent is escaped."""
     with (
         browser(server, "key-of-anna") as anna,
         browser(server, "key-of-anna", "<script>alert(1)</script>" + CHROME),
@@ -72,7 +72,7 @@ def test_list(server: PagedServer) -> None:
 
 
 def test_end_one(server: PagedServer) -> None:
-    """A session that is ended opens nothing any more; the others stay, those of other users too."""
+    """An ended session no longer works; other sessions stay, including those of other users."""
     with (
         browser(server, "key-of-anna") as anna,
         browser(server, "key-of-anna", CHROME) as phone,
@@ -87,7 +87,7 @@ def test_end_one(server: PagedServer) -> None:
 
 
 def test_end_all_others(server: PagedServer) -> None:
-    """All other sessions of the user end at once: a later login alone ends none."""
+    """All other sessions of the user end at once, which a later login by itself does not cause."""
     with (
         browser(server, "key-of-anna") as stolen,
         browser(server, "key-of-anna", CHROME) as phone,
@@ -99,8 +99,8 @@ def test_end_all_others(server: PagedServer) -> None:
         assert is_in(anna, stolen, phone, ben) == [True, False, False, True]
 
 
-def test_nobody_ends_anothers_session(server: PagedServer) -> None:
-    """Another user who knows its digest cannot end a session, nor can a client without a session, nor another page."""
+def test_sessions_of_others_cannot_be_ended(server: PagedServer) -> None:
+    """Another user who knows its digest cannot end a session, and neither can a client without a session or another site."""
     with browser(server, "key-of-anna") as anna, browser(server, "key-of-anna") as phone, browser(server, "key-of-ben") as ben:
         (form,) = END_ONE.findall(anna.get("/sessions").text)
         ben.post(form)
@@ -117,43 +117,43 @@ def test_nobody_ends_anothers_session(server: PagedServer) -> None:
 
 
 def test_linked(server: PagedServer) -> None:
-    """The list is found from where one logs out; without keys there is none."""
+    """The logout page links to the list; without keys there is none."""
     with browser(server, "key-of-anna") as anna:
         assert '<a href="/sessions">' in anna.get("/logout").text
 
 
 def test_without_a_key(tmp_path: Path) -> None:
-    """A server without a key has no sessions: the address leads to the page."""
+    """A server without a key has no sessions: the address redirects to the page."""
     with paged(tmp_path) as server:
         answer = server.http.get("/sessions")
         assert (answer.status_code, answer.headers["location"]) == (303, "/")
 
 
 def test_what_is_over_is_not_listed(tmp_path: Path) -> None:
-    """Sessions whose time is over, or that another key began, are not listed; a long User-Agent is cut."""
+    """Expired sessions, and those of an earlier key, are not listed; a long User-Agent is cut."""
     now = [1000.0]
-    sessions = Sessions(tmp_path / "sessions.db", read_keys(KEYS), lambda: now[0])
+    sessions = LoginSessions(tmp_path / "sessions.db", read_keys(KEYS), lambda: now[0])
     sessions.begin("anna", "x" * 10_000)
     (found,) = sessions.open_sessions("anna", "")
-    assert (found.begun, found.expires, found.agent, found.is_this) == (1000.0, 1000.0 + LIFETIME, "x" * LONGEST_AGENT, False)
+    assert (found.begun, found.expires, found.agent, found.is_this) == (1000.0, 1000.0 + SESSION_SECONDS, "x" * MAX_AGENT_CHARACTERS, False)
     assert sessions.owner_of(found.digest) is None
-    other = Sessions(tmp_path / "sessions.db", read_keys("anna:another,ben:key-of-ben"), lambda: now[0])
+    other = LoginSessions(tmp_path / "sessions.db", read_keys("anna:another,ben:key-of-ben"), lambda: now[0])
     assert other.open_sessions("anna", "") == []
     other.close()
-    now[0] += LIFETIME
+    now[0] += SESSION_SECONDS
     assert sessions.open_sessions("anna", "") == []
     sessions.close()
 
 
 def test_file_of_an_older_version(tmp_path: Path) -> None:
-    """Sessions of a version that could not list them end, as their users could not see or end them."""
+    """Sessions of a version without the list are ended, as their users could not see or end them."""
     path = tmp_path / "sessions.db"
     old = sqlite3.connect(path)
     with old:
         old.execute(OLD_TABLE)
         old.execute("INSERT INTO session VALUES ('x', 1e12)")
     old.close()
-    sessions = Sessions(path, read_keys(KEYS))
+    sessions = LoginSessions(path, read_keys(KEYS))
     id = sessions.begin("anna")
     assert sessions.owner_of(id) == "anna"
     assert len(sessions.open_sessions("anna", id)) == 1
@@ -173,20 +173,20 @@ def test_file_of_an_older_version(tmp_path: Path) -> None:
     ],
 )
 def test_browser_name(agent: str, name: str) -> None:
-    """A User-Agent is called what people call it."""
+    """A User-Agent is shown by its common name."""
     assert browser_name(agent) == name
 
 
 @pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
 async def test_in_a_browser(server: PagedServer, browser_page: Page) -> None:
-    """By the keyboard a user ends another session; axe finds nothing serious, and a phone shows all of it."""
+    """A session can be ended by keyboard; axe finds nothing serious, and a phone shows everything."""
     with browser(server, "key-of-anna", CHROME) as phone:
         await browser_page.goto(server.server.url)
         await browser_page.get_by_label("API key").fill("key-of-anna")
         async with browser_page.expect_navigation():
             await browser_page.keyboard.press("Enter")
         await browser_page.goto(server.server.url + "/logout")
-        await browser_page.get_by_role("link", name="See where else you are logged in").press("Enter")
+        await browser_page.get_by_role("link", name="See your other sessions").press("Enter")
         await expect(browser_page.get_by_role("listitem")).to_have_count(2)
         found = await Axe().run(browser_page)
         assert [one["id"] for one in found.response["violations"] if one["impact"] in SERIOUS] == []
@@ -201,9 +201,9 @@ async def test_in_a_browser(server: PagedServer, browser_page: Page) -> None:
 
 
 def test_most_sessions(tmp_path: Path) -> None:
-    """Too many logins end the owner's oldest sessions, never the newest, even if the clock was set back, and no other owner's."""
+    """Too many logins end the owner's oldest sessions, even if the clock was set back, and no other owner's."""
     now = [1000.0]
-    with closing(Sessions(tmp_path / "sessions.db", read_keys(KEYS), lambda: now[0])) as sessions:
+    with closing(LoginSessions(tmp_path / "sessions.db", read_keys(KEYS), lambda: now[0])) as sessions:
         hers = sessions.begin("anna")
         ids = []
         for _ in range(MAX_SESSIONS + 3):

@@ -1,4 +1,4 @@
-"""The page in the server process: it comes late, holds nobody up, offers nothing but itself, and asks nobody else for anything."""
+"""Tests the page in the server: it loads late, delays no request, exposes nothing else, and contacts no other server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from pellucid.tokens import FinishReason, Message
 from pellucid_webui.conversations.conversation import TurnSettings
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
-from pellucid_webui.hosting.gradio_host import View
+from pellucid_webui.hosting.gradio_host import GradioPage
 from pellucid_webui.hosting.mount import PREPARING
 from support.page.page_server import ANSWER, NOTHING, OWNER, PagedServer, page_of, paged, small_page
 from support.servers.http_servers import TINY, ScriptedAssistant, scripted_state
@@ -39,7 +39,7 @@ ADDRESS = re.compile(r"(?:https?:)?//[A-Za-z0-9.-]+\.[a-z]{2,}[^\"'\s]*")
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
-    """A server whose page is there, with an origin that may use the API and bodies up to 20,000 bytes."""
+    """Start a server whose page is ready, with an allowed origin and a limit of 20,000 bytes for bodies."""
     data = tmp_path_factory.mktemp("data")
     with paged(data, allowed_origins=("https://ide.example",), max_body_bytes=20_000) as server:
         server.wait()
@@ -47,16 +47,16 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
 
 
 def test_near_and_far_speak() -> None:
-    """The page cannot tell an assistant in this process from one at the other end of HTTP: mypy holds both against the protocol."""
+    """A local assistant and a client both fit the page's hooks: mypy checks both against the protocol."""
 
-    def speakers(near: LocalAssistant, far: Client) -> tuple[Assistant, Assistant]:
+    def assistants(near: LocalAssistant, far: Client) -> tuple[Assistant, Assistant]:
         return near, far
 
-    assert callable(speakers)
+    assert callable(assistants)
 
 
 def test_importing_it_is_light() -> None:
-    """A server that shows a page to nobody never imports Gradio, and the page itself needs no torch."""
+    """A server whose page is not opened never imports Gradio, and the page itself does not need torch."""
     folders = [
         str(Path(module.__file__ or "").parents[2]) for module in (pellucid_webui.hosting.mount, sys.modules["pellucid.client.client"])
     ]
@@ -68,7 +68,7 @@ def test_importing_it_is_light() -> None:
 
 
 def test_a_killed_server_leaves_no_files(tmp_path: Path) -> None:
-    """The page is made where Gradio is imported last, as in a server, and nothing of it is in the folder of temporary files."""
+    """The page is created where Gradio is imported late, as in a server, and leaves no temporary files."""
     temporary, data = tmp_path / "temporary", tmp_path / "data"
     temporary.mkdir()
     data.mkdir()
@@ -76,9 +76,9 @@ def test_a_killed_server_leaves_no_files(tmp_path: Path) -> None:
 import os
 from pathlib import Path
 from pellucid_webui.hosting.gradio_host import build, pellucid_view
-from pellucid_webui.conversations.store import Store
+from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
-build(pellucid_view, None, Store(Path({str(data)!r}) / "conversations.db"), Turns(), 1000)
+build(pellucid_view, None, ConversationStore(Path({str(data)!r}) / "conversations.db"), Turns(), 1000)
 print("made", flush=True)
 os._exit(9)
 """
@@ -94,12 +94,12 @@ os._exit(9)
 
 
 def test_plain_page_until_gradio_is_there(tmp_path: Path) -> None:
-    """While the page is made / says so, follows it, and the API answers; then it is the page."""
+    """While the page is prepared, / says so and follows it, and the API answers; then / is the page."""
     go = threading.Event()
 
-    def create(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
+    def create(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
         go.wait()
-        return small_page(speaker, store, turns)
+        return small_page(assistant, store, turns)
 
     with paged(tmp_path, create) as server:
         before = server.http.get("/")
@@ -116,13 +116,13 @@ def test_plain_page_until_gradio_is_there(tmp_path: Path) -> None:
 
 
 def test_plain_page_while_models_load(tmp_path: Path) -> None:
-    """While models load / says what is being done and how far it is, and Gradio is left for later."""
+    """While models load, / shows the activity and its progress, and Gradio is not imported yet."""
     state = ServerState(models=(TINY,), grace=0.0)
     state.progress.start("tiny.gguf", 400 * 2**20)
     state.progress.advance(100 * 2**20)
     with paged(tmp_path, state=state) as server:
         text = server.http.get("/").text
-        assert server.page._life is None
+        assert server.page._gradio_task is None
 
     assert "The models are being loaded: tiny.gguf." in text
     assert '<progress max="100" value="25"' in text
@@ -131,7 +131,7 @@ def test_plain_page_while_models_load(tmp_path: Path) -> None:
 
 
 def test_nothing_is_made_before_anybody_looks(tmp_path: Path) -> None:
-    """A server that nobody opens a page of writes nothing into the folder of conversations."""
+    """A server whose page is not opened writes nothing into the folder of conversations."""
     with paged(tmp_path / "data") as server:
         assert server.http.get("/v1/models").status_code == 200
 
@@ -148,9 +148,9 @@ def test_what_is_kept_is_the_users_own(tmp_path: Path) -> None:
 
 
 def test_without_gradio(tmp_path: Path) -> None:
-    """Where the extra is not installed / says how to install it and is not asked again; all else is as it was."""
+    """Without the extra, / says how to install it and does not poll; everything else works."""
 
-    def create(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
+    def create(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
         raise ModuleNotFoundError("No module named 'gradio'", name="gradio")
 
     with paged(tmp_path, create) as server:
@@ -163,36 +163,36 @@ def test_without_gradio(tmp_path: Path) -> None:
 
 
 def test_page_that_cannot_be_made(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A page that fails takes nothing else with it: people are told where to look, the log says what it was."""
+    """A page that fails does not affect the API: users are referred to the log, which has the error."""
 
-    def create(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
+    def create(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
         raise RuntimeError("the insides")
 
     with paged(tmp_path, create) as server:
         text = settled(server)
         assert server.http.get("/health").status_code == 200
 
-    assert "The page cannot be made: the server&#x27;s log says why." in text
+    assert "The page could not be created; see the server log." in text
     assert "the insides" not in text
     assert "RuntimeError: the insides" in caplog.text
 
 
 def test_conversations_that_cannot_be_opened(tmp_path: Path) -> None:
-    """What is wrong with the file of conversations is told on the page, in its own sentence."""
+    """An error of the conversations' file is shown on the page, in its own sentence."""
     (tmp_path / "conversations.db").write_bytes(b"no database" * 100)
     with paged(tmp_path) as server:
         assert "cannot be opened" in settled(server)
 
 
 def settled(server: PagedServer) -> str:
-    """The plain page that does not wait for another one."""
+    """Return the plain page that does not wait for another one."""
     while "location.reload()" in (text := server.http.get("/").text):
         pass
     return text
 
 
 def test_nothing_from_elsewhere(small: PagedServer) -> None:
-    """The page and its description name no address but the server's own, and a browser is told to ask no other."""
+    """The page and its configuration contain only the server's own address, and the browser may contact no other."""
     page = small.http.get("/")
     config = small.http.get("/config")
     css = small.http.get("/theme.css")
@@ -206,7 +206,7 @@ def test_nothing_from_elsewhere(small: PagedServer) -> None:
 
 
 def test_gradio_keeps_to_itself(small: PagedServer) -> None:
-    """Analytics, sharing, run history, its API page and its links are off, and files are limited as bodies are."""
+    """Analytics, sharing, run history, Gradio's API page and its links are off, and files have the limit of bodies."""
     config = small.http.get("/config").json()
 
     assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
@@ -215,7 +215,7 @@ def test_gradio_keeps_to_itself(small: PagedServer) -> None:
 
 
 def test_no_endpoints(small: PagedServer) -> None:
-    """Nothing of the page can be called as an API: no endpoint is told of, and the ways past the queue are not there."""
+    """The page has no API: no endpoint is documented, and the routes that bypass the queue do not exist."""
     info = small.http.get("/gradio_api/info", params={"all_endpoints": "true"})
     assert (info.status_code, info.json()) == (200, {"named_endpoints": {}, "unnamed_endpoints": {}})
     assert small.http.get("/gradio_api/info").json() == {"named_endpoints": {}, "unnamed_endpoints": {}}
@@ -252,7 +252,7 @@ def test_no_endpoints(small: PagedServer) -> None:
 
 
 def test_no_file_is_stored_or_served(small: PagedServer) -> None:
-    """Gradio's ways for files are closed: none is uploaded, none is served, no address is fetched."""
+    """Gradio's routes for files are closed: none is uploaded or served, and no address is fetched."""
     for target in ("http://127.0.0.1:9/x", "HTTPS://example.org/x", "ftp://example.org/x", Path(__file__).absolute()):
         assert small.http.get(f"/gradio_api/file={target}").status_code == 404
     answer = small.http.post("/gradio_api/upload", files={"files": ("a.txt", b"x")})
@@ -261,7 +261,7 @@ def test_no_file_is_stored_or_served(small: PagedServer) -> None:
 
 
 def test_api_stays_as_it_was(small: PagedServer) -> None:
-    """What the API does not know is still told in its own shape: unknown paths, wrong methods."""
+    """Errors of the API keep their own format: unknown paths, wrong methods."""
     unknown, wrong = small.http.get("/v1/nowhere"), small.http.get("/v1/completions")
 
     assert (unknown.status_code, unknown.json()["error"]["message"]) == (
@@ -274,7 +274,7 @@ def test_api_stays_as_it_was(small: PagedServer) -> None:
 
 
 def test_page_owns_nothing_of_the_api(tmp_path: Path) -> None:
-    """No route of the API is a path of the page: those are past the door without a key."""
+    """No API route is a path of the page, which needs no key in a header."""
     state = scripted_state()
     app, page = create_app(state), page_of(state, tmp_path)
     paths = [route.path for route in app.routes if isinstance(route, Route | APIRoute)] + list(app.openapi()["paths"])
@@ -284,7 +284,7 @@ def test_page_owns_nothing_of_the_api(tmp_path: Path) -> None:
 
 
 def test_handlers_run_and_stream(small: PagedServer) -> None:
-    """A handler of the page asks the assistant of this process, and what it says comes in pieces."""
+    """A handler of the page uses the assistant of this process, and its answer is streamed."""
     events = list(small.events(ANSWER, "hi"))
 
     assert [event["msg"] for event in events].count("process_generating") >= 2
@@ -293,7 +293,7 @@ def test_handlers_run_and_stream(small: PagedServer) -> None:
 
 
 def test_errors_show_no_insides(small: PagedServer, capsys: pytest.CaptureFixture[str]) -> None:
-    """What fails in a handler is in the server's output, not on the page."""
+    """An error in a handler is logged by the server, and not shown on the page."""
     last = list(small.events(NOTHING, "secrets"))[-1]
 
     assert last["success"] is False
@@ -311,7 +311,7 @@ def test_errors_show_no_insides(small: PagedServer, capsys: pytest.CaptureFixtur
 )
 @pytest.mark.parametrize("call", ["queue/join", "upload", "cancel"])
 def test_only_the_page_may_ask(small: PagedServer, headers: dict[str, str], call: str) -> None:
-    """What changes something is taken from the page itself alone, uploads included, and only by a name of the server's own."""
+    """Requests that change something, uploads included, are accepted only from the page itself, under a name of the server."""
     with httpx.Client(base_url=small.server.url, trust_env=False) as other:
         answer = other.post(f"/gradio_api/{call}", json={"fn_index": OWNER, "data": [], "session_hash": "s2"}, headers=headers)
 
@@ -319,7 +319,7 @@ def test_only_the_page_may_ask(small: PagedServer, headers: dict[str, str], call
 
 
 def test_open_page_does_not_keep_the_server(tmp_path: Path) -> None:
-    """The connection that an open page holds is no request: a server may leave for idleness while it is open, but not while it chats."""
+    """The open connection of a page does not keep an idle server running, but a chat does."""
     now, started = [100.0], threading.Event()
     with paged(tmp_path, state=scripted_state(hanging(started), clock=lambda: now[0])) as server:
         server.state.idleness.overlook(server.page.watches)
@@ -339,7 +339,7 @@ def test_open_page_does_not_keep_the_server(tmp_path: Path) -> None:
 
 
 def test_leaves_with_pages_open(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Open pages do not hold up a server that leaves: their connections end in good order, those of chats after the grace time."""
+    """Open pages do not delay a shutdown: their connections end properly, those of chats after the grace time."""
     started = threading.Event()
     with paged(tmp_path, state=scripted_state(hanging(started), grace=0.2)) as server:
         server.wait()
@@ -358,7 +358,7 @@ def test_leaves_with_pages_open(tmp_path: Path, caplog: pytest.LogCaptureFixture
 
 @pytest.mark.parametrize("grace", [0.0, 0.5])
 def test_running_answers_are_kept(tmp_path: Path, grace: float) -> None:
-    """An answer that nobody waits for any more is ended after the grace time and kept, with what there is of it."""
+    """An answer that no reader waits for is stopped after the grace time, and its text is saved."""
     started = threading.Event()
     with paged(tmp_path, unwatched_page, state=scripted_state(hanging(started), grace=grace)) as server:
         server.wait()
@@ -371,7 +371,7 @@ def test_running_answers_are_kept(tmp_path: Path, grace: float) -> None:
 
 
 def test_answers_that_no_tab_watches_have_their_grace_time(tmp_path: Path) -> None:
-    """An answer that no request waits for comes to its end when the server leaves, and the server does not wait for longer."""
+    """An answer that no request waits for is finished before the server exits, which does not wait longer than that."""
     started, go_on = threading.Event(), threading.Event()
 
     async def before(index: int) -> None:
@@ -384,7 +384,7 @@ def test_answers_that_no_tab_watches_have_their_grace_time(tmp_path: Path) -> No
         server.call(0, "hi")
         started.wait()
         server.server.shut_down()
-        while not server.page._ending.is_set():  # no request is left
+        while not server.page._ending.is_set():  # no request is open any more
             time.sleep(0.01)
         time.sleep(0.2)
         go_on.set()
@@ -393,10 +393,10 @@ def test_answers_that_no_tab_watches_have_their_grace_time(tmp_path: Path) -> No
 
 
 def test_many_tabs_stream_at_once(tmp_path: Path) -> None:
-    """However many answers are watched at once, a click is answered at once: Gradio's own bound would have it wait for their ends."""
+    """However many answers are streamed, a click is answered at once, which Gradio's own limit would prevent."""
     streaming = threading.Semaphore(0)
 
-    def create(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
+    def create(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
         async def stream() -> AsyncIterator[str]:
             streaming.release()
             yield "Hello"
@@ -409,7 +409,7 @@ def test_many_tabs_stream_at_once(tmp_path: Path) -> None:
             box = gr.Textbox()
             gr.Button().click(stream, None, box, concurrency_limit=None)
             gr.Button().click(click, None, box)
-        return View(blocks)
+        return GradioPage(blocks)
 
     with paged(tmp_path, create) as server:
         server.wait()
@@ -420,24 +420,24 @@ def test_many_tabs_stream_at_once(tmp_path: Path) -> None:
         assert server.call(1) == ["clicked"]
 
 
-def unwatched_page(speaker: Assistant, store: ConversationStore, turns: Turns) -> View:
-    """Begins an answer that goes on without a request."""
+def unwatched_page(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
+    """Create a page that starts an answer without a request that waits for it."""
 
     async def begin(text: str) -> str:
         settings = TurnSettings(model=TINY)
         id = store.create(LOCAL, settings)
         node = store.add(LOCAL, id, None, "assistant", "", settings=settings)
-        turns.start(Turn(store, node), speaker, [Message("user", text)], settings)
+        turns.start(Turn(store, node), assistant, [Message("user", text)], settings)
         return ""
 
     with gr.Blocks() as blocks:
         box = gr.Textbox()
         gr.Button().click(begin, box, box)
-    return View(blocks)
+    return GradioPage(blocks)
 
 
 def kept_answer(data: Path) -> tuple[str, FinishReason | None]:
-    """The only answer that is kept, and how it ended."""
+    """Return the only saved answer, and how it ended."""
     store = ConversationStore(data / "conversations.db")
     (summary,) = store.list(LOCAL)
     (node,) = store.conversation(LOCAL, summary.id).nodes.values()
@@ -446,7 +446,7 @@ def kept_answer(data: Path) -> tuple[str, FinishReason | None]:
 
 
 def hanging(started: threading.Event) -> ScriptedAssistant:
-    """Says one token, tells so, and then nothing for an hour."""
+    """Generates one token, signals that, and then nothing for an hour."""
 
     async def before(index: int) -> None:
         if index == 1:

@@ -1,4 +1,4 @@
-"""Tokens of two models brought together by characters."""
+"""Tests the alignment of two models' tokens by characters."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.tokens import Token
-from pellucid_webui.inspection.alignment import Segment, align, divergence, within
+from pellucid_webui.inspection.alignment import Segment, align, first_difference, last_occurrence
 
 
 def cut(text: str, ends: Sequence[int]) -> list[Token]:
-    """A text in tokens that end at these bytes; each has the text that it completes, and a logprob of its own."""
+    """Split a text into tokens that end at these bytes; each has the text that it completes, and a logprob of its own."""
     data = text.encode()
     tokens: list[Token] = []
-    start = said = 0
+    start = completed = 0
     for number, end in enumerate([*ends, len(data)], 1):
         whole = len(data[:end].decode(errors="ignore"))
-        tokens.append(Token(number, text[said:whole], data[start:end], number, -float(number), 1, 0.5))
-        start, said = end, whole
+        tokens.append(Token(number, text[completed:whole], data[start:end], number, -float(number), 1, 0.5))
+        start, completed = end, whole
     return tokens
 
 
 def words(*texts: str) -> list[Token]:
-    """Tokens with these texts."""
+    """Return tokens with these texts."""
     return [Token(n, text, text.encode(), n, -float(n), 1, 0.5) for n, text in enumerate(texts, 1)]
 
 
@@ -41,7 +41,7 @@ def two_cuts(draw: st.DrawFn) -> tuple[str, list[Token], list[Token]]:
 
 
 def ends_whole(tokens: Sequence[Token], text: str) -> set[int]:
-    """The characters at which a token ends that is not inside of one, worked out by bytes."""
+    """Return the characters at which a token ends that ends with a whole character, computed from bytes."""
     at, found = 0, set()
     for token in tokens:
         at += len(token.bytes)
@@ -53,7 +53,7 @@ def ends_whole(tokens: Sequence[Token], text: str) -> set[int]:
 
 @given(two_cuts())
 def test_any_two_cuts(drawn: tuple[str, list[Token], list[Token]]) -> None:
-    """Segments have all of a text and all tokens in their order, and there is one for each border that both cuts have and no others."""
+    """Segments contain all text and tokens in order, with one segment for each border that both tokenizations share."""
     text, a, b = drawn
     segments = align(a, b)
 
@@ -68,10 +68,10 @@ def test_any_two_cuts(drawn: tuple[str, list[Token], list[Token]]) -> None:
 
 @given(two_cuts())
 def test_a_text_within_others(drawn: tuple[str, list[Token], list[Token]]) -> None:
-    """A text is found again behind and before others, without those."""
+    """A text is found between other texts, without their tokens."""
     text, inner, _ = drawn
     row = [*words("<user>", "hi", text, "<assistant>"), *inner, *words("<end>")]
-    found = within(row, text)
+    found = last_occurrence(row, text)
     assert found is not None
     assert "".join(token.text for token in found) == text
     if text:
@@ -79,27 +79,27 @@ def test_a_text_within_others(drawn: tuple[str, list[Token], list[Token]]) -> No
 
 
 def test_same_cut() -> None:
-    """Two models that cut alike have a segment for each token."""
+    """Two models with the same tokenization have one segment per token."""
     assert pieces(words("a", " b", "c"), words("a", " b", "c")) == [("a", 1, 1), (" b", 1, 1), ("c", 1, 1)]
 
 
 def test_different_cuts() -> None:
-    """A segment ends where both have a border."""
+    """A segment ends where both models have a border."""
     assert pieces(words("he", "llo", " wor", "ld"), words("hello", " w", "or", "ld")) == [("hello", 2, 1), (" wor", 1, 2), ("ld", 1, 1)]
 
 
 def test_a_character_in_pieces() -> None:
-    """Tokens that are parts of a character belong to it, and not to what is in front of it."""
+    """Tokens that are parts of a character belong to its segment, not to the one before it."""
     assert pieces(cut("a😀b", [1, 2, 3, 5]), cut("a😀b", [1, 5])) == [("a", 1, 1), ("😀", 3, 1), ("b", 1, 1)]
 
 
 def test_a_token_that_begins_the_next_character() -> None:
-    """A token that ends inside a character has no border at its end, though all of its text is in front of that."""
+    """A token that ends inside a character has no border at its end, although its text comes before it."""
     assert pieces(cut(" 😀", [3]), cut(" 😀", [1])) == [(" 😀", 2, 2)]
 
 
 def test_tokens_without_text() -> None:
-    """A marker without text is in the segment in front of it, or in the first one."""
+    """A marker without text is in the segment before it, or in the first one."""
     bos = Token(0, "", b"<s>", 0, None, None, None)
     assert pieces([bos, *words("a", "b")], words("a", "b")) == [("a", 2, 1), ("b", 1, 1)]
     assert pieces([*words("a", "b"), bos], words("a", "b")) == [("a", 1, 1), ("b", 2, 1)]
@@ -107,7 +107,7 @@ def test_tokens_without_text() -> None:
 
 
 def test_a_text_that_ends_inside_a_character() -> None:
-    """What was said of a last, half character is in the last segment."""
+    """An incomplete character at the end is in the last segment."""
     half = Token(9, "\ufffd", b"\xf0\x9f", 1, -1.0, 1, 0.5)
     assert pieces([*words("a"), half], words("a", "\ufffd")) == [("a", 1, 1), ("\ufffd", 1, 1)]
 
@@ -119,7 +119,7 @@ def test_two_texts() -> None:
 
 
 def test_logprobs() -> None:
-    """Logprobs of a segment are sums; the log ratio is how much likelier it is to the first; neither where a token follows nothing."""
+    """A segment's logprobs are sums, and the log ratio is their difference; both are None if a token has no logprob."""
     (segment,) = align(words("a", "b"), words("ab"))
     assert segment.logprobs == (-3.0, -1.0)
     assert segment.log_ratio == -2.0
@@ -129,23 +129,23 @@ def test_logprobs() -> None:
 
 
 def test_within() -> None:
-    """The last occurrence on borders of tokens is found; without one there is none."""
+    """The last occurrence on token borders is found; without one the result is None."""
     row = words("ab", "c", "ab", "c", "abd")
-    assert within(row, "abc") == row[2:4]
-    assert within(row, "bc") is None
-    assert within(row, "x") is None
-    assert within(row, "") == []
-    assert within([], "a") is None
+    assert last_occurrence(row, "abc") == row[2:4]
+    assert last_occurrence(row, "bc") is None
+    assert last_occurrence(row, "x") is None
+    assert last_occurrence(row, "") == []
+    assert last_occurrence([], "a") is None
     marker = Token(0, "", b"<end>", 0, -1.0, 1, 0.5)
-    assert within([marker, *words("a"), marker], "a") == words("a")
+    assert last_occurrence([marker, *words("a"), marker], "a") == words("a")
 
 
 def test_within_keeps_the_pieces_of_a_first_character() -> None:
-    """The tokens that begin the first character are there, though they have no text."""
+    """Tokens that begin the first character are included, although they have no text."""
     inner = cut("😀b", [1, 2, 4])
-    assert within([*words("x"), *inner], "😀b") == inner
+    assert last_occurrence([*words("x"), *inner], "😀b") == inner
 
 
 def test_divergence() -> None:
-    """Two texts part at the first character that differs, or where the shorter one ends."""
-    assert [divergence(*pair) for pair in (("ab", "ac"), ("ab", "abc"), ("", "a"), ("a", "a"), ("", ""))] == [1, 2, 0, None, None]
+    """Two texts first differ at a character, or where the shorter one ends."""
+    assert [first_difference(*pair) for pair in (("ab", "ac"), ("ab", "abc"), ("", "a"), ("a", "a"), ("", ""))] == [1, 2, 0, None, None]

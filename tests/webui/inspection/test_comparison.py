@@ -1,4 +1,4 @@
-"""How far two models are apart on a text."""
+"""Tests the divergence of two models on a text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WORDS = ["a", "b", "c", "d", "e", "f"]
 
 
 def choice(distribution: dict[str, float], kept: int, text: str = "a") -> Token:
-    """A token of a model with this distribution, of which the first ``kept`` were kept."""
+    """Return a token of a model with this distribution, with the first ``kept`` alternatives."""
     ranked = sorted(distribution, key=lambda word: -distribution[word])
     top = tuple(Alternative(n, word, word.encode(), math.log(distribution[word])) for n, word in enumerate(ranked[:kept]))
     rest = sum(distribution[word] for word in ranked[kept:])
@@ -36,7 +36,7 @@ def divergence(p: dict[str, float], q: dict[str, float]) -> float:
 
 @given(distributions(), distributions(), st.integers(1, 6), st.integers(1, 6))
 def test_at_least(p: dict[str, float], q: dict[str, float], kept_p: int, kept_q: int) -> None:
-    """What was kept of two distributions bounds their divergence from below, and tells it where all was kept."""
+    """The alternatives give a lower bound of the divergence, which is exact if all are listed."""
     found = divergence_at_least(choice(p, kept_p), choice(q, kept_q))
     assert found is not None
     assert 0 <= found <= divergence(p, q) + 1e-9
@@ -46,12 +46,12 @@ def test_at_least(p: dict[str, float], q: dict[str, float], kept_p: int, kept_q:
 
 @given(distributions(), st.integers(1, 6))
 def test_the_same_model(p: dict[str, float], kept: int) -> None:
-    """A distribution is at no distance from itself, whatever was kept."""
+    """A distribution has no divergence from itself, however many alternatives are listed."""
     assert divergence_at_least(choice(p, kept), choice(p, kept)) == 0
 
 
 def test_nothing_in_common() -> None:
-    """Two models that kept no word in common may still be the same: nothing is claimed."""
+    """Two models without a common alternative may have equal distributions, so the bound is zero."""
     p = dict(zip(WORDS, [0.4, 0.3, 0.1, 0.1, 0.05, 0.05], strict=True))
     q = dict(zip(WORDS, [0.05, 0.05, 0.1, 0.1, 0.3, 0.4], strict=True))
     assert divergence_at_least(choice(p, 2), choice(q, 2)) == pytest.approx(0, abs=1e-12)
@@ -59,22 +59,22 @@ def test_nothing_in_common() -> None:
 
 
 def test_certain_models() -> None:
-    """A rest that is rounded to nothing is no division by nothing."""
+    """A rest that is rounded to zero causes no division by zero."""
     sure = Token(0, "a", b"a", 0, 0.0, 1, 0.0, (Alternative(0, "a", b"a", 0.0),), rest=0.0)
     other = replace(sure, top=(Alternative(1, "b", b"b", 0.0),))
     assert divergence_at_least(sure, sure) == 0
-    assert divergence_at_least(sure, other) == 0  # of which nothing is told apart
+    assert divergence_at_least(sure, other) == 0  # nothing distinguishes them
 
 
 def test_ids_of_the_same_bytes() -> None:
-    """Two ids with the same bytes are one choice."""
+    """Two ids with the same bytes are one alternative."""
     twice = Token(0, "a", b"a", 0, -0.7, 1, 0.5, tuple(Alternative(n, "a", b"a", math.log(0.4)) for n in range(2)), rest=0.2)
     once = Token(0, "a", b"a", 0, -0.7, 1, 0.5, (Alternative(0, "a", b"a", math.log(0.8)),), rest=0.2)
     assert divergence_at_least(twice, once) == pytest.approx(0, abs=1e-12)
 
 
 def test_segments_of_several_tokens() -> None:
-    """A divergence is that of one choice: none for a segment that is more to one of the models."""
+    """A divergence belongs to one choice: there is none for a segment of several tokens."""
     (segment,) = align(tokens("a", "b"), tokens("ab"))
     assert segment_divergence(segment) is None
     (segment,) = align(tokens("ab"), tokens("ab"))
@@ -82,7 +82,7 @@ def test_segments_of_several_tokens() -> None:
 
 
 def test_agrees() -> None:
-    """Models agree on a segment where their first choice at its beginning is the same, whether it was taken or not."""
+    """Models agree on a segment if their first choices at its start are equal, whether taken or not."""
     p = dict(zip(WORDS, [0.4, 0.3, 0.1, 0.1, 0.05, 0.05], strict=True))
     (same,) = align([choice(p, 3, "b")], [choice(p, 1, "b")])
     (other,) = align([choice(p, 3, "b")], tokens("b"))
@@ -91,7 +91,7 @@ def test_agrees() -> None:
 
 
 def test_perplexity() -> None:
-    """Perplexity is over the tokens that have a probability; there is none without them, and it is always a number."""
+    """Perplexity covers the tokens with a probability; it is None without them, and always finite."""
     half = replace(tokens("a")[0], logprob=math.log(0.5))
     assert perplexity([half, replace(half, logprob=math.log(0.125)), replace(half, logprob=None)]) == pytest.approx(4)
     assert perplexity([]) is None

@@ -1,4 +1,4 @@
-"""The histograms of a reading."""
+"""Tests the histograms of a reading."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from plotly import graph_objects
 
 from pellucid.tokens import Token
-from pellucid_webui.inspection.histograms import COLOURS, entropy_picture, rank_picture
+from pellucid_webui.inspection.histograms import COLOURS, entropy_histogram, rank_histogram
 from pellucid_webui.inspection.reading import ENTROPY_STEP, ReadingFigures
 
 READING = ReadingFigures(
@@ -25,28 +25,28 @@ READING = ReadingFigures(
 
 
 def bars(figure: graph_objects.Figure) -> dict[str, Any]:
-    """The bars, as the browser gets them."""
+    """Return the bars as the browser gets them."""
     (found,) = json.loads(figure.to_json())["data"]
     assert isinstance(found, dict)
     return found
 
 
 def test_ranks() -> None:
-    """There is a bar for each bin of ranks, with its own colour and the number of tokens in it."""
-    found = bars(rank_picture(READING))
+    """Each bin of ranks has a bar with its own colour and the number of its tokens."""
+    found = bars(rank_histogram(READING))
     assert dict(zip(found["x"], found["y"], strict=True)) == {"1–10": 2, "11–100": 1, "101–1000": 0, "1001+": 1}
     assert found["marker"]["color"] == list(COLOURS)
 
 
 def test_entropies() -> None:
-    """Entropies are in bits; each bar stands in the middle of its step, empty steps among them, and bars do not overlap."""
-    found = bars(entropy_picture(READING))
+    """Entropies are in bits; each bar is centred on its step, empty steps are included, and bars do not overlap."""
+    found = bars(entropy_histogram(READING))
     assert dict(zip(found["x"], found["y"], strict=True)) == {0.25: 3, 0.75: 0, 1.25: 0, 1.75: 1}
     assert found["width"] <= ENTROPY_STEP
 
 
 def test_nothing_read() -> None:
-    """A text without a single choice has histograms without bars."""
+    """A text without any choice has histograms without bars."""
     empty = ReadingFigures("m", ())
-    assert sum(bars(rank_picture(empty))["y"]) == 0
-    assert bars(entropy_picture(empty))["y"] == []
+    assert sum(bars(rank_histogram(empty))["y"]) == 0
+    assert bars(entropy_histogram(empty))["y"] == []

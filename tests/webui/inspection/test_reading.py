@@ -1,4 +1,4 @@
-"""What a text is to a model."""
+"""Tests the figures of a scored text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pellucid_webui.inspection.reading import COLUMNS, ReadingFigures, probabili
 
 
 def read(*texts: str, bits: Sequence[float] = (), data: Sequence[bytes] = ()) -> ReadingFigures:
-    """A reading of these tokens; the first one follows nothing, the others surprise by so many bits (by default 1)."""
+    """Return a reading of these tokens; the first has no probability, the others have these surprisals in bits (by default 1)."""
     found = []
     for index, text in enumerate(texts):
         logprob = None if not index else -(bits[index - 1] if bits else 1.0) * math.log(2)
@@ -29,7 +29,7 @@ def read(*texts: str, bits: Sequence[float] = (), data: Sequence[bytes] = ()) ->
 
 
 def test_figures() -> None:
-    """Perplexity is by token, bits per byte by what has a probability; a token that follows nothing counts nowhere."""
+    """Perplexity is per token and bits per byte per counted byte; a token without a probability does not count."""
     reading = read("first", "ab", "é", bits=(1.0, 5.0))
     assert reading.bits == pytest.approx(6)
     assert reading.perplexity == pytest.approx(8)
@@ -38,7 +38,7 @@ def test_figures() -> None:
 
 
 def test_half_characters_count_their_bytes() -> None:
-    """Bytes are the tokens' true ones, also where a token has no text."""
+    """Bytes are those of the tokens, also if a token has no text."""
     reading = read("a", "", "😀", data=(b"a", b"\xf0\x9f", b"\x98\x80"))
     assert reading.bytes == 4
 
@@ -52,7 +52,7 @@ def test_nothing_read() -> None:
 
 
 def test_probability() -> None:
-    """Surprisal and probability are two words for a logprob."""
+    """Surprisal and probability are computed from a logprob."""
     token = read("a", "b", bits=(3.0,)).tokens[1]
     assert surprisal(token) == pytest.approx(3)
     assert probability(token) == pytest.approx(0.125)
@@ -61,7 +61,7 @@ def test_probability() -> None:
 
 
 def test_ranks() -> None:
-    """Ranks are counted up to each border, itself among them, and above the last."""
+    """Ranks are counted up to and including each border, and above the last."""
     tokens = [Token(0, "x", b"x", 0, -1.0, rank, 0.5) for rank in (1, 10, 11, 100, 1000, 1001, 50_000)]
     reading = ReadingFigures("m", (*tokens, *read("a").tokens))
     assert reading.rank_counts() == [2, 2, 1, 2]
@@ -69,13 +69,13 @@ def test_ranks() -> None:
 
 
 def test_entropies() -> None:
-    """Entropies are counted in steps of half a nat, empty ones among them."""
+    """Entropies are counted in steps, including empty ones."""
     tokens = [Token(0, "x", b"x", 0, -1.0, 1, bits * math.log(2)) for bits in (0.0, 0.49, 0.51, 1.7)]
     assert ReadingFigures("m", tuple(tokens)).entropy_counts() == [2, 1, 0, 1]
 
 
 def test_lines() -> None:
-    """A token belongs to the line of its first character that is no line end; one of line ends only to the line that it ends."""
+    """A token belongs to the line of its first character that is not a line end; one of line ends only to the line that it ends."""
     reading = read("a", " b", "\n", "c", "\n\n  d", "\r\ne", "\n", bits=(1, 2, 4, 8, 16, 32))
     assert [(line.number, line.text, line.tokens, line.bits, line.most) for line in reading.lines()] == [
         (1, "a b", 2, 3, 2),
@@ -89,7 +89,7 @@ def test_lines() -> None:
 
 @given(st.lists(st.text(st.sampled_from("ab\n\r "), max_size=4), min_size=1, max_size=8))
 def test_every_line(texts: list[str]) -> None:
-    """Each token is in one line, each line says what it says in the text, and where it begins is known."""
+    """Each token is in one line, each line has its text, and its first token is known."""
     reading = read(*texts)
     lines = reading.lines()
     assert sum(line.tokens for line in lines) == len(texts) - 1
@@ -99,7 +99,7 @@ def test_every_line(texts: list[str]) -> None:
 
 @given(st.lists(st.text(max_size=4), min_size=1, max_size=5))
 def test_csv(texts: list[str]) -> None:
-    """Every token is a row that a reader of CSV gets back whole, whatever is in it."""
+    """Every token is a row that a CSV reader restores, whatever it contains."""
     reading = read(*texts)
     rows = list(csv.DictReader(io.StringIO(reading.csv(), newline="")))
     assert [row["token"] for row in rows] == texts
@@ -107,7 +107,7 @@ def test_csv(texts: list[str]) -> None:
 
 
 def test_csv_figures() -> None:
-    """A row has the figures of its token; those of a token that follows nothing are empty."""
+    """A row has the figures of its token; they are empty for a token without a probability."""
     header, first, second = csv.reader(io.StringIO(read("a", "\nb", bits=(2.0,)).csv(), newline=""))
     assert tuple(header) == COLUMNS
     assert first == ["0", "a", "61", "1", "", "", "", "", "", "0.25", '[["=x", -0.5]]']

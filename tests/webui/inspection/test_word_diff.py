@@ -1,4 +1,4 @@
-"""Where two texts differ in their words."""
+"""Tests the differences of two texts in words."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid_webui.inspection.word_diff import stretches
+from pellucid_webui.inspection.word_diff import differences
 
 WORDS = st.lists(st.sampled_from(["a", "year", "is", " ", "\n", "(", "2"]), max_size=30).map("".join)
 
 
 def without(text: str, parts: list[tuple[int, int]]) -> str:
-    """A text without some parts of it."""
+    """Return a text without some parts of it."""
     for start, end in reversed(parts):
         text = text[:start] + text[end:]
     return text
@@ -20,8 +20,8 @@ def without(text: str, parts: list[tuple[int, int]]) -> str:
 
 @given(WORDS, WORDS)
 def test_the_rest_is_the_same(a: str, b: str) -> None:
-    """What is in no stretch is the same in both texts, and no stretch is empty in both."""
-    found = stretches(a, b)
+    """Outside of the differences both texts are equal, and no difference is empty in both."""
+    found = differences(a, b)
     assert without(a, [one.a for one in found]) == without(b, [one.b for one in found])
     assert all(a[slice(*one.a)] + b[slice(*one.b)] for one in found)
     assert found or a == b
@@ -30,7 +30,7 @@ def test_the_rest_is_the_same(a: str, b: str) -> None:
 @given(WORDS)
 def test_the_same_text(text: str) -> None:
     """A text does not differ from itself."""
-    assert stretches(text, text) == []
+    assert differences(text, text) == []
 
 
 @pytest.mark.parametrize(
@@ -44,5 +44,5 @@ def test_the_same_text(text: str) -> None:
     ],
 )
 def test_words(a: str, b: str, expected: list[tuple[str, str]]) -> None:
-    """Texts differ by whole words, and words with nothing but white space between them are one stretch."""
-    assert [(a[slice(*one.a)], b[slice(*one.b)]) for one in stretches(a, b)] == expected
+    """Texts differ in whole words, and words with only white space between them are one difference."""
+    assert [(a[slice(*one.a)], b[slice(*one.b)]) for one in differences(a, b)] == expected

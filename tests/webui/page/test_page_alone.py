@@ -1,4 +1,4 @@
-"""The page in a process of its own, over a server elsewhere, in a real browser."""
+"""Tests the page in its own process, with a server elsewhere, in a real browser."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.model
 
 @pytest.fixture
 def alone(page_server: PageServer, tmp_path: Path) -> Iterator[str]:
-    """The address of such a page."""
+    """Start such a page, and return its address."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     command = [sys.executable, "-m", "pellucid", "webui", "--server", page_server.address, "--port", str(port), "--data", str(tmp_path)]
@@ -39,7 +39,7 @@ def alone(page_server: PageServer, tmp_path: Path) -> Iterator[str]:
 
 
 def looked(address: str) -> str:
-    """What is at the address."""
+    """Return the text at the address."""
     try:
         return httpx.get(address).text
     except httpx.TransportError:
@@ -47,7 +47,7 @@ def looked(address: str) -> str:
 
 
 async def test_every_tab(alone: str, browser_page: Page) -> None:
-    """A page over a server elsewhere chats, reads and fills in as the server's own does."""
+    """A page with a server elsewhere chats, reads and fills in like the server's own page."""
     tab = watched(browser_page, alone)
     await tab.open()
     await tab.send("Say yes and nothing else.")

@@ -1,4 +1,4 @@
-"""The chat in a real browser, with the real models."""
+"""Tests the chat in a real browser with real models."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ SPEED = re.compile(r"(\d+) tokens · \d+\.\d tokens/s · first after \d+\.\d\d s
 
 
 async def test_send(tab: Tab) -> None:
-    """What is sent is answered, with its speed and what was computed, and the address and the tab name the conversation."""
+    """A message is answered, with its speed and computed tokens, and names the conversation in the list and the tab title."""
     await tab.open()
     await tab.send("Say hello to the world.")
     await tab.answered(2)
 
-    said, answer = await tab.texts()
-    assert said == "Say hello to the world."
+    question, answer = await tab.texts()
+    assert question == "Say hello to the world."
     assert "ello" in answer
     assert SPEED.search(await tab.page.locator(".pl-assistant .pl-note").inner_text())
     assert re.search(r"[?&]c=[0-9a-f]{32}", tab.page.url)
@@ -33,7 +33,7 @@ async def test_send(tab: Tab) -> None:
 
 
 async def test_stream_and_stop(tab: Tab) -> None:
-    """An answer and its figures grow while it is said; stopped it is over, says so, and stays as it was shown."""
+    """An answer and its figures grow during generation; after a stop it is over, says so, and stays as it was shown."""
     await tab.open()
     await tab.be_brief(2000)
     await tab.send(LONG)
@@ -62,7 +62,7 @@ async def test_stream_and_stop(tab: Tab) -> None:
 
 
 async def test_continue(tab: Tab) -> None:
-    """An answer that was ended by the limit says so; gone on with, another version begins with all that was there."""
+    """An answer that reached the token limit says so; continued, it becomes another version that begins with all of it."""
     await tab.open()
     await tab.be_brief(12)
     short = await tab.answer(LONG)
@@ -77,7 +77,7 @@ async def test_continue(tab: Tab) -> None:
 
 
 async def test_edit_and_walk(tab: Tab) -> None:
-    """What was said otherwise is answered anew; walking to a version shows what followed it, and a retry is a version too."""
+    """An edited message is answered again; selecting a version shows what followed it, and a retry is a version too."""
     await tab.open()
     await tab.be_brief()
     await tab.answer("Say the word cat.")
@@ -105,13 +105,13 @@ async def test_edit_and_walk(tab: Tab) -> None:
 
 
 async def test_edit_survives(tab: Tab) -> None:
-    """What was being written in the place of a message is still there after a reload, and is forgotten when one leaves it."""
+    """An unfinished edit is still there after a reload, and is dropped when it is cancelled."""
     await tab.open()
     await tab.be_brief(4)
     await tab.answer("Say yes.")
     await tab.page.get_by_role("button", name="Edit").first.click()
     editor = tab.page.get_by_role("textbox", name="Edit the message")
-    await expect(tab.page.get_by_role("button", name="Edit")).to_have_count(1)  # that of the answer: one edits once
+    await expect(tab.page.get_by_role("button", name="Edit")).to_have_count(1)  # of the answer: one message is edited at a time
     await editor.fill("Say no, and")
     await tab.page.reload()
     await tab.answered(2)
@@ -123,7 +123,7 @@ async def test_edit_survives(tab: Tab) -> None:
 
 
 async def test_edit_an_answer(tab: Tab) -> None:
-    """An answer that is written by hand is a version, from which the model goes on when it is asked to."""
+    """An answer that is edited by hand is a version, from which the model can continue."""
     await tab.open()
     await tab.be_brief(8)
     await tab.answer("Which colour has the sky?")
@@ -142,7 +142,7 @@ async def test_edit_an_answer(tab: Tab) -> None:
 
 
 async def test_undo(tab: Tab) -> None:
-    """What is undone comes back into the field in front of what is there, with the focus, and is sent again as another version."""
+    """An undone message returns to the field before the text that is there, with the focus, and is sent as another version."""
     await tab.open()
     await tab.be_brief(4)
     await tab.answer("Say yes.")
@@ -166,7 +166,7 @@ async def test_undo(tab: Tab) -> None:
 
 
 async def test_pressed_twice(tab: Tab) -> None:
-    """Enter pressed again and again sends once, and what is written before the answer begins stays in the field."""
+    """Pressing Enter repeatedly sends once, and text typed before the answer begins stays in the field."""
     await tab.open()
     await tab.be_brief(8)
     field = tab.page.get_by_role("textbox", name="Your message")
@@ -188,7 +188,7 @@ async def test_pressed_twice(tab: Tab) -> None:
 
 class TestTokens:
     async def test_branch_by_keyboard(self, tab: Tab) -> None:
-        """An alternative of a token, chosen with the keyboard in its card, begins another version that goes on from it."""
+        """An alternative that is chosen by keyboard in a token's card starts another version that continues from it."""
         await tab.open()
         await tab.be_brief()
         before = await tab.answer("Name a colour.")
@@ -203,7 +203,7 @@ class TestTokens:
         assert after[:4] != before[:4]
 
     async def test_branch_by_mouse(self, tab: Tab) -> None:
-        """The same with the mouse, at a later token: what stands before that stays. The new version is open as tokens as well."""
+        """An alternative chosen by mouse at a later token keeps the text before it, and the new version is open as tokens too."""
         await tab.open()
         await tab.be_brief()
         before = await tab.answer("Tell me one sentence about the sea.")
@@ -221,8 +221,8 @@ class TestTokens:
         assert after.startswith(kept + wanted.replace("␣", " "))
         assert after != before
 
-    async def test_while_it_is_said(self, tab: Tab) -> None:
-        """Tokens come while an answer is said, stay when it is over, and one can branch from them then, without opening them anew."""
+    async def test_while_it_is_generated(self, tab: Tab) -> None:
+        """Tokens appear during generation and stay afterwards, and can then be used for a branch without being opened again."""
         await tab.open()
         await tab.be_brief(2000)
         await tab.send(LONG)
@@ -234,13 +234,13 @@ class TestTokens:
         count = await tab.options.count()
         note = await tab.page.locator(".pl-assistant .pl-note").inner_text()
         assert f"{count} tokens" in note
-        await tab.set_number("Most tokens", 4)
+        await tab.set_number("Maximum tokens", 4)
         await tab.options.nth(2).click()
         await tab.page.locator(".pl-card:popover-open button[data-alternative='2']").click()
         await tab.page.get_by_text("2 / 2").wait_for()
 
     async def test_of_a_prompt(self, tab: Tab) -> None:
-        """What was said opens as the tokens that the model reads: all of it, with probabilities, and nothing to branch from."""
+        """A user's message opens as the tokens that the model reads: all of it, with probabilities, and without branches."""
         text = "The capital of France is Paris, and that of Italy is Rome."
         await tab.open()
         await tab.be_brief(4)
@@ -248,8 +248,8 @@ class TestTokens:
         await tab.page.locator(".pl-user .pl-look").click()
         cells = tab.page.locator(".pl-user [role=option]")
         await cells.first.wait_for()
-        said = await cells.evaluate_all("cells => cells.map((cell) => cell.textContent)")
-        assert "".join(said) == text
+        shown_tokens = await cells.evaluate_all("cells => cells.map((cell) => cell.textContent)")
+        assert "".join(shown_tokens) == text
         labels = await cells.evaluate_all("cells => cells.map((cell) => cell.getAttribute('aria-label'))")
         assert all("percent, rank" in label for label in labels)
         await cells.nth(3).click()
@@ -263,28 +263,28 @@ class TestTokens:
 
 class TestAttachments:
     async def test_text(self, tab: Tab) -> None:
-        """A text file is sent as code with its name and read by the model; one that was left out is not."""
+        """A text file is sent as code with its name and read by the model; a removed one is not."""
         await tab.open()
         await tab.be_brief(8)
         await tab.attach(Upload("words.py", b"ANSWER = 42\n"), Upload("secret.txt", b"not this"))
         await tab.page.get_by_role("button", name="Remove secret.txt").click()
         await tab.answer("What is in the file?")
-        said = tab.page.locator(".pl-user .pl-body")
-        assert await said.locator("figure.pl-code figcaption span").inner_text() == "words.py"
-        assert await said.locator("pre").inner_text() == "ANSWER = 42\n"
-        assert "not this" not in await said.inner_text()
+        message = tab.page.locator(".pl-user .pl-body")
+        assert await message.locator("figure.pl-code figcaption span").inner_text() == "words.py"
+        assert await message.locator("pre").inner_text() == "ANSWER = 42\n"
+        assert "not this" not in await message.inner_text()
         assert await tab.page.locator(".pl-attached li").count() == 0
 
     @pytest.mark.parametrize(
         ("upload", "sentence"),
         [
-            (Upload("large.txt", b"x" * 200_001), "large.txt has more than 200 kB: take the part of it that matters."),
-            (Upload("picture.png", b"\x89PNG\r\n\x1a\n\0\xff\xfe"), "picture.png is no text in UTF-8: only text files can be read here."),
+            (Upload("large.txt", b"x" * 200_001), "large.txt is larger than 200 kB: use only the relevant part of it."),
+            (Upload("picture.png", b"\x89PNG\r\n\x1a\n\0\xff\xfe"), "picture.png is not UTF-8 text: choose a text file."),
         ],
         ids=["large", "binary"],
     )
     async def test_refused(self, tab: Tab, upload: Upload, sentence: str) -> None:
-        """What is too large or no text is refused in a sentence; what was written is still there, and goes without the file."""
+        """A file that is too large or not text is refused in a sentence; the text is still there, and is sent without the file."""
         await tab.open()
         await tab.be_brief(4)
         await tab.attach(upload)
@@ -299,35 +299,35 @@ class TestAttachments:
 
 
 async def test_settings_that_cannot_be(tab: Tab) -> None:
-    """Settings that nothing can be sampled with are refused in a sentence, and what was written is still in the field."""
+    """Invalid settings are refused in a sentence, and the text is still in the field."""
     await tab.open()
     await tab.set_number("Temperature", 1)
     assert await tab.page.get_by_label("Seed", exact=True).first.input_value() == ""
     await tab.set_number("Seed", "1.5")
     await tab.send("Say yes.")
-    await expect(tab.notice).to_have_text("Seed is '1.5': write a whole number, or leave it empty.")
+    await expect(tab.notice).to_have_text("The seed '1.5' is not a whole number: change it, or leave it empty.")
     await tab.set_number("Seed", 2**70)
     await tab.send("Say yes.")
     await expect(tab.notice).to_contain_text("seed")
     assert await tab.page.locator(".pl-message").count() == 0
     assert await tab.page.get_by_role("textbox", name="Your message").input_value() == "Say yes."
     await tab.set_number("Seed", 1)
-    await tab.set_number("Most tokens", -1)
+    await tab.set_number("Maximum tokens", -1)
     await tab.page.get_by_role("button", name="Send").click()
     await expect(tab.notice).to_contain_text("max_tokens")
 
 
 async def test_empty_settings(tab: Tab) -> None:
-    """With a setting that is empty nothing is answered, which a sentence says, but what is on its way can be stopped and looked into."""
+    """An empty setting is reported instead of an answer, but a running answer can be stopped and opened."""
     await tab.open()
     await tab.be_brief(2000)
     await tab.send("Write a long story about a fox and a hen.")
     await tab.grown(0)
-    await tab.set_number("Most tokens", "")
+    await tab.set_number("Maximum tokens", "")
     await tab.page.get_by_role("button", name="Stop").click()
     await tab.answered(2)
     await tab.page.locator(".pl-assistant .pl-look").click()
     await tab.options.first.wait_for()
     await tab.send("Say yes.")
-    await expect(tab.notice).to_have_text("Most tokens is empty: write a number.")
+    await expect(tab.notice).to_have_text("Maximum tokens is empty: enter a number.")
     assert await tab.page.locator(".pl-message").count() == 2

@@ -1,4 +1,4 @@
-"""The Compare tab in a real browser, with the real models."""
+"""Tests the Compare tab in a real browser with real models."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ SAID = "name => [...document.querySelectorAll(`[aria-label='Answer ${name}'] .pl
 
 
 MOST = 24
-"""Tokens of an answer."""
+"""Most tokens of an answer."""
 
 
 async def prepare(tab: Tab, prompt: str = PROMPT, most: int = MOST) -> Page:
-    """The tab with a prompt and a number of tokens; all else is as it comes."""
+    """Open the tab with a prompt and a number of tokens, and otherwise default settings."""
     await tab.open()
     await tab.tab("Compare")
     page = tab.page
     await page.locator("#pl-compare-prompt textarea").fill(prompt)
     await unfold(page, "Sampling")
     for which in (0, 1):
-        await set_number(page, "Most tokens", most, which)
+        await set_number(page, "Maximum tokens", most, which)
     return page
 
 
@@ -50,7 +50,7 @@ async def status(page: Page) -> str:
 
 
 async def test_two_settings(tab: Tab) -> None:
-    """One model at two temperatures: what both say is quiet, what only one says stands out, and one walks there by a key."""
+    """One model at two temperatures: common text is plain, text of one side is marked, and a key moves to the differences."""
     page = await prepare(tab)
     await choose(page, "Model", CODER, 1)
     await set_number(page, "Temperature", 2, 1)
@@ -58,12 +58,12 @@ async def test_two_settings(tab: Tab) -> None:
     rows = await compare(page)
     a, b = [await page.evaluate(SAID, name) for name in "AB"]
     assert a != b
-    assert (await status(page)).startswith("The answers part at character")
-    assert "Both sides are the same model" in await status(page)
-    for name, said in (("A", a), ("B", b)):
+    assert (await status(page)).startswith("The answers differ from character")
+    assert "Both sides have the same model" in await status(page)
+    for name, answered in (("A", a), ("B", b)):
         note = await page.locator(f"[aria-label='Answer {name}'] .pl-note").inner_text()
-        assert f"{len(said)} tokens in" in note
-        assert ("limit of tokens" in note) == (len(said) == MOST)
+        assert f"{len(answered)} tokens in" in note
+        assert ("token limit" in note) == (len(answered) == MOST)
     assert rows["perplexity under A"] == rows["perplexity under B"]
     assert float(rows["perplexity under A"][0]) < float(rows["perplexity under A"][1])
     assert rows["same first choice"] == ("100.0%", "100.0%")
@@ -91,7 +91,7 @@ async def test_two_settings(tab: Tab) -> None:
 
 
 async def test_two_models(tab: Tab) -> None:
-    """Two models with different tokenizers: each text has the perplexity that the server's score gives it under the other model."""
+    """Two models with different tokenizers: each text has the perplexity that the server's score gives under the other model."""
     page = await prepare(tab)
     await choose(page, "Model", SMALL, 1)
     await set_number(page, "Temperature", 0, 1)
@@ -101,18 +101,18 @@ async def test_two_models(tab: Tab) -> None:
         assert own in await side.inner_text()
         labels = await side.locator(".pl-token").evaluate_all("cells => cells.map((cell) => cell.ariaLabel)")
         assert len(labels) > 0
-        assert all("likely under" in label or "likelier under" in label for label in labels)
-        assert any(f"likelier under {name} than under" in label for label in labels)
-        said = "".join(await page.evaluate(SAID, name))
-        messages = [{"role": "user", "content": PROMPT}, {"role": "assistant", "content": said}]
+        assert all("likely under" in label or "more likely under" in label for label in labels)
+        assert any(f"more likely under {name} than under" in label for label in labels)
+        answered = "".join(await page.evaluate(SAID, name))
+        messages = [{"role": "user", "content": PROMPT}, {"role": "assistant", "content": answered}]
         read = await scored(tab.address, other, messages=messages)
-        answer = saying(read, said)
+        answer = saying(read, answered)
         mean = sum(one["logprob"] for one in answer) / len(answer)
         assert float(rows[row][column]) == pytest.approx(math.exp(-mean), rel=2e-3)
 
 
 def saying(tokens: Sequence[dict[str, Any]], text: str) -> list[dict[str, Any]]:
-    """Of the tokens of a conversation those that say its answer."""
+    """Return the tokens of an answer among those of its conversation."""
     ends = list(accumulate(len(one["token"]) for one in tokens))
     start = "".join(one["token"] for one in tokens).rindex(text)
     found = [one for one, end in zip(tokens, ends, strict=True) if start < end <= start + len(text)]
@@ -121,9 +121,9 @@ def saying(tokens: Sequence[dict[str, Any]], text: str) -> list[dict[str, Any]]:
 
 
 async def test_stop(tab: Tab) -> None:
-    """A stop ends both generations in the engine at once; what was said stays."""
+    """A stop ends both generations in the engine at once, and keeps their text."""
     page = await prepare(tab, "Write a long story about a lighthouse and the sea.", 600)
-    await set_number(page, "Temperature", 0, 1)  # as A has it: neither has a short answer
+    await set_number(page, "Temperature", 0, 1)  # as for A, so that neither answer is short
     await page.get_by_role("button", name="Compare", exact=True).click()
     for name in "AB":
         await page.locator(f"[aria-label='Answer {name}'] .pl-token").nth(3).wait_for()
@@ -138,9 +138,9 @@ async def test_stop(tab: Tab) -> None:
 
 
 async def test_closing_the_tab(tab: Tab) -> None:
-    """Who closes the page ends both generations in the engine."""
+    """Closing the page ends both generations in the engine."""
     page = await prepare(tab, "Write a long story about a lighthouse and the sea.", 600)
-    await set_number(page, "Temperature", 0, 1)  # as A has it: neither has a short answer
+    await set_number(page, "Temperature", 0, 1)  # as for A, so that neither answer is short
     await page.get_by_role("button", name="Compare", exact=True).click()
     await page.locator("[aria-label='Answer B'] .pl-token").nth(3).wait_for()
     assert await busy(tab.address) == 2
@@ -149,14 +149,14 @@ async def test_closing_the_tab(tab: Tab) -> None:
 
 
 async def test_wrong(tab: Tab) -> None:
-    """What cannot be compared is told in one sentence, and the answers that are there stay."""
+    """A comparison that is impossible is reported in one sentence, and the earlier answers stay."""
     page = await prepare(tab, most=4)
     await compare(page)
     before = await page.evaluate(SAID, "A")
     await page.locator("#pl-compare-prompt textarea").fill("  ")
     await page.get_by_role("button", name="Compare", exact=True).click()
     await page.locator(".pl-compare .pl-wrong").first.wait_for()
-    assert await status(page) == "There is no prompt: write what both sides should answer."
+    assert await status(page) == "The prompt is empty: write what both sides should answer."
     assert await page.evaluate(SAID, "A") == before
     await page.locator("#pl-compare-prompt textarea").fill("word salad " * 6000)
     await page.get_by_role("button", name="Compare", exact=True).click()
@@ -166,7 +166,7 @@ async def test_wrong(tab: Tab) -> None:
 
 @pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
 async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
-    """With two models compared axe finds nothing serious, light or dark, and nothing is cut off on a phone or a wide screen."""
+    """After a comparison axe finds nothing serious, light or dark, and nothing is cut off on a phone or a wide screen."""
     page = await prepare(tab)
     await choose(page, "Model", SMALL, 1)
     await compare(page)

@@ -1,4 +1,4 @@
-"""The list of conversations in a real browser, and what is looked at in more than one tab, with the real models."""
+"""Tests the list of conversations in a real browser with real models, also with more than one tab."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.model
 
 @pytest.fixture
 async def other(page_server: PageServer, browser_page: Page) -> AsyncIterator[Tab]:
-    """A second tab of the same browser."""
+    """Return a second tab of the same browser."""
     page = await browser_page.context.new_page()
     page.set_default_timeout(SECONDS)
     yield watched(page, page_server.address)
@@ -30,17 +30,17 @@ async def other(page_server: PageServer, browser_page: Page) -> AsyncIterator[Ta
 
 
 def titles(tab: Tab) -> Locator:
-    """The names in the list."""
+    """Return the titles in the list."""
     return tab.page.locator(".pl-conversations .pl-title")
 
 
 def chosen(tab: Tab) -> Locator:
-    """The conversation in the list that is looked at."""
+    """Return the selected conversation in the list."""
     return tab.page.locator(".pl-conversations .pl-chosen")
 
 
 async def begin(tab: Tab, text: str) -> None:
-    """A conversation with one short answer."""
+    """Start a conversation with one short answer."""
     await tab.page.get_by_role("button", name="New chat").click()
     await expect(tab.page.locator(".pl-message")).to_have_count(0)
     await tab.answer(text)
@@ -48,7 +48,7 @@ async def begin(tab: Tab, text: str) -> None:
 
 
 async def export(tab: Tab, name: str, folder: Path) -> Path:
-    """The file that a button of the conversation gives."""
+    """Return the file that a button of the conversation saves."""
     async with tab.page.expect_download() as coming:
         await tab.page.get_by_role("button", name=name).click()
     download = await coming.value
@@ -58,7 +58,7 @@ async def export(tab: Tab, name: str, folder: Path) -> Path:
 
 
 async def test_list_search_and_rename(tab: Tab) -> None:
-    """The newest conversation stands first; one is found by its words, opened, and renamed everywhere, and a new chat is empty."""
+    """The newest conversation is first; one is found by its words, opened, and renamed everywhere, and a new chat is empty."""
     await tab.open()
     await tab.be_brief(4)
     await begin(tab, "What is a zebrafinch?")
@@ -94,7 +94,7 @@ async def test_list_search_and_rename(tab: Tab) -> None:
 
 
 async def test_rename_while_an_answer_comes(tab: Tab) -> None:
-    """A title that is being written is not taken away by an answer that ends meanwhile, and Escape leaves the old one."""
+    """A title that is being edited survives the end of an answer, and Escape restores the old title."""
     await tab.open()
     await tab.be_brief(30)
     await tab.send("Write a long story about a fox and a hen.")
@@ -110,7 +110,7 @@ async def test_rename_while_an_answer_comes(tab: Tab) -> None:
 
 
 async def test_rename_by_clicking_elsewhere(tab: Tab) -> None:
-    """A title is kept when its field is left, and the list goes on."""
+    """A title is saved when its field loses the focus, and the list continues to update."""
     await tab.open()
     await tab.be_brief(4)
     await begin(tab, "What is a numbat?")
@@ -124,7 +124,7 @@ async def test_rename_by_clicking_elsewhere(tab: Tab) -> None:
 
 
 async def test_delete(tab: Tab) -> None:
-    """Deleting asks once, and then the conversation is gone from the list, from the screen and from its address."""
+    """Deleting asks once, then removes the conversation from the list, the screen and its address."""
     await tab.open()
     await tab.be_brief(4)
     await begin(tab, "What is a quokka?")
@@ -141,14 +141,14 @@ async def test_delete(tab: Tab) -> None:
 
 
 async def test_export_and_import(tab: Tab, tmp_path: Path) -> None:
-    """A conversation comes back from its JSON with all versions and tokens, from its Markdown as it was shown; other files are refused."""
+    """A conversation is restored from its JSON with all versions and tokens, from its Markdown as shown; other files are refused."""
     await tab.open()
     await tab.be_brief(6)
     await begin(tab, "Name a planet.")
     await tab.page.get_by_role("button", name="Retry").click()
     await tab.page.get_by_text("2 / 2").wait_for()
     await tab.answered(2)
-    said = await tab.texts()
+    texts = await tab.texts()
     whole = await export(tab, "Export as JSON", tmp_path)
     text = await export(tab, "Export as Markdown", tmp_path)
     assert (whole.name, text.name) == ("Name-a-planet.json", "Name-a-planet.md")
@@ -161,7 +161,7 @@ async def test_export_and_import(tab: Tab, tmp_path: Path) -> None:
         await choose.set_input_files(path)
         await tab.page.wait_for_function("before => location.href !== before", arg=before)
         await tab.answered(2)
-        assert await tab.texts() == said
+        assert await tab.texts() == texts
         assert await tab.page.locator(".pl-version").all_inner_texts() == versions
         await tab.page.locator(".pl-assistant .pl-look").click()
         await tab.options.first.wait_for()
@@ -174,7 +174,7 @@ async def test_export_and_import(tab: Tab, tmp_path: Path) -> None:
 
 
 async def test_import_without_an_answer(tab: Tab) -> None:
-    """What was asked and not answered can be answered by a button."""
+    """A question without an answer can be answered with a button."""
     asked = Conversation("x", "Asked", TurnSettings(), 1.0, 1.0, 1, {1: Node(1, None, USER, "Say yes.", 1.0, end=FinishReason.STOP)})
     await tab.open()
     await tab.be_brief(4)
@@ -187,7 +187,7 @@ async def test_import_without_an_answer(tab: Tab) -> None:
 
 
 async def test_import_of_too_much(tab: Tab) -> None:
-    """What the server does not take is told in its own words, which go with the next thing that it takes."""
+    """A request that the server refuses shows the server's message, which disappears after the next accepted one."""
     await tab.open()
     noise = Random(0).randbytes(13_000_000)
     file: FilePayload = {"name": "noise.json", "mimeType": "", "buffer": b64encode(noise)}
@@ -200,7 +200,7 @@ async def test_import_of_too_much(tab: Tab) -> None:
 
 
 async def test_reload(tab: Tab) -> None:
-    """A reload shows the same conversation, and keeps what was being written in each of them."""
+    """A reload shows the same conversation, and keeps the draft of each."""
     await tab.open()
     await tab.be_brief(4)
     await begin(tab, "Say yes.")
@@ -219,7 +219,7 @@ async def test_reload(tab: Tab) -> None:
 
 
 async def test_reload_in_the_middle(tab: Tab) -> None:
-    """An answer goes on while the page is loaded anew, and is followed to its end after that."""
+    """An answer continues during a reload, and is followed to its end afterwards."""
     await tab.open()
     await tab.be_brief(80)
     await tab.send("Write a long story about a fox and a hen.")
@@ -233,7 +233,7 @@ async def test_reload_in_the_middle(tab: Tab) -> None:
 
 
 async def test_two_tabs(tab: Tab, other: Tab) -> None:
-    """Two tabs answer at once, each in its own conversation; in the same one the second shows what comes and can stop it."""
+    """Two tabs answer at once in their own conversations; in the same conversation the second one follows and can stop the answer."""
     await tab.open()
     await tab.be_brief(2000)
     await tab.send("Write a long story about a fox and a hen.")

@@ -1,4 +1,4 @@
-"""Answers that would do harm if they were anything but text, in a real browser."""
+"""Tests answers that would do harm if they were not treated as text, in a real browser."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ SHOWN = (
     "${(window.harmed = 'template')} and {{x}} and {% y %}",
     "</pre></textarea></style></script><svg onload=",
 )
-"""What must be there to be read."""
+"""Text that must be visible."""
 
 
 def hostile() -> list[Token]:
-    """The parts as tokens, whose alternatives are no better, and half an emoji behind them."""
+    """Return the parts as tokens, with hostile alternatives and half an emoji at the end."""
     tokens: list[Token] = []
     for position, text in enumerate([*PARTS, ""]):
         data = text.encode() or "🙂".encode()[:2]
@@ -45,7 +45,7 @@ def hostile() -> list[Token]:
 
 
 async def test_shown_as_text(tmp_path: Path, browser_page: Page) -> None:
-    """It is shown as text, as Markdown and as tokens, runs nothing and asks nobody: so with the question and the title."""
+    """Hostile text is shown as text, as Markdown and as tokens, runs nothing and loads nothing, also in a question and a title."""
     dialogs: list[str] = []
     browser_page.on("dialog", lambda dialog: dialogs.append(dialog.message))
     state = scripted_state(ScriptedAssistant(hostile()))
@@ -54,8 +54,8 @@ async def test_shown_as_text(tmp_path: Path, browser_page: Page) -> None:
         await tab.open()
         await tab.send("<script>window.harmed = 'title'</script> ${window.harmed = 'title'} <b>bold</b>")
         await tab.answered(2)
-        said, answer = await tab.texts()
-        assert said == "<script>window.harmed = 'title'</script> ${window.harmed = 'title'} <b>bold</b>"
+        question, answer = await tab.texts()
+        assert question == "<script>window.harmed = 'title'</script> ${window.harmed = 'title'} <b>bold</b>"
         for part in SHOWN:
             assert part in answer
         assert "x" * 20_000 in answer

@@ -1,4 +1,4 @@
-"""The Infill tab in a real browser, with the real models."""
+"""Tests the Infill tab in a real browser with real models."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CODE = "def add(a, b):\n    return \n"
 
 
 async def complete(tab: Tab) -> Page:
-    """The tab with what is suggested at the end of a line, where the cursor was put by keyboard."""
+    """Open the tab and request a suggestion at the end of a line, placing the cursor by keyboard."""
     await tab.open()
     await tab.tab("Infill")
     page = tab.page
@@ -28,7 +28,7 @@ async def complete(tab: Tab) -> Page:
 
 
 async def test_at_a_cursor(tab: Tab) -> None:
-    """What is suggested stands at the cursor, with its tokens, the gate's figures and the prompt, and can be taken."""
+    """The suggestion is shown at the cursor, with its tokens, the gate's figures and the prompt, and can be accepted."""
     page = await complete(tab)
     assert await page.locator(".pl-infill .pl-shown").inner_text() == "a + b"
     labels = await page.locator(".pl-infill .pl-token").evaluate_all("cells => cells.map((cell) => cell.ariaLabel)")
@@ -53,7 +53,7 @@ async def test_at_a_cursor(tab: Tab) -> None:
 
 
 async def test_a_model_that_cannot(tab: Tab) -> None:
-    """A model without infill is told in a sentence that names it, and the code stays."""
+    """A model without infill is named in a sentence, and the code stays."""
     page = await complete(tab)
     await choose(page, "Model", SMALL)
     field = page.get_by_label("Code; the cursor marks where to complete")

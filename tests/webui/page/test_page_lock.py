@@ -1,4 +1,4 @@
-"""The page behind its lock, in a real browser."""
+"""Tests the page with a login, in a real browser."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ KEYS = "anna:first-key,ben:second-key"
 
 @pytest.fixture
 async def locked(tmp_path: Path) -> AsyncIterator[PagedServer]:
-    """A server with a key for each of two people."""
+    """Start a server with keys for two people."""
     with paged(tmp_path, pellucid_view, KEYS) as server:
         yield server
 
 
 async def enter(tab: Tab, key: str) -> None:
-    """Give a key."""
+    """Log in with a key."""
     await tab.page.goto(tab.address)
     await tab.page.get_by_label("API key").fill(key)
     await tab.page.get_by_role("button", name="Log in").click()
@@ -37,10 +37,10 @@ async def leave(tab: Tab) -> None:
 
 
 async def test_login(locked: PagedServer, browser_page: Page) -> None:
-    """A wrong key is told in a sentence; the right one leads to the page, which offers to leave again."""
+    """A wrong key is reported in a sentence; the right one opens the page, which has a link to log out."""
     tab = watched(browser_page, locked.server.url)
     await enter(tab, "guessed")
-    await expect(browser_page.get_by_role("alert")).to_have_text("That is not a key of this server.")
+    await expect(browser_page.get_by_role("alert")).to_have_text("That is not an API key of this server.")
 
     await enter(tab, "first-key")
     await browser_page.get_by_role("textbox", name="Your message").wait_for()
@@ -52,8 +52,8 @@ async def test_login(locked: PagedServer, browser_page: Page) -> None:
     assert tab.elsewhere == []
 
 
-async def test_nobody_reaches_another_s_conversations(locked: PagedServer, browser_page: Page) -> None:
-    """What one owner said is neither listed nor found nor opened for another, who knows its address."""
+async def test_no_access_to_another_s_conversations(locked: PagedServer, browser_page: Page) -> None:
+    """An owner's messages are neither listed nor found nor opened for another user who knows their address."""
     tab = watched(browser_page, locked.server.url)
     await enter(tab, "first-key")
     await browser_page.get_by_role("textbox", name="Your message").wait_for()
@@ -79,7 +79,7 @@ async def test_nobody_reaches_another_s_conversations(locked: PagedServer, brows
 
 
 async def test_another_owner_in_the_same_browser(locked: PagedServer, browser_page: Page) -> None:
-    """A tab that was opened by one owner does nothing for the next one who logs in beside it: it becomes theirs."""
+    """A tab that was opened by one user does nothing for the next one who logs in elsewhere in the browser: it reloads as theirs."""
     tab = watched(browser_page, locked.server.url)
     await enter(tab, "first-key")
     await browser_page.get_by_role("textbox", name="Your message").wait_for()

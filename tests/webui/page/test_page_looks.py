@@ -1,4 +1,4 @@
-"""The chat as it looks, and by keyboard alone, in a real browser with the real models."""
+"""Tests the chat's appearance and its use by keyboard alone, in a real browser with real models."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
     await tab.open()
     await check_looks(tab.page, scheme)
     await tab.set_number("Temperature", 0)
-    await tab.set_number("Most tokens", 48)
+    await tab.set_number("Maximum tokens", 48)
     await tab.answer("Write a Python function that adds two numbers.")
     await tab.page.get_by_role("button", name="Retry").click()
     await tab.page.get_by_text("2 / 2").wait_for()
@@ -37,7 +37,7 @@ async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
     ids=lambda look: str(look["viewport"]["width"]),
 )
 async def test_widths(tab: Tab) -> None:
-    """However wide the window is, the page does not scroll sideways and the field for writing is in sight, with code and with tokens."""
+    """At any window width the page does not scroll sideways and the input field is visible, with code and with tokens."""
     field = tab.page.get_by_role("textbox", name="Your message")
     overflow = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
     await tab.open()
@@ -56,7 +56,7 @@ FOCUSED = "() => document.activeElement.getAttribute('aria-label') || document.a
 
 
 async def tabbed(page: Page, name: str, key: str = "Tab", most: int = 40) -> None:
-    """Press Tab until what has the focus is called so."""
+    """Press Tab until the element with this name has the focus."""
     passed = []
     for _ in range(most):
         await page.keyboard.press(key)
@@ -67,7 +67,7 @@ async def tabbed(page: Page, name: str, key: str = "Tab", most: int = 40) -> Non
 
 
 async def test_by_keyboard(tab: Tab) -> None:
-    """Writing, stopping, opening tokens, branching and walking between versions need no mouse, and the focus is never lost."""
+    """Writing, stopping, opening tokens, branching and selecting versions need no mouse, and the focus is never lost."""
     await tab.open()
     await tab.be_brief(2000)
     page = tab.page

@@ -1,4 +1,4 @@
-"""The numbers on the page are the server's."""
+"""Tests that the numbers on the page are the server's."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ def count_words(lines):
 '''
 
 CLOSE = 1e-5
-"""Relative: records have six digits."""
+"""Relative tolerance: records have six digits."""
 
 LEAST = 50
-"""Tokens that are looked at."""
+"""Fewest tokens that are checked."""
 
 
 async def test_of_a_text(tab: Tab) -> None:
-    """Of each token of a text the card says what /v1/score says: probability, rank, entropy, alternatives and the mass of the rest."""
+    """A token's card shows what /v1/score returns: probability, rank, entropy, alternatives and the mass of the rest."""
     await tab.open()
     await tab.tab("Read")
     await tab.page.locator("#pl-read-text textarea").fill(TEXT)
     await tab.page.locator("#pl-read-go").click()
     await tab.page.locator(".pl-reading .pl-figures dd").first.wait_for()
     shown = await cards(tab.page.locator(".pl-reading"))
-    told = await scored(tab.address, CODER, text=TEXT)
-    assert len(shown) == len(told) >= LEAST
-    for card, token in zip(shown, told, strict=True):
+    expected = await scored(tab.address, CODER, text=TEXT)
+    assert len(shown) == len(expected) >= LEAST
+    for card, token in zip(shown, expected, strict=True):
         assert card["id"] == str(token["id"])
         if token["logprob"] is None:
             assert "logprob" not in card
@@ -55,9 +55,9 @@ async def test_of_a_text(tab: Tab) -> None:
 
 
 async def test_of_what_if(tab: Tab) -> None:
-    """What if at the server's own settings is the probability with which the server sampled each token."""
+    """At the server's own settings what-if gives the probability with which the server sampled each token."""
     await tab.open()
-    for label, value in {"Temperature": 0.8, "Top-p": 0.9, "Min-p": 0.05, "Seed": 5, "Most tokens": 64}.items():
+    for label, value in {"Temperature": 0.8, "Top-p": 0.9, "Min-p": 0.05, "Seed": 5, "Maximum tokens": 64}.items():
         await tab.set_number(label, value)
     await tab.answer("Write a letter to a friend.")
     await tab.page.locator(".pl-assistant .pl-look").click()
@@ -65,7 +65,7 @@ async def test_of_what_if(tab: Tab) -> None:
     await answer.locator(".pl-token").first.wait_for()
     await answer.locator(".pl-whatif > summary").click()
     await answer.locator(".pl-token").first.focus()
-    await answer.locator("[data-whatif]").first.wait_for()  # what if is drawn with the next frame
+    await answer.locator("[data-whatif]").first.wait_for()  # what-if is drawn in the next frame
     shown = await cards(answer)
     assert len(shown) >= LEAST
     assert [as_number(card["whatif"]) for card in shown] == pytest.approx([as_number(card["sampled"]) for card in shown], abs=1e-5)
@@ -73,6 +73,6 @@ async def test_of_what_if(tab: Tab) -> None:
 
 
 def as_number(found: Any) -> float:
-    """A figure of a card, which is there."""
+    """Return a figure of a card, which must be there."""
     assert found is not None
     return float(found)

@@ -1,4 +1,4 @@
-"""Opening a file in the Read tab, in a real browser: its script reads the bytes, and no path or file is sent to the server."""
+"""Tests opening a file in the Read tab, in a real browser: its script reads the content, and the server gets no path or file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DROP = """(place, names) => {
 
 @pytest.fixture
 async def reading(tmp_path: Path, browser_page: Page) -> AsyncIterator[Tab]:
-    """The Read tab of a server of scripted answers."""
+    """Open the Read tab of a server with scripted answers."""
     with paged(tmp_path / "data", pellucid_view) as server:
         server.wait()
         tab = watched(browser_page, server.server.url)
@@ -47,7 +47,7 @@ def status(tab: Tab) -> Locator:
 
 
 async def choose(tab: Tab, path: Path) -> None:
-    """Choose a file by the keyboard alone."""
+    """Choose a file by keyboard alone."""
     button = tab.page.get_by_role("button", name="Open a file")
     async with tab.page.expect_file_chooser() as waiting:
         await button.press("Enter")
@@ -55,15 +55,15 @@ async def choose(tab: Tab, path: Path) -> None:
 
 
 async def test_choose(reading: Tab, tmp_path: Path) -> None:
-    """A file that the keyboard chooses is in the field, twice in a row too, and the server is sent nothing but its bytes."""
+    """A file chosen by keyboard is put into the field, also twice in a row, and the server gets only its content."""
     path = tmp_path / "add.rs"
     path.write_bytes("fn é() {}\r\n".encode())
     for _ in range(2):
         await field(reading).fill("else")
         await choose(reading, path)
         await expect(field(reading)).to_have_value("fn é() {}\n")
-    await expect(status(reading)).to_have_text("add.rs is opened: read it now.")
-    assert not [url for url in reading.asked if "upload" in url or "file=" in url]
+    await expect(status(reading)).to_have_text("add.rs is open: press Read.")
+    assert not [url for url in reading.requested if "upload" in url or "file=" in url]
     assert reading.elsewhere == []
     assert reading.problems == []
 
@@ -71,14 +71,14 @@ async def test_choose(reading: Tab, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"\xff\xfe\x00\x80\x81", "noise.bin is no text in UTF-8: only text files can be read here."),
-        (b"x" * (MAX_FILE_BYTES + 1), "noise.bin has more than 200 kB: take the part of it that matters."),
-        (b"x" * 30_000_000, "noise.bin has more than 200 kB: take the part of it that matters."),
+        (b"\xff\xfe\x00\x80\x81", "noise.bin is not UTF-8 text: choose a text file."),
+        (b"x" * (MAX_FILE_BYTES + 1), "noise.bin is larger than 200 kB: use only the relevant part of it."),
+        (b"x" * 30_000_000, "noise.bin is larger than 200 kB: use only the relevant part of it."),
     ],
     ids=["binary", "too large", "much too large"],
 )
 async def test_what_cannot_be_opened(reading: Tab, tmp_path: Path, content: bytes, sentence: str) -> None:
-    """For a file that cannot be read here one sentence says why, and the text stays; the next file is opened."""
+    """A file that cannot be opened is reported in one sentence, and the text stays; the next file is opened."""
     (tmp_path / "noise.bin").write_bytes(content)
     (tmp_path / "good.txt").write_text("x" * MAX_FILE_BYTES)
     await choose(reading, tmp_path / "noise.bin")
@@ -86,12 +86,12 @@ async def test_what_cannot_be_opened(reading: Tab, tmp_path: Path, content: byte
     await expect(field(reading)).to_have_value(EXAMPLE)
     await choose(reading, tmp_path / "good.txt")
     await expect(field(reading)).to_have_value("x" * MAX_FILE_BYTES)
-    await expect(status(reading)).to_have_text("good.txt is opened: read it now.")
+    await expect(status(reading)).to_have_text("good.txt is open: press Read.")
 
 
 @pytest.mark.parametrize("place", ["#pl-read-text textarea", "#pl-read-file"])
 async def test_drop(reading: Tab, place: str) -> None:
-    """A file may be dropped next to the button or on the text; several at once are refused in a sentence, and the text stays."""
+    """A file can be dropped next to the button or on the text; several at once are refused in a sentence, and the text stays."""
     target = reading.page.locator(place)
     assert await target.evaluate(DROP, ["one.txt", "two.txt"]) == [True, True, False]
     alert = reading.page.locator("#pl-read-file [role=alert]")
@@ -103,7 +103,7 @@ async def test_drop(reading: Tab, place: str) -> None:
 
 
 async def test_what_is_not_a_file(reading: Tab) -> None:
-    """Text that is dragged is left to the browser, and what cannot be read is named."""
+    """Dragged text is left to the browser, and a file that cannot be read is named."""
     text = (
         "place => { const data = new DataTransfer(); data.setData('text/plain', 'x');"
         " return place.dispatchEvent(new DragEvent('dragover', { dataTransfer: data, bubbles: true, cancelable: true })); }"
@@ -118,10 +118,10 @@ async def test_what_is_not_a_file(reading: Tab) -> None:
 
 @pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
 async def test_looks(reading: Tab) -> None:
-    """With a sentence of the opener axe finds nothing serious, light or dark, and a phone or a wide screen shows the button."""
+    """With a message of the opener axe finds nothing serious, light or dark, and phones and wide screens show the button."""
     await reading.page.locator("#pl-read-file").evaluate(DROP, ["one.txt", "two.txt"])
     await expect(reading.page.locator("#pl-read-file [role=alert]")).to_have_text("Open one file at a time.")
-    found = await Axe().run(reading.page, context="#pl-read-side")  # the rest is empty until a text was read
+    found = await Axe().run(reading.page, context="#pl-read-side")  # everything else is empty until a text is read
     assert [one["id"] for one in found.response["violations"] if one["impact"] in SERIOUS] == []
     for width in WIDTHS:
         await reading.page.set_viewport_size({"width": width, "height": 900})

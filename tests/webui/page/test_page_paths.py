@@ -1,4 +1,4 @@
-"""No event of the page takes a path, so that its users cannot read, copy or fetch files through it."""
+"""Tests that no event of the page accepts a path, so that users cannot read, copy or fetch files through it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ AT_ONCE = 16
 
 @contextmanager
 def canary() -> Iterator[tuple[str, list[str]]]:
-    """An HTTP server: its address, and what was asked of it."""
-    asked: list[str] = []
+    """Start an HTTP server; yield its address and the list of its requests."""
+    calls: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
+            calls.append(self.path)
             self.send_response(200)
             self.end_headers()
             self.wfile.write(SECRET.encode())
@@ -45,14 +45,14 @@ def canary() -> Iterator[tuple[str, list[str]]]:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}/secret.txt", asked
+            yield f"http://127.0.0.1:{server.server_port}/secret.txt", calls
         finally:
             server.shutdown()
             thread.join()
 
 
 def files(targets: list[str]) -> list[dict[str, Any]]:
-    """Objects that Gradio may take for a file at one of these places."""
+    """Return objects that Gradio may take for a file at one of these places."""
     found: list[dict[str, Any]] = []
     for target in targets:
         found += [
@@ -65,12 +65,12 @@ def files(targets: list[str]) -> list[dict[str, Any]]:
 
 
 def nested(value: Any) -> list[Any]:
-    """A value as it is, as a property, in a list, and deep in both."""
+    """Return a value as it is, as a property, in a list, and deeply nested."""
     return [value, {"value": value}, [value], {"value": [{"files": [value]}]}]
 
 
 def calls(config: dict[str, Any], targets: list[str]) -> Iterator[list[dict[str, Any]]]:
-    """For every event all calls with a file in one place: each of its inputs, and the data of the event. Other inputs are as they begin."""
+    """Yield for every event all calls with a file in one place: each of its inputs, and the data of the event."""
     values = {part["id"]: part["props"].get("value") for part in config["components"]}
     hidden = [value for file in files(targets) for value in nested(file)]
     for event in config["dependencies"]:
@@ -82,10 +82,10 @@ def calls(config: dict[str, Any], targets: list[str]) -> Iterator[list[dict[str,
         ]
 
 
-def outcome(server: PagedServer, asked: list[dict[str, Any]], session: str) -> tuple[set[int], str]:
-    """Make calls in one session: the statuses of the calls, and all that comes of them, in text."""
+def outcome(server: PagedServer, calls: list[dict[str, Any]], session: str) -> tuple[set[int], str]:
+    """Make calls in one session; return their statuses, and all results as text."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        answers = list(pool.map(lambda call: server.http.post("/gradio_api/queue/join", json=call | {"session_hash": session}), asked))
+        answers = list(pool.map(lambda call: server.http.post("/gradio_api/queue/join", json=call | {"session_hash": session}), calls))
     text = "".join(answer.text for answer in answers)
     if any(answer.status_code == 200 for answer in answers):
         text += server.http.get("/gradio_api/queue/data", params={"session_hash": session}).text
@@ -94,7 +94,7 @@ def outcome(server: PagedServer, asked: list[dict[str, Any]], session: str) -> t
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of temporary files of our own, which is empty."""
+    """Provide an empty folder of temporary files."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -104,16 +104,16 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("is_checked", [True, False], ids=["checked", "gradio alone"])
 def test_no_event_takes_a_path(tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, is_checked: bool) -> None:
-    """Files, file:// and http:// addresses in every input of every event come to nothing: nothing is read, fetched or copied.
+    """A file, a file:// or an http:// address in any input of any event is not read, fetched or copied.
 
-    Gradio refuses them as well, should a call ever pass the check in front of it.
+    Gradio refuses them as well, in case a call ever passes the check before it.
     """
     secret = tmp_path / "secret.txt"
     secret.write_text(SECRET)
     targets = [str(secret), f"file://{secret}", "../secret.txt"] if is_checked else [str(secret)]
     if not is_checked:
         monkeypatch.setattr(gradio_requests, "_has_path", lambda value: False)
-        for limit in ("MAX_RUNNING", "MAX_UNREAD"):  # all results of an event are read at its end
+        for limit in ("MAX_RUNNING_CALLS", "MAX_UNREAD_MESSAGES"):  # all results of an event are read at its end
             monkeypatch.setattr(f"pellucid_webui.hosting.gradio_tabs.{limit}", 10_000)
     with canary() as (address, asked_of_canary), paged(tmp_path / "data", pellucid_view) as server:
         server.wait()
@@ -139,4 +139,4 @@ def test_refusal(tmp_path: Path) -> None:
         assert server.call(0) == ["local"]
 
     assert (answer.status_code, json.loads(answer.text)["error"]["type"]) == (400, "invalid_request_error")
-    assert answer.json()["error"]["message"].startswith("The page takes the bytes of a file and no path")
+    assert answer.json()["error"]["message"].startswith("The page accepts the content of a file, not a path")

@@ -1,4 +1,4 @@
-"""The Read tab in a real browser, with the real models."""
+"""Tests the Read tab in a real browser with real models."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 async def read(tab: Tab, text: str | None = None) -> None:
-    """Have a text read, or the one that stands there."""
+    """Have a text read, by default the one in the field."""
     await tab.open()
     await tab.tab("Read")
     if text is not None:
@@ -36,7 +36,7 @@ async def read(tab: Tab, text: str | None = None) -> None:
 
 
 async def saved(page: Page, button: str) -> tuple[str, bytes]:
-    """What a button has the browser save: its name and its content."""
+    """Return the name and content of the file that a button saves."""
     async with page.expect_download() as waiting:
         await page.get_by_role("button", name=button).click()
     return await content(await waiting.value)
@@ -51,20 +51,20 @@ def logprobs(tokens: Any) -> list[float]:
 
 
 async def test_figures_and_files(tab: Tab) -> None:
-    """The figures are those of the server, the lines come by their surprise, and all of it can be saved, from this server alone."""
+    """Figures are those of the server, lines are sorted by surprisal, all of it can be saved, and only this server is contacted."""
     await read(tab, TEXT)
     page = tab.page
-    said = await scored(tab.address, CODER, text=TEXT)
+    expected = await scored(tab.address, CODER, text=TEXT)
     shown = dict(
         zip(await page.locator(".pl-figures dt").all_inner_texts(), await page.locator(".pl-figures dd").all_inner_texts(), strict=True)
     )
-    bits = -sum(logprobs(said)) / math.log(2)
-    assert shown["tokens"] == str(len(said))
-    assert float(shown["perplexity"]) == pytest.approx(math.exp(-sum(logprobs(said)) / len(logprobs(said))), abs=6e-4)
+    bits = -sum(logprobs(expected)) / math.log(2)
+    assert shown["tokens"] == str(len(expected))
+    assert float(shown["perplexity"]) == pytest.approx(math.exp(-sum(logprobs(expected)) / len(logprobs(expected))), abs=6e-4)
     assert float(shown["bits per byte"]) == pytest.approx(
-        bits / sum(len(one["bytes"]) for one in said if one["logprob"] is not None), abs=6e-5
+        bits / sum(len(one["bytes"]) for one in expected if one["logprob"] is not None), abs=6e-5
     )
-    assert await page.locator(".pl-reading .pl-token").count() == len(said)
+    assert await page.locator(".pl-reading .pl-token").count() == len(expected)
 
     means = [float(one) for one in await page.locator(".pl-reading tbody td:nth-child(2)").all_inner_texts()]
     assert means == sorted(means, reverse=True)
@@ -75,11 +75,11 @@ async def test_figures_and_files(tab: Tab) -> None:
     rows = list(csv.DictReader(io.StringIO(table.decode(), newline="")))
     assert name == "reading.csv"
     assert "".join(row["token"] for row in rows) == TEXT
-    assert [float(row["logprob"]) for row in rows if row["logprob"]] == pytest.approx(logprobs(said), rel=1e-6, abs=1e-9)
+    assert [float(row["logprob"]) for row in rows if row["logprob"]] == pytest.approx(logprobs(expected), rel=1e-6, abs=1e-9)
     name, tree = await saved(page, "Export JSON")
     assert name == "reading.json"
     assert json.loads(tree)["model"] == CODER
-    assert [one["i"] for one in json.loads(tree)["tokens"]] == [one["id"] for one in said]
+    assert [one["i"] for one in json.loads(tree)["tokens"]] == [one["id"] for one in expected]
     assert tab.elsewhere == []
     assert tab.problems == []
 
@@ -104,7 +104,7 @@ async def test_pictures(tab: Tab) -> None:
 
 
 async def test_file(tab: Tab, tmp_path: Path) -> None:
-    """A file of code is opened and read by the model that is chosen; of what is no text one sentence says so, and nothing is lost."""
+    """A file of code is opened and read by the chosen model; a file that is not text is reported, and nothing is lost."""
     good, bad = tmp_path / "add.rs", tmp_path / "noise.bin"
     good.write_text("fn add(a: i32, b: i32) -> i32 { a + b }\n")
     bad.write_bytes(b"\xff\xfe\x00\x80\x81")
@@ -112,12 +112,12 @@ async def test_file(tab: Tab, tmp_path: Path) -> None:
     await tab.tab("Read")
     page, field = tab.page, tab.page.locator("#pl-read-text textarea")
     status = page.locator(".pl-reading > [role=status]")
-    for path, sentence in ((good, "add.rs is opened"), (bad, "noise.bin")):
+    for path, sentence in ((good, "add.rs is open"), (bad, "noise.bin")):
         async with page.expect_file_chooser() as waiting:
             await page.get_by_role("button", name="Open a file").click()
         await (await waiting.value).set_files(path)
         await status.filter(has_text=sentence).wait_for()
-    assert "no text" in await status.inner_text()
+    assert "not UTF-8 text" in await status.inner_text()
     assert await field.input_value() == good.read_text()
     await choose(page, "Model", SMALL)
     await page.get_by_role("button", name="Read", exact=True).click()
@@ -126,7 +126,7 @@ async def test_file(tab: Tab, tmp_path: Path) -> None:
 
 
 async def test_too_long(tab: Tab) -> None:
-    """Of a text that is longer than the context one sentence says so; the text and what was read before stay."""
+    """A text longer than the context is reported in one sentence; the text and the last reading stay."""
     await read(tab)
     page, long = tab.page, "word salad " * 6000
     await page.locator("#pl-read-text textarea").fill(long)
@@ -138,7 +138,7 @@ async def test_too_long(tab: Tab) -> None:
 
 
 async def test_stop(tab: Tab) -> None:
-    """A long text says how far it is read; a stop ends that in the engine, and what was read can be looked at."""
+    """A long text shows its progress; a stop ends it in the engine, and the tokens so far can be opened."""
     await tab.open()
     await tab.tab("Read")
     page = tab.page
@@ -158,6 +158,6 @@ async def test_stop(tab: Tab) -> None:
 
 @pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
 async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
-    """With a text that was read axe finds nothing serious, light or dark, and nothing is cut off on a phone or a wide screen."""
+    """After a reading axe finds nothing serious, light or dark, and nothing is cut off on a phone or a wide screen."""
     await read(tab)
     await check_looks(tab.page, request.node.callspec.params["browser_page"]["color_scheme"])

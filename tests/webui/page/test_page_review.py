@@ -1,4 +1,4 @@
-"""The Review tab in a real browser."""
+"""Tests the Review tab in a real browser."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PAIRS = (
 
 @pytest.fixture(scope="module")
 def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
-    """A server with a review for each test."""
+    """Start a server with a review for each test."""
     folder = tmp_path_factory.mktemp("review")
     reviews = Reviews(folder / "data" / REVIEWS)
     for name in ("judged", "looked-at", "renamed"):
@@ -38,11 +38,13 @@ def kept(server: PageServer, name: str = "judged") -> list[tuple[int, str, Verdi
 
 
 async def test_judge(tab: Tab, page_server: PageServer) -> None:
-    """By mouse and by key one judges all pairs, is not told whose they are, may go back, and nothing is lost on reloading."""
+    """All pairs can be judged by mouse and keyboard without naming the models, one can go back, and a reload loses nothing."""
     await tab.open()
     await tab.tab("Review")
     page = tab.page
-    await expect(page.locator(".pl-review [role=status]")).to_have_text("Say who you are first: agreement is told between raters.")
+    await expect(page.locator(".pl-review [role=status]")).to_have_text(
+        "Enter your name first; agreement is computed between named raters."
+    )
     await expect(page.get_by_role("button", name="Left is better")).to_be_hidden()
     await page.get_by_label("Your name").fill("ann")
     await page.get_by_label("Your name").press("Tab")
@@ -69,7 +71,7 @@ async def test_judge(tab: Tab, page_server: PageServer) -> None:
 
 
 async def test_another_name(tab: Tab, page_server: PageServer) -> None:
-    """Who types another name and clicks a verdict at once is shown that rater's pair; the verdict on it is of what stands there."""
+    """Typing another name and clicking a verdict at once shows that rater's pair; a verdict counts for the pair that was shown."""
     review = Review("renamed", "this model", "that model", PAIRS)
     raters = [f"rater {number}" for number in range(100)]
     first = next(rater for rater in raters if review.is_a_left(0, rater))
@@ -110,19 +112,19 @@ async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
 
 
 class TestNoReview:
-    """Where nothing is to be judged yet."""
+    """Tests the tab before there is a review."""
 
     @pytest.fixture(scope="class")
     @classmethod
     def page_server(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
-        """A server without a review."""
+        """Start a server without a review."""
         server = PageServer(tmp_path_factory.mktemp("no-review"))
         server.start()
         yield server
         server.stop()
 
     async def test_how_to_make_one(self, tab: Tab, page_server: PageServer) -> None:
-        """The tab says how a review is made, asks for nothing, and has the review when the page is loaded again."""
+        """The tab says how to create a review, asks for nothing, and has the review after a reload."""
         await tab.open()
         await tab.tab("Review")
         await expect(tab.page.locator(".pl-review [role=status]")).to_contain_text("There is nothing to review yet.")

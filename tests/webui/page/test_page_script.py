@@ -1,4 +1,4 @@
-"""The page's script between Gradio and the server: no call is taken for one of a stream of results that is closed already."""
+"""Tests the page's script between Gradio and the server: no call is assigned to a stream of results that is closed already."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CALL = """async (stream) => {
 
 
 async def opened(page: Page) -> Page:
-    """A page with the script over a scripted server."""
+    """Open a page with the script over a scripted server."""
 
     async def answer(route: Route) -> None:
         scripts = [(ASSETS / f"{name}.js").read_text(encoding="utf-8") for name in ("dom", "page")]
@@ -44,12 +44,12 @@ async def opened(page: Page) -> Page:
 
 @pytest.mark.parametrize(("stream", "order"), [("closed", ["end", "call"]), ("open", ["call", "end"])])
 async def test_calls_between_streams(browser_page: Page, stream: str, order: list[str]) -> None:
-    """A call whose stream the server has closed is answered once Gradio has read that; with an open one it waits for nothing."""
+    """A call whose stream the server has closed is answered once Gradio has read that; with an open one it does not wait."""
     assert await (await opened(browser_page)).evaluate(CALL, stream) == order
 
 
 async def test_a_stream_that_is_cut(browser_page: Page) -> None:
-    """A stream that breaks off has ended as well: calls do not wait for ever."""
+    """A stream that breaks off counts as ended: calls do not wait for it forever."""
     cut = CALL.replace("window.results.close()", "window.results.error(new Error('cut'))")
     cut = cut.replace("while (!(await reader.read()).done);", "try { while (!(await reader.read()).done); } catch {}")
     assert await (await opened(browser_page)).evaluate(cut, "closed") == ["end", "call"]

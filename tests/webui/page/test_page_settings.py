@@ -1,4 +1,4 @@
-"""How to answer: the controls keep what was chosen, in a real browser."""
+"""Tests that the controls keep the chosen settings, in a real browser."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.model
 
 
 async def test_a_conversation_keeps_its_settings(tab: Tab) -> None:
-    """A conversation that is opened again has the settings with which it was last gone on with, its model among them."""
+    """A conversation that is opened again has the settings of its last turn, including its model."""
     await tab.open()
     await tab.be_brief(8)
     await tab.page.get_by_label("System prompt").first.fill("Answer with one word.")
@@ -27,7 +27,7 @@ async def test_a_conversation_keeps_its_settings(tab: Tab) -> None:
 
     await tab.page.reload()
     await tab.answered(2)
-    await tab.page.get_by_role("button", name="How to answer").click()
+    await tab.page.get_by_role("button", name="Answer settings").click()
     await expect(tab.page.get_by_label("System prompt").first).to_have_value("Answer with one word.")
     await tab.page.get_by_role("button", name="Retry").click()
     await tab.page.get_by_text("2 / 2").wait_for()
@@ -37,16 +37,16 @@ async def test_a_conversation_keeps_its_settings(tab: Tab) -> None:
 
 
 async def test_settings_that_were_not_used_yet(tab: Tab) -> None:
-    """What is changed in a conversation is kept before anything is answered with it: another tab shows it."""
+    """A changed setting is saved before the next answer: another tab shows it."""
     await tab.open()
     await tab.be_brief(4)
     await tab.answer("Name a fruit.")
     await tab.page.get_by_label("System prompt").first.press_sequentially("Answer in French.")
     other = watched(await tab.page.context.new_page(), tab.address)
     async with asyncio.timeout(PATIENCE):
-        while True:  # it is written beside what the page does
+        while True:  # the setting is saved in the background
             await other.open("/?" + tab.page.url.partition("?")[2])
             await other.answered(2)
-            await other.page.get_by_role("button", name="How to answer").click()
+            await other.page.get_by_role("button", name="Answer settings").click()
             if await other.page.get_by_label("System prompt").first.input_value() == "Answer in French.":
                 break

@@ -1,4 +1,4 @@
-"""The page over a server that goes away, in a real browser with the real models."""
+"""Tests the page when its server is gone for a while, in a real browser with real models."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ pytestmark = pytest.mark.model
 
 KILLED = "Interrupted: the server stopped before the answer was complete."
 
-STOPPED = "The server was stopped in the middle of it."
+STOPPED = "The server was stopped before the answer was complete."
 
 
 @pytest.fixture(scope="module")
 def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
-    """A server that may be killed, and that waits for no answer when it is stopped."""
+    """Provide a server that may be killed, and that waits for no answer when it is stopped."""
     server = PageServer(tmp_path_factory.mktemp("mortal"), "--grace", "0")
     server.start()
     yield server
@@ -30,7 +30,7 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
 
 
 class Network:
-    """A way to a server of this machine, by a port of its own, that can be cut while both its ends live on."""
+    """A connection to a server on this machine through a port of its own, which can be cut."""
 
     def __init__(self, address: str) -> None:
         self._to = urlsplit(address).port
@@ -40,11 +40,11 @@ class Network:
 
     @property
     def address(self) -> str:
-        """How the server is reached by it."""
+        """The address of the server through this connection."""
         return f"http://127.0.0.1:{self._port}"
 
     async def mend(self) -> None:
-        """Let connections through, by the same port each time."""
+        """Let connections through, always on the same port."""
         self._listening = await asyncio.start_server(self._connect, "127.0.0.1", self._port)
         self._port = self._listening.sockets[0].getsockname()[1]
 
@@ -73,7 +73,7 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 @pytest.fixture
 async def network(page_server: PageServer) -> AsyncIterator[Network]:
-    """A way to the server that is whole."""
+    """Provide a connection to the server that is not cut."""
     found = Network(page_server.address)
     await found.mend()
     yield found
@@ -81,7 +81,7 @@ async def network(page_server: PageServer) -> AsyncIterator[Network]:
 
 
 async def test_connection_that_breaks(page_server: PageServer, browser_page: Page, network: Network) -> None:
-    """An answer that ends while the browser reaches nobody is there when it does again, and the chat can be gone on with."""
+    """An answer that ends while the browser is offline is shown when it is online again, and the chat continues."""
     tab = watched(browser_page, network.address)
     await tab.open()
     await tab.be_brief(60)
@@ -99,7 +99,7 @@ async def test_connection_that_breaks(page_server: PageServer, browser_page: Pag
 
 @pytest.mark.parametrize(("end", "sentence"), [(PageServer.kill, KILLED), (PageServer.stop, STOPPED)], ids=["killed", "stopped"])
 async def test_in_the_middle(mortal: PageServer, browser_page: Page, end: Callable[[PageServer], None], sentence: str) -> None:
-    """Nothing that was shown or written is lost by the end of a server: the page says so meanwhile, comes back by itself, and goes on."""
+    """No shown or typed text is lost if the server dies: the page says so meanwhile, reconnects by itself, and continues."""
     tab = watched(browser_page, mortal.address)
     await tab.open()
     await tab.be_brief(2000)
@@ -119,16 +119,16 @@ async def test_in_the_middle(mortal: PageServer, browser_page: Page, end: Callab
     mortal.start()
     await browser_page.get_by_text(sentence).wait_for()
     await tab.answered(4)
-    said = await tab.texts()
-    assert said[:3] == ["Say yes and nothing else.", first, "Write a long story about a fox and a hen."]
-    assert said[3].startswith(shown)
+    texts = await tab.texts()
+    assert texts[:3] == ["Say yes and nothing else.", first, "Write a long story about a fox and a hen."]
+    assert texts[3].startswith(shown)
     assert browser_page.url == address
     assert await field.input_value() == "and then"
     await expect(browser_page.locator("#pl-away")).to_be_hidden()
 
     await browser_page.get_by_role("button", name="Continue").last.click()
-    await tab.grown(len(said[3]) + 10)
+    await tab.grown(len(texts[3]) + 10)
     await browser_page.get_by_role("button", name="Stop").click()
     await tab.answered(4)
-    assert (await tab.texts())[3].startswith(said[3])
+    assert (await tab.texts())[3].startswith(texts[3])
     await expect(browser_page.locator(".pl-assistant .pl-version")).to_have_text("2 / 2")

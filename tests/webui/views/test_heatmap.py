@@ -1,4 +1,4 @@
-"""The heat map in a real browser, on a page of its own."""
+"""Tests the heat map in a real browser, on a page of its own."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ CONTRAST = """() => {
     });
   });
 }"""
-"""The contrast of every token and of every picture in one, in every mode."""
+"""Returns the contrast of every token and of every symbol in one, in every mode."""
 
 
 FILLS = """() => {
@@ -59,7 +59,7 @@ FILLS = """() => {
     return [name, fill === "rgba(0, 0, 0, 0)" ? paper : fill];
   }));
 }"""
-"""The fill of every step of the scales."""
+"""Returns the fill of every step of the scales."""
 
 Matrix = tuple[tuple[float, float, float], ...]
 
@@ -69,13 +69,13 @@ SIGHTS: dict[str, Matrix] = {
     "no blue": ((1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602), (0.004733, 0.691367, 0.303900)),
     "no colour": ((0.2126, 0.7152, 0.0722),) * 3,
 }
-"""Linear red, green and blue as they are seen (Machado, Oliveira and Fernandes 2009, IEEE TVCG 15(6))."""
+"""Matrices that simulate colour blindness on linear red, green and blue (Machado, Oliveira and Fernandes 2009, IEEE TVCG 15(6))."""
 
 XYZ: Matrix = ((0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505))
 
 
 def lab(sight: Matrix, colour: str) -> tuple[float, float, float]:
-    """A colour of CSS as it is seen, in CIE Lab: distances there are differences that one sees, 2.3 of them a just noticeable one."""
+    """Convert a CSS colour to CIE Lab, in which a distance of 2.3 is a just noticeable difference."""
     linear = [((value + 0.055) / 1.055) ** 2.4 if value > 0.04045 else value / 12.92 for value in numbers(colour)]
     seen = [min(max(value, 0.0), 1.0) for value in times(sight, linear)]
     x, y, z = (value / white for value, white in zip(times(XYZ, seen), (0.9505, 1.0, 1.089), strict=True))
@@ -93,12 +93,12 @@ def times(matrix: Matrix, vector: list[float]) -> list[float]:
 
 @pytest.fixture
 def heat(browser_page: Page) -> HeatPage:
-    """A page for one map."""
+    """Provide a page for one map."""
     return HeatPage(browser_page)
 
 
 def every_level() -> list[Record]:
-    """Tokens that have all steps of all scales."""
+    """Return tokens that have all steps of all scales."""
     found = []
     for step in range(49):
         bits = step / 4
@@ -111,7 +111,7 @@ MARKS = "Array.from({ length: 49 }, (_, step) => ({ text: `difference ${step}`, 
 
 class TestColours:
     async def test_modes_change_no_element(self, heat: HeatPage) -> None:
-        """Another mode is another colour of the same elements."""
+        """Another mode recolours the same elements."""
         await heat.open(HELLO)
         fills = {}
         await heat.page.evaluate("window.before = [...document.querySelectorAll('.pl-token')]")
@@ -126,7 +126,7 @@ class TestColours:
 
     @pytest.mark.parametrize("theme", ["", "dark"], ids=["light", "dark"])
     async def test_contrast(self, heat: HeatPage, theme: str) -> None:
-        """Text can be read on every step of every scale: its contrast is at least 4.5, in light and in dark."""
+        """Text is readable on every step of every scale: its contrast is at least 4.5, in light and dark mode."""
         await heat.open(every_level(), theme=theme)
         await heat.page.evaluate(f"map.annotate({MARKS})")
         found = await heat.page.evaluate(CONTRAST)
@@ -137,7 +137,7 @@ class TestColours:
 
     @pytest.mark.parametrize("theme", ["", "dark"], ids=["light", "dark"])
     async def test_scale_is_even(self, heat: HeatPage, theme: str) -> None:
-        """The fills go from the paper to the strongest in one direction of lightness, so that no hue is needed to order them."""
+        """The fills change monotonically in lightness from the background to the strongest, so that no hue is needed to order them."""
         await heat.open(every_level(), theme=theme)
         await heat.page.evaluate("map.setMode('surprisal')")
         script = CONTRAST.replace("Object.keys(Pellucid.colours.MODES)", "['surprisal']").replace("parts.map", "parts.slice(0, 1).map")
@@ -147,7 +147,7 @@ class TestColours:
     @pytest.mark.parametrize("theme", ["", "dark"], ids=["light", "dark"])
     @pytest.mark.parametrize("sight", SIGHTS)
     async def test_seen_without_all_colours(self, heat: HeatPage, theme: str, sight: str) -> None:
-        """Who sees no red, no green, no blue or no colour at all sees the steps in their order, and which of two models is ahead."""
+        """Every kind of colour blindness leaves the steps in order, and shows which of two models finds a token more likely."""
         await heat.open(every_level(), theme=theme)
         await heat.page.evaluate(f"map.annotate({MARKS})")
         fills: dict[str, str] = await heat.page.evaluate(FILLS)
@@ -156,13 +156,13 @@ class TestColours:
             lightness = [seen[f"{scale}{step}"][0] for step in range(9)]
             assert lightness == sorted(lightness, reverse=not theme)
             assert abs(lightness[8] - lightness[0]) > 15
-        if sight != "no colour":  # there the words of the legend and the card must do
+        if sight != "no colour":  # where the legend and the card have to suffice
             for step in range(4, 9):
                 assert dist(seen[f"lower{step}"], seen[f"higher{step}"]) > 15
 
     @pytest.mark.parametrize("mode", ["probability", "rank", "surprisal", "two", "difference"])
     async def test_legend(self, heat: HeatPage, mode: str) -> None:
-        """The legend has a sample of every fill and of every line that the mode gives to a token, and looks as the tokens do."""
+        """The legend has a sample of every fill and line that the mode gives to a token, in the tokens' own styles."""
         await heat.open([*every_level(), token("plain", 1.0, entropy=0.0)])
         await heat.page.evaluate(f"map.annotate({MARKS})")
         await heat.page.evaluate("mode => map.setMode(mode)", mode)
@@ -175,8 +175,8 @@ class TestColours:
             used = set(await heat.cells.evaluate_all(script))
             assert used <= set(await samples.evaluate_all(script))
 
-    async def test_lines_besides_fills(self, heat: HeatPage) -> None:
-        """What is surprising has a line, each bin of ranks another one, and with two channels each step of entropy."""
+    async def test_lines_in_addition_to_fills(self, heat: HeatPage) -> None:
+        """Surprising tokens have a line, which differs between bins of ranks, and with two channels between steps of entropy."""
         await heat.open([*HELLO, token("x", 0.02, rank=50, entropy=0.2), token("y", 0.01, rank=5000, entropy=1.7)])
 
         async def lines(mode: str) -> list[str]:
@@ -196,7 +196,7 @@ class TestColours:
         assert above == [False, False, True, False, True, True, True]
 
     async def test_ranks_can_be_chosen(self, heat: HeatPage) -> None:
-        """The borders of the bins are the user's: tokens change at once, what does not rise is refused, and both are remembered."""
+        """Users can set the borders of the bins: tokens change at once, falling borders are refused, and valid ones remembered."""
         await heat.open(HELLO)
         await heat.page.get_by_label("Colour by").select_option("rank")
         first = heat.page.get_by_label("Highest rank of colour 1")
@@ -216,7 +216,7 @@ class TestColours:
         assert await heat.page.get_by_label("Highest rank of colour 1").input_value() == "2"
 
     async def test_without_memory(self, heat: HeatPage) -> None:
-        """A browser that keeps nothing shows the map all the same."""
+        """A browser that stores nothing shows the map all the same."""
         await heat.page.add_init_script("Object.defineProperty(window, 'localStorage', { get() { throw new Error('no') } })")
         await heat.open(HELLO)
         await heat.page.get_by_label("Colour by").select_option("surprisal")
@@ -224,7 +224,7 @@ class TestColours:
         assert heat.problems == []
 
     async def test_difference(self, heat: HeatPage) -> None:
-        """What a comparison found is a mode of its own, which is offered once there is something; n goes to where two are far apart."""
+        """The result of a comparison is a mode, offered once there is a result; n goes to tokens that the models find very different."""
         await heat.open(HELLO)
         select = heat.page.get_by_label("Colour by")
         assert await select.locator("[value=difference]").is_disabled()
@@ -248,7 +248,7 @@ class TestColours:
 
 class TestKeyboard:
     async def test_one_tab_stop(self, heat: HeatPage) -> None:
-        """All tokens are one tab stop: Tab leads in, to the token where one was, and out again."""
+        """All tokens are one tab stop: Tab goes to the last focused token, and then out of the map."""
         await heat.open(HELLO)
         await heat.page.evaluate("map.focusToken(2)")
         await heat.press("Tab")
@@ -258,7 +258,7 @@ class TestKeyboard:
         assert await heat.page.locator("#place [role=option][tabindex='0']").count() == 1
 
     async def test_walk(self, heat: HeatPage) -> None:
-        """Left and right walk through the text, Home and End to its ends, and no further."""
+        """Left and right move through the text, Home and End to its ends, and no further."""
         await heat.open(HELLO)
         await heat.page.evaluate("map.focusToken(0)")
         walked = []
@@ -268,7 +268,7 @@ class TestKeyboard:
         assert walked == [0, 1, 2, 4, 4, 3, 0]
 
     async def test_lines(self, heat: HeatPage) -> None:
-        """Up and down go to the token above and below, by where it stands, and keep their column over a short line."""
+        """Up and down go to the token above and below by position, and keep their column across a short line."""
         texts = ["one ", "two ", "three\n", "x\n", "four ", "five ", "six\n"]
         await heat.open([token(text) for text in texts])
         await heat.page.evaluate("map.focusToken(2)")
@@ -279,7 +279,7 @@ class TestKeyboard:
         assert walked == [3, 6, 6, 3, 2, 2]
 
     async def test_surprising(self, heat: HeatPage) -> None:
-        """N and p go to the next and previous surprising token, round and round, by the marks of the mode."""
+        """N and p go to the next and previous surprising token, in a circle, by the marks of the mode."""
         await heat.open(HELLO)
         await heat.page.evaluate("map.focusToken(0)")
         walked = []
@@ -293,13 +293,13 @@ class TestKeyboard:
         assert await heat.focused() == 4
 
     async def test_nothing_surprising(self, heat: HeatPage) -> None:
-        """Where nothing is surprising that is said."""
+        """If nothing is surprising, the map says so."""
         await heat.open([token("sure", 0.99)])
         await heat.page.get_by_role("button", name="Next surprising").click()
         assert await heat.page.get_by_text("Nothing here is surprising.").is_visible()
 
     async def test_into_the_card(self, heat: HeatPage) -> None:
-        """Enter leads into the alternatives, to the chosen one; up and down walk there; Escape leads back and closes."""
+        """Enter goes to the chosen alternative; up and down move there; Escape goes back and closes the card."""
         await heat.open(HELLO)
         await heat.page.evaluate("map.focusToken(0)")
         await heat.press("Enter")
@@ -329,7 +329,7 @@ class TestKeyboard:
         assert await heat.page.evaluate("left") == [True, False]
 
     async def test_branch(self, heat: HeatPage) -> None:
-        """Enter or a click on an alternative says where to branch, and with which."""
+        """Enter or a click on an alternative reports where to branch, and with which alternative."""
         await heat.open(HELLO)
         await heat.page.evaluate("map.focusToken(2)")
         await heat.press("Enter", "ArrowUp", "Enter")
@@ -341,19 +341,19 @@ class TestKeyboard:
         assert await heat.page.evaluate("branched") == [[2, 1], [0, 2]]
 
     async def test_half_a_character(self, heat: HeatPage) -> None:
-        """An alternative that is half a character cannot be taken, and says why."""
+        """An alternative that is half a character cannot be chosen, and says why."""
         await heat.open(HELLO)
         await heat.page.evaluate("map.focusToken(0)")
         half = heat.rows.nth(3)
         assert "⟨F0 9F⟩" in await half.inner_text()
         assert await half.get_attribute("aria-disabled") == "true"
         assert "half a character" in str(await half.get_attribute("title"))
-        await half.click(force=True)  # Playwright waits for what is disabled; users do not
+        await half.click(force=True)  # Playwright waits for disabled elements; users do not
         await half.press("Enter")
         assert await heat.page.evaluate("window.branched") is None
 
     async def test_where_one_cannot_branch(self, heat: HeatPage) -> None:
-        """Without a branch the alternatives can be walked, and are no buttons."""
+        """Without branching the alternatives can be focused, and are not buttons."""
         await heat.open(HELLO, branches=False)
         await heat.page.evaluate("map.focusToken(0)")
         await heat.press("Enter", "ArrowDown", "Enter")
@@ -361,7 +361,7 @@ class TestKeyboard:
         assert await heat.card.locator("button.pl-alternative").count() == 0
 
     async def test_select(self, heat: HeatPage) -> None:
-        """Whoever wants to know is told which token has the focus."""
+        """A callback receives the token that has the focus."""
         await heat.open(HELLO, options="{ onSelect: (index) => { window.selected = index; } }")
         await heat.page.evaluate("map.focusToken(3)")
         assert await heat.page.evaluate("selected") == 3
@@ -369,7 +369,7 @@ class TestKeyboard:
 
 class TestHeard:
     @pytest.mark.parametrize(
-        ("text", "said"),
+        ("text", "label"),
         [
             (" the", "token space the, 93 percent, rank 1"),
             ("\n\n", "token 2 new lines, 93 percent, rank 1"),
@@ -384,13 +384,13 @@ class TestHeard:
             ("naïve", "token naïve, 93 percent, rank 1"),
         ],
     )
-    async def test_token(self, heat: HeatPage, text: str, said: str) -> None:
-        """A screen reader hears the token, its probability and its rank, and what cannot be heard by name."""
+    async def test_token(self, heat: HeatPage, text: str, label: str) -> None:
+        """A screen reader gets the token, its probability and rank, and names for invisible characters."""
         await heat.open([token(text, 0.93)])
-        assert await heat.cells.first.get_attribute("aria-label") == said
+        assert await heat.cells.first.get_attribute("aria-label") == label
 
     @pytest.mark.parametrize(
-        ("probability", "said"),
+        ("probability", "percent"),
         [
             (1.0, "100"),
             (0.9999999, "more than 99.999"),
@@ -401,25 +401,25 @@ class TestHeard:
             (1e-9, "less than 0.001"),
         ],
     )
-    async def test_percent(self, heat: HeatPage, probability: float, said: str) -> None:
-        """A probability is said without digits that say nothing, and never as certain or impossible where it is not."""
+    async def test_percent(self, heat: HeatPage, probability: float, percent: str) -> None:
+        """A probability has no meaningless digits, and is never shown as certain or impossible unless it is."""
         await heat.open([token("a", probability)])
-        assert await heat.cells.first.get_attribute("aria-label") == f"token a, {said} percent, rank 1"
+        assert await heat.cells.first.get_attribute("aria-label") == f"token a, {percent} percent, rank 1"
 
     async def test_half(self, heat: HeatPage) -> None:
-        """Half a character is said as its bytes."""
+        """Half a character is announced as its bytes."""
         await heat.open([token("", 0.93, data=b"\xf0\x9f")])
         assert await heat.cells.first.get_attribute("aria-label") == "token F0 9F, 93 percent, rank 1"
 
     async def test_no_probability(self, heat: HeatPage) -> None:
-        """A token that follows nothing has no probability, and that is said."""
+        """A token without a probability is announced as such."""
         await heat.open([token("A", None)])
         assert await heat.cells.first.get_attribute("aria-label") == "token A, no probability"
 
     @pytest.mark.parametrize("theme", ["", "dark"], ids=["light", "dark"])
     @pytest.mark.parametrize("branches", [True, False], ids=["branches", "reads"])
     async def test_axe(self, heat: HeatPage, theme: str, branches: bool) -> None:
-        """Axe finds nothing wrong, in any mode, with the card and the sliders open and without."""
+        """Axe finds nothing wrong in any mode, with and without the card and the sliders."""
         await heat.open([*HELLO, *every_level()], theme=theme, branches=branches)
         await heat.page.evaluate(f"map.annotate({MARKS})")
         for mode in ("probability", "rank", "surprisal", "two", "difference"):
@@ -431,7 +431,7 @@ class TestHeard:
         await self._check(heat)
 
     async def test_axe_empty(self, heat: HeatPage) -> None:
-        """Nor before there are tokens."""
+        """Axe finds nothing wrong before there are tokens."""
         await heat.open([])
         await self._check(heat)
 
@@ -442,7 +442,7 @@ class TestHeard:
 
 class TestCard:
     async def test_numbers(self, heat: HeatPage) -> None:
-        """The card has the numbers of the token as they came, and shows them."""
+        """The card has the numbers of the token unchanged, and shows them."""
         await heat.open(HELLO)
         await heat.page.evaluate("map.focusToken(0)")
         assert await heat.number("logprob") == pytest.approx(log(0.62), rel=1e-5)
@@ -462,7 +462,7 @@ class TestCard:
         assert await heat.card.locator("[aria-current=true]").inner_text() == await heat.rows.first.inner_text()
 
     async def test_bars(self, heat: HeatPage) -> None:
-        """The bars are as long as the probabilities are."""
+        """The bars are proportional to the probabilities."""
         await heat.open(HELLO)
         await heat.page.evaluate("map.focusToken(0)")
         widths = await heat.card.locator(".pl-bar").evaluate_all(
@@ -471,7 +471,7 @@ class TestCard:
         assert widths == pytest.approx([0.62, 0.2, 0.1, 0.05, 0.03], abs=0.02)
 
     async def test_not_among_the_alternatives(self, heat: HeatPage) -> None:
-        """A token that is not among the alternatives has a row of its own, and counts to the others still."""
+        """A token that is not among the alternatives has a row of its own, and still counts as one of the others."""
         await heat.open(HELLO)
         await heat.page.evaluate("map.focusToken(4)")
         assert await heat.rows.count() == 1
@@ -480,7 +480,7 @@ class TestCard:
         assert await heat.number("rest") == pytest.approx(0.5, rel=1e-5)
 
     async def test_read_token(self, heat: HeatPage) -> None:
-        """What was read was not sampled, and what follows nothing has no numbers at all."""
+        """A scored token has no sampled probability, and a token without a probability has no numbers at all."""
         await heat.open([token("A", None), token("b", 0.5)])
         await heat.page.evaluate("map.focusToken(1)")
         assert await heat.number("sampled") is None
@@ -490,7 +490,7 @@ class TestCard:
         assert "–" in await heat.card.inner_text()
 
     async def test_bytes(self, heat: HeatPage) -> None:
-        """Half a character is shown by its bytes, and so is a token that completes one; spaces and line ends are seen."""
+        """Half a character is shown by its bytes, and so is a token that completes one; spaces and line ends are visible."""
         await heat.open([token("", 0.9, data=b" \xf0\x9f"), token("😀", 0.9, data=b"\x98\x80"), token(" a\n", 0.9)])
         await heat.page.evaluate("map.focusToken(0)")
         assert "bytes 20 F0 9F" in await heat.card.inner_text()
@@ -501,7 +501,7 @@ class TestCard:
         assert await heat.card.locator(".pl-name").first.inner_text() == "␣a↵"
 
     async def test_hover(self, heat: HeatPage) -> None:
-        """A pointer that rests on a token opens its card, which stays while the pointer is in it, and goes with it."""
+        """A pointer that rests on a token opens its card, which stays while the pointer is in it, and then closes."""
         await heat.open(HELLO)
         await heat.cells.nth(2).hover()
         await heat.card.wait_for()
@@ -522,7 +522,7 @@ class TestCard:
         assert await heat.card.count() == 0
 
     async def test_back_to_the_focus(self, heat: HeatPage) -> None:
-        """A pointer only looks: when it is gone, the card is that of the token with the focus again."""
+        """Hovering is temporary: afterwards the card is that of the focused token again."""
         await heat.open(HELLO)
         await heat.page.evaluate("map.focusToken(0)")
         await heat.cells.nth(2).hover()  # in the same line: the card covers the next one
@@ -531,7 +531,7 @@ class TestCard:
         await heat.page.wait_for_selector(".pl-card[data-index='0']")
 
     async def test_click_within(self, heat: HeatPage) -> None:
-        """A click into the card does not close it, one elsewhere does."""
+        """A click into the card does not close it; a click elsewhere does."""
         await heat.open(HELLO)
         await heat.cells.nth(0).click()
         await heat.card.click(position={"x": 5, "y": 5})
@@ -541,7 +541,7 @@ class TestCard:
 
     @pytest.mark.parametrize("browser_page", [PHONE], indirect=True, ids=["phone"])
     async def test_phone(self, heat: HeatPage) -> None:
-        """On a telephone a tap opens the card, which is on the screen and leaves its token in sight, and another tap closes it."""
+        """On a phone a tap opens the card, which fits on the screen and does not cover its token, and another tap closes it."""
         await heat.open(many(300))
         for index in (0, 5, 10, 250, 299):
             await heat.page.evaluate("index => document.querySelectorAll('.pl-token')[index].scrollIntoView({block: 'end'})", index)
@@ -562,7 +562,7 @@ class TestCard:
 
     @pytest.mark.parametrize("browser_page", [{"viewport": {"width": 700, "height": 330}}], indirect=True, ids=["low"])
     async def test_low_window(self, heat: HeatPage) -> None:
-        """In a window that is lower than the card it scrolls, and the last row can be come to."""
+        """In a window that is lower than the card, the card scrolls to its last row."""
         await heat.open(many(40))
         await heat.page.evaluate("map.focusToken(14)")
         box = await heat.card.bounding_box()
@@ -576,7 +576,7 @@ class TestCard:
         assert row["y"] + row["height"] <= box["y"] + box["height"]
 
     async def test_close(self, heat: HeatPage) -> None:
-        """The card can be closed with the pointer; the keyboard is then at its token, and the button is no tab stop."""
+        """The pointer can close the card by a button that is no tab stop; the focus then returns to the token."""
         await heat.open(HELLO)
         await heat.cells.nth(2).click()
         close = heat.card.get_by_role("button", name="Close")
@@ -587,7 +587,7 @@ class TestCard:
 
     @pytest.mark.parametrize("browser_page", [{"viewport": {"width": 1280, "height": 1200}}], indirect=True, ids=["high"])
     async def test_two_maps(self, heat: HeatPage) -> None:
-        """One card on a page is enough: another map's closes the first one's."""
+        """A page has one open card: that of another map closes the first."""
         await heat.open(HELLO)
         await heat.page.evaluate(
             "records => { const place = document.createElement('div'); document.querySelector('main').append(place);"
@@ -602,7 +602,7 @@ class TestCard:
 
 class TestText:
     async def test_text_as_it_is(self, heat: HeatPage) -> None:
-        """Spaces stay spaces, lines break where they break in the text, and blank lines stay."""
+        """Spaces are kept, lines break where the text breaks, and blank lines stay."""
         text = "def f(x):\n    return  x\n\n\n# end"
         await heat.open([token(part) for part in ("def", " f", "(x", "):\n", "    ", "return", "  x", "\n\n\n", "# end")])
         shown = await heat.page.locator(".pl-tokens").evaluate("list => list.textContent")
@@ -613,7 +613,7 @@ class TestText:
         assert tops[8] - tops[0] == pytest.approx(4 * line, abs=2)
 
     async def test_blocks_do_not_add_lines(self, heat: HeatPage) -> None:
-        """Where a block of tokens ends no line is added or lost."""
+        """At the end of a block of tokens no line is added or lost."""
         await heat.open([token(f"{index}\n") for index in range(250)])
         await heat.page.add_style_tag(content=".pl-heat .pl-block-of-tokens { content-visibility: visible; }")
         tops = await heat.cells.evaluate_all("cells => cells.map((cell) => cell.getBoundingClientRect().top)")
@@ -621,7 +621,7 @@ class TestText:
         assert max(steps) - min(steps) <= 1
 
     async def test_blocks_are_guessed_well(self, heat: HeatPage) -> None:
-        """A block that was never laid out is as high as it will be, so that the page does not jump where lines are short."""
+        """A block that was not laid out yet has its final height, so that the page does not jump."""
         texts = ["def", " f", "(x):", "\n   ", " return", " x", "\n\n"]
         await heat.open([token(text) for _ in range(100) for text in texts])
         heights = "blocks => blocks.map((block) => block.offsetHeight)"
@@ -632,7 +632,7 @@ class TestText:
         assert guessed == pytest.approx(await blocks.evaluate_all(heights), abs=1)
 
     async def test_hostile(self, heat: HeatPage) -> None:
-        """Scripts, templates and pictures from elsewhere are text, and nobody is asked for anything."""
+        """Scripts, templates and external images are text, and nothing is loaded."""
         texts = [
             "<script>window.hurt = 1</script>",
             "<img src='http://elsewhere.test/x.png' onerror='window.hurt = 1'>",
@@ -651,11 +651,11 @@ class TestText:
 
         assert await heat.cells.all_inner_texts() == texts
         assert await heat.page.evaluate("window.hurt") is None
-        assert heat.asked == ["http://heat.test/"]
+        assert heat.requested == ["http://heat.test/"]
         assert heat.problems == []
 
     async def test_nothing_hidden(self, heat: HeatPage) -> None:
-        """What has no shape is given one: controls, bidi controls, zero widths, tags, and halves of characters."""
+        """Invisible characters get a visible form: controls, bidi controls, zero widths, tags, and halves of characters."""
         shown = {
             "\x1b[0m": "␛[0m",
             "\x00": "␀",
@@ -675,7 +675,7 @@ class TestText:
         assert await heat.cells.evaluate_all("cells => cells.map((cell) => cell.textContent)") == list(shown.values())
 
     async def test_halves(self, heat: HeatPage) -> None:
-        """Half a character is shown as its bytes, a marker without text as what it is, a whole character as itself."""
+        """Half a character is shown as its bytes, a marker without text as its name, a whole character as itself."""
         records = [
             token("", data=b"\xf0\x9f"),
             token("😀", data=b"\x98\x80"),
@@ -688,14 +688,14 @@ class TestText:
         assert await heat.cells.all_inner_texts() == ["⟨F0 9F⟩", "😀", "a⟨FF⟩", "⟨<|im_end|>⟩", "\ufffd", "⟨⟩"]
 
     async def test_right_to_left(self, heat: HeatPage) -> None:
-        """Tokens stand in the order of the text, whatever direction is in them."""
+        """Tokens are in the order of the text, whatever its direction."""
         await heat.open([token(text) for text in ("if ", "\u202e", "שלום", " ", "عالم", ")", "\u2067", " x")])
         lefts = await heat.cells.evaluate_all("cells => cells.map((cell) => cell.getClientRects()[0].left)")
         assert lefts == sorted(lefts)
 
     @pytest.mark.parametrize("browser_page", [PHONE, {}], indirect=True, ids=["phone", "desktop"])
     async def test_long_line(self, heat: HeatPage) -> None:
-        """A line of 20,000 characters without a space is broken, whether it is one token or thousands, in the card as well."""
+        """A line of 20,000 characters without a space is wrapped, as one token or as thousands, also in the card."""
         await heat.open([token("x" * 20_000, 0.5), token("\n"), *[token("yyyyy") for _ in range(4_000)]])
         width, inner = await heat.page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
         assert width <= inner
@@ -705,7 +705,7 @@ class TestText:
         assert box["height"] <= 640
 
     async def test_words_stay_whole(self, heat: HeatPage) -> None:
-        """A word of several tokens is not broken between them where it fits into a line."""
+        """A word of several tokens is not broken between them if it fits into a line."""
         await heat.open([token(text) for _ in range(60) for text in (" in", "comp", "rehens", "ible")])
         tops = await heat.cells.evaluate_all(
             "cells => cells.map((cell) => { const rects = cell.getClientRects(); return rects[rects.length - 1].top; })"
@@ -716,7 +716,7 @@ class TestText:
 
 class TestManyTokens:
     async def test_windowing(self, heat: HeatPage) -> None:
-        """Of 4,000 tokens only the blocks near the window are laid out; a token far away can be gone to."""
+        """Only the blocks of 4,000 tokens near the window are laid out; a distant token can be focused."""
         await heat.open(many(4_000))
         script = "() => [...document.querySelectorAll('.pl-tokens [role=group]')].map((block) => "
         script += "block.firstElementChild.checkVisibility({ contentVisibilityAuto: true }))"
@@ -733,7 +733,7 @@ class TestManyTokens:
         assert 0 <= box["y"] <= 720
 
     async def test_add(self, heat: HeatPage) -> None:
-        """Tokens that come later are put behind those that are there, which stay the same elements."""
+        """New tokens are appended to the existing ones, which remain the same elements."""
         records = many(500)
         await heat.open(records[:250])
         await heat.page.evaluate("window.before = [...document.querySelectorAll('.pl-token')]; map.focusToken(3)")
@@ -749,7 +749,7 @@ class TestManyTokens:
         assert _plain(streamed) == _plain(whole)
 
     async def test_set_again(self, heat: HeatPage) -> None:
-        """Other tokens take the place of those that were there; the keyboard stays in the map."""
+        """Other tokens replace the existing ones; the keyboard focus stays in the map."""
         await heat.open(many(50))
         await heat.page.evaluate("map.annotate([]); map.setMode('difference'); map.focusToken(40)")
         await heat.page.evaluate("records => map.set(records)", HELLO)
@@ -758,7 +758,7 @@ class TestManyTokens:
         assert await heat.page.locator(".pl-heat").get_attribute("data-mode") == "probability"
 
     async def test_empty(self, heat: HeatPage) -> None:
-        """Before there are tokens that is said, and no list is there."""
+        """Without tokens the map says so, and has no list."""
         await heat.open([])
         assert await heat.page.get_by_text("No tokens yet.").is_visible()
         assert not await heat.page.locator("[role=listbox]").is_visible()
@@ -766,7 +766,7 @@ class TestManyTokens:
         assert await heat.page.locator("[role=listbox]").is_visible()
 
     async def test_destroy(self, heat: HeatPage) -> None:
-        """A map that is destroyed leaves nothing, and hears nothing any more."""
+        """A destroyed map leaves no elements and no listeners."""
         await heat.open(HELLO)
         await heat.page.evaluate("map.focusToken(1); map.destroy(); delete window.map;")
         await heat.press("Escape", "n")
@@ -777,14 +777,14 @@ class TestManyTokens:
 
 class TestSparkline:
     async def test_name(self, heat: HeatPage) -> None:
-        """The line says what it is, and is no tab stop: the tokens are."""
+        """The sparkline has a description, and is no tab stop: the tokens are."""
         await heat.open(HELLO)
         line = heat.page.get_by_role("img", name="Surprisal of 5 tokens: at most 11.0 bits, for “Bye”")
         await line.wait_for()
         assert await line.get_attribute("tabindex") is None
 
     async def test_leads_to_tokens(self, heat: HeatPage) -> None:
-        """A click on a bar goes to its token, a pointer on it marks the token, and the token with the focus is marked on the line."""
+        """Clicking a bar goes to its token, hovering marks the token, and the sparkline marks the focused token."""
         await heat.open(HELLO)
         line = heat.page.locator(".pl-spark")
         cursor = heat.page.locator(".pl-spark-cursor")
@@ -798,7 +798,7 @@ class TestSparkline:
         assert float(str(await cursor.get_attribute("x"))) < at_end
 
     async def test_more_tokens_than_pixels(self, heat: HeatPage) -> None:
-        """Of tokens that share a column the most surprising one is shown, and gone to."""
+        """A column that several tokens share shows and focuses the most surprising one."""
         records = [token("a ", 0.99) for _ in range(5_000)]
         records[2_501] = token("b ", 1e-4)
         await heat.open(records)
@@ -808,7 +808,7 @@ class TestSparkline:
         assert 2_501 in columns
 
     async def test_saved(self, heat: HeatPage) -> None:
-        """The line can be saved as a picture of its own, with the bars of all tokens, their colour and what it is of; of none it cannot."""
+        """The sparkline can be saved as an image with all tokens, their colours and a description; without tokens it cannot."""
         await heat.open([])
         button = heat.page.get_by_role("button", name="Save the surprisal line as SVG")
         assert await button.is_disabled()
@@ -829,7 +829,7 @@ class TestWhatIf:
     OWN = "{ temperature: 0.7, top_k: 0, top_p: 0.9, min_p: 0 }"
 
     async def test_own_settings(self, heat: HeatPage) -> None:
-        """With the sliders where the server has them nothing is dropped, and the card says what was sampled."""
+        """With the sliders at the server's settings nothing is dropped, and the card shows what was sampled."""
         await heat.open(HELLO)
         await heat.page.evaluate(f"map.setSampling({self.OWN})")
         await heat.page.get_by_text("What if…").click()
@@ -841,7 +841,7 @@ class TestWhatIf:
         assert await heat.page.get_by_role("button", name="Back to the server's settings").is_disabled()
 
     async def test_sliders_drop(self, heat: HeatPage) -> None:
-        """What the sampler would have dropped is struck through, in the card and in the text, and comes back."""
+        """Tokens that the sampler would have dropped are struck through, in the card and in the text, until the sliders move back."""
         await heat.open(HELLO)
         await heat.page.get_by_text("What if…").click()
         slider = heat.page.get_by_role("slider", name="Top-k")
@@ -864,7 +864,7 @@ class TestWhatIf:
         await heat.page.wait_for_function("!document.querySelector('.pl-dropped')")
 
     async def test_streaming(self, heat: HeatPage) -> None:
-        """Tokens that come while the sliders are open are judged as well, and so are those of another text."""
+        """Tokens that arrive while the sliders are open are judged as well, and so are those of another text."""
         await heat.open(HELLO[:1])
         await heat.ask(top_k=2)
         await heat.page.evaluate("records => map.add(records)", HELLO[1:])
@@ -872,8 +872,8 @@ class TestWhatIf:
         await heat.page.evaluate("records => map.set(records)", HELLO[2:])
         assert await heat.page.locator(".pl-dropped").count() == 2
 
-    async def test_bounds_are_told(self, heat: HeatPage) -> None:
-        """A probability that depends on what is not known is shown as about, with its bounds."""
+    async def test_bounds_are_shown(self, heat: HeatPage) -> None:
+        """A probability that depends on unknown values is shown as approximate, with its bounds."""
         await heat.open([token("a", 0.3, entropy=5.0, others=[(8, "b", 0.1)])])
         await heat.ask(temperature=1.6)
         await heat.page.evaluate("map.focusToken(0)")
@@ -883,7 +883,7 @@ class TestWhatIf:
 
 
 def _plain(html: str) -> str:
-    """Without what tells one map, its focus and its card from another's."""
+    """Return a map's HTML without what distinguishes it, its focus and its card from another map's."""
     for part in (' data-shown=""', ' aria-selected="true"', ' tabindex="0"', ' tabindex="-1"'):
         html = html.replace(part, "")
     return "".join(part.split("-", 1)[1] if index else part for index, part in enumerate(html.split('id="pl-heat-')))

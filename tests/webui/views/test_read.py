@@ -1,4 +1,4 @@
-"""What the Read tab shows of a text, while it is read and then."""
+"""Tests the Read tab, during a reading and afterwards."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pellucid.tokens import Finish, FinishReason
 from pellucid_webui.conversations.attachments import MAX_FILE_BYTES
 from pellucid_webui.conversations.compact_tokens import unpack
 from pellucid_webui.inspection.reading import ReadingFigures
-from pellucid_webui.views.read import LINES_SHOWN, NOTHING, UNEXPECTED, Read, act, export, figures, lines_of, opened, read
+from pellucid_webui.views.read import LINES_SHOWN, NOTHING, UNEXPECTED, ReadState, act, export, figures, lines_of, opened, read
 from support.page.scripted_assistant import MODEL, Item, tokens, usage
 from support.page.scripted_reader import ScriptedReader
 
@@ -28,7 +28,7 @@ WORDS = tokens("one", " two", " three")
 
 
 def reader(*items: Item) -> ScriptedReader:
-    """Reads every text as these items."""
+    """Return an assistant that scores every text as these items."""
     return ScriptedReader(reads=lambda _text, _model: items)
 
 
@@ -37,9 +37,9 @@ async def all_of(shown: AsyncIterator[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 async def test_read() -> None:
-    """What is shown begins with no token and ends with all of them, the figures and the lines; the model is the server's first one."""
-    speaker, kept = reader(*WORDS), Read()
-    first, *_, last = await all_of(read(speaker, kept, "one two three", ""))
+    """The payloads begin without tokens and end with all of them, the figures and the lines; the model is the server's first one."""
+    assistant, kept = reader(*WORDS), ReadState()
+    first, *_, last = await all_of(read(assistant, kept, "one two three", ""))
     assert (first["batches"], first["figures"], first["progress"]) == ([], [], {"share": 0.0, "words": ""})
     assert [token.text for token in unpack(last["batches"])] == ["one", " two", " three"]
     assert last["progress"] is None
@@ -47,13 +47,13 @@ async def test_read() -> None:
     assert last["figures"] == figures(ReadingFigures(MODEL, tuple(WORDS)))
     assert [line["text"] for line in last["lines"]] == ["one two three"]
     assert kept.reading == ReadingFigures(MODEL, tuple(WORDS))
-    assert [(heard.text, heard.model, heard.closed) for heard in speaker.heard] == [("one two three", MODEL, True)]
+    assert [(request.text, request.model, request.closed) for request in assistant.read_requests] == [("one two three", MODEL, True)]
 
 
 async def test_progress() -> None:
-    """While a text is read its tokens are shown, and how far it is: by the bytes of those that are known."""
+    """During a reading its tokens and its progress are shown, computed from the bytes so far."""
     hold = asyncio.Event()
-    shown = read(reader(*tokens("é", "é"), hold, *tokens("éééé")), Read(), "éééééé", MODEL)
+    shown = read(reader(*tokens("é", "é"), hold, *tokens("éééé")), ReadState(), "éééééé", MODEL)
     await anext(shown)
     news = await anext(shown)
     assert news["progress"] == {"share": pytest.approx(1 / 3, abs=1e-4), "words": "2 of about 6 tokens"}
@@ -63,14 +63,14 @@ async def test_progress() -> None:
 
 
 async def test_stop() -> None:
-    """A reading that is stopped ends in the engine, and what was read stays with its figures."""
-    speaker, kept = reader(*WORDS, None), Read()
-    shown = read(speaker, kept, "one two three four", MODEL)
+    """A stopped reading ends in the engine, and its tokens stay with their figures."""
+    assistant, kept = reader(*WORDS, None), ReadState()
+    shown = read(assistant, kept, "one two three four", MODEL)
     await anext(shown)
     await anext(shown)
     assert await act(kept, {"verb": "stop"}) is None
     last = (await all_of(shown))[-1]
-    assert speaker.heard[0].closed
+    assert assistant.read_requests[0].closed
     assert last["status"] == "Stopped after 3 tokens."
     assert len(unpack(last["batches"])) == 3
     assert ("tokens", "3") in [(name, value) for name, value, _ in last["figures"]]
@@ -78,8 +78,8 @@ async def test_stop() -> None:
 
 
 async def test_stop_before_a_token() -> None:
-    """What was read before stays when the next reading is stopped before its first token; a stop of nothing does nothing."""
-    kept = Read()
+    """If a reading is stopped before its first token, the last one stays; a stop without a reading does nothing."""
+    kept = ReadState()
     kept.stop()
     before = (await all_of(read(reader(*WORDS), kept, "one two three", MODEL)))[-1]
     shown = read(reader(None), kept, "else", MODEL)
@@ -90,27 +90,27 @@ async def test_stop_before_a_token() -> None:
 
 
 async def test_the_tab_is_closed() -> None:
-    """When nobody looks any more the reading ends in the engine."""
-    speaker = reader(*WORDS, None)
-    shown = read(speaker, Read(), "one two three four", MODEL)
+    """A reading ends in the engine when its reader is gone."""
+    assistant = reader(*WORDS, None)
+    shown = read(assistant, ReadState(), "one two three four", MODEL)
     await anext(shown)
     await anext(shown)
     await shown.aclose()
-    assert speaker.heard[0].closed
+    assert assistant.read_requests[0].closed
 
 
 @pytest.mark.parametrize(
     ("text", "items", "sentence"),
     [
-        ("", (), "There is nothing to read: paste a text, or open a file."),
+        ("", (), "There is no text to read: paste one, or open a file."),
         ("long", (ContextLengthError(9000, 8192),), str(ContextLengthError(9000, 8192))),
-        ("x", (Finish(FinishReason.CANCELLED, usage(0)),), "The server took the reading back before its end."),
+        ("x", (Finish(FinishReason.CANCELLED, usage(0)),), "The reading was cancelled by the server."),
         ("x", (Finish(FinishReason.ERROR, usage(0), error="It is out of memory."),), "It is out of memory."),
     ],
 )
 async def test_wrong(text: str, items: Sequence[Item], sentence: str) -> None:
-    """What cannot be read is told in one sentence, and what was read before stays."""
-    kept = Read()
+    """A failed reading is reported in one sentence, and the last reading stays."""
+    kept = ReadState()
     before = (await all_of(read(reader(*WORDS), kept, "one two three", MODEL)))[-1]
     last = (await all_of(read(reader(*items), kept, text, MODEL)))[-1]
     assert last == before | {"status": sentence, "wrong": True}
@@ -118,28 +118,28 @@ async def test_wrong(text: str, items: Sequence[Item], sentence: str) -> None:
 
 
 async def test_unexpected(caplog: pytest.LogCaptureFixture) -> None:
-    """The insides of a failure are in the log and not on the page; the tokens that had come are kept."""
+    """The details of a failure are in the log and not on the page; the tokens so far are kept."""
     with caplog.at_level(logging.ERROR):
-        last = (await all_of(read(reader(*WORDS, RuntimeError("the insides")), Read(), "one two three four", MODEL)))[-1]
+        last = (await all_of(read(reader(*WORDS, RuntimeError("the insides")), ReadState(), "one two three four", MODEL)))[-1]
     assert (last["status"], last["wrong"]) == (UNEXPECTED, True)
     assert len(unpack(last["batches"])) == 3
     assert "the insides" in caplog.text
 
 
 def test_figures() -> None:
-    """The figures say what they are of; what a text has not is left out."""
+    """The figures are named; those that a text does not have are omitted."""
     found = {name: value for name, value, _ in figures(ReadingFigures("m", tuple(WORDS)))}
     assert found == {
         "tokens": "3",
         "perplexity": f"{math.exp(0.25):.3f}",
         "bits per byte": f"{0.75 / math.log(2) / 13:.4f}",
-        "bits in all": f"{0.75 / math.log(2):.1f}",
+        "total bits": f"{0.75 / math.log(2):.1f}",
     }
-    assert [name for name, _, _ in figures(ReadingFigures("m", (replace(WORDS[0], logprob=None),)))] == ["tokens", "bits in all"]
+    assert [name for name, _, _ in figures(ReadingFigures("m", (replace(WORDS[0], logprob=None),)))] == ["tokens", "total bits"]
 
 
 def test_lines() -> None:
-    """The lines that surprise most come first, no more than one can look at, each with its first token."""
+    """The most surprising lines come first, up to a limit, each with its first token."""
     words = [replace(token, logprob=-float(index % 7)) for index, token in enumerate(tokens(*(f"w{n}\n" for n in range(30))))]
     found = lines_of(ReadingFigures("m", tuple(words)))
     assert [line["mean"] for line in found] == sorted((-(token.logprob or 0) / math.log(2) for token in words), reverse=True)[:LINES_SHOWN]
@@ -147,8 +147,8 @@ def test_lines() -> None:
 
 
 async def test_export() -> None:
-    """What was read is exported with all its tokens, each time as another file."""
-    kept = Read()
+    """A reading is exported with all its tokens, each time as another file."""
+    kept = ReadState()
     await all_of(read(reader(*WORDS), kept, "one two three", MODEL))
     table, tree = [await act(kept, {"verb": "export", "form": form}) for form in ("csv", "json")]
     assert table is not None
@@ -160,25 +160,28 @@ async def test_export() -> None:
 
 
 async def test_nothing_to_export() -> None:
-    """Without a reading there is nothing to export, which is told with all that the script needs to draw."""
-    assert await act(Read(), {"verb": "export", "form": "csv"}) == dict(NOTHING) | {"status": "Nothing was read yet.", "wrong": True}
+    """Without a reading an export is refused, in a payload that the script can draw."""
+    assert await act(ReadState(), {"verb": "export", "form": "csv"}) == dict(NOTHING) | {
+        "status": "There is no reading to export yet: read a text first.",
+        "wrong": True,
+    }
     with pytest.raises(InvalidRequestError, match="not as 'exe'"):
-        export(Read(ReadingFigures("m", tuple(WORDS))), "exe")
+        export(ReadState(ReadingFigures("m", tuple(WORDS))), "exe")
 
 
 def sent(name: object, content: bytes) -> dict[str, object]:
-    """A file as the script sends it."""
+    """Return a file as the script sends it."""
     return {"name": name, "data": base64.b64encode(content).decode()}
 
 
 def test_files() -> None:
-    """A file of text is opened; for any other the text in the field stays, and one sentence names the file."""
-    text, shown = opened(Read(), sent("words.rs", "é\r\nb".encode()))
+    """A text file is opened; for any other the text in the field stays, and one sentence names the file."""
+    text, shown = opened(ReadState(), sent("words.rs", "é\r\nb".encode()))
     assert text == "é\nb"
-    assert shown["status"] == "words.rs is opened: read it now."
+    assert shown["status"] == "words.rs is open: press Read."
     assert not shown["wrong"]
     for bad in (sent("picture.png", b"\x89PNG\0"), sent("picture.png", b"x" * (MAX_FILE_BYTES + 1))):
-        text, shown = opened(Read(), bad)
+        text, shown = opened(ReadState(), bad)
         assert text is None
         assert shown["wrong"]
         assert "picture.png" in shown["status"]
@@ -199,13 +202,13 @@ def test_files() -> None:
     ],
 )
 def test_what_is_not_a_file(file: object) -> None:
-    """Anything but a name with bytes opens nothing and gets one sentence: a path in particular."""
-    text, shown = opened(Read(), file)
+    """Data that is not a name with content opens nothing and is reported in one sentence, in particular a path."""
+    text, shown = opened(ReadState(), file)
     assert text is None
     assert shown["wrong"]
-    assert shown["status"].startswith("A file arrives as its name and its bytes")
+    assert shown["status"].startswith("The page sent a file without a name or without base64 content")
 
 
 def test_name_of_a_file() -> None:
     """A name is shown without folders, and without characters that cannot be sent back."""
-    assert opened(Read(), sent("/etc/\ud800.txt", b"x"))[1]["status"] == "_.txt is opened: read it now."
+    assert opened(ReadState(), sent("/etc/\ud800.txt", b"x"))[1]["status"] == "_.txt is open: press Read."

@@ -1,4 +1,4 @@
-"""What-if in the browser against the sampler of the server."""
+"""Tests what-if in the browser against the server's sampler."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEPT = 10
 """Alternatives of a token."""
 
 CLOSE = 1e-4
-"""What the browser's numbers may be off where they are exact."""
+"""Tolerance for numbers of the browser that are exact."""
 
 Settings = dict[str, float]
 
@@ -47,14 +47,14 @@ WANTED: list[Settings] = [*OWN, {"temperature": 0.0, "top_k": 0, "top_p": 1.0, "
 
 @dataclass(frozen=True)
 class Draw:
-    """A choice of the real sampler, and what is kept of it."""
+    """A choice of the real sampler, and its record."""
 
     logits: Tensor
     own: Settings
     record: Record
 
     def truth(self, settings: Settings) -> dict[int, float]:
-        """The probabilities with which the sampler would have taken each token at ``settings``."""
+        """Return the probabilities with which the sampler would have taken each token at ``settings``."""
         if settings["temperature"] == 0:
             return {int(self.logits.argmax()): 1.0}
         scaled = self.logits / settings["temperature"]
@@ -64,7 +64,7 @@ class Draw:
 
 
 def draw(seed: int, own: Settings) -> Draw:
-    """A token drawn from random logits: peaked or flat, of a small vocabulary or a larger one."""
+    """Return a token drawn from random logits: peaked or flat, with a small vocabulary or a larger one."""
     random = torch.Generator().manual_seed(seed)
     vocabulary = int(torch.randint(40, 4000, (), generator=random))
     scale = (0.7, 2.0, 4.0)[seed % 3]
@@ -81,7 +81,7 @@ def draw(seed: int, own: Settings) -> Draw:
 
 
 async def weigh(page: Page, cases: list[tuple[Record, Settings, Settings | None]]) -> list[dict[str, Any]]:
-    """What the page finds for each of (record, settings, own settings)."""
+    """Return the page's results for each of (record, settings, own settings)."""
     found: list[dict[str, Any]] = await page.evaluate(
         "cases => cases.map(([record, settings, own]) => Pellucid.whatIf.weigh(record, settings, own))", [list(case) for case in cases]
     )
@@ -89,14 +89,14 @@ async def weigh(page: Page, cases: list[tuple[Record, Settings, Settings | None]
 
 
 def bounded(found: dict[str, Any], true: float) -> bool:
-    """Whether the truth is between the bounds, but for rounding."""
+    """Return whether the true value is between the bounds, up to rounding."""
     interval = found["probability"]
     return bool(interval["low"] - CLOSE <= true <= interval["high"] + CLOSE)
 
 
 @pytest.fixture
 async def page(browser_page: Page) -> Page:
-    """A page that has the functions."""
+    """Provide a page with the functions."""
     await HeatPage(browser_page).open([])
     return browser_page
 
@@ -105,9 +105,9 @@ DRAWS = [draw(seed, own) for seed, own in enumerate(OWN * 12)]
 
 
 async def test_own_settings(page: Page) -> None:
-    """At the server's own settings the token has the probability with which it was sampled, and so have its alternatives.
+    """At the server's own settings a token has the probability with which it was sampled, and so have its alternatives.
 
-    Only of the very light ones rounding decides whether they were kept, in the server as here: they are not said to be sure.
+    Rounding decides if very unlikely alternatives are kept, in the server as in the page, which therefore marks them as unsure.
     """
     for one, found in zip(DRAWS, await weigh(page, [(one.record, one.own, one.own) for one in DRAWS]), strict=True):
         truth = one.truth(one.own)
@@ -123,7 +123,7 @@ async def test_own_settings(page: Page) -> None:
 
 
 async def test_own_settings_from_the_alternatives(page: Page) -> None:
-    """Where the alternatives hold all that the sampler kept, the same comes out without knowing what it sampled."""
+    """If the alternatives include all tokens that the sampler kept, the result is the same without the sampled probability."""
     whole = [one for one in DRAWS if len(one.truth(one.own)) <= KEPT]
     assert len(whole) > 50
     for one, found in zip(whole, await weigh(page, [(one.record, one.own, None) for one in whole]), strict=True):
@@ -136,7 +136,7 @@ async def test_own_settings_from_the_alternatives(page: Page) -> None:
 
 @pytest.mark.parametrize("knows", [True, False], ids=["sampled", "read"])
 async def test_bounds(page: Page, knows: bool) -> None:
-    """At other settings the true probabilities are within the bounds, and what is sure to be kept or dropped is so."""
+    """At other settings the true probabilities are within the bounds, and what is surely kept or dropped really is."""
     cases = [(one, wanted) for one in DRAWS[::3] for wanted in WANTED]
     found = await weigh(page, [(one.record, wanted, one.own if knows else None) for one, wanted in cases])
     sure = [verdict["sure"] for weighed in found for verdict in weighed["alternatives"]]
@@ -151,7 +151,7 @@ async def test_bounds(page: Page, knows: bool) -> None:
 
 
 async def test_exact_at_one(page: Page) -> None:
-    """At temperature 1 nothing must be guessed: what is known of the others is their mass, and that is enough."""
+    """At temperature 1 nothing is estimated: the mass of the other tokens is known, and sufficient."""
     for one, found in zip(DRAWS, await weigh(page, [(one.record, OFF, None) for one in DRAWS]), strict=True):
         truth = one.truth(OFF)
         for alternative, verdict in zip(one.record["a"], found["alternatives"], strict=True):
@@ -171,7 +171,7 @@ async def test_greedy(page: Page) -> None:
 
 
 async def test_server_was_greedy(page: Page) -> None:
-    """A token of a greedy answer was certain, which tells nothing of other temperatures: bounds stay bounds."""
+    """A token of a greedy answer was certain, which implies nothing for other temperatures: bounds stay bounds."""
     own = {**OFF, "temperature": 0.0}
     greedy = [draw(seed, own) for seed in range(30)]
     warm = {**OFF, "temperature": 0.8}
@@ -193,7 +193,7 @@ async def test_crossing_token_stays(page: Page) -> None:
 
 
 async def test_rounded_whole(page: Page) -> None:
-    """A server that truncates adds up rounded probabilities, and drops what comes after the whole: the page claims no more."""
+    """A server that truncates adds rounded probabilities, and drops tokens after the total reaches 1: the page claims no more."""
     logits = torch.tensor([20.0, 0.0, -1.0, -2.0])
     score = token_scores(score_rows(logits[None], torch.tensor([0]), 4), [0])[0]
     top = tuple(Alternative(id, "x", b"x", logprob) for id, logprob in score.top)
@@ -205,6 +205,6 @@ async def test_rounded_whole(page: Page) -> None:
 
 
 async def test_nothing_known(page: Page) -> None:
-    """A token that follows nothing has no what-if."""
+    """A token without a probability has no what-if."""
     unknown = record(Token(1, "a", b"a", 0, None, None, None))
     assert await weigh(page, [(unknown, OFF, None)]) == [None]

@@ -1,4 +1,4 @@
-"""Where an answer can be cut and gone on with: between whole characters, and with another alternative in the place of a token."""
+"""Cuts the tokens of an answer where it can be continued: after whole characters, or after an alternative of a token."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pellucid.tokens import Token
 
 
 def open_bytes(tokens: Iterable[Token]) -> Iterator[bytes]:
-    """After each token the bytes of a character that it has begun and not completed."""
+    """Yield, for each token, the bytes of the character that is incomplete after it."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     for token in tokens:
         decoder.decode(token.bytes)
         yield decoder.getstate()[0]
 
 
-def whole(tokens: Sequence[Token]) -> list[Token]:
-    """The tokens up to the last one that does not end inside a character."""
+def whole_characters(tokens: Sequence[Token]) -> list[Token]:
+    """Return the tokens up to the last one that ends with a whole character."""
     length = 0
     for count, rest in enumerate(open_bytes(tokens), 1):
         if not rest:
@@ -27,25 +27,27 @@ def whole(tokens: Sequence[Token]) -> list[Token]:
     return list(tokens[:length])
 
 
-def forced(tokens: Sequence[Token], index: int, alternative: int) -> list[Token]:
-    """The tokens up to ``index``, then another alternative of that one.
+def with_alternative(tokens: Sequence[Token], index: int, alternative: int) -> list[Token]:
+    """Return the tokens before ``index``, then the given alternative of the token at ``index``.
 
-    Raises InvalidRequestError where there is none, or where a character would stay half.
+    Raises InvalidRequestError if there is no such alternative, or if it would leave a character incomplete.
     """
     if not (0 <= index < len(tokens) and 0 <= alternative < len(tokens[index].top)):
-        raise InvalidRequestError("There is no such alternative: look at the token again.")
+        raise InvalidRequestError("This token has no such alternative: open it again.")
     token, other = tokens[index], tokens[index].top[alternative]
-    begun = [b"", *open_bytes(tokens[:index])][-1]
+    incomplete = [b"", *open_bytes(tokens[:index])][-1]
     try:
-        text = (begun + other.bytes).decode()
+        text = (incomplete + other.bytes).decode()
     except UnicodeDecodeError as error:
-        raise InvalidRequestError("With this alternative a character would stay half: choose another one, or another token.") from error
+        raise InvalidRequestError(
+            "This alternative would leave a character incomplete: choose another alternative, or another token."
+        ) from error
     if _loses_space(token):
         text = text.removeprefix(" ")
-    said = replace(token, id=other.id, text=text, bytes=other.bytes, logprob=other.logprob, rank=alternative + 1, sampled=None)
-    return [*tokens[:index], said]
+    replaced = replace(token, id=other.id, text=text, bytes=other.bytes, logprob=other.logprob, rank=alternative + 1, sampled=None)
+    return [*tokens[:index], replaced]
 
 
 def _loses_space(token: Token) -> bool:
-    """Whether the tokenizer's own space in front of the text is not part of it: then it is none of an alternative's text either."""
+    """Return whether the text omits the tokenizer's own leading space; the text of an alternative must then omit it too."""
     return token.bytes.startswith(b" ") and not token.text.startswith(" ")

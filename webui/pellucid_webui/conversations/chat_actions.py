@@ -1,4 +1,4 @@
-"""What can be done in a conversation. Nothing is ever lost: each verb makes another version, or walks to one."""
+"""The actions on a conversation. None loses a message: each adds a version or selects one."""
 
 from __future__ import annotations
 
@@ -11,70 +11,79 @@ from dataclasses import replace
 from pellucid.client.protocol import Assistant
 from pellucid.errors import InvalidRequestError
 from pellucid.tokens import FinishReason, Message
-from pellucid_webui.conversations.branching import forced, whole
+from pellucid_webui.conversations.branching import whole_characters, with_alternative
 from pellucid_webui.conversations.compact_tokens import pack, unpack
 from pellucid_webui.conversations.conversation import ASSISTANT, SYSTEM, USER, Conversation, Node, TurnSettings
-from pellucid_webui.conversations.store import TITLE, ConversationStore
+from pellucid_webui.conversations.store import DEFAULT_TITLE, ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
 
-TITLE_LENGTH = 60
-"""Characters of the first message that name a conversation."""
+TITLE_CHARACTERS = 60
+"""Longest title that is made of the first message."""
 
 SEEDS = 2**31
-"""Seeds that are drawn are below this."""
+"""Random seeds are below this."""
 
 
 class ChatActions:
-    """One owner's conversations, spoken with a speaker. Verbs that begin an answer return it on its way.
+    """Acts on the conversations of one owner. Actions that start an answer return its turn while it is being generated.
 
-    They raise InvalidRequestError for what cannot be done, and while an answer is on its way; nothing has changed then.
+    They raise InvalidRequestError for what is impossible, and while an answer is being generated; nothing is changed then.
     """
 
-    def __init__(self, owner: str, store: ConversationStore, speaker: Assistant, turns: Turns) -> None:
+    def __init__(self, owner: str, store: ConversationStore, assistant: Assistant, turns: Turns) -> None:
         self._owner = owner
         self._store = store
-        self._speaker = speaker
+        self._assistant = assistant
         self._turns = turns
 
     async def conversation(self, id: str) -> Conversation:
-        """A conversation as it is now."""
+        """Return a conversation as it is now."""
         return await asyncio.to_thread(self._store.conversation, self._owner, id)
 
     async def delete(self, id: str) -> None:
-        """Remove a conversation for good; answers on their way in it end."""
+        """Delete a conversation permanently, and stop its answers."""
         conversation = await self.conversation(id)
         for turn in filter(None, map(self._turns.find, conversation.nodes)):
             await turn.stop()
         await asyncio.to_thread(self._store.delete, self._owner, id)
 
     async def send(self, id: str, text: str, settings: TurnSettings) -> Turn:
-        """Say something and have it answered."""
-        if not text.strip():
-            raise InvalidRequestError("There is nothing to send: write something first.")
-        settings = await self._settled(settings)
-        async with self._quiet(id) as conversation:
-            said = await self._add(id, conversation.leaf, USER, text)
-            if conversation.title == TITLE and not conversation.nodes:
+        """Add a message and start its answer."""
+        _require_text(text)
+        settings = await self._resolved(settings)
+        async with self._idle_conversation(id) as conversation:
+            message = await self._add(id, conversation.leaf, USER, text)
+            if conversation.title == DEFAULT_TITLE and not conversation.nodes:
                 await asyncio.to_thread(self._store.rename, self._owner, id, _title(text))
-            return await self._answer(id, said, settings)
+            return await self._answer(id, message, settings)
+
+    async def send_first(self, text: str, settings: TurnSettings) -> tuple[str, Turn]:
+        """Send a message in a new conversation, which is created only if that succeeds. Return its id and the answer."""
+        _require_text(text)
+        id = await asyncio.to_thread(self._store.create, self._owner, settings)
+        try:
+            return id, await self.send(id, text, settings)
+        except BaseException:
+            await asyncio.to_thread(self._store.delete, self._owner, id)
+            raise
 
     async def retry(self, id: str, node: int, settings: TurnSettings) -> Turn:
-        """Another version of an answer; the first one, where a message of the user's has none."""
-        settings = await self._settled(settings)
-        async with self._quiet(id, node) as conversation:
+        """Generate another version of an answer, or the first answer to a user's message that has none."""
+        settings = await self._resolved(settings)
+        async with self._idle_conversation(id, node) as conversation:
             found = _find(conversation, node)
             if found.role == USER:
                 return await self._answer(id, node, settings)
             return await self._answer(id, found.parent, settings, origin=node)
 
     async def resume(self, id: str, node: int, settings: TurnSettings) -> Turn:
-        """Another version of an answer, which goes on from where this one ended, or before half a character at its end."""
-        settings = await self._settled(settings)
-        async with self._quiet(id, node) as conversation:
+        """Generate another version of an answer that continues this one, without an incomplete character at its end."""
+        settings = await self._resolved(settings)
+        async with self._idle_conversation(id, node) as conversation:
             found = _find(conversation, node, ASSISTANT)
             batches = await self.batches(id, node)
             tokens = await asyncio.to_thread(unpack, batches)
-            kept = whole(tokens)
+            kept = whole_characters(tokens)
             text = found.text
             if len(kept) < len(tokens):
                 text = text.removesuffix("".join(token.text for token in tokens[len(kept) :]))
@@ -82,76 +91,76 @@ class ChatActions:
             return await self._answer(id, found.parent, settings, text=text, batches=batches, origin=node)
 
     async def branch(self, id: str, node: int, index: int, alternative: int, settings: TurnSettings) -> Turn:
-        """Another version of an answer: up to token ``index``, then that token's other ``alternative``, then what follows from it.
+        """Generate another version of an answer that has the token's ``alternative`` in place of token ``index``.
 
-        Raises InvalidRequestError where there is no such alternative, or where a character would stay half.
+        Raises InvalidRequestError if there is no such alternative, or if it would leave a character incomplete.
         """
-        settings = await self._settled(settings)
-        async with self._quiet(id, node) as conversation:
+        settings = await self._resolved(settings)
+        async with self._idle_conversation(id, node) as conversation:
             found = _find(conversation, node, ASSISTANT)
             tokens = await asyncio.to_thread(unpack, await self.batches(id, node))
-            said = forced(tokens, index, alternative)
+            kept = with_alternative(tokens, index, alternative)
             written = found.text.removesuffix("".join(token.text for token in tokens))
-            text = written + "".join(token.text for token in said)
-            return await self._answer(id, found.parent, settings, text=text, batches=[pack(said)], origin=node, branched=index)
+            text = written + "".join(token.text for token in kept)
+            return await self._answer(id, found.parent, settings, text=text, batches=[pack(kept)], origin=node, branched=index)
 
     async def edit(self, id: str, node: int, text: str, settings: TurnSettings) -> Turn | None:
-        """Another version of a message; what the user said is answered anew."""
+        """Add another version of a message. A user's message is answered again."""
         if not text.strip():
-            raise InvalidRequestError("There is nothing left of the message: write something, or undo it instead.")
-        async with self._quiet(id, node) as conversation:
+            raise InvalidRequestError("The edited message is empty: write something, or undo the message instead.")
+        async with self._idle_conversation(id, node) as conversation:
             found = _find(conversation, node)
             if found.role == ASSISTANT:
                 await self._add(id, found.parent, ASSISTANT, text, model=found.model, origin=node)
                 return None
-            settings = await self._settled(settings)
+            settings = await self._resolved(settings)
             return await self._answer(id, await self._add(id, found.parent, USER, text, origin=node), settings)
 
     async def undo(self, id: str) -> str:
-        """Go back to before the last thing that the user said; that, to be said otherwise. It stays as a version."""
-        async with self._quiet(id) as conversation:
-            said = next((node for node in reversed(conversation.path()) if node.role == USER), None)
-            if said is None:
+        """Go back to before the user's last message, and return its text to be edited. The message stays as a version."""
+        async with self._idle_conversation(id) as conversation:
+            message = next((node for node in reversed(conversation.path()) if node.role == USER), None)
+            if message is None:
                 raise InvalidRequestError("There is nothing to undo in this conversation.")
-            await asyncio.to_thread(self._store.stop_at, self._owner, id, said.parent)
-            return said.text
+            await asyncio.to_thread(self._store.stop_at, self._owner, id, message.parent)
+            return message.text
 
     async def walk(self, id: str, node: int) -> None:
-        """Look at another version of a message, and at what followed it the last time."""
+        """Select another version of a message, and what followed it the last time."""
         await asyncio.to_thread(self._store.look_at, self._owner, id, node)
 
     async def batches(self, id: str, node: int) -> list[str]:
-        """The tokens of a message: they say its end, and all of it but for what a person wrote in front.
+        """Return the tokens of a message. They cover its end, and all of it except what a person wrote at the beginning.
 
-        Of an answer on its way it is the list that grows, up to the end: who keeps it has all of them then.
+        For an answer that is being generated this is the list that grows until its end.
         """
         turn = self.running(await self.conversation(id), node)
         return await asyncio.to_thread(self._store.tokens, self._owner, id, node) if turn is None else turn.batches
 
     async def stop(self, id: str, node: int) -> None:
-        """End an answer with what there is of it; nothing, where it has ended."""
+        """Stop an answer and keep the text so far. Do nothing if it has ended."""
         turn = self.running(await self.conversation(id), node)
         if turn is not None:
             await turn.stop()
 
     def running(self, conversation: Conversation, node: int | None = None) -> Turn | None:
-        """The answer that is on its way at a node, by default at the end of the path that is looked at."""
+        """Return the answer that is being generated at a node, by default at the end of the selected path."""
         wanted = conversation.leaf if node is None else node
         return self._turns.find(wanted) if wanted in conversation.nodes else None
 
     @asynccontextmanager
-    async def _quiet(self, id: str, node: int | None = None) -> AsyncIterator[Conversation]:
-        """A conversation, where nothing else begins meanwhile. Raises InvalidRequestError while an answer is on its way there."""
-        async with self._turns.alone(id):
+    async def _idle_conversation(self, id: str, node: int | None = None) -> AsyncIterator[Conversation]:
+        """Return a conversation and start no other answer in it meanwhile. Raises InvalidRequestError if one is being generated."""
+        async with self._turns.lock(id):
             conversation = await self.conversation(id)
             if self.running(conversation) is not None or self._turns.find(node) is not None:
-                raise InvalidRequestError("An answer is on its way in this conversation: stop it first, or wait for it.")
+                raise InvalidRequestError("An answer is being generated in this conversation: stop it, or wait until it is complete.")
             yield conversation
 
-    async def _settled(self, settings: TurnSettings) -> TurnSettings:
-        """The settings with a model and a seed, so that the answer can be had again. Raises before anything is kept of it."""
+    async def _resolved(self, settings: TurnSettings) -> TurnSettings:
+        """Return the settings with a model and a seed, so that the answer can be reproduced. Raises before anything is saved."""
         settings.sampling()
-        model = settings.model or (await self._speaker.cards())[0].name
+        model = settings.model or (await self._assistant.cards())[0].name
         seed = secrets.randbelow(SEEDS) if settings.seed is None else settings.seed
         return replace(settings, model=model, seed=seed)
 
@@ -166,6 +175,7 @@ class ChatActions:
         origin: int | None = None,
         branched: int | None = None,
     ) -> Turn:
+        """Add an answer with its settings, and start generating it after ``text``, whose tokens are ``batches``."""
         node = await asyncio.to_thread(
             self._store.add,
             self._owner,
@@ -179,9 +189,9 @@ class ChatActions:
             branched=branched,
             batches=batches,
         )
-        said = (await self.conversation(id)).path(parent)
+        path = (await self.conversation(id)).path(parent)
         turn = Turn(self._store, node, text, batches)
-        return self._turns.start(turn, self._speaker, messages_of(said, text, settings), settings)
+        return self._turns.start(turn, self._assistant, messages_of(path, text, settings), settings)
 
     async def _add(self, id: str, parent: int | None, role: str, text: str, model: str = "", origin: int | None = None) -> int:
         return await asyncio.to_thread(
@@ -190,21 +200,26 @@ class ChatActions:
 
 
 def messages_of(path: Sequence[Node], beginning: str, settings: TurnSettings) -> list[Message]:
-    """What the model reads: the system prompt, the path, and the beginning of the answer if there is one."""
+    """Return the messages that the model reads: the system prompt, the path, and the beginning of the answer if there is one."""
     system = [Message(SYSTEM, settings.system)] if settings.system.strip() else []
-    said = [Message(node.role, node.text) for node in path]
-    return [*system, *said, *([Message(ASSISTANT, beginning)] if beginning else [])]
+    written = [Message(node.role, node.text) for node in path]
+    return [*system, *written, *([Message(ASSISTANT, beginning)] if beginning else [])]
+
+
+def _require_text(text: str) -> None:
+    if not text.strip():
+        raise InvalidRequestError("The message is empty: write something first.")
 
 
 def _find(conversation: Conversation, node: int, role: str | None = None) -> Node:
     found = conversation.nodes.get(node)
     if found is None or role not in (None, found.role):
-        raise InvalidRequestError("There is no such answer in this conversation." if role else "There is no such message here.")
+        raise InvalidRequestError("This conversation has no such answer." if role else "This conversation has no such message.")
     return found
 
 
 def _title(text: str) -> str:
-    """The first line that says something, without the marks in front of it."""
+    """Return the first line that is not blank, without Markdown marks in front of it."""
     first = " ".join(text.strip().partition("\n")[0].split())
     line = first.lstrip("#>`~ ") or first
-    return line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1].rstrip() + "…"
+    return line if len(line) <= TITLE_CHARACTERS else line[: TITLE_CHARACTERS - 1].rstrip() + "…"

@@ -1,8 +1,8 @@
-"""Tokens as compact JSON: what the browser draws and the store keeps.
+"""Converts tokens to compact JSON, which the browser draws and the store keeps, and back.
 
-A record has the keys ``i`` id, ``t`` text, ``b`` base64 of the true bytes where the text is not they, ``l`` logprob, ``r`` rank,
-``e`` entropy, ``s`` the sampler's probability, ``o`` the mass of all others, and ``a`` the alternatives: ``[id, text, logprob]``,
-with base64 of their bytes behind that where the text is not they. What is None is null.
+A record has the keys ``i`` id, ``t`` text, ``b`` base64 of the bytes if they are not the text's, ``l`` logprob, ``r`` rank,
+``e`` entropy, ``s`` the sampler's probability, ``o`` the mass of all other tokens, and ``a`` the alternatives: ``[id, text, logprob]``,
+followed by base64 of their bytes if they are not the text's. None becomes null.
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ from pellucid.tokens import Alternative, Token
 from pellucid_webui.conversations.conversation import LARGEST
 
 DIGITS = 6
-"""Significant digits of a number: more than a screen shows."""
+"""Significant digits of a number: more than the page shows."""
 
 _ROUNDING = 1e-3
-"""How far rounding may put a probability or a logprob beyond its bound."""
+"""How far rounding may move a probability or a logprob beyond its bound."""
 
 _LONGEST_SHOWN = 200
 
 
 def pack(tokens: Iterable[Token]) -> str:
-    """A batch of tokens as one string."""
+    """Return a batch of tokens as one string."""
     return json.dumps([record(token) for token in tokens], ensure_ascii=False, separators=(",", ":"))
 
 
 def unpack(batches: Iterable[str], first: int = 0) -> list[Token]:
-    """The tokens of batches; their positions count from ``first``. Raises InvalidRequestError for what is no batch."""
+    """Return the tokens of batches; their positions count from ``first``. Raises InvalidRequestError for an invalid batch."""
     records = [found for batch in batches for found in records_in(batch)]
     return [token_of(found, first + index) for index, found in enumerate(records)]
 
 
 def records_in(batch: str) -> list[Any]:
-    """The records of a batch. Raises InvalidRequestError for what is none."""
+    """Return the records of a batch. Raises InvalidRequestError for an invalid batch."""
     try:
         found = json.loads(batch)
     except (ValueError, RecursionError) as error:
-        raise InvalidRequestError(f"This is no batch of tokens ({error}): {batch[:_LONGEST_SHOWN]}") from error
+        raise InvalidRequestError(f"This is not a batch of tokens ({error}): {batch[:_LONGEST_SHOWN]}") from error
     if not isinstance(found, list):
         raise InvalidRequestError(f"A batch of tokens is a list, not {batch[:_LONGEST_SHOWN]}")
     return found
 
 
 def record(token: Token) -> dict[str, Any]:
-    """A token as JSON."""
+    """Return the record of a token."""
     found: dict[str, Any] = {
         "i": token.id,
         "t": token.text,
@@ -66,7 +66,7 @@ def record(token: Token) -> dict[str, Any]:
 
 
 def token_of(found: Mapping[str, Any], position: int) -> Token:
-    """The token of a record. Raises InvalidRequestError for what is none."""
+    """Return the token of a record. Raises InvalidRequestError for an invalid record."""
     try:
         return Token(
             id=_whole(found["i"]),
@@ -81,7 +81,7 @@ def token_of(found: Mapping[str, Any], position: int) -> Token:
             sampled=None if found["s"] is None else _number(found["s"], 0, 1),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise InvalidRequestError(f"This is no record of a token ({error!r}): {str(found)[:_LONGEST_SHOWN]}") from error
+        raise InvalidRequestError(f"This is not a token record ({error!r}): {str(found)[:_LONGEST_SHOWN]}") from error
 
 
 def _alternative(one: Alternative) -> list[Any]:
@@ -99,13 +99,13 @@ def _short(number: float) -> float:
 
 
 def _bytes(text: str, found: str | None = None) -> bytes:
-    plain = text.encode()  # also where there are others: half an emoji is no text
+    plain = text.encode()  # raises for lone surrogates, also if the bytes are given
     return plain if found is None else b64decode(found, validate=True)
 
 
 def _whole(found: object) -> int:
     if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found <= LARGEST:
-        raise TypeError(f"{found!r} is no whole number from 0 to {LARGEST}")
+        raise TypeError(f"{found!r} is not a whole number from 0 to {LARGEST}")
     return found
 
 
@@ -115,5 +115,5 @@ def _logprob(found: object) -> float:
 
 def _number(found: object, least: float, most: float) -> float:
     if not isinstance(found, int | float) or isinstance(found, bool) or not least - _ROUNDING <= found <= most + _ROUNDING:
-        raise TypeError(f"{found!r} is no number between {least} and {most}")
+        raise TypeError(f"{found!r} is not a number between {least} and {most}")
     return float(found)

@@ -1,4 +1,4 @@
-"""The nouns of a chat: how a turn is sampled, a message in one of its versions, and the tree that they grow in."""
+"""Defines the data of chats: the settings of a turn, the versions of messages, and the tree that they form."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ ALTERNATIVES = 10
 """Alternatives that are kept for each token of an answer."""
 
 LARGEST = 2**53 - 1
-"""The largest whole number that every reader of JSON takes, browsers included."""
+"""The largest whole number that every JSON parser reads exactly, including those of browsers."""
 
 _LONGEST_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
 class TurnSettings:
-    """What answers a turn, and how. An empty ``model`` is the server's first; ``seed`` None draws one."""
+    """The model and sampling of a turn. An empty ``model`` is the server's first one; ``seed`` None draws a random seed."""
 
     model: str = ""
     system: str = ""
@@ -34,9 +34,9 @@ class TurnSettings:
     max_tokens: int = 512
 
     def sampling(self) -> SamplingParams:
-        """For the engine. Raises InvalidRequestError, which names what is out of bounds."""
+        """Return the sampling parameters for the engine. Raises InvalidRequestError, which names a setting that is out of bounds."""
         for name in ("max_tokens", "top_k"):
-            if getattr(self, name) > LARGEST:  # the page could not be sent it, and the conversation never be opened again
+            if getattr(self, name) > LARGEST:  # it could not be sent to the page, so that the conversation could not be opened again
                 raise InvalidRequestError(f"{name} must be at most {LARGEST}.", param=name)
         try:
             return SamplingParams(
@@ -52,12 +52,12 @@ class TurnSettings:
             raise InvalidRequestError(str(error)) from error
 
     def record(self) -> dict[str, Any]:
-        """As JSON keeps it."""
+        """Return the settings as JSON."""
         return asdict(self)
 
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Self:
-        """From JSON; what is missing is the default, what is not known is left out. Raises InvalidRequestError for wrong types."""
+        """Return the settings of a JSON record, with defaults for what is missing. Raises InvalidRequestError for wrong types."""
         return cls(**{one.name: _typed(one, record[one.name]) for one in fields(cls) if one.name in record})
 
 
@@ -76,12 +76,11 @@ def _typed(setting: Field[Any], value: object) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One version of one message: the others are those with the same ``parent``.
+    """One version of a message; its other versions have the same ``parent``.
 
-    ``end`` is None while an answer is written, and stays so where the server died in the middle of it; ``error`` is what
-    went wrong, in a sentence. ``branched`` is the number of the token from which this version goes another way than
-    ``origin``, another version. ``chosen`` is the version of what follows that was looked at last. ``created`` is in
-    seconds since 1970.
+    ``end`` is None while an answer is being generated, and remains None if the server dies meanwhile. ``error`` is a sentence
+    about what went wrong. ``branched`` is the number of the token at which this version differs from its ``origin``, another
+    version. ``chosen`` is the version of the next message that was selected last. ``created`` is in seconds since 1970.
     """
 
     id: int
@@ -103,7 +102,7 @@ class Node:
 class ConversationSummary:
     """A conversation in a list.
 
-    ``messages`` are those of the path that is looked at; ``snippet`` is where a search found it, with the marks of ``search.py``.
+    ``messages`` counts the selected path; ``snippet`` is a match of a search, marked as ``search.py`` describes.
     """
 
     id: str
@@ -115,7 +114,7 @@ class ConversationSummary:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """All versions of all messages, and the last one of the path that is looked at (None where there is no message yet)."""
+    """All versions of all messages. ``leaf`` is the last message of the selected path, None before there is one."""
 
     id: str
     title: str
@@ -130,10 +129,10 @@ class Conversation:
         below: dict[int | None, list[Node]] = {}
         for node in self.nodes.values():
             below.setdefault(node.parent, []).append(node)
-        object.__setattr__(self, "_below", below)  # it is frozen for everybody else
+        object.__setattr__(self, "_below", below)  # frozen dataclasses can be initialized only like this
 
     def path(self, leaf: int | None = None) -> list[Node]:
-        """The messages from the first one down to a leaf, by default the one that is looked at."""
+        """Return the messages from the first one to a leaf, by default the selected one."""
         found: list[Node] = []
         at = self.leaf if leaf is None else leaf
         while at is not None:
@@ -143,22 +142,22 @@ class Conversation:
         return found[::-1]
 
     def versions(self, node: Node) -> list[Node]:
-        """All versions of a message, the oldest first, this one among them."""
+        """Return all versions of a message, including itself, the oldest first."""
         return self.children(node.parent)
 
     def children(self, id: int | None) -> list[Node]:
-        """What follows a message, in all its versions; the first messages for None."""
+        """Return all versions of the message after a message; for None, those of the first message."""
         return self._below.get(id, [])
 
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """All of a conversation: with the tokens of its messages, by their ids, in strings of records as they came."""
+    """A complete conversation. ``tokens`` holds the batches of records of its messages, by their ids."""
 
     conversation: Conversation
     tokens: Mapping[int, Sequence[str]]
 
 
 def encodable(text: str) -> str:
-    """The text with U+FFFD for lone surrogates: half an emoji, as browsers may send it, cannot be kept in any file."""
+    """Return the text with U+FFFD for lone surrogates, which browsers may send but UTF-8 cannot encode."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,24 +1,20 @@
-"""The SQLite file of the conversations: its tables, and how it is opened and changed."""
+"""Holds the conversations' SQLite schema, and the transactions on it."""
 
 from __future__ import annotations
 
 import sqlite3
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from pellucid.errors import ConfigError, PellucidError
+from pellucid_webui.sqlite_file import SqliteFile
 
 APPLICATION = 0x506C6364
-"""What tells a file of ours from other SQLite files (its application_id)."""
+"""The application_id that distinguishes our files from other SQLite files."""
 
 VERSION = 1
-"""Of the schema; it is kept in the file."""
-
-BUSY_SECONDS = 10.0
-"""How long to wait for another process that writes."""
+"""The version of the schema, kept in the file as its user_version."""
 
 SCHEMA = """
 CREATE TABLE conversation (
@@ -68,105 +64,58 @@ END;
 """
 
 
-class Database:
-    """The file at ``path``, made if it is not there. Raises ConfigError where that cannot be, or is not ours.
+PRAGMAS = (
+    "synchronous = NORMAL",  # writes survive the end of the process; a power cut may lose the last moment
+    "foreign_keys = ON",
+    "secure_delete = ON",
+)
 
-    Its transactions may be asked for on any thread. They raise a PellucidError for a file that cannot be read or written.
+
+class Database:
+    """The file at ``path``, created if missing. Raises ConfigError if it cannot be opened, or belongs to another program.
+
+    Transactions may run on any thread. They raise a PellucidError for a file that cannot be read or written.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.Lock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch(mode=0o600)  # what people say to a model is for nobody else on the machine
-            self._connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-            try:
-                self._prepare()
-            except BaseException:
-                self._connection.close()
-                raise
-        except (sqlite3.Error, OSError) as error:
-            raise ConfigError(f"The conversations in {path} cannot be opened ({error}): move the file away, or mend it.") from error
+        self._file = SqliteFile(path, "conversations", self._prepare, pragmas=PRAGMAS)
 
     def close(self) -> None:
-        """Nothing is asked of it after that."""
-        with self._lock:
-            self._connection.close()
+        """Close the file; it must not be used afterwards."""
+        self._file.close()
 
     def writing(self) -> AbstractContextManager[sqlite3.Connection]:
-        """A transaction that changes something: all of it or nothing, after those of other processes."""
-        return self._transaction("IMMEDIATE")
+        """Begin a transaction that writes, after those of other processes."""
+        return self._file.transaction("IMMEDIATE")
 
     def reading(self) -> AbstractContextManager[sqlite3.Connection]:
-        """A transaction that sees one moment of the file, and waits for no other process."""
-        return self._transaction("DEFERRED")
+        """Begin a transaction that reads one state of the file, without waiting for other processes."""
+        return self._file.transaction("DEFERRED")
 
     def shrink(self) -> None:
-        """Put what was written into the file itself; while another process reads, that one does it later."""
-        with self._lock, suppress(sqlite3.Error):
-            self._connection.execute("PRAGMA wal_checkpoint (TRUNCATE)")
+        """Move what was written from the log into the file. If another process is reading, that one does it later."""
+        with suppress(PellucidError), self._file.autocommit() as run:
+            run.execute("PRAGMA wal_checkpoint (TRUNCATE)")
 
-    def _prepare(self) -> None:
-        run = self._connection
-        run.row_factory = sqlite3.Row
-        with _transaction(run, "IMMEDIATE"):
-            application, version = (run.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
-            if run.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-                for statement in _statements(SCHEMA):
-                    run.execute(statement)
-                run.execute(f"PRAGMA application_id = {APPLICATION}")
-                run.execute(f"PRAGMA user_version = {VERSION}")
-            elif application != APPLICATION:
-                raise ConfigError(f"{self._path} is the file of another program: name another one for the conversations.")
-            elif version != VERSION:
-                raise ConfigError(
-                    f"The conversations in {self._path} are of another version of Pellucid ({version}, this one has {VERSION}): "
-                    "move the file away, or start that version."
-                )
-        _write_ahead(run)
-        run.execute("PRAGMA synchronous = NORMAL")  # what is written outlives the process; a power cut may take the last moment
-        run.execute("PRAGMA foreign_keys = ON")
-        run.execute("PRAGMA secure_delete = ON")
-
-    @contextmanager
-    def _transaction(self, kind: str) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                with _transaction(self._connection, kind):
-                    yield self._connection
-            except sqlite3.Error as error:
-                raise PellucidError(f"The conversations in {self._path} cannot be read or written ({error}): see to the file.") from error
-
-
-@contextmanager
-def _transaction(run: sqlite3.Connection, kind: str) -> Iterator[None]:
-    """All or nothing."""
-    run.execute(f"BEGIN {kind}")
-    try:
-        yield
-        run.execute("COMMIT")
-    except BaseException:
-        if run.in_transaction:  # a full disk, say, has ended it already
-            run.execute("ROLLBACK")
-        raise
-
-
-def _write_ahead(run: sqlite3.Connection) -> None:
-    """Readers and a writer do not wait for each other from now on. SQLite itself does not wait here for another process that begins."""
-    end = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            run.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.01)
+    def _prepare(self, run: sqlite3.Connection) -> None:
+        application, version = (run.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+        if run.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+            for statement in _statements(SCHEMA):
+                run.execute(statement)
+            run.execute(f"PRAGMA application_id = {APPLICATION}")
+            run.execute(f"PRAGMA user_version = {VERSION}")
+        elif application != APPLICATION:
+            raise ConfigError(f"{self._path} belongs to another program: choose another file for the conversations.")
+        elif version != VERSION:
+            raise ConfigError(
+                f"The conversations in {self._path} are from another version of Pellucid (schema {version}, this version has {VERSION}): "
+                "move the file away, or start that version."
+            )
 
 
 def _statements(script: str) -> Iterator[str]:
-    """The statements of a script, triggers in one piece."""
+    """Yield the statements of a script, each trigger as one."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line

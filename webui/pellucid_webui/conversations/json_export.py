@@ -1,23 +1,24 @@
-"""Conversations as JSON, with all that is known of them: out, and in again.
+"""Exports complete conversations as JSON, and imports them again.
 
-The JSON is an object with these keys; all of them are there, and times are in seconds since 1970:
+The JSON is an object with these keys, all required; times are in seconds since 1970:
 
 - ``format`` "pellucid-conversation" and ``version`` 1
 - ``title``, ``created``, ``updated``
-- ``settings``: what the next turn is answered with (``model``, ``system``, ``temperature``, ``top_p``, ``top_k``, ``min_p``, ``seed``,
+- ``settings``: the settings of the next turn (``model``, ``system``, ``temperature``, ``top_p``, ``top_k``, ``min_p``, ``seed``,
   ``max_tokens``)
-- ``leaf``: the last message of the path that is looked at, null where there is none
+- ``leaf``: the last message of the selected path, or null
 - ``messages``: all versions of all messages, each after its parent, as objects with
 
   - ``id`` (1, 2, 3, ...) and ``parent`` (null for a first message): those with the same parent are versions of each other
   - ``role`` (user or assistant), ``text``, ``created``
-  - ``settings`` and ``model``: what answered it; null and "" for what a person wrote
-  - ``end``: why it ended (stop, length, cancelled, deadline, superseded or error); null where the server died meanwhile
+  - ``settings`` and ``model``: what generated it; null and "" for a message that a person wrote
+  - ``end``: why it ended (stop, length, cancelled, deadline, superseded or error); null if the server died meanwhile
   - ``usage``: ``cached``, ``computed`` and ``generated`` tokens, ``queued``, ``prefill`` and ``decode`` seconds; or null
-  - ``error``: what went wrong, in a sentence; or null
-  - ``origin``: the version from which this one was made, and ``branched``: the token at which it leaves that one; or null
-  - ``chosen``: the version of what follows that was looked at last; or null
-  - ``tokens``: records, as ``records.py`` describes them; they say the end of the text, and all but what a person wrote in front
+  - ``error``: a sentence about what went wrong, or null
+  - ``origin``: the version from which this one was made, and ``branched``: the token at which the two differ; or null
+  - ``chosen``: the version of the next message that was selected last, or null
+  - ``tokens``: records, as ``compact_tokens`` describes them; they cover the end of the text, and all of it except a beginning that a
+    person wrote
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ FORMAT = "pellucid-conversation"
 VERSION = 1
 
 YEAR_10000 = 253_402_300_800
-"""In seconds since 1970: no calendar here knows a later day."""
+"""In seconds since 1970: the calendar of Python's datetime ends before."""
 
 Seconds = Annotated[float, Field(ge=0, lt=YEAR_10000)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
@@ -87,7 +88,7 @@ class _File(_Strict):
 
 
 def to_json(archive: Archive) -> str:
-    """All of a conversation, a message a line."""
+    """Return all of a conversation as JSON, with one message per line."""
     conversation = archive.conversation
     numbers: dict[int | None, int | None] = {None: None} | {id: number for number, id in enumerate(conversation.nodes, 1)}
     head = {
@@ -105,7 +106,7 @@ def to_json(archive: Archive) -> str:
 
 
 def from_json(text: str) -> Archive:
-    """The conversation that was written; its id is empty. Raises InvalidRequestError, which says what is wrong with it."""
+    """Return the conversation of an exported file, with an empty id. Raises InvalidRequestError, which names what is wrong."""
     try:
         file = _File.model_validate_json(text)
     except ValidationError as error:
@@ -127,10 +128,10 @@ def from_json(text: str) -> Archive:
 
 
 def settings_of(record: Mapping[str, Any]) -> TurnSettings:
-    """The settings of a file. Raises InvalidRequestError for those that are unknown, or out of bounds."""
+    """Return the settings of a file. Raises InvalidRequestError for settings that are unknown or out of bounds."""
     unknown = next(iter(record.keys() - {one.name for one in fields(TurnSettings)}), None)
     if unknown is not None:
-        raise InvalidRequestError(f"A turn has no setting {unknown!r}: leave it out, or use a newer Pellucid.")
+        raise InvalidRequestError(f"There is no setting {unknown!r}: remove it, or use a newer version of Pellucid.")
     settings = TurnSettings.read(record)
     settings.sampling()
     return settings
@@ -160,15 +161,15 @@ def _json(value: object) -> str:
 
 
 def _check_place(number: int, message: _Message, messages: list[_Message]) -> None:
-    """Raise InvalidRequestError for a message that cannot be where it is in the tree."""
+    """Raise InvalidRequestError if a message does not fit into the tree."""
     if message.id != number:
-        raise InvalidRequestError(f"Message {number} has the id {message.id}: they are numbered 1, 2, 3, ...")
+        raise InvalidRequestError(f"Message {number} has the id {message.id}: ids must be 1, 2, 3, ...")
     if message.parent is not None and message.parent >= number:
         raise InvalidRequestError(f"Message {number} comes before its parent, {message.parent}.")
     if message.origin is not None and (message.origin >= number or messages[message.origin - 1].parent != message.parent):
-        raise InvalidRequestError(f"Message {number} is no version of its origin, {message.origin}.")
+        raise InvalidRequestError(f"Message {number} is not a version of its origin, {message.origin}.")
     if message.chosen is not None and (message.chosen > len(messages) or messages[message.chosen - 1].parent != number):
-        raise InvalidRequestError(f"Message {number} is not followed by what is chosen there, {message.chosen}.")
+        raise InvalidRequestError(f"Message {number} is not the parent of its chosen message, {message.chosen}.")
 
 
 def _node(message: _Message) -> Node:
@@ -190,22 +191,22 @@ def _node(message: _Message) -> Node:
 
 
 def _batches(message: _Message) -> list[str]:
-    """The tokens of a message, of which each was looked at."""
+    """Return the tokens of a message, each checked."""
     tokens: list[Token] = [token_of(found, position) for position, found in enumerate(message.tokens)]
     if not message.text.endswith("".join(token.text for token in tokens)):
-        raise InvalidRequestError(f"The tokens of message {message.id} do not say what it says.")
+        raise InvalidRequestError(f"The tokens of message {message.id} do not match the end of its text.")
     if message.branched is not None and message.branched >= len(tokens):
-        raise InvalidRequestError(f"Message {message.id} has no token {message.branched}, from which it would go its own way.")
+        raise InvalidRequestError(f"Message {message.id} has no token {message.branched}, at which it should branch.")
     return [pack(tokens)] if tokens else []
 
 
 def _sentence(error: ValidationError) -> str:
-    """What is wrong, of several things the one that says most."""
+    """Return the most helpful of the errors as a sentence."""
     errors = {detail["loc"]: detail for detail in error.errors(include_url=False, include_context=False)}
     if ("format",) in errors or () in errors:
         detail = errors.get(("format",)) or errors[()]
-        return "It is no conversation of Pellucid's." if detail["type"] != "json_invalid" else f"It is no JSON ({detail['msg']})."
+        return "It is not an exported conversation." if detail["type"] != "json_invalid" else f"It is not valid JSON ({detail['msg']})."
     if ("version",) in errors:
-        return f"It is of another version of the format than {VERSION}: use a newer Pellucid."
+        return f"Its format version is not {VERSION}: use a newer version of Pellucid."
     place, detail = next(iter(errors.items()))
     return f"{'.'.join(map(str, place))}: {detail['msg']}."

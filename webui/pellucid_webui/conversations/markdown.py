@@ -1,4 +1,4 @@
-"""Markdown as HTML that is safe to show: no HTML of the author's, no pictures, no script; code is coloured."""
+"""Renders Markdown as safe HTML: no HTML from the author, no images, no scripts. Code is highlighted."""
 
 from __future__ import annotations
 
@@ -20,58 +20,58 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexer import Lexer
 from pygments.lexers import find_lexer_class_by_name, get_all_lexers
 
-LINKS = ("http://", "https://", "mailto:")
-"""What an address begins with to be a link; others are shown as they were written."""
+LINK_SCHEMES = ("http://", "https://", "mailto:")
+"""Only addresses with these schemes become links; others are shown as text."""
 
-DEEPEST = 40
-"""Quotes and lists within each other; what is deeper is shown as its source."""
+MAX_NESTING = 40
+"""Deepest nesting of quotes and lists; deeper ones are shown as source."""
 
-MOST_CODE = 20_000
-"""Characters of a block of code that is still coloured: some lexers take long for more."""
+MAX_CODE_CHARACTERS = 20_000
+"""Longest code block that is highlighted: some lexers are slow for longer ones."""
 
-LONGEST_LINE = 5_000
-"""The same for each of its lines."""
+MAX_LINE_CHARACTERS = 5_000
+"""Longest line of a code block that is highlighted."""
 
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
-"""Characters that turn the direction of all that follows: in code they would show something else than what runs."""
+"""Characters that change the direction of the text after them: in code they could hide what really runs."""
 
 
 class _Parser(MarkdownIt):
     def validateLink(self, url: str) -> bool:  # noqa: N802 (the library's name)
-        return url.lower().startswith(LINKS)
+        return url.lower().startswith(LINK_SCHEMES)
 
 
 class _Renderer(RendererHTML):
-    """As the library's own, but for pictures, links and code."""
+    """The library's renderer with other images, links and code."""
 
     def image(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-        """A picture is shown as what it is called and where it would come from: fetching it would tell someone of this page."""
+        """Render an image as its name and address: loading it would reveal to its server that the page was viewed."""
         token = tokens[index]
         name = self.renderInlineAsText(token.children, options, env)
         return f'<span class="pl-picture">{escape(name or "picture")} ({escape(str(token.attrGet("src")))})</span>'
 
     def link_open(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-        """Links open elsewhere and say nothing of this page."""
+        """Render a link that opens in another tab and sends no referrer."""
         tokens[index].attrSet("rel", "noopener noreferrer nofollow")
         tokens[index].attrSet("target", "_blank")
         return self.renderToken(tokens, index, options, env)
 
     def fence(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-        """A block of code with its language, or the name of its file behind that, and a button that copies it."""
+        """Render a code block with its file name or language, and a button to copy it."""
         language, _, name = unescapeAll(tokens[index].info).strip().partition(" ")
         return _code(tokens[index].content, language, name.strip() or language or "text", grows=bool(env.get(_GROWS)))
 
     def code_block(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-        """The same for code by indentation."""
+        """Render an indented code block."""
         return _code(tokens[index].content, "", "text")
 
     def code_inline(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-        """Code within a line."""
+        """Render code within a line."""
         return f"<code>{_straight(escape(tokens[index].content))}</code>"
 
 
 def _parser() -> MarkdownIt:
-    parser = _Parser("commonmark", {"html": False, "linkify": False, "maxNesting": DEEPEST}, renderer_cls=_Renderer)
+    parser = _Parser("commonmark", {"html": False, "linkify": False, "maxNesting": MAX_NESTING}, renderer_cls=_Renderer)
     return parser.enable(["table", "strikethrough"])
 
 
@@ -82,35 +82,35 @@ _FORMATTER: HtmlFormatter[str] = HtmlFormatter(nowrap=True, classprefix="pl-")
 
 
 def blocks(text: str) -> list[str]:
-    """The HTML of a text, one string for each block at its top: a growing text changes only the last ones."""
+    """Return the HTML of a text, one string per top-level block: a growing text changes only the last ones."""
     return [block.html for block in _parsed(_normal(text), {})]
 
 
 def as_html(text: str) -> str:
-    """The HTML of a whole text."""
+    """Return the HTML of a whole text."""
     return "".join(blocks(text))
 
 
-class Growing:
-    """The blocks of a text that grows at its end, for no more than its last ones cost.
+class IncrementalMarkdown:
+    """Renders a text that grows at its end, at the cost of its last blocks only.
 
-    They are those that the text has by itself, but for the colours of code that is not closed yet: its last lines are coloured
-    as if they stood alone.
+    The result is that of ``blocks``, except for the highlighting of a code block that is not closed yet: its last lines are
+    highlighted independently of the lines before them.
     """
 
     def __init__(self) -> None:
         self._settled: list[str] = []
-        self._start = 0  # of what is not settled
+        self._start = 0  # of the part that may still change
         self._addresses = False
 
     def blocks(self, text: str) -> list[str]:
-        """Those of a text, which must begin with the one before."""
+        """Return the blocks of a text, which must begin with the previous one."""
         if self._addresses:
             return blocks(text)
         text = _normal(text)
         env: dict[str, Any] = {}
         found = _parsed(text[self._start :], env, grows=True)
-        if env.get("references"):  # a link may stand anywhere before its address
+        if env.get("references"):  # a link may come long before the definition of its address
             self._addresses = True
             return blocks(text)
         shown = [*self._settled, *(block.html for block in found)]
@@ -118,7 +118,7 @@ class Growing:
         return shown
 
     def _settle(self, text: str, found: Sequence[_Block]) -> None:
-        """Put aside the blocks that nothing can change any more: the one behind them is known by its first two lines."""
+        """Keep the blocks that no longer change: those before a block whose first two lines are complete."""
         lines = text[self._start :].split("\n")
         last = max((index for index, block in enumerate(found) if block.line + 2 < len(lines)), default=0)
         self._settled += [block.html for block in found[:last]]
@@ -126,14 +126,14 @@ class Growing:
 
 
 def open_fence(text: str) -> str | None:
-    """The fence of the code that a text ends inside of, if it does: it would take in whatever is written behind it."""
+    """Return the fence of the code block that is still open at the end of a text, or None. It would swallow any text appended."""
     text = _normal(text)
     last = next(reversed(_MARKDOWN.parse(text)), None)
     return last.markup if last is not None and _is_open(last, text.split("\n")) else None
 
 
 def _is_open(token: Token, lines: Sequence[str]) -> bool:
-    """Whether a token is a fence at the top that nothing closes."""
+    """Return whether a token is a top-level fence that is not closed."""
     if token.type != "fence" or token.level or token.map is None:
         return False
     first, end = token.map
@@ -162,7 +162,7 @@ def _parsed(text: str, env: EnvType, *, grows: bool = False) -> list[_Block]:
 
 def _block(tokens: Sequence[Token], lines: Sequence[str], grows: bool) -> _Block:
     first, last = tokens[0].map or (0, 0)
-    if any(token.level >= DEEPEST - 1 and token.type in _CONTAINERS for token in tokens):  # the parser has left out what is in there
+    if any(token.level >= MAX_NESTING - 1 and token.type in _CONTAINERS for token in tokens):  # the parser has dropped the content
         return _Block(first, _code("\n".join(lines[first:last]), "", "text"))
     env = {_GROWS: grows and _is_open(tokens[0], lines)}
     return _Block(first, _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, env))
@@ -184,20 +184,20 @@ def _code(source: str, language: str, caption: str, *, grows: bool = False) -> s
 @lru_cache(maxsize=64)
 def _coloured(source: str, language: str) -> str:
     lexer = _lexer_class(language)
-    if lexer is None or len(source) > MOST_CODE or max(map(len, source.split("\n"))) > LONGEST_LINE:
+    if lexer is None or len(source) > MAX_CODE_CHARACTERS or max(map(len, source.split("\n"))) > MAX_LINE_CHARACTERS:
         return escape(source)
-    mark = "\ufeff" if source.startswith("\ufeff") else ""  # which a lexer takes away
+    mark = "\ufeff" if source.startswith("\ufeff") else ""  # which lexers remove
     coloured: str = highlight(source, lexer(stripnl=False, ensurenl=False), _FORMATTER)
     return mark + coloured
 
 
 def _coloured_in_two(source: str, language: str) -> str:
-    """The same for code that grows, of which the first part stays the same for a while.
+    """Highlight growing code in two parts, so that the first one can be taken from the cache for a while.
 
-    With a step of the square root of its length, colouring the first part anew now and then costs as much as colouring the
-    second part each time, and both together the least.
+    With a step of the square root of the length, highlighting the first part now and then costs as much as highlighting the
+    second part each time, which minimizes their sum.
     """
-    if len(source) > MOST_CODE:
+    if len(source) > MAX_CODE_CHARACTERS:
         return escape(source)
     step = 1 << (isqrt(len(source)).bit_length() + 1)
     border = source.rfind("\n", 0, len(source) // step * step) + 1
@@ -212,15 +212,15 @@ def _lexer_class(language: str) -> type[Lexer] | None:
 
 @cache
 def _languages() -> frozenset[str]:
-    """The names of the languages that come with Pygments; what is installed beside it is not asked for others."""
+    """Return the names of the languages that come with Pygments, without those of installed plugins."""
     return frozenset(alias.lower() for _, aliases, _, _ in get_all_lexers(plugins=False) for alias in aliases)
 
 
 def _straight(html: str) -> str:
-    """HTML of code in which no character turns the direction of others."""
+    """Return the HTML of code with its direction-changing characters isolated and marked."""
     return _BIDI.sub(lambda found: f'<bdi class="pl-bidi" title="U+{ord(found[0]):04X}">{found[0]}</bdi>', html)
 
 
 def styles(selector: str, style: str) -> str:
-    """The rules that colour code within a selector."""
+    """Return the CSS rules that highlight code within a selector."""
     return str(HtmlFormatter(style=style, classprefix="pl-").get_style_defs(selector))  # type: ignore[no-untyped-call]

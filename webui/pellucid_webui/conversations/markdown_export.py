@@ -1,7 +1,7 @@
-"""Conversations as Markdown, to be read: the path that is looked at, with its settings in front; out, and in again.
+"""Exports the selected path of a conversation as readable Markdown with its settings, and imports it again.
 
-Comments mark where messages begin. They carry a name that occurs in none of the messages, which is told in front; so
-whatever a message says, it comes back as it was. What is in front is YAML of which each value is JSON.
+Comments mark where messages begin. They contain a name that occurs in no message and is recorded in the front matter, so that
+every message is restored exactly. The front matter is YAML in which each value is JSON.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _END = "end -->"
 
 
 class _Mark(BaseModel):
-    """What is told of a message where it begins. ``closing`` was put behind it, so that what follows is not its code."""
+    """The fields of the comment before a message. ``closing`` was appended to close its last code block."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -42,7 +42,7 @@ class _Mark(BaseModel):
 
 
 def to_markdown(conversation: Conversation) -> str:
-    """The path that is looked at. In front are the settings of its last answer; of a conversation without one, its own."""
+    """Return the selected path as Markdown. The front matter has the settings of the last answer, or else the conversation's."""
     path = conversation.path()
     mark = _free_mark([conversation.title, *(node.text for node in path), *(node.model for node in path)])
     front = {"pellucid": VERSION, "mark": mark, "title": conversation.title, "created": _written_time(conversation.created)}
@@ -54,16 +54,16 @@ def to_markdown(conversation: Conversation) -> str:
 
 
 def from_markdown(text: str) -> Archive:
-    """The conversation that was written, one version of each message; its id is empty.
+    """Return the conversation of an exported file: one version of each message, and an empty id.
 
-    Raises InvalidRequestError, which says what is wrong with it.
+    Raises InvalidRequestError, which names what is wrong.
     """
-    if text.startswith("---\r\n"):  # an editor has turned all ends of lines into those of Windows
+    if text.startswith("---\r\n"):  # an editor has converted all line ends to those of Windows
         text = text.replace("\r\n", "\n")
     front, body = _read_front(text)
     mark, title, created = (front.pop(name, None) for name in ("mark", "title", "created"))
     if not (isinstance(mark, str) and isinstance(title, str) and isinstance(created, str)):
-        raise InvalidRequestError("One of the lines mark, title and created in front is missing.")
+        raise InvalidRequestError("The front matter lacks one of the lines mark, title and created.")
     nodes = _read_messages(body, f"<!-- {mark} ")
     conversation = Conversation(
         id="",
@@ -78,7 +78,7 @@ def from_markdown(text: str) -> Archive:
 
 
 def _free_mark(texts: Sequence[str]) -> str:
-    """A name for the marks that no text has."""
+    """Return a name for the marks that occurs in no text."""
     marks = (f"pellucid-{number}" for number in count(1))
     return next(mark for mark in marks if not any(f"<!-- {mark} " in text for text in texts))
 
@@ -86,9 +86,9 @@ def _free_mark(texts: Sequence[str]) -> str:
 def _written(mark: str, node: Node) -> str:
     fence = open_fence(node.text)
     closing = "" if fence is None else fence if node.text.endswith("\n") else f"\n{fence}"
-    told = _Mark(role=_role(node), model=node.model, end=node.end, created=_written_time(node.created), closing=closing)
+    fields = _Mark(role=_role(node), model=node.model, end=node.end, created=_written_time(node.created), closing=closing)
     name = f"Assistant ({node.model})" if node.role == ASSISTANT else "User"
-    return f"<!-- {mark} {_json(told.model_dump())} -->\n\n## {' '.join(name.split())}\n\n{node.text}{closing}\n"
+    return f"<!-- {mark} {_json(fields.model_dump())} -->\n\n## {' '.join(name.split())}\n\n{node.text}{closing}\n"
 
 
 def _role(node: Node) -> Literal["user", "assistant"]:
@@ -96,26 +96,26 @@ def _role(node: Node) -> Literal["user", "assistant"]:
 
 
 def _read_front(text: str) -> tuple[dict[str, Any], str]:
-    """What is in front, without the version, and all that follows."""
+    """Return the front matter without the version, and all that follows it."""
     found = _FRONT.match(text)
     if found is None:
-        raise InvalidRequestError("It is no conversation of Pellucid's: those begin with a line --- and their settings.")
+        raise InvalidRequestError("It is not an exported conversation: those begin with --- and their settings.")
     front: dict[str, Any] = {}
     for line in found[1].split("\n")[:-1]:
         name, _, value = line.partition(": ")
         try:
             front[name] = json.loads(value)
         except (ValueError, RecursionError) as error:
-            raise InvalidRequestError(f"The line {line[:80]!r} in front is not a name, a colon and JSON.") from error
+            raise InvalidRequestError(f"The line {line[:80]!r} of the front matter is not a name, a colon and JSON.") from error
     if front.pop("pellucid", None) != VERSION:
-        raise InvalidRequestError(f"It is no conversation of Pellucid's in version {VERSION} of the format.")
+        raise InvalidRequestError(f"It is not an exported conversation in format version {VERSION}.")
     return front, found[2]
 
 
 def _read_messages(body: str, mark: str) -> list[Node]:
     _, *parts = body.split(mark)
     if not parts or not parts[-1].startswith(_END):
-        raise InvalidRequestError("It ends in the middle: the last mark is missing.")
+        raise InvalidRequestError("It is incomplete: the last mark is missing.")
     nodes = [_read_message(number, part) for number, part in enumerate(parts[:-1], 1)]
     return [replace(node, chosen=node.id + 1 if node.id < len(nodes) else None) for node in nodes]
 
@@ -123,22 +123,20 @@ def _read_messages(body: str, mark: str) -> list[Node]:
 def _read_message(number: int, part: str) -> Node:
     found = _MESSAGE.fullmatch(part)
     if found is None:
-        raise InvalidRequestError(
-            f"Message {number} is not written as Pellucid writes it: leave its comment, its heading and the empty lines."
-        )
+        raise InvalidRequestError(f"Message {number} is not in the exported format: keep its comment, its heading and the empty lines.")
     try:
-        told = _Mark.model_validate_json(found[1])
+        mark = _Mark.model_validate_json(found[1])
     except ValidationError as error:
         detail = error.errors(include_url=False)[0]
         raise InvalidRequestError(f"The comment of message {number} is wrong ({detail['msg']}).") from error
     return Node(
         id=number,
         parent=number - 1 or None,
-        role=told.role,
-        text=found[2].removesuffix(told.closing),
-        created=_read_time(told.created),
-        model=told.model,
-        end=told.end,
+        role=mark.role,
+        text=found[2].removesuffix(mark.closing),
+        created=_read_time(mark.created),
+        model=mark.model,
+        end=mark.end,
     )
 
 
@@ -150,12 +148,12 @@ def _read_time(written: str) -> float:
     try:
         seconds = datetime.fromisoformat(written).timestamp()
     except (ValueError, OverflowError) as error:
-        raise InvalidRequestError(f"{written[:80]!r} is no time.") from error
+        raise InvalidRequestError(f"{written[:80]!r} is not a time.") from error
     if seconds < 0:
-        raise InvalidRequestError(f"{written[:80]!r} is a time before 1970.")
+        raise InvalidRequestError(f"{written[:80]!r} is before 1970.")
     return seconds
 
 
 def _json(value: object) -> str:
-    """JSON that ends no comment."""
+    """Return JSON that cannot end a comment."""
     return json.dumps(value, ensure_ascii=False).replace(">", "\\u003e")

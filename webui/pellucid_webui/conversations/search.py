@@ -1,4 +1,4 @@
-"""Conversations by the words in them; what is searched for is text, and never an operator of SQLite's."""
+"""Searches conversations by words. The words are plain text, never operators of SQLite's query language."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pellucid.errors import InvalidRequestError
 from pellucid_webui.conversations.conversation import encodable
 
 MOST_WORDS = 32
-"""Words of a search."""
+"""Most words of a search."""
 
 WITH_WORD = """
 SELECT conversation.key FROM words JOIN node ON node.id = words.rowid JOIN conversation ON conversation.key = node.conversation
@@ -24,16 +24,19 @@ WHERE words MATCH :words AND conversation.owner = :owner ORDER BY words.rank
 """
 
 HIT, HIT_END = "\x02", "\x03"
-"""Stand around the words of a snippet that were searched for: no text that is typed has them."""
+"""Mark the words of a snippet that match: typed text does not contain these characters."""
 
 SNIPPET = "SELECT snippet(words, 0, :hit, :hit_end, '…', 8) FROM words WHERE words MATCH :words AND rowid = :node"
 
 
 def conversations_with(run: sqlite3.Connection, owner: str, search: str) -> dict[int, str]:
-    """The keys of the conversations with all words of a search, each with the best snippet; words of marks only say nothing."""
+    """Return the keys of the conversations that contain all words of a search, each with its best snippet.
+
+    Words without letters and digits are ignored.
+    """
     words = [_quoted(word) for word in dict.fromkeys(encodable(search).split()) if any(map(str.isalnum, word))]
     if len(words) > MOST_WORDS:
-        raise InvalidRequestError(f"A search has at most {MOST_WORDS} words: leave some out.")
+        raise InvalidRequestError(f"A search has at most {MOST_WORDS} words: remove some.")
     found: set[int] | None = None
     for word in words:
         keys = {row["key"] for row in run.execute(WITH_WORD, {"word": word, "owner": owner})}
@@ -42,7 +45,7 @@ def conversations_with(run: sqlite3.Connection, owner: str, search: str) -> dict
 
 
 def _snippets(run: sqlite3.Connection, owner: str, words: str, keys: set[int]) -> dict[int, str]:
-    """Where the words occur best in each conversation; nothing where only its title has them."""
+    """Return the best snippet of each conversation, empty if only its title matches."""
     found = dict.fromkeys(keys, "")
     for row in run.execute(BEST_FIRST, {"words": words, "owner": owner}).fetchall():
         if found.get(row["key"]) == "":
@@ -52,5 +55,5 @@ def _snippets(run: sqlite3.Connection, owner: str, words: str, keys: set[int]) -
 
 
 def _quoted(word: str) -> str:
-    """What begins like this word, as text: nothing in it is an operator."""
+    """Return a query for words that begin with this one, quoted so that nothing in it is an operator."""
     return '"' + word.replace('"', '""').replace("\0", "") + '"*'

@@ -1,4 +1,4 @@
-"""Conversations in an SQLite file: every version of every message, with its tokens, each belonging to an owner."""
+"""Stores conversations in an SQLite file: every version of every message with its tokens, each conversation with an owner."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from pellucid_webui.conversations.conversation import Archive, Conversation, Con
 from pellucid_webui.conversations.database import Database
 from pellucid_webui.conversations.search import conversations_with
 
-TITLE = "New conversation"
+DEFAULT_TITLE = "New conversation"
 
 LIST = """
 SELECT key, id, title, updated, coalesce((SELECT depth FROM node WHERE node.id = leaf), 0) AS messages
 FROM conversation WHERE owner = :owner ORDER BY updated DESC, key DESC LIMIT :most
 """
 
-EVERYTHING = -1
-"""As SQLite's LIMIT."""
+UNLIMITED = -1
+"""The value of SQLite's LIMIT for no limit."""
 
 ARRIVING = """
 SELECT node.id AS node, arriving.text AS text FROM node JOIN arriving ON arriving.node = node.id
@@ -54,44 +54,44 @@ VALUES (:conversation, :parent, :depth, :role, :text, :created, :settings, :mode
 """
 
 Batches = list[str]
-Summaries = list[ConversationSummary]  # inside the class ``list`` is a verb
+Summaries = list[ConversationSummary]  # inside the class ``list`` is a method
 
 
 class ConversationStore:
-    """The file at ``path``, made if it is not there. Raises ConfigError where that cannot be, or is not ours.
+    """The store in the file at ``path``, created if missing. Raises ConfigError if it cannot be opened, or is another program's.
 
-    Every method is one transaction and may be called from any thread. Whatever was written is there after a crash of the
-    process. Those that take an ``owner`` raise NotFoundError for what belongs to another one. A PellucidError tells of a
-    file that cannot be read or written any more.
+    Every method is one transaction and may be called from any thread. What it wrote survives a crash of the process. Methods
+    with an ``owner`` raise NotFoundError for a conversation of another owner. All raise PellucidError if the file cannot be
+    read or written.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         self.folder = path.parent
         self._clock = clock
         self._database = Database(path)
-        with self._database.writing() as run:  # of answers that were on their way when the last process ended
+        with self._database.writing() as run:  # finish answers that were being generated when the last process ended
             for row in run.execute("SELECT DISTINCT node FROM arriving").fetchall():
                 _settle(run, row["node"])
 
     def close(self) -> None:
-        """Nothing is asked of it after that."""
+        """Close the file; the store must not be used afterwards."""
         self._database.close()
 
-    def create(self, owner: str, settings: TurnSettings, title: str = TITLE) -> str:
-        """A new conversation; its id."""
+    def create(self, owner: str, settings: TurnSettings, title: str = DEFAULT_TITLE) -> str:
+        """Create a conversation, and return its id."""
         now = self._clock()
         with self._database.writing() as run:
             return _create(run, owner, title, settings, now, _after_all(run, owner, now))[1]
 
     def list(self, owner: str, search: str = "", most: int | None = None) -> Summaries:
-        """The owner's conversations, the latest first; with ``search`` those in which all of its words occur, as beginnings of words.
+        """Return the owner's conversations, the latest first; with ``search`` those that contain words beginning with each of its words.
 
-        A word may be anywhere in a conversation, its title and its other versions included; an answer is found once it has
-        ended. ``most`` is how many there are at most. Raises InvalidRequestError for too many words.
+        The words may be anywhere in a conversation, including its title and other versions; an answer is found once it has
+        ended. ``most`` limits the number. Raises InvalidRequestError for too many words.
         """
         with self._database.reading() as run:
             found = conversations_with(run, owner, search) if search.strip() else None
-            limit = most if found is None and most is not None else EVERYTHING
+            limit = most if found is None and most is not None else UNLIMITED
             rows = run.execute(LIST, {"owner": owner, "most": limit}).fetchall()
         return [
             ConversationSummary(row["id"], row["title"], row["updated"], row["messages"], "" if found is None else found[row["key"]])
@@ -100,25 +100,25 @@ class ConversationStore:
         ][:most]
 
     def conversation(self, owner: str, id: str) -> Conversation:
-        """A conversation with all its messages, without their tokens."""
+        """Return a conversation with all its messages, without their tokens."""
         with self._database.reading() as run:
             return _conversation(run, _owned(run, owner, id))
 
     def rename(self, owner: str, id: str, title: str) -> None:
-        """Call a conversation something else."""
+        """Change the title of a conversation."""
         with self._database.writing() as run:
             run.execute("UPDATE conversation SET title = ? WHERE key = ?", (encodable(title), _owned(run, owner, id)["key"]))
 
     def set_settings(self, owner: str, id: str, settings: TurnSettings) -> None:
-        """What the next turn of a conversation is answered with."""
+        """Set the settings of the next turn of a conversation."""
         with self._database.writing() as run:
             run.execute("UPDATE conversation SET settings = ? WHERE key = ?", (_json(settings), _owned(run, owner, id)["key"]))
 
     def delete(self, owner: str, id: str) -> None:
-        """Remove a conversation for good: the file does not hold its words any more."""
+        """Delete a conversation permanently: the file no longer contains its words."""
         with self._database.writing() as run:
             run.execute("DELETE FROM conversation WHERE key = ?", (_owned(run, owner, id)["key"],))
-            run.execute("INSERT INTO words (words) VALUES ('optimize')")  # what is deleted stays in an index until it is merged
+            run.execute("INSERT INTO words (words) VALUES ('optimize')")  # an index keeps deleted words until it is merged
             run.execute("INSERT INTO titles (titles) VALUES ('optimize')")
         self._database.shrink()
 
@@ -137,7 +137,7 @@ class ConversationStore:
         branched: int | None = None,
         batches: Sequence[str] = (),
     ) -> int:
-        """A new version of what follows ``parent``; it is looked at from now on. Its id."""
+        """Add a version of the message after ``parent``, select it, and return its id."""
         now = self._clock()
         node = Node(0, parent, role, text, now, settings, model, end, origin=origin, branched=branched)
         with self._database.writing() as run:
@@ -150,28 +150,29 @@ class ConversationStore:
         return id
 
     def append(self, node: int, text: str, batch: str) -> None:
-        """More of an answer: its text, and its tokens as one string. Whoever may add a node may append to it.
+        """Append to an answer: text, and its tokens as one string.
 
-        The message and its index are written when it ends: writing all of them at each piece would cost the square of its length.
+        The message and its search index are written when it ends: updating them for each piece would cost the square of its
+        length.
         """
         with self._database.writing() as run:
             _require_changed(run.execute("INSERT INTO arriving (node, text) SELECT id, ? FROM node WHERE id = ?", (encodable(text), node)))
             run.execute("INSERT INTO batch (node, tokens) VALUES (?, ?)", (node, batch))
 
     def finish(self, node: int, end: FinishReason, usage: Usage, error: str | None = None) -> None:
-        """An answer has ended."""
+        """Record the end of an answer."""
         with self._database.writing() as run:
             _settle(run, node)
             values = (end, json.dumps(asdict(usage)), None if error is None else encodable(error), node)
             _require_changed(run.execute("UPDATE node SET ending = ?, usage = ?, error = ? WHERE id = ?", values))
 
     def tokens(self, owner: str, conversation: str, node: int) -> Batches:
-        """The tokens of an answer, in the strings in which they came."""
+        """Return the tokens of an answer, in the batches in which they were added."""
         with self._database.reading() as run:
             return _batches(run, _node_of(run, _owned(run, owner, conversation)["key"], node)["id"])
 
     def look_at(self, owner: str, conversation: str, node: int | None) -> None:
-        """Walk to a version: the path goes through it, and below it where it went the last time. None is the empty beginning."""
+        """Select a version: the path leads through it, and continues as it did the last time. None selects the empty path."""
         with self._database.writing() as run:
             key = _owned(run, owner, conversation)["key"]
             leaf = node
@@ -182,7 +183,7 @@ class ConversationStore:
             run.execute("UPDATE conversation SET leaf = ? WHERE key = ?", (leaf, key))
 
     def stop_at(self, owner: str, conversation: str, node: int | None) -> None:
-        """Look at the path down to a message and no further: what follows is kept, as one of its versions to come."""
+        """Select the path that ends at a message. The messages after it are kept, as versions that can be selected again."""
         with self._database.writing() as run:
             key = _owned(run, owner, conversation)["key"]
             if node is not None:
@@ -192,15 +193,15 @@ class ConversationStore:
             run.execute("UPDATE conversation SET leaf = ? WHERE key = ?", (node, key))
 
     def archive(self, owner: str, id: str) -> Archive:
-        """All of a conversation."""
+        """Return all of a conversation, with its tokens."""
         with self._database.reading() as run:
             found = _conversation(run, _owned(run, owner, id))
             return Archive(found, {node: _batches(run, node) for node in found.nodes})
 
     def restore(self, owner: str, archive: Archive) -> str:
-        """The conversation of an archive as a new one of this owner, all of it or nothing; its id.
+        """Save the conversation of an archive as a new one of this owner, and return its id.
 
-        The ids of its messages become new ones; each message must come after its parent.
+        Its messages get new ids; each must come after its parent.
         """
         old = archive.conversation
         new: dict[int | None, int | None] = {None: None}
@@ -223,13 +224,13 @@ def _owned(run: sqlite3.Connection, owner: str, id: str) -> sqlite3.Row:
 
 
 def _after_all(run: sqlite3.Connection, owner: str, now: float) -> float:
-    """Return ``now``, or a moment after the owner's latest conversation where the clock was set back: the latest is listed first."""
+    """Return ``now``, or a time just after the owner's latest conversation if the clock was set back: the latest is listed first."""
     (latest,) = run.execute("SELECT max(updated) FROM conversation WHERE owner = ?", (owner,)).fetchone()
     return now if latest is None or now > latest else math.nextafter(latest, math.inf)
 
 
 def _settle(run: sqlite3.Connection, node: int) -> None:
-    """What has arrived of a message becomes its text."""
+    """Move the pieces that have arrived of a message into its text."""
     rows = run.execute("SELECT text FROM arriving WHERE node = ? ORDER BY id", (node,)).fetchall()
     run.execute("UPDATE node SET text = text || ? WHERE id = ?", ("".join(row["text"] for row in rows), node))
     run.execute("DELETE FROM arriving WHERE node = ?", (node,))
@@ -252,7 +253,7 @@ def _no_message() -> NotFoundError:
 
 
 def _create(run: sqlite3.Connection, owner: str, title: str, settings: TurnSettings, created: float, updated: float) -> tuple[int, str]:
-    """The key and the id of a new conversation."""
+    """Create a conversation, and return its key and id."""
     id = uuid.uuid4().hex
     cursor = run.execute(
         "INSERT INTO conversation (id, owner, title, settings, created, updated) VALUES (?, ?, ?, ?, ?, ?)",
@@ -262,7 +263,7 @@ def _create(run: sqlite3.Connection, owner: str, title: str, settings: TurnSetti
 
 
 def _insert(run: sqlite3.Connection, conversation: int, node: Node, batches: Sequence[str]) -> int:
-    """The id of a new node, which is like ``node`` but for its id and what is chosen below it."""
+    """Insert a copy of ``node``, without its id and ``chosen``, and return the new id."""
     above = run.execute("SELECT depth FROM node WHERE id = ?", (node.parent,)).fetchone()
     row = {
         "conversation": conversation,
@@ -285,7 +286,7 @@ def _insert(run: sqlite3.Connection, conversation: int, node: Node, batches: Seq
 
 
 def _row_id(cursor: sqlite3.Cursor) -> int:
-    assert cursor.lastrowid is not None, "of an INSERT"
+    assert cursor.lastrowid is not None, "an INSERT sets it"
     return cursor.lastrowid
 
 

@@ -1,4 +1,4 @@
-"""What one browser tab looks at."""
+"""Holds what one browser tab shows."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ _NUMBERS = count(1)
 
 
 @dataclass(frozen=True, slots=True)
-class Arrival:
-    """A letter that is in a conversation now."""
+class DeliveredMessage:
+    """A message that is saved: the id that the tab's script gave it, and its conversation."""
 
-    letter: str
+    id: str
     conversation: str
 
 
 @dataclass(eq=False)
 class TabState:
-    """One tab: its owner's name, the conversation that it shows, and the messages that are open as tokens.
+    """The state of one tab: its owner, the conversation that it shows, and the messages that it shows as tokens.
 
-    Whoever streams to it notes its ``epoch`` and ends once that is another one: the tab looks at something else then.
-    ``notice`` and ``draft`` are told once: a sentence, and a text for the field. ``letter`` names the message that was sent last,
-    ``arrived`` is the last one that is kept: the field may forget it.
-    A session without an owner is one that no page has begun: Gradio has forgotten the one that the tab had.
+    A handler that streams to the tab notes ``epoch`` and stops once it has changed: the tab then shows something else.
+    ``notice`` (a sentence) and ``draft`` (text for the input field) are numbered, so that the script applies each once.
+    ``sent_id`` is the script's id of the last message sent. ``delivered`` is the last message saved, which the field may clear.
+    A state without an owner belongs to a tab whose own state Gradio has dropped.
     """
 
     owner: str = ""
@@ -33,33 +33,33 @@ class TabState:
     tokens: dict[int, Sequence[str]] = field(default_factory=dict)
     notice: tuple[int, str] = (0, "")
     draft: tuple[int, str] = (0, "")
-    letter: str = ""
-    arrived: Arrival | None = None
+    sent_id: str = ""
+    delivered: DeliveredMessage | None = None
     search: str = ""
-    drawn: dict[int, tuple[object, str]] = field(default_factory=dict)
+    rendered: dict[int, tuple[object, str]] = field(default_factory=dict)
 
     def __deepcopy__(self, _: object) -> TabState:
-        """Gradio copies the state that a page begins with: each tab has a session of its own."""
+        """Return a new state: Gradio copies the initial one for each tab."""
         return TabState()
 
     def look_at(self, conversation: str | None) -> None:
-        """Show another conversation, or the same one anew."""
+        """Show another conversation, or reload the same one."""
         if conversation != self.conversation:
-            self.leave()
+            self.close_conversation()
         self.conversation = conversation
         self.notice = (0, "")
         self.epoch += 1
 
-    def leave(self) -> None:
-        """Show no conversation any more; whoever streams to the tab says so."""
+    def close_conversation(self) -> None:
+        """Show no conversation. The handler that streams to the tab shows the change."""
         self.conversation = None
-        self.tokens, self.drawn = {}, {}
+        self.tokens, self.rendered = {}, {}
         self.draft = (0, "")
 
-    def tell(self, sentence: str) -> None:
-        """Have a sentence shown; an empty one takes the last one away."""
+    def show_notice(self, sentence: str) -> None:
+        """Show a sentence; an empty one removes the last one."""
         self.notice = (next(_NUMBERS), sentence)
 
-    def offer(self, text: str) -> None:
-        """Put a text into the field."""
+    def fill_draft(self, text: str) -> None:
+        """Put a text into the input field."""
         self.draft = (next(_NUMBERS), text)

@@ -1,6 +1,6 @@
-"""Requests on their way to Gradio: only the calls that the page makes, without files, each in a session of its owner.
+"""Restricts requests to Gradio to the calls that the page makes, without files, each in a session of its owner.
 
-Gradio treats an object with the key ``path`` as a file of the server, wherever it stands in the data of a call, and takes any
+Gradio treats an object with the key ``path`` as a file of the server, anywhere in the data of a call, and takes any
 ``session_hash`` as proof of who is calling. The page sends files as bytes and never by a path, and several users may share a server.
 """
 
@@ -25,16 +25,16 @@ API = "/gradio_api/"
 JOIN, DATA = API + "queue/join", API + "queue/data"
 
 HEARTBEAT = API + "heartbeat/"
-"""The beginning of the paths that an open page keeps a connection to."""
+"""Prefix of the paths to which an open page keeps a connection."""
 
 CALLS = frozenset({JOIN, DATA, API + "info", API + "app_id"})
-"""The calls of Gradio's API that the page makes. The others bypass the queue, store and serve files, fetch addresses or show insides."""
+"""The calls of Gradio's API that the page makes. Others bypass the queue, store and serve files, fetch addresses or reveal internals."""
 
-RELOAD = "load the page again"
+RELOAD = "reload the page"
 
 
 def check_call(path: str, method: str) -> None:
-    """Raise NotFoundError for a call that the page does not make, MethodError for another method than it uses."""
+    """Raise NotFoundError for a path that the page does not use, and MethodError for a method that it does not use there."""
     if path.startswith(API) and path not in CALLS and not path.startswith(HEARTBEAT):
         raise NotFoundError(f"There is no {path} here.")
     if method not in (("POST",) if path == JOIN else ("GET", "HEAD")):
@@ -43,7 +43,7 @@ def check_call(path: str, method: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class GradioRequest:
-    """A request as Gradio gets it. ``tab`` is its session, None where it has none; ``call`` is what a call of the page says."""
+    """A request as Gradio receives it. ``tab`` is its session, if any; ``call`` is the body of a call of the page."""
 
     scope: Scope
     receive: Receive
@@ -52,12 +52,12 @@ class GradioRequest:
 
     @property
     def stops(self) -> bool:
-        """Whether it is a call that stops an answer."""
+        """True for a call that stops an answer."""
         event = None if self.call is None else self.call.get("event_data")
         return isinstance(event, dict) and event.get("verb") == "stop"
 
 
-async def confined(request: Request, owner: str) -> GradioRequest:
+async def with_owner_session(request: Request, owner: str) -> GradioRequest:
     """Return a request with its session replaced by one that belongs to this owner alone.
 
     Raises InvalidRequestError for a call that names no session, or that contains a file's path.
@@ -86,34 +86,34 @@ def _call(body: bytes) -> dict[str, Any]:
         text = body.decode()
         call = json.loads(text)
         if not isinstance(call, dict):
-            raise InvalidRequestError(f"A call of the page is a JSON object: {RELOAD}.")
+            raise InvalidRequestError(f"A call of the page must be a JSON object: {RELOAD}.")
         if _has_path(call):
-            raise InvalidRequestError(f"The page takes the bytes of a file and no path: {RELOAD} and choose the file there.")
+            raise InvalidRequestError(f"The page accepts the content of a file, not a path: {RELOAD} and choose the file there.")
         if "\\ud" in text.lower():
             json.dumps(call, ensure_ascii=False).encode()
         return call
     except UnicodeEncodeError:
         raise InvalidRequestError("The text contains half a character (a lone surrogate): remove it.") from None
     except (ValueError, RecursionError):
-        raise InvalidRequestError(f"A call of the page is JSON that is not nested deeply: {RELOAD}.") from None
+        raise InvalidRequestError(f"A call of the page must be JSON without deep nesting: {RELOAD}.") from None
 
 
-def _has_path(value: Any) -> bool:
-    """Whether an object at any depth has the key ``path``: every test of Gradio's for a file requires it."""
-    pending = [value]
+def _has_path(data: Any) -> bool:
+    """Return whether an object at any depth has the key ``path``, without which Gradio treats nothing as a file."""
+    pending = [data]
     while pending:
-        found = pending.pop()
-        if isinstance(found, dict):
-            if "path" in found:
+        value = pending.pop()
+        if isinstance(value, dict):
+            if "path" in value:
                 return True
-            pending.extend(found.values())
-        elif isinstance(found, list):
-            pending.extend(found)
+            pending.extend(value.values())
+        elif isinstance(value, list):
+            pending.extend(value)
     return False
 
 
 def _session_of(owner: str, name: object) -> str:
-    """Return Gradio's name of an owner's session: the same ``session_hash`` of two owners is two sessions."""
+    """Return the name of an owner's session for Gradio, so that the same ``session_hash`` of two owners is two sessions."""
     if not isinstance(name, str) or not name:
-        raise InvalidRequestError(f"A call of the page names its session: {RELOAD}.")
+        raise InvalidRequestError(f"A call of the page must name its session: {RELOAD}.")
     return sha256(f"{owner}\n{name}".encode("utf-8", "surrogatepass")).hexdigest()

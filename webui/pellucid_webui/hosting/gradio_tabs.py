@@ -1,4 +1,4 @@
-"""Limits for each user of the page, so that the tabs and calls of one user never displace those of another."""
+"""Limits the tabs and calls of each user, so that one user never displaces those of another."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
     import gradio as gr
 
 MAX_TABS = 100
-"""Tabs of one user whose state is kept. A forgotten tab reloads itself when it is used again."""
+"""Tabs of one user whose state is kept. A tab whose state was dropped reloads itself when it is used again."""
 
-MAX_RUNNING = 64
+MAX_RUNNING_CALLS = 64
 """Calls of one user that may run at the same time. A streamed answer is one call, a click another."""
 
-MAX_STOPPING = 8
-"""More calls that may run if they stop an answer."""
+MAX_STOP_CALLS = 8
+"""Additional calls that may run if they stop an answer."""
 
-MAX_UNREAD = 1000
-"""Messages of one tab that may be unread. A second of a streamed answer is at most 20."""
+MAX_UNREAD_MESSAGES = 1000
+"""Unread messages of one tab. A streamed answer has at most 20 per second."""
 
 MAX_STREAMS = 2 * MAX_TABS
-"""Connections of one user that may wait for events: an open tab has one, and a second one while it waits for results."""
+"""Connections of one user that may wait for events: a tab has one, and a second one while it waits for results."""
 
 
-class Tabs:
+class TabLimits:
     """Tracks the tabs of all users by the names of their Gradio sessions. Use it from the event loop only."""
 
     def __init__(self, blocks: gr.Blocks) -> None:
@@ -40,26 +40,26 @@ class Tabs:
         self._readers: Counter[str] = Counter()
 
     def check_call(self, call: Mapping[str, Any]) -> None:
-        """Raise InvalidRequestError for a call that this page does not make: Gradio would fail at it, and log how."""
+        """Raise InvalidRequestError for a call that this page does not make: Gradio would fail and log a traceback."""
         function, data = call.get("fn_index"), call.get("data")
         known = self._blocks.fns.get(function) if type(function) is int else None
         if known is None or not isinstance(data, list) or len(data) != len(known.inputs):
-            raise InvalidRequestError("This page makes no such call: load it again.")
+            raise InvalidRequestError("This page makes no such call: reload it.")
 
     @contextmanager
     def calling(self, owner: str, tab: str, *, stops: bool = False) -> Iterator[None]:
-        """Make room for a call of a tab, and count the call until Gradio has queued it. ``stops``: it stops an answer.
+        """Make room for a call of a tab, and count the call until Gradio has queued it. ``stops``: the call stops an answer.
 
         Raises QueueFullError if too many calls of this owner are running, or if a running tab does not read its results.
         """
         tabs = self._of.setdefault(owner, OrderedDict())
         running = self._running()
-        if sum(running[name] for name in tabs) >= MAX_RUNNING + MAX_STOPPING * stops:
-            raise QueueFullError(f"You already have {MAX_RUNNING} requests running: stop one or close a tab, then try again.")
+        if sum(running[name] for name in tabs) >= MAX_RUNNING_CALLS + MAX_STOP_CALLS * stops:
+            raise QueueFullError(f"You already have {MAX_RUNNING_CALLS} requests running: stop one or close a tab, then try again.")
         unread = self._queue.pending_messages_per_session.get(tab)
-        if unread is not None and unread.qsize() >= MAX_UNREAD:
+        if unread is not None and unread.qsize() >= MAX_UNREAD_MESSAGES:
             if running[tab]:
-                raise QueueFullError("This tab does not read its results: load the page again.")
+                raise QueueFullError("This tab does not read its results: reload the page.")
             self._forget(tab)
         tabs[tab] = None
         tabs.move_to_end(tab)
@@ -75,10 +75,10 @@ class Tabs:
     def streaming(self, owner: str, tab: str) -> Iterator[None]:
         """Count a connection that waits for events of a tab. Raises QueueFullError if this owner has too many."""
         if self._streams[owner] >= MAX_STREAMS:
-            raise QueueFullError("You have too many tabs open: close one, then load this one again.")
+            raise QueueFullError("You have too many tabs open: close one, then reload this one.")
         state = self._blocks.state_holder.session_data.get(tab)
         if state is not None:
-            state.is_closed = False  # Gradio sets it when a connection ends, also one that comes back
+            state.is_closed = False  # Gradio sets it when a connection ends, even if the tab reconnects
         with _counted(self._streams, owner):
             yield
 
@@ -86,15 +86,15 @@ class Tabs:
     def reading(self, owner: str, tab: str) -> Iterator[None]:
         """Count a connection that waits for a tab's results.
 
-        Raises NotFoundError for a tab that has called nothing, and QueueFullError as ``streaming``.
+        Raises NotFoundError for a tab without calls, and QueueFullError as ``streaming`` does.
         """
         if tab not in self._queue.pending_messages_per_session:
-            raise NotFoundError("No results of this tab are expected: load the page again.")
+            raise NotFoundError("No results are expected for this tab: reload the page.")
         with self.streaming(owner, tab), _counted(self._readers, tab):
             yield
 
     def is_read(self, tab: str) -> bool:
-        """Whether a connection waits for the tab's results."""
+        """Return whether a connection waits for the tab's results."""
         return self._readers[tab] > 0
 
     def _running(self) -> Counter[str]:

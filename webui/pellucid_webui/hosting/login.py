@@ -1,4 +1,4 @@
-"""The lock of the page where the server has a key: a form that asks for it, and a cookie that says who has given it."""
+"""Guards the page of a server that has API keys: a login form, and a cookie that identifies the session."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pellucid.api.request_body import BodyReader
 from pellucid.api.security import address_of
 from pellucid.client.api_keys import LOCAL, Keys
 from pellucid.errors import TooManyAttemptsError
-from pellucid_webui.hosting.login_sessions import LIFETIME, Sessions
+from pellucid_webui.hosting.login_sessions import SESSION_SECONDS, LoginSessions
 from pellucid_webui.hosting.login_sessions_page import SESSIONS, answer_sessions
 
 if TYPE_CHECKING:
@@ -26,27 +26,27 @@ if TYPE_CHECKING:
 LOGIN, LOGOUT = "/login", "/logout"
 PATHS = frozenset({LOGIN, LOGOUT, SESSIONS})
 
-LONGEST_FORM = 8192
-"""Bytes of what is sent by the form: a key, and no book."""
+MAX_FORM_BYTES = 8192
+"""Largest body of the login form."""
 
 OWNER = "owner"
-"""Where a request that has passed the lock says whose it is."""
+"""The key in a request's state that holds its user, once the request has passed the gate."""
 
 
 class LoginGate:
-    """Lets in whoever has given a key, and says who that is. Without keys everybody is ``local``."""
+    """Authenticates requests by their login session. Without keys every request belongs to ``local``."""
 
     def __init__(
-        self, keys: Keys | None, sessions: Sessions | None, rate_limit: LoginRateLimit | None = None, bodies: BodyReader | None = None
+        self, keys: Keys | None, sessions: LoginSessions | None, rate_limit: LoginRateLimit | None = None, bodies: BodyReader | None = None
     ) -> None:
-        assert (keys is None) == (sessions is None), "sessions are those of keys"
+        assert (keys is None) == (sessions is None), "there are sessions if and only if there are keys"
         self._keys = keys
         self._sessions = sessions
         self._rate_limit = rate_limit or LoginRateLimit()
-        self._bodies = bodies or BodyReader(LONGEST_FORM)
+        self._bodies = bodies or BodyReader(MAX_FORM_BYTES)
 
     async def owner_of(self, request: Request) -> str | None:
-        """Who asks; None for whoever has to give a key first."""
+        """Return the user of a request, or None if it must log in first."""
         if self._sessions is None:
             return LOCAL
         id = request.cookies.get(cookie_name(request))
@@ -57,76 +57,76 @@ class LoginGate:
         if request.method not in ("GET", "HEAD", "POST"):
             raise MethodError(f"{request.scope['path']} does not answer {request.method}.")
         if self._keys is None or self._sessions is None:
-            return to_page()
+            return redirect_to_page()
         if request.scope["path"] == SESSIONS:
-            return await self._listed(request, self._sessions)
+            return await self._answer_sessions(request, self._sessions)
         if request.scope["path"] == LOGOUT:
-            return await self._logout(request, self._sessions) if request.method == "POST" else farewell()
-        return await self._login(request, self._keys, self._sessions) if request.method == "POST" else form()
+            return await self._logout(request, self._sessions) if request.method == "POST" else logout_form()
+        return await self._login(request, self._keys, self._sessions) if request.method == "POST" else login_form()
 
-    async def _login(self, request: Request, keys: Keys, sessions: Sessions) -> Response:
+    async def _login(self, request: Request, keys: Keys, sessions: LoginSessions) -> Response:
         key = await self._key_in(request)
         try:
             owner = self._rate_limit.owner_of(keys, key, address_of(request.scope))
         except TooManyAttemptsError as error:
-            refused = form(str(error), status=status_of(error))
+            refused = login_form(str(error), status=status_of(error))
             refused.headers["retry-after"] = str(error.retry_after)
             return refused
         if owner is None:
-            return form("That is not a key of this server.", status=403)
-        response = to_page()
+            return login_form("That is not an API key of this server.", status=403)
+        response = redirect_to_page()
         id = await asyncio.to_thread(sessions.begin, owner, request.headers.get("user-agent", ""))
-        _set_cookie(response, request, id, LIFETIME)
+        _set_cookie(response, request, id, SESSION_SECONDS)
         return response
 
     async def _key_in(self, request: Request) -> str:
-        """Return the key in a form, or an empty text. Reads no more than a key can need."""
+        """Return the key in a form, or an empty string. Reads at most MAX_FORM_BYTES."""
         try:
-            body = await self._bodies.read(request.scope, request.receive, LONGEST_FORM)
+            body = await self._bodies.read(request.scope, request.receive, MAX_FORM_BYTES)
         except BodyTooLargeError:
             return ""
         fields = parse_qs(body.decode("utf-8", "replace"))
         return fields.get("key", [""])[0].strip()
 
-    async def _logout(self, request: Request, sessions: Sessions) -> Response:
+    async def _logout(self, request: Request, sessions: LoginSessions) -> Response:
         id = request.cookies.get(cookie_name(request))
         if id is not None:
             await asyncio.to_thread(sessions.end, id)
-        response = to_page()
+        response = redirect_to_page()
         _set_cookie(response, request, "", 0)
         return response
 
-    async def _listed(self, request: Request, sessions: Sessions) -> Response:
-        """Answer at /sessions, for people who have given a key."""
+    async def _answer_sessions(self, request: Request, sessions: LoginSessions) -> Response:
+        """Answer at /sessions, for users who are logged in."""
         id, owner = request.cookies.get(cookie_name(request)), await self.owner_of(request)
-        return form() if id is None or owner is None else await answer_sessions(request, sessions, owner, id)
+        return login_form() if id is None or owner is None else await answer_sessions(request, sessions, owner, id)
 
     def close(self) -> None:
-        """The server leaves."""
+        """Close the file of the sessions."""
         if self._sessions is not None:
             self._sessions.close()
 
 
 def owner_of(request: gr.Request) -> str:
-    """Whose conversations a handler of the page may show."""
+    """Return the user whose conversations a handler of the page may show."""
     owner = getattr(request.state, OWNER)
-    assert isinstance(owner, str), "no request comes to the page but through the lock"
+    assert isinstance(owner, str), "every request to the page passes the gate"
     return owner
 
 
 def cookie_name(request: Request) -> str:
-    """Cookies know no ports: each server of a machine has a name of its own."""
+    """Return the name of the cookie. It contains the port, since servers on all ports of a host share its cookies."""
     server = request.scope.get("server")
     return f"pellucid-{server[1]}" if server else "pellucid"
 
 
-def form(problem: str = "", *, status: int = 200) -> Response:
-    """The page that asks for the key."""
-    told = f'<p class="bad" id="problem" role="alert">{escape(problem)}</p>\n' if problem else ""
+def login_form(problem: str = "", *, status: int = 200) -> Response:
+    """Return the page that asks for the key."""
+    message = f'<p class="bad" id="problem" role="alert">{escape(problem)}</p>\n' if problem else ""
     described = ' aria-describedby="problem" aria-invalid="true"' if problem else ""
     body = f"""<h1>Pellucid</h1>
-<p>This server has an API key. Whoever has it may look in.</p>
-{told}<form method="post" action="{LOGIN}">
+<p>Enter an API key of this server to use the page.</p>
+{message}<form method="post" action="{LOGIN}">
 <input name="name" value="pellucid" autocomplete="username" hidden>
 <label for="key">API key</label>
 <input id="key" name="key" type="password" autocomplete="current-password" required autofocus{described}>
@@ -135,17 +135,17 @@ def form(problem: str = "", *, status: int = 200) -> Response:
     return document("Log in to Pellucid", body, status=status)
 
 
-def farewell() -> Response:
-    """The page that asks whether to leave: following a link changes nothing."""
+def logout_form() -> Response:
+    """Return the page that asks whether to log out, since following a link must not change anything."""
     body = f"""<h1>Log out</h1>
 <form method="post" action="{LOGOUT}"><p><button type="submit">Log out</button></p></form>
-<p><a href="{SESSIONS}">See where else you are logged in</a></p>
+<p><a href="{SESSIONS}">See your other sessions</a></p>
 <p><a href="/">Back to the page</a></p>"""
     return document("Log out of Pellucid", body)
 
 
-def to_page() -> Response:
-    """Go and look at the page."""
+def redirect_to_page() -> Response:
+    """Redirect to the page."""
     return RedirectResponse("/", status_code=303)
 
 

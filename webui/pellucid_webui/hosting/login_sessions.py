@@ -1,45 +1,47 @@
-"""Who has given a key on the page: sessions in an SQLite file, so that they outlive the server's process."""
+"""Keeps the login sessions of the page in an SQLite file, so that they survive a restart of the server."""
 
 from __future__ import annotations
 
 import hmac
 import secrets
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid.client.api_keys import Keys
-from pellucid.errors import ConfigError, PellucidError
+from pellucid.errors import ConfigError
+from pellucid_webui.sqlite_file import SqliteFile
 
-LIFETIME = 30 * 24 * 3600
-"""Seconds from the giving of a key until it has to be given again."""
+SESSION_SECONDS = 30 * 24 * 3600
+"""Time after which the key must be entered again."""
 
-BUSY_SECONDS = 5
+BUSY_SECONDS = 5.0
 """How long to wait for another process that writes."""
 
 TABLE = (
     "CREATE TABLE session (digest TEXT PRIMARY KEY, owner TEXT NOT NULL, begun REAL NOT NULL, expires REAL NOT NULL, "
     "agent TEXT NOT NULL) WITHOUT ROWID"
 )
-"""All that the file has, and what tells it from other SQLite files."""
+"""The only table of the file, which also distinguishes it from other SQLite files."""
 
 OLD_TABLE = "CREATE TABLE session (digest TEXT PRIMARY KEY, expires REAL NOT NULL) WITHOUT ROWID"
-"""The table of versions that could not list sessions. Its sessions end, as their users could not see or end them."""
+"""The table of versions that could not list sessions. Its sessions are dropped, as their users could not see or end them."""
 
 MAX_SESSIONS = 100
-"""Sessions of one owner. The oldest one ends when one more begins."""
+"""Sessions of one owner. The oldest one ends when another one begins."""
 
-LONGEST_AGENT = 300
+MAX_AGENT_CHARACTERS = 300
 """Characters of a User-Agent that are kept."""
+
+REMEDY = "check the file and the free space on its disk, or stop the server and move the file away; everyone must then log in again"
 
 
 @dataclass(frozen=True, slots=True)
-class OpenSession:
-    """A session as its owner sees it: ``digest`` names it and opens nothing, ``is_this`` marks the one that asks."""
+class LoginSession:
+    """A session as its owner sees it. ``digest`` identifies it but does not open it; ``is_this`` marks the session of the request."""
 
     digest: str
     begun: float
@@ -48,35 +50,25 @@ class OpenSession:
     is_this: bool
 
 
-class Sessions:
-    """The sessions of a server's page. An id is known to the browser alone: the file has its HMAC under the owner's key.
+class LoginSessions:
+    """The login sessions of a server's page. Only the browser knows a session's id: the file holds its HMAC under the owner's key.
 
-    So no id can be read there, and the sessions of a key end with it. May be used from any thread. Raises ConfigError where
-    there can be no such file, and later a PellucidError for one that cannot be read or written any more.
+    So no id can be read from the file, and the sessions of a key end when the key changes. May be used from any thread. Raises
+    ConfigError if the file cannot be opened, and later a PellucidError if it cannot be read or written.
     """
 
     def __init__(self, path: Path, keys: Keys, clock: Callable[[], float] = time.time) -> None:
         self._path = path
         self._keys = keys
         self._clock = clock
-        self._lock = threading.Lock()
-        try:
-            path.touch(mode=0o600)  # who has logged in is for nobody else on the machine
-            self._connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-            try:
-                self._prepare()
-            except BaseException:
-                self._connection.close()
-                raise
-        except (sqlite3.Error, OSError) as error:
-            raise ConfigError(f"The sessions in {path} cannot be opened ({error}): move the file away, or mend it.") from error
+        self._file = SqliteFile(path, "login sessions", self._prepare, remedy=REMEDY, busy_seconds=BUSY_SECONDS)
 
     def begin(self, owner: str, agent: str = "") -> str:
-        """Begin a session and return its id, which makes its bearer the owner for a while. ``agent`` is the browser's User-Agent."""
+        """Begin a session and return its id, which authenticates its bearer as the owner. ``agent`` is the browser's User-Agent."""
         id, now = secrets.token_urlsafe(32), self._clock()
-        with self._file() as run:
+        with self._file.autocommit() as run:
             run.execute("DELETE FROM session WHERE expires <= ?", (now,))
-            row = (self._digest(owner, id), self._mark(owner), now, now + LIFETIME, agent[:LONGEST_AGENT])
+            row = (self._digest(owner, id), self._mark(owner), now, now + SESSION_SECONDS, agent[:MAX_AGENT_CHARACTERS])
             run.execute("INSERT INTO session VALUES (?, ?, ?, ?, ?)", row)
             run.execute(
                 "DELETE FROM session WHERE owner = ?1 AND digest != ?2 AND digest NOT IN "
@@ -86,71 +78,55 @@ class Sessions:
         return id
 
     def owner_of(self, id: str) -> str | None:
-        """Who brings an id; None for one that is unknown or over, or whose key is not the owner's any more."""
-        return next((owner for owner in self._keys.by_owner if self._is_there(self._digest(owner, id))), None)
+        """Return the owner of a session; None for an id that is unknown or expired, or whose owner has another key by now."""
+        return next((owner for owner in self._keys.by_owner if self._is_open(self._digest(owner, id))), None)
 
     def end(self, id: str) -> None:
-        """The id is worth nothing any more."""
-        with self._file() as run:
+        """End a session."""
+        with self._file.autocommit() as run:
             for owner in self._keys.by_owner:
                 run.execute("DELETE FROM session WHERE digest = ?", (self._digest(owner, id),))
 
-    def open_sessions(self, owner: str, id: str) -> list[OpenSession]:
-        """Return the sessions of an owner, the newest first; ``id`` is that of the one that asks."""
+    def open_sessions(self, owner: str, id: str) -> list[LoginSession]:
+        """Return the sessions of an owner, the newest first; ``id`` is the session of the request."""
         this = self._digest(owner, id)
-        with self._file() as run:
+        with self._file.autocommit() as run:
             rows = run.execute(
                 "SELECT digest, begun, expires, agent FROM session WHERE owner = ? AND expires > ? ORDER BY begun DESC, digest",
                 (self._mark(owner), self._clock()),
             ).fetchall()
-        return [OpenSession(digest, begun, expires, agent, digest == this) for digest, begun, expires, agent in rows]
+        return [LoginSession(digest, begun, expires, agent, digest == this) for digest, begun, expires, agent in rows]
 
     def end_one(self, owner: str, digest: str) -> None:
-        """End the session of this digest, if it is one of the owner's."""
-        with self._file() as run:
+        """End the session with this digest, if it belongs to the owner."""
+        with self._file.autocommit() as run:
             run.execute("DELETE FROM session WHERE owner = ? AND digest = ?", (self._mark(owner), digest))
 
     def end_others(self, owner: str, id: str) -> None:
-        """End all sessions of an owner but the one with this id."""
-        with self._file() as run:
+        """End all sessions of an owner except the one with this id."""
+        with self._file.autocommit() as run:
             run.execute("DELETE FROM session WHERE owner = ? AND digest != ?", (self._mark(owner), self._digest(owner, id)))
 
     def close(self) -> None:
-        """Nothing is asked of it after that."""
-        with self._lock:
-            self._connection.close()
+        """Close the file; it must not be used afterwards."""
+        self._file.close()
 
-    def _prepare(self) -> None:
-        with self._connection as run:
-            run.execute("BEGIN IMMEDIATE")
-            found = [sql for (sql,) in run.execute("SELECT sql FROM sqlite_master")]
-            if found == [OLD_TABLE]:
-                run.execute("DROP TABLE session")
-                found = []
-            if not found:
-                run.execute(TABLE)
-            elif found != [TABLE]:
-                raise ConfigError(f"{self._path} is the file of another program: move it away, for the sessions are kept there.")
-        run.execute("PRAGMA journal_mode = WAL")
+    def _prepare(self, run: sqlite3.Connection) -> None:
+        tables = [sql for (sql,) in run.execute("SELECT sql FROM sqlite_master")]
+        if tables == [OLD_TABLE]:
+            run.execute("DROP TABLE session")
+            tables = []
+        if not tables:
+            run.execute(TABLE)
+        elif tables != [TABLE]:
+            raise ConfigError(f"{self._path} belongs to another program: move it away, since the login sessions are kept there.")
 
-    @contextmanager
-    def _file(self) -> Iterator[sqlite3.Connection]:
-        """The file, for one thread at a time."""
-        with self._lock:
-            try:
-                yield self._connection
-            except sqlite3.Error as error:
-                raise PellucidError(
-                    f"The sessions in {self._path} cannot be read or written ({error}): see to the file, or stop the server and "
-                    "move it away, then everybody logs in again."
-                ) from error
-
-    def _is_there(self, digest: str) -> bool:
-        with self._file() as run:
+    def _is_open(self, digest: str) -> bool:
+        with self._file.autocommit() as run:
             row = run.execute("SELECT expires FROM session WHERE digest = ?", (digest,)).fetchone()
             if row is None or row[0] > self._clock():
                 return row is not None
-            with suppress(sqlite3.Error):  # it is over, deleted or not; deleted it stays so where the clock is set back
+            with suppress(sqlite3.Error):  # expired in any case; deleting it keeps it so if the clock is set back
                 run.execute("DELETE FROM session WHERE digest = ?", (digest,))
             return False
 

@@ -1,4 +1,4 @@
-"""The page that lists where a user is logged in, and ends one of these sessions or all others."""
+"""Serves the page that lists a user's login sessions, and ends one or all others."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from pellucid.api.plain_page import document
-from pellucid_webui.hosting.login_sessions import OpenSession, Sessions
+from pellucid_webui.hosting.login_sessions import LoginSession, LoginSessions
 
 SESSIONS = "/sessions"
 
 OTHERS = "others"
-"""Stands for all sessions but the one of the request, where a digest names a single one."""
+"""Names all sessions except the one of the request; a digest names a single one."""
 
 BROWSERS = {"Edg/": "Edge", "OPR/": "Opera", "Firefox/": "Firefox", "Chrome/": "Chrome", "Safari/": "Safari"}
 SYSTEMS = {"Android": "Android", "iPhone": "iPhone", "iPad": "iPad", "Windows": "Windows", "Mac OS": "macOS", "Linux": "Linux"}
-"""What a User-Agent contains, and what people call that: the first one that is found."""
+"""Names by parts of a User-Agent, most specific first."""
 
 
-async def answer_sessions(request: Request, sessions: Sessions, owner: str, id: str) -> Response:
-    """Show the sessions of an owner, or end what a POST names; ``id`` is the session of the request."""
+async def answer_sessions(request: Request, sessions: LoginSessions, owner: str, id: str) -> Response:
+    """Show the sessions of an owner, or end those that a POST names; ``id`` is the session of the request."""
     if request.method != "POST":
         return listing(owner, await asyncio.to_thread(sessions.open_sessions, owner, id))
     named = request.query_params.get("end", "")
@@ -34,8 +34,8 @@ async def answer_sessions(request: Request, sessions: Sessions, owner: str, id: 
     return RedirectResponse(SESSIONS, status_code=303)
 
 
-def listing(owner: str, found: list[OpenSession]) -> Response:
-    """The page: the newest session first."""
+def listing(owner: str, found: list[LoginSession]) -> Response:
+    """Return the page, with the newest session first."""
     rows = "\n".join(_row(number, session) for number, session in enumerate(found))
     others = ""
     if len(found) > 1:
@@ -43,8 +43,8 @@ def listing(owner: str, found: list[OpenSession]) -> Response:
             f'<form method="post" action="{SESSIONS}?end={OTHERS}"><p><button type="submit">End all other sessions</button></p></form>\n'
         )
     body = f"""<h1>Sessions</h1>
-<p>These browsers are logged in with the key of <strong>{escape(owner)}</strong>. A session that is ended needs the key again.
-To lock out somebody who knows the key, start the server with another one.</p>
+<p>These browsers are logged in with the key of <strong>{escape(owner)}</strong>. After a session is ended, its browser needs the key
+again. To lock out a person who knows the key, restart the server with a different one.</p>
 <ul>
 {rows}
 </ul>
@@ -53,13 +53,13 @@ To lock out somebody who knows the key, start the server with another one.</p>
 
 
 def browser_name(agent: str) -> str:
-    """Return what people call the browser and the system of a User-Agent."""
+    """Return readable names of the browser and the system of a User-Agent."""
     browser = next((name for part, name in BROWSERS.items() if part in agent), "Unknown browser")
     system = next((name for part, name in SYSTEMS.items() if part in agent), "")
     return f"{browser} on {system}" if system else browser
 
 
-def _row(number: int, session: OpenSession) -> str:
+def _row(number: int, session: LoginSession) -> str:
     times = f"since {_time(session.begun)}, until {_time(session.expires)}"
     about = f'<span id="s{number}">{escape(browser_name(session.agent))}, {times}</span>'
     if session.is_this:
@@ -68,7 +68,7 @@ def _row(number: int, session: OpenSession) -> str:
 
 
 def _button(end: str, text: str, described: str = "") -> str:
-    """A form of one button; ``described`` is the id of the element that says more."""
+    """Return a form with one button; ``described`` is the id of the element that describes it."""
     more = f' aria-describedby="{described}"' if described else ""
     return f'<form method="post" action="{SESSIONS}?end={end}"><button type="submit"{more}>{text}</button></form>'
 

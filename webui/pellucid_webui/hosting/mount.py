@@ -1,7 +1,7 @@
-"""The page at /: a plain one until Gradio is there, then Gradio's, behind a lock where there is a key.
+"""Serves the page at /: a plain one until Gradio is ready, then Gradio's, behind a login if there are API keys.
 
-Gradio is imported when somebody looks at the page for the first time and the models are loaded: nobody else waits for it,
-and a server that only editors ask never pays for it.
+Gradio is imported when the page is first opened after the models are loaded. Other requests do not wait for it, and a server
+that only editors use never imports it.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pellucid.api.errors import error_response
 from pellucid.api.login_rate_limit import LoginRateLimit
-from pellucid.api.plain_page import GUARDS, News, plain_page
+from pellucid.api.plain_page import GUARDS, PageNotice, plain_page
 from pellucid.api.request_body import BodyReader, admit
 from pellucid.client.api_keys import Keys
 from pellucid.client.protocol import Assistant
 from pellucid.errors import AuthenticationError, ConfigError, PellucidError, UnavailableError
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
-from pellucid_webui.hosting.gradio_host import Create, GradioApp, build, pellucid_view
-from pellucid_webui.hosting.gradio_requests import API, DATA, HEARTBEAT, GradioRequest, check_call, confined
-from pellucid_webui.hosting.login import OWNER, PATHS, LoginGate, form
-from pellucid_webui.hosting.login_sessions import Sessions
+from pellucid_webui.hosting.gradio_host import GradioApp, PageFactory, build, pellucid_view
+from pellucid_webui.hosting.gradio_requests import API, DATA, HEARTBEAT, GradioRequest, check_call, with_owner_session
+from pellucid_webui.hosting.login import OWNER, PATHS, LoginGate, login_form
+from pellucid_webui.hosting.login_sessions import LoginSessions
 
 logger = logging.getLogger(__name__)
 
@@ -41,38 +41,39 @@ FRONT = "/"
 FILES = ("/assets/", "/static/")
 
 ALIVE = "/page/alive"
-"""The path by which an open page knows that its server is there, and still the same one."""
+"""The path that an open page polls to see that its server runs, and is still the same process."""
 
 STREAM = "pellucid-stream"
-"""The header that tells the page's script, with each call, whether its stream of results is open."""
+"""A header in the response to each call, which says whether the tab's stream of results is open."""
 
 SINGLE = frozenset({"/config", "/theme.css", "/manifest.json", "/favicon.ico"})
 
-LAST_WORDS_SECONDS = 1.0
-"""What answers get to be shown after they were ended."""
+FINAL_UPDATES_SECONDS = 1.0
+"""Time in which the last updates of stopped answers can be shown."""
 
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
     "font-src 'self' data:; connect-src 'self' data: blob:; media-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; "
     "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
-"""Whatever a model says, a browser asks nobody but this server. Gradio's own scripts are inline, and its templates are evaluated."""
+"""Browsers contact only this server, whatever a model generates. Gradio needs inline scripts, and evaluates its templates."""
 
-ADVERTISEMENT = re.compile(rb'\s*<meta\s+(?:property="og:|name="twitter:)[^>]*>')
-"""What Gradio's page says of itself to others, with addresses elsewhere."""
+SOCIAL_METADATA = re.compile(rb'\s*<meta\s+(?:property="og:|name="twitter:)[^>]*>')
+"""Social-media metadata of Gradio's page, with addresses of other servers."""
 
-PREPARING = News("The page is being prepared: this takes some seconds, once.")
+PREPARING = PageNotice("Preparing the page. This takes a few seconds.")
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
-    """The server that a page belongs to. ``news`` is why there is no page to show yet, None once ``speaker`` may be asked.
+class ServerHooks:
+    """Functions and events of the server that the page needs.
 
-    ``about`` is HTML about the server. ``departing`` is set when it takes no more requests, ``closing`` when answers must end.
+    ``notice`` returns why there is no page yet, or None once ``assistant`` may be called.
+    ``about`` returns HTML about the server. ``departing`` is set when it accepts no more requests, ``closing`` when answers must end.
     """
 
-    speaker: Callable[[], Assistant]
-    news: Callable[[], Awaitable[News | None]]
+    assistant: Callable[[], Assistant]
+    notice: Callable[[], Awaitable[PageNotice | None]]
     about: Callable[[], str]
     departing: asyncio.Event
     closing: asyncio.Event
@@ -80,7 +81,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class PageSettings:
-    """``data`` is the folder of conversations and sessions, ``max_file_size`` in bytes."""
+    """``data`` is the folder of conversations and sessions; ``max_file_size`` is in bytes."""
 
     data: Path
     keys: Keys | None = None
@@ -91,39 +92,39 @@ class PageSettings:
 class Page:
     """The ASGI application of the page; a ``pellucid.api.page_fork.Page``. Belongs to the event loop."""
 
-    def __init__(self, host: Host, settings: PageSettings, create: Create = pellucid_view) -> None:
-        self._host = host
+    def __init__(self, server: ServerHooks, settings: PageSettings, create: PageFactory = pellucid_view) -> None:
+        self._server = server
         self._settings = settings
         self._bodies = BodyReader(settings.max_file_size)
         self._create = create
         self._name = secrets.token_hex(8)
-        self._lock: LoginGate | None = None
+        self._gate: LoginGate | None = None
         self._opening = asyncio.Lock()
         self._gradio: GradioApp | None = None
-        self._refusal: News | None = None
-        self._life: asyncio.Task[None] | None = None
+        self._failure: PageNotice | None = None
+        self._gradio_task: asyncio.Task[None] | None = None
         self._ending = asyncio.Event()
-        self._cut = asyncio.Event()
+        self._streams_end = asyncio.Event()
 
     def owns(self, path: str) -> bool:
-        """Whether it answers a path. What is none of these is the API's, or nobody's."""
+        """Return whether the page answers a path. Other paths belong to the API."""
         return path in (FRONT, ALIVE) or path in PATHS or path in SINGLE or path.startswith((*FILES, API))
 
     def watches(self, path: str) -> bool:
-        """Whether an open page asks for a path only to see that its server is there."""
+        """Return whether an open page requests a path only to see that its server runs."""
         return path == ALIVE or path.startswith(HEARTBEAT)
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
-        """While the server runs."""
+        """Run the page while the server runs."""
         try:
             yield
         finally:
             self._ending.set()
-            if self._life is not None:
-                await self._life
-            if self._lock is not None:
-                self._lock.close()
+            if self._gradio_task is not None:
+                await self._gradio_task
+            if self._gate is not None:
+                self._gate.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with ExitStack() as share:
@@ -134,12 +135,12 @@ class Page:
                     owner = scope["state"][OWNER]
                     if self._settings.keys is None:
                         admit(scope)
-                    asked = await confined(Request(scope, receive), owner)
-                    share.enter_context(self._share(asked, owner))
+                    forwarded = await with_owner_session(Request(scope, receive), owner)
+                    share.enter_context(self._share(forwarded, owner))
             except PellucidError as error:
                 response = error_response(error)
             if response is None:
-                await self._pass_on(asked, send, share)
+                await self._forward(forwarded, send, share)
         if response is not None:
             await response(scope, receive, send)
 
@@ -149,7 +150,7 @@ class Page:
         Raises InvalidRequestError for a call that the page does not make. Entering raises NotFoundError for results that are not
         expected, and QueueFullError if the share is used up.
         """
-        assert self._gradio is not None, "what is not answered here is Gradio's"
+        assert self._gradio is not None, "requests that are not answered here are Gradio's"
         tabs = self._gradio.tabs
         if request.tab is None:
             return nullcontext()
@@ -158,12 +159,12 @@ class Page:
             return tabs.calling(owner, request.tab, stops=request.stops)
         return (tabs.reading if request.scope["path"] == DATA else tabs.streaming)(owner, request.tab)
 
-    async def _pass_on(self, request: GradioRequest, send: Send, share: ExitStack) -> None:
+    async def _forward(self, request: GradioRequest, send: Send, share: ExitStack) -> None:
         """Let Gradio answer a request. A call is counted until its response begins: from then on Gradio's queue holds it."""
-        assert self._gradio is not None, "what is not answered here is Gradio's"
+        assert self._gradio is not None, "requests that are not answered here are Gradio's"
         tabs, path = self._gradio.tabs, request.scope["path"]
-        end = self._host.departing if path.startswith(HEARTBEAT) else self._cut
-        shown = _Front(send) if path == FRONT else _Guarded(send)
+        end = self._server.departing if path.startswith(HEARTBEAT) else self._streams_end
+        shown = _FrontPageSend(send) if path == FRONT else _SecureSend(send)
 
         async def noted(message: Message) -> None:
             if request.call is not None and request.tab is not None and message["type"] == "http.response.start":
@@ -171,87 +172,87 @@ class Page:
                 MutableHeaders(scope=message)[STREAM] = "open" if tabs.is_read(request.tab) else "closed"
             await shown(message)
 
-        await attended(self._gradio.app, request.scope, request.receive, noted, end)
+        await respond_until(self._gradio.app, request.scope, request.receive, noted, end)
 
     async def _answer(self, request: Request) -> Response | None:
-        """What is answered without Gradio; None for what is Gradio's. Raises a PellucidError for what is nobody's."""
+        """Answer a request without Gradio, or return None if it is Gradio's. Raises a PellucidError for a request that is refused."""
         path = request.scope["path"]
         if path == ALIVE:
             return JSONResponse({"process": self._name, "locked": self._settings.keys is not None})
-        lock = await self._locked()
+        gate = await self._login_gate()
         if path in PATHS:
-            return await lock.answer(request)
+            return await gate.answer(request)
         check_call(path, request.method)
-        owner = await lock.owner_of(request)
+        owner = await gate.owner_of(request)
         if owner is None and path == FRONT:
-            return form()
+            return login_form()
         if owner is None:
-            raise AuthenticationError("Nobody has logged in here, or the session is over: load the page again.")
+            raise AuthenticationError("You are not logged in, or your session has ended: reload the page.")
         if self._settings.keys is not None:
             admit(request.scope, owner)
         request.scope["state"] = {**request.scope.get("state", {}), OWNER: owner}
-        news = await self._news() if path == FRONT else None
-        if news is not None:
-            return plain_page(news, self._host.about())
+        notice = await self._notice() if path == FRONT else None
+        if notice is not None:
+            return plain_page(notice, self._server.about())
         if self._gradio is None:
-            raise UnavailableError("The page is not there yet: look at / first.")
+            raise UnavailableError("The page is not ready yet: open / first.")
         return None
 
-    async def _locked(self) -> LoginGate:
-        """The lock; the file of its sessions is not made before anybody comes."""
+    async def _login_gate(self) -> LoginGate:
+        """Return the gate; the file of its sessions is created with the first request."""
         async with self._opening:
-            if self._lock is None:
+            if self._gate is None:
                 keys = self._settings.keys
                 sessions = None if keys is None else await asyncio.to_thread(self._sessions, keys)
-                self._lock = LoginGate(keys, sessions, self._settings.rate_limit, self._bodies)
-        return self._lock
+                self._gate = LoginGate(keys, sessions, self._settings.rate_limit, self._bodies)
+        return self._gate
 
-    def _sessions(self, keys: Keys) -> Sessions:
-        return Sessions(_folder(self._settings.data) / "sessions.db", keys)
+    def _sessions(self, keys: Keys) -> LoginSessions:
+        return LoginSessions(_folder(self._settings.data) / "sessions.db", keys)
 
-    async def _news(self) -> News | None:
-        """Why the page cannot be shown; has it made as soon as it can be."""
-        news = await self._host.news()
-        if news is not None:
-            return news
-        if self._life is None:
-            self._life = asyncio.create_task(self._live(self._host.speaker()))
-        return self._refusal or (PREPARING if self._gradio is None else None)
+    async def _notice(self) -> PageNotice | None:
+        """Return why the page cannot be shown yet, or None. Starts Gradio once the server is ready."""
+        notice = await self._server.notice()
+        if notice is not None:
+            return notice
+        if self._gradio_task is None:
+            self._gradio_task = asyncio.create_task(self._run_gradio(self._server.assistant()))
+        return self._failure or (PREPARING if self._gradio is None else None)
 
-    async def _live(self, speaker: Assistant) -> None:
-        """The life of Gradio, and what there is to say of it where it cannot live."""
+    async def _run_gradio(self, assistant: Assistant) -> None:
+        """Run Gradio until shutdown. If it fails, keep the reason for the page."""
         try:
-            await self._lead(speaker)
+            await self._build_and_serve(assistant)
         except Exception as error:
-            self._refusal = News(_refusal(error), lasting=True)
+            self._failure = PageNotice(_failure(error), lasting=True)
         finally:
             self._gradio = None
 
-    async def _lead(self, speaker: Assistant) -> None:
-        """Gradio is imported, entered, served from until the end, and left."""
+    async def _build_and_serve(self, assistant: Assistant) -> None:
+        """Open the store, build Gradio's application, and serve it until shutdown."""
         turns = Turns()
         store = await asyncio.to_thread(lambda: ConversationStore(_folder(self._settings.data) / "conversations.db"))
         try:
-            made = await asyncio.to_thread(build, self._create, speaker, store, turns, self._settings.max_file_size)
-            await self._serve(made, turns)
+            gradio = await asyncio.to_thread(build, self._create, assistant, store, turns, self._settings.max_file_size)
+            await self._serve(gradio, turns)
         finally:
             await asyncio.to_thread(store.close)
 
-    async def _serve(self, made: GradioApp, turns: Turns) -> None:
-        async with made.app.router.lifespan_context(made.app):
-            self._gradio = made
-            await _first(self._host.closing.wait(), self._ending.wait())
-            # Where no request is left the server ends at once, but an answer that no tab looks at has its grace time too.
-            await _first(self._host.closing.wait(), turns.quiet())
+    async def _serve(self, gradio: GradioApp, turns: Turns) -> None:
+        async with gradio.app.router.lifespan_context(gradio.app):
+            self._gradio = gradio
+            await _first(self._server.closing.wait(), self._ending.wait())
+            # The server exits once no requests are left, but an answer that no tab shows has its grace time too.
+            await _first(self._server.closing.wait(), turns.wait_until_idle())
             await turns.aclose()
-            await _first(self._ending.wait(), within=LAST_WORDS_SECONDS)
-            self._cut.set()
+            await _first(self._ending.wait(), within=FINAL_UPDATES_SECONDS)
+            self._streams_end.set()
             await self._ending.wait()
-            made.close()
+            gradio.close()
 
 
-class _Guarded:
-    """A ``send`` that adds the headers of our pages."""
+class _SecureSend:
+    """A ``send`` that adds security headers."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -263,11 +264,11 @@ class _Guarded:
         await self._send(message)
 
 
-class _Front:
-    """A ``send`` for Gradio's page as a whole, which leaves out what it says of itself to others."""
+class _FrontPageSend:
+    """A ``send`` for Gradio's front page, which removes its social-media metadata."""
 
     def __init__(self, send: Send) -> None:
-        self._send = _Guarded(send)
+        self._send = _SecureSend(send)
         self._start: Message = {}
         self._body = b""
 
@@ -278,7 +279,7 @@ class _Front:
         self._body += message.get("body", b"")
         if message.get("more_body", False):
             return
-        body = ADVERTISEMENT.sub(b"", self._body)
+        body = SOCIAL_METADATA.sub(b"", self._body)
         headers = MutableHeaders(scope=self._start)
         headers["content-length"] = str(len(body))
         headers["cache-control"] = "no-store"
@@ -286,14 +287,14 @@ class _Front:
         await self._send({"type": "http.response.body", "body": body})
 
 
-async def attended(app: ASGIApp, scope: Scope, receive: Receive, send: Send, end: asyncio.Event) -> None:
-    """Answer a request, but no longer than until ``end``: a response that has begun is closed in good order."""
-    begun = whole = False
+async def respond_until(app: ASGIApp, scope: Scope, receive: Receive, send: Send, end: asyncio.Event) -> None:
+    """Answer a request until ``end`` at the latest. A response that has begun is ended properly."""
+    begun = complete = False
 
     async def noted(message: Message) -> None:
-        nonlocal begun, whole
+        nonlocal begun, complete
         begun = True
-        whole = message["type"] == "http.response.body" and not message.get("more_body", False)
+        complete = message["type"] == "http.response.body" and not message.get("more_body", False)
         await send(message)
 
     async def answer() -> None:
@@ -309,38 +310,40 @@ async def attended(app: ASGIApp, scope: Scope, receive: Receive, send: Send, end
         await _cancel(tasks)
     if not begun:
         await error_response(UnavailableError("The server is shutting down."))(scope, receive, send)
-    elif not whole:
+    elif not complete:
         await send({"type": "http.response.body", "body": b""})
 
 
 async def _first(*waits: Coroutine[Any, Any, object], within: float | None = None) -> None:
-    """Wait until one of them is over, and not for longer than ``within`` seconds."""
+    """Wait until one of them is done, for at most ``within`` seconds."""
     tasks = [asyncio.create_task(wait) for wait in waits]
     await asyncio.wait(tasks, timeout=within, return_when=asyncio.FIRST_COMPLETED)
     await _cancel(tasks)
 
 
 async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """End tasks whose results are of no interest any more."""
+    """Cancel tasks whose results are no longer needed."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _refusal(error: Exception) -> str:
-    """Why there is no page, for people; what nobody foresaw is in the log."""
+def _failure(error: Exception) -> str:
+    """Return why there is no page, as a sentence. Unexpected errors are logged."""
     if isinstance(error, PellucidError):
         return str(error)
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("pellucid"):
-        return f"The page needs {error.name}, which is not installed: run pip install '.[webui]' in Pellucid's folder, then start again."
-    logger.error("the page cannot be made", exc_info=error)
-    return "The page cannot be made: the server's log says why."
+        return (
+            f"The page needs {error.name}, which is not installed: run pip install '.[webui]' in Pellucid's folder and restart the server."
+        )
+    logger.error("The page could not be created.", exc_info=error)
+    return "The page could not be created; see the server log."
 
 
 def _folder(data: Path) -> Path:
-    """The folder of what belongs to nobody but the user, made if it is not there. Raises ConfigError where that cannot be."""
+    """Return the folder, created if missing and accessible only to its user. Raises ConfigError if it cannot be created."""
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"The folder {data} cannot be made ({error.strerror}): set another one with --data.") from error
+        raise ConfigError(f"The folder {data} cannot be created ({error.strerror}): set another one with --data.") from error
     return data

@@ -1,4 +1,4 @@
-"""The tokens of one text as two models cut it, brought together by characters."""
+"""Aligns the tokens of one text under two tokenizers, by characters."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pellucid_webui.conversations.branching import open_bytes
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """The shortest piece of a text at whose ends both models have a border, and the tokens of each in it.
+    """A shortest piece of a text at whose ends both models have a token border, with the tokens of each.
 
-    ``start`` is its first character.
+    ``start`` is the index of its first character.
     """
 
     start: int
@@ -23,24 +23,24 @@ class Segment:
 
     @property
     def logprobs(self) -> tuple[float, float] | None:
-        """Of the piece under the first model and under the second; None where it has a token that follows nothing."""
+        """The logprobs of the piece under the two models; None if it has a token without a logprob, such as the first of a text."""
         a, b = _sum(self.a), _sum(self.b)
         return None if a is None or b is None else (a, b)
 
     @property
     def log_ratio(self) -> float | None:
-        """How much likelier the first model finds it than the second: a difference of logprobs."""
+        """The logprob under the first model minus that under the second, in nats."""
         found = self.logprobs
         return None if found is None else found[0] - found[1]
 
 
 def align(a: Sequence[Token], b: Sequence[Token]) -> list[Segment]:
-    """The segments of a text, which have all its tokens. Raises ValueError where the two have different texts."""
+    """Return the segments of a text, which together have all its tokens. Raises ValueError if the two texts differ."""
     text = _text(a)
     if text != _text(b):
         raise ValueError("the tokens of two different texts cannot be aligned")
     cuts_a, cuts_b = _last_cuts(a), _last_cuts(b)
-    cuts_a[len(text)], cuts_b[len(text)] = len(a), len(b)  # all that is left, should the text end inside a character
+    cuts_a[len(text)], cuts_b[len(text)] = len(a), len(b)  # the rest, in case the text ends inside a character
     found: list[Segment] = []
     start = at_a = at_b = 0
     for end in sorted(cuts_a.keys() & cuts_b.keys()):
@@ -50,22 +50,22 @@ def align(a: Sequence[Token], b: Sequence[Token]) -> list[Segment]:
     return found
 
 
-def within(tokens: Sequence[Token], text: str) -> list[Token] | None:
-    """The tokens that say the last occurrence of a text, and nothing else; None if none does."""
-    said = _text(tokens)
+def last_occurrence(tokens: Sequence[Token], text: str) -> list[Token] | None:
+    """Return the tokens that spell exactly the last occurrence of a text, or None."""
+    whole = _text(tokens)
     firsts = dict(reversed(_cuts(tokens))) | {0: 0}
     lasts = {0: 0} | _last_cuts(tokens)
-    start = said.rfind(text)
+    start = whole.rfind(text)
     while start >= 0:
         end = start + len(text)
         if start in lasts and end in firsts:
             return list(tokens[lasts[start] : max(lasts[start], firsts[end])])
-        start = said.rfind(text, 0, end - 1) if end else -1
+        start = whole.rfind(text, 0, end - 1) if end else -1
     return None
 
 
-def divergence(one: str, other: str) -> int | None:
-    """The first character at which two texts differ; None where they are the same."""
+def first_difference(one: str, other: str) -> int | None:
+    """Return the index of the first character at which two texts differ; None if they are equal."""
     for index, (left, right) in enumerate(zip(one, other, strict=False)):
         if left != right:
             return index
@@ -77,7 +77,7 @@ def _text(tokens: Sequence[Token]) -> str:
 
 
 def _cuts(tokens: Sequence[Token]) -> list[tuple[int, int]]:
-    """Where a text could be cut between two tokens: at which character, and how many tokens are in front. Not inside a character."""
+    """Return the token borders between whole characters, each as its character index and the number of tokens before it."""
     found: list[tuple[int, int]] = []
     at = 0
     for count, (token, rest) in enumerate(zip(tokens, open_bytes(tokens), strict=True), 1):
@@ -88,7 +88,7 @@ def _cuts(tokens: Sequence[Token]) -> list[tuple[int, int]]:
 
 
 def _last_cuts(tokens: Sequence[Token]) -> dict[int, int]:
-    """The same, with what has no text in front."""
+    """Return the borders by character index; of several tokens without text at one, all count as before it."""
     return dict(_cuts(tokens))
 
 

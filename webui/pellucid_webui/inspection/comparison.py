@@ -1,4 +1,4 @@
-"""Two models on one text: what each finds likelier, how far their distributions are apart, and what that sums up to."""
+"""Compares two models on one text: the divergence of their distributions, the agreement of their first choices, perplexities."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from math import exp, log
 from pellucid.tokens import Token
 from pellucid_webui.inspection.alignment import Segment, align
 
-LEAST = 1e-12
-"""What stands for a probability that is rounded to nothing."""
+MIN_PROBABILITY = 1e-12
+"""Replaces a probability that was rounded to zero."""
 
-MOST_SURPRISED = 700.0
-"""Nats a token beyond which a perplexity is no number that a computer has."""
+MAX_SURPRISAL_NATS = 700.0
+"""Largest mean surprisal per token whose perplexity is a finite float."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonSummary:
-    """Of a text under two models A and B: perplexities by token of each model, the share of segments with the same first choice, KL.
+    """Figures of a text under two models A and B: perplexities per token, and the share of segments with the same first choice.
 
-    ``kl`` is the mean over the segments that are one token to both, in nats, None where there is none: of A from B, at least.
+    ``kl`` is a lower bound of KL(A || B) in nats, the mean over the segments that are one token to both; None if there are none.
     """
 
     segments: int
@@ -31,60 +31,60 @@ class ComparisonSummary:
 
 
 def divergence_at_least(a: Token, b: Token) -> float | None:
-    """The Kullback-Leibler divergence KL(A || B) of the choices that two models had, in nats, from what was kept of them.
+    """Return a lower bound in nats of the Kullback-Leibler divergence KL(A || B) of two models' choices, from their alternatives.
 
-    The alternatives that both have kept are told apart, all others are taken as one: what is merged can only lower the
-    divergence (Cover and Thomas, Elements of Information Theory, the log sum inequality), so it is at least this. None where
-    nothing was kept. The tokens are told apart by their bytes: ids mean something within one tokenizer only.
+    Alternatives that both models list are compared one by one, and all other tokens as one class. Merging classes can only
+    lower the divergence (the log sum inequality, Cover and Thomas, Elements of Information Theory). None if a model lists no
+    alternatives. Alternatives are matched by their bytes, since ids differ between tokenizers.
     """
     if not a.top or not b.top:
         return None
-    kept_a, kept_b = _masses(a), _masses(b)
-    both = kept_a.keys() & kept_b.keys()
-    pairs = [(kept_a[bytes], kept_b[bytes]) for bytes in sorted(both)]
-    pairs.append((_rest(a, kept_a, both), _rest(b, kept_b, both)))
-    return max(sum(p * log(max(p, LEAST) / max(q, LEAST)) for p, q in pairs), 0.0)
+    masses_a, masses_b = _masses(a), _masses(b)
+    both = masses_a.keys() & masses_b.keys()
+    pairs = [(masses_a[bytes], masses_b[bytes]) for bytes in sorted(both)]
+    pairs.append((_rest(a, masses_a, both), _rest(b, masses_b, both)))
+    return max(sum(p * log(max(p, MIN_PROBABILITY) / max(q, MIN_PROBABILITY)) for p, q in pairs), 0.0)
 
 
 def segment_divergence(segment: Segment) -> float | None:
-    """That of a segment which is one token to both models; None for others."""
+    """Return ``divergence_at_least`` of a segment that is one token to both models; None for other segments."""
     if len(segment.a) != 1 or len(segment.b) != 1:
         return None
     return divergence_at_least(segment.a[0], segment.b[0])
 
 
 def agrees(segment: Segment) -> bool | None:
-    """Whether both models' first choice where the segment begins is the same; None where one of them had no choice."""
+    """Return whether both models have the same first choice at the segment's start; None if one lists no alternatives."""
     first_a, first_b = (tokens[0].top[0].bytes if tokens and tokens[0].top else None for tokens in (segment.a, segment.b))
     return None if first_a is None or first_b is None else first_a == first_b
 
 
 def summarise(a: Sequence[Token], b: Sequence[Token]) -> ComparisonSummary:
-    """Of a text as two models read it. Raises ValueError where it is not the same text."""
+    """Return the figures of a text that two models have read. Raises ValueError if the two texts differ."""
     segments = align(a, b)
-    agreeing = [found for segment in segments if (found := agrees(segment)) is not None]
+    agreeing = [agreed for segment in segments if (agreed := agrees(segment)) is not None]
     divergences = [kl for segment in segments if (kl := segment_divergence(segment)) is not None]
     return ComparisonSummary(len(segments), perplexity(a), perplexity(b), _mean(agreeing), _mean(divergences))
 
 
 def perplexity(tokens: Iterable[Token]) -> float | None:
-    """The exponential of the mean negative logprob by token; None where no token has one."""
+    """Return the exponential of the mean negative logprob per token; None if no token has a logprob."""
     mean = _mean([token.logprob for token in tokens if token.logprob is not None])
-    return None if mean is None else exp(min(-mean, MOST_SURPRISED))
+    return None if mean is None else exp(min(-mean, MAX_SURPRISAL_NATS))
 
 
 def _masses(token: Token) -> dict[bytes, float]:
-    """The probabilities of what was kept; two ids of the same bytes are one."""
-    found: dict[bytes, float] = {}
+    """Return the probabilities of the alternatives by their bytes; ids with the same bytes are added up."""
+    masses: dict[bytes, float] = {}
     for one in token.top:
-        found[one.bytes] = found.get(one.bytes, 0.0) + exp(one.logprob)
-    return found
+        masses[one.bytes] = masses.get(one.bytes, 0.0) + exp(one.logprob)
+    return masses
 
 
-def _rest(token: Token, kept: dict[bytes, float], apart: Iterable[bytes]) -> float:
-    """The probability of everything but what is told apart."""
-    told = set(apart)
-    return token.rest + sum(mass for bytes, mass in kept.items() if bytes not in told)
+def _rest(token: Token, masses: dict[bytes, float], compared: Iterable[bytes]) -> float:
+    """Return the probability of all tokens except the compared ones."""
+    excluded = set(compared)
+    return token.rest + sum(mass for bytes, mass in masses.items() if bytes not in excluded)
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -1,4 +1,4 @@
-"""Histograms of a reading, by Plotly: its own menu saves them as pictures."""
+"""Draws the histograms of a scored text with Plotly, whose menu can save them as images."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from plotly import graph_objects
 from pellucid_webui.inspection.reading import ENTROPY_STEP, RANK_BINS, ReadingFigures
 
 COLOURS = ("#4c78a8", "#72b7b2", "#eeca3b", "#f58518")
-"""From the first ranks to the last: told apart by every kind of colour-blind eye, and by their places."""
+"""Colours from the lowest to the highest ranks, which stay distinct with every kind of colour blindness."""
 
 INK = "#7a8290"
 GRID = "rgba(128,128,128,0.35)"
 
 
-def rank_picture(reading: ReadingFigures) -> graph_objects.Figure:
-    """How many tokens were among the model's first choices, as GLTR counts them."""
+def rank_histogram(reading: ReadingFigures) -> graph_objects.Figure:
+    """Return a histogram of the tokens by rank, in the classes of GLTR."""
     borders = ["1", *[str(border + 1) for border in RANK_BINS]]
     names = [f"{first}–{last}" for first, last in zip(borders, map(str, RANK_BINS), strict=False)] + [f"{borders[-1]}+"]
     bars = graph_objects.Bar(x=names, y=reading.rank_counts(), marker_color=COLOURS, hovertemplate="rank %{x}: %{y} tokens<extra></extra>")
     return _figure(bars, "rank of the token", "tokens")
 
 
-def entropy_picture(reading: ReadingFigures) -> graph_objects.Figure:
-    """At what entropies the tokens were chosen."""
+def entropy_histogram(reading: ReadingFigures) -> graph_objects.Figure:
+    """Return a histogram of the tokens by the entropy of the choice."""
     counts = reading.entropy_counts()
     steps = [(index + 0.5) * ENTROPY_STEP for index in range(len(counts))]
     bars = graph_objects.Bar(
@@ -36,7 +36,7 @@ def entropy_picture(reading: ReadingFigures) -> graph_objects.Figure:
 
 
 def _figure(bars: graph_objects.Bar, x: str, y: str) -> graph_objects.Figure:
-    """With no paper of its own: it stands on light and dark ones, in greys that can be read on both."""
+    """Return a figure with a transparent background and greys that are readable on light and dark pages."""
     figure = graph_objects.Figure(bars)
     axis = {"gridcolor": GRID, "zerolinecolor": GRID, "linecolor": GRID, "automargin": True}
     figure.update_layout(

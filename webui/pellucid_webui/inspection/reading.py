@@ -1,4 +1,4 @@
-"""What a text is to a model: perplexity, bits per byte, ranks and entropies, and the lines that surprise it most."""
+"""Computes the figures of a scored text: perplexity, bits per byte, ranks, entropies and the most surprising lines."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ from pellucid_webui.conversations.compact_tokens import record
 from pellucid_webui.inspection.comparison import perplexity
 
 RANK_BINS = (10, 100, 1000)
-"""The ranks up to which GLTR has its colours: green, yellow and red; what is above is purple (Gehrmann et al. 2019, arXiv 1906.04043)."""
+"""Highest ranks of GLTR's colours green, yellow and red; higher ranks are purple (Gehrmann et al. 2019, arXiv 1906.04043)."""
 
 ENTROPY_STEP = 0.5
-"""Width of a bar of the histogram of entropies, in bits."""
+"""Width of a bar of the entropy histogram, in bits."""
 
 COLUMNS = ("position", "token", "bytes", "line", "probability", "logprob", "surprisal_bits", "rank", "entropy_nats", "rest", "alternatives")
 
 
 @dataclass(frozen=True, slots=True)
 class SurprisingLine:
-    """A line of the text, counted from 1, and how much it surprises: in bits, by token on the average, and the most of one."""
+    """A line of the text and its surprisal in bits: in total (``bits``) and of its most surprising token (``most``).
+
+    ``number`` counts from 1.
+    """
 
     number: int
     text: str
@@ -36,39 +39,39 @@ class SurprisingLine:
 
     @property
     def mean(self) -> float:
-        """Bits by token."""
+        """Bits per token."""
         return self.bits / self.tokens
 
 
 @dataclass(frozen=True, slots=True)
 class ReadingFigures:
-    """A text that was read. Tokens that follow nothing have no probability and count nowhere."""
+    """Figures of a scored text. A first token without a probability is not counted."""
 
     model: str
     tokens: tuple[Token, ...]
 
     @property
     def perplexity(self) -> float | None:
-        """By token of this model."""
+        """Perplexity per token of this model."""
         return perplexity(self.tokens)
 
     @property
     def bits(self) -> float:
-        """The surprisal of all of it."""
+        """Surprisal of the whole text, in bits."""
         return sum(surprisal(token) for token in self.tokens)
 
     @property
     def bytes(self) -> int:
-        """Of the tokens that count."""
+        """Bytes of the tokens that have a probability."""
         return sum(len(token.bytes) for token in self.tokens if token.logprob is not None)
 
     @property
     def bits_per_byte(self) -> float | None:
-        """Which can be compared between models with different tokenizers."""
+        """Surprisal per byte, comparable between models with different tokenizers; None without counted tokens."""
         return self.bits / self.bytes if self.bytes else None
 
     def rank_counts(self, bins: Sequence[int] = RANK_BINS) -> list[int]:
-        """How many tokens have a rank up to each border, and above the last."""
+        """Return how many tokens have a rank up to each border, and above the last one."""
         counts = [0] * (len(bins) + 1)
         for token in self.tokens:
             if token.rank is not None:
@@ -76,12 +79,12 @@ class ReadingFigures:
         return counts
 
     def entropy_counts(self) -> list[int]:
-        """How many tokens were chosen at an entropy within each step of ENTROPY_STEP."""
+        """Return how many tokens were chosen at an entropy within each step of ENTROPY_STEP bits."""
         found = Counter(int(token.entropy / log(2) / ENTROPY_STEP) for token in self.tokens if token.entropy is not None)
         return [found[step] for step in range(max(found, default=-1) + 1)]
 
     def lines(self) -> list[SurprisingLine]:
-        """The lines that have tokens, in their order; a token belongs to the line in which its first character that is no line end is."""
+        """Return the lines that have tokens, in order. A token belongs to the line of its first character that is not a line end."""
         groups: dict[int, list[Token]] = {}
         for token, number in zip(self.tokens, self._numbers(), strict=True):
             if token.logprob is not None:
@@ -90,11 +93,11 @@ class ReadingFigures:
         return [_line(number, texts[number - 1], tokens) for number, tokens in sorted(groups.items())]
 
     def first_tokens(self) -> dict[int, int]:
-        """The first token of each line that has one, by the line's number."""
+        """Return the index of the first token of each line, by line number."""
         return dict(reversed([(number, index) for index, number in enumerate(self._numbers())]))
 
     def csv(self) -> str:
-        """A row a token."""
+        """Return the tokens as CSV, one row each."""
         out = io.StringIO(newline="")
         writer = csv.writer(out)
         writer.writerow(COLUMNS)
@@ -107,7 +110,7 @@ class ReadingFigures:
         return out.getvalue()
 
     def json(self) -> str:
-        """All of it, with its figures."""
+        """Return the figures and tokens as JSON."""
         figures: dict[str, Any] = {
             "model": self.model,
             "perplexity": self.perplexity,
@@ -118,7 +121,7 @@ class ReadingFigures:
         return json.dumps(figures | {"tokens": [record(token) for token in self.tokens]}, ensure_ascii=False)
 
     def _numbers(self) -> list[int]:
-        """The lines of the tokens."""
+        """Return the line number of each token."""
         found: list[int] = []
         line = 1
         for token in self.tokens:
@@ -130,12 +133,12 @@ class ReadingFigures:
 
 
 def surprisal(token: Token) -> float:
-    """In bits; 0 for a token that follows nothing."""
+    """Return the surprisal of a token in bits; 0 for a token without a probability."""
     return 0.0 if token.logprob is None else -token.logprob / log(2)
 
 
 def probability(token: Token) -> float:
-    """Of a token; 1 for one that follows nothing."""
+    """Return the probability of a token; 1 for a token without one."""
     return 1.0 if token.logprob is None else exp(token.logprob)
 
 

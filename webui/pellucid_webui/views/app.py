@@ -1,4 +1,4 @@
-"""The page: its tabs, what they share, and which handler each event has."""
+"""Creates the page: its tabs, theme, scripts and styles, and the handlers of the chat tab's events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.views.chat import ChatView, chat_panel
 from pellucid_webui.views.compare import compare_tab
 from pellucid_webui.views.controls import Controls, turn_controls
-from pellucid_webui.views.conversation_list import ConversationList, shelf_panel
+from pellucid_webui.views.conversation_list import ConversationList, conversation_list_panel
 from pellucid_webui.views.infill import infill_tab
 from pellucid_webui.views.read import read_tab
 from pellucid_webui.views.review import review_tab
@@ -43,7 +43,7 @@ SCRIPTS = (
     "review",
     "page",
 )
-"""In the order in which they need each other."""
+"""Scripts in dependency order."""
 
 STYLES = ("style", "heatmap")
 
@@ -64,97 +64,96 @@ THEME = gr.themes.Base(
     input_placeholder_color="*neutral_600",
     input_placeholder_color_dark="*neutral_300",
 )
-"""With fonts that are on the machine, as nothing is loaded from elsewhere, and hints dark enough to be read."""
+"""Uses local fonts, since the page loads nothing from other sites, and darker hints, since Gradio's own fail the contrast check."""
 
 OwnerOf = Callable[[gr.Request], str]
 
 
 def head() -> str:
-    """All scripts, within the page itself."""
+    """Return all scripts as inline ``<script>`` elements."""
     parts = [(ASSETS / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS]
     return "\n".join(f"<script>\n{part}\n</script>" for part in parts)
 
 
 def css() -> str:
-    """All styles, with those of coloured code."""
+    """Return all styles, including those of highlighted code."""
     parts = [(ASSETS / f"{name}.css").read_text(encoding="utf-8") for name in STYLES]
     return "\n".join([*parts, styles(".pl-code", "xcode"), styles(".dark .pl-code", "github-dark")])
 
 
-def create_page(speaker: Assistant, store: ConversationStore, turns: Turns, owner_of: OwnerOf) -> gr.Blocks:
-    """The page over a speaker and a store; ``owner_of`` says whose conversations a request may see."""
-    desk = ChatView(store, speaker, turns)
-    shelf = ConversationList(desk)
+def create_page(assistant: Assistant, store: ConversationStore, turns: Turns, owner_of: OwnerOf) -> gr.Blocks:
+    """Create the page over an assistant and a store; ``owner_of`` returns the user whose conversations a request may see."""
+    chats = ChatView(store, assistant, turns)
+    conversations = ConversationList(chats)
     page = gr.Blocks(title="Pellucid", analytics_enabled=False, fill_width=True)
     with page:
-        session = gr.State(TabState())
+        state = gr.State(TabState())
         with gr.Tab("Chat", id="chat"), gr.Row(elem_id="pl-desk"):
             with gr.Column(scale=1, min_width=240, elem_id="pl-side"):
-                shelf_view = shelf_panel()
+                list_panel = conversation_list_panel()
                 controls = turn_controls()
             with gr.Column(scale=4, min_width=320):
-                chat_view = chat_panel()
-        read_tab(page, speaker)
-        compare_tab(page, speaker)
-        infill_tab(page, speaker)
+                chat = chat_panel()
+        read_tab(page, assistant)
+        compare_tab(page, assistant)
+        infill_tab(page, assistant)
         review_tab(page, Reviews(store.folder / REVIEWS), owner_of)
-        _wire(page, session, shelf_view, chat_view, controls, shelf, desk, owner_of)
+        _connect(page, state, list_panel, chat, controls, conversations, chats, owner_of)
     return page
 
 
-def _wire(
+def _connect(
     page: gr.Blocks,
-    session: gr.State,
-    shelf_view: gr.HTML,
-    chat_view: gr.HTML,
+    state: gr.State,
+    list_panel: gr.HTML,
+    chat: gr.HTML,
     controls: Controls,
-    shelf: ConversationList,
-    desk: ChatView,
+    conversations: ConversationList,
+    chats: ChatView,
     owner_of: OwnerOf,
 ) -> None:
-    """Which event goes where. Handlers only pass on: what they do is in the desk and the shelf."""
+    """Connect the events of the chat tab to their handlers, which only pass them to ``ChatView`` and ``ConversationList``."""
 
-    async def load(looking: TabState, request: gr.Request) -> AsyncIterator[Sequence[Any]]:
-        looking.owner = owner_of(request)
-        wanted = request.query_params.get("c")
-        looking.look_at(wanted or None)
-        yield [gr.skip(), gr.skip(), *await controls.showing(desk.speaker, await desk.settings(looking))]
-        listed: Any = await shelf.picture(looking)
-        async for shown in desk.follow(looking):
+    async def on_load(tab: TabState, request: gr.Request) -> AsyncIterator[Sequence[Any]]:
+        tab.owner = owner_of(request)
+        tab.look_at(request.query_params.get("c") or None)
+        yield [gr.skip(), gr.skip(), *await controls.showing(chats.assistant, await chats.settings(tab))]
+        listed: Any = await conversations.payload(tab)
+        async for shown in chats.follow(tab):
             yield [listed, shown, *controls.unchanged()]
             listed = gr.skip()
 
-    def known(looking: TabState, request: gr.Request) -> TabState:
-        """The tab's session; one without an owner, which loads the page anew, where somebody else has logged in since."""
-        return looking if looking.owner == owner_of(request) else TabState()
+    def owned(tab: TabState, request: gr.Request) -> TabState:
+        """Return the tab's state, or one without an owner, which reloads the page, if another user has logged in since."""
+        return tab if tab.owner == owner_of(request) else TabState()
 
-    async def act(event: gr.EventData, request: gr.Request, tab: TabState, *given: Any) -> AsyncIterator[Sequence[Any]]:
-        looking, asked = known(tab, request), event._data or {}
+    async def on_chat(event: gr.EventData, request: gr.Request, tab: TabState, *values: Any) -> AsyncIterator[Sequence[Any]]:
+        tab = owned(tab, request)
         before = None
-        async for shown in desk.act(looking, asked, lambda: controls.settings(given)):
-            now = (looking.conversation, shown["title"], shown["live"] is None)
-            yield [gr.skip() if now == before else await shelf.picture(looking), shown]
+        async for shown in chats.act(tab, event._data or {}, lambda: controls.settings(values)):
+            now = (tab.conversation, shown["title"], shown["live"] is None)
+            yield [gr.skip() if now == before else await conversations.payload(tab), shown]
             before = now
 
-    async def act_on_shelf(event: gr.EventData, request: gr.Request, tab: TabState) -> AsyncIterator[Sequence[Any]]:
-        looking = known(tab, request)
-        if not looking.owner:
-            async for shown in desk.follow(looking):
+    async def on_list(event: gr.EventData, request: gr.Request, tab: TabState) -> AsyncIterator[Sequence[Any]]:
+        tab = owned(tab, request)
+        if not tab.owner:
+            async for shown in chats.follow(tab):
                 yield [gr.skip(), shown, *controls.unchanged()]
             return
-        epoch = looking.epoch
-        listed = await shelf.act(looking, event._data or {})
+        epoch = tab.epoch
+        listed = await conversations.act(tab, event._data or {})
         yield [listed, gr.skip(), *controls.unchanged()]
-        if looking.epoch != epoch:
-            yield [gr.skip(), gr.skip(), *await controls.showing(desk.speaker, await desk.settings(looking))]
-            async for shown in desk.follow(looking):
+        if tab.epoch != epoch:
+            yield [gr.skip(), gr.skip(), *await controls.showing(chats.assistant, await chats.settings(tab))]
+            async for shown in chats.follow(tab):
                 yield [gr.skip(), shown, *controls.unchanged()]
 
-    async def keep(request: gr.Request, tab: TabState, *given: Any) -> None:
-        await desk.keep(known(tab, request), lambda: controls.settings(given))
+    async def on_control(request: gr.Request, tab: TabState, *values: Any) -> None:
+        await chats.save_settings(owned(tab, request), lambda: controls.settings(values))
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None, "trigger_mode": "multiple"}
-    page.load(load, [session], [shelf_view, chat_view, *controls.parts], **quiet)
-    chat_view.act(act, [session, *controls.parts], [shelf_view, chat_view], **quiet)
-    gr.on(controls.inputs, keep, [session, *controls.parts], None, **quiet | {"trigger_mode": "always_last"})
-    shelf_view.act(act_on_shelf, [session], [shelf_view, chat_view, *controls.parts], **quiet)
+    page.load(on_load, [state], [list_panel, chat, *controls.parts], **quiet)
+    chat.act(on_chat, [state, *controls.parts], [list_panel, chat], **quiet)
+    gr.on(controls.inputs, on_control, [state, *controls.parts], None, **quiet | {"trigger_mode": "always_last"})
+    list_panel.act(on_list, [state], [list_panel, chat, *controls.parts], **quiet)

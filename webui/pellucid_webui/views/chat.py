@@ -1,10 +1,10 @@
-"""The chat's place on the page: what its script asks for goes to ``chat.py``, and what comes of it goes back."""
+"""Serves the chat tab: runs the actions that its script sends, and streams the conversation that a tab shows."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,25 +19,28 @@ from pellucid_webui.conversations.chat_actions import ChatActions, messages_of
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import ALTERNATIVES, ASSISTANT, Conversation, Node, TurnSettings
 from pellucid_webui.conversations.store import ConversationStore
-from pellucid_webui.conversations.tab_state import Arrival, TabState
+from pellucid_webui.conversations.tab_state import DeliveredMessage, TabState
 from pellucid_webui.conversations.turn import TICK_SECONDS, Turn, Turns
-from pellucid_webui.inspection.alignment import within
-from pellucid_webui.views.chat_payload import live, picture
+from pellucid_webui.inspection.alignment import last_occurrence
+from pellucid_webui.views.chat_payload import live_payload, payload
 
 SCRIPT = """
 Pellucid.mountChat({ element, props, watch, act: (data) => trigger('act', data) });
 """
 
-BEGINNING = frozenset({"retry", "resume", "branch", "edit"})
-"""What is asked of one message and begins an answer, as ``send`` does: the only verbs that need settings."""
+REFRESH = "see"
+"""The action that the script sends by itself. It keeps the tab's notice, which other actions remove."""
 
 FULL_PACE_TABS = 4
 """Tabs of one user that receive an answer at full pace. With more than these, all are updated less often."""
 
-Picture = dict[str, Any]
+Event = Mapping[str, Any]
+"""The data of an event: ``verb`` names the action, ``conversation`` the conversation that the tab shows."""
 
-Chosen = Callable[[], TurnSettings]
-"""What the controls say, once it is needed. Raises a PellucidError for what cannot be sampled with."""
+Payload = dict[str, Any]
+
+ReadSettings = Callable[[], TurnSettings]
+"""Returns the settings that the controls show. Raises a PellucidError for values that cannot be sampled with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,73 +48,180 @@ class ChatView:
     """Serves the chats of all tabs."""
 
     store: ConversationStore
-    speaker: Assistant
+    assistant: Assistant
     turns: Turns
     following: Counter[str] = field(default_factory=Counter)
-    """Tabs of each user that are receiving an answer."""
+    """The number of tabs of each user that are receiving an answer."""
 
-    async def act(self, session: TabState, asked: Mapping[str, Any], settings: Chosen) -> AsyncIterator[Picture]:
-        """Do what the script asks for, and show what comes of it up to the end of an answer."""
-        if session.owner:
-            turn = await self._obeyed(session, asked, settings)
-        else:  # Gradio has forgotten the tab: its script loads the page anew
-            turn = None
-        async for shown in self.follow(session, turn):
+    async def act(self, tab: TabState, event: Event, read_settings: ReadSettings) -> AsyncIterator[Payload]:
+        """Run the action of an event, then yield what the tab shows until the answer has ended. Show an error in the tab."""
+        turn = None
+        if tab.owner:  # else Gradio has dropped the tab's state, and its script reloads the page
+            verb = str(event.get("verb"))
+            if verb != REFRESH:
+                tab.show_notice("")
+            shown_there = event.get("conversation")
+            if isinstance(shown_there, str) and shown_there != tab.conversation:
+                tab.look_at(shown_there)
+            try:
+                turn = await _action(verb)(self, tab, event, read_settings)
+            except PellucidError as error:
+                tab.show_notice(str(error))
+        async for shown in self.follow(tab, turn):
             yield shown
 
-    async def _obeyed(self, session: TabState, asked: Mapping[str, Any], settings: Chosen) -> Turn | None:
-        """The answer that is begun, if one is; what goes wrong is told in the tab."""
-        if asked.get("verb") != "see":  # which the script asks for by itself: what was told stays
-            session.tell("")
-        seen = asked.get("conversation")
-        if isinstance(seen, str) and seen != session.conversation:
-            session.look_at(seen)
-        try:
-            return await self._verbs(session, asked, settings)
-        except PellucidError as error:
-            session.tell(str(error))
-            return None
-
-    async def settings(self, session: TabState) -> TurnSettings | None:
-        """Those that the conversation was last gone on with; None where there is none."""
-        conversation = await self._look(session)
+    async def settings(self, tab: TabState) -> TurnSettings | None:
+        """Return the settings of the tab's conversation, or None if it shows none."""
+        conversation = await self._conversation(tab)
         return None if conversation is None else conversation.settings
 
-    async def keep(self, session: TabState, settings: Chosen) -> None:
-        """The settings of the conversation that the tab looks at are others from now on, if they are any."""
-        if session.owner and session.conversation is not None:
-            with suppress(PellucidError):  # half a number, say: it is told once something is answered
-                await self._keep(session, session.conversation, settings())
+    async def save_settings(self, tab: TabState, read_settings: ReadSettings) -> None:
+        """Save the settings of the controls with the tab's conversation, if it shows one."""
+        if tab.owner and tab.conversation is not None:
+            with suppress(PellucidError):  # such as a half-typed number; the next answer reports it
+                await self._save_settings(tab, tab.conversation, read_settings())
 
-    async def follow(self, session: TabState, turn: Turn | None = None) -> AsyncIterator[Picture]:
-        """Show the conversation, and the answer that is on its way in it, as long as the tab looks at it."""
-        session.epoch += 1  # whoever else shows something to this tab ends: one at a time
-        epoch = session.epoch
-        conversation = await self._look(session)
-        if conversation is None or (turn is not None and turn.node not in conversation.nodes):  # the tab went elsewhere
+    async def follow(self, tab: TabState, turn: Turn | None = None) -> AsyncIterator[Payload]:
+        """Yield the conversation, with the answer that is being generated in it, for as long as the tab shows it."""
+        tab.epoch += 1  # ends any other stream to this tab
+        epoch = tab.epoch
+        conversation = await self._conversation(tab)
+        if conversation is None or (turn is not None and turn.node not in conversation.nodes):  # the tab shows another one by now
             turn = None
         if turn is None and conversation is not None:
             turn = self.turns.find(conversation.leaf)
-        shown = await asyncio.to_thread(picture, session, conversation, turn)
-        if session.epoch != epoch:
+        shown = await asyncio.to_thread(payload, tab, conversation, turn)
+        if tab.epoch != epoch:
             return
         yield shown
         if turn is None or conversation is None:
             return
-        with self._counted(session.owner):
+        with self._counted(tab.owner):
             async for _ in turn.updates():
-                if session.epoch != epoch:
+                if tab.epoch != epoch:
                     return
                 if turn.end is None:
-                    yield shown | {"live": live(session, conversation, turn)}
-                    await asyncio.sleep(pause(self.following[session.owner]))
-        conversation = await self._look(session)
+                    yield shown | {"live": live_payload(tab, conversation, turn)}
+                    await asyncio.sleep(pause(self.following[tab.owner]))
+        conversation = await self._conversation(tab)
         node = None if conversation is None else conversation.nodes.get(turn.node)
         if turn.error is not None and node is not None and node.end is None:
-            session.tell(turn.error)  # the answer could not be saved, for example because the disk is full
-        shown = await asyncio.to_thread(picture, session, conversation, None)
-        if session.epoch == epoch:
+            tab.show_notice(turn.error)  # the answer could not be saved, for example because the disk is full
+        shown = await asyncio.to_thread(payload, tab, conversation, None)
+        if tab.epoch == epoch:
             yield shown
+
+    def actions(self, tab: TabState) -> ChatActions:
+        """Return the actions on the conversations of the tab's owner."""
+        return ChatActions(tab.owner, self.store, self.assistant, self.turns)
+
+    async def _send(self, tab: TabState, event: Event, read_settings: ReadSettings) -> Turn | None:
+        """Send a message. Ignore one with the id of the last one: its event was sent twice."""
+        settings, sent_id, id = read_settings(), str(event.get("letter", "")), tab.conversation
+        if sent_id and sent_id == tab.sent_id:
+            return None
+        tab.sent_id = sent_id
+        try:
+            files = event.get("files")
+            text = attach(str(event.get("text", "")), [content_of(file) for file in files] if isinstance(files, list) else [])
+            if id is None:
+                id, turn = await self.actions(tab).send_first(text, settings)
+                if tab.conversation is None:  # else the user has opened another one meanwhile
+                    tab.look_at(id)
+            else:
+                turn = await self.actions(tab).send(id, text, settings)
+                await self._save_settings(tab, id, settings)
+        except BaseException:
+            if tab.sent_id == sent_id:
+                tab.sent_id = ""  # it may be corrected and sent again
+            raise
+        tab.delivered = DeliveredMessage(sent_id, id)
+        return turn
+
+    async def _retry(self, tab: TabState, event: Event, read_settings: ReadSettings) -> Turn:
+        id, settings, node = _conversation_id(tab), read_settings(), _number(event, "node")
+        return await self._started(tab, id, settings, await self.actions(tab).retry(id, node, settings), shown_as=node)
+
+    async def _resume(self, tab: TabState, event: Event, read_settings: ReadSettings) -> Turn:
+        id, settings, node = _conversation_id(tab), read_settings(), _number(event, "node")
+        return await self._started(tab, id, settings, await self.actions(tab).resume(id, node, settings), shown_as=node)
+
+    async def _branch(self, tab: TabState, event: Event, read_settings: ReadSettings) -> Turn:
+        id, settings, node = _conversation_id(tab), read_settings(), _number(event, "node")
+        index, alternative = _number(event, "index"), _number(event, "alternative")
+        return await self._started(tab, id, settings, await self.actions(tab).branch(id, node, index, alternative, settings), shown_as=node)
+
+    async def _edit(self, tab: TabState, event: Event, read_settings: ReadSettings) -> Turn | None:
+        id, settings, node = _conversation_id(tab), read_settings(), _number(event, "node")
+        turn = await self.actions(tab).edit(id, node, str(event.get("text", "")), settings)
+        return None if turn is None else await self._started(tab, id, settings, turn)
+
+    async def _started(self, tab: TabState, id: str, settings: TurnSettings, turn: Turn, shown_as: int | None = None) -> Turn:
+        """Save the settings of an answer that was started, and show it as text or tokens like the node ``shown_as``."""
+        if shown_as in tab.tokens:
+            tab.tokens[turn.node] = turn.batches
+        await self._save_settings(tab, id, settings)
+        return turn
+
+    async def _stop(self, tab: TabState, event: Event, _: ReadSettings) -> None:
+        await self.actions(tab).stop(_conversation_id(tab), _number(event, "node"))
+
+    async def _undo(self, tab: TabState, _: Event, __: ReadSettings) -> None:
+        tab.fill_draft(await self.actions(tab).undo(_conversation_id(tab)))
+
+    async def _walk(self, tab: TabState, event: Event, _: ReadSettings) -> None:
+        await self.actions(tab).walk(_conversation_id(tab), _number(event, "node"))
+
+    async def _refresh(self, _: TabState, __: Event, ___: ReadSettings) -> None:
+        """Do nothing: every action is followed by the current state."""
+
+    async def _toggle_tokens(self, tab: TabState, event: Event, _: ReadSettings) -> None:
+        """Show a message as tokens, or as text again. Tokens of a generated message are stored; others are scored now."""
+        id, node = _conversation_id(tab), _number(event, "node")
+        if tab.tokens.pop(node, None) is not None:
+            return
+        actions = self.actions(tab)
+        conversation = await actions.conversation(id)
+        message = conversation.nodes.get(node)
+        if message is None:
+            raise InvalidRequestError("This conversation has no such message.")
+        batches = await actions.batches(id, node)
+        if not batches and message.text and actions.running(conversation, node) is None:
+            batches = [pack(await self._score(conversation, message))]
+        tab.tokens[node] = batches
+
+    async def _score(self, conversation: Conversation, node: Node) -> Sequence[Token]:
+        """Return the tokens of a message that a person wrote, as the conversation's model reads them in their context."""
+        settings = node.settings or conversation.settings
+        messages = [*messages_of(conversation.path(node.parent), "", settings), Message(node.role, node.text)]
+        tokens: list[Token] = []
+        async with aclosing(self.assistant.score(ScoreQuery(messages, model=settings.model or None, top_logprobs=ALTERNATIVES))) as items:
+            async for item in items:
+                if isinstance(item, Token):
+                    tokens.append(item)
+                elif item.reason is not FinishReason.STOP:
+                    raise PellucidError(item.error or "Scoring this message was interrupted: open its tokens again.")
+        found = last_occurrence(tokens, node.text.strip() if node.role != ASSISTANT else node.text)
+        if found is None:
+            raise InvalidRequestError("The model's chat template changes this message, so its tokens cannot be shown.")
+        return found
+
+    async def _save_settings(self, tab: TabState, id: str, settings: TurnSettings) -> None:
+        """Save settings as those of the next turn; an answer keeps the settings that it was generated with."""
+        await asyncio.to_thread(self.store.set_settings, tab.owner, id, settings)
+
+    async def _conversation(self, tab: TabState) -> Conversation | None:
+        """Return the conversation that a tab shows. If it was deleted, close it and show why."""
+        id = tab.conversation
+        if id is None:
+            return None
+        try:
+            return await self.actions(tab).conversation(id)
+        except NotFoundError as error:
+            if tab.conversation == id:  # else the tab has opened another one meanwhile
+                tab.close_conversation()
+                tab.show_notice(str(error))
+            return None
 
     @contextmanager
     def _counted(self, owner: str) -> Iterator[None]:
@@ -123,133 +233,23 @@ class ChatView:
             if not self.following[owner]:
                 del self.following[owner]
 
-    def chat(self, session: TabState) -> ChatActions:
-        """The session's owner's conversations."""
-        return ChatActions(session.owner, self.store, self.speaker, self.turns)
 
-    async def _look(self, session: TabState) -> Conversation | None:
-        id = session.conversation
-        if id is None:
-            return None
-        try:
-            return await self.chat(session).conversation(id)
-        except NotFoundError as error:
-            if session.conversation == id:  # else the tab has gone elsewhere meanwhile
-                session.leave()
-                session.tell(str(error))
-            return None
+Action = Callable[[ChatView, TabState, Event, ReadSettings], Awaitable[Turn | None]]
+"""Runs an action, and returns the answer that it starts, if any. Raises a PellucidError for the tab to show."""
 
-    async def _verbs(self, session: TabState, asked: Mapping[str, Any], chosen: Chosen) -> Turn | None:
-        chat, verb, id = self.chat(session), str(asked.get("verb")), session.conversation
-        if verb == "send":
-            return await self._send(session, id, asked, chosen())
-        if id is None and verb == "see":
-            return None
-        if id is None:
-            raise InvalidRequestError("There is no conversation yet: write something first.")
-        if verb in BEGINNING:
-            settings = chosen()
-            turn = await self._begun(chat, id, asked, settings)
-            if turn is not None:
-                if asked["node"] in session.tokens and verb != "edit":  # its next version is looked at in the same way
-                    session.tokens[turn.node] = turn.batches
-                await self._keep(session, id, settings)
-            return turn
-        if verb == "stop":
-            await chat.stop(id, _number(asked, "node"))
-        elif verb == "undo":
-            session.offer(await chat.undo(id))
-        elif verb == "walk":
-            await chat.walk(id, _number(asked, "node"))
-        elif verb == "see":
-            pass  # what there is now is shown in any case
-        elif verb == "look":
-            await self._open(session, id, _number(asked, "node"))
-        else:
-            raise InvalidRequestError(f"The chat cannot {verb!r}.")
-        return None
-
-    async def _begun(self, chat: ChatActions, id: str, asked: Mapping[str, Any], settings: TurnSettings) -> Turn | None:
-        """The answer that one of BEGINNING begins, if it does."""
-        node = _number(asked, "node")
-        match asked["verb"]:
-            case "retry":
-                return await chat.retry(id, node, settings)
-            case "resume":
-                return await chat.resume(id, node, settings)
-            case "branch":
-                return await chat.branch(id, node, _number(asked, "index"), _number(asked, "alternative"), settings)
-            case _:
-                return await chat.edit(id, node, str(asked.get("text", "")), settings)
-
-    async def _keep(self, session: TabState, id: str, settings: TurnSettings) -> None:
-        """Those that were chosen are the conversation's from now on; an answer has those that it was made with."""
-        await asyncio.to_thread(self.store.set_settings, session.owner, id, settings)
-
-    async def _send(self, session: TabState, id: str | None, asked: Mapping[str, Any], settings: TurnSettings) -> Turn | None:
-        """Say what was written; a letter that is sent twice is said once."""
-        letter = str(asked.get("letter", ""))
-        if letter and letter == session.letter:
-            return None
-        session.letter = letter
-        try:
-            files = asked.get("files")
-            text = attach(str(asked.get("text", "")), [content_of(file) for file in files] if isinstance(files, list) else [])
-            if not text.strip():
-                raise InvalidRequestError("There is nothing to send: write something first.")
-            if id is None:
-                id, turn = await self._begin(session, text, settings)
-            else:
-                turn = await self.chat(session).send(id, text, settings)
-                await self._keep(session, id, settings)
-        except BaseException:
-            if session.letter == letter:
-                session.letter = ""  # it may be mended and sent again
-            raise
-        session.arrived = Arrival(letter, id)
-        return turn
-
-    async def _begin(self, session: TabState, text: str, settings: TurnSettings) -> tuple[str, Turn]:
-        """Say something in a new conversation, which is there only if it can be said; its id, and the answer."""
-        id = await asyncio.to_thread(self.store.create, session.owner, settings)
-        try:
-            turn = await self.chat(session).send(id, text, settings)
-        except BaseException:
-            await asyncio.to_thread(self.store.delete, session.owner, id)
-            raise
-        if session.conversation is None:  # else the user has gone elsewhere meanwhile
-            session.look_at(id)
-        return id, turn
-
-    async def _open(self, session: TabState, id: str, node: int) -> None:
-        """Open a message as tokens, or close it: those of an answer are known, what was said otherwise is read now."""
-        if session.tokens.pop(node, None) is not None:
-            return
-        chat = self.chat(session)
-        conversation = await chat.conversation(id)
-        found = conversation.nodes.get(node)
-        if found is None:
-            raise InvalidRequestError("There is no such message here.")
-        batches = await chat.batches(id, node)
-        if not batches and found.text and chat.running(conversation, node) is None:
-            batches = [pack(await self._read(conversation, found))]
-        session.tokens[node] = batches
-
-    async def _read(self, conversation: Conversation, node: Node) -> Sequence[Token]:
-        """The tokens of a message that nobody generated, as the model of the conversation reads them where it stands."""
-        settings = node.settings or conversation.settings
-        said = [*messages_of(conversation.path(node.parent), "", settings), Message(node.role, node.text)]
-        tokens: list[Token] = []
-        async with aclosing(self.speaker.score(ScoreQuery(said, model=settings.model or None, top_logprobs=ALTERNATIVES))) as items:
-            async for item in items:
-                if isinstance(item, Token):
-                    tokens.append(item)
-                elif item.reason is not FinishReason.STOP:
-                    raise PellucidError(item.error or "The reading of the message was broken off: look at its tokens again.")
-        found = within(tokens, node.text.strip() if node.role != ASSISTANT else node.text)
-        if found is None:
-            raise InvalidRequestError("The template of the model changes this message: its tokens cannot be told from the others.")
-        return found
+ACTIONS: Mapping[str, Action] = {
+    "send": ChatView._send,
+    "retry": ChatView._retry,
+    "resume": ChatView._resume,
+    "branch": ChatView._branch,
+    "edit": ChatView._edit,
+    "stop": ChatView._stop,
+    "undo": ChatView._undo,
+    "walk": ChatView._walk,
+    "look": ChatView._toggle_tokens,
+    REFRESH: ChatView._refresh,
+}
+"""Every action of the chat's script, by its verb."""
 
 
 def pause(following: int) -> float:
@@ -257,13 +257,25 @@ def pause(following: int) -> float:
     return 0.0 if following <= FULL_PACE_TABS else TICK_SECONDS * following / FULL_PACE_TABS
 
 
-def _number(asked: Mapping[str, Any], name: str) -> int:
-    value = asked.get(name)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise InvalidRequestError(f"The chat's script should say which {name}: reload the page.")
-    return value
-
-
 def chat_panel() -> gr.HTML:
-    """The component; its script triggers ``act``."""
+    """Return the component whose script triggers ``act``."""
     return gr.HTML(value=None, html_template="", js_on_load=SCRIPT, elem_id="pl-chat", apply_default_css=False)
+
+
+def _action(verb: str) -> Action:
+    if verb not in ACTIONS:
+        raise InvalidRequestError(f"The chat has no action {verb!r}: reload the page.")
+    return ACTIONS[verb]
+
+
+def _conversation_id(tab: TabState) -> str:
+    if tab.conversation is None:
+        raise InvalidRequestError("There is no conversation yet: send a message first.")
+    return tab.conversation
+
+
+def _number(event: Event, name: str) -> int:
+    value = event.get(name)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidRequestError(f"The page sent no valid {name}: reload it.")
+    return value

@@ -1,67 +1,68 @@
-"""A conversation as the chat's script draws it: finished messages as strings that stay the same, and the one on its way."""
+"""Builds the JSON of a conversation that the chat's script draws: finished messages as strings, and the growing one as an object."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from pellucid.tokens import FinishReason, Usage
-from pellucid_webui.conversations.attachments import MAX_BYTES, MAX_FILE_BYTES
+from pellucid_webui.conversations.attachments import MAX_FILE_BYTES, MAX_MESSAGE_BYTES
 from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, Node
 from pellucid_webui.conversations.markdown import blocks
-from pellucid_webui.conversations.tab_state import TabState
+from pellucid_webui.conversations.tab_state import DeliveredMessage, TabState
 from pellucid_webui.conversations.turn import Turn
 
 
-def picture(session: TabState, conversation: Conversation | None, turn: Turn | None) -> dict[str, Any]:
-    """What a tab shows. ``turn`` is the answer on its way, if there is one. Of a long conversation the first one takes seconds.
+def payload(tab: TabState, conversation: Conversation | None, turn: Turn | None) -> dict[str, Any]:
+    """Return what a tab shows; ``turn`` is the answer that is being generated. The first call for a long conversation takes seconds.
 
-    Strings are what Gradio compares fastest, and what has not changed is not sent again.
+    Each finished message is a JSON string: Gradio compares every update with the last one and sends only the differences, and
+    strings are what it compares fastest.
     """
     path = [] if conversation is None else conversation.path()
     finished = [node for node in path if turn is None or node.id != turn.node]
-    number, sentence = session.notice
-    draft, text = session.draft
+    number, sentence = tab.notice
+    draft, text = tab.draft
     return {
         "id": None if conversation is None else conversation.id,
         "title": "" if conversation is None else conversation.title,
-        "messages": [_message(session, conversation, node) for node in finished if conversation is not None],
-        "live": None if turn is None or conversation is None else live(session, conversation, turn),
+        "messages": [_message(tab, conversation, node) for node in finished if conversation is not None],
+        "live": None if turn is None or conversation is None else live_payload(tab, conversation, turn),
         "notice": {"n": number, "text": sentence},
         "draft": {"n": draft, "text": text} if draft else None,
         "redo": None if conversation is None or turn is not None else _next(conversation),
-        "arrived": None if session.arrived is None else asdict(session.arrived),
-        "stale": not session.owner,
+        "arrived": None if tab.delivered is None else _delivered(tab.delivered),
+        "stale": not tab.owner,
         "fileLimit": MAX_FILE_BYTES,
-        "filesLimit": MAX_BYTES,
+        "filesLimit": MAX_MESSAGE_BYTES,
     }
 
 
-def _next(conversation: Conversation) -> int | None:
-    """What followed the end of the path the last time, if anything did."""
-    return max((node.id for node in conversation.children(conversation.leaf)), default=None)
-
-
-def live_part(turn: Turn, looked: bool, message: str) -> dict[str, Any]:
-    """The answer on its way, as far as it has come."""
-    tokens = list(turn.batches) if looked else []
-    return {"message": message, "blocks": [] if looked else turn.blocks, "tokens": tokens, "stats": turn_stats(turn)}
+def live_payload(tab: TabState, conversation: Conversation, turn: Turn) -> dict[str, Any]:
+    """Return the part of a payload that grows: the answer that is being generated."""
+    node = conversation.nodes[turn.node]
+    as_tokens = turn.node in tab.tokens
+    return {
+        "message": json.dumps(_about(conversation, node, as_tokens) | {"text": ""}),
+        "blocks": [] if as_tokens else turn.blocks,
+        "tokens": list(turn.batches) if as_tokens else [],
+        "stats": turn_stats(turn),
+    }
 
 
 def turn_stats(turn: Turn) -> str:
-    """Speed and cost of an answer so far."""
-    parts = [_tokens(turn.said)]
+    """Return the speed and cost of an answer so far."""
+    parts = [_tokens(turn.generated)]
     if turn.rate is not None:
         parts.append(f"{turn.rate:.1f} tokens/s")
-    if turn.first is not None:
-        parts.append(f"first after {turn.first - turn.begun:.2f} s")
+    if turn.first_token is not None:
+        parts.append(f"first after {turn.first_token - turn.started:.2f} s")
     return " · ".join([*parts, *_prompt(turn.usage)])
 
 
 def node_stats(usage: Usage) -> str:
-    """Speed and cost of an answer that has ended; nothing of one that was refused."""
+    """Return the speed and cost of an answer that has ended; an empty text for one that was refused."""
     if not usage.prompt:
         return ""
     parts = [_tokens(usage.generated)]
@@ -72,24 +73,26 @@ def node_stats(usage: Usage) -> str:
     return " · ".join([*parts, *_prompt(usage)])
 
 
-def live(session: TabState, conversation: Conversation, turn: Turn) -> dict[str, Any]:
-    """The part of a picture that grows."""
-    node = conversation.nodes[turn.node]
-    looked = turn.node in session.tokens
-    return live_part(turn, looked, json.dumps(_about(conversation, node, looked) | {"text": ""}))
+def _next(conversation: Conversation) -> int | None:
+    """Return the latest message after the end of the path, for redo."""
+    return max((node.id for node in conversation.children(conversation.leaf)), default=None)
 
 
-def _message(session: TabState, conversation: Conversation, node: Node) -> str:
-    """The string of a message, made anew only where something has changed."""
+def _delivered(message: DeliveredMessage) -> dict[str, str]:
+    return {"letter": message.id, "conversation": message.conversation}
+
+
+def _message(tab: TabState, conversation: Conversation, node: Node) -> str:
+    """Return a message as a JSON string, which is rebuilt only if something has changed."""
     versions = tuple(other.id for other in conversation.versions(node))
-    tokens = session.tokens.get(node.id)
+    tokens = tab.tokens.get(node.id)
     key = (node.text, node.end, versions, None if tokens is None else len(tokens))
-    known = session.drawn.get(node.id)
+    known = tab.rendered.get(node.id)
     if known is not None and known[0] == key:
         return known[1]
-    found = _about(conversation, node, tokens is not None) | _content(node, tokens)
-    text = json.dumps(found, ensure_ascii=False)
-    session.drawn[node.id] = (key, text)
+    fields = _about(conversation, node, tokens is not None) | _content(node, tokens)
+    text = json.dumps(fields, ensure_ascii=False)
+    tab.rendered[node.id] = (key, text)
     return text
 
 
@@ -105,22 +108,22 @@ def _content(node: Node, tokens: Sequence[str] | None) -> dict[str, Any]:
     }
 
 
-def _about(conversation: Conversation, node: Node, looked: bool) -> dict[str, Any]:
+def _about(conversation: Conversation, node: Node, as_tokens: bool) -> dict[str, Any]:
     settings = node.settings
-    found: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "node": node.id,
         "role": node.role,
         "versions": [other.id for other in conversation.versions(node)],
-        "looked": looked,
-        "about": _described(node),
+        "looked": as_tokens,
+        "about": _description(node),
     }
     if settings is not None and node.role == ASSISTANT:
         sampling = {"temperature": settings.temperature, "top_k": settings.top_k, "top_p": settings.top_p, "min_p": settings.min_p}
-        found["sampling"] = sampling
-    return found
+        fields["sampling"] = sampling
+    return fields
 
 
-def _described(node: Node) -> str:
+def _description(node: Node) -> str:
     if node.settings is None:
         return node.model
     chosen = f"temperature {node.settings.temperature:g}" if node.settings.temperature else "greedy"

@@ -1,4 +1,4 @@
-"""Compare: the same prompt to two models or settings."""
+"""Serves the Compare tab: one prompt, answered by two models or with two settings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCRIPT = """
 Pellucid.mountCompare({ element, props, watch, act: (data) => trigger('act', data) });
 """
 
-EXAMPLE = "Write a Python function that tells whether a year is a leap year."
+EXAMPLE = "Write a Python function that checks if a year is a leap year."
 
 GREEDY = TurnSettings(temperature=0.0, max_tokens=128)
 WARM = TurnSettings(temperature=1.0, max_tokens=128)
@@ -36,82 +36,82 @@ NOTHING: Mapping[str, Any] = {
     "summary": [],
     "divergences": [],
 }
-"""What is shown before anything was compared."""
+"""The payload before the first comparison."""
 
 
 @dataclass(eq=False)
-class Compared:
-    """What one tab has compared last."""
+class CompareState:
+    """The last comparison of one tab, and its payload."""
 
-    duel: SideBySide | None = None
+    comparison: SideBySide | None = None
     shown: dict[str, Any] = field(default_factory=lambda: dict(NOTHING))
 
-    def __deepcopy__(self, _: object) -> Compared:
-        """Each tab has its own."""
-        return Compared()
+    def __deepcopy__(self, _: object) -> CompareState:
+        """Return a new state: Gradio copies the initial one for each tab."""
+        return CompareState()
 
     def stop(self) -> None:
-        """End what is going on with what there is."""
-        if self.duel is not None:
-            self.duel.stop()
+        """Stop the running comparison and keep the text so far."""
+        if self.comparison is not None:
+            self.comparison.stop()
 
 
 async def compare(
-    speaker: Assistant, kept: Compared, prompt: str, sides: tuple[TurnSettings, TurnSettings]
+    assistant: Assistant, state: CompareState, prompt: str, sides: tuple[TurnSettings, TurnSettings]
 ) -> AsyncGenerator[dict[str, Any]]:
-    """Have both sides answer and read; what to show, as it comes. Where nothing can be compared, what there was stays."""
+    """Have both sides answer and score each other; yield payloads. If that is impossible, keep the last comparison."""
     try:
         if not prompt.strip():
-            raise InvalidRequestError("There is no prompt: write what both sides should answer.")
-        default = (await speaker.cards())[0].name
+            raise InvalidRequestError("The prompt is empty: write what both sides should answer.")
+        default = (await assistant.cards())[0].name
     except PellucidError as error:
-        yield wrong(kept, error)
+        yield failure(state, error)
         return
     a, b = (replace(side, model=side.model or default) for side in sides)
-    kept.duel = SideBySide(Side("A", a), Side("B", b))
-    async with aclosing(kept.duel.run(speaker, prompt)) as pictures:
-        async for shown in pictures:
-            kept.shown = shown
+    state.comparison = SideBySide(Side("A", a), Side("B", b))
+    async with aclosing(state.comparison.run(assistant, prompt)) as payloads:
+        async for shown in payloads:
+            state.shown = shown
             yield shown
 
 
-def wrong(kept: Compared, error: PellucidError) -> dict[str, Any]:
-    """What there is, and what went wrong."""
-    return kept.shown | {"status": str(error), "wrong": True}
+def failure(state: CompareState, error: PellucidError) -> dict[str, Any]:
+    """Return the last payload with an error."""
+    return state.shown | {"status": str(error), "wrong": True}
 
 
-def compare_tab(page: gr.Blocks, speaker: Assistant) -> None:
-    """The tab."""
+def compare_tab(page: gr.Blocks, assistant: Assistant) -> None:
+    """Add the tab to a page."""
     with gr.Tab("Compare", id="compare"):
-        kept = gr.State(Compared())
+        tab_state = gr.State(CompareState())
         with gr.Row():
             with gr.Column(min_width=280):
                 first = turn_controls("Side A", GREEDY, opened=True)
             with gr.Column(min_width=280):
                 second = turn_controls("Side B", WARM, opened=True)
-        prompt = gr.Textbox(EXAMPLE, label="Prompt", info="both sides get the same", lines=2, elem_id="pl-compare-prompt")
+        prompt = gr.Textbox(EXAMPLE, label="Prompt", info="sent to both sides", lines=2, elem_id="pl-compare-prompt")
         go = gr.Button("Compare", variant="primary", elem_id="pl-compare-go")
         view = gr.HTML(value=None, html_template="", js_on_load=SCRIPT, elem_id="pl-compare", apply_default_css=False)
 
     size = len(first.parts)
 
-    async def on_go(looking: Compared, asked: str, *given: Any) -> AsyncGenerator[dict[str, Any]]:
+    async def on_go(state: CompareState, text: str, *values: Any) -> AsyncGenerator[dict[str, Any]]:
         try:
-            sides = first.settings(given[:size]), second.settings(given[size:])
+            sides = first.settings(values[:size]), second.settings(values[size:])
         except PellucidError as error:
-            yield wrong(looking, error)
+            yield failure(state, error)
             return
-        async with aclosing(compare(speaker, looking, asked, sides)) as pictures:
-            async for shown in pictures:
+        async with aclosing(compare(assistant, state, text, sides)) as payloads:
+            async for shown in payloads:
                 yield shown
 
-    async def on_act(looking: Compared) -> None:
-        looking.stop()
+    async def on_act(state: CompareState) -> None:
+        state.stop()
 
     async def on_load() -> Sequence[Any]:
-        return [*await first.showing(speaker, None), *await second.showing(speaker, None, which=1)]
+        return [*await first.showing(assistant, None), *await second.showing(assistant, None, which=1)]
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
     page.load(on_load, None, [*first.parts, *second.parts], **quiet)
-    go.click(on_go, [kept, prompt, *first.parts, *second.parts], [view], **quiet)
-    view.act(on_act, [kept], None, **quiet)
+    go.click(on_go, [tab_state, prompt, *first.parts, *second.parts], [view], **quiet)
+    view.act(on_act, [tab_state], None, **quiet)

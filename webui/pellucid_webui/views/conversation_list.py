@@ -1,10 +1,10 @@
-"""The list of conversations on the page."""
+"""Serves the list of conversations next to the chat."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -22,75 +22,89 @@ SCRIPT = """
 Pellucid.mountConversations({ element, props, watch, act: (data) => trigger('act', data) });
 """
 
-MOST = 500
+MAX_LISTED = 500
 """Conversations in the list: older ones are found by searching."""
 
 _NUMBERS = count(1)
+
+Event = Mapping[str, Any]
+"""The data of an event: ``verb`` names the action, ``id`` the conversation."""
+
+Payload = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class ConversationList:
     """Serves the lists of all tabs."""
 
-    desk: ChatView
+    chats: ChatView
 
     @property
     def store(self) -> ConversationStore:
-        """Where the conversations are."""
-        return self.desk.store
+        """The store of the conversations."""
+        return self.chats.store
 
-    async def act(self, session: TabState, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Do what the script asks for; the list after that."""
+    async def act(self, tab: TabState, event: Event) -> Payload:
+        """Run the action of an event, and return the list after it, with a notice if the action failed."""
         try:
-            more = await self._verbs(session, asked)
+            more = await _action(str(event.get("verb")))(self, tab, event)
         except PellucidError as error:
             more = {"notice": {"n": next(_NUMBERS), "text": str(error)}}
-        return await self.picture(session) | more
+        return await self.payload(tab) | more
 
-    async def picture(self, session: TabState) -> dict[str, Any]:
-        """The list, as the script draws it."""
-        found = await asyncio.to_thread(self.store.list, session.owner, session.search, MOST + 1)
+    async def payload(self, tab: TabState) -> Payload:
+        """Return the list as the script draws it."""
+        found = await asyncio.to_thread(self.store.list, tab.owner, tab.search, MAX_LISTED + 1)
         items = [
             {"id": one.id, "title": one.title, "updated": one.updated, "messages": one.messages, "snippet": one.snippet} for one in found
         ]
         return {
-            "items": items[:MOST],
-            "isCut": len(items) > MOST,
-            "open": session.conversation,
-            "search": session.search,
+            "items": items[:MAX_LISTED],
+            "isCut": len(items) > MAX_LISTED,
+            "open": tab.conversation,
+            "search": tab.search,
             "notice": {"n": next(_NUMBERS), "text": ""},
-            "importLimit": import_export.LIMIT,
+            "importLimit": import_export.MAX_IMPORT_BYTES,
         }
 
-    async def _verbs(self, session: TabState, asked: Mapping[str, Any]) -> dict[str, Any]:
-        verb, id = asked.get("verb"), str(asked.get("id", ""))
-        owner = session.owner
-        if verb == "new":
-            session.look_at(None)
-        elif verb == "open":
-            await asyncio.to_thread(self.store.conversation, owner, id)
-            session.look_at(id)
-        elif verb == "search":
-            text = str(asked.get("text", ""))
-            await asyncio.to_thread(self.store.list, owner, text, 1)  # which says what cannot be searched for
-            session.search = text
-        elif verb == "rename":
-            await asyncio.to_thread(self.store.rename, owner, id, str(asked.get("title", "")))
-        elif verb == "delete":
-            await self.desk.chat(session).delete(id)
-            if session.conversation == id:
-                session.look_at(None)
-        elif verb == "export":
-            return {"file": await asyncio.to_thread(self._exported, owner, id, str(asked.get("form", "")))}
-        elif verb == "import":
-            name, data = content_of(asked)
-            text = await asyncio.to_thread(import_export.unpacked, data, name)
-            session.look_at(await asyncio.to_thread(import_export.read, self.store, owner, text, name))
-        else:
-            raise InvalidRequestError(f"The list of conversations cannot {verb!r}.")
+    async def _new(self, tab: TabState, _: Event) -> Payload:
+        tab.look_at(None)
         return {}
 
-    def _exported(self, owner: str, id: str, form: str) -> dict[str, Any]:
+    async def _open(self, tab: TabState, event: Event) -> Payload:
+        id = _id(event)
+        await asyncio.to_thread(self.store.conversation, tab.owner, id)
+        tab.look_at(id)
+        return {}
+
+    async def _search(self, tab: TabState, event: Event) -> Payload:
+        text = str(event.get("text", ""))
+        await asyncio.to_thread(self.store.list, tab.owner, text, 1)  # raises for a search that is not allowed
+        tab.search = text
+        return {}
+
+    async def _rename(self, tab: TabState, event: Event) -> Payload:
+        await asyncio.to_thread(self.store.rename, tab.owner, _id(event), str(event.get("title", "")))
+        return {}
+
+    async def _delete(self, tab: TabState, event: Event) -> Payload:
+        id = _id(event)
+        await self.chats.actions(tab).delete(id)
+        if tab.conversation == id:
+            tab.look_at(None)
+        return {}
+
+    async def _export(self, tab: TabState, event: Event) -> Payload:
+        return {"file": await asyncio.to_thread(self._exported, tab.owner, _id(event), str(event.get("form", "")))}
+
+    async def _import(self, tab: TabState, event: Event) -> Payload:
+        name, data = content_of(event)
+        text = await asyncio.to_thread(import_export.unpacked, data, name)
+        tab.look_at(await asyncio.to_thread(import_export.read, self.store, tab.owner, text, name))
+        return {}
+
+    def _exported(self, owner: str, id: str, form: str) -> Payload:
+        """Return a conversation as a file for the browser to save."""
         title = self.store.conversation(owner, id).title
         name = re.sub(r"[^\w.-]+", "-", title).strip("-.") or "conversation"
         if form == "json":
@@ -107,9 +121,34 @@ class ConversationList:
                 "type": "text/markdown",
                 "text": import_export.as_markdown(self.store, owner, id),
             }
-        raise InvalidRequestError(f"A conversation is exported as json or markdown, not as {form!r}.")
+        raise InvalidRequestError(f"Conversations are exported as json or markdown, not as {form!r}.")
 
 
-def shelf_panel() -> gr.HTML:
-    """The component; its script triggers ``act``."""
+Action = Callable[[ConversationList, TabState, Event], Awaitable[Payload]]
+"""Runs an action, and returns what to add to the payload of the list. Raises a PellucidError for the tab to show."""
+
+ACTIONS: Mapping[str, Action] = {
+    "new": ConversationList._new,
+    "open": ConversationList._open,
+    "search": ConversationList._search,
+    "rename": ConversationList._rename,
+    "delete": ConversationList._delete,
+    "export": ConversationList._export,
+    "import": ConversationList._import,
+}
+"""Every action of the list's script, by its verb."""
+
+
+def conversation_list_panel() -> gr.HTML:
+    """Return the component whose script triggers ``act``."""
     return gr.HTML(value=None, html_template="", js_on_load=SCRIPT, elem_id="pl-shelf", apply_default_css=False)
+
+
+def _action(verb: str) -> Action:
+    if verb not in ACTIONS:
+        raise InvalidRequestError(f"The list of conversations has no action {verb!r}: reload the page.")
+    return ACTIONS[verb]
+
+
+def _id(event: Event) -> str:
+    return str(event.get("id", ""))

@@ -1,4 +1,4 @@
-"""Infill: what an editor would be given at a cursor, its prompt, its tokens and the gate's decision."""
+"""Serves the Infill tab: the suggestion that an editor would get at a cursor, with its prompt, tokens and gate decision."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ from pellucid.errors import PellucidError
 from pellucid.tokens import CompletionQuery, Token
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.views.controls import model_choices
-from pellucid_webui.views.reliability_view import trust
+from pellucid_webui.views.reliability_view import reliability_html
 
 SCRIPT = """
 Pellucid.mountInfill({ element, props, watch, act: (data) => trigger('act', data) });
 """
 
-LEAST_MS = 0.5
-"""Stages that took less than this are not told; all of them together always are."""
+MIN_STAGE_MS = 0.5
+"""Stages that took less time are not listed; the total always is."""
 
-NO_INFILL = "was not trained to fill in: it only continues the text before the cursor, and does not see what stands behind it."
-"""Said of a model, behind its name."""
+NO_INFILL = "was not trained for infill: it only continues the text before the cursor and does not see the text after it."
+"""Follows the name of a model."""
 
-WHY = {
-    Ending.LINE: "It ends with the line: the place asks for no more.",
-    Ending.SCOPE: "It ends where its block does.",
-    Ending.SUFFIX: "It ends before what stands behind the cursor already.",
-    Ending.ABOVE: "It would have said the line above once more.",
-    Ending.REPETITION: "It ends where the model began to repeat itself.",
-    Ending.BLANK: "There was nothing but white space.",
-    Ending.LIMIT: "It has as many lines as a suggestion may have.",
-    Ending.TIME: "Time was up, as it is in an editor: these are the lines that were whole.",
-    Ending.STOP: "The model had no more to say.",
+ENDING_REASONS = {
+    Ending.LINE: "The suggestion ends with its line, since only one line is needed here.",
+    Ending.SCOPE: "The suggestion ends with its code block.",
+    Ending.SUFFIX: "The suggestion ends before text that already follows the cursor.",
+    Ending.ABOVE: "The suggestion would have repeated the line above.",
+    Ending.REPETITION: "The suggestion ends where the model began to repeat itself.",
+    Ending.BLANK: "The model generated only white space.",
+    Ending.LIMIT: "The suggestion has the maximum number of lines.",
+    Ending.TIME: "The time limit of an editor was reached: these are the complete lines.",
+    Ending.STOP: "The model ended the suggestion.",
 }
-"""Why a suggestion ends where it does, in a sentence."""
+"""Sentences that explain where a suggestion ends."""
 
 _NUMBERS = count(1)
 
@@ -59,26 +59,26 @@ BEFORE = "def median(values):\n    ordered = sorted(values)\n    middle = len(or
 AFTER = "\n\n\nprint(median([3, 1, 2]))\n"
 
 
-async def complete(speaker: Assistant, before: str, after: str, language: str, level: GateLevel, model: str) -> dict[str, Any]:
-    """What the language server suggests at a place, and why."""
-    answered: list[Token] = []
+async def complete(assistant: Assistant, before: str, after: str, language: str, level: GateLevel, model: str) -> dict[str, Any]:
+    """Return the payload of the language server's suggestion at a place, with the reasons for it."""
+    judged: list[Token] = []
 
     def note(candidate: Candidate, level: GateLevel) -> GateVerdict:
-        answered.extend(candidate.tokens)
+        judged.extend(candidate.tokens)
         return decide(candidate, level)
 
     settings, context = replace(CompletionSettings(), level=level, ahead=False), ContextSettings()
-    road = FixedProvider(speaker)
-    completer = Completer(settings, lambda: road, PromptContext(context, ChunkRing(context)), RecentAnswers(), model=model, gate=note)
-    # A newer request for a document supersedes the older one: each has its own, since other people have this page open as well.
+    provider = FixedProvider(assistant)
+    completer = Completer(settings, lambda: provider, PromptContext(context, ChunkRing(context)), RecentAnswers(), model=model, gate=note)
+    # A newer request for a document supersedes the older one: use a document per request, since other users may have this page open.
     place = DocumentCursor(f"untitled:page-{next(_NUMBERS)}", before, after, language)
     try:
         found = await completer.suggest(place)
         explanation = completer.journal.explanations.find()
-        assert explanation is not None, "of the suggestion"
-        said = completer.recent.find(place)
-        tokens = answered or ([] if said is None else list(said.tokens))
-        return await _picture(speaker, place, found[0].text if found else "", tokens, explanation)
+        assert explanation is not None, "suggest() explains every suggestion"
+        answer = completer.recent.find(place)
+        tokens = judged or ([] if answer is None else list(answer.tokens))
+        return await _payload(assistant, place, found[0].text if found else "", tokens, explanation)
     except PellucidError as error:
         return empty(before, after) | {"status": str(error), "wrong": True}
     finally:
@@ -86,13 +86,13 @@ async def complete(speaker: Assistant, before: str, after: str, language: str, l
 
 
 def empty(before: str, after: str) -> dict[str, Any]:
-    """The field before anything was asked."""
+    """Return the payload before the first suggestion."""
     return {
         "before": before,
         "after": after,
         "shown": "",
         "cut": "",
-        "status": "Put the cursor somewhere and complete: Ctrl+Enter.",
+        "status": "Place the cursor, then press Ctrl+Enter to complete.",
         "caveat": "",
         "cost": "",
         "wrong": False,
@@ -102,20 +102,20 @@ def empty(before: str, after: str) -> dict[str, Any]:
     }
 
 
-async def _picture(
-    speaker: Assistant, place: DocumentCursor, shown: str, tokens: Sequence[Token], explanation: Explanation
+async def _payload(
+    assistant: Assistant, place: DocumentCursor, shown: str, tokens: Sequence[Token], explanation: Explanation
 ) -> dict[str, Any]:
     whole = "".join(token.text for token in tokens)
     verdict = explanation.verdict
     rows = [] if verdict is None else [[name, f"{value:.3f}", _threshold(verdict, name)] for name, value in verdict.values.items()]
     prompt = explanation.prompt
     query = None if prompt is None else CompletionQuery(prompt.prefix, prompt.suffix, prompt.extra, model=explanation.model)
-    text = "" if query is None else await speaker.infill_prompt(query)
+    text = "" if query is None else await assistant.infill_prompt(query)
     return empty(place.before, place.after) | {
         "shown": shown,
         "cut": whole[len(shown) :],
         "status": f"{str(explanation.outcome).capitalize()}: {explanation.reason}",
-        "caveat": "" if await _fills_in(speaker, explanation.model) else f"{explanation.model} {NO_INFILL}",
+        "caveat": "" if await _supports_infill(assistant, explanation.model) else f"{explanation.model} {NO_INFILL}",
         "cost": _cost(explanation),
         "batches": [pack(tokens)] if tokens else [],
         "gate": rows,
@@ -123,59 +123,62 @@ async def _picture(
     }
 
 
-async def _fills_in(speaker: Assistant, model: str | None) -> bool:
-    return all(card.infill for card in await speaker.cards() if card.name == model)
+async def _supports_infill(assistant: Assistant, model: str | None) -> bool:
+    return all(card.infill for card in await assistant.cards() if card.name == model)
 
 
-async def _trusted(speaker: Assistant, model: str) -> str:
-    """How far the suggestions of a model can be trusted; of the first one, where none is chosen."""
+async def _reliability(assistant: Assistant, model: str) -> str:
+    """Return the reliability of a model's suggestions as HTML; that of the first model if none is chosen."""
     try:
-        cards = await speaker.cards()
+        cards = await assistant.cards()
     except PellucidError as error:
         return f"<p>{escape(str(error))}</p>"
-    return "".join([trust(card) for card in cards if card.name == model] or [trust(card) for card in cards[:1]])
+    return "".join([reliability_html(card) for card in cards if card.name == model] or [reliability_html(card) for card in cards[:1]])
 
 
 def _cost(explanation: Explanation) -> str:
-    """Why an answer ended, and what it has cost, in sentences."""
+    """Return why a suggestion ended and what it cost, as sentences."""
     stages = explanation.milliseconds
-    spent = ", ".join(f"{name} {value:.0f} ms" for name, value in stages.items() if value >= LEAST_MS or name == "total")
+    times = ", ".join(f"{name} {value:.0f} ms" for name, value in stages.items() if value >= MIN_STAGE_MS or name == "total")
     usage = explanation.usage
-    read = "" if usage is None else f"{usage.cached} tokens of the prompt came from the cache, {usage.computed} had to be computed. "
-    why = "" if explanation.ending is None else f"{WHY[Ending(explanation.ending)]} "
-    return f"{why}{read}Time: {spent}."
+    prompt = "" if usage is None else f"Prompt: {usage.cached} tokens from the cache, {usage.computed} computed. "
+    why = "" if explanation.ending is None else f"{ENDING_REASONS[Ending(explanation.ending)]} "
+    return f"{why}{prompt}Time: {times}."
 
 
 def _threshold(verdict: GateVerdict, name: str) -> str:
     return f"{verdict.thresholds[name]:.3f}" if name in verdict.thresholds else "–"
 
 
-def infill_tab(page: gr.Blocks, speaker: Assistant) -> None:
-    """The tab."""
+def infill_tab(page: gr.Blocks, assistant: Assistant) -> None:
+    """Add the tab to a page."""
     with gr.Tab("Infill", id="infill"):
         with gr.Row():
-            model = gr.Dropdown([], label="Model", info="which fills in", min_width=280)
-            language = gr.Dropdown(list(LANGUAGES), value="python", label="Language", info="decides where a block ends")
+            model = gr.Dropdown([], label="Model", info="generates the suggestion", min_width=280)
+            language = gr.Dropdown(list(LANGUAGES), value="python", label="Language", info="determines where a code block ends")
             level = gr.Dropdown(
-                [str(one) for one in GateLevel], value=str(GateLevel.NORMAL), label="Level", info="how sure it has to be to be shown"
+                [str(one) for one in GateLevel],
+                value=str(GateLevel.NORMAL),
+                label="Level",
+                info="how confident a suggestion must be to be shown",
             )
         view = gr.HTML(value=empty(BEFORE, AFTER), html_template="", js_on_load=SCRIPT, elem_id="pl-infill", apply_default_css=False)
-        with gr.Accordion("How far its suggestions can be trusted", open=False):
-            known = gr.HTML(elem_id="pl-trust")
+        with gr.Accordion("Reliability of the suggestions", open=False):
+            reliability = gr.HTML(elem_id="pl-trust")
 
     async def on_act(event: gr.EventData, chosen: str, name: str, sure: str) -> AsyncIterator[dict[str, Any]]:
-        asked: Mapping[str, Any] = event._data or {}
-        before, after = str(asked.get("before", "")), str(asked.get("after", ""))
-        yield empty(before, after) | {"status": "Asking the model."}
-        yield await complete(speaker, before, after, name, GateLevel(sure), chosen or "")
+        data: Mapping[str, Any] = event._data or {}
+        before, after = str(data.get("before", "")), str(data.get("after", ""))
+        yield empty(before, after) | {"status": "Waiting for the model…"}
+        yield await complete(assistant, before, after, name, GateLevel(sure), chosen or "")
 
     async def on_load() -> Any:
-        return await model_choices(speaker, "which fills in")
+        return await model_choices(assistant, "generates the suggestion")
 
     async def on_choice(chosen: str) -> str:
-        return await _trusted(speaker, chosen)
+        return await _reliability(assistant, chosen)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
     page.load(on_load, None, [model], **quiet)
-    model.change(on_choice, [model], [known], **quiet)
+    model.change(on_choice, [model], [reliability], **quiet)
     view.act(on_act, [model, language, level], [view], **quiet)

@@ -1,4 +1,4 @@
-"""How far a model's suggestions can be trusted, as ``pellucid calibrate`` has found it: a reliability diagram with its counts."""
+"""Renders the reliability of a model's suggestions, as measured by ``pellucid calibrate``: diagrams with counts, and a table."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from pellucid.system.svg import Anchor, Picture, Scale
 from pellucid.tokens import ModelCard
 
 SIDE = 200
-"""Of the diagram, in pixels; colours are the page's own."""
+"""Width and height of a diagram in pixels."""
 
 LEFT, TOP, BELOW, COUNTS = 44, 8, 34, 40
 
 Bars = Sequence[Mapping[str, Any]]
 
 
-def trust(card: ModelCard) -> str:
-    """What is known of a model, as HTML: two diagrams, before and after, and a table that says the same."""
+def reliability_html(card: ModelCard) -> str:
+    """Return HTML with a model's calibration: a diagram before and one after it, and a table with the same figures."""
     if card.calibration is None:
-        return _unknown(card.calibration_note or "The model server tells of no calibration.")
+        return _uncalibrated(card.calibration_note or "This model is not calibrated.")
     try:
         found = Calibration.read(card.calibration)
-    except ConfigError as error:  # an editor does not use it either
-        return _unknown(str(error))
+    except ConfigError as error:  # editors do not use it either
+        return _uncalibrated(str(error))
     try:
-        return _told(card.name, found.about, found.kind)
+        return _calibrated(card.name, found.about, found.kind)
     except (KeyError, TypeError, ValueError) as error:
-        return f"<p>The calibration of {escape(card.name)} has no figures to show ({escape(type(error).__name__)}).</p>"
+        return f"<p>The calibration of {escape(card.name)} has no valid figures ({escape(type(error).__name__)}).</p>"
 
 
-def _unknown(why: str) -> str:
-    return f"<p>{escape(why)} Until then fixed thresholds decide what an editor shows.</p>"
+def _uncalibrated(why: str) -> str:
+    return f"<p>{escape(why)} Until it is calibrated, fixed thresholds decide which suggestions editors show.</p>"
 
 
-def _told(name: str, about: Mapping[str, Any], kind: str) -> str:
+def _calibrated(name: str, about: Mapping[str, Any], kind: str) -> str:
     figures = about["figures"]
     measured = figures["measured on"]
     before, after = figures["reliability"]["raw"], figures["reliability"][kind]
     errors = [_error(figures["ways"][one]["width"]) for one in ("raw", kind)]
-    said = (
-        f"{escape(name)}, calibrated on {escape(str(about['folder']))} ({escape(str(about['date'])[:10])}): measured on "
-        f"{int(measured['suggestions'])} suggestions in {int(measured['files'])} files that nothing was fitted on."
+    summary = (
+        f"{escape(name)}, calibrated on {escape(str(about['folder']))} ({escape(str(about['date'])[:10])}), measured on "
+        f"{int(measured['suggestions'])} suggestions in {int(measured['files'])} files that were not used for fitting."
     )
     panels = _diagram("Before", before) + _diagram("After", after)
     return (
-        f"<p>{said} Calibration error before {errors[0]}, after {errors[1]}.</p>"
+        f"<p>{summary} Calibration error: {errors[0]} before, {errors[1]} after.</p>"
         f'<div style="display:flex;flex-wrap:wrap;gap:1.5rem">{panels}</div>{_table(before, after)}'
     )
 
@@ -58,7 +58,7 @@ def _diagram(title: str, bars: Bars) -> str:
     x, y = Scale(0, 1, LEFT, LEFT + SIDE), Scale(0, 1, SIDE, TOP)
     base = SIDE + BELOW + COUNTS
     height = Scale(0, max((int(bar["count"]) for bar in bars), default=1), 0, COUNTS)
-    words = "; ".join(f"predicted {float(bar['confidence']):.0%}, right {float(bar['accuracy']['value']):.0%}" for bar in bars)
+    words = "; ".join(f"predicted {float(bar['confidence']):.0%}, correct {float(bar['accuracy']['value']):.0%}" for bar in bars)
     drawn = Picture(LEFT + SIDE + 14, base + 18, title, words)
     drawn.bar(LEFT, TOP, SIDE, SIDE - TOP, fill="none", stroke="currentColor", opacity="0.4")
     drawn.line(LEFT, SIDE, LEFT + SIDE, TOP, stroke="currentColor", stroke_dasharray="4 3", opacity="0.6")
@@ -77,14 +77,14 @@ def _diagram(title: str, bars: Bars) -> str:
 
 
 def _table(before: Bars, after: Bars) -> str:
-    head = "<tr><th></th><th>said to be right</th><th>is right</th><th>suggestions</th></tr>"
+    head = "<tr><th></th><th>predicted probability</th><th>correct</th><th>suggestions</th></tr>"
     rows = [
         f"<tr><td>{when}</td><td>{float(bar['confidence']):.1%}</td><td>{float(bar['accuracy']['value']):.1%} "
         f"({float(bar['accuracy']['low']):.0%} to {float(bar['accuracy']['high']):.0%})</td><td>{int(bar['count'])}</td></tr>"
         for when, bars in (("before", before), ("after", after))
         for bar in bars
     ]
-    return f"<details><summary>The same as a table</summary><table>{head}{''.join(rows)}</table></details>"
+    return f"<details><summary>Show as a table</summary><table>{head}{''.join(rows)}</table></details>"
 
 
 def _error(interval: Mapping[str, float]) -> str:

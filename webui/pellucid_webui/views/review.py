@@ -1,4 +1,4 @@
-"""Review: two answers to one prompt, judged by somebody who is not told whose they are."""
+"""Serves the Review tab: blind comparisons of two answers to one prompt."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SCRIPT = """
 Pellucid.mountReview({ element, props, watch, act: (data) => trigger('act', data) });
 """
 
-NONE = (
-    "There is nothing to review yet. Make a review in a terminal, then load this page again: "
+NO_REVIEWS = (
+    "There is nothing to review yet. Create a review in a terminal, then reload this page: "
     "pellucid review NAME --model A --model B --prompts FILE"
 )
 
-NAMELESS = "Say who you are first: agreement is told between raters."
+NO_RATER = "Enter your name first; agreement is computed between named raters."
 
 OwnerOf = Callable[[gr.Request], str]
 
@@ -34,16 +34,16 @@ class ReviewView:
 
     reviews: Reviews
 
-    async def act(self, asked: Mapping[str, Any], owner: str) -> dict[str, Any]:
-        """Do what the script asks for; what it shows after that. What goes wrong is told there.
+    async def act(self, event: Mapping[str, Any], owner: str) -> dict[str, Any]:
+        """Run an action of the script, and return the payload to show, which includes errors.
 
-        ``owner`` is who has logged in, and the rater then; without a lock raters say who they are. A verdict comes with the review
-        and the rater that its pair was shown for, as the sides are drawn by them: one of somebody else's pair is not kept.
+        ``owner`` is the user who is logged in and then the rater; without a login, raters enter their names. A verdict names
+        the review and rater that its pair was shown for, since the sides depend on both: that of another rater is not saved.
         """
-        return await asyncio.to_thread(self._act, asked, owner)
+        return await asyncio.to_thread(self._act, event, owner)
 
-    def _act(self, asked: Mapping[str, Any], owner: str) -> dict[str, Any]:
-        name, rater, note = str(asked.get("review", "")), str(asked.get("rater", "")).strip(), ""
+    def _act(self, event: Mapping[str, Any], owner: str) -> dict[str, Any]:
+        name, rater, note = str(event.get("review", "")), str(event.get("rater", "")).strip(), ""
         known = owner != LOCAL
         own = not known or rater == owner
         if known:
@@ -51,39 +51,39 @@ class ReviewView:
         names: list[str] = []
         try:
             names = self.reviews.names()
-            if asked.get("verb") == "judge" and own:
-                self._judge(name, rater, asked)
+            if event.get("verb") == "judge" and own:
+                self._judge(name, rater, event)
             if name not in names:
                 name = names[0] if names else ""
             if name:
-                return self._picture(names, name, rater, asked) | {"known": known}
+                return self._payload(names, name, rater, event) | {"known": known}
         except PellucidError as error:
             note = str(error)
-        return _shown(names, name, rater, note or NONE, wrong=bool(note)) | {"known": known}
+        return _shown(names, name, rater, note or NO_REVIEWS, wrong=bool(note)) | {"known": known}
 
-    def _judge(self, name: str, rater: str, asked: Mapping[str, Any]) -> None:
+    def _judge(self, name: str, rater: str, event: Mapping[str, Any]) -> None:
         if not rater:
-            raise InvalidRequestError(NAMELESS)
-        review, pair = self.reviews.find(name), asked.get("pair")
+            raise InvalidRequestError(NO_RATER)
+        review, pair = self.reviews.find(name), event.get("pair")
         if not isinstance(pair, int):
-            raise InvalidRequestError("The page does not say which pair was judged: load it again.")
-        reasons = tuple(reason for reason in asked.get("reasons", ()) if reason in REASONS)
-        verdict = _verdict(str(asked.get("verdict")), a_is_left=review.is_a_left(pair, rater))
-        self.reviews.judge(name, Judgement(pair, rater, verdict, reasons, str(asked.get("note", ""))[:2000]))
+            raise InvalidRequestError("The page did not send which pair was judged: reload it.")
+        reasons = tuple(reason for reason in event.get("reasons", ()) if reason in REASONS)
+        verdict = _verdict(str(event.get("verdict")), a_is_left=review.is_a_left(pair, rater))
+        self.reviews.judge(name, Judgement(pair, rater, verdict, reasons, str(event.get("note", ""))[:2000]))
 
-    def _picture(self, names: Sequence[str], name: str, rater: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def _payload(self, names: Sequence[str], name: str, rater: str, event: Mapping[str, Any]) -> dict[str, Any]:
         if not rater:
-            return _shown(names, name, rater, NAMELESS)
+            return _shown(names, name, rater, NO_RATER)
         review = self.reviews.find(name)
         judged = self.reviews.judgements(name)
-        back = asked.get("pair") if asked.get("verb") == "show" else None
+        back = event.get("pair") if event.get("verb") == "show" else None
         pair = back if isinstance(back, int) and 0 <= back < len(review.pairs) else next_pair(review, judged, rater)
         if pair is None:
-            told = f"You have judged all {len(review.pairs)} pairs. What came of it: pellucid review {name}"
-            return _shown(names, name, rater, told)
+            status = f"You have judged all {len(review.pairs)} pairs. To see the results, run: pellucid review {name}"
+            return _shown(names, name, rater, status)
         done = sum(one.rater == rater for one in judged)
-        told = f"Pair {pair + 1} of {len(review.pairs)}; you have judged {done}."
-        return _shown(names, name, rater, told) | _pair(review, pair, rater, judged)
+        status = f"Pair {pair + 1} of {len(review.pairs)}; you have judged {done}."
+        return _shown(names, name, rater, status) | _pair(review, pair, rater, judged)
 
 
 def _pair(review: Review, number: int, rater: str, judged: Sequence[Judgement]) -> dict[str, Any]:
@@ -115,14 +115,14 @@ def _shown(names: Sequence[str], name: str, rater: str, status: str, *, wrong: b
 
 
 def _verdict(side: str, *, a_is_left: bool) -> Verdict:
-    """What a choice of side says of a and b."""
+    """Return the verdict on a and b that a choice of sides means."""
     match side:
         case "left" | "right":
             return Verdict.A if (side == "left") == a_is_left else Verdict.B
         case "both" | "neither":
             return Verdict(side)
         case _:
-            raise InvalidRequestError(f"The review knows no verdict {side!r}: it is left, right, both or neither.")
+            raise InvalidRequestError(f"{side!r} is not a verdict: use left, right, both or neither.")
 
 
 def _side(verdict: Verdict, *, a_is_left: bool) -> str:
@@ -132,17 +132,19 @@ def _side(verdict: Verdict, *, a_is_left: bool) -> str:
 
 
 def review_tab(page: gr.Blocks, reviews: Reviews, owner_of: OwnerOf) -> None:
-    """The tab."""
-    desk = ReviewView(reviews)
+    """Add the tab to a page."""
+    review_view = ReviewView(reviews)
     with gr.Tab("Review", id="review"):
-        view = gr.HTML(value=_shown([], "", "", NONE), html_template="", js_on_load=SCRIPT, elem_id="pl-review", apply_default_css=False)
+        view = gr.HTML(
+            value=_shown([], "", "", NO_REVIEWS), html_template="", js_on_load=SCRIPT, elem_id="pl-review", apply_default_css=False
+        )
 
     async def on_act(event: gr.EventData, request: gr.Request) -> dict[str, Any]:
-        return await desk.act(event._data or {}, owner_of(request))
+        return await review_view.act(event._data or {}, owner_of(request))
 
     async def on_load(request: gr.Request) -> dict[str, Any]:
-        return await desk.act({}, owner_of(request))
+        return await review_view.act({}, owner_of(request))
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
     page.load(on_load, None, [view], **quiet)
-    view.act(on_act, None, [view], trigger_mode="multiple", **quiet)  # a name that is typed while an answer is awaited counts
+    view.act(on_act, None, [view], trigger_mode="multiple", **quiet)  # so that a name typed during another call is not lost

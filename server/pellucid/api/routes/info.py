@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from pellucid.api.errors import error_body, status_of
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import MODEL_ERRORS, NOT_READY, installed_version
-from pellucid.api.plain_page import News, plain_page
+from pellucid.api.plain_page import PageNotice, plain_page
 from pellucid.api.routes.infill import COMPLETION_TEMPERATURE
 from pellucid.api.schema.common import Unready
 from pellucid.api.schema.llama import DefaultSettings, Generation, Health, Modalities, Props, SlotReply
@@ -104,7 +104,7 @@ async def slots(request: Request, model: str | None = None, fail_on_no_slot: boo
 async def index(request: Request) -> Response:
     """Describe the server, if the page is switched off."""
     state = state_of(request)
-    return plain_page(News("There is no page here: this server was started with --no-page.", lasting=True), about(state))
+    return plain_page(PageNotice("There is no page here: this server was started with --no-page.", lasting=True), about(state))
 
 
 def about(state: ServerState) -> str:
@@ -113,17 +113,17 @@ def about(state: ServerState) -> str:
     return _ABOUT.format(version=escape(installed_version()), models=models)
 
 
-def news_of(state: ServerState) -> News | None:
+def news_of(state: ServerState) -> PageNotice | None:
     """Return the reason why the page cannot be shown yet; None once the server is ready."""
     try:
         state.require_ready()
     except UnavailableError as error:
         work = state.progress.now
         if state.standing != "loading":
-            return News(str(error), lasting=state.standing == "failed")
+            return PageNotice(str(error), lasting=state.standing == "failed")
         if work is None:
-            return News("The models are being loaded.")
-        return News(f"The models are being loaded: {work.label.rstrip('.')}.", max(work.done, 0), work.total)
+            return PageNotice("The models are being loaded.")
+        return PageNotice(f"The models are being loaded: {work.label.rstrip('.')}.", max(work.done, 0), work.total)
     return None
 
 

@@ -68,7 +68,7 @@ async def test_in_a_browser(browser_page: Page, request: pytest.FixtureRequest, 
     path.write_text(html(results))
     tab = watched(browser_page, path.as_uri())
     await browser_page.goto(path.as_uri())
-    assert tab.asked == [path.as_uri()]
+    assert tab.requested == [path.as_uri()]
     assert await browser_page.locator("script, img").count() == 0
     assert await browser_page.get_by_role("img").count() == 1 + 2  # the bars, and a diagram for each model that has one
     assert HOSTILE in await browser_page.locator("h1").inner_text()

@@ -221,7 +221,8 @@ class TestProbes:
         records, found = await run(Winogender(data, None), subject(interface))
         assert {record.unit for record in records} == {"baker", "pilot"}
         assert found["prefers he to she: the occupation"] == 1.0  # he is shorter by a character, which is a token here
-        texts = [len("The pilot told the passenger that he was right."), len("The pilot told the passenger that she was right.")]  # plain-english: allow
+        pattern = "The pilot told the passenger that {} was right."  # plain-english: allow
+        texts = [len(pattern.format("he")), len(pattern.format("she"))]
         assert found["gap of he and she: pilot"] == pytest.approx(1.5 * texts[1] - texts[0])
         assert found["gap of he and she: baker"] == pytest.approx(1.5)
 
