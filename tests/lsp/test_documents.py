@@ -126,6 +126,7 @@ class TestPositions:
         position = document(text, encoding).client_position_at_offset(offset)
         assert position == model_position(text, offset, encoding)
 
+    @pytest.mark.slow
     @given(texts, encodings)
     def test_there_and_back(self, text: str, encoding: str) -> None:
         """Converting an offset to a position and back returns it, unless it is within a line ending."""
@@ -160,6 +161,7 @@ class TestPositions:
 
 
 class TestEdits:
+    @pytest.mark.slow
     @given(
         texts, encodings, st.lists(st.tuples(st.integers(0, 6), st.integers(0, 9), st.integers(0, 3), st.integers(0, 9), texts), max_size=5)
     )

@@ -129,6 +129,7 @@ def started_by_hand(world: World) -> Iterator[Callable[..., Awaitable[subprocess
 ByHand = Callable[..., Awaitable[subprocess.Popen[bytes]]]
 
 
+@pytest.mark.process
 async def test_a_server_that_is_there_is_used(world: World, started_by_hand: ByHand) -> None:
     """If a server answers, none is started, and the status is ready with its address."""
     await started_by_hand()
@@ -140,6 +141,7 @@ async def test_a_server_that_is_there_is_used(world: World, started_by_hand: ByH
     assert world.statuses == [LauncherStatus(LauncherState.READY, f"The model server at {world.url} is ready.", world.url)]
 
 
+@pytest.mark.process
 @pytest.mark.skipif(os.name != "posix", reason="permissions are another matter there")
 @pytest.mark.parametrize("there", [False, True])
 async def test_only_their_owner_reads_logs_and_records(world: World, there: bool) -> None:
@@ -158,6 +160,7 @@ async def test_only_their_owner_reads_logs_and_records(world: World, there: bool
     assert modes == {world.log.name: 0o600, "logs": 0o700, record.name: 0o600, "records": 0o700}
 
 
+@pytest.mark.process
 async def test_a_server_is_started(world: World) -> None:
     """If no server answers, one is started with the address and the idle time in seconds, and no model by default."""
     launcher = world.launcher(idle_minutes=3)
@@ -174,6 +177,7 @@ async def test_a_server_is_started(world: World) -> None:
     assert record.runs()
 
 
+@pytest.mark.process
 async def test_the_model_of_the_settings_is_started(world: World) -> None:
     """The server is started with the model of the editor's settings."""
     await world.launcher("some-model").client()
@@ -181,6 +185,7 @@ async def test_the_model_of_the_settings_is_started(world: World) -> None:
     assert world.starts()[0][1][-2:] == ["--model", "some-model"]
 
 
+@pytest.mark.process
 async def test_a_server_outlives_its_launcher(world: World) -> None:
     """The server has a session of its own, no terminal, and keeps running when the editor exits."""
     launcher = world.launcher()
@@ -193,6 +198,7 @@ async def test_a_server_outlives_its_launcher(world: World) -> None:
         assert (await client.condition()).standing is HealthStatus.READY
 
 
+@pytest.mark.process
 async def test_ten_launchers_start_one_server(world: World) -> None:
     """Ten editors that start at once start one server, and all connect to it."""
     launchers = [world.launcher() for _ in range(10)]
@@ -203,6 +209,7 @@ async def test_ten_launchers_start_one_server(world: World) -> None:
     assert {client.url for client in clients} == {world.url}
 
 
+@pytest.mark.process
 async def test_processes_start_one_server(world: World) -> None:
     """Launchers in different processes start one server, too."""
     code = "\n".join(
@@ -224,6 +231,7 @@ async def test_processes_start_one_server(world: World) -> None:
     assert len(world.starts()) == 1
 
 
+@pytest.mark.process
 async def test_all_wait_for_one_start_and_a_cancelled_one_does_not_end_it(world: World) -> None:
     """Requests during a start share it, and it continues if some of them are cancelled."""
     launcher = world.launcher()
@@ -238,6 +246,7 @@ async def test_all_wait_for_one_start_and_a_cancelled_one_does_not_end_it(world:
     assert len(world.starts()) == 1
 
 
+@pytest.mark.process
 async def test_a_start_goes_on_when_nobody_waits(world: World) -> None:
     """A start continues if its only request is cancelled, and the next request uses it."""
     launcher = world.launcher()
@@ -248,6 +257,7 @@ async def test_a_start_goes_on_when_nobody_waits(world: World) -> None:
     await until(lambda: launcher.status.state is LauncherState.READY)
 
 
+@pytest.mark.process
 async def test_loading_is_told(world: World) -> None:
     """While the server loads, each change of its activity and percentage is reported once."""
     world.configure("unready.json", json.dumps({"state": "loading", "activity": "tiny.gguf", "done": 1, "total": 4}))
@@ -266,6 +276,7 @@ async def test_loading_is_told(world: World) -> None:
     ]
 
 
+@pytest.mark.process
 async def test_a_killed_server_comes_back(world: World) -> None:
     """A killed server is started again for the next request, every time, and never twice at once."""
     launcher = world.launcher()
@@ -279,6 +290,7 @@ async def test_a_killed_server_comes_back(world: World) -> None:
     await launcher.client()
 
 
+@pytest.mark.process
 async def test_losing_a_server_that_is_there_starts_none(world: World) -> None:
     """After one failed request the server is checked again, and a new client asks for its models."""
     launcher = world.launcher()
@@ -295,6 +307,7 @@ async def test_losing_a_server_that_is_there_starts_none(world: World) -> None:
     assert (await first.condition()).standing is HealthStatus.READY  # its other requests continue
 
 
+@pytest.mark.process
 async def test_a_start_that_fails_is_explained(world: World) -> None:
     """The error about a server that exits names its last log line, and starts are delayed."""
     world.configure("fails", "Traceback of something\npellucid: Port 1 of 127.0.0.1 is not available (in use): stop what uses it.")
@@ -313,6 +326,7 @@ async def test_a_start_that_fails_is_explained(world: World) -> None:
     await launcher.client()
 
 
+@pytest.mark.process
 async def test_failing_starts_are_spaced(world: World) -> None:
     """The delay before a start doubles each time, up to half a minute."""
     world.configure("fails", "no")
@@ -324,6 +338,7 @@ async def test_failing_starts_are_spaced(world: World) -> None:
     assert [seconds for seconds in world.slept if seconds > LONGEST_PAUSE_SECONDS] == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
 
 
+@pytest.mark.process
 async def test_a_server_that_dies_while_it_loads(world: World) -> None:
     """A server that exits while it loads its model raises an error, and is not started again."""
     world.configure("unready.json", json.dumps({"state": "loading"}))
@@ -350,6 +365,7 @@ async def test_nobody_there_and_no_leave_to_start(world: World) -> None:
     assert world.starts() == []
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("key", "reason"), [("", "The API key is wrong"), ("wrong", "The API key is wrong")])
 async def test_wrong_key(world: World, started_by_hand: ByHand, key: str, reason: str) -> None:
     """The error about an invalid key names the setting, and not the key."""
@@ -361,6 +377,7 @@ async def test_wrong_key(world: World, started_by_hand: ByHand, key: str, reason
     assert str(raised.value) == f"The model server at {world.url} refuses this editor ({reason}): set pellucid.server.apiKey."
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("wants_key", [True, False])
 async def test_the_key_of_the_settings_is_not_sent_elsewhere(world: World, started_by_hand: ByHand, wants_key: bool) -> None:
     """A server at an address that Pellucid's own settings do not name gets no key of theirs, and the status says what to set."""
@@ -379,6 +396,7 @@ async def test_the_key_of_the_settings_is_not_sent_elsewhere(world: World, start
         assert launcher.status.message == f"The model server at {world.url} is ready. {withheld}"
 
 
+@pytest.mark.process
 async def test_the_key_is_never_shown(world: World) -> None:
     """The key is passed in the environment: it is in no command line, record, log, status or repr."""
     launcher = world.launcher(api_key="hunter2")
@@ -390,6 +408,7 @@ async def test_the_key_is_never_shown(world: World) -> None:
     assert not any("hunter2" in text for text in shown)
 
 
+@pytest.mark.process
 async def test_a_key_in_a_file(world: World) -> None:
     """A key that Pellucid's own settings keep in a file reaches the server, which is not given two."""
     path = world.folder / "key"
@@ -422,6 +441,7 @@ async def test_port_of_a_stranger(world: World, greeting: bytes) -> None:
     assert world.starts() == []
 
 
+@pytest.mark.process
 async def test_restart_stops_what_any_editor_started(world: World) -> None:
     """A restart stops the server that another editor started, and starts a new one."""
     await world.launcher().client()
@@ -436,6 +456,7 @@ async def test_restart_stops_what_any_editor_started(world: World) -> None:
     assert other.status.state is LauncherState.READY
 
 
+@pytest.mark.process
 async def test_restart_of_a_server_that_will_not_leave(world: World) -> None:
     """A server that does not exit in time is killed."""
     world.configure("stubborn")
@@ -448,6 +469,7 @@ async def test_restart_of_a_server_that_will_not_leave(world: World) -> None:
     assert len(world.starts()) == 2
 
 
+@pytest.mark.process
 async def test_restart_leaves_a_server_that_was_started_by_hand(world: World, started_by_hand: ByHand) -> None:
     """A server that the user started is never stopped: the launcher reconnects and reports that."""
     process = await started_by_hand()
@@ -462,6 +484,7 @@ async def test_restart_leaves_a_server_that_was_started_by_hand(world: World, st
     )
 
 
+@pytest.mark.process
 async def test_restart_ends_no_other_process(world: World, started_by_hand: ByHand) -> None:
     """A record whose process id was reused stops no process."""
     process = await started_by_hand()
@@ -474,6 +497,7 @@ async def test_restart_ends_no_other_process(world: World, started_by_hand: ByHa
     assert process.poll() is None
 
 
+@pytest.mark.process
 async def test_restarts_while_it_starts(world: World) -> None:
     """Several restarts during a start end with one server, and waiting calls connect to it."""
     launcher = world.launcher()
@@ -486,6 +510,7 @@ async def test_restarts_while_it_starts(world: World) -> None:
     assert len([pid for pid, _ in world.starts() if command_line(pid)]) == 1
 
 
+@pytest.mark.process
 async def test_a_leaving_server_is_waited_for(world: World) -> None:
     """A server that is shutting down is not used: another one is started once it has exited."""
     launcher = world.launcher()
@@ -501,6 +526,7 @@ async def test_a_leaving_server_is_waited_for(world: World) -> None:
     await waiting
 
 
+@pytest.mark.process
 async def test_a_server_whose_engine_has_died_is_replaced(world: World) -> None:
     """A server that reports a failure is restarted if an editor started it."""
     launcher = world.launcher()
@@ -547,6 +573,7 @@ async def test_a_folder_that_cannot_be_made(world: World) -> None:
         await launcher.client()
 
 
+@pytest.mark.process
 async def test_a_command_that_is_not_there(world: World) -> None:
     """A missing interpreter is reported."""
     launcher = world.launcher(around=replace(world.around, command=(str(world.folder / "gone"),)))

@@ -129,6 +129,7 @@ async def test_ignored_in_a_folder_that_came_later(connect: Connect, assistant: 
     assert "gitignore" in (await editor.request("pellucid/explain", {})).reason
 
 
+@pytest.mark.process
 async def test_settings_come_before_anything_is_sent(model_server: LiveServer, assistant: ScriptedAssistant, tmp_path: Path) -> None:
     """A client's own settings apply to the first document: if they switch suggestions off, no server is contacted."""
     capabilities = client_capabilities("visual-studio-code")

@@ -57,6 +57,7 @@ async def test_initialize(connect: Connect) -> None:
     }
 
 
+@pytest.mark.process
 def test_light_start() -> None:
     """The imports before ``initialize`` are light: no HTTP client, no tensor library, no server settings."""
     program = "import sys, pellucid.cli.app, pellucid_lsp.handlers; print(*{name.partition('.')[0] for name in sys.modules})"

@@ -288,6 +288,7 @@ async def test_client_cannot_tell_near_from_far(server: LiveServer, adapters: Lo
             await client.load_adapter("other")
 
 
+@pytest.mark.slow
 async def test_hot_swap_under_load(server: LiveServer, adapters: LoadedAdapters) -> None:
     """While adapters are loaded, replaced and unloaded no answer fails, and those of other models do not change."""
     another(adapters.store, "stays", adapters, seed=3)

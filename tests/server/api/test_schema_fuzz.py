@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis import Case
@@ -18,6 +19,8 @@ from schemathesis.specs.openapi.checks import (
 from pellucid.api.app import create_app
 from pellucid.api.state import ServerState
 from support.servers.http_servers import ADAPTER, TINY, LiveServer
+
+pytestmark = pytest.mark.slow
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance, negative_data_rejection]
 

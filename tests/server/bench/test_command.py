@@ -52,6 +52,7 @@ def model(tmp_path: Path) -> Path:
     return write_folder(folder, byte_level_bpe(VOCAB))
 
 
+@pytest.mark.process
 def test_small_run(run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every figure is in comparable JSON, the picture is drawn, and everything else is on stderr."""
     monkeypatch.setattr(command, "QUICK", Rounds(trials=1, starts=1))
@@ -180,6 +181,7 @@ def test_start_figures_without_memory() -> None:
     ]
 
 
+@pytest.mark.process
 async def test_start_that_fails(tmp_path: Path) -> None:
     """A failed start is reported with the last line of the process."""
     with pytest.raises(UnavailableError, match=r"^A measured start failed: .*NotFoundError: There is no model 'no-such-model'"):

@@ -92,6 +92,7 @@ def test_load_without_a_server(run: Run, mine: Path) -> None:
     assert told.endswith("pellucid: No server answers at http://127.0.0.1:1: start one with pellucid serve.\n")
 
 
+@pytest.mark.process
 def test_merge(run: Run, mine: Path, base: Path, tmp_path: Path, store: Store) -> None:
     """The model that an adapter was made for is found, and what is written can be loaded as it says."""
     code, out, _ = run("adapters", "merge", "mine", tmp_path / "merged", "--dtype", "float32")

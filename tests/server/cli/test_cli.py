@@ -104,6 +104,7 @@ def test_help_names_every_command(run: Run) -> None:
     assert all(f"\n  {command[0]} " in out for command in COMMANDS)
 
 
+@pytest.mark.process
 def test_start_is_light() -> None:
     """The command line itself imports neither the models' libraries nor the server's nor the settings."""
     code = "import sys, pellucid.cli.app; print(*sys.modules)"

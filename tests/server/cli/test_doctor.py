@@ -94,6 +94,7 @@ def test_kernels_are_looked_for_in_the_cache(settings: Settings, monkeypatch: py
     assert folders == [Store(settings.cache).kernels]
 
 
+@pytest.mark.process
 def test_slow_kernels_are_reported(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """The doctor says why models, or their start, are slow here, and what helps."""
     reason = "No C compiler was found: install gcc."

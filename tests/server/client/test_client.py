@@ -434,6 +434,7 @@ def imported(module: str) -> Iterable[str]:
     return found.stdout.split()
 
 
+@pytest.mark.process
 def test_client_is_light() -> None:
     """The client imports neither torch nor transformers nor the server."""
     assert not {"torch", "transformers", "fastapi", "numpy", "pellucid.engine"} & set(imported("pellucid.client.client"))

@@ -117,6 +117,7 @@ def test_warning(options: list[str], warned: bool, key_file: Path, monkeypatch: 
     assert "hunter2" not in result.output
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="processes are looked up in /proc")
 def test_doctor_finds_visible_keys(visible: int) -> None:
     """The doctor names a process that shows its key to all users of the machine, but not the key."""

@@ -1,5 +1,6 @@
 """The ring: chunks are sensible pieces, within their budget, and change seldom."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,6 +46,7 @@ class TestCut:
         """Chunks have the same line ending, whatever the document has."""
         assert cut("a\r\nb\rc\n", 0, 100) == "a\nb\nc\n"
 
+    @pytest.mark.slow
     @given(st.lists(st.sampled_from(["", "x = 1", "    y", "def f():", "class A:", "z" * 70]), min_size=1, max_size=80), st.data())
     def test_size_and_place(self, lines: list[str], data: st.DataObject) -> None:
         """A piece is part of its document, never too long, and holds the line that it was cut for."""
@@ -200,6 +202,7 @@ class TestEviction:
             before = now
         assert 0 < cuts <= 60 / 3
 
+    @pytest.mark.slow
     @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 60), st.booleans()), max_size=40), st.integers(1, 1_000))
     def test_the_budget_holds(self, edits: list[tuple[int, int, bool]], budget: int) -> None:
         """All chunks together never take more than their budget."""

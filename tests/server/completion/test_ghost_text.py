@@ -109,6 +109,7 @@ def test_the_stream_is_closed_before_its_end(case: Case) -> None:
     assert ghost.ended
 
 
+@pytest.mark.slow
 @given(data=st.data())
 def test_the_result_does_not_depend_on_the_tokens(data: st.DataObject) -> None:
     """The suggestion does not depend on how the answer is split into tokens, some of them empty."""
@@ -123,6 +124,7 @@ def test_the_result_does_not_depend_on_the_tokens(data: st.DataObject) -> None:
     assert (trimmed.text, trimmed.ending) == (expected.text, expected.ending)
 
 
+@pytest.mark.slow
 @given(
     before=st.text("ab(){}[]\"'`/*#:<>-\n\r\t \\😀"),
     after=st.text("ab(){}[]\"'`/*#:<>-\n \\"),
@@ -216,6 +218,7 @@ def test_a_docstring_that_began_far_above_is_known() -> None:
     assert shape_after(f"{outside}def f():\n    ") is SuggestionShape.BLOCK
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", ["javascript", "python", "html", "markdown"])
 def test_a_file_of_one_long_line(language: str) -> None:
     """The end of the answer's line is found in a minified file, which is one line."""

@@ -46,6 +46,7 @@ def ignored(top: Path) -> set[str]:
 
 
 class TestGit:
+    @pytest.mark.process
     @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(ignore_files, st.lists(lines, max_size=1))
     def test_any_patterns(self, work_tree: Path, files: dict[str, list[str]], excluded: list[str]) -> None:
@@ -105,6 +106,7 @@ class TestIgnoringFile:
         monkeypatch.setattr(Path, "open", denied)
         assert ignoring_file(tmp_path / "a.py", tmp_path)
 
+    @pytest.mark.slow
     def test_files_that_are_too_large(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         """Ignore files that would take too long to read together ignore everything, and the log names the largest."""
         (tmp_path / "a").mkdir()
@@ -123,6 +125,7 @@ class TestIgnoringFile:
         assert ignoring_file(deep, tmp_path) == tmp_path / ".gitignore"
         assert "is too long to match against" in caplog.text
 
+    @pytest.mark.process
     @pytest.mark.parametrize("file", [".git", ".gitignore", ".pellucidignore"])
     @pytest.mark.parametrize("target", ["pipe", "/dev/zero"])
     def test_what_never_ends(self, tmp_path: Path, file: str, target: str) -> None:
@@ -134,6 +137,7 @@ class TestIgnoringFile:
         found = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=60, check=True)
         assert found.stdout.strip() == "None"
 
+    @pytest.mark.process
     def test_a_further_work_tree(self, tmp_path: Path) -> None:
         """In a linked worktree the exclude file of its repository applies."""
         main, added = tmp_path / "main", tmp_path / "added"

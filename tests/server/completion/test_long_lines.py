@@ -24,6 +24,7 @@ BEFORE_BRACKETS = re.compile(
 FUNCTION = re.compile(r".*\bfunction\b[^()]*\([^()]*\)$")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("module", "program"),
     [

@@ -189,6 +189,7 @@ class TestContent:
             assert refusal("/a/a.py", (CODE * 300).replace("\n", end)) is None, end
             assert refusal("/a/a.js", (("f(1);" * 120 + "\n") * 20).replace("\n", end)), end
 
+    @pytest.mark.slow
     @given(st.lists(st.integers(0, 9_000), min_size=1, max_size=12))
     def test_a_line_that_is_most_of_the_text(self, lengths: list[int]) -> None:
         """A very long line that is most of a file is found anywhere in the file."""

@@ -62,6 +62,7 @@ def test_a_slot_is_filled_to_its_last_position(config: DecoderConfig, built: Ker
         assert not tensor[1].isnan().any()
 
 
+@pytest.mark.process
 def test_more_threads_than_work(config: DecoderConfig, folder: Path) -> None:
     """Seventeen threads, most of them idle, give the same bits as one."""
     packed, ids, results = pack(config, in_blocks(config).items(), "int8-native"), random_text(config, 13), []

@@ -105,6 +105,7 @@ def test_company_changes_no_bit(config: DecoderConfig, built: Kernels) -> None:
     assert torch.equal(model.logits(actual), torch.cat([model.logits(row[None]) for row in expected]))
 
 
+@pytest.mark.process
 def test_threads_change_no_bit(config: DecoderConfig, folder: Path) -> None:
     """One thread, two and five give the same bits."""
     ids, results = random_text(config, 90), []
@@ -147,6 +148,7 @@ def test_large_keys_stay_finite(built: Kernels) -> None:
     assert kv.keys[0][0, :, :20].abs().max() == 65504
 
 
+@pytest.mark.process
 def test_out_of_bounds_is_refused(folder: Path) -> None:
     """Input that C would read or write out of bounds is an IndexError."""
     model = native(QWEN2, Kernels(folder=folder))
@@ -182,6 +184,7 @@ def test_extreme_logits_have_figures(built: Kernels) -> None:
     assert figures.logprobs == pytest.approx([0, -1e30, -math.log(5000)], abs=1e-5, rel=1e-5)
 
 
+@pytest.mark.process
 def test_figures_do_not_depend_on_threads_or_company(folder: Path) -> None:
     """One thread and three, one row and many: the same bits."""
     logits, ids = torch.randn(7, 20000, generator=torch.Generator().manual_seed(3)), torch.arange(7) * 100
@@ -210,6 +213,7 @@ def test_shapes_that_are_supported() -> None:
         assert not supports(DecoderConfig(**(base | change)))
 
 
+@pytest.mark.process
 def test_libraries_are_kept_where_they_are_asked_to_be(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a folder, kernels use the one that was set for the process."""
     monkeypatch.setattr(calls, "_folder", folder)  # set back in the end

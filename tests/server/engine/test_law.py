@@ -21,6 +21,8 @@ from support.models.tiny_adapters import merged_into, random_adapter
 from support.models.tiny_models import VOCAB_SIZE, random_ids, tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3, to_decoder
 from support.models.worker_driver import WorkerDriver, assert_lawful
 
+pytestmark = pytest.mark.slow
+
 INTERLEAVINGS = int(os.environ.get("LAW_EXAMPLES", "150"))
 
 REFERENCES = {"llama": tiny_llama(), "qwen2": tiny_qwen2(), "qwen3": tiny_qwen3(), "mistral": tiny_mistral()}

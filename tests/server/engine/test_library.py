@@ -75,6 +75,7 @@ def load_in_child(*folders: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", code, QUICK, *folders], env=environment, stderr=subprocess.PIPE)
 
 
+@pytest.mark.process
 def test_compiled_once(cache: Path, original: Path) -> None:
     """The second use finds the library of the first: nothing is compiled again, and the folder has nothing else."""
     load(cache)
@@ -86,6 +87,7 @@ def test_compiled_once(cache: Path, original: Path) -> None:
     assert library.name == original.name, "the same sources and compiler make the same library"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("compiler", "sentence"), [("no-such-compiler", "cannot be run"), ("false", "fails on the kernels")])
 def test_without_a_compiler_there_is_a_reason(cache: Path, compiler: str, sentence: str) -> None:
     """A missing or broken compiler is named in one sentence with the remedy, and no library is left."""
@@ -104,6 +106,7 @@ def test_no_compiler_at_all(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         load_library("portable", cache, None)
 
 
+@pytest.mark.process
 def test_a_compiler_that_hangs_is_given_up(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A compiler that does not end is killed, and the error names it."""
     monkeypatch.setattr(library, "_COMPILATION_SECONDS", 0.5)
@@ -111,6 +114,7 @@ def test_a_compiler_that_hangs_is_given_up(cache: Path, monkeypatch: pytest.Monk
         load_library("portable", cache, "sh -c 'exec sleep 60'")
 
 
+@pytest.mark.process
 def test_cut_short_is_compiled_again(original: Path, tmp_path: Path) -> None:
     """A library that is cut short at any length kills no process that loads it: it is replaced by a complete one."""
     whole = original.read_bytes()
@@ -125,6 +129,7 @@ def test_cut_short_is_compiled_again(original: Path, tmp_path: Path) -> None:
     assert [library_in(folder).read_bytes() == whole for folder in folders] == [True] * len(folders)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("at", [0.0, 0.3, 0.9])
 def test_damaged_is_compiled_again(original: Path, cache: Path, at: float, caplog: pytest.LogCaptureFixture) -> None:
     """One flipped bit anywhere is found, logged and mended."""
@@ -137,6 +142,7 @@ def test_damaged_is_compiled_again(original: Path, cache: Path, at: float, caplo
     assert "compiled again" in caplog.text
 
 
+@pytest.mark.process
 def test_a_planted_library_would_run(planted: tuple[bytes, Path], original: Path, cache: Path) -> None:
     """The next tests rely on this: a library in a folder that only this user can write to is loaded."""
     content, mark = planted
@@ -145,6 +151,7 @@ def test_a_planted_library_would_run(planted: tuple[bytes, Path], original: Path
     assert mark.exists()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("mode", [0o777, 0o1777, 0o757])
 def test_a_folder_that_others_can_write_is_not_used(
     planted: tuple[bytes, Path], original: Path, cache: Path, mode: int, monkeypatch: pytest.MonkeyPatch
@@ -164,6 +171,7 @@ def test_a_folder_that_others_can_write_is_not_used(
     assert not list(temporary.iterdir()), "the temporary folder is removed"
 
 
+@pytest.mark.process
 def test_a_parent_that_others_can_write_is_not_used(planted: tuple[bytes, Path], original: Path, cache: Path) -> None:
     """A user who can rename the folder can replace it; with a sticky bit, as on /tmp, only the owner can rename it."""
     content, mark = planted
@@ -176,6 +184,7 @@ def test_a_parent_that_others_can_write_is_not_used(planted: tuple[bytes, Path],
     assert mark.exists()
 
 
+@pytest.mark.process
 def test_a_link_is_followed_before_the_check(planted: tuple[bytes, Path], original: Path, cache: Path) -> None:
     """A link to a folder that others can write does not hide that."""
     content, mark = planted
@@ -187,6 +196,7 @@ def test_a_link_is_followed_before_the_check(planted: tuple[bytes, Path], origin
     assert not mark.exists()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("mode", [0o666, 0o777])
 def test_a_file_that_others_can_write_is_compiled_again(
     planted: tuple[bytes, Path], original: Path, cache: Path, mode: int, caplog: pytest.LogCaptureFixture
@@ -200,6 +210,7 @@ def test_a_file_that_others_can_write_is_compiled_again(
     assert "writable by other users" in caplog.text
 
 
+@pytest.mark.process
 def test_a_link_in_place_of_the_library_is_replaced(planted: tuple[bytes, Path], original: Path, cache: Path) -> None:
     """Only a regular file is loaded."""
     content, mark = planted
@@ -213,6 +224,7 @@ def test_a_link_in_place_of_the_library_is_replaced(planted: tuple[bytes, Path],
     assert target.read_bytes() == content
 
 
+@pytest.mark.process
 @as_root
 def test_a_file_of_another_user_is_compiled_again(planted: tuple[bytes, Path], original: Path, cache: Path) -> None:
     """Only what belongs to this user or to root is loaded."""
@@ -223,6 +235,7 @@ def test_a_file_of_another_user_is_compiled_again(planted: tuple[bytes, Path], o
     assert library_in(cache).stat().st_uid == 0
 
 
+@pytest.mark.process
 @as_root
 @pytest.mark.parametrize("which", ["folder", "parent"])
 def test_a_folder_of_another_user_is_not_used(planted: tuple[bytes, Path], original: Path, cache: Path, which: str) -> None:
@@ -235,6 +248,7 @@ def test_a_folder_of_another_user_is_not_used(planted: tuple[bytes, Path], origi
     assert not mark.exists()
 
 
+@pytest.mark.process
 @as_root
 def test_a_group_counts_as_others_unless_it_is_private(planted: tuple[bytes, Path], original: Path, cache: Path) -> None:
     """A folder may be writable by the user's private group, which is common, and by no other group."""
@@ -257,6 +271,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     assert f"They cannot be kept in {tmp_path / 'file' / 'kernels'} (Not a directory): make it writable" in library.warning
 
 
+@pytest.mark.process
 def test_nowhere_to_compile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If no folder can be used there are no kernels, and the sentence has the fault of both."""
     (tmp_path / "file").touch()
@@ -270,6 +285,7 @@ def test_nowhere_to_compile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert f"chmod go-w {shared}" in str(caught.value)
 
 
+@pytest.mark.process
 def test_two_processes_compile_once(cache: Path, original: Path) -> None:
     """Processes that start together end up with one complete library, and nothing else in the folder."""
     children = [load_in_child(cache) for _ in range(2)]
@@ -280,6 +296,7 @@ def test_two_processes_compile_once(cache: Path, original: Path) -> None:
     assert {path.name for path in cache.iterdir()} <= {original.name, "kernels.lock"}
 
 
+@pytest.mark.process
 def test_a_lock_cannot_be_held_by_others(cache: Path) -> None:
     """Only this user can open the lock file: another user could keep every server from starting."""
     load(cache)

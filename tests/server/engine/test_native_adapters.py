@@ -107,6 +107,7 @@ def test_company_changes_no_bit(config: DecoderConfig, built: Kernels) -> None:
     assert torch.equal(model.logits(actual), torch.cat([model.logits(row[None]) for row in expected]))
 
 
+@pytest.mark.process
 def test_threads_change_no_bit(config: DecoderConfig, folder: Path) -> None:
     """One thread, two and five give the same bits."""
     ids, results = random_text(config, 90), []

@@ -147,6 +147,7 @@ def test_scheme_for_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
         choose_scheme("int4", CPU, replace(QWEN2, hidden_size=48))
 
 
+@pytest.mark.process
 def test_what_makes_a_model_slow_is_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     """A start logs why the model or the start is slow, with the remedy; nothing if all is well."""
     (tmp_path / "file").touch()

@@ -355,6 +355,7 @@ OPERATIONS = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(operations=OPERATIONS, slots=st.integers(1, 3), budget=st.sampled_from([0, 90, 250, 2000]))
 def test_any_order(operations: list[Begin | End | Restart], slots: int, budget: int) -> None:
     """In any order of prompts, ends, failures and restarts, slots have the right content, the budget is kept, and nothing leaks."""
@@ -397,6 +398,7 @@ PROMPTS = [[id % QWEN3.vocab_size for id in random_ids(90 + seed, seed)] for see
 
 
 class TestLaw:
+    @pytest.mark.slow
     @pytest.mark.parametrize("name", ["qwen2", "qwen3"])
     def test_ten_prompts_are_those_of_a_cold_run(self, name: str) -> None:
         """Ten prompts that come back to two slots compute only their last token, with the bits of a cold run."""

@@ -85,6 +85,7 @@ class TestTruncate:
         """Each truncation keeps what its definition keeps, and always the most probable token."""
         assert survivors(log(0.12, 0.5, 0.08, 0.3), top_k, top_p, min_p) == expected
 
+    @pytest.mark.slow
     @given(st.integers(0, 2**32 - 1), st.floats(0.05, 0.999))
     def test_nucleus_is_the_smallest_set(self, seed: int, top_p: float) -> None:
         """Top-p over a large flat vocabulary, where many candidates are needed, is still the smallest set that holds p."""

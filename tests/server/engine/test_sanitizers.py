@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 HERE = Path(__file__).parent
 TESTS = ("test_kernel_shapes.py", "test_kernels.py", "test_native_adapters.py")
 FLAGS = "-O0 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all"

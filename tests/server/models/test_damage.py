@@ -53,6 +53,7 @@ def packed_file(store: Store) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_500_damaged_packed_files(model: Path, store: Store, caplog: pytest.LogCaptureFixture) -> None:
     """Each of 500 damaged packed files is refused in one sentence and packed again; the model is the undamaged one, bit by bit."""
     ids = random_ids(20)

@@ -108,6 +108,7 @@ def test_markers_beyond_the_weights_stay_text(tmp_path: Path) -> None:
     assert max(tokenizer.encode("a<|beyond|>", special=True)) < VOCAB
 
 
+@pytest.mark.process
 def test_nested_json_is_one_sentence(tmp_path: Path) -> None:
     """JSON nested a hundred thousand times is refused where it is read."""
     path = folder(tmp_path / "model")
@@ -119,6 +120,7 @@ def test_nested_json_is_one_sentence(tmp_path: Path) -> None:
     assert outcome(open_model(path)) == "loaded"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "generation_config.json", "chat_template.jinja", "model.safetensors"])
 def test_only_regular_files_are_read(tmp_path: Path, name: str) -> None:
     """A FIFO, an endless device or a folder in place of a file is a sentence, not an endless wait."""
@@ -131,6 +133,7 @@ def test_only_regular_files_are_read(tmp_path: Path, name: str) -> None:
         (path / name).rmdir() if (path / name).is_dir() else (path / name).unlink()
 
 
+@pytest.mark.process
 def test_shards_lie_in_their_folder(tmp_path: Path) -> None:
     """An index that names a file outside of its folder, or no file at all, is refused by its name."""
     path = folder(tmp_path / "model")
@@ -139,6 +142,7 @@ def test_shards_lie_in_their_folder(tmp_path: Path) -> None:
         assert "index.json" in outcome(open_model(path))
 
 
+@pytest.mark.process
 def test_a_map_of_characters_that_panics_ends_its_own_process(tmp_path: Path) -> None:
     """If a tokenizer's damaged map makes its library panic or abort, that is a sentence, and the next text works."""
     charsmap = hostile_model_files.charsmap()
@@ -163,6 +167,7 @@ def _unigram(tmp_path: Path, charsmap: bytes) -> Path:
     return path
 
 
+@pytest.mark.process
 def test_a_pattern_that_backtracks_is_stopped(tmp_path: Path) -> None:
     """A tokenizer whose pattern backtracks for ages is stopped after two seconds of processor time, and still encodes other texts."""
     backend = byte_level_bpe(VOCAB)
@@ -178,6 +183,7 @@ def test_a_pattern_that_backtracks_is_stopped(tmp_path: Path) -> None:
     assert tokenizer.encode("def")
 
 
+@pytest.mark.process
 def test_steps_that_multiply_a_text_are_stopped(tmp_path: Path) -> None:
     """Replacements that make a text a billion times as long end their own process, not the server's memory."""
     backend = byte_level_bpe(VOCAB)
@@ -188,6 +194,7 @@ def test_steps_that_multiply_a_text_are_stopped(tmp_path: Path) -> None:
     assert tokenizer.encode("bbb")
 
 
+@pytest.mark.process
 def test_a_tokenizers_process_has_no_files_or_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tokenizer that took over its process would find neither files nor sockets nor the server's settings."""
     monkeypatch.setenv("PELLUCID_API_KEY", "hunter2")
@@ -204,6 +211,7 @@ def test_a_tokenizers_process_has_no_files_or_secrets(tmp_path: Path, monkeypatc
     assert limits["Max address space"] == [str(2**31)] * 2
 
 
+@pytest.mark.process
 def test_a_tokenizers_process_that_stops_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that uses no processor time and does not answer is ended by its limit of wall time."""
     monkeypatch.setattr(limited_process, "WALL_FACTOR", 0.01)
@@ -213,6 +221,7 @@ def test_a_tokenizers_process_that_stops_is_ended(monkeypatch: pytest.MonkeyPatc
         process.start()
 
 
+@pytest.mark.process
 def test_a_tokenizers_process_that_was_killed_costs_no_text(tmp_path: Path) -> None:
     """A process that the system kills between two texts is replaced before the next one."""
     before = children_of(os.getpid())
@@ -224,6 +233,7 @@ def test_a_tokenizers_process_that_was_killed_costs_no_text(tmp_path: Path) -> N
     assert tokenizer.encode("ab") == ids
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("answer", ["'[1]'", "'{}'", "'null'", "'1'", "'x'", "'[' * 100_000", "'\"' + 'x' * 300_000"])
 def test_a_tokenizers_process_that_was_taken_over(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     """An invalid or endless answer is an error of the tokenizer, and ends the process."""
@@ -237,6 +247,7 @@ def test_a_tokenizers_process_that_was_taken_over(monkeypatch: pytest.MonkeyPatc
     assert children_of(os.getpid()) <= before
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("answer", [None, {}, "ab", [1, "2"], [True], [None], [[1]]], ids=str)
 def test_ids_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: object) -> None:
     """Anything but token ids from a process that was taken over is an error."""
@@ -267,6 +278,7 @@ def test_long_varints_take_no_time() -> None:
     assert sentencepiece_model.read(train_sentencepiece())[0]
 
 
+@pytest.mark.process
 def test_a_sparse_array_takes_no_memory(tmp_path: Path) -> None:
     """An array of 300 MB that is a hole in the file is neither read nor copied, and no list is made of it."""
     path = tmp_path / "sparse.gguf"
@@ -283,6 +295,7 @@ def test_a_sparse_array_takes_no_memory(tmp_path: Path) -> None:
     assert "has a list of 300000000 int8" in outcome(case)
 
 
+@pytest.mark.process
 def test_strings_without_end_take_no_memory(tmp_path: Path) -> None:
     """A list of a hundred million empty strings, another hole in a file, is refused after as many as the largest model has."""
     path = tmp_path / "strings.gguf"
@@ -298,6 +311,7 @@ def test_strings_without_end_take_no_memory(tmp_path: Path) -> None:
     assert "has more text than" in outcome(case)
 
 
+@pytest.mark.process
 def test_models_of_other_families_are_no_larger_than_their_files(tmp_path: Path) -> None:
     """A configuration's sizes are compared with the weights before the transformers library allocates them."""
     path = tmp_path / "gpt2"
@@ -323,6 +337,7 @@ def test_names_that_cannot_be_paths_are_one_sentence(tmp_path: Path, name: str) 
     assert "\0" not in str(caught.value)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("kind", ["gguf", "folder"])
 def test_mutated_files_are_loaded_or_refused(tmp_path: Path, kind: str) -> None:
     """Whatever is changed in a model's files, loading ends in time with a model or a sentence: no traceback, crash or hang."""

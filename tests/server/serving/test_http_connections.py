@@ -96,6 +96,7 @@ def healthy(server: LiveServer) -> bool:
     return httpx.get(f"{server.url}/health", trust_env=False, timeout=120).status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("before", [b"", b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"], ids=["first", "next"])
 def test_headers_that_never_end(guarded: LiveServer, before: bytes) -> None:
@@ -119,6 +120,7 @@ def test_headers_that_never_end(guarded: LiveServer, before: bytes) -> None:
             assert error["message"] == "The headers of the request arrived too slowly: send it again."
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_headers_byte_by_byte(guarded: LiveServer) -> None:
     """Sending a byte now and then buys no time for headers."""
@@ -134,6 +136,7 @@ def test_headers_byte_by_byte(guarded: LiveServer) -> None:
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_silent_connections(guarded: LiveServer) -> None:
     """A connection on which nothing was ever sent is closed without an answer."""
@@ -179,6 +182,7 @@ def test_no_http(guarded: LiveServer) -> None:
     assert json.loads(body)["error"]["code"] == 400
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_streams_outlast_all_limits() -> None:
     """A stream that says nothing for longer than any limit, to a client that reads nothing meanwhile, is not cut."""
@@ -230,6 +234,7 @@ def test_responses_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
             time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_responses_that_are_read_slowly(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that reads all the time gets a large response whole, however many times the limit it takes."""
     monkeypatch.setattr("pellucid.serving.http_connections.STALLED_SECONDS", 2.0)
@@ -320,6 +325,7 @@ def test_unfinished_bodies(tiny: LiveServer, path: str) -> None:
     assert slots_are_free(tiny)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/login", "/logout", "/gradio_api/upload", "/gradio_api/queue/join", "/v1/completions", "/health", "/"])
 def test_unfinished_bodies_without_a_key(tmp_path: Path, path: str) -> None:
     """A client without a key takes a few kilobytes, whatever it announces and sends, on the page and on the API."""
@@ -362,6 +368,7 @@ async def test_full_memory_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(await bodies.read(scope, whole)) == 600_000
 
 
+@pytest.mark.slow
 def test_resets_in_the_middle_of_streams(tiny: LiveServer) -> None:
     """500 clients that break their streams off leave no slot taken, no connection open and no memory held."""
     body: dict[str, object] = {"prompt": "def", "stream": True, "max_tokens": 200, "ignore_eos": True}

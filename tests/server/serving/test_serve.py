@@ -94,6 +94,7 @@ async def gone(client: Client) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.process
 async def test_serves_and_leaves(start: Start, folder: Path, port: int) -> None:
     """It greets with what to open and try, answers, and leaves with code 0 and a quiet log when asked to."""
     process = start("--model", folder)
@@ -113,6 +114,7 @@ async def test_serves_and_leaves(start: Start, folder: Path, port: int) -> None:
         assert part in out
 
 
+@pytest.mark.process
 async def test_next_start_goes_on(start: Start, folder: Path, port: int) -> None:
     """However a server left, asked to or idle, the next one computes only the last token of what that one had read."""
     one, two = ("".join(f"{name}_{n} = {n * n}\n" for n in range(20)) for name in ("first", "second"))
@@ -134,6 +136,7 @@ async def test_next_start_goes_on(start: Start, folder: Path, port: int) -> None
     assert min(read_one, read_two) > 100
 
 
+@pytest.mark.process
 async def test_leaves_when_idle(start: Start, folder: Path, port: int) -> None:
     """With --idle-exit the server exits with code 0 and says why, but not while an answer is streamed."""
     process = start("--model", folder, "--idle-exit", "1")
@@ -150,6 +153,7 @@ async def test_leaves_when_idle(start: Start, folder: Path, port: int) -> None:
     assert out.endswith("\nNo request for 1 seconds: exiting (--idle-exit).\n")
 
 
+@pytest.mark.process
 async def test_running_answers_end_properly(start: Start, folder: Path, port: int) -> None:
     """When the grace time is over a running stream ends with an event that says why, and the process with code 0."""
     process = start("--model", folder, "--grace", "0")
@@ -165,6 +169,7 @@ async def test_running_answers_end_properly(start: Start, folder: Path, port: in
     assert process.wait(timeout=60) == 0
 
 
+@pytest.mark.process
 async def test_second_signal_insists(start: Start, folder: Path, port: int) -> None:
     """A second signal ends the grace time of answers that still have hours to go."""
     process = start("--model", folder, "--grace", "3600")
@@ -192,6 +197,7 @@ def test_open_page_keeps_no_server(tmp_path: Path) -> None:
     assert counted == {"/gradio_api/heartbeat/s1": False, "/page/alive": False, "/": True, "/gradio_api/queue/join": True}
 
 
+@pytest.mark.process
 def test_model_that_cannot_be_loaded(start: Start, tmp_path: Path) -> None:
     """A server whose model cannot be loaded ends with code 1 and one sentence that says why."""
     process = start("--model", tmp_path / "none.gguf")

@@ -116,6 +116,7 @@ def require_sentence(sentence: str, folder: Path) -> None:
     assert "Traceback" not in sentence
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
 def test_full(write: Write, disk: SmallDisk) -> None:
     """On a full disk a write fails in one sentence, existing data stays, and with room the same write succeeds."""
@@ -134,6 +135,7 @@ def test_full(write: Write, disk: SmallDisk) -> None:
     assert room
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
 def test_read_only(write: Write, disk: SmallDisk) -> None:
     """On a read-only disk a write fails in one sentence, existing data stays, and later the same write succeeds."""

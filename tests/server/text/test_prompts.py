@@ -75,6 +75,7 @@ def test_the_last_message_can_be_continued() -> None:
         template(None).render(CHAT, continue_last=True)
 
 
+@pytest.mark.process
 def test_a_template_has_what_templates_use() -> None:
     """Templates have what transformers offers: loop controls, trimmed blocks, plain JSON, the date, generation blocks and markers."""
     source = (
@@ -85,6 +86,7 @@ def test_a_template_has_what_templates_use() -> None:
     assert re.fullmatch(r'\{"role": "user", "content": "<é>"\}<\|begin\|><\|end\|>\d{4}', rendered)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("source", "sentence"),
     [
@@ -101,6 +103,7 @@ def test_what_a_template_refuses_is_one_sentence(source: str, sentence: str) -> 
         template(source).render(CHAT)
 
 
+@pytest.mark.process
 def test_models_without_a_template_cannot_chat() -> None:
     """A model without a usable template is refused with a sentence."""
     plain = byte_tokenizer()
@@ -115,6 +118,7 @@ def test_models_without_a_template_cannot_chat() -> None:
         template(None).render([])
 
 
+@pytest.mark.process
 def test_the_bos_comes_once() -> None:
     """The BOS is put in front if the model wants it, unless the template has written it."""
     assert template(CHATML, add_bos=True).encode(CHAT)[:2] == [BEGIN, IM_START]

@@ -79,6 +79,7 @@ def is_alive(pid: int) -> bool:
 # What a template does.
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_template_is_one_sentence(name: str) -> None:
     """A template that exceeds a limit is an error that names the model and the limit, within a bounded time."""
@@ -89,6 +90,7 @@ def test_hostile_template_is_one_sentence(name: str) -> None:
     assert len(str(raised.value)) < 1100
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", BENIGN)
 def test_both_ways_are_the_same(name: str) -> None:
     """A template writes the same text and raises the same errors in a child and in this process."""
@@ -104,6 +106,7 @@ def test_both_ways_are_the_same(name: str) -> None:
     assert "Errno" not in there[1]
 
 
+@pytest.mark.process
 def test_markers_in_messages_stay_text() -> None:
     """A marker that a message spells stays text in the rendering of a child, too."""
     chat = template(BENIGN["ChatML"] + "{# not known #}")
@@ -113,12 +116,14 @@ def test_markers_in_messages_stay_text() -> None:
     assert chat.encode(CHAT) == known.encode(CHAT)
 
 
+@pytest.mark.process
 def test_half_a_character_is_refused() -> None:
     """A template that writes half a surrogate pair is an error of the request."""
     with pytest.raises(InvalidRequestError, match="half a surrogate pair"):
         template("{{ '\\ud800' }}").encode(CHAT)
 
 
+@pytest.mark.process
 def test_limit_grows_with_the_messages() -> None:
     """A chat that is longer than a template's own limit is rendered whole."""
     long = "é😀" * 10**6
@@ -149,6 +154,7 @@ def test_catalog_templates_are_known(name: str) -> None:
     assert TemplateProcess(source, name).render(VARIABLES, 10**6) == template(source).render(CHAT)
 
 
+@pytest.mark.process
 def test_child_is_replaced() -> None:
     """A child that was killed or died costs one text; a working one is kept."""
     chat = template(ECHO)
@@ -165,6 +171,7 @@ def test_child_is_replaced() -> None:
     assert chat.render([Message("user", "c")]) == "c"
 
 
+@pytest.mark.process
 def test_child_that_dies_or_writes_nonsense_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client gets a sentence if the child dies in the middle of a text or writes no valid reply."""
     for program in ("print('nonsense')", "print('[]')", 'print(\'{"kind": "odd"}\')', "raise SystemExit(7)", "print('[' * 10**4)"):
@@ -175,6 +182,7 @@ def test_child_that_dies_or_writes_nonsense_is_one_sentence(monkeypatch: pytest.
             template(ECHO).render([Message("user", "a" * 10**6)])
 
 
+@pytest.mark.process
 def test_child_that_stops_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """A child that uses no processor time and does not answer is killed at the limit of wall time."""
     chat = template(ECHO)
@@ -189,6 +197,7 @@ def test_child_that_stops_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not is_alive(stopped)
 
 
+@pytest.mark.process
 def test_child_ends_with_its_template() -> None:
     """The process of a template ends when its model is no longer served."""
     chat = template(ECHO)
@@ -202,6 +211,7 @@ def test_child_ends_with_its_template() -> None:
     until(lambda: not is_alive(pid))
 
 
+@pytest.mark.process
 def test_models_of_one_base_share_a_process() -> None:
     """A model with an adapter renders its chats in the child of its base, under its own name."""
     base = template("{{ raise_exception('no') }}")
@@ -211,6 +221,7 @@ def test_models_of_one_base_share_a_process() -> None:
         variant.render(CHAT)
 
 
+@pytest.mark.process
 def test_child_has_no_files_sockets_or_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     """If a template broke out of jinja2's sandbox, it would find neither files nor sockets nor the settings of the server."""
     monkeypatch.setenv("PELLUCID_API_KEY", "hunter2")
@@ -255,6 +266,7 @@ def ask(url: str, model: str, content: str) -> httpx.Response:
     return httpx.post(f"{url}/v1/chat/completions", json=body, timeout=PATIENCE, trust_env=False)
 
 
+@pytest.mark.process
 def test_others_are_answered_meanwhile(two_models: tuple[str, LocalAssistant], monkeypatch: pytest.MonkeyPatch) -> None:
     """While one model's template spins, /health and the chats of another model are answered."""
     monkeypatch.setattr(pellucid.text.template_process, "WALL_SECONDS", PATIENCE)
@@ -282,6 +294,7 @@ def test_others_are_answered_meanwhile(two_models: tuple[str, LocalAssistant], m
     assert [reply.status_code for reply in replies] == [200] * 20
 
 
+@pytest.mark.process
 def test_spinning_template_is_a_400(two_models: tuple[str, LocalAssistant]) -> None:
     """Every route that renders a chat answers with the sentence and 400, and the next chat is served."""
     url, _ = two_models

@@ -52,6 +52,7 @@ async def last(view: ChatView, tab: TabState, text: str) -> dict[str, Any]:
     return [shown async for shown in view.act(tab, event, TurnSettings)][-1]
 
 
+@pytest.mark.process
 async def test_in_the_middle_of_an_answer(store: ConversationStore, disk: SmallDisk) -> None:
     """An answer that can no longer be saved ends with what is saved and says why; the next one is generated once there is room."""
     go_on = asyncio.Event()

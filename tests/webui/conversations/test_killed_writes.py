@@ -12,8 +12,12 @@ from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
+import pytest
+
 from pellucid_webui.conversations.store import ConversationStore
 from support.page import killed_conversation_writes
+
+pytestmark = pytest.mark.process
 
 KILLS = 50
 SEED = 13

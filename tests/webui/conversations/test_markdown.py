@@ -209,6 +209,7 @@ def uncoloured(html: str) -> str:
 SOURCE = "".join(f"def f{n}(x):\n    # one\n    return ['two'] * {n}\n\n" for n in range(40))
 
 
+@pytest.mark.slow
 def test_growing_code() -> None:
     """Growing code is highlighted exactly, at much less than the cost of highlighting all of it each time."""
     text = f"```python\n{SOURCE}"
@@ -477,6 +478,7 @@ def calls(work: Any) -> int:
     return count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "piece",
     [

@@ -7,8 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import pellucid.client.api_keys
 import pellucid_webui.hosting.mount
+
+pytestmark = pytest.mark.process
 
 CODE = """
 import asyncio, sys

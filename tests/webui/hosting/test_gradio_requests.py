@@ -211,6 +211,7 @@ def test_bad_calls_over_http(diary: PagedServer) -> None:
     assert diary.call(RECALL, None, session="after") == ["nothing"]
 
 
+@pytest.mark.slow
 def test_many_users_at_once(diary: PagedServer, ben: PagedServer) -> None:
     """Simultaneous calls of two users in sessions of the same name never interfere."""
     found: dict[str, list[Any]] = {"anna": [], "ben": []}

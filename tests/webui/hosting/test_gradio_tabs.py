@@ -92,6 +92,7 @@ def gradio(server: PagedServer) -> gr.Blocks:
     return server.page._gradio.blocks
 
 
+@pytest.mark.slow
 def test_tabs_are_forgotten_for_their_own_user(anna: PagedServer, ben: PagedServer) -> None:
     """However many tabs ben opens, anna's keeps its state; ben's least recently used ones are dropped."""
     anna.call(NOTE, "hers", session="tab")
@@ -107,6 +108,7 @@ def test_tabs_are_forgotten_for_their_own_user(anna: PagedServer, ben: PagedServ
     assert len(blocks._queue.pending_event_ids_session) <= MAX_TABS + 1
 
 
+@pytest.mark.slow
 def test_closed_tabs_are_forgotten_first(anna: PagedServer) -> None:
     """Reloading a tab often does not harm other open tabs: the closed tabs that reloads leave are dropped first."""
     anna.call(NOTE, "kept", session="open")
@@ -164,6 +166,7 @@ def test_stopping_is_possible_at_the_limit(anna: PagedServer) -> None:
     assert [join(anna, WAIT, "tab", verb="stop").status_code for _ in range(MAX_STOP_CALLS + 1)] == [200] * MAX_STOP_CALLS + [429]
 
 
+@pytest.mark.slow
 def test_tabs_with_a_running_call_stay(anna: PagedServer) -> None:
     """A tab with a running call is not dropped for newer tabs of its user, and gets its answer."""
     assert join(anna, WAIT, "patient").status_code == 200

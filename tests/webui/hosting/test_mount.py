@@ -55,6 +55,7 @@ def test_near_and_far_speak() -> None:
     assert callable(assistants)
 
 
+@pytest.mark.process
 def test_importing_it_is_light() -> None:
     """A server whose page is not opened never imports Gradio, and the page itself does not need torch."""
     folders = [
@@ -67,6 +68,7 @@ def test_importing_it_is_light() -> None:
     assert not {"gradio", "torch", "transformers", "pandas", "numpy"} & set(found)
 
 
+@pytest.mark.process
 def test_a_killed_server_leaves_no_files(tmp_path: Path) -> None:
     """The page is created where Gradio is imported late, as in a server, and leaves no temporary files."""
     temporary, data = tmp_path / "temporary", tmp_path / "data"

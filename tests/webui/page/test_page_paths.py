@@ -18,6 +18,8 @@ from pellucid_webui.hosting import gradio_requests
 from pellucid_webui.hosting.gradio_host import pellucid_view
 from support.page.page_server import PagedServer, paged
 
+pytestmark = pytest.mark.slow
+
 SECRET = "the-secret-of-the-server's-user"
 FILE = {"_type": "gradio.FileData"}
 AT_ONCE = 16

@@ -39,6 +39,7 @@ def run(program: str, *, groups: bool, wrapper: bool = True) -> ProgramOutcome:
     return _run(program, ProgramTest(), SMALL, found if wrapper else replace(found, wrapper=()))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("groups", [False, True] if PARENT else [False])
 def test_memory_of_all_together(groups: bool) -> None:
     """Processes that together use too much memory end the program with the same message, however they are limited."""

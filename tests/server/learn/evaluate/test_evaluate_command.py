@@ -72,6 +72,7 @@ class Page(HTMLParser):
         self.text += data
 
 
+@pytest.mark.process
 def test_all_suites(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
     """Every suite has figures for both models: saved, printed, and in a self-contained page."""
     options = ["--suite", ALL, "--data", "data", "--text", "notes.txt", "--references", "references.jsonl", "--limit", "2", "--run-code"]
@@ -172,6 +173,7 @@ def test_adapter(run: Run, models: tuple[Path, Path], tmp_path: Path, monkeypatc
     assert "holds the records of another run (model, adapter: " in err
 
 
+@pytest.mark.slow
 def test_circumstances(run: Run, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures keep the date, versions and machine of their questions; speed is measured again if those change."""
     options = ["--suite", "crows-pairs,speed", "--data", "data", "--out", "results", "--json"]
@@ -221,6 +223,7 @@ def test_models_meet_in_one_folder(run: Run, models: tuple[Path, Path], tmp_path
     assert [model.name for model in read_results(tmp_path / "results").models] == ["one", "two<b>"]
 
 
+@pytest.mark.process
 def test_kill(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
     """After kill -9, the same command resumes without repeating questions, with the figures of an uninterrupted run."""
     pairs = [f"Cats number {n} are quick and sleep all day.,Dogs number {n} are quick and sleep all day.,stereo,age" for n in range(60)]
@@ -249,6 +252,7 @@ def test_kill(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
     assert json.loads(out)["models"][0]["suites"][0]["figures"] == unbroken["models"][0]["suites"][0]["figures"]
 
 
+@pytest.mark.slow
 def test_compare(run: Run, models: tuple[Path, Path]) -> None:
     """A model does not differ from itself; two models are compared by pairs, and the rest is listed."""
     suites = ["--suite", "perplexity,crows-pairs", "--data", "data", "--text", "notes.txt", "--window", "64"]
@@ -291,6 +295,7 @@ def test_key_of_another_server(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
         assert f"There is no model 'nobody' at {server.url}" in err
 
 
+@pytest.mark.slow
 def test_server(run: Run, tmp_path: Path) -> None:
     """A Pellucid server's model gets the same questions and gives the same answers as a local one, and its weights are identified."""
     assistant, engine = tiny_assistant(calibration=CalibrationFile(tmp_path / "tiny.json", "these weights"))

@@ -12,6 +12,8 @@ from pellucid.learn.evaluate.sandbox import landlock, sandbox, seccomp
 from pellucid.learn.evaluate.sandbox.program_test import ProgramTest
 from pellucid.learn.evaluate.sandbox.sandbox import DRIVER, Confinement, Limits, ProgramEnd, ProgramOutcome, confinement, run_program
 
+pytestmark = pytest.mark.process
+
 SHORT = Limits(seconds=5, memory=256 << 20, file=1 << 16, output=1 << 16, processes=16)
 
 REFERENCE = "def helper(x):\n    return x + x\n\ndef double(x):\n    return 2 * x\n"

@@ -14,6 +14,7 @@ from support.learn.evaluation_files import LINES, PROBLEMS, write_benchmarks
 HUMANEVAL = Path(__file__).parent / "humaneval" / "HumanEval.jsonl.gz"
 
 
+@pytest.mark.process
 async def test_canonical_solutions() -> None:
     """All 164 canonical solutions pass, and none of 164 empty answers does."""
     tasks = whole(HUMANEVAL, None)
@@ -23,6 +24,7 @@ async def test_canonical_solutions() -> None:
     assert await count_passing(tasks, [""] * 164) == 0
 
 
+@pytest.mark.process
 async def test_leaving_is_not_passing() -> None:
     """An answer that exits before the tests has not passed, whatever its exit status."""
     task = whole(HUMANEVAL, 1)[0]
@@ -32,6 +34,7 @@ async def test_leaving_is_not_passing() -> None:
     assert (await judge(task, "    pass\nimport os\nos._exit(0)\n")).end is ProgramEnd.LEFT
 
 
+@pytest.mark.process
 async def test_single_lines(tmp_path: Path) -> None:
     """The right line in a gap passes, an empty or another one does not; lines of one problem share a unit."""
     tasks = single_lines(write_benchmarks(tmp_path) / "HumanEval-SingleLineInfilling.jsonl", None)
@@ -49,6 +52,7 @@ def test_larger_limits_extend(tmp_path: Path) -> None:
     assert whole(path, None) == whole(path, 1000)
 
 
+@pytest.mark.process
 async def test_blocks() -> None:
     """Blocks of at least two lines are right in the place that they were removed from."""
     tasks = blocks(HUMANEVAL, 12)

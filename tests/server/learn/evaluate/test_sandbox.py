@@ -48,6 +48,7 @@ assert 0 < size <= 1 << 16, size
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("program", "end", "message"),
     [
@@ -98,6 +99,7 @@ assert os.read(pipe_out, 1) + os.read(pipe_out, 1) == b"xx"
 """
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked up in /proc")
 def test_children_die() -> None:
     """Child processes do not outlive the program."""
@@ -123,6 +125,7 @@ def _running() -> list[Path]:
     return found
 
 
+@pytest.mark.process
 @pytest.mark.skipif(os.geteuid() == 0 and confinement().user is None, reason="a superuser's forks know no limit here")
 def test_fork_bomb() -> None:
     """The number of processes is limited, and a fork bomb ends with its time."""
@@ -131,6 +134,7 @@ def test_fork_bomb() -> None:
     assert run_program("x = 1", SHORT).passed  # the machine is as before
 
 
+@pytest.mark.process
 def test_user() -> None:
     """A superuser's program runs as nobody, and cannot change that."""
     if confinement().user is None:
@@ -140,6 +144,7 @@ def test_user() -> None:
     assert not run_program("open('/etc/passwd', 'a')").passed
 
 
+@pytest.mark.process
 def test_without_any_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits, the verdict and the end of all processes need nothing that a system may refuse."""
     monkeypatch.setattr(sandbox, "confinement", Confinement)
@@ -177,6 +182,7 @@ def test_words(confined: Confinement, words: str) -> None:
     assert str(confined) == words
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says who adopts orphans")
 @pytest.mark.parametrize("end", ["", "time.sleep(60)"])
 def test_strays_without_any_namespace(monkeypatch: pytest.MonkeyPatch, end: str) -> None:
@@ -188,6 +194,7 @@ def test_strays_without_any_namespace(monkeypatch: pytest.MonkeyPatch, end: str)
     _wait_for_the_end()
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sandbox.OWN_PROC not in confinement().wrapper, reason="this system has no namespaces for everybody")
 def test_processes_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     """With its own /proc, the program sees only itself and its parent, and cannot restore the system's."""

@@ -60,6 +60,7 @@ def write(prefix: str) -> str:
 
 
 class TestInfilling:
+    @pytest.mark.process
     async def test_right_answers(self, data: Path) -> None:
         """Right lines are right by every figure; the prompt includes the text after the gap."""
         interface = ScriptedModel(solve)
@@ -67,6 +68,7 @@ class TestInfilling:
         assert found == {"exact match": 1.0, "edit similarity": 1.0, "identifier F1": 1.0, "pass@1": 1.0}
         assert sorted(interface.asked) == sorted((str(line["prompt"]), str(line["suffix"])) for line in LINES)
 
+    @pytest.mark.process
     async def test_wrong_answers(self, data: Path) -> None:
         """Empty lines are wrong by every figure."""
         _, found = await run(Infilling(data, None, run_code=True), subject(ScriptedModel()))
@@ -85,6 +87,7 @@ class TestInfilling:
         assert "pass@1" not in found
         assert "--run-code" in notes[-1]
 
+    @pytest.mark.process
     async def test_one_line(self, data: Path) -> None:
         """Only the first line of a longer answer counts."""
         _, found = await run(Infilling(data, None, run_code=True), subject(ScriptedModel(lambda p, s: solve(p, s) + "garbage(")))
@@ -99,6 +102,7 @@ class TestInfilling:
 
 
 class TestHumanEval:
+    @pytest.mark.process
     async def test_samples(self, data: Path) -> None:
         """Every problem gets the requested number of answers, each with another seed."""
         answers = iter(["\n    return None\n", "\n    pass\n"] * 8)

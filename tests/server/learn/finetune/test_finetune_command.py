@@ -75,6 +75,7 @@ def test_dry_run_estimates_and_writes_nothing(tune: Tune, cache: Path) -> None:
     assert not cache.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft uses an attribute that transformers has renamed
 def test_adapter_is_one_of_peft(tune: Tune, cache: Path, model_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """peft can read the adapter, which changes the model's output and records its value and origin."""
@@ -140,6 +141,7 @@ def test_a_killed_run_resumes(tune: Tune, cache: Path, repository: Path, model_f
     assert json.loads((Store(cache).adapters_path("mine") / "pellucid.json").read_text())["training"]["steps"] <= 10
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_before_it_is_published_judges_nothing_again(tune: Tune, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Figures from before and after training are reused from the work folder, and the adapter is published."""
 
@@ -179,6 +181,7 @@ def test_wrong_input_is_one_sentence(tune: Tune, tmp_path: Path) -> None:
     assert "has no file *SingleLineInfilling*.jsonl*" in tune("--data", str(tmp_path / "empty"))[2]
 
 
+@pytest.mark.process
 def test_a_missing_library_is_named(repository: Path) -> None:
     """Without the extra, the command names the missing library and how to install it."""
     program = "import sys; sys.modules['rapidfuzz'] = None; from pellucid.cli.app import app; app()"
@@ -191,6 +194,7 @@ def test_a_missing_library_is_named(repository: Path) -> None:
     assert done.stderr == "pellucid: This command needs rapidfuzz: run pip install '.[learn]' in Pellucid's folder.\n"
 
 
+@pytest.mark.slow
 def test_training_that_helps_nothing_writes_nothing(tune: Tune, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If held-out files do not improve, there is an error and no adapter."""
     losses = count(5.0)

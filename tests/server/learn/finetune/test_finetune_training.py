@@ -69,6 +69,7 @@ def trainer_of(
     return AdapterTrainer(TrainableAdapter(base, RANK, plan.seed), sampler, plan, folder, progress or Silent())
 
 
+@pytest.mark.slow
 def test_it_learns(base: Base, sampler: SampleStream, documents: list[Document], tmp_path: Path) -> None:
     """The held-out loss falls, the base alone is unchanged, and the adapter has the best weights."""
     trainer = trainer_of(base, sampler, tmp_path, replace(PLAN, steps=24))

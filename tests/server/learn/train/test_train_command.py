@@ -36,6 +36,7 @@ def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_from_a_text_to_three_models(tmp_path: Path, run: Run) -> None:
     """One table compares all three on the same bytes; they score and complete as any model; a second call shows the table again."""
     text, out = text_file(tmp_path), tmp_path / "run"
@@ -111,6 +112,7 @@ def test_killed_and_resumed(tmp_path: Path, run: Run, killed_at: int) -> None:
     assert figures[0] == figures[1]
 
 
+@pytest.mark.process
 def test_killed_at_any_step(tmp_path: Path, run: Run) -> None:
     """After ten kills at seeded steps, five in each of two runs, the same command gives the weights of an undisturbed run."""
     dice, steps = random.Random(13), TINY.steps
@@ -133,6 +135,7 @@ def test_killed_at_any_step(tmp_path: Path, run: Run) -> None:
         assert all(torch.equal(found[key], whole[key]) for key in whole), name
 
 
+@pytest.mark.slow
 def test_ctrl_c(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C ends it at once with the shell's exit code and one sentence, and the same command resumes."""
     text, out = text_file(tmp_path), tmp_path / "run"
@@ -150,6 +153,7 @@ def test_ctrl_c(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> No
     assert run("train", text, "--out", out)[0] == 0
 
 
+@pytest.mark.slow
 def test_a_run_among_its_texts(tmp_path: Path, run: Run) -> None:
     """A run within the folder of its texts is not read: the same command shows it again."""
     text_file(tmp_path)
@@ -158,6 +162,7 @@ def test_a_run_among_its_texts(tmp_path: Path, run: Run) -> None:
     assert run(*command)[0] == 0
 
 
+@pytest.mark.slow
 def test_other_settings_are_refused(tmp_path: Path, run: Run) -> None:
     """A run is not resumed with another seed or changed text."""
     text, out = text_file(tmp_path), tmp_path / "run"
@@ -172,6 +177,7 @@ def test_other_settings_are_refused(tmp_path: Path, run: Run) -> None:
     assert "was started with other text" in err
 
 
+@pytest.mark.slow
 def test_a_full_disk(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """If a checkpoint does not fit on the disk, one sentence says so, and with free space the command resumes from the previous one."""
     text, out = text_file(tmp_path), tmp_path / "run"
@@ -195,6 +201,7 @@ def test_a_full_disk(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) 
     assert "Resuming from step 5 of 40" in err
 
 
+@pytest.mark.slow
 def test_minutes_are_measured(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a time limit, the steps are those that fit, measured before and during training, at most --steps."""
     monkeypatch.setattr(learners, "measure", lambda trainer, seconds: 0.1)

@@ -17,6 +17,7 @@ PLAN = LogisticPlan(reach=4, bits=12, passes=2)
 TRAIN, TEST = [as_bytes(text_of(20_000, seed=1)), as_bytes(text_of(900, seed=2))], [as_bytes(text_of(2000, seed=3))]
 
 
+@pytest.mark.slow
 def test_it_learns() -> None:
     """It predicts similar text far better than byte frequencies do, and reports the number of positions."""
     following = Following()
@@ -29,6 +30,7 @@ def test_it_learns() -> None:
     assert bits_per_byte(logistic.fit(TRAIN, one, 0, Silent()).model, TEST) > 2.0
 
 
+@pytest.mark.slow
 def test_a_seed_repeats() -> None:
     """The same seed gives the same weights, and another one gives others."""
     first, second, other = (logistic.fit(TRAIN, PLAN, seed, Silent()).model.weights for seed in (3, 3, 4))
@@ -37,6 +39,7 @@ def test_a_seed_repeats() -> None:
     assert not torch.equal(first.weight, other.weight)
 
 
+@pytest.mark.slow
 def test_most_places() -> None:
     """Training stops at the plan's positions, except for the rest of a piece."""
     fitted = logistic.fit(TRAIN, LogisticPlan(reach=2, bits=10, most=5000), 0, Silent())

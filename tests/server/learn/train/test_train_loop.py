@@ -178,6 +178,7 @@ class Clock:
         return self.now
 
 
+@pytest.mark.slow
 def test_it_ends_where_it_gets_no_better(tmp_path: Path) -> None:
     """If only the training part improves, training ends long before its last step and keeps the best weights."""
     noise = torch.randint(256, (1000,), generator=torch.Generator().manual_seed(1))

@@ -34,6 +34,7 @@ def by_kind(tmp_path_factory: pytest.TempPathFactory) -> dict[Kind, Tokenizer]:
     return {kind: trained(tmp_path_factory.mktemp("tokenizers") / kind, kind) for kind in KINDS}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=60, deadline=None)
 @given(text=st.text())
@@ -62,6 +63,7 @@ def test_a_byte_is_its_own_id(by_kind: dict[Kind, Tokenizer]) -> None:
     assert by_kind["bytes"].encode("né\n") == list("né\n".encode())
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
 def test_pieces_are_learnt(tmp_path: Path, by_kind: dict[Kind, Tokenizer], kind: Kind) -> None:
     """Known words take fewer tokens than bytes, and training again gives the same file."""
