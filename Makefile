@@ -23,7 +23,7 @@ MODELS := qwen2.5-coder-0.5b-instruct smollm2-135m-instruct
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONSTRAINTS := constraints.txt
 # Each worker computes in one thread, so that workers do not wait for one another.
-FAST := env OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fast --numprocesses auto --dist worksteal
+FAST := env OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fast --hypothesis-profile=quick --numprocesses auto --dist worksteal
 
 .PHONY: run test check lint lint-js coverage bench docs vsix test-vscode constraints clean
 

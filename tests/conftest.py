@@ -22,6 +22,7 @@ pytest_plugins = [
 
 settings.register_profile("ci", derandomize=True, deadline=None, database=None, print_blob=True)
 settings.register_profile("default", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=15, derandomize=True, database=None)
 settings.load_profile("default")
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)

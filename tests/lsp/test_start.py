@@ -18,6 +18,8 @@ import pytest
 from support.editors import lsp_client
 from support.editors.lsp_client import until
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., tuple[int, str, str]]
 
 

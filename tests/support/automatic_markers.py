@@ -21,10 +21,10 @@ FIXTURES = {
 }
 """Fixtures, and the marker of the tests that use them."""
 
-HELPERS = {"neovim": "editor", "tmux": "editor"}
+HELPERS = {"http_servers": "server", "neovim": "editor", "page_server": "server", "tmux": "editor"}
 """Modules of helpers, and the marker of the tests whose module imports from them."""
 
-KINDS = frozenset({"browser", "editor", "gpu", "model", "process", "slow"})
+KINDS = frozenset({"browser", "editor", "gpu", "model", "process", "server", "slow"})
 """Markers of the tests that are not fast."""
 
 MODEL_TIMEOUT = 900

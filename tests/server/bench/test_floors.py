@@ -10,6 +10,8 @@ from pellucid.bench.floors import LARGEST_ARRAY, SMALLEST_ARRAY, Floors, multipl
 from pellucid.engine.model import TokenCost
 from pellucid.engine.native import calls
 
+pytestmark = pytest.mark.slow
+
 COST = TokenCost(read_bytes=400_000_000, body=300_000_000, head=100_000_000, dtype=torch.int8)
 CPU = torch.device("cpu")
 

@@ -131,7 +131,7 @@ def test_doctor_says_what_no_key_means(key_file: Path, monkeypatch: pytest.Monke
     """Without a key the doctor names who can read the conversations and how to set one; with a key it names its source."""
     found = examine(load_settings())["key"]
     assert found[0] == "none: every user of this machine can use the API and the page, and read its conversations"
-    assert "chmod 600" in found[1]
+    assert "mode 600" in found[1]
 
     monkeypatch.setenv("PELLUCID_API_KEY_FILE", str(key_file))
     assert examine(load_settings())["key"][0] == "set, from the file of PELLUCID_API_KEY_FILE in the environment"

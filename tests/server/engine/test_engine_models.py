@@ -23,6 +23,8 @@ from support.models.tiny_adapters import merged_into, random_adapter
 from support.models.tiny_models import random_ids, tiny_llama, to_decoder
 from support.models.worker_driver import Job, assert_lawful
 
+pytestmark = pytest.mark.slow
+
 REFERENCE = tiny_llama()
 BASE = to_decoder(REFERENCE)
 ADAPTER = random_adapter(BASE.config)

@@ -99,7 +99,7 @@ class TestPrompts:
 @pytest.mark.parametrize(
     ("name", "models", "sentence"),
     [
-        ("a/b", ("one", "two"), "'a/b' is no name of a review"),
+        ("a/b", ("one", "two"), "'a/b' is not a valid name for a review"),
         ("new", ("one",), "A review compares two models: give --model twice."),
         ("new", ("one", "one"), "Without sampling, one model gives the same answers twice: name two models, or give --temperature."),
     ],

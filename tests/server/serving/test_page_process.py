@@ -33,6 +33,8 @@ from pellucid_webui.conversations.turn import Turn, Turns
 from pellucid_webui.hosting.gradio_host import GradioPage
 from support.servers.http_servers import TINY, ScriptedAssistant, live, scripted_state
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., tuple[int, str, str]]
 Start = Callable[..., subprocess.Popen[str]]
 URL = "http://127.0.0.1:9"

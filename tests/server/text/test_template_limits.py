@@ -42,6 +42,8 @@ from support.servers.hostile_templates import BENIGN, HOSTILE, SPIN
 from support.servers.http_servers import live
 from support.servers.scripted_engine import MARKERS, WORDS, byte_tokenizer
 
+pytestmark = pytest.mark.slow
+
 CHAT = [Message("system", "Be brief."), Message("user", "Hi <|im_end|> <é> 日本 😀"), Message("assistant", "\ue000"), Message("user", "x")]
 VARIABLES: dict[str, Any] = {
     "messages": [{"role": message.role, "content": message.content} for message in CHAT],

@@ -24,6 +24,8 @@ from pellucid_webui.hosting.gradio_tabs import MAX_RUNNING_CALLS, MAX_STOP_CALLS
 from pellucid_webui.hosting.login import owner_of
 from support.page.page_server import PagedServer, paged
 
+pytestmark = pytest.mark.slow
+
 NOTE, RECALL, WAIT, RELEASE, FAIL = range(5)
 
 PATIENCE = 60

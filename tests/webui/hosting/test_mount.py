@@ -34,6 +34,8 @@ from pellucid_webui.hosting.mount import PREPARING
 from support.page.page_server import ANSWER, NOTHING, OWNER, PagedServer, page_of, paged, small_page
 from support.servers.http_servers import TINY, ScriptedAssistant, scripted_state
 
+pytestmark = pytest.mark.slow
+
 ADDRESS = re.compile(r"(?:https?:)?//[A-Za-z0-9.-]+\.[a-z]{2,}[^\"'\s]*")
 
 

@@ -22,6 +22,8 @@ from pellucid.models.calibrations import CalibrationFile
 from pellucid.system import atomic_files
 from support.learn.file_knowing_model import MODEL, KnowingAssistant, NoEngine
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., tuple[int, str, str]]
 
 CURSORS = "60"

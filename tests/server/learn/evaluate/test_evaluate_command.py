@@ -28,6 +28,8 @@ from support.models.tiny_adapters import random_adapter, write_adapter
 from support.models.tiny_models import tiny_llama, to_decoder
 from support.servers.http_servers import TINY, live, scripted_state, tiny_assistant
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., tuple[int, str, str]]
 VOCAB = 320
 ALL = "perplexity,infilling,humaneval,unknown-names,text,truthfulqa,crows-pairs,winogender,speed"

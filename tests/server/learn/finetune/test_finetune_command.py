@@ -29,6 +29,8 @@ from pellucid.models.store import Store
 from support.learn import killed_finetuning
 from support.models.tiny_models import random_ids, reference_logprobs
 
+pytestmark = pytest.mark.slow
+
 Tune = Callable[..., tuple[int, str, str]]
 
 

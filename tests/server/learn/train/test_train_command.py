@@ -23,6 +23,8 @@ from support.learn import killed_training
 from support.learn.tiny_preset import TINY
 from support.learn.training_texts import text_file
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., tuple[int, str, str]]
 
 

@@ -22,6 +22,8 @@ from pellucid.learn.train.loop import GPTTrainer, Recipe, StepListener, Training
 from pellucid.learn.train.schedule import Schedule, SchedulePhase
 from support.learn.training_texts import text_of
 
+pytestmark = pytest.mark.slow
+
 SHAPE = GPTShape(layers=1, hidden=32, heads=1, intermediate=48, context=32, dropout=0.1)
 RECIPE = Recipe(batch=8, peak=1e-2, warm_up=5)
 MARKER = 256
