@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from pellucid.errors import ConfigError, PellucidError
-from pellucid_webui.sqlite_file import SqliteFile
+from pellucid.system.sqlite_file import SqliteFile
 
 APPLICATION = 0x506C6364
 """The application_id that distinguishes our files from other SQLite files."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pellucid.client.api_keys import Keys
 from pellucid.errors import ConfigError
-from pellucid_webui.sqlite_file import SqliteFile
+from pellucid.system.sqlite_file import SqliteFile
 
 SESSION_SECONDS = 30 * 24 * 3600
 """Time after which the key must be entered again."""
