@@ -33,10 +33,10 @@ from torch import Tensor
 
 from against_transformers import Times, time_ours
 from common.divergence import Divergence, Paired
+from common.gated_suggestions import is_right
 from common.http_asker import Asker
 from common.machine import about
 from common.markdown_tables import table
-from common.replay_cases import is_right
 from common.servers import pellucid_server
 from common.stdlib_cursors import STDLIB, Cursor, draw, python_files, source
 from common.text_windows import windows

@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from common import llama_vim
-from common.replay_cases import Case, Gated, gated, is_right, load, save
+from common.gated_suggestions import Case, Gated, gated, is_right, load, save
 from common.stdlib_cursors import PARTS, STDLIB, Cursor, draw
 from common.threshold_search import judged, search
 from pellucid.completion.completer import Completer

@@ -14,7 +14,7 @@ import typer.main
 from pydantic import SecretStr
 
 from pellucid.api.app import create_app
-from pellucid.api.state import ServerState
+from pellucid.api.server_state import ServerState
 from pellucid.cli.app import app
 from pellucid.config import Settings
 from pellucid.config import settings_table as server_settings

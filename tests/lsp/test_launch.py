@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.client.client import Client
+from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus
 from pellucid.errors import UnavailableError
 from pellucid_lsp.editor_settings import ServerSettings

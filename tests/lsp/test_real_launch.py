@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.client.client import Client
+from pellucid.client.http_client import Client
 from pellucid.errors import UnavailableError
 from pellucid.tokens import CompletionQuery, Finish, SamplingParams
 from pellucid_lsp.editor_settings import ServerSettings

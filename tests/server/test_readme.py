@@ -17,7 +17,7 @@ import typer.main
 from pellucid.api.app import create_app
 from pellucid.api.schema.common import Body
 from pellucid.api.schema.openai import ChatRequest, CompletionRequest, ScoreRequest
-from pellucid.api.state import ServerState
+from pellucid.api.server_state import ServerState
 from pellucid.cli.app import app
 from pellucid.config import ENVIRONMENT_PREFIX
 from pellucid.config import Settings as ServerSettings

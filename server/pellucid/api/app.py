@@ -17,7 +17,7 @@ from pellucid.api.openapi_extras import FRONT_ERRORS, describe, installed_versio
 from pellucid.api.page_fork import MountedPage, PageFork
 from pellucid.api.routes import adapters, chat, completions, infill, info, score, tokens
 from pellucid.api.security import Door, Security
-from pellucid.api.state import ServerState
+from pellucid.api.server_state import ServerState
 
 DESCRIPTION = """
 A local code-completion and chat server that you can see through: every token that it generates or reads comes with its

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from pellucid.api.errors import UNEXPECTED, ClientGoneError, error_body
-from pellucid.api.state import ServerState
+from pellucid.api.server_state import ServerState
 from pellucid.errors import PellucidError, UnavailableError
 
 logger = logging.getLogger(__name__)

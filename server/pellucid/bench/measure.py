@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from pellucid.bench.figures import Unit
-from pellucid.bench.floors import Floors
 from pellucid.bench.keystrokes import replay, session
+from pellucid.bench.machine_limits import Floors
 from pellucid.bench.simultaneous_requests import together
 from pellucid.engine.engine import Engine
 from pellucid.engine.model import TokenCost

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pellucid.client.client import Client
+from pellucid.client.http_client import Client
 from pellucid.config import Settings, load_settings
 from pellucid.errors import AdapterError, NotFoundError, UnavailableError
 from pellucid.models.adapter_folder import NAME, AdapterCard, local_adapter, read_card, stored_adapters

@@ -225,7 +225,7 @@ def webui(
 
     settings = load_settings(api_key=api_key, api_key_file=api_key_file, data=data)
     warn_of_visible_key(api_key)
-    from pellucid.serving.page_process import run
+    from pellucid.serving.standalone_page import run
 
     run(settings, (server or settings.url).rstrip("/"), host, port, key_is_for_url=api_key is not None or api_key_file is not None)
 

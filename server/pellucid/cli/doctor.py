@@ -201,7 +201,7 @@ def _port(settings: Settings) -> str:
 
 async def _who(settings: Settings) -> str:
     """Return what answers at the port, in words that follow "is in use"."""
-    from pellucid.client.client import Client
+    from pellucid.client.http_client import Client
 
     async with Client(settings.url, settings.key) as client:
         try:

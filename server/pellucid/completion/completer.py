@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count
 
+from pellucid.completion.answer_generation import CLIENT_NAME, AnswerGenerator, AnswerRequest, UsableAnswer
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.explanation import AnswerSource, Decision, Explanation, Journal, new_explanation
-from pellucid.completion.generation import CLIENT_NAME, AnswerGenerator, AnswerRequest, UsableAnswer
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider import ModelProvider
 from pellucid.completion.prefetch import Prefetch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pellucid.client.protocol import Assistant
+from pellucid.client.assistant_protocol import Assistant
 from pellucid.completion.trust.calibration import Calibration
 from pellucid.errors import ConfigError, NotFoundError
 from pellucid.tokens import ModelCard

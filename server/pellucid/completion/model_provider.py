@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from pellucid.client.protocol import Assistant
+from pellucid.client.assistant_protocol import Assistant
 
 
 class ModelProvider(Protocol):

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from pellucid.engine.batch_runner import Runner
 from pellucid.engine.cache import SlotCache
 from pellucid.engine.model import Model
 from pellucid.engine.parked_prefixes import SavedPrefixes
 from pellucid.engine.request import TokenScore
-from pellucid.engine.runner import Runner
 from pellucid.engine.scheduler import PrefillChunk, Scheduler
 from pellucid.engine.sequence import Sequence
 from pellucid.errors import QueueFullError

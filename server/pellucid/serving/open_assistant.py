@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from pellucid.client.client import Client
+from pellucid.client.http_client import Client
 from pellucid.config import Settings, load_settings
 from pellucid.errors import UnavailableError
 

@@ -9,10 +9,10 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from pellucid.client.client import Client
-from pellucid.client.protocol import Assistant
+from pellucid.client.assistant_protocol import Assistant
+from pellucid.client.http_client import Client
 from pellucid.errors import InvalidRequestError, PellucidError
-from pellucid.serving.token_trace import TokenTrace
+from pellucid.serving.notebook_results import TokenTrace
 from pellucid.tokens import ChatQuery, CompletionQuery, Extra, Finish, FinishReason, Message, SamplingParams, ScoreQuery, Token
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from pellucid.api.openapi_extras import installed_version
 from pellucid.api.page_fork import MountedPage
 from pellucid.api.plain_page import PageNotice
 from pellucid.api.routes.info import about, news_of
-from pellucid.api.state import ServerState
+from pellucid.api.server_state import ServerState
 from pellucid.config import Settings
 from pellucid.engine.engine import Engine
 from pellucid.models.store import Store

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from pellucid.api.state import ServerState
+from pellucid.api.server_state import ServerState
 from support.servers.http_servers import TINY, LiveServer, live, tiny_adapters, tiny_assistant
 
 

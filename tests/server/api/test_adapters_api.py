@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from pellucid.api.state import ServerState
+from pellucid.api.server_state import ServerState
 from pellucid.client.api_keys import read_keys
-from pellucid.client.client import Client
+from pellucid.client.http_client import Client
 from pellucid.engine.decoders.decoder import Decoder
 from pellucid.errors import NotFoundError
 from pellucid.models.store import Store

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from pellucid.api.state import ServerState
-from pellucid.client.client import Client
+from pellucid.api.server_state import ServerState
+from pellucid.client.http_client import Client
 from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import ChatQuery, CompletionQuery, Extra, Finish, Message, Priority, SamplingParams, ScoreQuery, Terms, Token

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from pellucid.api.app import create_app
-from pellucid.api.state import ServerState
+from pellucid.api.server_state import ServerState
 from support.servers.body_mutations import mutations
 from support.servers.http_servers import ADAPTER, TINY, LiveServer
 

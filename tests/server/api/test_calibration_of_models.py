@@ -6,8 +6,8 @@ import json
 import math
 from pathlib import Path
 
-from pellucid.api.state import ServerState
-from pellucid.client.client import Client
+from pellucid.api.server_state import ServerState
+from pellucid.client.http_client import Client
 from pellucid.models.calibrations import FORMAT, CalibrationFile
 from support.servers.http_servers import TINY, TINY_PLAIN, live, tiny_assistant
 

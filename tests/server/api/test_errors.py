@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from pellucid.api import errors
-from pellucid.api.state import ServerState
-from pellucid.client.client import Client
+from pellucid.api.server_state import ServerState
+from pellucid.client.http_client import Client
 from pellucid.errors import (
     AuthenticationError,
     ContextLengthError,

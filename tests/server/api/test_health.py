@@ -7,9 +7,9 @@ import pytest
 
 from pellucid.api.app import create_app
 from pellucid.api.schema.common import UnreadyReply
-from pellucid.api.state import ServerState
+from pellucid.api.server_state import ServerState
 from pellucid.client.api_keys import read_keys
-from pellucid.client.client import Client
+from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus, ServerHealth
 from support.servers.http_servers import TINY, scripted_state
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from pellucid.api.login_rate_limit import FREE_ATTEMPTS, MAX_WAIT_SECONDS, MEMORY_SECONDS, MOST_ADDRESSES, REPEATED_KEYS, LoginRateLimit
-from pellucid.api.state import ServerState
+from pellucid.api.server_state import ServerState
 from pellucid.client.api_keys import read_keys
 from pellucid.errors import TooManyAttemptsError
 from support.page.page_server import PagedServer, paged

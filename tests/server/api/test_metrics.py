@@ -6,7 +6,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from pellucid.api.metrics import Metrics
-from pellucid.api.state import ServerState
+from pellucid.api.server_state import ServerState
 from pellucid.errors import QueueFullError
 from support.servers.http_servers import TINY, ScriptedAssistant, live, scripted_state, spoken, tiny_assistant
 

@@ -12,7 +12,7 @@ import pytest
 from pellucid.api.app import create_app
 from pellucid.api.plain_page import PageNotice, document, plain_page
 from pellucid.api.routes.info import news_of
-from pellucid.api.state import ServerState
+from pellucid.api.server_state import ServerState
 from support.servers.http_servers import TINY, scripted_state
 
 

@@ -17,7 +17,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from pellucid.api.app import create_app
-from pellucid.api.state import ServerState
+from pellucid.api.server_state import ServerState
 from support.servers.http_servers import ADAPTER, TINY, LiveServer
 
 pytestmark = pytest.mark.slow

@@ -17,13 +17,13 @@ from pellucid.bench.figures import Unit
 from pellucid.bench.measure import Quantity
 from pellucid.bench.report import as_json
 from pellucid.bench.start_time import Start, start_elsewhere
-from pellucid.client.client import Client
+from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus, ServerHealth
 from pellucid.config import load_settings
 from pellucid.engine.model_worker import CHUNKS
 from pellucid.errors import UnavailableError
 from pellucid.system import machine
-from support.learn.bench_reports import report
+from support.bench_reports import report
 from support.models.model_files import byte_level_bpe, write_folder
 from support.models.tiny_models import tiny_llama
 

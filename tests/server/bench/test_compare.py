@@ -11,7 +11,7 @@ from pellucid.bench.compare import Change, compare, read_report
 from pellucid.bench.figures import Figure, Unit
 from pellucid.bench.report import as_json
 from pellucid.errors import InvalidRequestError
-from support.learn.bench_reports import figure, report
+from support.bench_reports import figure, report
 
 
 def change(unit: Unit, then: list[float], now: list[float]) -> Change:

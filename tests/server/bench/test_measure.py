@@ -11,8 +11,8 @@ import pytest
 
 from pellucid.bench import measure
 from pellucid.bench.figures import Unit
-from pellucid.bench.floors import Floors
 from pellucid.bench.keystrokes import Keystroke
+from pellucid.bench.machine_limits import Floors
 from pellucid.bench.measure import Measurements, Trial, check, rate_together
 from pellucid.engine.engine import Engine
 from pellucid.engine.model import TokenCost

@@ -10,7 +10,7 @@ import pytest
 
 from pellucid.bench.figures import Figure, Unit
 from pellucid.bench.plot import BARS, LABELS, MARGIN, draw, picture
-from support.learn.bench_reports import FIGURES, report
+from support.bench_reports import FIGURES, report
 
 SVG = "{http://www.w3.org/2000/svg}"
 

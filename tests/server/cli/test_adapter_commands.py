@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.api.state import ServerState
+from pellucid.api.server_state import ServerState
 from pellucid.config import load_settings
 from pellucid.errors import ConfigError, NotFoundError
 from pellucid.models.load import load

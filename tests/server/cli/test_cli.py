@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import pellucid.cli.app
 from pellucid.cli import ask
 from pellucid.cli.ask import offset_of
-from pellucid.client.client import Client
+from pellucid.client.http_client import Client
 from pellucid.client.token_json import record_of
 from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError, ModelError

@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import pellucid.client.client
+import pellucid.client.http_client
 from pellucid.api.schema.common import TokenRecord
 from pellucid.api.schema.llama import InfillRequest
 from pellucid.api.schema.openai import ChatRequest, CompletionRequest, ScoreRequest
-from pellucid.client.client import Client
+from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus, ServerHealth
 from pellucid.client.token_json import LOGPROB_FLOOR, record_of, token_of
 from pellucid.errors import (
@@ -428,7 +428,7 @@ async def test_closing_cancels() -> None:
 
 def imported(module: str) -> Iterable[str]:
     """Return the modules that the import of one module loads."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(pellucid.client.client.__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(pellucid.client.http_client.__file__).parents[2])}
     code = f"import sys, {module}; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return found.stdout.split()
@@ -437,4 +437,4 @@ def imported(module: str) -> Iterable[str]:
 @pytest.mark.process
 def test_client_is_light() -> None:
     """The client imports neither torch nor transformers nor the server."""
-    assert not {"torch", "transformers", "fastapi", "numpy", "pellucid.engine"} & set(imported("pellucid.client.client"))
+    assert not {"torch", "transformers", "fastapi", "numpy", "pellucid.engine"} & set(imported("pellucid.client.http_client"))

@@ -6,8 +6,8 @@ import inspect
 
 import pytest
 
-from pellucid.client.client import Client
-from pellucid.client.protocol import Assistant
+from pellucid.client.assistant_protocol import Assistant
+from pellucid.client.http_client import Client
 from pellucid.text.assistant import LocalAssistant
 from support.editors.scripted_provider import ScriptedProvider
 from support.learn.file_knowing_model import KnowingAssistant

@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import pytest
 
+from pellucid.completion.answer_generation import MAX_ATTEMPTS
 from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.explanation import AnswerSource, Decision
-from pellucid.completion.generation import MAX_ATTEMPTS
 from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.suggestion import DocumentCursor

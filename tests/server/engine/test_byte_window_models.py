@@ -20,7 +20,7 @@ from pellucid.engine.decoders.ngram_model import NGramModel
 from pellucid.engine.model import Model
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
-from pellucid.learn.train import ngram
+from pellucid.learn.train import ngram_trainer
 from pellucid.tokens import Priority, SamplingParams, Terms
 from support.learn.training_texts import SlowKneserNey, as_bytes, history_of, slow_logprobs, text_of
 from support.models.flat_batches import CHUNKINGS, copy_prefix, new_storage, run_in_chunks, run_together
@@ -34,7 +34,7 @@ SLOW = SlowKneserNey([text.encode() for text in TEXTS], order=4)
 
 def ngram_model() -> NGramModel:
     texts = [as_bytes(text) for text in TEXTS]
-    tables = [ngram.continuation_table(texts, length) for length in range(3)] + [ngram.count_table(texts, 3)]
+    tables = [ngram_trainer.continuation_table(texts, length) for length in range(3)] + [ngram_trainer.count_table(texts, 3)]
     return NGramModel(tables, CPU)
 
 

@@ -27,10 +27,10 @@ from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
 from pellucid.models.tokenizers.tokenizer_backends import is_harmless
 from pellucid.system import isolated_python, limited_process
 from pellucid.system.progress import Silent
+from support.find_children import children_of
 from support.models import hostile_model_files
 from support.models.model_files import byte_level_bpe, train_sentencepiece, write_folder
 from support.models.tiny_models import tiny, tiny_llama
-from support.servers.child_processes import children_of
 
 VOCAB = 320
 MEMORY = 1 << 30

@@ -18,7 +18,7 @@ import pytest
 from starlette.types import Message, Scope
 
 from pellucid.api import request_body
-from pellucid.api.state import ServerState
+from pellucid.api.server_state import ServerState
 from pellucid.client.api_keys import read_keys
 from pellucid.errors import UnavailableError
 from pellucid.serving.http_connections import MOST_FILES, AcceptErrors, allow_files

@@ -13,8 +13,8 @@ import pytest
 
 import pellucid
 from pellucid.errors import ConfigError, InvalidRequestError, PellucidError
+from pellucid.serving.notebook_results import TokenTrace
 from pellucid.serving.python_api import PythonModel
-from pellucid.serving.token_trace import TokenTrace
 from pellucid.tokens import Alternative, Extra, Finish, FinishReason, Message, Token, Usage
 from support.models.model_files import byte_level_bpe, write_folder
 from support.models.tiny_models import tiny_llama

@@ -18,8 +18,8 @@ import pytest
 
 import pellucid.cli.app
 import pellucid_webui.hosting.mount
-from pellucid.api.state import ServerState
-from pellucid.client.client import Client
+from pellucid.api.server_state import ServerState
+from pellucid.client.http_client import Client
 from pellucid.config import load_settings
 from pellucid.errors import ConfigError, UnavailableError
 from pellucid.serving.listening_socket import listen

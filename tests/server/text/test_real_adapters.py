@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pellucid.client.client import Client
+from pellucid.client.http_client import Client
 from pellucid.config import load_settings
 from pellucid.engine.decoders.adapter import Adapter
 from pellucid.engine.decoders.decoder import Decoder, DecoderConfig

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pellucid.cli.app import app
 from pellucid.learn.finetune import forgetting, pipeline
-from pellucid.learn.finetune.held_out import Effort
+from pellucid.learn.finetune.held_out_evaluation import Effort
 from pellucid.learn.finetune.training import trainer
 from pellucid.learn.finetune.training.samples import Sample
 

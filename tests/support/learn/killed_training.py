@@ -7,7 +7,7 @@ import signal
 import sys
 
 from pellucid.cli.app import app
-from pellucid.learn.train import loop, plan
+from pellucid.learn.train import gpt_trainer, plan
 from pellucid.learn.train.checkpoint import Progression
 from pellucid.learn.train.command import TrainingDisplay
 from support.learn.tiny_preset import TINY
@@ -23,7 +23,7 @@ def main(step: int, arguments: list[str]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     TrainingDisplay.stepped = killing  # type: ignore[method-assign, assignment]
-    loop.CHECKPOINT_SECONDS = 0.0
+    gpt_trainer.CHECKPOINT_SECONDS = 0.0
     plan.PRESETS["cpu"] = TINY
     app(arguments)
 

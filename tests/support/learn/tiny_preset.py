@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pellucid.learn.train.gpt import GPTShape
-from pellucid.learn.train.logistic import LogisticPlan
-from pellucid.learn.train.loop import Recipe
+from pellucid.learn.train.gpt_model import GPTShape
+from pellucid.learn.train.gpt_trainer import Recipe
+from pellucid.learn.train.logistic_trainer import LogisticPlan
 from pellucid.learn.train.plan import Preset
 
 TINY = Preset(

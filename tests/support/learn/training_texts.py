@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pellucid.engine.decoders.byte_window_model import BYTES, NEVER, VOCABULARY
 from pellucid.learn.train.bits_per_byte import Bytes
-from pellucid.learn.train.ngram import discounts
+from pellucid.learn.train.ngram_trainer import discounts
 
 WORDS = ("the", "king", "says", "that", "no", "man", "of", "the", "north", "shall", "pass", "without", "naming", "his", "lord", "and")
 

@@ -29,7 +29,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import GPT2Config
 
-from pellucid.api.state import ServerState
+from pellucid.api.server_state import ServerState
 from pellucid.engine.native import calls
 from pellucid.errors import PellucidError
 from pellucid.models.load import load

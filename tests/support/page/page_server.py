@@ -15,9 +15,9 @@ import httpx
 
 from pellucid.api.plain_page import PageNotice
 from pellucid.api.routes.info import about, news_of
-from pellucid.api.state import ServerState
+from pellucid.api.server_state import ServerState
 from pellucid.client.api_keys import read_keys
-from pellucid.client.protocol import Assistant
+from pellucid.client.assistant_protocol import Assistant
 from pellucid.tokens import ChatQuery, Message, Token
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns

@@ -19,12 +19,12 @@ from pellucid.completion.trust.suggestion_log import LogEntry, Reaction, Suggest
 from pellucid.engine.kv_snapshot import KVSnapshot
 from pellucid.engine.model import CacheShape
 from pellucid.errors import PellucidError
-from pellucid.learn.calibrate.records import SuggestionRecordFile as ReplayFile
+from pellucid.learn.calibrate.suggestion_records import SuggestionRecordFile as ReplayFile
 from pellucid.learn.evaluate import command as evaluate
-from pellucid.learn.evaluate.records import SuiteRecordFile
 from pellucid.learn.evaluate.results import EvaluationResults
 from pellucid.learn.evaluate.suite import SuiteRecord
-from pellucid.learn.train import checkpoint, curves
+from pellucid.learn.evaluate.suite_records import SuiteRecordFile
+from pellucid.learn.train import checkpoint, loss_curves
 from pellucid.models import calibrations, merge_adapter
 from pellucid.models.adapter_folder import read_card
 from pellucid.models.load import load, open_checkpoint
@@ -36,7 +36,7 @@ from pellucid_webui.conversations.blind_reviews import AnswerPair, Judgement, Re
 from pellucid_webui.conversations.conversation import USER, TurnSettings
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.hosting.login_sessions import LoginSessions
-from support.learn.bench_reports import report
+from support.bench_reports import report
 from support.learn.calibration_rows import record as calibration_record
 from support.models.model_files import byte_level_bpe, write_folder, write_gguf
 from support.models.tiny_adapters import random_adapter, write_adapter
@@ -168,7 +168,7 @@ def bench_plot(folder: Path, number: int) -> None:
 
 def training_curves(folder: Path, number: int) -> None:
     """Draw how a training goes."""
-    curves.draw(folder / "curves.svg", [checkpoint.LossPoint(step, 1.0 + number, 2.0) for step in range(1, 400)], 400, {})
+    loss_curves.draw(folder / "loss_curves.svg", [checkpoint.LossPoint(step, 1.0 + number, 2.0) for step in range(1, 400)], 400, {})
 
 
 def merged_folder(folder: Path, number: int) -> None:

@@ -15,7 +15,7 @@ import uvicorn
 
 from pellucid.api.app import create_app
 from pellucid.api.page_fork import MountedPage
-from pellucid.api.state import ServerState
+from pellucid.api.server_state import ServerState
 from pellucid.engine.decoders.decoder import Decoder
 from pellucid.engine.engine import Engine
 from pellucid.engine.model_worker import EngineSettings, SlotStatus, Totals, WorkerStatus

@@ -18,11 +18,11 @@ from markdown_it import MarkdownIt
 
 from pellucid.errors import InvalidRequestError, NotFoundError
 from pellucid.tokens import FinishReason, Usage
-from pellucid_webui.conversations import import_export, json_export
+from pellucid_webui.conversations import import_export, json_format
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import ASSISTANT, USER, Archive, Conversation, Node, TurnSettings
-from pellucid_webui.conversations.json_export import from_json, to_json
-from pellucid_webui.conversations.markdown_export import from_markdown, to_markdown
+from pellucid_webui.conversations.json_format import from_json, to_json
+from pellucid_webui.conversations.markdown_format import from_markdown, to_markdown
 from pellucid_webui.conversations.store import ConversationStore
 from support.page.scripted_assistant import tokens
 
@@ -92,7 +92,7 @@ class TestJson:
         """The description of the format names every key of a file."""
         found = written(store, id)
         keys = {*found, *found["settings"], *found["messages"][1], *found["messages"][1]["usage"]}
-        assert {key for key in keys if f"``{key}``" not in str(json_export.__doc__)} == set()
+        assert {key for key in keys if f"``{key}``" not in str(json_format.__doc__)} == set()
 
     def test_the_same_conversation(self, store: ConversationStore, id: str) -> None:
         """An imported conversation is equal to the exported one, under new ids: exported again it gives the same file."""

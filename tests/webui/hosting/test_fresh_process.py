@@ -17,7 +17,7 @@ pytestmark = pytest.mark.process
 CODE = """
 import asyncio, sys
 from pathlib import Path
-from pellucid.client.client import Client
+from pellucid.client.http_client import Client
 from pellucid_webui.hosting.gradio_host import build, pellucid_view
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns

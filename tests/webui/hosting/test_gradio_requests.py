@@ -14,7 +14,7 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message, Scope
 
-from pellucid.client.protocol import Assistant
+from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import InvalidRequestError
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns

@@ -16,7 +16,7 @@ import httpx
 import pytest
 from gradio.server_messages import HeartbeatMessage
 
-from pellucid.client.protocol import Assistant
+from pellucid.client.assistant_protocol import Assistant
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.gradio_host import GradioPage

@@ -17,7 +17,7 @@ from starlette.requests import Request
 
 from pellucid.api.login_rate_limit import FREE_ATTEMPTS, LoginRateLimit
 from pellucid.client.api_keys import LOCAL, Keys, read_keys
-from pellucid.client.protocol import Assistant
+from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import ConfigError, PellucidError
 from pellucid_webui.conversations.conversation import TurnSettings
 from pellucid_webui.conversations.store import ConversationStore

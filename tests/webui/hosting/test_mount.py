@@ -20,10 +20,10 @@ from starlette.routing import Route
 
 import pellucid_webui.hosting.mount
 from pellucid.api.app import create_app
-from pellucid.api.state import ServerState
+from pellucid.api.server_state import ServerState
 from pellucid.client.api_keys import LOCAL
-from pellucid.client.client import Client
-from pellucid.client.protocol import Assistant
+from pellucid.client.assistant_protocol import Assistant
+from pellucid.client.http_client import Client
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import FinishReason, Message
 from pellucid_webui.conversations.conversation import TurnSettings
@@ -61,9 +61,9 @@ def test_near_and_far_speak() -> None:
 def test_importing_it_is_light() -> None:
     """A server whose page is not opened never imports Gradio, and the page itself does not need torch."""
     folders = [
-        str(Path(module.__file__ or "").parents[2]) for module in (pellucid_webui.hosting.mount, sys.modules["pellucid.client.client"])
+        str(Path(module.__file__ or "").parents[2]) for module in (pellucid_webui.hosting.mount, sys.modules["pellucid.client.http_client"])
     ]
-    code = "import sys, pellucid_webui.hosting.mount, pellucid.serving.page_process; print(*sys.modules)"
+    code = "import sys, pellucid_webui.hosting.mount, pellucid.serving.standalone_page; print(*sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
     found = subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
 
@@ -87,7 +87,7 @@ print("made", flush=True)
 os._exit(9)
 """
     folders = [
-        str(Path(module.__file__ or "").parents[2]) for module in (pellucid_webui.hosting.mount, sys.modules["pellucid.client.client"])
+        str(Path(module.__file__ or "").parents[2]) for module in (pellucid_webui.hosting.mount, sys.modules["pellucid.client.http_client"])
     ]
     environment = {name: value for name, value in os.environ.items() if name != "GRADIO_TEMP_DIR"}
     environment |= {"PYTHONPATH": os.pathsep.join(folders), "TMPDIR": str(temporary), "XDG_CACHE_HOME": str(data)}

@@ -14,7 +14,7 @@ from playwright.async_api import FilePayload, Locator, Page, expect
 
 from pellucid.tokens import FinishReason
 from pellucid_webui.conversations.conversation import USER, Conversation, Node, TurnSettings
-from pellucid_webui.conversations.markdown_export import to_markdown
+from pellucid_webui.conversations.markdown_format import to_markdown
 from support.page.page_fixtures import SECONDS, PageServer, Tab, watched
 
 pytestmark = pytest.mark.model

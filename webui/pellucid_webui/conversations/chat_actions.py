@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from pellucid.client.protocol import Assistant
+from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import InvalidRequestError
 from pellucid.tokens import FinishReason, Message
 from pellucid_webui.conversations.branching import whole_characters, with_alternative

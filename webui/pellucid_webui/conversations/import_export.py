@@ -6,8 +6,8 @@ import zlib
 from pathlib import PurePath
 
 from pellucid.errors import InvalidRequestError
-from pellucid_webui.conversations.json_export import from_json, to_json
-from pellucid_webui.conversations.markdown_export import from_markdown, to_markdown
+from pellucid_webui.conversations.json_format import from_json, to_json
+from pellucid_webui.conversations.markdown_format import from_markdown, to_markdown
 from pellucid_webui.conversations.store import ConversationStore
 
 MAX_IMPORT_BYTES = 50_000_000

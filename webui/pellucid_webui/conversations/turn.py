@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, suppress
 from weakref import WeakValueDictionary
 
-from pellucid.client.protocol import Assistant
+from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import PellucidError
 from pellucid.tokens import ChatQuery, Finish, FinishReason, Message, Token, Usage
 from pellucid_webui.conversations.compact_tokens import pack

@@ -26,7 +26,7 @@ from pellucid.api.login_rate_limit import LoginRateLimit
 from pellucid.api.plain_page import GUARDS, PageNotice, plain_page
 from pellucid.api.request_body import BodyReader, admit
 from pellucid.client.api_keys import Keys
-from pellucid.client.protocol import Assistant
+from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import AuthenticationError, ConfigError, PellucidError, UnavailableError
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from pellucid.client.protocol import Assistant
+from pellucid.client.assistant_protocol import Assistant
 from pellucid_webui.conversations.blind_reviews import REVIEWS, Reviews
 from pellucid_webui.conversations.markdown import styles
 from pellucid_webui.conversations.store import ConversationStore

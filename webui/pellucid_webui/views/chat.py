@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from pellucid.client.protocol import Assistant
+from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import InvalidRequestError, NotFoundError, PellucidError
 from pellucid.tokens import FinishReason, Message, ScoreQuery, Token
 from pellucid_webui.conversations.attachments import attach, content_of

@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from pellucid.client.protocol import Assistant
+from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.tokens import Finish, FinishReason, ScoreQuery, Token
 from pellucid_webui.conversations.attachments import MAX_FILE_BYTES, content_of, text_of

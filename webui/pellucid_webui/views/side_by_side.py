@@ -14,7 +14,7 @@ from itertools import accumulate, count
 from math import log
 from typing import Any
 
-from pellucid.client.protocol import Assistant
+from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import PellucidError
 from pellucid.tokens import ChatQuery, Finish, FinishReason, Message, ScoreQuery, Token, Usage
 from pellucid_webui.conversations.compact_tokens import pack

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import ADAPTER_ERRORS, Responses
 from pellucid.api.schema.adapters import AdapterList, AdapterObject, AdapterRequest, LoadLoraRequest, UnloadLoraRequest
-from pellucid.api.state import state_of
+from pellucid.api.server_state import state_of
 from pellucid.errors import InvalidRequestError, PermissionDeniedError
 from pellucid.models.store import Store
 from pellucid.text.loaded_adapters import AdapterStatus

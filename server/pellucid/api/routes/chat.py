@@ -42,8 +42,8 @@ from pellucid.api.schema.openai import (
     TopLogprob,
     UsageReply,
 )
+from pellucid.api.server_state import state_of
 from pellucid.api.sse import Event, json_response
-from pellucid.api.state import state_of
 from pellucid.client.token_json import clamped, record_of
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant

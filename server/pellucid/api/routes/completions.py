@@ -34,8 +34,8 @@ from pellucid.api.routes.generation_job import GenerationJob
 from pellucid.api.routes.legacy_logprobs import legacy_logprobs, prompt_logprobs
 from pellucid.api.schema.common import MOST_CHOICES
 from pellucid.api.schema.openai import CompletionChoice, CompletionReply, CompletionRequest, UsageReply
+from pellucid.api.server_state import state_of
 from pellucid.api.sse import Event, attend, json_response
-from pellucid.api.state import state_of
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import CompletionQuery, Extra, Finish, ModelCard, OnUsage, Priority, ScoreQuery, Terms, Token

@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from pellucid.api.metrics import GenerationTimer
 from pellucid.api.routes.generation import GeneratedAnswer, Items, merge, run_all
+from pellucid.api.server_state import state_of
 from pellucid.api.sse import Event, attend, event_stream
-from pellucid.api.state import state_of
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import Finish, ModelCard, OnUsage, Token
 

@@ -18,8 +18,8 @@ from pellucid.api.routes.generation_job import GenerationJob
 from pellucid.api.routes.llama_reply import has_new_line, pick_fields, stop_type, timings, token_probs
 from pellucid.api.schema.common import MOST_TOKENS
 from pellucid.api.schema.llama import Generation, InfillRequest, LlamaChunk, LlamaCompletionRequest, LlamaReply, PickedReply
+from pellucid.api.server_state import state_of
 from pellucid.api.sse import Event
-from pellucid.api.state import state_of
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.stopping import EndingRule, LeastIndent, TimeLimit

@@ -16,7 +16,7 @@ from pellucid.api.routes.infill import COMPLETION_TEMPERATURE
 from pellucid.api.schema.common import Unready
 from pellucid.api.schema.llama import DefaultSettings, Generation, Health, Modalities, Props, SlotReply
 from pellucid.api.schema.openai import ModelList, ModelObject
-from pellucid.api.state import ServerState, state_of
+from pellucid.api.server_state import ServerState, state_of
 from pellucid.errors import NotFoundError, UnavailableError
 
 router = APIRouter(tags=["Server"], route_class=JsonRoute)

@@ -17,8 +17,8 @@ from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.routes.chat import plain_messages
 from pellucid.api.routes.generation import GeneratedAnswer, Items, collect, end_details, terms_of, usage_reply
 from pellucid.api.schema.openai import ScoreChunk, ScoreReply, ScoreRequest, ScoreSummary
+from pellucid.api.server_state import state_of
 from pellucid.api.sse import Event, attend, event_stream
-from pellucid.api.state import state_of
 from pellucid.client.token_json import clamped, record_of
 from pellucid.errors import InvalidRequestError
 from pellucid.tokens import Message, Priority, ScoreQuery, Token

@@ -17,7 +17,7 @@ from pellucid.api.schema.llama import (
     TokenizeRequest,
     TokenPiece,
 )
-from pellucid.api.state import state_of
+from pellucid.api.server_state import state_of
 
 router = APIRouter(tags=["llama.cpp"], route_class=JsonRoute)
 

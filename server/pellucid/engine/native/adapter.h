@@ -2,7 +2,7 @@
    the same bytes as the matrix, and all sums are float32 in a fixed order: a token's result does not depend on its batch. */
 #pragma once
 #include "activations.h"
-#include "pool.h"
+#include "thread_pool.h"
 
 enum { FEW = TILE < 4 ? TILE : 4 }; /* tokens whose sums share a load */
 

@@ -9,9 +9,9 @@ enum { GUARD = 0 };
 #endif
 
 #include "attention.h"
-#include "description.h"
+#include "logit_scores.h"
 #include "matrix.h"
-#include "pool.h"
+#include "thread_pool.h"
 
 typedef struct {
     matrix qkv, o, gate_up, down; /* gate_up: its parts' blocks in turn */

@@ -3,7 +3,7 @@
 #pragma once
 #include "activations.h"
 #include "adapter.h"
-#include "pool.h"
+#include "thread_pool.h"
 
 enum {
     PANEL = GROUP / BLOCK * 2, /* blocks that are computed together: one group of a gate and of the rows that it gates */

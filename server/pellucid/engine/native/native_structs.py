@@ -81,7 +81,7 @@ class NativeBatch(Structure):
 
 
 class DescriptionParts(Structure):
-    """Rows of logits and the arrays for their scores: ``description`` of native/description.h."""
+    """Rows of logits and the arrays for their scores: ``description`` of native/logit_scores.h."""
 
     _fields_ = (
         *((name, c_int64) for name in ("rows", "vocab", "stride", "top")),

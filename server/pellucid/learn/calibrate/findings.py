@@ -12,10 +12,10 @@ from pellucid.completion.settings import GateLevel
 from pellucid.completion.trust.calibration import Calibration, CalibrationKind
 from pellucid.errors import InvalidRequestError
 from pellucid.learn import metrics
-from pellucid.learn.calibrate.levels import LevelOutcome, LevelPoint, choose, curve, outcome, shown, shown_by_thresholds
+from pellucid.learn.calibrate.gate_levels import LevelOutcome, LevelPoint, choose, curve, outcome, shown, shown_by_thresholds
 from pellucid.learn.calibrate.probability_models import FittedModel, check_files, predict
-from pellucid.learn.calibrate.records import SuggestionRecord
-from pellucid.learn.calibrate.table import Bools, Floats, Table
+from pellucid.learn.calibrate.suggestion_records import SuggestionRecord
+from pellucid.learn.calibrate.training_rows import Bools, Floats, Table
 from pellucid.learn.metrics import Bin, Interval, reliability, wilson
 
 SIMULATIONS = 200

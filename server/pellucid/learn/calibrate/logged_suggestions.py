@@ -8,7 +8,7 @@ import numpy as np
 
 from pellucid.completion.trust.features import NAMES
 from pellucid.completion.trust.suggestion_log import LogEntry, Reaction
-from pellucid.learn.calibrate.table import Table
+from pellucid.learn.calibrate.training_rows import Table
 
 MOST_WEIGHT = 0.5
 """Largest weight of the log relative to the replay.

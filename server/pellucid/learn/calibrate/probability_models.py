@@ -15,7 +15,7 @@ from sklearn.model_selection import GroupKFold
 from pellucid.completion.trust.calibration import MAX_LOGIT, CalibrationKind
 from pellucid.completion.trust.threshold_gate import FLOOR
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.calibrate.table import Bools, Floats, Ints, Table
+from pellucid.learn.calibrate.training_rows import Bools, Floats, Ints, Table
 from pellucid.learn.metrics import log_loss
 
 FOLDS = 5

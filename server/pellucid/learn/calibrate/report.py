@@ -13,7 +13,7 @@ from rich.table import Table as Grid
 from pellucid.completion.settings import GateLevel
 from pellucid.completion.trust.calibration import CalibrationKind
 from pellucid.learn.calibrate.findings import Findings
-from pellucid.learn.calibrate.levels import LevelOutcome
+from pellucid.learn.calibrate.gate_levels import LevelOutcome
 from pellucid.learn.metrics import Bin, Interval
 
 MODEL_LABELS: Mapping[CalibrationKind, str] = {

@@ -14,15 +14,15 @@ from filelock import FileLock, Timeout
 
 from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.evaluate import page
+from pellucid.learn.evaluate import html_report
 from pellucid.learn.evaluate.compare import compare
 from pellucid.learn.evaluate.open_subject import open_local, open_served
 from pellucid.learn.evaluate.registry import EvaluateOptions, build
 from pellucid.learn.evaluate.results import FILE, EvaluationResults, ModelResult, SuiteResult, read_results
-from pellucid.learn.evaluate.run import folder_name, run_suite
+from pellucid.learn.evaluate.run_suite import folder_name, run_suite
 from pellucid.learn.evaluate.subjects import Subject
 from pellucid.learn.evaluate.suite import Suite, SuiteRecord
-from pellucid.learn.evaluate.table import show_comparisons, show_results
+from pellucid.learn.evaluate.terminal_tables import show_comparisons, show_results
 from pellucid.system import atomic_files
 from pellucid.system.progress import Progress
 from pellucid.system.terminal import Steps
@@ -69,7 +69,7 @@ def evaluate(models: Sequence[str], options: EvaluateOptions, place: ModelSource
         sys.stdout.write(json.dumps(results.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
     else:
         show_results(results)
-    sys.stderr.write(f"The report is in {folder / page.FILE}.\n")
+    sys.stderr.write(f"The report is in {folder / html_report.FILE}.\n")
 
 
 def compare_folders(first: Path, second: Path, *, as_json: bool) -> None:
@@ -142,4 +142,4 @@ def _opened(folder: Path) -> EvaluationResults:
 def _save(results: EvaluationResults, folder: Path) -> None:
     results.save(folder)
     with atomic_files.errors_explained(folder, "name another folder with --out"):
-        atomic_files.write_text(folder / page.FILE, page.html(results))
+        atomic_files.write_text(folder / html_report.FILE, html_report.html(results))

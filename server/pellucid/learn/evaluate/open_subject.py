@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from pellucid.client.client import Client
+from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus
 from pellucid.config import Settings
 from pellucid.errors import NotFoundError, UnavailableError

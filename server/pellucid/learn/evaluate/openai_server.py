@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from pellucid.client.client import CONNECT_SECONDS
+from pellucid.client.http_client import CONNECT_SECONDS
 from pellucid.errors import NotFoundError, NotSupportedError, PellucidError, UnavailableError
 from pellucid.learn.evaluate.subjects import Ability, Subject
 from pellucid.tokens import ChatQuery, CompletionQuery, Finish, FinishReason, ScoreQuery, Token, Usage

@@ -6,7 +6,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pellucid.learn.finetune.memory import peak_memory
+from pellucid.learn.finetune.peak_memory import peak_memory
 from pellucid.learn.finetune.pipeline import Pipeline
 from pellucid.learn.finetune.training.plan import BATCH, EVALUATIONS
 from pellucid.system.progress import Progress

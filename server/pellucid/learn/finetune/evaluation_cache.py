@@ -7,7 +7,7 @@ from collections import UserDict
 from dataclasses import asdict
 from pathlib import Path
 
-from pellucid.learn.finetune.held_out import FileFigures
+from pellucid.learn.finetune.held_out_evaluation import FileFigures
 from pellucid.system import atomic_files
 
 

@@ -20,8 +20,8 @@ from pellucid.learn.corpus import Document
 from pellucid.learn.finetune.dataset import Dataset
 from pellucid.learn.finetune.evaluation_cache import EvaluationCache
 from pellucid.learn.finetune.forgetting import Kind
-from pellucid.learn.finetune.held_out import Effort, HeldOutEvaluation, HeldOutFigures
-from pellucid.learn.finetune.memory import peak_memory
+from pellucid.learn.finetune.held_out_evaluation import Effort, HeldOutEvaluation, HeldOutFigures
+from pellucid.learn.finetune.peak_memory import peak_memory
 from pellucid.learn.finetune.results import ComparisonRow, compare
 from pellucid.learn.finetune.training.base_model import Base, read_base
 from pellucid.learn.finetune.training.checkpoint import TrainingState, read_state

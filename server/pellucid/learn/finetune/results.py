@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from pellucid.learn.finetune.forgetting import Kind
-from pellucid.learn.finetune.held_out import FileFigures, HeldOutFigures
+from pellucid.learn.finetune.held_out_evaluation import FileFigures, HeldOutFigures
 from pellucid.learn.metrics import Floats, Interval, bootstrap, calibration_error, ratio_difference
 
 Verdict = Literal["better", "worse", "no difference shown"]

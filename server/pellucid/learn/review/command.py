@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from pellucid.client.protocol import Assistant
+from pellucid.client.assistant_protocol import Assistant
 from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.learn.review.results import ReviewResults, results

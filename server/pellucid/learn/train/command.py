@@ -15,7 +15,7 @@ from pellucid.config import Settings, load_settings
 from pellucid.engine.decoders.byte_window_model import VOCABULARY
 from pellucid.errors import ConfigError
 from pellucid.learn.corpus import Corpus, Document, Split, gather, split
-from pellucid.learn.train import curves, learners, tokenizers
+from pellucid.learn.train import learners, loss_curves, tokenizers
 from pellucid.learn.train.checkpoint import Progression, writing
 from pellucid.learn.train.comparison import describe_lead, lead
 from pellucid.learn.train.plan import PRESETS, Run, TrainPlan, digest, opened
@@ -25,7 +25,7 @@ from pellucid.system.atomic_files import human, write_text
 from pellucid.system.processors import threads_to_use
 from pellucid.system.terminal import Steps
 
-RESULTS, CURVES = "results.json", "curves.svg"
+RESULTS, CURVES = "results.json", "loss_curves.svg"
 LEARNERS = ("gpt", "ngram", "logistic")
 BASELINES = ("ngram", "logistic")
 
@@ -164,7 +164,7 @@ class TrainingDisplay:
 
     def draw(self, progression: Progression) -> None:
         """Draw the picture."""
-        curves.draw(self._run.folder / CURVES, progression.points, self._run.schedule.steps, self._baselines)
+        loss_curves.draw(self._run.folder / CURVES, progression.points, self._run.schedule.steps, self._baselines)
 
 
 async def _read_all(run: Run, parts: Split, device: torch.device, bar: Steps) -> tuple[tuple[LearnerRow, ...], list[str]]:

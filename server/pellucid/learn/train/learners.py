@@ -15,12 +15,12 @@ import torch
 
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import Document, Split
-from pellucid.learn.train import gpt, logistic, ngram, tokenizers
+from pellucid.learn.train import gpt_model, logistic_trainer, ngram_trainer, tokenizers
 from pellucid.learn.train.batches import Stream, validation_windows
 from pellucid.learn.train.bits_per_byte import Bytes, bits_per_byte
 from pellucid.learn.train.checkpoint import writing
 from pellucid.learn.train.energy import EnergyMeter
-from pellucid.learn.train.loop import GPTTrainer, StepListener, TrainingData, measure
+from pellucid.learn.train.gpt_trainer import GPTTrainer, StepListener, TrainingData, measure
 from pellucid.learn.train.plan import Run
 from pellucid.learn.train.results import TrainingCost
 from pellucid.learn.train.schedule import Schedule
@@ -38,7 +38,7 @@ def learn_ngram(run: Run, split: Split) -> None:
     """Count n-grams, and write the folder ngram."""
     begun, meter = time.perf_counter(), EnergyMeter()
     validation = _bytes(split.validation)
-    model = ngram.fit(_bytes(split.train), validation)
+    model = ngram_trainer.fit(_bytes(split.train), validation)
     training = TrainingCost(
         model.parameters, time.perf_counter() - begun, None, meter.lap(), bits_per_byte(model, validation), model.description
     )
@@ -50,7 +50,7 @@ def learn_ngram(run: Run, split: Split) -> None:
 def learn_logistic(run: Run, split: Split, progress: Progress) -> None:
     """Fit the regression, and write the folder logistic."""
     begun, meter = time.perf_counter(), EnergyMeter()
-    fitted = logistic.fit(_bytes(split.train), run.plan.logistic, run.plan.seed, progress)
+    fitted = logistic_trainer.fit(_bytes(split.train), run.plan.logistic, run.plan.seed, progress)
     seconds, places = time.perf_counter() - begun, sum(document.size for document in split.train)
     training = TrainingCost(
         fitted.parameters,
@@ -113,7 +113,7 @@ def settle_steps(run: Run, data: TrainingData, device: torch.device, seconds: fl
 
 
 def learn_gpt(run: Run, trainer: GPTTrainer, listener: StepListener) -> None:
-    """Train from the last checkpoint, write the folder gpt, and remove the checkpoint."""
+    """Train from the last checkpoint, write the folder gpt_model, and remove the checkpoint."""
     path = run.folder / CHECKPOINT
     trainer.train(run.schedule, path, listener, run.settle)
     progression, shape = trainer.progression, run.plan.sizes.shape
@@ -128,7 +128,7 @@ def learn_gpt(run: Run, trainer: GPTTrainer, listener: StepListener) -> None:
         f"best of {progression.step:,} steps at step {progression.best_step:,}{ended}",
     )
     with _published(run.folder / "gpt", training) as folder:
-        gpt.write(folder, shape, trainer.best, trainer.data.stream.marker)
+        gpt_model.write(folder, shape, trainer.best, trainer.data.stream.marker)
         for file in (run.folder / "tokenizer").iterdir():
             shutil.copyfile(file, folder / file.name)
     path.unlink()

@@ -14,9 +14,9 @@ from filelock import FileLock, Timeout
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import Split
 from pellucid.learn.train.checkpoint import writing
-from pellucid.learn.train.gpt import GPTShape
-from pellucid.learn.train.logistic import LogisticPlan
-from pellucid.learn.train.loop import Recipe
+from pellucid.learn.train.gpt_model import GPTShape
+from pellucid.learn.train.gpt_trainer import Recipe
+from pellucid.learn.train.logistic_trainer import LogisticPlan
 from pellucid.learn.train.schedule import Schedule
 from pellucid.learn.train.tokenizers import Kind
 from pellucid.models.untrusted_files import read_json

@@ -13,7 +13,7 @@ from pellucid.completion.trust.suggestion_log import LogEntry, Reaction
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.calibrate.logged_suggestions import MOST_WEIGHT, logged_table
 from pellucid.learn.calibrate.probability_models import ISOTONIC_FROM, LEAST_SUGGESTIONS, check, fit_all, predict
-from pellucid.learn.calibrate.table import Table
+from pellucid.learn.calibrate.training_rows import Table
 from pellucid.learn.metrics import calibration_error
 from support.learn.calibration_rows import FILES, records
 

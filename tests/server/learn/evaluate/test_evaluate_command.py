@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from pellucid.api.state import ServerState
+from pellucid.api.server_state import ServerState
 from pellucid.client.api_keys import read_keys
-from pellucid.learn.evaluate.records import read_records
 from pellucid.learn.evaluate.results import read_results
+from pellucid.learn.evaluate.suite_records import read_records
 from pellucid.learn.evaluate.suites.humaneval import HumanEval
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.system import machine

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.evaluate.records import SuiteRecordFile, read_records
 from pellucid.learn.evaluate.suite import SuiteRecord
+from pellucid.learn.evaluate.suite_records import SuiteRecordFile, read_records
 
 MODEL, SETTINGS = {"name": "tiny"}, {"temperature": 0.0, "samples": (1,)}
 FIRST, SECOND = SuiteRecord("a", "u", {"said": "é\ud800\n"}, {"computed": 3}), SuiteRecord("b", "u", {})

@@ -8,7 +8,7 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page
 
-from pellucid.learn.evaluate.page import html
+from pellucid.learn.evaluate.html_report import html
 from pellucid.learn.evaluate.results import Bar, Circumstances, EvaluationResults, MetricFigure, ModelResult, Reliability, SuiteResult
 from pellucid.learn.evaluate.suite import Better, FigureFormat
 from support.page.page_fixtures import watched

@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM
 from pellucid.cli.app import app
 from pellucid.errors import ModelError
 from pellucid.learn.finetune import forgetting, pipeline
-from pellucid.learn.finetune.held_out import Effort
+from pellucid.learn.finetune.held_out_evaluation import Effort
 from pellucid.learn.finetune.pipeline import Pipeline
 from pellucid.learn.finetune.training.checkpoint import FILE
 from pellucid.learn.finetune.training.trainer import AdapterTrainer

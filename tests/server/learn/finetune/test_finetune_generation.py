@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pellucid.learn.corpus import Document
-from pellucid.learn.finetune.generation import LONGEST_LINE, first_lines
+from pellucid.learn.finetune.greedy_generation import LONGEST_LINE, first_lines
 from pellucid.learn.finetune.training.base_model import Base
 from pellucid.learn.finetune.training.cursors import TextSpan
 from pellucid.learn.finetune.training.samples import InfillExample, SampleStream

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from pellucid.learn.finetune.held_out import FileFigures, HeldOutFigures
+from pellucid.learn.finetune.held_out_evaluation import FileFigures, HeldOutFigures
 from pellucid.learn.finetune.results import ComparisonRow, compare
 
 

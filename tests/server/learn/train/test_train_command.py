@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pellucid.learn.train import checkpoint, command, learners, loop
+from pellucid.learn.train import checkpoint, command, gpt_trainer, learners
 from pellucid.learn.train.plan import PRESETS
 from support.learn import killed_training
 from support.learn.tiny_preset import TINY
@@ -192,7 +192,7 @@ def test_a_full_disk(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) 
         written.append(path)
 
     with monkeypatch.context() as full:
-        full.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+        full.setattr(gpt_trainer, "CHECKPOINT_SECONDS", 0.0)
         full.setattr(checkpoint, "save_file", fails_in_time)
         code, _, err = run("train", text, "--out", out)
     assert code == 1

@@ -3,7 +3,7 @@
 #pragma once
 #include <math.h>
 
-#include "pool.h"
+#include "thread_pool.h"
 #include "simd.h"
 
 enum {

@@ -9,8 +9,8 @@ import torch
 from transformers import LlamaForCausalLM
 
 from pellucid.engine.decoders.decoder import Decoder
-from pellucid.learn.train import gpt, tokenizers
-from pellucid.learn.train.gpt import GPT, GPTShape
+from pellucid.learn.train import gpt_model, tokenizers
+from pellucid.learn.train.gpt_model import GPT, GPTShape
 from pellucid.models.load import load
 from pellucid.models.store import Store
 from pellucid.system.progress import Silent
@@ -33,7 +33,7 @@ def test_the_folder_says_what_was_trained(tmp_path: Path) -> None:
     model, ids = random_model(), torch.randint(257, (40,), generator=torch.Generator().manual_seed(3)).tolist()
     folder = tmp_path / "gpt"
     folder.mkdir()
-    gpt.write(folder, SHAPE, model.state_dict(), marker=256)
+    gpt_model.write(folder, SHAPE, model.state_dict(), marker=256)
     tokenizers.write(folder, "bytes", 257, ())
     expected = model(torch.tensor([ids]))[0].log_softmax(-1).detach()
 

@@ -18,7 +18,7 @@ from pellucid.learn.train import checkpoint
 from pellucid.learn.train.batches import Stream
 from pellucid.learn.train.checkpoint import LossPoint, Progression
 from pellucid.learn.train.energy import EnergyMeter
-from pellucid.learn.train.gpt import GPT, GPTShape
+from pellucid.learn.train.gpt_model import GPT, GPTShape
 from pellucid.learn.train.schedule import Schedule
 
 CHECKPOINT_SECONDS = 15.0

@@ -8,7 +8,7 @@ import torch
 
 from pellucid.engine.decoders.byte_window_model import histories
 from pellucid.engine.decoders.ngram_model import NGramModel
-from pellucid.learn.train import ngram
+from pellucid.learn.train import ngram_trainer
 from pellucid.learn.train.bits_per_byte import bits_per_byte
 from support.learn.training_texts import SlowKneserNey, as_bytes, text_of
 
@@ -18,7 +18,9 @@ def test_probabilities_are_those_of_the_definition(order: int) -> None:
     """Tables of sorted numbers give the probabilities of Kneser-Ney with dictionaries, for seen and unseen text."""
     texts = [text_of(2000, seed=1), text_of(900, seed=2), "ab"]
     arrays = [as_bytes(text) for text in texts]
-    tables = [ngram.continuation_table(arrays, length) for length in range(order - 1)] + [ngram.count_table(arrays, order - 1)]
+    tables = [ngram_trainer.continuation_table(arrays, length) for length in range(order - 1)] + [
+        ngram_trainer.count_table(arrays, order - 1)
+    ]
     slow = SlowKneserNey([text.encode() for text in texts], order)
 
     read = (text_of(150, seed=9) + "zq\u00e4!").encode()
@@ -31,10 +33,12 @@ def test_probabilities_are_those_of_the_definition(order: int) -> None:
 def test_validation_chooses_the_order() -> None:
     """The chosen order has the fewest bits per byte on the validation text."""
     train, validation = [as_bytes(text_of(6000, seed=1))], [as_bytes(text_of(1500, seed=2))]
-    chosen = ngram.fit(train, validation, most=6)
+    chosen = ngram_trainer.fit(train, validation, most=6)
     by_order = {}
     for order in range(3, 7):
-        tables = [ngram.continuation_table(train, length) for length in range(order - 1)] + [ngram.count_table(train, order - 1)]
+        tables = [ngram_trainer.continuation_table(train, length) for length in range(order - 1)] + [
+            ngram_trainer.count_table(train, order - 1)
+        ]
         by_order[order] = bits_per_byte(NGramModel(tables, torch.device("cpu")), validation)
     assert len(chosen.tables) == min(by_order, key=by_order.__getitem__)
     assert bits_per_byte(chosen, validation) == min(by_order.values())
@@ -44,12 +48,12 @@ def test_discounts_are_chen_and_goodmans() -> None:
     """Counts of counts 4, 2, 1, 1 give the formula's discounts; too few counts give half a count."""
     counts = np.array([1] * 4 + [2] * 2 + [3] + [4])
     y = 4 / (4 + 2 * 2)
-    assert ngram.discounts(counts) == pytest.approx([0, 1 - 2 * y * 2 / 4, 2 - 3 * y * 1 / 2, 3 - 4 * y * 1 / 1])
-    assert ngram.discounts(np.array([1000])).tolist() == [0, 0.5, 0.5, 0.5]
+    assert ngram_trainer.discounts(counts) == pytest.approx([0, 1 - 2 * y * 2 / 4, 2 - 3 * y * 1 / 2, 3 - 4 * y * 1 / 1])
+    assert ngram_trainer.discounts(np.array([1000])).tolist() == [0, 0.5, 0.5, 0.5]
 
 
 def test_texts_shorter_than_the_longest_run() -> None:
     """Texts of a few bytes give a model of a lower order."""
-    model = ngram.fit([as_bytes("ab"), as_bytes("ac")], [as_bytes("ab")])
+    model = ngram_trainer.fit([as_bytes("ab"), as_bytes("ac")], [as_bytes("ab")])
     assert len(model.tables) == 2
     assert bits_per_byte(model, [as_bytes("ab")]) < 8

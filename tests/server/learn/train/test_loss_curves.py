@@ -10,7 +10,7 @@ import pytest
 
 from pellucid.errors import ModelError
 from pellucid.learn.train.checkpoint import LossPoint
-from pellucid.learn.train.curves import HEIGHT, LEFT, RIGHT, STYLES, TOP, WIDTH, draw, picture
+from pellucid.learn.train.loss_curves import HEIGHT, LEFT, RIGHT, STYLES, TOP, WIDTH, draw, picture
 
 SVG = "{http://www.w3.org/2000/svg}"
 POINTS = [LossPoint(10, 5.0, 4.5), LossPoint(50, 3.0, 3.2), LossPoint(100, 2.0, 2.4)]

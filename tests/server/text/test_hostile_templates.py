@@ -20,7 +20,7 @@ import pytest
 
 import pellucid.system.isolated_python
 import pellucid.text.template_process
-from pellucid.api.state import ServerState
+from pellucid.api.server_state import ServerState
 from pellucid.config import load_settings
 from pellucid.engine.engine import Engine
 from pellucid.engine.model_worker import EngineSettings
@@ -35,9 +35,9 @@ from pellucid.text.prompts import CHATML, ChatTemplate, is_known
 from pellucid.text.template_process import TemplateProcess
 from pellucid.text.template_renderer import Renderer, RenderingError
 from pellucid.tokens import Message
+from support.find_children import children_of
 from support.models.model_files import byte_level_bpe, write_folder
 from support.models.tiny_models import tiny_llama, to_decoder
-from support.servers.child_processes import children_of
 from support.servers.hostile_templates import BENIGN, HOSTILE, SPIN
 from support.servers.http_servers import live
 from support.servers.scripted_engine import MARKERS, WORDS, byte_tokenizer

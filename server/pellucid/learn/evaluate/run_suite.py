@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from pellucid.learn.evaluate.model_session import ModelSession
-from pellucid.learn.evaluate.records import SuiteRecordFile
 from pellucid.learn.evaluate.registry import KINDS
 from pellucid.learn.evaluate.results import Circumstances, Reliability, SuiteResult, figures
 from pellucid.learn.evaluate.subjects import Subject
 from pellucid.learn.evaluate.suite import Question, Suite, SuiteRecord
+from pellucid.learn.evaluate.suite_records import SuiteRecordFile
 from pellucid.system.progress import Progress
 
 

@@ -1,6 +1,6 @@
 """Load mutated model files and adapters, and count the outcomes: by default 2,000 GGUF files, 2,000 folders and 1,000 adapters.
 
-    python benchmarks/hostile_model_files.py --count 2000 --seed 1 [gguf] [folder] [adapter]
+    python benchmarks/fuzz_model_files.py --count 2000 --seed 1 [gguf] [folder] [adapter]
 
 The only allowed outcomes are a loaded model and a one-sentence error: no traceback, no crash, nothing over ten seconds or 2 GB.
 """

@@ -13,7 +13,7 @@ from rapidfuzz import fuzz
 
 from pellucid.learn.corpus import Document
 from pellucid.learn.finetune.forgetting import Kind
-from pellucid.learn.finetune.generation import first_lines
+from pellucid.learn.finetune.greedy_generation import first_lines
 from pellucid.learn.finetune.training.cursors import SourcePage, TextSpan
 from pellucid.learn.finetune.training.samples import SampleStream, random_for
 from pellucid.learn.finetune.transformers_reader import TorchReader

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from pellucid.engine.decoders.byte_window_model import BYTES, histories
-from pellucid.learn.train import logistic
+from pellucid.learn.train import logistic_trainer
 from pellucid.learn.train.bits_per_byte import bits_per_byte
-from pellucid.learn.train.logistic import LogisticPlan
+from pellucid.learn.train.logistic_trainer import LogisticPlan
 from pellucid.system.progress import Silent
 from support.learn.training_texts import as_bytes, text_of
 from support.models.recording_progress import Following
@@ -21,19 +21,19 @@ TRAIN, TEST = [as_bytes(text_of(20_000, seed=1)), as_bytes(text_of(900, seed=2))
 def test_it_learns() -> None:
     """It predicts similar text far better than byte frequencies do, and reports the number of positions."""
     following = Following()
-    fitted = logistic.fit(TRAIN, PLAN, 0, following)
+    fitted = logistic_trainer.fit(TRAIN, PLAN, 0, following)
 
     assert fitted.seen == 2 * sum(map(len, TRAIN))
     assert following.bars[-1].done == following.bars[-1].total == fitted.seen
     assert bits_per_byte(fitted.model, TEST) < 1.9
     one = LogisticPlan(reach=1, bits=12, passes=2)
-    assert bits_per_byte(logistic.fit(TRAIN, one, 0, Silent()).model, TEST) > 2.0
+    assert bits_per_byte(logistic_trainer.fit(TRAIN, one, 0, Silent()).model, TEST) > 2.0
 
 
 @pytest.mark.slow
 def test_a_seed_repeats() -> None:
     """The same seed gives the same weights, and another one gives others."""
-    first, second, other = (logistic.fit(TRAIN, PLAN, seed, Silent()).model.weights for seed in (3, 3, 4))
+    first, second, other = (logistic_trainer.fit(TRAIN, PLAN, seed, Silent()).model.weights for seed in (3, 3, 4))
     assert torch.equal(first.weight, second.weight)
     assert torch.equal(first.bias, second.bias)
     assert not torch.equal(first.weight, other.weight)
@@ -42,14 +42,14 @@ def test_a_seed_repeats() -> None:
 @pytest.mark.slow
 def test_most_places() -> None:
     """Training stops at the plan's positions, except for the rest of a piece."""
-    fitted = logistic.fit(TRAIN, LogisticPlan(reach=2, bits=10, most=5000), 0, Silent())
-    assert 5000 <= fitted.seen < 5000 + logistic.PIECE_POSITIONS
+    fitted = logistic_trainer.fit(TRAIN, LogisticPlan(reach=2, bits=10, most=5000), 0, Silent())
+    assert 5000 <= fitted.seen < 5000 + logistic_trainer.PIECE_POSITIONS
 
 
 def test_a_text_of_two_bytes() -> None:
     """With only two different bytes there is one classifier, and both bytes get probabilities from it."""
     text = as_bytes("ab" * 2000)
-    model = logistic.fit([text], LogisticPlan(reach=2, bits=8), 0, Silent()).model
+    model = logistic_trainer.fit([text], LogisticPlan(reach=2, bits=8), 0, Silent()).model
     probabilities = model.logits(histories(torch.from_numpy(text[:10]), 2)).softmax(-1)
     assert probabilities[5, ord("b")] > 0.95
     assert probabilities[6, ord("a")] > 0.95
@@ -71,4 +71,4 @@ def test_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("sklearn.neural_network._multilayer_perceptron.gen_batches", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        logistic.fit(TRAIN, PLAN, 0, Silent())
+        logistic_trainer.fit(TRAIN, PLAN, 0, Silent())

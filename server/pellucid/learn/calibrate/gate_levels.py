@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pellucid.completion.settings import GateLevel
-from pellucid.learn.calibrate.records import SuggestionRecord
-from pellucid.learn.calibrate.table import Floats, Ints, Table
+from pellucid.learn.calibrate.suggestion_records import SuggestionRecord
+from pellucid.learn.calibrate.training_rows import Floats, Ints, Table
 
 LOSSES: Mapping[GateLevel, float] = {GateLevel.QUIET: 0.15, GateLevel.NORMAL: 0.05, GateLevel.EAGER: 0.01}
 """Share of the right suggestions that a level may lose or shorten. Within it, the level hides as many wrong ones as it can.

@@ -14,11 +14,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from pellucid.errors import InvalidRequestError, ModelError
-from pellucid.learn.train import checkpoint, loop
+from pellucid.learn.train import checkpoint, gpt_trainer
 from pellucid.learn.train.batches import Stream, validation_windows
 from pellucid.learn.train.checkpoint import LossPoint, Progression
-from pellucid.learn.train.gpt import GPTShape
-from pellucid.learn.train.loop import GPTTrainer, Recipe, StepListener, TrainingData
+from pellucid.learn.train.gpt_model import GPTShape
+from pellucid.learn.train.gpt_trainer import GPTTrainer, Recipe, StepListener, TrainingData
 from pellucid.learn.train.schedule import Schedule, SchedulePhase
 from support.learn.training_texts import text_of
 
@@ -140,7 +140,7 @@ def test_resuming_changes_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     whole = trainer()
     train(whole, schedule, tmp_path / "whole")
 
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(gpt_trainer, "CHECKPOINT_SECONDS", 0.0)
     path = tmp_path / "checkpoint"
     with pytest.raises(Killed):
         train(trainer(), schedule, path, Killer(killed_at))
@@ -157,15 +157,15 @@ def test_resuming_changes_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_steps_follow_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If steps take twice the measured time, half as many are made, and each new number is settled before it counts."""
-    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", math.inf)
-    monkeypatch.setattr(loop, "time", Clock(2.0))
+    monkeypatch.setattr(gpt_trainer, "CHECKPOINT_SECONDS", math.inf)
+    monkeypatch.setattr(gpt_trainer, "time", Clock(2.0))
     learner = trainer()
     settled = train(learner, Schedule.of_seconds(100.0, 1.0), tmp_path / "checkpoint")
     marks = [one.stretches[-1] for one in settled]
     assert [(mark.step, mark.seconds) for mark in marks] == [(10, 20.0), (20, 40.0), (30, 60.0), (38, 76.0), (43, 86.0), (47, 94.0)]
     assert {mark.steps for mark in marks} == {50}
     assert learner.progression.step == learner.progression.points[-1].step == 50
-    assert 20 <= len(learner.progression.points) <= loop.VALIDATIONS
+    assert 20 <= len(learner.progression.points) <= gpt_trainer.VALIDATIONS
 
 
 class Clock:
@@ -186,7 +186,7 @@ def test_it_ends_where_it_gets_no_better(tmp_path: Path) -> None:
     noise = torch.randint(256, (1000,), generator=torch.Generator().manual_seed(1))
     learner = trainer(validation=noise)
     train(learner, 640, tmp_path / "checkpoint")
-    assert learner.progression.waited == loop.PATIENCE
+    assert learner.progression.waited == gpt_trainer.PATIENCE
     assert learner.progression.step < 640
     assert learner.progression.best_step < learner.progression.step
 
@@ -240,4 +240,4 @@ def test_a_checkpoint_holds_what_was_found(tmp_path: Path) -> None:
 
 def test_measuring_leaves_no_trace() -> None:
     """Measuring a step uses a separate model."""
-    assert loop.measure(trainer(), 0.0) > 0
+    assert gpt_trainer.measure(trainer(), 0.0) > 0

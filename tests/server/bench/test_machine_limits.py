@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pellucid.bench import floors
-from pellucid.bench.floors import LARGEST_ARRAY, SMALLEST_ARRAY, Floors, multiply_rate, read_rate
+from pellucid.bench import machine_limits
+from pellucid.bench.machine_limits import LARGEST_ARRAY, SMALLEST_ARRAY, Floors, multiply_rate, read_rate
 from pellucid.engine.model import TokenCost
 from pellucid.engine.native import calls
 
@@ -39,7 +39,7 @@ def slowed(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[int]:
         sizes.append(run().numel())
         return seconds
 
-    monkeypatch.setattr(floors, "_fastest", fastest)
+    monkeypatch.setattr(machine_limits, "_fastest", fastest)
     return sizes
 
 
@@ -53,7 +53,7 @@ def test_rate_of_reading(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
 
 def test_largest_array(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model of any size is measured with an array that fits into memory next to it."""
-    monkeypatch.setattr(floors, "LARGEST_ARRAY", SMALLEST_ARRAY + 8)
+    monkeypatch.setattr(machine_limits, "LARGEST_ARRAY", SMALLEST_ARRAY + 8)
     slowed(monkeypatch, 1.0)
 
     assert read_rate(10 * LARGEST_ARRAY, CPU) == SMALLEST_ARRAY + 8
@@ -66,16 +66,16 @@ def test_rate_of_multiplying(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
         pytest.skip(calls.reason())
     sizes = slowed(monkeypatch, 0.5)
 
-    assert multiply_rate(dtype, CPU) == 2 * floors.ROWS["cpu"] * floors.WIDTH**2 / 0.5
-    assert sizes == [floors.ROWS["cpu"] * floors.WIDTH]
+    assert multiply_rate(dtype, CPU) == 2 * machine_limits.ROWS["cpu"] * machine_limits.WIDTH**2 / 0.5
+    assert sizes == [machine_limits.ROWS["cpu"] * machine_limits.WIDTH]
 
 
 def test_fastest_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first pass warms up, and the fastest of the others counts."""
     clock = iter([0.0, 0.1, 1.0, 5.0, 6.0, 8.0, 10.0, 13.0, 20.0, 27.0])  # 0.1, then 4, 2, 3 and 7
-    monkeypatch.setattr("pellucid.bench.floors.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("pellucid.bench.machine_limits.time.perf_counter", lambda: next(clock))
 
-    assert floors._fastest(lambda: None, CPU) == 2.0
+    assert machine_limits._fastest(lambda: None, CPU) == 2.0
 
 
 @pytest.mark.gpu

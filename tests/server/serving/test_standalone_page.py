@@ -21,11 +21,11 @@ import pytest
 import pellucid.cli.app
 import pellucid_webui.hosting.mount
 from pellucid.client.api_keys import LOCAL, read_keys
-from pellucid.client.protocol import Assistant
+from pellucid.client.assistant_protocol import Assistant
 from pellucid.client.server_health import HealthStatus, ServerHealth
 from pellucid.config import load_settings
 from pellucid.serving.listening_socket import listen
-from pellucid.serving.page_process import PageServer, news_of
+from pellucid.serving.standalone_page import PageServer, news_of
 from pellucid.tokens import FinishReason, Message
 from pellucid_webui.conversations.conversation import TurnSettings
 from pellucid_webui.conversations.store import ConversationStore
@@ -270,7 +270,7 @@ def test_wrong_options(run: Run, options: list[str], sentence: str) -> None:
 
 def test_without_gradio(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the extra the command says how to install it."""
-    monkeypatch.setattr("pellucid.serving.page_process.find_spec", lambda name: None)
+    monkeypatch.setattr("pellucid.serving.standalone_page.find_spec", lambda name: None)
 
     assert run("webui") == (1, "", "pellucid: The page needs gradio: run pip install '.[webui]' in Pellucid's folder.\n")
 

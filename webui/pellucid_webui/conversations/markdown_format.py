@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pellucid.errors import InvalidRequestError
 from pellucid.tokens import FinishReason
 from pellucid_webui.conversations.conversation import ASSISTANT, Archive, Conversation, Node
-from pellucid_webui.conversations.json_export import settings_of
+from pellucid_webui.conversations.json_format import settings_of
 from pellucid_webui.conversations.markdown import open_fence
 
 VERSION = 1

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from pellucid.client.protocol import Assistant
+from pellucid.client.assistant_protocol import Assistant
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.explanation import Explanation, Journal
 from pellucid.completion.model_choice import ModelChoice
