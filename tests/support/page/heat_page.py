@@ -16,7 +16,18 @@ from pellucid_webui.conversations.compact_tokens import record
 
 ASSETS = Path(str(pellucid_webui.__file__)).parent / "assets"
 
-SCRIPTS = ("dom", "colours", "visible", "whatif", "sliders", "card", "cells", "sparkline", "toolbar", "heatmap")
+SCRIPTS = (
+    "dom",
+    "colours",
+    "token_text",
+    "whatif",
+    "whatif_sliders",
+    "token_card",
+    "token_elements",
+    "surprisal_bars",
+    "heatmap_toolbar",
+    "heatmap",
+)
 """Scripts in dependency order."""
 
 ADDRESS = "http://heat.test/"

@@ -33,7 +33,7 @@ async def opened(page: Page) -> Page:
     """Open a page with the script over a scripted server."""
 
     async def answer(route: Route) -> None:
-        scripts = [(ASSETS / f"{name}.js").read_text(encoding="utf-8") for name in ("dom", "page")]
+        scripts = [(ASSETS / f"{name}.js").read_text(encoding="utf-8") for name in ("dom", "server_connection")]
         body = "".join(f"<script>{script}</script>" for script in (SERVER, *scripts))
         await route.fulfill(body=f"<!doctype html><html><body>{body}</body></html>", content_type="text/html; charset=utf-8")
 

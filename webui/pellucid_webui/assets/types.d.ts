@@ -413,7 +413,7 @@ declare namespace Page {
       isSame(one: Sampling, other: Sampling): boolean;
     };
 
-    // visible.js
+    // token_text.js
     visible: {
       piecesOf(text: string, base64: string | undefined): Piece[];
       flowing(pieces: Piece[]): (Node | string)[];
@@ -425,7 +425,7 @@ declare namespace Page {
       hexOf(bytes: number[]): string;
     };
 
-    // cells.js, card.js, sparkline.js, sliders.js, toolbar.js, heatmap.js
+    // token_elements.js, token_card.js, surprisal_bars.js, whatif_sliders.js, heatmap_toolbar.js, heatmap.js
     Cells: new (list: HTMLElement, prefix: string) => Cells;
     Card: new () => Card;
     Sparkline: new (options: SparklineOptions) => Sparkline;

@@ -28,24 +28,24 @@ SCRIPTS = (
     "dom",
     "colours",
     "whatif",
-    "visible",
-    "cells",
-    "card",
-    "sparkline",
-    "sliders",
-    "toolbar",
+    "token_text",
+    "token_elements",
+    "token_card",
+    "surprisal_bars",
+    "whatif_sliders",
+    "heatmap_toolbar",
     "heatmap",
-    "chat",
-    "conversations",
-    "compare",
-    "read",
-    "infill",
-    "review",
-    "page",
+    "chat_tab",
+    "conversation_list",
+    "compare_tab",
+    "read_tab",
+    "infill_tab",
+    "review_tab",
+    "server_connection",
 )
 """Scripts in dependency order."""
 
-STYLES = ("style", "heatmap")
+STYLES = ("page", "heatmap")
 
 THEME = gr.themes.Base(
     primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
