@@ -268,7 +268,7 @@ def _operation(route: str, operation: Mapping[str, Any], schemas: Mapping[str, A
     if fields:
         parts.append(_table(("field", "type", "default", "meaning"), [(a, b, _value(c), d) for a, b, c, d in fields]))
     replies = operation["responses"]["200"].get("content", {})
-    shown = [f"{_type(reply['schema'])} as `{kind}`" for kind, reply in replies.items()]
+    shown = [f"{_type(reply['schema']) if 'schema' in reply else 'events'} as `{kind}`" for kind, reply in replies.items()]
     errors = sorted(code for code in operation["responses"] if code != "200")
     parts.append(f"Returns {' or '.join(shown)}. Errors: {', '.join(errors)}.")
     return "\n\n".join(parts)
