@@ -1,4 +1,4 @@
-"""Compare two models on the same text: bits per byte, and the tokens on which they disagree most.
+"""Compare two models on the same text: bits per byte, and the token that surprised each model most.
 
 python examples/compare_models.py FILE MODEL_A MODEL_B
 """

@@ -127,4 +127,4 @@ def test_without_the_extra(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     code, _, errors = run("lsp")
 
     assert code == 1
-    assert "pip install '.[lsp]'" in errors
+    assert 'pip install "pellucid[lsp]"' in errors

@@ -203,7 +203,7 @@ def lsp(
     try:
         run(tcp)
     except ModuleNotFoundError as error:
-        raise ConfigError(f"The language server needs {error.name}: run pip install '.[lsp]' in Pellucid's folder.") from error
+        raise ConfigError(f'The language server needs {error.name}: run pip install "pellucid[lsp]".') from error
 
 
 @app.command(epilog="Example: pellucid webui --server http://192.168.0.7:8437 --api-key-file key.txt")

@@ -30,7 +30,7 @@ def needing(extra: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise ConfigError(f"This command needs {error.name}: run pip install '.[{extra}]' in Pellucid's folder.") from error
+        raise ConfigError(f'This command needs {error.name}: run pip install "pellucid[{extra}]".') from error
 
 
 @contextmanager

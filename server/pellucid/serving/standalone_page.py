@@ -46,7 +46,7 @@ def run(settings: Settings, url: str, host: str, port: int, *, key_is_for_url: b
     Raises a PellucidError if Gradio is missing, if the URL is not valid, or if the port is taken.
     """
     if find_spec("gradio") is None:
-        raise ConfigError("The page needs gradio: run pip install '.[webui]' in Pellucid's folder.")
+        raise ConfigError('The page needs gradio: run pip install "pellucid[webui]".')
     if settings.key is None and not is_loopback(host):
         raise ConfigError(f"Other machines can reach the host {host}, so an API key is required (--api-key-file or PELLUCID_API_KEY).")
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")

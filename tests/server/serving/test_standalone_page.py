@@ -272,7 +272,7 @@ def test_without_gradio(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the extra the command says how to install it."""
     monkeypatch.setattr("pellucid.serving.standalone_page.find_spec", lambda name: None)
 
-    assert run("webui") == (1, "", "pellucid: The page needs gradio: run pip install '.[webui]' in Pellucid's folder.\n")
+    assert run("webui") == (1, "", 'pellucid: The page needs gradio: run pip install "pellucid[webui]".\n')
 
 
 def test_port_in_use(run: Run, port: int) -> None:

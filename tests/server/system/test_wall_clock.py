@@ -21,7 +21,7 @@ HOUR_NS = 3600 * 10**9
 DATES = {
     "pellucid/api/routes/chat.py",
     "pellucid/api/routes/completions.py",
-    "pellucid/api/state.py",
+    "pellucid/api/server_state.py",
     "pellucid/bench/command.py",
     "pellucid/completion/trust/suggestion_log.py",
     "pellucid/learn/calibrate/command.py",

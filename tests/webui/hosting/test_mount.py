@@ -161,7 +161,7 @@ def test_without_gradio(tmp_path: Path) -> None:
         text = settled(server)
         answer = server.http.post("/v1/completions", json={"prompt": "x"})
 
-    assert "The page needs gradio, which is not installed: run pip install &#x27;.[webui]&#x27; in Pellucid&#x27;s folder" in text
+    assert "The page needs gradio, which is not installed: run pip install &quot;pellucid[webui]&quot; and restart the server." in text
     assert "<script" not in text
     assert answer.status_code == 200
 

@@ -838,7 +838,7 @@ class TestWhatIf:
         verdict = heat.card.locator("[data-whatif]").first
         await verdict.wait_for()
         assert float(str(await verdict.get_attribute("data-whatif"))) == pytest.approx(0.81, abs=1e-4)
-        assert await heat.page.get_by_role("button", name="Back to the server's settings").is_disabled()
+        assert await heat.page.get_by_role("button", name="Back to the settings that were used").is_disabled()
 
     async def test_sliders_drop(self, heat: HeatPage) -> None:
         """Tokens that the sampler would have dropped are struck through, in the card and in the text, until the sliders move back."""

@@ -99,7 +99,7 @@
         output.textContent = wordOf(name, value);
         input.setAttribute("aria-valuetext", output.textContent);
       }
-      this.resetButton.textContent = this.own ? "Back to the server's settings" : "Back to the model's own distribution";
+      this.resetButton.textContent = this.own ? "Back to the settings that were used" : "Back to the model's own distribution";
       this.resetButton.disabled = isSame(this.settings, this.own || OFF);
     }
   }

@@ -333,9 +333,7 @@ def _failure(error: Exception) -> str:
     if isinstance(error, PellucidError):
         return str(error)
     if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("pellucid"):
-        return (
-            f"The page needs {error.name}, which is not installed: run pip install '.[webui]' in Pellucid's folder and restart the server."
-        )
+        return f'The page needs {error.name}, which is not installed: run pip install "pellucid[webui]" and restart the server.'
     logger.error("The page could not be created.", exc_info=error)
     return "The page could not be created; see the server log."
 

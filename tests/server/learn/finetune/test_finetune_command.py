@@ -193,7 +193,7 @@ def test_a_missing_library_is_named(repository: Path) -> None:
     done = subprocess.run([sys.executable, "-c", program, *words], env=environment, stderr=subprocess.PIPE, text=True, check=False)
 
     assert done.returncode == 1
-    assert done.stderr == "pellucid: This command needs rapidfuzz: run pip install '.[learn]' in Pellucid's folder.\n"
+    assert done.stderr == 'pellucid: This command needs rapidfuzz: run pip install "pellucid[learn]".\n'
 
 
 @pytest.mark.slow
