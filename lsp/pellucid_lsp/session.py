@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_config_path, user_state_path
 
-from pellucid.client.server_address import APPLICATION, CONFIG_FILE
+from pellucid.client.address_settings import APPLICATION, CONFIG_FILE
 from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.privacy import Privacy

@@ -22,11 +22,11 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from pellucid.client import server_address
+from pellucid.client import address_settings
+from pellucid.client.address_settings import APPLICATION, CONFIG_FILE, DEFAULT_HOST, DEFAULT_PORT, read_file, url_of
+from pellucid.client.address_settings import ENVIRONMENT_PREFIX as ENVIRONMENT_PREFIX
+from pellucid.client.address_settings import is_loopback as is_loopback
 from pellucid.client.api_keys import Keys, read_key_file, read_keys
-from pellucid.client.server_address import APPLICATION, CONFIG_FILE, DEFAULT_HOST, DEFAULT_PORT, read_file, url_of
-from pellucid.client.server_address import ENVIRONMENT_PREFIX as ENVIRONMENT_PREFIX
-from pellucid.client.server_address import is_loopback as is_loopback
 from pellucid.errors import ConfigError
 from pellucid.models.catalog import DEFAULT_MODEL
 
@@ -194,7 +194,7 @@ class Settings(BaseSettings):
 
     def key_for(self, url: str) -> str | None:
         """Return the key if ``url`` is the server of these settings; otherwise report on stderr that it is not sent there."""
-        key = server_address.key_for(url, self.url, self.key)
+        key = address_settings.key_for(url, self.url, self.key)
         if key is None and self.key is not None:
             sys.stderr.write(f"The API key of the settings is sent only to {self.url}: give the key of {url} with --api-key-file.\n")
         return key

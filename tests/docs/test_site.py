@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from outside_files import OUTSIDE, relinked
+from mkdocs_outside_pages import OUTSIDE, relinked
 
 ROOT = Path(__file__).parents[2]
 LOADS = {"script": "src", "img": "src", "source": "srcset", "iframe": "src", "link": "href"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.client.server_address import key_for
+from pellucid.client.address_settings import key_for
 from pellucid.config import load_settings
 from pellucid.errors import ConfigError
 from pellucid_lsp.editor_settings import ServerSettings

@@ -16,9 +16,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 from platformdirs import user_config_path, user_log_path, user_state_path
 
+from pellucid.client.address_settings import APPLICATION, CONFIG_FILE
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.client.http_client import Client
-from pellucid.client.server_address import APPLICATION, CONFIG_FILE
 from pellucid.client.server_health import HealthStatus, ServerHealth
 from pellucid.errors import ConfigError, InvalidRequestError, UnavailableError
 from pellucid.system.private_files import make_private_folder

@@ -9,8 +9,7 @@ from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
 
-from pellucid.client.api_keys import read_key_file
-from pellucid.client.server_address import (
+from pellucid.client.address_settings import (
     APPLICATION,
     DEFAULT_HOST,
     DEFAULT_PORT,
@@ -21,6 +20,7 @@ from pellucid.client.server_address import (
     read_file,
     url_of,
 )
+from pellucid.client.api_keys import read_key_file
 from pellucid.errors import ConfigError
 from pellucid_lsp.editor_settings import ServerSettings
 

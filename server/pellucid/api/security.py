@@ -22,8 +22,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from pellucid.api.errors import error_response
 from pellucid.api.login_rate_limit import LoginRateLimit
 from pellucid.api.request_body import UNKNOWN_SENDER_BYTES, BodyReader, admit
+from pellucid.client.address_settings import DEFAULT_PORTS
 from pellucid.client.api_keys import Keys
-from pellucid.client.server_address import DEFAULT_PORTS
 from pellucid.errors import AuthenticationError, PellucidError, PermissionDeniedError
 
 PUBLIC = frozenset({"/", "/health"})

@@ -18,8 +18,8 @@ from pellucid.engine.engine import FAILED, Engine
 from pellucid.engine.model_worker import WorkerStatus
 from pellucid.errors import InvalidRequestError, NotSupportedError, UnavailableError
 from pellucid.system.progress import Noted, Silent
+from pellucid.text.adapter_loading import LoadedAdapters
 from pellucid.text.assistant import LocalAssistant
-from pellucid.text.loaded_adapters import LoadedAdapters
 from pellucid.tokens import ModelCard
 
 Standing = Literal["ready", "loading", "leaving", "failed"]

@@ -19,7 +19,7 @@ from functools import partial
 from pellucid.bench.figures import Unit
 from pellucid.bench.keystrokes import replay, session
 from pellucid.bench.machine_limits import Floors
-from pellucid.bench.simultaneous_requests import together
+from pellucid.bench.same_step_start import together
 from pellucid.engine.engine import Engine
 from pellucid.engine.model import TokenCost
 from pellucid.engine.request import Request, TokenScore

@@ -13,7 +13,7 @@ from pellucid.cli.adapters import adapters_app
 from pellucid.cli.api_key_option import VISIBLE, ApiKeyFile, warn_of_visible_key
 from pellucid.cli.learn import learning
 from pellucid.cli.settings_options import given_settings, settings_command
-from pellucid.client.server_address import DEFAULT_HOST, PAGE_PORT
+from pellucid.client.address_settings import DEFAULT_HOST, PAGE_PORT
 from pellucid.errors import ConfigError, PellucidError
 
 HEAVY = "Commands that need a model use a running server if there is one; otherwise they load the model and say so."

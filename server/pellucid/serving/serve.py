@@ -31,8 +31,8 @@ from pellucid.serving.listening_socket import listen
 from pellucid.system.atomic_files import human
 from pellucid.system.progress import Noted
 from pellucid.system.terminal import Bars
+from pellucid.text.adapter_loading import LoadedAdapters
 from pellucid.text.assistant import LocalAssistant
-from pellucid.text.loaded_adapters import LoadedAdapters
 from pellucid.tokens import CompletionQuery, SamplingParams
 
 

@@ -18,8 +18,8 @@ from pellucid.api.login_rate_limit import LoginRateLimit
 from pellucid.api.page_fork import PageFork
 from pellucid.api.plain_page import PageNotice
 from pellucid.api.security import Door, Security
+from pellucid.client.address_settings import is_loopback, url_of
 from pellucid.client.http_client import Client
-from pellucid.client.server_address import is_loopback, url_of
 from pellucid.client.server_health import HealthStatus, ServerHealth, problem_at
 from pellucid.config import Settings
 from pellucid.errors import ConfigError

@@ -18,7 +18,7 @@ from pellucid.client.http_client import Client
 from pellucid.engine.decoders.decoder import Decoder
 from pellucid.errors import NotFoundError
 from pellucid.models.store import Store
-from pellucid.text.loaded_adapters import LoadedAdapters
+from pellucid.text.adapter_loading import LoadedAdapters
 from pellucid.tokens import CompletionQuery, Extra, Finish, FinishReason, Message, SamplingParams, Token
 from support.models.tiny_adapters import random_adapter, write_adapter
 from support.servers.http_servers import ADAPTER, TINY, TINY_PLAIN, LiveServer, live, scripted_state, tiny_adapters, tiny_assistant

@@ -8,7 +8,7 @@ import numpy as np
 
 from pellucid.completion.settings import GateLevel
 from pellucid.completion.trust.features import NAMES
-from pellucid.learn.calibrate.suggestion_records import SuggestionPart, SuggestionRecord
+from pellucid.learn.calibrate.replay_records import SuggestionPart, SuggestionRecord
 
 FILES = 12
 

@@ -19,10 +19,10 @@ from pellucid.completion.trust.suggestion_log import LogEntry, Reaction, Suggest
 from pellucid.engine.kv_snapshot import KVSnapshot
 from pellucid.engine.model import CacheShape
 from pellucid.errors import PellucidError
-from pellucid.learn.calibrate.suggestion_records import SuggestionRecordFile as ReplayFile
+from pellucid.learn.calibrate.replay_records import SuggestionRecordFile as ReplayFile
 from pellucid.learn.evaluate import command as evaluate
 from pellucid.learn.evaluate.results import EvaluationResults
-from pellucid.learn.evaluate.suite import SuiteRecord
+from pellucid.learn.evaluate.suite_protocol import SuiteRecord
 from pellucid.learn.evaluate.suite_records import SuiteRecordFile
 from pellucid.learn.train import checkpoint, loss_curves
 from pellucid.models import calibrations, merge_adapter

@@ -26,8 +26,8 @@ from pellucid.models.store import Store
 from pellucid.models.tokenizers.tokenizer import Conventions, Tokenizer, Vocabulary
 from pellucid.serving.graceful_server import uvicorn_config
 from pellucid.serving.listening_socket import listen
+from pellucid.text.adapter_loading import LoadedAdapters
 from pellucid.text.assistant import LocalAssistant, TextPiece
-from pellucid.text.loaded_adapters import LoadedAdapters
 from pellucid.text.stopping import EndingRule
 from pellucid.tokens import Alternative, ChatQuery, CompletionQuery, Finish, FinishReason, ModelCard, OnUsage, ScoreQuery, Token, Usage
 from support.models.tiny_adapters import random_adapter, write_adapter

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
-from pellucid.client.server_address import is_loopback
+from pellucid.client.address_settings import is_loopback
 
 WINDOWS = sys.platform == "win32"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from pellucid.completion.shaping.fenced_block import find_fenced_block
+from pellucid.completion.shaping.cursor_in_fence import find_fenced_block
 from pellucid.completion.shaping.language_syntax import LineScan, Syntax, find_syntax, indentation, opens_block, scan_line
 from pellucid.completion.suggestion import DocumentCursor
 from pellucid.text.stopping import LONGEST_LINE

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from pellucid.completion.shaping.block_scope import Scope
+from pellucid.completion.shaping.cursor_in_fence import FENCE, FencedBlock
 from pellucid.completion.shaping.ending import Ending, ScopeEnd
-from pellucid.completion.shaping.fenced_block import FENCE, FencedBlock
 from pellucid.completion.shaping.language_syntax import indentation
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 

@@ -25,8 +25,8 @@ from pellucid.learn.calibrate.logged_suggestions import logged_table
 from pellucid.learn.calibrate.plot import draw_findings
 from pellucid.learn.calibrate.probability_models import LEAST_SUGGESTIONS, check, fit_all
 from pellucid.learn.calibrate.replay import Replay
+from pellucid.learn.calibrate.replay_records import SuggestionRecord, SuggestionRecordFile
 from pellucid.learn.calibrate.report import as_record, figures, show
-from pellucid.learn.calibrate.suggestion_records import SuggestionRecord, SuggestionRecordFile
 from pellucid.learn.calibrate.training_rows import Table
 from pellucid.learn.corpus import LARGEST_SOURCE_BYTES, Corpus, gather
 from pellucid.learn.duplicates import without_near_duplicates

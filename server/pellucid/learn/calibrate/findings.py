@@ -14,7 +14,7 @@ from pellucid.errors import InvalidRequestError
 from pellucid.learn import metrics
 from pellucid.learn.calibrate.gate_levels import LevelOutcome, LevelPoint, choose, curve, outcome, shown, shown_by_thresholds
 from pellucid.learn.calibrate.probability_models import FittedModel, check_files, predict
-from pellucid.learn.calibrate.suggestion_records import SuggestionRecord
+from pellucid.learn.calibrate.replay_records import SuggestionRecord
 from pellucid.learn.calibrate.training_rows import Bools, Floats, Table
 from pellucid.learn.metrics import Bin, Interval, reliability, wilson
 

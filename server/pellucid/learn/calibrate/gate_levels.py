@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pellucid.completion.settings import GateLevel
-from pellucid.learn.calibrate.suggestion_records import SuggestionRecord
+from pellucid.learn.calibrate.replay_records import SuggestionRecord
 from pellucid.learn.calibrate.training_rows import Floats, Ints, Table
 
 LOSSES: Mapping[GateLevel, float] = {GateLevel.QUIET: 0.15, GateLevel.NORMAL: 0.05, GateLevel.EAGER: 0.01}

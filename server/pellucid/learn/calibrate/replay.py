@@ -20,7 +20,7 @@ from pellucid.completion.trust.features import features
 from pellucid.completion.trust.threshold_gate import GateVerdict, is_worth_showing, judge, part_lengths, show_all
 from pellucid.learn.calibrate.correctness import is_right
 from pellucid.learn.calibrate.cursors import ReplayCursor
-from pellucid.learn.calibrate.suggestion_records import SuggestionPart, SuggestionRecord
+from pellucid.learn.calibrate.replay_records import SuggestionPart, SuggestionRecord
 from pellucid.system.progress import Progress
 
 AT_ONCE = 4

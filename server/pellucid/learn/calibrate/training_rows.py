@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.completion.trust.features import NAMES
-from pellucid.learn.calibrate.suggestion_records import SuggestionRecord
+from pellucid.learn.calibrate.replay_records import SuggestionRecord
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

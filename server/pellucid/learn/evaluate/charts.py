@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pellucid.learn.evaluate.results import MetricFigure, Reliability
-from pellucid.learn.evaluate.suite import FigureFormat
+from pellucid.learn.evaluate.suite_protocol import FigureFormat
 from pellucid.system.svg import Anchor, Picture, Scale
 
 WIDTH = 760

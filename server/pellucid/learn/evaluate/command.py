@@ -21,7 +21,7 @@ from pellucid.learn.evaluate.registry import EvaluateOptions, build
 from pellucid.learn.evaluate.results import FILE, EvaluationResults, ModelResult, SuiteResult, read_results
 from pellucid.learn.evaluate.run_suite import folder_name, run_suite
 from pellucid.learn.evaluate.subjects import Subject
-from pellucid.learn.evaluate.suite import Suite, SuiteRecord
+from pellucid.learn.evaluate.suite_protocol import Suite, SuiteRecord
 from pellucid.learn.evaluate.terminal_tables import show_comparisons, show_results
 from pellucid.system import atomic_files
 from pellucid.system.progress import Progress

@@ -12,7 +12,7 @@ from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate.registry import KINDS
 from pellucid.learn.evaluate.results import EvaluationResults, ModelResult, finite, read_results, show
 from pellucid.learn.evaluate.run_suite import records_path
-from pellucid.learn.evaluate.suite import Better, FigureFormat, Measure, SuiteRecord
+from pellucid.learn.evaluate.suite_protocol import Better, FigureFormat, Measure, SuiteRecord
 from pellucid.learn.evaluate.suite_records import read_records
 from pellucid.learn.metrics import Interval
 

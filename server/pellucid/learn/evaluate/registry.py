@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.evaluate.suite import Facts, Measure, Suite
+from pellucid.learn.evaluate.suite_protocol import Facts, Measure, Suite
 from pellucid.learn.evaluate.suites import (
     crows_pairs,
     humaneval,

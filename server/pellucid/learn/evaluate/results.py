@@ -13,7 +13,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.evaluate.suite import Better, Diagram, FigureFormat, Metric
+from pellucid.learn.evaluate.suite_protocol import Better, Diagram, FigureFormat, Metric
 from pellucid.system import atomic_files, machine
 from pellucid.system.atomic_files import human
 

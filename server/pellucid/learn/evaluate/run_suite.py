@@ -13,7 +13,7 @@ from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.registry import KINDS
 from pellucid.learn.evaluate.results import Circumstances, Reliability, SuiteResult, figures
 from pellucid.learn.evaluate.subjects import Subject
-from pellucid.learn.evaluate.suite import Question, Suite, SuiteRecord
+from pellucid.learn.evaluate.suite_protocol import Question, Suite, SuiteRecord
 from pellucid.learn.evaluate.suite_records import SuiteRecordFile
 from pellucid.system.progress import Progress
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.evaluate.suite import SuiteRecord
+from pellucid.learn.evaluate.suite_protocol import SuiteRecord
 from pellucid.system import atomic_files
 
 KIND: Final = "pellucid-evaluation-records"

@@ -18,8 +18,8 @@ from pellucid.learn.corpus import Corpus, Document, Split, gather, split
 from pellucid.learn.train import learners, loss_curves, tokenizers
 from pellucid.learn.train.checkpoint import Progression, writing
 from pellucid.learn.train.comparison import describe_lead, lead
+from pellucid.learn.train.learner_table import LearnerRow, TrainResults, read_results, read_row, read_training_cost, show
 from pellucid.learn.train.plan import PRESETS, Run, TrainPlan, digest, opened
-from pellucid.learn.train.results import LearnerRow, TrainResults, read_results, read_row, read_training_cost, show
 from pellucid.models.store import as_argument
 from pellucid.system.atomic_files import human, write_text
 from pellucid.system.processors import threads_to_use

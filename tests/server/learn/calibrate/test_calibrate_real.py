@@ -18,7 +18,7 @@ from pellucid.completion.settings import CompletionSettings, GateLevel
 from pellucid.config import load_settings
 from pellucid.learn.calibrate.cursors import draw
 from pellucid.learn.calibrate.replay import Replay
-from pellucid.learn.calibrate.suggestion_records import SuggestionRecord
+from pellucid.learn.calibrate.replay_records import SuggestionRecord
 from pellucid.learn.corpus import gather
 from pellucid.serving.assemble import assemble
 from pellucid.system.progress import Silent

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.calibrate.suggestion_records import SuggestionRecordFile
+from pellucid.learn.calibrate.replay_records import SuggestionRecordFile
 from support.learn.calibration_rows import record
 
 ABOUT = {"model": "m", "cursors": 2}

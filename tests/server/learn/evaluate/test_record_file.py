@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.evaluate.suite import SuiteRecord
+from pellucid.learn.evaluate.suite_protocol import SuiteRecord
 from pellucid.learn.evaluate.suite_records import SuiteRecordFile, read_records
 
 MODEL, SETTINGS = {"name": "tiny"}, {"temperature": 0.0, "samples": (1,)}

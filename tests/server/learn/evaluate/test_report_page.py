@@ -10,7 +10,7 @@ from playwright.async_api import Page
 
 from pellucid.learn.evaluate.html_report import html
 from pellucid.learn.evaluate.results import Bar, Circumstances, EvaluationResults, MetricFigure, ModelResult, Reliability, SuiteResult
-from pellucid.learn.evaluate.suite import Better, FigureFormat
+from pellucid.learn.evaluate.suite_protocol import Better, FigureFormat
 from support.page.page_fixtures import watched
 from support.page.page_tabs import LOOKS, SERIOUS, WIDTHS
 

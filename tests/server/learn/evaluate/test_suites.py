@@ -12,11 +12,11 @@ from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.registry import KINDS
 from pellucid.learn.evaluate.subjects import Subject
-from pellucid.learn.evaluate.suite import Facts, Suite, SuiteRecord
+from pellucid.learn.evaluate.suite_protocol import Facts, Suite, SuiteRecord
 from pellucid.learn.evaluate.suites.crows_pairs import CrowsPairs
 from pellucid.learn.evaluate.suites.humaneval import HumanEval, HumanEvalSampling
 from pellucid.learn.evaluate.suites.infilling import PREFIX_ONLY, Infilling, compare, identifier_f1
-from pellucid.learn.evaluate.suites.perplexity import Perplexity, TextPart, llama_windows
+from pellucid.learn.evaluate.suites.perplexity import Perplexity, TextWindow, llama_windows
 from pellucid.learn.evaluate.suites.python_names import names_of
 from pellucid.learn.evaluate.suites.text_similarity import TextSimilarity
 from pellucid.learn.evaluate.suites.truthfulqa import PRIMER, TruthfulQA, mc1, mc2
@@ -296,9 +296,9 @@ class TestPerplexity:
             (tmp_path / f"{number:02}.txt").write_text(chr(ord("a") + number % 26) * (100 + number))
         model = ModelSession(subject(ScriptedModel()))
 
-        async def read(limit: int | None, *, like_llama: bool = False) -> tuple[list[TextPart], str]:
+        async def read(limit: int | None, *, like_llama: bool = False) -> tuple[list[TextWindow], str]:
             suite = Perplexity(tmp_path, limit, like_llama=like_llama, window=16)
-            parts = [one for one in await suite.questions(model, {}) if isinstance(one, TextPart)]
+            parts = [one for one in await suite.questions(model, {}) if isinstance(one, TextWindow)]
             return parts, " ".join(suite.notes(model, [await part.ask(model) for part in parts]))
 
         few, few_notes = await read(10)
@@ -323,7 +323,7 @@ class TestPerplexity:
 
         (tmp_path / "a.txt").write_text("abcdefgh" * 8)
         questions = await Perplexity(tmp_path / "a.txt", like_llama=True, window=16).questions(ModelSession(subject(WithBOS())), {})
-        windows = [one.ids for one in questions if isinstance(one, TextPart)]
+        windows = [one.ids for one in questions if isinstance(one, TextWindow)]
         assert [bytes(ids) for ids in windows] == [b"\1abcdefghabcdefg"] * 4
 
     async def test_too_short(self, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ from pellucid.learn.evaluate.sandbox.program_test import ProgramTest
 logger = logging.getLogger(__name__)
 
 NOBODY: Final = 65534
-DRIVER: Final = Path(__file__).with_name("confined_process.py")
+DRIVER: Final = Path(__file__).with_name("inside_sandbox.py")
 BLOCK: Final = 65536
 POLL_SECONDS: Final = 0.05
 """Interval at which memory and processes are counted."""

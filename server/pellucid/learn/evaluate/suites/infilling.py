@@ -13,7 +13,7 @@ from rapidfuzz import fuzz
 
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.subjects import Ability
-from pellucid.learn.evaluate.suite import Facts, Measure, Question, Suite, SuiteRecord, mean, share
+from pellucid.learn.evaluate.suite_protocol import Facts, Measure, Question, Suite, SuiteRecord, mean, share
 from pellucid.learn.evaluate.suites.benchmark_files import SINGLE_LINES, fingerprint
 from pellucid.learn.evaluate.suites.gap_tasks import Task, judge, single_lines
 from pellucid.learn.evaluate.suites.humaneval import run_note

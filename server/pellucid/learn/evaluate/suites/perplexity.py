@@ -12,7 +12,7 @@ from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import FEW_FILES, gather
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.subjects import Ability
-from pellucid.learn.evaluate.suite import Better, Diagram, Facts, FigureFormat, Measure, Question, Suite, SuiteRecord, mean
+from pellucid.learn.evaluate.suite_protocol import Better, Diagram, Facts, FigureFormat, Measure, Question, Suite, SuiteRecord, mean
 from pellucid.learn.evaluate.suites.benchmark_files import drawn
 from pellucid.learn.evaluate.suites.token_calibration import calibration_errors, diagrams
 from pellucid.learn.reading import TOP, ReadingWindow, TextReading, windows
@@ -30,7 +30,7 @@ DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class TextPart:
+class TextWindow:
     """A window of a text, as token ids."""
 
     id: str
@@ -81,14 +81,14 @@ class Perplexity(Suite):
                 "give a smaller --window."
             )
         bos = await session.token_ids("")
-        parts: list[TextPart] = []
+        parts: list[TextWindow] = []
         for document in self._corpus.documents:
             ids = await session.token_ids(document.text)
             for number, part in enumerate(self._windows(len(ids))):
                 name = f"{document.name}, window {number}"
                 held = ids[part.begin : part.end]
                 # llama-perplexity replaces the first token of each window by the BOS, if the model wants one.
-                parts.append(TextPart(name, name, document.name, [*bos, *held[len(bos) :]] if self._like_llama else held, part.counted))
+                parts.append(TextWindow(name, name, document.name, [*bos, *held[len(bos) :]] if self._like_llama else held, part.counted))
         if not parts:
             raise InvalidRequestError(
                 f"{self._text} is shorter than a window of {self._size} tokens: give more text or a smaller --window."

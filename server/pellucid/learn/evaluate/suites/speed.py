@@ -10,7 +10,7 @@ from typing import Any
 
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.subjects import Ability
-from pellucid.learn.evaluate.suite import Better, Facts, FigureFormat, Measure, Question, Suite, SuiteRecord, mean
+from pellucid.learn.evaluate.suite_protocol import Better, Facts, FigureFormat, Measure, Question, Suite, SuiteRecord, mean
 from pellucid.tokens import SamplingParams
 
 NAME = "speed"

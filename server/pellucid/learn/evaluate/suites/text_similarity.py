@@ -18,7 +18,7 @@ from sacrebleu.metrics.chrf import CHRF
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.subjects import Ability
-from pellucid.learn.evaluate.suite import Facts, FigureFormat, Measure, Question, Rows, Statistic, Suite, SuiteRecord, mean
+from pellucid.learn.evaluate.suite_protocol import Facts, FigureFormat, Measure, Question, Rows, Statistic, Suite, SuiteRecord, mean
 from pellucid.learn.evaluate.suites.benchmark_files import drawn, fingerprint, json_lines
 from pellucid.learn.evaluate.suites.bertscore import Encoder
 from pellucid.tokens import Message, SamplingParams

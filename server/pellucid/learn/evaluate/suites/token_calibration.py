@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.learn.evaluate.suite import Better, Diagram, Facts, FigureFormat, Measure, Rows, Statistic
+from pellucid.learn.evaluate.suite_protocol import Better, Diagram, Facts, FigureFormat, Measure, Rows, Statistic
 from pellucid.learn.metrics import Bins, reliability
 
 BINS: dict[Bins, int] = {"width": 10, "mass": 15}

@@ -10,7 +10,7 @@ from typing import Any
 
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.subjects import Ability
-from pellucid.learn.evaluate.suite import Facts, Measure, Question, Suite, SuiteRecord, mean, share
+from pellucid.learn.evaluate.suite_protocol import Facts, Measure, Question, Suite, SuiteRecord, mean, share
 from pellucid.learn.evaluate.suites.benchmark_files import TRUTHFULQA, drawn, fingerprint, json_array
 
 NAME = "truthfulqa"
