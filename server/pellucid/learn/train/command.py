@@ -25,7 +25,7 @@ from pellucid.system.atomic_files import human, write_text
 from pellucid.system.processors import threads_to_use
 from pellucid.system.terminal import Steps
 
-RESULTS, CURVES = "results.json", "loss_curves.svg"
+RESULTS, CURVES = "results.json", "curves.svg"
 LEARNERS = ("gpt", "ngram", "logistic")
 BASELINES = ("ngram", "logistic")
 
