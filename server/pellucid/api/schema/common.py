@@ -195,4 +195,4 @@ WrittenToken = Annotated[dict[str, Any], _Written()]
 class ModelQuery(Body):
     """A request that may name a model."""
 
-    model: str | None = Field(None, description="one of /v1/models; by default the first", examples=["qwen2.5-coder-0.5b-instruct"])
+    model: str | None = Field(None, description="one of /v1/models; if null or empty, the first", examples=["qwen2.5-coder-0.5b-instruct"])
