@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
-from pellucid.api.routes.generation import merge
 from pellucid.api.server_state import ServerState
 from pellucid.errors import PellucidError
+from pellucid.system.concurrent_generators import merge
 from pellucid.tokens import Finish, FinishReason, Priority, Terms, Usage
 from support.servers.http_servers import LiveServer, ScriptedAssistant, live, scripted_state, spoken, tiny_assistant
 

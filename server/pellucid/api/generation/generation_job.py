@@ -9,10 +9,11 @@ from contextlib import aclosing
 from fastapi import Request
 from starlette.responses import Response
 
+from pellucid.api.generation.generated_answer import GeneratedAnswer, Items
 from pellucid.api.metrics import GenerationTimer
-from pellucid.api.routes.generation import GeneratedAnswer, Items, merge, run_all
 from pellucid.api.server_state import state_of
 from pellucid.api.sse import Event, attend, event_stream
+from pellucid.system.concurrent_generators import merge, run_all
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import Finish, ModelCard, OnUsage, Token
 

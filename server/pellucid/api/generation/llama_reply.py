@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pellucid.api.routes.generation import GeneratedAnswer
+from pellucid.api.generation.generated_answer import GeneratedAnswer
 from pellucid.api.schema.llama import Generation, LlamaProb, LlamaTokenProb, Timings
 from pellucid.client.token_json import clamped
 from pellucid.tokens import Alternative, Finish, FinishReason, SamplingParams, Token, Usage

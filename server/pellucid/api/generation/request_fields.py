@@ -1,130 +1,21 @@
-"""Converts the fields that all routes share: requests to queries, and generations to usage and finish reasons."""
+"""Converts the fields that all routes share: requests to sampling parameters and terms, and generations to usage and finish reasons."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import secrets
-from collections.abc import AsyncGenerator, Coroutine, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from collections.abc import Sequence
+from typing import Literal
 
 from fastapi import Request
 
-from pellucid.api.metrics import GenerationTimer
+from pellucid.api.generation.generated_answer import GeneratedAnswer
 from pellucid.api.schema.openai import Admittance, EndDetails, PromptTokensDetails, SamplingFields, UsageDetails, UsageReply
-from pellucid.errors import InvalidRequestError, PellucidError, UnavailableError
-from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms, Token, Usage
-
-Items = AsyncGenerator[Token | Finish]
-T = TypeVar("T")
+from pellucid.errors import InvalidRequestError
+from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms, Usage
 
 _PRIORITIES = {"completion": Priority.COMPLETION, "chat": Priority.CHAT, "background": Priority.BACKGROUND}
 _MASK = 2**63 - 1
-
-
-@dataclass(slots=True)
-class GeneratedAnswer:
-    """A generation so far: its tokens, its usage on the way and its Finish."""
-
-    tokens: list[Token] = field(default_factory=list)
-    finish: Finish | None = None
-    usage: Usage | None = None
-
-    def note(self, usage: Usage) -> None:
-        """Note the usage so far."""
-        self.usage = usage
-
-    @property
-    def text(self) -> str:
-        """The text so far."""
-        return "".join(token.text for token in self.tokens)
-
-    @property
-    def end(self) -> Finish:
-        """The Finish of a generation that has ended."""
-        assert self.finish is not None
-        return self.finish
-
-    def take(self, item: Token | Finish) -> None:
-        """Add an item. Raises the error of a generation that failed."""
-        if isinstance(item, Token):
-            self.tokens.append(item)
-        else:
-            self.finish = checked(item)
-
-
-def checked(finish: Finish) -> Finish:
-    """Return the finish. Raises the error of a generation that failed or was cancelled."""
-    if finish.reason is FinishReason.ERROR:
-        raise PellucidError(finish.error or "The generation failed.")
-    if finish.reason is FinishReason.CANCELLED:
-        raise UnavailableError("The server is shutting down: the answer was cancelled.")
-    return finish
-
-
-async def collect(items: Items, timer: GenerationTimer | None = None) -> GeneratedAnswer:
-    """Return a whole generation, which ``timer`` observes."""
-    answer = GeneratedAnswer()
-    async with aclosing(items) as source:
-        async for item in source:
-            if timer is not None:
-                timer.note(item)
-            answer.take(item)
-    return answer
-
-
-async def run_all(works: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Run coroutines side by side until all have ended. If one fails, the others are cancelled and its error is raised."""
-    if len(works) == 1:
-        await works[0]
-        return
-    tasks = [asyncio.create_task(work) for work in works]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def merge(sources: Sequence[AsyncGenerator[T]]) -> AsyncGenerator[T]:
-    """Yield the items of all sources as they come. Closing it closes them; so does an error in one."""
-    queue: asyncio.Queue[T | _End] = asyncio.Queue()
-
-    async def pump(source: AsyncGenerator[T]) -> None:
-        error: Exception | None = None
-        try:
-            async with aclosing(source):
-                async for item in source:
-                    queue.put_nowait(item)
-        except Exception as failure:
-            error = failure
-        queue.put_nowait(_End(error))
-
-    tasks = [asyncio.create_task(pump(source)) for source in sources]
-    running = len(tasks)
-    try:
-        while running:
-            item = await queue.get()
-            if not isinstance(item, _End):
-                yield item
-                continue
-            if item.error is not None:
-                raise item.error
-            running -= 1
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@dataclass(frozen=True, slots=True)
-class _End:
-    """The end of one of several sources, and the error that it ended with."""
-
-    error: Exception | None
 
 
 def sampling_params(body: SamplingFields, max_tokens: int, top_logprobs: int, choice: int) -> SamplingParams:

@@ -9,11 +9,9 @@ from collections.abc import Sequence
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from pellucid.api.json_body import JsonRoute
-from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
-from pellucid.api.routes.generation import (
-    GeneratedAnswer,
-    Items,
+from pellucid.api.generation.generated_answer import GeneratedAnswer, Items
+from pellucid.api.generation.generation_job import GenerationJob
+from pellucid.api.generation.request_fields import (
     check_stream_options,
     end_details,
     finish_word,
@@ -26,7 +24,8 @@ from pellucid.api.routes.generation import (
     wants_usage,
     wants_usage_on_the_way,
 )
-from pellucid.api.routes.generation_job import GenerationJob
+from pellucid.api.json_body import JsonRoute
+from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.schema.common import MOST_TOKENS
 from pellucid.api.schema.openai import (
     ChatAnswer,

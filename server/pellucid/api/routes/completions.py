@@ -12,13 +12,11 @@ from typing import TypeVar
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from pellucid.api.json_body import JsonRoute
-from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
-from pellucid.api.routes.generation import (
-    GeneratedAnswer,
-    Items,
+from pellucid.api.generation.generated_answer import GeneratedAnswer, Items, collect
+from pellucid.api.generation.generation_job import GenerationJob
+from pellucid.api.generation.legacy_logprobs import legacy_logprobs, prompt_logprobs
+from pellucid.api.generation.request_fields import (
     check_stream_options,
-    collect,
     end_details,
     finish_word,
     reply_id,
@@ -30,8 +28,8 @@ from pellucid.api.routes.generation import (
     wants_usage,
     wants_usage_on_the_way,
 )
-from pellucid.api.routes.generation_job import GenerationJob
-from pellucid.api.routes.legacy_logprobs import legacy_logprobs, prompt_logprobs
+from pellucid.api.json_body import JsonRoute
+from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.schema.common import MOST_CHOICES
 from pellucid.api.schema.openai import CompletionChoice, CompletionReply, CompletionRequest, UsageReply
 from pellucid.api.server_state import state_of

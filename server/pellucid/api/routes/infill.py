@@ -11,11 +11,12 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
+from pellucid.api.generation.generated_answer import GeneratedAnswer, Items
+from pellucid.api.generation.generation_job import GenerationJob
+from pellucid.api.generation.llama_reply import has_new_line, pick_fields, stop_type, timings, token_probs
+from pellucid.api.generation.request_fields import choice_seed, supersede_key
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
-from pellucid.api.routes.generation import GeneratedAnswer, Items, choice_seed, supersede_key
-from pellucid.api.routes.generation_job import GenerationJob
-from pellucid.api.routes.llama_reply import has_new_line, pick_fields, stop_type, timings, token_probs
 from pellucid.api.schema.common import MOST_TOKENS
 from pellucid.api.schema.llama import Generation, InfillRequest, LlamaChunk, LlamaCompletionRequest, LlamaReply, PickedReply
 from pellucid.api.server_state import state_of

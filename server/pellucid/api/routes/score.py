@@ -11,11 +11,12 @@ from contextlib import aclosing
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from pellucid.api.generation.generated_answer import GeneratedAnswer, Items, collect
+from pellucid.api.generation.request_fields import end_details, terms_of, usage_reply
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.metrics import GenerationTimer
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.routes.chat import plain_messages
-from pellucid.api.routes.generation import GeneratedAnswer, Items, collect, end_details, terms_of, usage_reply
 from pellucid.api.schema.openai import ScoreChunk, ScoreReply, ScoreRequest, ScoreSummary
 from pellucid.api.server_state import state_of
 from pellucid.api.sse import Event, attend, event_stream

@@ -1,0 +1,64 @@
+"""Collects the tokens, usage and Finish of one answer while it is generated."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from pellucid.api.metrics import GenerationTimer
+from pellucid.errors import PellucidError, UnavailableError
+from pellucid.tokens import Finish, FinishReason, Token, Usage
+
+Items = AsyncGenerator[Token | Finish]
+
+
+@dataclass(slots=True)
+class GeneratedAnswer:
+    """A generation so far: its tokens, its usage on the way and its Finish."""
+
+    tokens: list[Token] = field(default_factory=list)
+    finish: Finish | None = None
+    usage: Usage | None = None
+
+    def note(self, usage: Usage) -> None:
+        """Note the usage so far."""
+        self.usage = usage
+
+    @property
+    def text(self) -> str:
+        """The text so far."""
+        return "".join(token.text for token in self.tokens)
+
+    @property
+    def end(self) -> Finish:
+        """The Finish of a generation that has ended."""
+        assert self.finish is not None
+        return self.finish
+
+    def take(self, item: Token | Finish) -> None:
+        """Add an item. Raises the error of a generation that failed."""
+        if isinstance(item, Token):
+            self.tokens.append(item)
+        else:
+            self.finish = checked(item)
+
+
+def checked(finish: Finish) -> Finish:
+    """Return the finish. Raises the error of a generation that failed or was cancelled."""
+    if finish.reason is FinishReason.ERROR:
+        raise PellucidError(finish.error or "The generation failed.")
+    if finish.reason is FinishReason.CANCELLED:
+        raise UnavailableError("The server is shutting down: the answer was cancelled.")
+    return finish
+
+
+async def collect(items: Items, timer: GenerationTimer | None = None) -> GeneratedAnswer:
+    """Return a whole generation, which ``timer`` observes."""
+    answer = GeneratedAnswer()
+    async with aclosing(items) as source:
+        async for item in source:
+            if timer is not None:
+                timer.note(item)
+            answer.take(item)
+    return answer
