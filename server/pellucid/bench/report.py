@@ -1,111 +1,127 @@
-"""Prints a report as tables, and returns it as JSON."""
+"""The report of a benchmark: figures with their spread and the machine's limit."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from itertools import groupby
-from operator import attrgetter
-from typing import Any
+import statistics
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Final, Literal, Self
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from pydantic import BaseModel, ConfigDict, FiniteFloat
 
-from pellucid.bench.compare import Comparison
-from pellucid.bench.figures import Figure, Report
+from pellucid.system.atomic_files import human
+from pellucid.system.machine import Facts
 
-EXPLANATION = (
-    "Medians over the rounds; for the machine's own rates, the best. The limit follows from the machine's rates and the model's weights."
-)
-LOOKS = {"better": "green", "worse": "red"}
+KIND: Final = "pellucid-bench"
+FORMAT: Final = 1
+"""Version of the saved report. Reports of another version cannot be compared."""
 
 
-def as_json(report: Report, comparison: Comparison | None) -> str:
-    """Return one JSON object, which includes the comparison if there is one."""
-    record: dict[str, Any] = report.model_dump(mode="json")
-    if comparison is not None:
-        record["comparison"] = {
-            "file": comparison.file,
-            "date": comparison.date,
-            "differences": comparison.differences,
-            "rows": [
-                {
-                    "section": change.section,
-                    "name": change.name,
-                    "unit": change.unit,
-                    "then": change.then and change.then.value,
-                    "now": change.now and change.now.value,
-                    "ratio": change.ratio,
-                    "verdict": change.verdict,
-                }
-                for change in comparison.changes
-            ],
-        }
-    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+class Unit(StrEnum):
+    """The unit of a figure. Higher is better for rates, lower for all others."""
+
+    RATE = "tok/s"
+    MILLISECONDS = "ms"
+    SECONDS = "s"
+    BYTES = "bytes"
+    TOKENS = "tokens"
+    READING = "bytes/s"
+    MULTIPLYING = "op/s"
+
+    @property
+    def more_is_better(self) -> bool:
+        """True if a higher figure is better."""
+        return self in (Unit.RATE, Unit.READING, Unit.MULTIPLYING)
+
+    def show_between(self, low: float, high: float) -> str:
+        """Format a range; empty if it is a point."""
+        first, last = self.show(low), self.show(high)
+        if low == high:
+            return ""
+        common = f" {last.rpartition(' ')[2]}"  # the unit, which is shown once
+        return f"{first.removesuffix(common)} - {last}"
+
+    def show(self, value: float) -> str:
+        """Format a value."""
+        match self:
+            case Unit.BYTES:
+                return human(value)
+            case Unit.READING:
+                return f"{human(value)}/s"
+            case Unit.MULTIPLYING:
+                return f"{_three_digits(value / 1e9)} Gop/s"
+            case _:
+                return f"{_three_digits(value)} {self}"
 
 
-def show(report: Report, comparison: Comparison | None, console: Console | None = None) -> None:
-    """Print the tables."""
-    console = console or Console(highlight=False, markup=False, emoji=False)
-    for line in heading(report):
-        console.print(line, soft_wrap=True)
-    console.print()
-    console.print(_figures(report.figures))
-    console.print(Text(EXPLANATION, "dim"), soft_wrap=True)
-    for sentence in report.left_out:
-        console.print(f"left out: {sentence}", soft_wrap=True)
-    for sentence in report.notes:
-        console.print(f"note: {sentence}", soft_wrap=True)
-    if comparison is not None:
-        console.print()
-        console.print(f"Compared with {comparison.file}, measured {comparison.date}:", soft_wrap=True)
-        for difference in comparison.differences:
-            console.print(f"differs: {difference}", soft_wrap=True)
-        console.print(_changes(comparison))
-        console.print(Text("The ratio is now / then. A row is better or worse only if the samples do not overlap.", "dim"), soft_wrap=True)
+def _three_digits(value: float) -> str:
+    size = abs(value)
+    return f"{value:,.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.2f}"
 
 
-def heading(report: Report) -> list[str]:
-    """Return the model, the machine and the setup in lines."""
-    facts, count = report.machine, report.setup["threads"]
-    threads = "1 thread" if count == 1 else f"{count} threads"
-    return [
-        f"{report.model['name']}: {report.model['description']}",
-        f"{facts['processor']}, {facts['processors']} processors, computing on {facts['device']} with {threads}",
-        f"context {report.setup['context']}, {report.setup['slots']} slots, chunks of {report.setup['chunk']}; {report.date}",
-        "; ".join(f"{name} {version}" for name, version in report.versions.items()),
-    ]
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _figures(figures: Sequence[Figure]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("", no_wrap=True)
-    for name in ("figure", "spread", "limit", "reached"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for section, rows in groupby(sorted(figures, key=_order(figures)), key=attrgetter("section")):
-        table.add_row(Text(section, "bold"))
-        for row in rows:
-            limit = "" if row.limit is None else row.unit.show(row.limit)
-            reached = "" if row.reached is None else f"{row.reached:.0%}"
-            table.add_row(f"  {row.name}", row.unit.show(row.value), row.unit.show_between(row.low, row.high), limit, reached)
-    return table
+class Figure(_Record):
+    """One row: the value, its smallest and largest sample, and the limit of the machine.
+
+    ``limit`` is in the same unit; None if unknown.
+    """
+
+    section: str
+    name: str
+    unit: Unit
+    value: FiniteFloat
+    low: FiniteFloat
+    high: FiniteFloat
+    samples: int
+    limit: FiniteFloat | None = None
+
+    @classmethod
+    def of(
+        cls,
+        section: str,
+        name: str,
+        unit: Unit,
+        samples: Sequence[float],
+        limit: float | None = None,
+        choose: Callable[[Sequence[float]], float] = statistics.median,
+    ) -> Self:
+        """Return the figure of at least one sample, by default their median."""
+        return cls(
+            section=section,
+            name=name,
+            unit=unit,
+            value=choose(samples),
+            low=min(samples),
+            high=max(samples),
+            samples=len(samples),
+            limit=limit,
+        )
+
+    @property
+    def reached(self) -> float | None:
+        """Share of the limit that is reached, 1.0 being all of it."""
+        if self.limit is None:
+            return None
+        return self.value / self.limit if self.unit.more_is_better else self.limit / self.value
 
 
-def _order(figures: Sequence[Figure]) -> Any:
-    """Return a sort key: sections in the order of their first appearance."""
-    sections = list(dict.fromkeys(figure.section for figure in figures))
-    return lambda figure: sections.index(figure.section)
+class Report(_Record):
+    """The figures of one run. ``left_out`` and ``notes`` are sentences; ``date`` is ISO 8601 with the zone."""
 
+    kind: Literal["pellucid-bench"] = KIND
+    format: Literal[1] = FORMAT
+    date: str
+    versions: Facts
+    machine: Facts
+    model: Facts
+    setup: Facts
+    figures: tuple[Figure, ...]
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
-def _changes(comparison: Comparison) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("", no_wrap=True)
-    for name in ("then", "now", "ratio"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    for change in comparison.changes:
-        then, now = ("" if figure is None else change.unit.show(figure.value) for figure in (change.then, change.now))
-        ratio = "" if change.ratio is None else f"{change.ratio:.2f}"
-        table.add_row(f"{change.section}, {change.name}", then, now, ratio, Text(change.verdict, LOOKS.get(change.verdict, "")))
-    return table
+    def find(self, section: str, name: str) -> Figure | None:
+        """Return the figure of this name, if it was measured."""
+        return next((figure for figure in self.figures if (figure.section, figure.name) == (section, name)), None)

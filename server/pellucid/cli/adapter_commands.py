@@ -1,131 +1,64 @@
-"""The work behind ``pellucid adapters``: list, merge, remove, and load into a running server."""
+"""The ``pellucid adapters`` commands. Heavy imports happen inside commands, as in app.py."""
 
 from __future__ import annotations
 
-import asyncio
-import re
-import shutil
-from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from pellucid.client.http_client import Client
-from pellucid.config import Settings, load_settings
-from pellucid.errors import AdapterError, NotFoundError, UnavailableError
-from pellucid.models.adapter_folder import NAME, AdapterCard, local_adapter, read_card, stored_adapters
-from pellucid.models.store import Store, as_argument, local_path
-from pellucid.models.untrusted_files import printable
-from pellucid.system import atomic_files
-from pellucid.system.atomic_files import human
-from pellucid.system.terminal import Bars
+adapters_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
-T = TypeVar("T")
+AdapterName = Annotated[str, typer.Argument(help="Name of a folder in the cache's adapters/ folder.")]
 
 
-def show_all() -> None:
-    """Print a row for each adapter on this machine, with the models that a running server serves with it."""
-    settings = load_settings()
-    loaded = asyncio.run(_loaded(settings))
-    table = Table(box=None, pad_edge=False)
-    for heading in ("name", "size", "rank", "changes", "made for", "loaded as"):
-        table.add_column(heading, no_wrap=heading == "name")
-    problems = []
-    for folder in stored_adapters(Store(settings.cache)):
-        served_as = ", ".join(loaded.pop(folder.name, [])) or "no"
-        try:
-            card = read_card(folder)
-        except AdapterError as error:
-            problems.append(str(error))
-            table.add_row(printable(folder.name), "?", "?", "?", "?", served_as)
-            continue
-        table.add_row(card.name, human(card.size), str(card.rank), ", ".join(card.targets), card.base or "?", served_as)
-    for name, ids in loaded.items():  # of a folder elsewhere
-        table.add_row(name, "?", "?", "?", "?", ", ".join(ids))
-    Console(highlight=False, markup=False, emoji=False).print(table)
-    for problem in problems:
-        typer.echo(problem)
+@adapters_app.command("list", epilog="Example: pellucid adapters list")
+def list_adapters() -> None:
+    """List the adapters on this machine and the models that a running server serves with them."""
+    from pellucid.cli import adapter_commands
+
+    adapter_commands.show_all()
 
 
-def load(name: str, model: str | None) -> None:
-    """Load an adapter into the running server."""
-    one = _ask_server(lambda client: client.load_adapter(name, model))
-    typer.echo(f"{name} is loaded as the model {one['id']}.")
+@adapters_app.command("load", epilog="Example: pellucid adapters load my-project")
+def load_adapter(
+    name: AdapterName,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Base model; by default the one that the adapter was made for.")
+    ] = None,
+) -> None:
+    """Load or reload an adapter into the running server, where it becomes the model MODEL:NAME."""
+    from pellucid.cli import adapter_commands
+
+    adapter_commands.load(name, model)
 
 
-def unload(id: str) -> None:
-    """Unload an adapter from the running server."""
-    one = _ask_server(lambda client: client.unload_adapter(id))
-    typer.echo(f"{one['name']} is unloaded from {one['base']}; running answers finish.")
+@adapters_app.command("unload", epilog="Example: pellucid adapters unload my-project")
+def unload_adapter(id: Annotated[str, typer.Argument(help="MODEL:NAME, or NAME if only one model has it.")]) -> None:
+    """Unload an adapter from the running server; running answers finish."""
+    from pellucid.cli import adapter_commands
+
+    adapter_commands.unload(id)
 
 
-def merge(name_or_path: str, folder: Path, model: str | None, dtype: str) -> None:
-    """Write a model with an adapter into a folder, as an ordinary model."""
-    from pellucid.models.load import open_checkpoint  # torch takes seconds to import
-    from pellucid.models.merge_adapter import merge as write
+@adapters_app.command("merge", epilog="Example: pellucid adapters merge my-project ./my-model")
+def merge_adapter(
+    name: Annotated[str, typer.Argument(help="Adapter, by its name or folder.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write, which must not exist.")],
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Model to merge it into; by default the one that it was made for.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
+) -> None:
+    """Write a model with an adapter into a folder, as an ordinary model of safetensors."""
+    from pellucid.cli import adapter_commands
 
-    store = Store(load_settings().cache)
-    card = read_card(local_adapter(store, name_or_path))
-    base = _base_of(card, model, store)
-    with Bars() as progress:
-        write(open_checkpoint(base, store=store, progress=progress), card, folder.absolute(), dtype, progress)
-    typer.echo(f"Wrote {base} with {card.name} to {folder}: pellucid serve --model {as_argument(folder)}")
-
-
-def remove(names: Sequence[str]) -> None:
-    """Delete adapters and the files saved for models with them, and print the disk space that this frees."""
-    store = Store(load_settings().cache)
-    for name in names:
-        folder = store.adapters_path(name)
-        if re.fullmatch(NAME, name) is None or not folder.is_dir():
-            raise NotFoundError(f"There is no adapter {name!r} in {store.adapters_path()}.")
-        made = store.made_with_adapter(name)
-        freed = sum(path.stat().st_size for path in [*made, *folder.rglob("*")] if path.is_file())
-        with atomic_files.errors_explained(store.root):
-            shutil.rmtree(folder)
-            for path in made:
-                path.unlink(missing_ok=True)
-        typer.echo(f"{name} was removed; {human(freed)} freed.")
+    adapter_commands.merge(name, folder, model, dtype)
 
 
-def _base_of(card: AdapterCard, model: str | None, store: Store) -> str:
-    """Return the model to merge an adapter into. Raise NotFoundError if it is unknown or not on this machine."""
-    name = model or card.base
-    if name is None:
-        raise NotFoundError(f"The adapter {card.name} does not say which model it was made for: name it with --model.")
-    if model is None and local_path(name) is None and store.find(name) is None:
-        raise NotFoundError(
-            f"{name}, which {card.name} was made for, is not on this machine: download it with `pellucid models pull {name}`, "
-            "or name another --model."
-        )
-    return name
+@adapters_app.command("remove", epilog="Example: pellucid adapters remove my-project")
+def remove_adapter(names: Annotated[list[str], typer.Argument(help="Adapters to delete from this machine.")]) -> None:
+    """Delete adapters from this machine; a server that has one loaded keeps it until it exits."""
+    from pellucid.cli import adapter_commands
 
-
-def _ask_server(verb: Callable[[Client], Awaitable[T]]) -> T:
-    settings = load_settings()
-
-    async def ask() -> T:
-        async with Client(settings.url, settings.key) as client:
-            return await verb(client)
-
-    return asyncio.run(ask())
-
-
-async def _loaded(settings: Settings) -> dict[str, list[str]]:
-    """Return the model ids that a running server serves with adapters, by adapter name."""
-    async with Client(settings.url, settings.key) as client:
-        if await client.health() is None:
-            return {}
-        try:
-            found: list[dict[str, Any]] = await client.adapters()
-        except UnavailableError as error:
-            typer.echo(f"The server at {client.url} cannot list its adapters: {error}", err=True)
-            return {}
-    ids: dict[str, list[str]] = {}
-    for one in found:
-        if one["loaded"]:
-            ids.setdefault(one["name"], []).append(one["id"])
-    return ids
+    adapter_commands.remove(names)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from typing import Any, NoReturn
 
 import pytest
@@ -23,21 +24,25 @@ from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Term
 from support.models.tiny_models import VOCAB_SIZE, random_ids, tiny_llama, tiny_qwen3, to_decoder
 from support.models.worker_driver import Job, assert_lawful
 
+SMALL = EngineSettings(slots=4, context=128, chunk=16, queue=200)
+EDITOR = Terms(key="editor")
 REFERENCES = {"llama": tiny_llama(), "qwen3": tiny_qwen3()}
 
 
 class Failing:
-    """A decoder that fails while a switch is on."""
+    """A decoder that fails while a switch is on, and waits while ``may_run`` is cleared."""
 
     def __init__(self) -> None:
         self._decoder = to_decoder(REFERENCES["llama"])
-        self.fails = False
+        self.fails, self.may_run = False, threading.Event()
+        self.may_run.set()
         self.vocab_size, self.context = self._decoder.vocab_size, self._decoder.context
         self.cache_shape, self.weight_bytes, self.cost = self._decoder.cache_shape, self._decoder.weight_bytes, self._decoder.cost
         self.description, self.brings_threads = "fails on demand", False
         self.logits = self._decoder.logits
 
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
+        self.may_run.wait()
         if self.fails:
             raise RuntimeError("the device is gone")
         return self._decoder.forward(batch, kv)
@@ -46,7 +51,7 @@ class Failing:
 @pytest.fixture
 def engine() -> Iterator[Engine]:
     models = {name: to_decoder(model) for name, model in REFERENCES.items()}
-    engine = Engine(models, EngineSettings(slots=4, context=128, chunk=16, queue=200))
+    engine = Engine(models, SMALL)
     yield engine
     engine.close()
 
@@ -146,15 +151,20 @@ class TestGenerate:
 
         assert (len(scores), finish.reason) == (8, FinishReason.LENGTH)
 
-    async def test_supersede_across_models(self, engine: Engine) -> None:
+    async def test_supersede_across_models(self) -> None:
         """An editor that changes its model supersedes its request to the other one."""
-        older = engine.generate("llama", Request(random_ids(10), SamplingParams(max_tokens=100), Terms(key="editor")))
-        await anext(older)
+        slow = Failing()
+        slow.may_run.clear()
+        engine = Engine({"slow": slow, "other": to_decoder(REFERENCES["qwen3"])}, SMALL)
+        with closing(engine):
+            older = asyncio.create_task(collect(engine.generate("slow", Request(random_ids(10), SamplingParams(max_tokens=100), EDITOR))))
+            await asyncio.sleep(0)  # the older request is submitted
+            newer = asyncio.create_task(collect(engine.generate("other", Request(random_ids(5), SamplingParams(max_tokens=1), EDITOR))))
+            await asyncio.sleep(0)
+            slow.may_run.set()
+            (_, superseded), (_, ended) = await asyncio.gather(older, newer)
 
-        await collect(engine.generate("qwen3", Request(random_ids(5), SamplingParams(max_tokens=1), Terms(key="editor"))))
-        _, ended = await collect(older)
-
-        assert ended.reason is FinishReason.SUPERSEDED
+        assert (superseded.reason, ended.reason) == (FinishReason.SUPERSEDED, FinishReason.LENGTH)
 
 
 class TestRefusals:
