@@ -30,7 +30,7 @@ from pellucid.engine.request import Request
 from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.models.load import LoadedModel, load
 from pellucid.models.store import Store
-from pellucid.system.progress import Silent
+from pellucid.system.progress_protocol import Silent
 from pellucid.tokens import SamplingParams
 
 Times = tuple[float, float]

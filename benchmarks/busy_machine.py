@@ -1,6 +1,6 @@
 """Measure the time of a completion while other processes keep the machine busy, and compare it with llama-server.
 
-    python benchmarks/under_load.py --llama-bin FOLDER --busy 0 16 --json under_load.json
+    python benchmarks/busy_machine.py --llama-bin FOLDER --busy 0 16 --json under_load.json
 
 Each request has a few more letters of the same code than the one before, as if typed, and asks for a short completion. Both servers have
 the model loaded and answer the same requests in alternation, so that both see the same load. Without ``--llama-bin`` only Pellucid is

@@ -17,11 +17,11 @@ from pathlib import Path
 from pellucid.config import load_settings
 from pellucid.engine.engine import Engine
 from pellucid.engine.model_worker import EngineSettings
-from pellucid.learn.evaluate.suites.gap_tasks import Task, blocks, count_passing
+from pellucid.learn.evaluate.suites.code_gap_base import Task, blocks, count_passing
 from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.models.load import load
 from pellucid.models.store import Store
-from pellucid.system.progress import Silent
+from pellucid.system.progress_protocol import Silent
 from pellucid.text.assistant import LocalAssistant, Stream
 from pellucid.text.suffix_stop import SuffixStop
 from pellucid.tokens import CompletionQuery, Finish, FinishReason, SamplingParams, Token

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import httpx
 
-from pellucid.learn.evaluate.suites.gap_tasks import Task, judge, single_lines
+from pellucid.learn.evaluate.suites.code_gap_base import Task, judge, single_lines
 
 MAX_TOKENS = 64
 AT_ONCE = 2

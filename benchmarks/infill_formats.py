@@ -19,11 +19,11 @@ from typing import get_args
 from pellucid.config import load_settings
 from pellucid.engine.engine import Engine
 from pellucid.engine.model_worker import EngineSettings
-from pellucid.learn.evaluate.suites.gap_tasks import Task, count_passing, single_lines
+from pellucid.learn.evaluate.suites.code_gap_base import Task, count_passing, single_lines
 from pellucid.models.catalog import DEFAULT_MODEL, InfillFormat, Order
 from pellucid.models.load import LoadedModel, load
 from pellucid.models.store import Store
-from pellucid.system.progress import Silent
+from pellucid.system.progress_protocol import Silent
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import CompletionQuery, SamplingParams, Token
 

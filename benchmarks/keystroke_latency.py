@@ -1,6 +1,6 @@
 """Compare the latency of suggestions by kind of keystroke with llama-server, both asked as llama.vim asks.
 
-    python benchmarks/keystrokes.py --llama-bin FOLDER --threads 2 --json keystrokes.json
+    python benchmarks/keystroke_latency.py --llama-bin FOLDER --threads 2 --json keystrokes.json
 
 ``--llama-bin`` is the folder of llama-server, which is started with llama.vim's recommended flags. This script starts and ends both
 servers. It rewrites lines of standard library files with llama.vim's request (POST /infill) at every keystroke, without other editor

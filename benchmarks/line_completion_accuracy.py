@@ -2,7 +2,7 @@
 
     pellucid serve --port 8437 --no-prefix-save &
     llama-server -m qwen2.5-coder-0.5b-instruct-q4_k_m.gguf -t 2 -c 8192 -np 1 --port 8012 &
-    python benchmarks/replay.py --server http://127.0.0.1:8437 --peer http://127.0.0.1:8012 --json replay.json
+    python benchmarks/line_completion_accuracy.py --server http://127.0.0.1:8437 --peer http://127.0.0.1:8012 --json replay.json
 
 Cursors are after the first half of random lines of standard library code, with a fixed seed. The rest of the line is removed, and is the
 expected suggestion. Each cursor is used twice: with the lines below it, and without any. A suggestion is right if its first line is the
@@ -12,9 +12,9 @@ them at each level.
 An interrupted run resumes from its file. The table can be printed again from a file, and gate thresholds can be searched in a run on other
 files:
 
-    python benchmarks/replay.py --read replay.json
-    python benchmarks/replay.py --server http://127.0.0.1:8437 --part tune --seed 1 --positions 400 --json tune.json
-    python benchmarks/replay.py --tune tune.json --against replay.json
+    python benchmarks/line_completion_accuracy.py --read replay.json
+    python benchmarks/line_completion_accuracy.py --server http://127.0.0.1:8437 --part tune --seed 1 --positions 400 --json tune.json
+    python benchmarks/line_completion_accuracy.py --tune tune.json --against replay.json
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from common import llama_vim
-from common.gated_suggestions import Case, Gated, gated, is_right, load, save
+from common.gate_threshold_search import judged, search
+from common.replayed_suggestions import Case, Gated, gated, is_right, load, save
 from common.stdlib_cursors import PARTS, STDLIB, Cursor, draw
-from common.threshold_search import judged, search
 from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext

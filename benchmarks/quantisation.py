@@ -33,15 +33,15 @@ from torch import Tensor
 
 from against_transformers import Times, time_ours
 from common.divergence import Divergence, Paired
-from common.gated_suggestions import is_right
 from common.http_asker import Asker
 from common.machine import about
 from common.markdown_tables import table
+from common.replayed_suggestions import is_right
 from common.servers import pellucid_server
 from common.stdlib_cursors import STDLIB, Cursor, draw, python_files, source
 from common.text_windows import windows
 from pellucid.config import load_settings
-from pellucid.engine import packing
+from pellucid.engine import weight_packing
 from pellucid.engine.cache import SlotCache
 from pellucid.engine.engine import Engine
 from pellucid.engine.model import Batch, BatchSpan, Model
@@ -50,7 +50,7 @@ from pellucid.errors import ConfigError
 from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.models.load import LoadedModel, load
 from pellucid.models.store import Store
-from pellucid.system.progress import Silent
+from pellucid.system.progress_protocol import Silent
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import CompletionQuery, SamplingParams, Token
 from soak import resident_megabytes
@@ -220,7 +220,7 @@ def ways(model: str) -> list[StoredWeights]:
     Quants that this model or machine does not support are reported and skipped.
     """
     store, held = Store(load_settings().cache), dict[str, StoredWeights]()
-    for quant in (REFERENCE, *(quant for quant in packing.QUANTS if quant != REFERENCE)):
+    for quant in (REFERENCE, *(quant for quant in weight_packing.QUANTS if quant != REFERENCE)):
         try:
             loaded = load(f"{model}@{quant}", device="cpu", store=store, progress=Silent())
         except ConfigError as error:

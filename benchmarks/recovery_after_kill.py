@@ -1,6 +1,6 @@
 """Kill the model server in the middle of a stream, and measure the time until completions are back.
 
-    python benchmarks/kills.py --json kills.json
+    python benchmarks/recovery_after_kill.py --json kills.json
 
 A language server with its own folders starts `pellucid serve` on a free port. Each time the editor asks for a block of code, the model
 server is killed (SIGKILL) once tokens of the answer stream; every second time the user types on meanwhile. Completions are back when the

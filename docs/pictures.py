@@ -183,7 +183,7 @@ def picture_nvim(browser: Browser, address: str, scheme: str, home: Path) -> Non
         run("send-keys", "G", "o")
         run("send-keys", "-l", "middle = len(ordered) // 2")
         run("send-keys", "Enter")
-        wait(lambda: lua("require('pellucid.session').shown and 1 or 0") == "1", "ghost text")
+        wait(lambda: lua("require('pellucid.current_suggestion').shown and 1 or 0") == "1", "ghost text")
         run("send-keys", "M-t")
         wait(lambda: "rank" in run("capture-pane", "-p"), "the window with the tokens")
         for _ in range(SHORTEN):

@@ -14,7 +14,7 @@ from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request, TokenScore
 from pellucid.models.load import load
 from pellucid.models.store import Store
-from pellucid.system.progress import Silent
+from pellucid.system.progress_protocol import Silent
 from pellucid.tokens import Finish, SamplingParams
 
 

@@ -10,7 +10,7 @@ from unittest.mock import patch
 from rich.console import Console
 from rich.progress import track
 
-from common.gated_suggestions import Case, Gated, gated
+from common.replayed_suggestions import Case, Gated, gated
 from pellucid.completion.settings import GateLevel
 from pellucid.completion.trust import threshold_gate
 

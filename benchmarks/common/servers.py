@@ -17,7 +17,7 @@ import httpx
 
 from pellucid.config import load_settings
 from pellucid.models.store import Store, local_path
-from pellucid.system.progress import Silent
+from pellucid.system.progress_protocol import Silent
 
 LOADING_SECONDS = 600.0
 """Seconds that a server may take to load its model, including packing at first use."""

@@ -8,9 +8,9 @@ from typing import Any
 
 from lsprotocol import types
 
+from pellucid.completion.find_accepted_suggestion import locate, token_at
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.suggestion import DocumentCursor, Suggestion, drop_typed, normalize_newlines
-from pellucid.completion.suggestion_location import locate, token_at
 from pellucid.errors import InvalidRequestError, UnavailableError
 from pellucid.tokens import BACKGROUND, MAX_ALTERNATIVES, ScoreQuery, Token
 from pellucid_lsp.inspection_json import Json, explanation_report, hover_markdown, ranges_of, suggestion_report, tokens_report

@@ -21,7 +21,7 @@ CLEANUP_SECONDS = 5.0
 def run(tcp: int | None) -> None:
     """Serve one editor until it disconnects."""
     gc.disable()  # imported objects are never garbage, and checking them takes a tenth of the time to start
-    from pellucid_lsp.handlers import create
+    from pellucid_lsp.standard_methods import create
 
     server = create()
     gc.enable()

@@ -9,7 +9,7 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
 from pellucid.completion.settings import Popup
-from pellucid_lsp import inspection
+from pellucid_lsp import own_methods
 from pellucid_lsp.documents import install_documents
 from pellucid_lsp.editor_settings import SECTION
 from pellucid_lsp.server import Pellucid
@@ -22,7 +22,7 @@ TRIGGERS = (".", "(", "[", "{", "=", ":", ",")
 def create() -> Pellucid:
     """Return a language server with all its handlers."""
     server = Pellucid()
-    for register in (_register_lifecycle, _register_documents, _register_inline_completion, inspection.register):
+    for register in (_register_lifecycle, _register_documents, _register_inline_completion, own_methods.register):
         register(server)
     return server
 

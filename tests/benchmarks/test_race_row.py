@@ -8,9 +8,9 @@ from common.code_tasks import functions, most_named, tail
 from common.markdown_tables import quantile, table
 from common.race_row import BENCH, LOOKUP, OURS, RATES, THEIRS, TIMES, TITLES, Bar, Row
 from common.typed_lines import Kind
-from keystrokes import OURS as OUR_SIDE
-from keystrokes import THEIRS as THEIR_SIDE
-from keystrokes import AskedKeystroke, Mode, ratio, report, shortfalls
+from keystroke_latency import OURS as OUR_SIDE
+from keystroke_latency import THEIRS as THEIR_SIDE
+from keystroke_latency import AskedKeystroke, Mode, ratio, report, shortfalls
 
 
 def row(unit: str, bar: Bar | None = None, **reached: float) -> Row:

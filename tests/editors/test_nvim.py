@@ -98,7 +98,7 @@ def test_whose_ghost_text(ready: Neovim) -> None:
     """A Neovim that has inline completion of its own draws the ghost text, else the plugin does."""
     own = ready.lua("return vim.fn.has('nvim-0.12')") == 1
     assert ready.lua("return require('pellucid.builtin').used()") is own
-    assert (ready.lua("return require('pellucid.session').shown") is None) is own
+    assert (ready.lua("return require('pellucid.current_suggestion').shown") is None) is own
 
 
 @pytest.mark.model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pellucid_lsp.model_server.backoff import Backoff
+from pellucid_lsp.model_server.restart_backoff import Backoff
 
 
 class Clock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pellucid.bench.figures import Figure, Report, Unit
+from pellucid.bench.report import Figure, Report, Unit
 
 FIGURES = (
     Figure.of("machine", "reads memory", Unit.READING, [18e9, 20e9], choose=max),

@@ -30,14 +30,14 @@ from pellucid.models.adapter_folder import read_card
 from pellucid.models.load import load, open_checkpoint
 from pellucid.models.saved_prefixes import PrefixFile
 from pellucid.models.store import Store
-from pellucid.system.progress import Silent
+from pellucid.system.progress_protocol import Silent
 from pellucid_lsp.model_server import server_process
 from pellucid_webui.conversations.blind_reviews import AnswerPair, Judgement, Review, Reviews, Verdict
 from pellucid_webui.conversations.conversation import USER, TurnSettings
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.hosting.login_sessions import LoginSessions
 from support.bench_reports import report
-from support.learn.calibration_rows import record as calibration_record
+from support.learn.calibration_records import record as calibration_record
 from support.models.model_files import byte_level_bpe, write_folder, write_gguf
 from support.models.tiny_adapters import random_adapter, write_adapter
 from support.models.tiny_models import random_ids, tiny_llama, to_decoder

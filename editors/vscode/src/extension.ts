@@ -7,7 +7,7 @@ import { showMenu } from "./menu";
 import { ExplainRequest, ServerCommand, type Status } from "./protocol";
 import { SECTION } from "./settings";
 import { StatusBar } from "./statusBar";
-import { LastSuggestion } from "./suggestion";
+import { LastSuggestion } from "./lastSuggestion";
 import { TokensView, VIEW } from "./tokensView";
 
 let server: LanguageServer | undefined;

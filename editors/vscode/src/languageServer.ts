@@ -15,7 +15,7 @@ import {
 import { type Command, findCommand } from "./executable";
 import { DidChangeStatusNotification, DidShowNotification, ServerCommand, type Status, StatusRequest } from "./protocol";
 import { SECTION, commandSetting, openSettings, serverSettings } from "./settings";
-import type { LastSuggestion } from "./suggestion";
+import type { LastSuggestion } from "./lastSuggestion";
 
 const DOCUMENTS = [{ scheme: "file" }, { scheme: "untitled" }, { scheme: "vscode-notebook-cell" }];
 

@@ -1,7 +1,7 @@
 /** The requests and notifications of Pellucid's language server beyond the standard ones: lsp/README.md describes them. */
 
 import { type InlineCompletionItem, NotificationType, type Position, RequestType, RequestType0 } from "vscode-languageclient/node";
-import type { Tokens } from "./tokens";
+import type { Tokens } from "./tokenTypes";
 
 export interface Branch {
   id: string;

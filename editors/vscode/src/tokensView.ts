@@ -4,8 +4,8 @@ import { randomBytes } from "node:crypto";
 import * as vscode from "vscode";
 import { type LanguageServer, reason } from "./languageServer";
 import { BranchRequest, TokensRequest } from "./protocol";
-import { type LastSuggestion, type Suggestion, insert, isCurrent, showDocument, suggestionOf } from "./suggestion";
-import type { Tokens } from "./tokens";
+import { type LastSuggestion, type Suggestion, insert, isCurrent, showDocument, suggestionOf } from "./lastSuggestion";
+import type { Tokens } from "./tokenTypes";
 import type { FromView, ToView } from "./view/messages";
 
 export const VIEW = "pellucid.tokens";

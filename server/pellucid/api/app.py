@@ -14,8 +14,8 @@ from pellucid.api.errors import install_error_handlers
 from pellucid.api.idle_exit import IdlenessCounter
 from pellucid.api.metrics import RequestCounter
 from pellucid.api.openapi_extras import FRONT_ERRORS, describe, installed_version
-from pellucid.api.page_fork import MountedPage, PageFork
-from pellucid.api.routes import adapters, chat, completions, infill, info, score, tokens
+from pellucid.api.page_routing import MountedPage, PageFork
+from pellucid.api.routes import adapters, chat, completions, info, llama_generation, score, tokens
 from pellucid.api.security import Door, Security
 from pellucid.api.server_state import ServerState
 
@@ -52,7 +52,7 @@ def create_app(state: ServerState, page: MountedPage | None = None) -> FastAPI:
     )
     app.state.server = state
     install_error_handlers(app)
-    for module in (completions, chat, score, infill, tokens, adapters, info):
+    for module in (completions, chat, score, llama_generation, tokens, adapters, info):
         app.include_router(module.router)
     describe(app)
     return app

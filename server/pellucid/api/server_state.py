@@ -17,7 +17,7 @@ from pellucid.client.api_keys import Keys
 from pellucid.engine.engine import FAILED, Engine
 from pellucid.engine.model_worker import WorkerStatus
 from pellucid.errors import InvalidRequestError, NotSupportedError, UnavailableError
-from pellucid.system.progress import Noted, Silent
+from pellucid.system.progress_protocol import Noted, Silent
 from pellucid.text.adapter_loading import LoadedAdapters
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import ModelCard

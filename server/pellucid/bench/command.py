@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 
 from pellucid.bench.compare import compare, read_report
-from pellucid.bench.figures import Figure, Report, Unit
 from pellucid.bench.machine_limits import Floors, multiply_rate, read_rate
 from pellucid.bench.measure import Measurements, Quantity, Trial
 from pellucid.bench.plot import draw
-from pellucid.bench.report import as_json, show
+from pellucid.bench.report import Figure, Report, Unit
+from pellucid.bench.report_tables import as_json, show
 from pellucid.bench.start_time import SETTINGS, Start, start_elsewhere
 from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus

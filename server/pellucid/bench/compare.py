@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from pellucid.bench.figures import FORMAT, KIND, Figure, Report, Unit
+from pellucid.bench.report import FORMAT, KIND, Figure, Report, Unit
 from pellucid.errors import InvalidRequestError
 
 SMALLEST_CHANGE = 0.01

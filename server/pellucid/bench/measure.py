@@ -16,9 +16,9 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 
-from pellucid.bench.figures import Unit
 from pellucid.bench.keystrokes import replay, session
 from pellucid.bench.machine_limits import Floors
+from pellucid.bench.report import Unit
 from pellucid.bench.same_step_start import together
 from pellucid.engine.engine import Engine
 from pellucid.engine.model import TokenCost

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pellucid.bench.figures import Figure, Report, Unit
-from pellucid.bench.report import heading
+from pellucid.bench.report import Figure, Report, Unit
+from pellucid.bench.report_tables import heading
 from pellucid.system.svg import Picture, write_picture
 
 WIDTH = 860

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pellucid.bench.compare import Comparison
-from pellucid.bench.figures import Figure, Report
+from pellucid.bench.report import Figure, Report
 
 EXPLANATION = (
     "Medians over the rounds; for the machine's own rates, the best. The limit follows from the machine's rates and the model's weights."

@@ -15,9 +15,9 @@ AdapterName = Annotated[str, typer.Argument(help="Name of a folder in the cache'
 @adapters_app.command("list", epilog="Example: pellucid adapters list")
 def list_adapters() -> None:
     """List the adapters on this machine and the models that a running server serves with them."""
-    from pellucid.cli import adapter_commands
+    from pellucid.cli import manage_adapters
 
-    adapter_commands.show_all()
+    manage_adapters.show_all()
 
 
 @adapters_app.command("load", epilog="Example: pellucid adapters load my-project")
@@ -28,17 +28,17 @@ def load_adapter(
     ] = None,
 ) -> None:
     """Load or reload an adapter into the running server, where it becomes the model MODEL:NAME."""
-    from pellucid.cli import adapter_commands
+    from pellucid.cli import manage_adapters
 
-    adapter_commands.load(name, model)
+    manage_adapters.load(name, model)
 
 
 @adapters_app.command("unload", epilog="Example: pellucid adapters unload my-project")
 def unload_adapter(id: Annotated[str, typer.Argument(help="MODEL:NAME, or NAME if only one model has it.")]) -> None:
     """Unload an adapter from the running server; running answers finish."""
-    from pellucid.cli import adapter_commands
+    from pellucid.cli import manage_adapters
 
-    adapter_commands.unload(id)
+    manage_adapters.unload(id)
 
 
 @adapters_app.command("merge", epilog="Example: pellucid adapters merge my-project ./my-model")
@@ -51,14 +51,14 @@ def merge_adapter(
     dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
 ) -> None:
     """Write a model with an adapter into a folder, as an ordinary model of safetensors."""
-    from pellucid.cli import adapter_commands
+    from pellucid.cli import manage_adapters
 
-    adapter_commands.merge(name, folder, model, dtype)
+    manage_adapters.merge(name, folder, model, dtype)
 
 
 @adapters_app.command("remove", epilog="Example: pellucid adapters remove my-project")
 def remove_adapter(names: Annotated[list[str], typer.Argument(help="Adapters to delete from this machine.")]) -> None:
     """Delete adapters from this machine; a server that has one loaded keeps it until it exits."""
-    from pellucid.cli import adapter_commands
+    from pellucid.cli import manage_adapters
 
-    adapter_commands.remove(names)
+    manage_adapters.remove(names)

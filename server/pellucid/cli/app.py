@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pellucid.cli.adapters import adapters_app
+from pellucid.cli.adapter_commands import adapters_app
 from pellucid.cli.api_key_option import VISIBLE, ApiKeyFile, warn_of_visible_key
 from pellucid.cli.learn import learning
 from pellucid.cli.settings_options import given_settings, settings_command
@@ -107,15 +107,15 @@ def complete(
     json: Json = False,
 ) -> None:
     """Complete a file at a cursor, using the text before and after it, until the model ends."""
-    from pellucid.cli import ask
+    from pellucid.cli import complete_chat_score
 
-    text = ask.read_text(file)
+    text = complete_chat_score.read_text(file)
     try:
-        offset = ask.offset_of(text, at)
+        offset = complete_chat_score.offset_of(text, at)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--at") from error
-    params = ask.sampling(max_tokens, temperature, top_p, top_k, min_p, seed, top_logprobs)
-    ask.complete(text[:offset], text[offset:], params, model, json)
+    params = complete_chat_score.sampling(max_tokens, temperature, top_p, top_k, min_p, seed, top_logprobs)
+    complete_chat_score.complete(text[:offset], text[offset:], params, model, json)
 
 
 @app.command(epilog='Example: pellucid chat "Write a Python function that reverses a string." --temperature 0.7')
@@ -133,10 +133,10 @@ def chat(
     json: Json = False,
 ) -> None:
     """Chat with a model. Ctrl-C stops an answer, Ctrl-D exits."""
-    from pellucid.cli import ask
+    from pellucid.cli import complete_chat_score
 
-    params = ask.sampling(max_tokens, temperature, top_p, top_k, min_p, seed, top_logprobs)
-    ask.chat(message, system, params, model, json)
+    params = complete_chat_score.sampling(max_tokens, temperature, top_p, top_k, min_p, seed, top_logprobs)
+    complete_chat_score.chat(message, system, params, model, json)
 
 
 @app.command(epilog="Example: pellucid score server.py --top-logprobs 5 --json")
@@ -147,9 +147,9 @@ def score(
     json: Json = False,
 ) -> None:
     """Show how probable each token of a file was to the model."""
-    from pellucid.cli import ask
+    from pellucid.cli import complete_chat_score
 
-    ask.score(ask.read_text(file), top_logprobs, model, json)
+    complete_chat_score.score(complete_chat_score.read_text(file), top_logprobs, model, json)
 
 
 @app.command(epilog="Example: pellucid doctor --json")
@@ -198,7 +198,7 @@ def lsp(
     """Run the language server for one editor, on stdin and stdout."""
     if stdio and tcp is not None:
         raise typer.BadParameter("cannot be combined with --stdio.", param_hint="--tcp")
-    from pellucid_lsp.start import run
+    from pellucid_lsp.run_language_server import run
 
     try:
         run(tcp)

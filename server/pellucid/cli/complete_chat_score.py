@@ -15,7 +15,7 @@ import typer
 
 from pellucid.client.token_json import record_of
 from pellucid.errors import InvalidRequestError
-from pellucid.serving.open_assistant import open_assistant
+from pellucid.serving.running_or_local_assistant import open_assistant
 from pellucid.system.terminal import Writer
 from pellucid.tokens import ChatQuery, CompletionQuery, Finish, Message, SamplingParams, ScoreQuery, Token
 

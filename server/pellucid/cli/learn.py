@@ -39,7 +39,7 @@ def resumable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        from pellucid.cli.ask import INTERRUPTED
+        from pellucid.cli.complete_chat_score import INTERRUPTED
 
         sys.stderr.write("Interrupted: repeat the command to resume.\n")
         raise typer.Exit(INTERRUPTED) from None
@@ -72,7 +72,7 @@ def review(
     if prompts is not None:
         if name is None:
             raise InvalidRequestError("The review needs a name: pellucid review NAME --model A --model B --prompts FILE.")
-        from pellucid.cli.ask import sampling
+        from pellucid.cli.complete_chat_score import sampling
 
         command.make(settings, name, model or (), prompts, sampling(max_tokens, temperature, 1.0, 0, 0.0, seed, 0))
     elif model:

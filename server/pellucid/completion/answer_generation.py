@@ -12,7 +12,7 @@ from pellucid.client.assistant_protocol import Assistant
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.explanation import Explanation, Journal
 from pellucid.completion.model_choice import ModelChoice
-from pellucid.completion.model_provider import ModelProvider
+from pellucid.completion.model_provider_protocol import ModelProvider
 from pellucid.completion.recent_answers import RecentAnswer, RecentAnswers
 from pellucid.completion.settings import CompletionSettings, SuggestionShape
 from pellucid.completion.shaping.ghost_text import GhostText

@@ -13,12 +13,12 @@ from pellucid.completion.answer_generation import CLIENT_NAME, AnswerGenerator, 
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.explanation import AnswerSource, Decision, Explanation, Journal, new_explanation
 from pellucid.completion.model_choice import ModelChoice
-from pellucid.completion.model_provider import ModelProvider
+from pellucid.completion.model_provider_protocol import ModelProvider
 from pellucid.completion.prefetch import Prefetch
 from pellucid.completion.recent_answers import RecentAnswer, RecentAnswers, RemainingAnswer
 from pellucid.completion.settings import CompletionSettings, GateLevel, SuggestionShape
 from pellucid.completion.shaping.branches import alternatives, force_alternative
-from pellucid.completion.shaping.ending import Ending
+from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.ghost_text import choose_shape, trim_answer
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.suggestion import DocumentCursor, Suggestion, TrimmedAnswer, drop_typed, join_texts, truncate

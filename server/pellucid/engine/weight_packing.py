@@ -21,6 +21,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from pellucid.engine.check_packed_weights import Spec, check_packed
 from pellucid.engine.decoders.decoder import FUSED, Decoder, DecoderConfig, DecoderWeights, Layer
 from pellucid.engine.decoders.linear import INT4_GROUP, DenseLinear, Int4Linear, Int8Linear, Linear, quantize_int4, quantize_int8
 from pellucid.engine.decoders.quantized_blocks import Blocks, round_to_blocks
@@ -28,7 +29,6 @@ from pellucid.engine.model import Model
 from pellucid.engine.native import calls
 from pellucid.engine.native.kernel_layout import interleave, pack_matrices
 from pellucid.engine.native.native_decoder import NativeDecoder, supports
-from pellucid.engine.packed_shapes import Spec, check_packed
 from pellucid.errors import ConfigError, ModelError
 
 _log = logging.getLogger(__name__)

@@ -18,11 +18,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pellucid.engine import packing
+from pellucid.engine import weight_packing
 from pellucid.engine.decoders.decoder import DecoderConfig
 from pellucid.engine.model import Model
 from pellucid.engine.native import calls
-from pellucid.engine.packing import Weight
+from pellucid.engine.weight_packing import Weight
 from pellucid.errors import ConfigError, ModelError, PellucidError
 from pellucid.models import byte_window_folder
 from pellucid.models.adapter_folder import AdapterCard
@@ -38,7 +38,7 @@ from pellucid.models.tokenizers import folder_tokenizer, gguf_tokenizer
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.models.untrusted_files import damaged, require_memory
 from pellucid.system import atomic_files
-from pellucid.system.progress import Progress
+from pellucid.system.progress_protocol import Progress
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def served_name(name_or_path: str) -> str:
 def split_quant(model: str) -> tuple[str, str | None]:
     """Split ``name@int4`` into a model and its own quant. The quant is None for a name without one, to which the settings apply."""
     name, at, quant = model.rpartition("@")
-    return (name, quant) if at and quant in packing.QUANTS else (model, None)
+    return (name, quant) if at and quant in weight_packing.QUANTS else (model, None)
 
 
 def load(name_or_path: str, *, device: str = "auto", quant: str = "auto", store: Store, progress: Progress) -> LoadedModel:
@@ -106,10 +106,10 @@ def load(name_or_path: str, *, device: str = "auto", quant: str = "auto", store:
         form = "transformers"
         model = _load_by_transformers(path, target, quant, progress)
     else:
-        form = packing.choose_scheme(quant, target, config)
+        form = weight_packing.choose_scheme(quant, target, config)
         require_memory(path, (config.body_parameters + config.head_parameters) // 2)  # four bits each at least
         packed = _Packed(store, stored_as, config, form, fetched=local is None).weights(source, progress)
-        model = packing.build(config, packed.tensors, form, target)
+        model = weight_packing.build(config, packed.tensors, form, target)
     tokenizer = source.tokenizer(model.vocab_size)
     state = _fingerprint(source.files)
     key = prefix_key(fingerprint(source.files) if packed is None else packed.checksum, form, model.cache_shape)
@@ -228,14 +228,14 @@ class _Packed:
                 raise ModelError(f"The packed weights in {path} cannot be read back ({error}): check the disk.") from None
 
     def _read(self, path: Path, made_of: str) -> PackedWeights:
-        return read_packed(path, made_of, lambda specs: packing.check(self._config, specs, self.scheme))
+        return read_packed(path, made_of, lambda specs: weight_packing.check(self._config, specs, self.scheme))
 
     def _write(self, path: Path, made_of: str, source: _GGUFSource | _FolderSource, progress: Progress) -> None:
         if self._fetched:
             self._store.verify(self._name, progress)  # damaged weights would be packed as if they were right
         part = path.with_name(path.name + ".part")
         progress.start(f"packing {self._name} ({self.scheme})", _float_bytes(self._config))
-        packed = packing.pack(self._config, _counted(source.weights(blocks=self.scheme.endswith("-native")), progress), self.scheme)
+        packed = weight_packing.pack(self._config, _counted(source.weights(blocks=self.scheme.endswith("-native")), progress), self.scheme)
         atomic_files.require_space(path.parent, sum(tensor.nbytes for tensor in packed.values()))
         with atomic_files.errors_explained(path.parent):
             for stale in path.parent.glob(f"{path.name.partition('+')[0]}+*-{self.scheme}.safetensors"):
@@ -261,7 +261,7 @@ def _float_bytes(config: DecoderConfig) -> int:
 def _fingerprint(files: Sequence[Path]) -> str:
     """Return a hash of the state of the source and of the packed form, by the names, sizes and times of the files."""
     states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return hashlib.sha256(repr((packing.SCHEME_VERSION, states)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((weight_packing.SCHEME_VERSION, states)).encode()).hexdigest()[:16]
 
 
 def find_device(name: str) -> torch.device:

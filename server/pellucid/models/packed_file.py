@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pellucid.engine.packed_shapes import Spec
+from pellucid.engine.check_packed_weights import Spec
 from pellucid.errors import ModelError
 from pellucid.models.tensor_file import UNREADABLE, TensorFile
 from pellucid.system.large_pages import large_pages

@@ -20,10 +20,10 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from pellucid.engine.check_packed_weights import Spec
 from pellucid.engine.kv_snapshot import Ids, KVSnapshot, checksum
 from pellucid.engine.model import CacheShape
 from pellucid.engine.native import calls
-from pellucid.engine.packed_shapes import Spec
 from pellucid.errors import ModelError
 from pellucid.models.tensor_file import UNREADABLE, TensorFile
 from pellucid.system import atomic_files

@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from pellucid.engine.packed_shapes import Spec
+from pellucid.engine.check_packed_weights import Spec
 
 UNREADABLE = (SafetensorError, OSError, ValueError, TypeError, KeyError, struct.error)
 """The exceptions for a file that is damaged, cut short or not written by Pellucid."""

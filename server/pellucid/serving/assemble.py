@@ -18,7 +18,7 @@ from pellucid.models.saved_prefixes import PrefixFile
 from pellucid.models.store import Store
 from pellucid.system.atomic_files import human
 from pellucid.system.processors import threads_to_use
-from pellucid.system.progress import Progress
+from pellucid.system.progress_protocol import Progress
 from pellucid.text.assistant import LocalAssistant
 
 

@@ -18,7 +18,7 @@ import typer
 
 from pellucid.api.app import create_app
 from pellucid.api.openapi_extras import installed_version
-from pellucid.api.page_fork import MountedPage
+from pellucid.api.page_routing import MountedPage
 from pellucid.api.plain_page import PageNotice
 from pellucid.api.routes.info import about, news_of
 from pellucid.api.server_state import ServerState
@@ -29,7 +29,7 @@ from pellucid.serving.assemble import assemble
 from pellucid.serving.graceful_server import GracefulServer
 from pellucid.serving.listening_socket import listen
 from pellucid.system.atomic_files import human
-from pellucid.system.progress import Noted
+from pellucid.system.progress_protocol import Noted
 from pellucid.system.terminal import Bars
 from pellucid.text.adapter_loading import LoadedAdapters
 from pellucid.text.assistant import LocalAssistant

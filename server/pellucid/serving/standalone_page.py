@@ -15,7 +15,7 @@ from starlette.middleware import Middleware
 
 from pellucid.api.errors import install_error_handlers
 from pellucid.api.login_rate_limit import LoginRateLimit
-from pellucid.api.page_fork import PageFork
+from pellucid.api.page_routing import PageFork
 from pellucid.api.plain_page import PageNotice
 from pellucid.api.security import Door, Security
 from pellucid.client.address_settings import is_loopback, url_of

@@ -158,7 +158,7 @@ class Writer:
 class Bars:
     """Progress bars on stderr with size, speed and time left; without a terminal, one line for each piece of work.
 
-    Implements :class:`pellucid.system.progress.Progress`. Exit the context before writing elsewhere on the terminal.
+    Implements :class:`pellucid.system.progress_protocol.Progress`. Exit the context before writing elsewhere on the terminal.
     """
 
     refreshes = 10.0

@@ -18,10 +18,10 @@ from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.load import LoadedModel
 from pellucid.text.detokenizer import Detokenizer, decode
 from pellucid.text.healing import Healing
+from pellucid.text.model_with_tokenizer import TextModel
 from pellucid.text.prompts import infill, surroundings, with_bos
 from pellucid.text.stopping import EndingRule, StopGate, StopStrings
 from pellucid.text.suffix_stop import SuffixStop
-from pellucid.text.text_model import TextModel
 from pellucid.text.usage_meter import UsageMeter
 from pellucid.tokens import (
     ChatQuery,

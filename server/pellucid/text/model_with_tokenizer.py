@@ -8,8 +8,8 @@ from pellucid.errors import InvalidRequestError
 from pellucid.models.load import LoadedModel
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.healing import Healer
+from pellucid.text.model_thread import ModelThread
 from pellucid.text.prompts import ChatTemplate, with_bos
-from pellucid.text.tokenizer_thread import ModelThread
 from pellucid.tokens import Message, ModelCard
 
 

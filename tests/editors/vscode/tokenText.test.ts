@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { bits, fits, percent, pieces, probability, spoken, typed } from "../../../editors/vscode/src/view/words";
+import { bits, fits, percent, pieces, probability, spoken, typed } from "../../../editors/vscode/src/view/tokenText";
 
 function token(text: string, whole = text) {
   return {

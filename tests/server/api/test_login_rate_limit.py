@@ -12,7 +12,7 @@ from pellucid.api.login_rate_limit import FREE_ATTEMPTS, MAX_WAIT_SECONDS, MEMOR
 from pellucid.api.server_state import ServerState
 from pellucid.client.api_keys import read_keys
 from pellucid.errors import TooManyAttemptsError
-from support.page.page_server import PagedServer, paged
+from support.page.small_page_server import PagedServer, paged
 from support.servers.http_servers import scripted_state
 
 KEY = "key-of-anna"

@@ -13,9 +13,9 @@ import pytest
 from pellucid.bench import command
 from pellucid.bench.command import MULTIPLYING, READING, Rounds, disturbances, figures_of, start_figures
 from pellucid.bench.compare import read_report
-from pellucid.bench.figures import Unit
 from pellucid.bench.measure import Quantity
-from pellucid.bench.report import as_json
+from pellucid.bench.report import Unit
+from pellucid.bench.report_tables import as_json
 from pellucid.bench.start_time import Start, start_elsewhere
 from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus, ServerHealth

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pellucid.bench.compare import Change, compare, read_report
-from pellucid.bench.figures import Figure, Unit
-from pellucid.bench.report import as_json
+from pellucid.bench.report import Figure, Unit
+from pellucid.bench.report_tables import as_json
 from pellucid.errors import InvalidRequestError
 from support.bench_reports import figure, report
 

@@ -10,10 +10,10 @@ from typing import Any, cast
 import pytest
 
 from pellucid.bench import measure
-from pellucid.bench.figures import Unit
 from pellucid.bench.keystrokes import Keystroke
 from pellucid.bench.machine_limits import Floors
 from pellucid.bench.measure import Measurements, Trial, check, rate_together
+from pellucid.bench.report import Unit
 from pellucid.engine.engine import Engine
 from pellucid.engine.model import TokenCost
 from pellucid.engine.model_worker import EngineSettings

@@ -8,8 +8,8 @@ from xml.etree.ElementTree import Element
 
 import pytest
 
-from pellucid.bench.figures import Figure, Unit
 from pellucid.bench.plot import BARS, LABELS, MARGIN, draw, picture
+from pellucid.bench.report import Figure, Unit
 from support.bench_reports import FIGURES, report
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pellucid.bench.figures import Figure, Unit
+from pellucid.bench.report import Figure, Unit
 
 
 def test_figure_of_samples() -> None:

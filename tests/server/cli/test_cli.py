@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pellucid.cli.app
-from pellucid.cli import ask
-from pellucid.cli.ask import offset_of
+from pellucid.cli import complete_chat_score
+from pellucid.cli.complete_chat_score import offset_of
 from pellucid.client.http_client import Client
 from pellucid.client.token_json import record_of
 from pellucid.config import Settings
@@ -312,7 +312,7 @@ def test_not_text(run: Run, tmp_path: Path) -> None:
 def test_sampling_out_of_range() -> None:
     """A sampling flag out of range is our own error, not a traceback."""
     with pytest.raises(InvalidRequestError, match="top_p must be above 0 and at most 1"):
-        ask.sampling(1, 0.0, 0.0, 0, 0.0, None, 0)
+        complete_chat_score.sampling(1, 0.0, 0.0, 0, 0.0, None, 0)
 
 
 def _server(monkeypatch: pytest.MonkeyPatch, health: str, scripted: Scripted, owner: str = "pellucid") -> None:

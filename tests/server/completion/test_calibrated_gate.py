@@ -16,7 +16,7 @@ from pellucid.completion.explanation import Decision
 from pellucid.completion.model_choice import UNKNOWN, ModelChoice
 from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.settings import GateLevel
-from pellucid.completion.shaping.ending import Ending
+from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.suggestion import DocumentCursor, truncate
 from pellucid.completion.trust.calibrated_gate import BY_CALIBRATION, Candidate, decide

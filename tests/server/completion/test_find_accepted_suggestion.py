@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from pellucid.completion.find_accepted_suggestion import locate, token_at
 from pellucid.completion.settings import SuggestionShape
 from pellucid.completion.suggestion import DocumentCursor, Suggestion
-from pellucid.completion.suggestion_location import locate, token_at
 from support.editors.token_factory import make_tokens
 
 HERE = DocumentCursor("file:///a.py", "def f():\n    return ", "\n", position=(1, 11))

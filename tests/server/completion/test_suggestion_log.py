@@ -17,7 +17,7 @@ from pellucid.completion.explanation import Decision as Shown
 from pellucid.completion.explanation import Explanation
 from pellucid.completion.reaction_log import ReactionLog
 from pellucid.completion.settings import GateLevel, SuggestionShape
-from pellucid.completion.shaping.ending import Ending
+from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.suggestion import DocumentCursor, Suggestion
 from pellucid.completion.trust.features import NAMES, CursorFeatures

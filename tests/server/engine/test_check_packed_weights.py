@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pellucid.engine.decoders.decoder import DecoderConfig
 from pellucid.engine.native import calls
-from pellucid.engine.packing import build, pack
+from pellucid.engine.weight_packing import build, pack
 from pellucid.errors import ModelError
 from support.models.tiny_decoders import QWEN2, QWEN3, checkpoint, in_blocks
 

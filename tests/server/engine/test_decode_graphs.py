@@ -7,9 +7,9 @@ import torch
 
 from pellucid.engine.decoders.decode_graphs import DecodeGraphs, DecodeRows, GraphShape, shape_of
 from pellucid.engine.model import Batch, BatchSpan
-from support.models.decoder_pairs import close, every_model, models
 from support.models.flat_batches import new_storage, run_parts, run_together
 from support.models.tiny_models import random_ids, reference_logprobs, tiny_mistral, to_decoder
+from support.models.transformers_and_own_models import close, every_model, models
 
 STARTS = {3: 16, 0: 5, 2: 29}
 """Tokens already in each slot."""

@@ -10,9 +10,9 @@ import torch
 
 from pellucid.engine.decoders.decoder import DecoderConfig, inverse_frequencies
 from pellucid.engine.model import Batch, BatchSpan, TokenCost
-from support.models.decoder_pairs import close, every_model, models
 from support.models.flat_batches import CHUNKINGS, copy_prefix, new_storage, run_in_chunks, run_parts, run_together
 from support.models.tiny_models import VOCAB_SIZE, random_ids, reference_logprobs, tiny_llama, tiny_mistral, to_decoder
+from support.models.transformers_and_own_models import close, every_model, models
 
 
 @every_model

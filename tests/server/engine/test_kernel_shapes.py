@@ -12,8 +12,8 @@ import torch
 from pellucid.engine.decoders.decoder import DecoderConfig
 from pellucid.engine.native.calls import Kernels
 from pellucid.engine.native.native_decoder import NativeDecoder, supports
-from pellucid.engine.packing import pack
 from pellucid.engine.sampler import MOST_PROBABLE, score_rows
+from pellucid.engine.weight_packing import pack
 from support.models.flat_batches import new_storage
 from support.models.tiny_adapters import random_adapter
 from support.models.tiny_decoders import QWEN2, QWEN3, batch, dequantized, distance, in_blocks, random_text

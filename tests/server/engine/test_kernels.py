@@ -16,8 +16,8 @@ from pellucid.engine.model import KVStorage, Model, TokenCost
 from pellucid.engine.native import calls
 from pellucid.engine.native.calls import Kernels
 from pellucid.engine.native.native_decoder import NativeDecoder, supports
-from pellucid.engine.packing import pack
 from pellucid.engine.sampler import MOST_PROBABLE, score_rows
+from pellucid.engine.weight_packing import pack
 from support.models.flat_batches import new_storage
 from support.models.tiny_decoders import QWEN2, QWEN3, batch, checkpoint, dequantized, distance, in_blocks, random_text
 

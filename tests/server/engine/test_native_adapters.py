@@ -14,7 +14,7 @@ from pellucid.engine.decoders.decoder import DecoderConfig
 from pellucid.engine.model import KVStorage, Model
 from pellucid.engine.native.calls import Kernels
 from pellucid.engine.native.native_decoder import NativeDecoder
-from pellucid.engine.packing import pack
+from pellucid.engine.weight_packing import pack
 from support.models.flat_batches import new_storage
 from support.models.tiny_adapters import ATTENTION, EVERYTHING, random_adapter
 from support.models.tiny_decoders import QWEN2, QWEN3, batch, checkpoint, dequantized, distance, in_blocks, random_text

@@ -19,7 +19,7 @@ from pellucid.engine.native import calls
 from pellucid.engine.native.calls import Kernels
 from pellucid.engine.native.library import KernelsUnavailableError
 from pellucid.engine.native.native_decoder import NativeDecoder
-from pellucid.engine.packing import build, checkpoint_shapes, choose_scheme, pack
+from pellucid.engine.weight_packing import build, checkpoint_shapes, choose_scheme, pack
 from pellucid.errors import ConfigError, ModelError
 from support.models.flat_batches import new_storage
 from support.models.tiny_decoders import QWEN2, QWEN3, batch, checkpoint, distance, random_text

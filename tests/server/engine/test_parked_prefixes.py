@@ -21,9 +21,9 @@ from pellucid.engine.model import CacheShape, Model
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.native import calls
 from pellucid.engine.native.native_decoder import NativeDecoder
-from pellucid.engine.packing import pack
 from pellucid.engine.parked_prefixes import MIN_PARKED_TOKENS, ParkedPrefixes
 from pellucid.engine.request import Request
+from pellucid.engine.weight_packing import pack
 from pellucid.tokens import SamplingParams
 from support.models.tiny_decoders import QWEN2, QWEN3, checkpoint
 from support.models.tiny_models import random_ids, tiny_llama, tiny_mistral, to_decoder

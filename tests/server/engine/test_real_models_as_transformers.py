@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from pellucid.config import load_settings
-from pellucid.engine import packing
+from pellucid.engine import weight_packing
 from pellucid.engine.engine import Engine
 from pellucid.engine.model import Model
 from pellucid.engine.model_worker import EngineSettings
@@ -22,9 +22,9 @@ from pellucid.models.formats.gguf import GGUF
 from pellucid.models.load import LoadedModel, load
 from pellucid.models.saved_prefixes import PrefixFile
 from pellucid.models.store import Store
-from pellucid.system.progress import Silent
+from pellucid.system.progress_protocol import Silent
 from pellucid.tokens import Finish, Priority, SamplingParams, Terms
-from support.models.exact_decoder import ALLOWANCE, PLAUSIBLE, exact_logprobs
+from support.models.float64_reference import ALLOWANCE, PLAUSIBLE, exact_logprobs
 from support.models.tiny_models import reference_logprobs
 from support.models.worker_driver import Job, WorkerDriver, assert_lawful
 
@@ -71,8 +71,8 @@ def float32(store: Store) -> Model:
     """The same weights in the lean decoder, float32."""
     file = GGUF(Path(store.pull(NAME, Silent())))
     config = gguf_decoder.read_config(file)
-    packed = packing.pack(config, gguf_decoder.read_weights(file), "float32")
-    return packing.build(config, packed, "float32", torch.device("cpu"))
+    packed = weight_packing.pack(config, gguf_decoder.read_weights(file), "float32")
+    return weight_packing.build(config, packed, "float32", torch.device("cpu"))
 
 
 def requests(served: LoadedModel, max_tokens: int) -> Iterator[Request]:

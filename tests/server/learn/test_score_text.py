@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from pellucid.engine.engine import Engine
 from pellucid.engine.model_worker import EngineSettings
-from pellucid.learn.reading import TextReading, read
+from pellucid.learn.score_text import TextReading, read
 from pellucid.models.load import LoadedModel
 from pellucid.text.assistant import LocalAssistant
 from support.models.tiny_models import reference_logprobs, tiny_llama, to_decoder

@@ -22,7 +22,7 @@ from pellucid.models.fingerprint import fingerprint
 from pellucid.models.load import LoadedModel, load, open_checkpoint
 from pellucid.models.merge_adapter import merge
 from pellucid.models.store import Store
-from pellucid.system.progress import Silent
+from pellucid.system.progress_protocol import Silent
 from support.models.model_files import byte_level_bpe, logprobs, write_folder, write_gguf
 from support.models.tiny_adapters import ATTENTION, merged_into, random_adapter, write_adapter
 from support.models.tiny_models import random_ids, reference_logprobs, tiny, tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3, to_decoder
@@ -68,7 +68,7 @@ def save(model: PreTrainedModel, folder: Path) -> Path:
 
 def load_exactly(path: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> LoadedModel:
     """Load in float32, even where bfloat16 is fast."""
-    monkeypatch.setattr("pellucid.engine.packing.multiplies_bfloat16", lambda device: False)
+    monkeypatch.setattr("pellucid.engine.weight_packing.multiplies_bfloat16", lambda device: False)
     return load(str(path), device="cpu", quant="none", store=store, progress=Silent())
 
 

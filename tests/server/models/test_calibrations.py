@@ -10,7 +10,7 @@ import pytest
 from pellucid.errors import ModelError, NotFoundError
 from pellucid.models.calibrations import FORMAT, CalibrationFile
 from pellucid.models.store import Store
-from pellucid.system.progress import Silent
+from pellucid.system.progress_protocol import Silent
 
 FOUND = {"kind": "raw", "numbers": []}
 

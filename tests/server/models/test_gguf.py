@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from pellucid.engine import packing
+from pellucid.engine import weight_packing
 from pellucid.engine.model import Model
 from pellucid.errors import ModelError
 from pellucid.models.formats import gguf_decoder
@@ -34,8 +34,8 @@ LLAMA3 = {
 def build(path: Path) -> Model:
     file = GGUF(path)
     config = gguf_decoder.read_config(file)
-    packed = packing.pack(config, gguf_decoder.read_weights(file), "float32")
-    return packing.build(config, packed, "float32", torch.device("cpu"))
+    packed = weight_packing.pack(config, gguf_decoder.read_weights(file), "float32")
+    return weight_packing.build(config, packed, "float32", torch.device("cpu"))
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ from pellucid.errors import ConfigError, ModelError, NotFoundError
 from pellucid.models.formats import gguf_decoder
 from pellucid.models.load import load
 from pellucid.models.store import Store
-from pellucid.system.progress import Silent
-from support.models.exact_decoder import ALLOWANCE, exact_logprobs
+from pellucid.system.progress_protocol import Silent
+from support.models.float64_reference import ALLOWANCE, exact_logprobs
 from support.models.model_files import byte_level_bpe, logprobs, write_folder, write_gguf
 from support.models.recording_progress import Following
 from support.models.tiny_models import random_ids, reference_logprobs, tiny, tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3

@@ -13,33 +13,33 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from pellucid.errors import PellucidError
+from support import every_disk_write
+from support.every_disk_write import Write
 from support.models.stand_in_hub import StandInHub, serve
-from support.servers import disk_writers
-from support.servers.disk_writers import Write
 from support.servers.small_disks import FILLER, SmallDisk, can_mount, small_disk
 
 pytestmark = pytest.mark.skipif(not can_mount(), reason="only root may mount a small disk")
 
 WRITERS: list[Write] = [
-    disk_writers.conversations,
-    disk_writers.sessions,
-    disk_writers.review,
-    disk_writers.judgement,
-    disk_writers.suggestion_log,
-    disk_writers.log_export,
-    disk_writers.packed_weights,
-    disk_writers.prefixes,
-    disk_writers.pull,
-    disk_writers.calibration,
-    disk_writers.replay_records,
-    disk_writers.evaluation_records,
-    disk_writers.evaluation_report,
-    disk_writers.bench_plot,
-    disk_writers.training_curves,
-    disk_writers.merged_folder,
-    disk_writers.merged_file,
-    disk_writers.switch,
-    disk_writers.server_record,
+    every_disk_write.conversations,
+    every_disk_write.sessions,
+    every_disk_write.review,
+    every_disk_write.judgement,
+    every_disk_write.suggestion_log,
+    every_disk_write.log_export,
+    every_disk_write.packed_weights,
+    every_disk_write.prefixes,
+    every_disk_write.pull,
+    every_disk_write.calibration,
+    every_disk_write.replay_records,
+    every_disk_write.evaluation_records,
+    every_disk_write.evaluation_report,
+    every_disk_write.bench_plot,
+    every_disk_write.training_curves,
+    every_disk_write.merged_folder,
+    every_disk_write.merged_file,
+    every_disk_write.switch,
+    every_disk_write.server_record,
 ]
 
 ROOMS = [0, *(1 << power for power in range(12, 23))]

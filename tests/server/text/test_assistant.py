@@ -290,6 +290,6 @@ async def test_the_infill_prompt_can_be_read() -> None:
 def test_the_vocabulary_is_sorted_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """The data for healing is made with the assistant, so that the first infill does not block running streams."""
     made: list[object] = []
-    monkeypatch.setattr("pellucid.text.text_model.Healer", made.append)
+    monkeypatch.setattr("pellucid.text.model_with_tokenizer.Healer", made.append)
     scripted_assistant(ScriptedEngine())
     assert len(made) == 1

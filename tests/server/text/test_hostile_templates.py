@@ -29,7 +29,7 @@ from pellucid.models.catalog import catalog
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.load import LoadedModel
 from pellucid.models.store import Store
-from pellucid.text import tokenizer_thread
+from pellucid.text import model_thread
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.prompts import CHATML, ChatTemplate, is_known
 from pellucid.text.template_process import TemplateProcess
@@ -272,7 +272,7 @@ def ask(url: str, model: str, content: str) -> httpx.Response:
 def test_others_are_answered_meanwhile(two_models: tuple[str, LocalAssistant], monkeypatch: pytest.MonkeyPatch) -> None:
     """While one model's template spins, /health and the chats of another model are answered."""
     monkeypatch.setattr(pellucid.text.template_process, "WALL_SECONDS", PATIENCE)
-    monkeypatch.setattr(tokenizer_thread, "LONGEST_WAIT_SECONDS", PATIENCE)
+    monkeypatch.setattr(model_thread, "LONGEST_WAIT_SECONDS", PATIENCE)
     url, assistant = two_models
     assert ask(url, "spins", "Hi").status_code == 200
     process = assistant._find("spins").template.process

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pellucid.errors import QueueFullError
-from pellucid.text import tokenizer_thread
+from pellucid.text import model_thread
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import ChatQuery, CompletionQuery, Message, ScoreQuery
 from support.servers.scripted_engine import ScriptedEngine, byte_tokenizer, scripted_assistant
@@ -72,6 +72,6 @@ async def test_other_models_have_threads() -> None:
 
 async def test_waiting_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A text that would wait too long for its turn is refused with QueueFullError."""
-    monkeypatch.setattr(tokenizer_thread, "LONGEST_WAIT_SECONDS", -1)
+    monkeypatch.setattr(model_thread, "LONGEST_WAIT_SECONDS", -1)
     with pytest.raises(QueueFullError, match="the tokenizer or chat template of the model busy"):
-        await tokenizer_thread.ModelThread("the model").run(lambda: "text")
+        await model_thread.ModelThread("the model").run(lambda: "text")

@@ -34,8 +34,8 @@ from pellucid.engine.native import calls
 from pellucid.errors import PellucidError
 from pellucid.models.load import load
 from pellucid.models.store import Store
-from pellucid.models.tokenizers import sentencepiece_model
-from pellucid.system.progress import Silent
+from pellucid.models.tokenizers import sentencepiece_protobuf
+from pellucid.system.progress_protocol import Silent
 from support.models.model_files import byte_level_bpe, logprobs, spaced_bpe, train_sentencepiece, write_folder, write_gguf
 from support.models.tiny_models import tiny, tiny_llama
 from support.servers.http_servers import ADAPTER, TINY, live, tiny_adapters, tiny_assistant
@@ -334,9 +334,9 @@ def unigram() -> Tokenizer:
 
 def charsmap() -> bytes:
     """Return sentencepiece's own map of characters (nmt_nfkc)."""
-    fields = sentencepiece_model._fields(train_sentencepiece(normalization_rule_name="nmt_nfkc"))
+    fields = sentencepiece_protobuf._fields(train_sentencepiece(normalization_rule_name="nmt_nfkc"))
     normalizer = next(value for number, _, value in fields if number == 3 and isinstance(value, bytes))
-    return next(value for number, _, value in sentencepiece_model._fields(normalizer) if number == 2 and isinstance(value, bytes))
+    return next(value for number, _, value in sentencepiece_protobuf._fields(normalizer) if number == 2 and isinstance(value, bytes))
 
 
 def _split_weights(folder: Path) -> None:

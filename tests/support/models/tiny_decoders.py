@@ -12,7 +12,7 @@ from pellucid.engine.decoders.decoder import Decoder, DecoderConfig
 from pellucid.engine.decoders.quantized_blocks import Blocks
 from pellucid.engine.model import Batch, BatchSpan
 from pellucid.engine.native.kernel_layout import FORMS
-from pellucid.engine.packing import Weight, build, checkpoint_shapes, pack
+from pellucid.engine.weight_packing import Weight, build, checkpoint_shapes, pack
 
 QWEN2 = DecoderConfig(
     vocab_size=99,

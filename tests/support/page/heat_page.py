@@ -20,7 +20,7 @@ SCRIPTS = (
     "dom",
     "colours",
     "token_text",
-    "whatif",
+    "sampler_whatif",
     "whatif_sliders",
     "token_card",
     "token_elements",

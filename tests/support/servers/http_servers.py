@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 import uvicorn
 
 from pellucid.api.app import create_app
-from pellucid.api.page_fork import MountedPage
+from pellucid.api.page_routing import MountedPage
 from pellucid.api.server_state import ServerState
 from pellucid.engine.decoders.decoder import Decoder
 from pellucid.engine.engine import Engine

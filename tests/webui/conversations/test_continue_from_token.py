@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pellucid.errors import InvalidRequestError
 from pellucid.tokens import Alternative, Token
-from pellucid_webui.conversations.branching import open_bytes, whole_characters, with_alternative
+from pellucid_webui.conversations.continue_from_token import open_bytes, whole_characters, with_alternative
 from support.page.scripted_assistant import token, tokens
 
 

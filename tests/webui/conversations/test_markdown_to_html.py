@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid_webui.conversations.markdown import (
+from pellucid_webui.conversations.markdown_to_html import (
     MAX_CODE_CHARACTERS,
     MAX_LINE_CHARACTERS,
     MAX_NESTING,

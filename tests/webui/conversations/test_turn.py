@@ -23,7 +23,7 @@ from pellucid.errors import UnavailableError
 from pellucid.tokens import Finish, FinishReason, Message, Usage
 from pellucid_webui.conversations.compact_tokens import pack, unpack
 from pellucid_webui.conversations.conversation import ASSISTANT, Node, TurnSettings
-from pellucid_webui.conversations.markdown import blocks
+from pellucid_webui.conversations.markdown_to_html import blocks
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import FAILED, UNEXPECTED, Turn, Turns
 from support.page.scripted_assistant import MODEL, Item, ScriptedPageAssistant, token, tokens, usage

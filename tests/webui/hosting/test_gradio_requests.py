@@ -21,7 +21,7 @@ from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.gradio_host import GradioPage
 from pellucid_webui.hosting.gradio_requests import DATA, HEARTBEAT, JOIN, with_owner_session
 from pellucid_webui.hosting.login import owner_of
-from support.page.page_server import PagedServer, paged
+from support.page.small_page_server import PagedServer, paged
 
 KEYS = "anna:key-of-anna,ben:key-of-ben"
 NOTE, RECALL = 0, 1

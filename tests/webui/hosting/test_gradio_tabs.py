@@ -22,7 +22,7 @@ from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.gradio_host import GradioPage
 from pellucid_webui.hosting.gradio_tabs import MAX_RUNNING_CALLS, MAX_STOP_CALLS, MAX_STREAMS, MAX_TABS, MAX_UNREAD_MESSAGES
 from pellucid_webui.hosting.login import owner_of
-from support.page.page_server import PagedServer, paged
+from support.page.small_page_server import PagedServer, paged
 
 pytestmark = pytest.mark.slow
 

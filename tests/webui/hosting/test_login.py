@@ -25,7 +25,7 @@ from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.gradio_host import GradioPage
 from pellucid_webui.hosting.login import LoginGate, owner_of
 from pellucid_webui.hosting.login_sessions import SESSION_SECONDS, LoginSessions
-from support.page.page_server import OWNER, PagedServer, paged
+from support.page.small_page_server import OWNER, PagedServer, paged
 from support.servers.http_servers import scripted_state
 
 KEYS = read_keys("anna:key-of-anna,ben:key-of-ben")

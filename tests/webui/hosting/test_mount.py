@@ -31,7 +31,7 @@ from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
 from pellucid_webui.hosting.gradio_host import GradioPage
 from pellucid_webui.hosting.mount import PREPARING
-from support.page.page_server import ANSWER, NOTHING, OWNER, PagedServer, page_of, paged, small_page
+from support.page.small_page_server import ANSWER, NOTHING, OWNER, PagedServer, page_of, paged, small_page
 from support.servers.http_servers import TINY, ScriptedAssistant, scripted_state
 
 pytestmark = pytest.mark.slow

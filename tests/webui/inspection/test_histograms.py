@@ -10,7 +10,7 @@ from plotly import graph_objects
 
 from pellucid.tokens import Token
 from pellucid_webui.inspection.histograms import COLOURS, entropy_histogram, rank_histogram
-from pellucid_webui.inspection.reading import ENTROPY_STEP, ReadingFigures
+from pellucid_webui.inspection.reading_figures import ENTROPY_STEP, ReadingFigures
 
 READING = ReadingFigures(
     "m",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pellucid.tokens import Alternative, Token
 from pellucid_webui.inspection.alignment import align
-from pellucid_webui.inspection.comparison import agrees, divergence_at_least, perplexity, segment_divergence, summarise
+from pellucid_webui.inspection.model_divergence import agrees, divergence_at_least, perplexity, segment_divergence, summarise
 from support.page.scripted_assistant import tokens
 
 WORDS = ["a", "b", "c", "d", "e", "f"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pellucid.tokens import Alternative, Token
 from pellucid_webui.conversations.compact_tokens import token_of
-from pellucid_webui.inspection.reading import COLUMNS, ReadingFigures, probability, surprisal
+from pellucid_webui.inspection.reading_figures import COLUMNS, ReadingFigures, probability, surprisal
 
 
 def read(*texts: str, bits: Sequence[float] = (), data: Sequence[bytes] = ()) -> ReadingFigures:

@@ -9,7 +9,7 @@ from playwright.async_api import Page, expect
 from pellucid.tokens import Alternative, Token
 from pellucid_webui.hosting.gradio_host import pellucid_view
 from support.page.page_fixtures import watched
-from support.page.page_server import paged
+from support.page.small_page_server import paged
 from support.servers.http_servers import ScriptedAssistant, scripted_state
 
 PARTS = (

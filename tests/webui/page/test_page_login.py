@@ -10,7 +10,7 @@ from playwright.async_api import Page, expect
 
 from pellucid_webui.hosting.gradio_host import pellucid_view
 from support.page.page_fixtures import Tab, watched
-from support.page.page_server import PagedServer, paged
+from support.page.small_page_server import PagedServer, paged
 
 KEYS = "anna:first-key,ben:second-key"
 

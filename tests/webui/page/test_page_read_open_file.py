@@ -13,8 +13,8 @@ from pellucid_webui.conversations.attachments import MAX_FILE_BYTES
 from pellucid_webui.hosting.gradio_host import pellucid_view
 from pellucid_webui.views.read import EXAMPLE
 from support.page.page_fixtures import Tab, watched
-from support.page.page_server import paged
 from support.page.page_tabs import LOOKS, SERIOUS, WIDTHS
+from support.page.small_page_server import paged
 
 DROP = """(place, names) => {
   const files = new DataTransfer();

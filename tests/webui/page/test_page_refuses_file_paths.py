@@ -16,7 +16,7 @@ import pytest
 
 from pellucid_webui.hosting import gradio_requests
 from pellucid_webui.hosting.gradio_host import pellucid_view
-from support.page.page_server import PagedServer, paged
+from support.page.small_page_server import PagedServer, paged
 
 pytestmark = pytest.mark.slow
 

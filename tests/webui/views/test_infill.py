@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from pellucid.completion.settings import GateLevel
-from pellucid.completion.shaping.ending import Ending
+from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.errors import UnavailableError
 from pellucid.text.assistant import LocalAssistant
 from pellucid_webui.conversations.compact_tokens import unpack

@@ -19,7 +19,7 @@ from pellucid.errors import ContextLengthError, InvalidRequestError
 from pellucid.tokens import Finish, FinishReason
 from pellucid_webui.conversations.attachments import MAX_FILE_BYTES
 from pellucid_webui.conversations.compact_tokens import unpack
-from pellucid_webui.inspection.reading import ReadingFigures
+from pellucid_webui.inspection.reading_figures import ReadingFigures
 from pellucid_webui.views.read import LINES_SHOWN, NOTHING, UNEXPECTED, ReadState, act, export, figures, lines_of, opened, read
 from support.page.scripted_assistant import MODEL, Item, tokens, usage
 from support.page.scripted_reader import ScriptedReader

@@ -406,7 +406,7 @@ declare namespace Page {
       legend(mode: Mode, words: string[]): LegendPart[];
     };
 
-    // whatif.js
+    // sampler_whatif.js
     whatIf: {
       OFF: Readonly<Sampling>;
       weigh(record: TokenRecord, settings: Sampling, own?: Sampling | null): WhatIfResult | null;

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import InvalidRequestError
 from pellucid.tokens import FinishReason, Message
-from pellucid_webui.conversations.branching import whole_characters, with_alternative
 from pellucid_webui.conversations.compact_tokens import pack, unpack
+from pellucid_webui.conversations.continue_from_token import whole_characters, with_alternative
 from pellucid_webui.conversations.conversation import ASSISTANT, SYSTEM, USER, Conversation, Node, TurnSettings
 from pellucid_webui.conversations.store import DEFAULT_TITLE, ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns

@@ -20,7 +20,7 @@ from pellucid.errors import InvalidRequestError
 from pellucid.tokens import FinishReason
 from pellucid_webui.conversations.conversation import ASSISTANT, Archive, Conversation, Node
 from pellucid_webui.conversations.json_format import settings_of
-from pellucid_webui.conversations.markdown import open_fence
+from pellucid_webui.conversations.markdown_to_html import open_fence
 
 VERSION = 1
 

@@ -90,7 +90,7 @@ class PageSettings:
 
 
 class Page:
-    """The ASGI application of the page; a ``pellucid.api.page_fork.Page``. Belongs to the event loop."""
+    """The ASGI application of the page; a ``pellucid.api.page_routing.Page``. Belongs to the event loop."""
 
     def __init__(self, server: ServerHooks, settings: PageSettings, create: PageFactory = pellucid_view) -> None:
         self._server = server

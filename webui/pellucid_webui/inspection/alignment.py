@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pellucid.tokens import Token
-from pellucid_webui.conversations.branching import open_bytes
+from pellucid_webui.conversations.continue_from_token import open_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from plotly import graph_objects
 
-from pellucid_webui.inspection.reading import ENTROPY_STEP, RANK_BINS, ReadingFigures
+from pellucid_webui.inspection.reading_figures import ENTROPY_STEP, RANK_BINS, ReadingFigures
 
 COLOURS = ("#4c78a8", "#72b7b2", "#eeca3b", "#f58518")
 """Colours from the lowest to the highest ranks, which stay distinct with every kind of colour blindness."""

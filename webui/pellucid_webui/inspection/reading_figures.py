@@ -13,7 +13,7 @@ from typing import Any
 
 from pellucid.tokens import Token
 from pellucid_webui.conversations.compact_tokens import record
-from pellucid_webui.inspection.comparison import perplexity
+from pellucid_webui.inspection.model_divergence import perplexity
 
 RANK_BINS = (10, 100, 1000)
 """Highest ranks of GLTR's colours green, yellow and red; higher ranks are purple (Gehrmann et al. 2019, arXiv 1906.04043)."""

@@ -10,7 +10,7 @@ import gradio as gr
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid_webui.conversations.blind_reviews import REVIEWS, Reviews
-from pellucid_webui.conversations.markdown import styles
+from pellucid_webui.conversations.markdown_to_html import styles
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import Turns
@@ -27,7 +27,7 @@ ASSETS = Path(__file__).parents[1] / "assets"
 SCRIPTS = (
     "dom",
     "colours",
-    "whatif",
+    "sampler_whatif",
     "token_text",
     "token_elements",
     "token_card",

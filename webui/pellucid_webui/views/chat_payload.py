@@ -9,7 +9,7 @@ from typing import Any
 from pellucid.tokens import FinishReason, Usage
 from pellucid_webui.conversations.attachments import MAX_FILE_BYTES, MAX_MESSAGE_BYTES
 from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, Node
-from pellucid_webui.conversations.markdown import blocks
+from pellucid_webui.conversations.markdown_to_html import blocks
 from pellucid_webui.conversations.tab_state import DeliveredMessage, TabState
 from pellucid_webui.conversations.turn import Turn
 

@@ -12,7 +12,7 @@ import gradio as gr
 from pellucid.client.api_keys import LOCAL
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid_webui.conversations.blind_reviews import REASONS, Judgement, Review, Reviews, Verdict, next_pair
-from pellucid_webui.conversations.markdown import blocks
+from pellucid_webui.conversations.markdown_to_html import blocks
 
 SCRIPT = """
 Pellucid.mountReview({ element, props, watch, act: (data) => trigger('act', data) });

@@ -20,7 +20,7 @@ from pellucid.tokens import ChatQuery, Finish, FinishReason, Message, ScoreQuery
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import ALTERNATIVES, ASSISTANT, SYSTEM, USER, TurnSettings
 from pellucid_webui.inspection.alignment import Segment, align, first_difference, last_occurrence
-from pellucid_webui.inspection.comparison import perplexity, segment_divergence, summarise
+from pellucid_webui.inspection.model_divergence import perplexity, segment_divergence, summarise
 from pellucid_webui.inspection.word_diff import TextDifference, differences
 
 logger = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 local client = require("pellucid.client")
 local options = require("pellucid.options")
-local session = require("pellucid.session")
+local session = require("pellucid.current_suggestion")
 
 local M = { paused = nil }
 

@@ -25,7 +25,7 @@ local subcommands = {
     require("pellucid.tokens").open()
   end,
   explain = function()
-    require("pellucid.explanation").open()
+    require("pellucid.explanation_window").open()
   end,
   status = function()
     client.refresh(function(status)

@@ -4,7 +4,7 @@ local client = require("pellucid.client")
 local ghost = require("pellucid.ghost")
 local options = require("pellucid.options")
 local positions = require("pellucid.positions")
-local suggestions = require("pellucid.suggestion")
+local suggestions = require("pellucid.suggestion_item")
 
 local M = {
   shown = nil, -- {items: suggestions, index, invoked: boolean, buf}

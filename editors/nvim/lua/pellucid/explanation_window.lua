@@ -1,7 +1,7 @@
 --- The window that explains why a suggestion was shown, shortened or hidden.
 
 local client = require("pellucid.client")
-local float = require("pellucid.float")
+local float = require("pellucid.floating_window")
 
 local M = {}
 

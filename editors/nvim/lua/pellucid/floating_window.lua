@@ -2,7 +2,7 @@
 
 local M = {}
 
-local namespace = vim.api.nvim_create_namespace("pellucid.float")
+local namespace = vim.api.nvim_create_namespace("pellucid.floating_window")
 
 --- Open a window near the cursor and enter it. `on_close` is called once, after it was closed.
 --- Returns {buf, win}.

@@ -4,7 +4,7 @@ local builtin = require("pellucid.builtin")
 local client = require("pellucid.client")
 local keys = require("pellucid.keys")
 local options = require("pellucid.options")
-local session = require("pellucid.session")
+local session = require("pellucid.current_suggestion")
 
 local M = {}
 

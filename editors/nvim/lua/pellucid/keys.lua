@@ -2,7 +2,7 @@
 
 local builtin = require("pellucid.builtin")
 local options = require("pellucid.options")
-local session = require("pellucid.session")
+local session = require("pellucid.current_suggestion")
 
 local M = { former = {} } -- key -> its earlier mapping
 

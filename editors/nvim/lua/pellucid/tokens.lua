@@ -2,9 +2,9 @@
 
 local builtin = require("pellucid.builtin")
 local client = require("pellucid.client")
-local float = require("pellucid.float")
+local float = require("pellucid.floating_window")
 local positions = require("pellucid.positions")
-local session = require("pellucid.session")
+local session = require("pellucid.current_suggestion")
 
 local M = {}
 

@@ -1,6 +1,6 @@
 /** The messages between the extension and its token view. */
 
-import type { Tokens } from "../tokens";
+import type { Tokens } from "../tokenTypes";
 
 export type ToView =
   { kind: "tokens"; tokens: Tokens; insertable: boolean; selected: number } | { kind: "focus" } | { kind: "problem"; sentence: string };

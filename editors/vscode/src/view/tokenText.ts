@@ -1,6 +1,6 @@
 /** Tokens and probabilities in words, for the screen and for screen readers. */
 
-import type { Alternative } from "../tokens";
+import type { Alternative } from "../tokenTypes";
 
 const MARKS: Record<string, string> = { " ": "·", "\t": "→", "\n": "⏎", "\r": "␍" };
 const NAMES: Record<string, string> = { " ": "space", "\t": "tab", "\n": "new line", "\r": "carriage return" };

@@ -1,9 +1,9 @@
 /** Draws the last suggestion's tokens, and the alternatives of the selected one. */
 
-import type { Alternative, Token } from "../tokens";
+import type { Alternative, Token } from "../tokenTypes";
 import { Listbox } from "./listbox";
 import type { FromView, ToView } from "./messages";
-import { bits, fits, percent, pieces, probability, spoken, typed } from "./words";
+import { bits, fits, percent, pieces, probability, spoken, typed } from "./tokenText";
 
 declare function acquireVsCodeApi(): { postMessage(message: FromView): void };
 

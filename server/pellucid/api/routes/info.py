@@ -12,7 +12,7 @@ from pellucid.api.errors import error_body, status_of
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import MODEL_ERRORS, NOT_READY, installed_version
 from pellucid.api.plain_page import PageNotice, plain_page
-from pellucid.api.routes.infill import COMPLETION_TEMPERATURE
+from pellucid.api.routes.llama_generation import COMPLETION_TEMPERATURE
 from pellucid.api.schema.common import Unready
 from pellucid.api.schema.llama import DefaultSettings, Generation, Health, Modalities, Props, SlotReply
 from pellucid.api.schema.openai import ModelList, ModelObject

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Protocol
 
-from pellucid.completion.shaping.ending import Ending, ScopeEnd
+from pellucid.completion.shaping.ending_reasons import Ending, ScopeEnd
 from pellucid.completion.shaping.language_syntax import BracketMark, LineScan, indentation, opens_block, scan_line
 from pellucid.completion.shaping.parsed_cursor import Bracket, ParsedCursor
 from pellucid.text.brackets import CLOSING, OPENING, QUOTES

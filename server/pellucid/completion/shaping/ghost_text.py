@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from pellucid.completion.settings import SuggestionShape
 from pellucid.completion.shaping.block_scope import BlockScope, LineScope, Scope, TextScope
-from pellucid.completion.shaping.ending import Ending
+from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.shaping.prose import FencedScope, ParagraphScope
 from pellucid.completion.shaping.repetition import Repetition, ends_in_loop

@@ -6,7 +6,7 @@ import re
 
 from pellucid.completion.shaping.block_scope import Scope
 from pellucid.completion.shaping.cursor_in_fence import FENCE, FencedBlock
-from pellucid.completion.shaping.ending import Ending, ScopeEnd
+from pellucid.completion.shaping.ending_reasons import Ending, ScopeEnd
 from pellucid.completion.shaping.language_syntax import indentation
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 

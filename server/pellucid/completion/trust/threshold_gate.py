@@ -24,7 +24,7 @@ THRESHOLDS: Mapping[GateLevel, Mapping[str, float]] = {
 }
 """Thresholds for the probabilities of the suggested tokens: of the first, of their geometric mean, and of the least.
 
-Chosen by ``benchmarks/replay.py``, whose figures are in docs/benchmarks.md.
+Chosen by ``benchmarks/line_completion_accuracy.py``, whose figures are in docs/benchmarks.md.
 """
 
 

@@ -1,7 +1,7 @@
 /* The products that an adapter adds to a matrix's: B times (A times the activations), of low rank (LoRA, arXiv 2106.09685). A reads
    the same bytes as the matrix, and all sums are float32 in a fixed order: a token's result does not depend on its batch. */
 #pragma once
-#include "activations.h"
+#include "quantized_activations.h"
 #include "thread_pool.h"
 
 enum { FEW = TILE < 4 ? TILE : 4 }; /* tokens whose sums share a load */

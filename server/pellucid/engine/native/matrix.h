@@ -1,7 +1,7 @@
 /* Matrices times activations of bytes: the sums of a group are exact integers, and the order in which the groups are added
    is the same in every tile, so that a result does not depend on the other tokens of its batch. */
 #pragma once
-#include "activations.h"
+#include "quantized_activations.h"
 #include "adapter.h"
 #include "thread_pool.h"
 

@@ -20,7 +20,7 @@ from pellucid.completion.trust.suggestion_log import FILE, SuggestionLog
 from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError, NotSupportedError
 from pellucid.learn.calibrate.cursors import SUFFIXES, ReplayCursor, divide, draw
-from pellucid.learn.calibrate.findings import Findings, find
+from pellucid.learn.calibrate.held_out_check import Findings, find
 from pellucid.learn.calibrate.logged_suggestions import logged_table
 from pellucid.learn.calibrate.plot import draw_findings
 from pellucid.learn.calibrate.probability_models import LEAST_SUGGESTIONS, check, fit_all

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pellucid.completion.settings import GateLevel
 from pellucid.completion.trust.calibration import CalibrationKind
-from pellucid.learn.calibrate.findings import Findings
+from pellucid.learn.calibrate.held_out_check import Findings
 from pellucid.learn.calibrate.report import MODEL_LABELS
 from pellucid.learn.metrics import Bin
 from pellucid.system.svg import Anchor, Mark, Picture, Scale, write_picture

@@ -11,7 +11,7 @@ from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.explanation import Explanation
-from pellucid.completion.model_provider import FixedProvider
+from pellucid.completion.model_provider_protocol import FixedProvider
 from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.settings import CompletionSettings, ContextSettings, GateLevel
 from pellucid.completion.suggestion import truncate
@@ -21,7 +21,7 @@ from pellucid.completion.trust.threshold_gate import GateVerdict, is_worth_showi
 from pellucid.learn.calibrate.correctness import is_right
 from pellucid.learn.calibrate.cursors import ReplayCursor
 from pellucid.learn.calibrate.replay_records import SuggestionPart, SuggestionRecord
-from pellucid.system.progress import Progress
+from pellucid.system.progress_protocol import Progress
 
 AT_ONCE = 4
 """Files that are replayed concurrently, so that their tokens share a batch."""

@@ -12,8 +12,8 @@ from rich.table import Table as Grid
 
 from pellucid.completion.settings import GateLevel
 from pellucid.completion.trust.calibration import CalibrationKind
-from pellucid.learn.calibrate.findings import Findings
 from pellucid.learn.calibrate.gate_levels import LevelOutcome
+from pellucid.learn.calibrate.held_out_check import Findings
 from pellucid.learn.metrics import Bin, Interval
 
 MODEL_LABELS: Mapping[CalibrationKind, str] = {

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from pellucid.learn.reading import Reader
+from pellucid.learn.score_text import Reader
 from pellucid.tokens import ChatQuery, CompletionQuery, Finish, Token
 
 

@@ -6,10 +6,10 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pellucid.learn.finetune.peak_memory import peak_memory
 from pellucid.learn.finetune.pipeline import Pipeline
 from pellucid.learn.finetune.training.plan import BATCH, EVALUATIONS
-from pellucid.system.progress import Progress
+from pellucid.system.measured_peak_memory import peak_memory
+from pellucid.system.progress_protocol import Progress
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,22 +17,22 @@ from filelock import FileLock, Timeout
 
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.learn.corpus import Document
-from pellucid.learn.finetune.dataset import Dataset
+from pellucid.learn.finetune.before_after import ComparisonRow, compare
 from pellucid.learn.finetune.evaluation_cache import EvaluationCache
-from pellucid.learn.finetune.forgetting import Kind
+from pellucid.learn.finetune.general_texts import Kind
 from pellucid.learn.finetune.held_out_evaluation import Effort, HeldOutEvaluation, HeldOutFigures
-from pellucid.learn.finetune.peak_memory import peak_memory
-from pellucid.learn.finetune.results import ComparisonRow, compare
+from pellucid.learn.finetune.repository_files import Dataset
 from pellucid.learn.finetune.training.base_model import Base, read_base
 from pellucid.learn.finetune.training.checkpoint import TrainingState, read_state
-from pellucid.learn.finetune.training.lora import TrainableAdapter
 from pellucid.learn.finetune.training.plan import BATCH, EPOCHS, EVALUATIONS, FinetunePlan
 from pellucid.learn.finetune.training.samples import SampleStream
+from pellucid.learn.finetune.training.trainable_adapter import TrainableAdapter
 from pellucid.learn.finetune.training.trainer import AdapterTrainer, TrainingOutcome
 from pellucid.models.adapter_folder import NAME, ORIGIN
 from pellucid.models.store import Store
 from pellucid.system import atomic_files
-from pellucid.system.progress import Progress
+from pellucid.system.measured_peak_memory import peak_memory
+from pellucid.system.progress_protocol import Progress
 
 VERSION = 2
 """Version of an interrupted run's files. A run of another version is not resumed."""

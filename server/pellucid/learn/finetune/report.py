@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pellucid.learn.finetune.dataset import Dataset
+from pellucid.learn.finetune.before_after import ComparisonRow
 from pellucid.learn.finetune.estimate import Estimate
 from pellucid.learn.finetune.pipeline import FinetuneResult
-from pellucid.learn.finetune.results import ComparisonRow
+from pellucid.learn.finetune.repository_files import Dataset
 from pellucid.system.atomic_files import human
 
 STYLES = {"better": "green", "worse": "red", "no difference shown": "dim"}

@@ -1,4 +1,4 @@
-"""Reads texts with a transformers model (see :mod:`pellucid.learn.reading`)."""
+"""Reads texts with a transformers model (see :mod:`pellucid.learn.score_text`)."""
 
 from __future__ import annotations
 

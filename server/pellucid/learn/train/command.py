@@ -15,11 +15,11 @@ from pellucid.config import Settings, load_settings
 from pellucid.engine.decoders.byte_window_model import VOCABULARY
 from pellucid.errors import ConfigError
 from pellucid.learn.corpus import Corpus, Document, Split, gather, split
-from pellucid.learn.train import learners, loss_curves, tokenizers
+from pellucid.learn.train import loss_curves, tokenizers, train_learners
 from pellucid.learn.train.checkpoint import Progression, writing
-from pellucid.learn.train.comparison import describe_lead, lead
-from pellucid.learn.train.learner_table import LearnerRow, TrainResults, read_results, read_row, read_training_cost, show
+from pellucid.learn.train.lead_significance import describe_lead, lead
 from pellucid.learn.train.plan import PRESETS, Run, TrainPlan, digest, opened
+from pellucid.learn.train.results_table import LearnerRow, TrainResults, read_results, read_row, read_training_cost, show
 from pellucid.models.store import as_argument
 from pellucid.system.atomic_files import human, write_text
 from pellucid.system.processors import threads_to_use
@@ -102,12 +102,12 @@ def _learn(run: Run, corpus: Corpus, parts: Split, device: torch.device, begun: 
         bar.note(f"{corpus}: {', '.join(f'{human(_size(part))} to {use}' for part, use in _uses(parts))}.")
         if not (run.folder / "tokenizer").exists():
             bar.start(f"training the tokenizer ({run.plan.tokenizer})", None)
-            learners.learn_tokenizer(run, parts)
+            train_learners.learn_tokenizer(run, parts)
         if not (run.folder / "ngram").exists():
             bar.start("counting n-grams", None)
-            learners.learn_ngram(run, parts)
+            train_learners.learn_ngram(run, parts)
         if not (run.folder / "logistic").exists():
-            learners.learn_logistic(run, parts, bar)
+            train_learners.learn_logistic(run, parts, bar)
         if not (run.folder / "gpt").exists():
             _learn_gpt(run, parts, device, begun, bar)
         rows, leads = asyncio.run(_read_all(run, parts, device, bar))
@@ -115,18 +115,18 @@ def _learn(run: Run, corpus: Corpus, parts: Split, device: torch.device, begun: 
 
 
 def _learn_gpt(run: Run, parts: Split, device: torch.device, begun: float, bar: Steps) -> None:
-    data = learners.training_data_of(run, parts)
+    data = train_learners.training_data_of(run, parts)
     if run.plan.schedule is None:
         if run.plan.max_minutes is not None:
             bar.start("measuring the time of a step", None)
-        learners.settle_steps(run, data, device, _seconds_left(run, parts, begun))
-    trainer = learners.trainer_of(run, data, device)
-    if trainer.restore(run.folder / learners.CHECKPOINT):
+        train_learners.settle_steps(run, data, device, _seconds_left(run, parts, begun))
+    trainer = train_learners.trainer_of(run, data, device)
+    if trainer.restore(run.folder / train_learners.CHECKPOINT):
         bar.note(f"Resuming from step {trainer.progression.step:,} of {run.schedule.steps:,}.")
     bar.start("training the GPT", run.schedule.steps)
     bar.advance(trainer.progression.step)
     display = TrainingDisplay(run, bar, {name: read_training_cost(run.folder / name).validation for name in BASELINES})
-    learners.learn_gpt(run, trainer, display)
+    train_learners.learn_gpt(run, trainer, display)
     display.draw(trainer.progression)
 
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from pellucid.engine.packing import multiplies_bfloat16
+from pellucid.engine.weight_packing import multiplies_bfloat16
 from pellucid.errors import ModelError
 from pellucid.learn.train import checkpoint
 from pellucid.learn.train.batches import Stream

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pellucid.learn.metrics import Floats, Interval, ratio_difference
-from pellucid.learn.reading import TextReading
+from pellucid.learn.score_text import TextReading
 
 BLOCK_BYTES = 512
 """Bytes of the test part that are resampled together. Nearby tokens are not independent, as difficulty varies by passage."""

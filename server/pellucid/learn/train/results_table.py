@@ -14,11 +14,11 @@ from rich.table import Table
 
 from pellucid.config import Settings
 from pellucid.learn.corpus import Document
-from pellucid.learn.reading import TextReading, read
+from pellucid.learn.score_text import TextReading, read
 from pellucid.models.untrusted_files import read_json
 from pellucid.serving.assemble import assemble
 from pellucid.system.atomic_files import human
-from pellucid.system.progress import Progress
+from pellucid.system.progress_protocol import Progress
 
 
 @dataclass(frozen=True, slots=True)

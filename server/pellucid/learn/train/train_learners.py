@@ -21,12 +21,12 @@ from pellucid.learn.train.bits_per_byte import Bytes, bits_per_byte
 from pellucid.learn.train.checkpoint import writing
 from pellucid.learn.train.energy import EnergyMeter
 from pellucid.learn.train.gpt_trainer import GPTTrainer, StepListener, TrainingData, measure
-from pellucid.learn.train.learner_table import TrainingCost
 from pellucid.learn.train.plan import Run
+from pellucid.learn.train.results_table import TrainingCost
 from pellucid.learn.train.schedule import Schedule
 from pellucid.models.byte_window_folder import write_logistic, write_ngram
 from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
-from pellucid.system.progress import Progress
+from pellucid.system.progress_protocol import Progress
 
 CHECKPOINT = "checkpoint.safetensors"
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pellucid.engine.decoders.decoder import DecoderConfig, inverse_frequencies
 from pellucid.engine.decoders.quantized_blocks import Blocks
-from pellucid.engine.packing import Weight
+from pellucid.engine.weight_packing import Weight
 from pellucid.errors import ModelError
 from pellucid.models.formats.decoder_bounds import check
 from pellucid.models.formats.gguf import GGUF

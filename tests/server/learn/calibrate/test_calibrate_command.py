@@ -15,7 +15,7 @@ from pellucid.completion.settings import GateLevel
 from pellucid.completion.trust.calibration import Calibration
 from pellucid.completion.trust.features import NAMES, VERSION
 from pellucid.completion.trust.suggestion_log import FILE, LogEntry, Reaction, SuggestionLog
-from pellucid.learn.calibrate.findings import Findings, find
+from pellucid.learn.calibrate.held_out_check import Findings, find
 from pellucid.learn.calibrate.replay import AT_ONCE
 from pellucid.learn.metrics import Interval
 from pellucid.models.calibrations import CalibrationFile
@@ -59,7 +59,7 @@ def assistant(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """Install an assistant in place of a model, with the test's own data folder."""
     made = KnowingAssistant({path.name: path.read_text() for path in folder.iterdir()}, tmp_path / "store" / "knowing.json")
     monkeypatch.setattr("pellucid.learn.calibrate.command.assemble", lambda *_: (NoEngine(), made))
-    monkeypatch.setattr("pellucid.learn.calibrate.findings.RESAMPLES", 20)  # intervals are tested elsewhere
+    monkeypatch.setattr("pellucid.learn.calibrate.held_out_check.RESAMPLES", 20)  # intervals are tested elsewhere
     monkeypatch.setenv("PELLUCID_DATA", str(tmp_path / "data"))
     return made
 

@@ -16,14 +16,14 @@ from rich.console import Console
 from pellucid.completion.settings import GateLevel
 from pellucid.completion.trust.calibration import Calibration, CalibrationKind
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.calibrate.findings import Findings, find
 from pellucid.learn.calibrate.gate_levels import LOSSES, THRESHOLDS, choose, curve, outcome, shown, shown_by_thresholds
+from pellucid.learn.calibrate.held_out_check import Findings, find
 from pellucid.learn.calibrate.plot import draw_findings, picture
 from pellucid.learn.calibrate.probability_models import fit_all
 from pellucid.learn.calibrate.report import as_record, figures, show
 from pellucid.learn.calibrate.training_rows import Table
 from pellucid.learn.metrics import Interval
-from support.learn.calibration_rows import record, records
+from support.learn.calibration_records import record, records
 
 SIX = [
     record(0, 0.9, True, True),

@@ -15,7 +15,7 @@ from pellucid.learn.calibrate.logged_suggestions import MOST_WEIGHT, logged_tabl
 from pellucid.learn.calibrate.probability_models import ISOTONIC_FROM, LEAST_SUGGESTIONS, check, fit_all, predict
 from pellucid.learn.calibrate.training_rows import Table
 from pellucid.learn.metrics import calibration_error
-from support.learn.calibration_rows import FILES, records
+from support.learn.calibration_records import FILES, records
 
 COSTS = dict.fromkeys(GateLevel, 1.0)
 MANY = Table.of(records(ISOTONIC_FROM, prefix="fit-"))

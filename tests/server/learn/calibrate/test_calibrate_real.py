@@ -12,7 +12,7 @@ import pytest
 from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
-from pellucid.completion.model_provider import FixedProvider
+from pellucid.completion.model_provider_protocol import FixedProvider
 from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.settings import CompletionSettings, GateLevel
 from pellucid.config import load_settings
@@ -21,7 +21,7 @@ from pellucid.learn.calibrate.replay import Replay
 from pellucid.learn.calibrate.replay_records import SuggestionRecord
 from pellucid.learn.corpus import gather
 from pellucid.serving.assemble import assemble
-from pellucid.system.progress import Silent
+from pellucid.system.progress_protocol import Silent
 from pellucid_lsp.editor_settings import EditorSettings
 from support.servers.real_model_server import CODER
 

@@ -8,7 +8,7 @@ import pytest
 
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.calibrate.replay_records import SuggestionRecordFile
-from support.learn.calibration_rows import record
+from support.learn.calibration_records import record
 
 ABOUT = {"model": "m", "cursors": 2}
 RECORDS = [record(1, 0.5, True, True), record(2, 0.25, False), record(3, 0.5)]

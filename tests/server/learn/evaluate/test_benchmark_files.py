@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from pellucid.learn.evaluate.suites.benchmark_files import json_lines, rows
+from pellucid.learn.evaluate.benchmark_files import json_lines, rows
 from pellucid.learn.review.command import read_prompts
 
 TEXTS = ["a\u2028b", "c\x85d", "e\x0cf"]

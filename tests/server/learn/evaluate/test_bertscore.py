@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel
 
 from pellucid.errors import InvalidRequestError, ModelError
-from pellucid.learn.evaluate.suites.bertscore import Encoder, Similarity
+from pellucid.learn.evaluate.measures.bertscore import Encoder, Similarity
 from support.models.model_files import write_folder
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "cat", "dog", "sat", "ran", "the"]

@@ -8,7 +8,7 @@ import pytest
 
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate.sandbox.sandbox import ProgramEnd
-from pellucid.learn.evaluate.suites.gap_tasks import blocks, count_passing, judge, single_lines, whole
+from pellucid.learn.evaluate.suites.code_gap_base import blocks, count_passing, judge, single_lines, whole
 from support.learn.evaluation_files import LINES, PROBLEMS, write_benchmarks
 
 HUMANEVAL = Path(__file__).parent / "humaneval" / "HumanEval.jsonl.gz"

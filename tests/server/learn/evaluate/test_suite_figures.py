@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from pellucid.learn.evaluate.measures.token_calibration import BINS, calibration_errors, diagrams
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.suite_protocol import Better, FigureFormat, SuiteRecord, mean, share
 from pellucid.learn.evaluate.suites import humaneval, perplexity, speed
-from pellucid.learn.evaluate.suites.token_calibration import BINS, calibration_errors, diagrams
 from pellucid.learn.metrics import Bins, calibration_error, wilson
 from support.learn.evaluation_files import ScriptedModel, subject
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.errors import InvalidRequestError, PellucidError
+from pellucid.learn.evaluate.measures.undefined_python_names import names_of
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.registry import KINDS
 from pellucid.learn.evaluate.subjects import Subject
@@ -17,7 +18,6 @@ from pellucid.learn.evaluate.suites.crows_pairs import CrowsPairs
 from pellucid.learn.evaluate.suites.humaneval import HumanEval, HumanEvalSampling
 from pellucid.learn.evaluate.suites.infilling import PREFIX_ONLY, Infilling, compare, identifier_f1
 from pellucid.learn.evaluate.suites.perplexity import Perplexity, TextWindow, llama_windows
-from pellucid.learn.evaluate.suites.python_names import names_of
 from pellucid.learn.evaluate.suites.text_similarity import TextSimilarity
 from pellucid.learn.evaluate.suites.truthfulqa import PRIMER, TruthfulQA, mc1, mc2
 from pellucid.learn.evaluate.suites.unknown_names import UnknownNames

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from pellucid.learn.finetune.before_after import ComparisonRow, compare
 from pellucid.learn.finetune.held_out_evaluation import FileFigures, HeldOutFigures
-from pellucid.learn.finetune.results import ComparisonRow, compare
 
 
 def judgement(bits: Sequence[float], exact: Sequence[int]) -> HeldOutFigures:

@@ -8,8 +8,8 @@ import pytest
 
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import Document
-from pellucid.learn.finetune.dataset import JUDGED, Dataset, collect, hold_out
 from pellucid.learn.finetune.report import left_out
+from pellucid.learn.finetune.repository_files import JUDGED, Dataset, collect, hold_out
 from pellucid.learn.finetune.secrets import kind_of_secret
 
 SECRETS = {

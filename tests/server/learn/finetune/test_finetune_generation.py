@@ -10,8 +10,8 @@ from pellucid.learn.finetune.greedy_generation import LONGEST_LINE, first_lines
 from pellucid.learn.finetune.training.base_model import Base
 from pellucid.learn.finetune.training.cursors import TextSpan
 from pellucid.learn.finetune.training.samples import InfillExample, SampleStream
-from pellucid.learn.finetune.transformers_reader import TorchReader
-from pellucid.learn.reading import read
+from pellucid.learn.finetune.transformers_scorer import TorchReader
+from pellucid.learn.score_text import read
 from support.models.tiny_models import reference_logprobs
 
 

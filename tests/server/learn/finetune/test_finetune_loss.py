@@ -8,9 +8,9 @@ import torch.nn.functional as F
 
 from pellucid.learn.finetune.training import loss
 from pellucid.learn.finetune.training.base_model import Base
-from pellucid.learn.finetune.training.lora import TrainableAdapter
 from pellucid.learn.finetune.training.loss import batch_loss, label_weights
 from pellucid.learn.finetune.training.samples import Sample
+from pellucid.learn.finetune.training.trainable_adapter import TrainableAdapter
 from support.models.tiny_models import random_ids
 
 SAMPLES = [

@@ -10,13 +10,13 @@ import torch
 from pellucid.config import load_settings
 from pellucid.learn.finetune.training.base_model import read_base
 from pellucid.learn.finetune.training.cursors import TextSpan
-from pellucid.learn.finetune.training.lora import TrainableAdapter
 from pellucid.learn.finetune.training.plan import FinetunePlan
 from pellucid.learn.finetune.training.samples import SampleStream
+from pellucid.learn.finetune.training.trainable_adapter import TrainableAdapter
 from pellucid.learn.finetune.training.trainer import AdapterTrainer
 from pellucid.models.load import load
 from pellucid.models.store import Store
-from pellucid.system.progress import Silent
+from pellucid.system.progress_protocol import Silent
 from support.models.model_files import logprobs
 from support.models.tiny_models import reference_logprobs
 

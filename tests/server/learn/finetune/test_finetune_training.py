@@ -19,11 +19,11 @@ from pellucid.learn.corpus import Document
 from pellucid.learn.finetune.training import trainer as trainer_file
 from pellucid.learn.finetune.training.base_model import Base
 from pellucid.learn.finetune.training.checkpoint import FILE, read_state
-from pellucid.learn.finetune.training.lora import TrainableAdapter
 from pellucid.learn.finetune.training.plan import BATCH, LEARNING_RATE, FinetunePlan, steps_of
 from pellucid.learn.finetune.training.samples import Sample, SampleStream
+from pellucid.learn.finetune.training.trainable_adapter import TrainableAdapter
 from pellucid.learn.finetune.training.trainer import PATIENCE, AdapterTrainer
-from pellucid.system.progress import Silent
+from pellucid.system.progress_protocol import Silent
 
 PLAN = FinetunePlan("key", steps=8, seed=3)
 RANK = 4

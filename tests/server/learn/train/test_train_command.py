@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pellucid.learn.train import checkpoint, command, gpt_trainer, learners
+from pellucid.learn.train import checkpoint, command, gpt_trainer, train_learners
 from pellucid.learn.train.plan import PRESETS
 from support.learn import killed_training
 from support.learn.tiny_preset import TINY
@@ -206,7 +206,7 @@ def test_a_full_disk(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.slow
 def test_minutes_are_measured(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a time limit, the steps are those that fit, measured before and during training, at most --steps."""
-    monkeypatch.setattr(learners, "measure", lambda trainer, seconds: 0.1)
+    monkeypatch.setattr(train_learners, "measure", lambda trainer, seconds: 0.1)
     text = text_file(tmp_path)
     assert run("train", text, "--out", tmp_path / "bounded", "--max-minutes", "1", "--steps", 12)[0] == 0
     assert _steps(tmp_path / "bounded") == 12

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from pellucid.learn.reading import TextReading
-from pellucid.learn.train.comparison import BLOCK_BYTES, describe_lead, lead
+from pellucid.learn.score_text import TextReading
+from pellucid.learn.train.lead_significance import BLOCK_BYTES, describe_lead, lead
 
 RANDOM = np.random.default_rng(0)
 

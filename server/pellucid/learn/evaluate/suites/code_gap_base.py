@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pellucid.learn.evaluate.benchmark_files import Json, drawn, json_lines
 from pellucid.learn.evaluate.sandbox.program_test import ProgramTest
 from pellucid.learn.evaluate.sandbox.sandbox import ProgramOutcome, run_program
-from pellucid.learn.evaluate.suites.benchmark_files import Json, drawn, json_lines
 
 FIELDS = ("task_id", "entry_point", "prompt", "canonical_solution", "test")
 

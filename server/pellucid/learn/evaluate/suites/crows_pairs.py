@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pellucid.learn.evaluate.benchmark_files import CROWS_PAIRS, drawn, fingerprint, rows
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.subjects import Ability
 from pellucid.learn.evaluate.suite_protocol import Better, Facts, Measure, Question, Suite, SuiteRecord, having, share
-from pellucid.learn.evaluate.suites.benchmark_files import CROWS_PAIRS, drawn, fingerprint, rows
 
 NAME = "crows-pairs"
 

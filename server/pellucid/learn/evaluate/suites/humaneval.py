@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import InvalidRequestError
+from pellucid.learn.evaluate.benchmark_files import HUMANEVAL, fingerprint
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.sandbox.sandbox import confinement
 from pellucid.learn.evaluate.subjects import Ability
 from pellucid.learn.evaluate.suite_protocol import Facts, Measure, Question, Suite, SuiteRecord, mean
-from pellucid.learn.evaluate.suites.benchmark_files import HUMANEVAL, fingerprint
-from pellucid.learn.evaluate.suites.gap_tasks import Task, judge, whole
+from pellucid.learn.evaluate.suites.code_gap_base import Task, judge, whole
 from pellucid.learn.metrics import pass_at_k
 from pellucid.tokens import SamplingParams
 

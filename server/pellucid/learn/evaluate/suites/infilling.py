@@ -11,11 +11,11 @@ from typing import Any
 
 from rapidfuzz import fuzz
 
+from pellucid.learn.evaluate.benchmark_files import SINGLE_LINES, fingerprint
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.subjects import Ability
 from pellucid.learn.evaluate.suite_protocol import Facts, Measure, Question, Suite, SuiteRecord, mean, share
-from pellucid.learn.evaluate.suites.benchmark_files import SINGLE_LINES, fingerprint
-from pellucid.learn.evaluate.suites.gap_tasks import Task, judge, single_lines
+from pellucid.learn.evaluate.suites.code_gap_base import Task, judge, single_lines
 from pellucid.learn.evaluate.suites.humaneval import run_note
 from pellucid.tokens import SamplingParams
 

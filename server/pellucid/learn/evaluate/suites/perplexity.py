@@ -10,12 +10,12 @@ from typing import Any
 
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import FEW_FILES, gather
+from pellucid.learn.evaluate.benchmark_files import drawn
+from pellucid.learn.evaluate.measures.token_calibration import calibration_errors, diagrams
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.subjects import Ability
 from pellucid.learn.evaluate.suite_protocol import Better, Diagram, Facts, FigureFormat, Measure, Question, Suite, SuiteRecord, mean
-from pellucid.learn.evaluate.suites.benchmark_files import drawn
-from pellucid.learn.evaluate.suites.token_calibration import calibration_errors, diagrams
-from pellucid.learn.reading import TOP, ReadingWindow, TextReading, windows
+from pellucid.learn.score_text import TOP, ReadingWindow, TextReading, windows
 
 NAME = "perplexity"
 

@@ -16,11 +16,11 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from pellucid.errors import InvalidRequestError
+from pellucid.learn.evaluate.benchmark_files import drawn, fingerprint, json_lines
+from pellucid.learn.evaluate.measures.bertscore import Encoder
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.subjects import Ability
 from pellucid.learn.evaluate.suite_protocol import Facts, FigureFormat, Measure, Question, Rows, Statistic, Suite, SuiteRecord, mean
-from pellucid.learn.evaluate.suites.benchmark_files import drawn, fingerprint, json_lines
-from pellucid.learn.evaluate.suites.bertscore import Encoder
 from pellucid.tokens import Message, SamplingParams
 
 # rouge-score brings absl's handler, which closes its stream when logging is reconfigured, unless that is the process's own stderr.

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pellucid.learn.evaluate.benchmark_files import TRUTHFULQA, drawn, fingerprint, json_array
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.subjects import Ability
 from pellucid.learn.evaluate.suite_protocol import Facts, Measure, Question, Suite, SuiteRecord, mean, share
-from pellucid.learn.evaluate.suites.benchmark_files import TRUTHFULQA, drawn, fingerprint, json_array
 
 NAME = "truthfulqa"
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pellucid.errors import InvalidRequestError
+from pellucid.learn.evaluate.measures.undefined_python_names import names_of
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.subjects import Ability
 from pellucid.learn.evaluate.suite_protocol import Better, Facts, FigureFormat, Measure, Question, Suite, SuiteRecord, mean
 from pellucid.learn.evaluate.suites import humaneval, infilling
-from pellucid.learn.evaluate.suites.python_names import names_of
 
 NAME = "unknown-names"
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import InvalidRequestError
+from pellucid.learn.evaluate.benchmark_files import WINOGENDER, drawn, fingerprint, rows
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.subjects import Ability
 from pellucid.learn.evaluate.suite_protocol import Better, Facts, FigureFormat, Measure, Question, Suite, SuiteRecord, having, mean, share
-from pellucid.learn.evaluate.suites.benchmark_files import WINOGENDER, drawn, fingerprint, rows
 from pellucid.learn.evaluate.suites.crows_pairs import CONTEXT
 
 NAME = "winogender"

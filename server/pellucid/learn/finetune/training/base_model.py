@@ -11,14 +11,14 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, PretrainedConfig, PreTrainedModel, Qwen2Config, Qwen3Config
 
 from pellucid.engine.decoders.decoder import DecoderConfig
-from pellucid.engine.packing import multiplies_bfloat16
+from pellucid.engine.weight_packing import multiplies_bfloat16
 from pellucid.errors import InvalidRequestError, ModelError, NotSupportedError
 from pellucid.models.catalog import InfillFormat, infill_format
 from pellucid.models.formats.folder_decoder import FAMILIES
 from pellucid.models.load import Checkpoint, find_device, open_checkpoint, split_quant
 from pellucid.models.store import Store
 from pellucid.models.tokenizers.tokenizer import Tokenizer
-from pellucid.system.progress import Progress
+from pellucid.system.progress_protocol import Progress
 
 CPU = torch.device("cpu")
 

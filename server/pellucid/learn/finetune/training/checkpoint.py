@@ -10,8 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pellucid.learn.finetune.training.lora import written_whole
 from pellucid.learn.finetune.training.plan import FinetunePlan
+from pellucid.learn.finetune.training.trainable_adapter import written_whole
 
 FILE = "checkpoint.safetensors"
 
