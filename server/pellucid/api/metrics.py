@@ -27,15 +27,15 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._requests = Counter("pellucid_requests", "Requests answered.", ["route", "status"], registry=self.registry)
-        self._ends = Counter("pellucid_generations", "Generations by how they ended.", ["model", "reason"], registry=self.registry)
-        self._first = Histogram(
+        self.ends = Counter("pellucid_generations", "Generations by how they ended.", ["model", "reason"], registry=self.registry)
+        self.first_token_seconds = Histogram(
             "pellucid_time_to_first_token_seconds",
             "From the request to its first token.",
             ["model"],
             buckets=_FIRST_TOKEN_SECONDS,
             registry=self.registry,
         )
-        self._each = Histogram(
+        self.token_seconds = Histogram(
             "pellucid_time_per_token_seconds",
             "From one token of an answer to the next.",
             ["model"],
@@ -53,7 +53,7 @@ class Metrics:
 
     def timer(self, model: str, clock: Callable[[], float]) -> GenerationTimer:
         """Return a timer for one generation, which starts now."""
-        return GenerationTimer(self._first.labels(model), self._each.labels(model), lambda end: self._ends.labels(model, end).inc(), clock)
+        return GenerationTimer(self, model, clock)
 
     def response(self) -> Response:
         """Return all metrics in the format of Prometheus."""
@@ -63,19 +63,19 @@ class Metrics:
 class GenerationTimer:
     """Observes when the tokens of one generation come. As a context manager it counts at its exit how the generation ended."""
 
-    def __init__(self, first: Histogram, each: Histogram, count: Callable[[FinishReason], None], clock: Callable[[], float]) -> None:
-        self._next = first
-        self._each = each
-        self._count = count
+    def __init__(self, metrics: Metrics, model: str, clock: Callable[[], float]) -> None:
+        self._metrics = metrics
+        self._model = model
         self._clock = clock
         self._last = clock()
+        self._begun = False
         self._reason = FinishReason.CANCELLED  # unless it ends by itself
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._count(self._reason)
+        self._metrics.ends.labels(self._model, self._reason).inc()
 
     def note(self, item: Token | Finish) -> None:
         """Observe an item that has come now; tokens of a prompt are not timed."""
@@ -83,8 +83,9 @@ class GenerationTimer:
             self._reason = item.reason
         elif item.sampled is not None:
             now = self._clock()
-            self._next.observe(now - self._last)
-            self._last, self._next = now, self._each
+            seconds = self._metrics.token_seconds if self._begun else self._metrics.first_token_seconds
+            seconds.labels(self._model).observe(now - self._last)
+            self._last, self._begun = now, True
 
 
 class _ModelCollector(Collector):

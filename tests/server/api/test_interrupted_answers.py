@@ -7,8 +7,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -16,7 +15,6 @@ import pytest
 
 from pellucid.api.server_state import ServerState
 from pellucid.errors import PellucidError
-from pellucid.system.concurrent_generators import merge
 from pellucid.tokens import Finish, FinishReason, Priority, Terms, Usage
 from support.servers.http_servers import LiveServer, ScriptedAssistant, live, scripted_state, spoken, tiny_assistant
 
@@ -107,6 +105,16 @@ def test_newer_request_supersedes_the_older(long_server: LiveServer) -> None:
 
     assert (older["superseded"], newer["superseded"]) == (True, False)
     assert running(long_server) == 0
+
+
+@pytest.mark.parametrize("path", ROUTES)
+def test_slow_reader_does_not_hold_the_answer(path: str) -> None:
+    """A streamed answer is generated to its end, and its slot freed, even if the client stops reading."""
+    assistant = ScriptedAssistant(script=[spoken("x" * 100_000)] * 300, before=lambda _: asyncio.sleep(0))
+    with live(scripted_state(assistant)) as server, socket.create_connection(("127.0.0.1", server.port)) as connection:
+        post(connection, path, ROUTES[path] | {"stream": True})
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+        assert assistant.closed.wait(timeout=60)
 
 
 def test_closing_a_stream_closes_the_answer() -> None:
@@ -205,47 +213,6 @@ def test_grace_time_lets_answers_finish() -> None:
 
     assert '" world"' in answers[0].text
     assert '"finish_reason":"stop"' in answers[0].text
-
-
-async def test_merge_closes_its_sources() -> None:
-    """Merged sources yield items of all; closing the merged generator closes each of them."""
-    closed = []
-
-    async def source(name: str) -> AsyncGenerator[str]:
-        try:
-            for index in range(1000):
-                yield f"{name}{index}"
-                await asyncio.sleep(0)
-        finally:
-            closed.append(name)
-
-    async with aclosing(merge([source("a"), source("b")])) as items:
-        seen = [await anext(items) for _ in range(10)]
-
-    assert {item[0] for item in seen} == {"a", "b"}
-    assert sorted(closed) == ["a", "b"]
-
-
-async def test_merge_raises_what_a_source_raises() -> None:
-    """An error in one source ends all of them."""
-    closed = []
-
-    async def fine() -> AsyncGenerator[int]:
-        try:
-            while True:
-                yield 1
-                await asyncio.sleep(0)
-        finally:
-            closed.append(True)
-
-    async def broken() -> AsyncGenerator[int]:
-        yield 1
-        raise PellucidError("broken")
-
-    with pytest.raises(PellucidError, match="broken"):
-        async for _ in merge([fine(), broken()]):
-            pass
-    assert closed == [True]
 
 
 @pytest.mark.parametrize("fields", [{"echo": True, "logprobs": 1}, {"prompt_logprobs": 1}])

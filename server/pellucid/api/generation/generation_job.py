@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
+from collections.abc import Callable
 from contextlib import aclosing
 
 from fastapi import Request
@@ -13,7 +13,7 @@ from pellucid.api.generation.generated_answer import GeneratedAnswer, Items
 from pellucid.api.metrics import GenerationTimer
 from pellucid.api.server_state import state_of
 from pellucid.api.sse import Event, attend, event_stream
-from pellucid.system.concurrent_generators import merge, run_all
+from pellucid.system.concurrent_work import run_all, stream_from
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import Finish, ModelCard, OnUsage, Token
 
@@ -65,35 +65,33 @@ class GenerationJob(ABC):
     async def respond(self, *, stream: bool, done: bool = True) -> Response:
         """Generate all answers; ``done`` ends a stream with OpenAI's ``[DONE]``."""
         if not stream:
-            return await attend(self.request, self.state, self._generate_all())
-        parts = [self._parts(number) for number in range(len(self.answers))]
-        events = parts[0] if len(parts) == 1 else merge(parts)
-        return await event_stream(self.request, self.state, events, self.closing, done=done)
+            return await attend(self.request, self.state, self._respond_whole())
+        return await event_stream(self.request, self.state, stream_from(self._generate_all), self.closing, done=done)
 
-    async def _generate_all(self) -> Response:
-        await run_all([self._collect(number) for number in range(len(self.answers))])
+    async def _respond_whole(self) -> Response:
+        await self._generate_all(None)
         return await self.whole()
 
-    async def _collect(self, number: int) -> None:
-        answer = self.answers[number]
-        with self._timer() as timer:
-            async with aclosing(self.ask(number, None)) as items:
-                async for item in items:
-                    timer.note(item)
-                    answer.take(item)
+    async def _generate_all(self, send: Callable[[Event], None] | None) -> None:
+        await run_all([self._generate(number, send) for number in range(len(self.answers))])
 
-    async def _parts(self, number: int) -> AsyncGenerator[Event]:
+    async def _generate(self, number: int, send: Callable[[Event], None] | None) -> None:
+        """Generate an answer, and send its events if it is streamed.
+
+        A client that reads slowly does not delay it: stop texts and time limits, which only take effect here, would free the slot late.
+        """
         answer, begun = self.answers[number], False
         with self._timer() as timer:
-            async with aclosing(self.ask(number, answer.note if self._usage_on_the_way else None)) as items:
+            async with aclosing(self.ask(number, answer.note if send and self._usage_on_the_way else None)) as items:
                 async for item in items:
                     timer.note(item)
                     answer.take(item)
-                    if not begun:
-                        begun = True
-                        if (first := await self.first_part(number)) is not None:
-                            yield first
-                    yield self.part(number, item) if isinstance(item, Token) else await self.last_part(number, item)
+                    if send is None:
+                        continue
+                    if not begun and (first := await self.first_part(number)) is not None:
+                        send(first)
+                    begun = True
+                    send(self.part(number, item) if isinstance(item, Token) else await self.last_part(number, item))
 
     def _timer(self) -> GenerationTimer:
         return self.state.metrics.timer(self.model, self.state.clock)
