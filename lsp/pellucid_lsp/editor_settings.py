@@ -103,8 +103,8 @@ def _field(base: Any, name: str, value: object, path: str, refuse: Callable[[Con
 def _hint(unknown: str) -> str:
     """Suggest a setting for an unknown one: one with the same name in another group, or with a similar name."""
     paths = {f"{SECTION}.{path}": path.rpartition(".")[2] for path, _ in _all(EditorSettings)}
-    shorten_cursor = get_close_matches(unknown.rpartition(".")[2], paths.values(), n=1)
-    close = [path for path, name in paths.items() if name in shorten_cursor]
+    similar = get_close_matches(unknown.rpartition(".")[2], paths.values(), n=1)
+    close = [path for path, name in paths.items() if name in similar]
     return f"did you mean {close[0]}?" if close else "docs/settings.md lists all settings."
 
 

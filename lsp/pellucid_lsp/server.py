@@ -157,7 +157,8 @@ class Pellucid(LanguageServer):
         self.settings, errors = EditorSettings.read_valid(given, self.initial_settings)
         for message in errors:
             self.show_error(ConfigError(message))
-        logging.getLogger("pellucid_lsp").setLevel(self.settings.log_level.upper())
+        for package in ("pellucid", "pellucid_lsp"):
+            logging.getLogger(package).setLevel(self.settings.log_level.upper())
         if self._session is None:
             return
         ring = self._session.ring

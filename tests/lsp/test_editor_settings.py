@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from pellucid.completion.settings import GateLevel, SuggestionShape
 from pellucid.errors import ConfigError
 from pellucid_lsp.editor_settings import EditorSettings, settings_table
+from pellucid_lsp.server import Pellucid
 
 PAGE = (Path(__file__).parents[2] / "docs" / "settings.md").read_text(encoding="utf-8")
 
@@ -121,3 +123,15 @@ def test_a_key_stays_with_its_address(given: dict[str, Any], key: str) -> None:
     """Settings that name another address without a key do not get the key of the former address."""
     base = EditorSettings.read({"server": {"url": "http://one", "apiKey": "k"}})
     assert EditorSettings.read_valid(given, base)[0].server.api_key == key
+
+
+async def test_log_level() -> None:
+    """The log level applies to the completion's log as well as to the language server's own."""
+    packages = [logging.getLogger(name) for name in ("pellucid", "pellucid_lsp")]
+    try:
+        await Pellucid().apply_settings({"logLevel": "error"})
+        assert logging.getLogger("pellucid.completion.context.ignore_files").getEffectiveLevel() == logging.ERROR
+        assert logging.getLogger("pellucid_lsp.documents").getEffectiveLevel() == logging.ERROR
+    finally:
+        for logger in packages:
+            logger.setLevel(logging.NOTSET)

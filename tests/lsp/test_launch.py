@@ -106,7 +106,7 @@ def environment(pid: int, prefix: str) -> list[str]:
 async def wait_until_listening(world: World) -> None:
     """Wait until a server that was started by hand listens."""
     async with Client(world.url) as client, asyncio.timeout(LIMIT_SECONDS):
-        while (await client.condition()).standing is HealthStatus.ABSENT:
+        while (await client.server_health()).status is HealthStatus.ABSENT:
             await asyncio.sleep(0.01)
 
 
@@ -195,7 +195,7 @@ async def test_a_server_outlives_its_launcher(world: World) -> None:
     ((pid, _),) = world.starts()
     assert os.getsid(pid) == pid
     async with Client(world.url) as client:
-        assert (await client.condition()).standing is HealthStatus.READY
+        assert (await client.server_health()).status is HealthStatus.READY
 
 
 @pytest.mark.process
@@ -304,7 +304,7 @@ async def test_losing_a_server_that_is_there_starts_none(world: World) -> None:
 
     assert second is not first
     assert len(world.starts()) == 1
-    assert (await first.condition()).standing is HealthStatus.READY  # its other requests continue
+    assert (await first.server_health()).status is HealthStatus.READY  # its other requests continue
 
 
 @pytest.mark.process
@@ -402,7 +402,7 @@ async def test_the_key_is_never_shown(world: World) -> None:
     launcher = world.launcher(api_key="hunter2")
     client = await launcher.client()
 
-    assert (await client.condition()).standing is HealthStatus.READY
+    assert (await client.server_health()).status is HealthStatus.READY
     written = [path.read_text() for folder in (world.around.records, world.around.logs) for path in folder.iterdir()]
     shown = [command_line(world.starts()[0][0]), repr(world.statuses), repr(world.around), *written]
     assert not any("hunter2" in text for text in shown)
@@ -417,7 +417,7 @@ async def test_a_key_in_a_file(world: World) -> None:
     around = replace(world.around, variables={**world.around.variables, "PELLUCID_API_KEY_FILE": str(path)})
     client = await world.launcher(around=around).client()
 
-    assert (await client.condition()).standing is HealthStatus.READY
+    assert (await client.server_health()).status is HealthStatus.READY
     (pid, arguments) = world.starts()[0]
     assert environment(pid, "PELLUCID_API_KEY") == ["PELLUCID_API_KEY=hunter2"]
     assert "hunter2" not in " ".join(arguments)

@@ -187,9 +187,9 @@ class Launcher:
         silent: float | None = None
         async with aclosing(self._check_times()) as checks:
             async for elapsed in checks:
-                health = await client.condition()
-                silent = None if health.standing is not HealthStatus.SILENT else elapsed if silent is None else silent
-                match health.standing:
+                health = await client.server_health()
+                silent = None if health.status is not HealthStatus.SILENT else elapsed if silent is None else silent
+                match health.status:
                     case HealthStatus.READY:
                         return started is not None
                     case HealthStatus.LOADING:
@@ -293,7 +293,7 @@ class Launcher:
         raise UnavailableError(f"The model server could not be started: {reason}. Its log is {self._log(address)}.")
 
     async def _listens(self, client: Client) -> bool:
-        return (await client.condition()).standing is not HealthStatus.ABSENT
+        return (await client.server_health()).status is not HealthStatus.ABSENT
 
     async def _check_times(self) -> AsyncGenerator[float]:
         """Yield the seconds since the first health check whenever the next one is due. Pauses grow."""
@@ -382,9 +382,9 @@ def _absent_message(address: ServerAddress) -> str:
 
 def _refusal_message(address: ServerAddress, health: ServerHealth) -> str:
     reason = health.message.rstrip(".") or "without a reason"
-    if health.standing is HealthStatus.REFUSED:
+    if health.status is HealthStatus.REFUSED:
         return f"The model server at {address.url} refuses this editor ({reason}): {address.withheld or 'set pellucid.server.apiKey.'}"
-    if health.standing is HealthStatus.FORBIDDEN:
+    if health.status is HealthStatus.FORBIDDEN:
         return f"The model server at {address.url} refuses this editor ({reason}): set pellucid.server.url to another of its names."
     return f"The server at {address.url} is not Pellucid: stop it, or set pellucid.server.url to another port."
 

@@ -13,11 +13,12 @@ from starlette.middleware.cors import CORSMiddleware
 from pellucid.api.errors import install_error_handlers
 from pellucid.api.idle_exit import IdlenessCounter
 from pellucid.api.metrics import RequestCounter
-from pellucid.api.openapi_extras import FRONT_ERRORS, describe, installed_version
+from pellucid.api.openapi_extras import FRONT_ERRORS, describe
 from pellucid.api.page_routing import MountedPage, PageFork
 from pellucid.api.routes import adapters, chat, completions, info, llama_generation, score, tokens
 from pellucid.api.security import Door, Security
 from pellucid.api.server_state import ServerState
+from pellucid.system.installed_version import installed_version
 
 DESCRIPTION = """
 A local code-completion and chat server that you can see through: every token that it generates or reads comes with its

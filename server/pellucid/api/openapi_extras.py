@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as version_of
 from typing import Any
 
 from fastapi import FastAPI
@@ -12,14 +10,6 @@ from fastapi.openapi.utils import get_openapi
 from pellucid.api.schema.common import ErrorReply, UnreadyReply
 
 Responses = dict[int | str, dict[str, Any]]
-
-
-def installed_version() -> str:
-    """Return Pellucid's version, or "not installed" for a source tree."""
-    try:
-        return version_of("pellucid")
-    except PackageNotFoundError:
-        return "not installed"
 
 
 def _error(description: str) -> dict[str, Any]:

@@ -82,15 +82,15 @@ GUARDS = {"referrer-policy": "same-origin", "x-content-type-options": "nosniff",
 """Headers of all pages: other sites can neither frame them nor learn their addresses."""
 
 
-def plain_page(news: PageNotice, about: str = "") -> HTMLResponse:
-    """Return a page with the news and with ``about``, safe HTML about the server."""
+def plain_page(notice: PageNotice, about: str = "") -> HTMLResponse:
+    """Return a page with the notice and with ``about``, safe HTML about the server."""
     bar = ""
-    if news.total:
-        share = min(100, 100 * news.done // news.total)
-        amount = f"{human(news.done)} of {human(news.total)}"
+    if notice.total:
+        share = min(100, 100 * notice.done // notice.total)
+        amount = f"{human(notice.done)} of {human(notice.total)}"
         bar = f'<progress max="100" value="{share}" aria-label="Progress">{share} %</progress><p class="quiet">{amount}, {share} %</p>'
-    body = f'<h1>Pellucid</h1>\n<div id="news" role="status"><p>{escape(news.sentence)}</p>{bar}</div>\n{about}'
-    return document("Pellucid", body, follow=not news.lasting)
+    body = f'<h1>Pellucid</h1>\n<div id="news" role="status"><p>{escape(notice.sentence)}</p>{bar}</div>\n{about}'
+    return document("Pellucid", body, follow=not notice.lasting)
 
 
 def _policy() -> str:

@@ -22,9 +22,9 @@ from pellucid.text.adapter_loading import LoadedAdapters
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import ModelCard
 
-Standing = Literal["ready", "loading", "leaving", "failed"]
+ServerPhase = Literal["ready", "loading", "leaving", "failed"]
 
-_UNREADY: dict[Standing, str] = {"loading": "Loading model", "leaving": "The server is shutting down.", "failed": FAILED}
+_UNREADY: dict[ServerPhase, str] = {"loading": "Loading model", "leaving": "The server is shutting down.", "failed": FAILED}
 
 
 @dataclass(eq=False)
@@ -83,7 +83,7 @@ class ServerState:
         asyncio.get_running_loop().call_later(self.grace, self.closing.set)
 
     @property
-    def standing(self) -> Standing:
+    def phase(self) -> ServerPhase:
         """Ready, or the reason why the server answers no requests."""
         if self.leaving:
             return "leaving"
@@ -93,8 +93,8 @@ class ServerState:
 
     def require_ready(self) -> LocalAssistant:
         """Return the assistant. Raises UnavailableError while models load, while the server shuts down and after its engine has failed."""
-        if self.standing != "ready":
-            raise UnavailableError(_UNREADY[self.standing])
+        if self.phase != "ready":
+            raise UnavailableError(_UNREADY[self.phase])
         assert self._assistant is not None
         return self._assistant
 

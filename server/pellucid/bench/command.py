@@ -84,9 +84,9 @@ async def disturbances(settings: Settings) -> list[str]:
         used = f"{min(load, 1.0):.0%} of its processors"
         sentences.append(f"This machine was busy in the last minute ({used}). If that continues, it distorts these figures.")
     async with Client(settings.url, settings.key) as client:
-        condition = await client.condition()
-    if condition.standing is not HealthStatus.ABSENT:
-        sentences.append(f"A server is at {settings.url} ({condition.standing}). Its work distorts these figures.")
+        health = await client.server_health()
+    if health.status is not HealthStatus.ABSENT:
+        sentences.append(f"A server is at {settings.url} ({health.status}). Its work distorts these figures.")
     return sentences
 
 

@@ -84,7 +84,7 @@ class Measurements:
         self._last: tuple[int, ...] = ()
         self.trials = tuple(self._all())
         if cost is None:
-            self.left_out.append(f"Floors of {model}: the weights that a token needs depend on the token.")
+            self.left_out.append(f"Limits of {model}: the weights that a token needs depend on the token.")
 
     def _all(self) -> Iterator[Trial]:
         yield from (self._reading(size) for size in PROMPTS if self._fits(f"a prompt of {size} tokens", size + 1))

@@ -60,12 +60,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON record per li
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib import metadata
+        from pellucid.system.installed_version import installed_version
 
-        try:
-            typer.echo(f"pellucid {metadata.version('pellucid')}")
-        except metadata.PackageNotFoundError:
-            typer.echo("pellucid (not installed: it runs from its source folder)")
+        typer.echo(f"pellucid {installed_version()}")
         raise typer.Exit
 
 

@@ -15,15 +15,15 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pellucid.config import Settings, config_file, load_settings, origins
 from pellucid.errors import PellucidError
 from pellucid.system.atomic_files import human
+from pellucid.system.installed_version import installed_version
 from pellucid.system.machine import CPU_FEATURES, cpu_info
-from pellucid.system.processors import threads_to_use
+from pellucid.system.processors import threads_to_use, usable_processors
 
 if TYPE_CHECKING:
     from pellucid.models.store import ModelRecord
@@ -52,7 +52,7 @@ def report(*, as_json: bool) -> None:
 def examine(settings: Settings) -> Findings:
     """Return the findings by subject, in display order."""
     subjects: dict[str, Callable[[], str | list[str]]] = {
-        "pellucid": lambda: _version("pellucid"),
+        "pellucid": installed_version,
         "python": lambda: f"{platform.python_version()} ({sys.executable})",
         "system": platform.platform,
         "torch": _torch,
@@ -73,18 +73,11 @@ def examine(settings: Settings) -> Findings:
     return {subject: find() for subject, find in subjects.items()}
 
 
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed: runs from its source folder"
-
-
 def _torch() -> str:
     import torch
 
     cuda = f"CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
-    return f"{torch.__version__} ({cuda}), transformers {_version('transformers')}"
+    return f"{torch.__version__} ({cuda}), transformers {installed_version('transformers')}"
 
 
 def _device(wanted: str) -> str:
@@ -119,8 +112,7 @@ def _compiler() -> str:
 
 
 def _threads(setting: int) -> str:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{threads_to_use(setting)} compute threads; this process may use {usable} processors"
+    return f"{threads_to_use(setting)} compute threads; this process may use {len(usable_processors())} processors"
 
 
 def _memory() -> str:

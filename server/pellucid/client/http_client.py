@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import httpx
 
-from pellucid.client.server_health import OWNER, HealthStatus, ServerHealth, condition_of, objection_in
+from pellucid.client.server_health import OWNER, HealthStatus, ServerHealth, health_of, objection_in
 from pellucid.client.token_json import token_of
 from pellucid.errors import (
     AuthenticationError,
@@ -83,12 +83,12 @@ class Client:
             return str(_object(response.content).get("status", ""))
         return str(_error(response.status_code, response.content, response.headers))
 
-    async def condition(self) -> ServerHealth:
+    async def server_health(self) -> ServerHealth:
         """Return what answers at the address now. Raises InvalidRequestError if the URL is not an address."""
         try:
             response = await self._http.get("/health", timeout=CONNECT_SECONDS)
-            health = condition_of(response)
-            if health.standing in (HealthStatus.FOREIGN, HealthStatus.REFUSED, HealthStatus.FORBIDDEN, HealthStatus.LEAVING):
+            health = health_of(response)
+            if health.status in (HealthStatus.FOREIGN, HealthStatus.REFUSED, HealthStatus.FORBIDDEN, HealthStatus.LEAVING):
                 return health
             listing = await self._http.get("/v1/models", timeout=CONNECT_SECONDS)  # needs the key, and names the owner of the models
         except (httpx.ConnectError, httpx.ConnectTimeout):

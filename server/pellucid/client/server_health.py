@@ -42,7 +42,7 @@ class ServerHealth:
     ``done`` and ``total`` are in bytes.
     """
 
-    standing: HealthStatus
+    status: HealthStatus
     message: str = ""
     activity: str | None = None
     done: int = 0
@@ -78,7 +78,7 @@ def problem_at(url: str, status: HealthStatus) -> str:
     return _PROBLEMS[status].format(url=url)
 
 
-def condition_of(response: httpx.Response) -> ServerHealth:
+def health_of(response: httpx.Response) -> ServerHealth:
     """Return the health that a reply to /health reports."""
     reply = _object(response)
     if response.status_code == httpx.codes.OK:

@@ -15,7 +15,7 @@ from pellucid.completion.explanation import AnswerSource, Decision, Explanation,
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider_protocol import ModelProvider
 from pellucid.completion.prefetch import Prefetch
-from pellucid.completion.recent_answers import RecentAnswer, RecentAnswers, RemainingAnswer
+from pellucid.completion.recent_answers import RecentAnswer, RecentAnswers, RemainingAnswer, text_after
 from pellucid.completion.settings import CompletionSettings, GateLevel, SuggestionShape
 from pellucid.completion.shaping.branches import alternatives, force_alternative
 from pellucid.completion.shaping.ending_reasons import Ending
@@ -165,7 +165,7 @@ class Completer:
         if not typed or "\n" in typed:
             return None
         if self._typed_into is None or self._typed_into[0] is not answer:
-            begin = replace(cursor, before=cursor.before[: len(cursor.before) - len(typed)], after=answer.cursor.after)
+            begin = replace(cursor, before=cursor.before[: len(cursor.before) - len(typed)], after=text_after(answer, cursor))
             self._typed_into = answer, self._trim(ParsedCursor(begin), answer.shape, answer.tokens, answer)
         whole = self._typed_into[1]
         if whole is None or len(whole.text) <= len(typed):

@@ -20,6 +20,9 @@ CHARACTERS_BEFORE = 2_000
 CHARACTERS_AFTER = 500
 """Characters after a cursor by which it is recognised."""
 
+MAX_CLOSED = 20
+"""Brackets and quotes that an editor may have closed since an answer was generated."""
+
 MAX_ANSWERS = 60
 MAX_SUGGESTIONS = 250
 
@@ -128,6 +131,16 @@ class RecentAnswers:
             suggestion = self._suggestions.get(id)
             if suggestion is not None and suggestion.cursor.uri == uri:
                 yield self.accepted_part(suggestion)
+
+
+def text_after(answer: RecentAnswer, cursor: DocumentCursor) -> str:
+    """Return the whole text that followed an answer's cursor, of which it keeps only the beginning.
+
+    ``cursor`` is where its document is now, perhaps in front of brackets that the editor has closed.
+    """
+    kept = answer.cursor.after
+    found = cursor.after.find(kept, 0, len(kept) + MAX_CLOSED) if len(kept) == CHARACTERS_AFTER else -1
+    return kept if found < 0 else cursor.after[found:]
 
 
 def shorten_cursor(cursor: DocumentCursor) -> DocumentCursor:

@@ -1,23 +1,25 @@
-"""The Python face: ``pellucid.load(name_or_url)`` gives the verbs complete, chat and score, sync and async, without a server."""
+"""The Python interface: ``pellucid.load(name_or_url)`` gives the verbs complete, chat and score, sync and async."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Sequence
+from concurrent.futures import CancelledError
 from contextlib import aclosing
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.client.http_client import Client
-from pellucid.errors import InvalidRequestError, PellucidError
+from pellucid.errors import InvalidRequestError, PellucidError, UnavailableError
 from pellucid.serving.notebook_results import TokenTrace
 from pellucid.tokens import ChatQuery, CompletionQuery, Extra, Finish, FinishReason, Message, SamplingParams, ScoreQuery, Token
 
 if TYPE_CHECKING:
     from pellucid.engine.engine import Engine
 
+CLOSED = "This model was closed before its answer was complete."
 T = TypeVar("T")
 Items = AsyncGenerator[Token | Finish]
 
@@ -57,6 +59,7 @@ class PythonModel:
     def __init__(self, assistant: Assistant, engine: Engine | None) -> None:
         self._assistant = assistant
         self._engine = engine
+        self._closing = False
         self._loop = asyncio.new_event_loop()  # a notebook's own loop runs in its main thread, where sync calls would block it
         self._thread = threading.Thread(target=self._loop.run_forever, name="pellucid-python", daemon=True)
         self._thread.start()
@@ -97,13 +100,22 @@ class PythonModel:
         """End running generations and free the model. A second call does nothing."""
         if self._loop.is_closed():
             return
-        if isinstance(self._assistant, Client):
-            self._run(self._assistant.aclose())
+        self._closing = True
+        self._run(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
         if self._engine is not None:
             self._engine.close()
+
+    async def _end(self) -> None:
+        """Cancel what runs, so that no caller in another thread waits forever."""
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        if isinstance(self._assistant, Client):
+            await self._assistant.aclose()
 
     def __enter__(self) -> Self:
         return self
@@ -146,10 +158,17 @@ class PythonModel:
         except KeyboardInterrupt:
             future.cancel()
             raise
+        except CancelledError:
+            raise UnavailableError(CLOSED) from None
 
     async def _await(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on this model's loop and await it; cancelling cancels it."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._open_loop(work)))
+        try:
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._open_loop(work)))
+        except asyncio.CancelledError:
+            if self._closing:
+                raise UnavailableError(CLOSED) from None
+            raise
 
     def _open_loop(self, work: Coroutine[Any, Any, T]) -> asyncio.AbstractEventLoop:
         if self._loop.is_closed():

@@ -11,16 +11,14 @@ import socket
 import sys
 import threading
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any
 
 import typer
 
 from pellucid.api.app import create_app
-from pellucid.api.openapi_extras import installed_version
 from pellucid.api.page_routing import MountedPage
 from pellucid.api.plain_page import PageNotice
-from pellucid.api.routes.info import about, news_of
+from pellucid.api.routes.info import about, notice_of
 from pellucid.api.server_state import ServerState
 from pellucid.config import Settings
 from pellucid.engine.engine import Engine
@@ -29,6 +27,8 @@ from pellucid.serving.assemble import assemble
 from pellucid.serving.graceful_server import GracefulServer
 from pellucid.serving.listening_socket import listen
 from pellucid.system.atomic_files import human
+from pellucid.system.installed_version import installed_version
+from pellucid.system.machine import memory_fields
 from pellucid.system.progress_protocol import Noted
 from pellucid.system.terminal import Bars
 from pellucid.text.adapter_loading import LoadedAdapters
@@ -135,11 +135,11 @@ def page_of(settings: Settings, state: ServerState) -> MountedPage:
     """Return the page, served by the assistant of this process."""
     from pellucid_webui.hosting.mount import Page, PageSettings, ServerHooks
 
-    async def news() -> PageNotice | None:
-        return news_of(state)
+    async def notice() -> PageNotice | None:
+        return notice_of(state)
 
-    host = ServerHooks(state.require_ready, news, lambda: about(state), state.departing, state.closing)
-    page = Page(host, PageSettings(settings.data, settings.keys, settings.max_body_bytes, state.login_rate_limit))
+    hooks = ServerHooks(state.require_ready, notice, lambda: about(state), state.departing, state.closing)
+    page = Page(hooks, PageSettings(settings.data, settings.keys, settings.max_body_bytes, state.login_rate_limit))
     state.idleness.overlook(page.watches)
     return page
 
@@ -181,9 +181,7 @@ def curl(settings: Settings, route: str, body: dict[str, Any]) -> str:
 
 def memory_at_rest() -> str:
     """Return the memory use of this process, if the system reports it."""
-    path = Path("/proc/self/status")
-    if not path.exists():
+    fields = memory_fields()
+    if not fields:
         return "memory at rest: not reported by this system"
-    fields = dict(line.split(":", 1) for line in path.read_text().splitlines())
-    resident, mapped = (int(fields[name].split()[0]) * 1024 for name in ("VmRSS", "RssFile"))
-    return f"memory at rest: {human(resident)}, of which {human(mapped)} are mapped from files"
+    return f"memory at rest: {human(fields['VmRSS'])}, of which {human(fields['RssFile'])} are mapped from files"

@@ -76,15 +76,15 @@ class PageServer(GracefulServer):
     def _app(self, settings: Settings, url: str, host: str, create: PageFactory) -> FastAPI:
         client = Client(url, self._key)
 
-        async def news() -> PageNotice | None:
-            return news_of(await client.condition(), url)
+        async def notice() -> PageNotice | None:
+            return notice_of(await client.server_health(), url)
 
         def about() -> str:
             return f"<p>This page uses the server at {escape(url)}.</p>"
 
-        owner = ServerHooks(lambda: client, news, about, self._departing, self._closing)
+        hooks = ServerHooks(lambda: client, notice, about, self._departing, self._closing)
         limit = LoginRateLimit()
-        page = Page(owner, PageSettings(settings.data, settings.keys, settings.max_body_bytes, limit), create)
+        page = Page(hooks, PageSettings(settings.data, settings.keys, settings.max_body_bytes, limit), create)
 
         @asynccontextmanager
         async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
@@ -101,9 +101,9 @@ class PageServer(GracefulServer):
         return app
 
 
-def news_of(health: ServerHealth, url: str) -> PageNotice | None:
+def notice_of(health: ServerHealth, url: str) -> PageNotice | None:
     """Return why there is no page to show for the server at ``url``, or None if it is ready."""
-    status = health.standing
+    status = health.status
     if status is HealthStatus.READY:
         return None
     problem = problem_at(url, status)
@@ -115,4 +115,4 @@ def news_of(health: ServerHealth, url: str) -> PageNotice | None:
 
 async def _problem(url: str, key: str | None) -> PageNotice | None:
     async with Client(url, key) as client:
-        return news_of(await client.condition(), url)
+        return notice_of(await client.server_health(), url)

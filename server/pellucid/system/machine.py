@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+from pellucid.system.installed_version import installed_version
+from pellucid.system.processors import usable_processors
+
+if TYPE_CHECKING:
+    import torch
 
 Facts = dict[str, str | int]
 
@@ -43,13 +47,17 @@ def cpu_info(path: Path) -> tuple[str, frozenset[str]]:
 
 def versions() -> Facts:
     """Return the versions of the software that computes."""
-    return {"pellucid": _version("pellucid"), "python": platform.python_version(), "torch": torch.__version__}
+    import torch  # takes seconds, and `doctor` reads the settings first
+
+    return {"pellucid": installed_version(), "python": platform.python_version(), "torch": torch.__version__}
 
 
 def machine(device: torch.device) -> Facts:
     """Return the processor, how many of them this process may use, memory in bytes, and the device that computes."""
+    import torch
+
     name = cpu_info(Path("/proc/cpuinfo"))[0] or platform.machine()
-    facts: Facts = {"processor": name, "processors": _usable(), "system": f"{platform.system()} {platform.machine()}"}
+    facts: Facts = {"processor": name, "processors": len(usable_processors()), "system": f"{platform.system()} {platform.machine()}"}
     if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
         facts["memory"] = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     facts["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
@@ -58,23 +66,18 @@ def machine(device: torch.device) -> Facts:
 
 def resident() -> int | None:
     """Return the resident memory of this process in bytes; None if the system does not report it."""
+    return memory_fields().get("VmRSS")
+
+
+def memory_fields() -> dict[str, int]:
+    """Return the fields of Linux's /proc/self/status that are sizes, in bytes; none if the system has no such file."""
     path = Path("/proc/self/status")
     if not path.exists():
-        return None
-    return next(int(line.split()[1]) * 1024 for line in path.read_text().splitlines() if line.startswith("VmRSS:"))
+        return {}
+    lines = (line.split() for line in path.read_text().splitlines() if line.endswith(" kB"))
+    return {words[0].removesuffix(":"): int(words[1]) * 1024 for words in lines}
 
 
 def load() -> float | None:
     """Return the load of the last minute for each processor of the machine; None if the system does not report it."""
     return os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else None
-
-
-def _usable() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "from its source folder"

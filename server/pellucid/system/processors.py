@@ -20,8 +20,13 @@ def usable_cores(root: Path = Path("/")) -> int:
     Two threads on one core would only wait for each other, and when a group has used up its share, all its threads are stopped
     until the next period. ``root`` is where /proc and /sys are; missing files impose no limit.
     """
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    allowed = usable_processors()
     return max(min(_cores(root, allowed), *_shares(root), len(allowed)), 1)
+
+
+def usable_processors() -> Collection[int]:
+    """Return the numbers of the processors that this process may use."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
 
 
 def _cores(root: Path, processors: Collection[int]) -> int:

@@ -146,23 +146,25 @@ class Picture:
         self.text(x + 18, y + 4, label, "small")
 
     def inline(self, **more: str) -> str:
-        """Return the picture as an element of an HTML page, whose own stylesheet gives the colours."""
-        return self._document([], {**more})
+        """Return the picture as an element of an HTML page, whose own stylesheet gives the colours.
+
+        Title and description are its label for screen readers: as elements they would show as a tooltip.
+        """
+        label = f"{self.title}: {self.description}" if self.description else self.title
+        return self._document([], {"aria_label": label, **more})
 
     def file(self) -> str:
         """Return the picture as a file of its own, with the stylesheet and a background."""
+        words = [f"<title>{escape(self.title)}</title>"]
+        if self.description:
+            words.append(f"<desc>{escape(self.description)}</desc>")
         paper = f'<rect class="paper" width="{_number(self.width)}" height="{_number(self.height)}"/>'
-        return self._document([f"<style>{STYLE}</style>", paper], {"xmlns": "http://www.w3.org/2000/svg"}) + "\n"
+        return self._document([*words, f"<style>{STYLE}</style>", paper], {"xmlns": "http://www.w3.org/2000/svg"}) + "\n"
 
     def _document(self, before: list[str], more: dict[str, str]) -> str:
         size = {"width": self.width, "height": self.height}
         view = f"0 0 {_number(self.width)} {_number(self.height)}"
-        words = [f"<title>{escape(self.title)}</title>"]
-        if self.description:
-            words.append(f"<desc>{escape(self.description)}</desc>")
-        return "\n".join(
-            [f"<svg{_attributes({**size, 'viewBox': view, 'role': 'img', **more})}>", *words, *before, *self._shapes, "</svg>"]
-        )
+        return "\n".join([f"<svg{_attributes({**size, 'viewBox': view, 'role': 'img', **more})}>", *before, *self._shapes, "</svg>"])
 
     def _add(self, tag: str, attributes: dict[str, str | float], content: str = "") -> None:
         opening = f"{tag}{_attributes(attributes)}"

@@ -217,7 +217,7 @@ class LocalAssistant:
         Pieces of other files are left out for a model that has no marker for them.
         """
         served = self._find(query.model)
-        shown = replace(query, extra=query.extra if served.takes_files else (), params=NO_ANSWER)
+        shown = replace(query, suffix=query.suffix or "", extra=query.extra if served.takes_files else (), params=NO_ANSWER)
         return await run_tokenizer(served, _size(shown), partial(self.prompt_text, shown))
 
     def token_biases(self, pairs: Iterable[tuple[int | str, float]], model: str | None = None) -> dict[int, float]:

@@ -33,7 +33,7 @@ class Detokenizer:
         """Take the next token, and return the tokens whose text is now final, in order."""
         data = self._tokenizer.token_bytes(score.id)
         typed, self._typed = self._typed[: len(data)], self._typed[len(data) :]
-        if typed == data:
+        if typed and typed == data:
             return []
         if self._tokenizer.is_special(score.id):
             out = self.flush()

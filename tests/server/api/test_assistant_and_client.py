@@ -127,10 +127,11 @@ async def test_same_token_ids(model: str | None) -> None:
     assert remote == local
 
 
+@pytest.mark.parametrize("suffix", ["\nend" * 40, "", None])
 @pytest.mark.parametrize("model", [TINY, TINY_PLAIN])
-async def test_same_infill_prompt(model: str) -> None:
+async def test_same_infill_prompt(model: str, suffix: str | None) -> None:
     """The prompt of an infill is the same locally and over HTTP, trimmed alike, with pieces of files if the model takes them."""
-    asked = ("def add(a, b):\n" + "    # héllo\n" * 20 + "    ", "\nend" * 40, [Extra("a.py", "import a")])
+    asked = ("def add(a, b):\n" + "    # héllo\n" * 20 + "    ", suffix, [Extra("a.py", "import a")])
     with local_assistant() as assistant:
         local = await assistant.infill_prompt(CompletionQuery(*asked, model=model))
     with remote_server() as server:

@@ -23,12 +23,12 @@ async def test_loading_says_how_far_it_is() -> None:
     """While models load, the client gets the current step and its bytes."""
     state = ServerState(models=(TINY,))
     async with client_of(state) as client:
-        assert await client.condition() == ServerHealth(HealthStatus.LOADING, "Loading model")
+        assert await client.server_health() == ServerHealth(HealthStatus.LOADING, "Loading model")
         state.progress.start("tiny.gguf", 400)
         state.progress.advance(100)
-        assert await client.condition() == ServerHealth(HealthStatus.LOADING, "Loading model", "tiny.gguf", 100, 400)
+        assert await client.server_health() == ServerHealth(HealthStatus.LOADING, "Loading model", "tiny.gguf", 100, 400)
         state.progress.note("Another process is at work on tiny: waiting for it.")
-        health = await client.condition()
+        health = await client.server_health()
 
     assert (health.activity, health.percent) == ("Another process is at work on tiny: waiting for it.", None)
 
@@ -37,13 +37,13 @@ async def test_ready_leaving_and_failed_are_told_apart() -> None:
     """Each reason why a server does not answer has its own status, as the client's next step depends on it."""
     leaving = scripted_state()
     leaving.leaving = True
-    for state, standing in (
+    for state, status in (
         (scripted_state(), HealthStatus.READY),
         (leaving, HealthStatus.LEAVING),
         (scripted_state(failure=RuntimeError("x")), HealthStatus.FAILED),
     ):
         async with client_of(state) as client:
-            assert (await client.condition()).standing is standing
+            assert (await client.server_health()).status is status
 
 
 @pytest.mark.parametrize("key", [None, "wrong"])
@@ -51,11 +51,11 @@ async def test_wrong_key_is_refused(key: str | None) -> None:
     """A wrong key is reported at once, also while models load, although /health itself needs none."""
     for state in (scripted_state(keys=read_keys("right")), ServerState(models=(TINY,), keys=read_keys("right"))):
         async with client_of(state, key) as client:
-            found = await client.condition()
-            assert found.standing is HealthStatus.REFUSED
+            found = await client.server_health()
+            assert found.status is HealthStatus.REFUSED
             assert "API key" in found.message
     async with client_of(scripted_state(keys=read_keys("right")), "right") as client:
-        assert (await client.condition()).standing is HealthStatus.READY
+        assert (await client.server_health()).status is HealthStatus.READY
 
 
 async def test_reply_has_its_documented_shape() -> None:

@@ -11,13 +11,13 @@ import pytest
 
 from pellucid.api.app import create_app
 from pellucid.api.plain_page import PageNotice, document, plain_page
-from pellucid.api.routes.info import news_of
+from pellucid.api.routes.info import notice_of
 from pellucid.api.server_state import ServerState
 from support.servers.http_servers import TINY, scripted_state
 
 
-def text_of(news: PageNotice, about: str = "") -> str:
-    return bytes(plain_page(news, about).body).decode()
+def text_of(notice: PageNotice, about: str = "") -> str:
+    return bytes(plain_page(notice, about).body).decode()
 
 
 def test_news_are_text() -> None:
@@ -66,20 +66,20 @@ def test_light_and_dark() -> None:
 
 
 def test_news_of_a_server() -> None:
-    """A server that loads, shuts down or has failed has news, a ready one has none. Only a failure lasts."""
+    """A server that loads, shuts down or has failed has a notice, a ready one has none. Only a failure lasts."""
     loading = ServerState(models=(TINY,))
-    assert news_of(loading) == PageNotice("The models are being loaded.")
+    assert notice_of(loading) == PageNotice("The models are being loaded.")
     loading.progress.start("tiny.gguf", 400)
     loading.progress.advance(100)
-    assert news_of(loading) == PageNotice("The models are being loaded: tiny.gguf.", 100, 400)
+    assert notice_of(loading) == PageNotice("The models are being loaded: tiny.gguf.", 100, 400)
     loading.progress.note("Another process is at work on tiny: waiting for it.")
-    assert news_of(loading) == PageNotice("The models are being loaded: Another process is at work on tiny: waiting for it.")
+    assert notice_of(loading) == PageNotice("The models are being loaded: Another process is at work on tiny: waiting for it.")
     loading.leaving = True
-    assert news_of(loading) == PageNotice("The server is shutting down.")
-    failed = news_of(scripted_state(failure=RuntimeError("x")))
+    assert notice_of(loading) == PageNotice("The server is shutting down.")
+    failed = notice_of(scripted_state(failure=RuntimeError("x")))
     assert failed is not None
     assert failed.lasting
-    assert news_of(scripted_state()) is None
+    assert notice_of(scripted_state()) is None
 
 
 async def test_without_a_page() -> None:

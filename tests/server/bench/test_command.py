@@ -117,18 +117,18 @@ def test_what_cannot_be(run: Run, arguments: list[str], sentence: str) -> None:
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("standing", HealthStatus)
-async def test_servers_are_reported(monkeypatch: pytest.MonkeyPatch, standing: HealthStatus) -> None:
+@pytest.mark.parametrize("status", HealthStatus)
+async def test_servers_are_reported(monkeypatch: pytest.MonkeyPatch, status: HealthStatus) -> None:
     """A server at the configured address, which may disturb the measurement, is reported, and nothing is refused."""
 
-    async def condition(client: Client) -> ServerHealth:
-        return ServerHealth(standing)
+    async def server_health(client: Client) -> ServerHealth:
+        return ServerHealth(status)
 
-    monkeypatch.setattr(Client, "condition", condition)
+    monkeypatch.setattr(Client, "server_health", server_health)
     settings = load_settings()
 
-    warning = [f"A server is at {settings.url} ({standing}). Its work distorts these figures."]
-    assert await disturbances(settings) == ([] if standing is HealthStatus.ABSENT else warning)
+    warning = [f"A server is at {settings.url} ({status}). Its work distorts these figures."]
+    assert await disturbances(settings) == ([] if status is HealthStatus.ABSENT else warning)
 
 
 @pytest.mark.parametrize(("load", "share"), [(None, ""), (0.24, ""), (0.25, "25%"), (3.0, "100%")])

@@ -96,7 +96,7 @@ def test_without_a_known_cost(engine: Engine) -> None:
     found = measurements(engine, None)
 
     assert not [quantity for trial in found.trials for quantity in trial.quantities if quantity.limit]
-    assert found.left_out[-1] == "Floors of tiny: the weights that a token needs depend on the token."
+    assert found.left_out[-1] == "Limits of tiny: the weights that a token needs depend on the token."
 
 
 async def test_reading_a_prompt(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

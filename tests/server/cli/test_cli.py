@@ -114,9 +114,18 @@ def test_start_is_light() -> None:
     assert not {"torch", "transformers", "numpy", "fastapi", "uvicorn", "httpx", "pydantic", "rich.progress"} & set(found)
 
 
+def test_doctor_reads_the_settings_first() -> None:
+    """The doctor refuses unreadable settings before it imports torch, which takes seconds."""
+    code = "import sys, pellucid.cli.doctor; print(*sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(pellucid.cli.app.__file__).parents[2])}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+
+    assert not {"torch", "transformers"} & set(found)
+
+
 def test_version(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """--version prints the name and the installed version."""
-    monkeypatch.setattr("importlib.metadata.version", {"pellucid": "1.2.3"}.__getitem__)
+    monkeypatch.setattr("pellucid.system.installed_version.version", {"pellucid": "1.2.3"}.__getitem__)
 
     assert run("--version") == (0, "pellucid 1.2.3\n", "")
 
@@ -127,7 +136,7 @@ def test_version_of_what_is_not_installed(run: Run, monkeypatch: pytest.MonkeyPa
     def missing(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr("importlib.metadata.version", missing)
+    monkeypatch.setattr("pellucid.system.installed_version.version", missing)
 
     assert run("--version") == (0, "pellucid (not installed: it runs from its source folder)\n", "")
 

@@ -256,7 +256,7 @@ async def test_redirects_are_not_followed(status: int) -> None:
         return httpx.Response(status, headers={"location": "http://evil.example.org/v1/models"})
 
     async with Client(URL, "secret", transport=httpx.MockTransport(answer)) as client:
-        assert (await client.condition()).standing is HealthStatus.FOREIGN
+        assert (await client.server_health()).status is HealthStatus.FOREIGN
         with pytest.raises(PellucidError):
             await client.models()
         with pytest.raises(PellucidError):
@@ -315,7 +315,7 @@ OURS = {"object": "list", "data": [{"id": "m", "owned_by": "pellucid"}]}
 
 
 @pytest.mark.parametrize(
-    ("health", "listing", "standing"),
+    ("health", "listing", "status"),
     [
         (httpx.Response(200, json={"status": "ok"}), httpx.Response(200, json=OURS), HealthStatus.READY),
         (httpx.Response(200, json={"status": "ok"}), httpx.Response(200, json={"data": [{"owned_by": "llamacpp"}]}), HealthStatus.FOREIGN),
@@ -332,7 +332,7 @@ OURS = {"object": "list", "data": [{"id": "m", "owned_by": "pellucid"}]}
         (httpx.Response(200, json={"status": "ok"}), httpx.ReadError("killed"), HealthStatus.SILENT),
     ],
 )
-async def test_condition(health: httpx.Response | Exception, listing: httpx.Response | Exception | None, standing: HealthStatus) -> None:
+async def test_server_health(health: httpx.Response | Exception, listing: httpx.Response | Exception | None, status: HealthStatus) -> None:
     """Ready, foreign, refusing, silent and absent servers are distinguished."""
 
     def reply(request: httpx.Request) -> httpx.Response:
@@ -342,7 +342,7 @@ async def test_condition(health: httpx.Response | Exception, listing: httpx.Resp
         assert found is not None
         return found
 
-    assert (await Client(URL, transport=httpx.MockTransport(reply)).condition()).standing is standing
+    assert (await Client(URL, transport=httpx.MockTransport(reply)).server_health()).status is status
 
 
 @pytest.mark.parametrize(("done", "total", "percent"), [(0, None, None), (5, 0, None), (1, 3, 33), (3, 3, 100), (4, 3, 100), (-1, 3, 0)])

@@ -76,6 +76,20 @@ async def test_typing_into_asks_nothing() -> None:
     assert len(server.asked) == 1
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_typing_into_does_not_change_the_rest(elsewhere: bool) -> None:
+    """The rest of a suggestion is what it was, even if a bracket that ended it is far below, and after work in another document."""
+    below = "\n" + "    value,\n" * 100 + ")\n"
+    cursor = DocumentCursor("file:///a.py", "x = call(", below, "python")
+    server = ScriptedProvider([make_tokens("alpha", ", ", "beta", ")", "\n"), LINE])
+    made = completer(server)
+
+    assert await texts(made, cursor) == ["alpha, beta"]
+    if elsewhere:
+        await texts(made, replace(HERE, uri="file:///b.py"))
+    assert await texts(made, typed("al", cursor)) == ["pha, beta"]
+
+
 async def test_typing_something_else_asks_again() -> None:
     """Typing other text than was suggested asks the model again."""
     server = ScriptedProvider([LINE, make_tokens("rn", "\n")])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from math import exp, isclose, log
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 import pellucid
-from pellucid.errors import ConfigError, InvalidRequestError, PellucidError
+from pellucid.errors import ConfigError, InvalidRequestError, PellucidError, UnavailableError
 from pellucid.serving.notebook_results import TokenTrace
 from pellucid.serving.python_api import PythonModel
 from pellucid.tokens import Alternative, Extra, Finish, FinishReason, Message, Token, Usage
@@ -53,6 +54,25 @@ async def test_sync_and_async_agree(model: PythonModel) -> None:
     assert model.complete(TEXT, max_tokens=5).tokens == (await model.acomplete(TEXT, max_tokens=5)).tokens
     assert model.chat("Hi", max_tokens=5).text == (await model.achat([Message("user", "Hi")], max_tokens=5)).text
     assert model.score(TEXT).tokens == (await model.ascore(TEXT)).tokens
+
+
+async def test_closing_ends_running_generations() -> None:
+    """A thread and a task that wait for an answer get an error when another thread closes the model."""
+    begun = threading.Barrier(3)
+
+    async def hang(_: int) -> None:
+        await asyncio.to_thread(begun.wait)
+        await asyncio.Event().wait()
+
+    model = PythonModel(ScriptedAssistant(before=hang), None)
+    thread = asyncio.create_task(asyncio.to_thread(model.complete, "a"))
+    task = asyncio.create_task(model.acomplete("a"))
+    await asyncio.to_thread(begun.wait)
+    await asyncio.to_thread(model.close)
+
+    for waiting in (thread, task):
+        with pytest.raises(UnavailableError, match="closed before its answer was complete"):
+            await waiting
 
 
 def test_score_reads_the_whole_text(model: PythonModel) -> None:

@@ -25,7 +25,7 @@ from pellucid.client.assistant_protocol import Assistant
 from pellucid.client.server_health import HealthStatus, ServerHealth
 from pellucid.config import load_settings
 from pellucid.serving.listening_socket import listen
-from pellucid.serving.standalone_page import PageServer, news_of
+from pellucid.serving.standalone_page import PageServer, notice_of
 from pellucid.tokens import FinishReason, Message
 from pellucid_webui.conversations.conversation import TurnSettings
 from pellucid_webui.conversations.store import ConversationStore
@@ -167,13 +167,13 @@ def test_wrong_key(start: Start, port: int) -> None:
         (ServerHealth(HealthStatus.SILENT, "late"), f"The server at {URL} does not respond: late."),
     ],
 )
-def test_every_standing_is_a_sentence(found: ServerHealth, sentence: str) -> None:
+def test_every_status_is_a_sentence(found: ServerHealth, sentence: str) -> None:
     """Each state of the server is reported in a sentence, with the progress of loading."""
-    news = news_of(found, URL)
+    notice = notice_of(found, URL)
 
-    assert news is not None
-    assert (news.sentence, news.done, news.total) == (sentence, found.done, found.total)
-    assert news_of(ServerHealth(HealthStatus.READY), URL) is None
+    assert notice is not None
+    assert (notice.sentence, notice.done, notice.total) == (sentence, found.done, found.total)
+    assert notice_of(ServerHealth(HealthStatus.READY), URL) is None
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import gradio as gr
 import httpx
 
 from pellucid.api.plain_page import PageNotice
-from pellucid.api.routes.info import about, news_of
+from pellucid.api.routes.info import about, notice_of
 from pellucid.api.server_state import ServerState
 from pellucid.client.api_keys import read_keys
 from pellucid.client.assistant_protocol import Assistant
@@ -60,7 +60,7 @@ def page_of(state: ServerState, data: Path, create: PageFactory = small_page) ->
     """Return a page in the server with this state."""
 
     async def news() -> PageNotice | None:
-        return news_of(state)
+        return notice_of(state)
 
     host = ServerHooks(lambda: cast("Assistant", state.require_ready()), news, lambda: about(state), state.departing, state.closing)
     return Page(host, PageSettings(data, state.keys, state.max_body_bytes, state.login_rate_limit), create)

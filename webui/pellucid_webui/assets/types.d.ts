@@ -7,7 +7,7 @@
 declare namespace Page {
   // Tokens
 
-  /** A token as pellucid_webui/records.py writes it. Logprobs and entropies are in nats. */
+  /** A token as pellucid_webui/conversations/compact_tokens.py writes it. Logprobs and entropies are in nats. */
   interface TokenRecord {
     /** Token id. */
     i: number;

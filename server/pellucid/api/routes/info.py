@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from pellucid.api.errors import error_body, status_of
 from pellucid.api.json_body import JsonRoute
-from pellucid.api.openapi_extras import MODEL_ERRORS, NOT_READY, installed_version
+from pellucid.api.openapi_extras import MODEL_ERRORS, NOT_READY
 from pellucid.api.plain_page import PageNotice, plain_page
 from pellucid.api.routes.llama_generation import COMPLETION_TEMPERATURE
 from pellucid.api.schema.common import Unready
@@ -18,6 +18,7 @@ from pellucid.api.schema.llama import DefaultSettings, Generation, Health, Modal
 from pellucid.api.schema.openai import ModelList, ModelObject
 from pellucid.api.server_state import ServerState, state_of
 from pellucid.errors import NotFoundError, UnavailableError
+from pellucid.system.installed_version import installed_version
 
 router = APIRouter(tags=["Server"], route_class=JsonRoute)
 
@@ -113,14 +114,14 @@ def about(state: ServerState) -> str:
     return _ABOUT.format(version=escape(installed_version()), models=models)
 
 
-def news_of(state: ServerState) -> PageNotice | None:
+def notice_of(state: ServerState) -> PageNotice | None:
     """Return the reason why the page cannot be shown yet; None once the server is ready."""
     try:
         state.require_ready()
     except UnavailableError as error:
         work = state.progress.now
-        if state.standing != "loading":
-            return PageNotice(str(error), lasting=state.standing == "failed")
+        if state.phase != "loading":
+            return PageNotice(str(error), lasting=state.phase == "failed")
         if work is None:
             return PageNotice("The models are being loaded.")
         return PageNotice(f"The models are being loaded: {work.label.rstrip('.')}.", max(work.done, 0), work.total)
@@ -129,10 +130,10 @@ def news_of(state: ServerState) -> PageNotice | None:
 
 def _unready(state: ServerState, error: UnavailableError) -> dict[str, Any]:
     """Return llama.cpp's reply with our own details, in the shape of ``UnreadyReply``."""
-    assert state.standing != "ready"
-    work = state.progress.now if state.standing == "loading" else None
+    assert state.phase != "ready"
+    work = state.progress.now if state.phase == "loading" else None
     label, done, total = (None, None, None) if work is None else (work.label, work.done, work.total)
-    details = Unready(state=state.standing, activity=label, done=done, total=total)
+    details = Unready(state=state.phase, activity=label, done=done, total=total)
     body = error_body(error)
     body["error"]["pellucid"] = details.model_dump()
     return body

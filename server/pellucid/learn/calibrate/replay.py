@@ -44,7 +44,7 @@ class Replay:
         self._settings = replace(CompletionSettings(), ahead=False, budget_ms=0)
         self._context_settings = replace(ContextSettings(), files_tokens=0)
         self._model = model
-        self._road = FixedProvider(assistant)
+        self._provider = FixedProvider(assistant)
         self._texts = texts
         self._keep = keep
 
@@ -80,7 +80,7 @@ class Replay:
             heard.append(candidate)
             return show_all(candidate.tokens)
 
-        completer = Completer(self._settings, lambda: self._road, context, RecentAnswers(), model=self._model, gate=note)
+        completer = Completer(self._settings, lambda: self._provider, context, RecentAnswers(), model=self._model, gate=note)
         text = self._texts[cursor.document]
         await completer.suggest(cursor.place(text, suffix=suffix))
         explanation = completer.journal.explanations.find()

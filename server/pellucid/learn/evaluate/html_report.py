@@ -41,7 +41,7 @@ figcaption { color: var(--soft) }
 .pair { display: flex; flex-wrap: wrap; gap: 1.5rem } .pair figure { max-width: 20rem; margin: .5rem 0 }
 svg { max-width: 100%; height: auto }
 svg text { font-size: 13px; fill: var(--ink) } svg .small { font-size: 11.5px; fill: var(--soft) } svg .panel { font-weight: 600 }
-svg .end { text-anchor: end } svg .middle { text-anchor: middle } .track { fill: var(--track) } .ideal { stroke: var(--soft);
+ .track { fill: var(--track) } .ideal { stroke: var(--soft);
   stroke-dasharray: 4 4 } .bar0 { fill: var(--c0) } .bar1 { fill: var(--c1) } .bar2 { fill: var(--c2) } .bar3 { fill: var(--c3) }
 .spread { stroke: var(--spread); stroke-width: 1.5; fill: none }
 """

@@ -67,10 +67,10 @@ async def open_served(url: str, key: str | None, name: str) -> AsyncIterator[Sub
     """
     url = url.rstrip("/").removesuffix("/v1")
     async with Client(url, key) as client:
-        condition = await client.condition()
-        if condition.standing is HealthStatus.ABSENT:
+        health = await client.server_health()
+        if health.status is HealthStatus.ABSENT:
             raise UnavailableError(f"No server answers at {client.url}: start one, or omit --server.")
-        if condition.standing is not HealthStatus.FOREIGN:
+        if health.status is not HealthStatus.FOREIGN:
             cards = await client.cards()
             card = next((card for card in cards if card.name == name), None)
             if card is None:

@@ -1,0 +1,13 @@
+"""Returns the version of an installed package."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+
+def installed_version(package: str = "pellucid") -> str:
+    """Return a package's version, or a remark for one that runs from its source folder."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "(not installed: it runs from its source folder)"
