@@ -180,6 +180,25 @@ def test_token_window(ready: Neovim) -> None:
 
 
 @pytest.mark.model
+def test_token_window_after_an_indented_line(served: Neovim) -> None:
+    """Opened on a line that Neovim has just indented, the window keeps the space before its first line, and the file its indent."""
+    vim = served
+    vim.edit("def largest(numbers):\n    best = numbers[0]\n    for number in numbers:\n")
+    vim.keys("GA<CR>")
+    ghost = vim.until_ghost()
+    before = vim.text
+    vim.keys("<M-t>")
+    until(lambda: "▸" in vim.text, "alternatives")
+    until(lambda: vim.mode == "n", "normal mode")
+    lines = vim.text.split("\n")
+    assert [line for line in lines if not line.startswith(" ")] == []
+
+    vim.keys("q")
+    until(lambda: vim.text == before, "the file")
+    assert vim.ghost == ghost
+
+
+@pytest.mark.model
 def test_token_window_follows_the_cursor(ready: Neovim) -> None:
     """Only the token under the window's cursor shows alternatives; q closes it and the suggestion is still there."""
     ghost = ready.ghost

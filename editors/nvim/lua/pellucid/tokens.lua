@@ -180,16 +180,22 @@ local function show(answer, inserting)
   view.float = float.open(("%s, %s"):format(answer.model, answer.accepted and "accepted" or "suggested"), function()
     closed(view)
   end)
-  if inserting then
-    vim.cmd.stopinsert()
+  local function fill()
+    render(view, 0)
+    vim.api.nvim_create_autocmd("CursorMoved", {
+      buffer = view.float.buf,
+      callback = function()
+        follow(view)
+      end,
+    })
   end
-  render(view, 0)
-  vim.api.nvim_create_autocmd("CursorMoved", {
-    buffer = view.float.buf,
-    callback = function()
-      follow(view)
-    end,
-  })
+  if inserting then
+    -- At the end of insert mode Neovim deletes an indent that it inserted itself: the blanks at the cursor, here those of the first line.
+    vim.api.nvim_create_autocmd("InsertLeave", { buffer = view.float.buf, once = true, callback = fill })
+    vim.cmd.stopinsert()
+  else
+    fill()
+  end
   vim.keymap.set("n", "<CR>", function()
     branch(view)
   end, { buffer = view.float.buf, nowait = true, desc = "Continue from this alternative" })
