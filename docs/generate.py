@@ -33,8 +33,8 @@ Pellucid has two groups of settings: those of the server and those of the editor
 
 A flag of `pellucid serve` overrides an environment variable, which overrides `config.toml`, which overrides the default.
 `config.toml` is in the platform's settings folder, `~/.config/pellucid` on Linux.
-An unknown or ill-typed setting is an error that names it. `pellucid doctor` shows where each value comes from.
-Lists are arrays in `config.toml` and are separated by commas in the environment.
+An unknown setting, or one of the wrong type, is an error that names it. `pellucid doctor` shows where each value comes from.
+Lists are arrays in `config.toml`; in the environment their items are separated by commas.
 
 ```toml
 # ~/.config/pellucid/config.toml
@@ -47,39 +47,41 @@ context = 16384
 EDITOR_INTRO = """
 ## The editor
 
-The language server takes its settings from the editor, in `initializationOptions` and in `workspace/configuration` with the section
-`pellucid`. The second overrides the first. `completion.level` is written `{"completion": {"level": "quiet"}}`.
-An unknown or ill-typed setting is reported in a message and ignored; the others are used.
+The language server takes its settings from the editor: `initializationOptions`, overridden by the section `pellucid` of
+`workspace/configuration`. A dot separates nested objects: `completion.level` is written `{"completion": {"level": "quiet"}}`.
+An unknown setting, or one of the wrong type, is reported in a message and ignored; the others are used.
 """
 
 CLI_INTRO = """
 # Command line
 
-`make run` installs the commands in `.venv/bin`. `pellucid COMMAND --help` prints what this page says about a command.
+`make run` installs Pellucid in `.venv/bin`. `pellucid COMMAND --help` prints what this page says about a command.
 
 `complete`, `chat` and `score` use a running server if there is one; otherwise they load the model themselves.
-They colour each token by its probability, from plain (sure) through blue to orange (unsure), a range that people with any kind of colour
-blindness can tell apart. A pipe gets the plain text, and `--json` prints a record for every token.
+They colour each token by its probability, from plain (sure) through blue to orange (unsure), colours that people with any kind of colour
+blindness can tell apart. In a pipe the text is plain. `--json` prints a record for every token.
 Control characters in a model's answer are shown as symbols, so an answer cannot control the terminal.
 
-A command exits with 0 on success, 1 on an error of Pellucid's, which it explains in one sentence, 2 on wrong usage and 130 on Ctrl-C.
+A command exits with 0 on success, 1 on an error, which it explains in one sentence, 2 on wrong usage and 130 on Ctrl-C.
 """
 
 HTTP_INTRO = """
 # HTTP API
 
-The server listens on `http://127.0.0.1:8437`. It has the routes of OpenAI's API and those of llama.cpp that editor plugins use, and some of
+The server listens on `http://127.0.0.1:8437`. It has routes of OpenAI's API, the routes of llama.cpp that editor plugins use, and some of
 its own. Point an OpenAI client at `http://127.0.0.1:8437/v1` with any key, and llama.vim or llama.vscode at `http://127.0.0.1:8437`.
-A running server describes itself at `/openapi.json`, from which this page is written.
+A running server describes its routes at `/openapi.json`; this page is generated from that description.
 
-- **Probabilities.** Every record of a token has a field `pellucid` with everything that is known about it. Logprobs are natural
-  logarithms of the model's own distribution, before temperature and the other sampling settings.
-- **Unknown fields are errors.** A field that is not listed here is refused by name, never ignored. `null` means the default.
-- **Cancelling.** Close the connection. The server stops the request within one step of the engine.
+- **Probabilities.** A [TokenRecord](#tokenrecord) has all data of one token. `/v1/score` returns these records in `tokens`. With
+  `logprobs`, `/v1/completions` returns them in the list `logprobs.pellucid` of a choice, and `/v1/chat/completions` in the field
+  `pellucid` of each entry of `logprobs.content`. Logprobs are natural logarithms of the model's own distribution, before temperature and
+  the other sampling settings.
+- **Unknown fields are errors.** A field that is not listed here is refused with an error that names it. `null` means the default.
+- **Cancelling.** Close the connection. The server then stops the request within one step of the engine.
 - **Keys.** If the server has an API key, send it as `Authorization: Bearer KEY` or `X-Api-Key: KEY`. Only `/health`, `/page/alive`
   and the login form work without it.
-- **Infill.** `suffix` of `/v1/completions` is a real infill if the model has tokens for it (`infill` in `/v1/models`). Other models
-  continue from the prompt alone.
+- **Infill.** With `suffix`, `/v1/completions` fills the gap if the model has infill tokens (`infill` in `/v1/models`). Other models
+  continue the prompt without seeing the suffix.
 
 ## Examples
 
@@ -97,7 +99,7 @@ curl -N http://127.0.0.1:8437/v1/chat/completions -H 'Content-Type: application/
   -d '{"messages": [{"role": "user", "content": "Reverse a string in Python."}], "stream": true, "logprobs": true, "top_logprobs": 5}'
 ```
 
-Ask how probable a given text is:
+Score a given text:
 
 ```sh
 curl http://127.0.0.1:8437/v1/score -H 'Content-Type: application/json' \\
@@ -107,11 +109,11 @@ curl http://127.0.0.1:8437/v1/score -H 'Content-Type: application/json' \\
 
 MORE_ROUTES = """
 | `GET /` | the [page](page.md) |
-| `GET /login`, `POST /login`, `GET /logout`, `POST /logout`, `GET /sessions` | with an API key: the page's login |
+| `GET /login`, `POST /login`, `GET /logout`, `POST /logout`, `GET /sessions` | the page's login, if the server has an API key |
 | `POST /completions` | an alias of `POST /completion` |
 | `GET /openapi.json` | the description of all routes |
 """.strip()
-"""Routes that the OpenAPI description leaves out."""
+"""Routes that the OpenAPI description omits."""
 
 
 PLACEHOLDERS = {int: "INTEGER", float: "NUMBER", Path: "PATH", str: "TEXT", SecretStr: "TEXT"}
@@ -233,7 +235,8 @@ def _joined(text: str | None) -> str:
 
 
 def _cell(text: str) -> str:
-    return _joined(text).replace("\n\n", " ").replace("|", "\\|").rstrip(".")
+    """Return a text for a cell of a table, without its final full stop; an ellipsis stays."""
+    return re.sub(r"(?<!\.)\.$", "", _joined(text).replace("\n\n", " ").replace("|", "\\|"))
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from generate import pages
+from generate import _cell, pages
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -15,3 +15,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 def test_generated(name: str) -> None:
     """A committed page is the one that the code gives; where it is not, run ``python docs/generate.py``."""
     assert (DOCS / name).read_text(encoding="utf-8") == pages()[name]
+
+
+@pytest.mark.parametrize(("text", "cell"), [("the model.", "the model"), ("this one, ...", "this one, ..."), ("a | b", "a \\| b")])
+def test_cell(text: str, cell: str) -> None:
+    """A cell of a table has no final full stop, but keeps an ellipsis."""
+    assert _cell(text) == cell

@@ -65,7 +65,7 @@ def test_no_drawing_script(site: Path) -> None:
 
 
 def test_files_outside(site: Path) -> None:
-    """The changelog, the protocol and the editors' pages are part of the site; scripts of the documentation are not."""
+    """The files outside docs/ that are pages are part of the site; scripts of the documentation are not."""
     for page in OUTSIDE.values():
         assert (site / page.replace(".md", ".html")).is_file()
     assert list(site.rglob("*.py")) == []
@@ -78,6 +78,7 @@ def test_files_outside(site: Path) -> None:
         ("docs/editors.md", "settings.md#the-editor", "settings.md#the-editor"),
         ("editors/README.md", "nvim/README.md", "editor-neovim.md"),
         ("CHANGELOG.md", "docs/security.md", "security.md"),
+        ("docs/security.md", "../SECURITY.md", "security-policy.md"),
     ],
 )
 def test_links(source: str, link: str, target: str) -> None:

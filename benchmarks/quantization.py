@@ -1,6 +1,6 @@
 """Measure the cost of each quantization in quality, and its memory and speed.
 
-    python benchmarks/quantisation.py --prose tinyshakespeare.txt --tokens 50000 --json quantisation.json
+    python benchmarks/quantization.py --prose tinyshakespeare.txt --tokens 50000 --json quantization.json
 
 Every quant that Pellucid knows is compared with bfloat16 (``none``). Texts are read in windows of ``--window`` tokens that do not overlap:
 every token but the first of a window is scored once, with the window's earlier tokens as context. Code is whole files of ``--code``, prose
