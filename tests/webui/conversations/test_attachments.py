@@ -111,5 +111,5 @@ def test_limits() -> None:
     assert len(attach("", [("a", most), ("b", most)])) > 2 * MAX_FILE_BYTES
     with pytest.raises(InvalidRequestError, match=r"^big is larger than 200 kB: use only the relevant part of it\.$"):
         attach("", [("big", most + b"x")])
-    with pytest.raises(InvalidRequestError, match=r"^With c the files exceed 500 kB together: leave some out\.$"):
+    with pytest.raises(InvalidRequestError, match=r"^With c the files exceed 500 kB together: remove some\.$"):
         attach("", [("a", most), ("b", most), ("c", b"x" * (MAX_MESSAGE_BYTES - 2 * MAX_FILE_BYTES + 1))])

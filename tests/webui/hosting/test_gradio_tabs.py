@@ -230,7 +230,7 @@ NO_CALLS: list[dict[str, Any]] = [
 def test_calls_of_no_event(anna: PagedServer, call: dict[str, Any]) -> None:
     """A call that no event of the page makes is refused in a sentence."""
     answer = anna.http.post("/gradio_api/queue/join", json={"fn_index": NOTE, "data": ["x"], "session_hash": "s1"} | call)
-    assert (answer.status_code, answer.json()["error"]["message"]) == (400, "This page makes no such call: reload it.")
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, "The page has no such call: reload it.")
 
 
 def test_results_of_no_call(anna: PagedServer) -> None:

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.model
 
 LONG = "Write a long story about a fox and a hen."
 
-SPEED = re.compile(r"(\d+) tokens · \d+\.\d tokens/s · first after \d+\.\d\d s · prompt: \d+ cached, \d+ computed")
+SPEED = re.compile(r"(\d+) tokens · \d+\.\d tokens/s · first token after \d+\.\d\d s · prompt: \d+ cached, \d+ computed")
 
 
 async def test_send(tab: Tab) -> None:
@@ -52,7 +52,7 @@ async def test_stream_and_stop(tab: Tab) -> None:
     _, stopped = await tab.texts()
     assert stopped.startswith(second)
     assert "Stopped." in await note.inner_text()
-    assert "first after 0.00 s" not in await note.inner_text()
+    assert "first token after 0.00 s" not in await note.inner_text()
     assert await tab.page.get_by_role("textbox", name="Your message").input_value() == "And then?"
     assert await tab.notice.is_hidden()
     assert await tab.page.get_by_role("button", name="Send").is_visible()

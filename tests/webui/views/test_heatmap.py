@@ -296,7 +296,7 @@ class TestKeyboard:
         """If nothing is surprising, the map says so."""
         await heat.open([token("sure", 0.99)])
         await heat.page.get_by_role("button", name="Next surprising").click()
-        assert await heat.page.get_by_text("Nothing here is surprising.").is_visible()
+        assert await heat.page.get_by_text("No surprising tokens.").is_visible()
 
     async def test_into_the_card(self, heat: HeatPage) -> None:
         """Enter goes to the chosen alternative; up and down move there; Escape goes back and closes the card."""
@@ -476,7 +476,7 @@ class TestCard:
         await heat.page.evaluate("map.focusToken(4)")
         assert await heat.rows.count() == 1
         assert "Bye" in await heat.card.locator("[aria-current=true]").inner_text()
-        assert await heat.card.get_by_text("all others, with it").is_visible()
+        assert await heat.card.get_by_text("all others, this token included").is_visible()
         assert await heat.number("rest") == pytest.approx(0.5, rel=1e-5)
 
     async def test_read_token(self, heat: HeatPage) -> None:
@@ -838,7 +838,7 @@ class TestWhatIf:
         verdict = heat.card.locator("[data-whatif]").first
         await verdict.wait_for()
         assert float(str(await verdict.get_attribute("data-whatif"))) == pytest.approx(0.81, abs=1e-4)
-        assert await heat.page.get_by_role("button", name="Back to the settings that were used").is_disabled()
+        assert await heat.page.get_by_role("button", name="Reset to the settings that were used").is_disabled()
 
     async def test_sliders_drop(self, heat: HeatPage) -> None:
         """Tokens that the sampler would have dropped are struck through, in the card and in the text, until the sliders move back."""
@@ -856,7 +856,7 @@ class TestWhatIf:
         await heat.page.evaluate("map.focusToken(2)")
         assert "would have been dropped" in await heat.card.inner_text()
 
-        await heat.page.get_by_role("button", name="Back to the model's own distribution").click()
+        await heat.page.get_by_role("button", name="Reset to the model's own distribution").click()
         await heat.page.wait_for_function("!document.querySelector('.pl-dropped')")
         await slider.fill("1")
         await heat.page.wait_for_selector(".pl-dropped")

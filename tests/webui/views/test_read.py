@@ -104,7 +104,7 @@ async def test_the_tab_is_closed() -> None:
     [
         ("", (), "There is no text to read: paste one, or open a file."),
         ("long", (ContextLengthError(9000, 8192),), str(ContextLengthError(9000, 8192))),
-        ("x", (Finish(FinishReason.CANCELLED, usage(0)),), "The reading was cancelled by the server."),
+        ("x", (Finish(FinishReason.CANCELLED, usage(0)),), "The server cancelled the reading: press Read to try again."),
         ("x", (Finish(FinishReason.ERROR, usage(0), error="It is out of memory."),), "It is out of memory."),
     ],
 )

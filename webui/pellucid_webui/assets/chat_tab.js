@@ -14,7 +14,7 @@
     error: "Failed.",
     "": "Interrupted: the server stopped before the answer was complete.",
   };
-  const WAIT = "An answer is being generated: wait for it, or stop it with Escape. Your text stays here.";
+  const WAIT = "An answer is being generated: wait for it, or press Escape to stop it. Your text stays here.";
   const STALLED_MS = 15000; // without news of an answer, after which the page asks: the connection may be broken
   const CACHED = 2000; // parsed messages
   const NEAR_END = 80; // pixels from the bottom within which the list scrolls with new text
@@ -132,7 +132,7 @@
       const sentences = [];
       if (data.error) sentences.push(data.error);
       else if (!data.live && data.role === "assistant" && data.end !== "stop") sentences.push(ENDINGS[data.end || ""] || "");
-      if (data.idle) sentences.push("The model had nothing to add.");
+      if (data.idle) sentences.push("The model added nothing.");
       if (data.stats) sentences.push(data.stats);
       this.note.textContent = sentences.filter(Boolean).join(" ");
       this.note.classList.toggle("pl-wrong", Boolean(data.error));
@@ -150,7 +150,7 @@
         button(
           data.looked ? "Text" : "Tokens",
           { "aria-pressed": String(Boolean(data.looked)), class: "pl-button pl-look", onclick: () => chat.act("look", { node }) },
-          data.looked ? "Show the text" : "Show every token with its probability",
+          data.looked ? "Show the text again" : "Show every token with its probability",
         ),
       );
       if (idle && !data.live) {
@@ -158,7 +158,7 @@
         if (answer) {
           tools.push(
             button("Retry", { onclick: () => chat.act("retry", { node }) }, "Generate another version of this answer"),
-            button("Continue", { onclick: () => chat.act("resume", { node }) }, "Continue where it ended"),
+            button("Continue", { onclick: () => chat.act("resume", { node }) }, "Continue the answer where it ended"),
           );
         } else if (this.isLast) {
           tools.push(button("Answer", { onclick: () => chat.act("retry", { node }) }, "Generate an answer to this message"));
@@ -354,7 +354,7 @@
         this.pending.push(await contentOf(file, this.value.fileLimit));
         if (this.pending.reduce((sum, one) => sum + one.size, 0) > this.value.filesLimit) {
           this.pending.pop();
-          this.notice.textContent = `With ${file.name} the files would exceed ${this.value.filesLimit / 1000} kB together: leave some out.`;
+          this.notice.textContent = `With ${file.name} the files would exceed ${this.value.filesLimit / 1000} kB together: remove some.`;
           break;
         }
       }

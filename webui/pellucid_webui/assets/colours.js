@@ -110,7 +110,7 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
     if (mode === "rank") return [0, 1, 2, 3].map((index) => ({ sample: `r${index}`, threshold: index < RANKS.length ? index : null }));
     if (mode === "difference") {
       const steps = [...scale("lower").reverse(), ...scale("higher").slice(1)];
-      return [{ scale: steps, from: words[0], to: words[1] }, { sample: "apart", text: "far apart" }];
+      return [{ scale: steps, from: words[0], to: words[1] }, { sample: "apart", text: "large difference" }];
     }
     return [
       { scale: scale("s"), from: "surprisal 0", to: `${MOST_BITS} bits` },

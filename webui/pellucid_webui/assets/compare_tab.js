@@ -67,7 +67,7 @@
       this.next = button("Next divergence", { onclick: () => this.walk(1) }, "d");
       this.before = button("Previous divergence", { onclick: () => this.walk(-1) }, "D");
       this.summary = make("table", { class: "pl-table" });
-      this.hint = make("p", { class: "pl-quiet" }, make("strong", { class: "pl-only" }, "Bold with a line"), ": only in this answer. Colour: which side finds a token more likely.");
+      this.hint = make("p", { class: "pl-quiet" }, make("strong", { class: "pl-only" }, "Bold and underlined"), ": only in this answer. The colour shows which side finds a token more likely.");
       this.element = make(
         "section",
         { class: "pl-compare", "aria-label": "Two answers" },

@@ -58,7 +58,7 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
    */
   async function copy(text, pressed) {
     const isCopied = await toClipboard(text);
-    announce(isCopied ? "Copied" : "The browser does not let this page copy.");
+    announce(isCopied ? "Copied" : "The browser does not allow this page to copy: select the text and copy it yourself.");
     const name = pressed.textContent;
     if (!isCopied || name === COPIED) return;
     pressed.textContent = COPIED;

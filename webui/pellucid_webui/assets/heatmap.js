@@ -6,8 +6,8 @@
 
   const HOVER_MS = 120; // a pointer that rests this long on a token opens its card
   const LEAVE_MS = 250; // and has this long to reach the card before it closes
-  const WORDS = ["less likely", "likelier"]; // for a difference of -1 and of 1
-  const KEYS = "Arrow keys move from token to token, n and p to the next and the previous surprising one, Enter opens the alternatives.";
+  const WORDS = ["less likely", "more likely"]; // for a difference of -1 and of 1
+  const KEYS = "Arrow keys move from token to token, n and p to the next and the previous surprising one; Enter moves to the alternatives.";
 
   let maps = 0;
   /** @type {HeatMap | null} */
@@ -145,7 +145,7 @@
      * @param {Page.Mode} mode
      */
     setMode(mode) {
-      if (!(mode in colours.MODES)) throw new RangeError(`There is no colour mode ${mode}: take one of ${Object.keys(colours.MODES).join(", ")}.`);
+      if (!(mode in colours.MODES)) throw new RangeError(`There is no colour mode ${mode}: use one of ${Object.keys(colours.MODES).join(", ")}.`);
       this.mode = mode;
       this.root.dataset.mode = mode;
       this.toolbar.show(mode);
@@ -469,7 +469,7 @@
         this.focusToken(index);
         return;
       }
-      this.toolbar.say(this.mode === "difference" ? "No divergence here." : "Nothing here is surprising.");
+      this.toolbar.say(this.mode === "difference" ? "No divergences." : "No surprising tokens.");
     }
 
     enterCard() {

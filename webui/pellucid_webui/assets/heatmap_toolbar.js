@@ -21,7 +21,7 @@
         ...Object.entries(colours.MODES).map(([value, text]) => make("option", { value }, text)),
       );
       this.legend = make("div", { class: "pl-legend", role: "group", "aria-label": "What the colours mean" });
-      this.next = make("button", { type: "button", class: "pl-tool", title: "n; p for the previous one", onclick: onNext });
+      this.next = make("button", { type: "button", class: "pl-tool", title: "Key n; p goes to the previous one", onclick: onNext });
       this.status = make("span", { class: "pl-status", role: "status" });
       this.element = make(
         "div",
@@ -42,7 +42,7 @@
     show(mode) {
       this.mode = mode;
       this.select.value = mode;
-      this.next.textContent = mode === "difference" ? "Next divergence" : "Next surprising";
+      this.next.textContent = mode === "difference" ? "Next divergence" : "Next surprising token";
       this.say("");
       this.drawLegend();
     }
@@ -84,7 +84,7 @@
       const sample = make("i", { class: `pl-sample ${part.sample}` }, "ab");
       if (part.threshold === undefined) return make("span", { class: "pl-key" }, sample, part.text);
       if (part.threshold === null) return make("span", { class: "pl-key" }, sample, "above");
-      return make("label", { class: "pl-key" }, sample, part.threshold ? "to" : "rank to", this.threshold(part.threshold));
+      return make("label", { class: "pl-key" }, sample, part.threshold ? "up to" : "rank up to", this.threshold(part.threshold));
     }
 
     /**

@@ -67,7 +67,7 @@
     /** @param {Page.ReadLine[]} lines */
     drawLines(lines) {
       this.lines.hidden = !lines.length;
-      const heads = ["line", "mean", "most", "text"].map((name) => make("th", { scope: "col" }, name));
+      const heads = ["line", "mean", "highest", "text"].map((name) => make("th", { scope: "col" }, name));
       const rows = lines.map((line) =>
         make(
           "tr",

@@ -7,7 +7,7 @@
   const GAP = 6; // pixels between a token and its card
   const MARGIN = 8; // pixels that the card keeps from the edges of the window
   const LEAST_HEIGHT = 160; // pixels of a card that scrolls; in a lower window it covers its token
-  const HALF = "This is half a character: nothing can be continued from it.";
+  const HALF = "This is only half a character, so no answer can continue from it.";
 
   /**
    * @param {number | null} value
@@ -150,7 +150,7 @@
         "dl",
         { class: "pl-numbers" },
         figure("probability", share(probability), probability),
-        figure("as sampled", share(record.s), record.s),
+        figure("sampling probability", share(record.s), record.s),
         figure("rank", record.r === null ? "–" : String(record.r), record.r),
         figure("surprisal", record.l === null ? "–" : `${rounded(colours.bits(record.l), 2)} bits`, colours.bits(record.l)),
         figure("entropy", record.e === null ? "–" : `${rounded(colours.toBits(record.e), 3)} bits`, record.e),
@@ -162,7 +162,7 @@
      * @returns {HTMLElement}
      */
     verdict({ chosen }) {
-      const text = chosen.kept ? `What if: ${about(chosen.probability)}` : `What if: would ${chosen.sure ? "" : "probably "}have been dropped`;
+      const text = chosen.kept ? `What if: probability ${about(chosen.probability)}` : `What if: would ${chosen.sure ? "" : "probably "}have been dropped`;
       return make("p", { class: "pl-remark pl-verdict", title: range(chosen.probability), "data-whatif": String(chosen.probability.middle) }, text);
     }
 
@@ -201,7 +201,7 @@
       const { onBranch } = this;
       let row;
       if (onBranch) {
-        const hint = half ? HALF : isChosen ? "Continue from here again" : "Continue from here with this instead";
+        const hint = half ? HALF : isChosen ? "Generate the text after this token again" : "Continue with this token instead";
         Object.assign(attributes, { type: "button", title: hint, "aria-label": `${said.join(", ")}. ${hint}`, "aria-disabled": half ? "true" : null });
         row = make("button", { ...attributes, onclick: () => half || onBranch(index) }, ...cells);
       } else {
@@ -238,7 +238,7 @@
      */
     rest(record, excludesChosen, verdict) {
       const weighed = verdict ? { kept: verdict.rest.high > 0, sure: true, probability: verdict.rest } : null;
-      const name = excludesChosen ? "all others" : "all others, with it";
+      const name = excludesChosen ? "all others" : "all others, this token included";
       const row = make("div", { class: "pl-alternative pl-rest" }, ...this.cells(false, [name], record.o, weighed));
       row.dataset.probability = String(record.o);
       if (weighed) row.dataset.whatif = String(weighed.probability.middle);

@@ -42,7 +42,7 @@
         "details",
         { class: "pl-whatif", ontoggle: () => this.report() },
         make("summary", {}, "What if…"),
-        make("p", { class: "pl-hint" }, "How likely the alternatives would be, and what the sampler would have dropped. Nothing is generated again."),
+        make("p", { class: "pl-hint" }, "Shows how likely each alternative would have been with these settings, and which tokens the sampler would have dropped. Nothing is generated again."),
         make("div", { class: "pl-sliders" }, ...this.sliders.map((slider) => slider.row)),
         this.resetButton,
       );
@@ -99,7 +99,7 @@
         output.textContent = wordOf(name, value);
         input.setAttribute("aria-valuetext", output.textContent);
       }
-      this.resetButton.textContent = this.own ? "Back to the settings that were used" : "Back to the model's own distribution";
+      this.resetButton.textContent = this.own ? "Reset to the settings that were used" : "Reset to the model's own distribution";
       this.resetButton.disabled = isSame(this.settings, this.own || OFF);
     }
   }

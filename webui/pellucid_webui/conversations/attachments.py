@@ -46,7 +46,7 @@ def attach(message: str, files: Sequence[tuple[str, bytes]]) -> str:
         parts.append(block(name, content))
         total += len(content)
         if total > MAX_MESSAGE_BYTES:
-            raise InvalidRequestError(f"With {_base(name)} the files exceed {MAX_MESSAGE_BYTES // 1000} kB together: leave some out.")
+            raise InvalidRequestError(f"With {_base(name)} the files exceed {MAX_MESSAGE_BYTES // 1000} kB together: remove some.")
     return "\n\n".join(parts)
 
 

@@ -38,7 +38,7 @@ def check_call(path: str, method: str) -> None:
     if path.startswith(API) and path not in CALLS and not path.startswith(HEARTBEAT):
         raise NotFoundError(f"There is no {path} here.")
     if method not in (("POST",) if path == JOIN else ("GET", "HEAD")):
-        raise MethodError(f"{path} does not answer {method}.")
+        raise MethodError(f"{path} does not support {method}.")
 
 
 @dataclass(frozen=True, slots=True)

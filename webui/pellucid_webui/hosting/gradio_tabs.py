@@ -44,7 +44,7 @@ class TabLimits:
         function, data = call.get("fn_index"), call.get("data")
         known = self._blocks.fns.get(function) if type(function) is int else None
         if known is None or not isinstance(data, list) or len(data) != len(known.inputs):
-            raise InvalidRequestError("This page makes no such call: reload it.")
+            raise InvalidRequestError("The page has no such call: reload it.")
 
     @contextmanager
     def calling(self, owner: str, tab: str, *, stops: bool = False) -> Iterator[None]:

@@ -55,7 +55,7 @@ class LoginGate:
     async def answer(self, request: Request) -> Response:
         """Answer at /login, /logout and /sessions; without keys they redirect to the page."""
         if request.method not in ("GET", "HEAD", "POST"):
-            raise MethodError(f"{request.scope['path']} does not answer {request.method}.")
+            raise MethodError(f"{request.scope['path']} does not support {request.method}.")
         if self._keys is None or self._sessions is None:
             return redirect_to_page()
         if request.scope["path"] == SESSIONS:

@@ -57,7 +57,7 @@ def turn_stats(turn: Turn) -> str:
     if turn.rate is not None:
         parts.append(f"{turn.rate:.1f} tokens/s")
     if turn.first_token is not None:
-        parts.append(f"first after {turn.first_token - turn.started:.2f} s")
+        parts.append(f"first token after {turn.first_token - turn.started:.2f} s")
     return " · ".join([*parts, *_prompt(turn.usage)])
 
 
@@ -69,7 +69,7 @@ def node_stats(usage: Usage) -> str:
     if usage.decode and usage.generated > 1:
         parts.append(f"{(usage.generated - 1) / usage.decode:.1f} tokens/s")
     if usage.prefill:
-        parts.append(f"first after {usage.queued + usage.prefill:.2f} s")
+        parts.append(f"first token after {usage.queued + usage.prefill:.2f} s")
     return " · ".join([*parts, *_prompt(usage)])
 
 

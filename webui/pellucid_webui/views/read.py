@@ -40,8 +40,8 @@ LINES_SHOWN = 20
 EXAMPLE = "def mean(values):\n    total = 0\n    for value in values:\n        total += value\n    return total / len(valeus)\n"
 
 CUT_SHORT: Mapping[FinishReason, str] = {
-    FinishReason.CANCELLED: "The reading was cancelled by the server.",
-    FinishReason.DEADLINE: "The reading ran into its time limit.",
+    FinishReason.CANCELLED: "The server cancelled the reading: press Read to try again.",
+    FinishReason.DEADLINE: "The reading reached its time limit.",
     FinishReason.SUPERSEDED: "The reading was superseded by a newer request.",
     FinishReason.ERROR: "The reading failed.",
 }
