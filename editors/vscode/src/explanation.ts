@@ -6,7 +6,7 @@ import type { Explanation } from "./protocol";
 const SCHEME = "pellucid-explanation";
 const DOCUMENT = vscode.Uri.from({ scheme: SCHEME, path: "/Explanation of the last suggestion.md" });
 
-const SOURCES = { model: "generated now", recent: "typed into an earlier suggestion", ahead: "generated ahead" };
+const SOURCES = { model: "generated now", recent: "the rest of an earlier suggestion", ahead: "generated ahead of time" };
 
 /** The document with the last requested explanation. */
 export class Explanations implements vscode.TextDocumentContentProvider, vscode.Disposable {

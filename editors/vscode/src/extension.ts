@@ -23,7 +23,7 @@ export function activate(context: vscode.ExtensionContext): void {
   const explain = async (id?: string): Promise<void> => {
     const explanation = await running.requests.sendRequest(ExplainRequest, id === undefined ? {} : { id });
     if (explanation === null) {
-      void vscode.window.showInformationMessage("Pellucid has not been asked for a suggestion yet.");
+      void vscode.window.showInformationMessage("No suggestion has been requested yet: type in an editor first.");
     } else {
       await explanations.open(explanation);
     }

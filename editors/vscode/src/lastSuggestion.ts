@@ -104,10 +104,10 @@ export async function insert(suggestion: Suggestion): Promise<void> {
   const text = typeof item.insertText === "string" ? item.insertText : item.insertText.value;
   const editor = await showDocument(document);
   if (!isCurrent(suggestion)) {
-    throw new Error("The document has changed since this suggestion was made.");
+    throw new Error("The document has changed since this suggestion was made: request a new one.");
   }
   if (!(await editor.edit((edit) => edit.replace(range, text)))) {
-    throw new Error("VS Code refused to change the document.");
+    throw new Error("VS Code refused to change the document: check whether it is read-only.");
   }
   const end = document.positionAt(document.offsetAt(range.start) + lengthIn(document, text));
   editor.selection = new vscode.Selection(end, end);

@@ -7,7 +7,7 @@ import { LEVELS, type Level, level, setLevel } from "./settings";
 const MEANING: Record<Level, string> = {
   quiet: "only what the model is sure of",
   normal: "what the model is fairly sure of",
-  eager: "everything that the model generates",
+  eager: "also what the model is less sure of",
 };
 
 interface Choice extends vscode.QuickPickItem {

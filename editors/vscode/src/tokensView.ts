@@ -114,7 +114,9 @@ export class TokensView implements vscode.WebviewViewProvider, vscode.Disposable
     const { requests } = this.server;
     const item = await requests.sendRequest(BranchRequest, { id: from.id, token, alternative });
     if (item === null) {
-      throw new Error("No suggestion from there: the alternative does not begin with the typed text, or nothing follows it.");
+      throw new Error(
+        "Cannot continue from this alternative: it does not begin with the typed text, or nothing follows it. Choose another one.",
+      );
     }
     const suggestion = suggestionOf(requests.protocol2CodeConverter.asInlineCompletionItem(item), from.document, from.position);
     const tokens = suggestion && (await requests.sendRequest(TokensRequest, { id: suggestion.id }));
@@ -160,7 +162,7 @@ function page(webview: vscode.Webview, built: vscode.Uri): string {
     <title>Suggestion tokens</title>
   </head>
   <body tabindex="-1">
-    <p id="empty">Nothing has been suggested yet: type in an editor, and the tokens of the suggestion appear here.</p>
+    <p id="empty">No suggestion yet: type in an editor, and the tokens of the suggestion appear here.</p>
     <p id="problem" role="alert" hidden></p>
     <main id="suggestion" hidden>
       <header>
@@ -177,7 +179,7 @@ function page(webview: vscode.Webview, built: vscode.Uri): string {
           <div id="alternatives" role="listbox" aria-label="Alternatives"></div>
         </section>
       </div>
-      <p id="help">Left and Right: choose a token. Enter: its alternatives, and again to continue from one. Ctrl+Enter: insert. Escape: back.</p>
+      <p id="help">Left and Right choose a token, Enter goes to its alternatives, and Enter there continues from one. Ctrl+Enter inserts. Escape goes back.</p>
     </main>
     <script nonce="${nonce}" src="${script}"></script>
   </body>

@@ -67,7 +67,7 @@ function M.open()
   local params = { textDocument = { uri = vim.uri_from_bufnr(0) } }
   local sent = client.request("pellucid/explain", params, nil, function(explanation)
     if not explanation then
-      client.say("there was no request in this buffer yet.")
+      client.say("no suggestion was requested in this buffer yet.")
       return
     end
     float.fill(float.open("Why " .. explanation.outcome), layout(explanation))

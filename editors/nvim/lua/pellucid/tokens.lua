@@ -118,7 +118,7 @@ local function branch(view)
   end
   local put_back = view.answer.accepted and take_out(view)
   if view.answer.accepted and not put_back then
-    return client.warn("the suggestion's text has changed; it cannot be continued.")
+    return client.warn("the suggestion's text has changed, so it cannot be continued; request a new one.")
   end
   local params = { id = view.answer.id, token = owner.token, alternative = owner.alternative }
   client.request("pellucid/branch", params, view.buf, function(item)

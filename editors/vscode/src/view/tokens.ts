@@ -134,7 +134,7 @@ function bar(one: Alternative, taken: boolean, possible: boolean): HTMLElement {
   const remark = taken ? "suggested" : possible ? "" : "does not begin with the typed text";
   row.style.setProperty("--p", String(likely));
   row.setAttribute("aria-label", [spoken(one), `${percent(likely)} percent`, remark].filter(Boolean).join(", "));
-  row.title = remark === "" ? "Continue from this instead." : `This ${taken ? "was suggested" : remark}.`;
+  row.title = remark === "" ? "Continue with this token instead." : `This ${taken ? "was suggested" : remark}.`;
   return row;
 }
 
