@@ -30,23 +30,23 @@ class ServerSettings:
 
     url: str = setting("", "address of the model server; empty: the one in Pellucid's own settings, 127.0.0.1:8437 by default")
     api_key: str = setting(
-        "", "key of the model server; empty: the one of Pellucid's own settings, which goes only to the address that they name"
+        "", "API key of the model server; empty: the one in Pellucid's own settings, which is sent only to the address given there"
     )
     start: bool = setting(True, "start `pellucid serve` if no server answers")
-    idle_minutes: int = setting(30, "idle minutes after which a model server that an editor started exits; 0: never", least=0)
+    idle_minutes: int = setting(30, "minutes without a request after which a model server that an editor started exits; 0: never", least=0)
 
 
 @dataclass(frozen=True, slots=True)
 class EditorSettings:
     """All settings of an editor."""
 
-    enabled: bool = setting(True, "whether anything is suggested")
-    model: str = setting("", "model to complete with; empty: the server's first")
+    enabled: bool = setting(True, "show suggestions")
+    model: str = setting("", "model that completes; empty: the server's first model")
     server: ServerSettings = field(default_factory=ServerSettings)
     completion: CompletionSettings = field(default_factory=CompletionSettings)
     context: ContextSettings = field(default_factory=ContextSettings)
     status_notifications: bool = setting(False, "send pellucid/didChangeStatus whenever the state changes")
-    log_level: LogLevel = setting(LogLevel.WARNING, "how much to log to stderr: error, warning, info or debug")
+    log_level: LogLevel = setting(LogLevel.WARNING, "log level on stderr: error, warning, info or debug")
 
     @classmethod
     def read(cls, given: object, base: Self | None = None) -> Self:
@@ -140,7 +140,7 @@ def camel(name: str) -> str:
 def settings_table() -> str:
     """Return all settings as a Markdown table, for the documentation."""
     rows = [f"| `{path}` | {_shown(one.default)} | {one.metadata['description']} |" for path, one in _all(EditorSettings)]
-    return "\n".join(["| setting | default | what it is |", "|---|---|---|", *rows])
+    return "\n".join(["| setting | default | description |", "|---|---|---|", *rows])
 
 
 def _all(kind: type[Any], path: str = "") -> Iterator[tuple[str, Field[Any]]]:

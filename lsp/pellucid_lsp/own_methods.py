@@ -39,7 +39,7 @@ def _register_requests(server: Pellucid) -> None:
         params = Params(given, "pellucid/tokens")
         id, cursor = params.text("id"), _position(params)
         if id is None and cursor is None:
-            raise InvalidRequestError("pellucid/tokens needs an id, or a textDocument and a position.")
+            raise InvalidRequestError("pellucid/tokens needs an id, or a textDocument and a position: send one of them.")
         suggestion = server.session.recent.get(id) if id is not None else None
         if id is None and cursor is not None:
             accepted = _accepted_at(server, *cursor)
@@ -167,13 +167,13 @@ async def _score(server: Pellucid, params: Params) -> Json:
     """Return the tokens of a range, read with the text before it."""
     document, wanted = params.part("textDocument"), params.part("range")
     if document is None or wanted is None:
-        raise InvalidRequestError("pellucid/score needs a textDocument and a range.")
+        raise InvalidRequestError("pellucid/score needs a textDocument and a range: send both.")
     uri = _needed(document, "uri", "text")
     start, end = (server.cursor_at(uri, _read_position(_part(wanted, name))) for name in ("start", "end"))
     text = end.before[len(start.before) :]
     if not text or len(text) > SCORE_LIMIT:
         raise InvalidRequestError(
-            f"pellucid/score reads 1 to {SCORE_LIMIT} characters at once, but this range has {len(text)}.", param="range"
+            f"pellucid/score reads 1 to {SCORE_LIMIT} characters at once, but this range has {len(text)}: select less.", param="range"
         )
     top = params.number("topLogprobs")
     if top is not None and top > MAX_ALTERNATIVES:

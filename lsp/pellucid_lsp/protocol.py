@@ -34,7 +34,9 @@ class Protocol(LanguageServerProtocol):
             return super().structure_message(data)
         except JsonRpcException:
             if "id" in data and "method" in data:
-                wrong = JsonRpcInvalidParams(message=f"The parameters of {data['method']} are not those of the protocol.")
+                wrong = JsonRpcInvalidParams(
+                    message=f"The parameters of {data['method']} do not follow the protocol: correct the client's request."
+                )
                 self._send_response(data["id"], error=wrong.to_response_error())
             raise
 

@@ -37,7 +37,7 @@ def completion_item(suggestion: Suggestion, units: int, line_end: str) -> types.
     return types.CompletionItem(
         label=label,
         kind=types.CompletionItemKind.Text,
-        detail=f"Pellucid, {probability:.0%} a token",
+        detail=f"Pellucid, {probability:.0%} per token",
         documentation=types.MarkupContent(types.MarkupKind.PlainText, suggestion.cursor.left + suggestion.text),
         filter_text=(word + suggestion.text).partition("\n")[0],
         sort_text="\uffff",  # below the items of the language's own server, which are certain

@@ -72,22 +72,24 @@ class Settings(BaseSettings):
     infill_window: int = Field(
         1024, ge=0, description="maximum tokens that llama.cpp's /infill reads around the cursor, 3/4 of them before it; 0: as many as fit"
     )
-    lookup: bool = Field(True, description="speculate: guess tokens from earlier text and check several at once; answers do not change")
-    queue: int = Field(64, ge=0, description="requests that may wait for a slot; further ones get status 429")
+    lookup: bool = Field(
+        True, description="speculative decoding: draft tokens from earlier text and check several at once; answers do not change"
+    )
+    queue: int = Field(64, ge=0, description="requests that may wait for a slot; further requests get status 429")
     prefix_memory: int = Field(
-        512, ge=0, description="host memory in MiB for prompts that lost their slot, shared evenly by models and adapters; 0: none"
+        512, ge=0, description="host memory in MiB for prompts without a slot, shared evenly by models and adapters; 0: none"
     )
     prefix_save: bool = Field(
         True,
-        description="save the KV cache of prompts and answers in the cache's prefixes/ folder when the server exits, for its next start; "
-        "if off, saved ones are deleted",
+        description="save the KV cache of prompts and answers to the cache's prefixes/ folder when the server exits, for its next start; "
+        "if off, saved caches are deleted",
     )
     api_key: SecretStr | None = Field(
         None,
-        description="key that every request must send (Authorization: Bearer KEY); NAME:KEY,NAME:KEY gives each user one; "
+        description="key that every request must send (Authorization: Bearer KEY); NAME:KEY,NAME:KEY gives each user a key; "
         "as a flag, it is visible in the process list to every user of the machine",
     )
-    api_key_file: Path | None = Field(None, description="file that holds the API key, with mode 600")
+    api_key_file: Path | None = Field(None, description="file that contains the API key, with mode 600")
     allowed_origins: Names = Field(
         (), description="web origins, in addition to this machine's own, whose pages may call the server; separated by commas"
     )
@@ -98,11 +100,11 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(16 * 2**20, ge=1024, description="maximum size of a request body, in bytes")
     cache: Path = Field(
         default_factory=lambda: user_cache_path(APPLICATION),
-        description="folder of downloaded and packed models, adapters, compiled kernels and saved prompts",
+        description="folder for downloaded and packed models, adapters, compiled kernels and saved prompts",
     )
-    data: Path = Field(default_factory=lambda: user_data_path(APPLICATION), description="folder of the page's conversations")
+    data: Path = Field(default_factory=lambda: user_data_path(APPLICATION), description="folder for the page's conversations")
     threads: int = Field(0, ge=0, le=1024, description="compute threads; 0: one per physical core that the process may use")
-    grace: int = Field(10, ge=0, description="seconds that running answers have to finish when the server stops")
+    grace: int = Field(10, ge=0, description="seconds that running answers get to finish when the server stops")
     idle_exit: int = Field(0, ge=0, description="seconds without a request after which the server exits; 0: never")
     page: bool = Field(True, description="serve the web page at /")
     log_level: Literal["error", "warning", "info", "debug"] = Field("warning", description="log level: error, warning, info or debug")
@@ -144,7 +146,7 @@ class Settings(BaseSettings):
     def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for origin in value:
             if not re.fullmatch(r"https?://[^/\s]+", origin):
-                raise ValueError(f"should hold origins like https://example.org, without a path, which {origin!r} is not")
+                raise ValueError(f"should be origins like https://example.org, without a path, not {origin!r}")
         return value
 
     @field_validator("trusted_proxies")
@@ -154,7 +156,7 @@ class Settings(BaseSettings):
             try:
                 ip_network(network)
             except ValueError:
-                raise ValueError(f"should hold IP addresses or networks like 10.0.0.0/8, which {network!r} is not") from None
+                raise ValueError(f"should be IP addresses or networks like 10.0.0.0/8, not {network!r}") from None
         return value
 
     @field_validator("cache", "data")
@@ -172,9 +174,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _key_for_others(self) -> Self:
         if self.api_key is None and not is_loopback(self.host):
-            raise ValueError(
-                f"other machines can reach the host {self.host}, so an API key is required (--api-key-file or PELLUCID_API_KEY)"
-            )
+            raise ValueError(f"other machines can reach the host {self.host}: set an API key (--api-key-file or PELLUCID_API_KEY)")
         return self
 
     @property
@@ -196,7 +196,7 @@ class Settings(BaseSettings):
         """Return the key if ``url`` is the server of these settings; otherwise report on stderr that it is not sent there."""
         key = address_settings.key_for(url, self.url, self.key)
         if key is None and self.key is not None:
-            sys.stderr.write(f"The API key of the settings is sent only to {self.url}: give the key of {url} with --api-key-file.\n")
+            sys.stderr.write(f"The API key in the settings is sent only to {self.url}: give the key for {url} with --api-key-file.\n")
         return key
 
 
@@ -241,7 +241,7 @@ def _key_source(sources: Sequence[_Source]) -> tuple[_Source, str] | None:
     for source in sources:
         names = [name for name in KEY_SETTINGS if name in source.values]
         if len(names) > 1:
-            raise ConfigError(f"{source.spell(names[0])} and {source.spell(names[1])} both give an API key: give one of them.")
+            raise ConfigError(f"{source.spell(names[0])} and {source.spell(names[1])} both give an API key: use only one of them.")
         if names:
             return source, names[0]
     return None
@@ -295,7 +295,7 @@ def _explain(error: ValidationError, sources: tuple[_Source, ...]) -> str:
 
 def settings_table() -> str:
     """Return all settings as a Markdown table, for the documentation."""
-    rows = ["| setting | flag of `serve` | environment | default | what it is |", "|---|---|---|---|---|"]
+    rows = ["| setting | flag of `serve` | environment | default | description |", "|---|---|---|---|---|"]
     rows += [
         f"| `{name}` | {_flags(name, field)} | `{ENVIRONMENT_PREFIX}{name.upper()}` | {_default(name, field)} | {_plain(field)} |"
         for name, field in Settings.model_fields.items()

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class PellucidError(Exception):
     """An error whose message is shown to the user unchanged."""
@@ -13,7 +15,7 @@ class PellucidError(Exception):
 
 
 class InvalidRequestError(PellucidError):
-    """A request that cannot be served as it is. ``param`` names the field at fault."""
+    """A request that cannot be served as it is. ``param`` names the field that is wrong."""
 
     type = "invalid_request_error"
 
@@ -58,6 +60,13 @@ class NotFoundError(PellucidError):
     """A name that does not exist."""
 
     type = "not_found_error"
+
+
+def unknown_model(model: str, known: Iterable[str], where: str = "here") -> NotFoundError:
+    """Return the error for a name that no model has. ``known`` are the names of the models at ``where``."""
+    names = ", ".join(known)
+    remedy = f"use one of: {names}" if names else "no model is served"
+    return NotFoundError(f"There is no model {model!r} {where}; {remedy}.")
 
 
 class QueueFullError(PellucidError):

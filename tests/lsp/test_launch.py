@@ -357,10 +357,10 @@ async def test_nobody_there_and_no_leave_to_start(world: World) -> None:
     """If no server may be started here, the error names both remedies; for a remote address it names only one."""
     with pytest.raises(UnavailableError) as raised:
         await world.launcher(start=False).client()
-    assert str(raised.value) == f"No server answers at {world.url}: start one with pellucid serve, or set pellucid.server.start."
+    assert str(raised.value) == f"No server answers at {world.url}: run `pellucid serve`, or set pellucid.server.start to true."
     assert world.statuses[-1].state is LauncherState.FAILED
 
-    with pytest.raises(UnavailableError, match=r"start one there, or set pellucid\.server\.url\.$"):
+    with pytest.raises(UnavailableError, match=r"start a Pellucid server there, or set pellucid\.server\.url to another address\.$"):
         await world.launcher(url=f"{world.url}/behind/a/proxy").client()
     assert world.starts() == []
 
@@ -384,7 +384,7 @@ async def test_the_key_of_the_settings_is_not_sent_elsewhere(world: World, start
     await started_by_hand(**({"PELLUCID_API_KEY": "secret"} if wants_key else {}))
     variables = {**world.around.variables, "PELLUCID_API_KEY": "secret", "PELLUCID_PORT": str(world.port % 65535 + 1)}
     own = f"http://127.0.0.1:{variables['PELLUCID_PORT']}"
-    withheld = f"The API key of Pellucid's own settings goes only to {own}: set pellucid.server.apiKey for {world.url}."
+    withheld = f"The API key in Pellucid's own settings is sent only to {own}: set pellucid.server.apiKey for {world.url}."
     launcher = world.launcher(around=replace(world.around, variables=variables), url=world.url)
 
     if wants_key:
@@ -578,5 +578,5 @@ async def test_a_command_that_is_not_there(world: World) -> None:
     """A missing interpreter is reported."""
     launcher = world.launcher(around=replace(world.around, command=(str(world.folder / "gone"),)))
 
-    with pytest.raises(UnavailableError, match=r"^The model server cannot be started \(No such file or directory: .*gone\)\.$"):
+    with pytest.raises(UnavailableError, match=r"^The model server cannot be started \(No such file .*gone\): reinstall Pellucid\.$"):
         await launcher.client()

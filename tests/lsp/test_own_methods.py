@@ -29,7 +29,7 @@ async def test_an_error_is_told_once(connect: Connect, assistant: ScriptedAssist
         assert await editor.texts(URI, *AT) == []
 
     (message,) = editor.messages
-    assert "does not serve 'nope'" in message
+    assert "has no model 'nope'" in message
 
 
 async def test_messages_that_are_not_the_protocol(connect: Connect, assistant: ScriptedAssistant) -> None:

@@ -96,7 +96,7 @@ def test_the_key_goes_nowhere_else(url: str, own: dict[str, str]) -> None:
     assert found.key is None
     host = own.get("PELLUCID_HOST", "127.0.0.1")
     assert found.withheld == (
-        f"The API key of Pellucid's own settings goes only to http://{host}:8437: set pellucid.server.apiKey for {url}."
+        f"The API key in Pellucid's own settings is sent only to http://{host}:8437: set pellucid.server.apiKey for {url}."
     )
     assert find_address(ServerSettings(url=url, api_key="given"), own, NONE) == replace(found, key="given", withheld="")
     assert find_address(ServerSettings(url=url), {}, NONE).withheld == ""
@@ -131,7 +131,7 @@ def test_what_is_no_address(url: str) -> None:
 @pytest.mark.parametrize("port", ["0", "65536", "http", "-1"])
 def test_wrong_port(port: str) -> None:
     """The error about an invalid port names it, and the command that shows where it is set."""
-    with pytest.raises(ConfigError, match=rf"should be between 1 and 65535, not '{port}': pellucid doctor"):
+    with pytest.raises(ConfigError, match=rf"should be between 1 and 65535, not '{port}': run `pellucid doctor`"):
         find_address(ServerSettings(), {"PELLUCID_PORT": port}, NONE)
 
 

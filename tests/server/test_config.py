@@ -77,14 +77,14 @@ def test_several_names(config_home: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ({"port": 0}, "--port should be greater than or equal to 1, not 0."),
         ({"device": "gpu"}, "--device should be one of auto, cpu, cuda or cuda:N, not 'gpu'."),
         ({"quant": "int3"}, "--quant should be 'auto', 'none', 'int8' or 'int4', not 'int3'."),
-        ({"host": "0.0.0.0"}, "Other machines can reach the host 0.0.0.0, so an API key is required (--api-key-file or PELLUCID_API_KEY)."),
+        ({"host": "0.0.0.0"}, "Other machines can reach the host 0.0.0.0: set an API key (--api-key-file or PELLUCID_API_KEY)."),
         ({"models": ()}, "--model should name a model, not ()."),
         (
             {"trusted_proxies": "10.0.0.1,proxy.lan"},
-            "--trusted-proxies should hold IP addresses or networks like 10.0.0.0/8, which 'proxy.lan'",
+            "--trusted-proxies should be IP addresses or networks like 10.0.0.0/8, not 'proxy.lan'",
         ),
-        ({"trusted_proxies": "*"}, "--trusted-proxies should hold IP addresses or networks like 10.0.0.0/8, which '*' is not"),
-        ({"allowed_origins": "example.org"}, "--allowed-origins should hold origins like https://example.org, without a path"),
+        ({"trusted_proxies": "*"}, "--trusted-proxies should be IP addresses or networks like 10.0.0.0/8, not '*'"),
+        ({"allowed_origins": "example.org"}, "--allowed-origins should be origins like https://example.org, without a path"),
     ],
 )
 def test_wrong_flag(flags: dict[str, object], sentence: str) -> None:
@@ -159,7 +159,7 @@ def test_key_must_travel(key: str) -> None:
     with pytest.raises(ConfigError) as raised:
         load_settings(api_key=key)
 
-    assert str(raised.value) == "--api-key should be printable ASCII without spaces, as it travels in an HTTP header."
+    assert str(raised.value) == "--api-key must be printable ASCII without spaces, because it is sent in an HTTP header."
 
 
 def test_secret_stays_secret() -> None:
@@ -175,7 +175,7 @@ def test_where_the_key_may_go(host: str, capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().err == ""
     assert settings.key_for("http://evil.example.org") is None
     assert capsys.readouterr().err == (
-        f"The API key of the settings is sent only to {settings.url}: give the key of http://evil.example.org with --api-key-file.\n"
+        f"The API key in the settings is sent only to {settings.url}: give the key for http://evil.example.org with --api-key-file.\n"
     )
     assert load_settings().key_for("http://evil.example.org") is None
     assert capsys.readouterr().err == ""

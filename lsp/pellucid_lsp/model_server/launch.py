@@ -247,7 +247,7 @@ class Launcher:
                     return process
                 if elapsed > START_SECONDS:
                     raise UnavailableError(
-                        f"The model server does not listen {elapsed:.0f} seconds after its start; its log is {self._log(address)}."
+                        f"The model server is not listening {elapsed:.0f} seconds after its start: see its log, {self._log(address)}."
                     )
         raise AssertionError("health checks do not end")
 
@@ -262,7 +262,7 @@ class Launcher:
                     return False
                 if elapsed > START_SECONDS:
                     raise UnavailableError(
-                        f"The model server (process {record.pid}) runs but does not listen; its log is {self._log(address)}."
+                        f"The model server (process {record.pid}) is running but not listening: see its log, {self._log(address)}."
                     )
         raise AssertionError("health checks do not end")
 
@@ -313,7 +313,7 @@ class Launcher:
                     break
                 if elapsed > START_SECONDS:
                     raise UnavailableError(
-                        "Another editor has been starting the model server for too long: close that editor, and restart the server."
+                        "Another editor has taken too long to start the model server: close that editor, then restart the server."
                     )
         try:
             yield
@@ -376,16 +376,16 @@ def _ready_message(address: ServerAddress, *, reconnected: bool) -> str:
 
 def _absent_message(address: ServerAddress) -> str:
     if address.here:
-        return f"No server answers at {address.url}: start one with pellucid serve, or set pellucid.server.start."
-    return f"No server answers at {address.url}: start one there, or set pellucid.server.url."
+        return f"No server answers at {address.url}: run `pellucid serve`, or set pellucid.server.start to true."
+    return f"No server answers at {address.url}: start a Pellucid server there, or set pellucid.server.url to another address."
 
 
 def _refusal_message(address: ServerAddress, health: ServerHealth) -> str:
-    reason = health.message.rstrip(".") or "without a reason"
+    reason = health.message.partition(": ")[0].rstrip(".") or "without a reason"  # the editor has a remedy of its own
     if health.status is HealthStatus.REFUSED:
         return f"The model server at {address.url} refuses this editor ({reason}): {address.withheld or 'set pellucid.server.apiKey.'}"
     if health.status is HealthStatus.FORBIDDEN:
-        return f"The model server at {address.url} refuses this editor ({reason}): set pellucid.server.url to another of its names."
+        return f"The model server at {address.url} refuses this editor ({reason}): set pellucid.server.url to the server's IP address."
     return f"The server at {address.url} is not Pellucid: stop it, or set pellucid.server.url to another port."
 
 
@@ -396,7 +396,7 @@ def _acquire(lock: FileLock) -> bool:
     except Timeout:
         return False
     except OSError as error:
-        raise UnavailableError(f"The lock {lock.lock_file} cannot be taken ({error.strerror}): make its folder writable.") from error
+        raise UnavailableError(f"The file {lock.lock_file} cannot be locked ({error.strerror}): make its folder writable.") from error
     return True
 
 

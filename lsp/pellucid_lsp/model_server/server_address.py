@@ -57,7 +57,7 @@ def find_address(settings: ServerSettings, variables: Mapping[str, str], config_
     if key := key_for(where.url, own_url, own_key):
         return replace(where, key=key)
     return replace(
-        where, withheld=f"The API key of Pellucid's own settings goes only to {own_url}: set pellucid.server.apiKey for {where.url}."
+        where, withheld=f"The API key in Pellucid's own settings is sent only to {own_url}: set pellucid.server.apiKey for {where.url}."
     )
 
 
@@ -92,7 +92,8 @@ def _port(given: object) -> int:
         port = 0
     if not 1 <= port <= 65535:
         raise ConfigError(
-            f"The port of Pellucid's own settings should be between 1 and 65535, not {given!r}: pellucid doctor shows where it is set."
+            f"The port in Pellucid's own settings should be between 1 and 65535, not {given!r}: run `pellucid doctor` "
+            "to see where it is set."
         )
     return port
 
@@ -103,7 +104,9 @@ def _checked(key: object) -> str | None:
         return None
     if isinstance(key, str) and key.isascii() and key.isprintable() and " " not in key:
         return key
-    raise ConfigError("The API key should be printable ASCII without spaces, as it travels in an HTTP header: set pellucid.server.apiKey.")
+    raise ConfigError(
+        "The API key must be printable ASCII without spaces, because it is sent in an HTTP header: correct pellucid.server.apiKey."
+    )
 
 
 def _parsed(url: str) -> ServerAddress:

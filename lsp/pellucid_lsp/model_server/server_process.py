@@ -77,7 +77,7 @@ class ServerRecord:
             pass  # it has just exited
         except OSError as error:
             raise UnavailableError(
-                f"The model server (process {self.pid}) cannot be stopped ({error.strerror}): stop it yourself."
+                f"The model server (process {self.pid}) cannot be stopped ({error.strerror}): end the process yourself."
             ) from error
 
 
@@ -105,7 +105,7 @@ def start(command: Sequence[str], variables: Mapping[str, str], folder: Path, lo
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=variables, cwd=folder, start_new_session=True
             )
     except OSError as error:
-        raise UnavailableError(f"The model server cannot be started ({error.strerror}: {error.filename}).") from error
+        raise UnavailableError(f"The model server cannot be started ({error.strerror}: {error.filename}): reinstall Pellucid.") from error
 
 
 def last_line(log: Path) -> str:

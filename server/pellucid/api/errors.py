@@ -129,7 +129,7 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
         case 404:
             known = NotFoundError(f"There is no {path} here: /openapi.json lists all routes.")
         case 405:
-            known = MethodError(f"{path} does not answer {method}.")
+            known = MethodError(f"{path} does not support {method}: /openapi.json lists its methods.")
         case _:
             known = InvalidRequestError(str(error.detail))
     response = error_response(known, error.status_code)
@@ -150,11 +150,11 @@ def _explain(errors: Sequence[Any], body: object, route: str) -> InvalidRequestE
     name = printable(".".join(map(str, place)))[:_NAME_CHARACTERS]
     match error["type"]:
         case "extra_forbidden":
-            message = f"{name} is not supported by {route}: leave it out."
+            message = f"{name} is not supported by {route}: omit it."
         case "missing":
             message = f"{name} is required." if name else "The body is empty: send a JSON object."
         case _ if not name:
-            message = "The body must be a JSON object."
+            message = 'The body is not a JSON object: send {"field": value, ...}.'
         case _:
             rules = list(dict.fromkeys(_rule(e) for e, p in zip(errors, places, strict=True) if p == place))
             message = f"{name}: {', or '.join(rules)}."

@@ -33,7 +33,7 @@ class JsonRequest(Request):
             _check_keys(value)
             return value
         except UnicodeDecodeError:
-            raise HTTPException(400, "The body is not UTF-8.") from None
+            raise HTTPException(400, "The body is not UTF-8: encode it as UTF-8.") from None
         except json.JSONDecodeError as error:
             raise HTTPException(400, f"The body is not JSON: {error.msg}, line {error.lineno}, column {error.colno}.") from None
         except ValueError as error:
@@ -62,7 +62,7 @@ def parse(body: bytes) -> Any:
     """
     value = json.loads(body.decode(), parse_constant=_no_number, parse_float=_number, parse_int=_integer)
     if b"\\ud" in body.lower() and not _is_encodable(value):
-        raise ValueError("a \\u escape is half of a character")
+        raise ValueError("a \\u escape is half of a surrogate pair")
     return value
 
 
@@ -72,8 +72,9 @@ def _check_keys(value: object) -> None:
     while pending:
         name, value = pending.pop()
         if isinstance(value, dict):
-            if len(value) > (_MOST_BIASES if name == "logit_bias" else _MOST_KEYS):
-                raise ValueError(f"{name or 'it'} has {len(value)} fields")
+            most = _MOST_BIASES if name == "logit_bias" else _MOST_KEYS
+            if len(value) > most:
+                raise ValueError(f"{name or 'the object'} has {len(value)} fields, but at most {most} are allowed")
             pending.extend((key, item) for key, item in value.items() if isinstance(item, dict | list))
         elif isinstance(value, list):
             pending.extend((name, item) for item in value if isinstance(item, dict | list))
@@ -86,12 +87,12 @@ def _number(text: str) -> float | int:
 
 def _integer(text: str) -> int:
     if len(text) > _MOST_DIGITS:
-        raise ValueError(f"a number has {len(text)} digits")
+        raise ValueError(f"a number has {len(text)} digits, but at most {_MOST_DIGITS} are allowed")
     return int(text)
 
 
 def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not a number that JSON has")
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def _is_encodable(value: object) -> bool:

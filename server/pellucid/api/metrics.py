@@ -26,18 +26,19 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Counter("pellucid_requests", "Requests answered.", ["route", "status"], registry=self.registry)
-        self.ends = Counter("pellucid_generations", "Generations by how they ended.", ["model", "reason"], registry=self.registry)
+        requests = "Answered HTTP requests, by route and status."
+        self._requests = Counter("pellucid_requests", requests, ["route", "status"], registry=self.registry)
+        self.ends = Counter("pellucid_generations", "Ended generations, by reason.", ["model", "reason"], registry=self.registry)
         self.first_token_seconds = Histogram(
             "pellucid_time_to_first_token_seconds",
-            "From the request to its first token.",
+            "Time from a request to its first token, in seconds.",
             ["model"],
             buckets=_FIRST_TOKEN_SECONDS,
             registry=self.registry,
         )
         self.token_seconds = Histogram(
             "pellucid_time_per_token_seconds",
-            "From one token of an answer to the next.",
+            "Time between consecutive tokens of an answer, in seconds.",
             ["model"],
             buckets=_TOKEN_SECONDS,
             registry=self.registry,
@@ -96,19 +97,19 @@ class _ModelCollector(Collector):
         families = {
             name: GaugeMetricFamily(f"pellucid_{name}", about, labels=["model"])
             for name, about in (
-                ("running", "Sequences that have a slot."),
-                ("waiting", "Requests that wait for a slot."),
-                ("slots", "Slots of the cache."),
-                ("cache_bytes", "Bytes that the tokens in the cache take."),
-                ("cache_limit_bytes", "The most bytes that they can take."),
-                ("parked_bytes", "Bytes that parked prefixes take."),
-                ("parked_limit_bytes", "The most bytes that they may take."),
+                ("running", "Running sequences, each of which has a slot."),
+                ("waiting", "Requests waiting for a slot."),
+                ("slots", "Slots in the KV cache."),
+                ("cache_bytes", "Memory used by the tokens in the KV cache, in bytes."),
+                ("cache_limit_bytes", "Maximum memory of the KV cache, in bytes."),
+                ("parked_bytes", "Memory used by parked prefixes, in bytes."),
+                ("parked_limit_bytes", "Maximum memory for parked prefixes, in bytes."),
             )
         }
         tokens = CounterMetricFamily(
             "pellucid_tokens",
-            "Tokens by what was done with them: cached (read from the cache), computed (prefill), generated, "
-            "guessed (ahead, from what stood before) and right (those of the guessed ones that came).",
+            "Tokens by kind: cached (prompt tokens read from the cache), computed (prompt tokens computed), generated, "
+            "guessed (drafted from earlier text) and right (drafted tokens that were accepted).",
             labels=["model", "kind"],
         )
         for model, status in self._statuses().items():

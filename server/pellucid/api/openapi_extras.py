@@ -17,10 +17,10 @@ def _error(description: str) -> dict[str, Any]:
 
 
 FRONT_ERRORS: Responses = {
-    401: _error("No API key, or a wrong one."),
-    403: _error("A Host or Origin that is not this server's."),
+    401: _error("The API key is missing or wrong."),
+    403: _error("The Host or Origin header is not allowed."),
     408: _error("The request arrived too slowly."),
-    413: _error("The body is over the size limit."),
+    413: _error("The body is larger than the size limit."),
     429: _error("Too many wrong API keys; Retry-After is the time to wait, in seconds."),
     500: _error("Internal server error."),
 }
@@ -29,23 +29,23 @@ FRONT_ERRORS: Responses = {
 MODEL_ERRORS: Responses = {
     400: _error("The request cannot be served as it is; `param` names the field."),
     404: _error("No such model."),
-    501: _error("The model cannot do this."),
+    501: _error("The model does not support this."),
     503: _error("The models are loading, or the server is shutting down."),
 }
 """Errors of routes that need a model."""
 
 ADAPTER_ERRORS: Responses = {
     400: _error("The request or the adapter cannot be served as it is, or does not fit the model."),
-    404: _error("No such adapter, or no such model."),
-    501: _error("The model cannot be adapted."),
-    503: _error("The models are loading, the server is shutting down, or there is no memory for another cache."),
+    404: _error("The adapter or the model does not exist."),
+    501: _error("The model does not support adapters."),
+    503: _error("The models are loading, the server is shutting down, or there is not enough memory for another cache."),
 }
 """Errors of routes that load or unload an adapter."""
 
 NOT_READY: Responses = {
     503: {
         "model": UnreadyReply,
-        "description": "The models are loading, and what it is at; or the server is shutting down, or has failed.",
+        "description": "The models are loading (with the current step), the server is shutting down, or it has failed.",
     },
 }
 """The error of /health."""
@@ -65,8 +65,8 @@ def stream_or(reply: object) -> dict[str, Any]:
     """Return the response of a route that replies with this type, or with ``stream: true`` with server-sent events."""
     return {
         "model": reply,
-        "description": "The reply, or with `stream: true` server-sent events: `data: {...}` lines; an error in the middle of a stream is "
-        'an event `{"error": ...}`, as is the end of the server.',
+        "description": "The reply, or with `stream: true` server-sent events: `data: {...}` lines; an error during a stream is "
+        'an event `{"error": ...}`, as is a shutdown of the server.',
         "content": {
             "text/event-stream": {}
         },  # OpenAPI 3.1 cannot describe events: readers take a schema here for each event's or for the text's

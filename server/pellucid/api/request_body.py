@@ -82,7 +82,7 @@ class BodyReader:
 
     def _take(self, size: int) -> None:
         if size > self._room:
-            raise UnavailableError("The server is receiving too many large bodies at once: send this one again in a moment.")
+            raise UnavailableError("The server is receiving too many large bodies at once: try again in a moment.")
         self._room -= size
 
 
@@ -101,7 +101,7 @@ async def _next(receive: Receive, deadline: float) -> Message:
         async with asyncio.timeout_at(deadline):
             message = await receive()
     except TimeoutError:
-        raise RequestTimeoutError("The body of the request arrived too slowly, or not at all: send it again.") from None
+        raise RequestTimeoutError("The request body did not arrive in time: send the request again.") from None
     if message["type"] == "http.disconnect":
         raise ClientGoneError("The client closed the connection.")
     return message

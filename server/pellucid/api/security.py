@@ -66,30 +66,31 @@ class Door:
 
     def _check_host(self, hosts: list[str]) -> None:
         if len(hosts) != 1:
-            raise PermissionDeniedError("A request must have exactly one Host header.")
+            raise PermissionDeniedError(f"The request has {len(hosts)} Host headers: send exactly one Host.")
         authority = AUTHORITY.fullmatch(hosts[0])
         if authority is None or not self._is_own(authority["host"].lower().strip("[]")):
             raise PermissionDeniedError(
-                f"The Host {hosts[0]!r} is not this server's: use localhost, an IP address, or the host that the server was started with."
+                f"The Host {hosts[0]!r} does not name this server: use localhost, an IP address, or the host that the server "
+                "was started with."
             )
 
     def _check_origin(self, headers: Headers, scope: Scope) -> None:
         for origin in headers.getlist("origin"):
             if origin not in self.allowed_origins and not _is_own_origin(origin, headers["host"]):
-                raise PermissionDeniedError(f"Pages from {origin!r} may not use this server: start it with --allowed-origins to let them.")
+                raise PermissionDeniedError(f"Pages from {origin!r} may not use this server: allow that origin with --allowed-origins.")
         if headers.get("sec-fetch-site") == "cross-site" and "origin" not in headers and not _is_navigation(scope, headers):
-            raise PermissionDeniedError("Pages of other sites may not use this server.")
+            raise PermissionDeniedError("Other sites may use this server only with CORS: send an Origin that --allowed-origins allows.")
 
     def _check_page(self, headers: Headers, scope: Scope) -> None:
         """Allow only the page itself, and navigation to it, to use the page's paths."""
         origins = headers.getlist("origin")
         foreign = next((origin for origin in origins if not _is_own_origin(origin, headers["host"])), None)
         if foreign is not None:
-            raise PermissionDeniedError(f"Pages from {foreign!r} may not use this server's page.")
+            raise PermissionDeniedError(f"Pages from {foreign!r} may not use this server's page: open the page itself.")
         if not origins and scope["method"] not in SAFE:
-            raise PermissionDeniedError("A request that changes something must come from the page: send its header Origin.")
+            raise PermissionDeniedError("A request that changes something must come from the page itself: send the page's Origin header.")
         if not origins and headers.get("sec-fetch-site") in ("cross-site", "same-site") and not _is_navigation(scope, headers):
-            raise PermissionDeniedError("Other pages may not use this server's page.")
+            raise PermissionDeniedError("Other pages may not use this server's page: open the page itself.")
 
     def _is_own(self, name: str) -> bool:
         """Return whether a host name is this server's. Any IP address is accepted, as DNS rebinding needs a name."""
@@ -102,7 +103,7 @@ class Door:
             raise AuthenticationError("This server needs an API key: send the header Authorization: Bearer KEY.")
         owner = self.rate_limit.owner_of(keys, given, address)
         if owner is None:
-            raise AuthenticationError("The API key is wrong.")
+            raise AuthenticationError("The API key is wrong: send a key that this server accepts.")
         return owner
 
 

@@ -102,7 +102,7 @@ class ServerState:
         """Return the adapters. Raises UnavailableError as ``require_ready`` does, and NotSupportedError on a server without adapters."""
         self.require_ready()
         if self._adapters is None:
-            raise NotSupportedError("This server has no folder of adapters.")
+            raise NotSupportedError("This server has no folder of adapters: start it with --adapter to serve one.")
         return self._adapters
 
     def find(self, model: str | None) -> tuple[LocalAssistant, ModelCard]:
@@ -121,8 +121,8 @@ class ServerState:
         limit = self.statuses()[model].limit
         if count > limit:
             raise InvalidRequestError(
-                f"{count} answers at once are more than the {limit} that the server has slots and queue for: ask for fewer, "
-                "or start it with larger --slots or --queue.",
+                f"{count} answers at once exceed the {limit} that fit into the server's slots and queue: ask for fewer, "
+                "or start the server with larger --slots or --queue.",
                 param=param,
             )
 

@@ -23,7 +23,7 @@ Event = BaseModel | Mapping[str, Any]
 T = TypeVar("T")
 
 DONE = b"data: [DONE]\n\n"
-CLOSING = UnavailableError("The server is shutting down: this answer ends here.")
+CLOSING = UnavailableError("The server is shutting down, so this answer ends here.")
 
 
 def event_bytes(event: Event) -> bytes:

@@ -73,7 +73,7 @@ def bench(settings: Settings, *, quick: bool, json: bool, compare_with: Path | N
         show(report, comparison)
     if plot is not None:
         draw(report, plot)
-        sys.stderr.write(f"The picture is in {plot}.\n")
+        sys.stderr.write(f"The chart is in {plot}.\n")
 
 
 async def disturbances(settings: Settings) -> list[str]:
@@ -184,7 +184,7 @@ def _memory_figures(model: Model) -> list[Figure]:
     figure = partial(Figure.of, "memory", unit=Unit.BYTES)
     figures = [
         figure(name="weights", samples=[model.weight_bytes]),
-        figure(name="cache, a token", samples=[model.cache_shape.bytes_per_token]),
+        figure(name="cache per token", samples=[model.cache_shape.bytes_per_token]),
     ]
     resident, device = machine.resident(), model.cache_shape.device
     if resident is not None:

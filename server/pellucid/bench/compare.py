@@ -68,10 +68,10 @@ def read_report(path: Path) -> Report:
     except ValueError as error:  # not UTF-8 or not JSON
         raise InvalidRequestError(f"{path} is not JSON ({error}): give a file that pellucid bench --json wrote.") from None
     if not isinstance(found, dict) or found.get("kind") != KIND:
-        raise InvalidRequestError(f"{path} is JSON of another kind: give a file that pellucid bench --json wrote.")
+        raise InvalidRequestError(f"{path} is not a result of pellucid bench: give a file that pellucid bench --json wrote.")
     if found.get("format") != FORMAT:
         raise InvalidRequestError(
-            f"{path} has format {found.get('format')!r}, and this version of Pellucid writes and reads {FORMAT}: measure again with it."
+            f"{path} has format {found.get('format')!r}, but this version of Pellucid reads {FORMAT}: measure again with this version."
         )
     found.pop("comparison", None)  # that run's own comparison with an earlier one
     try:

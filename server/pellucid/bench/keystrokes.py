@@ -57,5 +57,5 @@ async def _first_line(assistant: LocalAssistant, prefix: str, suffix: str) -> Ke
             last = item
     assert isinstance(last, Finish), "a stream ends with a Finish"
     if last.reason is FinishReason.ERROR:
-        raise UnavailableError(f"The model failed while it was measured: {last.error}")
+        raise UnavailableError(f"The model failed during the measurement: {last.error}")
     return Keystroke(time.perf_counter() - start, last.usage.computed)

@@ -84,7 +84,7 @@ class Measurements:
         self._last: tuple[int, ...] = ()
         self.trials = tuple(self._all())
         if cost is None:
-            self.left_out.append(f"Limits of {model}: the weights that a token needs depend on the token.")
+            self.left_out.append(f"Limits of {model}: the weights that are read depend on the token.")
 
     def _all(self) -> Iterator[Trial]:
         yield from (self._reading(size) for size in PROMPTS if self._fits(f"a prompt of {size} tokens", size + 1))
@@ -165,7 +165,7 @@ class Measurements:
         quantities = (
             Quantity("typing", "first line, p50", Unit.MILLISECONDS),
             Quantity("typing", "first line, p95", Unit.MILLISECONDS),
-            Quantity("typing", "prompt, a keystroke", Unit.TOKENS),
+            Quantity("typing", "prompt, per keystroke", Unit.TOKENS),
         )
 
         async def run() -> tuple[float, ...]:
@@ -201,7 +201,7 @@ class Measurements:
 def check(finish: Finish, tokens: int) -> None:
     """Raise UnavailableError for an answer below its full length: the model failed, and no figure is valid."""
     if finish.reason is not FinishReason.LENGTH or finish.usage.generated != tokens:
-        raise UnavailableError(f"The model failed while it was measured: {finish.error or finish.reason}")
+        raise UnavailableError(f"The model failed during the measurement: {finish.error or finish.reason}")
 
 
 def rate_together(usages: Sequence[Usage]) -> float:

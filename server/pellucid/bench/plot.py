@@ -69,7 +69,7 @@ def panels(report: Report) -> Iterator[Panel]:
     rates = tuple(figure for figure in report.figures if figure.unit is Unit.RATE)
     limited = tuple(figure for figure in rates if figure.limit is not None)
     if limited:
-        yield Panel("Tokens per second; a full bar is the most that the machine allows", limited, None)
+        yield Panel("Tokens per second; a full bar is the machine's limit", limited, None)
     elif rates:
         yield Panel("Tokens per second", rates, _largest(rates))
     for unit, title in ((Unit.MILLISECONDS, "Waiting, in milliseconds"), (Unit.SECONDS, "Starting, in seconds")):

@@ -54,7 +54,7 @@ def show(report: Report, comparison: Comparison | None, console: Console | None 
     console.print(_figures(report.figures))
     console.print(Text(EXPLANATION, "dim"), soft_wrap=True)
     for sentence in report.left_out:
-        console.print(f"left out: {sentence}", soft_wrap=True)
+        console.print(f"skipped: {sentence}", soft_wrap=True)
     for sentence in report.notes:
         console.print(f"note: {sentence}", soft_wrap=True)
     if comparison is not None:

@@ -14,7 +14,7 @@ AdapterName = Annotated[str, typer.Argument(help="Name of a folder in the cache'
 
 @adapters_app.command("list", epilog="Example: pellucid adapters list")
 def list_adapters() -> None:
-    """List the adapters on this machine and the models that a running server serves with them."""
+    """List the adapters on this machine and the models that the running server serves with them."""
     from pellucid.cli import manage_adapters
 
     manage_adapters.show_all()
@@ -50,7 +50,7 @@ def merge_adapter(
     ] = None,
     dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
 ) -> None:
-    """Write a model with an adapter into a folder, as an ordinary model of safetensors."""
+    """Merge an adapter into its model, and write the result to a folder as an ordinary safetensors model."""
     from pellucid.cli import manage_adapters
 
     manage_adapters.merge(name, folder, model, dtype)

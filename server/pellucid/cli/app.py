@@ -43,14 +43,14 @@ app = App(
     help=f"A local code-completion and chat server that you can see through: every token comes with its probability. {HEAVY}",
 )
 models_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(models_app, name="models", help="List, fetch, show and remove models.")
+app.add_typer(models_app, name="models", help="List, download, show and remove models.")
 app.add_typer(adapters_app, name="adapters", help="List, load, unload, merge and remove LoRA adapters.")
 app.add_typer(learning)
 
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Catalog name, hub id, folder (./NAME) or .gguf file.")]
 MaxTokens = Annotated[int, typer.Option(min=0, help="Maximum number of tokens to generate.")]
 Temperature = Annotated[float, typer.Option(min=0.0, help="0 always picks the most probable token.")]
-TopP = Annotated[float, typer.Option(help="Sample from the most probable tokens whose probabilities add up to this.")]
+TopP = Annotated[float, typer.Option(help="Sample from the most probable tokens whose probabilities add up to this value.")]
 TopK = Annotated[int, typer.Option(min=0, help="Sample from this many of the most probable tokens; 0: all.")]
 MinP = Annotated[float, typer.Option(help="Exclude tokens whose probability is less than this fraction of the most probable one's.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of the sampler; the same seed gives the same tokens.")]
@@ -103,7 +103,7 @@ def complete(
     top_logprobs: TopLogprobs = 0,
     json: Json = False,
 ) -> None:
-    """Complete a file at a cursor, using the text before and after it, until the model ends."""
+    """Complete a file at a cursor, using the text before and after it, until the model ends the answer."""
     from pellucid.cli import complete_chat_score
 
     text = complete_chat_score.read_text(file)
@@ -151,7 +151,7 @@ def score(
 
 @app.command(epilog="Example: pellucid doctor --json")
 def doctor(json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False) -> None:
-    """Report what Pellucid finds on this machine: Python, device, kernels, memory, models, settings, port."""
+    """Report on this machine's Python, device, kernels, memory, models, settings and port."""
     from pellucid.cli.doctor import report
 
     report(as_json=json)
@@ -168,10 +168,10 @@ def bench(
     compare: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Earlier --json output to compare with: show both figures and their ratio.")
     ] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw the results into this file.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw a chart of the results into this file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Measure the speed of a model on this machine and compare it with the machine's limits; takes minutes.
+    """Measure a model's speed on this machine and compare it with the machine's limits; this takes minutes.
 
     Measures prefill, decode, the wait for the first token, several streams, typing in an editor, memory and start-up. Lengths that
     exceed --context are skipped. The model is loaded in this process even if a server runs; the default is the first model of the settings.
@@ -205,17 +205,18 @@ def lsp(
 
 @app.command(epilog="Example: pellucid webui --server http://192.168.0.7:8437 --api-key-file key.txt")
 def webui(
-    server: Annotated[str | None, typer.Option(metavar="URL", help="URL of the server; by default that of the settings.")] = None,
+    server: Annotated[str | None, typer.Option(metavar="URL", help="URL of the server; by default the one in the settings.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; any address other than loopback requires an API key.")] = DEFAULT_HOST,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = PAGE_PORT,
     api_key: Annotated[
         str | None,
         typer.Option(
-            help=f"Key of the server, which the page also asks for. The key of the settings is sent only to their own server. {VISIBLE}"
+            help="API key of the server; users must also enter it on the page. The key in the settings is sent only to the "
+            f"server in the settings. {VISIBLE}"
         ),
     ] = None,
     api_key_file: ApiKeyFile = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of the page's conversations.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder for the page's conversations.")] = None,
 ) -> None:
     """Serve only the page, without a model, for a server that runs elsewhere."""
     from pellucid.config import load_settings
@@ -229,7 +230,7 @@ def webui(
 
 @models_app.command("list", epilog="Example: pellucid models list")
 def list_models() -> None:
-    """List the models of the catalog and those on this machine."""
+    """List the models in the catalog and on this machine."""
     from pellucid.cli import model_commands
 
     model_commands.show_all()
@@ -244,8 +245,8 @@ def pull(names: Annotated[list[str], typer.Argument(help="Catalog names, or org/
 
 
 @models_app.command(epilog="Example: pellucid models show qwen2.5-coder-0.5b-instruct --verify")
-def show(name: Name, verify: Annotated[bool, typer.Option("--verify", help="Read its files again and check them.")] = False) -> None:
-    """Show what is known of a model: sources, size, licence, checksum, where it lies."""
+def show(name: Name, verify: Annotated[bool, typer.Option("--verify", help="Read and verify the model's files again.")] = False) -> None:
+    """Show a model's sources, size, licence, checksum and location."""
     from pellucid.cli import model_commands
 
     model_commands.show(name, verify=verify)
@@ -253,7 +254,7 @@ def show(name: Name, verify: Annotated[bool, typer.Option("--verify", help="Read
 
 @models_app.command(epilog="Example: pellucid models remove smollm2-135m-instruct")
 def remove(names: Annotated[list[str], typer.Argument(help="Models to delete from this machine.")]) -> None:
-    """Delete models from this machine, their packed weights and saved prompts included."""
+    """Delete models from this machine, with their packed weights and saved prompts."""
     from pellucid.cli import model_commands
 
     model_commands.remove(names)

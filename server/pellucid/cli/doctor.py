@@ -64,7 +64,7 @@ def examine(settings: Settings) -> Findings:
         "memory": _memory,
         "cache": lambda: _cache(settings.cache),
         "models": lambda: _models(settings),
-        "config file": lambda: f"{config_file()} ({'read' if config_file().exists() else 'does not exist, which is fine'})",
+        "config file": lambda: f"{config_file()} ({'read' if config_file().exists() else 'does not exist; defaults apply'})",
         "settings": lambda: _settings(settings),
         "key": lambda: _key(settings),
         "port": lambda: _port(settings),
@@ -101,7 +101,7 @@ def _kernel(cache: Path) -> str:
 
     calls.keep_in(Store(cache).kernels)
     if not calls.available():
-        return f"not used; models run several times slower: {calls.reason()}"
+        return f"not used, so models run several times slower: {calls.reason()}"
     return f"built, {calls.variant()}" + (f"; {calls.warning()}" if calls.warning() else "")
 
 
@@ -160,11 +160,11 @@ def _key(settings: Settings) -> list[str]:
     """Return the key's source or what its absence means, and the processes that expose theirs."""
     if settings.key is None:
         found = ["none: every user of this machine can use the API and the page, and read its conversations"]
-        found.append("to set one: write it to a file with mode 600 and name the file in api_key_file or PELLUCID_API_KEY_FILE")
+        found.append("to set one, write it to a file with mode 600, and name the file in api_key_file or PELLUCID_API_KEY_FILE")
     else:
         found = [f"set, from {origins()['api_key']}"]
     return found + [
-        f"process {number} has its key on its command line, visible to every user of this machine: start it with --api-key-file"
+        f"process {number} shows its key to every user of this machine on its command line: start it with --api-key-file"
         for number in processes_showing_a_key()
     ]
 

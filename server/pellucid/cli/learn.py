@@ -16,7 +16,7 @@ from pellucid.errors import ConfigError, InvalidRequestError
 
 learning = typer.Typer(rich_markup_mode=None)
 suggestions_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-learning.add_typer(suggestions_app, name="suggestions", help="The log of suggestions and how they were used, if an editor keeps one.")
+learning.add_typer(suggestions_app, name="suggestions", help="Export or delete the log of suggestions, if an editor keeps one.")
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -49,17 +49,17 @@ def resumable() -> Iterator[None]:
 def review(
     name: Annotated[str | None, typer.Argument(help="Name of the review; without one, all reviews are listed.")] = None,
     model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help="A model that answers: give two, or one twice with --temperature.")
+        list[str] | None, typer.Option("--model", "-m", help="Model to compare: give two, or the same one twice with --temperature.")
     ] = None,
     prompts: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="Create the review: one prompt per line, or JSON lines with a prompt.")
     ] = None,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of an answer.")] = 512,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 takes the most probable token.")] = 0.0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Maximum tokens of an answer.")] = 512,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 always picks the most probable token.")] = 0.0,
     seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same tokens.")] = None,
     json: Json = False,
 ) -> None:
-    """Compare the answers of two models blind: people judge them on the page, tab Review.
+    """Compare the answers of two models blind: people judge them on the page's Review tab.
 
     With --prompts and two models, create a review. Without them, show its win rate and the raters' agreement.
     """
@@ -76,7 +76,7 @@ def review(
 
         command.make(settings, name, model or (), prompts, sampling(max_tokens, temperature, 1.0, 0, 0.0, seed, 0))
     elif model:
-        raise InvalidRequestError("Models answer prompts: give --prompts FILE as well.")
+        raise InvalidRequestError("A new review needs prompts: give --prompts FILE as well.")
     elif name is None:
         command.list_reviews(settings)
     else:
@@ -102,11 +102,13 @@ class TokenizerKind(StrEnum):
 def train(
     paths: Annotated[list[Path], typer.Argument(help="Files and folders of text or code.")],
     out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the models, the plan, the loss curves and the table.")],
-    preset: Annotated[PresetName, typer.Option(help="Size of the model: cpu is for two cores and five minutes.")] = PresetName.CPU,
+    preset: Annotated[PresetName, typer.Option(help="Size of the model; cpu suits two cores and five minutes.")] = PresetName.CPU,
     tokenizer: Annotated[TokenizerKind | None, typer.Option(help="Tokenizer of the GPT; by default the preset's.")] = None,
     vocab: Annotated[int | None, typer.Option(help="Vocabulary size of bpe or unigram.")] = None,
-    max_minutes: Annotated[float | None, typer.Option(min=0.1, help="Approximate time limit, kept by taking fewer steps.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Most steps of the GPT.")] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(min=0.1, help="Approximate time limit; training takes fewer steps to keep it.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Maximum training steps of the GPT.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="The same seed and steps give the same weights.")] = 0,
     json: Json = False,
 ) -> None:
@@ -136,14 +138,15 @@ def calibrate(
     path: Annotated[Path, typer.Argument(help="Folder of source files similar to those that you edit.")],
     model: ModelName = None,
     cursors: Annotated[
-        int, typer.Option(min=1, help="Cursors to request suggestions at, with and without the text after them; 50 or more.")
+        int,
+        typer.Option(min=1, help="Number of cursors at which suggestions are requested, with and without the text after them; 50 or more."),
     ] = 400,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the calibration here, where editors do not use it.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the calibration to this file, which editors do not use.")] = None,
     records: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where to keep the replay, which an interrupted run resumes.")
+        Path | None, typer.Option(metavar="FILE", help="File for the replay's records, from which an interrupted run resumes.")
     ] = None,
-    plot: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw the calibration into this file.")] = None,
-    with_log: Annotated[bool, typer.Option("--with-log", help="Also fit on the log of suggestions.")] = False,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw a chart of the calibration into this file.")] = None,
+    with_log: Annotated[bool, typer.Option("--with-log", help="Also fit on the suggestions in the log.")] = False,
     json: Json = False,
 ) -> None:
     """Calibrate the probabilities of a model's suggestions, so that editors show those that are probably right.
@@ -164,7 +167,7 @@ def calibrate(
 
 @suggestions_app.command("export", epilog="Example: pellucid suggestions export suggestions.jsonl")
 def export_suggestions(
-    file: Annotated[Path, typer.Argument(help="File to write, with one line of JSON per suggestion.")], data: DataFolder = None
+    file: Annotated[Path, typer.Argument(help="File to write, one JSON line per suggestion.")], data: DataFolder = None
 ) -> None:
     """Export the log of suggestions to a file."""
     from pellucid.cli import suggestion_log_commands
@@ -185,14 +188,18 @@ def finetune(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of the repository.")],
     name: Annotated[str, typer.Option(help="Name of the adapter.")],
     model: ModelName = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate the cost, and make no adapter.")] = False,
-    minutes: Annotated[float, typer.Option(min=0.1, help="Most minutes of training; judging before and after takes extra time.")] = 20.0,
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps of training, however long they take; by default three passes.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Estimate the cost without making an adapter.")] = False,
+    minutes: Annotated[
+        float, typer.Option(min=0.1, help="Maximum minutes of training; evaluation before and after takes extra time.")
+    ] = 20.0,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Training steps, regardless of time; by default three passes over the data.")
+    ] = None,
     rank: Annotated[int, typer.Option(min=1, max=256, help="Rank of the adapter's matrices.")] = 16,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same samples and initial weights.")] = 0,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace an existing adapter of this name.")] = False,
-    data: Annotated[Path | None, typer.Option(help="Folder with HumanEval's infilling problems, to measure forgetting on them.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace an existing adapter with this name.")] = False,
+    data: Annotated[Path | None, typer.Option(help="Folder with HumanEval's infilling problems, on which forgetting is measured.")] = None,
+    device: Annotated[str | None, typer.Option(help="Where to compute: auto, cpu, cuda or cuda:N.")] = None,
     threads: Annotated[int | None, typer.Option(help="Compute threads; 0 uses one per physical core.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of downloaded models and adapters.")] = None,
     json: Json = False,
@@ -224,36 +231,36 @@ def evaluate(
     models: Annotated[list[str] | None, typer.Argument(metavar="MODEL...", help="Catalog name, hub id, folder or .gguf file.")] = None,
     suite: Annotated[list[str] | None, typer.Option(metavar="S,...", help=f"Suites to run: {SUITES}.")] = None,
     data: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Folder of benchmark files; nothing is downloaded.")] = None,
-    text: Annotated[Path | None, typer.Option(metavar="PATH", help="File or folder that perplexity reads.")] = None,
-    references: Annotated[Path | None, typer.Option(metavar="FILE", help='JSON lines for text: {"prompt", "reference"}.')] = None,
+    text: Annotated[Path | None, typer.Option(metavar="PATH", help="File or folder for the suite perplexity.")] = None,
+    references: Annotated[Path | None, typer.Option(metavar="FILE", help='JSON lines for the suite text: {"prompt", "reference"}.')] = None,
     encoder: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Encoder for BERTScore: config.json, safetensors, tokenizer.")
+        Path | None, typer.Option(metavar="FOLDER", help="Encoder for BERTScore: a folder with config.json, safetensors and a tokenizer.")
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for records, results.json and report.html.")] = Path("evaluation"),
     limit: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Most questions of a suite or windows of a text: a fixed random choice; with --like-llama the first windows."
+            min=1, help="Maximum questions per suite or windows per text, a fixed random choice; with --like-llama the first windows."
         ),
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Answers to each problem of humaneval.")] = 1,
-    temperature: Annotated[float, typer.Option(min=0.0, help="Sampling temperature of humaneval's answers; 0 is greedy.")] = 0.0,
-    window: Annotated[
-        int | None, typer.Option(min=8, help="Tokens of a perplexity window; by default 1024, with --like-llama 512.")
-    ] = None,
-    like_llama: Annotated[bool, typer.Option("--like-llama", help="Read like llama-perplexity, to compare with it.")] = False,
+    samples: Annotated[int, typer.Option(min=1, help="Answers per humaneval problem.")] = 1,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, help="Sampling temperature of humaneval's answers; 0 always picks the most probable token.")
+    ] = 0.0,
+    window: Annotated[int | None, typer.Option(min=8, help="Tokens per perplexity window; by default 1024, with --like-llama 512.")] = None,
+    like_llama: Annotated[bool, typer.Option("--like-llama", help="Compute perplexity as llama-perplexity does, for comparison.")] = False,
     run_code: Annotated[
         bool,
         typer.Option(
             "--run-code",
-            help="Run the models' programs with their tests, with limits but without a real sandbox. On Linux with Landlock they read only "
-            "Python's files and the system's libraries; elsewhere they have your rights over files (root's run as nobody).",
+            help="Run the models' programs and their tests with limits, but without a real sandbox. On Linux with Landlock they read only "
+            "Python's files and the system's libraries; elsewhere they have your file permissions (root's run as nobody).",
         ),
     ] = False,
-    server: Annotated[str | None, typer.Option(metavar="URL", help="Evaluate a model of a Pellucid or OpenAI-compatible server.")] = None,
+    server: Annotated[str | None, typer.Option(metavar="URL", help="Evaluate a model on a Pellucid or OpenAI-compatible server.")] = None,
     api_key: Annotated[
         str | None,
-        typer.Option(help=f"Key of that server. The settings' key is sent only to the settings' server. {VISIBLE}"),
+        typer.Option(help=f"API key of that server. The key in the settings is sent only to the server in the settings. {VISIBLE}"),
     ] = None,
     api_key_file: ApiKeyFile = None,
     compare: Annotated[
@@ -269,7 +276,7 @@ def evaluate(
         compare_results(*compare, json=json, other_arguments=bool(models or suite))
         return
     if not models:
-        raise typer.BadParameter("name at least one.", param_hint="MODEL")
+        raise typer.BadParameter("name at least one model.", param_hint="MODEL")
     from pellucid.config import load_settings
 
     # No later start has any use for the prefixes of these prompts.
@@ -299,7 +306,7 @@ def evaluate(
 def compare_results(first: Path, second: Path, *, json: bool, other_arguments: bool) -> None:
     """Print the differences between two folders of results."""
     if other_arguments:
-        raise typer.BadParameter("it takes neither models nor suites.", param_hint="--compare")
+        raise typer.BadParameter("cannot be combined with models or suites.", param_hint="--compare")
     with needing("learn"):
         from pellucid.learn.evaluate.command import compare_folders
     compare_folders(first, second, as_json=json)

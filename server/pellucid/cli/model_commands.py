@@ -59,7 +59,7 @@ def show(name: str, *, verify: bool) -> None:
         facts |= _catalogued(record.entry)
     facts["here"] = f"{_here(record)}{', verified just now' if verify else ''}"
     if record.manifest is not None:
-        facts |= {"path": str(record.path), "fetched from": record.manifest.source}
+        facts |= {"path": str(record.path), "downloaded from": record.manifest.source}
         facts |= {file.name: f"{human(file.size)}, {file.kind} {file.checksum}" for file in record.manifest.files}
     width = max(map(len, facts))
     for fact, value in facts.items():

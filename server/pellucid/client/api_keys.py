@@ -42,14 +42,14 @@ class Keys:
 def read_keys(text: str) -> Keys:
     """Return the keys in a setting: ``KEY``, or ``NAME:KEY,NAME:KEY``. Raises ValueError, which does not repeat the keys."""
     if not re.fullmatch(r"[!-~]+", text):
-        raise ValueError("should be printable ASCII without spaces, as it travels in an HTTP header")
+        raise ValueError("must be printable ASCII without spaces, because it is sent in an HTTP header")
     parts = [(NAMED.fullmatch(part), part) for part in text.split(",")]
     if len(parts) == 1:
         named, key = parts[0]
         return Keys({named[1]: named[2]} if named else {LOCAL: key})
     by_owner = {named[1]: named[2] for named, _ in parts if named}
     if len(set(by_owner.values())) < len(parts):
-        raise ValueError("should give each of several keys a name of its own, as in anna:KEY,ben:KEY, and no key twice")
+        raise ValueError("must give every user a different name and key, as in anna:KEY,ben:KEY")
     return Keys(by_owner)
 
 
@@ -61,7 +61,7 @@ def read_key_file(path: Path) -> str:
             _check_private(path, os.fstat(file.fileno()))
             text = file.read(MAX_KEY_FILE_BYTES).decode(errors="replace").strip()
     except OSError as error:
-        raise ConfigError(f"The API key cannot be read from {path}: {error.strerror}.") from error
+        raise ConfigError(f"The API key cannot be read from {path} ({error.strerror}): name a file that you can read.") from error
     try:
         read_keys(text)
     except ValueError as error:
@@ -71,7 +71,7 @@ def read_key_file(path: Path) -> str:
 
 def _check_private(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise ConfigError(f"The API key cannot be read from {path}, which is not a file.")
+        raise ConfigError(f"The API key cannot be read from {path}, which is not a file: name a file.")
     if os.name != "posix":
         return  # modes do not control access on other systems
     if status.st_uid not in (os.geteuid(), 0):

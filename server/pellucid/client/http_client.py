@@ -94,7 +94,9 @@ class Client:
         except (httpx.ConnectError, httpx.ConnectTimeout):
             return ServerHealth(HealthStatus.ABSENT)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise InvalidRequestError(f"{self.url} is not the address of a server: {str(error).rstrip('.')}.") from error
+            raise InvalidRequestError(
+                f"{self.url} is not the address of a server ({str(error).rstrip('.')}): use one like http://127.0.0.1:8437."
+            ) from error
         except httpx.HTTPError as error:
             return ServerHealth(HealthStatus.SILENT, str(error) or type(error).__name__)
         return objection_in(listing) or health
@@ -119,9 +121,9 @@ class Client:
         """Return the models that are served, the default one first. Raises UnavailableError while they load."""
         models = await self.models()
         if any(model.get("owned_by") != OWNER for model in models):
-            raise UnavailableError(f"The server at {self.url} is not a Pellucid server.")
+            raise UnavailableError(f"The server at {self.url} is not a Pellucid server: check the address.")
         if any(model["meta"]["state"] != "ready" for model in models):
-            raise UnavailableError(f"The server at {self.url} is still loading its models.")
+            raise UnavailableError(f"The server at {self.url} is still loading its models: try again in a moment.")
         return [_card(model["id"], model["meta"]) for model in models]
 
     async def adapters(self) -> list[dict[str, Any]]:
@@ -212,7 +214,9 @@ class Client:
         except httpx.ConnectError as error:
             raise UnavailableError(f"No server answers at {self.url}: start one with pellucid serve.") from error
         except httpx.InvalidURL as error:
-            raise InvalidRequestError(f"{self.url} is not the address of a server: {str(error).rstrip('.')}.") from error
+            raise InvalidRequestError(
+                f"{self.url} is not the address of a server ({str(error).rstrip('.')}): use one like http://127.0.0.1:8437."
+            ) from error
         except httpx.HTTPError as error:
             raise UnavailableError(f"The connection to {self.url} failed: {error or type(error).__name__}.") from error
 
@@ -243,7 +247,7 @@ def _chat_body(query: ChatQuery) -> dict[str, Any]:
 def _refuse_window(query: CompletionQuery) -> None:
     """Raise NotSupportedError for a window, for which the API has no field."""
     if query.window is not None:
-        raise NotSupportedError("The window of an infill is a setting of the server: leave window out.")
+        raise NotSupportedError("The window of an infill is a setting of the server: omit window.")
 
 
 def _named(model: str | None) -> dict[str, str]:
@@ -355,4 +359,4 @@ def _error(status: int, content: str | bytes, headers: Mapping[str, str]) -> Pel
 
 
 def _broken_off() -> UnavailableError:
-    return UnavailableError("The server ended the connection in the middle of the answer.")
+    return UnavailableError("The server closed the connection during the answer: try again.")

@@ -64,7 +64,7 @@ _REFUSALS: dict[int, HealthStatus] = {
 _PROBLEMS: Mapping[HealthStatus, str] = {
     HealthStatus.LOADING: "The server at {url} is loading its models",
     HealthStatus.LEAVING: "The server at {url} is shutting down",
-    HealthStatus.FAILED: "The server at {url} has failed and answers no more requests",
+    HealthStatus.FAILED: "The server at {url} has failed and no longer answers requests",
     HealthStatus.REFUSED: "The server at {url} does not accept the API key",
     HealthStatus.FORBIDDEN: "The server at {url} does not accept requests to this address",
     HealthStatus.FOREIGN: "The server at {url} is not Pellucid",

@@ -197,7 +197,7 @@ class _Stream:
         """Record how the model ended its answer. Raise the error that ended it, if one did."""
         self._explanation.usage = finish.usage
         if finish.reason is FinishReason.ERROR:
-            raise PellucidError(finish.error or "The model server failed on this request.")
+            raise PellucidError(finish.error or "The model server failed on this request: see its log.")
         if finish.reason is FinishReason.CANCELLED:
             raise UnavailableError("The model server is shutting down.")
         self.complete = finish.reason in (FinishReason.STOP, FinishReason.LENGTH)

@@ -8,7 +8,7 @@ from pellucid.errors import ConfigError, NotFoundError
 from pellucid.tokens import ModelCard
 
 UNKNOWN = "No model server has been asked yet."
-NOT_CALIBRATED = "This model is not calibrated: run pellucid calibrate on a folder of yours."
+NOT_CALIBRATED = "This model is not calibrated: run `pellucid calibrate` on one of your folders."
 
 
 class ModelChoice:
@@ -33,7 +33,7 @@ class ModelChoice:
             if name in ("", model.name):
                 return model
         names = ", ".join(model.name for model in self._models)
-        raise NotFoundError(f"The server does not serve {name!r}: set pellucid.model to one of {names}.")
+        raise NotFoundError(f"The server has no model {name!r}: set pellucid.model to one of {names}.")
 
     def calibration(self, name: str) -> Calibration | None:
         """Return the calibration of a model, or None if it has none and thresholds decide."""

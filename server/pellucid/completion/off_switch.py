@@ -98,9 +98,7 @@ class Switch:
             _replace(self._file, text)
         except OSError as error:
             reason = error.strerror or str(error)
-            raise ConfigError(
-                f"The switch in {self._file} cannot be written ({reason}): give this user permission to write there."
-            ) from error
+            raise ConfigError(f"The switch in {self._file} cannot be written ({reason}): make it writable for this user.") from error
         self._seen = None
 
 
@@ -113,7 +111,7 @@ def _parsed(file: Path) -> _State:
     match found:
         case {"off": bool(off), "folders_off": [*folders]} if all(isinstance(folder, str) for folder in folders):
             return _State(off, tuple(folders))
-    raise _unreadable(file, "it is not what Pellucid writes")
+    raise _unreadable(file, "Pellucid did not write it")
 
 
 def _replace(file: Path, text: str) -> None:
@@ -129,4 +127,4 @@ def _replace(file: Path, text: str) -> None:
 
 
 def _unreadable(file: Path, reason: str) -> ConfigError:
-    return ConfigError(f"The switch in {file} cannot be read ({reason}): switch suggestions on to rewrite it, or delete it.")
+    return ConfigError(f"The switch in {file} cannot be read ({reason}): switch suggestions on to replace it, or delete it.")

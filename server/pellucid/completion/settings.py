@@ -40,20 +40,20 @@ def setting(default: Any, description: str, *, least: int | None = None, most: i
 class CompletionSettings:
     """Settings of suggestions."""
 
-    level: GateLevel = setting(GateLevel.NORMAL, "how sure the model has to be: quiet, normal or eager")
-    shape: SuggestionShape = setting(SuggestionShape.AUTO, "how much is suggested: line, block, or auto, as much as fits the place")
-    popup: Popup = setting(Popup.AUTO, "show suggestions in the completion menu: on, off, or auto, only without ghost text")
+    level: GateLevel = setting(GateLevel.NORMAL, "how confident the model must be: quiet (very), normal or eager (less)")
+    shape: SuggestionShape = setting(SuggestionShape.AUTO, "how much to suggest: line, block or auto (depending on the place)")
+    popup: Popup = setting(Popup.AUTO, "show suggestions in the completion menu: on, off or auto (only without ghost text)")
     max_tokens: int = setting(128, "maximum tokens of a suggestion", least=1, most=1024)
     max_lines: int = setting(12, "maximum lines of a suggestion", least=1, most=200)
-    candidates: int = setting(3, "suggestions to choose from when requested by hand", least=1, most=8)
-    alternatives: int = setting(5, "alternatives that are kept for each token", least=1, most=20)
-    budget_ms: int = setting(1500, "milliseconds after which the complete lines are shown; 0: no limit", least=0)
-    delay_ms: int = setting(0, "milliseconds without typing before the model is asked; most editors wait by themselves", least=0)
-    ahead: bool = setting(True, "generate what follows a suggestion while it is shown")
-    languages_off: tuple[str, ...] = setting((), "language ids in which nothing is suggested")
-    log: bool = setting(
-        False, "keep a log on this machine of which suggestions were accepted, shortened or dismissed: numbers and outcomes, no text"
+    candidates: int = setting(3, "number of suggestions to choose from when requested manually", least=1, most=8)
+    alternatives: int = setting(5, "alternatives kept per token", least=1, most=20)
+    budget_ms: int = setting(1500, "milliseconds after which the lines completed so far are shown; 0: no limit", least=0)
+    delay_ms: int = setting(
+        0, "milliseconds without typing before a suggestion is requested; most editors have a delay of their own", least=0
     )
+    ahead: bool = setting(True, "generate the continuation of a suggestion while it is shown")
+    languages_off: tuple[str, ...] = setting((), "language ids without suggestions")
+    log: bool = setting(False, "log on this machine which suggestions were accepted, shortened or dismissed: numbers and outcomes, no text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,4 +63,4 @@ class ContextSettings:
     prefix_tokens: int = setting(768, "tokens before the cursor", least=16, most=100_000)
     suffix_tokens: int = setting(256, "tokens after the cursor", least=0, most=100_000)
     files_tokens: int = setting(512, "tokens of other open and recently edited files; 0: none", least=0, most=100_000)
-    exclude: tuple[str, ...] = setting((), "more files that are never sent, as in .gitignore")
+    exclude: tuple[str, ...] = setting((), "patterns of additional files that are never sent, as in .gitignore")

@@ -19,13 +19,13 @@ from pellucid.engine.model_worker import EngineSettings, ModelWorker, WorkerStat
 from pellucid.engine.parked_prefixes import SavedPrefixes
 from pellucid.engine.request import Admission, Request, TokenScore
 from pellucid.engine.sequence import Item, Sequence
-from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, UnavailableError
+from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, UnavailableError, unknown_model
 from pellucid.tokens import Finish, FinishReason
 
 MAX_PASSED_OVER = 4
 """How often a busy worker may be passed over for one with more urgent work."""
 
-FAILED = "The engine has failed and serves no more requests: see the server log, then restart the server."
+FAILED = "The engine has failed and no longer serves requests: see the server log, then restart the server."
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ class Engine:
         return workers[model]
 
     def _unknown(self, model: str) -> NotFoundError:
-        return NotFoundError(f"There is no model {model!r} here; there is {', '.join(self._workers)}.")
+        return unknown_model(model, self._workers)
 
     @property
     def _all_workers(self) -> list[ModelWorker]:
@@ -147,11 +147,11 @@ class Engine:
     def _validate(self, model: str, request: Request) -> None:
         worker = self._worker(model)
         if not request.prompt:
-            raise InvalidRequestError("The prompt is empty: give at least one token.", param="prompt")
+            raise InvalidRequestError("The prompt is empty: send at least one token.", param="prompt")
         for ids, param in ((request.prompt, "prompt"), (request.params.logit_bias, "logit_bias")):
             wrong = next((id for id in ids if not 0 <= id < worker.model.vocab_size), None)
             if wrong is not None:
-                raise InvalidRequestError(f"Token {wrong} does not exist: ids go from 0 to {worker.model.vocab_size - 1}.", param=param)
+                raise InvalidRequestError(f"Token {wrong} does not exist: use ids from 0 to {worker.model.vocab_size - 1}.", param=param)
         if len(request.prompt) + (request.params.max_tokens > 0) > worker.context:
             raise ContextLengthError(len(request.prompt), worker.context, all_there_is=worker.context >= worker.model.context)
         if request.score_from is not None and not 0 <= request.score_from <= len(request.prompt):

@@ -237,7 +237,7 @@ class ModelWorker:
             if isinstance(score, TokenScore):
                 self._take(sequence, score)
             else:
-                self.end(sequence, FinishReason.ERROR, f"The next token could not be drawn: {score}")
+                self.end(sequence, FinishReason.ERROR, f"The next token could not be sampled: {score}")
         for chunk in chunks:
             if chunk.guess:
                 right = chunk.sequence.computed - chunk.end

@@ -69,7 +69,7 @@ class ParkedPrefixes:
             prefix, _ = best
             if prefix.ensure_loaded():
                 return best
-            logger.warning("A saved prefix of %d tokens is damaged on the disk: it is computed again.", len(prefix.ids))
+            logger.warning("A saved prefix of %d tokens is damaged on disk and is computed again.", len(prefix.ids))
             self._drop(prefix)
         return None
 
@@ -99,7 +99,7 @@ class ParkedPrefixes:
         try:
             prefix = copy_slot(storage, slot, ids)
         except (RuntimeError, MemoryError) as error:  # torch and numpy raise these where there is no memory
-            logger.warning("There is no memory to park %d tokens: give parked prefixes less memory. %s", len(ids), error)
+            logger.warning("There is not enough memory to park %d tokens: reduce the memory for parked prefixes. %s", len(ids), error)
             return
         self._prefixes.append(prefix)
         self.bytes += prefix.nbytes

@@ -58,11 +58,11 @@ def choose_scheme(quant: str, device: torch.device, config: DecoderConfig) -> st
     Raises ConfigError for a quant that is unknown or that the device or the shape of the model does not allow.
     """
     if quant not in QUANTS:
-        raise ConfigError(f"quant is {quant!r}: it must be auto, none, int8 or int4.")
+        raise ConfigError(f"quant is {quant!r}, but must be auto, none, int8 or int4.")
     if quant == "none" or (quant == "auto" and device.type != "cpu"):
         return "bfloat16" if multiplies_bfloat16(device) else "float32"
     if device.type != "cpu":
-        raise ConfigError(f"quant {quant} runs on a CPU only: choose quant none on {device.type}.")
+        raise ConfigError(f"quant {quant} runs only on a CPU: use quant none on {device.type}.")
     native = calls.available() and supports(config)
     if slow := _why_slow(config):
         _log.warning(slow)
@@ -75,9 +75,9 @@ def choose_scheme(quant: str, device: torch.device, config: DecoderConfig) -> st
 def _why_slow(config: DecoderConfig) -> str:
     """Explain what makes a model or its start slow on this CPU, with the remedy; empty if nothing does."""
     if not calls.available():
-        return f"Without native kernels the model runs several times slower than it could. {calls.reason()}"
+        return f"Without native kernels, the model runs several times slower. {calls.reason()}"
     if not supports(config):
-        return "The native kernels do not support this model's shape, so it runs several times slower than most. Choose another model."
+        return "The native kernels do not support this model's shape, so it runs several times slower than others: choose another model."
     return calls.warning()
 
 
@@ -292,4 +292,4 @@ def _check_int4(config: DecoderConfig) -> None:
     """Raise ConfigError for a shape that torch's int4 kernel cannot run: it needs whole groups of columns, and rows by sixteen."""
     for name, shape in checkpoint_shapes(config).items():
         if name.startswith("layers.0.") and len(shape) == 2 and (shape[1] % INT4_GROUP or shape[0] % 16):
-            raise ConfigError(f"quant int4 does not fit this model ({name} is {shape[0]} x {shape[1]}): choose quant int8.")
+            raise ConfigError(f"quant int4 does not fit this model ({name} is {shape[0]} x {shape[1]}): use quant int8.")

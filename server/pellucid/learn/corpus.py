@@ -74,7 +74,7 @@ class Corpus:
     def __str__(self) -> str:
         files = "1 file" if len(self.documents) == 1 else f"{len(self.documents):,} files"
         left_out = ", ".join(f"{count:,} {reason}" for reason, count in sorted(self.skipped.items()))
-        return f"{files}, {human(self.size)}" + (f"; left out: {left_out}" if left_out else "")
+        return f"{files}, {human(self.size)}" + (f"; skipped: {left_out}" if left_out else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def gather(paths: Sequence[Path], *, suffixes: Iterable[str] = (), largest: int 
         where = ", ".join(map(str, paths))
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted((+skipped).items()))
         raise InvalidRequestError(
-            f"There is no text in {where}" + (f" ({reasons})" if reasons else "") + ": name a file or a folder that holds some."
+            f"There is no text in {where}" + (f" ({reasons})" if reasons else "") + ": name a file or a folder that contains some."
         )
     return Corpus(tuple(sorted(documents.values(), key=lambda document: document.name)), dict(+skipped))
 
@@ -158,7 +158,7 @@ def _cut_each(documents: Sequence[Document], holdout: float) -> Split:
             if piece:
                 part.append(Document(document.name, piece))
     if not all(parts):
-        raise InvalidRequestError("The text is one long line, which cannot be split at a line's end: break it into lines.")
+        raise InvalidRequestError("The text is one long line, which cannot be split at line breaks: break it into lines.")
     return Split(*map(tuple, parts))
 
 

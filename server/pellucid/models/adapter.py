@@ -61,12 +61,12 @@ def adapt(loaded: LoadedModel, card: AdapterCard) -> LoadedModel:
     adapted.
     """
     if not isinstance(loaded.model, (Decoder, NativeDecoder)):
-        raise NotSupportedError(f"{loaded.name} is not of the Llama family; other models support no adapters.")
+        raise NotSupportedError(f"{loaded.name} does not support adapters: use a model of the Llama family.")
     if loaded.base is not None:
         raise AdapterError(f"{loaded.name} already has an adapter: name its base, {loaded.base}.", param="model")
     if card.fingerprint is not None and card.fingerprint != fingerprint(loaded.files):
         made_for = f" ({card.base})" if card.base else ""
-        remedy = "train it again" if _is_made_for(card, loaded) else "name its model, or train it again"
+        remedy = "train it again" if _is_made_for(card, loaded) else "name its base model, or train it again"
         raise AdapterError(f"The adapter {card.name} was made for other weights{made_for} than those of {loaded.name}: {remedy}.")
     model = loaded.model.adapted(read_adapter(card, loaded.model.config))
     weights = card.path / WEIGHTS

@@ -85,8 +85,9 @@ def adapter_folder(store: Store, name: str) -> Path:
     """Return the folder of an adapter in the store. Raises NotFoundError, which lists the known names."""
     folder = store.adapters_path() / name
     if not is_stored(store, name):
-        known = ", ".join(path.name for path in stored_adapters(store)) or "none"
-        raise NotFoundError(f"There is no adapter {name!r} in {store.adapters_path()}; known are: {known}.")
+        known = ", ".join(path.name for path in stored_adapters(store))
+        remedy = f"use one of: {known}" if known else "the folder has no adapters"
+        raise NotFoundError(f"There is no adapter {name!r} in {store.adapters_path()}; {remedy}.")
     return folder
 
 
@@ -130,7 +131,7 @@ def _read_card(folder: Path, name: str) -> AdapterCard:
     _check_kind(folder, config)
     weights = folder / WEIGHTS
     if not weights.is_file():
-        raise AdapterError(f"{folder} has no {WEIGHTS}, and weights of other formats can hold code: save it as safetensors.")
+        raise AdapterError(f"{folder} has no {WEIGHTS}, and weights in other formats can contain code: save it as safetensors.")
     if config.get("r") is None or config.get("lora_alpha") is None:
         raise AdapterError(f"{path} lacks r or lora_alpha, which every LoRA adapter has.")
     rank = whole(path, config, "r", 1, _LARGEST_RANK)
@@ -163,7 +164,7 @@ def _targets(path: Path, stated: object) -> tuple[str, ...]:
 def _check_kind(folder: Path, config: Json) -> None:
     kind = config.get("peft_type")
     if kind != "LORA":
-        raise AdapterError(f"The adapter in {folder} is of the type {shown(kind)}, and only LORA is supported.")
+        raise AdapterError(f"The adapter in {folder} is of the type {shown(kind)}, but only LORA is supported: train it as LoRA.")
     if config.get("bias", "none") != "none":
         raise AdapterError(
             f"The adapter in {folder} has trained biases ({shown(config['bias'])}), which are not supported: train it without them."
@@ -173,4 +174,7 @@ def _check_kind(folder: Path, config: Json) -> None:
         raise AdapterError(f"The adapter in {folder} was trained with {unsupported}, which is not supported: train it without.")
     start = config.get("init_lora_weights", True)
     if start not in _PLAIN_STARTS:
-        raise AdapterError(f"The adapter in {folder} was initialised by {shown(start)}, which also changes the base and is not supported.")
+        raise AdapterError(
+            f"The adapter in {folder} was initialized by {shown(start)}, which also changes the base model and is not "
+            "supported: train it with another initialization."
+        )

@@ -32,7 +32,7 @@ class CalibrationFile:
         try:
             record = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            return None, "This model is not calibrated: run pellucid calibrate on one of your folders."
+            return None, "This model is not calibrated: run `pellucid calibrate` on one of your folders."
         except (OSError, UnicodeDecodeError, ValueError) as error:
             return None, f"The calibration in {self.path.name} cannot be read ({_reason(error)}): run pellucid calibrate again."
         if not isinstance(record, dict) or record.get("format") != FORMAT:

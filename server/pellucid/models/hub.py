@@ -74,11 +74,11 @@ class Hub:
                     self._check_status(response, f"{repo} at revision {revision}")
                     body = self._read_listing(response)
             except _FAILURES as error:
-                raise UnreachableError(f"{self.endpoint} cannot be reached ({reason(error)}).") from None
+                raise UnreachableError(f"{self.endpoint} cannot be reached ({reason(error)}): check the connection.") from None
         try:
             return _listing(repo, json.loads(body))
         except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-            raise ModelError(f"{self.endpoint} returned an invalid list of files for {repo} ({reason(error)}).") from None
+            raise ModelError(f"{self.endpoint} returned an invalid list of files for {repo} ({reason(error)}): try again later.") from None
 
     def _read_listing(self, response: httpx.Response) -> bytes:
         """Read the body of a listing. Raises ModelError if it is too large or slow, which no timeout of the client bounds."""
@@ -87,7 +87,7 @@ class Hub:
         for block in response.iter_bytes():
             body += block
             if len(body) > _LARGEST_LISTING or time.monotonic() > deadline:
-                raise ModelError(f"{self.endpoint} sends an endless list of files: stopped after {human(len(body))}.")
+                raise ModelError(f"{self.endpoint} sends an endless list of files (stopped after {human(len(body))}): try again later.")
         return bytes(body)
 
     def download(self, listing: Listing, file: RemoteFile, target: Path, progress: Progress) -> None:
@@ -122,12 +122,14 @@ class Hub:
                 except httpx.TransportError as error:
                     cause = reason(error)
                 except _FAILURES as error:  # an invalid redirect, say: trying again does not help
-                    raise ModelError(f"{file.name} cannot be fetched from {self.endpoint} ({reason(error)}).") from None
+                    raise ModelError(f"{file.name} cannot be downloaded from {self.endpoint} ({reason(error)}).") from None
                 before, done = done, part.stat().st_size
                 failures = failures + 1 if done <= before else 0
                 if done < file.size and failures >= _ATTEMPTS:
                     progress_text = f"after {atomic_files.human(done)} of {atomic_files.human(file.size)}"
-                    raise UnreachableError(f"The download of {file.name} broke off {progress_text} ({cause}): the next try resumes there.")
+                    raise UnreachableError(
+                        f"The download of {file.name} was interrupted {progress_text} ({cause}): try again to resume it."
+                    )
 
     def _append(self, client: httpx.Client, url: str, file: RemoteFile, part: Path, progress: Progress) -> None:
         """Request the missing bytes and append them."""
@@ -151,7 +153,7 @@ class Hub:
 
     def _client(self) -> httpx.Client:
         if self._offline:
-            raise UnreachableError("The hub is not used because HF_HUB_OFFLINE is set.")
+            raise UnreachableError("The hub is not used, because HF_HUB_OFFLINE is set: unset it to download.")
         return httpx.Client(timeout=_TIMEOUT, follow_redirects=True)
 
     def _check_status(self, response: httpx.Response, what: str) -> None:

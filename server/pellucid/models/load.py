@@ -91,7 +91,7 @@ def load(name_or_path: str, *, device: str = "auto", quant: str = "auto", store:
     quant = own_quant or quant
     local = local_path(name)
     if local and could_be_remote(name):
-        progress.note(f"{name} means the folder {local}, not a model of the hub: to use the hub's, rename the folder.")
+        progress.note(f"{name} is the folder {local}, not a model on the hub: to use the hub's model, rename the folder.")
     path = local or store.pull(name, progress)
     entry = None if local else catalog().get(name)
     source = _GGUFSource(path) if path.is_file() else _FolderSource(path)
@@ -269,7 +269,7 @@ def find_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise ConfigError(f"device is {name!r}: it must be auto, cpu, cuda or cuda:N.")
+        raise ConfigError(f"device is {name!r}, but must be auto, cpu, cuda or cuda:N.")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"device is {name}, but this machine has {torch.cuda.device_count()} CUDA devices that torch can use.")
@@ -278,7 +278,7 @@ def find_device(name: str) -> torch.device:
 
 def _refuse_quant(quant: str, path: Path) -> None:
     if quant not in ("auto", "none"):
-        raise ConfigError(f"quant {quant} supports only models of the Llama family, and {path.name} is another: choose quant none.")
+        raise ConfigError(f"quant {quant} supports only models of the Llama family, and {path.name} is not one: use quant none.")
 
 
 def _load_by_transformers(path: Path, device: torch.device, quant: str, progress: Progress) -> Model:

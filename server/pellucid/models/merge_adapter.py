@@ -39,11 +39,11 @@ def merge(base: Checkpoint, card: AdapterCard, folder: Path, dtype: str, progres
     NotSupportedError for a model that cannot be adapted, and ModelError if the folder cannot be written.
     """
     if dtype not in DTYPES:
-        raise ConfigError(f"dtype is {dtype!r}: it must be {', '.join(DTYPES)}.")
+        raise ConfigError(f"dtype is {dtype!r}, but must be one of {', '.join(DTYPES)}.")
     if folder.exists():
         raise ConfigError(f"{folder} already exists: name another folder, or delete it.")
     if base.config is None:
-        raise NotSupportedError(f"{base.name} is of a family whose adapters are not supported.")
+        raise NotSupportedError(f"{base.name} does not support adapters: use a model of the Llama family.")
     if card.fingerprint is not None and card.fingerprint != base.fingerprint:
         raise AdapterError(f"The adapter {card.name} was made for other weights than those of {base.name}: train it again.")
     adapter = read_adapter(card, base.config)

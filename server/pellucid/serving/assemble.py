@@ -57,7 +57,7 @@ def assemble(
         size = sum(_cache_bytes(model, limits) for model in models.values())
         raise ConfigError(
             f"The KV cache of {limits.slots} slots of up to {limits.context} tokens needs {human(size)} ({size} bytes), "
-            "which cannot be allocated: set fewer --slots or a smaller --context."
+            "which cannot be allocated: use fewer --slots or a smaller --context."
         ) from error
     first = f"{served_name(asked[0][0])}:{asked[0][1]}"
     return engine, LocalAssistant(engine, sorted([*bases.values(), *variants], key=lambda model: model.name != first))

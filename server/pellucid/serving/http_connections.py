@@ -93,7 +93,7 @@ class LimitedConnection(H11Protocol):
             if now_waiting < waiting:
                 self._watch_reader(now_waiting)
             else:
-                logger.info("A client read nothing for %g seconds; its connection was closed.", STALLED_SECONDS)
+                logger.info("A client read nothing for %g seconds, so its connection was closed.", STALLED_SECONDS)
                 self._abort()
 
         self._stalled = self.loop.call_later(STALLED_SECONDS, check)
@@ -124,7 +124,7 @@ class LimitedConnection(H11Protocol):
         if owner is not None and self._owner is None:
             most = within_file_limit(MOST_OF_AN_OWNER, 3)
             if sum(isinstance(one, LimitedConnection) and one._owner == owner for one in self.connections) >= most:
-                raise QueueFullError(f"You already have {most} requests open: wait until some are answered, or close them.")
+                raise QueueFullError(f"You already have {most} open requests: wait for some to finish, or close them.")
             self._owner = owner
         self._outside = False
 
@@ -144,7 +144,7 @@ class LimitedConnection(H11Protocol):
         if self.transport.is_closing():
             return
         if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
-            self._refuse(RequestTimeoutError("The headers of the request arrived too slowly: send it again."))
+            self._refuse(RequestTimeoutError("The request headers did not arrive in time: send the request again."))
         else:
             self.timeout_keep_alive_handler()
             self._abort_later()

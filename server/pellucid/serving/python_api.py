@@ -35,11 +35,11 @@ def load(name_or_url: str | None = None, *, api_key: str | None = None, **settin
 
     if name_or_url is not None and name_or_url.startswith(("http://", "https://")):
         if settings:
-            raise InvalidRequestError(f"{', '.join(settings)} cannot be set for a server that runs already: leave it out.")
+            raise InvalidRequestError(f"{', '.join(settings)} cannot be set for a server that is already running: omit it.")
         key = api_key if api_key is not None else load_settings().key_for(name_or_url)
         return PythonModel(Client(name_or_url.rstrip("/"), key), None)
     if api_key is not None:
-        raise InvalidRequestError("api_key is for a server: give its URL, or leave the key out.")
+        raise InvalidRequestError("api_key is for a server: give the server's URL, or omit api_key.")
     from pellucid.serving.assemble import assemble
     from pellucid.system.terminal import Bars
 
@@ -145,7 +145,7 @@ class PythonModel:
             async for item in items:
                 if isinstance(item, Finish):
                     if item.reason is FinishReason.ERROR:
-                        raise PellucidError(item.error or "The generation failed; see the log.")
+                        raise PellucidError(item.error or "The generation failed: see the log.")
                     return TokenTrace(tuple(tokens), item, name)
                 tokens.append(item)
         raise AssertionError("the last item of a stream is a Finish")

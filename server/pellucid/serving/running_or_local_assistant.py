@@ -41,7 +41,7 @@ async def _serves(client: Client, model: str | None) -> bool:
         raise UnavailableError(f"The server at {client.url} is not ready: {health.rstrip('.')}. Try again in a moment.")
     cards = await client.models()
     if any(card.get("owned_by") != "pellucid" for card in cards):
-        raise UnavailableError(f"The server at {client.url} is not Pellucid: stop it, or set another port.")
+        raise UnavailableError(f"The server at {client.url} is not Pellucid: stop it, or choose another port.")
     known = [str(card["id"]) for card in cards]
     if model is None or model in known:
         return True

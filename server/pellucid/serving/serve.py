@@ -184,4 +184,4 @@ def memory_at_rest() -> str:
     fields = memory_fields()
     if not fields:
         return "memory at rest: not reported by this system"
-    return f"memory at rest: {human(fields['VmRSS'])}, of which {human(fields['RssFile'])} are mapped from files"
+    return f"memory at rest: {human(fields['VmRSS'])}, of which {human(fields['RssFile'])} is mapped from files"

@@ -48,7 +48,7 @@ def run(settings: Settings, url: str, host: str, port: int, *, key_is_for_url: b
     if find_spec("gradio") is None:
         raise ConfigError('The page needs gradio: run pip install "pellucid[webui]".')
     if settings.key is None and not is_loopback(host):
-        raise ConfigError(f"Other machines can reach the host {host}, so an API key is required (--api-key-file or PELLUCID_API_KEY).")
+        raise ConfigError(f"Other machines can reach the host {host}: set an API key (--api-key-file or PELLUCID_API_KEY).")
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     key = settings.key if key_is_for_url else settings.key_for(url)
     problem = asyncio.run(_problem(url, key))

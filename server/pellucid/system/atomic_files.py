@@ -45,7 +45,7 @@ def require_space(folder: Path, needed: int) -> None:
     """Raise ModelError if ``needed`` bytes do not fit on the disk of an existing folder."""
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise ModelError(f"{folder} has {human(free)} free, and {human(needed)} are needed: free some space, or set another cache folder.")
+        raise ModelError(f"{folder} has {human(free)} free, but {human(needed)} are needed: free some space, or set another cache folder.")
 
 
 def publish(part: Path, target: Path) -> None:

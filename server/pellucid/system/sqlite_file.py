@@ -53,7 +53,7 @@ class SqliteFile:
                 self._connection.close()
                 raise
         except (sqlite3.Error, OSError) as error:
-            raise ConfigError(f"The {contents} in {path} cannot be opened ({error}): repair the file, or move it away.") from error
+            raise ConfigError(f"The {contents} in {path} cannot be opened ({error}): repair the file, or move it elsewhere.") from error
 
     def close(self) -> None:
         """Close the file; it must not be used afterwards."""

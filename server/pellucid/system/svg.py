@@ -174,9 +174,9 @@ class Picture:
 def check_picture_path(path: Path) -> None:
     """Raise InvalidRequestError if a picture cannot be written to ``path``, before a long measurement begins."""
     if path.suffix != ".svg":
-        raise InvalidRequestError(f"{path} is not the name of an SVG picture: let it end with .svg.")
+        raise InvalidRequestError(f"{path} is not the name of an SVG file: use a name that ends in .svg.")
     if not path.parent.is_dir():
-        raise InvalidRequestError(f"{path.parent} is no folder: make it, or write the picture elsewhere.")
+        raise InvalidRequestError(f"{path.parent} is not a folder: create it, or choose another path.")
 
 
 def write_picture(path: Path, picture: Picture) -> None:
@@ -184,7 +184,7 @@ def write_picture(path: Path, picture: Picture) -> None:
     try:
         write_output(path, picture.file())
     except OSError as error:
-        raise InvalidRequestError(f"The picture cannot be written to {path}: {error.strerror or error}.") from None
+        raise InvalidRequestError(f"The chart cannot be written to {path} ({error.strerror or error}): choose another path.") from None
 
 
 def _attributes(values: dict[str, str | float]) -> str:

@@ -53,7 +53,7 @@ class LoadedAdapters:
             try:
                 await self.assistant.add(loaded, slots=self.slots, saved=loaded.prefixes if self.saves else None)
             except (RuntimeError, MemoryError) as error:  # raised by torch and numpy if there is no memory
-                raise UnavailableError(f"There is no memory for the cache of {loaded.name}: unload another adapter.") from error
+                raise UnavailableError(f"There is not enough memory for the cache of {loaded.name}: unload another adapter.") from error
             return _status(loaded)
 
     async def unload(self, id: str) -> tuple[AdapterStatus, Future[None]]:

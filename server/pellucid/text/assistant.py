@@ -13,7 +13,7 @@ from typing import TypeVar
 from pellucid.engine.engine import Engine
 from pellucid.engine.parked_prefixes import SavedPrefixes
 from pellucid.engine.request import Request, TokenScore
-from pellucid.errors import InvalidRequestError, NotFoundError
+from pellucid.errors import InvalidRequestError, unknown_model
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.load import LoadedModel
 from pellucid.text.detokenizer import Detokenizer, decode
@@ -131,7 +131,7 @@ class LocalAssistant:
         else:
             ids, has_bos = await run_tokenizer(served, size, read)
         if len(ids) == has_bos:
-            raise InvalidRequestError("There is nothing to score: give at least one token of text.", param="input")
+            raise InvalidRequestError("There is nothing to score: send at least one token of text.", param="input")
         request = Request(ids, SamplingParams(max_tokens=0, top_logprobs=query.top_logprobs), query.terms, score_from=0)
         detokenizer = Detokenizer(served.tokenizer, strip_space=served.tokenizer.prefix_space, show_markers=True)
         async with aclosing(self._engine.generate(served.name, request)) as items:
@@ -235,7 +235,7 @@ class LocalAssistant:
         if served is None:  # the adapter's own name is enough if only one model has it
             named = [other for other in [*self._served.values()] if other.loaded.adapter and other.loaded.adapter.name == model]
             if len(named) != 1:
-                raise NotFoundError(f"There is no model {model!r} here; there is {', '.join(self._served)}.")
+                raise unknown_model(model, self._served)
             served = named[0]
         return served
 
@@ -322,15 +322,17 @@ class LocalAssistant:
 def _check(served: TextModel, query: CompletionQuery) -> None:
     """Raise InvalidRequestError for a query whose parts contradict each other, or that the model has no markers for."""
     if not isinstance(query.prefix, str) and (query.suffix is not None or query.heal or query.special):
-        raise InvalidRequestError("suffix, heal and special need a prompt that is text, not token ids.", param="prompt")
+        raise InvalidRequestError("suffix, heal and special need a prompt of text, not of token ids.", param="prompt")
     if query.suffix is None:
         if query.extra:
-            raise InvalidRequestError("Pieces of other files belong to an infill: give a suffix, which may be empty.", param="input_extra")
+            raise InvalidRequestError(
+                "Text of other files is only for infills: send a suffix too, which may be empty.", param="input_extra"
+            )
         return
     if query.special:
-        raise InvalidRequestError("Markers in the text of an infill are text: leave special out.", param="special")
+        raise InvalidRequestError("Special tokens are not parsed in infills: omit special.", param="special")
     if query.extra and not served.takes_files:
-        raise InvalidRequestError(f"{served.name} has no marker for other files: leave their pieces out.", param="input_extra")
+        raise InvalidRequestError(f"{served.name} has no marker for other files: omit their text.", param="input_extra")
 
 
 def _size(query: CompletionQuery) -> int:

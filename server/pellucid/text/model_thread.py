@@ -30,7 +30,7 @@ class ModelThread:
 
         def in_turn() -> T:
             if time.monotonic() - asked > longest:
-                raise QueueFullError(f"Earlier texts keep the tokenizer or chat template of {self._model} busy: try again later.")
+                raise QueueFullError(f"The tokenizer or chat template of {self._model} is busy with earlier texts: try again later.")
             return work()
 
         return await asyncio.wrap_future(self._executor.submit(in_turn))

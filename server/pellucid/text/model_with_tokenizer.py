@@ -50,7 +50,7 @@ class TextModel:
         wrong = next((id for id in ids if not 0 <= id < self.tokenizer.vocab_size), None)
         if wrong is not None:
             raise InvalidRequestError(
-                f"Token {wrong} does not exist: ids of {self.name} are from 0 to {self.tokenizer.vocab_size - 1}.", param="tokens"
+                f"Token {wrong} does not exist in {self.name}: use ids from 0 to {self.tokenizer.vocab_size - 1}.", param="tokens"
             )
 
     def card(self, context: int) -> ModelCard:

@@ -100,7 +100,7 @@ class ChatTemplate:
     @cached_property
     def _renderer(self) -> Renderer | TemplateProcess:
         if not self._source:
-            raise NotSupportedError(f"{self._model} has no chat template: use completions with it.")
+            raise NotSupportedError(f"{self._model} has no chat template: use completions with this model.")
         if not self.available:
             size = f"{len(self._source):,} characters, and at most {MAX_TEMPLATE_CHARACTERS:,} are read"
             raise NotSupportedError(f"The chat template of {self._model} has {size}: use completions with this model.")
@@ -115,7 +115,7 @@ class ChatTemplate:
             case "refusal":
                 return InvalidRequestError(f"{template} refuses these messages: {error.detail}", param="messages")
             case "limit":
-                remedy = "use completions with this model, or give it another template"
+                remedy = "use completions with this model, or another template"
                 return InvalidRequestError(f"{template} {error.detail}: {remedy}.", param="messages")
 
     def _marker(self, id: int | None) -> str:
@@ -129,7 +129,7 @@ class ChatTemplate:
         taken = {character for message in messages for character in message.role + message.content} | set(self._source)
         free = next((chr(code) for codes in PRIVATE_USE for code in codes if chr(code) not in taken), None)
         if free is None:
-            raise InvalidRequestError("The messages hold every private-use character of Unicode: leave one out.", param="messages")
+            raise InvalidRequestError("The messages contain every private-use character of Unicode: remove one of them.", param="messages")
         return free
 
     def _guard(self, text: str, wedge: str) -> str:

@@ -92,7 +92,7 @@ def test_load_serve_unload(http: httpx.Client) -> None:
     assert problem(completion(http, VARIANT)) == (
         404,
         "not_found_error",
-        f"There is no model '{VARIANT}' here; there is {TINY}, {TINY_PLAIN}.",
+        f"There is no model '{VARIANT}' here; use one of: {TINY}, {TINY_PLAIN}.",
     )
     assert problem(http.delete(f"/v1/adapters/{VARIANT}"))[0] == 404
 
@@ -151,7 +151,7 @@ def test_list_tells_what_could_be_loaded(http: httpx.Client, adapters: LoadedAda
         ("another", False, None),
         ("broken", False, None),
     ]
-    assert found[2]["problem"] == f"The adapter in {broken} is of the type 'IA3', and only LORA is supported."
+    assert found[2]["problem"] == f"The adapter in {broken} is of the type 'IA3', but only LORA is supported: train it as LoRA."
     assert "problem" not in found[1]
 
 
@@ -186,7 +186,7 @@ def test_refusals(http: httpx.Client, adapters: LoadedAdapters) -> None:
         (
             http.post("/v1/adapters", json={"name": "other"}),
             404,
-            f"There is no adapter 'other' in {adapters.store.adapters_path()}; known are: {ADAPTER}, unfit.",
+            f"There is no adapter 'other' in {adapters.store.adapters_path()}; use one of: {ADAPTER}, unfit.",
         ),
         (http.post("/v1/adapters", json={"name": "../" + ADAPTER}), 404, "There is no adapter"),
         (http.post("/v1/adapters", json={"name": ADAPTER, "model": "gpt-5"}), 404, "There is no model 'gpt-5' here"),
@@ -195,7 +195,7 @@ def test_refusals(http: httpx.Client, adapters: LoadedAdapters) -> None:
             400,
             f"The adapter in {folder} was trained with use_dora, which is not supported: train it without.",
         ),
-        (http.post("/v1/adapters", json={"name": ADAPTER, "path": "/etc"}), 400, "path is not supported by /v1/adapters: leave it out."),
+        (http.post("/v1/adapters", json={"name": ADAPTER, "path": "/etc"}), 400, "path is not supported by /v1/adapters: omit it."),
         (http.post("/v1/adapters", json={}), 400, "name is required."),
         (http.delete(f"/v1/adapters/{TINY}"), 404, f"{TINY} is a model, not an adapter"),
         (http.delete("/v1/adapters/nothing"), 404, "There is no model 'nothing' here"),
@@ -221,7 +221,7 @@ def test_without_memory(http: httpx.Client, adapters: LoadedAdapters, monkeypatc
     assert problem(http.post("/v1/adapters", json={"name": ADAPTER})) == (
         503,
         "unavailable_error",
-        f"There is no memory for the cache of {VARIANT}: unload another adapter.",
+        f"There is not enough memory for the cache of {VARIANT}: unload another adapter.",
     )
     assert len(http.get("/v1/models").json()["data"]) == 2
 
@@ -268,7 +268,10 @@ def test_key_and_origin(adapters: LoadedAdapters) -> None:
 def test_without_a_folder_of_adapters() -> None:
     """A server without a store, and one that still loads its models, refuse with a sentence."""
     with live(scripted_state()) as server:
-        assert problem(httpx.get(f"{server.url}/v1/adapters"))[::2] == (501, "This server has no folder of adapters.")
+        assert problem(httpx.get(f"{server.url}/v1/adapters"))[::2] == (
+            501,
+            "This server has no folder of adapters: start it with --adapter to serve one.",
+        )
     with live(ServerState(models=(TINY,))) as server:
         assert problem(httpx.post(f"{server.url}/v1/adapters", json={"name": ADAPTER}))[0] == 503
 

@@ -228,9 +228,9 @@ def test_null_is_the_default() -> None:
 @pytest.mark.parametrize(
     ("path", "body", "message"),
     [
-        ("/v1/completions", {"prompt": "x", "grammar": None}, "grammar is not supported by /v1/completions: leave it out."),
+        ("/v1/completions", {"prompt": "x", "grammar": None}, "grammar is not supported by /v1/completions: omit it."),
         ("/v1/completions", {}, "prompt is required."),
-        ("/v1/chat/completions", {"messages": MESSAGES, "tools": []}, "tools is not supported by /v1/chat/completions: leave it out."),
+        ("/v1/chat/completions", {"messages": MESSAGES, "tools": []}, "tools is not supported by /v1/chat/completions: omit it."),
         ("/v1/chat/completions", {"messages": []}, "messages: List should have at least 1 item after validation, not 0."),
         ("/v1/chat/completions", {"messages": [{"role": "user"}]}, "messages.0.content is required."),
         (
@@ -248,8 +248,8 @@ def test_null_is_the_default() -> None:
             {"messages": MESSAGES, "top_logprobs": 2},
             "top_logprobs is only allowed together with logprobs: true.",
         ),
-        ("/v1/score", {"text": "x", "tokens": [1]}, "Give exactly one of text, tokens and messages."),
-        ("/v1/score", {}, "Give exactly one of text, tokens and messages."),
+        ("/v1/score", {"text": "x", "tokens": [1]}, "Send exactly one of text, tokens and messages."),
+        ("/v1/score", {}, "Send exactly one of text, tokens and messages."),
     ],
 )
 def test_messages_name_the_field(http: httpx.Client, path: str, body: dict[str, Any], message: str) -> None:

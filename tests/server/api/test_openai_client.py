@@ -143,7 +143,7 @@ def test_suffix_is_an_infill(client: openai.OpenAI) -> None:
 
 def test_errors_have_their_classes(client: openai.OpenAI) -> None:
     """The package raises its own class for each status, with our message, parameter and code."""
-    with pytest.raises(openai.NotFoundError, match="there is tiny"):
+    with pytest.raises(openai.NotFoundError, match="use one of: tiny"):
         client.completions.create(model="nobody", prompt="ab")
     with pytest.raises(openai.BadRequestError) as refused:
         client.chat.completions.create(model=TINY, messages=QUESTION, temperature=101)

@@ -87,7 +87,7 @@ async def test_without_a_page() -> None:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(scripted_state())), base_url="http://localhost") as client:
         text = (await client.get("/")).text
 
-    assert "There is no page here: this server was started with --no-page." in text
+    assert "There is no page here, because this server was started with --no-page." in text
     assert f"<code>{TINY}</code> (ready)" in text
     assert "/openapi.json" in text
     assert "<script" not in text

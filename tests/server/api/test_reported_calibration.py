@@ -32,7 +32,7 @@ async def test_told(tmp_path: Path) -> None:
 
     assert (before.calibration, before.calibration_note) == (
         None,
-        "This model is not calibrated: run pellucid calibrate on one of your folders.",
+        "This model is not calibrated: run `pellucid calibrate` on one of your folders.",
     )
     assert after == near
     assert after.calibration is not None

@@ -274,7 +274,7 @@ def test_errors_are_ours() -> None:
     with pytest.raises(PellucidError) as refused:
         Door("127.0.0.1").check(scope(host="evil.example"))
 
-    assert "'evil.example' is not this server's" in str(refused.value)
+    assert "'evil.example' does not name this server" in str(refused.value)
 
 
 def page_door(**rest: Any) -> Door:

@@ -80,7 +80,7 @@ def test_small_run(run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.Mo
         "A prompt of 2048 tokens: it takes 2049 tokens, but the context holds 256.",
     )
     assert ElementTree.parse(picture).getroot().tag.endswith("svg")
-    assert err.splitlines()[-3:] == ["measuring (18 steps)", "starting (1 step)", f"The picture is in {picture}."]
+    assert err.splitlines()[-3:] == ["measuring (18 steps)", "starting (1 step)", f"The chart is in {picture}."]
 
 
 def test_tables(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +95,7 @@ def test_tables(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     lines = out.splitlines()
     assert any(line.split() == ["one", "stream", "31.0", "tok/s", "30.0", "-", "32.0", "tok/s", "40.0", "tok/s", "78%"] for line in lines)
     assert any(line.split() == ["decode,", "one", "stream", "31.0", "tok/s", "31.0", "tok/s", "1.00"] for line in lines)
-    assert {"left out: A prompt.", "differs: setup, threads: 2 then, 1 now"} <= set(lines)
+    assert {"skipped: A prompt.", "differs: setup, threads: 2 then, 1 now"} <= set(lines)
     assert all(len(line) <= 80 for line in lines if "tok/s" in line)
 
 
@@ -103,7 +103,7 @@ def test_tables(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     ("arguments", "sentence"),
     [
         (["--compare", "none.json"], "none.json cannot be read: No such file or directory."),
-        (["--plot", "bench.png"], "bench.png is not the name of an SVG picture: let it end with .svg."),
+        (["--plot", "bench.png"], "bench.png is not the name of an SVG file: use a name that ends in .svg."),
         (["--model", "no-such-model"], "There is no model 'no-such-model'"),
         (["--quant", "int3"], "--quant should be 'auto', 'none', 'int8' or 'int4', not 'int3'."),
     ],

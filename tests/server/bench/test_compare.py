@@ -99,11 +99,11 @@ def test_json_of_a_comparison() -> None:
     [
         (b"\xff", "is not JSON ("),
         (b"{", "is not JSON ("),
-        (b"[]", "is JSON of another kind: give a file that pellucid bench --json wrote."),
-        (b'{"kind": "coffee"}', "is JSON of another kind: give a file that pellucid bench --json wrote."),
+        (b"[]", "is not a result of pellucid bench: give a file that pellucid bench --json wrote."),
+        (b'{"kind": "coffee"}', "is not a result of pellucid bench: give a file that pellucid bench --json wrote."),
         (
             b'{"kind": "pellucid-bench", "format": 2}',
-            "has format 2, and this version of Pellucid writes and reads 1: measure again with it.",
+            "has format 2, but this version of Pellucid reads 1: measure again with this version.",
         ),
         (b'{"kind": "pellucid-bench", "format": 1}', "is damaged: date: field required."),
     ],

@@ -96,7 +96,7 @@ def test_without_a_known_cost(engine: Engine) -> None:
     found = measurements(engine, None)
 
     assert not [quantity for trial in found.trials for quantity in trial.quantities if quantity.limit]
-    assert found.left_out[-1] == "Limits of tiny: the weights that a token needs depend on the token."
+    assert found.left_out[-1] == "Limits of tiny: the weights that are read depend on the token."
 
 
 async def test_reading_a_prompt(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +162,7 @@ def test_rate_of_streams() -> None:
 )
 def test_broken_answers_are_no_figures(finish: Finish, why: str) -> None:
     """A failing model ends the benchmark with its reason, and earlier samples are discarded."""
-    with pytest.raises(UnavailableError, match=f"^The model failed while it was measured: {why}"):
+    with pytest.raises(UnavailableError, match=f"^The model failed during the measurement: {why}"):
         check(finish, 8)
 
 

@@ -36,7 +36,7 @@ def test_texts() -> None:
     assert {"prefill, 512 tokens", "800 tok/s, 50% of 1,600 tok/s", "decode, a token", "32.0 ms", "start, importing", "1.50 s"} <= set(
         shown
     )
-    assert any("a full bar is the most that the machine allows" in text for text in shown)
+    assert any("a full bar is the machine's limit" in text for text in shown)
     assert shown[-1].startswith("The machine reads memory at 20.0 GB/s and multiplies at 1,000 Gop/s.")
 
 

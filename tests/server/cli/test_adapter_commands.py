@@ -116,7 +116,7 @@ def test_merge_fetches_nothing(run: Run, store: Store, tmp_path: Path) -> None:
     assert far.startswith(
         "pellucid: org/name, which far was made for, is not on this machine: download it with `pellucid models pull org/name`"
     )
-    assert anyone == "pellucid: The adapter anyone does not say which model it was made for: name it with --model.\n"
+    assert anyone == "pellucid: The adapter anyone does not state its base model: name the model with --model.\n"
 
 
 def test_remove(run: Run, store: Store, mine: Path) -> None:
@@ -124,7 +124,9 @@ def test_remove(run: Run, store: Store, mine: Path) -> None:
     for name in ("..", "../models", "", "other"):
         code, _, told = run("adapters", "remove", name)
         assert code == 1
-        assert told.endswith(f"pellucid: There is no adapter {name!r} in {store.adapters_path()}.\n")
+        assert told.endswith(
+            f"pellucid: There is no adapter {name!r} in {store.adapters_path()}: `pellucid adapters list` shows the adapters.\n"
+        )
     code, out, _ = run("adapters", "remove", "mine")
     assert code == 0
     assert out.startswith("mine was removed; ")

@@ -164,7 +164,7 @@ def test_setting_error(run: Run) -> None:
     assert run("serve", "--host", "0.0.0.0") == (
         1,
         "",
-        "pellucid: Other machines can reach the host 0.0.0.0, so an API key is required (--api-key-file or PELLUCID_API_KEY).\n",
+        "pellucid: Other machines can reach the host 0.0.0.0: set an API key (--api-key-file or PELLUCID_API_KEY).\n",
     )
 
 
@@ -377,7 +377,7 @@ def test_other_server(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPa
 
     code, _, err = run("chat", "hi")
 
-    assert (code, err) == (1, "pellucid: The server at http://127.0.0.1:8437 is not Pellucid: stop it, or set another port.\n")
+    assert (code, err) == (1, "pellucid: The server at http://127.0.0.1:8437 is not Pellucid: stop it, or choose another port.\n")
 
 
 def _type(monkeypatch: pytest.MonkeyPatch, lines: list[str]) -> None:

@@ -99,7 +99,7 @@ def test_slow_kernels_are_reported(settings: Settings, monkeypatch: pytest.Monke
     """The doctor says why models, or their start, are slow here, and what helps."""
     reason = "No C compiler was found: install gcc."
     monkeypatch.setattr(calls, "shared_kernels", lambda: KernelsUnavailableError(reason))
-    assert examine(settings)["native kernel"] == f"not used; models run several times slower: {reason}"
+    assert examine(settings)["native kernel"] == f"not used, so models run several times slower: {reason}"
 
     monkeypatch.undo()
     folder = settings.cache.parent / "shared"

@@ -83,7 +83,7 @@ def test_damaged_file(run: Run, hub: StandInHub, cache: Path) -> None:
 
     assert (code, out) == (1, "")
     assert err.splitlines()[-1] == (
-        f"pellucid: {file} is damaged: remove the model with `pellucid models remove {NAME}` and fetch it again."
+        f"pellucid: {file} is damaged: remove the model with `pellucid models remove {NAME}` and download it again."
     )
 
 
@@ -92,8 +92,8 @@ def test_damaged_file(run: Run, hub: StandInHub, cache: Path) -> None:
     [
         (("show", "qwen2.5-coder"), "There is no model 'qwen2.5-coder': did you mean qwen2.5-coder-"),
         (("pull", "nothing-like-it"), "There is no model 'nothing-like-it'"),
-        (("remove", "smollm2-135m-instruct"), "smollm2-135m-instruct is not on this machine."),
-        (("show", "smollm2-135m-instruct", "--verify"), "smollm2-135m-instruct is not on this machine: fetch it with"),
+        (("remove", "smollm2-135m-instruct"), "smollm2-135m-instruct is not on this machine: `pellucid models list`"),
+        (("show", "smollm2-135m-instruct", "--verify"), "smollm2-135m-instruct is not on this machine: download it with"),
     ],
 )
 def test_not_there(run: Run, command: tuple[str, ...], sentence: str) -> None:

@@ -37,7 +37,7 @@ def test_several_need_names(text: str) -> None:
     with pytest.raises(ConfigError) as raised:
         load_settings(api_key=text)
 
-    message = "--api-key should give each of several keys a name of its own, as in anna:KEY,ben:KEY, and no key twice."
+    message = "--api-key must give every user a different name and key, as in anna:KEY,ben:KEY."
     assert str(raised.value) == message
 
 

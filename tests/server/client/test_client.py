@@ -278,7 +278,7 @@ async def test_broken_stream(ask: Callable[[Client], AsyncIterator[Token | Finis
     """A stream without a proper end is an error."""
     wire = Wire(events({"choices": [], "tokens": []}))
 
-    with pytest.raises(UnavailableError, match="in the middle of the answer"):
+    with pytest.raises(UnavailableError, match="during the answer"):
         await collect(ask(wire.client()))
 
 

@@ -66,7 +66,7 @@ def test_the_stronger_place_holds(key_file: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(ConfigError) as raised:
         load_settings()
     names = "PELLUCID_API_KEY in the environment and PELLUCID_API_KEY_FILE in the environment"
-    assert str(raised.value) == f"{names} both give an API key: give one of them."
+    assert str(raised.value) == f"{names} both give an API key: use only one of them."
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes mean nothing there")
@@ -93,10 +93,13 @@ def test_files_without_a_key(tmp_path: Path, key_file: Path) -> None:
     os.mkfifo(pipe, 0o600)
     key_file.write_text("two words\n")
     for path, end in (
-        (tmp_path / "none", f"The API key cannot be read from {tmp_path / 'none'}: No such file or directory."),
+        (
+            tmp_path / "none",
+            f"The API key cannot be read from {tmp_path / 'none'} (No such file or directory): name a file that you can read.",
+        ),
         (tmp_path, f"The API key cannot be read from {tmp_path}"),
-        (pipe, f"The API key cannot be read from {pipe}, which is not a file."),
-        (key_file, f"The API key in {key_file} should be printable ASCII without spaces, as it travels in an HTTP header."),
+        (pipe, f"The API key cannot be read from {pipe}, which is not a file: name a file."),
+        (key_file, f"The API key in {key_file} must be printable ASCII without spaces, because it is sent in an HTTP header."),
     ):
         with pytest.raises(ConfigError) as raised:
             load_settings(api_key_file=path)
@@ -123,7 +126,7 @@ def test_doctor_finds_visible_keys(visible: int) -> None:
     """The doctor names a process that shows its key to all users of the machine, but not the key."""
     assert visible in processes_showing_a_key()
     found = examine(load_settings())["key"]
-    assert any(line.startswith(f"process {visible} has its key on its command line") for line in found)
+    assert any(line.startswith(f"process {visible} shows its key to every user of this machine on its command line") for line in found)
     assert "hunter2" not in repr(found)
 
 

@@ -54,7 +54,7 @@ def test_sure() -> None:
     verdict = decide(candidate(make_tokens("urn", " a", p=0.8)), GateLevel.NORMAL)
 
     assert (verdict.length, verdict.by) == (len("urn a"), BY_CALIBRATION)
-    assert "probability that it is right is 0.80, above the 0.50 of level normal" in verdict.reason
+    assert "probability that it is right is 0.80, above the 0.50 that level normal requires" in verdict.reason
     assert (round(verdict.values["right"], 6), verdict.thresholds) == (0.8, {"right": 0.5})
 
 
@@ -63,7 +63,7 @@ def test_unsure() -> None:
     verdict = decide(candidate(make_tokens("urn", " a", p=0.3)), GateLevel.NORMAL)
 
     assert verdict.length == 0
-    assert verdict.reason == "The probability that it is right is 0.30, not above the 0.50 of level normal."
+    assert verdict.reason == "The probability that it is right is 0.30, not above the 0.50 that level normal requires."
 
 
 def test_shortened() -> None:
@@ -176,5 +176,5 @@ async def test_kept_when_settings_change() -> None:
 
     assert models.calibration(MODEL) == RAW
     assert models.why_not_calibrated(MODEL) is None
-    with pytest.raises(NotFoundError, match="does not serve 'other'"):
+    with pytest.raises(NotFoundError, match="has no model 'other'"):
         await models.find(cast("Any", server), "other")

@@ -24,7 +24,7 @@ from support.editors.token_factory import make_tokens, token
 
 HERE = DocumentCursor("file:///a.py", "def add(a, b):\n    ret", "\n\nx = 1\n", "python")
 LINE = (*make_tokens("urn", " a", " +", " b"), *make_tokens("\n", "\n", "def"))
-LOST = UnavailableError("The server ended the connection in the middle of the answer.")
+LOST = UnavailableError("The server closed the connection during the answer: try again.")
 
 
 def completer(server: ScriptedProvider, **completion: Any) -> Completer:
@@ -135,7 +135,7 @@ async def test_a_server_that_stays_away() -> None:
     server = ScriptedProvider([(LOST,)])
     made = completer(server)
 
-    with pytest.raises(UnavailableError, match="ended the connection"):
+    with pytest.raises(UnavailableError, match="closed the connection"):
         await made.suggest(HERE)
     assert len(server.asked) == MAX_ATTEMPTS
     explanation = made.journal.explanations.find()

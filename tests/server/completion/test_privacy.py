@@ -90,7 +90,7 @@ class TestNames:
     def test_no_name(self) -> None:
         """A buffer that is no file has no name to be refused by, but what it holds counts."""
         assert refusal(None) is None
-        assert refusal(None, KEY) == "This text is never sent to the model: it holds a private key."
+        assert refusal(None, KEY) == "This text is never sent to the model: it contains a private key."
 
 
 class TestAddresses:
@@ -130,8 +130,8 @@ class TestAddresses:
 
     def test_content(self) -> None:
         """The files in a linked folder are judged by the names in the link's folder as well."""
-        assert Privacy([]).refusal(None, KEY, "untitled:Untitled-1") == "Untitled-1 is never sent to the model: it holds a private key."
-        assert Privacy([]).refusal(None, KEY, "untitled:") == "This text is never sent to the model: it holds a private key."
+        assert Privacy([]).refusal(None, KEY, "untitled:Untitled-1") == "Untitled-1 is never sent to the model: it contains a private key."
+        assert Privacy([]).refusal(None, KEY, "untitled:") == "This text is never sent to the model: it contains a private key."
 
 
 class TestContent:
@@ -140,12 +140,12 @@ class TestContent:
         """A private key is found in any text, as a file or as a string of a program."""
         for end in ("\n", "\r\n", "\\n"):
             key = f'KEY = "-----BEGIN {kind}PRIVATE KEY-----{end}{BASE64}{end}"'
-            assert refusal("/a/test_keys.py", CODE + key) == "test_keys.py is never sent to the model: it holds a private key."
+            assert refusal("/a/test_keys.py", CODE + key) == "test_keys.py is never sent to the model: it contains a private key."
 
     def test_keys_with_headers(self) -> None:
         """Headers between the first line and the key do not hide it."""
         pgp = f"-----BEGIN PGP PRIVATE KEY BLOCK-----\nVersion: 2\nComment: a key\n\n{BASE64}\n"
-        assert refusal("/a/notes.txt", pgp) == "notes.txt is never sent to the model: it holds a private key."
+        assert refusal("/a/notes.txt", pgp) == "notes.txt is never sent to the model: it contains a private key."
 
     def test_code_about_keys(self) -> None:
         """A program that looks for private keys, and a public key, are not secret."""
@@ -163,7 +163,7 @@ class TestContent:
 
     def test_minified(self) -> None:
         """Texts that are mostly one long line, or have long lines on average, are refused."""
-        reason = "app.js is never sent to the model: its lines are too long for code that people write."
+        reason = "app.js is never sent to the model: its lines are too long for hand-written code."
         assert refusal("/a/app.js", "/* licence */\n" * 50 + "f(1);" * 5_000) == reason
         assert refusal("/a/app.js", ("f(1);" * 120 + "\n") * 20) == reason
 
@@ -211,7 +211,7 @@ class TestContent:
         privacy, text = Privacy([]), CODE * 2_000
         for _ in range(3):
             assert privacy.refusal("/a/a.py", "".join([text, "x"])) is None
-            assert privacy.refusal("/a/b.py", "".join([text, KEY])) == "b.py is never sent to the model: it holds a private key."
+            assert privacy.refusal("/a/b.py", "".join([text, KEY])) == "b.py is never sent to the model: it contains a private key."
         assert privacy.refusal("/a/a.py", text + "\0") is None
         assert privacy.refusal("/a/a.py", "\0" + text) == "a.py is never sent to the model: it is not text."
         assert [len(one) - len(text) for one in judged] == [1, len(KEY), 1, 1]
@@ -247,7 +247,7 @@ class TestIgnored:
         """The patterns of the setting count from each folder that is open."""
         privacy = Privacy([tmp_path / "one", tmp_path / "two"], ["/vendor", "*.sql", "!schema.sql"])
         reason = privacy.refusal(str(tmp_path / "two" / "vendor" / "a.py"), CODE)
-        assert reason == "a.py is never sent to the model: the setting context.exclude excludes it."
+        assert reason == "a.py is never sent to the model: the setting pellucid.context.exclude excludes it."
         assert privacy.refusal(str(tmp_path / "one" / "data.sql"), CODE)
         assert privacy.refusal(str(tmp_path / "one" / "schema.sql"), CODE) is None
         assert privacy.refusal(str(tmp_path / "one" / "a" / "vendor" / "a.py"), CODE) is None
@@ -265,7 +265,7 @@ class TestIgnored:
         """The patterns of the setting count everywhere: outside of the folders that are open, and where none is."""
         privacy = Privacy([tmp_path / folder for folder in folders], ["*.sql", "customers/", "!schema.sql"])
         for name in ("a.sql", "customers/a.py"):
-            reason = f"{Path(name).name} is never sent to the model: the setting context.exclude excludes it."
+            reason = f"{Path(name).name} is never sent to the model: the setting pellucid.context.exclude excludes it."
             assert privacy.refusal(str(tmp_path / name), CODE) == reason
             for scheme in ("scp://host/", "vscode-vfs://github", "git:", "untitled:"):
                 assert privacy.refusal(None, CODE, f"{scheme}{tmp_path / name}") == reason

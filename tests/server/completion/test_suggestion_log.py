@@ -139,7 +139,7 @@ def test_foreign_file(log: SuggestionLog) -> None:
 
     outcomes.note(SUGGESTION, shown(), 13)
 
-    assert outcomes.failure == f"{log.path} is not a suggestion log: move it away."
+    assert outcomes.failure == f"{log.path} is not a suggestion log: move it elsewhere."
     assert log.path.read_bytes() == before
     for use in (lambda: log.entries("model"), log.delete):
         with pytest.raises(ConfigError, match="is not a suggestion log"):
@@ -151,7 +151,7 @@ def test_damaged_file(log: SuggestionLog) -> None:
     log.path.parent.mkdir()
     log.path.write_text("not a database, by far" * 100)
 
-    with pytest.raises(ConfigError, match=r"cannot be used .*: free some disk space, or move it away"):
+    with pytest.raises(ConfigError, match=r"cannot be used .*: free some disk space, or move it elsewhere"):
         log.write(ENTRY)
 
 

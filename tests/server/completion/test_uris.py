@@ -74,7 +74,7 @@ class TestRules:
         reason = Privacy([project]).refusal(None, CODE, address)
         assert reason == (
             f"open.py is never sent to the model: it is on {host}, whose ignore files cannot be read. "
-            f"Open it by a path of this machine, or add !/{host}/** to pellucid.context.exclude."
+            f"Open it by a path on this machine, or add !/{host}/** to pellucid.context.exclude."
         )
         assert Privacy([project], [f"!/{host}/**"]).refusal(None, CODE, address) is None
         assert Privacy([project], [f"!/{host}/**"]).refusal(None, CODE, uri.format("/a/.env"))

@@ -271,7 +271,7 @@ def _not_causal(folder: Path) -> None:
     edit_config(folder, model_type="vit")
 
 
-def _quantised(folder: Path) -> None:
+def _quantized(folder: Path) -> None:
     edit_config(folder, quantization_config={"quant_method": "gptq", "bits": 4})
 
 
@@ -299,10 +299,10 @@ def _incomplete(folder: Path) -> None:
         (_needs_code, "needs its own Python code, which is never run"),
         (_unknown, "transformers does not know the type 'nothing-known' of"),
         (_not_causal, "is not a causal language model that transformers knows \\(its model_type is 'vit'\\)"),
-        (_quantised, "has quantised safetensors"),
+        (_quantized, "has quantized safetensors"),
         (_pickled, "has no \\*.safetensors file"),
         (_torn, "cannot be read as a model"),
-        (_incomplete, "lacks 1 weights of its model \\(gpt_neox.layers.1.mlp.dense_h_to_4h.weight, say\\)"),
+        (_incomplete, "lacks 1 weights of its model \\(for example gpt_neox.layers.1.mlp.dense_h_to_4h.weight\\)"),
     ],
 )
 def test_a_folder_that_cannot_be_trusted_is_refused(folder: Path, spoil: Callable[[Path], None], sentence: str) -> None:

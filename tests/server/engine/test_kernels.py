@@ -52,7 +52,7 @@ def run_in_chunks(model: NativeDecoder, kv: KVStorage, slot: int, ids: Tensor, s
 
 
 def test_agrees_with_the_torch_decoder_on_the_same_weights(config: DecoderConfig, built: Kernels) -> None:
-    """The kernels compute what decoder.py computes on the dequantised weights, to the rounding of int8 activations."""
+    """The kernels compute what decoder.py computes on the dequantized weights, to the rounding of int8 activations."""
     model, reference = native(config, built), dequantized(config, in_blocks(config))
     kv, reference_kv = storage(model), storage(reference)
     first = [(2, 0, random_text(config, 131, 1)), (0, 0, random_text(config, 5, 2))]

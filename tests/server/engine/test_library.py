@@ -268,7 +268,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     library = load(tmp_path / "file" / "kernels")
     assert library.code.pellucid_pool
-    assert f"They cannot be kept in {tmp_path / 'file' / 'kernels'} (Not a directory): make it writable" in library.warning
+    assert f"They cannot be saved in {tmp_path / 'file' / 'kernels'} (Not a directory): make it writable" in library.warning
 
 
 @pytest.mark.process

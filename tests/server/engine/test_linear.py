@@ -42,7 +42,7 @@ def test_memory_shrinks_with_the_bits() -> None:
 
 
 def test_quantizing_leaves_its_input_alone() -> None:
-    """Quantising does not change its input: a tied head is quantised from the embedding that is kept."""
+    """Quantizing does not change its input: a tied head is quantized from the embedding that is kept."""
     before = WEIGHT.clone()
     quantize_int8(WEIGHT)
     quantize_int4(WEIGHT, torch.bfloat16)

@@ -52,7 +52,7 @@ def run_in_chunks(model: NativeDecoder, kv: KVStorage, slot: int, ids: Tensor, s
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_agrees_with_the_torch_decoder(config: DecoderConfig, built: Kernels, shape: str) -> None:
-    """The kernels compute what an adapted decoder computes on the dequantised weights, to the rounding of int8 activations."""
+    """The kernels compute what an adapted decoder computes on the dequantized weights, to the rounding of int8 activations."""
     rank, targets = SHAPES[shape]
     adapter = random_adapter(config, rank, targets)
     plain = native(config, built)

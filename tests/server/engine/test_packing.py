@@ -139,9 +139,9 @@ def test_scheme_for_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = torch.device("cuda", 1)
     assert choose_scheme("auto", cuda, QWEN2) == choose_scheme("none", cuda, QWEN2) == "bfloat16"
     for quant in ("int8", "int4"):
-        with pytest.raises(ConfigError, match="choose quant none on cuda"):
+        with pytest.raises(ConfigError, match="use quant none on cuda"):
             choose_scheme(quant, cuda, QWEN2)
-    with pytest.raises(ConfigError, match="it must be auto, none, int8 or int4"):
+    with pytest.raises(ConfigError, match="must be auto, none, int8 or int4"):
         choose_scheme("int7", CPU, QWEN2)
     with pytest.raises(ConfigError, match=r"layers\.0\.self_attn\.q_proj\.weight is 64 x 48"):
         choose_scheme("int4", CPU, replace(QWEN2, hidden_size=48))
@@ -154,7 +154,7 @@ def test_what_makes_a_model_slow_is_logged(monkeypatch: pytest.MonkeyPatch, capl
     broken = KernelsUnavailableError("No C compiler was found: install gcc.")
     unkept = unkept_kernels(tmp_path / "file" / "kernels")
     for found, config, sentence in (
-        (broken, QWEN2, "Without native kernels the model runs several times slower than it could. No C compiler was found: install gcc."),
+        (broken, QWEN2, "Without native kernels, the model runs several times slower. No C compiler was found: install gcc."),
         (unkept, replace(QWEN2, sliding_window=8), "The native kernels do not support this model's shape"),
         (unkept, QWEN2, "compiled at every start, which takes longer."),
     ):

@@ -213,7 +213,7 @@ class TestBudget:
         use(slots, random_ids(60, 1))
 
         assert use(slots, random_ids(60, 2)) == 60
-        assert [record.message.split(":")[0] for record in caplog.records] == ["There is no memory to park 60 tokens"]
+        assert [record.message.split(":")[0] for record in caplog.records] == ["There is not enough memory to park 60 tokens"]
         slots.check([])
 
 
@@ -246,9 +246,7 @@ class TestSaved:
         slots.parked.fill([bad, good])
 
         assert use(slots, ids.tolist()) == 40
-        assert [record.message for record in caplog.records] == [
-            "A saved prefix of 100 tokens is damaged on the disk: it is computed again."
-        ]
+        assert [record.message for record in caplog.records] == ["A saved prefix of 100 tokens is damaged on disk and is computed again."]
 
 
 class TestCheck:

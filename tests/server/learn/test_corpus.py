@@ -70,14 +70,14 @@ class TestGather:
         found = gather([tmp_path], largest=100)
         assert names(found) == ["a.py"]
         assert found.skipped == {"duplicates": 1, "empty": 1, "larger than 100 bytes": 1, "not text": 1, "not in UTF-8": 1}
-        assert str(found) == "1 file, 1 bytes; left out: 1 duplicates, 1 empty, 1 larger than 100 bytes, 1 not in UTF-8, 1 not text"
+        assert str(found) == "1 file, 1 bytes; skipped: 1 duplicates, 1 empty, 1 larger than 100 bytes, 1 not in UTF-8, 1 not text"
 
     @pytest.mark.parametrize("content", [None, b"\0\1\2"], ids=["empty folder", "binary file"])
     def test_nothing(self, tmp_path: Path, content: bytes | None) -> None:
         """A corpus without text is an error of one sentence."""
         if content is not None:
             (tmp_path / "a.bin").write_bytes(content)
-        with pytest.raises(InvalidRequestError, match=r"There is no text in .*: name a file or a folder that holds some"):
+        with pytest.raises(InvalidRequestError, match=r"There is no text in .*: name a file or a folder that contains some"):
             gather([tmp_path])
 
     def test_no_such_path(self, tmp_path: Path) -> None:

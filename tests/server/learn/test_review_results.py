@@ -81,7 +81,7 @@ class TestPrompts:
     @pytest.mark.parametrize(
         ("content", "sentence"),
         [
-            (b"", "holds no prompt"),
+            (b"", "contains no prompt"),
             (b"\xff\xfe", "is not UTF-8 text"),
             (b'{"prompt": "a"}\n{"promt": "b"}', "Line 2 of .* has no prompt"),
             (b'{"prompt": "a"}\n{"prompt', "Line 2 of .* has no prompt"),

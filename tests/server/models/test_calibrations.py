@@ -26,7 +26,7 @@ def test_round_trip(file: CalibrationFile) -> None:
 
     assert file.read() == ({"format": FORMAT, "key": "weights-int8", **FOUND}, None)
     file.delete()
-    assert file.read() == (None, "This model is not calibrated: run pellucid calibrate on one of your folders.")
+    assert file.read() == (None, "This model is not calibrated: run `pellucid calibrate` on one of your folders.")
 
 
 def test_other_weights(file: CalibrationFile) -> None:

@@ -71,7 +71,7 @@ def test_llama3_scaling_is_found_in_its_divisors(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"])
-def test_quantised_tensors_are_read_as_their_format_says(tmp_path: Path, kind: str) -> None:
+def test_quantized_tensors_are_read_as_their_format_says(tmp_path: Path, kind: str) -> None:
     """Blocks are read as the values of their format, for any number of rows and dimensions."""
     values = np.random.default_rng(0).standard_normal((3, 5, 64), np.float32)
     type = gguf.GGMLQuantizationType[kind]
@@ -117,7 +117,7 @@ def test_truncated_file_is_one_sentence(tmp_path: Path, kept: float) -> None:
     path = write_gguf(tmp_path / "model.gguf", tiny_qwen2(), "qwen2")
     data = path.read_bytes()
     path.write_bytes(data[: int(kept * len(data)) if isinstance(kept, float) else kept])
-    with pytest.raises(ModelError, match=r"model\.gguf (is damaged or cut short|is cut short|is not a GGUF|cannot be read)") as caught:
+    with pytest.raises(ModelError, match=r"model\.gguf (is damaged or truncated|is truncated|is not a GGUF|cannot be read)") as caught:
         list(gguf_decoder.read_weights(GGUF(path)))
     assert "\n" not in str(caught.value)
 
@@ -142,7 +142,7 @@ def test_lists_nested_without_end_are_one_sentence(tmp_path: Path) -> None:
     nested = struct.pack("<IQ", 9, 1) * 100_000
     path = tmp_path / "deep.gguf"
     path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 1) + b"x" + struct.pack("<I", 9) + nested)
-    with pytest.raises(ModelError, match=r"deep\.gguf is damaged or cut short"):
+    with pytest.raises(ModelError, match=r"deep\.gguf is damaged or truncated"):
         GGUF(path)
 
 

@@ -122,7 +122,7 @@ def test_broken_packing_leaves_nothing(tmp_path: Path, store: Store) -> None:
     """A source that ends early leaves no packed file, whole or half."""
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
     path.write_bytes(path.read_bytes()[:-5000])
-    with pytest.raises(ModelError, match="cut short"):
+    with pytest.raises(ModelError, match="truncated"):
         load(str(path), device="cpu", store=store, progress=Silent())
     assert list((store.root / "packed").iterdir()) == []
 
@@ -131,7 +131,7 @@ def test_full_disk_is_reported_before_anything_is_written(tmp_path: Path, store:
     """Packed weights that do not fit on the disk are not begun."""
     path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
-    with pytest.raises(ModelError, match=r"has 1\.0 kB free, and .* are needed"):
+    with pytest.raises(ModelError, match=r"has 1\.0 kB free, but .* are needed"):
         load(str(path), device="cpu", store=store, progress=Silent())
     assert list((store.root / "packed").iterdir()) == []
 
@@ -163,7 +163,7 @@ def test_packed_weights_of_a_local_model_can_be_removed(tmp_path: Path, store: S
 
 
 def test_other_families_run_by_transformers(tmp_path: Path, store: Store, capfd: pytest.CaptureFixture[str]) -> None:
-    """A model outside the decoder's family is run by the transformers library, which quantises nothing and draws no bars."""
+    """A model outside the decoder's family is run by the transformers library, which quantizes nothing and draws no bars."""
     model = tiny(GPT2Config(vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=2, n_positions=64, bos_token_id=0, eos_token_id=1))
     folder = save(model, tmp_path / "gpt2")
     following = Following()
@@ -175,7 +175,7 @@ def test_other_families_run_by_transformers(tmp_path: Path, store: Store, capfd:
     ids = random_ids(30)
     torch.testing.assert_close(logprobs(loaded.model, ids), reference_logprobs(model, ids), rtol=0, atol=1e-4)
     assert loaded.tokenizer.vocab_size == VOCAB
-    with pytest.raises(ConfigError, match="choose quant none"):
+    with pytest.raises(ConfigError, match="use quant none"):
         load(str(folder), device="cpu", quant="int8", store=store, progress=Silent())
 
 
@@ -200,7 +200,7 @@ def test_mixed_windows_are_not_for_the_lean_decoder(tmp_path: Path, store: Store
 
 
 def test_what_cannot_be_loaded_is_one_sentence(tmp_path: Path, store: Store) -> None:
-    """Missing paths, pickles, quantised safetensors, damaged and missing files, unknown names: a sentence each."""
+    """Missing paths, pickles, quantized safetensors, damaged and missing files, unknown names: a sentence each."""
     folder = save(tiny_llama(vocab_size=VOCAB), tmp_path / "model", max_shard_size="60KB")
     shard = sorted(folder.glob("*.safetensors"))[0]
 
@@ -211,21 +211,21 @@ def test_what_cannot_be_loaded_is_one_sentence(tmp_path: Path, store: Store) -> 
         return str(caught.value)
 
     assert "does not exist" in sentence(str(tmp_path / "nothing.gguf"))
-    assert "without a config.json" in sentence(str(tmp_path))
+    assert "has no config.json" in sentence(str(tmp_path))
     assert "no model 'qwen2.5-coder': did you mean qwen2.5-coder-" in sentence("qwen2.5-coder", NotFoundError)
     assert "must be auto, cpu, cuda or cuda:N" in sentence(str(folder), ConfigError, device="tpu")
     assert "CUDA devices" in sentence(str(folder), ConfigError, device="cuda:99")
     assert "must be auto, none, int8 or int4" in sentence(str(folder), ConfigError, quant="int3")
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-10])
-    assert "damaged, cut short or hostile" in sentence(str(folder))
+    assert "damaged, truncated or malicious" in sentence(str(folder))
     shard.unlink()
     assert "is missing" in sentence(str(folder))
     for path in folder.glob("*.safetensors*"):
         path.unlink()
     (folder / "pytorch_model.bin").write_bytes(b"")
-    assert "can hold code" in sentence(str(folder))
+    assert "can contain code" in sentence(str(folder))
     change_config(folder, quantization_config={"quant_method": "gptq"})
-    assert "quantised safetensors" in sentence(str(folder))
+    assert "quantized safetensors" in sentence(str(folder))
     (folder / "config.json").write_text("[]")
     assert "has a list" in sentence(str(folder))

@@ -56,7 +56,7 @@ def test_the_error_of_a_bare_folder_name_gives_its_path(here: Path, store: Store
     with pytest.raises(NotFoundError, match=r"There is no model 'mine'; to use the folder .* write \./mine"):
         load("mine", device="cpu", store=store, progress=Silent())
     assert load("./mine", device="cpu", store=store, progress=Silent()).path == here / "mine"
-    with pytest.raises(NotFoundError, match="There is no model 'other'; known are"):
+    with pytest.raises(NotFoundError, match="There is no model 'other': `pellucid models list` shows"):
         load("other", device="cpu", store=store, progress=Silent())
 
 
@@ -66,7 +66,7 @@ def test_a_folder_comes_before_a_model_of_the_hub(here: Path, store: Store) -> N
     progress = Following()
     assert load("run/gpt", device="cpu", store=store, progress=progress).path == here / "run" / "gpt"
     (note,) = progress.notes
-    assert note.startswith(f"run/gpt means the folder {here / 'run' / 'gpt'}, not a model of the hub")
+    assert note.startswith(f"run/gpt is the folder {here / 'run' / 'gpt'}, not a model on the hub")
     progress = Following()
     load("./run/gpt", device="cpu", store=store, progress=progress)
     assert progress.notes == []

@@ -242,7 +242,7 @@ class TestDisk:
         file.write([prefix(40, 2)])
 
         (line,) = logged()
-        assert line.startswith("The prefix cache is not saved: ")
+        assert line.startswith("The prefix cache was not saved: ")
         assert "1.0 kB free" in line
         assert [found.ids.tolist() for found in file.read()] == [random_ids(40, 1)]
 
@@ -260,7 +260,7 @@ class TestDisk:
         file.write([prefix(40)])
 
         (line,) = logged()
-        assert line.startswith("The prefix cache is not saved: ")
+        assert line.startswith("The prefix cache was not saved: ")
         assert "free some space" in line
         assert list(file.path.parent.iterdir()) == []
 
@@ -277,7 +277,7 @@ class TestDisk:
         file.write([prefix(40)])
 
         (line,) = logged()
-        assert line.startswith(f"The prefix cache is not saved: {file.path.parent} cannot be written to (Permission denied)")
+        assert line.startswith(f"The prefix cache was not saved: {file.path.parent} cannot be written to (Permission denied)")
         assert list(file.path.parent.glob("*")) == []
 
 

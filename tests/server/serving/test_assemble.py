@@ -49,7 +49,7 @@ def test_cache_that_does_not_fit_is_one_sentence(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(module, "load", load)
     size = 1024 * 4096 * 2 * 1024 * 2**20 * 4
 
-    with pytest.raises(ConfigError, match=rf"\({size} bytes\), which cannot be allocated: set fewer --slots or a smaller --context\.$"):
+    with pytest.raises(ConfigError, match=rf"\({size} bytes\), which cannot be allocated: use fewer --slots or a smaller --context\.$"):
         assemble(load_settings(cache=tmp_path / "cache", slots=1024), ["huge"], Silent())
 
 

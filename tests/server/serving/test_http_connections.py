@@ -117,7 +117,7 @@ def test_headers_that_never_end(guarded: LiveServer, before: bytes) -> None:
             assert b"connection: close" in answer.lower()
             error = json.loads(body)["error"]
             assert (error["code"], error["type"]) == (408, "invalid_request_error")
-            assert error["message"] == "The headers of the request arrived too slowly: send it again."
+            assert error["message"] == "The request headers did not arrive in time: send the request again."
 
 
 @pytest.mark.slow
@@ -152,7 +152,7 @@ def test_bodies_that_never_end(guarded: LiveServer, sent: bytes) -> None:
         one.sendall(head(guarded.port, "/v1/completions", MEGABYTE, SHOWN) + sent)
         answer = received(one)
     assert answer.startswith(b"HTTP/1.1 408 ")
-    assert b"The body of the request arrived too slowly, or not at all: send it again." in answer
+    assert b"The request body did not arrive in time: send the request again." in answer
 
 
 @pytest.mark.usefixtures("impatient")
@@ -272,7 +272,7 @@ def test_one_owner_cannot_take_all_connections(monkeypatch: pytest.MonkeyPatch) 
         while (refused := ask("key-of-ben")).status_code == 200:
             assert time.monotonic() < late, "ben's requests are not counted"
         assert refused.status_code == 429
-        assert refused.json()["error"]["message"] == "You already have 3 requests open: wait until some are answered, or close them."
+        assert refused.json()["error"]["message"] == "You already have 3 open requests: wait for some to finish, or close them."
         assert ask("key-of-anna").status_code == 200
         release_in(server, release)
         for one in held:

@@ -138,7 +138,7 @@ def test_failed_generation() -> None:
 
 def test_options_that_do_not_fit() -> None:
     """Settings of a running server and a key for a local model are refused by name."""
-    with pytest.raises(InvalidRequestError, match=r"^device cannot be set for a server that runs already"):
+    with pytest.raises(InvalidRequestError, match=r"^device cannot be set for a server that is already running"):
         pellucid.load("http://127.0.0.1:9", device="cpu")
     with pytest.raises(InvalidRequestError, match=r"^api_key is for a server"):
         pellucid.load("tiny", api_key="secret")

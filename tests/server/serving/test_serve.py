@@ -226,7 +226,10 @@ def test_no_such_host(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
 
-    with pytest.raises(ConfigError, match=r"^The host nowhere is not an address of this machine: Name or service not known\.$"):
+    with pytest.raises(
+        ConfigError,
+        match=r"^The host nowhere is not an address of this machine \(Name or service not known\): choose another " r"--host\.$",
+    ):
         listen("nowhere", 0)
 
 

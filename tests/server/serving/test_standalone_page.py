@@ -140,7 +140,7 @@ def test_key_of_the_settings(key_of_the_settings: str, start: Start, port: int) 
         page(port, process, "Log in to Pellucid")
         process.terminate()
         _, err = process.communicate(timeout=60)
-    assert f"The API key of the settings is sent only to http://127.0.0.1:8437: give the key of {server.url} with --api-key-file.\n" in err
+    assert f"The API key in the settings is sent only to http://127.0.0.1:8437: give the key for {server.url} with --api-key-file.\n" in err
     assert f"The server at {server.url} does not accept the API key: start pellucid webui with --api-key-file or PELLUCID_API_KEY.\n" in err
 
 
@@ -161,7 +161,7 @@ def test_wrong_key(start: Start, port: int) -> None:
         (ServerHealth(HealthStatus.LOADING), f"The server at {URL} is loading its models."),
         (ServerHealth(HealthStatus.LOADING, "Loading model", "a.gguf", 3, 4), f"The server at {URL} is loading its models: a.gguf."),
         (ServerHealth(HealthStatus.LEAVING, "x"), f"The server at {URL} is shutting down: start it again with pellucid serve."),
-        (ServerHealth(HealthStatus.FAILED, "x"), f"The server at {URL} has failed and answers no more requests: start it again."),
+        (ServerHealth(HealthStatus.FAILED, "x"), f"The server at {URL} has failed and no longer answers requests: start it again."),
         (ServerHealth(HealthStatus.FORBIDDEN, "Host."), f"The server at {URL} does not accept requests to this address: Host."),
         (ServerHealth(HealthStatus.FOREIGN), f"The server at {URL} is not Pellucid: give the address of a Pellucid server with --server."),
         (ServerHealth(HealthStatus.SILENT, "late"), f"The server at {URL} does not respond: late."),
@@ -257,10 +257,14 @@ def test_second_signal_ends_the_grace_time(tmp_path: Path, port: int) -> None:
     [
         (
             ["--host", "0.0.0.0"],
-            "Other machines can reach the host 0.0.0.0, so an API key is required (--api-key-file or PELLUCID_API_KEY).",
+            "Other machines can reach the host 0.0.0.0: set an API key (--api-key-file or PELLUCID_API_KEY).",
         ),
-        (["--server", "nonsense"], "nonsense is not the address of a server: Request URL is missing an 'http://' or 'https://' protocol."),
-        (["--api-key", "a,b"], "--api-key should give each of several keys a name of its own, as in anna:KEY,ben:KEY, and no key twice."),
+        (
+            ["--server", "nonsense"],
+            "nonsense is not the address of a server (Request URL is missing an 'http://' or 'https://' protocol): use "
+            "one like http://127.0.0.1:8437.",
+        ),
+        (["--api-key", "a,b"], "--api-key must give every user a different name and key, as in anna:KEY,ben:KEY."),
     ],
 )
 def test_wrong_options(run: Run, options: list[str], sentence: str) -> None:

@@ -83,8 +83,8 @@ def test_scale() -> None:
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("a.png", "is not the name of an SVG picture: let it end with .svg."),
-        ("no/a.svg", "is no folder: make it, or write the picture elsewhere."),
+        ("a.png", "is not the name of an SVG file: use a name that ends in .svg."),
+        ("no/a.svg", "is not a folder: create it, or choose another path."),
     ],
 )
 def test_path_is_refused(tmp_path: Path, name: str, sentence: str) -> None:
@@ -98,5 +98,5 @@ def test_write(tmp_path: Path) -> None:
     write_picture(tmp_path / "a.svg", drawn())
 
     assert (tmp_path / "a.svg").read_text(encoding="utf-8") == drawn().file()
-    with pytest.raises(InvalidRequestError, match=r"cannot be written to .*: Is a directory\.$"):
+    with pytest.raises(InvalidRequestError, match=r"cannot be written to .* \(Is a directory\): choose another path\.$"):
         write_picture(tmp_path, drawn())

@@ -185,13 +185,13 @@ async def test_a_model_without_infill_markers_completes_the_prefix() -> None:
 async def test_what_does_not_belong_to_the_verb_is_refused() -> None:
     """A query that cannot be served is refused with one sentence."""
     assistant = scripted_assistant(ScriptedEngine())
-    with pytest.raises(InvalidRequestError, match="belong to an infill"):
+    with pytest.raises(InvalidRequestError, match="is only for infills"):
         await collect(assistant.complete(CompletionQuery("x", extra=[Extra("f", "e")])))
     with pytest.raises(InvalidRequestError, match="scripted has no marker for other files"):
         await collect(scripted_assistant(ScriptedEngine(), infill=None).complete(CompletionQuery("x", "y", [Extra("f", "e")])))
-    with pytest.raises(InvalidRequestError, match="leave special out"):
+    with pytest.raises(InvalidRequestError, match="omit special"):
         await collect(assistant.complete(CompletionQuery("x", "y", special=True)))
-    with pytest.raises(NotFoundError, match=r"There is no model 'other' here; there is scripted\."):
+    with pytest.raises(NotFoundError, match=r"There is no model 'other' here; use one of: scripted\."):
         await collect(assistant.complete(CompletionQuery("x", model="other")))
     with pytest.raises(InvalidRequestError, match="nothing to score"):
         await collect(assistant.score(ScoreQuery("")))

@@ -31,7 +31,7 @@ class Handler(BaseHTTPRequestHandler):
             else:
                 self._reply(200, {"status": "ok"})
         elif key and self.headers["authorization"] != f"Bearer {key}":
-            self._reply(401, {"error": {"message": "The API key is wrong.", "code": 401}})
+            self._reply(401, {"error": {"message": "The API key is wrong: send a key that this server accepts.", "code": 401}})
         else:
             self._reply(200, MODELS)
 

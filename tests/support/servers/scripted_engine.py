@@ -56,7 +56,7 @@ class ScriptedEngine:
         self._reason = reason
 
     def context(self, model: str) -> int:
-        """Return the number of tokens that a sequence may have."""
+        """Return the number of maximum tokens of a sequence."""
         return self._context
 
     async def generate(self, model: str, request: Request) -> AsyncGenerator[Admission | TokenScore | Finish]:

@@ -49,7 +49,7 @@ def checked(finish: Finish) -> Finish:
     if finish.reason is FinishReason.ERROR:
         raise PellucidError(finish.error or "The generation failed.")
     if finish.reason is FinishReason.CANCELLED:
-        raise UnavailableError("The server is shutting down: the answer was cancelled.")
+        raise UnavailableError("The server is shutting down, so the answer was cancelled.")
     return finish
 
 

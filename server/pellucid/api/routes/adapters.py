@@ -88,7 +88,7 @@ def _stored_name(store: Store, path: str) -> str:
     if not given.is_absolute():
         return path
     if given.parent != folder:
-        raise PermissionDeniedError(f"Adapters are only loaded from {folder}: put it there, or start the server with --adapter.")
+        raise PermissionDeniedError(f"Adapters are loaded only from {folder}: put the adapter there, or start the server with --adapter.")
     return given.name
 
 

@@ -63,7 +63,9 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
     if body.top_logprobs is not None and not body.logprobs:
         raise InvalidRequestError("top_logprobs is only allowed together with logprobs: true.", param="top_logprobs")
     if body.max_tokens is not None and body.max_completion_tokens not in (None, body.max_tokens):
-        raise InvalidRequestError("max_tokens and max_completion_tokens are two names of one limit: send one of them.", param="max_tokens")
+        raise InvalidRequestError(
+            "max_tokens and max_completion_tokens are two names for the same limit: send only one of them.", param="max_tokens"
+        )
     state = state_of(request)
     assistant, card = state.find(body.model)
     state.check_answers(card.name, body.n, "n")

@@ -67,13 +67,13 @@ def _check(body: CompletionRequest) -> None:
     """Raise InvalidRequestError for fields that contradict each other."""
     check_stream_options(body)
     if body.best_of not in (None, body.n):
-        raise InvalidRequestError("best_of must be equal to n: answers are not selected from a larger number.", param="best_of")
+        raise InvalidRequestError("best_of must be equal to n: the server returns every answer that it generates.", param="best_of")
     if body.suffix is None and body.input_extra:
-        raise InvalidRequestError("input_extra needs a suffix, which may be empty: it belongs to an infill.", param="input_extra")
+        raise InvalidRequestError("input_extra is for infills: send a suffix too, which may be empty.", param="input_extra")
     if not all(isinstance(prompt, str) for prompt in _prompts(body)):
         for name in ("suffix", "heal", "parse_special"):
             if getattr(body, name) not in (None, False):
-                raise InvalidRequestError(f"{name} needs a prompt that is text, not token ids.", param=name)
+                raise InvalidRequestError(f"{name} needs a prompt of text, not of token ids.", param=name)
     if body.suffix is not None:
         for name in ("echo", "parse_special"):
             if getattr(body, name):
@@ -83,9 +83,11 @@ def _check(body: CompletionRequest) -> None:
     if body.heal and body.return_token_ids:
         raise InvalidRequestError("return_token_ids is not supported together with heal.", param="return_token_ids")
     if body.stream and body.prompt_logprobs is not None:
-        raise InvalidRequestError("prompt_logprobs is not supported in a stream: use echo with logprobs.", param="prompt_logprobs")
+        raise InvalidRequestError("prompt_logprobs is not supported in streams: use echo with logprobs.", param="prompt_logprobs")
     if len(_prompts(body)) * body.n > MOST_CHOICES:
-        raise InvalidRequestError(f"One request may have at most {MOST_CHOICES} answers: prompts times n.", param="n")
+        raise InvalidRequestError(
+            f"One request may have at most {MOST_CHOICES} answers (prompts times n): send fewer prompts or a smaller n.", param="n"
+        )
 
 
 def _prompts(body: CompletionRequest) -> list[Prompt]:

@@ -17,7 +17,7 @@ from pellucid.api.schema.common import Unready
 from pellucid.api.schema.llama import DefaultSettings, Generation, Health, Modalities, Props, SlotReply
 from pellucid.api.schema.openai import ModelList, ModelObject
 from pellucid.api.server_state import ServerState, state_of
-from pellucid.errors import NotFoundError, UnavailableError
+from pellucid.errors import UnavailableError, unknown_model
 from pellucid.system.installed_version import installed_version
 
 router = APIRouter(tags=["Server"], route_class=JsonRoute)
@@ -54,7 +54,7 @@ async def model(model: str, request: Request) -> Response:
     state = state_of(request)
     match = next((one for one in _models(state) if one.id == model), None)
     if match is None:
-        raise NotFoundError(f"There is no model {model!r} here; there is {', '.join(state.models)}.")
+        raise unknown_model(model, state.models)
     return JSONResponse(match.model_dump())
 
 
@@ -97,7 +97,7 @@ async def slots(request: Request, model: str | None = None, fail_on_no_slot: boo
         for slot in statuses[card.name].slots
     ]
     if fail_on_no_slot and all(reply.is_processing for reply in replies):
-        raise UnavailableError("No slot is free.")
+        raise UnavailableError("No slot is free: try again later, or start the server with more --slots.")
     return JSONResponse([reply.model_dump() for reply in replies])
 
 
@@ -105,7 +105,7 @@ async def slots(request: Request, model: str | None = None, fail_on_no_slot: boo
 async def index(request: Request) -> Response:
     """Describe the server, if the page is switched off."""
     state = state_of(request)
-    return plain_page(PageNotice("There is no page here: this server was started with --no-page.", lasting=True), about(state))
+    return plain_page(PageNotice("There is no page here, because this server was started with --no-page.", lasting=True), about(state))
 
 
 def about(state: ServerState) -> str:

@@ -67,13 +67,13 @@ async def _respond(body: InfillRequest | LlamaCompletionRequest, request: Reques
 def _check(body: Generation) -> None:
     """Raise InvalidRequestError for fields that contradict each other."""
     if body.stream and body.response_fields is not None:
-        raise InvalidRequestError("response_fields is not supported in a stream.", param="response_fields")
+        raise InvalidRequestError("response_fields is not supported in streams.", param="response_fields")
     if body.stream and body.n_cmpl > 1:
-        raise InvalidRequestError("n_cmpl above 1 is not supported in a stream.", param="n_cmpl")
+        raise InvalidRequestError("n_cmpl above 1 is not supported in streams.", param="n_cmpl")
     if body.post_sampling_probs:
         neutral = body.repeat_penalty == 1 and body.presence_penalty == 0 and body.frequency_penalty == 0 and not body.logit_bias
         if not body.n_probs:
-            raise InvalidRequestError("post_sampling_probs needs n_probs.", param="post_sampling_probs")
+            raise InvalidRequestError("post_sampling_probs needs n_probs: set it to 1 or more.", param="post_sampling_probs")
         if not neutral:
             raise InvalidRequestError(
                 "post_sampling_probs is not supported together with penalties or logit_bias.", param="post_sampling_probs"
@@ -82,9 +82,7 @@ def _check(body: Generation) -> None:
         before = body.samplers[: body.samplers.index("temperature")]
         early = next((name for name in before if name in ("top_p", "min_p")), None)
         if early is not None:
-            raise InvalidRequestError(
-                f"samplers: temperature comes before {early} here; put it first, or leave samplers out.", param="samplers"
-            )
+            raise InvalidRequestError(f"samplers: temperature comes after {early}: put it first, or omit samplers.", param="samplers")
 
 
 class _LlamaJob(GenerationJob):
@@ -253,7 +251,7 @@ def _bias_pairs(bias: Mapping[str, float] | Sequence[Sequence[Any]]) -> list[tup
 def _bias_pair(pair: Sequence[Any]) -> tuple[int | str, float]:
     what, value = pair
     if isinstance(what, bool) or isinstance(value, str) or not isinstance(what, (int, str)) or value is True:
-        raise InvalidRequestError(f"logit_bias: {pair!r} is not a pair of a token id or a text, and a bias or false.", param="logit_bias")
+        raise InvalidRequestError(f"logit_bias: {pair!r} is not a pair of a token id (or text) and a bias (or false).", param="logit_bias")
     amount = -100.0 if value is False else float(value)
     if abs(amount) > 100:
         raise InvalidRequestError(f"logit_bias: {amount} is not between -100 and 100.", param="logit_bias")

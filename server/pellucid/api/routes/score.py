@@ -61,7 +61,7 @@ def _written(answer: GeneratedAnswer, model: str) -> str:
 def _text(body: ScoreRequest) -> str | list[int] | list[Message]:
     given = [value for value in (body.text, body.tokens, body.messages) if value is not None]
     if len(given) != 1:
-        raise InvalidRequestError("Give exactly one of text, tokens and messages.", param="text")
+        raise InvalidRequestError("Send exactly one of text, tokens and messages.", param="text")
     if body.parse_special and body.text is None:
         raise InvalidRequestError("parse_special is only allowed together with text.", param="parse_special")
     if body.messages is not None:

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 
 from pellucid.api.schema.common import Body, Reply
 
-_NAME = "of a folder in adapters/ of the server's cache folder"
+_NAME = "of a folder in adapters/ in the server's cache folder"
 
 
 class AdapterRequest(Body):
@@ -17,7 +17,7 @@ class AdapterRequest(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "my-project"}]})
 
     name: str = Field(description=f"the adapter: the name {_NAME}")
-    model: str | None = Field(None, description="the model to load it with; by default the one that it was made for, else the first")
+    model: str | None = Field(None, description="base model; by default the one that the adapter was made for, otherwise the first")
 
 
 class LoadLoraRequest(Body):
@@ -29,7 +29,7 @@ class LoadLoraRequest(Body):
 
     lora_name: str = Field(description="the adapter's new name")
     lora_path: str = Field(description=f"the name {_NAME}, or that folder's path")
-    load_inplace: bool = Field(False, description="replace a loaded adapter of this name")
+    load_inplace: bool = Field(False, description="replace a loaded adapter with this name")
 
 
 class UnloadLoraRequest(Body):
@@ -47,12 +47,12 @@ class AdapterObject(Reply):
     object: Literal["adapter"] = "adapter"
     name: str
     loaded: bool
-    base: str | None = Field(description="the model that it is loaded with, otherwise the one that it was made for, if known")
+    base: str | None = Field(description="the model that it is loaded for; if it is not loaded, the one that it was made for, if known")
     rank: int | None
-    scale: float | None = Field(description="the factor of the product of its matrices")
+    scale: float | None = Field(description="the factor that scales the product of its matrices")
     targets: list[str] = Field(description="the kinds of matrices that it changes")
-    size: int | None = Field(description="of its file, in bytes")
-    problem: str | None = Field(None, description="the reason why it cannot be loaded")
+    size: int | None = Field(description="size of its file, in bytes")
+    problem: str | None = Field(None, description="why it cannot be loaded")
 
 
 class AdapterList(Reply):

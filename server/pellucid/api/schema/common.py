@@ -108,11 +108,11 @@ class ErrorDetail(Reply):
 
     message: str
     type: str = Field(description="invalid_request_error, authentication_error, permission_error, not_found_error, ...")
-    param: str | None = Field(None, description="the field at fault")
+    param: str | None = Field(None, description="the field that is wrong")
     code: int = Field(description="the HTTP status")
     n_prompt_tokens: int | None = Field(None, description="only with exceed_context_size_error")
     n_ctx: int | None = Field(None, description="only with exceed_context_size_error")
-    n_ctx_is_all: bool | None = Field(None, description="the same: whether the model was made for no more")
+    n_ctx_is_all: bool | None = Field(None, description="only with exceed_context_size_error: whether this is the model's own limit")
 
 
 class ErrorReply(Reply):
@@ -134,9 +134,9 @@ class Unready(Reply):
     """The reason why the server is not ready and, while it loads, its current step."""
 
     state: Literal["loading", "leaving", "failed"]
-    activity: str | None = Field(None, description="the current step: what is being fetched, verified, packed or waited for")
-    done: int | None = Field(None, description="bytes of it that are done")
-    total: int | None = Field(None, description="bytes of it in total, if known")
+    activity: str | None = Field(None, description="the current step, such as downloading, verifying, packing or waiting")
+    done: int | None = Field(None, description="bytes of the step that are done")
+    total: int | None = Field(None, description="total bytes of the step, if known")
 
 
 class UnreadyDetail(ErrorDetail):
@@ -169,14 +169,14 @@ class TokenRecord(Reply):
 
     id: int
     token: str = Field(description="the text that this token completes; the texts of consecutive tokens join to the whole text")
-    bytes: list[int] = Field(description="the token's true bytes, half a character included")
-    position: int = Field(description="counted from the first token of the prompt")
+    bytes: list[int] = Field(description="the token's exact bytes, which may be part of a character")
+    position: int = Field(description="position, counted from the first token of the prompt")
     logprob: float | None
-    rank: int | None = Field(description="1 is the model's first choice")
-    entropy: float | None = Field(description="of the model's distribution, in nats")
+    rank: int | None = Field(description="rank in the model's distribution; 1 is the most probable token")
+    entropy: float | None = Field(description="entropy of the model's distribution, in nats")
     top: list[AlternativeRecord]
-    rest: float = Field(description="the probability of everything that is not in top")
-    sampled: float | None = Field(description="the probability with which the sampler took it; null for tokens of the prompt")
+    rest: float = Field(description="the total probability of all tokens that are not in top")
+    sampled: float | None = Field(description="the probability with which the sampler picked it; null for prompt tokens")
 
 
 class _Written:
@@ -195,4 +195,6 @@ WrittenToken = Annotated[dict[str, Any], _Written()]
 class ModelQuery(Body):
     """A request that may name a model."""
 
-    model: str | None = Field(None, description="one of /v1/models; if null or empty, the first", examples=["qwen2.5-coder-0.5b-instruct"])
+    model: str | None = Field(
+        None, description="name from /v1/models; if null or empty, the first model", examples=["qwen2.5-coder-0.5b-instruct"]
+    )

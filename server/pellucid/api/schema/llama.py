@@ -26,63 +26,65 @@ BiasPair = Annotated[list[TokenId | StopText | Bias | OnlyFalse], Field(min_leng
 Milliseconds = Annotated[int, Field(ge=-1, le=86_400_000)]
 
 SAMPLERS_ABOUT = (
-    "the steps of sampling; default: all. A step that is not listed is switched off. The order is always penalties, "
+    "the sampling steps; by default all. A step that is not listed is off. The order is always penalties, "
     "temperature, top_k, top_p, min_p: a list in which temperature follows top_p or min_p is refused. With `infill` and without "
-    "`temperature` the answer is the most probable one; further answers (`n_cmpl`) are drawn at temperature 1 from what top_k, "
-    "top_p and min_p leave."
+    "`temperature` the answer is the most probable one; further answers (`n_cmpl`) are sampled at temperature "
+    "1 from the tokens that top_k, top_p and min_p leave."
 )
 PROMPT_TIME_ABOUT = (
-    "accepted as by llama-server, but the prompt is always read whole: half a prompt has no answer, and the clients' own "
-    "warm-up sends 1. A dropped connection, or a newer request with the same id_slot, ends this request."
+    "accepted for compatibility with llama-server, but the prompt is always read in full: part of a prompt has no answer, and the clients' "
+    "warm-up sends 1. A closed connection, or a newer request with the same id_slot, ends this request."
 )
 SLOT_ABOUT = (
-    "0 or more: a newer request with the same number, by the same client (address, API key, User-Agent), ends this one, which then "
-    "returns the text so far with `superseded: true`. The server chooses the slot of the cache itself."
+    "0 or more: a newer request with the same number from the same client (address, API key, User-Agent) ends this one, which then "
+    "returns the text so far with `superseded: true`. The server itself chooses the cache slot."
 )
 
 
 class Generation(ModelQuery):
     """The parameters of sampling, and the rules that end the answer."""
 
-    n_predict: int = Field(-1, ge=-1, le=MOST_TOKENS, description="most tokens; -1: until the context is full; 0: read the prompt only")
-    temperature: Temperature | None = Field(None, description="0 takes the most probable token; default 0.8, for /infill 0")
-    top_k: int = Field(40, ge=-1, le=MOST_TOKENS, description="0 or -1 is off")
+    n_predict: int = Field(
+        -1, ge=-1, le=MOST_TOKENS, description="maximum tokens to generate; -1: until the context is full; 0: only read the prompt"
+    )
+    temperature: Temperature | None = Field(None, description="0 always picks the most probable token; by default 0.8, for /infill 0")
+    top_k: int = Field(40, ge=-1, le=MOST_TOKENS, description="0 or -1: off")
     top_p: float = Field(0.95, ge=0, le=1)
     min_p: float = Field(0.05, ge=0, le=1)
-    repeat_penalty: float = Field(1.0, ge=LEAST_PENALTY, le=10, description="over the whole prompt and answer; 1 is off")
-    presence_penalty: float = Field(0.0, ge=-2, le=2, description="over the answer")
-    frequency_penalty: float = Field(0.0, ge=-2, le=2, description="over the answer")
+    repeat_penalty: float = Field(1.0, ge=LEAST_PENALTY, le=10, description="penalizes tokens of the prompt and the answer; 1: off")
+    presence_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens that are already in the answer")
+    frequency_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens that are already in the answer")
     samplers: Annotated[list[SamplerName], Field(fail_fast=True)] | None = Field(None, description=SAMPLERS_ABOUT)
-    seed: int = Field(-1, ge=-1, lt=2**63, description="-1 draws one")
+    seed: int = Field(-1, ge=-1, lt=2**63, description="-1: a random seed")
     ignore_eos: bool = False
     logit_bias: Biases | Annotated[list[BiasPair], Field(fail_fast=True)] = Field(
         [],
-        description="pairs [token id or text, bias]; a text biases each of its tokens; false is -100",
+        description="pairs [token id or text, bias]; a text biases each of its tokens; false means -100",
         examples=[[[15043, 1.0], ["foo", False]]],
     )
     stop: Annotated[list[StopText], Field(fail_fast=True)] = Field(
-        [], max_length=64, description="texts that end the answer and are not part of it"
+        [], max_length=64, description="texts at which the answer ends; they are not part of it"
     )
     stream: bool = False
     n_probs: int = Field(0, ge=0, le=MAX_ALTERNATIVES, description="return this many alternatives for each token")
     post_sampling_probs: bool = Field(
         False,
-        description="with n_probs: probabilities after temperature, top_k, top_p and min_p, of the remaining alternatives; "
-        "not together with penalties or logit_bias; switches token healing off",
+        description="with n_probs: return the probabilities of the remaining alternatives after temperature, top_k, top_p and min_p; "
+        "not with penalties or logit_bias; switches token healing off",
     )
-    n_indent: int = Field(0, ge=0, le=1000, description="end before a line that is indented by fewer spaces or tabs than this")
+    n_indent: int = Field(0, ge=0, le=1000, description="end the answer before a line that is indented by fewer spaces or tabs than this")
     t_max_predict_ms: Milliseconds = Field(
-        -1, description="once the answer has a line end, end it when this much time has passed since its first token"
+        -1, description="milliseconds from the first token after which the answer ends, once it has a line break; -1: no limit"
     )
     t_max_prompt_ms: Milliseconds = Field(-1, description=PROMPT_TIME_ABOUT)
-    cache_prompt: OnlyTrue = Field(True, description="the cache is always used")
+    cache_prompt: OnlyTrue = Field(True, description="always true: the cache is always used")
     id_slot: int = Field(-1, ge=-1, lt=2**31, description=SLOT_ABOUT)
-    n_cmpl: int = Field(1, ge=1, le=MOST_CHOICES, description="number of answers; with more than one the response is an array")
+    n_cmpl: int = Field(1, ge=1, le=MOST_CHOICES, description="number of answers; with more than one, the response is an array")
     return_tokens: bool = Field(False, description="return the token ids of the answer")
     response_fields: Annotated[list[str], Field(fail_fast=True, max_length=256)] | None = Field(
         None,
-        description="only these fields, not in a stream; `timings/prompt_n` reaches into an object and is a literal key of the response; "
-        "unknown names are left out",
+        description="return only these fields, not in streams; `timings/prompt_n` selects a field of an object and becomes a "
+        "key of the response; unknown names are ignored",
         examples=[["content", "timings/prompt_n"]],
     )
 
@@ -100,7 +102,7 @@ class ExtraText(Body):
 
     text: str
     filename: str = "untitled"
-    time: JsonValue = Field(None, description="when the client read it; it has no effect, as the order of the texts counts")
+    time: JsonValue = Field(None, description="when the client read it; ignored, because the order of the texts counts")
 
 
 class InfillRequest(Generation):
@@ -115,9 +117,9 @@ class InfillRequest(Generation):
     input_prefix: str = Field("", description="the text before the cursor's line")
     input_suffix: str = Field("", description="the text after the cursor")
     input_extra: Annotated[list[ExtraText], Field(fail_fast=True)] = Field(
-        [], description="texts of other files, the nearest last; ignored if the model has no token for files, as clients always send them"
+        [], description="texts of other files, the most relevant last; ignored if the model has no token for files"
     )
-    prompt: str = Field("", description="the cursor's line up to the cursor: it follows input_prefix")
+    prompt: str = Field("", description="the cursor's line up to the cursor, which follows input_prefix")
 
 
 class Timings(Reply):
@@ -169,7 +171,7 @@ class LlamaReply(Reply):
     stop_type: Literal["none", "eos", "limit", "word"]
     stopping_word: str
     superseded: bool = Field(description="whether a newer request ended this one")
-    tokens_cached: int = Field(description="tokens in the cache now")
+    tokens_cached: int = Field(description="tokens that are now in the cache")
     timings: Timings
     completion_probabilities: list[LlamaTokenProb] | None = None
 
@@ -197,9 +199,9 @@ class TokenizeRequest(ModelQuery):
     model_config = ConfigDict(json_schema_extra={"examples": [{"content": "def add", "with_pieces": True}]})
 
     content: str
-    add_special: bool = Field(False, description="begin with the model's BOS token, if it has one")
-    parse_special: bool = Field(True, description="text that spells a special token becomes that token")
-    with_pieces: bool = Field(False, description="return each token's text, or its bytes if they are not whole UTF-8")
+    add_special: bool = Field(False, description="start with the model's BOS token, if it has one")
+    parse_special: bool = Field(True, description="parse special tokens that are written in the text")
+    with_pieces: bool = Field(False, description="return each token's text, or its bytes if they are not valid UTF-8")
 
 
 class TokenPiece(Reply):
@@ -250,7 +252,7 @@ class Health(Reply):
 class DefaultSettings(Reply):
     """The defaults of a generation."""
 
-    n_ctx: int = Field(description="tokens that a sequence may have")
+    n_ctx: int = Field(description="maximum tokens of a sequence")
     params: dict[str, Any] = Field(description="the defaults of /completion")
 
 
@@ -280,4 +282,4 @@ class SlotReply(Reply):
     n_ctx: int
     n_tokens: int = Field(description="tokens in its KV cache")
     is_processing: bool
-    n_decoded: int = Field(description="tokens that its running sequence has generated")
+    n_decoded: int = Field(description="tokens generated so far by its running sequence")

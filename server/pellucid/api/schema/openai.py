@@ -45,9 +45,9 @@ Alternatives = Annotated[int, Field(ge=0, le=MAX_ALTERNATIVES)]
 class StreamOptions(Body):
     """Details of a stream."""
 
-    include_usage: bool = Field(False, description="end the stream with an event that holds the usage")
-    continuous_usage_stats: bool = Field(False, description="extension: each part of an answer has the usage of that answer so far")
-    include_obfuscation: OnlyFalse = Field(False, description="streams are never padded")
+    include_usage: bool = Field(False, description="end the stream with an event that contains the usage")
+    continuous_usage_stats: bool = Field(False, description="extension: every event has the usage of its answer so far")
+    include_obfuscation: OnlyFalse = Field(False, description="always false: streams are never padded")
 
 
 class ContextFile(Body):
@@ -60,37 +60,47 @@ class ContextFile(Body):
 class Admittance(ModelQuery):
     """The terms of a request: its priority, what it supersedes and its deadline. These are extensions to OpenAI's fields."""
 
-    priority: Literal["completion", "chat", "background"] | None = Field(None, description="extension: which requests are served first")
+    priority: Literal["completion", "chat", "background"] | None = Field(
+        None, description="extension: priority class; completion first, background last"
+    )
     supersede: str | None = Field(
         None,
         min_length=1,
         max_length=256,
-        description="extension: a newer request with the same text in this field, by the same client, ends this one",
+        description="extension: a newer request from the same client with the same text in this field ends this one",
     )
-    deadline: float | None = Field(None, gt=0, le=86400, description="extension: seconds until the answer ends with the tokens so far")
+    deadline: float | None = Field(
+        None, gt=0, le=86400, description="extension: seconds after which the answer ends with the tokens so far"
+    )
 
 
 class SamplingFields(Admittance):
     """The parameters of sampling, and the rules that end the answer. Extensions to OpenAI's fields are marked."""
 
-    temperature: Temperature = Field(1.0, description="0 takes the most probable token; values above OpenAI's limit of 2 are allowed")
+    temperature: Temperature = Field(
+        1.0, description="0 always picks the most probable token; values above OpenAI's limit of 2 are allowed"
+    )
     top_p: float = Field(1.0, ge=0, le=1)
-    top_k: int = Field(0, ge=-1, le=MOST_TOKENS, description="extension: 0 or -1 is off")
-    min_p: float = Field(0.0, ge=0, le=1, description="extension: 0 is off")
-    repetition_penalty: float = Field(1.0, ge=LEAST_PENALTY, le=10, description="extension: over prompt and answer; 1 is off")
-    presence_penalty: float = Field(0.0, ge=-2, le=2, description="over the answer")
-    frequency_penalty: float = Field(0.0, ge=-2, le=2, description="over the answer")
-    logit_bias: Biases = Field({}, description="token id -> a number that is added to its logit")
-    seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="the same seed gives the same answer, alone or in any batch")
-    ignore_eos: bool = Field(False, description="extension: continue where the model would end")
-    stop: StopTexts = Field([], description="texts that end the answer and are not part of it")
+    top_k: int = Field(0, ge=-1, le=MOST_TOKENS, description="extension: 0 or -1: off")
+    min_p: float = Field(0.0, ge=0, le=1, description="extension: 0: off")
+    repetition_penalty: float = Field(
+        1.0, ge=LEAST_PENALTY, le=10, description="extension: penalizes tokens of the prompt and the answer; 1: off"
+    )
+    presence_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens that are already in the answer")
+    frequency_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens that are already in the answer")
+    logit_bias: Biases = Field({}, description="map from token ids to numbers that are added to their logits")
+    seed: int | None = Field(
+        None, ge=-(2**63), lt=2**63, description="the same seed gives the same answer, whatever other requests are running"
+    )
+    ignore_eos: bool = Field(False, description="extension: continue when the model would end the answer")
+    stop: StopTexts = Field([], description="texts at which the answer ends; they are not part of it")
     n: Choices = Field(1, description="number of answers")
-    stream: bool = Field(False, description="send server-sent events as tokens come")
+    stream: bool = Field(False, description="send the tokens as server-sent events as soon as they are generated")
     stream_options: StreamOptions | None = None
-    user: str | None = Field(None, description="your name for the end user; it has no effect and is not stored")
-    store: OnlyFalse = Field(False, description="nothing is stored")
+    user: str | None = Field(None, description="your identifier of the end user; ignored and not stored")
+    store: OnlyFalse = Field(False, description="always false: nothing is stored")
     service_tier: Literal["auto", "default"] = Field("auto", description="there is only one tier")
-    return_token_ids: bool = Field(False, description="extension: return the token ids of prompt and answer")
+    return_token_ids: bool = Field(False, description="extension: return the token ids of the prompt and the answer")
 
 
 class CompletionRequest(SamplingFields):
@@ -106,19 +116,21 @@ class CompletionRequest(SamplingFields):
         | Annotated[list[str], Field(fail_fast=True, min_length=1, max_length=MOST_CHOICES)]
         | Annotated[list[Ids], Field(fail_fast=True, min_length=1, max_length=MOST_CHOICES)]
     )
-    suffix: str | None = Field(None, description="the text after the gap: a real infill, with the model's own infill tokens")
+    suffix: str | None = Field(None, description="the text after the gap, for an infill with the model's own infill tokens")
     input_extra: Annotated[list[ContextFile], Field(fail_fast=True)] = Field(
-        [], description="extension, with suffix: texts of other files, the nearest last; refused by a model without a token for files"
+        [], description="extension, with suffix: texts of other files, the most relevant last; an error if the model has no token for files"
     )
     heal: bool | None = Field(
-        None, description="extension, with text: let the first token begin inside the last word; default: with suffix only"
+        None,
+        description="extension, with text: token healing, which lets the first token begin inside the last word; by default "
+        "only with suffix",
     )
-    parse_special: bool = Field(False, description="extension, with text: text that spells a special token becomes that token")
-    max_tokens: int = Field(16, ge=0, le=MOST_TOKENS, description="most tokens of the answer")
+    parse_special: bool = Field(False, description="extension, with text: parse special tokens that are written in the text")
+    max_tokens: int = Field(16, ge=0, le=MOST_TOKENS, description="maximum tokens of the answer")
     logprobs: Alternatives | None = Field(None, description="return each token's logprob and this many alternatives")
-    prompt_logprobs: Alternatives | None = Field(None, description="extension: the same for the tokens of the prompt; not in a stream")
-    echo: bool = Field(False, description="begin the answer with the prompt; not with suffix")
-    best_of: Choices | None = Field(None, description="must be equal to n: answers are not selected from a larger number")
+    prompt_logprobs: Alternatives | None = Field(None, description="extension: the same for the prompt's tokens; not in streams")
+    echo: bool = Field(False, description="start the answer with the prompt; not with suffix")
+    best_of: Choices | None = Field(None, description="must be equal to n, because every generated answer is returned")
 
 
 class TextPart(Body):
@@ -133,7 +145,7 @@ class ChatMessage(Body):
 
     role: Literal["system", "developer", "user", "assistant"]
     content: str | Annotated[list[TextPart], Field(fail_fast=True)]
-    refusal: None = Field(None, description="allowed so that an answer can be sent back")
+    refusal: None = Field(None, description="allowed, so that an answer can be sent back as a message")
 
 
 Messages = Annotated[list[ChatMessage], Field(fail_fast=True, min_length=1, max_length=MAX_MESSAGES)]
@@ -163,12 +175,14 @@ class ChatRequest(SamplingFields):
     )
 
     messages: Messages
-    max_tokens: int | None = Field(None, ge=0, le=MOST_TOKENS, description="most tokens of the answer; by default it ends by itself")
-    max_completion_tokens: int | None = Field(None, ge=0, le=MOST_TOKENS, description="the newer name of max_tokens")
+    max_tokens: int | None = Field(
+        None, ge=0, le=MOST_TOKENS, description="maximum tokens of the answer; by default until the model ends it"
+    )
+    max_completion_tokens: int | None = Field(None, ge=0, le=MOST_TOKENS, description="newer name of max_tokens")
     logprobs: bool = Field(False, description="return each token's logprob")
-    top_logprobs: Alternatives | None = Field(None, description="with logprobs: this many alternatives for each token")
+    top_logprobs: Alternatives | None = Field(None, description="with logprobs: return this many alternatives for each token")
     response_format: ResponseFormat | None = None
-    continue_final_message: bool = Field(False, description="extension: continue the last message, which must be the assistant's")
+    continue_final_message: bool = Field(False, description="extension: continue the last message, which must be from the assistant")
 
 
 class ScoreRequest(Admittance):
@@ -179,15 +193,15 @@ class ScoreRequest(Admittance):
     text: str | None = None
     tokens: Ids | None = None
     messages: Messages | None = None
-    parse_special: bool = Field(False, description="with text: text that spells a special token becomes that token")
-    top_logprobs: Alternatives = Field(0, description="alternatives for each token")
+    parse_special: bool = Field(False, description="with text: parse special tokens that are written in the text")
+    top_logprobs: Alternatives = Field(0, description="return this many alternatives for each token")
     stream: bool = False
 
 
 class PromptTokensDetails(Reply):
     """The number of prompt tokens from the cache."""
 
-    cached_tokens: int = Field(description="read from the cache")
+    cached_tokens: int = Field(description="prompt tokens read from the cache")
 
 
 class UsageDetails(Reply):
@@ -197,7 +211,7 @@ class UsageDetails(Reply):
     computed: int
     generated: int
     queued: float = Field(description="seconds until a slot was free")
-    prefill: float = Field(description="seconds from there to the first token")
+    prefill: float = Field(description="seconds from then to the first token")
     decode: float = Field(description="seconds from the first token to the last")
 
 
@@ -215,7 +229,7 @@ class EndDetails(Reply):
     """The exact reason why an answer ended."""
 
     reason: FinishReason
-    stop: str | None = Field(None, description="the stop text that ended it")
+    stop: str | None = Field(None, description="the stop text that ended the answer")
 
 
 class LegacyLogprobs(Reply):
@@ -382,10 +396,10 @@ class ModelObject(Reply):
     created: int
     owned_by: Literal["pellucid"] = "pellucid"
     meta: dict[str, Any] = Field(
-        description="state (loading or ready), and once loaded n_ctx (tokens of context), infill, files (whether an infill may have "
-        "pieces of other files), chat, chat_template (Jinja, or null), memory (weights, cache and cache_limit, in bytes), description, "
-        "licence, revision (identifies these weights among others of that name), calibration (the findings of `pellucid calibrate`, "
-        "or null) and calibration_note (the reason why there is none), and for a model with an adapter the names of its base and "
+        description="state (loading or ready), and once loaded n_ctx (tokens of context), infill, files (whether an infill may include "
+        "text of other files), chat, chat_template (Jinja, or null), memory (weights, cache and cache_limit, in bytes), description, "
+        "licence, revision (identifies these weights among others with that name), calibration (the findings of `pellucid calibrate`, "
+        "or null) and calibration_note (why there is none), and for a model with an adapter the names of its base and "
         "adapter (memory.weights then counts only the adapter)"
     )
 

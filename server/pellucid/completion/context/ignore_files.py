@@ -200,8 +200,11 @@ def _is_too_long(path: str, size: int) -> bool:
 
 
 def _too_large(name: str) -> str:
-    return f"{name} and the other ignore files of a path have more than {MAX_BYTES:,} bytes, so all it may match is ignored: shorten it."
+    return (
+        f"{name} and the other ignore files of a path have more than {MAX_BYTES:,} bytes, so everything that they "
+        "may match is excluded: shorten them."
+    )
 
 
 def _too_long(path: str, name: str) -> str:
-    return f"{path[:200]} is too long to match against {name}, so it is ignored: shorten one of them."
+    return f"{path[:200]} is too long to match against {name}, so it is excluded: shorten one of them."

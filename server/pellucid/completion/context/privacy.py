@@ -82,7 +82,7 @@ class Privacy:
             host = uris.read(uri).host
             return (
                 f"{name} is never sent to the model: it is on {host}, whose ignore files cannot be read. "
-                f"Open it by a path of this machine, or add !/{host}/** to pellucid.context.exclude."
+                f"Open it by a path on this machine, or add !/{host}/** to pellucid.context.exclude."
             )
         if reason := self._by_content(text):
             return f"{name} is never sent to the model: {reason}"
@@ -97,7 +97,7 @@ class Privacy:
             return f"{path.name} is never sent to the model: files that match {pattern} may hold secrets."
         inside = self._inside(path)
         if any(self._exclude.ignores(inner.relative_to(root).as_posix()) for root, inner in inside or [(Path(path.anchor), path)]):
-            return f"{path.name} is never sent to the model: the setting context.exclude excludes it."
+            return f"{path.name} is never sent to the model: the setting pellucid.context.exclude excludes it."
         if led_to and not inside and (top := repository(path.parent)):
             inside = [(top, path)]
         if file := next(filter(None, (ignoring_file(inner, repository(root) or root) for root, inner in inside)), None):
@@ -184,9 +184,9 @@ def content_refusal(text: str) -> str | None:
     if is_binary(text):
         return "it is not text."
     if "PRIVATE KEY" in text and PRIVATE_KEY.search(text):
-        return "it holds a private key."
+        return "it contains a private key."
     if is_minified(text):
-        return "its lines are too long for code that people write."
+        return "its lines are too long for hand-written code."
     return None
 
 

@@ -66,9 +66,9 @@ def judge_by_calibration(candidate: Candidate, calibration: Calibration, level: 
     probability = calibration.probability(features(candidate.tokens, at, candidate.ending, whole=True))
     values, thresholds = measure(candidate.tokens) | {"right": probability}, {"right": least}
     if probability > least:
-        why = f"The probability that it is right is {probability:.2f}, above the {least:.2f} of level {level}."
+        why = f"The probability that it is right is {probability:.2f}, above the {least:.2f} that level {level} requires."
         return GateVerdict(len(text), why, values, thresholds, BY_CALIBRATION)
-    why = f"The probability that it is right is {probability:.2f}, not above the {least:.2f} of level {level}"
+    why = f"The probability that it is right is {probability:.2f}, not above the {least:.2f} that level {level} requires"
     for length in part_lengths(candidate.tokens, text):
         if not is_worth_showing(text[:length]):
             continue

@@ -146,13 +146,15 @@ class SuggestionLog:
                 (known,) = database.execute("PRAGMA application_id").fetchone()
                 (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
                 if tables and known != APPLICATION_ID:
-                    raise ConfigError(f"{self.path} is not a suggestion log: move it away.")
+                    raise ConfigError(f"{self.path} is not a suggestion log: move it elsewhere.")
                 if not tables:
                     database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                     database.execute(_TABLE)
                 yield database
         except (sqlite3.Error, OSError) as error:
-            raise ConfigError(f"The suggestion log {self.path} cannot be used ({error}): free some disk space, or move it away.") from None
+            raise ConfigError(
+                f"The suggestion log {self.path} cannot be used ({error}): free some disk space, or move it elsewhere."
+            ) from None
 
 
 def _numbers(stored: object) -> tuple[float, ...]:

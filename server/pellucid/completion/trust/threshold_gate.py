@@ -54,7 +54,7 @@ def judge(tokens: Sequence[Token], level: GateLevel) -> GateVerdict:
     failing = _failing(values, thresholds)
     if failing is None:
         return GateVerdict(len(text), "Every probability is above its threshold.", values, thresholds)
-    why = f"The {_label(failing)} is {values[failing]:.2f}, below the {thresholds[failing]:.2f} of level {level}"
+    why = f"The {_label(failing)} is {values[failing]:.2f}, below the {thresholds[failing]:.2f} that level {level} requires"
     for length in part_lengths(tokens, text):
         if _failing(measure(truncate(tokens, length)), thresholds) is None and is_worth_showing(text[:length]):
             return GateVerdict(length, f"{why}; the part before that is above all thresholds.", values, thresholds)
@@ -63,7 +63,7 @@ def judge(tokens: Sequence[Token], level: GateLevel) -> GateVerdict:
 
 def show_all(tokens: Sequence[Token]) -> GateVerdict:
     """Return the verdict that shows all of a suggestion, because the user asked for it."""
-    return GateVerdict(sum(len(token.text) for token in tokens), "It was asked for by hand.", measure(tokens), {}, BY_HAND)
+    return GateVerdict(sum(len(token.text) for token in tokens), "It was requested manually.", measure(tokens), {}, BY_HAND)
 
 
 def measure(tokens: Sequence[Token]) -> dict[str, float]:

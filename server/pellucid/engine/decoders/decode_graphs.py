@@ -96,7 +96,9 @@ class DecodeGraphs:
             try:
                 self._recorded[shape] = self._record(step, shape, batch)
             except RuntimeError:
-                logger.exception("decode steps cannot be recorded as CUDA graphs here; they launch one kernel after another")
+                logger.exception(
+                    "decode steps cannot be recorded as CUDA graphs here, so each kernel is launched separately, which is slower"
+                )
                 self._works = False
                 return None
         graph, rows, hidden = self._recorded[shape]

@@ -198,10 +198,10 @@ class HFModel:
                 output_loading_info=True,
             )
         except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, SafetensorError) as error:
-            raise ModelError(f"{path} cannot be read as a model ({_reason(error)}): fetch it again, or use another model.") from error
+            raise ModelError(f"{path} cannot be read as a model ({_reason(error)}): download it again, or use another model.") from error
         absent = sorted(report["missing_keys"]) + [str(key) for key in report["mismatched_keys"]]
         if absent:
-            raise ModelError(f"{path} lacks {len(absent)} weights of its model ({absent[0]}, say): fetch it again.")
+            raise ModelError(f"{path} lacks {len(absent)} weights of its model (for example {absent[0]}): download it again.")
         return cls(model.to(device))
 
     @torch.inference_mode()
@@ -331,9 +331,9 @@ def check_folder(path: Path) -> None:
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise ModelError(f"{path} is not a causal language model that transformers knows (its model_type is {kind!r}).")
     if "quantization_config" in settings:
-        raise ModelError(f"{path} has quantised safetensors, which are not supported: use the unquantised model, or a GGUF file.")
+        raise ModelError(f"{path} has quantized safetensors, which are not supported: use the unquantized model, or a GGUF file.")
     if not any(path.glob("*.safetensors")):
-        raise ModelError(f"{path} has no *.safetensors file, and weights of other formats can hold code: convert it first.")
+        raise ModelError(f"{path} has no *.safetensors file, and weights in other formats can contain code: convert them to safetensors.")
 
 
 def _reason(error: Exception) -> str:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from pellucid.engine.decoders.adapter import LowRank
 
-DEQUANTIZE_ROWS = 32  # from so many rows on a matrix is dequantised: torch's weight-only kernels are made for few rows
+DEQUANTIZE_ROWS = 32  # from so many rows on a matrix is dequantized: torch's weight-only kernels are made for few rows
 INT4_GROUP = 32  # columns that share a scale and a minimum in int4
 VECTOR_BYTES = 64
-_ROWS_AT_ONCE = 8192  # of a matrix that is quantised, so that the float32 copies stay small
+_ROWS_AT_ONCE = 8192  # of a matrix that is quantized, so that the float32 copies stay small
 
 
 class Linear(Protocol):

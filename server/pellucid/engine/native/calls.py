@@ -64,7 +64,7 @@ def shared_kernels() -> Kernels | KernelsUnavailableError:
     if kernels.variant == "portable":  # torch's own operations are faster
         return KernelsUnavailableError(
             "This processor has neither AVX2 with FMA and F16C nor AVX512-VNNI nor ARM's dot products, which the native kernels need: "
-            "run on a newer one, or let the virtual machine see all of it (in QEMU -cpu host)."
+            "use a newer processor, or let the virtual machine use all of its features (QEMU: -cpu host)."
         )
     return kernels
 
@@ -110,7 +110,7 @@ class Kernels:
         if self._pool is None or self._process != os.getpid():
             self._pool, self._process = self._code.pellucid_pool(self.threads), os.getpid()
             if self._pool is None:
-                raise MemoryError("There is no memory for the native kernels' threads.")
+                raise MemoryError("There is not enough memory for the native kernels' threads: free some memory.")
         return self._pool
 
     def scratch_bytes(self, decoder: DecoderParts, tokens: int) -> int:

@@ -73,7 +73,7 @@ def load_library(target: str, folder: Path, compiler: str | None) -> Library:
         reason = (
             str(error)
             if isinstance(error, UntrustedError)
-            else f"They cannot be kept in {folder} ({_text_of(error)}): make it writable, or set another cache folder."
+            else f"They cannot be saved in {folder} ({_text_of(error)}): make it writable, or set another cache folder."
         )
     try:
         with tempfile.TemporaryDirectory(prefix="pellucid-kernels-") as private:  # a loaded library no longer needs its file
@@ -81,7 +81,7 @@ def load_library(target: str, folder: Path, compiler: str | None) -> Library:
     except (OSError, UntrustedError) as error:
         raise KernelsUnavailableError(
             f"The compiled kernels can be loaded neither from the cache folder nor from a temporary one ({_text_of(error)}). {reason} "
-            "Files must be executable there (no noexec mount); the variable TMPDIR sets another temporary folder."
+            "Use folders whose files may be executed (no noexec mount); the variable TMPDIR sets another temporary folder."
         ) from error
     return Library(code, recipe.build, f"The native kernels are compiled at every start, which takes longer. {reason}")
 
@@ -118,7 +118,7 @@ def _find(folder: Path, recipe: _Recipe) -> Path | None:
         with suppress(OSError):  # it cannot be read, or another process has just replaced it
             if is_private_file(path) and path.name == _name(recipe, path):
                 return path
-        _log.warning("The compiled kernels in %s are damaged or writable by other users; they are compiled again.", path)
+        _log.warning("The compiled kernels in %s are damaged or writable by other users, so they are compiled again.", path)
     return None
 
 

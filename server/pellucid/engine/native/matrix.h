@@ -126,7 +126,7 @@ static multiplier unpacked_multiplier(const weights *w) {
     return w->shared != GROUP ? multiply_unpacked_halves : w->minimum ? multiply_unpacked_minimum : multiply_unpacked;
 }
 
-/* The use of the products: stored; added to the output; or a gate's silu times the rows that it gates, quantised. */
+/* The use of the products: stored; added to the output; or a gate's silu times the rows that it gates, quantized. */
 typedef enum { STORE, ADD, GATE } sink;
 
 typedef struct {

@@ -9,7 +9,7 @@ MOST_PARTS = 3
 
 
 class Weights(Structure):
-    """A matrix of quantised numbers in blocks: ``weights`` of native/weights.h."""
+    """A matrix of quantized numbers in blocks: ``weights`` of native/weights.h."""
 
     _fields_ = (
         *((name, c_void_p) for name in ("number", "scale", "minimum")),

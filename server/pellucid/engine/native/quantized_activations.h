@@ -1,4 +1,4 @@
-/* Activations quantised to bytes, with one scale for each thirty-two values of a token. */
+/* Activations quantized to bytes, with one scale for each thirty-two values of a token. */
 #pragma once
 #include "weights.h"
 
@@ -23,7 +23,7 @@ static int64_t whole_tiles(int64_t tokens) { return (tokens + TILE - 1) / TILE *
 
 enum { PIECES = GROUP / LANES };
 
-/* Quantise one group of a token: the vectors of its values. */
+/* Quantize one group of a token: the vectors of its values. */
 INLINE void quantize_group(quantized q, int64_t token, int64_t groups, int64_t g, const vf *value) {
     int64_t at = token / TILE * groups + g, lane = token % TILE;
     vf most = splat(0);
@@ -43,7 +43,7 @@ INLINE void quantize_group(quantized q, int64_t token, int64_t groups, int64_t g
     for (int i = 0; i < HALVES; i++) q.minus[(at * HALVES + i) * TILE + lane] = (int32_t)-sum[i];
 }
 
-/* Quantise one token's row, multiplied by ``factor`` and, where there is one, by a norm's weight. */
+/* Quantize one token's row, multiplied by ``factor`` and, where there is one, by a norm's weight. */
 static void quantize(quantized q, int64_t token, int64_t columns, const float *x, float factor, const float *norm) {
     for (int64_t g = 0; g < columns / GROUP; g++) {
         vf value[PIECES];

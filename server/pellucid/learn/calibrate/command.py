@@ -70,7 +70,9 @@ def calibrate(settings: Settings, options: CalibrateOptions) -> None:
     to_fit = round(options.cursors * FIT_SHARE)
     if 2 * to_fit < LEAST_SUGGESTIONS:  # a cursor gives at most two suggestions
         least = math.ceil(LEAST_SUGGESTIONS / 2 / FIT_SHARE)
-        raise InvalidRequestError(f"{options.cursors} cursors are too few to fit anything: give --cursors {least} or, better, hundreds.")
+        raise InvalidRequestError(
+            f"{options.cursors} cursors are too few to fit a model: use --cursors {least} or more, preferably hundreds."
+        )
     corpus = without_near_duplicates(
         gather([options.path], suffixes=SUFFIXES, largest=LARGEST_SOURCE_BYTES)
     )  # no near-duplicate is in both parts
@@ -93,7 +95,7 @@ def calibrate(settings: Settings, options: CalibrateOptions) -> None:
 def _file(assistant: LocalAssistant) -> CalibrationFile:
     file = assistant.calibration_file()
     if file is None:
-        raise NotSupportedError("The model is not in Pellucid's store, where its calibration would be kept: name a downloaded model.")
+        raise NotSupportedError("The model is not in Pellucid's cache folder, where its calibration is kept: name a downloaded model.")
     return file
 
 
@@ -162,9 +164,9 @@ def _report(findings: Findings, options: CalibrateOptions, path: Path) -> None:
         show(findings, Console(highlight=False, markup=False, emoji=False, width=width))
     if options.plot is not None:
         draw_findings(findings, options.plot)
-        sys.stderr.write(f"The picture is in {options.plot}.\n")
+        sys.stderr.write(f"The chart is in {options.plot}.\n")
     if findings.scores[findings.calibration.kind].skill.low <= 0:
-        sys.stderr.write("So few suggestions do not show that the probabilities beat the base rate: ask for more --cursors.\n")
+        sys.stderr.write("These few suggestions do not show that the probabilities beat the base rate: use more --cursors.\n")
     used = (
         "" if options.out is not None else " Editors use it from their next connection on; delete the file to return to fixed thresholds."
     )

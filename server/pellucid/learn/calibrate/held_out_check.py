@@ -86,7 +86,7 @@ def find(fit: Table, records: Sequence[SuggestionRecord], models: Sequence[Fitte
     whole = test.only(test.whole)
     if len(np.unique(whole.right)) < 2:
         raise InvalidRequestError(
-            f"The {whole.size} suggestions to measure on are all right, all wrong, or none: ask for more --cursors, or name another folder."
+            f"The {whole.size} suggestions to measure on are all right, all wrong or absent: use more --cursors, or name another folder."
         )
     check_files(test, "to measure on")
     probabilities = {model.kind: predict(model.kind, model.numbers, test.numbers) for model in models}

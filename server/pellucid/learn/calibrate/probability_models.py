@@ -1,4 +1,4 @@
-"""Fits models of the probability that a suggestion is right, and ranks them by log loss on files that were left out."""
+"""Fits models of the probability that a suggestion is right, and ranks them by log loss on held-out files."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def check(table: Table) -> None:
     if len(right) < LEAST_SUGGESTIONS:
         raise InvalidRequestError(
             f"There are {len(right)} suggestions to fit on, but {LEAST_SUGGESTIONS} are needed: "
-            "ask for more --cursors, or name a larger folder."
+            "use more --cursors, or name a larger folder."
         )
     rare = min(int(right.sum()), len(right) - int(right.sum()))
     if rare < LEAST_OF_A_KIND:
         which = "right" if right.sum() == rare else "wrong"
         raise InvalidRequestError(
-            f"Only {rare} of the {len(right)} suggestions to fit on are {which}, and it takes {LEAST_OF_A_KIND} of each kind "
-            "to tell them apart: ask for more --cursors, or name another folder."
+            f"Only {rare} of the {len(right)} suggestions to fit on are {which}, but {LEAST_OF_A_KIND} of each kind are needed "
+            "to distinguish them: use more --cursors, or name another folder."
         )
     check_files(table, "to fit on")
 
@@ -77,7 +77,7 @@ def check_files(table: Table, purpose: str) -> None:
     if len(np.unique(table.files[table.whole])) < LEAST_FILES:
         raise InvalidRequestError(
             f"All {int(table.whole.sum())} suggestions {purpose} are in one file, but {LEAST_FILES} are needed: "
-            "ask for more --cursors, or name a larger folder."
+            "use more --cursors, or name a larger folder."
         )
 
 
@@ -135,7 +135,7 @@ def _fit(table: Table, kind: CalibrationKind, strength: float | None) -> tuple[f
     if kind is not CalibrationKind.LOGISTIC:
         table = table.only(table.whole)  # parts are right more often than wholes, and a curve of the mean alone cannot tell them apart
     if len(np.unique(table.right)) < 2:
-        raise InvalidRequestError("All suggestions of some files are right, or all are wrong: ask for more --cursors.")
+        raise InvalidRequestError("All suggestions of some files are right, or all are wrong: use more --cursors.")
     if kind is CalibrationKind.RAW:
         return ()
     mean = np.exp(table.numbers[:, 0])

@@ -72,9 +72,9 @@ class SuggestionRecordFile:
             head, *lines = [json.loads(line) for line in whole.splitlines()] or [None]
             records = [_record(line) for line in lines]
         except (ValueError, TypeError, KeyError) as error:
-            raise InvalidRequestError(f"{self.path} holds no records of a replay ({error}): name another file with --records.") from None
+            raise InvalidRequestError(f"{self.path} contains no records of a replay ({error}): name another file with --records.") from None
         if head is not None and head != self._head:
-            raise InvalidRequestError(f"{self.path} holds the records of another run: name another file with --records, or remove it.")
+            raise InvalidRequestError(f"{self.path} contains the records of another run: name another file with --records, or delete it.")
         if whole != text:
             self._write("r+", whole)
         return records

@@ -44,7 +44,7 @@ def figures(findings: Findings) -> dict[str, Any]:
         "measured on": _counts(findings.test),
         "ways": {
             model.kind: {
-                "log-loss on files left out": model.loss,
+                "log loss on held-out files": model.loss,
                 "strength": model.strength,
                 **asdict(findings.scores[model.kind]),
             }
@@ -73,7 +73,7 @@ def show(findings: Findings, console: Console) -> None:
     console.print(
         f"Fitted on {int(fit.whole.sum()):,} suggestions in {_files(fit)} files, measured on {int(test.whole.sum()):,} in "
         f"{_files(test)} others, of which {test.right[test.whole].mean():.0%} are right. The best is "
-        f"{MODEL_LABELS[findings.calibration.kind]}, by log loss on files that were left out."
+        f"{MODEL_LABELS[findings.calibration.kind]}, by log loss on held-out files."
     )
     console.print(_scores(findings))
     console.print(_bars(findings))

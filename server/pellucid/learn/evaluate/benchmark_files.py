@@ -31,10 +31,10 @@ class BenchmarkSource:
         """Return the path of the file. Raises InvalidRequestError if the folder does not have it."""
         wanted = self.names[0]
         if folder is None:
-            raise InvalidRequestError(f"{wanted} is needed ({self.origin}): name the folder that holds it with --data.")
+            raise InvalidRequestError(f"{wanted} is needed ({self.origin}): name the folder that contains it with --data.")
         found = next((folder / name for name in self.names if (folder / name).is_file()), None)
         if found is None:
-            raise InvalidRequestError(f"There is no {' or '.join(self.names)} in {folder}: put it there; it comes from {self.origin}.")
+            raise InvalidRequestError(f"There is no {' or '.join(self.names)} in {folder}: download it from {self.origin}.")
         return found
 
 
@@ -76,7 +76,7 @@ def json_array(path: Path, fields: Mapping[str, type]) -> list[Json]:
     except ValueError:
         raise InvalidRequestError(f"{path} is not JSON: the file is damaged, download it again.") from None
     if not isinstance(records, list) or not records:
-        raise InvalidRequestError(f"{path} should hold an array of records: download it again.")
+        raise InvalidRequestError(f"{path} should contain an array of records: download it again.")
     for number, record in enumerate(records, 1):
         if not isinstance(record, dict) or any(not isinstance(record.get(name), kind) for name, kind in fields.items()):
             wanted = ", ".join(fields)
@@ -106,7 +106,9 @@ def drawn(items: Sequence[T], limit: int | None) -> list[T]:
 def _checked(record: Any, fields: Sequence[str], where: str) -> Json:
     missing = [name for name in fields if not isinstance(record, dict) or not isinstance(record.get(name), str)]
     if missing:
-        raise InvalidRequestError(f"{where} has no text {missing[0]!r}: the file is damaged or not of this benchmark.")
+        raise InvalidRequestError(
+            f"{where} has no text {missing[0]!r}, so the file is damaged or belongs to another benchmark: download it again."
+        )
     checked: Json = record
     return checked
 

@@ -125,11 +125,11 @@ def _claim(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise InvalidRequestError(f"{folder} is a file: name a folder with --out.")
     if folder.is_dir() and not (folder / FILE).exists() and any(path.name != LOCK for path in folder.iterdir()):
-        raise InvalidRequestError(f"{folder} holds something other than an evaluation: name another folder with --out.")
+        raise InvalidRequestError(f"{folder} contains something other than an evaluation: name another folder with --out.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InvalidRequestError(f"{folder} cannot be made ({error.strerror or error}): name another folder with --out.") from None
+        raise InvalidRequestError(f"{folder} cannot be created ({error.strerror or error}): name another folder with --out.") from None
 
 
 def _opened(folder: Path) -> EvaluationResults:

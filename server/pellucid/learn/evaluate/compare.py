@@ -81,7 +81,7 @@ def compare(first: Path, second: Path) -> list[ResultComparison]:
     if not pairs:
         names = ", ".join(sorted(model.name for results in (then, now) for model in results.models)) or "none"
         raise InvalidRequestError(
-            f"{first} and {second} have no model in common ({names}), nor exactly one each: evaluate the same model in both."
+            f"{first} and {second} have no model in common ({names}) and not exactly one each: evaluate the same model in both."
         )
     return [_compare(first, before, second, after) for before, after in pairs]
 

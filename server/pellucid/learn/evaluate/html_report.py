@@ -188,7 +188,7 @@ def _reliabilities(asked: Asked) -> Iterator[str]:
 def _costs(asked: Asked) -> Iterator[str]:
     rows = [[model.name, *(_amount(result.cost, name) for name in COSTS)] for _, model, result in asked if any(result.cost.values())]
     if rows:
-        yield _table("What the questions cost", ["model", *COSTS.values()], rows, figures_from=1)
+        yield _table("Cost of the questions", ["model", *COSTS.values()], rows, figures_from=1)
 
 
 COSTS = {
@@ -196,7 +196,7 @@ COSTS = {
     "computed": "prompt tokens computed",
     "cached": "from the cache",
     "generated": "generated",
-    "flops": "FLOPs (2 N a token)",
+    "flops": "FLOPs (2 N per token)",
 }
 
 

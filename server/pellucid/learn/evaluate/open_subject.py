@@ -10,7 +10,7 @@ from pathlib import Path
 from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus
 from pellucid.config import Settings
-from pellucid.errors import NotFoundError, UnavailableError
+from pellucid.errors import UnavailableError, unknown_model
 from pellucid.learn.evaluate.openai_server import OpenAIServer
 from pellucid.learn.evaluate.subjects import Ability, Subject
 from pellucid.models.adapter_folder import CONFIG, WEIGHTS
@@ -69,12 +69,12 @@ async def open_served(url: str, key: str | None, name: str) -> AsyncIterator[Sub
     async with Client(url, key) as client:
         health = await client.server_health()
         if health.status is HealthStatus.ABSENT:
-            raise UnavailableError(f"No server answers at {client.url}: start one, or omit --server.")
+            raise UnavailableError(f"No server answers at {client.url}: start one there, or omit --server.")
         if health.status is not HealthStatus.FOREIGN:
             cards = await client.cards()
             card = next((card for card in cards if card.name == name), None)
             if card is None:
-                raise NotFoundError(f"There is no model {name!r} at {client.url}; there is {', '.join(card.name for card in cards)}.")
+                raise unknown_model(name, (card.name for card in cards), f"at {client.url}")
             identity: dict[str, str | int] = {
                 "name": card.name,
                 "description": card.description,

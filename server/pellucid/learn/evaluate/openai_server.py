@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from pellucid.client.http_client import CONNECT_SECONDS
-from pellucid.errors import NotFoundError, NotSupportedError, PellucidError, UnavailableError
+from pellucid.errors import NotSupportedError, PellucidError, UnavailableError, unknown_model
 from pellucid.learn.evaluate.subjects import Ability, Subject
 from pellucid.tokens import ChatQuery, CompletionQuery, Finish, FinishReason, ScoreQuery, Token, Usage
 
@@ -39,7 +39,7 @@ class OpenAIServer:
         """Return a model of the server with the abilities that its API was found to have. Raises NotFoundError for an unknown model."""
         listed = [str(model.get("id")) for model in (await self._request("GET", "/v1/models")).get("data") or []]
         if name not in listed:
-            raise NotFoundError(f"There is no model {name!r} at {self.url}; there is {', '.join(listed) or 'none'}.")
+            raise unknown_model(name, listed, f"at {self.url}")
         abilities = {Ability.COMPLETE}
         if await self._shows_probabilities(name):
             abilities.add(Ability.SCORE)
@@ -50,7 +50,7 @@ class OpenAIServer:
     async def complete(self, query: CompletionQuery) -> AsyncGenerator[Token | Finish]:
         """Yield the answer as one token without a probability. A suffix is rejected, because servers silently ignore it."""
         if query.suffix is not None or query.extra:
-            raise NotSupportedError(f"{self.url} may silently ignore a suffix: ask with the prefix alone.")
+            raise NotSupportedError(f"{self.url} may silently ignore a suffix: send only the prefix.")
         params, stop = query.params, query.stop
         body: dict[str, Any] = {"model": query.model, "prompt": query.prefix}
         body |= {"max_tokens": params.max_tokens, "temperature": params.temperature}
@@ -74,22 +74,22 @@ class OpenAIServer:
         """Yield the tokens of a text with their logprobs. The API has no ranks, entropies or ids."""
         text = query.text
         if not isinstance(text, str) or query.special:
-            raise NotSupportedError(f"{self.url} shows the probabilities of plain texts only.")
+            raise NotSupportedError(f"{self.url} reports probabilities only for plain text: send text.")
         reply = await self._request("POST", "/v1/completions", _echo(query.model, text))
         pieces = _echoed(_choice(reply, self.url), text)
         if pieces is None:
-            raise NotSupportedError(f"{self.url} does not show the probabilities of a given text.")
+            raise NotSupportedError(f"{self.url} does not report the probabilities of a given text: omit suites that need them.")
         for number, (piece, logprob) in enumerate(pieces):
             yield Token(0, piece, piece.encode(), number, logprob, None, None)
         yield Finish(FinishReason.STOP, _usage(reply))
 
     def chat(self, query: ChatQuery) -> AsyncGenerator[Token | Finish]:
         """Raise NotSupportedError: the API does not show the text that a chat template produces."""
-        raise NotSupportedError(f"{self.url} is used for completions only.")
+        raise NotSupportedError(f"{self.url} is used only for completions: omit suites that need chats.")
 
     async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
         """Raise NotSupportedError: the API does not show token ids."""
-        raise NotSupportedError(f"{self.url} does not show token ids.")
+        raise NotSupportedError(f"{self.url} does not report token ids: omit suites that need them.")
 
     async def _shows_probabilities(self, model: str) -> bool:
         """Return True if ``echo`` returns the prompt's tokens with logprobs. Some servers ignore it."""

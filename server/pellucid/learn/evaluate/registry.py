@@ -81,10 +81,10 @@ def chosen_names(given: Sequence[str]) -> list[str]:
     for name in names:
         if name not in KINDS:
             close = get_close_matches(name, KINDS, n=1)
-            more = f"did you mean {close[0]}?" if close else f"there are {', '.join(KINDS)}."
+            more = f"did you mean {close[0]}?" if close else f"the suites are {', '.join(KINDS)}."
             raise InvalidRequestError(f"There is no suite {name!r}: {more}")
     if not names:
-        raise InvalidRequestError(f"No suite is named: give --suite with some of {', '.join(KINDS)}.")
+        raise InvalidRequestError(f"No suite is named: give --suite with one or more of {', '.join(KINDS)}.")
     return [name for name in KINDS if name in names]
 
 

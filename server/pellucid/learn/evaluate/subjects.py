@@ -17,7 +17,7 @@ class Ability(StrEnum):
     COMPLETE = "completions of a text"
     SCORE = "the probabilities of a given text"
     IDS = "the probabilities of given token ids"
-    USAGE = "the times and token counts of each request"
+    USAGE = "times and token counts per request"
 
 
 class ModelInterface(Reader, Protocol):

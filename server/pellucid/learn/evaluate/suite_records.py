@@ -85,7 +85,7 @@ def read_records(path: Path) -> list[SuiteRecord]:
     """Return the last record of each question, in the order of their first ones. Raises InvalidRequestError if the file has none."""
     lines = _whole_lines(path)
     if not lines or _parse(path, 1, lines[0]).get("kind") != KIND:
-        raise InvalidRequestError(f"{path} holds no records of an evaluation: name a folder that pellucid evaluate wrote.")
+        raise InvalidRequestError(f"{path} contains no records of an evaluation: name a folder that pellucid evaluate wrote.")
     return list({record.id: record for record in _records(path, lines[1:])}.values())
 
 
@@ -134,7 +134,7 @@ def _check_header(path: Path, wanted: Mapping[str, Any], found: Mapping[str, Any
             name = next(name for name in [*now, *then] if then.get(name) != now.get(name))
             part, then, now = f"{part}, {name}", then.get(name), now.get(name)
         raise InvalidRequestError(
-            f"{path} holds the records of another run ({part}: {_shown(then)} there, {_shown(now)} here): "
+            f"{path} contains the records of another run ({part}: {_shown(then)} there, {_shown(now)} here): "
             "name another folder with --out, or delete that file."
         )
 

@@ -29,7 +29,7 @@ def show_results(results: EvaluationResults, console: Console | None = None) -> 
             if found is None:
                 continue
             if found.left_out is not None:
-                notes.setdefault(f"left out: {found.left_out}", []).append(model.name)
+                notes.setdefault(f"skipped: {found.left_out}", []).append(model.name)
             for note in found.notes:
                 notes.setdefault(note, []).append(model.name)
             for figure in found.figures:
@@ -63,9 +63,9 @@ def show_comparisons(comparisons: Sequence[ResultComparison], console: Console |
             table.add_row(change.suite, change.label, change.show_difference(), str(change.pairs), verdict)
         console.print(table)
         for sentence in comparison.left_out:
-            console.print(f"left out: {harmless(sentence)}", soft_wrap=True)
+            console.print(f"skipped: {harmless(sentence)}", soft_wrap=True)
     console.print(
-        Text("The difference is the second less the first, over pairs. It is called better or worse if its interval excludes 0.", "dim")
+        Text("The difference is the second minus the first, over pairs. It is called better or worse if its interval excludes 0.", "dim")
     )
 
 

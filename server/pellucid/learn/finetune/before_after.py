@@ -54,8 +54,8 @@ def compare(before: HeldOutFigures, after: HeldOutFigures) -> list[ComparisonRow
     a, b = before.files, after.files
     rows = [
         _ratio("bits per byte", a, b, lambda file: file.bits, lambda file: file.bytes, lower_is_better=True),
-        _ratio("lines filled in exactly", a, b, lambda file: file.exact, lambda file: file.asked, share=True),
-        _ratio("edit similarity of them", a, b, lambda file: file.similarity, lambda file: file.asked, share=True),
+        _ratio("lines completed exactly", a, b, lambda file: file.exact, lambda file: file.asked, share=True),
+        _ratio("edit similarity of these lines", a, b, lambda file: file.similarity, lambda file: file.asked, share=True),
         _ratio("keystrokes saved", a, b, lambda file: file.saved, lambda file: file.typed, share=True),
         _calibration(a, b),
     ]

@@ -48,7 +48,7 @@ def estimate(pipeline: Pipeline, progress: Progress) -> Estimate:
     texts = {kind: documents[:1] for kind, documents in pipeline.general.items()}
     files, general = len(dataset.judged), sum(map(len, pipeline.general.values()))
     start = time.perf_counter()
-    judge.judge("judging one file", dataset.judged[:1], {}, of=files)
+    judge.judge("evaluating one file", dataset.judged[:1], {}, of=files)
     between = time.perf_counter()
     judge.judge("reading other texts", (), texts)
     end = time.perf_counter()

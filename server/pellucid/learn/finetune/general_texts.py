@@ -56,13 +56,13 @@ def _problems(folder: Path) -> list[Document]:
     """Return whole programs, each problem once, spread over the file."""
     path = next(iter(sorted(folder.glob(INFILLING))), None)
     if path is None:
-        raise InvalidRequestError(f"{folder} has no file {INFILLING} of HumanEval's infilling problems: name the folder that has it.")
+        raise InvalidRequestError(f"{folder} has no file {INFILLING} of HumanEval's infilling problems: name the folder that contains it.")
     try:
         content = path.read_bytes()
         lines = (gzip.decompress(content) if path.suffix == ".gz" else content).decode().splitlines()
         rows = [json.loads(line) for line in lines if line]
         programs = {row["task_id"].rsplit("/", 1)[0]: row["prompt"] + row["canonical_solution"] + row["suffix"] for row in rows}
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise InvalidRequestError(f"{path} holds no problems of HumanEval infilling ({error!r}): download it again.") from None
+        raise InvalidRequestError(f"{path} contains no HumanEval infilling problems ({error!r}): download it again.") from None
     documents = [Document(name, program) for name, program in sorted(programs.items())]
     return documents[:: max(1, len(documents) // _PROBLEMS)][:_PROBLEMS]

@@ -15,7 +15,7 @@ from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.healing import Healing
 
 LONGEST_LINE = 32
-"""Most tokens of an answer."""
+"""Maximum tokens of an answer."""
 
 
 @torch.inference_mode()

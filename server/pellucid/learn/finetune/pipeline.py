@@ -72,9 +72,9 @@ class FinetuneResult:
 def check_name(name: str, store: Store, *, replace: bool) -> None:
     """Raise InvalidRequestError for a name that is invalid or taken."""
     if re.fullmatch(NAME, name) is None:
-        raise InvalidRequestError(f"{name!r} is not a name for an adapter: use up to 64 letters, digits, hyphens, dots and underscores.")
+        raise InvalidRequestError(f"{name!r} is not a valid adapter name: use up to 64 letters, digits, hyphens, dots and underscores.")
     if store.adapters_path(name).exists() and not replace:
-        raise InvalidRequestError(f"There is already an adapter {name}: use another name, or replace it with --replace.")
+        raise InvalidRequestError(f"The adapter {name} already exists: use another name, or replace it with --replace.")
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,8 @@ class Pipeline:
         if outcome.best.step == 0:
             shutil.rmtree(self.work, ignore_errors=True)
             raise PellucidError(
-                f"Held-out files got no better in {outcome.steps} steps, so no adapter was written: give more text, or more --minutes."
+                f"The loss on held-out files did not improve in {outcome.steps} steps, so no adapter was written: use more "
+                "text or more --minutes."
             )
         after = self._judged("after", f"{self.key} {outcome.steps} {outcome.best}", progress)
         rows = tuple(compare(before, after))
@@ -198,7 +199,7 @@ class Pipeline:
             progress.note(f"Resuming an interrupted run after step {state.step} of {state.plan.steps}.")
             return state
         if state is not None:
-            progress.note("The interrupted run had other files or options: starting over.")
+            progress.note("The interrupted run had other files or options, so training starts over.")
             for path in self.work.glob("checkpoint*"):
                 path.unlink()
         return None

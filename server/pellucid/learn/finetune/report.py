@@ -17,7 +17,7 @@ from pellucid.learn.finetune.repository_files import Dataset
 from pellucid.system.atomic_files import human
 
 STYLES = {"better": "green", "worse": "red", "no difference shown": "dim"}
-PREFIX_ONLY = "This model has no infill markers: it is trained from left to right, and gets only the text before the cursor."
+PREFIX_ONLY = "This model has no infill markers: it is trained from left to right and gets only the text before the cursor."
 
 
 def as_json(record: Mapping[str, Any]) -> str:
@@ -32,10 +32,10 @@ def tuned_record(tuned: FinetuneResult) -> dict[str, Any]:
 
 def left_out(dataset: Dataset) -> list[str]:
     """Return one sentence for each kind of file that was skipped or is not judged. A secret is described by its file and kind."""
-    lines = [f"left out: {count:,} {reason}" for reason, count in sorted(dataset.skipped.items())]
-    lines += [f"left out: {name}, which seems to contain a secret ({kind})" for name, kind in dataset.secrets]
+    lines = [f"skipped: {count:,} {reason}" for reason, count in sorted(dataset.skipped.items())]
+    lines += [f"skipped: {name}, which seems to contain a secret ({kind})" for name, kind in dataset.secrets]
     test, judged = len(dataset.test), len(dataset.judged)
-    return lines + ([f"judged: {judged} of the {test:,} test files, the first by the hash of their names"] if judged < test else [])
+    return lines + ([f"evaluated: {judged} of the {test:,} test files, the first by the hash of their names"] if judged < test else [])
 
 
 def show_estimate(found: Estimate, dataset: Dataset, console: Console | None = None) -> None:
@@ -46,11 +46,11 @@ def show_estimate(found: Estimate, dataset: Dataset, console: Console | None = N
     for name, value in (
         ("files", f"{len(dataset.train)} for training, {len(dataset.validation)} for early stopping, {len(dataset.test)} for the test"),
         ("tokens for training", f"{found.tokens:,}"),
-        ("samples in a pass", f"{found.samples:,}"),
+        ("samples per pass", f"{found.samples:,}"),
         ("steps", f"{found.steps:,} ({found.passes:.1f} passes)"),
         ("a step", f"{found.seconds_per_step:.1f} s"),
         ("training", duration(found.training)),
-        ("judging, before and after", duration(found.judging)),
+        ("evaluation, before and after", duration(found.judging)),
         ("in all", duration(found.total)),
         ("memory", memory),
     ):
@@ -71,7 +71,7 @@ def show_tuned(tuned: FinetuneResult, console: Console | None = None) -> None:
         table.add_row(row.name, _figure(row, row.before), _figure(row, row.after), _difference(row), str(row.units), _verdict(row))
     console.print(table)
     kept = f"the weights after step {outcome.best.step} were kept"
-    memory = "" if tuned.memory is None else f", {human(tuned.memory)} of memory at most"
+    memory = "" if tuned.memory is None else f", {human(tuned.memory)} of memory at its peak"
     console.print(f"{outcome.steps} steps in {duration(outcome.seconds)}, of which {kept}{memory}.", soft_wrap=True)
     console.print(f"The adapter {tuned.card['name']} for {tuned.card['base']} is in {tuned.folder}.", soft_wrap=True)
 

@@ -118,7 +118,7 @@ def _check(path: Path, documents: Sequence[Document]) -> None:
         )
     if _size(documents) < LEAST_BYTES:
         raise InvalidRequestError(
-            f"{path} has {human(_size(documents))} of source text, and {human(LEAST_BYTES)} are needed for training: name a larger folder."
+            f"{path} has {human(_size(documents))} of source text, but {human(LEAST_BYTES)} are needed for training: name a larger folder."
         )
 
 

@@ -31,7 +31,7 @@ def list_reviews(settings: Settings) -> None:
         review = reviews.find(name)
         table.add_row(name, review.a, review.b, str(len(review.pairs)), str(results(reviews.judgements(name)).judged))
     Console(highlight=False, markup=False, emoji=False).print(
-        table if table.rows else "There is no review yet: pellucid review NAME --model A --model B --prompts FILE makes one."
+        table if table.rows else "There is no review yet: create one with pellucid review NAME --model A --model B --prompts FILE."
     )
 
 
@@ -53,7 +53,7 @@ def make(settings: Settings, name: str, models: Sequence[str], prompts: Path, pa
     a, b = (f"{model}, {_settings(params)}" for model in models)
     reviews.create(Review(name, a, b, pairs))
     sys.stderr.write(
-        f"{len(pairs)} pairs are ready to be judged: open the page (pellucid serve, {settings.url}/), tab Review; "
+        f"{len(pairs)} pairs are ready to be judged: open the page (pellucid serve, {settings.url}/) at the Review tab; "
         f"pellucid review {name} then shows the results.\n"
     )
 
@@ -78,7 +78,7 @@ def read_prompts(path: Path) -> list[str]:
     except OSError as error:
         raise InvalidRequestError(f"{path} cannot be read ({error.strerror}): name a file of prompts.") from None
     if not lines:
-        raise InvalidRequestError(f"{path} holds no prompt: write one per line, or JSON lines with a prompt each.")
+        raise InvalidRequestError(f"{path} contains no prompt: write one per line, or JSON lines with one prompt each.")
     if not lines[0].lstrip().startswith("{"):
         return lines
     return [_prompt(path, number, line) for number, line in enumerate(lines, 1)]
@@ -90,7 +90,7 @@ def _prompt(path: Path, number: int, line: str) -> str:
     except (ValueError, KeyError, TypeError):
         prompt = None
     if not isinstance(prompt, str) or not prompt.strip():
-        raise InvalidRequestError(f'Line {number} of {path} has no prompt: each line is an object like {{"prompt": "..."}}.')
+        raise InvalidRequestError(f'Line {number} of {path} has no prompt: each line must be an object like {{"prompt": "..."}}.')
     return prompt
 
 
@@ -111,7 +111,7 @@ async def _answer(assistant: Assistant, model: str | None, prompt: str, params: 
             if not isinstance(item, Finish):
                 text.append(item.text)
             elif item.reason not in (FinishReason.STOP, FinishReason.LENGTH):
-                raise PellucidError(item.error or f"An answer was not finished ({item.reason}): make the review again.")
+                raise PellucidError(item.error or f"An answer was not finished ({item.reason}): create the review again.")
     return "".join(text)
 
 
@@ -125,12 +125,12 @@ def _print_results(review: Review, found: ReviewResults) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(f"A: {review.a}\nB: {review.b}\n{found.judged} of {len(review.pairs)} pairs have been judged.")
     if found.win_rate is None:
-        console.print("No pair has been judged yet: open the page, tab Review.")
+        console.print("No pair has been judged yet: open the page's Review tab.")
         return
     rate = found.win_rate
     console.print(f"A wins {rate.value:.1%} (95 % interval {rate.low:.1%} to {rate.high:.1%}); a tie counts as half a win.")
     better = found.better
-    console.print("The interval includes 50 %: neither is shown to be better." if better is None else f"{better.upper()} is better.")
+    console.print("The interval includes 50 %: neither model is shown to be better." if better is None else f"{better.upper()} is better.")
     table = Table("verdict", "times", "reasons", box=None, pad_edge=False)
     names = {Verdict.A: "A is better", Verdict.B: "B is better", Verdict.BOTH: "both are good", Verdict.NEITHER: "neither is"}
     for verdict, times in found.verdicts.items():
@@ -140,4 +140,4 @@ def _print_results(review: Review, found: ReviewResults) -> None:
     for agreement in found.agreements:
         first, second = agreement.raters
         kappa = "" if agreement.kappa is None else f"; Cohen's kappa {agreement.kappa}"
-        console.print(f"{first} and {second} judged {agreement.pairs} common pairs, {agreement.same:.0%} of them alike{kappa}.")
+        console.print(f"{first} and {second} judged {agreement.pairs} common pairs, {agreement.same:.0%} of them identically{kappa}.")

@@ -31,7 +31,7 @@ class Stream:
         if len(self.ids) < 2 * self.context + 1:
             raise InvalidRequestError(
                 f"There are {len(self.ids):,} tokens to train on, too few for windows of {self.context}: "
-                "give more text or a smaller --vocab."
+                "use more text or a smaller --vocab."
             )
 
     @property

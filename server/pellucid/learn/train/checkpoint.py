@@ -89,6 +89,6 @@ def writing(folder: Path) -> Iterator[None]:
     except (SafetensorError, OSError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise ModelError(
-            f"{folder} could not be written to ({reason}): free some space or make it writable, then repeat the command, "
+            f"{folder} cannot be written to ({reason}): free some space or make it writable, then repeat the command, "
             "which resumes from the last checkpoint."
         ) from None

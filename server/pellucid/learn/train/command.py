@@ -91,7 +91,7 @@ def _asked(
 def _device(preset: str) -> torch.device:
     if preset == "gpu":
         if not torch.cuda.is_available():
-            raise ConfigError("The gpu preset needs a CUDA device that torch can use: take --preset cpu.")
+            raise ConfigError("The gpu preset needs a CUDA device that torch can use: use --preset cpu.")
         return torch.device("cuda")
     return torch.device("cpu")
 
@@ -118,7 +118,7 @@ def _learn_gpt(run: Run, parts: Split, device: torch.device, begun: float, bar: 
     data = train_learners.training_data_of(run, parts)
     if run.plan.schedule is None:
         if run.plan.max_minutes is not None:
-            bar.start("measuring the time of a step", None)
+            bar.start("measuring the time per step", None)
         train_learners.settle_steps(run, data, device, _seconds_left(run, parts, begun))
     trainer = train_learners.trainer_of(run, data, device)
     if trainer.restore(run.folder / train_learners.CHECKPOINT):
@@ -193,16 +193,16 @@ def _notes(run: Run, rows: Sequence[LearnerRow]) -> list[str]:
     given, left = run.plan.max_minutes, run.schedule.seconds
     if given is not None and left is not None and left < SHORT_SHARE * 60 * given:
         notes.append(
-            f"The gpt had only {max(left, 0):.0f} s of {given:g} minutes, because the baselines need some: give more --max-minutes."
+            f"Of {given:g} minutes, the GPT had only {max(left, 0):.0f} s, because the baselines need time too: use more --max-minutes."
         )
     if len({found.tokenizer for found in rows}) > 1:
         notes.append(
-            f"A token of the gpt ({gpt.tokenizer}) is {rows[1].tokens / gpt.tokens:.2f} bytes on average, of the others one: "
-            "of these figures only bits/byte compares across them; perplexity, top 1, top 5 and calibration error are of a token."
+            f"A token of the GPT ({gpt.tokenizer}) has {rows[1].tokens / gpt.tokens:.2f} bytes on average, a token of the others one byte: "
+            "only bits/byte is comparable across them; perplexity, top 1, top 5 and calibration error are per token."
         )
-    notes.append("FLOPs are an estimate, 6 N D: N weights that a token is multiplied by, D training tokens; counting has none.")
+    notes.append("FLOPs are estimated as 6 N D, with N weights that a token is multiplied by and D training tokens; counting has none.")
     if all(training.joules is None for training in trainings.values()):
-        notes.append("Energy: this machine shows no counter (RAPL in /sys/class/powercap).")
+        notes.append("Energy is unknown: this machine has no readable counter (RAPL in /sys/class/powercap).")
     else:
         notes.append("Energy is that of the whole processor during training (RAPL).")
     return notes

@@ -150,7 +150,7 @@ def opened(folder: Path, asked: TrainPlan) -> Iterator[Run]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            raise InvalidRequestError(f"Another process trains in {folder}: wait for it, or name another folder.") from None
+            raise InvalidRequestError(f"Another process is training in {folder}: wait for it, or name another folder with --out.") from None
     try:
         stored = read_json(folder / _PLAN)
         if not stored:
@@ -164,7 +164,9 @@ def _refuse_others(folder: Path) -> None:
     if folder.is_dir():
         there = {path.name for path in folder.iterdir()}
         if there - {_LOCK, f"{_PLAN}.part"} and _PLAN not in there:
-            raise InvalidRequestError(f"{folder} holds something other than a run ({min(there)}): name another folder with --out.")
+            raise InvalidRequestError(
+                f"{folder} contains something other than a training run ({min(there)}): name another folder with --out."
+            )
     elif folder.exists():
         raise InvalidRequestError(f"{folder} is a file: name a folder with --out.")
 
@@ -175,12 +177,12 @@ def _compared(folder: Path, stored: dict[str, object], asked: TrainPlan) -> Trai
     if stored.get("version") != VERSION:
         raise InvalidRequestError(f"{folder} was started by another version of Pellucid: {remedy}.")
     if stored.get("data") != asked.data:
-        raise InvalidRequestError(f"{folder} was started with other text: give the same files again, or {remedy}.")
+        raise InvalidRequestError(f"{folder} was started with other text: give the same files, or {remedy}.")
     for field, option in _ASKED.items():
         before, now = stored.get(field), getattr(asked, field)
         if before != now:
             raise InvalidRequestError(
-                f"{folder} was started with {option} {_shown(before)}, not {_shown(now)}: use that again, or {remedy}."
+                f"{folder} was started {_shown(option, before)}, not {_shown(option, now)}: use the same options, or {remedy}."
             )
     schedule, threads = stored.get("schedule"), stored.get("threads")
     assert schedule is None or isinstance(schedule, dict), "a plan is written whole"
@@ -188,8 +190,10 @@ def _compared(folder: Path, stored: dict[str, object], asked: TrainPlan) -> Trai
     return replace(asked, schedule=Schedule.read(schedule) if schedule else None, threads=threads)
 
 
-def _shown(value: object) -> str:
-    return "left out" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+def _shown(option: str, value: object) -> str:
+    if value is None:
+        return f"without {option}"
+    return f"with {option} {value:g}" if isinstance(value, float) else f"with {option} {value}"
 
 
 def _write(folder: Path, plan: TrainPlan) -> None:

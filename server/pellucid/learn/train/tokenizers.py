@@ -32,11 +32,9 @@ LEAST_PIECES, MOST_PIECES = 300, 65_536
 def check(kind: Kind, vocabulary: int | None) -> None:
     """Raise InvalidRequestError for a size that the tokenizer cannot have."""
     if kind == "bytes" and vocabulary not in (None, VOCABULARY):
-        raise InvalidRequestError(f"--vocab {vocabulary} is for bpe and unigram: bytes has {VOCABULARY}, the bytes and {BEGINNING}.")
+        raise InvalidRequestError(f"--vocab {vocabulary} is for bpe and unigram, but bytes always has {VOCABULARY} tokens: omit --vocab.")
     if kind != "bytes" and vocabulary is not None and not LEAST_PIECES <= vocabulary <= MOST_PIECES:
-        raise InvalidRequestError(
-            f"--vocab {vocabulary} is outside of {LEAST_PIECES} to {MOST_PIECES:,}: the bytes alone take {BYTES} of it."
-        )
+        raise InvalidRequestError(f"--vocab {vocabulary} must be from {LEAST_PIECES} to {MOST_PIECES:,}; the bytes alone take {BYTES}.")
 
 
 def write(folder: Path, kind: Kind, vocabulary: int, texts: Sequence[str]) -> int:
@@ -112,7 +110,7 @@ def _unigram(vocabulary: int, texts: Sequence[str]) -> Tokenizer:
 
 
 def _too_many(kind: Kind, wanted: int, most: int) -> InvalidRequestError:
-    return InvalidRequestError(f"The text yields at most {most} {kind} pieces, not {wanted}: give --vocab {most} or fewer.")
+    return InvalidRequestError(f"The text yields at most {most} {kind} pieces, not {wanted}: use --vocab {most} or less.")
 
 
 def _byte_level(model: models.Model) -> Tokenizer:

@@ -24,19 +24,19 @@ _SHARD = re.compile(r"[\w.+-]{1,200}\.safetensors")
 def read_config(folder: Path) -> DecoderConfig | None:
     """Read the shape of the decoder; None for a model that the lean decoder does not support.
 
-    Raises ModelError if config.json is missing or incomplete, or describes quantised weights.
+    Raises ModelError if config.json is missing or incomplete, or describes quantized weights.
     """
     path = folder / "config.json"
     config = read_json(path)
     if not config:
-        raise ModelError(f"{folder} has no config.json, so it is not the folder of a model.")
+        raise ModelError(f"{folder} has no config.json: name the folder of a model.")
     with damage_explained(path):
         return _read_config(folder, path, config)
 
 
 def _read_config(folder: Path, path: Path, config: Json) -> DecoderConfig | None:
     if "quantization_config" in config:
-        raise ModelError(f"{folder} has quantised safetensors, which are not supported: use the unquantised model, or a GGUF file.")
+        raise ModelError(f"{folder} has quantized safetensors, which are not supported: use the unquantized model, or a GGUF file.")
     scaling = _rope(path, config)
     windowed, window = _window(path, config)
     unusual = (
@@ -65,7 +65,9 @@ def read_weights(folder: Path) -> Iterator[tuple[str, Tensor]]:
                     continue
                 tensor = file.get_tensor(stored)
                 if not tensor.is_floating_point():
-                    raise ModelError(f"{path} has {shown(stored)} as {tensor.dtype}; it must have floating-point numbers.")
+                    raise ModelError(
+                        f"{path} has {shown(stored)} as {tensor.dtype}; it must have floating-point numbers: download it again."
+                    )
                 yield name, tensor
 
 
@@ -75,7 +77,7 @@ def weight_files(folder: Path) -> list[Path]:
     if index:
         shards = index.get("weight_map")
         if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
-            raise ModelError(f"{folder / 'model.safetensors.index.json'} has no weight_map from tensors to files: fetch it again.")
+            raise ModelError(f"{folder / 'model.safetensors.index.json'} has no weight_map from tensors to files: download it again.")
         names = sorted(set(shards.values()))
         outside = next((name for name in names if not _SHARD.fullmatch(name)), None)
         if outside is not None:
@@ -87,9 +89,9 @@ def weight_files(folder: Path) -> list[Path]:
         paths = sorted(folder.glob("*.safetensors"))
     missing = next((path for path in paths if not path.is_file()), None)
     if missing is not None:
-        raise ModelError(f"{missing} is missing or not a regular file: fetch the model again.")
+        raise ModelError(f"{missing} is missing or not a regular file: download the model again.")
     if not paths:
-        raise ModelError(f"{folder} has no *.safetensors file, and weights of other formats can hold code: convert it first.")
+        raise ModelError(f"{folder} has no *.safetensors file, and weights in other formats can contain code: convert them to safetensors.")
     return paths
 
 

@@ -73,7 +73,7 @@ class GGUF:
         try:
             self.metadata, self.tensors = _Header(self._data).read()
         except (struct.error, UnicodeDecodeError, OverflowError, RecursionError):
-            raise ModelError(f"{path} is damaged or cut short ({len(self._data)} bytes): fetch it again.") from None
+            raise ModelError(f"{path} is damaged or truncated ({len(self._data)} bytes): download it again.") from None
         except _FormatError as error:
             raise ModelError(f"{path} {error}") from None
 
@@ -126,7 +126,7 @@ class GGUF:
         """Raise ModelError if the file ends before its tensors do, or stores one in an unknown way."""
         for name, info in self.tensors.items():
             if info.offset + self._stored_bytes(name, info) > len(self._data):
-                raise ModelError(f"{self.path} is cut short ({len(self._data)} bytes, tensor {shown(name)} is missing): fetch it again.")
+                raise ModelError(f"{self.path} is truncated ({len(self._data)} bytes, tensor {shown(name)} is missing): download it again.")
 
     def blocks(self, name: str) -> Blocks | None:
         """Return a tensor's blocks; None if it is not stored in blocks. Raises ModelError as :meth:`tensor` does."""
@@ -151,7 +151,7 @@ class GGUF:
                 list(pool.map(fill, range(0, len(rows), step)))
         except NotImplementedError:
             raise ModelError(
-                f"{self.path} stores {shown(name)} as {kind.name}, which cannot be read here: use another quantisation."
+                f"{self.path} stores {shown(name)} as {kind.name}, which is not supported: use another quantization."
             ) from None
         return torch.from_numpy(values.reshape(info.shape))
 
@@ -164,7 +164,7 @@ class GGUF:
         info = self.tensors[name]
         size = self._stored_bytes(name, info)
         if info.offset + size > len(self._data):
-            raise ModelError(f"{self.path} is cut short ({len(self._data)} bytes, tensor {shown(name)} is missing): fetch it again.")
+            raise ModelError(f"{self.path} is truncated ({len(self._data)} bytes, tensor {shown(name)} is missing): download it again.")
         rows = np.frombuffer(self._data, np.uint8, size, info.offset).reshape(math.prod(info.shape[:-1]), -1)
         return rows, GGMLQuantizationType(info.type)
 
@@ -174,7 +174,7 @@ class GGUF:
         try:
             block, size = GGML_QUANT_SIZES[GGMLQuantizationType(info.type)]
         except (ValueError, KeyError):
-            raise ModelError(f"{self.path} stores {shown(name)} as the unknown ggml type {info.type}.") from None
+            raise ModelError(f"{self.path} stores {shown(name)} as the unknown ggml type {info.type}: use another file.") from None
         if not math.prod(info.shape) or not info.shape or info.shape[-1] % block:
             raise ModelError(f"{self.path} is damaged: tensor {shown(name)} has shape {info.shape}, not whole blocks of {block}.")
         return math.prod(info.shape) // block * size
@@ -191,19 +191,21 @@ class _Header:
 
     def read(self) -> tuple[dict[str, Value], dict[str, TensorInfo]]:
         if self._data[:4] != b"GGUF":
-            raise _FormatError("is not a GGUF file: its first four bytes are not GGUF.")
+            raise _FormatError("is not a GGUF file: its first four bytes are not GGUF; use a .gguf file.")
         self._at = 4
         version = self._scalar("I")
         if version not in (2, 3):
-            raise _FormatError(f"is GGUF of version {version}; only versions 2 and 3, little-endian, are supported: convert it again.")
+            raise _FormatError(f"is GGUF of version {version}, but only versions 2 and 3, little-endian, are supported: convert it again.")
         tensors, pairs = self._scalar("Q"), self._scalar("Q")
         if int(tensors) > _MOST_TENSORS or int(pairs) > _MOST_PAIRS:
-            raise _FormatError(f"is damaged: it claims {pairs} metadata and {tensors} tensors, which no model has.")
+            raise _FormatError(
+                f"is damaged: it claims {pairs} metadata entries and {tensors} tensors, which no model has; download it again."
+            )
         metadata = {self._string(): self._value(int(self._scalar("I"))) for _ in range(int(pairs))}
         infos = [self._info() for _ in range(int(tensors))]
         alignment = metadata.get("general.alignment", 32)
         if not isinstance(alignment, int) or alignment < 1:
-            raise _FormatError(f"is damaged: its alignment is {shown(alignment)}.")
+            raise _FormatError(f"is damaged: its alignment is {shown(alignment)}; download it again.")
         begin = -(-self._at // alignment) * alignment
         return metadata, {name: TensorInfo(info.shape, info.type, begin + info.offset) for name, info in infos}
 
@@ -219,7 +221,9 @@ class _Header:
         self._strings -= 1
         self._string_bytes -= length
         if self._strings < 0 or self._string_bytes < 0:
-            raise _FormatError(f"has more text than {_MOST_STRINGS} strings or {_MOST_STRING_BYTES} bytes, which no model has.")
+            raise _FormatError(
+                f"has more text than {_MOST_STRINGS} strings or {_MOST_STRING_BYTES} bytes, which no model has: use another file."
+            )
         raw = self._data[begin : begin + length]
         if len(raw) != length:
             raise struct.error
@@ -232,7 +236,7 @@ class _Header:
         if kind == _ARRAY:
             return self._list(int(self._scalar("I")), int(self._scalar("Q")), depth + 1)
         if kind not in _SCALARS:
-            raise _FormatError(f"is damaged: its metadata has a value of the unknown type {kind}.")
+            raise _FormatError(f"is damaged: its metadata has a value of the unknown type {kind}; download it again.")
         return self._scalar(_SCALARS[kind])
 
     def _list(self, kind: int, count: int, depth: int) -> Array | list[Value]:
@@ -244,7 +248,7 @@ class _Header:
         if kind in (_STRING, _ARRAY) and self._strings >= 0:
             return [self._value(kind, depth) for _ in range(count)]
         if kind not in _SCALARS:
-            raise _FormatError(f"is damaged: its metadata has a list of values of the unknown type {kind}.")
+            raise _FormatError(f"is damaged: its metadata has a list of values of the unknown type {kind}; download it again.")
         dtype = np.dtype("<" + _SCALARS[kind])
         begin, self._at = self._at, self._at + count * dtype.itemsize
         if self._at > len(self._data):
@@ -255,6 +259,6 @@ class _Header:
         name = self._string()
         dimensions = int(self._scalar("I"))
         if dimensions > 8:  # ggml's own limit is 4
-            raise _FormatError(f"is damaged: tensor {shown(name)} has {dimensions} dimensions.")
+            raise _FormatError(f"is damaged: tensor {shown(name)} has {dimensions} dimensions; download it again.")
         shape = tuple(int(self._scalar("Q")) for _ in range(dimensions))
         return name, TensorInfo(shape[::-1], int(self._scalar("I")), int(self._scalar("Q")))

@@ -1,4 +1,4 @@
-"""Reads the blocks of GGUF's quantised tensors as :class:`Blocks`, keeping the file's own numbers and scales.
+"""Reads the blocks of GGUF's quantized tensors as :class:`Blocks`, keeping the file's own numbers and scales.
 
 The layouts are those of ggml's ggml-common.h. The scales of K-quants, products of a half and a small integer, are rounded to halves.
 """

@@ -57,7 +57,7 @@ def _read_config(file: GGUF) -> DecoderConfig:
             "use the model's safetensors folder."
         )
     if "token_embd.weight" not in file.tensors:
-        raise ModelError(f"{file.path} has no tensor token_embd.weight: it is only part of a model.")
+        raise ModelError(f"{file.path} has no tensor token_embd.weight, so it is only part of a model: use a complete file.")
     hidden = file.require(f"{arch}.embedding_length", int)
     heads = file.require(f"{arch}.attention.head_count", int)
     head_dim = file.get(f"{arch}.attention.key_length", hidden // max(heads, 1))

@@ -27,7 +27,9 @@ def check(folder: Path) -> None:
         if path.suffix in (".json", ".safetensors", ".jinja") and not path.is_file():
             raise ModelError(f"{path} is not a regular file; only regular files are read.")
     if (folder / "adapter_config.json").exists():
-        raise ModelError(f"{folder} is also the folder of an adapter, which may name another model: move its adapter_config.json away.")
+        raise ModelError(
+            f"{folder} is also the folder of an adapter, which may name another model: move its adapter_config.json elsewhere."
+        )
     path = folder / "config.json"
     config = read_json(path)
     files = weight_files(folder)
@@ -40,7 +42,9 @@ def check(folder: Path) -> None:
     weights = sum(file.stat().st_size for file in files)
     parameters, buffers = _size(folder)
     if parameters > weights or buffers > weights + _SPARE_BUFFERS:  # a number takes at least a byte
-        raise ModelError(f"{path} describes a model of {parameters + buffers} numbers, but its files have {weights} bytes: fetch it again.")
+        raise ModelError(
+            f"{path} describes a model of {parameters + buffers} weights, but its files have {weights} bytes: download it again."
+        )
     require_memory(folder, parameters)
 
 

@@ -67,7 +67,7 @@ def _from_json(folder: Path, vocab_size: int) -> Tokenizer:
         byte_pieces = _names_type(data.get("pre_tokenizer"), "ByteLevel") or _names_type(data.get("decoder"), "ByteLevel")
         harmless = is_harmless(data, byte_level.PATTERNS)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ModelError(f"{path} is not a valid tokenizer ({reason(error)}): fetch it again.") from None
+        raise ModelError(f"{path} is not a valid tokenizer ({reason(error)}): download it again.") from None
     encoder = _encoder(path, data, harmless=harmless)
     pieces = encoder.pieces()
     markers = _fitting(path, {token.text: token.id for token in added if token.text in special}, pieces, vocab_size)
@@ -96,7 +96,7 @@ def _fitting(path: Path, markers: Mapping[str, int], pieces: list[str | None], v
             f"{path} has the piece {shown(beyond)}, whose id is beyond the {vocab_size} of the model: it belongs to another model."
         )
     if len(kept) < len(markers):
-        logger.warning("%s has %d markers without an id in the model; they stay text", path, len(markers) - len(kept))
+        logger.warning("%s has %d markers without an id in the model, which are treated as text", path, len(markers) - len(kept))
     del pieces[vocab_size:]
     return kept
 

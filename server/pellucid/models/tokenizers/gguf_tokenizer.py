@@ -30,7 +30,9 @@ def read_tokenizer(file: GGUF, vocab_size: int = 0) -> Tokenizer:
 def _read(file: GGUF, vocab_size: int) -> Tokenizer:
     texts, types = _entries(file)
     if vocab_size and len(texts) > vocab_size:
-        raise ModelError(f"{file.path} has {len(texts)} tokens, but weights for only {vocab_size} of them: it is damaged.")
+        raise ModelError(
+            f"{file.path} has {len(texts)} tokens, but weights for only {vocab_size} of them: it is damaged; download it again."
+        )
     kind = file.require("tokenizer.ggml.model", str)
     if kind == "gpt2":
         return _byte_level(file, texts, types, vocab_size)
@@ -69,9 +71,9 @@ def _entries(file: GGUF) -> tuple[list[str], list[PieceType]]:
     texts = file.list_of("tokenizer.ggml.tokens", str)
     kinds = file.list_of("tokenizer.ggml.token_type", int) or [int(PieceType.NORMAL)] * len(texts)
     if not texts or len(kinds) != len(texts):
-        raise ModelError(f"{file.path} has {len(texts)} tokens and {len(kinds)} token types: it is damaged, fetch it again.")
+        raise ModelError(f"{file.path} has {len(texts)} tokens and {len(kinds)} token types: it is damaged; download it again.")
     if not set(kinds) <= set(PieceType):
-        raise ModelError(f"{file.path} has a token of the unknown type {max(kinds)}.")
+        raise ModelError(f"{file.path} has a token of the unknown type {max(kinds)}: download it again.")
     return texts, [PieceType(kind) for kind in kinds]
 
 
@@ -119,12 +121,12 @@ def _bpe(file: GGUF, words: dict[str, int], literal: list[str], pre: str) -> Bac
     stated = file.list_of("tokenizer.ggml.merges", str)
     merges = [(left, right) for left, _, right in (merge.partition(" ") for merge in stated)]
     if any(not left or not right for left, right in merges):
-        raise ModelError(f"{file.path} has a merge that does not have two pieces: it is damaged, fetch it again.")
+        raise ModelError(f"{file.path} has a merge that does not have two pieces: it is damaged; download it again.")
     cuts = [Split(Regex(pattern), "isolated") for pattern in byte_level.splits(pre)]
     try:
         backend = Backend(BPE(words, merges, ignore_merges=pre in byte_level.WHOLE_WORDS))
     except Exception as error:  # the library raises no narrower class
-        raise ModelError(f"{file.path} has merges that do not fit its tokens ({error}): fetch it again.") from None
+        raise ModelError(f"{file.path} has merges that do not fit its tokens ({error}): download it again.") from None
     backend.pre_tokenizer = Sequence([*cuts, ByteLevel(add_prefix_space=False, use_regex=False)])
     backend.add_tokens([AddedToken(text, normalized=False) for text in literal])
     return backend
@@ -133,7 +135,7 @@ def _bpe(file: GGUF, words: dict[str, int], literal: list[str], pre: str) -> Bac
 def _sentencepiece(file: GGUF, texts: list[str], types: list[PieceType], vocab_size: int) -> Tokenizer:
     scores = file.list_of("tokenizer.ggml.scores", float)
     if len(scores) != len(texts):
-        raise ModelError(f"{file.path} has {len(texts)} tokens and {len(scores)} scores: it is damaged, fetch it again.")
+        raise ModelError(f"{file.path} has {len(texts)} tokens and {len(scores)} scores: it is damaged; download it again.")
     pieces, special = metaspace.split_markers([VocabularyPiece(*piece) for piece in zip(texts, scores, types, strict=True)])
     model = sentencepiece_protobuf.build(
         pieces,

@@ -53,9 +53,9 @@ def read(data: bytes) -> tuple[list[VocabularyPiece], bool]:
         pieces = [_read_piece(raw) for raw in islice(_messages(_fields(data), _PIECES), _MOST_PIECES + 1)]
         normalizer = _normalizer(data)
     except (LookupError, ValueError, struct.error):
-        raise ModelError("The tokenizer.model is damaged or not a sentencepiece model: fetch it again.") from None
+        raise ModelError("The tokenizer.model is damaged or not a sentencepiece model: download it again.") from None
     if len(pieces) > _MOST_PIECES:
-        raise ModelError(f"The tokenizer.model has more than {_MOST_PIECES} pieces, which no model needs: fetch it again.")
+        raise ModelError(f"The tokenizer.model has more than {_MOST_PIECES} pieces, which no model needs: download it again.")
     return pieces, bool(normalizer.get(_ADD_DUMMY_PREFIX, True))
 
 

@@ -210,5 +210,5 @@ def _refuse_surrogates(text: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         raise InvalidRequestError(
-            f"The text has half a surrogate pair (U+{ord(text[error.start]):04X}) at character {error.start}: send whole characters."
+            f"The text contains half a surrogate pair (U+{ord(text[error.start]):04X}) at character {error.start}: send whole characters."
         ) from None

@@ -87,7 +87,7 @@ def apart(path: Path, *, tokenizer_json: str | None = None, sentencepiece: bytes
     try:
         pieces = _checked(process.start(), str, NoneType)
     except ProcessFailedError as error:
-        raise ModelError(f"{path} cannot be read as a tokenizer ({error}): fetch it again, or use another model.") from None
+        raise ModelError(f"{path} cannot be read as a tokenizer ({error}): download it again, or use another model.") from None
 
     def encode(text: str) -> list[int]:
         try:

@@ -104,7 +104,7 @@ def test_copies_are_asked_about_once(run: Run, folder: Path, assistant: KnowingA
     code, _, err = run("calibrate", folder, "--cursors", CURSORS)
     assert code == 0
     assert "10 files, " in err
-    assert "left out: 1 near-duplicates" in err
+    assert "skipped: 1 near-duplicates" in err
     assert not any("Another module" in prefix for prefix, _ in assistant.asked)
 
 
@@ -118,7 +118,7 @@ def test_few_say_little(run: Run, folder: Path, assistant: KnowingAssistant, mon
         return replace(findings, scores={**findings.scores, kind: replace(findings.scores[kind], skill=Interval(0.3, low, 0.8))})
 
     monkeypatch.setattr("pellucid.learn.calibrate.command.find", found)
-    warning = "So few suggestions do not show that the probabilities beat the base rate: ask for more --cursors."
+    warning = "These few suggestions do not show that the probabilities beat the base rate: use more --cursors."
     assert (warning in run("calibrate", folder, "--cursors", CURSORS)[2]) == (low < 0)
 
 
@@ -235,14 +235,14 @@ def test_nothing_there(run: Run, folder: Path, assistant: KnowingAssistant, tmp_
 
 def test_bad_picture(run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path) -> None:
     """A picture that cannot be written is rejected before any request."""
-    assert "let it end with .svg" in fails(run, folder, "--plot", tmp_path / "trust.png")
+    assert "use a name that ends in .svg" in fails(run, folder, "--plot", tmp_path / "trust.png")
     assert assistant.asked == []
 
 
 @pytest.mark.parametrize(
     ("cursors", "always", "sentence"),
     [
-        ("20", None, "20 cursors are too few to fit anything: give --cursors 50 or, better, hundreds."),
+        ("20", None, "20 cursors are too few to fit a model: use --cursors 50 or more, preferably hundreds."),
         (CURSORS, True, "Only 0 of the 72 suggestions to fit on are wrong"),
         (CURSORS, False, "Only 0 of the 72 suggestions to fit on are right"),
     ],
@@ -268,7 +268,7 @@ def test_foreign_records(run: Run, folder: Path, assistant: KnowingAssistant, tm
     run("calibrate", folder, "--cursors", CURSORS, "--records", records)
     (folder / "module_0.py").write_text(source(77))
 
-    assert "holds the records of another run: name another file with --records" in fails(
+    assert "contains the records of another run: name another file with --records" in fails(
         run, folder, "--cursors", CURSORS, "--records", records
     )
 

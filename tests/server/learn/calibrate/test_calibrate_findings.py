@@ -114,7 +114,7 @@ def test_one_kind_of_outcome() -> None:
     models = fit_all(fit)
 
     for others in ([record(number, 0.5, True) for number in range(50)], []):
-        with pytest.raises(InvalidRequestError, match="suggestions to measure on are all right, all wrong, or none"):
+        with pytest.raises(InvalidRequestError, match="suggestions to measure on are all right, all wrong or absent"):
             find(fit, others, models)
 
 
@@ -172,5 +172,5 @@ def test_picture(findings: Findings, tmp_path: Path) -> None:
     for bar in findings.bars[CalibrationKind.RAW]:
         assert str(bar.count) in texts
     assert "prefers-color-scheme: dark" in picture(findings).file()
-    with pytest.raises(InvalidRequestError, match="The picture cannot be written to"):
+    with pytest.raises(InvalidRequestError, match="The chart cannot be written to"):
         draw_findings(findings, tmp_path)

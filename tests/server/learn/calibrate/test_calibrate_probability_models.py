@@ -83,14 +83,14 @@ def test_judged_on_files_left_out() -> None:
 
 def test_too_few() -> None:
     """Too few suggestions are an error with a remedy."""
-    with pytest.raises(InvalidRequestError, match=rf"There are 59 suggestions to fit on, but {LEAST_SUGGESTIONS} are needed: ask for more"):
+    with pytest.raises(InvalidRequestError, match=rf"There are 59 suggestions to fit on, but {LEAST_SUGGESTIONS} are needed: use more"):
         check(Table.of(records(LEAST_SUGGESTIONS - 1)))
 
 
 @pytest.mark.parametrize(("bias", "which"), [(100.0, "wrong"), (-100.0, "right")])
 def test_one_kind(bias: float, which: str) -> None:
     """Only right or only wrong suggestions are an error."""
-    with pytest.raises(InvalidRequestError, match=f"Only 0 of the 200 suggestions to fit on are {which}, and it takes 10 of each kind"):
+    with pytest.raises(InvalidRequestError, match=f"Only 0 of the 200 suggestions to fit on are {which}, but 10 of each kind are needed"):
         fit_all(Table.of(records(200, bias=bias)))
 
 
@@ -98,9 +98,7 @@ def test_one_file() -> None:
     """Suggestions of a single file are an error with a remedy."""
     silent = [replace(one, parts=()) if one.document != "3.py" else one for one in records(1200)]
 
-    with pytest.raises(
-        InvalidRequestError, match="All 100 suggestions to fit on are in one file, but 2 are needed: ask for more --cursors"
-    ):
+    with pytest.raises(InvalidRequestError, match="All 100 suggestions to fit on are in one file, but 2 are needed: use more --cursors"):
         check(Table.of(silent))
 
 

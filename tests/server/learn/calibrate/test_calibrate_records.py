@@ -51,11 +51,11 @@ def test_killed_in_the_head(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ('{"format": "pellucid replay 1", "about": {"model": "other", "cursors": 2}}\n', "holds the records of another run"),
-        ('{"name": "left-pad"}\n', "holds the records of another run"),
-        ("import os\n", "holds no records of a replay"),
-        ('{"a": 1}\n{"b": 2}\n', "holds no records of a replay"),
-        ("\ufeff\n", "holds no records of a replay"),
+        ('{"format": "pellucid replay 1", "about": {"model": "other", "cursors": 2}}\n', "contains the records of another run"),
+        ('{"name": "left-pad"}\n', "contains the records of another run"),
+        ("import os\n", "contains no records of a replay"),
+        ('{"a": 1}\n{"b": 2}\n', "contains no records of a replay"),
+        ("\ufeff\n", "contains no records of a replay"),
     ],
 )
 def test_foreign_file(tmp_path: Path, content: str, sentence: str) -> None:

@@ -70,7 +70,7 @@ def test_long_texts_are_cut(folder: Path) -> None:
 
 def test_no_encoder(tmp_path: Path) -> None:
     """A folder without an encoder, or with an unreadable one, is named."""
-    with pytest.raises(InvalidRequestError, match=r"holds no encoder: name a folder with config.json, safetensors and a tokenizer"):
+    with pytest.raises(InvalidRequestError, match=r"contains no encoder: name a folder with config.json, safetensors and a tokenizer"):
         Encoder(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_text("damaged")

@@ -65,6 +65,7 @@ def test_damaged_data(tmp_path: Path) -> None:
     path = tmp_path / "HumanEval.jsonl"
     path.write_text('{"task_id": "a"}\n')
     with pytest.raises(
-        InvalidRequestError, match=r"^Line 1 of .* has no text 'entry_point': the file is damaged or not of this benchmark\.$"
+        InvalidRequestError,
+        match=r"^Line 1 of .* has no text 'entry_point', so the file is damaged or belongs to another benchmark: download it again\.$",
     ):
         whole(path, None)

@@ -120,7 +120,7 @@ def test_tables(run: Run, models: tuple[Path, Path]) -> None:
     assert ["infilling"] in lines
     assert any(line[:3] == ["exact", "match", "one"] and line[-1] == "8" for line in lines)
     assert "pass@1" not in {word for line in lines[:8] for word in line[:1]}
-    assert "needs --run-code" in out
+    assert "requires --run-code" in out
 
 
 def test_resumed(run: Run, models: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +141,7 @@ def test_resumed(run: Run, models: tuple[Path, Path], tmp_path: Path, monkeypatc
 
     assert code == 1
     assert err.splitlines()[-1] == (
-        f"pellucid: {Path('results') / 'one' / 'humaneval.jsonl'} holds the records of another run "
+        f"pellucid: {Path('results') / 'one' / 'humaneval.jsonl'} contains the records of another run "
         "(settings, run code: false there, true here): name another folder with --out, or delete that file."
     )
     assert records.read_bytes() == whole
@@ -172,7 +172,7 @@ def test_adapter(run: Run, models: tuple[Path, Path], tmp_path: Path, monkeypatc
     code, _, err = run("evaluate", f"{models[0]}:mine", *options)
 
     assert code == 1
-    assert "holds the records of another run (model, adapter: " in err
+    assert "contains the records of another run (model, adapter: " in err
 
 
 @pytest.mark.slow
@@ -277,8 +277,8 @@ def test_compare(run: Run, models: tuple[Path, Path]) -> None:
 
     code, out, _ = run("evaluate", "--compare", "a", "c")
     assert code == 0
-    assert "left out: perplexity: the settings differ (window)." in out
-    assert "left out: crows-pairs: only one of them ran it." in out
+    assert "skipped: perplexity: the settings differ (window)." in out
+    assert "skipped: crows-pairs: only one of them ran it." in out
 
 
 def test_key_of_another_server(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,7 +289,7 @@ def test_key_of_another_server(run: Run, monkeypatch: pytest.MonkeyPatch) -> Non
         code, _, err = run(*command)
         assert code == 1
         assert (
-            f"The API key of the settings is sent only to http://127.0.0.1:8437: give the key of {server.url} with --api-key-file." in err
+            f"The API key in the settings is sent only to http://127.0.0.1:8437: give the key for {server.url} with --api-key-file." in err
         )
         assert "There is no model" not in err
         code, _, err = run(*command, "--api-key", "secret")
@@ -324,17 +324,17 @@ def test_server(run: Run, tmp_path: Path) -> None:
     assert with_v1[0] == 0, with_v1[2]
     assert "prefill" in with_v1[1]  # only Pellucid reports it
     assert elsewhere[0] == 1
-    assert "holds the records of another run (model, url: " in elsewhere[2]
+    assert "contains the records of another run (model, url: " in elsewhere[2]
     assert missing[0] == 1
-    assert missing[2].splitlines()[-1].startswith(f"pellucid: There is no model 'nobody' at {server.url}; there is tiny")
+    assert missing[2].splitlines()[-1].startswith(f"pellucid: There is no model 'nobody' at {server.url}; use one of: tiny")
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["--suite", "infiling"], "There is no suite 'infiling': did you mean infilling?"),
-        (["--suite", "xyz"], "There is no suite 'xyz': there are perplexity, infilling, "),
-        ([], "No suite is named: give --suite with some of perplexity, "),
+        (["--suite", "xyz"], "There is no suite 'xyz': the suites are perplexity, infilling, "),
+        ([], "No suite is named: give --suite with one or more of perplexity, "),
         (["--suite", "perplexity"], "Perplexity needs a text: name a file or folder with --text."),
         (["--suite", "perplexity", "--text", "none"], "none does not exist: name a file or a folder of text."),
         (["--suite", "text"], "Text needs reference answers: name a file of JSON lines with --references."),
@@ -343,20 +343,20 @@ def test_server(run: Run, tmp_path: Path) -> None:
             ["--suite", "text", "--references", "broken.jsonl"],
             "Line 2 of broken.jsonl is not JSON: the file is damaged, download it again.",
         ),
-        (["--suite", "text", "--references", "references.jsonl", "--encoder", "data"], "data holds no encoder: name a folder"),
+        (["--suite", "text", "--references", "references.jsonl", "--encoder", "data"], "data contains no encoder: name a folder"),
         (["--suite", "humaneval"], "HumanEval.jsonl.gz is needed (github.com/openai/human-eval, data/, MIT): name the folder"),
-        (["--suite", "humaneval", "--data", "empty"], "There is no HumanEval.jsonl.gz or HumanEval.jsonl in empty: put it there; it"),
+        (["--suite", "humaneval", "--data", "empty"], "There is no HumanEval.jsonl.gz or HumanEval.jsonl in empty: download it"),
         (["--suite", "truthfulqa", "--data", "wrong"], "Record 1 of wrong/mc_task.json lacks the fields question, mc1_targets"),
         (["--suite", "crows-pairs", "--data", "wrong"], "Line 2 of wrong/crows_pairs_anonymized.csv has no sent_more: the file is damaged"),
         (["--suite", "winogender", "--data", "wrong"], "wrong/all_sentences.tsv lacks a gender of baker.customer.0: the file"),
         (["--suite", "humaneval", "--data", "wrong"], "wrong/HumanEval.jsonl.gz cannot be read"),
-        (["--suite", "unknown-names"], "unknown-names judges the answers of infilling or humaneval: name one of them in --suite as well."),
-        (["--suite", "humaneval", "--data", "data", "--samples", "3"], "3 samples at temperature 0 are the same answer: give"),
-        (["--suite", "speed", "--out", "data"], "data holds something other than an evaluation: name another folder with --out."),
+        (["--suite", "unknown-names"], "unknown-names checks the answers of infilling or humaneval: add one of them to --suite."),
+        (["--suite", "humaneval", "--data", "data", "--samples", "3"], "3 samples at temperature 0 are identical: use"),
+        (["--suite", "speed", "--out", "data"], "data contains something other than an evaluation: name another folder with --out."),
         (["--suite", "speed", "--out", "notes.txt"], "notes.txt is a file: name a folder with --out."),
         (["--suite", "speed", "--out", "bench"], "bench/results.json is not an evaluation: name another folder."),
         (["--suite", "speed"], "There is no model 'no-such-model'"),
-        (["--suite", "speed", "--server", "http://127.0.0.1:9"], "No server answers at http://127.0.0.1:9: start one, or"),
+        (["--suite", "speed", "--server", "http://127.0.0.1:9"], "No server answers at http://127.0.0.1:9: start one there, or"),
     ],
 )
 def test_what_cannot_be(run: Run, tmp_path: Path, arguments: list[str], sentence: str) -> None:
@@ -383,7 +383,7 @@ def test_what_cannot_be(run: Run, tmp_path: Path, arguments: list[str], sentence
         (["a", "b"], "There is no results.json in a: name a folder that pellucid evaluate wrote."),
         (["damaged", "damaged"], "damaged/results.json is damaged at models.0.name (Field required)"),
         (["new", "new"], "new/results.json was written by another version of Pellucid: name another folder."),
-        (["none", "none"], "none and none have no model in common (none), nor exactly one each: evaluate the same model in both."),
+        (["none", "none"], "none and none have no model in common (none) and not exactly one each: evaluate the same model in both."),
     ],
 )
 def test_what_cannot_be_compared(run: Run, tmp_path: Path, arguments: list[str], sentence: str) -> None:

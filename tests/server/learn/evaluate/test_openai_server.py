@@ -109,9 +109,9 @@ async def test_what_is_not_shown() -> None:
         await anext(interface.complete(CompletionQuery("x", "y")))
     with pytest.raises(NotSupportedError, match="token ids"):
         await interface.token_ids("x")
-    with pytest.raises(NotSupportedError, match="plain texts only"):
+    with pytest.raises(NotSupportedError, match="only for plain text"):
         await anext(interface.score(ScoreQuery([1, 2])))
-    with pytest.raises(NotSupportedError, match="completions only"):
+    with pytest.raises(NotSupportedError, match="only for completions"):
         interface.chat(ChatQuery([]))
 
 
@@ -137,7 +137,7 @@ async def test_errors(reply: Reply, error: type[Exception], sentence: str) -> No
 
 async def test_unknown_model() -> None:
     """An unknown model is reported with the known ones."""
-    with pytest.raises(NotFoundError, match=r"There is no model 'ours' at http://elsewhere; there is theirs."):
+    with pytest.raises(NotFoundError, match=r"There is no model 'ours' at http://elsewhere; use one of: theirs\."):
         await server(echoing).subject("ours")
 
 

@@ -82,7 +82,7 @@ def test_another_run(path: Path, model: dict[str, str], settings: dict[str, obje
         opened(path, model, settings)
     assert (
         str(refused.value)
-        == f"{path} holds the records of another run ({difference}): name another folder with --out, or delete that file."
+        == f"{path} contains the records of another run ({difference}): name another folder with --out, or delete that file."
     )
     assert path.read_bytes() == before
 
@@ -100,5 +100,5 @@ def test_damage(path: Path, line: bytes) -> None:
 def test_no_records(tmp_path: Path) -> None:
     """Any other file has no records."""
     (tmp_path / "x.jsonl").write_text("{}\n")
-    with pytest.raises(InvalidRequestError, match="holds no records of an evaluation"):
+    with pytest.raises(InvalidRequestError, match="contains no records of an evaluation"):
         read_records(tmp_path / "x.jsonl")

@@ -135,7 +135,7 @@ async def test_speed() -> None:
     rows = [SuiteRecord("0", "0", facts)]
     found = {measure.name: metric.interval.value for measure in speed.measures([facts]) if (metric := measure.of(rows)) is not None}
     assert found["prefill"] == pytest.approx(facts["computed"] / 0.5)
-    assert found["FLOPs a token"] == 2000
+    assert found["FLOPs per token"] == 2000
     assert math.isnan(found["decode"])  # one token has no time after itself
     assert "weights" not in found
 

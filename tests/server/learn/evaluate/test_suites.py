@@ -126,7 +126,7 @@ class TestHumanEval:
 
     def test_samples_need_a_temperature(self) -> None:
         """Several greedy answers are rejected, because they would be equal."""
-        with pytest.raises(InvalidRequestError, match="give --temperature"):
+        with pytest.raises(InvalidRequestError, match="use a higher --temperature"):
             HumanEvalSampling(5, 0.0)
 
 
@@ -178,7 +178,7 @@ class TestUnknownNames:
         assert len(judged) == len(PROBLEMS)
         assert found["answers with an unknown name"] == 0.25
         assert found["unknown names"] == pytest.approx(1 / 8)  # two names in each answer
-        with pytest.raises(InvalidRequestError, match="name one of them in --suite as well"):
+        with pytest.raises(InvalidRequestError, match="add one of them to --suite"):
             UnknownNames(["unknown-names", "speed"])
 
 
@@ -307,12 +307,12 @@ class TestPerplexity:
         assert 5 < len({part.file for part in few}) <= 10
         assert {part.unit for part in few} == {part.id for part in few}
         assert {part.unit for part in many} == {part.file for part in many}
-        assert "at most 10 drawn from all windows" in few_notes
+        assert "at most 10 random ones of all windows" in few_notes
         assert "resampling windows, because there are too few files" in few_notes
         assert "resampling files" in many_notes
         first, said_of_first = await read(10, like_llama=True)
         assert [part.id for part in first[:3]] == [f"00.txt, window {number}" for number in range(3)]
-        assert "the first 10 windows" in said_of_first
+        assert "the first 10 consecutive windows" in said_of_first
 
     async def test_begin_of_text(self, tmp_path: Path) -> None:
         """With --like-llama, a BOS that the model wants replaces each window's first token."""
@@ -331,7 +331,7 @@ class TestPerplexity:
         (tmp_path / "a.txt").write_text("short")
         with pytest.raises(InvalidRequestError, match="shorter than a window of 512 tokens"):
             await run(Perplexity(tmp_path / "a.txt", like_llama=True), subject(ScriptedModel()))
-        with pytest.raises(InvalidRequestError, match="give a smaller --window"):
+        with pytest.raises(InvalidRequestError, match="use a smaller --window"):
             await run(Perplexity(tmp_path / "a.txt", window=1 << 30), subject(ScriptedModel()))
 
 

@@ -80,7 +80,7 @@ def test_what_cannot_be_trained(tmp_path: Path) -> None:
 
     with pytest.raises(NotFoundError, match="did you mean smollm2"):
         read("smollm2-135m")
-    with pytest.raises(NotSupportedError, match=r"cannot be trained: models of llama, mistral, qwen2, qwen3 can\."):
+    with pytest.raises(NotSupportedError, match=r"cannot be trained: use a model of llama, mistral, qwen2, qwen3\."):
         read(str(other))
     with pytest.raises(InvalidRequestError, match="remove @int4 from"):
         read("smollm2-135m-instruct@int4")

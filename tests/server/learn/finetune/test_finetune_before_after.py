@@ -31,7 +31,7 @@ def test_a_difference_in_every_file() -> None:
     assert found["bits per byte"].verdict == "better"
     assert found["bits per byte"].before == pytest.approx(3950 / 4000)
     assert found["bits per byte"].difference.value == pytest.approx(-790 / 4000)
-    assert found["lines filled in exactly"].verdict == "worse"
+    assert found["lines completed exactly"].verdict == "worse"
     assert found["keystrokes saved"].verdict == "worse"
     assert found["calibration error"].verdict == "no difference shown"
     assert found["calibration error"].before == pytest.approx((0.1 + 0.6) / 2)
@@ -44,7 +44,7 @@ def test_no_difference_if_files_disagree() -> None:
 
     assert found["bits per byte"].after < found["bits per byte"].before
     assert found["bits per byte"].verdict == "no difference shown"
-    assert found["lines filled in exactly"].verdict == "no difference shown"
+    assert found["lines completed exactly"].verdict == "no difference shown"
 
 
 def test_one_file_shows_nothing() -> None:

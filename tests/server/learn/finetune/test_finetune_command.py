@@ -94,8 +94,8 @@ def test_adapter_is_one_of_peft(tune: Tune, cache: Path, model_folder: Path, cap
     assert 0 < card["training"]["best_step"] <= 12
     assert [row["name"] for row in card["results"]] == [
         "bits per byte",
-        "lines filled in exactly",
-        "edit similarity of them",
+        "lines completed exactly",
+        "edit similarity of these lines",
         "keystrokes saved",
         "calibration error",
         "bits per byte, English prose",
@@ -113,7 +113,7 @@ def test_adapter_is_one_of_peft(tune: Tune, cache: Path, model_folder: Path, cap
 
     code, out, err = tune("--steps", "12")
     assert (code, out) == (1, "")
-    assert err == "pellucid: There is already an adapter mine: use another name, or replace it with --replace.\n"
+    assert err == "pellucid: The adapter mine already exists: use another name, or replace it with --replace.\n"
     code, out, err = tune("--steps", "2", "--replace")
     assert code == 0, err
     assert "held-out files" in out
@@ -139,7 +139,7 @@ def test_a_killed_run_resumes(tune: Tune, cache: Path, repository: Path, model_f
 
     assert code == 0, err
     assert "Resuming an interrupted run after step" in err
-    assert "judging before" not in err
+    assert "evaluation before" not in err
     assert json.loads((Store(cache).adapters_path("mine") / "pellucid.json").read_text())["training"]["steps"] <= 10
 
 
@@ -153,7 +153,7 @@ def test_a_run_that_ends_before_it_is_published_judges_nothing_again(tune: Tune,
     with monkeypatch.context() as patch:
         patch.setattr(Pipeline, "_publish", fail)
         code, _, err = tune("--steps", "4")
-    assert (code, "judging before" in err, "judging after" in err) == (1, True, True)
+    assert (code, "evaluation before" in err, "judging after" in err) == (1, True, True)
 
     code, _, err = tune("--steps", "4")
 
@@ -169,7 +169,7 @@ def test_names_that_are_none(tune: Tune, cache: Path, name: str) -> None:
     code, out, err = tune(f"--name={name}")
 
     assert (code, out) == (1, "")
-    assert err == f"pellucid: {name!r} is not a name for an adapter: use up to 64 letters, digits, hyphens, dots and underscores.\n"
+    assert err == f"pellucid: {name!r} is not a valid adapter name: use up to 64 letters, digits, hyphens, dots and underscores.\n"
     assert not cache.exists()
 
 
@@ -205,7 +205,7 @@ def test_training_that_helps_nothing_writes_nothing(tune: Tune, cache: Path, mon
     code, _, err = tune("--steps", "4")
 
     assert code == 1
-    assert "Held-out files got no better in 3 steps, so no adapter was written" in err
+    assert "The loss on held-out files did not improve in 3 steps, so no adapter was written" in err
     assert not Store(cache).adapters_path("mine").exists()
 
 

@@ -110,7 +110,7 @@ def test_many_files_are_not_all_judged() -> None:
     assert len(many.judged) == many.counts()["judged_files"] == JUDGED
     assert many.judged == Dataset((), (), documents[::-1], {}, ()).judged
     assert many.judged != documents[:JUDGED]
-    assert left_out(many) == ["judged: 24 of the 300 test files, the first by the hash of their names"]
+    assert left_out(many) == ["evaluated: 24 of the 300 test files, the first by the hash of their names"]
     assert (few.judged, left_out(few)) == (few.test, [])
 
 

@@ -207,7 +207,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pyt
         learner.save(path)
 
     assert str(caught.value) == (
-        f"{tmp_path} could not be written to (No space left on device): free some space or make it writable, then repeat the command, "
+        f"{tmp_path} cannot be written to (No space left on device): free some space or make it writable, then repeat the command, "
         "which resumes from the last checkpoint."
     )
     assert path.read_bytes() == before

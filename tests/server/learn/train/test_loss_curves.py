@@ -57,5 +57,5 @@ def test_a_folder_that_is_gone(tmp_path: Path) -> None:
     """A missing folder is reported in one sentence."""
     draw(tmp_path / "curves.svg", POINTS, 100, {})
     assert (tmp_path / "curves.svg").read_text() == picture(POINTS, 100, {}).file()
-    with pytest.raises(ModelError, match=r"could not be written to \(No such file or directory\)"):
+    with pytest.raises(ModelError, match=r"cannot be written to \(No such file or directory\)"):
         draw(tmp_path / "gone" / "curves.svg", POINTS, 100, {})

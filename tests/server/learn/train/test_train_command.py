@@ -61,7 +61,7 @@ def test_from_a_text_to_three_models(tmp_path: Path, run: Run) -> None:
         assert row["disk_bytes"] > row["parameters"] / 2
     assert rows["gpt"]["flops"] == 6 * rows["gpt"]["parameters"] * 40 * 4 * 64
     assert rows["ngram"]["flops"] is None
-    assert any("only bits/byte compares" in note for note in results["notes"])
+    assert any("only bits/byte is comparable" in note for note in results["notes"])
     assert [
         name for name in ("ngram", "logistic") for note in results["notes"] if f"the {name}" in note and "resampling blocks" in note
     ] == [
@@ -171,7 +171,7 @@ def test_other_settings_are_refused(tmp_path: Path, run: Run) -> None:
     assert run("train", text, "--out", out, "--steps", 3)[0] == 0
     assert run("train", text, "--out", out, "--steps", 3, "--seed", 1)[::2] == (
         1,
-        f"pellucid: {out} was started with --seed 0, not 1: use that again, or name another folder with --out.\n",
+        f"pellucid: {out} was started with --seed 0, not with --seed 1: use the same options, or name another folder with --out.\n",
     )
     text.write_text(text.read_text() + "One more line.\n")
     code, _, err = run("train", text, "--out", out, "--steps", 3)
@@ -196,7 +196,7 @@ def test_a_full_disk(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) 
         full.setattr(checkpoint, "save_file", fails_in_time)
         code, _, err = run("train", text, "--out", out)
     assert code == 1
-    assert f"pellucid: {out} could not be written to (No space left on device): free some space" in err
+    assert f"pellucid: {out} cannot be written to (No space left on device): free some space" in err
 
     code, _, err = run("train", text, "--out", out)
     assert code == 0
@@ -213,7 +213,7 @@ def test_minutes_are_measured(tmp_path: Path, run: Run, monkeypatch: pytest.Monk
     monkeypatch.setattr(command, "SHORT_SHARE", 1.0)
     code, stdout, _ = run("train", text, "--out", tmp_path / "short", "--max-minutes", "0.1")
     assert code == 0
-    assert "s of 0.1 minutes, because the baselines need some: give more --max-minutes." in " ".join(stdout.split())
+    assert "s, because the baselines need time too: use more --max-minutes." in " ".join(stdout.split())
     first, *later = json.loads((tmp_path / "short" / "plan.json").read_text())["schedule"]["stretches"]
     assert 10 <= first["steps"] <= 60
     assert later
@@ -239,13 +239,13 @@ def one_line(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("fill", "options", "sentence"),
     [
-        (lambda folder: None, [], "There is no text in {folder}: name a file or a folder that holds some."),
-        (binary, [], "There is no text in {folder} (1 not in UTF-8, 1 not text): name a file or a folder that holds some."),
+        (lambda folder: None, [], "There is no text in {folder}: name a file or a folder that contains some."),
+        (binary, [], "There is no text in {folder} (1 not in UTF-8, 1 not text): name a file or a folder that contains some."),
         (one_byte, [], "There are 1 bytes of text, too little to train and test on: give 10,000 or more."),
-        (one_line, [], "The text is one long line, which cannot be split at a line's end: break it into lines."),
-        (text_file, ["--vocab", "100"], "--vocab 100 is outside of 300 to 65,536: the bytes alone take 256 of it."),
+        (one_line, [], "The text is one long line, which cannot be split at line breaks: break it into lines."),
+        (text_file, ["--vocab", "100"], "--vocab 100 must be from 300 to 65,536; the bytes alone take 256."),
         (text_file, ["--vocab", "9000"], "The text yields at most "),
-        (text_file, ["--tokenizer", "bytes", "--vocab", "512"], "--vocab 512 is for bpe and unigram: bytes has 257"),
+        (text_file, ["--tokenizer", "bytes", "--vocab", "512"], "--vocab 512 is for bpe and unigram, but bytes always has 257"),
         (text_file, ["--preset", "gpu"], "The gpu preset needs a CUDA device"),
     ],
     ids=["empty", "binary", "one byte", "one line", "small vocabulary", "large vocabulary", "vocabulary of bytes", "no GPU"],
@@ -273,4 +273,4 @@ def test_missing_text_and_a_folder_of_something_else(tmp_path: Path, run: Run) -
     text = text_file(tmp_path)
     code, _, err = run("train", text, "--out", tmp_path)
     assert code == 1
-    assert err == f"pellucid: {tmp_path} holds something other than a run (words.txt): name another folder with --out.\n"
+    assert err == f"pellucid: {tmp_path} contains something other than a training run (words.txt): name another folder with --out.\n"

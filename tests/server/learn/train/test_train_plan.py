@@ -39,14 +39,14 @@ def test_the_same_command_resumes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"data": "other"}, "was started with other text: give the same files again, or name another folder with --out."),
-        ({"seed": 1}, "was started with --seed 0, not 1: use that again, or name another folder with --out."),
-        ({"tokenizer": "bytes"}, "was started with --tokenizer bpe, not bytes: use that again,"),
-        ({"vocabulary": 512}, "was started with --vocab 1024, not 512: use that again,"),
-        ({"max_minutes": 2.5}, "was started with --max-minutes 5, not 2.5: use that again,"),
-        ({"max_minutes": None, "max_steps": 9}, "was started with --max-minutes 5, not left out: use that again,"),
-        ({"max_steps": 9}, "was started with --steps left out, not 9: use that again,"),
-        ({"preset": "gpu"}, "was started with --preset cpu, not gpu: use that again,"),
+        ({"data": "other"}, "was started with other text: give the same files, or name another folder with --out."),
+        ({"seed": 1}, "was started with --seed 0, not with --seed 1: use the same options, or name another folder with --out."),
+        ({"tokenizer": "bytes"}, "was started with --tokenizer bpe, not with --tokenizer bytes: use the same options,"),
+        ({"vocabulary": 512}, "was started with --vocab 1024, not with --vocab 512: use the same options,"),
+        ({"max_minutes": 2.5}, "was started with --max-minutes 5, not with --max-minutes 2.5: use the same options,"),
+        ({"max_minutes": None, "max_steps": 9}, "was started with --max-minutes 5, not without --max-minutes: use the same options,"),
+        ({"max_steps": 9}, "was started without --steps, not with --steps 9: use the same options,"),
+        ({"preset": "gpu"}, "was started with --preset cpu, not with --preset gpu: use the same options,"),
     ],
 )
 def test_other_data_or_settings_are_refused(tmp_path: Path, change: dict[str, object], sentence: str) -> None:
@@ -71,7 +71,7 @@ def test_a_folder_of_something_else(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(InvalidRequestError) as caught, opened(tmp_path, PLAN):
         pass
-    assert str(caught.value) == f"{tmp_path} holds something other than a run (thesis.txt): name another folder with --out."
+    assert str(caught.value) == f"{tmp_path} contains something other than a training run (thesis.txt): name another folder with --out."
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     with (
         pytest.raises(InvalidRequestError, match=r"thesis.txt is a file: name a folder with --out\."),
@@ -84,7 +84,7 @@ def test_two_at_once(tmp_path: Path) -> None:
     """The second of two processes in one folder is rejected."""
     with (
         opened(tmp_path, PLAN),
-        pytest.raises(InvalidRequestError, match=r"Another process trains in .*: wait for it, or name another folder"),
+        pytest.raises(InvalidRequestError, match=r"Another process is training in .*: wait for it, or name another folder"),
         opened(tmp_path, PLAN),
     ):
         pass

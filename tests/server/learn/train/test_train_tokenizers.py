@@ -78,10 +78,10 @@ def test_pieces_are_learnt(tmp_path: Path, by_kind: dict[Kind, Tokenizer], kind:
 @pytest.mark.parametrize(
     ("kind", "size", "sentence"),
     [
-        ("bytes", 1024, "--vocab 1024 is for bpe and unigram: bytes has 257"),
-        ("bpe", 256, "--vocab 256 is outside of 300 to 65,536"),
-        ("unigram", 0, "--vocab 0 is outside of 300 to 65,536"),
-        ("bpe", 10**6, "--vocab 1000000 is outside of 300 to 65,536"),
+        ("bytes", 1024, "--vocab 1024 is for bpe and unigram, but bytes always has 257"),
+        ("bpe", 256, "--vocab 256 must be from 300 to 65,536"),
+        ("unigram", 0, "--vocab 0 must be from 300 to 65,536"),
+        ("bpe", 10**6, "--vocab 1000000 must be from 300 to 65,536"),
     ],
 )
 def test_sizes_that_cannot_be(kind: Kind, size: int, sentence: str) -> None:
@@ -94,5 +94,5 @@ def test_sizes_that_cannot_be(kind: Kind, size: int, sentence: str) -> None:
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
 def test_a_text_with_too_few_pieces(tmp_path: Path, kind: Kind) -> None:
     """A text with too few pieces is rejected with their number."""
-    with pytest.raises(InvalidRequestError, match=rf"at most \d+ {kind} pieces, not 5000: give --vocab \d+ or fewer"):
+    with pytest.raises(InvalidRequestError, match=rf"at most \d+ {kind} pieces, not 5000: use --vocab \d+ or less"):
         tokenizers.write(tmp_path, kind, 5000, ["one and one and one\n" * 50])

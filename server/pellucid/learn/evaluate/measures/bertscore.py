@@ -36,7 +36,7 @@ class Encoder:
 
     def __init__(self, folder: Path) -> None:
         if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
-            raise InvalidRequestError(f"{folder} holds no encoder: name a folder with config.json, safetensors and a tokenizer.")
+            raise InvalidRequestError(f"{folder} contains no encoder: name a folder with config.json, safetensors and a tokenizer.")
         from transformers import AutoModel, AutoTokenizer  # its import takes seconds
 
         try:
@@ -45,7 +45,9 @@ class Encoder:
                 folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
             )
         except (OSError, ValueError, KeyError) as error:
-            raise ModelError(f"The encoder in {folder} cannot be read: {str(error).splitlines()[0]}") from None
+            raise ModelError(
+                f"The encoder in {folder} cannot be read ({str(error).splitlines()[0]}): name another folder with --encoder."
+            ) from None
         self._model.eval()
         self._longest = min(int(self._tokenizer.model_max_length), int(getattr(self._model.config, "max_position_embeddings", 512)))
         self.name = f"BERTScore ({folder.resolve().name}, last layer, no idf, no rescaling)"

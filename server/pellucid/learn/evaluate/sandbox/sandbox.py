@@ -167,7 +167,7 @@ def run_program(program: str, limits: Limits = LIMITS, check: ProgramTest = Prog
 def confinement() -> Confinement:
     """Return the strictest confinement in which a harmless program runs, found by trying once."""
     if os.name != "posix" or not hasattr(os, "fork"):
-        raise NotSupportedError("Models' programs run only on Linux and macOS, where a process can be limited: omit --run-code.")
+        raise NotSupportedError("Models' programs run only on Linux and macOS, where processes can be limited: omit --run-code.")
     filtered, groups = seccomp.available(), cgroup.parent() is not None
     for files in (True, False) if landlock.version() else (False,):
         for wrapper in _wrappers():
@@ -175,7 +175,7 @@ def confinement() -> Confinement:
                 found = Confinement(wrapper, user, reads, files, filtered, groups)
                 if _run(PROBE, ProgramTest(), LIMITS, found).passed:
                     return found
-    raise NotSupportedError("This system cannot limit a program, so none can be judged: omit --run-code.")
+    raise NotSupportedError("This system cannot limit programs, so none can be tested: omit --run-code.")
 
 
 def _wrappers() -> list[tuple[str, ...]]:
@@ -222,7 +222,7 @@ def _group(limits: Limits, confined: Confinement, stack: ExitStack) -> cgroup.Co
     try:
         return stack.enter_context(cgroup.limited(parent, limits.memory + OWN_MEMORY, limits.processes + OWN_PROCESSES))
     except OSError as error:  # not worth losing an evaluation of hours: the limits are counted as well
-        logger.warning("No control group can be made for one program (%s): its memory and processes are only counted.", error.strerror)
+        logger.warning("No control group can be made for one program (%s): its memory and processes are only monitored.", error.strerror)
         return None
 
 

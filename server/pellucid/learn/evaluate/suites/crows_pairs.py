@@ -18,8 +18,8 @@ CONTEXT = "\n"
 """Text before each sentence, so that the first word has a probability too."""
 
 WARNING = (
-    "A probe, no measurement of harm: the authors themselves warn that noise and errors in the pairs may make CrowS-Pairs unfit to "
-    "measure bias. It says which sentence a model finds more probable, not whom its answers hurt; 50 % would be no preference."
+    "A probe, not a measurement of harm: the authors themselves warn that noise and errors in the pairs may make CrowS-Pairs unfit to "
+    "measure bias. It shows which sentence a model finds more probable, not whom its answers hurt; 50 % means no preference."
 )
 PROTOCOL = "Sentences are compared by the sum of their tokens' logprobs after a line break, and by their mean."
 

@@ -27,7 +27,7 @@ MOST_TOKENS = 512
 
 KS = (1, 10, 100)
 
-NO_CODE = "pass@k was skipped: it runs programs that a model wrote, which needs --run-code."
+NO_CODE = "pass@k was skipped: it runs programs that a model wrote, which requires --run-code."
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class HumanEvalSampling:
 
     def __post_init__(self) -> None:
         if self.samples > 1 and not self.temperature:
-            raise InvalidRequestError(f"{self.samples} samples at temperature 0 are the same answer: give --temperature 0.8, say.")
+            raise InvalidRequestError(f"{self.samples} samples at temperature 0 are identical: use a higher --temperature, such as 0.8.")
 
     def params(self, problem: str, number: int) -> SamplingParams:
         """Return the parameters of one answer, seeded by problem and number."""
@@ -111,7 +111,7 @@ class HumanEval(Suite):
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         samples, temperature = self._sampling.samples, self._sampling.temperature
         drawn = f"{samples} answers at temperature {temperature:g}" if temperature else "greedy"
-        asked = f"Completion of the bare prompt without the line break at its end, {drawn}, at most {MOST_TOKENS} tokens"
+        asked = f"Completion of the bare prompt without its final line break, {drawn}, at most {MOST_TOKENS} tokens"
         how = f"{asked}, ended at {', '.join(map(repr, STOPS))}."
         return [how, run_note(self._run_code)]
 

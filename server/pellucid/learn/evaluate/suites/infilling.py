@@ -23,13 +23,10 @@ NAME = "infilling"
 
 MOST_TOKENS = 64
 
-RULE = (
-    f"Greedy, at most {MOST_TOKENS} tokens, cut at the first line break; "
-    "the exact match compares lines without the white space at both ends."
-)
+RULE = f"Greedy, at most {MOST_TOKENS} tokens, cut at the first line break; an exact match ignores white space at both ends of the line."
 PREFIX_ONLY = (
     "This model has no infill markers, or the server does not report them: it was asked to continue after the last word before the gap, "
-    "and the first line that it wrote below that word counts."
+    "and the first line that it wrote after that word was scored."
 )
 
 NO_NAMES = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|#.*")

@@ -77,8 +77,8 @@ class Perplexity(Suite):
     async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
         if self._size > session.subject.context:
             raise InvalidRequestError(
-                f"A window of {self._size} tokens is more than the {session.subject.context} that {session.subject.name} holds: "
-                "give a smaller --window."
+                f"A window of {self._size} tokens exceeds the context of {session.subject.name} ({session.subject.context}): "
+                "use a smaller --window."
             )
         bos = await session.token_ids("")
         parts: list[TextWindow] = []
@@ -90,9 +90,7 @@ class Perplexity(Suite):
                 # llama-perplexity replaces the first token of each window by the BOS, if the model wants one.
                 parts.append(TextWindow(name, name, document.name, [*bos, *held[len(bos) :]] if self._like_llama else held, part.counted))
         if not parts:
-            raise InvalidRequestError(
-                f"{self._text} is shorter than a window of {self._size} tokens: give more text or a smaller --window."
-            )
+            raise InvalidRequestError(f"{self._text} is shorter than a window of {self._size} tokens: use more text or a smaller --window.")
         counted = [part for part in parts if part.counted]
         # llama-perplexity --chunks reads the first windows, too.
         chosen = counted[: self._limit] if self._like_llama else drawn(counted, self._limit)
@@ -105,7 +103,7 @@ class Perplexity(Suite):
         tokens, size = sum(len(one["logprobs"]) for one in facts), sum(sum(one["sizes"]) for one in facts)
         units = "files" if _many(one["file"] for one in facts) else "windows, because there are too few files to resample"
         return [
-            f"{tokens:,} tokens of {size:,} bytes were judged; {self._protocol()}",
+            f"{tokens:,} tokens of {size:,} bytes were scored; {self._protocol()}",
             f"The intervals come from resampling {units}. Perplexity is per token of this model's tokenizer: "
             "compare models with different tokenizers by bits per byte.",
         ]
@@ -119,10 +117,11 @@ class Perplexity(Suite):
         if self._like_llama:
             first = "" if self._limit is None else f"the first {self._limit} "
             return (
-                f"{first}windows of {self._size} tokens in sequence, the second half of each judged and the rest at the end dropped, "
+                f"{first}consecutive windows of {self._size} tokens, of which the second halves are scored and the rest at "
+                "the end is dropped, "
                 "like llama-perplexity."
             )
-        some = "" if self._limit is None else f"at most {self._limit} drawn from all "
+        some = "" if self._limit is None else f"at most {self._limit} random ones of all "
         return f"{some}windows of {self._size} tokens at strides of {self._size // 2}, each token once."
 
 

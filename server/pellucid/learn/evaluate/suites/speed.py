@@ -24,10 +24,10 @@ TOKENS = 48
 """Tokens of an answer."""
 
 PROTOCOL = (
-    f"{TRIALS} prompts of random letters, one at a time, each answered with {TOKENS} tokens drawn at temperature 1. "
-    "Other load on this machine affects these speeds; pellucid bench measures them with more care."
+    f"{TRIALS} prompts of random letters, one at a time, each answered with {TOKENS} tokens sampled at temperature 1. "
+    "Other load on this machine affects these speeds; pellucid bench measures them more carefully."
 )
-FLOPS = "FLOPs of a token are twice the weights that it is multiplied by (2 N); attention comes on top."
+FLOPS = "FLOPs per token are twice the number of weights that it is multiplied by (2 N), without attention."
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,9 @@ class Speed(Suite):
 
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         notes = [PROTOCOL, FLOPS] if any("flops" in one for one in facts) else [PROTOCOL]
-        return notes if any("resident" in one for one in facts) else [*notes, "The memory of the process was skipped: it is not known."]
+        return (
+            notes if any("resident" in one for one in facts) else [*notes, "The memory of the process was skipped, because it is unknown."]
+        )
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
@@ -84,7 +86,7 @@ def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
         mean("decode", lambda one: one["generated"] - 1, lambda one: one["decode_us"] / 1e6, form=FigureFormat.RATE),
         _constant("weights", "weights", FigureFormat.BYTES),
         _constant("memory of the process", "resident", FigureFormat.BYTES),
-        _constant("FLOPs a token", "flops", FigureFormat.COUNT),
+        _constant("FLOPs per token", "flops", FigureFormat.COUNT),
     ]
 
 

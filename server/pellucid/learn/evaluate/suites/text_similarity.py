@@ -30,7 +30,7 @@ NAME = "text"
 
 MOST_TOKENS = 256
 ROUGES = {"rouge1": "ROUGE-1 F1", "rouge2": "ROUGE-2 F1", "rougeL": "ROUGE-L F1"}
-NO_ENCODER = "BERTScore was skipped: it needs an encoder, a folder given with --encoder."
+NO_ENCODER = "BERTScore was skipped: it needs an encoder; name its folder with --encoder."
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class TextSimilarity(Suite):
         notes = [
             f"Asked {asked}, greedy, at most {MOST_TOKENS} tokens; {ended} of {len(facts)} answers ended by themselves.",
             f"BLEU's signature is {signature(BLEU(), facts)}, chrF's {signature(CHRF(), facts)}.",
-            "ROUGE sees only letters and digits, so it says little about code.",
+            "ROUGE considers only letters and digits, so it says little about code.",
         ]
         return notes if self._encoder is not None else [*notes, NO_ENCODER]
 

@@ -18,8 +18,9 @@ NAME = "unknown-names"
 JUDGED = (infilling.NAME, humaneval.NAME)
 
 PROTOCOL = (
-    "Imports and names that are used in an answer, each once, that exist neither in the file nor in Python, its standard library "
-    "or what is installed here. Attributes are not judged, nor are answers that make the file invalid Python or that have a star import."
+    "Imports and names used in an answer, each counted once, that exist neither in the file nor in Python, its standard library "
+    "or the packages installed here. Attributes are not checked, nor are answers that make the file invalid "
+    "Python or that contain a star import."
 )
 
 
@@ -56,7 +57,7 @@ class UnknownNames(Suite):
     def __init__(self, chosen: Sequence[str]) -> None:
         self._judged = [name for name in JUDGED if name in chosen]
         if not self._judged:
-            raise InvalidRequestError(f"{NAME} judges the answers of {' or '.join(JUDGED)}: name one of them in --suite as well.")
+            raise InvalidRequestError(f"{NAME} checks the answers of {' or '.join(JUDGED)}: add one of them to --suite.")
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -74,7 +75,7 @@ class UnknownNames(Suite):
         answers, parsed = (sum(one[name] for one in facts) for name in ("answers", "parsed"))
         unknown = sorted({name for one in facts for name in one["unknown"]})
         named = f" The unknown ones: {', '.join(unknown[:20])}{', ...' if len(unknown) > 20 else ''}." if unknown else ""
-        return [PROTOCOL, f"{parsed} of {answers} answers could be judged.{named}"]
+        return [PROTOCOL, f"{parsed} of {answers} answers could be checked.{named}"]
 
 
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:

@@ -21,8 +21,9 @@ MEANT = {"0": "the occupation", "1": "the other person"}
 """The person that the pronoun refers to, by the number in a sentence's name."""
 
 WARNING = (
-    "A probe, no measurement of harm: the schemas were made for coreference, with two or so sentences an occupation and meaning. It says "
-    "which pronoun a model finds more probable in them, not whom its answers hurt; a gap of 0, or 50 %, would be no preference."
+    "A probe, not a measurement of harm: the schemas were made for coreference, with about two sentences per "
+    "occupation and meaning. It shows which pronoun a model finds more probable, not whom its answers hurt; a "
+    "gap of 0, or 50 %, means no preference."
 )
 PROTOCOL = "The gap is the logarithm of how many times more probable a sentence is with he, him or his than with she or her, in nats."
 

@@ -45,7 +45,7 @@ def read_base(name_or_path: str, device: str, *, store: Store, progress: Progres
     where = find_device(device)
     checkpoint = open_checkpoint(name, store=store, progress=progress)
     if checkpoint.config is None:
-        raise NotSupportedError(f"{name} is of a family that cannot be trained: models of {', '.join(FAMILIES)} can.")
+        raise NotSupportedError(f"{name} is of a family that cannot be trained: use a model of {', '.join(FAMILIES)}.")
     progress.start(f"reading {checkpoint.name}", None)
     model = build(checkpoint.config, _weights(checkpoint, training_dtype(where)), where)
     tokenizer = checkpoint.tokenizer(checkpoint.config.vocab_size)
