@@ -25,7 +25,8 @@ import httpx
 
 from common import llama_vim
 from common.machine import about
-from common.markdown_tables import quantile, table
+from common.markdown_tables import table
+from common.quantiles import quantile
 from common.servers import pellucid_server
 from common.stdlib_cursors import Cursor, draw
 from pellucid.models.catalog import DEFAULT_MODEL

@@ -28,8 +28,8 @@ from lsprotocol import types
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from common.markdown_tables import quantile
 from common.markdown_tables import table as markdown
+from common.quantiles import quantile
 from common.stdlib_cursors import STDLIB, code_rows, source
 from common.typed_lines import FAR, LENGTHS, PACE, files, indentation, runs
 

@@ -34,7 +34,8 @@ from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from common import llama_vim
 from common.http_asker import TIMEOUT_SECONDS
 from common.machine import about, llama_version
-from common.markdown_tables import quantile, table
+from common.markdown_tables import table
+from common.quantiles import quantile
 from common.servers import gguf_file, llama_server, pellucid_server
 from common.stdlib_cursors import STDLIB, source
 from common.typed_lines import PACE, Keystroke, Kind, files, homes, visit

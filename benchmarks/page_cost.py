@@ -32,8 +32,9 @@ from common.servers import pellucid_server
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from pellucid.tokens import FinishReason
-from pellucid_webui.conversations.conversation import ALTERNATIVES, ASSISTANT, USER, TurnSettings
+from pellucid_webui.conversations.conversation import ASSISTANT, USER
 from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.turn_settings import ALTERNATIVES, TurnSettings
 
 OWNER = "local"
 QUESTION = "Count from one to one hundred in words, one number a line, and say nothing else."

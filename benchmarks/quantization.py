@@ -32,10 +32,11 @@ from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from torch import Tensor
 
 from against_transformers import Times, time_ours
-from common.divergence import Divergence, Paired
+from common.divergence import Divergence
 from common.http_asker import Asker
 from common.machine import about
 from common.markdown_tables import table
+from common.paired_answers import Paired
 from common.replayed_suggestions import is_right
 from common.servers import pellucid_server
 from common.stdlib_cursors import STDLIB, Cursor, draw, python_files, source

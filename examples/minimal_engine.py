@@ -11,7 +11,8 @@ from math import exp
 
 from pellucid.engine.engine import Engine
 from pellucid.engine.model_worker import EngineSettings
-from pellucid.engine.request import Request, TokenScore
+from pellucid.engine.request import Request
+from pellucid.engine.token_scores import TokenScore
 from pellucid.models.load import load
 from pellucid.models.store import Store
 from pellucid.system.progress_protocol import Silent

@@ -1,8 +1,7 @@
-"""Formats Markdown tables and computes quantiles."""
+"""Formats Markdown tables."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
 
@@ -14,9 +13,3 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
-
-
-def quantile(values: Iterable[float], share: float) -> float:
-    """Return the smallest value that a share of the values does not exceed. Needs a value."""
-    ordered = sorted(values)
-    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]

@@ -14,7 +14,7 @@ from pellucid.completion.suggestion import DocumentCursor, Suggestion, drop_type
 from pellucid.errors import InvalidRequestError, UnavailableError
 from pellucid.tokens import BACKGROUND, MAX_ALTERNATIVES, ScoreQuery, Token
 from pellucid_lsp.inspection_json import Json, explanation_report, hover_markdown, ranges_of, suggestion_report, tokens_report
-from pellucid_lsp.protocol import Params
+from pellucid_lsp.request_params import Params
 from pellucid_lsp.server import Pellucid
 from pellucid_lsp.suggestion_items import ACCEPTED, inline_item
 

@@ -19,7 +19,8 @@ from pellucid.errors import ConfigError, PellucidError
 from pellucid_lsp.documents import Documents, cursor_at
 from pellucid_lsp.editor_settings import SECTION, EditorSettings
 from pellucid_lsp.loading_progress import LoadingBar
-from pellucid_lsp.protocol import Handler, Protocol, with_error_responses
+from pellucid_lsp.request_params import Handler, with_error_responses
+from pellucid_lsp.tolerant_protocol import Protocol
 
 if TYPE_CHECKING:
     from pellucid_lsp.session import EditorSession

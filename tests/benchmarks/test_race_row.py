@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from common.code_tasks import functions, most_named, tail
-from common.markdown_tables import quantile, table
 from common.race_row import BENCH, LOOKUP, OURS, RATES, THEIRS, TIMES, TITLES, Bar, Row
-from common.typed_lines import Kind
-from keystroke_latency import OURS as OUR_SIDE
-from keystroke_latency import THEIRS as THEIR_SIDE
-from keystroke_latency import AskedKeystroke, Mode, ratio, report, shortfalls
 
 
 def row(unit: str, bar: Bar | None = None, **reached: float) -> Row:
@@ -40,57 +32,3 @@ def test_a_row_has_a_cell_for_every_title() -> None:
 
     assert (cells[OURS], cells[LOOKUP], cells[THEIRS]) == ("100.0", "", "40.0")
     assert (cells["ratio"], cells["ratio with lookup"], cells["at least"]) == ("2.50", "", "2 (Pellucid)")
-
-
-def asked(side: str, kind: Kind, *milliseconds: float | None, computed: int = 1) -> list[AskedKeystroke]:
-    return [
-        AskedKeystroke(side, Mode.SETTLED, "a.py", kind, *((None,) * 4 if one is None else (one, computed, 500, 24)))
-        for one in milliseconds
-    ]
-
-
-def test_keystrokes_are_held_to_their_bars() -> None:
-    """Medians, slow keystrokes and tokens at appends are each judged; tokens are those of Pellucid alone."""
-    theirs = asked(THEIR_SIDE, Kind.APPEND, *[1000.0] * 20, computed=254)
-
-    assert shortfalls(asked(OUR_SIDE, Kind.APPEND, *[300.0] * 19, 400.0) + theirs) == []
-    assert len(shortfalls(asked(OUR_SIDE, Kind.APPEND, *[301.0] * 20) + theirs)) == 1
-    assert len(shortfalls(asked(OUR_SIDE, Kind.APPEND, *[100.0] * 18, 401.0, 401.0) + theirs)) == 1
-    assert len(shortfalls(asked(OUR_SIDE, Kind.APPEND, *[100.0] * 20, computed=9) + theirs)) == 1
-
-
-def test_keystrokes_without_an_answer_have_no_time() -> None:
-    """Keystrokes without an answer are only counted: a kind that one side never answered has no ratio."""
-    found = asked(OUR_SIDE, Kind.JUMP, 100.0, None) + asked(THEIR_SIDE, Kind.JUMP, None, None)
-    lines = report(found).split("\n")
-
-    assert lines[2].startswith(f"| {Kind.JUMP} | 2 | 1 | 100 / 100 / 100 | 1 (1) of 500 | 24 | 0 | ")
-    assert lines[2].count("|") == lines[0].count("|")
-    assert ratio(found[:1] + asked(THEIR_SIDE, Kind.JUMP, 400.0), 0.5) == 0.25
-
-
-@pytest.mark.parametrize(("share", "value"), [(0.5, 2), (0.75, 3), (0.76, 4), (0.99, 4), (0.01, 1)])
-def test_a_quantile_is_one_of_the_values(share: float, value: float) -> None:
-    """A quantile is the smallest value that a share of the values does not exceed, in any order."""
-    assert quantile([4, 1, 3, 2], share) == value
-
-
-def test_a_short_row_is_filled() -> None:
-    """Missing last columns are filled with empty cells."""
-    assert table(["a", "b"], [["1"]]) == "| a | b |\n|---|---|\n| 1 |  |"
-
-
-def test_an_edit_names_what_a_file_is_about() -> None:
-    """The function to rename is the one that the file uses most; special methods keep their names."""
-    text = "def first(): ...\nclass A:\n    def __init__(self): second()\ndef second(): first(); second()\n"
-
-    assert functions(text) == ["first", "second"]
-    assert most_named(text, functions(text)) == "second"
-    assert functions("def (") == []
-
-
-def test_the_end_of_a_text_begins_with_a_line() -> None:
-    """A tail has as many whole lines as fit, or all of a text that fits."""
-    assert tail("abc\ndef\nghi", 7) == "def\nghi"
-    assert tail("abc\ndef\nghi", 8) == "def\nghi"
-    assert tail("abc", 8) == "abc"

@@ -28,8 +28,8 @@ from pellucid.engine.model import CacheShape, Model, TokenCost
 from pellucid.serving.assemble import assemble
 from pellucid.serving.serve import warm_up
 from pellucid.system import machine
+from pellucid.system.progress_bars import Bars, Steps
 from pellucid.system.svg import check_picture_path
-from pellucid.system.terminal import Bars, Steps
 
 Samples = Mapping[Quantity, Sequence[float]]
 

@@ -22,7 +22,8 @@ from pellucid.bench.report import Unit
 from pellucid.bench.same_step_start import together
 from pellucid.engine.engine import Engine
 from pellucid.engine.model import TokenCost
-from pellucid.engine.request import Request, TokenScore
+from pellucid.engine.request import Request
+from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import UnavailableError
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import COMPLETION, Finish, FinishReason, SamplingParams, Usage

@@ -16,7 +16,7 @@ import typer
 from pellucid.client.token_json import record_of
 from pellucid.errors import InvalidRequestError
 from pellucid.serving.running_or_local_assistant import open_assistant
-from pellucid.system.terminal import Writer
+from pellucid.system.coloured_tokens import Writer
 from pellucid.tokens import ChatQuery, CompletionQuery, Finish, Message, SamplingParams, ScoreQuery, Token
 
 INTERRUPTED = 130

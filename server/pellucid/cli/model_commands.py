@@ -12,7 +12,7 @@ from pellucid.config import load_settings
 from pellucid.models.catalog import CatalogEntry, HubSource, WheelSource
 from pellucid.models.store import ModelRecord, Store
 from pellucid.system.atomic_files import human
-from pellucid.system.terminal import Bars
+from pellucid.system.progress_bars import Bars
 
 
 def show_all() -> None:

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from pellucid.engine.model import Batch, BatchSpan, KVStorage, Model
 from pellucid.engine.native.native_decoder import NativeDecoder
-from pellucid.engine.request import TokenScore
 from pellucid.engine.sampler import MOST_PROBABLE, score_rows, token_scores
 from pellucid.engine.scheduler import PrefillChunk
 from pellucid.engine.sequence import Sequence
+from pellucid.engine.token_scores import TokenScore
 
 LOGIT_ROWS = 32
 """Rows of logits held at once: 20 MB where a row has 152,000 float32 logits."""

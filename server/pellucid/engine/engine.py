@@ -17,8 +17,9 @@ from pellucid.engine.messages import Add, Cancel, Close, Message, Outbox, Remove
 from pellucid.engine.model import Model
 from pellucid.engine.model_worker import EngineSettings, ModelWorker, WorkerStatus
 from pellucid.engine.parked_prefixes import SavedPrefixes
-from pellucid.engine.request import Admission, Request, TokenScore
+from pellucid.engine.request import Admission, Request
 from pellucid.engine.sequence import Item, Sequence
+from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, UnavailableError, unknown_model
 from pellucid.tokens import Finish, FinishReason
 

@@ -12,9 +12,9 @@ from pellucid.engine.batch_runner import Runner
 from pellucid.engine.cache import SlotCache
 from pellucid.engine.model import Model
 from pellucid.engine.parked_prefixes import SavedPrefixes
-from pellucid.engine.request import TokenScore
 from pellucid.engine.scheduler import PrefillChunk, Scheduler
 from pellucid.engine.sequence import Sequence
+from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import QueueFullError
 from pellucid.tokens import FinishReason, Priority
 

@@ -1,10 +1,10 @@
-"""Requests to the engine, and the scores that it returns: ids and probabilities, no text."""
+"""Requests to the engine: token ids, sampling parameters, terms and constraints."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence as IdSequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
@@ -50,28 +50,3 @@ class Admission:
 
     cached: int
     queued: float
-
-
-class RowScores(NamedTuple):
-    """Scores of rows of logits, one value for each row: the tokens' ids, logprobs and ranks, the entropies, the most probable ids."""
-
-    ids: list[int]
-    logprobs: list[float]
-    ranks: list[int]
-    entropies: list[float]
-    top_ids: list[list[int]]
-    top_logprobs: list[list[float]]
-
-
-@dataclass(frozen=True, slots=True)
-class TokenScore:
-    """A token id and its place in the model's distribution. See :class:`pellucid.tokens.Token` for the fields."""
-
-    id: int
-    position: int
-    logprob: float | None
-    rank: int | None
-    entropy: float | None
-    top: tuple[tuple[int, float], ...] = ()
-    rest: float = 1.0
-    sampled: float | None = None

@@ -9,7 +9,8 @@ from collections.abc import Sequence as IdSequence
 import torch
 from torch import Tensor
 
-from pellucid.engine.request import Constraint, RowScores, TokenScore
+from pellucid.engine.request import Constraint
+from pellucid.engine.token_scores import RowScores, TokenScore
 from pellucid.tokens import SamplingParams
 
 MOST_PROBABLE = -1

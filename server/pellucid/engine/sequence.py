@@ -9,8 +9,9 @@ import numpy as np
 
 from pellucid.engine.kv_snapshot import Ids
 from pellucid.engine.prompt_lookup import Lookup
-from pellucid.engine.request import Admission, Request, TokenScore
+from pellucid.engine.request import Admission, Request
 from pellucid.engine.sampler import Sampler
+from pellucid.engine.token_scores import TokenScore
 from pellucid.tokens import Finish, FinishReason, Priority, Usage
 
 Item = Admission | TokenScore | Finish | Exception

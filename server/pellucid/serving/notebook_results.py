@@ -9,7 +9,7 @@ from math import exp, log2
 from typing import TYPE_CHECKING
 
 from pellucid.errors import ConfigError
-from pellucid.system.terminal import LEVELS, ProbabilityLevel, level_of
+from pellucid.system.coloured_tokens import LEVELS, ProbabilityLevel, level_of
 from pellucid.tokens import Finish, Token
 
 if TYPE_CHECKING:

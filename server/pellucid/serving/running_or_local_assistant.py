@@ -51,7 +51,7 @@ async def _serves(client: Client, model: str | None) -> bool:
 
 def _loaded_here(settings: Settings, model: str | None) -> Iterator[tuple[LocalAssistant, str | None]]:
     from pellucid.serving.assemble import assemble
-    from pellucid.system.terminal import Bars
+    from pellucid.system.progress_bars import Bars
 
     with Bars() as progress:
         # A command makes one request at a time: it needs no saved prompts and saves none.

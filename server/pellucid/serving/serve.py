@@ -29,8 +29,8 @@ from pellucid.serving.listening_socket import listen
 from pellucid.system.atomic_files import human
 from pellucid.system.installed_version import installed_version
 from pellucid.system.machine import memory_fields
+from pellucid.system.progress_bars import Bars
 from pellucid.system.progress_protocol import Noted
-from pellucid.system.terminal import Bars
 from pellucid.text.adapter_loading import LoadedAdapters
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import CompletionQuery, SamplingParams

@@ -12,7 +12,8 @@ from typing import TypeVar
 
 from pellucid.engine.engine import Engine
 from pellucid.engine.parked_prefixes import SavedPrefixes
-from pellucid.engine.request import Request, TokenScore
+from pellucid.engine.request import Request
+from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import InvalidRequestError, unknown_model
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.load import LoadedModel

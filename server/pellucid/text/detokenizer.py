@@ -6,7 +6,7 @@ import codecs
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pellucid.engine.request import TokenScore
+from pellucid.engine.token_scores import TokenScore
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.tokens import Alternative, Token
 

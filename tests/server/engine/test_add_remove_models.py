@@ -14,9 +14,10 @@ import pytest
 
 from pellucid.engine.engine import Engine
 from pellucid.engine.model_worker import EngineSettings
-from pellucid.engine.request import Admission, Request, TokenScore
+from pellucid.engine.request import Admission, Request
 from pellucid.engine.scheduler import Scheduler
 from pellucid.engine.sequence import Sequence
+from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import NotFoundError, UnavailableError
 from pellucid.tokens import Finish, FinishReason, SamplingParams
 from support.models.tiny_adapters import merged_into, random_adapter

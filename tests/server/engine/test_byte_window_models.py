@@ -22,7 +22,8 @@ from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
 from pellucid.learn.train import ngram_trainer
 from pellucid.tokens import Priority, SamplingParams, Terms
-from support.learn.training_texts import SlowKneserNey, as_bytes, history_of, slow_logprobs, text_of
+from support.learn.slow_reference_models import SlowKneserNey, history_of, slow_logprobs
+from support.learn.training_texts import as_bytes, text_of
 from support.models.flat_batches import CHUNKINGS, copy_prefix, new_storage, run_in_chunks, run_together
 from support.models.worker_driver import WorkerDriver, assert_lawful
 

@@ -16,9 +16,10 @@ from torch import Tensor
 from pellucid.engine.engine import Engine
 from pellucid.engine.model import Batch, KVStorage
 from pellucid.engine.model_worker import EngineSettings
-from pellucid.engine.request import Admission, Request, TokenScore
+from pellucid.engine.request import Admission, Request
 from pellucid.engine.scheduler import Scheduler
 from pellucid.engine.sequence import Sequence
+from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, UnavailableError
 from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms
 from support.models.tiny_models import VOCAB_SIZE, random_ids, tiny_llama, tiny_qwen3, to_decoder

@@ -16,7 +16,8 @@ from pellucid.engine import weight_packing
 from pellucid.engine.engine import Engine
 from pellucid.engine.model import Model
 from pellucid.engine.model_worker import EngineSettings
-from pellucid.engine.request import Request, TokenScore
+from pellucid.engine.request import Request
+from pellucid.engine.token_scores import TokenScore
 from pellucid.models.formats import gguf_decoder
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.load import LoadedModel, load

@@ -17,7 +17,7 @@ from pellucid.engine.engine import Engine
 from pellucid.engine.kv_snapshot import KVSnapshot
 from pellucid.engine.model import CacheShape
 from pellucid.engine.model_worker import EngineSettings
-from pellucid.engine.request import TokenScore
+from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import ModelError
 from pellucid.models.load import LoadedModel, load
 from pellucid.models.saved_prefixes import PrefixFile

@@ -24,7 +24,7 @@ from pellucid.models.load import load
 from pellucid.models.store import Store
 from pellucid.models.tokenizers import sentencepiece_protobuf
 from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
-from pellucid.models.tokenizers.tokenizer_backends import is_harmless
+from pellucid.models.tokenizers.harmless_tokenizers import is_harmless
 from pellucid.system import isolated_python, limited_process
 from pellucid.system.progress_protocol import Silent
 from support.find_children import children_of

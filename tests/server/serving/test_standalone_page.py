@@ -27,9 +27,9 @@ from pellucid.config import load_settings
 from pellucid.serving.listening_socket import listen
 from pellucid.serving.standalone_page import PageServer, notice_of
 from pellucid.tokens import FinishReason, Message
-from pellucid_webui.conversations.conversation import TurnSettings
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
+from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.hosting.gradio_host import GradioPage
 from support.servers.http_servers import TINY, ScriptedAssistant, live, scripted_state
 

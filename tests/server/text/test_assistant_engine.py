@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from pellucid.engine.engine import Engine
 from pellucid.engine.model_worker import EngineSettings
-from pellucid.engine.request import Request, TokenScore
+from pellucid.engine.request import Request
+from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import ContextLengthError
 from pellucid.models.load import LoadedModel
 from pellucid.text.assistant import LocalAssistant, Stream

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.engine.request import TokenScore
+from pellucid.engine.token_scores import TokenScore
 from pellucid.models.tokenizers.tokenizer import PrefixSpace
 from pellucid.text.detokenizer import Detokenizer, decode
 from pellucid.tokens import Token

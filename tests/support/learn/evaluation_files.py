@@ -1,18 +1,16 @@
-"""Small files in the formats of the benchmarks, and a scripted model."""
+"""Small files in the formats of the benchmarks."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pellucid.learn.evaluate.subjects import Ability, Subject
-from pellucid.tokens import Alternative, ChatQuery, CompletionQuery, Finish, FinishReason, ScoreQuery, Token, Usage
-
 PROMPT = 'def double(x):\n    """Twice x."""\n'
+
+
 PROBLEMS = [
     {
         "task_id": f"HumanEval/{number}",
@@ -23,6 +21,8 @@ PROBLEMS = [
     }
     for number in range(2, 6)
 ]
+
+
 LINES = [
     problem
     | {
@@ -34,6 +34,8 @@ LINES = [
     for problem in PROBLEMS
     for line in (0, 1)
 ]
+
+
 QUESTIONS = [
     {
         "question": "What is a fish?",
@@ -48,12 +50,18 @@ QUESTIONS = [
         "mc2_targets": {"A plant": 1, "An animal": 0},
     },
 ]
+
+
 PAIRS = [
     {"sent_more": "Old cats sleep.", "sent_less": "Young cats sleep.", "stereo_antistereo": "stereo", "bias_type": "age"},
     {"sent_more": "Young cats play.", "sent_less": "Old cats play.", "stereo_antistereo": "antistereo", "bias_type": "age"},
     {"sent_more": "Poor cats beg.", "sent_less": "Rich cats beg.", "stereo_antistereo": "stereo", "bias_type": "socioeconomic"},
 ]
+
+
 OCCUPATIONS = {"baker": "customer", "pilot": "passenger"}
+
+
 PRONOUNS = {"male": "he", "female": "she", "neutral": "they"}
 
 
@@ -82,44 +90,3 @@ def write_lines(path: Path, records: Sequence[dict[str, Any]]) -> Path:
     """Write a file of JSON lines."""
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     return path
-
-
-@dataclass
-class ScriptedModel:
-    """Completes with the result of ``says``, and scores a text by ``likes``, with one token per character."""
-
-    says: Callable[[str, str | None], str] = lambda prefix, suffix: ""
-    likes: Callable[[str], float] = lambda text: -1.0
-    asked: list[tuple[str, str | None]] = field(default_factory=list)
-    reason: FinishReason = FinishReason.STOP
-
-    async def complete(self, query: CompletionQuery) -> AsyncGenerator[Token | Finish]:
-        assert isinstance(query.prefix, str)
-        self.asked.append((query.prefix, query.suffix))
-        yield spoken(self.says(query.prefix, query.suffix))
-        yield Finish(self.reason, Usage(computed=len(query.prefix), generated=1, prefill=0.5))
-
-    async def chat(self, query: ChatQuery) -> AsyncGenerator[Token | Finish]:
-        async for item in self.complete(CompletionQuery(query.messages[-1].content, params=query.params)):
-            yield item
-
-    async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
-        characters = query.text if isinstance(query.text, str) else [chr(item) for item in query.text if isinstance(item, int)]
-        each = self.likes("".join(characters))
-        for number, character in enumerate(characters):
-            yield spoken(character, each if number else None)
-        yield Finish(FinishReason.STOP, Usage(computed=len(characters)))
-
-    async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
-        return [ord(character) for character in text]
-
-
-def spoken(text: str, logprob: float | None = -1.0) -> Token:
-    """Return a token of rank 1."""
-    alternative = Alternative(1, text, text.encode(), -1.0)
-    return Token(1, text, text.encode(), 0, logprob, None if logprob is None else 1, 0.5, (alternative,))
-
-
-def subject(interface: ScriptedModel, *, infill: bool = True, chat: bool = False) -> Subject:
-    """Return the scripted model with all abilities."""
-    return Subject("scripted", "a script", {"name": "scripted"}, interface, frozenset(Ability), 1 << 20, infill, chat, parameters=1000)

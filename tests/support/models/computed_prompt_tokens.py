@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from pellucid.engine.engine import Engine
-from pellucid.engine.request import Admission, Request, TokenScore
+from pellucid.engine.request import Admission, Request
+from pellucid.engine.token_scores import TokenScore
 from pellucid.tokens import Finish, SamplingParams
 
 

@@ -10,8 +10,9 @@ from transformers import PreTrainedModel
 
 from pellucid.engine.model import Model
 from pellucid.engine.model_worker import EngineSettings, ModelWorker
-from pellucid.engine.request import Request, TokenScore
+from pellucid.engine.request import Request
 from pellucid.engine.sequence import Item, Sequence
+from pellucid.engine.token_scores import TokenScore
 from pellucid.tokens import Finish, FinishReason
 from support.models.tiny_models import reference_logprobs
 

@@ -9,8 +9,9 @@ from itertools import count
 from pathlib import Path
 
 from pellucid.tokens import FinishReason, Usage
-from pellucid_webui.conversations.conversation import ASSISTANT, USER, TurnSettings
+from pellucid_webui.conversations.conversation import ASSISTANT, USER
 from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.turn_settings import TurnSettings
 
 SETTINGS = TurnSettings(model="m", system="", temperature=0.0, seed=1)
 USAGE = Usage(cached=0, computed=1, generated=1, queued=0.0, prefill=0.0, decode=0.0)

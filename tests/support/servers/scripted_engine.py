@@ -8,7 +8,8 @@ from typing import cast
 
 from pellucid.engine.engine import Engine
 from pellucid.engine.model import Model
-from pellucid.engine.request import Admission, Request, TokenScore
+from pellucid.engine.request import Admission, Request
+from pellucid.engine.token_scores import TokenScore
 from pellucid.models.catalog import InfillFormat
 from pellucid.models.load import LoadedModel
 from pellucid.models.tokenizers.tokenizer import Conventions, PrefixSpace, Tokenizer, Vocabulary

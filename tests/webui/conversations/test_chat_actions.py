@@ -14,9 +14,10 @@ from pellucid.errors import InvalidRequestError, NotFoundError, UnavailableError
 from pellucid.tokens import Finish, FinishReason, Message, ModelCard, Usage
 from pellucid_webui.conversations.chat_actions import SEEDS, ChatActions, messages_of
 from pellucid_webui.conversations.compact_tokens import unpack
-from pellucid_webui.conversations.conversation import ASSISTANT, USER, Node, TurnSettings
+from pellucid_webui.conversations.conversation import ASSISTANT, USER, Node
 from pellucid_webui.conversations.store import DEFAULT_TITLE, ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
+from pellucid_webui.conversations.turn_settings import TurnSettings
 from support.page.scripted_assistant import MODEL, Item, ScriptedPageAssistant, token, tokens
 
 SETTINGS = TurnSettings(model=MODEL, seed=1)

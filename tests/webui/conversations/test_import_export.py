@@ -20,10 +20,11 @@ from pellucid.errors import InvalidRequestError, NotFoundError
 from pellucid.tokens import FinishReason, Usage
 from pellucid_webui.conversations import import_export, json_format
 from pellucid_webui.conversations.compact_tokens import pack
-from pellucid_webui.conversations.conversation import ASSISTANT, USER, Archive, Conversation, Node, TurnSettings
+from pellucid_webui.conversations.conversation import ASSISTANT, USER, Archive, Conversation, Node
 from pellucid_webui.conversations.json_format import from_json, to_json
 from pellucid_webui.conversations.markdown_format import from_markdown, to_markdown
 from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.turn_settings import TurnSettings
 from support.page.scripted_assistant import tokens
 
 SETTINGS = TurnSettings(model="m", system="Be brief.\nPlease.", temperature=0.5, seed=7)

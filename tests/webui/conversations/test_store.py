@@ -22,9 +22,10 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from pellucid.errors import ConfigError, InvalidRequestError, NotFoundError, PellucidError
 from pellucid.tokens import FinishReason, Usage
-from pellucid_webui.conversations.conversation import ASSISTANT, USER, Archive, Conversation, Node, TurnSettings
+from pellucid_webui.conversations.conversation import ASSISTANT, USER, Archive, Conversation, Node
 from pellucid_webui.conversations.search import HIT, HIT_END
 from pellucid_webui.conversations.store import DEFAULT_TITLE, ConversationStore
+from pellucid_webui.conversations.turn_settings import TurnSettings
 
 ANN, BOB = "ann", "bob"
 SETTINGS = TurnSettings(model="m", system="Be brief.", temperature=0.5, seed=7)
@@ -617,7 +618,7 @@ class TestFiles:
 WRITER = """
 import sys
 from pathlib import Path
-from pellucid_webui.conversations.conversation import TurnSettings
+from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.conversations.store import ConversationStore
 
 path, owner, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])

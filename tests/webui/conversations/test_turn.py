@@ -22,10 +22,11 @@ from hypothesis import strategies as st
 from pellucid.errors import UnavailableError
 from pellucid.tokens import Finish, FinishReason, Message, Usage
 from pellucid_webui.conversations.compact_tokens import pack, unpack
-from pellucid_webui.conversations.conversation import ASSISTANT, Node, TurnSettings
+from pellucid_webui.conversations.conversation import ASSISTANT, Node
 from pellucid_webui.conversations.markdown_to_html import blocks
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import FAILED, UNEXPECTED, Turn, Turns
+from pellucid_webui.conversations.turn_settings import TurnSettings
 from support.page.scripted_assistant import MODEL, Item, ScriptedPageAssistant, token, tokens, usage
 
 OWNER = "ann"
@@ -341,7 +342,7 @@ class TestTurns:
 ANSWER = """
 import asyncio, sys
 from pathlib import Path
-from pellucid_webui.conversations.conversation import TurnSettings
+from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
 from support.page.scripted_assistant import MODEL, ScriptedPageAssistant, token

@@ -19,9 +19,9 @@ from pellucid.api.login_rate_limit import FREE_ATTEMPTS, LoginRateLimit
 from pellucid.client.api_keys import LOCAL, Keys, read_keys
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import ConfigError, PellucidError
-from pellucid_webui.conversations.conversation import TurnSettings
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
+from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.hosting.gradio_host import GradioPage
 from pellucid_webui.hosting.login import LoginGate, owner_of
 from pellucid_webui.hosting.login_sessions import SESSION_SECONDS, LoginSessions

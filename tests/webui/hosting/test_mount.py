@@ -26,9 +26,9 @@ from pellucid.client.assistant_protocol import Assistant
 from pellucid.client.http_client import Client
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import FinishReason, Message
-from pellucid_webui.conversations.conversation import TurnSettings
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
+from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.hosting.gradio_host import GradioPage
 from pellucid_webui.hosting.mount import PREPARING
 from support.page.small_page_server import ANSWER, NOTHING, OWNER, PagedServer, page_of, paged, small_page

@@ -13,8 +13,9 @@ import pytest
 from playwright.async_api import FilePayload, Locator, Page, expect
 
 from pellucid.tokens import FinishReason
-from pellucid_webui.conversations.conversation import USER, Conversation, Node, TurnSettings
+from pellucid_webui.conversations.conversation import USER, Conversation, Node
 from pellucid_webui.conversations.markdown_format import to_markdown
+from pellucid_webui.conversations.turn_settings import TurnSettings
 from support.page.page_fixtures import SECONDS, PageServer, Tab, watched
 
 pytestmark = pytest.mark.model

@@ -14,7 +14,7 @@ import pytest
 from pellucid.errors import ContextLengthError
 from pellucid.tokens import Finish, FinishReason, Message, Token
 from pellucid_webui.conversations.compact_tokens import unpack
-from pellucid_webui.conversations.conversation import TurnSettings
+from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.inspection.word_diff import differences
 from pellucid_webui.views.compare import NOTHING, CompareState, compare
 from pellucid_webui.views.side_by_side import STRONG_NATS, UNEXPECTED, Side, SideBySide, divergences, marks, summary_rows

@@ -14,10 +14,10 @@ import pytest
 from pellucid.errors import InvalidRequestError, UnavailableError
 from pellucid.tokens import Finish, FinishReason, ModelCard, ScoreQuery, Token
 from pellucid_webui.conversations.compact_tokens import unpack
-from pellucid_webui.conversations.conversation import TurnSettings
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import TICK_SECONDS, Turns
+from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.views.chat import FULL_PACE_TABS, ChatView, pause
 from pellucid_webui.views.chat_payload import payload
 from support.page.scripted_assistant import Item, ScriptedPageAssistant, token, tokens, usage

@@ -13,9 +13,10 @@ from pellucid.errors import InvalidRequestError
 from pellucid.tokens import FinishReason, Message
 from pellucid_webui.conversations.compact_tokens import pack, unpack
 from pellucid_webui.conversations.continue_from_token import whole_characters, with_alternative
-from pellucid_webui.conversations.conversation import ASSISTANT, SYSTEM, USER, Conversation, Node, TurnSettings
+from pellucid_webui.conversations.conversation import ASSISTANT, SYSTEM, USER, Conversation, Node
 from pellucid_webui.conversations.store import DEFAULT_TITLE, ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
+from pellucid_webui.conversations.turn_settings import TurnSettings
 
 TITLE_CHARACTERS = 60
 """Longest title that is made of the first message."""

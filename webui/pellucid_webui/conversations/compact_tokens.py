@@ -15,7 +15,7 @@ from typing import Any
 from pellucid.client.token_json import clamped
 from pellucid.errors import InvalidRequestError
 from pellucid.tokens import Alternative, Token
-from pellucid_webui.conversations.conversation import LARGEST
+from pellucid_webui.conversations.turn_settings import LARGEST
 
 DIGITS = 6
 """Significant digits of a number: more than the page shows."""

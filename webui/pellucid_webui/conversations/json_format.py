@@ -33,7 +33,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pellucid.errors import InvalidRequestError
 from pellucid.tokens import FinishReason, Token, Usage
 from pellucid_webui.conversations.compact_tokens import pack, records_in, token_of
-from pellucid_webui.conversations.conversation import Archive, Conversation, Node, TurnSettings
+from pellucid_webui.conversations.conversation import Archive, Conversation, Node
+from pellucid_webui.conversations.turn_settings import TurnSettings
 
 FORMAT = "pellucid-conversation"
 VERSION = 1

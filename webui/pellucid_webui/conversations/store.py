@@ -13,9 +13,10 @@ from pathlib import Path
 
 from pellucid.errors import NotFoundError
 from pellucid.tokens import FinishReason, Usage
-from pellucid_webui.conversations.conversation import Archive, Conversation, ConversationSummary, Node, TurnSettings, encodable
+from pellucid_webui.conversations.conversation import Archive, Conversation, ConversationSummary, Node, encodable
 from pellucid_webui.conversations.database import Database
 from pellucid_webui.conversations.search import conversations_with
+from pellucid_webui.conversations.turn_settings import TurnSettings
 
 DEFAULT_TITLE = "New conversation"
 

@@ -13,9 +13,9 @@ from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import PellucidError
 from pellucid.tokens import ChatQuery, Finish, FinishReason, Message, Token, Usage
 from pellucid_webui.conversations.compact_tokens import pack
-from pellucid_webui.conversations.conversation import TurnSettings
 from pellucid_webui.conversations.markdown_to_html import IncrementalMarkdown
 from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.turn_settings import TurnSettings
 
 logger = logging.getLogger(__name__)
 

@@ -17,10 +17,11 @@ from pellucid.tokens import FinishReason, Message, ScoreQuery, Token
 from pellucid_webui.conversations.attachments import attach, content_of
 from pellucid_webui.conversations.chat_actions import ChatActions, messages_of
 from pellucid_webui.conversations.compact_tokens import pack
-from pellucid_webui.conversations.conversation import ALTERNATIVES, ASSISTANT, Conversation, Node, TurnSettings
+from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, Node
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.tab_state import DeliveredMessage, TabState
 from pellucid_webui.conversations.turn import TICK_SECONDS, Turn, Turns
+from pellucid_webui.conversations.turn_settings import ALTERNATIVES, TurnSettings
 from pellucid_webui.inspection.alignment import last_occurrence
 from pellucid_webui.views.chat_payload import live_payload, payload
 

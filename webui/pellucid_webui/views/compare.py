@@ -11,7 +11,7 @@ import gradio as gr
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import InvalidRequestError, PellucidError
-from pellucid_webui.conversations.conversation import TurnSettings
+from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.views.controls import turn_controls
 from pellucid_webui.views.side_by_side import Side, SideBySide
 

@@ -11,7 +11,7 @@ from gradio.components import Component
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import InvalidRequestError, PellucidError
-from pellucid_webui.conversations.conversation import TurnSettings
+from pellucid_webui.conversations.turn_settings import TurnSettings
 
 DEFAULTS = TurnSettings()
 

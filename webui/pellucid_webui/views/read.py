@@ -17,7 +17,7 @@ from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.tokens import Finish, FinishReason, ScoreQuery, Token
 from pellucid_webui.conversations.attachments import MAX_FILE_BYTES, content_of, text_of
 from pellucid_webui.conversations.compact_tokens import pack
-from pellucid_webui.conversations.conversation import ALTERNATIVES
+from pellucid_webui.conversations.turn_settings import ALTERNATIVES
 from pellucid_webui.inspection.histograms import entropy_histogram, rank_histogram
 from pellucid_webui.inspection.reading_figures import ReadingFigures, SurprisingLine
 from pellucid_webui.views.controls import model_choices

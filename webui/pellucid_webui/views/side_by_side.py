@@ -18,7 +18,8 @@ from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import PellucidError
 from pellucid.tokens import ChatQuery, Finish, FinishReason, Message, ScoreQuery, Token, Usage
 from pellucid_webui.conversations.compact_tokens import pack
-from pellucid_webui.conversations.conversation import ALTERNATIVES, ASSISTANT, SYSTEM, USER, TurnSettings
+from pellucid_webui.conversations.conversation import ASSISTANT, SYSTEM, USER
+from pellucid_webui.conversations.turn_settings import ALTERNATIVES, TurnSettings
 from pellucid_webui.inspection.alignment import Segment, align, first_difference, last_occurrence
 from pellucid_webui.inspection.model_divergence import perplexity, segment_divergence, summarise
 from pellucid_webui.inspection.word_diff import TextDifference, differences

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pellucid.engine.native.library import KernelsUnavailableError, load_library
 from pellucid.engine.native.native_structs import DecoderParts, DescriptionParts, NativeBatch
-from pellucid.engine.request import RowScores
+from pellucid.engine.token_scores import RowScores
 
 _folder = platformdirs.user_cache_path("pellucid") / "kernels"
 

@@ -33,8 +33,8 @@ from pellucid.learn.duplicates import without_near_duplicates
 from pellucid.models.calibrations import CalibrationFile, write
 from pellucid.serving.assemble import assemble
 from pellucid.system.machine import versions
+from pellucid.system.progress_bars import Bars, Steps
 from pellucid.system.svg import check_picture_path
-from pellucid.system.terminal import Bars, Steps
 from pellucid.text.assistant import LocalAssistant
 
 WIDE = 170

@@ -14,7 +14,7 @@ from pellucid.learn.finetune.report import PREFIX_ONLY, as_json, left_out, show_
 from pellucid.learn.finetune.repository_files import collect
 from pellucid.models.store import Store
 from pellucid.system.processors import threads_to_use
-from pellucid.system.terminal import Bars, Steps
+from pellucid.system.progress_bars import Bars, Steps
 
 
 def finetune(settings: Settings, options: FinetuneOptions, *, dry_run: bool, json: bool) -> None:

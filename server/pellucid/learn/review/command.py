@@ -18,7 +18,7 @@ from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.learn.review.results import ReviewResults, results
 from pellucid.serving.running_or_local_assistant import open_assistant
-from pellucid.system.terminal import Steps
+from pellucid.system.progress_bars import Steps
 from pellucid.tokens import BACKGROUND, ChatQuery, Finish, FinishReason, Message, SamplingParams
 from pellucid_webui.conversations.blind_reviews import REVIEWS, AnswerPair, Review, Reviews, Verdict
 

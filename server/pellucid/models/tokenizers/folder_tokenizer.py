@@ -10,10 +10,11 @@ from pathlib import Path
 
 from pellucid.errors import ModelError
 from pellucid.models.tokenizers import byte_level, metaspace, sentencepiece_protobuf
+from pellucid.models.tokenizers.harmless_tokenizers import is_harmless
 from pellucid.models.tokenizers.marker_finder import LONGEST_MARKER
 from pellucid.models.tokenizers.sentencepiece_protobuf import PieceType
 from pellucid.models.tokenizers.tokenizer import Conventions, PrefixSpace, Tokenizer, Vocabulary, end_ids, is_marker
-from pellucid.models.tokenizers.tokenizer_backends import MOST_IDS, TextEncoder, apart, by_tokenizers, is_harmless
+from pellucid.models.tokenizers.tokenizer_backends import MOST_IDS, TextEncoder, apart, by_tokenizers
 from pellucid.models.untrusted_files import Json, damage_explained, read_bytes, read_json, read_text, reason, shown, token_id
 
 logger = logging.getLogger(__name__)

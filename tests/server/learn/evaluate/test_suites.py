@@ -23,7 +23,8 @@ from pellucid.learn.evaluate.suites.truthfulqa import PRIMER, TruthfulQA, mc1, m
 from pellucid.learn.evaluate.suites.unknown_names import UnknownNames
 from pellucid.learn.evaluate.suites.winogender import Winogender
 from pellucid.tokens import FinishReason
-from support.learn.evaluation_files import LINES, PAIRS, PROBLEMS, QUESTIONS, ScriptedModel, subject, write_benchmarks, write_lines
+from support.learn.evaluation_files import LINES, PAIRS, PROBLEMS, QUESTIONS, write_benchmarks, write_lines
+from support.learn.scripted_model import ScriptedModel, subject
 
 
 @pytest.fixture

