@@ -1,4 +1,4 @@
-"""What the engine returns of a token: its probability, its rank, the entropy of the choice and its alternatives."""
+"""The scores of a token that the engine returns: probability, rank, entropy of the choice, and alternatives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What single suites compute: perplexity, pass@k, speed and probes."""
+"""The measures of single suites: perplexity, pass@k, speed and probes."""
 
 from __future__ import annotations
 
