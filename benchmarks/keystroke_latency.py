@@ -56,10 +56,10 @@ COLUMNS = ("answered", "p50 / p95 / p99, ms", "computed (most) of the prompt", "
 
 FIELDS = ("content", "tokens_evaluated", "timings/prompt_n", "timings/predicted_n")
 
-MOST_P50, MOST_P95 = 0.3, 0.4
+MAX_P50, MAX_P95 = 0.3, 0.4
 """Largest shares of llama-server's times that pass, over all settled keystrokes."""
 
-MOST_COMPUTED = 8
+MAX_COMPUTED = 8
 """Most prompt tokens that may be computed at a settled keystroke that appends."""
 
 
@@ -220,12 +220,12 @@ def _times(asked: Sequence[AskedKeystroke]) -> list[float]:
 def shortfalls(settled: Sequence[AskedKeystroke]) -> list[str]:
     """Return a sentence for each missed bar."""
     found = []
-    for share, most in zip(SHARES, (MOST_P50, MOST_P95), strict=False):
+    for share, most in zip(SHARES, (MAX_P50, MAX_P95), strict=False):
         if (reached := ratio(settled, share)) > most:
             found.append(f"p{100 * share:.0f} is {reached:.2f} of llama-server's and may be at most {most}.")
     computed = max(one.computed or 0 for one in settled if one.side == OURS and one.kind == Kind.APPEND)
-    if computed > MOST_COMPUTED:
-        found.append(f"A keystroke that appends computed {computed} tokens of the prompt and may compute at most {MOST_COMPUTED}.")
+    if computed > MAX_COMPUTED:
+        found.append(f"A keystroke that appends computed {computed} tokens of the prompt and may compute at most {MAX_COMPUTED}.")
     return found
 
 

@@ -16,7 +16,7 @@ LINES = range(60, 101)
 CHARACTERS = range(1600, 2700)
 """Characters of a file to change: about as much as an answer of 600 tokens holds."""
 
-LEAST_FUNCTIONS = 3
+MIN_FUNCTIONS = 3
 """Fewest functions of a file to change."""
 
 
@@ -92,4 +92,4 @@ def most_named(text: str, names: Sequence[str]) -> str:
 
 
 def _fits(text: str) -> bool:
-    return text.count("\n") in LINES and len(text) in CHARACTERS and text.isascii() and len(functions(text)) >= LEAST_FUNCTIONS
+    return text.count("\n") in LINES and len(text) in CHARACTERS and text.isascii() and len(functions(text)) >= MIN_FUNCTIONS

@@ -23,7 +23,7 @@ NOT_MODULES = {
 PARTS = ("report", "tune")
 """The files are split in two, so that thresholds are not reported on the files that they were chosen on."""
 
-LEAST_CHARACTERS = 10
+MIN_CHARACTERS = 10
 """Fewest characters of a line, without the space around it."""
 
 
@@ -84,7 +84,7 @@ def code_rows(path: Path) -> list[int]:
         rows = set(_code_rows(text))
     except (tokenize.TokenError, SyntaxError):  # a file for another version, or a template
         return []
-    return sorted(row for row in rows if len(lines[row].strip()) >= LEAST_CHARACTERS)
+    return sorted(row for row in rows if len(lines[row].strip()) >= MIN_CHARACTERS)
 
 
 def _code_rows(text: str) -> Iterator[int]:

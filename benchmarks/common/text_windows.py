@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-LEAST_WINDOW = 64
+MIN_WINDOW = 64
 """Fewest tokens of a file's last window; a shorter one is dropped."""
 
 
@@ -14,8 +14,8 @@ def windows(texts: Iterable[Sequence[int]], size: int, tokens: int) -> Iterator[
     for ids in texts:
         for first in range(0, len(ids), size):
             window = ids[first : first + min(size, left)]
-            if len(window) >= LEAST_WINDOW:
+            if len(window) >= MIN_WINDOW:
                 yield window
                 left -= len(window)
-            if left < LEAST_WINDOW:
+            if left < MIN_WINDOW:
                 return

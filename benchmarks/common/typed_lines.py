@@ -19,7 +19,7 @@ LENGTHS = (12, 36)
 FAR = 120
 """Lines between the place of writing and the target of a jump, at least."""
 
-LEAST_LINES = 400
+MIN_LINES = 400
 """Fewest lines of a file."""
 
 ABOVE = range(8, 30)
@@ -139,7 +139,7 @@ def files(count: int, written: int, dice: random.Random) -> list[Path]:
     """Return some of the long ASCII files that have ``written`` lines to write."""
     found: list[Path] = []
     for path in dice.sample(paths := modules("report"), len(paths)):
-        fits = source(path).count("\n") >= LEAST_LINES - 1 and source(path).isascii()
+        fits = source(path).count("\n") >= MIN_LINES - 1 and source(path).isascii()
         if fits and homes(path, written):
             found.append(path)
         if len(found) == count:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from common.text_windows import LEAST_WINDOW, windows
+from common.text_windows import MIN_WINDOW, windows
 
 
 def test_windows_do_not_overlap() -> None:
@@ -11,5 +11,5 @@ def test_windows_do_not_overlap() -> None:
     found = [list(window) for window in windows(texts, 100, 500)]
 
     assert [(window[0], len(window)) for window in found] == [(0, 100), (100, 100), (2000, 100), (2100, 100), (2200, 100)]
-    assert all(len(window) >= LEAST_WINDOW for window in found)
+    assert all(len(window) >= MIN_WINDOW for window in found)
     assert [len(window) for window in windows(texts, 100, 270)] == [100, 100, 70]

@@ -15,7 +15,7 @@ from support.editors.neovim import Neovim
 from support.servers.real_model_server import real_models
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-LONGEST_SECONDS = 300
+MAX_SECONDS = 300
 
 pytestmark = pytest.mark.model
 
@@ -24,7 +24,7 @@ def run(name: str, *arguments: str) -> str:
     """Run an example and return its output."""
     environment = os.environ | real_models() | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, str(EXAMPLES / name), *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LONGEST_SECONDS)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=MAX_SECONDS)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -70,7 +70,7 @@ def test_notebook(tmp_path: Path) -> None:
     """Every cell runs, results show as heat maps, and the table has a row for each token."""
     notebook = nbformat.reads((EXAMPLES / "compare_models.ipynb").read_text(encoding="utf-8"), as_version=4)  # type: ignore[no-untyped-call]  # nbformat has no types
     environment = os.environ | real_models() | {"PYTHONPATH": os.pathsep.join(sys.path), "IPYTHONDIR": str(tmp_path)}
-    NotebookClient(notebook, timeout=LONGEST_SECONDS, kernel_name="python3").execute(cwd=str(tmp_path), env=environment)
+    NotebookClient(notebook, timeout=MAX_SECONDS, kernel_name="python3").execute(cwd=str(tmp_path), env=environment)
     outputs = [output.get("data", {}).get("text/html", "") for cell in notebook.cells for output in cell.get("outputs", [])]
     heat_maps = [html for html in outputs if 'aria-label="Token heat map"' in html]
     assert len(heat_maps) == 3

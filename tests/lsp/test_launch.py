@@ -21,7 +21,7 @@ from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus
 from pellucid.errors import UnavailableError
 from pellucid_lsp.editor_settings import ServerSettings
-from pellucid_lsp.model_server.launch import LONGEST_PAUSE_SECONDS, LaunchEnvironment, Launcher, LauncherState, LauncherStatus
+from pellucid_lsp.model_server.launch import MAX_PAUSE_SECONDS, LaunchEnvironment, Launcher, LauncherState, LauncherStatus
 from pellucid_lsp.model_server.server_process import ServerRecord, command_line
 from support.editors import fake_model_server
 from support.editors.lsp_client import LIMIT_SECONDS, until
@@ -335,7 +335,7 @@ async def test_failing_starts_are_spaced(world: World) -> None:
         with pytest.raises(UnavailableError, match=r"could not be started: no\. "):
             await launcher.client()
 
-    assert [seconds for seconds in world.slept if seconds > LONGEST_PAUSE_SECONDS] == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    assert [seconds for seconds in world.slept if seconds > MAX_PAUSE_SECONDS] == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
 
 
 @pytest.mark.process

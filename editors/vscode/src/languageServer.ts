@@ -20,7 +20,7 @@ import type { LastSuggestion } from "./lastSuggestion";
 const DOCUMENTS = [{ scheme: "file" }, { scheme: "untitled" }, { scheme: "vscode-notebook-cell" }];
 
 /** A server that ends more often than this within three minutes is not restarted. */
-const MOST_RESTARTS = 4;
+const MAX_RESTARTS = 4;
 const RESTART_WINDOW_MS = 3 * 60 * 1000;
 
 const OPEN_SETTINGS = "Open Settings";
@@ -194,7 +194,7 @@ export class LanguageServer implements vscode.Disposable {
     }
     const now = Date.now();
     this.ends = [...this.ends.filter((at) => now - at < RESTART_WINDOW_MS), now];
-    if (this.ends.length <= MOST_RESTARTS) {
+    if (this.ends.length <= MAX_RESTARTS) {
       return CloseAction.Restart;
     }
     this.fail(

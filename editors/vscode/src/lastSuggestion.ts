@@ -14,7 +14,7 @@ export interface Suggestion {
 }
 
 /** Enough for an acceptance that is reported after the next suggestions were made. */
-const MOST_REMEMBERED = 32;
+const MAX_REMEMBERED = 32;
 
 /** Remembers the last suggestion and notifies listeners. */
 export class LastSuggestion implements vscode.Disposable {
@@ -64,7 +64,7 @@ export class LastSuggestion implements vscode.Disposable {
 
   private remember(suggestion: Suggestion): void {
     this.known.set(suggestion.id, suggestion);
-    for (const [id] of [...this.known].slice(0, -MOST_REMEMBERED)) {
+    for (const [id] of [...this.known].slice(0, -MAX_REMEMBERED)) {
       this.known.delete(id);
     }
   }

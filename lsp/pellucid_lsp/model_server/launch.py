@@ -28,7 +28,7 @@ from pellucid_lsp.model_server.restart_backoff import Backoff
 from pellucid_lsp.model_server.server_address import ServerAddress, find_address
 from pellucid_lsp.model_server.server_process import ServerProcess, ServerRecord
 
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 0.5
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 0.5
 """The shortest and longest pause between two health checks of a server that is not ready. Pauses grow from one to the other."""
 
 START_SECONDS = 120.0
@@ -301,7 +301,7 @@ class Launcher:
         while True:
             yield self._environment.clock() - begun
             await self._environment.sleep(pause)
-            pause = min(pause * 1.5, LONGEST_PAUSE_SECONDS)
+            pause = min(pause * 1.5, MAX_PAUSE_SECONDS)
 
     @asynccontextmanager
     async def _locked(self, address: ServerAddress) -> AsyncIterator[None]:

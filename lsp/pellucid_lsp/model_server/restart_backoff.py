@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 FIRST_SECONDS = 0.5
-MOST_SECONDS = 30.0
-MOST_SECONDS_ONCE_READY = 4.0
+MAX_SECONDS = 30.0
+MAX_SECONDS_ONCE_READY = 4.0
 """The longest delay after a server that was ready: it is likely to start again."""
 
 STABLE_SECONDS = 60.0
@@ -27,7 +27,7 @@ class Backoff:
         """The time to wait before the next start."""
         if not self._starts:
             return 0.0
-        most = MOST_SECONDS if self._ready is None else MOST_SECONDS_ONCE_READY
+        most = MAX_SECONDS if self._ready is None else MAX_SECONDS_ONCE_READY
         apart = min(FIRST_SECONDS * 2.0 ** (self._starts - 1), most)
         return max(0.0, self._started + apart - self._clock())
 

@@ -12,13 +12,13 @@ from fastapi.routing import APIRoute
 _MAX_EXACT_INTEGER = 2**53
 """A float can hold every integer up to this one."""
 
-_MOST_DIGITS = 400
+_MAX_DIGITS = 400
 """More digits than any float has."""
 
-_MOST_KEYS = 1000
+_MAX_KEYS = 1000
 """Keys of one object: more than any request needs. Each unknown key is reported, which takes memory and time."""
 
-_MOST_BIASES = 1 << 18
+_MAX_BIASES = 1 << 18
 """Keys of ``logit_bias``: about as many as a large vocabulary has tokens."""
 
 
@@ -72,7 +72,7 @@ def _check_keys(value: object) -> None:
     while pending:
         name, value = pending.pop()
         if isinstance(value, dict):
-            most = _MOST_BIASES if name == "logit_bias" else _MOST_KEYS
+            most = _MAX_BIASES if name == "logit_bias" else _MAX_KEYS
             if len(value) > most:
                 raise ValueError(f"{name or 'the object'} has {len(value)} fields, but at most {most} are allowed")
             pending.extend((key, item) for key, item in value.items() if isinstance(item, dict | list))
@@ -86,8 +86,8 @@ def _number(text: str) -> float | int:
 
 
 def _integer(text: str) -> int:
-    if len(text) > _MOST_DIGITS:
-        raise ValueError(f"a number has {len(text)} digits, but at most {_MOST_DIGITS} are allowed")
+    if len(text) > _MAX_DIGITS:
+        raise ValueError(f"a number has {len(text)} digits, but at most {_MAX_DIGITS} are allowed")
     return int(text)
 
 

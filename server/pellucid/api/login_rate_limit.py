@@ -30,7 +30,7 @@ MAX_WAIT_SECONDS = 60.0
 MEMORY_SECONDS = 3600.0
 """How long an address's wrong keys are remembered after its last wait. People who mistype pause; guessers do not."""
 
-MOST_ADDRESSES = 10_000
+MAX_ADDRESSES = 10_000
 """Addresses that are remembered."""
 
 REPEATED_KEYS = 8
@@ -82,7 +82,7 @@ class LoginRateLimit:
         record.until = now + wait
         record.digests = [*record.digests, self._digest(key)][-REPEATED_KEYS:]
         self._records[place] = record  # the most recent one
-        if len(self._records) > MOST_ADDRESSES:
+        if len(self._records) > MAX_ADDRESSES:
             self._records.popitem(last=False)
 
     def _is_repeated(self, address: str, key: str) -> bool:

@@ -25,7 +25,7 @@ FEW_FILES = 20
 LARGEST_SHARE = 0.1
 """Largest share of all text that a held-out file may have: the only book among notes is worth more in training."""
 
-LEAST_BYTES = 10_000
+MIN_BYTES = 10_000
 """Text below which training and testing are pointless: a twentieth of it is a few lines."""
 
 LARGEST_SOURCE_BYTES = 1 << 20
@@ -123,10 +123,8 @@ def split(corpus: Corpus, holdout: float = HOLDOUT) -> Split:
 
     Raises InvalidRequestError if there is too little text.
     """
-    if corpus.size < LEAST_BYTES:
-        raise InvalidRequestError(
-            f"There are {corpus.size:,} bytes of text, too little to train and test on: give {LEAST_BYTES:,} or more."
-        )
+    if corpus.size < MIN_BYTES:
+        raise InvalidRequestError(f"There are {corpus.size:,} bytes of text, too little to train and test on: give {MIN_BYTES:,} or more.")
     if len(corpus.documents) < FEW_FILES:
         return _cut_each(corpus.documents, holdout)
     order = sorted(corpus.documents, key=lambda document: hashlib.sha256(document.name.encode()).hexdigest())

@@ -48,7 +48,7 @@ _UNSUPPORTED = (
 
 _LARGEST_RANK = 1 << 16
 _LARGEST_ALPHA = 1e6
-_MOST_TARGETS = 1000
+_MAX_TARGETS = 1000
 
 _PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
 """Initialisations that do not change the base's weights."""
@@ -156,8 +156,8 @@ def _targets(path: Path, stated: object) -> tuple[str, ...]:
     if not isinstance(stated, list):
         return (printable(str(stated)),)
     wrong = next((item for item in stated if not isinstance(item, str)), None)
-    if wrong is not None or len(stated) > _MOST_TARGETS:
-        raise ModelError(f"{path} has a list of {len(stated)} target_modules; it must be up to {_MOST_TARGETS} names.")
+    if wrong is not None or len(stated) > _MAX_TARGETS:
+        raise ModelError(f"{path} has a list of {len(stated)} target_modules; it must be up to {_MAX_TARGETS} names.")
     return tuple(sorted(map(printable, stated)))
 
 

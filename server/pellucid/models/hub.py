@@ -24,7 +24,7 @@ _ATTEMPTS = 5  # in a row without new bytes
 _LISTING_SECONDS = 60.0
 _LARGEST_LISTING = 64 << 20
 _LARGEST_FILE = 1 << 50
-_LONGEST_NAME = 200  # bytes; a suffix is appended, and file systems allow 255
+_MAX_NAME = 200  # bytes; a suffix is appended, and file systems allow 255
 _FILE = re.compile(r"[^\x00-\x1f\x7f\\\ud800-\udfff]+")
 _COMMIT = re.compile(r"[0-9A-Za-z]{1,64}")
 _FAILURES = (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, UnicodeError)
@@ -182,7 +182,7 @@ def _listing(repo: str, data: dict[str, Any]) -> Listing:
 def _files(siblings: Iterable[dict[str, Any]]) -> Iterable[RemoteFile]:
     for sibling in siblings:
         name, lfs = str(sibling["rfilename"]), sibling.get("lfs")
-        if not _FILE.fullmatch(name) or len(name.encode()) > _LONGEST_NAME:
+        if not _FILE.fullmatch(name) or len(name.encode()) > _MAX_NAME:
             continue  # no model needs a file whose name is not valid on every system
         if lfs:
             yield RemoteFile(name, _size(lfs), str(lfs.get("sha256") or lfs["oid"]).removeprefix("sha256:"), "sha256")

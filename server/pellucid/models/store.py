@@ -27,7 +27,7 @@ from pellucid.system.progress_protocol import Progress
 
 _MANIFEST = "manifest.json"
 _REPOSITORY = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
-_LONGEST_NAME = 200  # bytes: folders and locks are named after it
+_MAX_NAME = 200  # bytes: folders and locks are named after it
 _LOOKS_LOCAL = re.compile(r"(~|\.{0,2}[/\\]).*|.*\.gguf|[A-Za-z]:[/\\].*")
 _FOLDER_FILES = re.compile(
     r"config\.json|generation_config\.json|tokenizer\.(json|model)|tokenizer_config\.json|added_tokens\.json"
@@ -293,7 +293,7 @@ class Store:
         """Raise NotFoundError for an invalid name: that of "", say, would be the folder of all models."""
         if (
             name in catalog()
-            or (_REPOSITORY.fullmatch(name) and len(name.encode()) <= _LONGEST_NAME)
+            or (_REPOSITORY.fullmatch(name) and len(name.encode()) <= _MAX_NAME)
             or any(manifest.name == name for manifest in self._manifests())
         ):
             return

@@ -30,8 +30,8 @@ _DAMAGE = (
     *(LookupError, ValueError, TypeError, AttributeError, AssertionError, ArithmeticError, BufferError, EOFError),
     *(MemoryError, RuntimeError, OSError, struct.error, SafetensorError),  # RuntimeError covers RecursionError and torch's own errors
 )
-_LONGEST_REASON = 200
-_LONGEST_NAME = 500
+_MAX_REASON = 200
+_MAX_NAME = 500
 
 
 @contextmanager
@@ -66,7 +66,7 @@ def reason(error: BaseException) -> str:
     kind = type(error).__name__
     if not message:
         return kind
-    return f"{kind}: {message}"[:_LONGEST_REASON] if isinstance(error, (LookupError, TypeError, MemoryError)) else message[:_LONGEST_REASON]
+    return f"{kind}: {message}"[:_MAX_REASON] if isinstance(error, (LookupError, TypeError, MemoryError)) else message[:_MAX_REASON]
 
 
 def read_bytes(path: Path, largest: int = LARGEST_TEXT) -> bytes:
@@ -152,7 +152,7 @@ def token_id(path: Path, key: str, value: object, count: int) -> int | None:
 
 def printable(text: str) -> str:
     """Return a text that can be listed and sent: not too long, on one line and without lone surrogates, which JSON can spell."""
-    whole_characters = text[:_LONGEST_NAME].encode("utf-8", "replace").decode()
+    whole_characters = text[:_MAX_NAME].encode("utf-8", "replace").decode()
     return "".join(character if character.isprintable() else "?" for character in whole_characters)
 
 

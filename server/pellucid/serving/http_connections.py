@@ -31,13 +31,13 @@ HEADER_SECONDS = 15.0
 UNREAD_SECONDS = 5.0
 """Time for the rest of a body after the response, so that the client reads the response instead of a reset connection."""
 
-MOST_OUTSIDE = 256
+MAX_OUTSIDE = 256
 """Maximum connections without an admitted request; each further one closes the oldest."""
 
-MOST_OF_AN_OWNER = 2000
+MAX_PER_OWNER = 2000
 """Maximum connections with running requests per owner of a key, or a third of the open files. A team may share one key."""
 
-MOST_FILES = 8192
+MAX_FILES = 8192
 """Open files that the server requests: many systems allow only 1,024 by default."""
 
 STALLED_SECONDS = 60.0
@@ -64,7 +64,7 @@ class LimitedConnection(H11Protocol):
         """Close the oldest outside connection if there are too many."""
         super().connection_made(transport)
         outside = [one for one in self.connections if isinstance(one, LimitedConnection) and one._outside]
-        if len(outside) > within_file_limit(MOST_OUTSIDE, 2):
+        if len(outside) > within_file_limit(MAX_OUTSIDE, 2):
             min(outside, key=lambda one: one._since)._abort()
         self._watch()
 
@@ -122,7 +122,7 @@ class LimitedConnection(H11Protocol):
 
     def _admit(self, owner: str | None) -> None:
         if owner is not None and self._owner is None:
-            most = within_file_limit(MOST_OF_AN_OWNER, 3)
+            most = within_file_limit(MAX_PER_OWNER, 3)
             if sum(isinstance(one, LimitedConnection) and one._owner == owner for one in self.connections) >= most:
                 raise QueueFullError(f"You already have {most} open requests: wait for some to finish, or close them.")
             self._owner = owner
@@ -199,13 +199,13 @@ class AcceptErrors:
 
 
 def allow_files() -> None:
-    """Raise this process's limit of open files towards MOST_FILES, as far as the system allows."""
+    """Raise this process's limit of open files towards MAX_FILES, as far as the system allows."""
     if sys.platform == "win32":
         return
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         with suppress(OSError, ValueError):  # some systems have a lower limit that they do not report
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

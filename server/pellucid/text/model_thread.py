@@ -12,7 +12,7 @@ from pellucid.errors import QueueFullError
 
 T = TypeVar("T")
 
-LONGEST_WAIT_SECONDS = 10
+MAX_WAIT_SECONDS = 10
 """Time that work may wait for its turn by default."""
 
 
@@ -26,7 +26,7 @@ class ModelThread:
     async def run(self, work: Callable[[], T], longest_wait: float | None = None) -> T:
         """Return the result of ``work``. Raises QueueFullError if earlier work takes longer than ``longest_wait`` seconds."""
         asked = time.monotonic()
-        longest = LONGEST_WAIT_SECONDS if longest_wait is None else longest_wait
+        longest = MAX_WAIT_SECONDS if longest_wait is None else longest_wait
 
         def in_turn() -> T:
             if time.monotonic() - asked > longest:

@@ -23,7 +23,7 @@ TELLING = 6
 COMMON_LINES = frozenset({"return", "return;", "continue", "continue;", "finally:", "default:"})
 """Longer lines that often follow one another in a program."""
 
-LONGEST_LINE = 2_000
+MAX_LINE = 2_000
 """Characters of a line around the cursor that are compared; those of a minified file have millions."""
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pellucid.text.brackets import is_balanced, is_closed, opened_in
-from pellucid.text.stopping import COMMON_LINES, LONGEST_LINE, TELLING, WORTH_CUTTING, overlap
+from pellucid.text.stopping import COMMON_LINES, MAX_LINE, TELLING, WORTH_CUTTING, overlap
 from pellucid.tokens import FinishReason
 
-LONGEST_OVERLAP = 400
+MAX_OVERLAP = 400
 """Characters of the suffix that an answer's end is compared with."""
 
-MOST_SPACE = 40
+MAX_SPACE = 40
 """Characters of white space at the end of an answer that are kept back: a model with nothing to say may generate it without end."""
 
 
@@ -41,12 +41,12 @@ class SuffixStop:
 
     def __init__(self, prefix: str, suffix: str) -> None:
         self.ended = False
-        self._start = suffix[:LONGEST_OVERLAP]
-        self._left = prefix[prefix.rfind("\n") + 1 :][-LONGEST_LINE:]
+        self._start = suffix[:MAX_OVERLAP]
+        self._left = prefix[prefix.rfind("\n") + 1 :][-MAX_LINE:]
         right, _, below = suffix.partition("\n")
-        self._right = right[:LONGEST_LINE].rstrip()
-        below = below[: 4 * LONGEST_LINE]  # enough for the two lines that count
-        first, second = ([line[:LONGEST_LINE].rstrip() for line in below.split("\n") if line.strip()] + [None, None])[:2]
+        self._right = right[:MAX_LINE].rstrip()
+        below = below[: 4 * MAX_LINE]  # enough for the two lines that count
+        first, second = ([line[:MAX_LINE].rstrip() for line in below.split("\n") if line.strip()] + [None, None])[:2]
         self._lines = [] if first is None else [_SuffixLine(first, second)]
         if self._right and not self._left.strip():
             self._lines.insert(0, _SuffixLine(self._left + self._right, first, len(self._left)))
@@ -87,7 +87,7 @@ class SuffixStop:
         """Stop keeping back the white space at the beginning of the last line once there is too much of it."""
         line = self._line(end)
         space = len(line) - len(line.lstrip())
-        if space > MOST_SPACE:
+        if space > MAX_SPACE:
             self._floor = max(self._floor, self._begin + space - (len(self._left) if self._begin == 0 else 0))
 
     def _cut(self, end: int) -> int | None:
@@ -202,4 +202,4 @@ class SuffixStop:
 
 def _may_become(line: str, known: str) -> bool:
     """Return whether an unfinished line may still become a known one, which has no space at its end."""
-    return known.startswith(line) or line.rstrip() == known or (not line.strip() and len(line) <= MOST_SPACE)
+    return known.startswith(line) or line.rstrip() == known or (not line.strip() and len(line) <= MAX_SPACE)

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pellucid.api.login_rate_limit import FREE_ATTEMPTS, MAX_WAIT_SECONDS, MEMORY_SECONDS, MOST_ADDRESSES, REPEATED_KEYS, LoginRateLimit
+from pellucid.api.login_rate_limit import FREE_ATTEMPTS, MAX_ADDRESSES, MAX_WAIT_SECONDS, MEMORY_SECONDS, REPEATED_KEYS, LoginRateLimit
 from pellucid.api.server_state import ServerState
 from pellucid.client.api_keys import read_keys
 from pellucid.errors import TooManyAttemptsError
@@ -122,11 +122,11 @@ def test_this_machine_is_one_guesser() -> None:
 def test_guesses_cost_no_memory() -> None:
     """Only the latest addresses are remembered, with their latest keys."""
     limit, _ = clocked()
-    for number in range(MOST_ADDRESSES + 10):
+    for number in range(MAX_ADDRESSES + 10):
         limit.failed(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", "wrong")
     guess(limit, "192.0.2.1", 10 * REPEATED_KEYS)
 
-    assert len(limit._records) == MOST_ADDRESSES
+    assert len(limit._records) == MAX_ADDRESSES
     assert len(limit._records["192.0.2.1"].digests) == REPEATED_KEYS
 
 

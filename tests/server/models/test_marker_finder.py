@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.errors import ModelError
-from pellucid.models.tokenizers.marker_finder import LONGEST_MARKER, MarkerFinder
+from pellucid.models.tokenizers.marker_finder import MAX_MARKER, MarkerFinder
 
 TEXTS = st.text("ab<]^-\\", max_size=12)
 
@@ -40,5 +40,5 @@ def test_many_markers_with_one_beginning_take_no_time() -> None:
 
 def test_a_marker_that_is_too_long() -> None:
     """A marker of more characters than any model's is refused in a sentence."""
-    with pytest.raises(ModelError, match=f"a marker of 257 characters; at most {LONGEST_MARKER} are supported"):
+    with pytest.raises(ModelError, match=f"a marker of 257 characters; at most {MAX_MARKER} are supported"):
         MarkerFinder(["a" * 257])

@@ -21,7 +21,7 @@ from pellucid.api import request_body
 from pellucid.api.server_state import ServerState
 from pellucid.client.api_keys import read_keys
 from pellucid.errors import UnavailableError
-from pellucid.serving.http_connections import MOST_FILES, AcceptErrors, allow_files
+from pellucid.serving.http_connections import MAX_FILES, AcceptErrors, allow_files
 from support.page.small_page_server import paged
 from support.servers.hostile_clients import connections, head, push, received, reset, resident_bytes, stream_request
 from support.servers.http_servers import TINY, LiveServer, ScriptedAssistant, live, scripted_state, tiny_adapters, tiny_assistant
@@ -253,7 +253,7 @@ def test_responses_that_are_read_slowly(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_one_owner_cannot_take_all_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     """One owner of a key has a limited number of requests open; another owner's are answered, and later more of the first one's."""
-    monkeypatch.setattr("pellucid.serving.http_connections.MOST_OF_AN_OWNER", 3)
+    monkeypatch.setattr("pellucid.serving.http_connections.MAX_PER_OWNER", 3)
     release = asyncio.Event()
 
     async def before(index: int) -> None:
@@ -406,9 +406,9 @@ def test_too_many_files_are_reported_once(caplog: pytest.LogCaptureFixture) -> N
 def test_a_server_asks_for_files() -> None:
     """A server raises its limit of open files to what it needs, not beyond what the system permits, and never lowers it."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = before[1] if before[1] != resource.RLIM_INFINITY else 2 * MOST_FILES
+    most = before[1] if before[1] != resource.RLIM_INFINITY else 2 * MAX_FILES
     try:
-        for soft, wanted in ((1000, min(MOST_FILES, most)), (min(MOST_FILES + 1, most), min(MOST_FILES + 1, most))):
+        for soft, wanted in ((1000, min(MAX_FILES, most)), (min(MAX_FILES + 1, most), min(MAX_FILES + 1, most))):
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, before[1]))
             allow_files()
             assert resource.getrlimit(resource.RLIMIT_NOFILE) == (wanted, before[1])

@@ -272,7 +272,7 @@ def ask(url: str, model: str, content: str) -> httpx.Response:
 def test_others_are_answered_meanwhile(two_models: tuple[str, LocalAssistant], monkeypatch: pytest.MonkeyPatch) -> None:
     """While one model's template spins, /health and the chats of another model are answered."""
     monkeypatch.setattr(pellucid.text.template_process, "WALL_SECONDS", PATIENCE)
-    monkeypatch.setattr(model_thread, "LONGEST_WAIT_SECONDS", PATIENCE)
+    monkeypatch.setattr(model_thread, "MAX_WAIT_SECONDS", PATIENCE)
     url, assistant = two_models
     assert ask(url, "spins", "Hi").status_code == 200
     process = assistant._find("spins").template.process

@@ -72,6 +72,6 @@ async def test_other_models_have_threads() -> None:
 
 async def test_waiting_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A text that would wait too long for its turn is refused with QueueFullError."""
-    monkeypatch.setattr(model_thread, "LONGEST_WAIT_SECONDS", -1)
+    monkeypatch.setattr(model_thread, "MAX_WAIT_SECONDS", -1)
     with pytest.raises(QueueFullError, match="tokenizer or chat template of the model is busy"):
         await model_thread.ModelThread("the model").run(lambda: "text")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pellucid.text import suffix_stop
 from pellucid.text.brackets import is_balanced
 from pellucid.text.stopping import EndingRule, StopGate, StopStrings
-from pellucid.text.suffix_stop import MOST_SPACE, SuffixStop
+from pellucid.text.suffix_stop import MAX_SPACE, SuffixStop
 from pellucid.tokens import FinishReason, Token
 
 
@@ -136,15 +136,15 @@ def test_a_minified_file_is_not_read_again_for_each_line(monkeypatch: pytest.Mon
 def test_white_space_without_end_is_not_kept_back() -> None:
     """White space without end is returned, although a line of the suffix might still follow."""
     ending = SuffixStop("def f():\n    ", "\n    return 1\n")
-    given = [ending.feed(" ") for _ in range(2 * MOST_SPACE)]
+    given = [ending.feed(" ") for _ in range(2 * MAX_SPACE)]
 
-    assert "".join(given) == " " * (2 * MOST_SPACE)
-    assert not any(given[: MOST_SPACE - len("    ")])
+    assert "".join(given) == " " * (2 * MAX_SPACE)
+    assert not any(given[: MAX_SPACE - len("    ")])
 
 
 @given(
     st.text(" \nx", max_size=8),
-    st.lists(st.sampled_from([" ", " " * 30, "\n", "\r\n", "    return 1", "x", " " * (MOST_SPACE + 5)]), max_size=12),
+    st.lists(st.sampled_from([" ", " " * 30, "\n", "\r\n", "    return 1", "x", " " * (MAX_SPACE + 5)]), max_size=12),
     st.data(),
 )
 def test_the_pieces_of_white_space_do_not_matter(start: str, pieces: list[str], data: st.DataObject) -> None:

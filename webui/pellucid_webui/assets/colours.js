@@ -16,7 +16,7 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
   const RANKS = [10, 100, 1000];
 
   const STRONGEST = 8; // steps of a scale above plain
-  const MOST_BITS = 12; // the surprisal that has the strongest colour
+  const MAX_BITS = 12; // the surprisal that has the strongest colour
   const ENTROPIES = [1, 2, 3, 4]; // bits at which the next underline begins
   const UNLIKELY = 0.1; // below this probability a token is surprising
   const APART = 0.5; // from this difference on, two models disagree
@@ -58,7 +58,7 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
     const entropy = record.e;
     if (record.l !== null) {
       const probability = Math.exp(record.l);
-      classes.push(`p${step(1 - probability)}`, `s${step(toBits(-record.l) / MOST_BITS)}`);
+      classes.push(`p${step(1 - probability)}`, `s${step(toBits(-record.l) / MAX_BITS)}`);
       if (probability < UNLIKELY) classes.push("unlikely");
     }
     if (record.r !== null) classes.push(`r${bin(record.r, ranks)}`);
@@ -106,14 +106,14 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
   function legend(mode, words) {
     const unlikely = { sample: "unlikely", text: "below 10 %" };
     if (mode === "probability") return [{ scale: scale("p"), from: "100 %", to: "0 %" }, unlikely];
-    if (mode === "surprisal") return [{ scale: scale("s"), from: "0", to: `${MOST_BITS} bits` }, unlikely];
+    if (mode === "surprisal") return [{ scale: scale("s"), from: "0", to: `${MAX_BITS} bits` }, unlikely];
     if (mode === "rank") return [0, 1, 2, 3].map((index) => ({ sample: `r${index}`, threshold: index < RANKS.length ? index : null }));
     if (mode === "difference") {
       const steps = [...scale("lower").reverse(), ...scale("higher").slice(1)];
       return [{ scale: steps, from: words[0], to: words[1] }, { sample: "apart", text: "large difference" }];
     }
     return [
-      { scale: scale("s"), from: "surprisal 0", to: `${MOST_BITS} bits` },
+      { scale: scale("s"), from: "surprisal 0", to: `${MAX_BITS} bits` },
       ...ENTROPIES.map((least, index) => ({ sample: `e${index + 1}`, text: `${index ? "" : "entropy "}${least}+${index === ENTROPIES.length - 1 ? " bits" : ""}` })),
       unlikely,
     ];

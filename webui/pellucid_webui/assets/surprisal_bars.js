@@ -6,9 +6,9 @@
 
   const SVG = "http://www.w3.org/2000/svg";
   const HEIGHT = 32;
-  const LEAST_TOP = 8; // bits; a text without surprises is drawn low
-  const LEAST_COLUMN = 1.5; // pixels; a column for several tokens shows the most surprising one
-  const MOST_COLUMN = 12;
+  const MIN_TOP = 8; // bits; a text without surprises is drawn low
+  const MIN_COLUMN = 1.5; // pixels; a column for several tokens shows the most surprising one
+  const MAX_COLUMN = 12;
 
   class Sparkline {
     /**
@@ -22,7 +22,7 @@
       /** @type {number[]} */
       this.columns = []; // the index of the token that each column shows
       this.perColumn = 1; // tokens
-      this.step = MOST_COLUMN; // pixels
+      this.step = MAX_COLUMN; // pixels
       /** @type {number | null} */
       this.focused = null;
       this.bars = draw("path", { class: "pl-spark-bars" });
@@ -89,12 +89,12 @@
       const width = this.line.clientWidth;
       const count = this.records.length;
       if (!width) return;
-      const perColumn = Math.max(1, Math.ceil((count * LEAST_COLUMN) / width));
+      const perColumn = Math.max(1, Math.ceil((count * MIN_COLUMN) / width));
       this.columns = [];
       for (let start = 0; start < count; start += perColumn) this.columns.push(this.highest(start, Math.min(start + perColumn, count)));
       this.perColumn = perColumn;
-      this.step = Math.min(width / Math.max(this.columns.length, 1), MOST_COLUMN);
-      const top = Math.max(LEAST_TOP, ...this.columns.map((index) => this.bits(index)));
+      this.step = Math.min(width / Math.max(this.columns.length, 1), MAX_COLUMN);
+      const top = Math.max(MIN_TOP, ...this.columns.map((index) => this.bits(index)));
       this.line.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
       this.bars.setAttribute("d", this.columns.map((index, column) => this.bar(column, (this.bits(index) / top) * (HEIGHT - 2))).join(""));
       this.name();

@@ -23,7 +23,7 @@ DIGITS = 6
 _ROUNDING = 1e-3
 """How far rounding may move a probability or a logprob beyond its bound."""
 
-_LONGEST_SHOWN = 200
+_MAX_SHOWN = 200
 
 
 def pack(tokens: Iterable[Token]) -> str:
@@ -42,9 +42,9 @@ def records_in(batch: str) -> list[Any]:
     try:
         found = json.loads(batch)
     except (ValueError, RecursionError) as error:
-        raise InvalidRequestError(f"This is not a batch of tokens ({error}): {batch[:_LONGEST_SHOWN]}") from error
+        raise InvalidRequestError(f"This is not a batch of tokens ({error}): {batch[:_MAX_SHOWN]}") from error
     if not isinstance(found, list):
-        raise InvalidRequestError(f"A batch of tokens is a list, not {batch[:_LONGEST_SHOWN]}")
+        raise InvalidRequestError(f"A batch of tokens is a list, not {batch[:_MAX_SHOWN]}")
     return found
 
 
@@ -81,7 +81,7 @@ def token_of(found: Mapping[str, Any], position: int) -> Token:
             sampled=None if found["s"] is None else _number(found["s"], 0, 1),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise InvalidRequestError(f"This is not a token record ({error!r}): {str(found)[:_LONGEST_SHOWN]}") from error
+        raise InvalidRequestError(f"This is not a token record ({error!r}): {str(found)[:_MAX_SHOWN]}") from error
 
 
 def _alternative(one: Alternative) -> list[Any]:

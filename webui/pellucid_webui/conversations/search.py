@@ -7,7 +7,7 @@ import sqlite3
 from pellucid.errors import InvalidRequestError
 from pellucid_webui.conversations.conversation import encodable
 
-MOST_WORDS = 32
+MAX_WORDS = 32
 """Most words of a search."""
 
 WITH_WORD = """
@@ -35,8 +35,8 @@ def conversations_with(run: sqlite3.Connection, owner: str, search: str) -> dict
     Words without letters and digits are ignored.
     """
     words = [_quoted(word) for word in dict.fromkeys(encodable(search).split()) if any(map(str.isalnum, word))]
-    if len(words) > MOST_WORDS:
-        raise InvalidRequestError(f"A search has at most {MOST_WORDS} words: remove some.")
+    if len(words) > MAX_WORDS:
+        raise InvalidRequestError(f"A search has at most {MAX_WORDS} words: remove some.")
     found: set[int] | None = None
     for word in words:
         keys = {row["key"] for row in run.execute(WITH_WORD, {"word": word, "owner": owner})}

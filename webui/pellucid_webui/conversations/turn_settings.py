@@ -17,7 +17,7 @@ LARGEST = 2**53 - 1
 """The largest whole number that every JSON parser reads exactly, including those of browsers."""
 
 
-_LONGEST_SHOWN = 80
+_MAX_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ _KINDS: Mapping[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float":
 def _typed(setting: Field[Any], value: object) -> Any:
     kinds = _KINDS[str(setting.type)]
     if not isinstance(value, kinds) or isinstance(value, bool):
-        shown = repr(value)[:_LONGEST_SHOWN]
+        shown = repr(value)[:_MAX_SHOWN]
         raise InvalidRequestError(
             f"The setting {setting.name} of a turn must be of the type {setting.type}, not {shown}.", param=setting.name
         )

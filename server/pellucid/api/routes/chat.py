@@ -26,7 +26,7 @@ from pellucid.api.generation.request_fields import (
 )
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
-from pellucid.api.schema.common import MOST_TOKENS
+from pellucid.api.schema.common import MAX_TOKENS
 from pellucid.api.schema.openai import (
     ChatAnswer,
     ChatChoice,
@@ -94,7 +94,7 @@ class _ChatJob(GenerationJob):
 
     def ask(self, number: int, on_usage: OnUsage | None) -> Items:
         body = self._body
-        limit = next((count for count in (body.max_completion_tokens, body.max_tokens) if count is not None), MOST_TOKENS)
+        limit = next((count for count in (body.max_completion_tokens, body.max_tokens) if count is not None), MAX_TOKENS)
         query = ChatQuery(
             plain_messages(body.messages),
             sampling_params(body, limit, body.top_logprobs or 0, number),

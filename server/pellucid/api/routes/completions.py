@@ -30,7 +30,7 @@ from pellucid.api.generation.request_fields import (
 )
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
-from pellucid.api.schema.common import MOST_CHOICES
+from pellucid.api.schema.common import MAX_CHOICES
 from pellucid.api.schema.openai import CompletionChoice, CompletionReply, CompletionRequest, UsageReply
 from pellucid.api.server_state import state_of
 from pellucid.api.sse import Event, attend, json_response
@@ -84,9 +84,9 @@ def _check(body: CompletionRequest) -> None:
         raise InvalidRequestError("return_token_ids is not supported together with heal.", param="return_token_ids")
     if body.stream and body.prompt_logprobs is not None:
         raise InvalidRequestError("prompt_logprobs is not supported in streams: use echo with logprobs.", param="prompt_logprobs")
-    if len(_prompts(body)) * body.n > MOST_CHOICES:
+    if len(_prompts(body)) * body.n > MAX_CHOICES:
         raise InvalidRequestError(
-            f"One request may have at most {MOST_CHOICES} answers (prompts times n): send fewer prompts or a smaller n.", param="n"
+            f"One request may have at most {MAX_CHOICES} answers (prompts times n): send fewer prompts or a smaller n.", param="n"
         )
 
 

@@ -17,7 +17,7 @@ from pellucid.api.generation.llama_reply import has_new_line, pick_fields, stop_
 from pellucid.api.generation.request_fields import choice_seed, supersede_key
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
-from pellucid.api.schema.common import MOST_TOKENS
+from pellucid.api.schema.common import MAX_TOKENS
 from pellucid.api.schema.llama import Generation, InfillRequest, LlamaChunk, LlamaCompletionRequest, LlamaReply, PickedReply
 from pellucid.api.server_state import state_of
 from pellucid.api.sse import Event
@@ -164,7 +164,7 @@ class _LlamaJob(GenerationJob):
         body, on = self._body, self._takes
         penalised = on("penalties")
         return SamplingParams(
-            max_tokens=MOST_TOKENS if body.n_predict < 0 else body.n_predict,
+            max_tokens=MAX_TOKENS if body.n_predict < 0 else body.n_predict,
             temperature=self._temperature(choice),
             top_k=1 if on("top_p") and body.top_p == 0 else max(body.top_k, 0) if on("top_k") else 0,
             top_p=body.top_p or 1.0 if on("top_p") else 1.0,

@@ -20,15 +20,15 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import any_schema
 
-MOST_CHOICES = 128
+MAX_CHOICES = 128
 """The most answers that one request may ask for."""
 
-LEAST_TEMPERATURE = 0.0001
-MOST_TEMPERATURE = 100.0
-LEAST_PENALTY = 0.01
+MIN_TEMPERATURE = 0.0001
+MAX_TEMPERATURE = 100.0
+MIN_PENALTY = 0.01
 """The bounds of SamplingParams."""
 
-MOST_TOKENS = 2**31 - 1
+MAX_TOKENS = 2**31 - 1
 """More tokens than any context holds; it means "until the context is full"."""
 
 
@@ -46,15 +46,15 @@ OnlyFalse = Annotated[bool, _only(allowed=False), WithJsonSchema({"const": False
 
 
 def _temperature(value: float) -> float:
-    if value != 0 and not LEAST_TEMPERATURE <= value <= MOST_TEMPERATURE:
-        raise ValueError(f"must be 0 (greedy), or between {LEAST_TEMPERATURE} and {MOST_TEMPERATURE:g}")
+    if value != 0 and not MIN_TEMPERATURE <= value <= MAX_TEMPERATURE:
+        raise ValueError(f"must be 0 (greedy), or between {MIN_TEMPERATURE} and {MAX_TEMPERATURE:g}")
     return value
 
 
 Temperature = Annotated[
     float,
     AfterValidator(_temperature),
-    WithJsonSchema({"anyOf": [{"const": 0}, {"type": "number", "minimum": LEAST_TEMPERATURE, "maximum": MOST_TEMPERATURE}]}),
+    WithJsonSchema({"anyOf": [{"const": 0}, {"type": "number", "minimum": MIN_TEMPERATURE, "maximum": MAX_TEMPERATURE}]}),
 ]
 TokenId = Annotated[int, Field(ge=0, lt=2**31, description="a token id of the model's vocabulary")]
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, JsonValue, RootModel
 
 from pellucid.api.schema.common import (
-    LEAST_PENALTY,
-    MOST_CHOICES,
-    MOST_TOKENS,
+    MAX_CHOICES,
+    MAX_TOKENS,
+    MIN_PENALTY,
     Body,
     ModelQuery,
     OnlyFalse,
@@ -45,13 +45,13 @@ class Generation(ModelQuery):
     """The parameters of sampling, and the rules that end the answer."""
 
     n_predict: int = Field(
-        -1, ge=-1, le=MOST_TOKENS, description="maximum tokens to generate; -1: until the context is full; 0: only read the prompt"
+        -1, ge=-1, le=MAX_TOKENS, description="maximum tokens to generate; -1: until the context is full; 0: only read the prompt"
     )
     temperature: Temperature | None = Field(None, description="0 always picks the most probable token; by default 0.8, for /infill 0")
-    top_k: int = Field(40, ge=-1, le=MOST_TOKENS, description="0 or -1: off")
+    top_k: int = Field(40, ge=-1, le=MAX_TOKENS, description="0 or -1: off")
     top_p: float = Field(0.95, ge=0, le=1)
     min_p: float = Field(0.05, ge=0, le=1)
-    repeat_penalty: float = Field(1.0, ge=LEAST_PENALTY, le=10, description="penalizes tokens of the prompt and the answer; 1: off")
+    repeat_penalty: float = Field(1.0, ge=MIN_PENALTY, le=10, description="penalizes tokens of the prompt and the answer; 1: off")
     presence_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens that are already in the answer")
     frequency_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens that are already in the answer")
     samplers: Annotated[list[SamplerName], Field(fail_fast=True)] | None = Field(None, description=SAMPLERS_ABOUT)
@@ -79,7 +79,7 @@ class Generation(ModelQuery):
     t_max_prompt_ms: Milliseconds = Field(-1, description=PROMPT_TIME_ABOUT)
     cache_prompt: OnlyTrue = Field(True, description="always true: the cache is always used")
     id_slot: int = Field(-1, ge=-1, lt=2**31, description=SLOT_ABOUT)
-    n_cmpl: int = Field(1, ge=1, le=MOST_CHOICES, description="number of answers; with more than one, the response is an array")
+    n_cmpl: int = Field(1, ge=1, le=MAX_CHOICES, description="number of answers; with more than one, the response is an array")
     return_tokens: bool = Field(False, description="return the token ids of the answer")
     response_fields: Annotated[list[str], Field(fail_fast=True, max_length=256)] | None = Field(
         None,

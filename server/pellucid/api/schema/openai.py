@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from pellucid.api.schema.common import (
-    LEAST_PENALTY,
-    MOST_CHOICES,
-    MOST_TOKENS,
+    MAX_CHOICES,
+    MAX_TOKENS,
+    MIN_PENALTY,
     Body,
     ModelQuery,
     OnlyFalse,
@@ -38,7 +38,7 @@ StopText = Annotated[str, Field(min_length=1)]
 StopTexts = StopText | Annotated[list[StopText], Field(fail_fast=True, max_length=64)]
 Ids = Annotated[list[TokenId], Field(fail_fast=True, min_length=1)]
 MAX_MESSAGES = 1 << 14
-Choices = Annotated[int, Field(ge=1, le=MOST_CHOICES)]
+Choices = Annotated[int, Field(ge=1, le=MAX_CHOICES)]
 Alternatives = Annotated[int, Field(ge=0, le=MAX_ALTERNATIVES)]
 
 
@@ -81,10 +81,10 @@ class SamplingFields(Admittance):
         1.0, description="0 always picks the most probable token; values above OpenAI's limit of 2 are allowed"
     )
     top_p: float = Field(1.0, ge=0, le=1)
-    top_k: int = Field(0, ge=-1, le=MOST_TOKENS, description="extension: 0 or -1: off")
+    top_k: int = Field(0, ge=-1, le=MAX_TOKENS, description="extension: 0 or -1: off")
     min_p: float = Field(0.0, ge=0, le=1, description="extension: 0: off")
     repetition_penalty: float = Field(
-        1.0, ge=LEAST_PENALTY, le=10, description="extension: penalizes tokens of the prompt and the answer; 1: off"
+        1.0, ge=MIN_PENALTY, le=10, description="extension: penalizes tokens of the prompt and the answer; 1: off"
     )
     presence_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens that are already in the answer")
     frequency_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens that are already in the answer")
@@ -113,8 +113,8 @@ class CompletionRequest(SamplingFields):
     prompt: (
         str
         | Ids
-        | Annotated[list[str], Field(fail_fast=True, min_length=1, max_length=MOST_CHOICES)]
-        | Annotated[list[Ids], Field(fail_fast=True, min_length=1, max_length=MOST_CHOICES)]
+        | Annotated[list[str], Field(fail_fast=True, min_length=1, max_length=MAX_CHOICES)]
+        | Annotated[list[Ids], Field(fail_fast=True, min_length=1, max_length=MAX_CHOICES)]
     )
     suffix: str | None = Field(None, description="the text after the gap, for an infill with the model's own infill tokens")
     input_extra: Annotated[list[ContextFile], Field(fail_fast=True)] = Field(
@@ -126,7 +126,7 @@ class CompletionRequest(SamplingFields):
         "only with suffix",
     )
     parse_special: bool = Field(False, description="extension, with text: parse special tokens that are written in the text")
-    max_tokens: int = Field(16, ge=0, le=MOST_TOKENS, description="maximum tokens of the answer")
+    max_tokens: int = Field(16, ge=0, le=MAX_TOKENS, description="maximum tokens of the answer")
     logprobs: Alternatives | None = Field(None, description="return each token's logprob and this many alternatives")
     prompt_logprobs: Alternatives | None = Field(None, description="extension: the same for the prompt's tokens; not in streams")
     echo: bool = Field(False, description="start the answer with the prompt; not with suffix")
@@ -176,9 +176,9 @@ class ChatRequest(SamplingFields):
 
     messages: Messages
     max_tokens: int | None = Field(
-        None, ge=0, le=MOST_TOKENS, description="maximum tokens of the answer; by default until the model ends it"
+        None, ge=0, le=MAX_TOKENS, description="maximum tokens of the answer; by default until the model ends it"
     )
-    max_completion_tokens: int | None = Field(None, ge=0, le=MOST_TOKENS, description="newer name of max_tokens")
+    max_completion_tokens: int | None = Field(None, ge=0, le=MAX_TOKENS, description="newer name of max_tokens")
     logprobs: bool = Field(False, description="return each token's logprob")
     top_logprobs: Alternatives | None = Field(None, description="with logprobs: return this many alternatives for each token")
     response_format: ResponseFormat | None = None

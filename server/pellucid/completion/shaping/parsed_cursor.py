@@ -10,7 +10,7 @@ from functools import cached_property
 from pellucid.completion.shaping.cursor_in_fence import find_fenced_block
 from pellucid.completion.shaping.language_syntax import LineScan, Syntax, find_syntax, indentation, opens_block, scan_line
 from pellucid.completion.suggestion import DocumentCursor
-from pellucid.text.stopping import LONGEST_LINE
+from pellucid.text.stopping import MAX_LINE
 
 MAX_LINES_ABOVE = 400
 """Lines above the cursor that are parsed. Blocks are seldom longer."""
@@ -48,12 +48,12 @@ class ParsedCursor:
         self.fenced_block = find_fenced_block(document) if fences else None
         self.cursor = document if self.fenced_block is None else self.fenced_block.cursor
         self.syntax: Syntax = find_syntax(self.cursor.language)
-        self.left = self.cursor.left[-LONGEST_LINE:]
+        self.left = self.cursor.left[-MAX_LINE:]
         self.right = self.cursor.right
         self.brackets: tuple[Bracket, ...] = ()
         far, lines = _split(self.cursor.before)
         self.inside: str | None = _inside_after(far, self.syntax)
-        self._lines = [line[-LONGEST_LINE:].rstrip("\r") for line in lines]
+        self._lines = [line[-MAX_LINE:].rstrip("\r") for line in lines]
         self._scans: list[LineScan] = []
         self._starts: list[int] = []  # of each line, the number of the line where its statement begins
         self._line_began_inside: str | None = None
@@ -185,7 +185,7 @@ class ParsedCursor:
     def _closings_right(self) -> int:
         """The number of brackets that are closed right of the cursor but not opened there."""
         depth = closed = 0
-        for mark in scan_line(self.right[:LONGEST_LINE], None, self.syntax).marks:
+        for mark in scan_line(self.right[:MAX_LINE], None, self.syntax).marks:
             if mark.opens:
                 depth += 1
             elif depth:
@@ -228,5 +228,5 @@ def _inside_after(text: str, syntax: Syntax) -> str | None:
     inside = None
     for line in text.split("\n") if marks else ():
         if any(part in line for part in marks):
-            inside = scan_line(line[-LONGEST_LINE:], inside, syntax).inside
+            inside = scan_line(line[-MAX_LINE:], inside, syntax).inside
     return inside

@@ -15,7 +15,7 @@ LINES_BELOW = 3
 LINES_ABOVE = 20
 """Lines above the cursor that a block is compared with."""
 
-LONGEST_BLOCK = 8
+MAX_BLOCK = 8
 """The most lines of a block that is looked for a second time."""
 
 DISTINCTIVE_BLOCK = 20
@@ -72,7 +72,7 @@ class Repetition:
         last = self._lines[-3:]
         if own >= 2 and len(last) == 3 and len(set(last)) == 1 and _count_alphanumerics(line):
             return 2
-        for size in range(2, min(LONGEST_BLOCK, own, len(self._lines) // 2) + 1):
+        for size in range(2, min(MAX_BLOCK, own, len(self._lines) // 2) + 1):
             block = self._lines[-size:]
             if block == self._lines[-2 * size : -size] and _count_alphanumerics("".join(block)) >= DISTINCTIVE_BLOCK:
                 return size

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pellucid.engine.native.library import KernelsUnavailableError, load_library
-from pellucid.engine.native.native_structs import DecoderParts, DescriptionParts, NativeBatch
+from pellucid.engine.native.native_structs import DecoderParts, NativeBatch, ScoreParts
 from pellucid.engine.token_scores import RowScores
 
 _folder = platformdirs.user_cache_path("pellucid") / "kernels"
@@ -91,10 +91,10 @@ class Kernels:
         code.pellucid_forward.argtypes = (c_void_p, POINTER(DecoderParts), POINTER(NativeBatch), c_void_p, c_void_p)
         code.pellucid_logits.restype = None
         code.pellucid_logits.argtypes = (c_void_p, POINTER(DecoderParts), c_void_p, c_int64, c_void_p, c_void_p)
-        code.pellucid_description_scratch.restype = c_int64
-        code.pellucid_description_scratch.argtypes = (c_int64, c_int64)
-        code.pellucid_describe.restype = None
-        code.pellucid_describe.argtypes = (c_void_p, POINTER(DescriptionParts), c_void_p)
+        code.pellucid_score_scratch.restype = c_int64
+        code.pellucid_score_scratch.argtypes = (c_int64, c_int64)
+        code.pellucid_score.restype = None
+        code.pellucid_score.argtypes = (c_void_p, POINTER(ScoreParts), c_void_p)
         self.build = loaded.build
         self.warning = loaded.warning
         self.variant = code.pellucid_variant().decode()
@@ -137,10 +137,10 @@ class Kernels:
         logprobs, entropies = torch.empty(rows, dtype=torch.float64), torch.empty(rows, dtype=torch.float64)
         top_ids, top_logprobs = torch.empty(rows, kept, dtype=torch.int64), torch.empty(rows, kept, dtype=torch.float64)
         pointers = (tensor.data_ptr() for tensor in (logits, chosen, ranks, logprobs, entropies, top_ids, top_logprobs))
-        scratch = torch.empty(self._code.pellucid_description_scratch(rows, vocab), dtype=torch.uint8)
+        scratch = torch.empty(self._code.pellucid_score_scratch(rows, vocab), dtype=torch.uint8)
         with self.lock:
-            description = DescriptionParts(rows, vocab, logits.stride(0), kept, *pointers)
-            self._code.pellucid_describe(self.pool, description, scratch.data_ptr())
+            job = ScoreParts(rows, vocab, logits.stride(0), kept, *pointers)
+            self._code.pellucid_score(self.pool, job, scratch.data_ptr())
         return RowScores(
             chosen.tolist(),
             logprobs.tolist(),

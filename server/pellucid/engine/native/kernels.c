@@ -335,16 +335,16 @@ void pellucid_logits(pool *p, const decoder *d, float *hidden, int64_t rows, voi
     end(p);
 }
 
-/* Bytes of working memory for a description of so many rows. */
-int64_t pellucid_description_scratch(int64_t rows, int64_t vocab) {
+/* Bytes of working memory for the scores of so many rows. */
+int64_t pellucid_score_scratch(int64_t rows, int64_t vocab) {
     return rows * ((vocab + PIECE - 1) / PIECE) * (int64_t)sizeof(piece);
 }
 
-/* Fills in what ``d`` points to; ``memory`` is pellucid_description_scratch() bytes. */
-void pellucid_describe(pool *p, const description *d, void *memory) {
-    describing all = {.pool = p, .d = d, .piece = memory, .pieces = (d->vocab + PIECE - 1) / PIECE};
+/* Fills in what ``d`` points to; ``memory`` is pellucid_score_scratch() bytes. */
+void pellucid_score(pool *p, const score_job *d, void *memory) {
+    scoring all = {.pool = p, .d = d, .piece = memory, .pieces = (d->vocab + PIECE - 1) / PIECE};
     begin(p);
-    run(p, describe_pieces, &all);
+    run(p, score_pieces, &all);
     end(p);
-    for (int64_t row = 0; row < d->rows; row++) describe_row(&all, row);
+    for (int64_t row = 0; row < d->rows; row++) score_row(&all, row);
 }

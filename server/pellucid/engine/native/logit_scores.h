@@ -9,22 +9,22 @@
 enum {
     PIECE = 4096,  /* logits */
     STRIDE = 128,  /* logits that are skipped together if their largest one is too small */
-    MOST_TOP = 20, /* MAX_ALTERNATIVES in tokens.py */
+    MAX_TOP = 20, /* MAX_ALTERNATIVES in tokens.py */
 };
 
 typedef struct {
-    int64_t rows, vocab, stride, top; /* logits (rows, vocab), their rows ``stride`` apart; 1 <= top <= MOST_TOP */
+    int64_t rows, vocab, stride, top; /* logits (rows, vocab), their rows ``stride`` apart; 1 <= top <= MAX_TOP */
     const float *logits;
     int64_t *id;                /* (rows): the tokens; -1 becomes the most probable one */
     int64_t *rank;              /* (rows) */
     double *logprob, *entropy;  /* (rows) */
     int64_t *top_id;            /* (rows, top) */
     double *top_logprob;        /* the same */
-} description;
+} score_job;
 
 typedef struct {
-    int64_t id[MOST_TOP];
-    float value[MOST_TOP];
+    int64_t id[MAX_TOP];
+    float value[MAX_TOP];
     int64_t count; /* number of values, the largest first */
     int64_t above; /* logits larger than the token's */
     double weights, products; /* sums of e^(logit - value[0]), and of that times (logit - value[0]) */
@@ -32,10 +32,10 @@ typedef struct {
 
 typedef struct {
     pool *pool;
-    const description *d;
+    const score_job *d;
     piece *piece; /* (rows, pieces of a row) */
     int64_t pieces;
-} describing;
+} scoring;
 
 static void insert(piece *p, int64_t top, int64_t id, float value) {
     if (p->count == top) {
@@ -50,7 +50,7 @@ static void insert(piece *p, int64_t top, int64_t id, float value) {
     p->value[at] = value;
 }
 
-static void find_largest(piece *p, const description *d, const float *logit, int64_t begin, int64_t end) {
+static void find_largest(piece *p, const score_job *d, const float *logit, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; i += STRIDE) {
         int64_t stop = i + STRIDE < end ? i + STRIDE : end;
         if (p->count == d->top && stop - i == STRIDE) {
@@ -85,10 +85,10 @@ static void add_up(piece *p, const float *logit, int64_t begin, int64_t end, flo
     }
 }
 
-static void describe_pieces(void *argument, int thread) {
+static void score_pieces(void *argument, int thread) {
     (void)thread;
-    const describing *all = argument;
-    const description *d = all->d;
+    const scoring *all = argument;
+    const score_job *d = all->d;
     for (int64_t i; (i = take(all->pool)) < d->rows * all->pieces;) {
         int64_t row = i / all->pieces, begin = i % all->pieces * PIECE, end = begin + PIECE < d->vocab ? begin + PIECE : d->vocab;
         const float *logit = d->logits + row * d->stride;
@@ -99,8 +99,8 @@ static void describe_pieces(void *argument, int thread) {
     }
 }
 
-static void describe_row(const describing *all, int64_t row) {
-    const description *d = all->d;
+static void score_row(const scoring *all, int64_t row) {
+    const score_job *d = all->d;
     const piece *first = all->piece + row * all->pieces;
     piece whole = {.count = 0};
     for (int64_t i = 0; i < all->pieces; i++)

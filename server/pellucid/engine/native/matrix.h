@@ -7,12 +7,12 @@
 
 enum {
     PANEL = GROUP / BLOCK * 2, /* blocks that are computed together: one group of a gate and of the rows that it gates */
-    MOST_PARTS = 3,
+    MAX_PARTS = 3,
 };
 
 /* Matrices that read the same input, one below the other, or their blocks in turn. */
 typedef struct {
-    weights part[MOST_PARTS];
+    weights part[MAX_PARTS];
     const float *bias; /* (blocks * 16), or NULL */
     int64_t parts;
     int64_t interleaved;

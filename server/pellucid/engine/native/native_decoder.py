@@ -19,7 +19,7 @@ from pellucid.engine.native.calls import Kernels, shared_kernels
 from pellucid.engine.native.kernel_layout import BLOCK, FORMS, GROUP, pack_low_rank
 from pellucid.engine.native.library import KernelsUnavailableError
 from pellucid.engine.native.native_structs import (
-    MOST_PARTS,
+    MAX_PARTS,
     DecoderParts,
     LowRanks,
     Matrix,
@@ -193,9 +193,9 @@ class NativeDecoder:
         return NativeLayer(**matrices, **norms)
 
     def _matrix(self, name: str) -> Matrix:
-        parts = [self._weights(f"{name}.{i}") for i in range(MOST_PARTS) if f"{name}.{i}.number" in self._packed]
+        parts = [self._weights(f"{name}.{i}") for i in range(MAX_PARTS) if f"{name}.{i}.number" in self._packed]
         return Matrix(
-            part=(Weights * MOST_PARTS)(*parts),
+            part=(Weights * MAX_PARTS)(*parts),
             bias=self._pointer(f"{name}.bias"),
             parts=len(parts),
             interleaved=name.endswith("gate_up"),
@@ -219,7 +219,7 @@ class NativeDecoder:
                 interleaved=name.endswith("gate_up"),
                 rank=low_rank["up"].shape[1],
                 padded=len(low_rank["factor"]) // len(parts),
-                end=(c_int64 * MOST_PARTS)(*itertools.accumulate(blocks)),
+                end=(c_int64 * MAX_PARTS)(*itertools.accumulate(blocks)),
             )
         )
         return ctypes.pointer(self._adapters[-1])

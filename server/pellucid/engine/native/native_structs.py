@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ctypes import POINTER, Structure, c_float, c_int64, c_void_p
 
-MOST_PARTS = 3
+MAX_PARTS = 3
 """The most matrices that are computed as one."""
 
 
@@ -23,7 +23,7 @@ class LowRanks(Structure):
     _fields_ = (
         *((name, c_void_p) for name in ("down", "factor", "up")),
         *((name, c_int64) for name in ("projections", "interleaved", "rank", "padded")),
-        ("end", c_int64 * MOST_PARTS),
+        ("end", c_int64 * MAX_PARTS),
     )
 
 
@@ -31,7 +31,7 @@ class Matrix(Structure):
     """Matrices that are computed as one: ``matrix`` of native/matrix.h."""
 
     _fields_ = (
-        ("part", Weights * MOST_PARTS),
+        ("part", Weights * MAX_PARTS),
         ("bias", c_void_p),
         *((name, c_int64) for name in ("parts", "interleaved", "blocks", "groups")),
         ("adapter", POINTER(LowRanks)),
@@ -80,8 +80,8 @@ class NativeBatch(Structure):
     )
 
 
-class DescriptionParts(Structure):
-    """Rows of logits and the arrays for their scores: ``description`` of native/logit_scores.h."""
+class ScoreParts(Structure):
+    """Rows of logits and the arrays for their scores: ``score_job`` of native/logit_scores.h."""
 
     _fields_ = (
         *((name, c_int64) for name in ("rows", "vocab", "stride", "top")),

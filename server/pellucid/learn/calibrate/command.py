@@ -23,7 +23,7 @@ from pellucid.learn.calibrate.cursors import SUFFIXES, ReplayCursor, divide, dra
 from pellucid.learn.calibrate.held_out_check import Findings, find
 from pellucid.learn.calibrate.logged_suggestions import logged_table
 from pellucid.learn.calibrate.plot import draw_findings
-from pellucid.learn.calibrate.probability_models import LEAST_SUGGESTIONS, check, fit_all
+from pellucid.learn.calibrate.probability_models import MIN_SUGGESTIONS, check, fit_all
 from pellucid.learn.calibrate.replay import Replay
 from pellucid.learn.calibrate.replay_records import SuggestionRecord, SuggestionRecordFile
 from pellucid.learn.calibrate.report import as_record, figures, show
@@ -68,8 +68,8 @@ def calibrate(settings: Settings, options: CalibrateOptions) -> None:
     if options.plot is not None:
         check_picture_path(options.plot)
     to_fit = round(options.cursors * FIT_SHARE)
-    if 2 * to_fit < LEAST_SUGGESTIONS:  # a cursor gives at most two suggestions
-        least = math.ceil(LEAST_SUGGESTIONS / 2 / FIT_SHARE)
+    if 2 * to_fit < MIN_SUGGESTIONS:  # a cursor gives at most two suggestions
+        least = math.ceil(MIN_SUGGESTIONS / 2 / FIT_SHARE)
         raise InvalidRequestError(
             f"{options.cursors} cursors are too few to fit a model: use --cursors {least} or more, preferably hundreds."
         )

@@ -18,10 +18,10 @@ from pellucid.learn.corpus import Document
 TEST_SHARE = 0.4
 """Share of the text in the files to measure on."""
 
-LEAST_FILES = 4
+MIN_FILES = 4
 """Fewest files: two to fit on and two to measure on. Suggestions within one file are not independent."""
 
-LEAST_LETTERS = 3
+MIN_LETTERS = 3
 """Fewest letters and digits of a line at which a suggestion is requested."""
 
 LANGUAGES = {
@@ -77,9 +77,9 @@ def divide(documents: Sequence[Document]) -> tuple[list[Document], list[Document
 
     Raises InvalidRequestError if there are too few files.
     """
-    if len(documents) < LEAST_FILES:
+    if len(documents) < MIN_FILES:
         files = "is 1 source file" if len(documents) == 1 else f"are {len(documents)} source files"
-        raise InvalidRequestError(f"There {files}, but fitting and measuring take {LEAST_FILES}: name a larger folder.")
+        raise InvalidRequestError(f"There {files}, but fitting and measuring take {MIN_FILES}: name a larger folder.")
     order = sorted(documents, key=lambda document: hashlib.sha256(document.name.encode()).hexdigest())
     wanted = TEST_SHARE * sum(document.size for document in documents)
     test, fit = order[:2], order[2:4]
@@ -120,7 +120,7 @@ def _lines(document: Document) -> Iterator[list[ReplayCursor]]:
     lines = document.text.split("\n")
     start = 0
     for row, line in enumerate(lines):
-        if sum(map(str.isalnum, line)) >= LEAST_LETTERS:
+        if sum(map(str.isalnum, line)) >= MIN_LETTERS:
             end = start + _written_length(lines, row)
             yield [
                 ReplayCursor(document.name, kind, start + column, end if stop is None else start + stop)
@@ -141,7 +141,7 @@ def _columns(line: str) -> Iterator[tuple[CursorKind, int, int | None]]:
     for match in _WORD.finditer(line):
         if match.start() > indent:
             yield CursorKind.WORD_START, match.start(), None
-        if len(match.group()) >= LEAST_LETTERS:
+        if len(match.group()) >= MIN_LETTERS:
             yield CursorKind.MID_WORD, match.start() + len(match.group()) // 2, None
     for match in _OPERATOR.finditer(line):
         if indent <= match.start() and match.end() < last:

@@ -10,7 +10,7 @@ from pellucid.completion.trust.features import NAMES
 from pellucid.completion.trust.suggestion_log import LogEntry, Reaction
 from pellucid.learn.calibrate.training_rows import Table
 
-MOST_WEIGHT = 0.5
+MAX_WEIGHT = 0.5
 """Largest weight of the log relative to the replay.
 
 The log holds only what the gate let through, and an accepted suggestion may still be edited. It shows how this user's code differs, but
@@ -36,7 +36,7 @@ def logged_table(entries: Sequence[LogEntry], replayed: float) -> Table | None:
         return None
     numbers, right, whole, suggestions, sessions = zip(*rows, strict=True)
     codes = {name: code for code, name in enumerate(sorted(set(sessions)))}
-    weight = min(1.0, MOST_WEIGHT * replayed / len(entries))
+    weight = min(1.0, MAX_WEIGHT * replayed / len(entries))
     return Table(
         np.array(numbers, dtype=np.float64).reshape(len(rows), len(NAMES)),
         np.array(right, dtype=np.bool_),

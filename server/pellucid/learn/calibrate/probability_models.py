@@ -20,13 +20,13 @@ from pellucid.learn.metrics import log_loss
 
 FOLDS = 5
 
-LEAST_SUGGESTIONS = 60
+MIN_SUGGESTIONS = 60
 """Fewest suggestions to fit on; with fewer, coefficients mostly reflect chance."""
 
-LEAST_OF_A_KIND = 10
+MIN_PER_KIND = 10
 """Fewest right and fewest wrong suggestions."""
 
-LEAST_FILES = 2
+MIN_FILES = 2
 """Fewest files with suggestions: one can be left out, and files can be resampled."""
 
 ISOTONIC_FROM = 1000
@@ -57,16 +57,15 @@ class FittedModel:
 def check(table: Table) -> None:
     """Raise InvalidRequestError if there is too little to fit on."""
     right = table.right[table.whole]
-    if len(right) < LEAST_SUGGESTIONS:
+    if len(right) < MIN_SUGGESTIONS:
         raise InvalidRequestError(
-            f"There are {len(right)} suggestions to fit on, but {LEAST_SUGGESTIONS} are needed: "
-            "use more --cursors, or name a larger folder."
+            f"There are {len(right)} suggestions to fit on, but {MIN_SUGGESTIONS} are needed: use more --cursors, or name a larger folder."
         )
     rare = min(int(right.sum()), len(right) - int(right.sum()))
-    if rare < LEAST_OF_A_KIND:
+    if rare < MIN_PER_KIND:
         which = "right" if right.sum() == rare else "wrong"
         raise InvalidRequestError(
-            f"Only {rare} of the {len(right)} suggestions to fit on are {which}, but {LEAST_OF_A_KIND} of each kind are needed "
+            f"Only {rare} of the {len(right)} suggestions to fit on are {which}, but {MIN_PER_KIND} of each kind are needed "
             "to distinguish them: use more --cursors, or name another folder."
         )
     check_files(table, "to fit on")
@@ -74,9 +73,9 @@ def check(table: Table) -> None:
 
 def check_files(table: Table, purpose: str) -> None:
     """Raise InvalidRequestError if the suggestions are from too few files."""
-    if len(np.unique(table.files[table.whole])) < LEAST_FILES:
+    if len(np.unique(table.files[table.whole])) < MIN_FILES:
         raise InvalidRequestError(
-            f"All {int(table.whole.sum())} suggestions {purpose} are in one file, but {LEAST_FILES} are needed: "
+            f"All {int(table.whole.sum())} suggestions {purpose} are in one file, but {MIN_FILES} are needed: "
             "use more --cursors, or name a larger folder."
         )
 

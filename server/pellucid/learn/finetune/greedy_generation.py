@@ -14,13 +14,13 @@ from pellucid.learn.finetune.training.samples import InfillExample
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.healing import Healing
 
-LONGEST_LINE = 32
+MAX_LINE = 32
 """Maximum tokens of an answer."""
 
 
 @torch.inference_mode()
 def first_lines(model: Any, tokenizer: Tokenizer, prompts: Sequence[InfillExample], ends: Iterable[int]) -> list[str]:
-    """Return the first line of each prompt's greedy answer, at most ``LONGEST_LINE`` tokens, without its end.
+    """Return the first line of each prompt's greedy answer, at most ``MAX_LINE`` tokens, without its end.
 
     The prompts' common prefix is computed once. Constraints of healed prompts are advanced, so use each prompt once.
     """
@@ -69,7 +69,7 @@ class _GeneratedLine:
         self._ends = ends
         self._skipped = len(healing.typed) if healing is not None else 0
         self._data = b""
-        self._left = LONGEST_LINE + (healing.steps if healing is not None else 0)
+        self._left = MAX_LINE + (healing.steps if healing is not None else 0)
 
     def take(self, logits: Tensor) -> int:
         """Return the most probable allowed token of logits (vocabulary,); 0 once the line is complete."""

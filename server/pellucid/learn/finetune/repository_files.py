@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.corpus import LARGEST_SOURCE_BYTES, LEAST_BYTES, Corpus, Document, gather
+from pellucid.learn.corpus import LARGEST_SOURCE_BYTES, MIN_BYTES, Corpus, Document, gather
 from pellucid.learn.duplicates import without_near_duplicates
 from pellucid.learn.finetune.secrets import kind_of_secret
 from pellucid.system.atomic_files import human
@@ -22,13 +22,13 @@ _SUFFIXES = (
 SOURCE_SUFFIXES = frozenset(_SUFFIXES.split())
 """Files that people write; not notebooks, data or images."""
 
-LEAST_FILES = 10
+MIN_FILES = 10
 """Fewest files of a repository. With fewer, too few could be held out."""
 
 TEST_SHARE, VALIDATION_SHARE = 0.15, 0.07
 """Shares of the text that are held out for the test and for early stopping. Files too large to be held out do not count."""
 
-LEAST_TEST, LEAST_VALIDATION = 4, 2
+MIN_TEST, MIN_VALIDATION = 4, 2
 """Fewest files in each of them."""
 
 JUDGED = 24
@@ -94,9 +94,9 @@ def hold_out(documents: Sequence[Document]) -> tuple[tuple[Document, ...], tuple
     for document in _by_hash(documents):
         if document.size >= large:
             train.append(document)
-        elif len(test) < LEAST_TEST:
+        elif len(test) < MIN_TEST:
             test.append(document)
-        elif len(validation) < LEAST_VALIDATION:  # before the test takes its share, which may include every small file
+        elif len(validation) < MIN_VALIDATION:  # before the test takes its share, which may include every small file
             validation.append(document)
         elif _size(test) < TEST_SHARE * total:
             test.append(document)
@@ -111,14 +111,14 @@ def _by_hash(documents: Sequence[Document]) -> list[Document]:
 
 
 def _check(path: Path, documents: Sequence[Document]) -> None:
-    if len(documents) < LEAST_FILES:
+    if len(documents) < MIN_FILES:
         raise InvalidRequestError(
-            f"{path} has {len(documents)} of the {LEAST_FILES} source files that are needed, because whole files are held out: "
+            f"{path} has {len(documents)} of the {MIN_FILES} source files that are needed, because whole files are held out: "
             "name a larger folder."
         )
-    if _size(documents) < LEAST_BYTES:
+    if _size(documents) < MIN_BYTES:
         raise InvalidRequestError(
-            f"{path} has {human(_size(documents))} of source text, but {human(LEAST_BYTES)} are needed for training: name a larger folder."
+            f"{path} has {human(_size(documents))} of source text, but {human(MIN_BYTES)} are needed for training: name a larger folder."
         )
 
 

@@ -14,7 +14,7 @@ from pellucid.errors import InvalidRequestError
 _BEGINNINGS = 8
 """One window in so many starts with the marker, so that the model learns how texts begin wherever they are cut."""
 
-_MOST_VALIDATED = 8192
+_MAX_VALIDATED = 8192
 """Tokens of the validation part that one validation reads."""
 
 
@@ -67,5 +67,5 @@ def validation_windows(ids: Tensor, context: int) -> Tensor:
     """
     context = min(context, len(ids) - 1)
     windows = ids[: (len(ids) - 1) // context * context + 1].unfold(0, context + 1, context)
-    kept = min(len(windows), max(_MOST_VALIDATED // context, 1))
+    kept = min(len(windows), max(_MAX_VALIDATED // context, 1))
     return windows[torch.linspace(0, len(windows) - 1, kept).long()]

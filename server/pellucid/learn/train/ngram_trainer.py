@@ -18,7 +18,7 @@ Counts = NDArray[np.int64]
 LEAST = 3
 """Shortest n-gram that is tried."""
 
-_LEAST_DISCOUNT = 0.05  # reserves in every context some probability for unseen bytes
+_MIN_DISCOUNT = 0.05  # reserves in every context some probability for unseen bytes
 
 
 def fit(train: Sequence[Bytes], validation: Sequence[Bytes], most: int = MAX_ORDER) -> NGramModel:
@@ -46,7 +46,7 @@ def discounts(counts: Counts) -> NDArray[np.float64]:
     for k in (1, 2, 3):
         base = of[1] / (of[1] + 2 * of[2]) if of[1] else 0.0
         value = k - (k + 1) * base * of[k + 1] / of[k] if of[k] else 0.5
-        found[k] = value if _LEAST_DISCOUNT <= value < k else 0.5
+        found[k] = value if _MIN_DISCOUNT <= value < k else 0.5
     return found
 
 

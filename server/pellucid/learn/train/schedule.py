@@ -14,7 +14,7 @@ from typing import Any, Self
 MARKS = (0.2, 0.4, 0.6, 0.75, 0.85, 0.93)
 """Shares of the time, or of the steps if they are ahead, after which the number of steps is settled again."""
 
-LEAST_STEPS = 10
+MIN_STEPS = 10
 """Fewest steps, however short the time."""
 
 
@@ -99,7 +99,7 @@ class Schedule:
     def _with(self, step: int, seconds: float, pace: float) -> Self:
         """Return a schedule with another phase, in which a step takes ``pace`` seconds."""
         assert self.seconds is not None, "there is time that is given"
-        steps = max(step + max(int((self.seconds - seconds) / pace), 1), LEAST_STEPS)
+        steps = max(step + max(int((self.seconds - seconds) / pace), 1), MIN_STEPS)
         if self.most is not None:
             steps = min(steps, self.most)
         return replace(self, stretches=(*self.stretches, SchedulePhase(step, steps, seconds)))

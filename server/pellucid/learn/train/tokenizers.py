@@ -26,15 +26,15 @@ BEGINNING = "<|endoftext|>"
 
 _RARER = 1.0  # nats by which a byte that does not occur is less probable than the rarest piece
 
-LEAST_PIECES, MOST_PIECES = 300, 65_536
+MIN_PIECES, MAX_PIECES = 300, 65_536
 
 
 def check(kind: Kind, vocabulary: int | None) -> None:
     """Raise InvalidRequestError for a size that the tokenizer cannot have."""
     if kind == "bytes" and vocabulary not in (None, VOCABULARY):
         raise InvalidRequestError(f"--vocab {vocabulary} is for bpe and unigram, but bytes always has {VOCABULARY} tokens: omit --vocab.")
-    if kind != "bytes" and vocabulary is not None and not LEAST_PIECES <= vocabulary <= MOST_PIECES:
-        raise InvalidRequestError(f"--vocab {vocabulary} must be from {LEAST_PIECES} to {MOST_PIECES:,}; the bytes alone take {BYTES}.")
+    if kind != "bytes" and vocabulary is not None and not MIN_PIECES <= vocabulary <= MAX_PIECES:
+        raise InvalidRequestError(f"--vocab {vocabulary} must be from {MIN_PIECES} to {MAX_PIECES:,}; the bytes alone take {BYTES}.")
 
 
 def write(folder: Path, kind: Kind, vocabulary: int, texts: Sequence[str]) -> int:

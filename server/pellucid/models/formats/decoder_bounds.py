@@ -9,20 +9,20 @@ from pathlib import Path
 from pellucid.engine.decoders.decoder import DecoderConfig
 from pellucid.errors import ModelError
 
-MOST_TOKENS = 1 << 22
+MAX_TOKENS = 1 << 22
 """The most ids of a vocabulary: sixteen times as many as the largest published one has."""
-MOST_POSITIONS = 1 << 40
+MAX_POSITIONS = 1 << 40
 """The most positions that a configuration may state. Some state a huge number to mean no limit."""
 
 _BOUNDS: dict[str, tuple[int, int]] = {
-    "vocab_size": (1, MOST_TOKENS),
+    "vocab_size": (1, MAX_TOKENS),
     "hidden_size": (1, 1 << 17),
     "intermediate_size": (1, 1 << 20),
     "layers": (1, 1 << 10),
     "heads": (1, 1 << 12),
     "kv_heads": (1, 1 << 12),
     "head_dim": (2, 1 << 12),
-    "context": (1, MOST_POSITIONS),
+    "context": (1, MAX_POSITIONS),
 }
 _TABLE_NUMBERS = 1 << 27
 """The most numbers in a table of rotary angles: a million positions of the widest usual head. A table covers the cache's positions."""
@@ -45,7 +45,7 @@ def check(path: Path, config: DecoderConfig) -> DecoderConfig:
         raise _refused(path, f"its rms_norm_eps is {config.rms_norm_eps}")
     if not 1 <= config.rope_theta <= 1e15:
         raise _refused(path, f"its rope_theta is {config.rope_theta}")
-    if config.sliding_window is not None and not 1 <= config.sliding_window <= MOST_POSITIONS:
+    if config.sliding_window is not None and not 1 <= config.sliding_window <= MAX_POSITIONS:
         raise _refused(path, f"its sliding_window is {config.sliding_window}")
     _check_scaling(path, config)
     return replace(config, context=min(config.context, max(1, _TABLE_NUMBERS // config.head_dim)))
@@ -60,7 +60,7 @@ def _check_scaling(path: Path, config: DecoderConfig) -> None:
         needed += ["low_freq_factor", "high_freq_factor", "original_max_position_embeddings"]
     for key in needed:
         value = scaling.get(key)
-        if isinstance(value, (bool, str)) or value is None or not math.isfinite(value) or not 0 < value <= MOST_POSITIONS:
+        if isinstance(value, (bool, str)) or value is None or not math.isfinite(value) or not 0 < value <= MAX_POSITIONS:
             raise _refused(path, f"its rope_scaling lacks a positive number for {key}")
     if "low_freq_factor" in needed and scaling["low_freq_factor"] == scaling["high_freq_factor"]:
         raise _refused(path, "the two frequency factors of its rope_scaling are the same")

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pellucid.engine.decoders.decoder import DecoderConfig
 from pellucid.errors import ModelError
-from pellucid.models.formats.decoder_bounds import MOST_POSITIONS, MOST_TOKENS, check
+from pellucid.models.formats.decoder_bounds import MAX_POSITIONS, MAX_TOKENS, check
 from pellucid.models.untrusted_files import Json, damage_explained, read_json, real, shown, whole
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
@@ -105,7 +105,7 @@ def _decoder_config(path: Path, config: Json, scaling: dict[str, Any], window: i
     heads, hidden = number("num_attention_heads"), number("hidden_size")
     stated = {"rope_theta": scaling.pop("rope_theta", None) or config.get("rope_theta")}
     return DecoderConfig(
-        vocab_size=whole(path, config, "vocab_size", 1, MOST_TOKENS),
+        vocab_size=whole(path, config, "vocab_size", 1, MAX_TOKENS),
         hidden_size=hidden,
         intermediate_size=number("intermediate_size"),
         layers=number("num_hidden_layers"),
@@ -114,7 +114,7 @@ def _decoder_config(path: Path, config: Json, scaling: dict[str, Any], window: i
         head_dim=number("head_dim", 0) or hidden // max(heads, 1),
         rms_norm_eps=real(path, config, "rms_norm_eps", 0, 1, 1e-6),
         rope_theta=real(path, stated, "rope_theta", 1, 1e15, 10000.0),
-        context=whole(path, config, "max_position_embeddings", 1, MOST_POSITIONS),
+        context=whole(path, config, "max_position_embeddings", 1, MAX_POSITIONS),
         rope_scaling=None if scaling["rope_type"] == "default" else scaling,
         sliding_window=window,
     )
@@ -133,7 +133,7 @@ def _rope(path: Path, config: Json) -> dict[str, Any]:
 
 def _window(path: Path, config: Json) -> tuple[bool, int | None]:
     """Return whether all layers have the same attention, and its window: None for the whole context."""
-    window = whole(path, config, "sliding_window", 0, MOST_POSITIONS, 0) or None
+    window = whole(path, config, "sliding_window", 0, MAX_POSITIONS, 0) or None
     kinds = set(config.get("layer_types") or ())
     if kinds:
         return len(kinds) == 1, window if kinds == {"sliding_attention"} else None

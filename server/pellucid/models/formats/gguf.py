@@ -36,11 +36,11 @@ _KINDS = {int: "iu", float: "f", bool: "b"}
 """The kinds of numpy's dtypes for each type of item."""
 
 # These bound the memory for the contents of a header: a mapped file of zeros may be large and take no space on the disk.
-_MOST_STRINGS = 1 << 22
-_MOST_STRING_BYTES = 1 << 28  # of all strings together
+_MAX_STRINGS = 1 << 22
+_MAX_STRING_BYTES = 1 << 28  # of all strings together
 _DEEPEST = 4  # lists within lists
-_MOST_PAIRS = 1 << 16
-_MOST_TENSORS = 1 << 17
+_MAX_PAIRS = 1 << 16
+_MAX_TENSORS = 1 << 17
 _WEIGHTS_AT_ONCE = 1 << 20  # weights that one thread turns into floats at a time
 
 
@@ -96,9 +96,9 @@ class GGUF:
         """Return the list under a key, empty if there is none. Raises ModelError if it has items of another type."""
         value = self.metadata.get(key, [])
         if isinstance(value, np.ndarray):
-            if len(value) > _MOST_STRINGS or value.dtype.kind not in _KINDS.get(kind, ""):
+            if len(value) > _MAX_STRINGS or value.dtype.kind not in _KINDS.get(kind, ""):
                 raise ModelError(
-                    f"{self.path} has a list of {len(value)} {value.dtype} under {key}; it must be up to {_MOST_STRINGS} {kind.__name__}."
+                    f"{self.path} has a list of {len(value)} {value.dtype} under {key}; it must be up to {_MAX_STRINGS} {kind.__name__}."
                 )
             items: list[T] = value.tolist()
             return items
@@ -186,8 +186,8 @@ class _Header:
     def __init__(self, data: mmap.mmap) -> None:
         self._data = data
         self._at = 0
-        self._strings = _MOST_STRINGS  # remaining
-        self._string_bytes = _MOST_STRING_BYTES
+        self._strings = _MAX_STRINGS  # remaining
+        self._string_bytes = _MAX_STRING_BYTES
 
     def read(self) -> tuple[dict[str, Value], dict[str, TensorInfo]]:
         if self._data[:4] != b"GGUF":
@@ -197,7 +197,7 @@ class _Header:
         if version not in (2, 3):
             raise _FormatError(f"is GGUF of version {version}, but only versions 2 and 3, little-endian, are supported: convert it again.")
         tensors, pairs = self._scalar("Q"), self._scalar("Q")
-        if int(tensors) > _MOST_TENSORS or int(pairs) > _MOST_PAIRS:
+        if int(tensors) > _MAX_TENSORS or int(pairs) > _MAX_PAIRS:
             raise _FormatError(
                 f"is damaged: it claims {pairs} metadata entries and {tensors} tensors, which no model has; download it again."
             )
@@ -222,7 +222,7 @@ class _Header:
         self._string_bytes -= length
         if self._strings < 0 or self._string_bytes < 0:
             raise _FormatError(
-                f"has more text than {_MOST_STRINGS} strings or {_MOST_STRING_BYTES} bytes, which no model has: use another file."
+                f"has more text than {_MAX_STRINGS} strings or {_MAX_STRING_BYTES} bytes, which no model has: use another file."
             )
         raw = self._data[begin : begin + length]
         if len(raw) != length:

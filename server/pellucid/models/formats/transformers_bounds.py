@@ -16,7 +16,7 @@ from pellucid.models.untrusted_files import damage_explained, read_json, require
 
 _LAYERS = re.compile(r".*(layers?|depth)")
 _EXPERTS = re.compile(r".*experts?")
-_MOST_EXPERTS = 1 << 12
+_MAX_EXPERTS = 1 << 12
 _LARGEST_NUMBER = 1 << 40
 _SPARE_BUFFERS = 1 << 30
 
@@ -36,7 +36,7 @@ def check(folder: Path) -> None:
     tensors = _count(files)
     for key, value in _numbers(config):
         # The library makes an object for each layer, and each has at least one tensor.
-        most = tensors if _LAYERS.fullmatch(key) else _MOST_EXPERTS if _EXPERTS.fullmatch(key) else _LARGEST_NUMBER
+        most = tensors if _LAYERS.fullmatch(key) else _MAX_EXPERTS if _EXPERTS.fullmatch(key) else _LARGEST_NUMBER
         if not -most <= value <= most:  # NaN is refused too
             raise ModelError(f"{path} has {shown(value)} for {shown(key)}; it must be at most {most}.")
     weights = sum(file.stat().st_size for file in files)

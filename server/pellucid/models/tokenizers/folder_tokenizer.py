@@ -11,16 +11,16 @@ from pathlib import Path
 from pellucid.errors import ModelError
 from pellucid.models.tokenizers import byte_level, metaspace, sentencepiece_protobuf
 from pellucid.models.tokenizers.harmless_tokenizers import is_harmless
-from pellucid.models.tokenizers.marker_finder import LONGEST_MARKER
+from pellucid.models.tokenizers.marker_finder import MAX_MARKER
 from pellucid.models.tokenizers.sentencepiece_protobuf import PieceType
 from pellucid.models.tokenizers.tokenizer import Conventions, PrefixSpace, Tokenizer, Vocabulary, end_ids, is_marker
-from pellucid.models.tokenizers.tokenizer_backends import MOST_IDS, TextEncoder, apart, by_tokenizers
+from pellucid.models.tokenizers.tokenizer_backends import MAX_IDS, TextEncoder, apart, by_tokenizers
 from pellucid.models.untrusted_files import Json, damage_explained, read_bytes, read_json, read_text, reason, shown, token_id
 
 logger = logging.getLogger(__name__)
 
-_MOST_MARKERS = 1 << 14
-_LONGEST_TEMPLATE = 1 << 20
+_MAX_MARKERS = 1 << 14
+_MAX_TEMPLATE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,21 +116,21 @@ def _added_tokens(path: Path, data: Json, config: Json) -> list[_Added]:
     described = {_id(path, token["id"]): token for token in data.get("added_tokens") or []}
     for id, token in (config.get("added_tokens_decoder") or {}).items():
         described.setdefault(_id(path, int(id)), token)
-    if len(described) > _MOST_MARKERS:
-        raise ModelError(f"{path} adds {len(described)} tokens to its vocabulary; at most {_MOST_MARKERS} are supported.")
+    if len(described) > _MAX_MARKERS:
+        raise ModelError(f"{path} adds {len(described)} tokens to its vocabulary; at most {_MAX_MARKERS} are supported.")
     return [_added(path, id, token) for id, token in sorted(described.items()) if token["content"]]
 
 
 def _id(path: Path, value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MOST_IDS:
-        raise ModelError(f"{path} gives a token the id {shown(value)}; it must be a whole number below {MOST_IDS}.")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MAX_IDS:
+        raise ModelError(f"{path} gives a token the id {shown(value)}; it must be a whole number below {MAX_IDS}.")
     return value
 
 
 def _added(path: Path, id: int, token: Json) -> _Added:
     text = token["content"]
-    if not isinstance(text, str) or len(text) > LONGEST_MARKER or not _is_unicode(text):
-        raise ModelError(f"{path} gives the token {id} the text {shown(text)}; it must have up to {LONGEST_MARKER} characters.")
+    if not isinstance(text, str) or len(text) > MAX_MARKER or not _is_unicode(text):
+        raise ModelError(f"{path} gives the token {id} the text {shown(text)}; it must have up to {MAX_MARKER} characters.")
     return _Added(id, text, token.get("special") is True, token.get("lstrip") is True, token.get("rstrip") is True)
 
 
@@ -267,12 +267,12 @@ def _text(token: object) -> str | None:
 def _chat_template(folder: Path, config: Json) -> str | None:
     file = folder / "chat_template.jinja"
     if file.exists():
-        return read_text(file, _LONGEST_TEMPLATE)
+        return read_text(file, _MAX_TEMPLATE)
     template = config.get("chat_template") or read_json(folder / "chat_template.json").get("chat_template")
     if isinstance(template, list):  # several by name
         template = next((entry.get("template") for entry in template if isinstance(entry, dict) and entry.get("name") == "default"), None)
     if not isinstance(template, str):
         return None
-    if len(template) > _LONGEST_TEMPLATE or not _is_unicode(template):
-        raise ModelError(f"{folder} has a chat template of more than {_LONGEST_TEMPLATE} characters, or one with half a surrogate pair.")
+    if len(template) > _MAX_TEMPLATE or not _is_unicode(template):
+        raise ModelError(f"{folder} has a chat template of more than {_MAX_TEMPLATE} characters, or one with half a surrogate pair.")
     return template

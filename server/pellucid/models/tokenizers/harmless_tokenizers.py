@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pellucid.models.tokenizers.tokenizer_backends import MOST_IDS
+from pellucid.models.tokenizers.tokenizer_backends import MAX_IDS
 
 
 def is_harmless(data: dict[str, Any], patterns: frozenset[str]) -> bool:
@@ -20,8 +20,8 @@ def is_harmless(data: dict[str, Any], patterns: frozenset[str]) -> bool:
         and not model.get("dropout")
         and not model.get("continuing_subword_prefix")
         and not model.get("end_of_word_suffix")
-        and all(type(id) is int and 0 <= id < MOST_IDS for id in model["vocab"].values())
-        and all(0 <= token["id"] < MOST_IDS and not token.get("lstrip") and not token.get("rstrip") for token in added)
+        and all(type(id) is int and 0 <= id < MAX_IDS for id in model["vocab"].values())
+        and all(0 <= token["id"] < MAX_IDS and not token.get("lstrip") and not token.get("rstrip") for token in added)
         and len(steps) <= 16
         and all(_is_harmless_step(step, patterns) for step in steps)
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from pellucid.errors import ModelError
 
-LONGEST_MARKER = 256
+MAX_MARKER = 256
 """The most characters of a marker. Those of real models have up to about 40."""
 
 
@@ -18,11 +18,11 @@ class MarkerFinder:
     """
 
     def __init__(self, markers: Iterable[str]) -> None:
-        """Raise ModelError for a marker of more than ``LONGEST_MARKER`` characters."""
+        """Raise ModelError for a marker of more than ``MAX_MARKER`` characters."""
         self._markers = frozenset(markers)
         longest = max(map(len, self._markers), default=0)
-        if longest > LONGEST_MARKER:
-            raise ModelError(f"The tokenizer defines a marker of {longest} characters; at most {LONGEST_MARKER} are supported.")
+        if longest > MAX_MARKER:
+            raise ModelError(f"The tokenizer defines a marker of {longest} characters; at most {MAX_MARKER} are supported.")
         lengths: dict[str, set[int]] = {}
         for marker in self._markers - {""}:
             lengths.setdefault(marker[0], set()).add(len(marker))

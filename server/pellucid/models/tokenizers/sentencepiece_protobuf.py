@@ -17,9 +17,9 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _PIECES, _TRAINER, _NORMALIZER = 1, 2, 3
 _PIECE, _SCORE, _TYPE = 1, 2, 3
 _CHARSMAP, _ADD_DUMMY_PREFIX = 2, 3
-_MOST_PIECES = 1 << 21
-_MOST_FIELDS = 1 << 22
-_LONGEST_VARINT = 10  # bytes of 64 bits
+_MAX_PIECES = 1 << 21
+_MAX_FIELDS = 1 << 22
+_MAX_VARINT = 10  # bytes of 64 bits
 
 _Field = tuple[int, int, bytes | int]
 
@@ -50,12 +50,12 @@ def read(data: bytes) -> tuple[list[VocabularyPiece], bool]:
     Raises ModelError for anything but a sentencepiece model.
     """
     try:
-        pieces = [_read_piece(raw) for raw in islice(_messages(_fields(data), _PIECES), _MOST_PIECES + 1)]
+        pieces = [_read_piece(raw) for raw in islice(_messages(_fields(data), _PIECES), _MAX_PIECES + 1)]
         normalizer = _normalizer(data)
     except (LookupError, ValueError, struct.error):
         raise ModelError("The tokenizer.model is damaged or not a sentencepiece model: download it again.") from None
-    if len(pieces) > _MOST_PIECES:
-        raise ModelError(f"The tokenizer.model has more than {_MOST_PIECES} pieces, which no model needs: download it again.")
+    if len(pieces) > _MAX_PIECES:
+        raise ModelError(f"The tokenizer.model has more than {_MAX_PIECES} pieces, which no model needs: download it again.")
     return pieces, bool(normalizer.get(_ADD_DUMMY_PREFIX, True))
 
 
@@ -116,7 +116,7 @@ def _fields(data: bytes) -> Iterator[_Field]:
     at = count = 0
     while at < len(data):
         count += 1
-        if count > _MOST_FIELDS:
+        if count > _MAX_FIELDS:
             raise ValueError
         key, at = _read_varint(data, at)
         kind = key & 7
@@ -138,7 +138,7 @@ def _fields(data: bytes) -> Iterator[_Field]:
 
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:
     value = 0
-    for i, byte in enumerate(data[at : at + _LONGEST_VARINT]):
+    for i, byte in enumerate(data[at : at + _MAX_VARINT]):
         value |= (byte & 0x7F) << (7 * i)
         if byte < 0x80:
             return value, at + i + 1

@@ -19,7 +19,7 @@ from typing import Any
 from pellucid.errors import ModelError
 from pellucid.system.limited_process import LimitedProcess, ProcessFailedError, serve
 
-MOST_IDS = 1 << 22
+MAX_IDS = 1 << 22
 """The most ids of a tokenizer: sixteen times as many as the largest published one has."""
 
 
@@ -60,7 +60,7 @@ def by_tokenizers(data: str) -> TextEncoder:
     def pieces() -> list[str | None]:
         ids = backend.get_vocab(with_added_tokens=True)
         count = max(ids.values(), default=-1) + 1
-        if count > MOST_IDS:
+        if count > MAX_IDS:
             raise ValueError(f"an id of {count - 1}")
         out: list[str | None] = [None] * count
         for piece, id in ids.items():

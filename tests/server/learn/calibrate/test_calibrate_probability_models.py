@@ -11,8 +11,8 @@ from pellucid.completion.settings import GateLevel
 from pellucid.completion.trust.calibration import Calibration, CalibrationKind
 from pellucid.completion.trust.suggestion_log import LogEntry, Reaction
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.calibrate.logged_suggestions import MOST_WEIGHT, logged_table
-from pellucid.learn.calibrate.probability_models import ISOTONIC_FROM, LEAST_SUGGESTIONS, check, fit_all, predict
+from pellucid.learn.calibrate.logged_suggestions import MAX_WEIGHT, logged_table
+from pellucid.learn.calibrate.probability_models import ISOTONIC_FROM, MIN_SUGGESTIONS, check, fit_all, predict
 from pellucid.learn.calibrate.training_rows import Table
 from pellucid.learn.metrics import calibration_error
 from support.learn.calibration_records import FILES, records
@@ -83,8 +83,8 @@ def test_judged_on_files_left_out() -> None:
 
 def test_too_few() -> None:
     """Too few suggestions are an error with a remedy."""
-    with pytest.raises(InvalidRequestError, match=rf"There are 59 suggestions to fit on, but {LEAST_SUGGESTIONS} are needed: use more"):
-        check(Table.of(records(LEAST_SUGGESTIONS - 1)))
+    with pytest.raises(InvalidRequestError, match=rf"There are 59 suggestions to fit on, but {MIN_SUGGESTIONS} are needed: use more"):
+        check(Table.of(records(MIN_SUGGESTIONS - 1)))
 
 
 @pytest.mark.parametrize(("bias", "which"), [(100.0, "wrong"), (-100.0, "right")])
@@ -132,7 +132,7 @@ def test_log_does_not_outvote() -> None:
     table = logged_table([entry(number, Reaction.DISMISSED) for number in range(500)], 100)
 
     assert table is not None
-    assert table.weights.sum() <= MOST_WEIGHT * 100 + 1e-9
+    assert table.weights.sum() <= MAX_WEIGHT * 100 + 1e-9
 
 
 def test_log_moves_the_fit_only() -> None:

@@ -7,7 +7,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.learn.finetune.training.cursors import LONGEST_BLOCK, SourcePage
+from pellucid.learn.finetune.training.cursors import MAX_BLOCK, SourcePage
 
 PROGRAM = '''def area(width, height):
     """Of a rectangle, in m²."""
@@ -69,4 +69,4 @@ def test_a_span_says_something_in_the_text(text: str, seed: int, name: str) -> N
     else:
         assert 0 <= span.begin < span.end <= len(text)
         assert text[span.begin : span.end].strip()
-        assert span.kind != "block" or text[span.begin : span.end].count("\n") < LONGEST_BLOCK
+        assert span.kind != "block" or text[span.begin : span.end].count("\n") < MAX_BLOCK

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pellucid.learn.corpus import Document
-from pellucid.learn.finetune.greedy_generation import LONGEST_LINE, first_lines
+from pellucid.learn.finetune.greedy_generation import MAX_LINE, first_lines
 from pellucid.learn.finetune.training.base_model import Base
 from pellucid.learn.finetune.training.cursors import TextSpan
 from pellucid.learn.finetune.training.samples import InfillExample, SampleStream
@@ -17,7 +17,7 @@ def plain_line(base: Base, prompt: InfillExample) -> str:
     ids, data = list(prompt.ids), b""
     healing = prompt.healing
     typed = len(prompt.typed)
-    for _ in range(LONGEST_LINE + (healing.steps if healing is not None else 0)):
+    for _ in range(MAX_LINE + (healing.steps if healing is not None else 0)):
         logprobs = reference_logprobs(base.model, ids)[-1]
         allowed = healing.allowed() if healing is not None else None
         id = int(logprobs.argmax() if allowed is None else allowed[logprobs[allowed].argmax()])

@@ -9,7 +9,7 @@ import pytest
 
 from pellucid.learn.corpus import Document
 from pellucid.learn.finetune.training.cursors import SourcePage, TextSpan
-from pellucid.learn.finetune.training.samples import LONGEST_MIDDLE, Sample, SampleStream
+from pellucid.learn.finetune.training.samples import MAX_MIDDLE, Sample, SampleStream
 from pellucid.models.catalog import Order
 
 
@@ -44,7 +44,7 @@ def test_middle_is_always_last(sampler: SampleStream, documents: list[Document],
             sample = sampler.infilling(document.text, span, 72)
             assert sample is not None
             assert len(sample.ids) <= sampler.context
-            assert 1 <= sample.labels <= LONGEST_MIDDLE
+            assert 1 <= sample.labels <= MAX_MIDDLE
             typed = sampler.prompt(document.text, span, 72).typed.decode()
             answer, end, _ = spelled(sampler, sample.ids[sample.labelled :]).partition("<|endoftext|>")
             wanted = typed + document.text[span.begin : span.end]

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from pellucid.learn.train.schedule import LEAST_STEPS, MARKS, Schedule, SchedulePhase
+from pellucid.learn.train.schedule import MARKS, MIN_STEPS, Schedule, SchedulePhase
 
 
 def test_rate() -> None:
@@ -80,11 +80,11 @@ def test_when_it_is_due() -> None:
 def test_bounds() -> None:
     """The number of steps has a lower and an upper bound."""
     assert Schedule.of_seconds(100.0, 1.0, most=30).settled(10, 5.0).steps == 30
-    assert Schedule.of_seconds(1.0, 1.0).steps == LEAST_STEPS
+    assert Schedule.of_seconds(1.0, 1.0).steps == MIN_STEPS
     late = Schedule.of_seconds(-3.0, 1.0)  # no time was left
-    assert late.steps == LEAST_STEPS
-    assert not any(late.due(step, float(step)) for step in range(LEAST_STEPS + 1))
-    assert Schedule.of_seconds(100.0, 1.0).settled(3, 200.0).steps == LEAST_STEPS
+    assert late.steps == MIN_STEPS
+    assert not any(late.due(step, float(step)) for step in range(MIN_STEPS + 1))
+    assert Schedule.of_seconds(100.0, 1.0).settled(3, 200.0).steps == MIN_STEPS
     assert Schedule.of_seconds(100.0, 1.0).settled(30, 200.0).steps == 31
 
 

@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Any, Final
 
 LARGEST_MESSAGE: Final = 16 << 20
-MOST_ITEMS: Final = 100_000
+MAX_ITEMS: Final = 100_000
 """Most items that are taken from an iterator, which may be endless."""
 
 COLLECTIONS: Final[Mapping[str, Callable[[list[Any]], Any]]] = {
@@ -68,7 +68,7 @@ def _encode_tagged(value: object) -> tuple[str, Any]:
             kind = next(kind for kind in (list, tuple, set, frozenset) if isinstance(value, kind))
             return kind.__name__, [encode(item) for item in value]
         case Iterable():
-            return "iterator", [encode(item) for item in islice(value, MOST_ITEMS)]
+            return "iterator", [encode(item) for item in islice(value, MAX_ITEMS)]
     raise TypeError(f"a value of type {type(value).__name__} cannot be passed to the test")
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 
 from pellucid.learn.evaluate.sandbox.json_values import MessageError, decode, encode, receive, send
 
-LONGEST_MESSAGE: Final = 500
+MAX_MESSAGE: Final = 500
 
 PASSED, RAISED, LEFT = "passed", "raised", "left"
 """Verdicts; the values of ``sandbox.ProgramEnd``."""
@@ -103,7 +103,7 @@ class _Judging:
 
     def end(self, verdict: str, message: str = "") -> NoReturn:
         """Write the verdict and exit."""
-        line = json.dumps({"end": verdict, "message": message.replace("\n", " ")[:LONGEST_MESSAGE]})
+        line = json.dumps({"end": verdict, "message": message.replace("\n", " ")[:MAX_MESSAGE]})
         os.write(self._verdict, f"{line}\n".encode())
         os._exit(0)
 
@@ -140,6 +140,6 @@ def _run(name: str, program: str) -> dict[str, Any]:
 
 def _text(error: BaseException) -> str:
     try:
-        return str(error)[:LONGEST_MESSAGE]
+        return str(error)[:MAX_MESSAGE]
     except BaseException:
         return "its message cannot be shown"

@@ -23,7 +23,7 @@ NAME = "humaneval"
 STOPS = ("\nclass", "\ndef", "\n#", "\n@", "\nprint", "\nif", "\n```")
 """Texts that end a function: five of Chen et al., and two with which models start something else."""
 
-MOST_TOKENS = 512
+MAX_TOKENS = 512
 
 KS = (1, 10, 100)
 
@@ -44,7 +44,7 @@ class HumanEvalSampling:
     def params(self, problem: str, number: int) -> SamplingParams:
         """Return the parameters of one answer, seeded by problem and number."""
         seed = zlib.crc32(f"{problem} {number}".encode())
-        return SamplingParams(max_tokens=MOST_TOKENS, temperature=self.temperature, seed=seed)
+        return SamplingParams(max_tokens=MAX_TOKENS, temperature=self.temperature, seed=seed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class HumanEval(Suite):
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         samples, temperature = self._sampling.samples, self._sampling.temperature
         drawn = f"{samples} answers at temperature {temperature:g}" if temperature else "greedy"
-        asked = f"Completion of the bare prompt without its final line break, {drawn}, at most {MOST_TOKENS} tokens"
+        asked = f"Completion of the bare prompt without its final line break, {drawn}, at most {MAX_TOKENS} tokens"
         how = f"{asked}, ended at {', '.join(map(repr, STOPS))}."
         return [how, run_note(self._run_code)]
 

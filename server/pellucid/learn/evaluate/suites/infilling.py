@@ -21,9 +21,9 @@ from pellucid.tokens import SamplingParams
 
 NAME = "infilling"
 
-MOST_TOKENS = 64
+MAX_TOKENS = 64
 
-RULE = f"Greedy, at most {MOST_TOKENS} tokens, cut at the first line break; an exact match ignores white space at both ends of the line."
+RULE = f"Greedy, at most {MAX_TOKENS} tokens, cut at the first line break; an exact match ignores white space at both ends of the line."
 PREFIX_ONLY = (
     "This model has no infill markers, or the server does not report them: it was asked to continue after the last word before the gap, "
     "and the first line that it wrote after that word was scored."
@@ -36,7 +36,7 @@ MAX_LINE = 4096
 """Longest line, in characters, that is searched for names: unterminated strings take quadratic time."""
 
 
-PARAMS = SamplingParams(max_tokens=MOST_TOKENS)
+PARAMS = SamplingParams(max_tokens=MAX_TOKENS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 NAME = "text"
 
-MOST_TOKENS = 256
+MAX_TOKENS = 256
 ROUGES = {"rouge1": "ROUGE-1 F1", "rouge2": "ROUGE-2 F1", "rougeL": "ROUGE-L F1"}
 NO_ENCODER = "BERTScore was skipped: it needs an encoder; name its folder with --encoder."
 
@@ -49,7 +49,7 @@ class ReferencePrompt:
 
     async def ask(self, session: ModelSession) -> Facts:
         """Ask, in a chat if the model has one, and compare the answer."""
-        params = SamplingParams(max_tokens=MOST_TOKENS)
+        params = SamplingParams(max_tokens=MAX_TOKENS)
         if session.subject.chat:
             answer = await session.chat([Message("user", self.prompt)], params)
         else:
@@ -89,7 +89,7 @@ class TextSimilarity(Suite):
         asked = "as a chat" if session.subject.chat else "as plain completions, because the model has no chat template"
         ended = sum(one["ended"] for one in facts)
         notes = [
-            f"Asked {asked}, greedy, at most {MOST_TOKENS} tokens; {ended} of {len(facts)} answers ended by themselves.",
+            f"Asked {asked}, greedy, at most {MAX_TOKENS} tokens; {ended} of {len(facts)} answers ended by themselves.",
             f"BLEU's signature is {signature(BLEU(), facts)}, chrF's {signature(CHRF(), facts)}.",
             "ROUGE considers only letters and digits, so it says little about code.",
         ]

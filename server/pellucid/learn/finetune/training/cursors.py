@@ -17,10 +17,10 @@ Kind = Literal["rest of line", "line", "block", "random"]
 SHARES: dict[Kind, float] = {"rest of line": 0.3, "line": 0.2, "block": 0.3, "random": 0.2}
 """Frequency of each kind. Lines are half of what editors complete."""
 
-LONGEST_BLOCK = 10
+MAX_BLOCK = 10
 """Lines of the largest block to fill in."""
 
-LONGEST_RANDOM = 160
+MAX_RANDOM = 160
 """Characters of the longest random span."""
 
 _TRIES = 20
@@ -94,7 +94,7 @@ class SourcePage:
         if low >= high:
             return None
         begin = random.randrange(low, high)
-        return TextSpan(begin, min(len(self.text), begin + random.randint(1, LONGEST_RANDOM)), "random")
+        return TextSpan(begin, min(len(self.text), begin + random.randint(1, MAX_RANDOM)), "random")
 
     def _block(self, random: Random, lines: range) -> TextSpan | None:
         """Return a statement that begins in one of the lines, else lines of equal indentation."""
@@ -105,7 +105,7 @@ class SourcePage:
 
     @cached_property
     def _blocks(self) -> list[tuple[int, int]]:
-        """The beginning and end of every statement or indented block of at most ``LONGEST_BLOCK`` lines, in order."""
+        """The beginning and end of every statement or indented block of at most ``MAX_BLOCK`` lines, in order."""
         found = self._statements() if self._is_python else None
         return sorted(set(self._indented() if found is None else found))
 
@@ -121,7 +121,7 @@ class SourcePage:
         for node in ast.walk(tree):
             if isinstance(node, ast.stmt):
                 first, last = node.lineno - 1, (node.end_lineno or node.lineno) - 1
-                if last - first < LONGEST_BLOCK and last < len(self.starts):
+                if last - first < MAX_BLOCK and last < len(self.starts):
                     places.append((self._at(first, node.col_offset), self._at(last, node.end_col_offset or 0)))
         return [(begin, end) for begin, end in places if begin < end]
 
@@ -137,7 +137,7 @@ class SourcePage:
             if begin == end:
                 continue
             indent = begin - self.starts[number]
-            for following in range(number + 1, min(len(self.starts), number + LONGEST_BLOCK)):
+            for following in range(number + 1, min(len(self.starts), number + MAX_BLOCK)):
                 at, stop = self._written(following)
                 if at == stop or at - self.starts[following] < indent:
                     break

@@ -22,10 +22,10 @@ from pellucid.text.prompts import infill, surroundings, with_bos
 
 Kind = Literal["text", "infill"]
 
-LEAST_WINDOW = 128
+MIN_WINDOW = 128
 """Tokens around the cursor of the shortest prompt."""
 
-LONGEST_MIDDLE = 160
+MAX_MIDDLE = 160
 """Tokens of the longest answer."""
 
 _TEXT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<｜end▁of▁sentence｜>")  # noqa: RUF001 - the token's own letters
@@ -104,7 +104,7 @@ class SampleStream:
         answer = self.tokenizer.encode(typed + text[span.begin : span.end], continues=True)
         if self.infill is not None and self.infill_end is not None:  # without a suffix, the end is arbitrary
             answer.append(self.infill_end)
-        answer = answer[: min(LONGEST_MIDDLE, self.context - len(prompt.ids))]
+        answer = answer[: min(MAX_MIDDLE, self.context - len(prompt.ids))]
         return Sample((*prompt.ids, *answer), len(prompt.ids), "infill")
 
     def texts(self, document: Document, shift: int = 0) -> Iterator[tuple[Sample, range]]:
@@ -144,7 +144,7 @@ class SampleStream:
         for sample, where in self.texts(document, random.randrange(self.context // 2) if number else 0):
             yield sample
             span = page.choose(random, where.start, where.stop) if self.infill is not None else None
-            window = random.randint(min(LEAST_WINDOW, self.context // 2), self.context)
+            window = random.randint(min(MIN_WINDOW, self.context // 2), self.context)
             cursor = self.infilling(document.text, span, window) if span is not None else None
             if cursor is not None:
                 yield cursor
