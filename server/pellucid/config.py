@@ -26,9 +26,9 @@ from pellucid.client import address_settings
 from pellucid.client.address_settings import APPLICATION, CONFIG_FILE, DEFAULT_HOST, DEFAULT_PORT, read_file, url_of
 from pellucid.client.address_settings import ENVIRONMENT_PREFIX as ENVIRONMENT_PREFIX
 from pellucid.client.address_settings import is_loopback as is_loopback
-from pellucid.client.api_keys import Keys, read_key_file, read_keys
 from pellucid.errors import ConfigError
 from pellucid.models.catalog import DEFAULT_MODEL
+from pellucid.system.api_keys import Keys, read_key_file, read_keys
 
 FLAGS = {"models": "--model", "adapters": "--adapter"}
 """Flags whose name differs from the setting's."""

@@ -23,8 +23,8 @@ from pellucid.api.errors import error_response
 from pellucid.api.login_rate_limit import LoginRateLimit
 from pellucid.api.request_body import UNKNOWN_SENDER_BYTES, BodyReader, admit
 from pellucid.client.address_settings import DEFAULT_PORTS
-from pellucid.client.api_keys import Keys
 from pellucid.errors import AuthenticationError, PellucidError, PermissionDeniedError
+from pellucid.system.api_keys import Keys
 
 PUBLIC = frozenset({"/", "/health"})
 """Paths that need no key."""

@@ -13,10 +13,10 @@ from fastapi import Request
 from pellucid.api.idle_exit import Idleness
 from pellucid.api.login_rate_limit import LoginRateLimit
 from pellucid.api.metrics import Metrics
-from pellucid.client.api_keys import Keys
 from pellucid.engine.engine import FAILED, Engine
 from pellucid.engine.model_worker import WorkerStatus
 from pellucid.errors import InvalidRequestError, NotSupportedError, UnavailableError
+from pellucid.system.api_keys import Keys
 from pellucid.system.progress_protocol import Noted, Silent
 from pellucid.text.adapter_loading import LoadedAdapters
 from pellucid.text.assistant import LocalAssistant

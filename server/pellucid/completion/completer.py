@@ -9,7 +9,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import count
 
-from pellucid.completion.answer_generation import CLIENT_NAME, AnswerGenerator, AnswerRequest, UsableAnswer
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.explanation import AnswerSource, Decision, Explanation, Journal, new_explanation
 from pellucid.completion.model_choice import ModelChoice
@@ -22,6 +21,7 @@ from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.ghost_text import choose_shape, trim_answer
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.suggestion import DocumentCursor, Suggestion, TrimmedAnswer, drop_typed, join_texts, truncate
+from pellucid.completion.suggestion_stream import CLIENT_NAME, AnswerGenerator, AnswerRequest, UsableAnswer
 from pellucid.completion.trust.calibrated_gate import Candidate, Gate, decide
 from pellucid.completion.trust.threshold_gate import show_all
 from pellucid.errors import PellucidError

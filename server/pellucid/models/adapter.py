@@ -11,8 +11,8 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from pellucid.engine.decoders.adapter import Adapter, LowRank
 from pellucid.engine.decoders.decoder import Decoder, DecoderConfig
+from pellucid.engine.decoders.lora_matrices import Adapter, LowRank
 from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.errors import AdapterError, ModelError, NotSupportedError
 from pellucid.models.adapter_folder import CONFIG, WEIGHTS, AdapterCard

@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pellucid.engine.decoders.adapter import Adapter
 from pellucid.engine.decoders.decoder import DecoderConfig
+from pellucid.engine.decoders.lora_matrices import Adapter
 from pellucid.errors import AdapterError, ConfigError, NotSupportedError
 from pellucid.models.adapter import read_adapter
 from pellucid.models.adapter_folder import AdapterCard

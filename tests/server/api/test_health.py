@@ -8,9 +8,9 @@ import pytest
 from pellucid.api.app import create_app
 from pellucid.api.schema.common import UnreadyReply
 from pellucid.api.server_state import ServerState
-from pellucid.client.api_keys import read_keys
 from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus, ServerHealth
+from pellucid.system.api_keys import read_keys
 from support.servers.http_servers import TINY, scripted_state
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from pellucid.api.login_rate_limit import FREE_ATTEMPTS, MAX_ADDRESSES, MAX_WAIT_SECONDS, MEMORY_SECONDS, REPEATED_KEYS, LoginRateLimit
 from pellucid.api.server_state import ServerState
-from pellucid.client.api_keys import read_keys
 from pellucid.errors import TooManyAttemptsError
+from pellucid.system.api_keys import read_keys
 from support.page.small_page_server import PagedServer, paged
 from support.servers.http_servers import scripted_state
 

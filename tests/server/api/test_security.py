@@ -15,8 +15,8 @@ from starlette.types import Message, Scope
 from pellucid.api.app import create_app
 from pellucid.api.security import Door, Security
 from pellucid.api.server_state import ServerState
-from pellucid.client.api_keys import read_keys
 from pellucid.errors import AuthenticationError, PellucidError, PermissionDeniedError
+from pellucid.system.api_keys import read_keys
 from support.servers.http_servers import TINY, LiveServer, live, scripted_state
 
 PORT = 8437

@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from pellucid.cli.app import app
 from pellucid.cli.doctor import examine, processes_showing_a_key
-from pellucid.client.api_keys import read_key_file
 from pellucid.config import load_settings, origins
 from pellucid.errors import ConfigError
 from pellucid.serving import serve as serving
+from pellucid.system.api_keys import read_key_file
 
 
 @pytest.fixture

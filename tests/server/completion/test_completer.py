@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import pytest
 
-from pellucid.completion.answer_generation import MAX_ATTEMPTS
 from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
@@ -16,6 +15,7 @@ from pellucid.completion.explanation import AnswerSource, Decision
 from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.suggestion import DocumentCursor
+from pellucid.completion.suggestion_stream import MAX_ATTEMPTS
 from pellucid.errors import PellucidError, UnavailableError
 from pellucid.tokens import Finish, FinishReason, Priority, Token, Usage
 from pellucid_lsp.editor_settings import EditorSettings

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pellucid.engine.decoders.adapter import Adapter, LowRank
 from pellucid.engine.decoders.decoder import DecoderConfig
+from pellucid.engine.decoders.lora_matrices import Adapter, LowRank
 from pellucid.engine.model import KVStorage, Model
 from pellucid.engine.native.calls import Kernels
 from pellucid.engine.native.native_decoder import NativeDecoder

@@ -19,9 +19,9 @@ from starlette.types import Message, Scope
 
 from pellucid.api import request_body
 from pellucid.api.server_state import ServerState
-from pellucid.client.api_keys import read_keys
 from pellucid.errors import UnavailableError
 from pellucid.serving.http_connections import MAX_FILES, AcceptErrors, allow_files
+from pellucid.system.api_keys import read_keys
 from support.page.small_page_server import paged
 from support.servers.hostile_clients import connections, head, push, received, reset, resident_bytes, stream_request
 from support.servers.http_servers import TINY, LiveServer, ScriptedAssistant, live, scripted_state, tiny_adapters, tiny_assistant

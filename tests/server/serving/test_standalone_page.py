@@ -20,12 +20,12 @@ import pytest
 
 import pellucid.cli.app
 import pellucid_webui.hosting.mount
-from pellucid.client.api_keys import LOCAL, read_keys
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.client.server_health import HealthStatus, ServerHealth
 from pellucid.config import load_settings
 from pellucid.serving.listening_socket import listen
 from pellucid.serving.standalone_page import PageServer, notice_of
+from pellucid.system.api_keys import LOCAL, read_keys
 from pellucid.tokens import FinishReason, Message
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns

@@ -17,8 +17,8 @@ import torch
 
 from pellucid.client.http_client import Client
 from pellucid.config import load_settings
-from pellucid.engine.decoders.adapter import Adapter
 from pellucid.engine.decoders.decoder import Decoder, DecoderConfig
+from pellucid.engine.decoders.lora_matrices import Adapter
 from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.errors import NotFoundError
 from pellucid.models.adapter import adapt

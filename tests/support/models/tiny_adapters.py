@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
-from pellucid.engine.decoders.adapter import Adapter, LowRank
 from pellucid.engine.decoders.decoder import DecoderConfig
+from pellucid.engine.decoders.lora_matrices import Adapter, LowRank
 
 EVERYTHING = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 ATTENTION = ("q_proj", "v_proj")

@@ -16,8 +16,8 @@ import httpx
 from pellucid.api.plain_page import PageNotice
 from pellucid.api.routes.info import about, notice_of
 from pellucid.api.server_state import ServerState
-from pellucid.client.api_keys import read_keys
 from pellucid.client.assistant_protocol import Assistant
+from pellucid.system.api_keys import read_keys
 from pellucid.tokens import ChatQuery, Message, Token
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pellucid.client.api_keys import LOCAL
 from pellucid.errors import InvalidRequestError, NotFoundError, PellucidError
+from pellucid.system.api_keys import LOCAL
 from pellucid_webui.conversations.blind_reviews import AnswerPair, Judgement, Review, Reviews, Verdict, next_pair
 from pellucid_webui.views.review import NO_RATER, NO_REVIEWS, ReviewView
 

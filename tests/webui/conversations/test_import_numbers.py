@@ -16,7 +16,7 @@ from pellucid_webui.conversations import import_export
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn_settings import LARGEST, TurnSettings
-from pellucid_webui.views.chat_payload import payload
+from pellucid_webui.views.chat_display_json import payload
 
 SETTINGS = TurnSettings(model="m", seed=1).record()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import pellucid.client.api_keys
+import pellucid.system.api_keys
 import pellucid_webui.hosting.mount
 
 pytestmark = pytest.mark.process
@@ -31,7 +31,7 @@ print("made")
 
 def test_page_can_be_made(tmp_path: Path) -> None:
     """The page is created with Gradio imported in our environment, and leaves no folder behind."""
-    folders = [str(Path(module.__file__ or "").parents[2]) for module in (pellucid_webui.hosting.mount, pellucid.client.api_keys)]
+    folders = [str(Path(module.__file__ or "").parents[2]) for module in (pellucid_webui.hosting.mount, pellucid.system.api_keys)]
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders), "TMPDIR": str(temporary)}

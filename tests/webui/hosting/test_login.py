@@ -16,9 +16,9 @@ import pytest
 from starlette.requests import Request
 
 from pellucid.api.login_rate_limit import FREE_ATTEMPTS, LoginRateLimit
-from pellucid.client.api_keys import LOCAL, Keys, read_keys
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import ConfigError, PellucidError
+from pellucid.system.api_keys import LOCAL, Keys, read_keys
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings

@@ -21,9 +21,9 @@ from starlette.routing import Route
 import pellucid_webui.hosting.mount
 from pellucid.api.app import create_app
 from pellucid.api.server_state import ServerState
-from pellucid.client.api_keys import LOCAL
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.client.http_client import Client
+from pellucid.system.api_keys import LOCAL
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import FinishReason, Message
 from pellucid_webui.conversations.store import ConversationStore

@@ -19,7 +19,7 @@ from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import TICK_SECONDS, Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.views.chat import FULL_PACE_TABS, ChatView, pause
-from pellucid_webui.views.chat_payload import payload
+from pellucid_webui.views.chat_display_json import payload
 from support.page.scripted_assistant import Item, ScriptedPageAssistant, token, tokens, usage
 
 

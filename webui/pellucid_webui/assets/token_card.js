@@ -6,7 +6,7 @@
 
   const GAP = 6; // pixels between a token and its card
   const MARGIN = 8; // pixels that the card keeps from the edges of the window
-  const LEAST_HEIGHT = 160; // pixels of a card that scrolls; in a lower window it covers its token
+  const MIN_HEIGHT = 160; // pixels of a card that scrolls; in a lower window it covers its token
   const HALF = "This is only half a character, so no answer can continue from it.";
 
   /**
@@ -76,7 +76,7 @@
       const whole = offsetHeight - clientHeight + scrollHeight; // measured without letting it grow, so that it keeps its scroll position
       const room = { below: height - MARGIN - token.bottom - GAP, above: token.top - GAP - MARGIN };
       const isBelow = whole <= room.below || room.below >= room.above;
-      const most = Math.max(LEAST_HEIGHT, isBelow ? room.below : room.above);
+      const most = Math.max(MIN_HEIGHT, isBelow ? room.below : room.above);
       const shown = Math.min(whole, most);
       this.element.style.maxHeight = `${Math.floor(most)}px`;
       const next = isBelow ? token.bottom + GAP : token.top - GAP - shown;

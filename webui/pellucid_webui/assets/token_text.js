@@ -12,7 +12,7 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
   const ODD_SPACE = /(?! )\p{Zs}/u;
   const EMOJI_SELECTOR = "\uFE0F";
   const REPLACED = "\uFFFD";
-  const LONGEST_SPOKEN = 100; // characters of a token in its accessible name
+  const MAX_SPOKEN = 100; // characters of a token in its accessible name
 
   /** @type {Record<string, string>} */
   const SPOKEN = {
@@ -209,7 +209,7 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
       return piece.kind === "picture" ? piece.text.replace(/[⟨⟩]/gu, "") || "nothing" : piece.text;
     });
     const all = words.join("");
-    const cut = all.length > LONGEST_SPOKEN ? `${all.slice(0, LONGEST_SPOKEN)} and so on` : all;
+    const cut = all.length > MAX_SPOKEN ? `${all.slice(0, MAX_SPOKEN)} and so on` : all;
     const parts = cut.split(/(\n+|\t+)/u).filter(Boolean);
     /** @type {Record<string, string>} */
     const names = { "\n": "new line", "\t": "tab" };

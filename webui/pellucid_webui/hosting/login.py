@@ -15,10 +15,10 @@ from pellucid.api.login_rate_limit import LoginRateLimit
 from pellucid.api.plain_page import document
 from pellucid.api.request_body import BodyReader
 from pellucid.api.security import address_of
-from pellucid.client.api_keys import LOCAL, Keys
 from pellucid.errors import TooManyAttemptsError
+from pellucid.system.api_keys import LOCAL, Keys
 from pellucid_webui.hosting.login_sessions import SESSION_SECONDS, LoginSessions
-from pellucid_webui.hosting.login_sessions_page import SESSIONS, answer_sessions
+from pellucid_webui.hosting.session_list_page import SESSIONS, answer_sessions
 
 if TYPE_CHECKING:
     import gradio as gr

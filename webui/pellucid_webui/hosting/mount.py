@@ -25,9 +25,9 @@ from pellucid.api.errors import error_response
 from pellucid.api.login_rate_limit import LoginRateLimit
 from pellucid.api.plain_page import GUARDS, PageNotice, plain_page
 from pellucid.api.request_body import BodyReader, admit
-from pellucid.client.api_keys import Keys
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import AuthenticationError, ConfigError, PellucidError, UnavailableError
+from pellucid.system.api_keys import Keys
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.gradio_host import GradioApp, PageFactory, build, pellucid_view

@@ -23,7 +23,7 @@ from pellucid_webui.conversations.tab_state import DeliveredMessage, TabState
 from pellucid_webui.conversations.turn import TICK_SECONDS, Turn, Turns
 from pellucid_webui.conversations.turn_settings import ALTERNATIVES, TurnSettings
 from pellucid_webui.inspection.alignment import last_occurrence
-from pellucid_webui.views.chat_payload import live_payload, payload
+from pellucid_webui.views.chat_display_json import live_payload, payload
 
 SCRIPT = """
 Pellucid.mountChat({ element, props, watch, act: (data) => trigger('act', data) });

@@ -9,8 +9,8 @@ from typing import Any
 
 import gradio as gr
 
-from pellucid.client.api_keys import LOCAL
 from pellucid.errors import InvalidRequestError, PellucidError
+from pellucid.system.api_keys import LOCAL
 from pellucid_webui.conversations.blind_reviews import REASONS, Judgement, Review, Reviews, Verdict, next_pair
 from pellucid_webui.conversations.markdown_to_html import blocks
 

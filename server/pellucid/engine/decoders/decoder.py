@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pellucid.engine.decoders.adapter import Adapter
 from pellucid.engine.decoders.attention import attend, attend_rows, store, store_rows
 from pellucid.engine.decoders.decode_graphs import DecodeGraphs, DecodeRows, shape_of
 from pellucid.engine.decoders.linear import DenseLinear, Linear, LowRankLinear
+from pellucid.engine.decoders.lora_matrices import Adapter
 from pellucid.engine.model import Batch, CacheShape, KVStorage, TokenCost
 
 FUSED = {

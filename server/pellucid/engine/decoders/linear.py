@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pellucid.engine.decoders.adapter import LowRank
+from pellucid.engine.decoders.lora_matrices import LowRank
 
 DEQUANTIZE_ROWS = 32  # from so many rows on a matrix is dequantized: torch's weight-only kernels are made for few rows
 INT4_GROUP = 32  # columns that share a scale and a minimum in int4

@@ -11,7 +11,7 @@ from operator import itemgetter
 import torch
 from torch import Tensor
 
-from pellucid.engine.decoders.adapter import LowRank
+from pellucid.engine.decoders.lora_matrices import LowRank
 from pellucid.engine.decoders.quantized_blocks import Blocks
 
 BLOCK = 16  # rows of a matrix that are interleaved

@@ -12,8 +12,8 @@ from operator import mul
 import torch
 from torch import Tensor
 
-from pellucid.engine.decoders.adapter import Adapter
 from pellucid.engine.decoders.decoder import FUSED, DecoderConfig, RotaryTables
+from pellucid.engine.decoders.lora_matrices import Adapter
 from pellucid.engine.model import Batch, CacheShape, KVStorage, TokenCost
 from pellucid.engine.native.calls import Kernels, shared_kernels
 from pellucid.engine.native.kernel_layout import BLOCK, FORMS, GROUP, pack_low_rank

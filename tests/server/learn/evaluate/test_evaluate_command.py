@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 
 from pellucid.api.server_state import ServerState
-from pellucid.client.api_keys import read_keys
 from pellucid.learn.evaluate.results import read_results
 from pellucid.learn.evaluate.suite_records import read_records
 from pellucid.learn.evaluate.suites.humaneval import HumanEval
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.system import machine
+from pellucid.system.api_keys import read_keys
 from support.learn.evaluation_files import PAIRS, write_benchmarks, write_lines
 from support.models.model_files import byte_level_bpe, write_folder
 from support.models.tiny_adapters import random_adapter, write_adapter

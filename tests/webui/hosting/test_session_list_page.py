@@ -13,9 +13,9 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
-from pellucid.client.api_keys import read_keys
+from pellucid.system.api_keys import read_keys
 from pellucid_webui.hosting.login_sessions import MAX_AGENT_CHARACTERS, MAX_SESSIONS, OLD_TABLE, SESSION_SECONDS, LoginSessions
-from pellucid_webui.hosting.login_sessions_page import browser_name
+from pellucid_webui.hosting.session_list_page import browser_name
 from support.page.page_tabs import LOOKS, SERIOUS, WIDTHS
 from support.page.small_page_server import PagedServer, paged
 

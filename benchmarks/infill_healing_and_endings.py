@@ -1,6 +1,6 @@
 """Measure the value of token healing and of ending at the suffix: pass@1 of blocks removed from HumanEval.
 
-    python benchmarks/infill_endings.py --data HumanEval.jsonl.gz --limit 48
+    python benchmarks/infill_healing_and_endings.py --data HumanEval.jsonl.gz --limit 48
 
 Decoding is greedy, in the model's own infill format, with the cursor after the indentation of the block. The plain answer is judged as it
 is (up to the model's own end or the token limit) and cut where it begins to repeat the suffix. The third answer is Pellucid's: healed and
