@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import httpx
 
-from pellucid.client.server_health import OWNER, HealthStatus, ServerHealth, health_of, objection_in
+from pellucid.client.server_health import OWNER, HealthStatus, ServerHealth, health_of, objection_in, problem_at
 from pellucid.client.token_json import token_of
 from pellucid.errors import (
     AuthenticationError,
@@ -121,7 +121,7 @@ class Client:
         """Return the models that are served, the default one first. Raises UnavailableError while they load."""
         models = await self.models()
         if any(model.get("owned_by") != OWNER for model in models):
-            raise UnavailableError(f"The server at {self.url} is not a Pellucid server: check the address.")
+            raise UnavailableError(f"{problem_at(self.url, HealthStatus.FOREIGN)}: check the address.")
         if any(model["meta"]["state"] != "ready" for model in models):
             raise UnavailableError(f"The server at {self.url} is still loading its models: try again in a moment.")
         return [_card(model["id"], model["meta"]) for model in models]

@@ -27,9 +27,10 @@ def assemble(
 ) -> tuple[Engine, LocalAssistant]:
     """Load models, downloading and packing them if needed, and start an engine for them. Blocks.
 
-    A name may be ``model:adapter``. Each of ``adapters`` is served with the model that it was made for, after the named models.
-    They are a parameter because only a server wants those of the settings. The caller closes the engine. Raise ModelError,
-    AdapterError, NotFoundError for an unknown name, or ConfigError for two models with one name or KV caches that do not fit in memory.
+    A name may be ``model:adapter``. Each of ``adapters`` is served with the model that it was made for, after the named models;
+    those of the settings are not loaded unless they are passed, because only ``serve`` needs them. The caller closes the engine.
+    Raise ModelError, AdapterError, NotFoundError for an unknown name, or ConfigError for two models with one name or KV caches that
+    do not fit in memory.
     """
     torch.set_num_threads(threads_to_use(settings.threads))
     store = Store(settings.cache)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from pellucid.client.http_client import Client
+from pellucid.client.server_health import OWNER, HealthStatus, problem_at
 from pellucid.config import Settings, load_settings
 from pellucid.errors import UnavailableError
 
@@ -40,8 +41,8 @@ async def _serves(client: Client, model: str | None) -> bool:
     if health != "ok":
         raise UnavailableError(f"The server at {client.url} is not ready: {health.rstrip('.')}. Try again in a moment.")
     cards = await client.models()
-    if any(card.get("owned_by") != "pellucid" for card in cards):
-        raise UnavailableError(f"The server at {client.url} is not Pellucid: stop it, or choose another port.")
+    if any(card.get("owned_by") != OWNER for card in cards):
+        raise UnavailableError(f"{problem_at(client.url, HealthStatus.FOREIGN)}: stop it, or choose another port.")
     known = [str(card["id"]) for card in cards]
     if model is None or model in known:
         return True

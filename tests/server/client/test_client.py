@@ -379,8 +379,8 @@ async def test_cards() -> None:
     ("model", "sentence"),
     [
         ({"id": "a", "owned_by": "pellucid", "meta": {"state": "loading"}}, "The server at .* is still loading its models"),
-        ({"id": "a", "owned_by": "llamacpp", "meta": {}}, "The server at .* is not a Pellucid server"),
-        ({"id": "a"}, "The server at .* is not a Pellucid server"),
+        ({"id": "a", "owned_by": "llamacpp", "meta": {}}, "The server at .* is not Pellucid"),
+        ({"id": "a"}, "The server at .* is not Pellucid"),
     ],
 )
 async def test_no_cards(model: dict[str, object], sentence: str) -> None:
