@@ -121,7 +121,8 @@ def test_either_or(run: Run) -> None:
 
 def test_without_the_extra(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the language server's dependencies are missing, the error names the extra."""
-    monkeypatch.delitem(sys.modules, "pellucid_lsp.standard_methods", raising=False)
+    for name in [name for name in sys.modules if name.startswith("pellucid_lsp.") and name != "pellucid_lsp.run_language_server"]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pygls.lsp.server", None)
 
     code, _, errors = run("lsp")

@@ -99,7 +99,7 @@ async def test_removed_model_finishes_what_it_began(engine: Engine) -> None:
 
     assert isinstance(items[-1], Finish)
     assert (len(items), items[-1].reason) == (101, FinishReason.LENGTH)
-    with pytest.raises(NotFoundError, match="there is base"):
+    with pytest.raises(NotFoundError, match="use one of: base"):
         await whole(engine, "base:one", [1])
     with pytest.raises(NotFoundError):
         engine.remove_model("base:one")

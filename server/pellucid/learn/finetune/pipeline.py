@@ -207,7 +207,7 @@ class Pipeline:
     def _judged(self, when: str, key: str, progress: Progress) -> HeldOutFigures:
         """Return the figures of the model's current state, which ``key`` identifies, reusing those of the interrupted run."""
         kept = EvaluationCache(self.work / f"{when}.jsonl", key)
-        return self.judge(progress).judge(f"judging {when}", self.dataset.judged, self.general, kept=kept)
+        return self.judge(progress).judge(f"evaluation {when} training", self.dataset.judged, self.general, kept=kept)
 
     def _card(self, outcome: TrainingOutcome, rows: Sequence[ComparisonRow]) -> dict[str, Any]:
         tokens = [[evaluation.step, round(evaluation.loss, 4)] for evaluation in outcome.losses]

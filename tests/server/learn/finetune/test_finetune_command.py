@@ -153,7 +153,7 @@ def test_a_run_that_ends_before_it_is_published_judges_nothing_again(tune: Tune,
     with monkeypatch.context() as patch:
         patch.setattr(Pipeline, "_publish", fail)
         code, _, err = tune("--steps", "4")
-    assert (code, "evaluation before" in err, "judging after" in err) == (1, True, True)
+    assert (code, "evaluation before" in err, "evaluation after" in err) == (1, True, True)
 
     code, _, err = tune("--steps", "4")
 
