@@ -80,14 +80,15 @@ def explanation_report(explanation: Explanation, prompt_text: str | None) -> Jso
 def hover_markdown(suggestion: Suggestion, at: int) -> str:
     """Return Markdown tables of an accepted suggestion's tokens, and of the alternatives to the one at index ``at``."""
     token = suggestion.tokens[at]
-    lines = [f"**Pellucid** `{_shown(token.text)}` {_percent(token.logprob)}", "", "| alternative | |", "|---|---|"]
-    lines += [f"| `{_shown(one.text)}` | {_percent(one.logprob)} |" for one in token.top]
-    lines.append(f"| all others | {token.rest:.0%} |")
+    lines = [f"**Pellucid** `{_shown(token.text)}` {_percent(token.constrained_logprob)}", "", "| alternative | |", "|---|---|"]
+    shown = [(one.text, token.constrain(one.logprob)) for one in token.top]
+    lines += [f"| `{_shown(text)}` | {_percent(logprob)} |" for text, logprob in shown]
+    lines.append(f"| all others | {max(1 - sum(exp(logprob) for _, logprob in shown), 0):.0%} |")
     lines += ["", "| token | probability | rank | entropy |", "|---|---|---|---|"]
     for index, one in enumerate(suggestion.tokens[:HOVER_ROWS]):
         name = f"`{_shown(one.text)}`"
         entropy = "" if one.entropy is None else f"{one.entropy:.2f}"
-        lines.append(f"| {f'**{name}**' if index == at else name} | {_percent(one.logprob)} | {one.rank or ''} | {entropy} |")
+        lines.append(f"| {f'**{name}**' if index == at else name} | {_percent(one.constrained_logprob)} | {one.rank or ''} | {entropy} |")
     left = len(suggestion.tokens) - HOVER_ROWS
     return "\n".join(lines + ([f"\nand {left} more"] if left > 0 else []))
 

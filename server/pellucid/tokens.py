@@ -9,7 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from math import log
 from typing import Any
+
+TINIEST = 1e-300
+"""Replaces a probability of 0 in a logarithm."""
 
 MAX_ALTERNATIVES = 20
 """The most alternatives of one token (OpenAI's own limit for ``top_logprobs``)."""
@@ -64,6 +68,9 @@ class Token:
     if it is one of them, and ``rest`` is the probability of all tokens that are not in ``top``.
     ``sampled`` is the probability with which the sampler drew the token, after temperature, penalties and truncation
     (1.0 when greedy); None for tokens that were read rather than generated.
+    ``allowed`` is the probability of all tokens that a constraint allowed here, such as those that repeat what was typed (token
+    healing): ``top`` holds only these, and ``constrained_logprob`` is the token's logprob given that one of them comes. It is 1.0
+    without a constraint.
     """
 
     id: int
@@ -76,6 +83,16 @@ class Token:
     top: tuple[Alternative, ...] = ()
     rest: float = 1.0
     sampled: float | None = None
+    allowed: float = 1.0
+
+    @property
+    def constrained_logprob(self) -> float | None:
+        """The token's logprob among the tokens that the constraint allowed; ``logprob`` without a constraint."""
+        return None if self.logprob is None else self.constrain(self.logprob)
+
+    def constrain(self, logprob: float) -> float:
+        """Return the logprob, among the tokens that the constraint allowed, of this token or an alternative."""
+        return logprob if self.allowed == 1.0 else min(logprob - log(max(self.allowed, TINIEST)), 0.0)
 
 
 @dataclass(frozen=True, slots=True)

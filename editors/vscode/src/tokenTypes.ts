@@ -18,6 +18,8 @@ export interface Token extends Alternative {
   /** The probability of everything that is not in `top`. */
   rest: number;
   sampled: number | null;
+  /** The probability of all tokens that agree with what was typed, where that limited the choice; else 1. */
+  allowed?: number;
   /** Null if the text is no longer in the document. */
   range: { start: Place; end: Place } | null;
 }

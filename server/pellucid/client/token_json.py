@@ -29,6 +29,7 @@ def record_of(token: Token) -> dict[str, Any]:
         "top": [{"id": one.id, "token": one.text, "bytes": list(one.bytes), "logprob": clamped(one.logprob)} for one in token.top],
         "rest": token.rest,
         "sampled": token.sampled,
+        "allowed": token.allowed,
     }
 
 
@@ -45,4 +46,5 @@ def token_of(record: Mapping[str, Any]) -> Token:
         top=tuple(Alternative(one["id"], one["token"], bytes(one["bytes"]), one["logprob"]) for one in record["top"]),
         rest=record["rest"],
         sampled=record["sampled"],
+        allowed=record.get("allowed", 1.0),  # older servers do not send it
     )

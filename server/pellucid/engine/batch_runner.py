@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.engine.sampler import MOST_PROBABLE, score_rows, token_scores
 from pellucid.engine.scheduler import PrefillChunk
 from pellucid.engine.sequence import Sequence
-from pellucid.engine.token_scores import TokenScore
+from pellucid.engine.token_scores import Choice, TokenScore
 
 LOGIT_ROWS = 32
 """Rows of logits held at once: 20 MB where a row has 152,000 float32 logits."""
@@ -83,39 +84,40 @@ class Runner:
         """
         failures: list[Result] = []
         scored: list[int] = []
+        choices: list[Choice | None] = []  # None: the token was read
         ids: list[int] = []
-        probabilities: list[float | None] = []
         skipped = set(diverged)
         for index, (chunk, position) in enumerate(rows):
-            sequence, probability = chunk.sequence, None
+            sequence, choice = chunk.sequence, None
             if sequence in skipped:
                 continue
             if position + 1 < len(sequence.ids):
                 id = sequence.ids[position + 1]
             elif sequence.sampler.takes_argmax:
-                id, probability = MOST_PROBABLE, 1.0
+                id, choice = MOST_PROBABLE, Choice(MOST_PROBABLE, 1.0)
             else:
                 try:
-                    id, probability = sequence.sampler.choose(logits[index])
+                    choice = sequence.sampler.choose(logits[index])
                 except Exception as error:
                     # A constraint is foreign code: its failure must cost its own request only.
                     logger.exception("a sampler failed")
                     failures.append((sequence, error))
                     skipped.add(sequence)
                     continue
+                id = choice.id
                 if not _as_guessed(chunk, position, id):
                     skipped.add(sequence)
             scored.append(index)
             ids.append(id)
-            probabilities.append(probability)
+            choices.append(choice)
         kept = [rows[index] for index in scored]
         top = max((chunk.sequence.request.params.top_logprobs for chunk, _ in kept), default=0)
         kept_logits = logits if len(scored) == len(rows) else logits[scored]
         scores = token_scores(self._score_rows(kept_logits, self._tensor(ids), top), [position + 1 for _, position in kept])
         results: list[Result] = []
-        for (chunk, position), score, probability in zip(kept, scores, probabilities, strict=True):
+        for (chunk, position), score, choice in zip(kept, scores, choices, strict=True):
             if chunk.sequence not in diverged:
-                results.append((chunk.sequence, _trimmed(score, chunk.sequence.request.params.top_logprobs, probability)))
+                results.append((chunk.sequence, _completed(score, chunk.sequence.request.params.top_logprobs, choice)))
                 if not _as_guessed(chunk, position, score.id):
                     diverged.add(chunk.sequence)
         diverged |= skipped
@@ -128,10 +130,21 @@ def _as_guessed(chunk: PrefillChunk, position: int, id: int) -> bool:
     return index < 0 or (index < len(chunk.guess) and chunk.guess[index] == id)
 
 
-def _trimmed(score: TokenScore, top: int, sampled: float | None) -> TokenScore:
-    """Return the score with as many alternatives as its own request wants (a batch computes the most of all)."""
-    alternatives, rest = score.top, score.rest
-    if top < len(alternatives):
-        rest += sum(math.exp(logprob) for _, logprob in alternatives[top:])
-        alternatives = alternatives[:top]
-    return TokenScore(score.id, score.position, score.logprob, score.rank, score.entropy, alternatives, min(rest, 1.0), sampled)
+def _completed(score: TokenScore, top: int, choice: Choice | None) -> TokenScore:
+    """Return the score with what its choice adds, and as many alternatives as its own request wants (a batch computes the most of all).
+
+    Under a constraint the alternatives are those that it allows.
+    """
+    if choice is None:
+        return _trimmed(score, top)
+    if choice.top is None:
+        return replace(_trimmed(score, top), sampled=choice.sampled)
+    rest = max(1.0 - math.fsum(math.exp(logprob) for _, logprob in choice.top), 0.0)
+    return replace(score, top=choice.top, rest=rest, sampled=choice.sampled, allowed=choice.allowed)
+
+
+def _trimmed(score: TokenScore, top: int) -> TokenScore:
+    if top >= len(score.top):
+        return score
+    rest = score.rest + sum(math.exp(logprob) for _, logprob in score.top[top:])
+    return replace(score, top=score.top[:top], rest=min(rest, 1.0))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pellucid.engine.request import Constraint
-from pellucid.engine.token_scores import RowScores, TokenScore
+from pellucid.engine.token_scores import Choice, RowScores, TokenScore
 from pellucid.tokens import SamplingParams
 
 MOST_PROBABLE = -1
@@ -67,15 +67,24 @@ class Sampler:
         adjusts = self._seen or self._counts or self.params.logit_bias or self._constraint is not None
         return self.params.temperature == 0 and not adjusts and not self._counting and self.params.repetition_penalty == 1.0
 
-    def choose(self, logits: Tensor) -> tuple[int, float]:
-        """Return the next token and the probability with which it was drawn, from raw float32 logits (vocab,)."""
-        adjusted = self._adjust(logits)
+    def choose(self, logits: Tensor) -> Choice:
+        """Return the next token, from raw float32 logits (vocab,)."""
+        allowed = self._constraint.allowed() if self._constraint is not None else None
+        allowed = allowed if allowed is None else allowed.to(logits.device)
+        adjusted = self._adjust(logits, allowed)
         if self.params.temperature == 0:
             id, probability = int(adjusted.argmax()), 1.0
         else:
             id, probability = self._draw(adjusted / self.params.temperature)
         self._note(id)
-        return id, probability
+        return Choice(id, probability) if allowed is None else Choice(id, probability, *self._score_allowed(logits, allowed))
+
+    def _score_allowed(self, logits: Tensor, allowed: Tensor) -> tuple[float, tuple[tuple[int, float], ...]]:
+        """Return the probability of all ``allowed`` ids (A,) together, and the most probable of them with their logprobs."""
+        logprobs = logits[allowed] - logits.logsumexp(0)
+        values, indices = logprobs.topk(min(self.params.top_logprobs, len(allowed)))
+        mass = min(math.exp(float(logprobs.logsumexp(0))), 1.0)
+        return mass, tuple(zip(allowed[indices].tolist(), values.tolist(), strict=True))
 
     def _note(self, id: int) -> None:
         if self._counting:
@@ -85,8 +94,8 @@ class Sampler:
         if self._constraint is not None:
             self._constraint.advance(id)
 
-    def _adjust(self, logits: Tensor) -> Tensor:
-        """Apply penalties, bias and constraint."""
+    def _adjust(self, logits: Tensor, allowed: Tensor | None) -> Tensor:
+        """Apply penalties and bias, and exclude all ids that are not ``allowed``."""
         params = self.params
         adjusted = logits.clone() if self._seen or self._counts or params.logit_bias else logits
         if self._seen:
@@ -100,10 +109,8 @@ class Sampler:
         if params.logit_bias:
             ids = torch.tensor(list(params.logit_bias), device=logits.device)
             adjusted[ids] += torch.tensor(list(params.logit_bias.values()), dtype=logits.dtype, device=logits.device)
-        allowed = self._constraint.allowed() if self._constraint is not None else None
         if allowed is None:
             return adjusted
-        allowed = allowed.to(logits.device)
         return torch.full_like(adjusted, float("-inf")).index_copy_(0, allowed, adjusted[allowed])
 
     def _draw(self, logits: Tensor) -> tuple[int, float]:

@@ -29,3 +29,17 @@ class TokenScore:
     top: tuple[tuple[int, float], ...] = ()
     rest: float = 1.0
     sampled: float | None = None
+    allowed: float = 1.0
+
+
+class Choice(NamedTuple):
+    """A token that a sampler chose, and the probability with which it was drawn.
+
+    Under a constraint, ``allowed`` is the model's probability of all tokens that it allows, and ``top`` holds the most probable
+    of them with their logprobs; otherwise ``top`` is None.
+    """
+
+    id: int
+    sampled: float
+    allowed: float = 1.0
+    top: tuple[tuple[int, float], ...] | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Sequence
 from dataclasses import replace
+from math import exp
 
 from pellucid.engine.token_scores import TokenScore
 from pellucid.models.tokenizers.tokenizer import Tokenizer
@@ -61,6 +62,10 @@ class Detokenizer:
         return self._decoder.decode(data)
 
     def _token(self, score: TokenScore, text: str, typed: bytes) -> Token:
+        top = [self._alternative(id, logprob, typed) for id, logprob in score.top]
+        # One that repeats only a part of what was typed has no text of its own: it counts among the others.
+        shown = tuple(one for one in top if one.bytes or not typed)
+        hidden = sum(exp(one.logprob) for one in top if not one.bytes and typed)
         return Token(
             id=score.id,
             text=text,
@@ -69,13 +74,15 @@ class Detokenizer:
             logprob=score.logprob,
             rank=score.rank,
             entropy=score.entropy,
-            top=tuple(self._alternative(id, logprob, typed) for id, logprob in score.top),
-            rest=score.rest,
+            top=shown,
+            rest=min(score.rest + hidden, 1.0),
             sampled=score.sampled,
+            allowed=score.allowed,
         )
 
     def _alternative(self, id: int, logprob: float, typed: bytes) -> Alternative:
-        data = self._tokenizer.token_bytes(id).removeprefix(typed)
+        data = self._tokenizer.token_bytes(id)
+        data = b"" if typed.startswith(data) else data.removeprefix(typed)
         return Alternative(id, data.decode(errors="replace"), data, logprob)
 
 

@@ -12,7 +12,7 @@ from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.suggestion import DocumentCursor
 from pellucid.completion.trust.features import NAMES, CursorFeatures, features
-from support.editors.token_factory import make_tokens, token
+from support.editors.token_factory import healed, make_tokens, token
 
 HERE = DocumentCursor("file:///a.py", "def add(a, b):\n    total = a + b\n    ret", "\n\nx = 1\n", "python")
 
@@ -33,6 +33,15 @@ def test_probabilities() -> None:
     assert isclose(found["sum"], log(0.0625))
     assert isclose(found["first margin"], log(0.5 / 0.05))
     assert isclose(found["worst margin"], log(0.125 / 0.05))
+
+
+def test_a_healed_token() -> None:
+    """A token that repeats what was typed counts with its probability among those that do, its margin to the best of them."""
+    tokens = (healed("mport", 0.06, 0.1, {"nput": 0.02}),)
+    found = dict(zip(NAMES, features(tokens, CursorFeatures.read(ParsedCursor(HERE)), Ending.LINE, whole=True), strict=True))
+
+    assert isclose(found["mean"], log(0.6))
+    assert isclose(found["first margin"], log(0.06 / 0.02))
 
 
 def test_shape() -> None:

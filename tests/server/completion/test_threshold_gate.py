@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pellucid.completion.settings import GateLevel
 from pellucid.completion.suggestion import truncate
 from pellucid.completion.trust.threshold_gate import THRESHOLDS, judge, measure
-from support.editors.token_factory import joined, make_tokens, token
+from support.editors.token_factory import healed, joined, make_tokens, token
 
 probabilities = st.floats(1e-6, 1.0)
 texts = st.lists(st.sampled_from(["return", " a", " +", "\n", "    ", "(", "x", ")", ""]), max_size=12).map(lambda words: ["go", *words])
@@ -29,6 +29,15 @@ def test_values() -> None:
     values = measure((*make_tokens("a", p=0.5), *make_tokens("b", p=0.125), token("", 1e-3)))
 
     assert all(isclose(values[name], wanted) for name, wanted in {"first": 0.5, "mean": 0.25, "least": 0.125}.items())
+
+
+def test_a_healed_token_counts_among_those_that_repeat_what_was_typed() -> None:
+    """A word in the making is judged by its probability given the typed letters: 0.09 of 0.1 is 0.9."""
+    tokens = (healed("mport", 0.09, 0.1, {"nput": 0.005}), *make_tokens(" os"))
+
+    assert isclose(measure(tokens)["first"], 0.9)
+    assert judge(tokens, GateLevel.NORMAL).length == len("mport os")
+    assert judge((token("mport", 0.09), *make_tokens(" os")), GateLevel.NORMAL).length == 0
 
 
 def test_unsure_first_token_hides_all() -> None:

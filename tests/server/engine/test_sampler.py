@@ -101,7 +101,7 @@ class TestSampler:
     def test_frequencies(self) -> None:
         """Drawn tokens follow the distribution, and each carries the probability it was drawn with."""
         sampler = Sampler(SamplingParams(temperature=1.0, seed=1), [], None)
-        drawn = Counter(sampler.choose(log(0.1, 0.2, 0.7)) for _ in range(4000))
+        drawn = Counter(sampler.choose(log(0.1, 0.2, 0.7))[:2] for _ in range(4000))
 
         for id, probability in enumerate((0.1, 0.2, 0.7)):
             (key,) = [key for key in drawn if key[0] == id]
@@ -111,16 +111,16 @@ class TestSampler:
     def test_temperature(self) -> None:
         """Temperature divides the logits before anything is cut."""
         sampler = Sampler(SamplingParams(temperature=0.5, top_k=1, seed=1), [], None)
-        assert sampler.choose(log(0.2, 0.8)) == (1, 1.0)
+        assert sampler.choose(log(0.2, 0.8))[:2] == (1, 1.0)
         sampler = Sampler(SamplingParams(temperature=0.5, seed=1), [], None)
-        id, probability = sampler.choose(log(0.2, 0.8))
+        id, probability, *_ = sampler.choose(log(0.2, 0.8))
         assert probability == pytest.approx([0.04 / 0.68, 0.64 / 0.68][id])
 
     def test_repetition_penalty_counts_the_prompt(self) -> None:
         """A token of the prompt is divided where its logit is positive and multiplied where it is negative."""
         sampler = Sampler(SamplingParams(repetition_penalty=2.0), [0, 2], None)
-        assert sampler.choose(torch.tensor([3.0, 2.0, -1.0])) == (1, 1.0)
-        assert sampler.choose(torch.tensor([-9.0, 2.0, -1.0])) == (1, 1.0)
+        assert sampler.choose(torch.tensor([3.0, 2.0, -1.0]))[:2] == (1, 1.0)
+        assert sampler.choose(torch.tensor([-9.0, 2.0, -1.0]))[:2] == (1, 1.0)
 
     def test_presence_and_frequency_count_the_answer(self) -> None:
         """Presence is subtracted once, frequency for each time a token was generated."""
@@ -130,7 +130,7 @@ class TestSampler:
 
     def test_logit_bias(self) -> None:
         """A bias is added to its token's logit."""
-        assert Sampler(SamplingParams(logit_bias={2: 5.0}), [], None).choose(torch.zeros(3)) == (2, 1.0)
+        assert Sampler(SamplingParams(logit_bias={2: 5.0}), [], None).choose(torch.zeros(3))[:2] == (2, 1.0)
 
     def test_constraint(self) -> None:
         """Only allowed tokens are drawn, and the constraint advances over them."""
@@ -138,9 +138,20 @@ class TestSampler:
         sampler = Sampler(SamplingParams(temperature=1.0, seed=3), [], only)
         drawn = [sampler.choose(log(0.1, 0.8, 0.1)) for _ in range(20)]
 
-        assert {id for id, _ in drawn} == {0, 2}
-        assert all(probability == pytest.approx(0.5) for _, probability in drawn)
-        assert only.chosen == [id for id, _ in drawn]
+        assert {choice.id for choice in drawn} == {0, 2}
+        assert all(choice.sampled == pytest.approx(0.5) for choice in drawn)
+        assert only.chosen == [choice.id for choice in drawn]
+
+    def test_constraint_is_scored(self) -> None:
+        """A constrained choice has the model's probability of all allowed tokens, and the allowed tokens as alternatives."""
+        choice = Sampler(SamplingParams(top_logprobs=2, logit_bias={2: 9.0}), [], Only(0, 2, 3)).choose(log(0.1, 0.6, 0.05, 0.25))
+
+        assert choice.id == 2
+        assert choice.allowed == pytest.approx(0.4)
+        assert choice.top is not None
+        assert [id for id, _ in choice.top] == [3, 0]
+        assert [math.exp(logprob) for _, logprob in choice.top] == pytest.approx([0.25, 0.1])
+        assert Sampler(SamplingParams(top_logprobs=2), [], None).choose(log(0.5, 0.5)).top is None
 
     def test_logits_are_left_alone(self) -> None:
         """Sampling does not change the raw logits, which are scored afterwards."""

@@ -69,7 +69,10 @@ def test_the_tokenizers_space_is_not_text() -> None:
 
 
 def test_what_was_typed_is_cut() -> None:
-    """Tokens that only repeat typed bytes are left out; the next one has only its new part, as have its alternatives."""
+    """Tokens that only repeat typed bytes are left out; the next one has only its new part, as have its alternatives.
+
+    An alternative that repeats only a part of the typed bytes adds none.
+    """
     word = FIRST_WORD + WORDS.index(b"return")
     tokens = read(Detokenizer(TOKENIZER, typed=b" ret"), [0x20, word, 0x78])
     assert [(token.bytes, token.text) for token in tokens] == [(b"urn", "urn"), (b"x", "x")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from math import log
 
 from pellucid.tokens import Alternative, Token
@@ -17,6 +19,15 @@ def token(text: str, p: float = 0.9, position: int = 0, other: tuple[str, float]
     data, name = text.encode(), other[0].encode()
     top = (Alternative(position, text, data, log(p)), Alternative(1000 + position, other[0], name, log(other[1])))
     return Token(position, text, data, position, log(p), 1, 0.3, top, rest=max(0.0, 1 - p - other[1]), sampled=1.0)
+
+
+def healed(text: str, p: float, allowed: float, others: Mapping[str, float]) -> Token:
+    """A token that repeats what was typed: ``allowed`` is the probability of all tokens that do, ``others`` are some of them."""
+    top = (
+        Alternative(0, text, text.encode(), log(p)),
+        *(Alternative(1 + n, name, name.encode(), log(share)) for n, (name, share) in enumerate(others.items())),
+    )
+    return replace(token(text, p), top=top, rest=1 - p - sum(others.values()), allowed=allowed)
 
 
 def joined(tokens: tuple[Token, ...]) -> str:

@@ -70,7 +70,7 @@ def draw(seed: int, own: Settings) -> Draw:
     scale = (0.7, 2.0, 4.0)[seed % 3]
     logits = torch.randn(vocabulary, generator=random) * scale
     sampler = Sampler(SamplingParams(seed=seed, top_logprobs=KEPT, **own), [], None)  # type: ignore[arg-type]
-    id, probability = sampler.choose(logits)
+    id, probability, *_ = sampler.choose(logits)
     score = token_scores(score_rows(logits[None], torch.tensor([id]), KEPT), [0])[0]
     top = tuple(Alternative(one, f"t{one}", f"t{one}".encode(), logprob) for one, logprob in score.top)
     return Draw(

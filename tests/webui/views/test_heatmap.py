@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
-from math import dist, exp, log
+from math import dist, exp, isclose, log
 from typing import Any
 from xml.etree import ElementTree
 
@@ -214,6 +214,19 @@ class TestColours:
         await heat.make(HELLO)
         assert await heat.page.get_by_label("Colour by").input_value() == "rank"
         assert await heat.page.get_by_label("Highest rank of colour 1").input_value() == "2"
+
+    async def test_a_token_under_a_constraint(self, heat: HeatPage) -> None:
+        """Colour, card and alternatives show probabilities among the tokens that repeat what was typed; the model's own is named."""
+        await heat.open([token("mport", 0.36, others=[(2, "nput", 0.04)]) | {"c": 0.4}])
+        assert "p1" in str(await heat.cells.first.get_attribute("class")).split()  # one eighth of the way from 100 % to 0 %
+        await heat.cells.first.click()
+        card = await heat.card.evaluate("card => ({...card.dataset})")
+        shown = await heat.card.locator("[data-probability]").evaluate_all("rows => rows.map((row) => Number(row.dataset.probability))")
+
+        assert isclose(float(card["probability"]), 0.9, rel_tol=1e-4)
+        assert isclose(float(card["logprob"]), log(0.36), rel_tol=1e-4)
+        assert [round(one, 4) for one in shown] == [0.9, 0.1, 0.0]
+        assert "unconstrained\n36.0 %" in await heat.card.inner_text()
 
     async def test_without_memory(self, heat: HeatPage) -> None:
         """A browser that stores nothing shows the map all the same."""

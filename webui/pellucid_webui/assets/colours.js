@@ -28,10 +28,30 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
   const toBits = (nats) => nats / Math.LN2;
 
   /**
-   * @param {number | null} logprob
-   * @returns {number | null} the surprisal in bits
+   * @param {number} logprob
+   * @returns {number} the surprisal in bits
    */
-  const bits = (logprob) => (logprob === null ? null : toBits(-logprob));
+  const bits = (logprob) => toBits(-logprob);
+
+  /**
+   * Return the logprob of a token among the tokens that a constraint allowed, such as those that repeat what was typed.
+   * @param {Page.TokenRecord} record
+   * @param {number} logprob of the token or of an alternative
+   * @returns {number}
+   */
+  const constrain = (record, logprob) => (record.c === undefined ? logprob : Math.min(0, logprob - Math.log(record.c)));
+
+  /**
+   * @param {Page.TokenRecord} record
+   * @returns {number | null} the surprisal of a token in bits
+   */
+  const surprisal = (record) => (record.l === null ? null : bits(constrain(record, record.l)));
+
+  /**
+   * @param {Page.TokenRecord} record
+   * @returns {number | null} the probability of a token
+   */
+  const probabilityOf = (record) => (record.l === null ? null : Math.exp(constrain(record, record.l)));
 
   /**
    * @param {number} share from 0 to 1
@@ -56,9 +76,9 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
   function levels(record, ranks, mark) {
     const classes = [];
     const entropy = record.e;
-    if (record.l !== null) {
-      const probability = Math.exp(record.l);
-      classes.push(`p${step(1 - probability)}`, `s${step(toBits(-record.l) / MAX_BITS)}`);
+    const probability = probabilityOf(record);
+    if (probability !== null) {
+      classes.push(`p${step(1 - probability)}`, `s${step((surprisal(record) ?? 0) / MAX_BITS)}`);
       if (probability < UNLIKELY) classes.push("unlikely");
     }
     if (record.r !== null) classes.push(`r${bin(record.r, ranks)}`);
@@ -88,7 +108,8 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
   function isSurprising(mode, record, ranks, mark) {
     if (mode === "difference") return mark ? Math.abs(mark.value) >= APART : false;
     if (mode === "rank") return record.r !== null && record.r > ranks[0];
-    return record.l !== null && Math.exp(record.l) < UNLIKELY;
+    const probability = probabilityOf(record);
+    return probability !== null && probability < UNLIKELY;
   }
 
   /**
@@ -119,5 +140,5 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
     ];
   }
 
-  window.Pellucid.colours = { MODES, RANKS, toBits, bits, levels, isSurprising, legend };
+  window.Pellucid.colours = { MODES, RANKS, toBits, constrain, probabilityOf, surprisal, levels, isSurprising, legend };
 })();

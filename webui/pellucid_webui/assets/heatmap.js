@@ -207,7 +207,7 @@
       const isDropped = this.dropped !== null && this.dropped[index];
       const said = [`token ${visible.spoken(record.t, record.b)}`];
       if (record.l === null) said.push("no probability");
-      else said.push(visible.spokenPercent(Math.exp(record.l)), `rank ${record.r}`);
+      else said.push(visible.spokenPercent(colours.probabilityOf(record) ?? 0), `rank ${record.r}`);
       if (mark && mark.text) said.push(mark.text);
       if (isDropped) said.push("would have been dropped");
       const classes = ["pl-token", ...colours.levels(record, this.ranks, mark)];

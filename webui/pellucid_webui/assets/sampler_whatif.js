@@ -68,7 +68,7 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
    * @param {Page.TokenRecord} record
    * @returns {record is Page.PredictedRecord}
    */
-  const isGiven = (record) => record.l !== null && record.e !== null && record.a.length > 0;
+  const isGiven = (record) => record.l !== null && record.e !== null && record.a.length > 0 && record.c === undefined;
 
   /**
    * @param {Page.Sampling} one

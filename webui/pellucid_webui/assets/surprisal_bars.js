@@ -133,7 +133,7 @@
      * @returns {number} surprisal in bits
      */
     bits(index) {
-      return colours.bits(this.records[index].l) || 0;
+      return colours.surprisal(this.records[index]) || 0;
     }
 
     /**

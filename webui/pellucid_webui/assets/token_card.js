@@ -106,8 +106,8 @@
         index,
         id: record.i,
         logprob: record.l,
-        probability: record.l === null ? null : Math.exp(record.l),
-        surprisal: colours.bits(record.l),
+        probability: colours.probabilityOf(record),
+        surprisal: colours.surprisal(record),
         rank: record.r,
         entropy: record.e,
         sampled: record.s,
@@ -138,7 +138,8 @@
      * @returns {HTMLElement}
      */
     figures(record) {
-      const probability = record.l === null ? null : Math.exp(record.l);
+      const probability = colours.probabilityOf(record);
+      const surprisal = colours.surprisal(record);
       /**
        * @param {string} name
        * @param {string} text
@@ -152,8 +153,9 @@
         figure("probability", share(probability), probability),
         figure("sampling probability", share(record.s), record.s),
         figure("rank", record.r === null ? "–" : String(record.r), record.r),
-        figure("surprisal", record.l === null ? "–" : `${rounded(colours.bits(record.l), 2)} bits`, colours.bits(record.l)),
+        figure("surprisal", surprisal === null ? "–" : `${rounded(surprisal, 2)} bits`, surprisal),
         figure("entropy", record.e === null ? "–" : `${rounded(colours.toBits(record.e), 3)} bits`, record.e),
+        ...(record.c === undefined || record.l === null ? [] : [figure("unconstrained", share(Math.exp(record.l)), Math.exp(record.l))]),
       );
     }
 
@@ -172,7 +174,7 @@
      * @returns {HTMLElement}
      */
     alternatives(record, verdict) {
-      const rows = record.a.map((one, index) => this.row(one, index, one[0] === record.i, verdict));
+      const rows = record.a.map((_, index) => this.row(record, index, verdict));
       const chosenIsListed = record.a.some((one) => one[0] === record.i);
       if (!chosenIsListed && record.l !== null) rows.push(this.unlisted(record, record.l, verdict));
       rows.push(this.rest(record, chosenIsListed || record.l === null, verdict));
@@ -180,14 +182,15 @@
     }
 
     /**
-     * @param {Page.AlternativeRecord} alternative
-     * @param {number} index
-     * @param {boolean} isChosen
+     * @param {Page.TokenRecord} record
+     * @param {number} index of the alternative
      * @param {Page.WhatIfResult | null} verdict
      * @returns {HTMLElement}
      */
-    row([id, text, logprob, base64], index, isChosen, verdict) {
-      const probability = Math.exp(logprob);
+    row(record, index, verdict) {
+      const [id, text, logprob, base64] = record.a[index];
+      const isChosen = id === record.i;
+      const probability = Math.exp(colours.constrain(record, logprob));
       const weighed = verdict ? verdict.alternatives[index] : null;
       const half = base64 !== undefined;
       const said = [visible.spoken(text, base64), visible.spokenPercent(probability)];
@@ -224,7 +227,7 @@
     unlisted(record, logprob, verdict) {
       const weighed = verdict ? verdict.chosen : null;
       const name = visible.standing(visible.piecesOf(record.t, record.b));
-      const row = make("div", { class: "pl-alternative", "aria-current": "true" }, ...this.cells(true, name, Math.exp(logprob), weighed));
+      const row = make("div", { class: "pl-alternative", "aria-current": "true" }, ...this.cells(true, name, Math.exp(colours.constrain(record, logprob)), weighed));
       row.classList.toggle("pl-out", isOut(weighed));
       return make("li", { class: "pl-unlisted" }, row);
     }
@@ -238,9 +241,10 @@
      */
     rest(record, excludesChosen, verdict) {
       const weighed = verdict ? { kept: verdict.rest.high > 0, sure: true, probability: verdict.rest } : null;
+      const others = record.c === undefined ? record.o : Math.max(0, record.o + record.c - 1) / record.c;
       const name = excludesChosen ? "all others" : "all others, this token included";
-      const row = make("div", { class: "pl-alternative pl-rest" }, ...this.cells(false, [name], record.o, weighed));
-      row.dataset.probability = String(record.o);
+      const row = make("div", { class: "pl-alternative pl-rest" }, ...this.cells(false, [name], others, weighed));
+      row.dataset.probability = String(others);
       if (weighed) row.dataset.whatif = String(weighed.probability.middle);
       row.classList.toggle("pl-out", isOut(weighed));
       return make("li", {}, row);

@@ -25,8 +25,10 @@ declare namespace Page {
     s: number | null;
     /** Probability of all tokens that are neither this one nor among the alternatives. */
     o: number;
-    /** Most likely tokens, best first. */
+    /** Most likely tokens, best first; under a constraint, of those that it allows. */
     a: AlternativeRecord[];
+    /** Under a constraint, such as repeating what was typed: the probability of all tokens that it allows. */
+    c?: number;
   }
 
   /** A token with a prediction: logprob, rank and entropy come together. */
@@ -400,7 +402,9 @@ declare namespace Page {
       MODES: Record<Mode, string>;
       RANKS: number[];
       toBits(nats: number): number;
-      bits(logprob: number | null): number | null;
+      constrain(record: TokenRecord, logprob: number): number;
+      probabilityOf(record: TokenRecord): number | null;
+      surprisal(record: TokenRecord): number | null;
       levels(record: TokenRecord, ranks: number[], mark: Mark | null): string[];
       isSurprising(mode: Mode, record: TokenRecord, ranks: number[], mark: Mark | null | undefined): boolean;
       legend(mode: Mode, words: string[]): LegendPart[];

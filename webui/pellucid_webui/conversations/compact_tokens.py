@@ -2,7 +2,8 @@
 
 A record has the keys ``i`` id, ``t`` text, ``b`` base64 of the bytes if they are not the text's, ``l`` logprob, ``r`` rank,
 ``e`` entropy, ``s`` the sampler's probability, ``o`` the mass of all other tokens, and ``a`` the alternatives: ``[id, text, logprob]``,
-followed by base64 of their bytes if they are not the text's. None becomes null.
+followed by base64 of their bytes if they are not the text's. None becomes null. Under a constraint ``c`` is the probability of all
+tokens that it allowed.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ def record(token: Token) -> dict[str, Any]:
         "o": _short(token.rest),
         "a": [_alternative(one) for one in token.top],
     }
+    if token.allowed != 1.0:
+        found["c"] = _short(token.allowed)
     if token.bytes != token.text.encode():
         found["b"] = b64encode(token.bytes).decode()
     return found
@@ -79,6 +82,7 @@ def token_of(found: Mapping[str, Any], position: int) -> Token:
             top=tuple(_read_alternative(one) for one in found["a"]),
             rest=_number(found["o"], 0, 1),
             sampled=None if found["s"] is None else _number(found["s"], 0, 1),
+            allowed=_number(found.get("c", 1.0), 0, 1),
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InvalidRequestError(f"This is not a token record ({error!r}): {str(found)[:_MAX_SHOWN]}") from error

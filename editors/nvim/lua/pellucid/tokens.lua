@@ -42,9 +42,14 @@ local function known(value)
   return value ~= nil and value ~= vim.NIL
 end
 
+--- Return a token's or alternative's probability among all tokens that agree with what was typed: `allowed` is theirs together.
+local function given(logprob, allowed)
+  return known(logprob) and math.min(math.exp(logprob) / (allowed or 1), 1) or 1
+end
+
 --- Return the line of a token.
 local function token_line(token)
-  local probability = known(token.logprob) and math.exp(token.logprob) or 1
+  local probability = given(token.logprob, token.allowed)
   return {
     { " " },
     { visible(token.token, TEXT), level(probability) },
@@ -55,8 +60,8 @@ local function token_line(token)
 end
 
 --- Return the line of one of its alternatives.
-local function alternative_line(alternative, chosen)
-  local probability = math.exp(alternative.logprob)
+local function alternative_line(alternative, chosen, allowed)
+  local probability = given(alternative.logprob, allowed)
   return {
     { chosen and "  ▸ " or "    " },
     { visible(alternative.token, TEXT - 3), chosen and "PellucidHint" or nil },
@@ -71,7 +76,7 @@ local function layout(tokens, open)
     lines[#lines + 1], owners[#owners + 1] = token_line(token), { token = number - 1 }
     if number - 1 == open then
       for place, alternative in ipairs(token.top or {}) do
-        lines[#lines + 1] = alternative_line(alternative, alternative.id == token.id)
+        lines[#lines + 1] = alternative_line(alternative, alternative.id == token.id, token.allowed)
         owners[#owners + 1] = { token = number - 1, alternative = place - 1, chosen = alternative.id == token.id }
       end
     end

@@ -34,9 +34,12 @@ export function spoken(token: Alternative): string {
     .replace(/ +/g, " ");
 }
 
-/** The probability of a token; undefined for a first token, which has none. */
-export function probability(token: { logprob: number | null }): number | undefined {
-  return token.logprob === null ? undefined : Math.min(1, Math.exp(token.logprob));
+/**
+ * The probability of a token, or of an alternative to it, among all tokens that agree with what was typed: `allowed` is theirs
+ * together. Undefined for a first token, which has none.
+ */
+export function probability(token: { logprob: number | null }, allowed = 1): number | undefined {
+  return token.logprob === null ? undefined : Math.min(1, Math.exp(token.logprob) / allowed);
 }
 
 /** A probability in percent, with a decimal where a whole number would be misleading: 93, 99.7, 4.2, <0.1. */

@@ -77,14 +77,14 @@ function focusTokens(): void {
 }
 
 function summary(all: Token[], model: string, accepted: boolean): string {
-  const known = all.flatMap((token) => (token.logprob === null ? [] : [token.logprob]));
+  const known = all.flatMap((token) => Math.log(probability(token, token.allowed) ?? NaN)).filter((one) => !Number.isNaN(one));
   const mean = Math.exp(known.reduce((sum, one) => sum + one, 0) / Math.max(1, known.length));
   const count = `${all.length} token${all.length === 1 ? "" : "s"}`;
   return `${accepted ? "Accepted" : "Suggested"}: ${count}, ${percent(mean)}% on average, ${model}`;
 }
 
 function chip(token: Token): HTMLElement {
-  const likely = probability(token);
+  const likely = probability(token, token.allowed);
   const rank = token.rank === null ? "" : `, rank ${token.rank}`;
   const option = make(
     "div",
@@ -106,7 +106,8 @@ function drawChoice(index: number): void {
   if (token === undefined) {
     return;
   }
-  const likely = probability(token);
+  const allowed = token.allowed ?? 1;
+  const likely = probability(token, allowed);
   element("chosen").replaceChildren(text(token));
   element("figures").textContent = [
     likely !== undefined && `${percent(likely)}%`,
@@ -116,14 +117,14 @@ function drawChoice(index: number): void {
     .filter(Boolean)
     .join(", ");
   const begun = typed(token);
-  const bars = token.top.map((one) => bar(one, one.id === token.id, fits(one, begun)));
+  const bars = token.top.map((one) => bar(one, allowed, one.id === token.id, fits(one, begun)));
   const firstOther = token.top.findIndex((one) => one.id !== token.id && fits(one, begun));
   alternatives.fill(bars, Math.max(0, firstOther));
-  alternatives.append(rest(token.rest));
+  alternatives.append(rest(Math.max(0, token.rest + allowed - 1) / allowed));
 }
 
-function bar(one: Alternative, taken: boolean, possible: boolean): HTMLElement {
-  const likely = probability(one) ?? 0;
+function bar(one: Alternative, allowed: number, taken: boolean, possible: boolean): HTMLElement {
+  const likely = probability(one, allowed) ?? 0;
   const row = make(
     "div",
     `bar ${taken ? "taken" : possible ? "" : "impossible"}`,

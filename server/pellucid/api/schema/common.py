@@ -164,7 +164,8 @@ class TokenRecord(Reply):
     """All data of one token, generated or read.
 
     Logprobs are natural logarithms of the model's own distribution, before temperature and the rest. The first token of
-    a prompt follows nothing: its logprob, rank and entropy are null.
+    a prompt follows nothing: its logprob, rank and entropy are null. Under a constraint (token healing), top holds only
+    allowed tokens, and exp(logprob) / allowed is the probability of the token among them.
     """
 
     id: int
@@ -177,6 +178,9 @@ class TokenRecord(Reply):
     top: list[AlternativeRecord]
     rest: float = Field(description="the total probability of all tokens that are not in top")
     sampled: float | None = Field(description="the probability with which the sampler picked it; null for prompt tokens")
+    allowed: float = Field(
+        description="the probability of all tokens that a constraint allowed, such as those that repeat what was typed; 1 without one"
+    )
 
 
 class _Written:

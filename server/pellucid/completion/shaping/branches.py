@@ -18,8 +18,8 @@ def alternatives(tokens: Sequence[Token]) -> list[tuple[float, int, int]]:
     for index, token in enumerate(tokens):
         for number, alternative in enumerate(token.top):
             if alternative.id != token.id and force_alternative(tokens, index, number) is not None and alternative.text.strip():
-                found.append((logprob + alternative.logprob, index, number))
-        logprob += token.logprob or 0.0
+                found.append((logprob + token.constrain(alternative.logprob), index, number))
+        logprob += token.constrained_logprob or 0.0
     return found
 
 

@@ -14,7 +14,7 @@ from pellucid.completion.trust.threshold_gate import FLOOR
 from pellucid.text.brackets import is_balanced
 from pellucid.tokens import Token
 
-VERSION = 2
+VERSION = 3
 """The version of the numbers' meaning. Calibrations of other versions are not used."""
 
 MIN_SUM = -30.0
@@ -83,7 +83,7 @@ def features(tokens: Sequence[Token], at: CursorFeatures, ending: str, *, whole:
     """
     text = "".join(token.text for token in tokens)
     scored = [token for token in tokens if token.text and token.logprob is not None]
-    logprobs = [max(token.logprob or 0.0, log(FLOOR)) for token in scored] or [0.0]
+    logprobs = [max(token.constrained_logprob or 0.0, log(FLOOR)) for token in scored] or [0.0]
     worst = min(range(len(logprobs)), key=logprobs.__getitem__)
     line = (at.left + text.partition("\n")[0]).strip()
     values = (
@@ -125,13 +125,16 @@ def _entropy(tokens: Sequence[Token], index: int) -> float:
 
 
 def _margin(tokens: Sequence[Token], index: int) -> float:
-    """Return the logprob of a token minus that of its best alternative, between ``log(FLOOR)`` and ``-log(FLOOR)``."""
+    """Return the logprob of a token minus that of its best alternative, between ``log(FLOOR)`` and ``-log(FLOOR)``.
+
+    The alternatives of a token under a constraint are those that it allows.
+    """
     if not tokens:
         return -log(FLOOR)
     token = tokens[index]
     assert token.logprob is not None, "the caller dropped tokens without one"
     others = [alternative.logprob for alternative in token.top if alternative.id != token.id]
-    best = max(others) if others else log(max(1 - exp(token.logprob), FLOOR))  # all the others together
+    best = max(others) if others else log(max(token.allowed - exp(token.logprob), FLOOR))  # all the others together
     return min(max(token.logprob - best, log(FLOOR)), -log(FLOOR))
 
 

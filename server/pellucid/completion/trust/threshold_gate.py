@@ -67,8 +67,11 @@ def show_all(tokens: Sequence[Token]) -> GateVerdict:
 
 
 def measure(tokens: Sequence[Token]) -> dict[str, float]:
-    """Return the probability of the first token, the geometric mean of all, and the least; 1 if there are no tokens."""
-    probabilities = [max(exp(token.logprob), FLOOR) for token in tokens if token.logprob is not None and token.text]
+    """Return the probability of the first token, the geometric mean of all, and the least; 1 if there are no tokens.
+
+    A token that repeats what was typed counts with its probability among the tokens that do.
+    """
+    probabilities = [max(exp(logprob), FLOOR) for token in tokens if (logprob := token.constrained_logprob) is not None and token.text]
     if not probabilities:
         return {"first": 1.0, "mean": 1.0, "least": 1.0}
     mean = exp(sum(map(log, probabilities)) / len(probabilities))

@@ -1,0 +1,74 @@
+"""A word in the making with the real model: its probability is that given the typed letters, in the gate and in branches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from math import exp
+
+import pytest
+
+from pellucid.completion.completer import Completer
+from pellucid.completion.context.chunk_ring import ChunkRing
+from pellucid.completion.context.prompt_context import PromptContext
+from pellucid.completion.model_provider_protocol import FixedProvider
+from pellucid.completion.recent_answers import RecentAnswers
+from pellucid.completion.settings import CompletionSettings, ContextSettings
+from pellucid.completion.suggestion import DocumentCursor, Suggestion
+from pellucid.config import load_settings
+from pellucid.serving.assemble import assemble
+from pellucid.system.progress_protocol import Silent
+from pellucid.text.assistant import LocalAssistant
+from support.servers.real_model_server import CODER
+
+pytestmark = pytest.mark.model
+
+USES = "\n\n\ndef digest(data):\n    return hashlib.sha256(data).hexdigest()\n"
+
+
+@pytest.fixture(scope="module")
+def assistant() -> Iterator[LocalAssistant]:
+    engine, assistant = assemble(load_settings(), [CODER], Silent())
+    yield assistant
+    engine.close()
+
+
+def suggest(assistant: LocalAssistant, before: str, after: str) -> tuple[Completer, list[Suggestion]]:
+    settings, context = CompletionSettings(ahead=False), ContextSettings()
+    prompts = PromptContext(context, ChunkRing(context))
+    completer = Completer(settings, lambda: FixedProvider(assistant), prompts, RecentAnswers())
+    return completer, asyncio.run(completer.suggest(DocumentCursor("file:///a.py", before, after, "python")))
+
+
+@pytest.mark.parametrize("typed", ["import hashlib"[:length] for length in range(1, 14)])
+def test_every_letter_shows_the_word(assistant: LocalAssistant, typed: str) -> None:
+    """While an import is typed letter by letter, the rest of it is shown at every letter."""
+    _, (suggestion,) = suggest(assistant, typed, USES)
+
+    assert typed + suggestion.text == "import hashlib"
+
+
+def test_probability_given_the_typed_letters(assistant: LocalAssistant) -> None:
+    """The logprob of a healed token is the model's own; among the tokens that repeat what was typed it is nearly certain."""
+    _, (suggestion,) = suggest(assistant, "i", USES)
+    token = suggestion.tokens[0]
+
+    assert token.logprob is not None
+    assert exp(token.logprob) < 0.5
+    assert token.constrained_logprob is not None
+    assert exp(token.constrained_logprob) > 0.9
+    assert token.allowed == pytest.approx(exp(token.logprob) / exp(token.constrained_logprob))
+
+
+def test_branches_agree_with_what_was_typed(assistant: LocalAssistant) -> None:
+    """Every alternative of a healed token continues the typed letters, so that a branch cannot break the code."""
+    before, after = "orders = [1, 2]\n\ntotal = 0\nfor o", "\n    total += order\n"
+    completer, (suggestion,) = suggest(assistant, before, after)
+    top = suggestion.tokens[0].top
+
+    assert len(top) > 1
+    assert all(one.text and not one.text[0].isspace() for one in top)
+    other = next(number for number, one in enumerate(top) if one.id != suggestion.tokens[0].id)
+    branch = asyncio.run(completer.branch(suggestion, suggestion.cursor, 0, other))
+    assert branch is not None
+    assert branch.text.startswith(top[other].text)
