@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from math import exp
+from math import exp, log
 from typing import Any
 
 from lsprotocol import types
@@ -81,13 +81,15 @@ def hover_markdown(suggestion: Suggestion, at: int) -> str:
     """Return Markdown tables of an accepted suggestion's tokens, and of the alternatives to the one at index ``at``."""
     token = suggestion.tokens[at]
     lines = [f"**Pellucid** `{_shown(token.text)}` {_percent(token.constrained_logprob)}", "", "| alternative | |", "|---|---|"]
-    shown = [(one.text, token.constrain(one.logprob)) for one in token.top]
+    shown = [(one.text, token.constrain(one.logprob)) for one in token.top if one.id != token.id]
     lines += [f"| `{_shown(text)}` | {_percent(logprob)} |" for text, logprob in shown]
-    lines.append(f"| all others | {max(1 - sum(exp(logprob) for _, logprob in shown), 0):.0%} |")
-    lines += ["", "| token | probability | rank | entropy |", "|---|---|---|---|"]
+    own = [] if token.constrained_logprob is None else [token.constrained_logprob]
+    rest = 1 - sum(map(exp, [*own, *(logprob for _, logprob in shown)]))
+    lines.append(f"| all others | {max(rest, 0) * 100:.0f} % |")
+    lines += ["", "| token | probability | rank | entropy, bits |", "|---|---|---|---|"]
     for index, one in enumerate(suggestion.tokens[:HOVER_ROWS]):
         name = f"`{_shown(one.text)}`"
-        entropy = "" if one.entropy is None else f"{one.entropy:.2f}"
+        entropy = "" if one.entropy is None else f"{one.entropy / log(2):.2f}"
         lines.append(f"| {f'**{name}**' if index == at else name} | {_percent(one.constrained_logprob)} | {one.rank or ''} | {entropy} |")
     left = len(suggestion.tokens) - HOVER_ROWS
     return "\n".join(lines + ([f"\nand {left} more"] if left > 0 else []))

@@ -342,7 +342,8 @@ async def test_hover(connect: Connect) -> None:
     assert isinstance(found.contents, types.MarkupContent)
     assert "`·a`" in found.contents.value
     assert "78 %" in found.contents.value
-    assert "`other`" in found.contents.value
+    assert "| `other` | 17 % |\n| all others | 5 % |" in found.contents.value
+    assert "| `·a` |" not in found.contents.value.partition("entropy, bits")[0]  # a token is no alternative to itself
     assert await hover(0, 3) is None
     assert await hover(1, 5) is None
 

@@ -55,7 +55,7 @@ local function token_line(token)
     { visible(token.token, TEXT), level(probability) },
     { " " .. bar(probability) .. " " .. percent(probability) },
     { known(token.rank) and ("  rank %-4d"):format(token.rank) or "", "PellucidHint" },
-    { known(token.entropy) and ("  %.2f nats "):format(token.entropy) or "", "PellucidHint" },
+    { known(token.entropy) and ("  %.2f bits "):format(token.entropy / math.log(2)) or "", "PellucidHint" },
   }
 end
 
