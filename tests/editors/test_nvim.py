@@ -34,7 +34,7 @@ def vim(tmp_path: Path) -> Iterator[Neovim]:
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, served_model: str) -> Iterator[Neovim]:
     """A Neovim with the plugin and the language server."""
     with Neovim(tmp_path_factory.mktemp("served"), request.param) as vim:
-        vim.setup(served_model, settings={"completion": {"level": "eager"}})
+        vim.setup(served_model, settings={"completion": {"level": "eager", "budgetMs": 0}})
         yield vim
 
 
@@ -61,6 +61,24 @@ def test_accept(ready: Neovim) -> None:
 
     ready.keys("<Esc>u")
     ready.until_text(HEAD + TAIL)
+
+
+@pytest.mark.model
+def test_accepted_text_is_repeated(served: Neovim) -> None:
+    """A count and the dot command repeat accepted text together with the text that was typed before it."""
+    vim = served
+    vim.edit("orders = [1, 2]\ntotal = 0\n\n    total += order\nfirst\n")
+    vim.keys("3G2A")
+    vim.keys("for o")
+    ghost = until(lambda: vim.ghost, "ghost text")
+    assert "\n" not in ghost
+    vim.keys("<Tab>")
+    until(lambda: vim.text.split("\n")[2] == "for o" + ghost, "the accepted text")
+    vim.keys("<Esc>")
+    until(lambda: vim.text.split("\n")[2] == 2 * ("for o" + ghost), "the count")
+
+    vim.keys("G.")
+    until(lambda: vim.text.split("\n")[4] == "first" + 2 * ("for o" + ghost), "the repetition")
 
 
 @pytest.mark.model
@@ -273,6 +291,9 @@ def test_explanation(ready: Neovim) -> None:
     until(lambda: "outcome" in ready.text, "the window")
     for word in ("shown", "prompt", "def add(a, b):", "computed", "ms", "gate"):
         assert word in ready.text
+    gate = next(line for line in ready.text.split("\n") if line.startswith(" gate"))
+    assert len(gate) > ready.lua("return vim.api.nvim_win_get_width(0)")  # too long for one row, so it is wrapped
+    assert gate.split()[-1] in ready.screen
     ready.keys("q")
     until(lambda: ready.text == HEAD + TAIL, "the file")
 

@@ -192,22 +192,50 @@ local function break_undo(buf)
   vim.bo[buf].undolevels = vim.bo[buf].undolevels -- setting it starts a new undo step, see undo-break
 end
 
---- Insert a part of the suggestion into the buffer, "all", "word" or "line", as one undo step.
-function M.accept(part)
-  local at = M.cursor()
-  local suggestion, rest = M.current(at)
-  if not suggestion then
-    return
+--- Options that would change text that is typed, and the values with which they do not.
+local PLAIN = { autoindent = false, cindent = false, smartindent = false, indentexpr = "", textwidth = 0, wrapmargin = 0 }
+
+local typing -- {text, former options, done} while `type_in` waits for its keys to be processed
+
+--- Insert text without a line end at the cursor as if it was typed, so that `.` and a count repeat it; then call `done`.
+local function type_in(text, done)
+  typing = { text = text, former = {}, done = done }
+  for name, value in pairs(PLAIN) do
+    typing.former[name] = vim.bo[name]
+    vim.bo[name] = value
   end
-  local piece = suggestions.first(rest, part)
-  local whole = piece == rest
-  local lines = vim.split(piece, "\n", { plain = true })
-  local last = #lines == 1 and at.col + #piece or #lines[#lines]
+  local keys = [[<C-g>u<C-r><C-r>=v:lua.require'pellucid.current_suggestion'.typed()<CR><C-g>u]] -- <C-g>u begins an undo step
+  vim.api.nvim_feedkeys(vim.keycode(keys .. "<Cmd>lua require('pellucid.current_suggestion').typed_in()<CR>"), "in", false)
+end
+
+--- Return the text that `type_in` inserts.
+function M.typed()
+  return typing.text
+end
+
+--- Handle the end of the keys of `type_in`.
+function M.typed_in()
+  for name, value in pairs(typing.former) do
+    vim.bo[name] = value
+  end
+  local done = typing.done
+  typing = nil
+  done()
+end
+
+--- Replace the text between `at` and `tail` bytes after it; then call `done`.
+local function replace(text, at, tail, done)
+  local lines = vim.split(text, "\n", { plain = true })
+  local last = #lines == 1 and at.col + #text or #lines[#lines]
   break_undo(at.buf)
-  vim.api.nvim_buf_set_text(at.buf, at.row, at.col, at.row, at.col + (whole and #suggestion.tail or 0), lines)
+  vim.api.nvim_buf_set_text(at.buf, at.row, at.col, at.row, at.col + tail, lines)
   vim.api.nvim_win_set_cursor(0, { at.row + #lines, last })
   break_undo(at.buf)
-  if whole then
+  done()
+end
+
+local function note_accepted(suggestion, rest, piece)
+  if piece == rest then
     M.clear()
     if suggestion.command then
       client.execute(suggestion.command.command, suggestion.command.arguments)
@@ -216,6 +244,25 @@ function M.accept(part)
     local length = suggestions.accepted_length(suggestion, rest:sub(#piece + 1))
     client.notify("pellucid/didPartiallyAccept", { id = suggestion.id, acceptedLength = length })
     draw(M.cursor())
+  end
+end
+
+--- Insert a part of the suggestion into the buffer, "all", "word" or "line", as one undo step.
+function M.accept(part)
+  local at = M.cursor()
+  local suggestion, rest = M.current(at)
+  if not suggestion then
+    return
+  end
+  local piece = suggestions.first(rest, part)
+  local function done()
+    note_accepted(suggestion, rest, piece)
+  end
+  local tail = piece == rest and #suggestion.tail or 0
+  if tail > 0 or piece:find("[\n\t]") then
+    replace(piece, at, tail, done) -- typed lines would be indented again, where they are repeated
+  else
+    type_in(piece, done)
   end
 end
 

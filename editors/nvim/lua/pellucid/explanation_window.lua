@@ -70,7 +70,7 @@ function M.open()
       client.say("no suggestion was requested in this buffer yet.")
       return
     end
-    float.fill(float.open("Why " .. explanation.outcome), layout(explanation))
+    float.fill(float.open("Why " .. explanation.outcome, nil, true), layout(explanation))
   end)
   if not sent then
     client.warn("no language server is running; :Pellucid restart starts it.")

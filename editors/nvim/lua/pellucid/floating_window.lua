@@ -4,9 +4,9 @@ local M = {}
 
 local namespace = vim.api.nvim_create_namespace("pellucid.floating_window")
 
---- Open a window near the cursor and enter it. `on_close` is called once, after it was closed.
+--- Open a window near the cursor and enter it. `on_close` is called once, after it was closed. With `wrap`, long lines are wrapped.
 --- Returns {buf, win}.
-function M.open(title, on_close)
+function M.open(title, on_close, wrap)
   local buf = vim.api.nvim_create_buf(false, true)
   vim.bo[buf].bufhidden = "wipe"
   vim.bo[buf].filetype = "pellucid"
@@ -22,7 +22,9 @@ function M.open(title, on_close)
     border = "rounded",
     title = " " .. title .. " ",
   })
-  vim.wo[win].wrap = false
+  vim.wo[win].wrap = wrap or false
+  vim.wo[win].linebreak = true
+  vim.wo[win].breakindent = true
   vim.wo[win].cursorline = true
   local float = { buf = buf, win = win, title = title }
   local function close()
@@ -73,7 +75,8 @@ function M.fill(float, lines)
     end
   end
   vim.api.nvim_win_set_width(float.win, math.min(width, math.max(vim.o.columns - 4, 1)))
-  vim.api.nvim_win_set_height(float.win, math.max(math.min(#lines, math.floor(vim.o.lines / 2)), 1))
+  local rows = vim.wo[float.win].wrap and vim.api.nvim_win_text_height(float.win, {}).all or #lines
+  vim.api.nvim_win_set_height(float.win, math.max(math.min(rows, math.floor(vim.o.lines / 2)), 1))
 end
 
 return M
