@@ -64,7 +64,7 @@ class Document:
 
 @dataclass
 class Outcomes:
-    """What became of the requests: their times in seconds by kind, the errors, and those that were never answered."""
+    """The outcomes of the requests: times in seconds by kind, the errors, and those that were never answered."""
 
     seconds: dict[str, list[float]] = field(default_factory=lambda: collections.defaultdict(list))
     errors: collections.Counter[str] = field(default_factory=collections.Counter)
@@ -237,7 +237,7 @@ def main() -> None:
 
 
 async def soak(url: str, options: argparse.Namespace) -> Outcomes:
-    """Send the requests through one language server, and return what became of them."""
+    """Send the requests through one language server, and return their outcomes."""
     outcomes = Outcomes()
     with tempfile.TemporaryDirectory() as folder:
         settings = {"server": {"url": url, "start": False}, "completion": {"level": "eager"}}
