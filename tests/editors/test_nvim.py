@@ -64,6 +64,21 @@ def test_accept(ready: Neovim) -> None:
 
 
 @pytest.mark.model
+def test_ghost_text_is_in_one_window(ready: Neovim) -> None:
+    """Ghost text is drawn in the window with the cursor, not in another window of the same buffer."""
+    line = ready.ghost.splitlines()[0]
+    ready.keys("<Esc>:split<CR>A")
+    ready.until_ghost()
+    until(lambda: line in ready.screen, "the ghost text")
+    assert ready.screen.count(line) == 1
+
+    ready.keys("<Esc><C-w>jA")
+    ready.until_ghost()
+    until(lambda: line in ready.screen.partition("~")[2], "the ghost text in the other window")
+    assert ready.screen.count(line) == 1
+
+
+@pytest.mark.model
 def test_accepted_text_is_repeated(served: Neovim) -> None:
     """A count and the dot command repeat accepted text together with the text that was typed before it."""
     vim = served

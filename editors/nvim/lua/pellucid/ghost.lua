@@ -4,6 +4,23 @@ local M = {}
 
 local namespace = vim.api.nvim_create_namespace("pellucid.ghost")
 
+local drawn_in -- the window to which the namespace is limited
+local scoped -- value of the option `scoped` of extmarks, which Neovim 0.10 needs
+
+--- Limit the ghost text to a window, if this Neovim can: another window of the buffer does not show it. The functions are not
+--- public yet, and differ between versions.
+local function limit_to(win)
+  if vim.api.nvim__ns_set then -- since 0.11
+    pcall(vim.api.nvim__ns_set, namespace, { wins = { win } })
+  elseif vim.api.nvim__win_add_ns and win ~= drawn_in then
+    if drawn_in and vim.api.nvim_win_is_valid(drawn_in) then
+      pcall(vim.api.nvim__win_del_ns, drawn_in, namespace)
+    end
+    scoped = pcall(vim.api.nvim__win_add_ns, win, namespace) or nil
+  end
+  drawn_in = win
+end
+
 --- Expand tabs to spaces, as the buffer would show them from a screen column on.
 local function expanded(text, column, tabstop)
   local pieces = {}
@@ -38,6 +55,7 @@ end
 
 local function mark(at, offset, options)
   options.hl_mode = "combine"
+  options.scoped = scoped
   vim.api.nvim_buf_set_extmark(at.buf, namespace, at.row, at.col + offset, options)
 end
 
@@ -65,6 +83,7 @@ end
 --- Draw `rest` of a suggestion at the cursor `at` ({buf, row, col}); `hint` ("2/3") follows it.
 function M.draw(suggestion, at, rest, hint)
   M.clear(at.buf)
+  limit_to(vim.api.nvim_get_current_win())
   local line = vim.api.nvim_buf_get_lines(at.buf, at.row, at.row + 1, false)[1]
   local column, tabstop = vim.fn.strdisplaywidth(line:sub(1, at.col)), vim.bo[at.buf].tabstop
   local behind = hint and { "  " .. hint, "PellucidHint" } or nil
