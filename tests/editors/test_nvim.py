@@ -300,6 +300,17 @@ def test_beyond_the_basic_plane(served: Neovim) -> None:
 
 
 @pytest.mark.model
+@pytest.mark.parametrize(
+    ("text", "reason"), [("x = 1\n" * 200_000, "it has more than 1,000,000"), ("A_KEY = '" + "k" * 9_000, "its lines are too long")]
+)
+def test_no_suggestion_by_hand_is_explained(served: Neovim, text: str, reason: str) -> None:
+    """A suggestion that was requested by hand and cannot be given is refused with the reason."""
+    served.edit(text)
+    served.keys("A<M-Bslash>")
+    until(lambda: reason in served.lua("return vim.api.nvim_exec2('messages', { output = true }).output"), "the reason")
+
+
+@pytest.mark.model
 def test_explanation(ready: Neovim) -> None:
     """:Pellucid explain says what was sent, how long it took and what the gate saw."""
     ready.keys("<Esc>:Pellucid explain<CR>")

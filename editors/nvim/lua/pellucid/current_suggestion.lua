@@ -168,6 +168,15 @@ function M.cycle(step)
   end)
 end
 
+--- Say why there is no suggestion for the last request in a buffer.
+local function say_why(buf)
+  client.request("pellucid/explain", { textDocument = { uri = vim.uri_from_bufnr(buf) } }, nil, function(explanation)
+    if explanation then
+      client.say(explanation.reason)
+    end
+  end)
+end
+
 --- Request suggestions by hand.
 function M.trigger()
   if not client.enabled() then
@@ -175,6 +184,9 @@ function M.trigger()
   end
   request(INVOKED, function(items, at)
     M.show(items, at, true)
+    if #items == 0 then
+      say_why(at.buf)
+    end
   end)
 end
 
