@@ -117,7 +117,7 @@ async def ask_ours(case: Case, cursor: Cursor, launcher: Launcher) -> None:
     """Ask as an editor that has just opened the file, and record the whole suggestion, before the gate."""
 
     def note(candidate: Candidate, level: GateLevel) -> GateVerdict:
-        case.tokens = [(token.text, token.logprob) for token in candidate.tokens]
+        case.tokens = [(token.text, token.constrained_logprob) for token in candidate.tokens]
         return show_all(candidate.tokens)
 
     path = STDLIB / cursor.file
