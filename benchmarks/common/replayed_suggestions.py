@@ -16,7 +16,9 @@ from pellucid.tokens import Token
 
 @dataclass
 class Case:
-    """One cursor, with the text below it or without. ``tokens`` are Pellucid's whole suggestion, before any gate: text, constrained logprob.
+    """One cursor, with the text below it or without.
+
+    ``tokens`` are Pellucid's whole suggestion, before any gate: text and constrained logprob.
 
     Times are in milliseconds. ``peer`` is the text that llama.vim shows; None if it was not asked.
     """

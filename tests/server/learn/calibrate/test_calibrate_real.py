@@ -36,16 +36,17 @@ def test_as_the_language_server() -> None:
     texts = {document.name: document.text for document in corpus.documents}
     asks = [(cursor, suffix) for cursor in draw(corpus.documents, COUNT // 2) for suffix in (True, False)]
     records: list[SuggestionRecord] = []
+    contexts: dict[tuple[str, bool], PromptContext] = {}
     engine, assistant = assemble(load_settings(prefix_memory=0, context=2048, slots=4), [CODER], Silent())
 
     async def shown(record: SuggestionRecord) -> int:
         (cursor, suffix) = next((cursor, suffix) for cursor, suffix in asks if (cursor.document, cursor.at, suffix, cursor.kind) == (
             record.document, record.at, record.suffix, record.kind))  # fmt: skip
         settings = EditorSettings(completion=replace(CompletionSettings(), ahead=False, budget_ms=0, level=GateLevel.NORMAL))
-        road = FixedProvider(assistant)
-        completer = Completer(
-            settings.completion, lambda: road, PromptContext(settings.context, ChunkRing(settings.context)), RecentAnswers()
-        )
+        provider = FixedProvider(assistant)
+        # As in an editor, where one context remembers the windows of a file: a suggestion depends on where its window begins.
+        context = contexts.setdefault((record.document, suffix), PromptContext(settings.context, ChunkRing(settings.context)))
+        completer = Completer(settings.completion, lambda: provider, context, RecentAnswers())
         found = await completer.suggest(cursor.place(texts[cursor.document], suffix=suffix))
         await completer.aclose()
         return len(found[0].text) if found else 0
