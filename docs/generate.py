@@ -313,6 +313,8 @@ def _value(default: Any) -> str:
         return "required"
     if default is None:
         return ""
+    if default == "":
+        return "empty"
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
     return f"`{default}`"

@@ -103,7 +103,10 @@ def complete(
     top_logprobs: TopLogprobs = 0,
     json: Json = False,
 ) -> None:
-    """Complete a file at a cursor, using the text before and after it, until the model ends the answer."""
+    """Complete a file at a cursor, using the text before and after it, until the model ends the answer.
+
+    Unlike an editor's suggestion, the answer is not cut where the scope ends or where it repeats the text below.
+    """
     from pellucid.cli import complete_chat_score
 
     text = complete_chat_score.read_text(file)
@@ -143,7 +146,7 @@ def score(
     top_logprobs: TopLogprobs = 0,
     json: Json = False,
 ) -> None:
-    """Show how probable each token of a file was to the model."""
+    """Show how probable each token of a file was to the model: by colour in a terminal, as figures with --json."""
     from pellucid.cli import complete_chat_score
 
     complete_chat_score.score(complete_chat_score.read_text(file), top_logprobs, model, json)

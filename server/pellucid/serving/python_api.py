@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError
 from contextlib import aclosing
 from types import TracebackType
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 CLOSED = "This model was closed before its answer was complete."
 T = TypeVar("T")
 Items = AsyncGenerator[Token | Finish]
+Messages = str | Sequence[Message | Mapping[str, str]]
 
 
 def load(name_or_url: str | None = None, *, api_key: str | None = None, **settings: Any) -> PythonModel:
@@ -76,11 +77,11 @@ class PythonModel:
         """Do the same as ``complete`` without blocking."""
         return await self._await(self._complete(prefix, suffix, files, model, sampling))
 
-    def chat(self, messages: str | Sequence[Message], *, model: str | None = None, **sampling: Any) -> TokenTrace:
-        """Answer a message or a conversation."""
+    def chat(self, messages: Messages, *, model: str | None = None, **sampling: Any) -> TokenTrace:
+        """Answer a message or a conversation, whose messages may also be dicts of role and content."""
         return self._run(self._chat(messages, model, sampling))
 
-    async def achat(self, messages: str | Sequence[Message], *, model: str | None = None, **sampling: Any) -> TokenTrace:
+    async def achat(self, messages: Messages, *, model: str | None = None, **sampling: Any) -> TokenTrace:
         """Do the same as ``chat`` without blocking."""
         return await self._await(self._chat(messages, model, sampling))
 
@@ -130,9 +131,9 @@ class PythonModel:
             self._assistant.complete(CompletionQuery(prefix, suffix, tuple(files), _params(sampling), model=model)), model
         )
 
-    async def _chat(self, messages: str | Sequence[Message], model: str | None, sampling: dict[str, Any]) -> TokenTrace:
-        conversation = [Message("user", messages)] if isinstance(messages, str) else messages
-        return await self._collect(self._assistant.chat(ChatQuery(tuple(conversation), _params(sampling), model=model)), model)
+    async def _chat(self, messages: Messages, model: str | None, sampling: dict[str, Any]) -> TokenTrace:
+        conversation = _conversation(messages)
+        return await self._collect(self._assistant.chat(ChatQuery(conversation, _params(sampling), model=model)), model)
 
     async def _score(self, text: str, model: str | None, top_logprobs: int) -> TokenTrace:
         return await self._collect(self._assistant.score(ScoreQuery(text, model=model, top_logprobs=top_logprobs)), model)
@@ -175,6 +176,16 @@ class PythonModel:
             work.close()
             raise InvalidRequestError("This model is closed: load it again.")
         return self._loop
+
+
+def _conversation(messages: Messages) -> tuple[Message, ...]:
+    """Return the messages of a conversation. Raise InvalidRequestError for one that is not a message."""
+    if isinstance(messages, str):
+        return (Message("user", messages),)
+    try:
+        return tuple(one if isinstance(one, Message) else Message(**one) for one in messages)
+    except TypeError as error:
+        raise InvalidRequestError("Messages are texts with a role: send Message(role, content), or dicts with these two keys.") from error
 
 
 def _params(sampling: dict[str, Any]) -> SamplingParams:

@@ -85,7 +85,7 @@ def summary(tokens: int, logprobs: float, finish: Finish) -> str:
     ``logprobs`` is the sum over the tokens.
     """
     usage = finish.usage
-    parts = [f"{tokens} tokens"]
+    parts = ["1 token" if tokens == 1 else f"{tokens} tokens"]
     if tokens:
         parts.append(f"perplexity {math.exp(-logprobs / tokens):.2f}")
     if usage.generated > 1 and usage.decode > 0:

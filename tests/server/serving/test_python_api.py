@@ -56,6 +56,17 @@ async def test_sync_and_async_agree(model: PythonModel) -> None:
     assert model.score(TEXT).tokens == (await model.ascore(TEXT)).tokens
 
 
+def test_messages_of_a_chat() -> None:
+    """Messages may be dicts; anything else is refused with a sentence."""
+    assistant = ScriptedAssistant()
+    with PythonModel(assistant, None) as model:
+        assert model.chat([{"role": "system", "content": "Be brief."}, Message("user", "Hi")]).text == "Hello world"
+        with pytest.raises(InvalidRequestError, match=r"dicts with these two keys\.$"):
+            model.chat([{"text": "Hi"}])
+
+    assert assistant.calls[0]["messages"] == (Message("system", "Be brief."), Message("user", "Hi"))
+
+
 async def test_closing_ends_running_generations() -> None:
     """A thread and a task that wait for an answer get an error when another thread closes the model."""
     begun = threading.Barrier(3)

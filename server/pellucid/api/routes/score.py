@@ -32,7 +32,7 @@ EVENT_TOKENS = 64
 
 @router.post("/v1/score", responses={200: stream_or(ScoreReply), **GENERATION_ERRORS})
 async def score(body: ScoreRequest, request: Request) -> Response:
-    """Read a text, token ids or a conversation, and return for each token its logprob, its rank and the alternatives.
+    """Read a text, token ids or a conversation (exactly one), and return for each token its logprob, its rank and the alternatives.
 
     The default priority is background. A request that is superseded or passes its deadline ends with the tokens so far;
     ``pellucid.reason`` has the reason.
