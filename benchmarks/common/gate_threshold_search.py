@@ -23,7 +23,7 @@ GRID: Mapping[str, Sequence[float]] = {
 QUIET_GONE = 0.90
 """Quiet shows nothing wrong of this share of the wrong suggestions, and hides as few right ones as possible."""
 
-LOST = {GateLevel.NORMAL: 0.12, GateLevel.EAGER: 0.02}
+LOST = {GateLevel.NORMAL: 0.08, GateLevel.EAGER: 0.03}
 """Normal and eager hide at most this share of the right suggestions, and show as few wrong ones as possible."""
 
 

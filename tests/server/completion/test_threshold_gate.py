@@ -45,7 +45,7 @@ def test_unsure_first_token_hides_all() -> None:
     verdict = judge((token("return", 0.1), *make_tokens(" a", " +")), GateLevel.QUIET)
 
     assert verdict.length == 0
-    assert "first token's probability is 0.10, below the 0.50 that level quiet requires" in verdict.reason
+    assert "first token's probability is 0.10, below the 0.70 that level quiet requires" in verdict.reason
 
 
 def test_shortened_to_whole_lines() -> None:

@@ -18,9 +18,9 @@ MIN_SHOWN_CHARACTERS = 2
 """Least letters, digits or brackets of a shortened suggestion. Fewer are typed more quickly than read."""
 
 THRESHOLDS: Mapping[GateLevel, Mapping[str, float]] = {
-    GateLevel.QUIET: {"first": 0.50, "mean": 0.80, "least": 0.50},
-    GateLevel.NORMAL: {"first": 0.15, "mean": 0.60, "least": 0.15},
-    GateLevel.EAGER: {"first": 0.0, "mean": 0.25, "least": 0.0},
+    GateLevel.QUIET: {"first": 0.70, "mean": 0.85, "least": 0.60},
+    GateLevel.NORMAL: {"first": 0.0, "mean": 0.75, "least": 0.50},
+    GateLevel.EAGER: {"first": 0.0, "mean": 0.45, "least": 0.40},
 }
 """Thresholds for the probabilities of the suggested tokens: of the first, of their geometric mean, and of the least.
 
