@@ -58,14 +58,14 @@ async def test_hidden() -> None:
     """An unsure suggestion is shown only as hidden text, and the gate shows which value was too low."""
     shown = await complete(completing(*sure("x", "\n", logprob=-4.0)), BEFORE, AFTER, "python", GateLevel.NORMAL, "")
     assert (shown["shown"], shown["cut"]) == ("", "x")
-    assert shown["status"].startswith("Hidden: The first token's probability is 0.02, below the 0.15")
+    assert shown["status"].startswith("Hidden: The mean probability is 0.02, below the 0.75")
 
 
 async def test_levels() -> None:
     """A suggestion that is hidden at one level is shown at a more eager one."""
-    shown = await complete(completing(*sure("x", "\n", logprob=-1.0)), BEFORE, AFTER, "python", GateLevel.EAGER, "")
+    shown = await complete(completing(*sure("x", "\n", logprob=-0.5)), BEFORE, AFTER, "python", GateLevel.EAGER, "")
     assert shown["shown"] == "x"
-    shown = await complete(completing(*sure("x", "\n", logprob=-1.0)), BEFORE, AFTER, "python", GateLevel.QUIET, "")
+    shown = await complete(completing(*sure("x", "\n", logprob=-0.5)), BEFORE, AFTER, "python", GateLevel.QUIET, "")
     assert shown["shown"] == ""
 
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -126,11 +127,17 @@ def test_killed_at_any_step(tmp_path: Path, run: Run) -> None:
 
     assert run(*arguments("whole"))[0] == 0
     whole = load_file(tmp_path / "whole" / "gpt" / "model.safetensors")
-    for name in ("first", "second"):
-        for step in sorted(dice.sample(range(1, steps + 1), 5)):
+    kills = {name: sorted(dice.sample(range(1, steps + 1), 5)) for name in ("first", "second")}
+
+    def kill(name: str) -> None:
+        for step in kills[name]:
             script = [sys.executable, killed_training.__file__, str(step), *arguments(name)]
             dead = subprocess.run(script, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}, capture_output=True, timeout=100)
             assert dead.returncode == -signal.SIGKILL, (step, dead.stderr.decode())
+
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(kill, kills))
+    for name in kills:
         assert run(*arguments(name))[0] == 0
         found = load_file(tmp_path / name / "gpt" / "model.safetensors")
         assert found.keys() == whole.keys()
