@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -27,20 +26,15 @@ async def run_all(works: Sequence[Coroutine[Any, Any, None]]) -> None:
 async def stream_from(produce: Callable[[Callable[[T], None]], Coroutine[Any, Any, None]]) -> AsyncGenerator[T]:
     """Yield the items that ``produce`` passes to its argument. Its error is raised after them.
 
-    It never waits for the reader, and closing the generator cancels it.
+    It never waits for the reader, and closing the generator cancels it. No item is None.
     """
-    items: asyncio.Queue[_Item[T] | None] = asyncio.Queue()
-    task = asyncio.create_task(produce(lambda item: items.put_nowait(_Item(item))))
+    items: asyncio.Queue[T | None] = asyncio.Queue()  # None marks the end
+    task = asyncio.create_task(produce(items.put_nowait))
     task.add_done_callback(lambda _: items.put_nowait(None))
     try:
         while (item := await items.get()) is not None:
-            yield item.value
+            yield item
         await task
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-
-@dataclass(frozen=True, slots=True)
-class _Item(Generic[T]):
-    value: T
