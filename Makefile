@@ -23,7 +23,10 @@ MODELS := qwen2.5-coder-0.5b-instruct smollm2-135m-instruct
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONSTRAINTS := constraints.txt
 # Each worker computes in one thread, so that workers do not wait for one another.
-FAST := env OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m fast --hypothesis-profile=quick --numprocesses auto --dist worksteal
+PYTEST := env OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
+FAST := $(PYTEST) -m fast --hypothesis-profile=quick --dist worksteal
+# The tests of a file share models, servers and browsers. At most four workers hold a model each.
+ALL := $(PYTEST) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: run test check lint lint-js coverage bench docs vsix test-vscode constraints clean
 
@@ -32,7 +35,7 @@ run: $(VENV)/installed
 
 test: $(VENV)/installed-dev
 	$(BIN)/pellucid models pull $(MODELS)
-	$(BIN)/python -m pytest $(ARGS)
+	$(ALL) $(ARGS)
 
 check: lint
 	$(FAST) $(ARGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TypeVar
@@ -41,6 +42,14 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in list(os.environ):
         if name.startswith(ENVIRONMENT_PREFIX) and name not in KEPT:
             del os.environ[name]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse two tests with one id, of which pytest-xdist would run only one."""
+    counts = Counter(item.nodeid for item in items)
+    repeated = sorted(name for name, count in counts.items() if count > 1)
+    if repeated:
+        raise pytest.UsageError(f"Several tests have the same id: {', '.join(repeated)}.")
 
 
 @pytest.hookimpl(wrapper=True)
