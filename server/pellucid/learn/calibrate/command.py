@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import math
@@ -15,7 +14,6 @@ from pathlib import Path
 from rich.console import Console
 
 from pellucid.completion.suggestion import normalize_newlines
-from pellucid.completion.trust.features import VERSION
 from pellucid.completion.trust.suggestion_log import FILE, SuggestionLog
 from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError, NotSupportedError
@@ -24,7 +22,7 @@ from pellucid.learn.calibrate.held_out_check import Findings, find
 from pellucid.learn.calibrate.logged_suggestions import logged_table
 from pellucid.learn.calibrate.plot import draw_findings
 from pellucid.learn.calibrate.probability_models import MIN_SUGGESTIONS, check, fit_all
-from pellucid.learn.calibrate.replay import Replay
+from pellucid.learn.calibrate.replay import replay_cursors, replay_identity
 from pellucid.learn.calibrate.replay_records import SuggestionRecord, SuggestionRecordFile
 from pellucid.learn.calibrate.report import as_record, figures, show
 from pellucid.learn.calibrate.training_rows import Table
@@ -32,7 +30,6 @@ from pellucid.learn.corpus import LARGEST_SOURCE_BYTES, Corpus, gather
 from pellucid.learn.duplicates import without_near_duplicates
 from pellucid.models.calibrations import CalibrationFile, write
 from pellucid.serving.assemble import assemble
-from pellucid.system.machine import versions
 from pellucid.system.progress_bars import Bars, Steps
 from pellucid.system.svg import check_picture_path
 from pellucid.text.assistant import LocalAssistant
@@ -109,21 +106,10 @@ def _replayed(
 ) -> list[SuggestionRecord]:
     """Return the suggestions at all cursors, each with the text after the cursor and without it."""
     texts = {document.name: normalize_newlines(document.text) for document in corpus.documents}
-    content = hashlib.sha256(repr(sorted(texts.items())).encode()).hexdigest()[:16]
-    about = {"model": file.key, "features": VERSION, "files": content, "pellucid": versions()["pellucid"]}
+    about = replay_identity(file.key, texts)
     run = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]  # the records of another run stay in their own file
     path = options.records or settings.data / "calibration" / f"{file.path.stem}-{run}.jsonl"
-    kept = SuggestionRecordFile(path, about)
-    done = {record.key: record for record in kept.read()}
-    asks = [(cursor, suffix) for cursor in cursors for suffix in (True, False)]
-    left = [(cursor, suffix) for cursor, suffix in asks if (cursor.document, cursor.kind, cursor.at, suffix) not in done]
-    if len(left) < len(asks):
-        sys.stderr.write(f"{len(asks) - len(left):,} of {len(asks):,} are already in {path}.\n")
-    if left:
-        with Steps() as steps:
-            asyncio.run(Replay(assistant, assistant.name_of(None), texts, kept.append).run(left, steps))
-    by_key = {record.key: record for record in kept.read()}
-    return [by_key[cursor.document, cursor.kind, cursor.at, suffix] for cursor, suffix in asks]
+    return replay_cursors(assistant, assistant.name_of(None), texts, cursors, SuggestionRecordFile(path, about))
 
 
 def _found(settings: Settings, options: CalibrateOptions, records: Sequence[SuggestionRecord], to_fit: set[str], model: str) -> Findings:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.completion.completer import Completer
@@ -16,11 +19,13 @@ from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.settings import CompletionSettings, ContextSettings, GateLevel
 from pellucid.completion.suggestion import truncate
 from pellucid.completion.trust.calibrated_gate import Candidate
-from pellucid.completion.trust.features import features
+from pellucid.completion.trust.features import VERSION, features
 from pellucid.completion.trust.threshold_gate import GateVerdict, is_worth_showing, judge, part_lengths, show_all
 from pellucid.learn.calibrate.correctness import is_right
 from pellucid.learn.calibrate.cursors import ReplayCursor
-from pellucid.learn.calibrate.replay_records import SuggestionPart, SuggestionRecord
+from pellucid.learn.calibrate.replay_records import SuggestionPart, SuggestionRecord, SuggestionRecordFile
+from pellucid.system.machine import versions
+from pellucid.system.progress_bars import Steps
 from pellucid.system.progress_protocol import Progress
 
 AT_ONCE = 4
@@ -31,6 +36,31 @@ DIGITS = 6
 
 Ask = tuple[ReplayCursor, bool]
 """A cursor, and if the text after it is sent."""
+
+
+def replay_identity(model: str, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return what determines the records of a replay: the ``model``'s key, the features, the texts and the version of Pellucid."""
+    content = hashlib.sha256(repr(sorted(texts.items())).encode()).hexdigest()[:16]
+    return {"model": model, "features": VERSION, "files": content, "pellucid": versions()["pellucid"]}
+
+
+def replay_cursors(
+    assistant: Assistant, model: str, texts: Mapping[str, str], cursors: Sequence[ReplayCursor], file: SuggestionRecordFile
+) -> list[SuggestionRecord]:
+    """Return a model's suggestions at cursors in ``texts``, each with the text after the cursor and without it.
+
+    Those already in ``file`` are not requested again, and the others are added to it.
+    """
+    done = {record.key for record in file.read()}
+    asks = [(cursor, suffix) for cursor in cursors for suffix in (True, False)]
+    left = [(cursor, suffix) for cursor, suffix in asks if (cursor.document, cursor.kind, cursor.at, suffix) not in done]
+    if len(left) < len(asks):
+        sys.stderr.write(f"{len(asks) - len(left):,} of {len(asks):,} are already in {file.path}.\n")
+    if left:
+        with Steps() as steps:
+            asyncio.run(Replay(assistant, model, texts, file.append).run(left, steps))
+    by_key = {record.key: record for record in file.read()}
+    return [by_key[cursor.document, cursor.kind, cursor.at, suffix] for cursor, suffix in asks]
 
 
 class Replay:

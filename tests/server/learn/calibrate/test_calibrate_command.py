@@ -172,9 +172,9 @@ def test_another_run_on_the_same_files(
         if change == "weights":
             changed.setattr(assistant, "weights", "other-weights")
         elif change == "features":
-            changed.setattr("pellucid.learn.calibrate.command.VERSION", VERSION + 1)
+            changed.setattr("pellucid.learn.calibrate.replay.VERSION", VERSION + 1)
         else:
-            changed.setattr("pellucid.learn.calibrate.command.versions", lambda: {"pellucid": "99.0"})
+            changed.setattr("pellucid.learn.calibrate.replay.versions", lambda: {"pellucid": "99.0"})
 
         assert run("calibrate", folder, "--cursors", CURSORS)[0] == 0
         assert len(assistant.asked) == 2 * int(CURSORS)
