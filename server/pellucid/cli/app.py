@@ -43,7 +43,7 @@ app = App(
     help=f"A local code-completion and chat server that you can see through: every token comes with its probability. {HEAVY}",
 )
 models_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(models_app, name="models", help="List, download, show and remove models.")
+app.add_typer(models_app, name="models", help="List, recommend, download, show and remove models.")
 app.add_typer(adapters_app, name="adapters", help="List, load, unload, merge and remove LoRA adapters.")
 app.add_typer(learning)
 
@@ -237,6 +237,14 @@ def list_models() -> None:
     from pellucid.cli import model_commands
 
     model_commands.show_all()
+
+
+@models_app.command(epilog="Example: pellucid models recommend")
+def recommend() -> None:
+    """Estimate, in half a minute and without a download, how fast each model of the catalog is on this machine."""
+    from pellucid.cli import model_commands
+
+    model_commands.recommend()
 
 
 @models_app.command(epilog="Example: pellucid models pull qwen2.5-coder-0.5b-instruct smollm2-135m-instruct")

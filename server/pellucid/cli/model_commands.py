@@ -1,18 +1,28 @@
-"""The ``pellucid models`` commands: list, pull, show and remove."""
+"""The ``pellucid models`` commands: list, recommend, pull, show and remove."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from pellucid.config import load_settings
-from pellucid.models.catalog import CatalogEntry, HubSource, WheelSource
+from pellucid.models.catalog import DEFAULT_MODEL, CatalogEntry, HubSource, WheelSource, catalog
 from pellucid.models.store import ModelRecord, Store
 from pellucid.system.atomic_files import human
-from pellucid.system.progress_bars import Bars
+from pellucid.system.machine import available_memory
+from pellucid.system.progress_bars import Bars, Steps
+
+if TYPE_CHECKING:
+    from pellucid.bench.model_speed import SpeedEstimate
+
+FAST_KEYSTROKE = 1.0
+"""Seconds within which a suggestion still arrives while its place matters."""
+
+FAST = "fast"
 
 
 def show_all() -> None:
@@ -31,6 +41,55 @@ def show_all() -> None:
             _here(record),
         )
     Console(highlight=False, markup=False, emoji=False).print(table)
+
+
+def recommend() -> None:
+    """Measure this machine, and print how fast each model of the catalog would be and which ones to use."""
+    from pellucid.bench.model_speed import estimate
+    from pellucid.engine.native import calls
+    from pellucid.models.load import find_device
+
+    settings = load_settings()
+    calls.keep_in(_store().kernels)
+    device = find_device(settings.device)
+    free = available_memory(device)
+    entries = sorted(catalog().values(), key=lambda entry: (entry.shape.parameters, entry.tried))
+    found: dict[str, SpeedEstimate] = {}
+    with Steps() as steps:
+        steps.start("measuring one layer of each model", len(entries))
+        for entry in entries:
+            found[entry.name] = estimate(entry.shape, settings.device, settings.quant)
+            steps.advance(1)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("model", "memory", "keystroke", "first one", "completion", "tried"):
+        table.add_column(heading, no_wrap=heading == "model")
+    for entry in entries:
+        one = found[entry.name]
+        table.add_row(
+            entry.name,
+            human(one.memory),
+            f"{one.keystroke:.2f} s",
+            f"{one.first:.2f} s",
+            _verdict(entry, one, free),
+            "yes" if entry.tried else "no",
+        )
+    Console(highlight=False, markup=False, emoji=False).print(table)
+    memory = "free memory unknown" if free is None else f"{human(free)} of memory free"
+    typer.echo(f"Estimated on {device}, {memory}. A keystroke is fast below {FAST_KEYSTROKE:g} s; the first one in a file takes longer.")
+    fast = [entry.name for entry in entries if _verdict(entry, found[entry.name], free) == FAST]
+    if fast:
+        typer.echo(f"The largest fast one: pellucid serve --model {fast[-1]}")
+    else:
+        typer.echo(f"None is fast here. The one with the shortest wait: pellucid serve --model {DEFAULT_MODEL}")
+
+
+def _verdict(entry: CatalogEntry, found: SpeedEstimate, free: int | None) -> str:
+    """Return how well a model suits completion on a machine with ``free`` bytes of memory."""
+    if free is not None and found.memory > free:
+        return "does not fit"
+    if entry.infill is None:
+        return "no infill"
+    return FAST if found.keystroke < FAST_KEYSTROKE else "slow"
 
 
 def pull(names: Sequence[str]) -> None:
@@ -90,6 +149,7 @@ def _catalogued(entry: CatalogEntry) -> dict[str, str]:
     facts = {"title": entry.title, "context": f"{entry.context} tokens", "file": entry.file}
     if entry.sha256 is not None:
         facts["sha256"] = entry.sha256
+    facts["tried"] = "yes" if entry.tried else "no: its weights are not available to the developers"
     facts["infill"] = "no" if entry.infill is None else f"{entry.infill.order}: {' '.join(entry.infill.markers)}"
     for number, source in enumerate(entry.sources, 1):
         facts[f"source {number}"] = _source(source)

@@ -21,6 +21,7 @@ class InfillFormat:
     ``order`` is psm: <prefix>P<suffix>S<middle>; spm: <suffix>S<prefix>P<middle>; or spm2: <prefix><suffix>S<middle>P, the
     second variant of Bavarian et al. 2022 (arXiv 2207.14255). ``file`` and ``repo`` are markers before the names of a
     file and of a repository. ``ends`` are further markers that end an answer; every marker of the format also does.
+    ``catalog_only`` means that models outside the catalog never get it, as other models have the same markers in another order.
     """
 
     order: Order
@@ -30,6 +31,7 @@ class InfillFormat:
     file: str | None = None
     repo: str | None = None
     ends: tuple[str, ...] = ()
+    catalog_only: bool = False
 
     @property
     def markers(self) -> tuple[str, ...]:
@@ -64,10 +66,36 @@ class WheelSource:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelShape:
+    """The shape of a catalog model's decoder, by which its speed is estimated before it is downloaded.
+
+    ``bits`` are those of most weights in the file; ``tied`` means that the embedding is also the head.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    layers: int
+    heads: int
+    kv_heads: int
+    bits: int
+    tied: bool
+
+    @property
+    def parameters(self) -> int:
+        """Approximate number of weights, by which models are sorted."""
+        width = self.hidden_size
+        attention = 2 * width * width * (1 + self.kv_heads / self.heads)
+        vocabularies = self.vocab_size * width * (1 if self.tied else 2)
+        return round(self.layers * (attention + 3 * width * self.intermediate_size)) + vocabularies
+
+
+@dataclass(frozen=True, slots=True)
 class CatalogEntry:
     """A model of the catalog. ``size`` (bytes) and ``sha256`` are None where only the hub knows them.
 
     ``chat_template_sha256`` is that of the UTF-8 text of its chat template, if a person has reviewed it and found it harmless.
+    ``tried`` is False for a model whose weights the developers could not get, so that it has never been run.
     """
 
     name: str
@@ -79,7 +107,9 @@ class CatalogEntry:
     context: int
     infill: InfillFormat | None
     sources: tuple[HubSource | WheelSource, ...]
+    shape: ModelShape
     chat_template_sha256: str | None = None
+    tried: bool = False
 
 
 @cache
@@ -99,8 +129,9 @@ def infill_format(special: Mapping[str, int], entry: CatalogEntry | None = None)
     """Return the infill format of a model: its catalog entry's, else one whose markers it has; None if there is none."""
     if entry is not None and entry.infill is not None:
         return entry.infill.within(special)
-    whole = (known for known in infill_formats().values() if all(marker in special for marker in known.markers))
-    part = (fitting for known in infill_formats().values() if (fitting := known.within(special)))
+    candidates = [known for known in infill_formats().values() if not known.catalog_only]
+    whole = (known for known in candidates if all(marker in special for marker in known.markers))
+    part = (fitting for known in candidates if (fitting := known.within(special)))
     return next(whole, next(part, None))
 
 
@@ -120,7 +151,9 @@ def _entry(name: str, table: Mapping[str, Any]) -> CatalogEntry:
         context=table["context"],
         infill=infill_formats()[table["infill"]] if "infill" in table else None,
         sources=tuple(_source(source) for source in table["sources"]),
+        shape=ModelShape(**table["shape"]),
         chat_template_sha256=table.get("chat_template_sha256"),
+        tried=table.get("tried", False),
     )
 
 

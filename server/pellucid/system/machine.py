@@ -78,6 +78,19 @@ def memory_fields() -> dict[str, int]:
     return {words[0].removesuffix(":"): int(words[1]) * 1024 for words in lines}
 
 
+def available_memory(device: torch.device) -> int | None:
+    """Return the memory in bytes that a device has free for a model; None if the system does not report it."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    path = Path("/proc/meminfo")
+    if not path.exists():
+        return None
+    free = next((line.split()[1] for line in path.read_text().splitlines() if line.startswith("MemAvailable:")), None)
+    return None if free is None else int(free) * 1024
+
+
 def load() -> float | None:
     """Return the load of the last minute for each processor of the machine; None if the system does not report it."""
     return os.getloadavg()[0] / (os.cpu_count() or 1) if hasattr(os, "getloadavg") else None

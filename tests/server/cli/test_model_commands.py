@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from pellucid.bench.model_speed import SpeedEstimate
 from pellucid.cli.doctor import examine
 from pellucid.config import load_settings
 from pellucid.engine.native import calls
-from pellucid.models.catalog import catalog
+from pellucid.models.catalog import DEFAULT_MODEL, catalog
 from pellucid.models.store import Store
 from support.models.stand_in_hub import StandInHub, serve
 
@@ -45,6 +46,24 @@ def test_list(run: Run) -> None:
     assert (code, heading) == (0, ["name", "size", "licence", "context", "infill", "here"])
     assert [line[0] for line in lines] == list(catalog())
     assert {line[-1] for line in lines} == {"no"}
+
+
+def test_recommend(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each model has a line with its memory and times, and the largest fast one that fits is named; untried ones are marked."""
+    costs = iter([SpeedEstimate(10**8, 0.1, 1.0), SpeedEstimate(10**9, 0.5, 2.0), SpeedEstimate(10**9, 0.6, 2.0)])
+    large = SpeedEstimate(10**12, 0.7, 3.0)
+    monkeypatch.setattr("pellucid.bench.model_speed.estimate", lambda *_: next(costs, large))
+    monkeypatch.setattr("pellucid.cli.model_commands.available_memory", lambda _: 10**10)
+
+    code, out, _ = run("models", "recommend")
+
+    heading, *lines = out.splitlines()
+    assert (code, heading.split()[:3]) == (0, ["model", "memory", "keystroke"])
+    rows = {line.split()[0]: line for line in lines[: len(catalog())]}
+    assert rows.keys() == catalog().keys()
+    assert rows[DEFAULT_MODEL].split()[-2:] == ["fast", "yes"]
+    assert rows["qwen2.5-coder-7b-base"].split()[-4:] == ["does", "not", "fit", "no"]
+    assert lines[-1] == f"The largest fast one: pellucid serve --model {DEFAULT_MODEL}"
 
 
 def test_life_of_a_model(run: Run, hub: StandInHub, cache: Path) -> None:

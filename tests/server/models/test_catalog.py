@@ -48,6 +48,8 @@ def test_default_model_comes_from_the_hub_first_and_from_wheels_then() -> None:
         ("starcoder", ("<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>")),
         ("deepseek", ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>")),  # noqa: RUF001 - the tokens' own letters
         ("codellama", ("▁<PRE>", "▁<SUF>", "▁<MID>", "▁<EOT>")),
+        ("seed-coder", ("<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>", "<[end▁of▁sentence]>")),
+        ("granite4", ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|fim_pad|>", "<|end_of_text|>")),
         ("granite", ("<fim-prefix>", "<fim-suffix>", "<fim-middle>")),
     ],
 )
@@ -58,6 +60,15 @@ def test_markers_find_their_format(expected: str, markers: tuple[str, ...]) -> N
     known = infill_formats()[expected]
     assert replace(known, file=found.file, repo=found.repo) == found
     assert set(found.markers) <= set(markers)
+
+
+def test_order_that_only_the_catalog_knows() -> None:
+    """Mellum's order is used for the catalog's Mellum, and not for StarCoder, which has the same markers."""
+    markers = ids("<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<fim_pad>", "<filename>")
+    mellum, other = infill_format(markers, catalog()["mellum-4b-base"]), infill_format(markers)
+    assert mellum is not None
+    assert other is not None
+    assert (mellum.order, mellum.file, other.order) == ("spm", "<filename>", "psm")
 
 
 def test_model_without_markers_has_no_format() -> None:

