@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from lsprotocol import types
+from pygls.workspace import PositionCodec
 
 from pellucid.completion.find_accepted_suggestion import locate, token_at
 from pellucid.completion.model_choice import ModelChoice
@@ -64,9 +65,7 @@ def _register_requests(server: Pellucid) -> None:
         branched = await server.session.branch(suggestion, cursor, index, alternative)
         if branched is None:
             return None
-        item = inline_item(branched, None, server.line_end(cursor.uri))
-        item.range = range
-        return item
+        return inline_item(branched, types.SelectedCompletionInfo(range, cursor.selected), server.line_end(cursor.uri))
 
     @server.own_request("pellucid/explain")
     async def explain(given: Any) -> Json | None:
@@ -224,7 +223,8 @@ def _start(server: Pellucid, suggestion: Suggestion) -> types.Position | None:
 def _current_cursor(server: Pellucid, suggestion: Suggestion) -> tuple[DocumentCursor, types.Range]:
     """Return a suggestion's cursor in the current document, and the range of its text if that was accepted.
 
-    The cursor's text is without the accepted text. Raise InvalidRequestError if the document has changed there.
+    The cursor's text is without the accepted text. The range of a suggestion for a selected item of the menu is that which the item
+    replaces. Raise InvalidRequestError if the document has changed there.
     """
     uri, codec = suggestion.cursor.uri, server.documents.position_codec
     suggestion = server.session.recent.accepted_part(suggestion)
@@ -234,11 +234,19 @@ def _current_cursor(server: Pellucid, suggestion: Suggestion) -> tuple[DocumentC
         cursor = server.cursor_at(uri, start)
         if cursor.after.startswith(suggestion.text) and _fits(suggestion, cursor, cursor.after[len(suggestion.text) :]):
             return replace(cursor, after=cursor.after[len(suggestion.text) :]), types.Range(start, last.end)
-    start = types.Position(*suggestion.cursor.position)
-    cursor = server.cursor_at(uri, start)
-    if _fits(suggestion, cursor, cursor.after):
-        return cursor, types.Range(start, start)
+    here = _menu_range(suggestion.cursor, codec)
+    selected = types.SelectedCompletionInfo(here, suggestion.cursor.selected)
+    cursor = server.cursor_at(uri, here.end, selected)
+    if cursor.replaced == suggestion.cursor.replaced and _fits(suggestion, cursor, cursor.after):
+        return cursor, here
     raise InvalidRequestError("pellucid/branch: the document has changed around the suggestion; request a new one.", param="id")
+
+
+def _menu_range(cursor: DocumentCursor, codec: PositionCodec) -> types.Range:
+    """Return the range that the selected item of the menu replaces; an empty one at the cursor if none is selected."""
+    line, character = cursor.position
+    start = character - codec.client_num_units(cursor.selected)
+    return types.Range(types.Position(line, start), types.Position(line, start + codec.client_num_units(cursor.replaced)))
 
 
 def _fits(suggestion: Suggestion, cursor: DocumentCursor, after: str) -> bool:

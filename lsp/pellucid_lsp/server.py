@@ -110,9 +110,10 @@ class Pellucid(LanguageServer):
         line, character = position.line, position.character
         if selected is not None:
             start = selected.range.start
-            before = cursor_at(self.documents, uri, start).before + selected.text
-            after = cursor_at(self.documents, uri, selected.range.end).after
-            cursor = replace(cursor, before=before, after=after, selected=selected.text)
+            kept, after = cursor_at(self.documents, uri, start).before, cursor_at(self.documents, uri, selected.range.end).after
+            text = cursor.before + cursor.after
+            replaced = text[len(kept) : len(text) - len(after)]
+            cursor = replace(cursor, before=kept + selected.text, after=after, selected=selected.text, replaced=replaced)
             line, character = start.line, start.character + self.documents.position_codec.client_num_units(selected.text)
         before, after = normalize_newlines(cursor.before), normalize_newlines(cursor.after)
         return replace(cursor, before=before, after=after, position=(line, character))

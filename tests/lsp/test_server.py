@@ -394,6 +394,25 @@ async def test_branch(connect: Connect, assistant: ScriptedAssistant) -> None:
         await editor.request("pellucid/branch", {"id": id, "token": 1, "alternative": 1})
 
 
+async def test_branch_with_the_menu_open(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """A branch of a suggestion for a selected item of the menu replaces what the item replaces, and begins with the item."""
+    editor = await connect()
+    editor.open(URI, TEXT)
+    range = types.Range(types.Position(1, 4), types.Position(1, 7))
+    (item,) = await editor.inline(URI, *AT, selected=types.SelectedCompletionInfo(range, "retain"))
+    make_tokens(assistant, " thing", "\n", "\n", "\n", "x")
+
+    branched = await editor.request("pellucid/branch", {"id": id_of(item), "token": 1, "alternative": 1})
+
+    assert branched.insertText.startswith("retain")
+    assert branched.insertText.endswith("other thing")
+    assert (branched.range.start.character, branched.range.end.character) == (4, 7)
+    assert "    retain" in assistant.calls[-1]["prefix"]
+    editor.insert(URI, 1, 6, "x")
+    with pytest.raises(JsonRpcException, match="the document has changed"):
+        await editor.request("pellucid/branch", {"id": id_of(item), "token": 1, "alternative": 1})
+
+
 async def test_branch_of_an_accepted_suggestion(connect: Connect, assistant: ScriptedAssistant) -> None:
     """A branch of an accepted suggestion replaces the range of its text, and is requested without that text."""
     editor = await connect()

@@ -1,10 +1,13 @@
-/** Shows why something was suggested, or not, as a read-only Markdown document. */
+/** Shows why something was suggested, or not, as a rendered Markdown document. */
 
 import * as vscode from "vscode";
 import type { Explanation } from "./protocol";
 
 const SCHEME = "pellucid-explanation";
 const DOCUMENT = vscode.Uri.from({ scheme: SCHEME, path: "/Explanation of the last suggestion.md" });
+
+/** The command of VS Code's own extension for Markdown, which a user can switch off. */
+const PREVIEW = "markdown.showPreviewToSide";
 
 const SOURCES = { model: "generated now", recent: "the rest of an earlier suggestion", ahead: "generated ahead of time" };
 
@@ -23,6 +26,11 @@ export class Explanations implements vscode.TextDocumentContentProvider, vscode.
   async open(explanation: Explanation): Promise<void> {
     this.text = markdown(explanation);
     this.changed.fire(DOCUMENT);
+    const commands = await vscode.commands.getCommands();
+    if (commands.includes(PREVIEW)) {
+      await vscode.commands.executeCommand(PREVIEW, DOCUMENT);
+      return;
+    }
     const document = await vscode.workspace.openTextDocument(DOCUMENT);
     await vscode.window.showTextDocument(document, { viewColumn: vscode.ViewColumn.Beside, preview: true });
   }

@@ -21,7 +21,7 @@ export function activate(context: vscode.ExtensionContext): void {
   let status: Status | undefined;
 
   const explain = async (id?: string): Promise<void> => {
-    const explanation = await running.requests.sendRequest(ExplainRequest, id === undefined ? {} : { id });
+    const explanation = await running.request(ExplainRequest, id === undefined ? {} : { id });
     if (explanation === null) {
       void vscode.window.showInformationMessage("No suggestion has been requested yet: type in an editor first.");
     } else {

@@ -6,9 +6,14 @@ import * as vscode from "vscode";
 import {
   CloseAction,
   ErrorAction,
+  ErrorCodes,
+  type InlineCompletionItem,
   LanguageClient,
   type LanguageClientOptions,
   type Middleware,
+  type RequestParam,
+  type RequestType,
+  ResponseError,
   RevealOutputChannelOn,
   State,
 } from "vscode-languageclient/node";
@@ -25,6 +30,9 @@ const RESTART_WINDOW_MS = 3 * 60 * 1000;
 
 const OPEN_SETTINGS = "Open Settings";
 const SHOW_LOG = "Show Log";
+
+/** The codes of requests whose connection ended before the answer. */
+const ENDED: readonly number[] = [ErrorCodes.PendingResponseRejected, ErrorCodes.ConnectionInactive];
 
 /** How long to wait for the last output of a process that failed. */
 const LAST_WORDS_MS = 1000;
@@ -54,8 +62,18 @@ export class LanguageServer implements vscode.Disposable {
     return this.client?.isRunning() ?? false;
   }
 
+  /** Sends a request. Throws an Error with a sentence for the user if the server does not run, or ends before it answers. */
+  async request<Params, Result>(type: RequestType<Params, Result, void>, params: RequestParam<Params>): Promise<Result> {
+    return answered(this.requests.sendRequest(type, params));
+  }
+
+  /** Converts an item of the server's to one of VS Code's. */
+  inlineItem(item: InlineCompletionItem): vscode.InlineCompletionItem {
+    return this.requests.protocol2CodeConverter.asInlineCompletionItem(item);
+  }
+
   /** The running client. Throws an Error with a sentence for the user if there is none. */
-  get requests(): LanguageClient {
+  private get requests(): LanguageClient {
     if (this.client === undefined || !this.running) {
       throw new Error("Pellucid's language server is not running: start it with the command Pellucid: Restart.");
     }
@@ -108,8 +126,8 @@ export class LanguageServer implements vscode.Disposable {
   }
 
   /** Runs a command of the server. */
-  execute<Result>(command: string): Promise<Result> {
-    return this.requests.sendRequest<Result>("workspace/executeCommand", { command, arguments: [] });
+  async execute<Result>(command: string): Promise<Result> {
+    return answered(this.requests.sendRequest<Result>("workspace/executeCommand", { command, arguments: [] }));
   }
 
   dispose(): void {
@@ -222,6 +240,16 @@ function statusOf(state: Status["state"], message: string): Status {
   const counts = { shown: 0, accepted: 0, hidden: 0, typed: 0 };
   const gate = { by: "thresholds", reason: "The language server is not running." } as const;
   return { state, message, progress: null, model: null, url: "", enabled: true, enabledHere: true, latency: null, counts, gate, log: null };
+}
+
+/** Waits for an answer. Throws an Error with a sentence for the user if the server ended before it. */
+async function answered<Result>(answer: Promise<Result>): Promise<Result> {
+  try {
+    return await answer;
+  } catch (error) {
+    const ended = error instanceof ResponseError && ENDED.includes(error.code);
+    throw ended ? new Error("Pellucid's language server ended before it answered: try again once it has restarted.") : error;
+  }
 }
 
 export function reason(error: unknown): string {

@@ -69,7 +69,7 @@ export class TokensView implements vscode.WebviewViewProvider, vscode.Disposable
     }
     const asked = ++this.asked;
     try {
-      const tokens = await this.server.requests.sendRequest(TokensRequest, { id: suggestion.id });
+      const tokens = await this.server.request(TokensRequest, { id: suggestion.id });
       if (asked === this.asked && tokens !== null) {
         this.draw(suggestion, tokens);
       }
@@ -111,15 +111,14 @@ export class TokensView implements vscode.WebviewViewProvider, vscode.Disposable
     if (from === undefined) {
       return;
     }
-    const { requests } = this.server;
-    const item = await requests.sendRequest(BranchRequest, { id: from.id, token, alternative });
+    const item = await this.server.request(BranchRequest, { id: from.id, token, alternative });
     if (item === null) {
       throw new Error(
         "Cannot continue from this alternative: it does not begin with the typed text, or nothing follows it. Choose another one.",
       );
     }
-    const suggestion = suggestionOf(requests.protocol2CodeConverter.asInlineCompletionItem(item), from.document, from.position);
-    const tokens = suggestion && (await requests.sendRequest(TokensRequest, { id: suggestion.id }));
+    const suggestion = suggestionOf(this.server.inlineItem(item), from.document, from.position);
+    const tokens = suggestion && (await this.server.request(TokensRequest, { id: suggestion.id }));
     if (!suggestion || !tokens) {
       throw new Error("The language server no longer has this suggestion: request a new one.");
     }

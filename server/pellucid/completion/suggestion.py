@@ -15,7 +15,8 @@ class DocumentCursor:
 
     Lines end with ``\n``, whatever the document uses. ``path`` is None if the document is not a file, as an unsaved buffer.
     ``position`` is the line and character as the client counts them; it is not compared.
-    ``selected`` is the text of an item selected in the completion menu: ``before`` ends with it, the document does not yet.
+    ``selected`` is the text of an item selected in the completion menu: ``before`` ends with it, while the document still has the text
+    ``replaced`` there.
     """
 
     uri: str
@@ -25,6 +26,7 @@ class DocumentCursor:
     path: str | None = None
     position: tuple[int, int] = field(default=(0, 0), compare=False)
     selected: str = field(default="", compare=False)
+    replaced: str = field(default="", compare=False)
 
     @property
     def left(self) -> str:
