@@ -6,8 +6,8 @@ import type { Explanation } from "./protocol";
 const SCHEME = "pellucid-explanation";
 const DOCUMENT = vscode.Uri.from({ scheme: SCHEME, path: "/Explanation of the last suggestion.md" });
 
-/** The command of VS Code's own extension for Markdown, which a user can switch off. */
-const PREVIEW = "markdown.showPreviewToSide";
+/** VS Code's own extension for Markdown, which a user can switch off. */
+const MARKDOWN = "vscode.markdown-language-features";
 
 const SOURCES = { model: "generated now", recent: "the rest of an earlier suggestion", ahead: "generated ahead of time" };
 
@@ -26,9 +26,8 @@ export class Explanations implements vscode.TextDocumentContentProvider, vscode.
   async open(explanation: Explanation): Promise<void> {
     this.text = markdown(explanation);
     this.changed.fire(DOCUMENT);
-    const commands = await vscode.commands.getCommands();
-    if (commands.includes(PREVIEW)) {
-      await vscode.commands.executeCommand(PREVIEW, DOCUMENT);
+    if (vscode.extensions.getExtension(MARKDOWN) !== undefined) {
+      await vscode.commands.executeCommand("markdown.showPreviewToSide", DOCUMENT);
       return;
     }
     const document = await vscode.workspace.openTextDocument(DOCUMENT);

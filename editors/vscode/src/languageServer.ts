@@ -62,7 +62,7 @@ export class LanguageServer implements vscode.Disposable {
     return this.client?.isRunning() ?? false;
   }
 
-  /** Sends a request. Throws an Error with a sentence for the user if the server does not run, or ends before it answers. */
+  /** Sends a request. Throws an Error with a sentence for the user if the server does not run, or a ServerEnded if it ends before it answers. */
   async request<Params, Result>(type: RequestType<Params, Result, void>, params: RequestParam<Params>): Promise<Result> {
     return answered(this.requests.sendRequest(type, params));
   }
@@ -121,7 +121,12 @@ export class LanguageServer implements vscode.Disposable {
     await this.stop();
     await this.start();
     if (this.running) {
-      await this.execute<Status>(ServerCommand.restart);
+      await this.execute<Status>(ServerCommand.restart).catch((error: unknown) => {
+        if (!(error instanceof ServerEnded)) {
+          throw error;
+        }
+        this.log.warn(error.message); // it is started again without the command
+      });
     }
   }
 
@@ -242,13 +247,16 @@ function statusOf(state: Status["state"], message: string): Status {
   return { state, message, progress: null, model: null, url: "", enabled: true, enabledHere: true, latency: null, counts, gate, log: null };
 }
 
-/** Waits for an answer. Throws an Error with a sentence for the user if the server ended before it. */
+/** The server ended before it answered. */
+class ServerEnded extends Error {}
+
+/** Waits for an answer. Throws ServerEnded, with a sentence for the user, if the server ended before it. */
 async function answered<Result>(answer: Promise<Result>): Promise<Result> {
   try {
     return await answer;
   } catch (error) {
     const ended = error instanceof ResponseError && ENDED.includes(error.code);
-    throw ended ? new Error("Pellucid's language server ended before it answered: try again once it has restarted.") : error;
+    throw ended ? new ServerEnded("Pellucid's language server ended before it answered: try again once it has restarted.") : error;
   }
 }
 

@@ -143,11 +143,12 @@ step("with the keyboard alone a token's alternatives open, the suggestion contin
 step("the explanation says why, and what the model read", async () => {
   await workbench.run("Pellucid: Explain the Last Suggestion");
   await workbench.page.getByRole("tab", { name: /Explanation/ }).waitFor();
-  const text = await eventually(
-    () => workbench.page.locator(".editor-group-container").last().innerText(),
-    (shown) => shown.includes("Place:"),
+  const preview = await eventually(
+    () => workbench.frameWith("Place:"),
+    (frame) => frame !== undefined,
   );
-  assert.match(text, /stats\.py:\d+:\d+/);
+  assert.match(await preview.locator("body").innerText(), /stats\.py:\d+:\d+/);
+  assert.equal(await preview.getByRole("heading", { name: "Tokens" }).count(), 1);
   await workbench.screenshot("explanation-dark");
   await workbench.run("View: Close Editor");
 });

@@ -56,6 +56,16 @@ export class Workbench {
     await this.browser.close();
   }
 
+  /** The frame of the page with a text in it, such as a preview; undefined if there is none. */
+  async frameWith(text) {
+    for (const frame of this.page.frames()) {
+      if (await frame.getByText(text).count()) {
+        return frame;
+      }
+    }
+    return undefined;
+  }
+
   /** The user's settings. */
   async settings() {
     return JSON.parse(await readFile(this.settingsFile, "utf8"));
