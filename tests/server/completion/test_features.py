@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import isclose, log
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.suggestion import DocumentCursor
-from pellucid.completion.trust.features import NAMES, CursorFeatures, features
+from pellucid.completion.trust.features import LANGUAGES, NAMES, CursorFeatures, features
 from support.editors.token_factory import healed, make_tokens, token
 
 HERE = DocumentCursor("file:///a.py", "def add(a, b):\n    total = a + b\n    ret", "\n\nx = 1\n", "python")
@@ -30,6 +31,7 @@ def test_probabilities() -> None:
     assert isclose(found["mean"], log(0.25))
     assert isclose(found["least"], log(0.125))
     assert isclose(found["first"], log(0.5))
+    assert isclose(found["last"], log(0.125))
     assert isclose(found["sum"], log(0.0625))
     assert isclose(found["first margin"], log(0.5 / 0.05))
     assert isclose(found["worst margin"], log(0.125 / 0.05))
@@ -86,6 +88,45 @@ def test_part() -> None:
 def test_cursor(cursor: DocumentCursor, name: str, value: float) -> None:
     """Features of the cursor describe its position, and whether the line occurred before."""
     assert isclose(numbers(cursor, "urn", " total")[name], value)
+
+
+def test_entropy_of_all_tokens() -> None:
+    """The entropies of all tokens are added up."""
+    first, second = (replace(token(text, 0.5), entropy=entropy) for text, entropy in (("urn", 0.5), (" a", 1.5)))
+    found = dict(zip(NAMES, features((first, second), CursorFeatures.read(ParsedCursor(HERE)), Ending.LINE, whole=True), strict=True))
+
+    assert isclose(found["all entropy"], log(1 + 2.0))
+
+
+@pytest.mark.parametrize(
+    ("texts", "unknown"),
+    [
+        (["urn", " total"], 1),  # return, with its beginning from the document, does not occur; total does
+        (["urn", " total", " +", " other", " +", " other"], 3),
+        (["urn", " a", " +", " bb"], 1),  # names of one or two characters do not count
+        (["\n", "    x", " =", " add"], 0),  # ret stays as it is, and both occur
+    ],
+)
+def test_unknown_names(texts: list[str], unknown: int) -> None:
+    """Names that occur neither before nor after the cursor are counted, a name in the making with its beginning."""
+    assert isclose(numbers(HERE, *texts)["unknown names"], log(1 + unknown))
+
+
+def test_a_long_line_without_blanks_takes_no_time() -> None:
+    """Only the end of a long word left of the cursor is read."""
+    found = numbers(DocumentCursor("file:///a.py", "x" * 1_000_000, "", "python"), "y")
+
+    assert found["unknown names"] == log(2)
+
+
+@pytest.mark.parametrize(
+    ("language", "flag"), [("cpp", "in C"), ("typescriptreact", "in JavaScript"), ("python", "in Python"), ("haskell", "")]
+)
+def test_language(language: str, flag: str) -> None:
+    """One flag at most tells the language; other languages have none."""
+    found = numbers(replace(HERE, language=language), "urn")
+
+    assert {name for name in LANGUAGES if found[name]} == ({flag} if flag else set())
 
 
 @given(texts=st.lists(st.sampled_from(["a", " b", "\n", "(", "é", ""]), min_size=1, max_size=8), p=st.floats(1e-9, 1.0))

@@ -14,7 +14,7 @@ from pellucid.completion.trust.threshold_gate import FLOOR
 from pellucid.text.brackets import is_balanced
 from pellucid.tokens import Token
 
-VERSION = 3
+VERSION = 4
 """The version of the numbers' meaning. Calibrations of other versions are not used."""
 
 MIN_SUM = -30.0
@@ -29,13 +29,28 @@ LOOKBACK_CHARACTERS = 4_000
 MIN_LETTERS = 4
 """Least letters and digits of a line that can be recognised elsewhere."""
 
+MAX_NAME = 100
+"""Characters of a name's beginning that are read."""
+
+LANGUAGES = {
+    "in C": ("c", "cpp", "objective-c", "objective-cpp"),
+    "in Go": ("go",),
+    "in Java": ("java",),
+    "in JavaScript": ("javascript", "javascriptreact", "typescript", "typescriptreact"),
+    "in Python": ("python",),
+    "in Rust": ("rust",),
+}
+"""Flags of languages, and the identifiers that editors have for them. A model is right more often in one language than in another."""
+
 NAMES = (
     "mean",
     "least",
     "first",
+    "last",
     "sum",
     "first entropy",
     "worst entropy",
+    "all entropy",
     "first margin",
     "worst margin",
     "characters",
@@ -52,19 +67,30 @@ NAMES = (
     "indentation",
     "like above",
     "seen before",
+    "unknown names",
+    *LANGUAGES,
 )
-"""The names of the numbers, in order. Logprobs are in nats, lengths are logarithms, and flags are 1 or 0."""
+"""The names of the numbers, in order. Logprobs are in nats, lengths and counts are logarithms, and flags are 1 or 0."""
+
+
+_NAME = re.compile(r"[^\W\d]\w{2,}")
+"""A name of three characters or more: shorter ones are too common to tell anything."""
 
 
 @dataclass(frozen=True, slots=True)
 class CursorFeatures:
-    """The properties of a cursor that any suggestion there shares. ``lines`` are the stripped lines before the cursor."""
+    """The properties of a cursor that any suggestion there shares.
+
+    ``lines`` are the stripped lines before the cursor, ``names`` the names before and after it.
+    """
 
     left: str
     suffix: bool
     in_text: bool
     above: str
+    language: str
     lines: frozenset[str]
+    names: frozenset[str]
 
     @classmethod
     def read(cls, parsed: ParsedCursor) -> CursorFeatures:
@@ -72,8 +98,10 @@ class CursorFeatures:
         if parsed.fenced_block is not None:
             parsed = ParsedCursor(parsed.document, fences=False)
         cursor = parsed.cursor
-        lines = frozenset(line.strip() for line in cursor.before[-LOOKBACK_CHARACTERS:].split("\n")[:-1])
-        return cls(cursor.left, bool(cursor.after.strip()), parsed.in_text, (parsed.above or "").strip(), lines)
+        before, after = cursor.before[-LOOKBACK_CHARACTERS:], cursor.after[:LOOKBACK_CHARACTERS]
+        lines = frozenset(line.strip() for line in before.split("\n")[:-1])
+        names = frozenset(_NAME.findall(before)) | frozenset(_NAME.findall(after))
+        return cls(cursor.left, bool(after.strip()), parsed.in_text, (parsed.above or "").strip(), cursor.language, lines, names)
 
 
 def features(tokens: Sequence[Token], at: CursorFeatures, ending: str, *, whole: bool) -> tuple[float, ...]:
@@ -90,9 +118,11 @@ def features(tokens: Sequence[Token], at: CursorFeatures, ending: str, *, whole:
         sum(logprobs) / len(logprobs),
         logprobs[worst],
         logprobs[0],
+        logprobs[-1],
         max(sum(logprobs), MIN_SUM),
         _entropy(scored, 0),
         _entropy(scored, worst),
+        log(1 + sum(max(token.entropy or 0.0, 0.0) for token in scored)),
         _margin(scored, 0),
         _margin(scored, worst),
         log(1 + len(text)),
@@ -109,9 +139,17 @@ def features(tokens: Sequence[Token], at: CursorFeatures, ending: str, *, whole:
         min(indentation(at.left), MAX_INDENT) / MAX_INDENT,
         _common_prefix_share(line, at.above),
         float(sum(map(str.isalnum, line)) >= MIN_LETTERS and line in at.lines),
+        log(1 + sum(name not in at.names for name in _names(at.left, text))),
+        *(float(at.language in identifiers) for identifiers in LANGUAGES.values()),
     )
     assert len(values) == len(NAMES), "each number has its name"
     return values
+
+
+def _names(left: str, text: str) -> list[str]:
+    """Return the names in a suggestion; the first one with its beginning left of the cursor."""
+    begun = re.search(r"\w*$", left[-MAX_NAME:])
+    return _NAME.findall((begun.group() if begun else "") + text)
 
 
 def geometric_mean(values: Sequence[float]) -> float:
