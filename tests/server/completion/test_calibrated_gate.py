@@ -22,7 +22,7 @@ from pellucid.completion.suggestion import DocumentCursor, truncate
 from pellucid.completion.trust.calibrated_gate import BY_CALIBRATION, Candidate, decide
 from pellucid.completion.trust.calibration import Calibration
 from pellucid.completion.trust.features import CursorFeatures, features
-from pellucid.completion.trust.threshold_gate import BY_HAND, BY_THRESHOLDS
+from pellucid.completion.trust.threshold_gate import BY_HAND, BY_THRESHOLDS, is_worth_showing, part_lengths
 from pellucid.errors import NotFoundError
 from pellucid.tokens import ModelCard, Token
 from pellucid_lsp.editor_settings import EditorSettings
@@ -54,7 +54,7 @@ def test_sure() -> None:
     verdict = decide(candidate(make_tokens("urn", " a", p=0.8)), GateLevel.NORMAL)
 
     assert (verdict.length, verdict.by) == (len("urn a"), BY_CALIBRATION)
-    assert "probability that it is right is 0.80, above the 0.50 that level normal requires" in verdict.reason
+    assert verdict.reason == "It is right with a probability of 0.80, which is worth the risk at level normal."
     assert (round(verdict.values["right"], 6), verdict.thresholds) == (0.8, {"right": 0.5})
 
 
@@ -63,17 +63,39 @@ def test_unsure() -> None:
     verdict = decide(candidate(make_tokens("urn", " a", p=0.3)), GateLevel.NORMAL)
 
     assert verdict.length == 0
-    assert verdict.reason == "The probability that it is right is 0.30, not above the 0.50 that level normal requires."
+    assert verdict.reason == (
+        "It is right with a probability of only 0.30: at level normal a wrong suggestion costs 1 of what a right one gains, "
+        "and no part is worth that risk."
+    )
 
 
 def test_shortened() -> None:
-    """If the whole is not worth the risk, the longest part that is worth it is shown."""
+    """If a part gains more than the whole, it is shown."""
     tokens = (*make_tokens("urn", " value", ".", "na", p=0.9), token("me", 0.001), *make_tokens(" +", " b"))
 
     verdict = decide(candidate(tokens), GateLevel.NORMAL)
 
     assert joined(tokens)[: verdict.length] == "urn value."
-    assert "that of the shown part is 0.9" in verdict.reason
+    assert verdict.reason == (
+        "All of it is right with a probability of 0.34, the shown part with 0.90: that is worth more at level normal."
+    )
+
+
+def test_a_likely_whole_is_not_shortened_for_little_more_certainty() -> None:
+    """A part that is hardly more probable, but much shorter, is not worth more."""
+    tokens = make_tokens("urn", " value", ".", "name", " +", " b", p=0.9)
+
+    assert decide(candidate(tokens), GateLevel.NORMAL).length == len(joined(tokens))
+
+
+def test_a_certain_beginning_of_a_likely_whole() -> None:
+    """A whole that would be worth its risk is shortened if its beginning is long and much more probable."""
+    tokens = (*make_tokens("urn", " value", ".", "name", " +", " other", p=0.999), token(" thing", 0.02))
+
+    verdict = decide(candidate(tokens), GateLevel.NORMAL)
+
+    assert verdict.values["right"] > verdict.thresholds["right"]
+    assert joined(tokens)[: verdict.length] == "urn value.name + other"
 
 
 def test_levels() -> None:
@@ -94,16 +116,19 @@ def test_no_calibration() -> None:
 @pytest.mark.parametrize("level", GateLevel)
 @given(texts=st.lists(st.sampled_from(["return", " a", "\n", "    ", "(", "x", ""]), max_size=10), data=st.data())
 def test_what_is_shown_is_worth_its_risk(level: GateLevel, texts: list[str], data: st.DataObject) -> None:
-    """The shown part is probable enough for its level, and no longer part is."""
+    """The shown part gains more than it costs, and no other part that may be shown gains more."""
     tokens = tuple(token(text, data.draw(st.floats(1e-6, 1.0))) for text in ["go", *texts])
     text = joined(tokens)
 
     verdict = decide(candidate(tokens, doubtful()), level)
 
-    if verdict.length:
-        part = truncate(tokens, verdict.length)
-        numbers = features(part, CursorFeatures.read(ParsedCursor(HERE)), Ending.LINE, whole=verdict.length == len(text))
-        assert doubtful().probability(numbers) > doubtful().threshold(level)
+    at, cost = CursorFeatures.read(ParsedCursor(HERE)), doubtful().costs[level]
+    parts = [length for length in part_lengths(tokens, text) if is_worth_showing(text[:length])]
+    gains = {}
+    for length in (len(text), *parts):
+        p = doubtful().probability(features(truncate(tokens, length), at, Ending.LINE, whole=length == len(text)))
+        gains[length] = p * length / len(text) - (1 - p) * cost
+    assert gains.get(verdict.length, 0.0) == max(0.0, *gains.values())
     assert text[: verdict.length].strip() or not verdict.length
 
 

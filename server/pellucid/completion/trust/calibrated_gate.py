@@ -56,23 +56,30 @@ def decide(candidate: Candidate, level: GateLevel) -> GateVerdict:
 
 
 def judge_by_calibration(candidate: Candidate, calibration: Calibration, level: GateLevel) -> GateVerdict:
-    """Return the longest part that is worth showing: all of it, whole lines of it, or whole words of its first line.
+    """Return the part with the largest expected gain: all of the suggestion, whole lines of it, or whole words of its first line.
 
-    A part is worth showing if it gains more when it is right than it costs when it is wrong: p - (1 - p) * cost > 0.
+    A part that is right with probability p and has the share s of the characters gains p * s - (1 - p) * cost. If no part gains anything,
+    nothing is shown.
     """
-    least = calibration.threshold(level)
-    at = candidate.cursor_features
-    text = candidate.text
-    probability = calibration.probability(features(candidate.tokens, at, candidate.ending, whole=True))
-    values, thresholds = measure(candidate.tokens) | {"right": probability}, {"right": least}
-    if probability > least:
-        why = f"The probability that it is right is {probability:.2f}, above the {least:.2f} that level {level} requires."
-        return GateVerdict(len(text), why, values, thresholds, BY_CALIBRATION)
-    why = f"The probability that it is right is {probability:.2f}, not above the {least:.2f} that level {level} requires"
-    for length in part_lengths(candidate.tokens, text):
-        if not is_worth_showing(text[:length]):
-            continue
-        part = calibration.probability(features(truncate(candidate.tokens, length), at, candidate.ending, whole=False))
-        if part > least:
-            return GateVerdict(length, f"{why}; that of the shown part is {part:.2f}.", values, thresholds, BY_CALIBRATION)
-    return GateVerdict(0, f"{why}.", values, thresholds, BY_CALIBRATION)
+    at, text, cost = candidate.cursor_features, candidate.text, calibration.costs[level]
+    whole = calibration.probability(features(candidate.tokens, at, candidate.ending, whole=True))
+    length, probability, gain = len(text), whole, whole - (1 - whole) * cost
+    for shorter in part_lengths(candidate.tokens, text):
+        if is_worth_showing(text[:shorter]):
+            part = calibration.probability(features(truncate(candidate.tokens, shorter), at, candidate.ending, whole=False))
+            part_gain = part * shorter / len(text) - (1 - part) * cost
+            if part_gain > gain:
+                length, probability, gain = shorter, part, part_gain
+    values = measure(candidate.tokens) | {"right": whole}
+    least = {"right": calibration.threshold(level)}
+    return GateVerdict(length if gain > 0 else 0, _reason(level, cost, whole, probability, gain), values, least, BY_CALIBRATION)
+
+
+def _reason(level: GateLevel, cost: float, whole: float, part: float, gain: float) -> str:
+    """Return the reason for a verdict, given the probabilities of the whole suggestion and of the best part, and that part's gain."""
+    if gain <= 0:
+        why = f"at level {level} a wrong suggestion costs {cost:g} of what a right one gains, and no part is worth that risk"
+        return f"It is right with a probability of only {whole:.2f}: {why}."
+    if part != whole:
+        return f"All of it is right with a probability of {whole:.2f}, the shown part with {part:.2f}: that is worth more at level {level}."
+    return f"It is right with a probability of {whole:.2f}, which is worth the risk at level {level}."

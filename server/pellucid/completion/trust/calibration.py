@@ -66,7 +66,7 @@ class Calibration:
         return logistic(bias + sum(weight * (value - mean) / scale for value, weight, mean, scale in parts))
 
     def threshold(self, level: GateLevel) -> float:
-        """Return the P(right) above which showing a suggestion gains more than it costs: p - (1 - p) * cost > 0."""
+        """Return the P(right) above which showing a whole suggestion gains more than it costs: p - (1 - p) * cost > 0."""
         cost = self.costs[level]
         return cost / (1 + cost)
 

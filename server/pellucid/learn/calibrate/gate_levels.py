@@ -1,4 +1,4 @@
-"""Chooses the threshold of each gate level: the wrong suggestions that it hides against the right ones that it loses."""
+"""Measures what the gate's levels show: the wrong suggestions that they hide against the right ones that they lose."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from pellucid.completion.settings import GateLevel
 from pellucid.learn.calibrate.replay_records import SuggestionRecord
 from pellucid.learn.calibrate.training_rows import Floats, Ints, Table
 
-LOSSES: Mapping[GateLevel, float] = {GateLevel.QUIET: 0.15, GateLevel.NORMAL: 0.05, GateLevel.EAGER: 0.01}
-"""Share of the right suggestions that a level may lose or shorten. Within it, the level hides as many wrong ones as it can.
+COSTS: Mapping[GateLevel, float] = {GateLevel.QUIET: 2.0, GateLevel.NORMAL: 0.6, GateLevel.EAGER: 0.15}
+"""The cost of a wrong suggestion at each level, relative to the gain of a right one.
 
-The acceptance rate is not the target: showing next to nothing would maximize it.
+They are chosen, not fitted: a level means the same for every model. The acceptance rate is not the target: showing next to nothing would
+maximize it.
 """
 
-THRESHOLDS = tuple(number / 200 for number in range(200))
-"""The candidate thresholds."""
+CURVE_COSTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 9.0, 14.0, 20.0)
+"""Costs whose effect is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +27,8 @@ class LevelOutcome:
     """The effect of a level on suggestions.
 
     Of the ``wrong`` ones, ``hidden`` are not shown and ``cut`` are shortened to a right part; the others still show something wrong. Of the
-    ``right`` ones, ``lost`` are not shown and ``shortened`` are shown in part. ``kept`` is the share of the right ones' characters that is
-    shown.
+    ``right`` ones, ``lost`` are not shown and ``shortened`` are shown in part. ``kept`` is the mean share of a right one's characters that
+    is shown.
     """
 
     wrong: int
@@ -45,8 +46,8 @@ class LevelOutcome:
 
     @property
     def loss(self) -> float:
-        """Share of the right suggestions that are not shown whole. Otherwise showing one word of each would count as no loss."""
-        return (self.lost + self.shortened) / max(self.right, 1)
+        """Mean share of a right suggestion that is not shown. A suggestion of which one word is shown is nearly lost."""
+        return 1 - self.kept
 
     @property
     def precision(self) -> float:
@@ -57,25 +58,28 @@ class LevelOutcome:
 
 @dataclass(frozen=True, slots=True)
 class LevelPoint:
-    """A threshold of P(right) and its outcome."""
+    """A cost of wrong suggestions and its outcome."""
 
-    threshold: float
+    cost: float
     outcome: LevelOutcome
 
 
 def curve(table: Table, probabilities: Floats) -> list[LevelPoint]:
-    """Return the outcome of every threshold. Rows are grouped by suggestion, the longest part first."""
-    return [LevelPoint(threshold, outcome(table, shown(table, probabilities, threshold))) for threshold in THRESHOLDS]
+    """Return the outcome of every cost. Rows are grouped by suggestion, the whole one first."""
+    return [LevelPoint(cost, outcome(table, shown(table, probabilities, cost))) for cost in CURVE_COSTS]
 
 
-def shown(table: Table, probabilities: Floats, threshold: float) -> Ints:
-    """Return the row of each suggestion's shown part, of shape (suggestions,); -1 for a hidden one."""
-    numbers = np.unique(table.suggestions)
-    found = np.full(len(numbers), -1, dtype=np.int64)
-    above = np.flatnonzero(probabilities > threshold)
-    which, at = np.unique(table.suggestions[above], return_index=True)  # the first is the longest part
-    found[np.searchsorted(numbers, which)] = above[at]
-    return found
+def shown(table: Table, probabilities: Floats, cost: float) -> Ints:
+    """Return the row of each suggestion's shown part, of shape (suggestions,); -1 for a hidden one.
+
+    It is the part with the largest expected gain, as in :mod:`pellucid.completion.trust.calibrated_gate`.
+    """
+    starts = np.flatnonzero(np.diff(table.suggestions, prepend=-1))
+    sizes = np.diff(starts, append=table.size)
+    shares = table.characters / np.repeat(table.characters[starts], sizes)
+    gains = probabilities * shares - (1 - probabilities) * cost
+    best = np.array([start + np.argmax(gains[start : start + size]) for start, size in zip(starts, sizes, strict=True)], dtype=np.int64)
+    return np.where(gains[best] > 0, best, -1)
 
 
 def shown_by_thresholds(table: Table, records: Sequence[SuggestionRecord], level: GateLevel) -> Ints:
@@ -104,14 +108,5 @@ def outcome(table: Table, rows: Ints) -> LevelOutcome:
         right=int(right.sum()),
         lost=int((right & ~shows).sum()),
         shortened=int((right & shows & ~is_whole).sum()),
-        kept=float(characters[right].sum() / max(whole[right].sum(), 1)),
+        kept=float((characters[right] / whole[right]).mean()) if right.any() else 1.0,
     )
-
-
-def choose(points: Sequence[LevelPoint]) -> dict[GateLevel, float]:
-    """Return each level's cost of a wrong suggestion, relative to a right one, from the highest threshold within its ``LOSSES``."""
-    costs = {}
-    for level, allowed in LOSSES.items():
-        threshold = max(point.threshold for point in points if point.outcome.loss <= allowed)
-        costs[level] = threshold / (1 - threshold)
-    return costs

@@ -12,7 +12,7 @@ from pellucid.completion.settings import GateLevel
 from pellucid.completion.trust.calibration import Calibration, CalibrationKind
 from pellucid.errors import InvalidRequestError
 from pellucid.learn import metrics
-from pellucid.learn.calibrate.gate_levels import LevelOutcome, LevelPoint, choose, curve, outcome, shown, shown_by_thresholds
+from pellucid.learn.calibrate.gate_levels import COSTS, LevelOutcome, LevelPoint, curve, outcome, shown, shown_by_thresholds
 from pellucid.learn.calibrate.probability_models import FittedModel, check_files, predict
 from pellucid.learn.calibrate.replay_records import SuggestionRecord
 from pellucid.learn.calibrate.training_rows import Bools, Floats, Table
@@ -60,8 +60,7 @@ class LevelCheck:
 class Findings:
     """The result of a calibration. ``scores``, ``bars``, ``checks`` and ``outcomes`` are measured on the test files.
 
-    ``points`` has the effect of every threshold on the files to fit on, each predicted while its file was left out; the levels' costs are
-    chosen there. ``tested`` is the same on the test files. ``outcomes`` has for each level the effect of the calibration and of the fixed
+    ``tested`` has the effect of every cost of a wrong suggestion, ``outcomes`` for each level that of the calibration and of the fixed
     thresholds.
     """
 
@@ -70,7 +69,6 @@ class Findings:
     scores: Mapping[CalibrationKind, Score]
     bars: Mapping[CalibrationKind, tuple[Bin, ...]]
     checks: tuple[LevelCheck, ...]
-    points: tuple[LevelPoint, ...]
     tested: tuple[LevelPoint, ...]
     outcomes: Mapping[GateLevel, tuple[LevelOutcome, LevelOutcome]]
     fit: Table
@@ -91,13 +89,12 @@ def find(fit: Table, records: Sequence[SuggestionRecord], models: Sequence[Fitte
     check_files(test, "to measure on")
     probabilities = {model.kind: predict(model.kind, model.numbers, test.numbers) for model in models}
     best, raw = models[0], next(model for model in models if model.kind is CalibrationKind.RAW)
-    points = curve(fit, best.held_out)
-    calibration = Calibration(best.kind, best.numbers, choose(points), {})
+    calibration = Calibration(best.kind, best.numbers, COSTS, {})
     scores = {model.kind: score(probabilities[model.kind][test.whole], whole) for model in models}
     bars = {model.kind: tuple(reliability(probabilities[model.kind][test.whole], whole.right)) for model in models}
     outcomes = {
         level: (
-            outcome(test, shown(test, probabilities[best.kind], calibration.threshold(level))),
+            outcome(test, shown(test, probabilities[best.kind], calibration.costs[level])),
             outcome(test, shown_by_thresholds(test, records, level)),
         )
         for level in GateLevel
@@ -108,7 +105,6 @@ def find(fit: Table, records: Sequence[SuggestionRecord], models: Sequence[Fitte
         scores=scores,
         bars=bars,
         checks=tuple(checks(test, probabilities[raw.kind], probabilities[best.kind])),
-        points=tuple(points),
         tested=tuple(curve(test, probabilities[best.kind])),
         outcomes=outcomes,
         fit=fit,

@@ -65,8 +65,8 @@ def _draw_reliability(drawn: Picture, left: float, heading: str, bars: Sequence[
 
 
 def _draw_trade_off(drawn: Picture, left: float, findings: Findings) -> None:
-    """Draw the wrong suggestions that are avoided against the right ones that are lost: every threshold, then each level."""
-    x, y = _draw_axes(drawn, left, "Hiding unsure suggestions", "right ones hidden or shortened", "wrong ones hidden")
+    """Draw the wrong suggestions that are avoided against the right ones that are lost: every cost, then each level."""
+    x, y = _draw_axes(drawn, left, "Hiding unsure suggestions", "share of right ones not shown", "wrong ones hidden")
     drawn.curve([(x.at(point.outcome.loss), y.at(point.outcome.gone)) for point in findings.tested], "line")
     for level in GateLevel:
         calibrated, by_thresholds = findings.outcomes[level]

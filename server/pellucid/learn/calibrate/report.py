@@ -23,9 +23,6 @@ MODEL_LABELS: Mapping[CalibrationKind, str] = {
     CalibrationKind.ISOTONIC: "isotonic",
 }
 
-KEPT_POINTS = 20
-"""Every n-th threshold of the curve is shown in the table."""
-
 
 def as_record(findings: Findings) -> dict[str, Any]:
     """Return the calibration as it is stored, with the figures that are shown to people. It is part of every list of models."""
@@ -55,13 +52,12 @@ def figures(findings: Findings) -> dict[str, Any]:
         "levels": {
             level: {
                 "cost": findings.calibration.costs[level],
-                "threshold": findings.calibration.threshold(level),
                 "calibration": _outcome(ours),
                 "thresholds": _outcome(theirs),
             }
             for level, (ours, theirs) in findings.outcomes.items()
         },
-        "curve": [{"threshold": point.threshold, **_outcome(point.outcome)} for point in findings.tested],
+        "curve": [{"cost": point.cost, **_outcome(point.outcome)} for point in findings.tested],
     }
     finite: dict[str, Any] = _each(measured, lambda value: value if isfinite(value) else None)
     return finite
@@ -124,22 +120,22 @@ def _checks(findings: Findings) -> Grid:
 
 def _levels(findings: Findings) -> Grid:
     grid = _grid("Effect of each level")
-    columns = ("", "P(right) above", "wrong", "gone", "right", "hidden", "shortened", "characters kept", "shown is right")
+    columns = ("", "cost", "wrong", "gone", "right", "hidden", "shortened", "characters kept", "shown is right")
     for name in columns:
         grid.add_column(name, justify="left" if not name else "right")
     for level in GateLevel:
         ours, theirs = findings.outcomes[level]
-        grid.add_row(f"{level}, calibrated", f"{findings.calibration.threshold(level):.3f}", *_cells(ours))
+        grid.add_row(f"{level}, calibrated", f"{findings.calibration.costs[level]:g}", *_cells(ours))
         grid.add_row(f"{level}, thresholds", "", *_cells(theirs))
     return grid
 
 
 def _curve(findings: Findings) -> Grid:
     grid = _grid("Wrong suggestions hidden against right ones lost")
-    for name in ("P(right) above", "wrong", "gone", "right", "hidden", "shortened", "characters kept", "shown is right"):
+    for name in ("cost", "wrong", "gone", "right", "hidden", "shortened", "characters kept", "shown is right"):
         grid.add_column(name, justify="right")
-    for point in findings.tested[::KEPT_POINTS]:
-        grid.add_row(f"{point.threshold:.2f}", *_cells(point.outcome))
+    for point in findings.tested:
+        grid.add_row(f"{point.cost:g}", *_cells(point.outcome))
     return grid
 
 

@@ -288,7 +288,7 @@ def test_full_disk(run: Run, folder: Path, assistant: KnowingAssistant, monkeypa
 
 
 def test_thresholds_of_levels(run: Run, folder: Path, assistant: KnowingAssistant) -> None:
-    """Quieter levels have higher thresholds."""
+    """Quieter levels require higher probabilities."""
     run("calibrate", folder, "--cursors", CURSORS)
 
     record, _ = assistant.calibration_file().read()

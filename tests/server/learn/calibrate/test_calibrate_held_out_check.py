@@ -14,16 +14,27 @@ import pytest
 from rich.console import Console
 
 from pellucid.completion.settings import GateLevel
+from pellucid.completion.shaping.ending_reasons import Ending
+from pellucid.completion.shaping.parsed_cursor import ParsedCursor
+from pellucid.completion.suggestion import DocumentCursor, truncate
+from pellucid.completion.trust.calibrated_gate import Candidate, decide
 from pellucid.completion.trust.calibration import Calibration, CalibrationKind
+from pellucid.completion.trust.features import features
+from pellucid.completion.trust.threshold_gate import is_worth_showing, part_lengths
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.calibrate.gate_levels import LOSSES, THRESHOLDS, choose, curve, outcome, shown, shown_by_thresholds
+from pellucid.learn.calibrate.gate_levels import COSTS, CURVE_COSTS, curve, outcome, shown, shown_by_thresholds
 from pellucid.learn.calibrate.held_out_check import Findings, find
 from pellucid.learn.calibrate.plot import draw_findings, picture
 from pellucid.learn.calibrate.probability_models import fit_all
+from pellucid.learn.calibrate.replay_records import SuggestionPart, SuggestionRecord
 from pellucid.learn.calibrate.report import as_record, figures, show
 from pellucid.learn.calibrate.training_rows import Table
 from pellucid.learn.metrics import Interval
+from support.editors.known_calibrations import RAW
+from support.editors.token_factory import token
 from support.learn.calibration_records import record, records
+
+HERE = DocumentCursor("file:///a.py", "def add(a, b):\n    ret", "\n\nx = 1\n", "python")
 
 SIX = [
     record(0, 0.9, True, True),
@@ -48,13 +59,13 @@ def test_outcomes() -> None:
     table = Table.of(SIX)
     parts = np.array([0.8, 0.9, 0.2, 0.9, 0.2, 0.9, 0.2, 0.9, 0.2, 0.2, 0.2, 0.2])
 
-    rows = shown(table, parts, 0.5)
+    rows = shown(table, parts, 1.0)
     found = outcome(table, rows)
 
     assert list(rows) == [0, 3, 5, 7, -1, -1]
     assert (found.wrong, found.hidden, found.cut) == (4, 2, 1)
     assert (found.right, found.lost, found.shortened) == (2, 0, 1)
-    assert (found.gone, found.loss, found.kept) == (3 / 4, 1 / 2, 35 / 40)
+    assert (found.gone, found.loss, found.kept) == (3 / 4, 1 / 8, 7 / 8)
     assert found.precision == 3 / 4
 
 
@@ -67,18 +78,33 @@ def test_thresholds_of_before() -> None:
 
 
 def test_costs() -> None:
-    """A level's cost is the highest within its allowed loss, and a quieter level's is no lower."""
+    """The higher the cost, the fewer wrong suggestions are shown and the more of the right ones is lost; levels are ordered by it."""
     table = Table.of(records(1000))
     points = curve(table, np.exp(table.number("mean")))
 
-    costs = choose(points)
+    assert [point.cost for point in points] == list(CURVE_COSTS)
+    gone, loss = ([getattr(point.outcome, name) for point in points] for name in ("gone", "loss"))
+    assert gone == sorted(gone)
+    assert loss == sorted(loss)
+    assert COSTS[GateLevel.QUIET] > COSTS[GateLevel.NORMAL] > COSTS[GateLevel.EAGER] > 0
 
-    assert costs[GateLevel.QUIET] >= costs[GateLevel.NORMAL] >= costs[GateLevel.EAGER]
-    for level, allowed in LOSSES.items():
-        threshold = costs[level] / (1 + costs[level])
-        at = min(range(len(points)), key=lambda number: abs(points[number].threshold - threshold))
-        assert points[at].outcome.loss <= allowed < points[at + 1].outcome.loss
-    assert len(points) == len(THRESHOLDS)
+
+def test_the_editor_shows_the_same_part() -> None:
+    """The replay's choice of a part, in arrays, is that of the language server's gate."""
+    tokens = [token(text, p) for text, p in [("urn", 0.97), (" value", 0.95), (".", 0.9), ("name", 0.4), ("\n", 0.9), ("go", 0.2)]]
+    for cost in CURVE_COSTS:
+        found = Candidate(ParsedCursor(HERE), tuple(tokens), Ending.LINE, replace(RAW, costs=dict.fromkeys(GateLevel, cost)))
+        text, at = found.text, found.cursor_features
+        lengths = [len(text), *(length for length in part_lengths(tokens, text) if is_worth_showing(text[:length]))]
+        parts = [
+            SuggestionPart(length, features(truncate(tokens, length), at, Ending.LINE, whole=length == len(text)), True)
+            for length in lengths
+        ]
+        table = Table.of([SuggestionRecord("a.py", "mid-word", 0, True, "line", tuple(parts), {})])
+
+        (row,) = shown(table, np.exp(table.number("mean")), cost)
+
+        assert decide(found, GateLevel.NORMAL).length == (lengths[row] if row >= 0 else 0)
 
 
 def test_improves(findings: Findings) -> None:
@@ -149,7 +175,7 @@ def test_shown(findings: Findings) -> None:
     assert Calibration.read(saved).kind is findings.calibration.kind
     assert sum(bar["count"] for bar in saved["about"]["figures"]["reliability"]["raw"]) == 400
     assert len(json.dumps(saved)) < 10_000
-    assert len(figures(findings)["curve"]) == len(THRESHOLDS)
+    assert len(figures(findings)["curve"]) == len(CURVE_COSTS)
 
 
 @pytest.mark.parametrize("width", [100, 120])
