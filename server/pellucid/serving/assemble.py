@@ -13,9 +13,9 @@ from pellucid.engine.model_worker import EngineSettings
 from pellucid.errors import ConfigError
 from pellucid.models.adapter import adapt, choose_base
 from pellucid.models.adapter_folder import adapter_folder, is_stored, local_adapter, read_card
-from pellucid.models.load import LoadedModel, load, served_name
+from pellucid.models.load import LoadedModel, find_device, load, served_name, split_quant
 from pellucid.models.saved_prefixes import PrefixFile
-from pellucid.models.store import Store
+from pellucid.models.store import Store, local_path
 from pellucid.system.atomic_files import human
 from pellucid.system.processors import threads_to_use
 from pellucid.system.progress_protocol import Progress
@@ -62,6 +62,19 @@ def assemble(
         ) from error
     first = f"{served_name(asked[0][0])}:{asked[0][1]}"
     return engine, LocalAssistant(engine, sorted([*bases.values(), *variants], key=lambda model: model.name != first))
+
+
+def check_names(settings: Settings) -> None:
+    """Raise the error of a model name or a device that cannot be meant, before anything is downloaded or loaded.
+
+    Raise NotFoundError for a model, ModelError for a path, ConfigError for a device.
+    """
+    find_device(settings.device)
+    store = Store(settings.cache)
+    for name in settings.models:
+        model, _ = split_quant(split_adapter(name, store)[0])
+        if local_path(model) is None:
+            store.find(model)
 
 
 def split_adapter(name: str, store: Store) -> tuple[str, str | None]:

@@ -23,7 +23,7 @@ from pellucid.api.server_state import ServerState
 from pellucid.config import Settings
 from pellucid.engine.engine import Engine
 from pellucid.models.store import Store
-from pellucid.serving.assemble import assemble
+from pellucid.serving.assemble import assemble, check_names
 from pellucid.serving.graceful_server import GracefulServer
 from pellucid.serving.listening_socket import listen
 from pellucid.system.atomic_files import human
@@ -39,6 +39,7 @@ from pellucid.tokens import CompletionQuery, SamplingParams
 def run(settings: Settings) -> None:
     """Serve until a signal arrives. Raise a PellucidError if the port is taken or a model cannot be loaded."""
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    check_names(settings)
     with listen(settings.host, settings.port) as listener:
         server = Server(settings)
         typer.echo(f"Pellucid {installed_version()} listens at {settings.url}; Ctrl-C stops it.")

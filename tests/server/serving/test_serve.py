@@ -207,6 +207,22 @@ def test_model_that_cannot_be_loaded(start: Start, tmp_path: Path) -> None:
     assert (process.returncode, err) == (1, f"pellucid: {tmp_path / 'none.gguf'} does not exist.\n")
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--model", "qwen2.5-coder-0.5b-instrukt"], "qwen2.5-coder-0.5b-instruct"),
+        (["--model", "qwen2.5-coder-0.5b-instruct", "--model", "./nowhere"], "nowhere"),
+        (["--device", "cuda:7"], "cuda:7"),
+    ],
+)
+def test_wrong_name_is_refused_at_once(run: Callable[..., tuple[int, str, str]], options: list[str], sentence: str) -> None:
+    """A model or device that does not exist ends the command before it says that it listens."""
+    code, out, err = run("serve", *options)
+
+    assert (code, out) == (1, "")
+    assert sentence in err
+
+
 def test_port_in_use() -> None:
     """A port that is taken is one sentence with the remedy."""
     with listen("127.0.0.1", 0) as taken:
