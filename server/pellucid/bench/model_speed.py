@@ -1,14 +1,15 @@
-"""Estimates how fast the catalog's models are on this machine, before they are downloaded: one layer of each, with random weights.
+"""Estimates how fast the catalog's models are on this machine, before they are downloaded: some layers of each, with random weights.
 
-All layers of a decoder cost the same, so a model takes as many times as long as it has layers. The head is measured with fewer rows than it
-has, since its time grows with them. The sampler, the tokenizer and HTTP are not included: a few milliseconds an answer.
+All layers of a decoder cost the same. As many are measured as no cache of a processor holds, since a real model reads its weights from
+memory, and their time is multiplied. The head is measured with fewer rows than it has, as its time grows with them. The sampler, the
+tokenizer and HTTP are not included: a few milliseconds an answer.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -22,8 +23,8 @@ from pellucid.engine.weight_packing import Weight
 from pellucid.models.catalog import ModelShape
 from pellucid.models.load import find_device
 
-HEAD_ROWS = 16_384
-"""Rows of the measured head."""
+STACK_WEIGHTS, HEAD_WEIGHTS = 1 << 28, 1 << 26
+"""The least weights of the measured layers, and the most of the measured head."""
 
 WINDOW = 1_024
 """Tokens in the cache at a keystroke: the text around the cursor."""
@@ -49,35 +50,33 @@ class SpeedEstimate:
 
 @torch.inference_mode()
 def estimate(shape: ModelShape, device: str = "auto", quant: str = "auto") -> SpeedEstimate:
-    """Measure one layer and a part of the head, and return what the whole model costs.
+    """Measure some layers and a part of the head, and return what the whole model costs.
 
     Raises ConfigError for a device or a quant that is not available.
     """
     target = find_device(device)
     config = _config(shape)
     scheme = weight_packing.choose_scheme(quant, target, config)
-    packed = weight_packing.pack(config, _random_weights(config, shape.bits, blocks=scheme.endswith("-native")), scheme)
+    packed = weight_packing.pack(config, _random_weights(config, shape, blocks=scheme.endswith("-native")), scheme)
     model = weight_packing.build(config, packed, scheme, target)
     storage = _storage(model)
-    read_window, read_few, read_one = (_fastest(partial(model.forward, _batch(model, count), storage)) for count in (WINDOW, NEW_TOKENS, 1))
+    layers = shape.layers / config.layers
+    window, few, one = (layers * _fastest(partial(model.forward, _batch(model, count), storage)) for count in (WINDOW, NEW_TOKENS, 1))
     share = shape.vocab_size / config.vocab_size
-    hidden = model.forward(_batch(model, 1), storage)
-    token = shape.layers * read_one + share * _fastest(partial(model.logits, hidden))
-    vocabulary = sum(tensor.nbytes for name, tensor in packed.items() if name.startswith("embedding."))
-    layer_bytes = model.weight_bytes - vocabulary
-    layer_bytes = model.weight_bytes - vocabulary + WINDOW * model.cache_shape.bytes_per_token
-    vocabularies = share * vocabulary * (1 if shape.tied else 2)
+    token = one + share * _fastest(partial(model.logits, model.forward(_batch(model, 1), storage)))
+    vocabulary = sum(tensor.nbytes for name, tensor in packed.items() if name.startswith(("embedding.", "head.")))
+    stack = model.weight_bytes - vocabulary + WINDOW * model.cache_shape.bytes_per_token
     return SpeedEstimate(
-        memory=round(shape.layers * layer_bytes + vocabularies),
-        keystroke=shape.layers * read_few + ANSWER_TOKENS * token,
-        first=shape.layers * read_window + ANSWER_TOKENS * token,
+        memory=round(layers * stack + share * vocabulary),
+        keystroke=few + ANSWER_TOKENS * token,
+        first=window + ANSWER_TOKENS * token,
     )
 
 
 def _config(shape: ModelShape) -> DecoderConfig:
-    """Return the shape of a decoder with one layer and a short head."""
-    return DecoderConfig(
-        vocab_size=HEAD_ROWS,
+    """Return the shape of a decoder with some of the layers and a part of the head."""
+    one = DecoderConfig(
+        vocab_size=min(shape.vocab_size, HEAD_WEIGHTS // shape.hidden_size),
         hidden_size=shape.hidden_size,
         intermediate_size=shape.intermediate_size,
         layers=1,
@@ -88,28 +87,30 @@ def _config(shape: ModelShape) -> DecoderConfig:
         rope_theta=1e6,
         context=2 * WINDOW,
     )
+    return replace(one, layers=min(shape.layers, -(-STACK_WEIGHTS // one.body_parameters)))
 
 
-def _random_weights(config: DecoderConfig, bits: int, *, blocks: bool) -> Iterator[tuple[str, Weight]]:
-    """Yield the tensors of a checkpoint; with ``blocks``, matrices in the form of a file of that many bits.
+def _random_weights(config: DecoderConfig, shape: ModelShape, *, blocks: bool) -> Iterator[tuple[str, Weight]]:
+    """Yield the tensors of a checkpoint; with ``blocks``, matrices in the form of a file with the shape's bits.
 
     A small random block is repeated: drawing hundreds of millions of numbers would take longer than the measurement.
     """
     for name, size in weight_packing.checkpoint_shapes(config).items():
+        if name.endswith((".bias", ".q_norm.weight", ".k_norm.weight")) or (name == "lm_head.weight" and shape.tied):
+            continue
         if len(size) < 2:
             yield name, torch.ones(size)
             continue
-        if name == "lm_head.weight":
-            continue  # the embedding is measured as the head
         rows, columns = size
         matrix = torch.randn(min(rows, DRAWN_ROWS), columns).repeat(-(-rows // DRAWN_ROWS), 1)[:rows] / columns**0.5
-        yield name, round_to_blocks(matrix, bits) if blocks else matrix
+        yield name, round_to_blocks(matrix, shape.bits) if blocks else matrix
 
 
 def _storage(model: Model) -> KVStorage:
     shape = model.cache_shape
-    tensors = [torch.zeros(1, shape.kv_heads, 2 * WINDOW, shape.head_dim, dtype=shape.dtype, device=shape.device) for _ in range(2)]
-    return KVStorage([tensors[0]], [tensors[1]])
+    size = (1, shape.kv_heads, 2 * WINDOW, shape.head_dim)
+    keys, values = ([torch.zeros(size, dtype=shape.dtype, device=shape.device) for _ in range(shape.layers)] for _ in range(2))
+    return KVStorage(keys, values)
 
 
 def _batch(model: Model, count: int) -> Batch:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pellucid.config import load_settings
-from pellucid.models.catalog import DEFAULT_MODEL, CatalogEntry, HubSource, WheelSource, catalog
+from pellucid.models.catalog import CatalogEntry, HubSource, WheelSource, catalog
 from pellucid.models.store import ModelRecord, Store
 from pellucid.system.atomic_files import human
 from pellucid.system.machine import available_memory
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FAST_KEYSTROKE = 1.0
 """Seconds within which a suggestion still arrives while its place matters."""
 
-FAST = "fast"
+FAST, SLOW = "fast", "slow"
 
 
 def show_all() -> None:
@@ -56,10 +56,11 @@ def recommend() -> None:
     entries = sorted(catalog().values(), key=lambda entry: (entry.shape.parameters, entry.tried))
     found: dict[str, SpeedEstimate] = {}
     with Steps() as steps:
-        steps.start("measuring one layer of each model", len(entries))
+        steps.start("measuring some layers of each model", len(entries))
         for entry in entries:
             found[entry.name] = estimate(entry.shape, settings.device, settings.quant)
             steps.advance(1)
+    verdicts = {entry.name: _verdict(entry, found[entry.name], free) for entry in entries}
     table = Table(box=None, pad_edge=False)
     for heading in ("model", "memory", "keystroke", "first one", "completion", "tried"):
         table.add_column(heading, no_wrap=heading == "model")
@@ -70,17 +71,20 @@ def recommend() -> None:
             human(one.memory),
             f"{one.keystroke:.2f} s",
             f"{one.first:.2f} s",
-            _verdict(entry, one, free),
+            verdicts[entry.name],
             "yes" if entry.tried else "no",
         )
     Console(highlight=False, markup=False, emoji=False).print(table)
     memory = "free memory unknown" if free is None else f"{human(free)} of memory free"
     typer.echo(f"Estimated on {device}, {memory}. A keystroke is fast below {FAST_KEYSTROKE:g} s; the first one in a file takes longer.")
-    fast = [entry.name for entry in entries if _verdict(entry, found[entry.name], free) == FAST]
+    fast = [name for name, verdict in verdicts.items() if verdict == FAST]
     if fast:
         typer.echo(f"The largest fast one: pellucid serve --model {fast[-1]}")
+    elif slow := [name for name, verdict in verdicts.items() if verdict == SLOW]:
+        least = min(slow, key=lambda name: found[name].keystroke)
+        typer.echo(f"None is fast here. The one with the shortest wait: pellucid serve --model {least}")
     else:
-        typer.echo(f"None is fast here. The one with the shortest wait: pellucid serve --model {DEFAULT_MODEL}")
+        typer.echo("None fits into the free memory: close other programs, and try again.")
 
 
 def _verdict(entry: CatalogEntry, found: SpeedEstimate, free: int | None) -> str:
@@ -89,7 +93,7 @@ def _verdict(entry: CatalogEntry, found: SpeedEstimate, free: int | None) -> str
         return "does not fit"
     if entry.infill is None:
         return "no infill"
-    return FAST if found.keystroke < FAST_KEYSTROKE else "slow"
+    return FAST if found.keystroke < FAST_KEYSTROKE else SLOW
 
 
 def pull(names: Sequence[str]) -> None:

@@ -230,9 +230,10 @@ class Store:
             return Manifest(entry.name, " ".join(source.requirements), entry.licence, entry.file, (file,))
         hub = Hub()
         listing = hub.list(source.repo, source.revision)
-        remote = next((file for file in listing.files if file.name == entry.file or fnmatchcase(file.name.lower(), entry.file)), None)
-        if remote is None:
-            raise ModelError(f"{source.repo} on the hub has no file {entry.file}: the catalog is out of date.")
+        found = [file for file in listing.files if _is_meant(file.name, entry.file)]
+        if len(found) != 1:
+            raise ModelError(f"{source.repo} on the hub has {len(found)} files {entry.file} instead of one: the catalog is out of date.")
+        (remote,) = found
         if entry.sha256 is not None and (remote.checksum, remote.size) != (entry.sha256, entry.size):
             raise ModelError(f"{source.repo} on the hub has another {entry.file} than the one in the catalog.")
         hub.download(listing, remote, folder / remote.name, progress)
@@ -330,6 +331,11 @@ def _choose(listing: Listing) -> tuple[list[RemoteFile], str]:
             "safetensors or GGUF."
         )
     raise ModelError(f"{listing.repo} has neither safetensors with a config.json nor a GGUF file: use another repository.")
+
+
+def _is_meant(name: str, pattern: str) -> bool:
+    """Return whether a file of the hub is the one that the catalog names, or has a pattern for."""
+    return name == pattern or ("*" in pattern and "/" not in name and fnmatchcase(name.lower(), pattern))
 
 
 def _manifest(name: str, listing: Listing, licence: str, model: str, files: list[RemoteFile]) -> Manifest:

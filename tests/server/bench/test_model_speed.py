@@ -1,45 +1,57 @@
-"""The estimate of a model from one of its layers adds up to the whole model."""
+"""The estimate of a model from some of its layers adds up to the whole model."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
 from pellucid.bench import model_speed
-from pellucid.bench.model_speed import ANSWER_TOKENS, HEAD_ROWS, WINDOW, estimate
+from pellucid.bench.model_speed import ANSWER_TOKENS, NEW_TOKENS, WINDOW, estimate
 from pellucid.engine import weight_packing
 from pellucid.models.catalog import ModelShape
 
 pytestmark = pytest.mark.slow
 
-SHAPE = ModelShape(vocab_size=4 * HEAD_ROWS, hidden_size=128, intermediate_size=256, layers=5, heads=2, kv_heads=1, bits=8, tied=True)
+SHAPE = ModelShape(vocab_size=4096, hidden_size=128, intermediate_size=256, layers=6, heads=2, kv_heads=1, bits=8, tied=True)
+
+
+@pytest.fixture(autouse=True)
+def a_third_of_the_layers_and_a_quarter_of_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = replace(model_speed._config(SHAPE), layers=1)
+    monkeypatch.setattr(model_speed, "STACK_WEIGHTS", 2 * one.body_parameters)
+    monkeypatch.setattr(model_speed, "HEAD_WEIGHTS", 1024 * SHAPE.hidden_size)
 
 
 def test_times_of_all_layers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A keystroke reads its tokens in every layer, and each token of its answer passes all layers and the whole head."""
-    monkeypatch.setattr(model_speed, "_fastest", lambda run: 0.001 if run().numel() == SHAPE.hidden_size else 0.01)
+    seconds = {"forward": {WINDOW: 4.0, NEW_TOKENS: 0.5, 1: 0.01}, "logits": {1: 0.1}}
+
+    def timed(run: partial[torch.Tensor]) -> float:
+        tokens = run.args[0].ids if run.func.__name__ == "forward" else run.args[0]
+        return seconds[run.func.__name__][len(tokens)]
+
+    monkeypatch.setattr(model_speed, "_fastest", timed)
 
     found = estimate(SHAPE, "cpu")
 
-    assert found.keystroke == pytest.approx(5 * 0.001 + ANSWER_TOKENS * (5 * 0.001 + 4 * 0.01))
+    token = 3 * 0.01 + 4 * 0.1
+    assert found.keystroke == pytest.approx(3 * 0.5 + ANSWER_TOKENS * token)
+    assert found.first == pytest.approx(3 * 4.0 + ANSWER_TOKENS * token)
 
 
-def test_memory_of_the_whole() -> None:
-    """The memory is that of the whole model's weights and of one window in its KV cache."""
-    config = replace(model_speed._config(SHAPE), layers=SHAPE.layers, vocab_size=SHAPE.vocab_size)
-    scheme = weight_packing.choose_scheme("auto", torch.device("cpu"), config)
-    weights = model_speed._random_weights(config, SHAPE.bits, blocks=scheme.endswith("-native"))
-    whole = weight_packing.build(config, weight_packing.pack(config, weights, scheme), scheme, torch.device("cpu"))
+@pytest.mark.parametrize("quant", ["auto", "int4", "none"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_memory_of_the_whole(quant: str, tied: bool) -> None:
+    """The memory is that of the whole model's weights and of one window in its KV cache, whatever the form of the weights."""
+    shape, cpu = replace(SHAPE, tied=tied), torch.device("cpu")
+    config = replace(model_speed._config(shape), layers=shape.layers, vocab_size=shape.vocab_size)
+    scheme = weight_packing.choose_scheme(quant, cpu, config)
+    weights = model_speed._random_weights(config, shape, blocks=scheme.endswith("-native"))
+    whole = weight_packing.build(config, weight_packing.pack(config, weights, scheme), scheme, cpu)
 
     expected = whole.weight_bytes + WINDOW * whole.cache_shape.bytes_per_token
 
-    assert estimate(SHAPE, "cpu").memory == pytest.approx(expected, rel=0.01)
-
-
-def test_untied_head_is_counted() -> None:
-    """A model whose head is not its embedding takes the memory of both."""
-    tied, untied = (estimate(replace(SHAPE, tied=tied), "cpu").memory for tied in (True, False))
-
-    assert untied - tied > SHAPE.vocab_size * SHAPE.hidden_size
+    assert estimate(shape, "cpu", quant).memory == pytest.approx(expected, rel=0.001)

@@ -49,7 +49,7 @@ def test_default_model_comes_from_the_hub_first_and_from_wheels_then() -> None:
         ("deepseek", ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>")),  # noqa: RUF001 - the tokens' own letters
         ("codellama", ("▁<PRE>", "▁<SUF>", "▁<MID>", "▁<EOT>")),
         ("seed-coder", ("<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>", "<[end▁of▁sentence]>")),
-        ("granite4", ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|fim_pad|>", "<|end_of_text|>")),
+        ("qwen", ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_sep|>")),
         ("granite", ("<fim-prefix>", "<fim-suffix>", "<fim-middle>")),
     ],
 )
