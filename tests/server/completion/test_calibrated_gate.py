@@ -55,7 +55,8 @@ def test_sure() -> None:
 
     assert (verdict.length, verdict.by) == (len("urn a"), BY_CALIBRATION)
     assert verdict.reason == "It is right with a probability of 0.80, which is worth the risk at level normal."
-    assert (round(verdict.values["right"], 6), verdict.thresholds) == (0.8, {"right": 0.5})
+    assert (round(verdict.values["right"], 6), round(verdict.values["gain"], 6)) == (0.8, 0.6)
+    assert verdict.thresholds == {"gain": 0.0}
 
 
 def test_unsure() -> None:
@@ -64,7 +65,7 @@ def test_unsure() -> None:
 
     assert verdict.length == 0
     assert verdict.reason == (
-        "It is right with a probability of only 0.30: at level normal a wrong suggestion costs 1 of what a right one gains, "
+        "It is right with a probability of only 0.30: at level normal a wrong suggestion costs 1 times what a right one gains, "
         "and no part is worth that risk."
     )
 
@@ -94,7 +95,8 @@ def test_a_certain_beginning_of_a_likely_whole() -> None:
 
     verdict = decide(candidate(tokens), GateLevel.NORMAL)
 
-    assert verdict.values["right"] > verdict.thresholds["right"]
+    whole = verdict.values["right"]
+    assert whole - (1 - whole) * RAW.costs[GateLevel.NORMAL] > 0
     assert joined(tokens)[: verdict.length] == "urn value.name + other"
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from pellucid.completion.settings import GateLevel
 from pellucid.completion.trust.calibration import Calibration, CalibrationKind, interpolated, logistic, logit
 from pellucid.completion.trust.features import NAMES, VERSION
 from pellucid.errors import ConfigError
@@ -51,13 +50,6 @@ def test_logit_inverts() -> None:
     assert isclose(logistic(logit(0.3)), 0.3)
     assert 0 < logistic(-inf) < logistic(inf) < 1 + 1e-12
     assert isclose(logit(0.0), -logit(1.0), rel_tol=1e-6)
-
-
-def test_threshold() -> None:
-    """The threshold of a level is the probability at which gain and cost are equal."""
-    for level in GateLevel:
-        p = RAW.threshold(level)
-        assert isclose(p - (1 - p) * COSTS[level], 0, abs_tol=1e-12)
 
 
 @pytest.mark.parametrize("kind", list(CalibrationKind))

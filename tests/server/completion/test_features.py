@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.suggestion import DocumentCursor
-from pellucid.completion.trust.features import LANGUAGES, NAMES, CursorFeatures, features
+from pellucid.completion.trust.features import NAMES, CursorFeatures, features
 from support.editors.token_factory import healed, make_tokens, token
 
 HERE = DocumentCursor("file:///a.py", "def add(a, b):\n    total = a + b\n    ret", "\n\nx = 1\n", "python")
@@ -117,16 +117,6 @@ def test_a_long_line_without_blanks_takes_no_time() -> None:
     found = numbers(DocumentCursor("file:///a.py", "x" * 1_000_000, "", "python"), "y")
 
     assert found["unknown names"] == log(2)
-
-
-@pytest.mark.parametrize(
-    ("language", "flag"), [("cpp", "in C"), ("typescriptreact", "in JavaScript"), ("python", "in Python"), ("haskell", "")]
-)
-def test_language(language: str, flag: str) -> None:
-    """One flag at most tells the language; other languages have none."""
-    found = numbers(replace(HERE, language=language), "urn")
-
-    assert {name for name in LANGUAGES if found[name]} == ({flag} if flag else set())
 
 
 @given(texts=st.lists(st.sampled_from(["a", " b", "\n", "(", "é", ""]), min_size=1, max_size=8), p=st.floats(1e-9, 1.0))

@@ -9,7 +9,7 @@ from pellucid.completion.settings import GateLevel
 from pellucid.completion.trust.calibration import Calibration, CalibrationKind
 
 COSTS = {GateLevel.QUIET: 9.0, GateLevel.NORMAL: 1.0, GateLevel.EAGER: 0.25}
-"""The thresholds of these costs are 0.9, 0.5 and 0.2."""
+"""With these costs a suggestion is worth its risk if its probability is above 0.9, 0.5 or 0.2."""
 
 RAW = Calibration(CalibrationKind.RAW, (), COSTS, {"model": "scripted"})
 """A calibration that returns the geometric mean of the probabilities."""

@@ -70,15 +70,14 @@ def judge_by_calibration(candidate: Candidate, calibration: Calibration, level: 
             part_gain = part * shorter / len(text) - (1 - part) * cost
             if part_gain > gain:
                 length, probability, gain = shorter, part, part_gain
-    values = measure(candidate.tokens) | {"right": whole}
-    least = {"right": calibration.threshold(level)}
-    return GateVerdict(length if gain > 0 else 0, _reason(level, cost, whole, probability, gain), values, least, BY_CALIBRATION)
+    values = measure(candidate.tokens) | {"right": whole, "gain": gain}
+    return GateVerdict(length if gain > 0 else 0, _reason(level, cost, whole, probability, gain), values, {"gain": 0.0}, BY_CALIBRATION)
 
 
 def _reason(level: GateLevel, cost: float, whole: float, part: float, gain: float) -> str:
     """Return the reason for a verdict, given the probabilities of the whole suggestion and of the best part, and that part's gain."""
     if gain <= 0:
-        why = f"at level {level} a wrong suggestion costs {cost:g} of what a right one gains, and no part is worth that risk"
+        why = f"at level {level} a wrong suggestion costs {cost:g} times what a right one gains, and no part is worth that risk"
         return f"It is right with a probability of only {whole:.2f}: {why}."
     if part != whole:
         return f"All of it is right with a probability of {whole:.2f}, the shown part with {part:.2f}: that is worth more at level {level}."

@@ -65,11 +65,6 @@ class Calibration:
         parts = zip(values, weights, means, scales, strict=True)
         return logistic(bias + sum(weight * (value - mean) / scale for value, weight, mean, scale in parts))
 
-    def threshold(self, level: GateLevel) -> float:
-        """Return the P(right) above which showing a whole suggestion gains more than it costs: p - (1 - p) * cost > 0."""
-        cost = self.costs[level]
-        return cost / (1 + cost)
-
     @property
     def record(self) -> dict[str, Any]:
         """The calibration as a JSON object, which ``read`` reads."""

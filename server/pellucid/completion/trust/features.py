@@ -32,16 +32,6 @@ MIN_LETTERS = 4
 MAX_NAME = 100
 """Characters of a name's beginning that are read."""
 
-LANGUAGES = {
-    "in C": ("c", "cpp", "objective-c", "objective-cpp"),
-    "in Go": ("go",),
-    "in Java": ("java",),
-    "in JavaScript": ("javascript", "javascriptreact", "typescript", "typescriptreact"),
-    "in Python": ("python",),
-    "in Rust": ("rust",),
-}
-"""Flags of languages, and the identifiers that editors have for them. A model is right more often in one language than in another."""
-
 NAMES = (
     "mean",
     "least",
@@ -68,7 +58,6 @@ NAMES = (
     "like above",
     "seen before",
     "unknown names",
-    *LANGUAGES,
 )
 """The names of the numbers, in order. Logprobs are in nats, lengths and counts are logarithms, and flags are 1 or 0."""
 
@@ -88,7 +77,6 @@ class CursorFeatures:
     suffix: bool
     in_text: bool
     above: str
-    language: str
     lines: frozenset[str]
     names: frozenset[str]
 
@@ -101,7 +89,7 @@ class CursorFeatures:
         before, after = cursor.before[-LOOKBACK_CHARACTERS:], cursor.after[:LOOKBACK_CHARACTERS]
         lines = frozenset(line.strip() for line in before.split("\n")[:-1])
         names = frozenset(_NAME.findall(before)) | frozenset(_NAME.findall(after))
-        return cls(cursor.left, bool(after.strip()), parsed.in_text, (parsed.above or "").strip(), cursor.language, lines, names)
+        return cls(cursor.left, bool(after.strip()), parsed.in_text, (parsed.above or "").strip(), lines, names)
 
 
 def features(tokens: Sequence[Token], at: CursorFeatures, ending: str, *, whole: bool) -> tuple[float, ...]:
@@ -140,7 +128,6 @@ def features(tokens: Sequence[Token], at: CursorFeatures, ending: str, *, whole:
         _common_prefix_share(line, at.above),
         float(sum(map(str.isalnum, line)) >= MIN_LETTERS and line in at.lines),
         log(1 + sum(name not in at.names for name in _names(at.left, text))),
-        *(float(at.language in identifiers) for identifiers in LANGUAGES.values()),
     )
     assert len(values) == len(NAMES), "each number has its name"
     return values

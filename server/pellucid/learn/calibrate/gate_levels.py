@@ -11,7 +11,7 @@ from pellucid.completion.settings import GateLevel
 from pellucid.learn.calibrate.replay_records import SuggestionRecord
 from pellucid.learn.calibrate.training_rows import Floats, Ints, Table
 
-COSTS: Mapping[GateLevel, float] = {GateLevel.QUIET: 2.0, GateLevel.NORMAL: 0.6, GateLevel.EAGER: 0.15}
+COSTS: Mapping[GateLevel, float] = {GateLevel.QUIET: 1.5, GateLevel.NORMAL: 0.5, GateLevel.EAGER: 0.1}
 """The cost of a wrong suggestion at each level, relative to the gain of a right one.
 
 They are chosen, not fitted: a level means the same for every model. The acceptance rate is not the target: showing next to nothing would
