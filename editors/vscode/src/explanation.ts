@@ -45,7 +45,7 @@ export function markdown(explanation: Explanation): string {
   const { outcome, reason, prompt } = explanation;
   return [
     `# ${outcome[0]?.toUpperCase()}${outcome.slice(1)}`,
-    reason,
+    escaped(reason),
     facts(explanation),
     section("Suggested", fenced(explanation.shown)),
     section("Answer of the model", explanation.answer === explanation.shown ? "The same." : fenced(explanation.answer)),
@@ -55,7 +55,7 @@ export function markdown(explanation: Explanation): string {
     section("Prompt as the model read it", fenced(prompt?.text ?? null)),
     section("Before the cursor", fenced(prompt?.prefix ?? null)),
     section("After the cursor", fenced(prompt?.suffix ?? null)),
-    ...(prompt?.extra ?? []).map(({ filename, text }) => section(`From ${filename}`, fenced(text))),
+    ...(prompt?.extra ?? []).map(({ filename, text }) => section(`From ${code(filename)}`, fenced(text))),
   ]
     .filter((part) => part !== "")
     .join("\n\n")
@@ -64,7 +64,12 @@ export function markdown(explanation: Explanation): string {
 
 function facts({ uri, position, source, shape, ending }: Explanation): string {
   const place = `${vscode.workspace.asRelativePath(vscode.Uri.parse(uri))}:${position.line + 1}:${position.character + 1}`;
-  const facts = [`Place: ${place}`, source && `Source: ${SOURCES[source]}`, shape && `Shape: ${shape}`, ending && `Ending: ${ending}`];
+  const facts = [
+    `Place: ${code(place)}`,
+    source && `Source: ${SOURCES[source]}`,
+    shape && `Shape: ${shape}`,
+    ending && `Ending: ${ending}`,
+  ];
   return facts
     .filter(Boolean)
     .map((fact) => `- ${fact}`)
@@ -104,6 +109,16 @@ function table(head: string[], rows: string[][]): string {
   const widths = head.map((name, column) => Math.max(name.length, 3, ...rows.map((row) => row[column]?.length ?? 0)));
   const line = (cells: string[]): string => `| ${cells.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join(" | ")} |`;
   return [line(head), line(widths.map((width) => "-".repeat(width))), ...rows.map(line)].join("\n");
+}
+
+/** A sentence in which no character is Markdown's. */
+function escaped(text: string): string {
+  return text.replace(/[\\`*_[\]<>#|~]/g, "\\$&");
+}
+
+/** A name as inline code. */
+function code(text: string): string {
+  return text.includes("`") ? `\`\` ${text} \`\`` : `\`${text}\``;
 }
 
 /** A text as a code block, in a fence longer than any inside it; an empty string for no text. */
