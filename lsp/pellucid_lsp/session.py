@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from pellucid.completion.reaction_log import ReactionLog
     from pellucid_lsp.model_server.launch import Launcher, LauncherStatus
 
-CALIBRATED = "The model is calibrated: suggestions that are probably right are shown."
+CALIBRATED = "The model is calibrated{}: suggestions that are worth their risk are shown."
+"""The sentence of the status, with what the calibration was fitted on, if it says so."""
 
 
 class EditorSession:
@@ -234,9 +235,15 @@ class EditorSession:
         }
 
     def _gate_status(self) -> dict[str, str]:
-        """Return which gate decides, and why: for thresholds, why not a calibration."""
-        why_not = self._models.why_not_calibrated(self.journal.model)
-        return {"by": BY_CALIBRATION, "reason": CALIBRATED} if why_not is None else {"by": BY_THRESHOLDS, "reason": why_not}
+        """Return which gate decides, and why: for thresholds, why not a calibration; for the built-in one, why not one's own."""
+        model = self.journal.model
+        why_not = self._models.why_not_calibrated(model)
+        if why_not is not None:
+            return {"by": BY_THRESHOLDS, "reason": why_not}
+        calibration = self._models.calibration(model)
+        about = {} if calibration is None else calibration.about
+        fitted_on = f" on {about['folder']} ({str(about['date'])[:10]})" if {"folder", "date"} <= about.keys() else ""
+        return {"by": BY_CALIBRATION, "reason": " ".join(filter(None, [CALIBRATED.format(fitted_on), self._models.note(model)]))}
 
     def _log_reaction(self, suggestion: Suggestion, accepted: int) -> None:
         """Log the user's reaction to a suggestion, if the log is switched on."""

@@ -117,8 +117,8 @@ class ModelCard:
 
     ``context`` is the engine's limit in tokens. ``files`` is true if an infill may include pieces of other files. A model with
     an ``adapter`` shares the weights of its ``base``. ``revision`` distinguishes these weights in this form from others of that
-    name. ``calibration`` is the result of ``pellucid calibrate`` for its suggestions, a JSON object; if there is none,
-    ``calibration_note`` gives the reason in a sentence.
+    name. ``calibration`` is that of its suggestions, a JSON object: the result of ``pellucid calibrate``, or the built-in one. If
+    ``pellucid calibrate`` has made none that can be used, ``calibration_note`` may give the reason in a sentence.
     """
 
     name: str

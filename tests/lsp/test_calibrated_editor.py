@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from pellucid.completion.model_choice import NOT_CALIBRATED
 from pellucid.completion.trust.suggestion_log import FILE, Reaction, SuggestionLog
 from pellucid.tokens import ModelCard
+from pellucid_lsp.session import CALIBRATED
 from support.editors import lsp_client
 from support.editors.known_calibrations import as_sent, doubtful
 from support.editors.lsp_client import Connect, id_of
@@ -18,14 +20,15 @@ from support.servers.http_servers import TINY, ScriptedAssistant, spoken
 URI = "file:///a.py"
 TEXT = "def f(a):\n    ret\n\n\nx = 1\n"
 AT = (1, 7)
+NOTE = "The calibration in coder.json was made for other weights: run pellucid calibrate again."
 
 
 class CalibratedAssistant(ScriptedAssistant):
-    """Serves a model card with a calibration."""
+    """Serves a model card with a built-in calibration, and a note why it is not the user's own."""
 
     def models(self) -> list[ModelCard]:
-        calibration = as_sent(doubtful(-10.0))
-        return [ModelCard(TINY, 64, True, True, 1, "scripted", None, files=True, calibration=calibration)]
+        calibration = as_sent(replace(doubtful(-10.0), about={"folder": "src", "date": "2026-11-27T10:00:00+00:00"}))
+        return [ModelCard(TINY, 64, True, True, 1, "scripted", None, files=True, calibration=calibration, calibration_note=NOTE)]
 
 
 def log_of(folder: Path) -> SuggestionLog:
@@ -46,8 +49,9 @@ class TestCalibrated:
 
         gate = (await editor.request("pellucid/explain", {"textDocument": {"uri": URI}})).gate
         assert (gate.by, gate.level) == ("calibration", "normal")
-        assert gate.values.right < gate.thresholds.right
-        assert (await editor.request("pellucid/status")).gate.by == "calibration"
+        assert gate.values.gain < gate.thresholds.gain
+        status = (await editor.request("pellucid/status")).gate
+        assert (status.by, status.reason) == ("calibration", f"{CALIBRATED.format(' on src (2026-11-27)')} {NOTE}")
 
 
 async def test_not_calibrated(connect: Connect, assistant: ScriptedAssistant) -> None:

@@ -19,6 +19,7 @@ class ModelChoice:
         self._models: list[ModelCard] = []
         self._calibrations: dict[str, Calibration] = {}
         self._reasons: dict[str, str] = {}
+        self._notes: dict[str, str] = {}
 
     async def find(self, client: Assistant, name: str) -> ModelCard:
         """Return the model with this name, or the server's first if the name is empty.
@@ -43,12 +44,18 @@ class ModelChoice:
         """Return the reason, one sentence, why a model has no calibration, or None if it has one."""
         return None if name in self._calibrations else self._reasons.get(name, UNKNOWN)
 
+    def note(self, name: str) -> str | None:
+        """Return why a model's own calibration is not used, one sentence, although it has a built-in one; else None."""
+        return self._notes.get(name)
+
     def _read_calibrations(self) -> None:
-        self._calibrations, self._reasons = {}, {}
+        self._calibrations, self._reasons, self._notes = {}, {}, {}
         for model in self._models:
             if model.calibration is None:
                 self._reasons[model.name] = model.calibration_note or NOT_CALIBRATED
                 continue
+            if model.calibration_note is not None:
+                self._notes[model.name] = model.calibration_note
             try:
                 self._calibrations[model.name] = Calibration.read(model.calibration)
             except ConfigError as error:

@@ -1,10 +1,15 @@
-"""Reads and writes the calibrations of models: coefficients in a small JSON file, valid for certain weights only."""
+"""Reads and writes the calibrations of models: coefficients in a small JSON file, valid for certain weights only.
+
+Models of the catalog have built-in calibrations, in ``builtin_calibrations/``, which apply until ``pellucid calibrate`` has made another.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +23,43 @@ class CalibrationFile:
     """The file with the calibration of one model in one form.
 
     ``key`` identifies the weights and their form. A calibration with another key is not used, as it is not valid for them.
+    ``weights`` is the fingerprint of the weights in any form, by which a built-in calibration is found.
     """
 
     path: Path
     key: str
+    weights: str | None = None
 
     def of_variant(self, name: str, made_of: str) -> CalibrationFile:
-        """Return the file for an adapted model. ``made_of`` identifies the state of the adapter."""
+        """Return the file for an adapted model. ``made_of`` identifies the state of the adapter. No built-in one is valid for it."""
         return CalibrationFile(self.path.with_name(f"{self.path.stem}+{name}{self.path.suffix}"), f"{self.key}-{made_of}")
 
     def read(self) -> tuple[dict[str, Any] | None, str | None]:
-        """Return the calibration as a JSON object, or None and a sentence with the reason."""
+        """Return the calibration in the file, as a JSON object, else the built-in one of these weights, else None.
+
+        The second value is a sentence with the reason if the file cannot be used, or if there is neither. Whether the coefficients are
+        valid is for the reader of the calibration to check.
+        """
+        builtin = self.builtin()
+        record, problem = self._own()
+        if record is not None and (builtin is None or record.get("features") == builtin["features"]):
+            return record, None
+        if record is not None:
+            problem = f"The calibration in {self.path.name} was made by another version of Pellucid: run pellucid calibrate again."
+        if builtin is None:
+            return None, problem or "This model is not calibrated: run `pellucid calibrate` on one of your folders."
+        return builtin, problem
+
+    def builtin(self) -> dict[str, Any] | None:
+        """Return the built-in calibration of these weights, or None if there is none."""
+        return None if self.weights is None else _builtin().get(self.weights)
+
+    def _own(self) -> tuple[dict[str, Any] | None, str | None]:
+        """Return the calibration in the file, or None and, if there is a file, the reason."""
         try:
             record = json.loads(self.path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            return None, "This model is not calibrated: run `pellucid calibrate` on one of your folders."
+            return None, None
         except (OSError, UnicodeDecodeError, ValueError) as error:
             return None, f"The calibration in {self.path.name} cannot be read ({_reason(error)}): run pellucid calibrate again."
         if not isinstance(record, dict) or record.get("format") != FORMAT:
@@ -58,6 +85,14 @@ def write(path: Path, record: Mapping[str, Any], key: str) -> None:
     with atomic_files.errors_explained(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_files.write_text(path, json.dumps({"format": FORMAT, "key": key, **record}, indent=1, allow_nan=False))
+
+
+@cache
+def _builtin() -> dict[str, dict[str, Any]]:
+    """Return the built-in calibrations by the fingerprint of their weights."""
+    folder = files("pellucid.models") / "builtin_calibrations"
+    records = [json.loads(file.read_text(encoding="utf-8")) for file in folder.iterdir() if file.name.endswith(".json")]
+    return {record["key"]: record for record in records}
 
 
 def _is_valid_json(record: Mapping[str, Any]) -> bool:

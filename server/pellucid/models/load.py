@@ -114,7 +114,7 @@ def load(name_or_path: str, *, device: str = "auto", quant: str = "auto", store:
     state = _fingerprint(source.files)
     key = prefix_key(fingerprint(source.files) if packed is None else packed.checksum, form, model.cache_shape)
     prefixes = PrefixFile(store.prefixes_path(stored_as, form), key, model.cache_shape, source.files[0])
-    calibration = CalibrationFile(store.calibration_path(stored_as, form), f"{state}-{form}")
+    calibration = CalibrationFile(store.calibration_path(stored_as, form), f"{state}-{form}", _catalog_checksum(source.files, entry))
     infill = infill_format(tokenizer.special, entry)
     return LoadedModel(served_name(name_or_path), model, tokenizer, infill, entry, path, prefixes, calibration, tuple(source.files))
 
@@ -262,6 +262,18 @@ def _fingerprint(files: Sequence[Path]) -> str:
     """Return a hash of the state of the source and of the packed form, by the names, sizes and times of the files."""
     states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return hashlib.sha256(repr((weight_packing.SCHEME_VERSION, states)).encode()).hexdigest()[:16]
+
+
+def _catalog_checksum(files: Sequence[Path], entry: CatalogEntry | None) -> str | None:
+    """Return the SHA-256 by which a built-in calibration may be found; None if the file cannot be one of the catalog's.
+
+    A file that is not from the catalog is read for it if its size is that of one that is.
+    """
+    if entry is not None:
+        return entry.sha256  # verified when it was downloaded
+    if len(files) == 1 and files[0].stat().st_size in {known.size for known in catalog().values()}:
+        return fingerprint(files)
+    return None
 
 
 def find_device(name: str) -> torch.device:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
+from pellucid.completion.trust.calibration import Calibration
 from pellucid.errors import ModelError, NotFoundError
 from pellucid.models.calibrations import FORMAT, CalibrationFile
+from pellucid.models.catalog import DEFAULT_MODEL, catalog
 from pellucid.models.store import Store
 from pellucid.system.progress_protocol import Silent
 
@@ -62,6 +65,35 @@ def test_unreadable(file: CalibrationFile, content: bytes, sentence: str) -> Non
     assert note is not None
     assert sentence in note
     assert note.endswith("run pellucid calibrate again.")
+
+
+def test_builtin(file: CalibrationFile) -> None:
+    """Weights of the catalog have a built-in calibration, in any form, until one's own file replaces it; a damaged file is named."""
+    weights = catalog()[DEFAULT_MODEL].sha256
+    known, other = replace(file, weights=weights), replace(file, weights="0" * 64)
+    record, note = known.read()
+    assert record is not None
+    assert (record["key"], note) == (weights, None)
+    assert other.read()[0] is None
+
+    file.write({**FOUND, "features": record["features"]})
+    assert known.read()[0] == file.read()[0]
+    file.write({**FOUND, "features": {"version": 1}})
+    assert known.read() == (record, "The calibration in m+int8.json was made by another version of Pellucid: run pellucid calibrate again.")
+    file.path.write_text("{")
+    assert known.read() == (record, "The calibration in m+int8.json cannot be read (it is not JSON): run pellucid calibrate again.")
+
+
+def test_builtin_is_usable() -> None:
+    """Each built-in calibration is one that the gate can read, of the weights that the catalog states, and none is of an adapted model."""
+    names = [file.name.removesuffix(".json") for file in (files("pellucid.models") / "builtin_calibrations").iterdir()]
+    assert DEFAULT_MODEL in names
+    for name in names:
+        file = CalibrationFile(Path("none.json"), "key", catalog()[name].sha256)
+        record = file.builtin()
+        assert record is not None
+        assert Calibration.read(record).about["model"] == name
+        assert file.of_variant("mine", "state 1").builtin() is None
 
 
 def test_of_a_variant(file: CalibrationFile) -> None:

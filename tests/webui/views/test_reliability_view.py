@@ -54,6 +54,13 @@ def test_unknown() -> None:
     assert "has no valid figures" in reliability_html(replace(CARD, calibration=KNOWN | {"about": {}}))
 
 
+def test_builtin_in_the_place_of_a_damaged_one() -> None:
+    """If the built-in calibration is used because one's own is damaged, the page says so above it."""
+    found = reliability_html(replace(CARD, calibration=KNOWN, calibration_note="The calibration in <a>.json cannot be read."))
+
+    assert found.startswith("<p>The calibration in &lt;a&gt;.json cannot be read.</p><p>&lt;coder&gt;, calibrated on src")
+
+
 def test_one_that_editors_do_not_use() -> None:
     """A calibration of another version, or a damaged one, is not used: the page shows the same sentence as editors."""
     older = KNOWN | {"features": KNOWN["features"] | {"version": 0}}

@@ -28,7 +28,8 @@ def reliability_html(card: ModelCard) -> str:
     except ConfigError as error:  # editors do not use it either
         return _uncalibrated(str(error))
     try:
-        return _calibrated(card.name, found.about, found.kind)
+        note = f"<p>{escape(card.calibration_note)}</p>" if card.calibration_note else ""
+        return note + _calibrated(card.name, found.about, found.kind)
     except (KeyError, TypeError, ValueError) as error:
         return f"<p>The calibration of {escape(card.name)} has no valid figures ({escape(type(error).__name__)}).</p>"
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from pellucid.completion.suggestion import normalize_newlines
+from pellucid.completion.trust.calibration import Calibration, CalibrationKind
 from pellucid.completion.trust.suggestion_log import FILE, SuggestionLog
 from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError, NotSupportedError
@@ -83,10 +84,10 @@ def calibrate(settings: Settings, options: CalibrateOptions) -> None:
         records = _replayed(settings, options, corpus, cursors, assistant, file)
     finally:
         engine.close()
-    findings = _found(settings, options, records, {document.name for document in fit}, name)
+    findings = _found(settings, options, records, {document.name for document in fit}, name, _prior(file))
     path = file.path if options.out is None else options.out
     write(path, as_record(findings), file.key)
-    _report(findings, options, path)
+    _report(findings, options, path, "fixed thresholds" if file.builtin() is None else "the built-in calibration")
 
 
 def _file(assistant: LocalAssistant) -> CalibrationFile:
@@ -112,7 +113,21 @@ def _replayed(
     return replay_cursors(assistant, assistant.name_of(None), texts, cursors, SuggestionRecordFile(path, about))
 
 
-def _found(settings: Settings, options: CalibrateOptions, records: Sequence[SuggestionRecord], to_fit: set[str], model: str) -> Findings:
+def _prior(file: CalibrationFile) -> tuple[float, ...] | None:
+    """Return the coefficients of the built-in calibration, which is corrected; None if there is none of that kind."""
+    builtin = file.builtin()
+    known = None if builtin is None else Calibration.read(builtin)
+    return known.numbers if known is not None and known.kind is CalibrationKind.LOGISTIC else None
+
+
+def _found(
+    settings: Settings,
+    options: CalibrateOptions,
+    records: Sequence[SuggestionRecord],
+    to_fit: set[str],
+    model: str,
+    prior: tuple[float, ...] | None,
+) -> Findings:
     """Fit on some files and measure on the others."""
     fit = Table.of([record for record in records if record.document in to_fit])
     check(fit)
@@ -128,7 +143,7 @@ def _found(settings: Settings, options: CalibrateOptions, records: Sequence[Sugg
         logged, more = len(entries), logged_table(entries, float(fit.whole.sum()))
     with Steps() as steps:
         steps.start("fitting and measuring", 2)
-        models = fit_all(fit, more)
+        models = fit_all(fit, more, prior)
         steps.advance(1)
         findings = find(fit, [record for record in records if record.document not in to_fit], models)
         steps.advance(1)
@@ -142,7 +157,8 @@ def _found(settings: Settings, options: CalibrateOptions, records: Sequence[Sugg
     return replace(findings, calibration=replace(findings.calibration, about=about))
 
 
-def _report(findings: Findings, options: CalibrateOptions, path: Path) -> None:
+def _report(findings: Findings, options: CalibrateOptions, path: Path, without: str) -> None:
+    """Print the findings. ``without`` names what decides without this calibration."""
     if options.json:
         sys.stdout.write(json.dumps(findings.calibration.record | {"path": str(path), "figures": figures(findings)}) + "\n")
     else:
@@ -153,7 +169,5 @@ def _report(findings: Findings, options: CalibrateOptions, path: Path) -> None:
         sys.stderr.write(f"The chart is in {options.plot}.\n")
     if findings.scores[findings.calibration.kind].skill.low <= 0:
         sys.stderr.write("These few suggestions do not show that the probabilities beat the base rate: use more --cursors.\n")
-    used = (
-        "" if options.out is not None else " Editors use it from their next connection on; delete the file to return to fixed thresholds."
-    )
+    used = f" Editors use it from their next connection on; delete the file to return to {without}." if options.out is None else ""
     sys.stderr.write(f"The calibration is in {path}.{used}\n")

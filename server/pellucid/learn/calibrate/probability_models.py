@@ -39,6 +39,10 @@ NEARLY_FREE = 1e4
 """Inverse ridge penalty of the two-parameter curve: just enough to keep the coefficients finite for separable data."""
 
 
+PRIOR_SCALE = 10.0
+"""The factor by which a prior's logit is scaled as a feature."""
+
+
 @dataclass(frozen=True, slots=True)
 class FittedModel:
     """A model with its coefficients; ``numbers`` are those of :class:`pellucid.completion.trust.calibration.Calibration`.
@@ -80,16 +84,23 @@ def check_files(table: Table, purpose: str) -> None:
         )
 
 
-def fit_all(table: Table, more: Table | None = None) -> list[FittedModel]:
-    """Fit every model that the data allow, and sort them, best first. ``more`` is used for fitting only: an editor's log."""
+def fit_all(table: Table, more: Table | None = None, prior: Sequence[float] | None = None) -> list[FittedModel]:
+    """Fit every model that the data allow, and sort them, best first. ``more`` is used for fitting only: an editor's log.
+
+    ``prior`` are the coefficients of a logistic regression on other code, such as the built-in one. They are tried as they are (with a
+    ``strength`` of None), and with their logit as one more feature, which corrects them.
+    """
     check(table)
-    candidates: list[tuple[CalibrationKind, float | None]] = [(CalibrationKind.RAW, None), (CalibrationKind.PLATT, None)]
-    candidates += [(CalibrationKind.LOGISTIC, strength) for strength in STRENGTHS]
+    candidates: list[tuple[CalibrationKind, float | None, Sequence[float] | None]]
+    candidates = [(CalibrationKind.RAW, None, None), (CalibrationKind.PLATT, None, None)]
+    candidates += [(CalibrationKind.LOGISTIC, strength, None) for strength in STRENGTHS]
+    if prior is not None:
+        candidates += [(CalibrationKind.LOGISTIC, strength, prior) for strength in (None, *STRENGTHS)]
     if table.whole.sum() >= ISOTONIC_FROM:
-        candidates.append((CalibrationKind.ISOTONIC, None))
+        candidates.append((CalibrationKind.ISOTONIC, None, None))
     best: dict[CalibrationKind, FittedModel] = {}
-    for kind, strength in candidates:
-        found = _judged(table, more, kind, strength)
+    for kind, strength, start in candidates:
+        found = _judged(table, more, kind, strength, start)
         if kind not in best or found.loss < best[kind].loss:
             best[kind] = found
     return sorted(best.values(), key=lambda one: one.loss)
@@ -110,14 +121,14 @@ def predict(kind: CalibrationKind, numbers: Sequence[float], rows: Floats) -> Fl
     return _logistic(numbers[0] + ((rows - means) / scales) @ weights)
 
 
-def _judged(table: Table, more: Table | None, kind: CalibrationKind, strength: float | None) -> FittedModel:
+def _judged(table: Table, more: Table | None, kind: CalibrationKind, strength: float | None, prior: Sequence[float] | None) -> FittedModel:
     """Fit a model on all rows, and compute its predictions for files that were left out."""
     held_out = np.empty(table.size)
     for inside, outside in _folds(table):
-        numbers = _fit(_with(table.only(inside), more), kind, strength)
+        numbers = _fit(_with(table.only(inside), more), kind, strength, prior)
         held_out[outside] = predict(kind, numbers, table.numbers[outside])
     loss = log_loss(held_out[table.whole], table.right[table.whole])
-    return FittedModel(kind, _fit(_with(table, more), kind, strength), strength, loss, held_out)
+    return FittedModel(kind, _fit(_with(table, more), kind, strength, prior), strength, loss, held_out)
 
 
 def _folds(table: Table) -> Iterator[tuple[Ints, Ints]]:
@@ -130,7 +141,9 @@ def _with(table: Table, more: Table | None) -> Table:
     return table if more is None else table.and_also(more)
 
 
-def _fit(table: Table, kind: CalibrationKind, strength: float | None) -> tuple[float, ...]:
+def _fit(table: Table, kind: CalibrationKind, strength: float | None, prior: Sequence[float] | None = None) -> tuple[float, ...]:
+    if prior is not None and strength is None:
+        return tuple(prior)
     if kind is not CalibrationKind.LOGISTIC:
         table = table.only(table.whole)  # parts are right more often than wholes, and a curve of the mean alone cannot tell them apart
     if len(np.unique(table.right)) < 2:
@@ -147,8 +160,22 @@ def _fit(table: Table, kind: CalibrationKind, strength: float | None) -> tuple[f
     assert strength is not None, "a ridge penalty has a strength"
     means, scales = table.numbers.mean(axis=0), table.numbers.std(axis=0)
     scales[scales < FLOOR] = 1.0  # a constant feature carries no information and must not be divided by zero
-    bias, weights = _regress((table.numbers - means) / scales, table.right, table.weights, strength)
-    return (bias, *map(float, [*weights, *means, *scales]))
+    rows = (table.numbers - means) / scales
+    if prior is None:
+        bias, weights = _regress(rows, table.right, table.weights, strength)
+        return (bias, *map(float, [*weights, *means, *scales]))
+    # The prior's logit is one more feature, scaled so that ridge hardly shrinks its weight; those of the others are the corrections.
+    bias_before, before = _on_scale(prior, means, scales)
+    logits = bias_before + rows @ before
+    bias, weights = _regress(np.column_stack([rows, logits * PRIOR_SCALE]), table.right, table.weights, strength)
+    slope = weights[-1] * PRIOR_SCALE
+    return (float(bias + slope * bias_before), *map(float, [*(weights[:-1] + slope * before), *means, *scales]))
+
+
+def _on_scale(numbers: Sequence[float], means: Floats, scales: Floats) -> tuple[float, Floats]:
+    """Return the bias and the weights of a logistic regression for features standardized by other means and scales."""
+    weights, own_means, own_scales = (np.array(part) for part in np.split(np.array(numbers[1:]), 3))
+    return float(numbers[0] + ((means - own_means) / own_scales) @ weights), weights / own_scales * scales
 
 
 def _regress(rows: Floats, right: Bools, weights: Floats, strength: float) -> tuple[float, Floats]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pellucid.completion.settings import GateLevel
 from pellucid.completion.trust.calibration import Calibration
 from pellucid.completion.trust.features import NAMES, VERSION
 from pellucid.completion.trust.suggestion_log import FILE, LogEntry, Reaction, SuggestionLog
+from pellucid.learn.calibrate.gate_levels import COSTS
 from pellucid.learn.calibrate.held_out_check import Findings, find
 from pellucid.learn.calibrate.replay import AT_ONCE
 from pellucid.learn.metrics import Interval
@@ -287,12 +287,11 @@ def test_full_disk(run: Run, folder: Path, assistant: KnowingAssistant, monkeypa
     assert assistant.kept.read_text() == before
 
 
-def test_thresholds_of_levels(run: Run, folder: Path, assistant: KnowingAssistant) -> None:
-    """Quieter levels require higher probabilities."""
+def test_costs_of_levels(run: Run, folder: Path, assistant: KnowingAssistant) -> None:
+    """The levels of a calibration have the costs that those of every model have."""
     run("calibrate", folder, "--cursors", CURSORS)
 
     record, _ = assistant.calibration_file().read()
 
     assert record is not None
-    thresholds: Sequence[Any] = [Calibration.read(record).threshold(level) for level in GateLevel]
-    assert list(thresholds) == sorted(thresholds, reverse=True)
+    assert Calibration.read(record).costs == COSTS

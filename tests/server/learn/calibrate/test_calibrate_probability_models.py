@@ -14,7 +14,7 @@ from pellucid.errors import InvalidRequestError
 from pellucid.learn.calibrate.logged_suggestions import MAX_WEIGHT, logged_table
 from pellucid.learn.calibrate.probability_models import ISOTONIC_FROM, MIN_SUGGESTIONS, check, fit_all, predict
 from pellucid.learn.calibrate.training_rows import Table
-from pellucid.learn.metrics import calibration_error
+from pellucid.learn.metrics import calibration_error, log_loss
 from support.learn.calibration_records import FILES, records
 
 COSTS = dict.fromkeys(GateLevel, 1.0)
@@ -60,6 +60,30 @@ def test_found_again() -> None:
     assert abs(slope - 0.5) < 0.15
     probabilities = predict(CalibrationKind.PLATT, platt.numbers, others.numbers)
     assert calibration_error(probabilities, others.right) < 0.05 < calibration_error(np.exp(others.number("mean")), others.right)
+
+
+def test_a_prior_helps_where_data_are_few() -> None:
+    """From few suggestions, a fit that starts from another code's calibration is better on others than one from nothing."""
+    (prior,) = [model for model in fit_all(MANY) if model.kind is CalibrationKind.LOGISTIC]
+    few, others = Table.of(records(MIN_SUGGESTIONS + 20, seed=5)), Table.of(records(3000, seed=6))
+
+    losses = []
+    for given in (None, prior.numbers):
+        (found,) = [model for model in fit_all(few, prior=given) if model.kind is CalibrationKind.LOGISTIC]
+        probabilities = predict(found.kind, found.numbers, others.numbers[others.whole])
+        losses.append(log_loss(probabilities, others.right[others.whole]))
+
+    assert losses[1] < losses[0]
+
+
+def test_a_wrong_prior_is_corrected() -> None:
+    """The fit follows code that differs from the prior's: such a prior makes it hardly worse than none."""
+    (prior,) = [model for model in fit_all(Table.of(records(2000, bias=3.0, slope=0.1))) if model.kind is CalibrationKind.LOGISTIC]
+    table = Table.of(records(2000, seed=7))
+
+    best = [min(model.loss for model in fit_all(table, prior=given)) for given in (None, prior.numbers)]
+
+    assert best[1] < best[0] + 0.005
 
 
 def test_the_editor_computes_the_same() -> None:
