@@ -15,10 +15,14 @@ from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.model_provider_protocol import FixedProvider
 from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.settings import CompletionSettings, GateLevel
+from pellucid.completion.trust.calibration import Calibration
 from pellucid.config import load_settings
 from pellucid.learn.calibrate.cursors import draw
+from pellucid.learn.calibrate.gate_levels import shown as shown_part
+from pellucid.learn.calibrate.probability_models import predict
 from pellucid.learn.calibrate.replay import Replay
 from pellucid.learn.calibrate.replay_records import SuggestionRecord
+from pellucid.learn.calibrate.training_rows import Table
 from pellucid.learn.corpus import gather
 from pellucid.serving.assemble import assemble
 from pellucid.system.progress_protocol import Silent
@@ -30,8 +34,17 @@ SOURCES = Path(json.__file__).parent
 
 
 @pytest.mark.model
+def length_by(calibration: Calibration, record: SuggestionRecord) -> int:
+    """Return the number of characters of a suggestion that the level normal shows."""
+    if not record.parts:
+        return 0
+    table = Table.of([record])
+    (row,) = shown_part(table, predict(calibration.kind, calibration.numbers, table.numbers), calibration.costs[GateLevel.NORMAL])
+    return record.parts[row].length if row >= 0 else 0
+
+
 def test_as_the_language_server() -> None:
-    """The replay's record of each level's thresholds equals what the language server shows."""
+    """The built-in calibration lets the same part of a replay's record through as the language server shows."""
     corpus = gather([SOURCES], suffixes=(".py",))
     texts = {document.name: document.text for document in corpus.documents}
     asks = [(cursor, suffix) for cursor in draw(corpus.documents, COUNT // 2) for suffix in (True, False)]
@@ -53,7 +66,12 @@ def test_as_the_language_server() -> None:
 
     async def compare() -> list[tuple[int, int]]:
         await Replay(assistant, CODER, texts, records.extend).run(asks, Silent())
-        return [((record.shown or {}).get("normal", 0), await shown(record)) for record in records]
+        file = assistant.calibration_file()
+        assert file is not None
+        builtin = file.builtin()
+        assert builtin is not None
+        calibration = Calibration.read(builtin)
+        return [(length_by(calibration, record), await shown(record)) for record in records]
 
     try:
         pairs = asyncio.run(compare())
