@@ -153,7 +153,7 @@ def _catalogued(entry: CatalogEntry) -> dict[str, str]:
     facts = {"title": entry.title, "context": f"{entry.context} tokens", "file": entry.file}
     if entry.sha256 is not None:
         facts["sha256"] = entry.sha256
-    facts["tried"] = "yes" if entry.tried else "no: its weights are not available to the developers"
+    facts["tried"] = "yes" if entry.tried else "no: it could not be downloaded where Pellucid is developed"
     facts["infill"] = "no" if entry.infill is None else f"{entry.infill.order}: {' '.join(entry.infill.markers)}"
     for number, source in enumerate(entry.sources, 1):
         facts[f"source {number}"] = _source(source)

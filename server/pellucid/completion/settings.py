@@ -40,7 +40,9 @@ def setting(default: Any, description: str, *, least: int | None = None, most: i
 class CompletionSettings:
     """Settings of suggestions."""
 
-    level: GateLevel = setting(GateLevel.NORMAL, "how much is risked: quiet (few suggestions, hardly any wrong), normal or eager (most)")
+    level: GateLevel = setting(
+        GateLevel.NORMAL, "how much is risked: quiet (fewest suggestions, 1 in 11 wrong), normal (1 in 7) or eager (most, 1 in 4)"
+    )
     shape: SuggestionShape = setting(SuggestionShape.AUTO, "how much to suggest: line, block or auto (depending on the place)")
     popup: Popup = setting(Popup.AUTO, "show suggestions in the completion menu: on, off or auto (only without ghost text)")
     max_tokens: int = setting(128, "maximum tokens of a suggestion", least=1, most=1024)

@@ -84,10 +84,19 @@ def calibrate(settings: Settings, options: CalibrateOptions) -> None:
         records = _replayed(settings, options, corpus, cursors, assistant, file)
     finally:
         engine.close()
-    findings = _found(settings, options, records, {document.name for document in fit}, name, _prior(file))
-    path = file.path if options.out is None else options.out
-    write(path, as_record(findings), file.key)
-    _report(findings, options, path, "fixed thresholds" if file.builtin() is None else "the built-in calibration")
+    prior = _prior(file)
+    findings = _found(settings, options, records, {document.name for document in fit}, name, prior)
+    path = options.out or (None if findings.calibration.numbers == prior else file.path)
+    if path is None:
+        file.delete()
+        stored = "On these files no other calibration is clearly better than the built-in one, so that one stays in use."
+    else:
+        write(path, as_record(findings), file.key)
+        without = "fixed thresholds" if file.builtin() is None else "the built-in calibration"
+        used = f" Editors use it from their next connection on; delete the file to return to {without}." if options.out is None else ""
+        stored = f"The calibration is in {path}.{used}"
+    _report(findings, options, path)
+    sys.stderr.write(f"{stored}\n")
 
 
 def _file(assistant: LocalAssistant) -> CalibrationFile:
@@ -157,10 +166,10 @@ def _found(
     return replace(findings, calibration=replace(findings.calibration, about=about))
 
 
-def _report(findings: Findings, options: CalibrateOptions, path: Path, without: str) -> None:
-    """Print the findings. ``without`` names what decides without this calibration."""
+def _report(findings: Findings, options: CalibrateOptions, path: Path | None) -> None:
+    """Print the findings. ``path`` is where the calibration is stored, if it is."""
     if options.json:
-        sys.stdout.write(json.dumps(findings.calibration.record | {"path": str(path), "figures": figures(findings)}) + "\n")
+        sys.stdout.write(json.dumps(findings.calibration.record | {"path": path and str(path), "figures": figures(findings)}) + "\n")
     else:
         width = None if sys.stdout.isatty() else WIDE
         show(findings, Console(highlight=False, markup=False, emoji=False, width=width))
@@ -169,5 +178,3 @@ def _report(findings: Findings, options: CalibrateOptions, path: Path, without: 
         sys.stderr.write(f"The chart is in {options.plot}.\n")
     if findings.scores[findings.calibration.kind].skill.low <= 0:
         sys.stderr.write("These few suggestions do not show that the probabilities beat the base rate: use more --cursors.\n")
-    used = f" Editors use it from their next connection on; delete the file to return to {without}." if options.out is None else ""
-    sys.stderr.write(f"The calibration is in {path}.{used}\n")

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from pellucid.completion.trust.calibration import Calibration
+from pellucid.completion.trust.calibration import Calibration, CalibrationKind
 from pellucid.completion.trust.features import NAMES, VERSION
 from pellucid.completion.trust.suggestion_log import FILE, LogEntry, Reaction, SuggestionLog
 from pellucid.learn.calibrate.gate_levels import COSTS
 from pellucid.learn.calibrate.held_out_check import Findings, find
+from pellucid.learn.calibrate.probability_models import FittedModel, fit_all
 from pellucid.learn.calibrate.replay import AT_ONCE
 from pellucid.learn.metrics import Interval
 from pellucid.models.calibrations import CalibrationFile
@@ -285,6 +286,38 @@ def test_full_disk(run: Run, folder: Path, assistant: KnowingAssistant, monkeypa
 
     assert "is full: free some space and try again" in fails(run, folder, "--cursors", CURSORS)
     assert assistant.kept.read_text() == before
+
+
+def test_builtin_stays_unless_another_is_clearly_better(
+    run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A built-in calibration that fits the files as well stays in use, and an older one of one's own goes; a bad one is replaced."""
+    fitted: list[FittedModel] = []
+
+    def remember(*given: Any) -> list[FittedModel]:
+        fitted.extend(models := fit_all(*given))
+        return models
+
+    other = tmp_path / "other"
+    other.mkdir()
+    for number in range(10, 20):
+        (other / f"module_{number}.py").write_text(source(number))
+    assistant.files = {path.name: path.read_text() for path in [*folder.iterdir(), *other.iterdir()]}
+    monkeypatch.setattr("pellucid.learn.calibrate.command.fit_all", remember)
+    run("calibrate", other, "--cursors", CURSORS)
+    (numbers,) = [model.numbers for model in fitted if model.kind is CalibrationKind.LOGISTIC]
+    good, bad = (Calibration(CalibrationKind.LOGISTIC, (bias, *numbers[1:]), COSTS, {}).record for bias in (numbers[0], 9.0))
+
+    monkeypatch.setattr(CalibrationFile, "builtin", lambda _: good)
+    code, out, err = run("calibrate", folder, "--cursors", CURSORS, "--json")
+    assert (code, json.loads(out)["path"]) == (0, None)
+    assert err.endswith("no other calibration is clearly better than the built-in one, so that one stays in use.\n")
+    assert not assistant.kept.exists()
+
+    monkeypatch.setattr(CalibrationFile, "builtin", lambda _: bad)
+    _, out, err = run("calibrate", folder, "--cursors", CURSORS, "--json")
+    assert json.loads(out)["path"] == str(assistant.kept)
+    assert err.endswith("delete the file to return to the built-in calibration.\n")
 
 
 def test_costs_of_levels(run: Run, folder: Path, assistant: KnowingAssistant) -> None:

@@ -76,6 +76,16 @@ def test_a_prior_helps_where_data_are_few() -> None:
     assert losses[1] < losses[0]
 
 
+def test_a_prior_stays_as_it_is_where_nothing_is_clearly_better() -> None:
+    """A model that is better than the prior by chance only does not replace it; one that is clearly better does."""
+    (prior,) = [model for model in fit_all(MANY) if model.kind is CalibrationKind.LOGISTIC]
+
+    first, *_ = fit_all(Table.of(records(300, seed=8)), prior=prior.numbers)
+    assert first.numbers == prior.numbers
+    first, *_ = fit_all(Table.of(records(2000, bias=2.0, seed=9)), prior=prior.numbers)
+    assert first.numbers != prior.numbers
+
+
 def test_a_wrong_prior_is_corrected() -> None:
     """The fit follows code that differs from the prior's: such a prior makes it hardly worse than none."""
     (prior,) = [model for model in fit_all(Table.of(records(2000, bias=3.0, slope=0.1))) if model.kind is CalibrationKind.LOGISTIC]
