@@ -258,7 +258,7 @@ def test_tokens_of_an_accepted_suggestion(ready: Neovim) -> None:
     ready.until_text(HEAD + ghost + TAIL)
     ready.keys("<Esc>:Pellucid tokens<CR>")
     until(lambda: "accepted" in ready.screen, "the window")
-    alternative = ready.text.split("\n")[2].split()[0].replace("·", " ")
+    alternative = ready.text.split("\n")[2].split()[0].replace("·", " ").replace("⏎", "\n")
     ready.keys("jj<CR>")
     changed = ready.until_ghost()
     assert changed.startswith(alternative)

@@ -13,6 +13,8 @@ from support.editors.polling import until
 
 PLUGIN = Path(__file__).parents[3] / "editors" / "nvim"
 SIZE = (100, 30)
+KEY_SECONDS = 10.0
+"""How long Neovim may wait for a key, as after a message of several lines, before a test fails."""
 
 
 class Neovim:
@@ -55,7 +57,13 @@ class Neovim:
         return path
 
     def lua(self, code: str, *arguments: Any) -> Any:
-        """Run Lua code and return its result."""
+        """Run Lua code and return its result. Raise AssertionError with the messages if Neovim waits for a key before it answers."""
+        try:
+            until(lambda: not self.api.api.get_mode()["blocking"], "an answer of Neovim", KEY_SECONDS)
+        except AssertionError:
+            self.api.input("<CR>")
+            messages = self.api.exec2("messages", {"output": True})["output"]
+            raise AssertionError(f"Neovim waited for a key after these messages:\n{messages}") from None
         return self.api.exec_lua(code, *arguments)
 
     def keys(self, keys: str) -> None:
