@@ -231,5 +231,5 @@ def test_licences(page: str) -> None:
     """Models that are not under Apache-2.0 are named as such."""
     others = [entry.name for entry in catalog().values() if entry.licence != "Apache-2.0"]
 
-    assert others == ["qwen2.5-coder-3b-instruct"]
+    assert others == ["qwen2.5-coder-3b-instruct", "qwen2.5-coder-3b-base"]
     assert re.search(r"Qwen2\.5-Coder 3B (is under the|\|) Qwen Research License, which does not allow commercial use", WRITTEN[page])
