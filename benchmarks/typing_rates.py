@@ -39,7 +39,7 @@ READING_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Keystroke:
-    """A keystroke: milliseconds until the reply; the suggestion, empty if there is none; what was typed next; seconds until then."""
+    """A keystroke and its reply. ``following`` was typed next, ``pause`` seconds later; ``suggested`` is empty without a suggestion."""
 
     milliseconds: float
     suggested: str

@@ -241,7 +241,7 @@ def list_models() -> None:
 
 @models_app.command(epilog="Example: pellucid models recommend")
 def recommend() -> None:
-    """Estimate, in about a minute and without a download, how fast each model of the catalog is on this machine."""
+    """Estimate, in a minute or two and without a download, how fast each model of the catalog is on this machine."""
     from pellucid.cli import model_commands
 
     model_commands.recommend()

@@ -88,8 +88,9 @@ def calibrate(settings: Settings, options: CalibrateOptions) -> None:
     findings = _found(settings, options, records, {document.name for document in fit}, name, prior)
     path = options.out or (None if findings.calibration.numbers == prior else file.path)
     if path is None:
-        file.delete()
-        stored = "On these files no other calibration is clearly better than the built-in one, so that one stays in use."
+        stored = "On these files no other calibration is clearly better than the built-in one, so none was stored."
+        if file.path.exists():  # perhaps of a longer run, so it is not for this one to delete
+            stored += f" The earlier one in {file.path} stays in use; delete the file to return to the built-in one."
     else:
         write(path, as_record(findings), file.key)
         without = "fixed thresholds" if file.builtin() is None else "the built-in calibration"
@@ -123,7 +124,7 @@ def _replayed(
 
 
 def _prior(file: CalibrationFile) -> tuple[float, ...] | None:
-    """Return the coefficients of the built-in calibration, which is corrected; None if there is none of that kind."""
+    """Return the coefficients of the built-in calibration if it is a logistic regression, the only kind that can be corrected."""
     builtin = file.builtin()
     known = None if builtin is None else Calibration.read(builtin)
     return known.numbers if known is not None and known.kind is CalibrationKind.LOGISTIC else None

@@ -291,7 +291,7 @@ def test_full_disk(run: Run, folder: Path, assistant: KnowingAssistant, monkeypa
 def test_builtin_stays_unless_another_is_clearly_better(
     run: Run, folder: Path, assistant: KnowingAssistant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A built-in calibration that fits the files as well stays in use, and an older one of one's own goes; a bad one is replaced."""
+    """Nothing is stored if the built-in calibration fits the files as well, and an earlier file is kept; a bad one is replaced."""
     fitted: list[FittedModel] = []
 
     def remember(*given: Any) -> list[FittedModel]:
@@ -308,10 +308,15 @@ def test_builtin_stays_unless_another_is_clearly_better(
     (numbers,) = [model.numbers for model in fitted if model.kind is CalibrationKind.LOGISTIC]
     good, bad = (Calibration(CalibrationKind.LOGISTIC, (bias, *numbers[1:]), COSTS, {}).record for bias in (numbers[0], 9.0))
 
+    before = assistant.kept.read_text()
     monkeypatch.setattr(CalibrationFile, "builtin", lambda _: good)
     code, out, err = run("calibrate", folder, "--cursors", CURSORS, "--json")
     assert (code, json.loads(out)["path"]) == (0, None)
-    assert err.endswith("no other calibration is clearly better than the built-in one, so that one stays in use.\n")
+    assert "no other calibration is clearly better than the built-in one, so none was stored. The earlier one in " in err
+    assert assistant.kept.read_text() == before
+    assistant.kept.unlink()
+    _, _, err = run("calibrate", folder, "--cursors", CURSORS)
+    assert err.endswith("so none was stored.\n")
     assert not assistant.kept.exists()
 
     monkeypatch.setattr(CalibrationFile, "builtin", lambda _: bad)
