@@ -160,7 +160,7 @@ def infill_tab(page: gr.Blocks, assistant: Assistant) -> None:
                 [str(one) for one in GateLevel],
                 value=str(GateLevel.NORMAL),
                 label="Level",
-                info="how confident a suggestion must be to be shown",
+                info="how much is risked: quiet shows the fewest",
             )
         view = gr.HTML(value=empty(BEFORE, AFTER), html_template="", js_on_load=SCRIPT, elem_id="pl-infill", apply_default_css=False)
         with gr.Accordion("Reliability of the suggestions", open=False):
