@@ -125,6 +125,7 @@ class EventStream(Response):
 
     async def _send(self, send: Send, data: bytes) -> None:
         await send({"type": "http.response.body", "body": data, "more_body": True})
+        await asyncio.sleep(0)  # many events may be ready: let the event loop notice in between that the client has gone
 
 
 async def _disconnected(receive: Receive) -> None:
