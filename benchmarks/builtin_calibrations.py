@@ -13,18 +13,17 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 
 from common.machine import about
+from common.packages import Packages, draw_packages
 from pellucid.completion.settings import GateLevel
-from pellucid.completion.suggestion import normalize_newlines
 from pellucid.config import load_settings
 from pellucid.learn import metrics
-from pellucid.learn.calibrate.cursors import SUFFIXES, ReplayCursor, draw
 from pellucid.learn.calibrate.gate_levels import LevelOutcome, outcome, shown, shown_by_thresholds
 from pellucid.learn.calibrate.held_out_check import Findings, find, score
 from pellucid.learn.calibrate.probability_models import fit_all, predict
@@ -32,8 +31,6 @@ from pellucid.learn.calibrate.replay import replay_cursors, replay_identity
 from pellucid.learn.calibrate.replay_records import SuggestionRecord, SuggestionRecordFile
 from pellucid.learn.calibrate.report import as_record
 from pellucid.learn.calibrate.training_rows import Table
-from pellucid.learn.corpus import LARGEST_SOURCE_BYTES, Corpus, Document, gather
-from pellucid.learn.duplicates import without_near_duplicates
 from pellucid.learn.metrics import Interval
 from pellucid.models import calibrations
 from pellucid.models.catalog import DEFAULT_MODEL, catalog
@@ -41,26 +38,7 @@ from pellucid.serving.assemble import assemble
 from pellucid.system.progress_bars import Bars
 from pellucid.text.assistant import LocalAssistant
 
-LARGEST_FILE = 200_000
-"""Characters above which a file is skipped: tables and generated code."""
-
-BYTES_PER_CURSOR = 300
-"""Least size of a package for each of its cursors, so that small packages are not replayed line by line."""
-
 ROOT = Path(__file__).parents[1]
-
-
-@dataclass(frozen=True)
-class Packages:
-    """The texts of a folder's packages by name (language/package/file), and the cursors in them."""
-
-    texts: Mapping[str, str]
-    cursors: Sequence[ReplayCursor]
-
-    @property
-    def names(self) -> list[str]:
-        """The packages, as language/package."""
-        return sorted({"/".join(cursor.document.split("/")[:2]) for cursor in self.cursors})
 
 
 def main() -> None:
@@ -85,36 +63,6 @@ def main() -> None:
     print_levels(findings, records["report"])
     if options.write:
         write(options.model, findings, parts)
-
-
-def draw_packages(folder: Path, count: int) -> Packages:
-    """Return ``count`` cursors for each language of a folder. No file is nearly equal to another one."""
-    texts: dict[str, str] = {}
-    cursors: list[ReplayCursor] = []
-    for language in folders_in(folder):
-        documents = {
-            package.name: documents_of(language.name, package) for package in sorted(path for path in language.iterdir() if path.is_dir())
-        }
-        distinct = without_near_duplicates(Corpus(tuple(one for many in documents.values() for one in many))).documents
-        kept = {document.name for document in distinct}
-        drawn: list[ReplayCursor] = []
-        by_size = sorted(documents.values(), key=lambda many: sum(document.size for document in many))
-        for number, many in enumerate(by_size):
-            own = [document for document in many if document.name in kept]
-            fair = (count - len(drawn)) // (len(by_size) - number)
-            drawn += draw(own, min(fair, sum(document.size for document in own) // BYTES_PER_CURSOR))
-            texts |= {document.name: normalize_newlines(document.text) for document in own}
-        cursors += drawn
-    return Packages(texts, cursors)
-
-
-def folders_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir())
-
-
-def documents_of(language: str, package: Path) -> list[Document]:
-    found = gather([package], suffixes=SUFFIXES, largest=LARGEST_SOURCE_BYTES).documents
-    return [Document(f"{language}/{package.name}/{one.name}", one.text) for one in found if len(one.text) < LARGEST_FILE]
 
 
 def replayed(options: argparse.Namespace, part: str, packages: Packages) -> list[SuggestionRecord]:

@@ -19,6 +19,7 @@ from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.load import LoadedModel
 from pellucid.text.detokenizer import Detokenizer, decode
 from pellucid.text.healing import Healing
+from pellucid.text.margin_stop import MarginStop
 from pellucid.text.model_with_tokenizer import TextModel
 from pellucid.text.prompts import infill, surroundings, with_bos
 from pellucid.text.stopping import EndingRule, StopGate, StopStrings
@@ -110,8 +111,8 @@ class LocalAssistant:
     def complete(self, query: CompletionQuery, *, endings: Sequence[EndingRule] = (), on_usage: OnUsage | None = None) -> Stream:
         """Continue a text or token ids or, with a suffix ("" included), fill in what belongs between the two.
 
-        An infill also ends where it would repeat the suffix, and every answer where one of ``endings`` ends it. A prompt that is too
-        long to be continued is a ContextLengthError; an infill is trimmed.
+        An infill also ends where it would repeat the suffix, or leave the block that the cursor is in at the end of a file, and every
+        answer where one of ``endings`` ends it. A prompt that is too long to be continued is a ContextLengthError; an infill is trimmed.
         """
         return self._generate(partial(self._prepare_completion, query, endings), on_usage)
 
@@ -276,7 +277,7 @@ class LocalAssistant:
         else:
             ids, healing = await run_tokenizer(served, _size(query), partial(self._infill, served, query, heal=query.heal is not False))
             stop_ids = stop_ids | served.markers
-            endings.append(SuffixStop(query.prefix, query.suffix))
+            endings += [SuffixStop(query.prefix, query.suffix), MarginStop(query.prefix, query.suffix)]
         gate, params = StopGate(endings), query.params
         if healing is not None and params.max_tokens:  # tokens that repeat the prompt are not part of the answer
             gate.limit = params.max_tokens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from pellucid.text.brackets import is_balanced, is_closed, opened_in
@@ -13,6 +14,11 @@ MAX_OVERLAP = 400
 
 MAX_SPACE = 40
 """Characters of white space at the end of an answer that are kept back: a model with nothing to say may generate it without end."""
+
+
+_WORD_END = re.compile(r"\w+(?:\W|\Z)")
+_JOINS_BADLY = re.compile(r"[\w)\]}\"'`]\Z")
+"""Matches text that no word may follow without a space."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +36,11 @@ class _SuffixLine:
 class SuffixStop:
     """Ends an infill where it begins to repeat the suffix.
 
-    The rest of the cursor's line is repeated where a line of the answer ends with it, unless it closes a bracket that the answer
-    opened. The next line of the suffix is repeated where the answer has the same line with the same indentation: at once if the
-    line is distinctive or closes a bracket that the answer did not open, otherwise if the line after it is repeated too or the
-    answer ends. An answer that ends while it repeats the suffix loses the part that it shares with it.
+    The rest of the cursor's line is repeated where a line of the answer ends with it, whatever its spaces, unless it closes a bracket
+    that the answer opened. If it begins with a word, or the rest of one, it is also repeated where a word of the first line ends like that.
+    The next line of the suffix is repeated where the answer has the same line with the same indentation: at once if the line is
+    distinctive or closes a bracket that the answer did not open, otherwise if the line after it is repeated too or the answer ends. An
+    answer that ends while it repeats the suffix loses the part that it shares with it.
     """
 
     matched: str | None = None
@@ -45,8 +52,12 @@ class SuffixStop:
         self._left = prefix[prefix.rfind("\n") + 1 :][-MAX_LINE:]
         right, _, below = suffix.partition("\n")
         self._right = right[:MAX_LINE].rstrip()
+        self._squeezed_right = _squeezed(self._right)
+        word_end = _WORD_END.match(self._right)
+        self._word_end = word_end[0] if word_end else ""  # of the word that the cursor is in or before, and the character after it
         below = below[: 4 * MAX_LINE]  # enough for the two lines that count
         first, second = ([line[:MAX_LINE].rstrip() for line in below.split("\n") if line.strip()] + [None, None])[:2]
+        self._below = first
         self._lines = [] if first is None else [_SuffixLine(first, second)]
         if self._right and not self._left.strip():
             self._lines.insert(0, _SuffixLine(self._left + self._right, first, len(self._left)))
@@ -72,7 +83,7 @@ class SuffixStop:
     def finish(self) -> str:
         if self._doubt is not None and self._may_follow(self._doubt[1]):
             return self._give(self._doubt[0])
-        cut = self._cut(len(self._answer))
+        cut = self._cut(len(self._answer), last=True)
         if cut is None and self._doubt is not None:  # from the last line itself: no other line follows
             cut = self._doubt[0]
         return self._give(self._without_overlap() if cut is None else cut)
@@ -90,9 +101,9 @@ class SuffixStop:
         if space > MAX_SPACE:
             self._floor = max(self._floor, self._begin + space - (len(self._left) if self._begin == 0 else 0))
 
-    def _cut(self, end: int) -> int | None:
+    def _cut(self, end: int, *, last: bool = False) -> int | None:
         """Return where the answer ends, if its last line, complete up to ``end``, repeats the suffix."""
-        cut = self._cut_right(end)
+        cut = self._cut_right(end, last=last)
         if cut is not None:
             return cut
         line = self._line(end).rstrip()
@@ -106,24 +117,55 @@ class SuffixStop:
         for known in self._lines if self._is_whole() else ():
             if line == known.text:
                 return self._cut_line(known)
+        if self._may_be_split_word() and line.endswith(self._right):
+            self._doubt = len(self._answer[:end].rstrip()) - len(self._right), self._below
         return None
 
-    def _cut_right(self, end: int) -> int | None:
+    def _cut_right(self, end: int, *, last: bool) -> int | None:
         """Return where to cut a line that ends with the text right of the cursor."""
         if not self._right_may_end():
             return None
         end = self._begin + len(self._answer[self._begin : end].rstrip())
         for right in (self._right, self._right.lstrip()):
             cut = end - len(right)
-            if cut < self._begin or not self._answer.endswith(right, cut, end):
-                continue
-            if opened_in(self._answer[:cut], right):
-                return None
-            complete = not is_balanced(self._left + self._answer[:cut] + self._right) and is_balanced(
-                self._left + self._answer[:end] + self._right
-            )
-            return end if complete else cut
-        return None
+            if cut >= self._begin and self._answer.endswith(right, cut, end):
+                return self._cut_repeated(cut, end, right)
+        if sum(map(str.isalnum, self._right)) >= WORTH_CUTTING:
+            start = self._squeezed_start(len(self._squeezed_right), end)
+            if start is not None and _squeezed(self._answer[start:end]) == self._squeezed_right:
+                return self._cut_repeated(start, end, self._right)
+        return self._cut_word(end) if self._begin == 0 or last else None
+
+    def _cut_repeated(self, cut: int, end: int, right: str) -> int | None:
+        """Return where to cut a line that ends with the text right of the cursor from ``cut`` on: there, or after it if it was missing."""
+        complete_without = is_balanced(self._left + self._answer[:cut] + self._right)
+        complete_with = is_balanced(self._left + self._answer[:end] + self._right)
+        if complete_with and not complete_without:
+            return None if opened_in(self._answer[:cut], right) else end
+        stays = opened_in(self._answer[:cut], right) and (complete_with or not complete_without)
+        return None if stays else cut
+
+    def _cut_word(self, end: int) -> int | None:
+        """Return where the line has the word that the cursor is in or before, if that would follow badly without a cut.
+
+        Later lines may have it by chance: the answer goes on after them.
+        """
+        if not self._word_end or not _JOINS_BADLY.search(self._answer[:end]):
+            return None
+        at = self._answer.find(self._word_end, self._begin, end)
+        return at if at >= 0 else None
+
+    def _may_be_split_word(self) -> bool:
+        """Return whether the cursor may be inside of its line's first word, of which only white space is at its left."""
+        return self._begin == 0 and bool(self._word_end) and not self._left.strip()
+
+    def _squeezed_start(self, count: int, end: int) -> int | None:
+        """Return where the last ``count`` characters of the last line begin that are not white space."""
+        at = end
+        while count and at > self._begin:
+            at -= 1
+            count -= not self._answer[at].isspace()
+        return at if not count else None
 
     def _cut_line(self, known: _SuffixLine) -> int | None:
         """Return where to cut before the answer's last line, which is this one of the suffix; None if it may be a coincidence."""
@@ -157,10 +199,17 @@ class SuffixStop:
         line = self._line(len(self._answer))
         if self._is_whole() and any(_may_become(line, known.text) for known in self._lines):
             kept.append(len(self._answer[: self._begin].rstrip()))
+        line = self._answer[self._begin :]
         if self._right_may_end():
-            line = self._answer[self._begin :]
             for text in (line, line.rstrip()):
                 kept += [self._begin + len(text) - overlap(text, right) for right in (self._right, self._right.lstrip())]
+            shared = overlap(_squeezed(line), self._squeezed_right)
+            kept.append(self._squeezed_start(shared, len(self._answer)) or 0)
+            if self._word_end:
+                found = line.find(self._word_end)
+                kept.append(self._begin + (found if found >= 0 else len(line) - overlap(line, self._word_end)))
+        elif self._may_be_split_word():
+            kept.append(self._begin + len(line.rstrip()) - overlap(line.rstrip(), self._right))
         return max(min(kept), self._given)
 
     def _without_overlap(self) -> int:
@@ -198,6 +247,11 @@ class SuffixStop:
         if self._left.strip():
             return True
         return self._begin == 0 and not (self._right[0].isspace() or self._right[0].isalnum() or self._right[0] == "_")
+
+
+def _squeezed(text: str) -> str:
+    """Return a text without its white space."""
+    return "".join(text.split())
 
 
 def _may_become(line: str, known: str) -> bool:

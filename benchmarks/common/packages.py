@@ -1,0 +1,61 @@
+"""Draws cursors in the packages of a folder, with equal numbers for each language."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pellucid.completion.suggestion import normalize_newlines
+from pellucid.learn.calibrate.cursors import SUFFIXES, ReplayCursor, draw
+from pellucid.learn.corpus import LARGEST_SOURCE_BYTES, Corpus, Document, gather
+from pellucid.learn.duplicates import without_near_duplicates
+
+LARGEST_FILE = 200_000
+"""Characters above which a file is skipped: tables and generated code."""
+
+BYTES_PER_CURSOR = 300
+"""Least size of a package for each of its cursors, so that small packages are not replayed line by line."""
+
+
+@dataclass(frozen=True)
+class Packages:
+    """The texts of a folder's packages by name (language/package/file), and the cursors in them."""
+
+    texts: Mapping[str, str]
+    cursors: Sequence[ReplayCursor]
+
+    @property
+    def names(self) -> list[str]:
+        """The packages, as language/package."""
+        return sorted({"/".join(cursor.document.split("/")[:2]) for cursor in self.cursors})
+
+
+def draw_packages(folder: Path, count: int) -> Packages:
+    """Return ``count`` cursors for each language of a folder. No file is nearly equal to another one."""
+    texts: dict[str, str] = {}
+    cursors: list[ReplayCursor] = []
+    for language in folders_in(folder):
+        documents = {
+            package.name: documents_of(language.name, package) for package in sorted(path for path in language.iterdir() if path.is_dir())
+        }
+        distinct = without_near_duplicates(Corpus(tuple(one for many in documents.values() for one in many))).documents
+        kept = {document.name for document in distinct}
+        drawn: list[ReplayCursor] = []
+        by_size = sorted(documents.values(), key=lambda many: sum(document.size for document in many))
+        for number, many in enumerate(by_size):
+            own = [document for document in many if document.name in kept]
+            fair = (count - len(drawn)) // (len(by_size) - number)
+            drawn += draw(own, min(fair, sum(document.size for document in own) // BYTES_PER_CURSOR))
+            texts |= {document.name: normalize_newlines(document.text) for document in own}
+        cursors += drawn
+    return Packages(texts, cursors)
+
+
+def folders_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir())
+
+
+def documents_of(language: str, package: Path) -> list[Document]:
+    found = gather([package], suffixes=SUFFIXES, largest=LARGEST_SOURCE_BYTES).documents
+    return [Document(f"{language}/{package.name}/{one.name}", one.text) for one in found if len(one.text) < LARGEST_FILE]
