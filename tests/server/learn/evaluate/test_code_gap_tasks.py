@@ -8,7 +8,7 @@ import pytest
 
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate.sandbox.sandbox import ProgramEnd
-from pellucid.learn.evaluate.suites.code_gap_base import blocks, count_passing, judge, single_lines, whole
+from pellucid.learn.evaluate.suites.code_gap_base import count_passing, judge, single_lines, whole
 from support.learn.evaluation_files import LINES, PROBLEMS, write_benchmarks
 
 HUMANEVAL = Path(__file__).parent / "humaneval" / "HumanEval.jsonl.gz"
@@ -50,14 +50,6 @@ def test_larger_limits_extend(tmp_path: Path) -> None:
     path = write_benchmarks(tmp_path) / "HumanEval.jsonl"
     assert whole(path, 2) == whole(path, 3)[:2]
     assert whole(path, None) == whole(path, 1000)
-
-
-@pytest.mark.process
-async def test_blocks() -> None:
-    """Blocks of at least two lines are right in the place that they were removed from."""
-    tasks = blocks(HUMANEVAL, 12)
-    assert await count_passing(tasks, [task.solution for task in tasks]) == 12
-    assert all("\n" in task.solution for task in tasks)
 
 
 def test_damaged_data(tmp_path: Path) -> None:

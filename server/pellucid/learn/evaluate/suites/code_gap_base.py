@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,6 @@ from pellucid.learn.evaluate.sandbox.program_test import ProgramTest
 from pellucid.learn.evaluate.sandbox.sandbox import ProgramOutcome, run_program
 
 FIELDS = ("task_id", "entry_point", "prompt", "canonical_solution", "test")
-
-LINES = (2, 4)
-"""Fewest and most lines that are removed from a solution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +40,6 @@ def single_lines(path: Path, limit: int | None) -> list[Task]:
 def whole(path: Path, limit: int | None) -> list[Task]:
     """Read HumanEval itself, with the body of a function as the gap. Raises InvalidRequestError for another file."""
     return [_task(record, record["prompt"], "", record["canonical_solution"]) for record in drawn(json_lines(path, FIELDS), limit)]
-
-
-def blocks(path: Path, limit: int) -> list[Task]:
-    """Read HumanEval with two to four lines removed from a solution. The cursor is in the indentation of the first."""
-    draw = random.Random(0)  # noqa: S311 - no secret is drawn
-    tasks = []
-    for record in draw.sample(records := json_lines(path, FIELDS), len(records)):
-        lines = record["canonical_solution"].rstrip("\n").split("\n")
-        count = draw.randint(*LINES)
-        starts = [at for at in range(len(lines) - count) if lines[at].strip() and lines[at + count - 1].strip()]
-        if not starts:
-            continue
-        at = draw.choice(starts)
-        gap = "\n".join(lines[at : at + count])
-        solution = gap.lstrip(" ")
-        before = record["prompt"] + "".join(f"{line}\n" for line in lines[:at]) + gap[: len(gap) - len(solution)]
-        tasks.append(_task(record, before, "\n" + "\n".join(lines[at + count :]) + "\n", solution))
-    return tasks[:limit]
 
 
 async def judge(task: Task, answer: str) -> ProgramOutcome:
