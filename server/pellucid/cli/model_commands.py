@@ -26,9 +26,9 @@ FAST, SLOW = "fast", "slow"
 
 
 def show_all() -> None:
-    """Print a row for each model of the catalog and on this machine."""
+    """Print a row for each model of the catalog and on this machine. Models that are "tried" were run where Pellucid is developed."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("name", "size", "licence", "context", "infill", "here"):
+    for heading in ("name", "size", "licence", "context", "infill", "tried", "here"):
         table.add_column(heading, no_wrap=heading == "name")
     for record in _store().list():
         entry = record.entry
@@ -38,6 +38,7 @@ def show_all() -> None:
             record.licence,
             str(entry.context) if entry else "?",
             "?" if entry is None else "yes" if entry.infill else "no",
+            "?" if entry is None else "yes" if entry.tried else "no",
             _here(record),
         )
     Console(highlight=False, markup=False, emoji=False).print(table)

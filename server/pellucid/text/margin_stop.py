@@ -1,30 +1,26 @@
-"""Ends the infill of an indented block where code that is not indented would follow."""
+"""Ends the infill of an indented block at the end of a file, or above code that is not indented."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
+from pellucid.text.stopping import CONTINUING
 from pellucid.tokens import FinishReason
 
-WINDOW = 8_000
-"""Characters before and after the cursor in which the nearest lines are looked for."""
+_OPENS_BLOCK = re.compile(r":\s*(?:#.*)?\Z")
+_BELONGS = re.compile(rf"[)\]}}]|(?:{'|'.join(sorted(CONTINUING))})\b")
+"""Matches a line at the margin that closes a bracket or continues a statement of the lines above it."""
 
-_OPENS = re.compile(r"[:({\[]\s*\Z")
-_CONTINUES = re.compile(
-    r"[)\]}]|</|#(?:if|el|endif)|\w+:\s*\Z|(?:else|elif|elsif|elseif|except|finally|catch|rescue|ensure|end|fi|done|esac)\b"
-)
-"""Matches a line at the margin that belongs to what is above it: it closes or continues a block, or is a label."""
-
-_UNDECIDED = re.compile(r"\w*\s*:?\s*|#\w{0,4}|<")
-"""Matches the beginning of a line of which the next characters tell whether it belongs to what is above it."""
+_WORD = re.compile(r"\w*")
+_FENCE = re.compile(r"^\s*```", re.MULTILINE)
 
 
 class MarginStop:
-    """Ends an infill before a line at the margin, if the cursor is in an indented block and nothing that is indented is below it.
+    """Ends an infill before a line at the margin, if the cursor is in a block that a colon has opened and the next line is not indented.
 
-    A small model seldom ends a function at the end of a file: it goes on with tests, or explains the code. Lines at the margin that
-    close or continue a block belong to it. An answer whose first line is at the margin is not ended.
+    A small model seldom ends a function at the end of a file: tests or an explanation follow. Nothing is ended inside a string of several
+    lines or a fenced block, nor if the answer begins with a new line that is at the margin.
     """
 
     matched: str | None = None
@@ -32,73 +28,63 @@ class MarginStop:
 
     def __init__(self, prefix: str, suffix: str) -> None:
         self.ended = False
-        *above, left = prefix[-WINDOW:].split("\n")
-        right, *below = suffix[:WINDOW].split("\n")
-        if left.strip():
-            above.append(left)
+        *above, self._left = prefix.split("\n")
+        right, *below = suffix.split("\n")
+        if self._left.strip():
+            above.append(self._left)
         elif right.strip():
-            below.insert(0, left + right)
-        last, following = _first_line(reversed(above)), _first_line(below)
-        in_block = _is_indented(left) or _is_indented(last) or _OPENS.search(last) is not None
-        self._active = in_block and not _is_indented(following)
-        self._needs_break = not left and bool(right.strip())
-        self._is_first = not left.strip()  # the next line that is not blank is the answer's first
-        self._line = left  # the last line, as far as it is needed
-        self._decided = not self._is_first
-        self._kept = ""
+            below.insert(0, self._left + right)
+        at_margin = next((line for line in reversed(above) if line.strip() and not line[0].isspace()), "")
+        is_at_end = not _first_line(below)[:1].isspace()
+        self._active = bool(_OPENS_BLOCK.search(at_margin)) and is_at_end and not _is_text_open(prefix) and not _is_fence_open(prefix)
+        self._needs_break = not self._left and bool(right.strip())  # before the text that begins at the cursor
+        self._answer = ""
+        self._begin = 0  # where the answer's last line begins
+        self._end = 0  # where the text ends that belongs to the answer
+        self._given = 0  # characters of the answer that were returned
 
     def feed(self, text: str) -> str:
-        sure = ""
-        for character in text:
-            if character == "\n":
-                if not self._belongs(whole=True):
-                    return sure + self._end()
-                if self._line.strip():
-                    sure += self._flush()
-                self._line, self._decided = "", False
-            elif not self._decided:
-                self._line += character
-                belongs = self._belongs(whole=False)
-                if belongs is False:
-                    return sure + self._end()
-                self._decided = belongs is True
-            self._kept += character
-            if self._decided or not self._active:
-                sure += self._flush()
-        return sure
+        self._answer += text
+        while not self.ended and (end := self._answer.find("\n", self._begin)) >= 0:
+            self._judge_line(end, whole=True)
+            self._begin = end + 1
+        if not self.ended:
+            self._judge_line(len(self._answer), whole=False)
+        return self._give()
 
     def finish(self) -> str:
-        if not self._belongs(whole=True):
-            return self._end()
-        kept, self._kept = self._kept, ""
-        return kept
+        self._judge_line(len(self._answer), whole=True)
+        if not self.ended:
+            self._end = len(self._answer)
+        return self._give()
 
-    def _belongs(self, *, whole: bool) -> bool | None:
-        """Return whether the last line belongs to the answer; None if that is not known before the line is ``whole``."""
-        line = self._line
-        if self._decided or not self._active:
-            return True
-        if not line.strip():
-            return True if whole else None
-        if self._is_first:
-            self._is_first = False
-            self._active = _is_indented(line)
-            return True
-        if _is_indented(line):
-            return True
-        if not whole and _UNDECIDED.fullmatch(line):
-            return None
-        return _CONTINUES.match(line) is not None
+    def _judge_line(self, end: int, *, whole: bool) -> None:
+        """Keep the last line up to ``end``, or end the answer before it. Lines that are blank or undecided wait for what follows."""
+        line = self._answer[self._begin : end].rstrip("\r")
+        if line.strip() and self._active:
+            is_new = self._begin > 0 or not self._left.strip()
+            indented = (self._left + line if self._begin == 0 else line)[0].isspace()
+            if is_new and not self._answer[: self._begin].strip():
+                self._active = indented
+            elif is_new and not indented and not _is_text_open(self._answer[: self._begin]):
+                if not whole and _WORD.fullmatch(line):
+                    return
+                self.ended = not _BELONGS.match(line)
+        if self.ended:
+            self._end += self._line_break() if self._needs_break else 0
+        elif not self._active:
+            self._end = len(self._answer)
+        elif line.strip():
+            self._end = self._begin + len(line)
 
-    def _flush(self) -> str:
-        """Return the text that was kept back, but for a carriage return, which may be half of a line end."""
-        sure = self._kept.rstrip("\r")
-        self._kept = self._kept[len(sure) :]
-        return sure
+    def _line_break(self) -> int:
+        """Return the length of the line break after the text that belongs to the answer."""
+        return self._answer.index("\n", self._end) + 1 - self._end
 
-    def _end(self) -> str:
-        self.ended = True
-        return "\n" if self._needs_break else ""
+    def _give(self) -> str:
+        text = self._answer[self._given : self._end]
+        self._given = self._end
+        return text
 
 
 def _first_line(lines: Iterable[str]) -> str:
@@ -106,5 +92,11 @@ def _first_line(lines: Iterable[str]) -> str:
     return next((line for line in lines if line.strip()), "")
 
 
-def _is_indented(line: str) -> bool:
-    return line.startswith((" ", "\t"))
+def _is_text_open(text: str) -> bool:
+    """Return whether a string in three quotes is open at the end of a text."""
+    return any(text.count(quotes) % 2 for quotes in ('"""', "'''"))
+
+
+def _is_fence_open(text: str) -> bool:
+    """Return whether a fenced block of Markdown is open at the end of a text."""
+    return len(_FENCE.findall(text)) % 2 == 1

@@ -23,6 +23,9 @@ TELLING = 6
 COMMON_LINES = frozenset({"return", "return;", "continue", "continue;", "finally:", "default:"})
 """Longer lines that often follow one another in a program."""
 
+CONTINUING = frozenset(["else", "elif", "elsif", "elseif", "except", "finally", "catch", "rescue", "ensure"])
+"""Words that continue a compound statement."""
+
 MAX_LINE = 2_000
 """Characters of a line around the cursor that are compared; those of a minified file have millions."""
 

@@ -16,9 +16,8 @@ MAX_SPACE = 40
 """Characters of white space at the end of an answer that are kept back: a model with nothing to say may generate it without end."""
 
 
-_WORD_END = re.compile(r"\w+(?:\W|\Z)")
-_JOINS_BADLY = re.compile(r"[\w)\]}\"'`]\Z")
-"""Matches text that no word may follow without a space."""
+_WORD = re.compile(r"\w*")
+_WORDS_AND_SIGNS = re.compile(r"\w+|[^\w\s]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +35,9 @@ class _SuffixLine:
 class SuffixStop:
     """Ends an infill where it begins to repeat the suffix.
 
-    The rest of the cursor's line is repeated where a line of the answer ends with it, whatever its spaces, unless it closes a bracket
-    that the answer opened. If it begins with a word, or the rest of one, it is also repeated where a word of the first line ends like that.
+    The rest of the cursor's line is repeated where a line of the answer ends with it, whatever the spaces between its words, unless it
+    closes a bracket that the answer opened. Inside a word, it is also repeated where a word of the first line ends like that one.
+
     The next line of the suffix is repeated where the answer has the same line with the same indentation: at once if the line is
     distinctive or closes a bracket that the answer did not open, otherwise if the line after it is repeated too or the answer ends. An
     answer that ends while it repeats the suffix loses the part that it shares with it.
@@ -52,12 +52,10 @@ class SuffixStop:
         self._left = prefix[prefix.rfind("\n") + 1 :][-MAX_LINE:]
         right, _, below = suffix.partition("\n")
         self._right = right[:MAX_LINE].rstrip()
-        self._squeezed_right = _squeezed(self._right)
-        word_end = _WORD_END.match(self._right)
-        self._word_end = word_end[0] if word_end else ""  # of the word that the cursor is in or before, and the character after it
+        self._right_parts = _WORDS_AND_SIGNS.findall(self._right)
+        self._word_end = _split_word(self._left, self._right)
         below = below[: 4 * MAX_LINE]  # enough for the two lines that count
         first, second = ([line[:MAX_LINE].rstrip() for line in below.split("\n") if line.strip()] + [None, None])[:2]
-        self._below = first
         self._lines = [] if first is None else [_SuffixLine(first, second)]
         if self._right and not self._left.strip():
             self._lines.insert(0, _SuffixLine(self._left + self._right, first, len(self._left)))
@@ -83,7 +81,7 @@ class SuffixStop:
     def finish(self) -> str:
         if self._doubt is not None and self._may_follow(self._doubt[1]):
             return self._give(self._doubt[0])
-        cut = self._cut(len(self._answer), last=True)
+        cut = self._cut(len(self._answer))
         if cut is None and self._doubt is not None:  # from the last line itself: no other line follows
             cut = self._doubt[0]
         return self._give(self._without_overlap() if cut is None else cut)
@@ -101,9 +99,9 @@ class SuffixStop:
         if space > MAX_SPACE:
             self._floor = max(self._floor, self._begin + space - (len(self._left) if self._begin == 0 else 0))
 
-    def _cut(self, end: int, *, last: bool = False) -> int | None:
+    def _cut(self, end: int) -> int | None:
         """Return where the answer ends, if its last line, complete up to ``end``, repeats the suffix."""
-        cut = self._cut_right(end, last=last)
+        cut = self._cut_right(end)
         if cut is not None:
             return cut
         line = self._line(end).rstrip()
@@ -117,11 +115,9 @@ class SuffixStop:
         for known in self._lines if self._is_whole() else ():
             if line == known.text:
                 return self._cut_line(known)
-        if self._may_be_split_word() and line.endswith(self._right):
-            self._doubt = len(self._answer[:end].rstrip()) - len(self._right), self._below
         return None
 
-    def _cut_right(self, end: int, *, last: bool) -> int | None:
+    def _cut_right(self, end: int) -> int | None:
         """Return where to cut a line that ends with the text right of the cursor."""
         if not self._right_may_end():
             return None
@@ -130,11 +126,11 @@ class SuffixStop:
             cut = end - len(right)
             if cut >= self._begin and self._answer.endswith(right, cut, end):
                 return self._cut_repeated(cut, end, right)
-        if sum(map(str.isalnum, self._right)) >= WORTH_CUTTING:
-            start = self._squeezed_start(len(self._squeezed_right), end)
-            if start is not None and _squeezed(self._answer[start:end]) == self._squeezed_right:
-                return self._cut_repeated(start, end, self._right)
-        return self._cut_word(end) if self._begin == 0 or last else None
+        line = self._answer[self._begin : end]
+        parts = list(_WORDS_AND_SIGNS.finditer(line))[-len(self._right_parts) :]
+        if [part[0] for part in parts] == self._right_parts and sum(map(str.isalnum, self._right)) >= WORTH_CUTTING:
+            return self._cut_repeated(self._begin + parts[0].start(), end, self._right)
+        return self._cut_word(end) if self._begin == 0 else None
 
     def _cut_repeated(self, cut: int, end: int, right: str) -> int | None:
         """Return where to cut a line that ends with the text right of the cursor from ``cut`` on: there, or after it if it was missing."""
@@ -146,26 +142,9 @@ class SuffixStop:
         return None if stays else cut
 
     def _cut_word(self, end: int) -> int | None:
-        """Return where the line has the word that the cursor is in or before, if that would follow badly without a cut.
-
-        Later lines may have it by chance: the answer goes on after them.
-        """
-        if not self._word_end or not _JOINS_BADLY.search(self._answer[:end]):
-            return None
-        at = self._answer.find(self._word_end, self._begin, end)
-        return at if at >= 0 else None
-
-    def _may_be_split_word(self) -> bool:
-        """Return whether the cursor may be inside of its line's first word, of which only white space is at its left."""
-        return self._begin == 0 and bool(self._word_end) and not self._left.strip()
-
-    def _squeezed_start(self, count: int, end: int) -> int | None:
-        """Return where the last ``count`` characters of the last line begin that are not white space."""
-        at = end
-        while count and at > self._begin:
-            at -= 1
-            count -= not self._answer[at].isspace()
-        return at if not count else None
+        """Return where a word of the answer ends like the word that the cursor is in, whose beginning is to be generated."""
+        found = re.search(rf"{re.escape(self._word_end)}\b", self._answer[:end]) if self._word_end else None
+        return None if found is None or not is_balanced(self._answer[: found.start()]) else found.start()
 
     def _cut_line(self, known: _SuffixLine) -> int | None:
         """Return where to cut before the answer's last line, which is this one of the suffix; None if it may be a coincidence."""
@@ -199,18 +178,24 @@ class SuffixStop:
         line = self._line(len(self._answer))
         if self._is_whole() and any(_may_become(line, known.text) for known in self._lines):
             kept.append(len(self._answer[: self._begin].rstrip()))
-        line = self._answer[self._begin :]
         if self._right_may_end():
+            line = self._answer[self._begin :]
             for text in (line, line.rstrip()):
                 kept += [self._begin + len(text) - overlap(text, right) for right in (self._right, self._right.lstrip())]
-            shared = overlap(_squeezed(line), self._squeezed_right)
-            kept.append(self._squeezed_start(shared, len(self._answer)) or 0)
-            if self._word_end:
+            kept.append(self._begin + self._repeated_parts(line))
+            if self._word_end and self._begin == 0:
                 found = line.find(self._word_end)
-                kept.append(self._begin + (found if found >= 0 else len(line) - overlap(line, self._word_end)))
-        elif self._may_be_split_word():
-            kept.append(self._begin + len(line.rstrip()) - overlap(line.rstrip(), self._right))
+                kept.append(found if found >= 0 else len(line) - overlap(line, self._word_end))
         return max(min(kept), self._given)
+
+    def _repeated_parts(self, line: str) -> int:
+        """Return where a line begins to repeat the text right of the cursor, whatever the spaces. The last word may be incomplete."""
+        parts, right = list(_WORDS_AND_SIGNS.finditer(line)), self._right_parts
+        for size in range(min(len(parts), len(right)), 0, -1):
+            *whole, last = [part[0] for part in parts[-size:]]
+            if whole == right[: size - 1] and right[size - 1].startswith(last):
+                return parts[-size].start()
+        return len(line)
 
     def _without_overlap(self) -> int:
         """Return where the answer ends without the text that it shares with the suffix's beginning."""
@@ -249,9 +234,11 @@ class SuffixStop:
         return self._begin == 0 and not (self._right[0].isspace() or self._right[0].isalnum() or self._right[0] == "_")
 
 
-def _squeezed(text: str) -> str:
-    """Return a text without its white space."""
-    return "".join(text.split())
+def _split_word(left: str, right: str) -> str:
+    """Return the end of the word that the cursor is in; empty if it is in none, or if so short an end may be a coincidence."""
+    begun = left[-1:].isalnum() or left.endswith("_")
+    end = _WORD.match(right)
+    return end[0] if begun and end is not None and len(end[0]) >= WORTH_CUTTING else ""
 
 
 def _may_become(line: str, known: str) -> bool:

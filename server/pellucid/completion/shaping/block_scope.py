@@ -10,10 +10,7 @@ from pellucid.completion.shaping.ending_reasons import Ending, ScopeEnd
 from pellucid.completion.shaping.language_syntax import BracketMark, LineScan, indentation, opens_block, scan_line
 from pellucid.completion.shaping.parsed_cursor import Bracket, ParsedCursor
 from pellucid.text.brackets import CLOSING, OPENING, QUOTES
-from pellucid.text.stopping import WORTH_CUTTING
-
-CONTINUING = frozenset(["else", "elif", "elsif", "elseif", "except", "finally", "catch", "rescue", "ensure"])
-"""Words that continue a compound statement."""
+from pellucid.text.stopping import CONTINUING, WORTH_CUTTING
 
 CLOSING_WORDS = frozenset(["end", "fi", "done", "esac"])
 
