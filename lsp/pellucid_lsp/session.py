@@ -24,6 +24,7 @@ from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.request_sharing import SharedRequests
 from pellucid.completion.suggestion import DocumentCursor, Suggestion
 from pellucid.completion.trust.calibrated_gate import BY_CALIBRATION
+from pellucid.completion.trust.session_adjustment import SessionAdjustment
 from pellucid.completion.trust.threshold_gate import BY_THRESHOLDS
 from pellucid.errors import InvalidRequestError, UnavailableError
 from pellucid.tokens import CompletionQuery
@@ -47,6 +48,7 @@ class EditorSession:
         self.journal = Journal()
         self.switch = Switch(user_state_path("pellucid") / "suggestions.json", [str(folder) for folder in folders])
         self._models = ModelChoice()
+        self._adjustment = SessionAdjustment()
         self._reactions: ReactionLog | None = None
         self._folders = tuple(folders)
         self._on_change = on_change
@@ -273,6 +275,7 @@ class EditorSession:
             self.journal,
             model=self.settings.model,
             models=self._models,
+            adjustment=self._adjustment,
         )
 
     def _cancel_work(self) -> Completer:

@@ -23,6 +23,7 @@ from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.suggestion import DocumentCursor, Suggestion, TrimmedAnswer, drop_typed, join_texts, truncate
 from pellucid.completion.suggestion_stream import CLIENT_NAME, AnswerGenerator, AnswerRequest, UsableAnswer
 from pellucid.completion.trust.calibrated_gate import Candidate, Gate, decide
+from pellucid.completion.trust.session_adjustment import SessionAdjustment
 from pellucid.completion.trust.threshold_gate import show_all
 from pellucid.errors import PellucidError
 from pellucid.tokens import Token
@@ -55,6 +56,7 @@ class Completer:
         *,
         model: str = "",
         models: ModelChoice | None = None,
+        adjustment: SessionAdjustment | None = None,
         gate: Gate = decide,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -62,6 +64,7 @@ class Completer:
         self.recent = recent
         self._settings = settings
         self._models = models or ModelChoice()
+        self._adjustment = adjustment or SessionAdjustment()
         self._gate = gate
         self._generator = AnswerGenerator(settings, model, provider, self._models, context, recent, self.journal, clock)
         self._prefetch = Prefetch()
@@ -74,6 +77,7 @@ class Completer:
         """
         with self._explain(cursor) as explanation:
             # 1. Parse the code around the cursor: it decides whether a line or a block is suggested.
+            self._adjustment.note_cursor(cursor)
             parsed = ParsedCursor(cursor)
             shape = explanation.shape = choose_shape(parsed, self._settings.shape, invoked=invoked)
 
@@ -188,7 +192,8 @@ class Completer:
         if not trimmed.text:
             explanation.end(Decision.NOTHING, NOTHING.get(trimmed.ending, f"There is nothing to suggest: {trimmed.ending}."))
             return None
-        candidate = Candidate(parsed, trimmed.tokens, trimmed.ending, self._models.calibration(answer.model))
+        calibration = self._models.calibration(answer.model)
+        candidate = Candidate(parsed, trimmed.tokens, trimmed.ending, calibration, self._adjustment.offset)
         verdict = explanation.verdict = self._gate(candidate, level) if level else show_all(trimmed.tokens)
         text = trimmed.text[: verdict.length]
         explanation.lap("gate")
@@ -203,6 +208,8 @@ class Completer:
         self.recent.add(suggestion)
         self.journal.explanations.name(explanation, suggestion.id)
         explanation.shown = text
+        if verdict.probability is not None:
+            self._adjustment.note_shown(parsed.document, text, verdict.probability)
         explanation.at = candidate.cursor_features if self._settings.log else None
         explanation.end(Decision.SHOWN if len(text) == len(trimmed.text) else Decision.SHORTENED, verdict.reason)
         return suggestion

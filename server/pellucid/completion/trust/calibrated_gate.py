@@ -21,13 +21,15 @@ BY_CALIBRATION = "calibration"
 class Candidate:
     """A suggestion that the gate judges. The texts of the first and the last token may be cut.
 
-    ``ending`` is the reason why it ends where it does; ``calibration`` is that of the model, if there is one.
+    ``ending`` is the reason why it ends where it does; ``calibration`` is that of the model, if there is one, and ``offset`` is added to
+    its logits.
     """
 
     parsed: ParsedCursor
     tokens: tuple[Token, ...]
     ending: str
     calibration: Calibration | None = None
+    offset: float = 0.0
 
     @property
     def text(self) -> str:
@@ -62,16 +64,18 @@ def judge_by_calibration(candidate: Candidate, calibration: Calibration, level: 
     nothing is shown.
     """
     at, text, cost = candidate.cursor_features, candidate.text, calibration.costs[level]
-    whole = calibration.probability(features(candidate.tokens, at, candidate.ending, whole=True))
+    whole = calibration.probability(features(candidate.tokens, at, candidate.ending, whole=True), candidate.offset)
     length, probability, gain = len(text), whole, whole - (1 - whole) * cost
     for shorter in part_lengths(candidate.tokens, text):
         if is_worth_showing(text[:shorter]):
-            part = calibration.probability(features(truncate(candidate.tokens, shorter), at, candidate.ending, whole=False))
+            numbers = features(truncate(candidate.tokens, shorter), at, candidate.ending, whole=False)
+            part = calibration.probability(numbers, candidate.offset)
             part_gain = part * shorter / len(text) - (1 - part) * cost
             if part_gain > gain:
                 length, probability, gain = shorter, part, part_gain
-    values = measure(candidate.tokens) | {"right": whole, "gain": gain}
-    return GateVerdict(length if gain > 0 else 0, _reason(level, cost, whole, probability, gain), values, {"gain": 0.0}, BY_CALIBRATION)
+    values = measure(candidate.tokens) | {"right": whole, "gain": gain, "session": candidate.offset}
+    reason = _reason(level, cost, whole, probability, gain)
+    return GateVerdict(length if gain > 0 else 0, reason, values, {"gain": 0.0}, BY_CALIBRATION, probability)
 
 
 def _reason(level: GateLevel, cost: float, whole: float, part: float, gain: float) -> str:

@@ -48,8 +48,12 @@ class Calibration:
     costs: Mapping[GateLevel, float]
     about: Mapping[str, Any]
 
-    def probability(self, values: Sequence[float]) -> float:
-        """Return P(right) for the numbers of ``features.NAMES``."""
+    def probability(self, values: Sequence[float], offset: float = 0.0) -> float:
+        """Return P(right) for the numbers of ``features.NAMES``, with ``offset`` added to its logit."""
+        probability = self._probability(values)
+        return logistic(logit(probability) + offset) if offset else probability
+
+    def _probability(self, values: Sequence[float]) -> float:
         mean = geometric_mean(values)
         if self.kind is CalibrationKind.RAW:
             return mean

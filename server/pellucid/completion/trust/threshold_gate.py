@@ -36,7 +36,8 @@ BY_HAND = "hand"
 class GateVerdict:
     """The decision about a suggestion: how many of its characters are shown, why, and the values and thresholds compared.
 
-    ``by`` names what decided: thresholds, a calibration, or the user, who asked by hand.
+    ``by`` names what decided: thresholds, a calibration, or the user, who asked by hand. ``probability`` is that the shown part is
+    right, if a calibration tells.
     """
 
     length: int
@@ -44,6 +45,7 @@ class GateVerdict:
     values: Mapping[str, float]
     thresholds: Mapping[str, float]
     by: str = BY_THRESHOLDS
+    probability: float | None = None
 
 
 def judge(tokens: Sequence[Token], level: GateLevel) -> GateVerdict:

@@ -1,0 +1,84 @@
+"""What became of shown suggestions moves the probabilities of further ones in the session, and nothing else does."""
+
+from __future__ import annotations
+
+import pytest
+
+from pellucid.completion.settings import GateLevel
+from pellucid.completion.shaping.ending_reasons import Ending
+from pellucid.completion.shaping.parsed_cursor import ParsedCursor
+from pellucid.completion.suggestion import DocumentCursor
+from pellucid.completion.trust.calibrated_gate import Candidate, decide
+from pellucid.completion.trust.calibration import Calibration, CalibrationKind, logistic, logit
+from pellucid.completion.trust.session_adjustment import MAX_OFFSET, RATE, SessionAdjustment
+from support.editors.token_factory import make_tokens
+
+RAW = Calibration(CalibrationKind.RAW, (), dict.fromkeys(GateLevel, 0.5), {})
+
+
+def at(before: str, after: str = "\n", uri: str = "file:///a.py") -> DocumentCursor:
+    return DocumentCursor(uri, before, after, "python")
+
+
+def after(typed: str, *, probability: float = 0.6) -> float:
+    """Return the adjustment after "total + 1" was shown behind "x = " and this was typed."""
+    adjustment = SessionAdjustment()
+    adjustment.note_shown(at("x = "), "total + 1", probability)
+    for length in range(len(typed) + 1):
+        adjustment.note_cursor(at("x = " + typed[:length]))
+    return adjustment.offset
+
+
+def test_a_right_suggestion_raises() -> None:
+    """A suggestion that was accepted, or typed to its end, raises the logit by what its probability lacked."""
+    assert after("total + 1") == pytest.approx(RATE * 0.4)
+    assert after("total + 1\ny = 2") == pytest.approx(RATE * 0.4)
+
+
+def test_a_wrong_suggestion_lowers() -> None:
+    """The first character that differs lowers the logit by the probability, once."""
+    assert after("tot") == 0
+    assert after("total - 1") == after("y") == pytest.approx(-RATE * 0.6)
+
+
+@pytest.mark.parametrize("cursor", [at("x"), at("y = 1\nx = t"), at("x = t", uri="file:///b.py")])
+def test_other_edits_tell_nothing(cursor: DocumentCursor) -> None:
+    """Deleting text before a suggestion, changing it, or typing in another document is no outcome."""
+    adjustment = SessionAdjustment()
+    adjustment.note_shown(at("x = "), "total + 1", 0.6)
+    adjustment.note_cursor(cursor)
+    assert adjustment.offset == 0
+
+
+def test_one_answer_counts_once() -> None:
+    """The rest of a suggestion, offered again while it is typed, is not another suggestion."""
+    adjustment = SessionAdjustment()
+    for length in range(len("total + 1") + 1):
+        cursor = at("x = " + "total + 1"[:length])
+        adjustment.note_cursor(cursor)
+        adjustment.note_shown(cursor, "total + 1"[length:] or "end", 0.6)
+    assert adjustment.offset == pytest.approx(RATE * 0.4)
+
+
+def test_adjustment_is_bounded() -> None:
+    """However often suggestions are wrong, the logit falls by no more than MAX_OFFSET."""
+    adjustment = SessionAdjustment()
+    for number in range(100):
+        adjustment.note_shown(at(f"{number}"), "a", 0.9)
+        adjustment.note_cursor(at(f"{number}b"))
+    assert adjustment.offset == -MAX_OFFSET
+
+
+def test_the_gate_uses_it() -> None:
+    """A suggestion that is hardly worth its risk is hidden after wrong ones, and the verdict tells the probability and the adjustment."""
+    candidates = [
+        Candidate(ParsedCursor(at("def f():\n    ret")), make_tokens("urn", " a", p=0.4), Ending.LINE, RAW, offset)
+        for offset in (0.0, -0.5)
+    ]
+    kept, hidden = (decide(candidate, GateLevel.NORMAL) for candidate in candidates)
+
+    assert kept.length == len("urn a")
+    assert kept.probability == pytest.approx(0.4)
+    assert hidden.length == 0
+    assert hidden.values["right"] == pytest.approx(logistic(logit(0.4) - 0.5))
+    assert hidden.values["session"] == -0.5
