@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,9 +13,11 @@ from platformdirs import user_config_path, user_state_path
 
 from pellucid.client.address_settings import APPLICATION, CONFIG_FILE
 from pellucid.completion.completer import Completer
-from pellucid.completion.context.chunk_ring import ChunkRing
+from pellucid.completion.context import uris
+from pellucid.completion.context.chunk_ring import CHUNKS_PER_BUDGET, ChunkRing
 from pellucid.completion.context.privacy import Privacy
 from pellucid.completion.context.prompt_context import PromptContext
+from pellucid.completion.context.repository_index import RelatedPiece, RepositoryIndex
 from pellucid.completion.context.uris import file_path
 from pellucid.completion.explanation import Decision, Explanation, Journal
 from pellucid.completion.idle_prefill import IdlePrefill
@@ -56,7 +59,9 @@ class EditorSession:
         self._launcher: Launcher | None = None
         self._privacy = Privacy(self._folders, settings.context.exclude)
         self.ring = ChunkRing(settings.context, self._is_harmless)
+        self._index: RepositoryIndex | None = None
         self._idle = IdlePrefill(
+            find_chunks=self._note_related,
             promote=lambda: self.ring.promote(),
             prefill=lambda cursor: self.completer.prefill(cursor),
             may_send=lambda cursor: self.refusal(cursor) is None,
@@ -88,6 +93,7 @@ class EditorSession:
             self.journal.explanations.begin(cursor).end(Decision.OFF, refusal)
             return []
         self.ring.note_visit(cursor.uri, self._filename(cursor.uri), cursor.before + cursor.after, cursor.before.count("\n"))
+        self._adjustment.note_cursor(cursor)
         self._idle.restart(cursor)
         start = partial(self.completer.suggest, cursor, invoked=invoked)
         return await self._requests.run(cursor.uri, (cursor, version, invoked), start) or []
@@ -98,8 +104,13 @@ class EditorSession:
         return await self.completer.branch(suggestion, cursor, index, alternative)
 
     def note_shown(self, suggestions: Sequence[Suggestion]) -> None:
-        """Count suggestions that were sent to the editor."""
+        """Count suggestions that were sent to the editor, and follow what becomes of the first one."""
         self.journal.counts.shown += bool(suggestions)
+        for suggestion in suggestions[:1]:
+            explanation = self.journal.explanations.find(id=suggestion.id)
+            verdict = None if explanation is None else explanation.verdict
+            if verdict is not None and verdict.probability is not None:
+                self._adjustment.note_shown(suggestion.cursor, suggestion.text, verdict.probability)
 
     def note_opened(self, uri: str, text: str) -> None:
         """Consider an opened document as context for other documents."""
@@ -119,6 +130,7 @@ class EditorSession:
         self._idle.stop_in(uri)
         self.context.forget(uri)
         self.journal.explanations.forget(uri)
+        self._adjustment.forget(uri)
 
     async def restart_server(self) -> None:
         """Restart the model server, or reconnect if it was started by hand."""
@@ -135,9 +147,11 @@ class EditorSession:
         if (settings.server, settings.model) != (former.server, former.model):
             launcher, self._launcher = self._launcher, None
             self.recent.forget_answers()
+            self._adjustment = SessionAdjustment()
         if settings.context != former.context:
             self._privacy = Privacy(self._folders, settings.context.exclude)
             self.ring = ChunkRing(settings.context, self._is_harmless)
+            self._forget_index()
         self._build()
         await completer.aclose()
         if launcher is not None:
@@ -147,8 +161,12 @@ class EditorSession:
         """Apply a change of the editor's workspace folders."""
         self._folders = tuple(folders)
         self.switch.set_folders([str(folder) for folder in folders])
+        completer = self._cancel_work()
         self._privacy = Privacy(self._folders, self.settings.context.exclude)
-        await self._cancel_work().aclose()
+        self.ring = ChunkRing(self.settings.context, self._is_harmless)  # chunks of a folder that was closed are not sent any more
+        self._forget_index()
+        self._build()
+        await completer.aclose()
         self._on_change()
 
     async def apply_switch(self) -> None:
@@ -160,6 +178,7 @@ class EditorSession:
     async def aclose(self) -> None:
         """Cancel all work and disconnect from the model server, which keeps running."""
         launcher, self._launcher = self._launcher, None
+        self._forget_index()
         await self._cancel_work().aclose()
         if launcher is not None:
             await launcher.aclose()
@@ -259,6 +278,22 @@ class EditorSession:
             self._reactions = ReactionLog(SuggestionLog(folder / FILE))
         self._reactions.note(suggestion, self.journal.explanations.find(id=suggestion.id), accepted)
 
+    async def _note_related(self, cursor: DocumentCursor) -> None:
+        """Consider the pieces of the workspace's files that fit to a cursor as context."""
+        if not self.settings.context.files_tokens:
+            return
+        if self._index is None:
+            privacy = Privacy(self._folders, self.settings.context.exclude)  # of its own, as it is used on another thread
+            self._index = RepositoryIndex(self._folders, lambda uri, text: privacy.refusal(None, text, uri) is None)
+        pieces = await asyncio.to_thread(_related, self._index, cursor)
+        uris = [piece.path.as_uri() for piece in pieces]
+        self.ring.note_related((uri, self._filename(uri), piece.text, piece.line) for uri, piece in zip(uris, pieces, strict=True))
+
+    def _forget_index(self) -> None:
+        index, self._index = self._index, None
+        if index is not None:
+            index.close()
+
     def _filename(self, uri: str) -> str:
         """Return the file name that the model reads: the path in the workspace folder."""
         path = file_path(uri) or Path(uri.rpartition("/")[2])
@@ -302,3 +337,9 @@ class EditorSession:
 
     def _launcher_changed(self, _: LauncherStatus) -> None:
         self._on_change()
+
+
+def _related(index: RepositoryIndex, cursor: DocumentCursor) -> list[RelatedPiece]:
+    """Return the pieces that fit best to a cursor, as many as there is room for."""
+    index.refresh()
+    return index.related(cursor.before, cursor.after, Path(uris.read(cursor.uri).path))[:CHUNKS_PER_BUDGET]

@@ -77,7 +77,6 @@ class Completer:
         """
         with self._explain(cursor) as explanation:
             # 1. Parse the code around the cursor: it decides whether a line or a block is suggested.
-            self._adjustment.note_cursor(cursor)
             parsed = ParsedCursor(cursor)
             shape = explanation.shape = choose_shape(parsed, self._settings.shape, invoked=invoked)
 
@@ -208,8 +207,6 @@ class Completer:
         self.recent.add(suggestion)
         self.journal.explanations.name(explanation, suggestion.id)
         explanation.shown = text
-        if verdict.probability is not None:
-            self._adjustment.note_shown(parsed.document, text, verdict.probability)
         explanation.at = candidate.cursor_features if self._settings.log else None
         explanation.end(Decision.SHOWN if len(text) == len(trimmed.text) else Decision.SHORTENED, verdict.reason)
         return suggestion

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from pellucid.completion.suggestion import DocumentCursor
 from pellucid.errors import PellucidError
+
+logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 3.0
 """The pause in typing after which chunks of other files are added."""
@@ -19,16 +22,18 @@ CHUNK_SECONDS = 1.0
 class IdlePrefill:
     """The last cursor, and the task that waits for a pause there.
 
-    ``promote`` adds a chunk to the prompt, and returns whether there was one; ``prefill`` has the model read the prompt at a
-    cursor; ``may_send`` is asked before each chunk.
+    ``find_chunks`` finds chunks that fit to a cursor; ``promote`` adds one to the prompt, and returns whether there was one; ``prefill``
+    has the model read the prompt at a cursor; ``may_send`` is asked before each chunk.
     """
 
     def __init__(
         self,
+        find_chunks: Callable[[DocumentCursor], Awaitable[None]],
         promote: Callable[[], bool],
         prefill: Callable[[DocumentCursor], Awaitable[None]],
         may_send: Callable[[DocumentCursor], bool],
     ) -> None:
+        self._find_chunks = find_chunks
         self._promote = promote
         self._prefill = prefill
         self._may_send = may_send
@@ -55,6 +60,16 @@ class IdlePrefill:
     async def _run(self, cursor: DocumentCursor) -> None:
         await asyncio.sleep(IDLE_SECONDS)
         with suppress(PellucidError):  # no caller waits for it; the next request reports the failure
-            while self._may_send(cursor) and self._promote():
-                await self._prefill(cursor)
-                await asyncio.sleep(CHUNK_SECONDS)
+            await self._promote_all(cursor)
+            if self._may_send(cursor):
+                try:
+                    await self._find_chunks(cursor)
+                except Exception:  # suggestions do without them
+                    logger.exception("Looking for related files failed.")
+                await self._promote_all(cursor)
+
+    async def _promote_all(self, cursor: DocumentCursor) -> None:
+        """Add the chunks that are there, one after the other, and have the model read each."""
+        while self._may_send(cursor) and self._promote():
+            await self._prefill(cursor)
+            await asyncio.sleep(CHUNK_SECONDS)

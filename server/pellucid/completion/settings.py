@@ -64,5 +64,7 @@ class ContextSettings:
 
     prefix_tokens: int = setting(768, "tokens before the cursor", least=16, most=100_000)
     suffix_tokens: int = setting(256, "tokens after the cursor", least=0, most=100_000)
-    files_tokens: int = setting(512, "tokens of other open and recently edited files; 0: none", least=0, most=100_000)
+    files_tokens: int = setting(
+        512, "tokens of other files: recently edited, related to the text around the cursor, or open; 0: none", least=0, most=100_000
+    )
     exclude: tuple[str, ...] = setting((), "patterns of additional files that are never sent, as in .gitignore")

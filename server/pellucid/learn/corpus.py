@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pellucid.completion.context.ignore_files import ignoring_file, repository
+from pellucid.completion.context.workspace_walk import walked_folders
 from pellucid.errors import InvalidRequestError
 from pellucid.system.atomic_files import human
 
@@ -33,9 +34,6 @@ LARGEST_SOURCE_BYTES = 1 << 20
 
 SNIFFED_BYTES = 8192
 """Bytes at the beginning of a file in which a NUL means that it is not text. This is git's own rule."""
-
-NEVER = frozenset({".git", ".hg", ".svn", ".venv", "venv", "node_modules", "__pycache__", ".mypy_cache", ".ruff_cache", ".tox"})
-"""Folders that hold no text of the user's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +175,8 @@ def _files(
         here = Path(root)
         if without is not None:
             folders[:] = [name for name in folders if (here / name).resolve() != without.resolve()]
-        open_folders = [name for name in sorted(folders) if not (name.startswith(".") or name in NEVER or (here / name).is_symlink())]
-        # Ignored folders are not walked, because they may be large.
-        folders[:] = [name for name in open_folders if not ignoring_file(here / name / "any file", top)]
-        skipped["folders ignored by git"] += len(open_folders) - len(folders)
+        folders[:], ignored = walked_folders(here, folders, top)
+        skipped["folders ignored by git"] += ignored
         for name in sorted(files):
             path = here / name
             if name.startswith(".") or path.is_symlink() or not path.is_file():

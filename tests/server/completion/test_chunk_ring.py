@@ -300,3 +300,40 @@ class TestForgetting:
         version = ring.version
         ring.forget(B)
         assert (sent(ring), ring.version) == (["a.py"], version)
+
+
+class TestRelated:
+    @staticmethod
+    def note(ring: ChunkRing, *names: str) -> None:
+        ring.note_related((f"file:///{name}", name, function(name.partition(".")[0], 12), 0) for name in names)
+
+    def test_best_first(self) -> None:
+        """The best piece is promoted first."""
+        ring = ChunkRing(SETTINGS)
+        self.note(ring, "a.py", "b.py")
+        ring.promote()
+        assert sent(ring) == ["a.py"]
+
+    def test_newer_ones_take_their_place(self) -> None:
+        """Pieces that fitted to another cursor and still wait are dropped."""
+        ring = ChunkRing(SETTINGS)
+        self.note(ring, "a.py")
+        self.note(ring, "b.py")
+        while ring.promote():
+            pass
+        assert sent(ring) == ["b.py"]
+
+    def test_edited_chunks_stay(self) -> None:
+        """However many related pieces there are, they displace each other, and no chunk that was edited."""
+        ring = filled("edited.py")
+        for number in range(20):
+            self.note(ring, f"{number}.py")
+            ring.promote()
+        assert "edited.py" in sent(ring)
+        assert "19.py" in sent(ring)
+
+    def test_unsaved_text_is_newer(self) -> None:
+        """The file of a document that was edited, however its URI is spelled, is not read instead of it."""
+        ring = filled("(group) a.py")
+        ring.note_related([("file:///%28group%29%20a.py", "a.py", function("old"), 0)])
+        assert not ring.promote()

@@ -22,7 +22,16 @@ class Work:
         self.read: list[DocumentCursor] = []
         self.allowed = True
         self.error: Exception | None = None
-        self.idle = IdlePrefill(self.promote, self.prefill, lambda _: self.allowed)
+        self.found: list[DocumentCursor] = []
+        self.more = 0
+        self.broken = False
+        self.idle = IdlePrefill(self.find_chunks, self.promote, self.prefill, lambda _: self.allowed)
+
+    async def find_chunks(self, cursor: DocumentCursor) -> None:
+        self.found.append(cursor)
+        if self.broken:
+            raise RuntimeError("a disk")
+        self.chunks = max(self.chunks, 0) + self.more
 
     def promote(self) -> bool:
         self.chunks -= 1
@@ -54,6 +63,30 @@ async def test_one_prompt_for_each_chunk() -> None:
     await settle()
 
     assert work.read == [HERE, HERE]
+    assert work.found == [HERE]
+
+
+async def test_what_is_queued_comes_first() -> None:
+    """Chunks that are there are read before others are looked for, which are read then."""
+    work = Work(chunks=1)
+    work.more = 2
+
+    work.idle.restart(HERE)
+    await settle()
+
+    assert len(work.read) == 3
+
+
+async def test_a_failed_search_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """If looking for chunks fails, that is logged, and those that are there were read."""
+    work = Work(chunks=1)
+    work.broken = True
+
+    work.idle.restart(HERE)
+    await settle()
+
+    assert len(work.read) == 1
+    assert "Looking for related files failed." in caplog.text
 
 
 async def test_nothing_of_what_must_not_be_sent() -> None:
@@ -64,7 +97,7 @@ async def test_nothing_of_what_must_not_be_sent() -> None:
     work.idle.restart(HERE)
     await settle()
 
-    assert work.read == []
+    assert work.read == work.found == []
 
 
 async def test_stopped() -> None:

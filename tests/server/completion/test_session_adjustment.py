@@ -16,8 +16,8 @@ from support.editors.token_factory import make_tokens
 RAW = Calibration(CalibrationKind.RAW, (), dict.fromkeys(GateLevel, 0.5), {})
 
 
-def at(before: str, after: str = "\n", uri: str = "file:///a.py") -> DocumentCursor:
-    return DocumentCursor(uri, before, after, "python")
+def at(before: str, after: str = "\n", uri: str = "file:///a.py", selected: str = "") -> DocumentCursor:
+    return DocumentCursor(uri, before, after, "python", selected=selected)
 
 
 def after(typed: str, *, probability: float = 0.6) -> float:
@@ -41,12 +41,59 @@ def test_a_wrong_suggestion_lowers() -> None:
     assert after("total - 1") == after("y") == pytest.approx(-RATE * 0.6)
 
 
-@pytest.mark.parametrize("cursor", [at("x"), at("y = 1\nx = t"), at("x = t", uri="file:///b.py")])
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        at("x"),
+        at("y = 1\nx = t"),
+        at("x = t", uri="file:///b.py"),
+        at("x = \nnext", "\n"),
+        at("x = \nnext line", "\n"),
+        at("x = other", "\n", selected="other"),
+    ],
+    ids=["deleted", "changed above", "another document", "cursor moved down", "typed below", "item of a menu"],
+)
 def test_other_edits_tell_nothing(cursor: DocumentCursor) -> None:
-    """Deleting text before a suggestion, changing it, or typing in another document is no outcome."""
+    """Deleting text before a suggestion, changing it, moving, typing elsewhere and choosing in a menu are no outcomes."""
     adjustment = SessionAdjustment()
-    adjustment.note_shown(at("x = "), "total + 1", 0.6)
+    adjustment.note_shown(at("x = ", "\nnext\n"), "total + 1", 0.6)
     adjustment.note_cursor(cursor)
+    assert adjustment.offset == 0
+
+
+def test_a_bracket_that_the_editor_closes() -> None:
+    """A closing bracket that the editor has put behind the cursor is not the user's answer."""
+    adjustment = SessionAdjustment()
+    adjustment.note_shown(at("x = f"), "(a)", 0.6)
+    adjustment.note_cursor(at("x = f(", ")\n"))
+    adjustment.note_cursor(at("x = f(a)", "\n"))
+    assert adjustment.offset == pytest.approx(RATE * 0.4)
+
+
+def test_undone_and_accepted_again() -> None:
+    """The same suggestion at the same place tells nothing new."""
+    adjustment = SessionAdjustment()
+    for _ in range(3):
+        adjustment.note_shown(at("x = "), "total + 1", 0.6)
+        adjustment.note_cursor(at("x = total + 1"))
+    assert adjustment.offset == pytest.approx(RATE * 0.4)
+
+
+def test_another_suggestion_at_the_same_place() -> None:
+    """The suggestion that was shown last is the one that counts."""
+    adjustment = SessionAdjustment()
+    adjustment.note_shown(at("x = "), "alpha()", 0.6)
+    adjustment.note_shown(at("x = "), "beta()", 0.6)
+    adjustment.note_cursor(at("x = beta()"))
+    assert adjustment.offset == pytest.approx(RATE * 0.4)
+
+
+def test_closed_document() -> None:
+    """The suggestion in a document that was closed is forgotten."""
+    adjustment = SessionAdjustment()
+    adjustment.note_shown(at(""), "import os", 0.6)
+    adjustment.forget("file:///a.py")
+    adjustment.note_cursor(at("x"))
     assert adjustment.offset == 0
 
 

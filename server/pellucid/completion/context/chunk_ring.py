@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
+from pellucid.completion.context import uris
 from pellucid.completion.settings import ContextSettings
 from pellucid.tokens import Extra
 
@@ -54,11 +55,12 @@ _DECORATION = re.compile(r"\s*(?:@|#[\[\s]|//|/\*|\*|--)")
 
 
 class ChunkPriority(IntEnum):
-    """The likelihood that a chunk helps: edited text more than visited text, and that more than text that was only opened."""
+    """The likelihood that a chunk helps: edited text most, then visited text, related text, and text that was only opened."""
 
     OPENED = 0
-    VISITED = 1
-    EDITED = 2
+    RELATED = 1
+    VISITED = 2
+    EDITED = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,6 +142,19 @@ class ChunkRing:
         if left is not None and not _near(left, here):
             self._enqueue(left)
 
+    def note_related(self, pieces: Iterable[tuple[str, str, str, int]]) -> None:
+        """Queue pieces of files that share names with the text around the cursor, the best first, instead of those queued before.
+
+        A piece is a URI, a file name, the text of the file and a line. Documents that were visited or edited need none: their chunks are
+        newer than their files.
+        """
+        self._queue = [candidate for candidate in self._queue if candidate.priority is not ChunkPriority.RELATED]
+        known: list[ChunkCandidate | ContextChunk] = [*self._queue, *self._chunks]
+        better = {one.document for one in known if one.priority > ChunkPriority.RELATED}
+        for uri, filename, text, line in reversed(list(pieces)):
+            if _document(uri) not in better:
+                self._enqueue(ChunkCandidate(uri, filename, text, line, ChunkPriority.RELATED))
+
     def promote(self) -> bool:
         """Make one candidate a chunk. Return whether the chunks have changed. Call this while idle, at most once a second.
 
@@ -202,7 +217,10 @@ class ChunkRing:
         if _tokens(others) + chunk.tokens > self._budget:
             if chunk.priority is ChunkPriority.OPENED:  # not worth invalidating the cache of edited chunks
                 return False
-            others = _evicted(others, self._budget / 2)
+            displaced = ChunkPriority.RELATED if chunk.priority is ChunkPriority.RELATED else ChunkPriority.EDITED
+            others = _evicted(others, self._budget / 2, displaced)
+            if _tokens(others) + chunk.tokens > self._budget:
+                return False
         self._chunks = [*others, chunk]
         return True
 
@@ -250,13 +268,17 @@ def _is_border(lines: Sequence[str], index: int) -> bool:
     return index == 0 or not lines[index - 1].strip() or _DEFINITION.match(lines[index]) is not None
 
 
-def _evicted(chunks: Sequence[ContextChunk], budget: float) -> list[ContextChunk]:
-    """Return the chunks that fit into a budget after the oldest are dropped; those that were only opened are dropped first."""
+def _evicted(chunks: Sequence[ContextChunk], budget: float, displaced: ChunkPriority) -> list[ContextChunk]:
+    """Return the chunks that fit into a budget after the oldest are dropped; those that were only opened are dropped first.
+
+    Chunks of a priority above ``displaced`` stay, even if they take more than the budget.
+    """
     kept = list(chunks)
     for chunk in sorted(chunks, key=lambda one: one.priority is not ChunkPriority.OPENED):
         if _tokens(kept) <= budget:
             break
-        kept.remove(chunk)
+        if chunk.priority <= displaced:
+            kept.remove(chunk)
     return kept
 
 
@@ -265,8 +287,9 @@ def _near(one: ChunkCandidate, other: ChunkCandidate) -> bool:
 
 
 def _document(uri: str) -> str:
-    """Return the part of a URI that the cells of a notebook share. They differ after ``#``, which is ``%23`` in files' URIs."""
-    return uri.partition("#")[0]
+    """Return what a document's URIs share, however they are encoded. The cells of a notebook are one document: they differ after ``#``."""
+    address = uris.read(uri)
+    return f"{address.host}{address.path}"
 
 
 def _distinctive_lines(text: str) -> frozenset[str]:

@@ -88,7 +88,7 @@ def ignoring_file(path: Path, top: Path) -> Path | None:
     The user's own file (``core.excludesFile``) is not read. Files that are too large to match quickly ignore everything.
     """
     folders = [folder for folder in reversed(path.parents) if folder.is_relative_to(top)]
-    stamped = ((folder, file, _stamp(file)) for folder in folders for file in _ignore_files(folder))
+    stamped = ((folder, file, file_stamp(file)) for folder in folders for file in _ignore_files(folder))
     return _ignoring_file(path, top, tuple((folder, file, stamp) for folder, file, stamp in stamped if stamp is not None))
 
 
@@ -154,7 +154,7 @@ def _git_folder(folder: Path) -> Path | None:
 
 def _pointer(file: Path) -> str | None:
     """Return the start of a file that names a folder, or None if there is no such regular file."""
-    if _stamp(file) is None:
+    if file_stamp(file) is None:
         return None
     try:
         with file.open("rb") as opened:
@@ -163,7 +163,7 @@ def _pointer(file: Path) -> str | None:
         return None
 
 
-def _stamp(file: Path) -> Stamp | None:
+def file_stamp(file: Path) -> Stamp | None:
     """Return the stamp of a regular file, or None if there is none."""
     try:
         status = file.stat()

@@ -19,41 +19,59 @@ MAX_OFFSET = 1.5
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """A suggestion whose outcome is not known yet. ``begin`` is the length of the text before it."""
+    """A suggestion whose outcome is not known yet. ``begin`` and ``end`` are the lengths of the texts before and after it."""
 
     cursor: DocumentCursor
     begin: int
+    end: int
     text: str
     probability: float
+
+    def typed(self, cursor: DocumentCursor) -> str | None:
+        """Return the text that was typed since; None if the document has changed elsewhere, or the cursor has moved away."""
+        before, after = cursor.before, cursor.after
+        kept = before[: self.begin].endswith(self.cursor.before) and len(before) >= self.begin
+        end = len(after) - self.end  # more than 0 behind a bracket that the editor has closed
+        return before[self.begin :] if kept and end >= 0 and after[end:].startswith(self.cursor.after) else None
 
 
 class SessionAdjustment:
     """Learns from the text that follows: a suggestion was right if the user's text begins with it, accepted or typed, else wrong.
 
-    Only the sum of the errors is kept, and nothing is stored. A suggestion whose outcome is open is followed until it is known,
-    so that one answer, offered again at each keystroke, counts once.
+    Only the sum of the errors is kept, and nothing is stored. A suggestion whose outcome is open is followed until it is known, so that one
+    answer, offered again at each keystroke, counts once. What a menu inserts tentatively tells nothing.
     """
 
     def __init__(self) -> None:
         self.offset = 0.0
         """What is added to the logit of P(right), in nats."""
         self._shown: dict[str, _Shown] = {}
+        self._judged: dict[str, tuple[DocumentCursor, str]] = {}  # the last suggestion in each document whose outcome is known
 
     def note_shown(self, cursor: DocumentCursor, text: str, probability: float) -> None:
-        """Follow a suggestion that was shown with this probability of being right, unless one in the same document is followed."""
-        self._shown.setdefault(cursor.uri, _Shown(shorten_cursor(cursor), len(cursor.before), text, probability))
+        """Follow a suggestion that was shown with this probability of being right, unless it continues the one that is followed."""
+        if cursor.selected or self._judged.get(cursor.uri) == (shorten_cursor(cursor), text):
+            return
+        followed = self._shown.get(cursor.uri)
+        typed = None if followed is None else followed.typed(cursor)
+        if followed is None or typed is None or not followed.text.startswith(typed + text):
+            self._shown[cursor.uri] = _Shown(shorten_cursor(cursor), len(cursor.before), len(cursor.after), text, probability)
 
     def note_cursor(self, cursor: DocumentCursor) -> None:
         """Learn the outcome of the document's suggestion, if the text before the cursor tells it."""
         shown = self._shown.get(cursor.uri)
-        if shown is None:
+        if shown is None or cursor.selected:
             return
-        typed = cursor.before[shown.begin :]
-        if not cursor.before[: shown.begin].endswith(shown.cursor.before) or len(cursor.before) < shown.begin:
-            del self._shown[cursor.uri]  # the text before it has changed, or the cursor is above it
+        typed = shown.typed(cursor)
+        if typed is None:
+            del self._shown[cursor.uri]
         elif typed.startswith(shown.text) or not shown.text.startswith(typed):
             del self._shown[cursor.uri]
-            self._learn(float(typed.startswith(shown.text)) - shown.probability)
+            self._judged[cursor.uri] = shown.cursor, shown.text
+            error = float(typed.startswith(shown.text)) - shown.probability
+            self.offset = min(max(self.offset + RATE * error, -MAX_OFFSET), MAX_OFFSET)
 
-    def _learn(self, error: float) -> None:
-        self.offset = min(max(self.offset + RATE * error, -MAX_OFFSET), MAX_OFFSET)
+    def forget(self, uri: str) -> None:
+        """Forget the suggestion in a closed document."""
+        self._shown.pop(uri, None)
+        self._judged.pop(uri, None)

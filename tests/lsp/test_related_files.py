@@ -1,0 +1,68 @@
+"""While the user pauses, pieces of the workspace's files that fit to the cursor become context, and nothing does that is switched off."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pellucid.completion import idle_prefill
+from pellucid.completion.settings import ContextSettings
+from pellucid.completion.suggestion import DocumentCursor
+from pellucid.errors import PellucidError
+from pellucid_lsp.editor_settings import EditorSettings, ServerSettings
+from pellucid_lsp.session import EditorSession
+
+ORDERS = "class OrderBook:\n    def add_order(self, order, price_limit):\n        self.open_orders.append(order)\n"
+SETTINGS = EditorSettings(server=ServerSettings(url="http://127.0.0.1:9", start=False))
+
+
+@pytest.fixture(autouse=True)
+def without_pauses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(idle_prefill, "IDLE_SECONDS", 0.0)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+async def context_after_a_pause(folder: Path, settings: EditorSettings) -> list[str]:
+    """Return the names of the files of which pieces are sent after a pause in a file that uses another one."""
+    workspace = folder / "workspace"
+    workspace.mkdir()
+    (workspace / "orders.py").write_text(ORDERS)
+    session = EditorSession(settings, [workspace], lambda: None)
+    cursor = DocumentCursor((workspace / "main.py").as_uri(), "from orders import OrderBook\n\nOrderBook().", "", "python")
+    with suppress(PellucidError):  # no server answers, which ends the suggestion but not the pause
+        await session.suggest(cursor, 1)
+    for _ in range(200):
+        await asyncio.sleep(0.01)
+        if session.ring.version:
+            break
+    found = [chunk.filename for chunk in session.ring.chunks(cursor.before, cursor.uri)]
+    await session.aclose()
+    return found
+
+
+async def test_related_file(tmp_path: Path) -> None:
+    """A file that was never opened is context if it defines what the cursor's lines name."""
+    assert await context_after_a_pause(tmp_path, SETTINGS) == ["orders.py"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [replace(SETTINGS, context=ContextSettings(files_tokens=0)), replace(SETTINGS, context=ContextSettings(exclude=("orders.py",)))],
+)
+async def test_switched_off(tmp_path: Path, settings: EditorSettings) -> None:
+    """Without room for other files, or with a pattern that excludes the file, nothing of it is sent."""
+    assert await context_after_a_pause(tmp_path, settings) == []
+
+
+async def test_closed_folder(tmp_path: Path) -> None:
+    """Chunks of a workspace folder that was closed are not sent with documents of another one."""
+    session = EditorSession(SETTINGS, [tmp_path / "one"], lambda: None)
+    session.note_opened((tmp_path / "one/orders.py").as_uri(), ORDERS)
+    assert session.ring.promote()
+    await session.set_folders([tmp_path / "other"])
+    assert session.ring.chunks("", (tmp_path / "other/main.py").as_uri()) == ()
+    await session.aclose()

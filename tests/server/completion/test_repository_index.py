@@ -1,0 +1,173 @@
+"""Pieces of a repository that share telling names with the text around a cursor are found, and none that are private."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pellucid.completion.context.privacy import Privacy
+from pellucid.completion.context.repository_index import MAX_BYTES, PIECE_LINES, RepositoryIndex
+
+ORDERS = "class OrderBook:\n    def add_order(self, order, price_limit):\n        self.open_orders.append(order)\n"
+SHAPES = "class Polygon:\n    def area_of(self, corner_points):\n        return sum_of_triangles(corner_points)\n"
+BEFORE = "from orders import OrderBook\n\nbook = OrderBook()\nbook.add_order("
+
+
+class Index(RepositoryIndex):
+    """An index that is refreshed whenever it is asked to."""
+
+    def refresh(self) -> None:
+        self._next_refresh = 0.0
+        super().refresh()
+
+
+def indexed(folder: Path, exclude: tuple[str, ...] = ()) -> RepositoryIndex:
+    privacy = Privacy([folder], exclude)
+    index = Index([folder], lambda uri, text: privacy.refusal(None, text, uri) is None)
+    index.refresh()
+    return index
+
+
+def found(index: RepositoryIndex, exclude: Path | None = None) -> list[str]:
+    index.refresh()
+    return [piece.path.name for piece in index.related(BEFORE, "", exclude)]
+
+
+def write(folder: Path, **files: str) -> None:
+    for name, text in files.items():
+        (folder / f"{name}.py").write_text(text)
+
+
+def test_shared_names(tmp_path: Path) -> None:
+    """The piece that defines what the cursor's lines name comes first, and one without a shared name is not found."""
+    write(tmp_path, orders=ORDERS, shapes=SHAPES, usage=f"{SHAPES}\nbook = None\n")
+    pieces = indexed(tmp_path).related(BEFORE, "", None)
+    assert [piece.path.name for piece in pieces] == ["orders.py", "usage.py"]
+    assert (pieces[0].line, pieces[0].text) == (0, ORDERS)
+
+
+def test_names_after_the_cursor_and_of_imports(tmp_path: Path) -> None:
+    """The next lines and the document's imports tell what is needed, too; other lines far above do not."""
+    write(tmp_path, orders=ORDERS)
+    index = indexed(tmp_path)
+    far = "\n" * 30
+    assert index.related(f"x = 1{far}y = ", "\nbook.add_order(y)\n", None)
+    assert index.related(f"from orders import OrderBook{far}y = ", "", None)
+    assert not index.related(f"x = OrderBook(){far}y = ", "", None)
+
+
+def test_rare_names_count_most(tmp_path: Path) -> None:
+    """A name that is everywhere tells less than one that is in a single file."""
+    write(tmp_path, orders=ORDERS, **{f"many{number}": f"book = 1\nother = {number}\nthird = fourth_name(book)\n" for number in range(9)})
+    assert found(indexed(tmp_path))[0] == "orders.py"
+
+
+def test_own_document_is_left_out(tmp_path: Path) -> None:
+    """The document of the cursor is no other file."""
+    write(tmp_path, orders=ORDERS)
+    assert found(indexed(tmp_path), tmp_path / "orders.py") == []
+
+
+def test_changes_are_seen(tmp_path: Path) -> None:
+    """A refresh reads new and changed files, and forgets deleted ones."""
+    write(tmp_path, orders=ORDERS)
+    index = indexed(tmp_path)
+    write(tmp_path, orders=SHAPES, more=ORDERS + "# changed\n")
+    assert found(index) == ["more.py"]
+    (tmp_path / "more.py").unlink()
+    assert found(index) == []
+
+
+def test_private_files_are_never_found(tmp_path: Path) -> None:
+    """Ignored, excluded, secret and hidden files, and those in folders of packages, are not indexed."""
+    (tmp_path / ".gitignore").write_text("ignored.py\nbuild/\n")
+    for folder in ("build", "node_modules", ".hidden"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder, orders=ORDERS)
+    write(tmp_path, ignored=ORDERS, excluded=ORDERS, key=f"{ORDERS}\n-----BEGIN PRIVATE KEY-----\n{'a' * 64}\n")
+    assert found(indexed(tmp_path, ("excluded.py",))) == []
+
+
+def test_what_became_private_is_not_returned(tmp_path: Path) -> None:
+    """A file that was indexed and is ignored since is not returned, even before the next refresh."""
+    write(tmp_path, orders=ORDERS)
+    index = indexed(tmp_path)
+    (tmp_path / ".gitignore").write_text("orders.py\n")
+    assert index.related(BEFORE, "", None) == []
+
+
+def test_odd_files(tmp_path: Path) -> None:
+    """Files in no encoding, with names in none, that cannot be read or are pipes, do not keep the others from being found."""
+    write(tmp_path, orders=ORDERS)
+    (tmp_path / "latin.py").write_bytes(ORDERS.encode() + b"# caf\xe9\n")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.py")).write_text(ORDERS)
+    os.mkfifo(tmp_path / "pipe.py")
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o400)
+    deep = tmp_path
+    for _ in range(60):
+        deep /= "deeper"
+    deep.mkdir(parents=True)
+    assert found(indexed(tmp_path)) == ["orders.py"]
+
+
+@pytest.mark.parametrize("change", ["link", "folder link", "pipe", "large"])
+def test_what_became_something_else(tmp_path: Path, change: str) -> None:
+    """A file that has become a link out of the folder, a pipe or a huge file since the index was made is not read."""
+    (workspace := tmp_path / "workspace" / "inner").mkdir(parents=True)
+    (outside := tmp_path / "outside").mkdir()
+    write(outside, orders=ORDERS)
+    write(workspace, orders=ORDERS)
+    index = indexed(tmp_path / "workspace")
+    (workspace / "orders.py").unlink()
+    match change:
+        case "link":
+            (workspace / "orders.py").symlink_to(outside / "orders.py")
+        case "folder link":
+            workspace.rmdir()
+            workspace.symlink_to(outside)
+        case "pipe":
+            os.mkfifo(workspace / "orders.py")
+        case _:
+            (workspace / "orders.py").write_text(ORDERS + "#" * MAX_BYTES)
+    assert index.related(BEFORE, "", None) == []
+
+
+def test_names_of_secrets(tmp_path: Path) -> None:
+    """A file that was never opened and is named like a secret is left out, even if it is code."""
+    for name in ("secrets.py", "db_credentials.py", "env.sh", "secretary.py"):
+        (tmp_path / name).write_text(ORDERS)
+    assert found(indexed(tmp_path)) == ["secretary.py"]
+
+
+def test_overlapping_pieces_are_one(tmp_path: Path) -> None:
+    """Of pieces that share lines only the best is returned."""
+    write(tmp_path, orders="\n" * (PIECE_LINES // 2) + ORDERS + "\n" * PIECE_LINES + ORDERS)
+    lines = [piece.line for piece in indexed(tmp_path).related(BEFORE, "", None)]
+    assert len(lines) == 2
+    assert abs(lines[0] - lines[1]) >= PIECE_LINES
+
+
+def test_refreshes_are_seldom(tmp_path: Path) -> None:
+    """A file that was written just after a refresh waits for the next one."""
+    index = RepositoryIndex([tmp_path], lambda uri, text: True)
+    index.refresh()
+    write(tmp_path, orders=ORDERS)
+    index.refresh()
+    assert index.related(BEFORE, "", None) == []
+
+
+def test_closed(tmp_path: Path) -> None:
+    """After closing, a refresh that is late does nothing, and nothing is found."""
+    write(tmp_path, orders=ORDERS)
+    index = indexed(tmp_path)
+    index.close()
+    assert found(index) == []
+
+
+def test_names_are_no_queries(tmp_path: Path) -> None:
+    """Words of SQLite's query language, and signs in names, are names like any other."""
+    write(tmp_path, js="const $near = NEAR(AND, NOT);\n")
+    assert [piece.path.name for piece in indexed(tmp_path).related("$near NEAR AND NOT OR", "", None)] == ["js.py"]
