@@ -75,7 +75,7 @@ class CrossFileCursor:
 
 @dataclass(frozen=True, slots=True)
 class CrossFileAnswer:
-    """What the model wrote at a cursor with one context."""
+    """The model's answer at a cursor with one context."""
 
     context: str
     language: str

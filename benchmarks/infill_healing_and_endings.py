@@ -3,7 +3,7 @@
     python benchmarks/infill_healing_and_endings.py --data HumanEval.jsonl.gz --shape lines
 
 Decoding is greedy, in the model's own infill format. The plain answer is judged as it is (up to the model's own end or the token limit) and
-cut where it begins to repeat the suffix. The third answer is Pellucid's: healed, and ended at the suffix and at the margin. For the shape
+cut where it begins to repeat the suffix, then also at the margin. The last answer is Pellucid's: healed, and ended by both. For the shape
 "line" only the first line counts. The rules were chosen on the half "fit" of the problems. The tests run model-written code, see
 pellucid/learn/evaluate/sandbox/sandbox.py.
 """
@@ -31,6 +31,8 @@ from pellucid.models.load import load
 from pellucid.models.store import Store
 from pellucid.system.progress_protocol import Silent
 from pellucid.text.assistant import LocalAssistant, Stream
+from pellucid.text.margin_stop import MarginStop
+from pellucid.text.stopping import EndingRule
 from pellucid.text.suffix_stop import SuffixStop
 from pellucid.tokens import CompletionQuery, Finish, FinishReason, SamplingParams, Token
 
@@ -77,10 +79,12 @@ async def measure(assistant: LocalAssistant, drawn: Sequence[Task], *, first_lin
             return await collect(assistant.complete(CompletionQuery(task.prefix, task.suffix, params=params, stop=stop)))
 
     plain = await with_progress("unchanged", map(bare, drawn), len(drawn))
-    ended = [end(task, *answer) for task, answer in zip(drawn, plain, strict=True)]
+    at_suffix = [end(SuffixStop(task.prefix, task.suffix), *answer) for task, answer in zip(drawn, plain, strict=True)]
+    at_margin = [end(MarginStop(task.prefix, task.suffix), *answer) for task, answer in zip(drawn, at_suffix, strict=True)]
     healed = await with_progress("healed and ended", map(whole, drawn), len(drawn))
     table = ["| answer | pass@1 (95 %) | same as the solution | came to an end | tasks |", "|---|---|---|---|---|"]
-    for name, answers in (("unchanged", plain), ("ended at the suffix", ended), ("healed and ended", healed)):
+    rows = {"unchanged": plain, "ended at the suffix": at_suffix, "and at the margin": at_margin, "healed and ended": healed}
+    for name, answers in rows.items():
         texts = [f"{text.partition(LINE_END)[0]}{LINE_END}" if first_line else text for text, _ in answers]
         passed = wilson(await count_passing(drawn, texts), len(drawn))
         same = sum(text.rstrip() == task.solution.rstrip() for task, text in zip(drawn, texts, strict=True)) / len(drawn)
@@ -111,9 +115,8 @@ async def collect(stream: Stream) -> Answer:
     return "".join(item.text for item in items if isinstance(item, Token)), ended
 
 
-def end(task: Task, text: str, stopped: bool) -> Answer:
-    """Return an answer up to where it repeats the suffix, and if it ended."""
-    ending = SuffixStop(task.prefix, task.suffix)
+def end(ending: EndingRule, text: str, stopped: bool) -> Answer:
+    """Return the part of an answer that a rule keeps, and if it ended."""
     kept = ending.feed(text)
     return (kept, True) if ending.ended else (kept + ending.finish(), stopped)
 

@@ -5,7 +5,7 @@
 
 ``--folder`` has one folder per language, and in it one per package; choose packages that are newer than the model. ``--llama-bin`` is the
 folder of llama-server, which the other clients ask; without it only Pellucid is measured. This script starts and ends both servers, which
-read the same GGUF file with greedy or nearly greedy decoding. Each cursor is a jump to another place, with the text below it.
+read the same GGUF file with greedy or nearly greedy decoding. Each cursor is at another place, with the text below it and no other files.
 
 A suggestion is right if its first line is the rest of the line, ignoring spaces at its end. If it is the beginning of it, nothing wrong is
 shown. Both save keystrokes: all characters but the one that accepts. Intervals come from resampling files.
@@ -58,7 +58,7 @@ LABELS, BAR, ROW, BAR_HEIGHT, TOP = 200, 520, 30, 20, 70
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What one client shows at a cursor: the first line of its suggestion, empty if it shows none."""
+    """The first line of the suggestion that one client shows at a cursor, empty if it shows none."""
 
     client: str
     language: str
@@ -95,7 +95,8 @@ class Cursor:
 
     def shown(self, client: str, text: str, milliseconds: float) -> Shown:
         """Return what a client shows here."""
-        return Shown(client, self.file.partition("/")[0], self.file, self.at, self.truth, text.partition("\n")[0], milliseconds)
+        line = text.partition("\n")[0]
+        return Shown(client, self.file.partition("/")[0], self.file, self.at, self.truth, line if line.strip() else "", milliseconds)
 
 
 def main() -> None:
@@ -157,7 +158,7 @@ async def replay(options: argparse.Namespace) -> list[Shown]:
                 async with httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT_SECONDS) as client:
                     for cursor in progress.track(cursors, description=name):
                         begun = time.perf_counter()
-                        text = await ask(client, cursor)
+                        text = await ask(client, cursor.place)
                         found.append(cursor.shown(name, text, 1000 * (time.perf_counter() - begun)))
     return found
 
@@ -183,23 +184,15 @@ async def ask_pellucid(cursor: Cursor, launcher: Launcher) -> list[Shown]:
     return [cursor.shown(client, whole[:length], milliseconds) for client, length in parts.items()]
 
 
-async def ask_llama_vim(client: httpx.AsyncClient, cursor: Cursor) -> str:
-    before, after = cursor.place.before, cursor.place.after
+async def ask_llama_vim(client: httpx.AsyncClient, place: DocumentCursor) -> str:
+    before, after = place.before, place.after
     return llama_vim.shown(await llama_vim.answer(client, before, after), before, after)
 
 
-async def as_tabby(client: httpx.AsyncClient, cursor: Cursor) -> str:
-    return await ask_tabby(client, cursor.place.before, cursor.place.after, cursor.place.language)
-
-
-async def as_continue(client: httpx.AsyncClient, cursor: Cursor) -> str:
-    return await ask_continue(client, cursor.place.before, cursor.place.after)
-
-
-PEERS: Mapping[str, Callable[[httpx.AsyncClient, Cursor], Awaitable[str]]] = {
+PEERS: Mapping[str, Callable[[httpx.AsyncClient, DocumentCursor], Awaitable[str]]] = {
     "llama.vim": ask_llama_vim,
-    "Tabby's prompt": as_tabby,
-    "Continue's prompt": as_continue,
+    "Tabby's prompt": ask_tabby,
+    "Continue's prompt": ask_continue,
 }
 
 

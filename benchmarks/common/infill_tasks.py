@@ -13,7 +13,7 @@ from pellucid.learn.evaluate.suites.code_gap_base import FIELDS, Task
 
 
 class Shape(StrEnum):
-    """What is removed from a solution."""
+    """The part that is removed from a solution."""
 
     LINE = "line"
     LINES = "lines"
@@ -30,10 +30,10 @@ class Half(StrEnum):
 
 
 def tasks(path: Path, shape: Shape, half: Half) -> list[Task]:
-    """Return one task for each problem of HumanEval, drawn with a fixed seed."""
+    """Return at most one task for each problem of HumanEval, drawn with a fixed seed."""
     draw = random.Random(shape)
     found = [(record, SPANS[shape](record["canonical_solution"].rstrip("\n"), draw)) for record in json_lines(path, FIELDS)]
-    return [_task(record, *span) for record, span in found[half is Half.REPORT :: 2] if span]
+    return [_task(record, *span) for record, span in found[1 if half is Half.REPORT else 0 :: 2] if span]
 
 
 def _task(record: Json, begin: int, end: int) -> Task:
@@ -42,7 +42,7 @@ def _task(record: Json, begin: int, end: int) -> Task:
     return Task(record["task_id"], record["task_id"], record["prompt"] + before, after, gap, check)
 
 
-def _lines(solution: str, draw: random.Random, *, several: bool) -> tuple[int, int] | tuple[()]:
+def _lines(solution: str, draw: random.Random, *, several: bool) -> tuple[int, int] | None:
     """Draw whole lines, with the line break after the last one, so that the cursor is at the beginning of a line."""
     lines = solution.split("\n")
     spans = [
@@ -52,7 +52,7 @@ def _lines(solution: str, draw: random.Random, *, several: bool) -> tuple[int, i
         if lines[first].strip() and lines[last].strip() and (first < last) == several
     ]
     if not spans:
-        return ()
+        return None
     first, last = draw.choice(spans)
     starts = [sum(len(line) + 1 for line in lines[:number]) for number in range(len(lines) + 1)]
     return starts[first], starts[last + 1]
@@ -63,7 +63,7 @@ def _span(solution: str, draw: random.Random) -> tuple[int, int]:
     return begin, end
 
 
-SPANS: Mapping[Shape, Callable[[str, random.Random], tuple[int, int] | tuple[()]]] = {
+SPANS: Mapping[Shape, Callable[[str, random.Random], tuple[int, int] | None]] = {
     Shape.LINE: lambda solution, draw: _lines(solution, draw, several=False),
     Shape.LINES: lambda solution, draw: _lines(solution, draw, several=True),
     Shape.SPAN: _span,

@@ -14,6 +14,7 @@ import httpx
 
 from pellucid.completion.context.chunk_ring import CHARACTERS_PER_TOKEN
 from pellucid.completion.context.prompt_context import window_end, window_start
+from pellucid.completion.suggestion import DocumentCursor
 
 TABBY_LINES = 20
 TABBY_TOKENS = 64
@@ -35,12 +36,13 @@ CONTINUE_TOKENS = 256
 CONTINUE_STOPS = ("/src/", "#- coding: utf-8", "```")
 
 
-async def ask_tabby(client: httpx.AsyncClient, before: str, after: str, language: str) -> str:
+async def ask_tabby(client: httpx.AsyncClient, place: DocumentCursor) -> str:
     """Return the first line that Tabby shows, empty if it shows none."""
+    before, after = place.before, place.after
     prefix = "".join(before.splitlines(keepends=True)[-TABBY_LINES:])
     suffix = "".join(after.splitlines(keepends=True)[:TABBY_LINES]) or "\n"
-    keywords = TABBY_KEYWORDS.get(TABBY_LANGUAGES.get(language, language), "").split()
-    comment = "#" if language == "python" else "//"
+    keywords = TABBY_KEYWORDS.get(TABBY_LANGUAGES.get(place.language, place.language), "").split()
+    comment = "#" if place.language == "python" else "//"
     stop = ["\n\n", f"\n{comment}", *(f"\n{word}" for word in keywords)]
     content = await _complete(client, _prompt(prefix, suffix), TABBY_TOKENS, 0.1, stop)
     right = after.partition("\n")[0].rstrip()
@@ -50,11 +52,12 @@ async def ask_tabby(client: httpx.AsyncClient, before: str, after: str, language
     return first if first.strip() else ""
 
 
-async def ask_continue(client: httpx.AsyncClient, before: str, after: str) -> str:
+async def ask_continue(client: httpx.AsyncClient, place: DocumentCursor) -> str:
     """Return the first line that Continue shows, empty if it shows none."""
     prefix, suffix = (
         int(share * CONTINUE_PROMPT_TOKENS * CHARACTERS_PER_TOKEN) for share in (CONTINUE_PREFIX_SHARE, CONTINUE_SUFFIX_SHARE)
     )
+    before, after = place.before, place.after
     prompt = _prompt(before[window_start(before, prefix) :], after[: window_end(after, suffix)])
     content = await _complete(client, prompt, CONTINUE_TOKENS, 0.01, CONTINUE_STOPS, first_line=True)
     if before.endswith(" "):

@@ -104,7 +104,7 @@ class EditorSession:
         return await self.completer.branch(suggestion, cursor, index, alternative)
 
     def note_shown(self, suggestions: Sequence[Suggestion]) -> None:
-        """Count suggestions that were sent to the editor, and follow what becomes of the first one."""
+        """Count suggestions that were sent to the editor, and follow the outcome of the first one."""
         self.journal.counts.shown += bool(suggestions)
         for suggestion in suggestions[:1]:
             explanation = self.journal.explanations.find(id=suggestion.id)

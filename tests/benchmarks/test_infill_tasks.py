@@ -15,7 +15,7 @@ HUMANEVAL = Path(__file__).parents[1] / "server/learn/evaluate/humaneval/HumanEv
 @pytest.mark.process
 @pytest.mark.parametrize("shape", list(Shape))
 async def test_solutions_pass(shape: Shape) -> None:
-    """What was removed passes in its place."""
+    """The removed text passes in its place."""
     drawn = tasks(HUMANEVAL, shape, Half.FIT)[:12]
     assert await count_passing(drawn, [task.solution for task in drawn]) == len(drawn)
 

@@ -1,4 +1,4 @@
-"""What the replay counts as right, wrong and saved, and what the imitated clients ask and show."""
+"""A replay counts right, wrong and saved lines, and imitates what other clients ask and show."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from common.other_clients import ask_continue, ask_tabby
+from pellucid.completion.suggestion import DocumentCursor
 from replay_beside_peers import Shown, draw_picture, overall
 
 
@@ -44,6 +45,10 @@ def test_report_and_picture() -> None:
     assert "one: 25% right, 25% the beginning, right, 25% shown and wrong" in draw_picture(suggestions).file()
 
 
+def at(before: str, after: str = "") -> DocumentCursor:
+    return DocumentCursor("file:///a.py", before, after, "python")
+
+
 def answering(content: str, asked: list[dict[str, object]]) -> httpx.AsyncClient:
     """Return a client of a server that gives this answer, streamed if asked for."""
 
@@ -62,18 +67,20 @@ async def test_tabby() -> None:
     asked: list[dict[str, object]] = []
     before, after = "".join(f"line {number}\n" for number in range(30)), ")\n" * 30
     async with answering("a)\nb", asked) as client:
-        assert await ask_tabby(client, f"{before}f(", after, "python") == "a"
-        assert await ask_tabby(client, f"{before}f(", "]\n", "python") == ""
-        assert await ask_tabby(client, f"{before}f(", "\n", "python") == "a)"
+        assert await ask_tabby(client, at(f"{before}f(", after)) == "a"
+        assert await ask_tabby(client, at(f"{before}f(", "]\n")) == ""
+        assert await ask_tabby(client, at(f"{before}f(", "\n")) == "a)"
     above = "".join(f"line {number}\n" for number in range(11, 30))
     assert asked[0]["prompt"] == f"<|fim_prefix|>{above}f(<|fim_suffix|>{after[:40]}<|fim_middle|>"
-    assert "\ndef" in str(asked[0]["stop"]).encode().decode("unicode_escape")
+    stop = asked[0]["stop"]
+    assert isinstance(stop, list)
+    assert "\ndef" in stop
 
 
 async def test_continue() -> None:
     """Continue reads no further than the first line, and does not show the line above again."""
     asked: list[dict[str, object]] = []
     async with answering(" 1\nrest", asked) as client:
-        assert await ask_continue(client, "x =", "") == " 1"
-        assert await ask_continue(client, "x = ", "") == "1"
-        assert await ask_continue(client, "1\n", "") == ""
+        assert await ask_continue(client, at("x =")) == " 1"
+        assert await ask_continue(client, at("x = ")) == "1"
+        assert await ask_continue(client, at("1\n")) == ""

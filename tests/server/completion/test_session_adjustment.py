@@ -1,4 +1,4 @@
-"""What became of shown suggestions moves the probabilities of further ones in the session, and nothing else does."""
+"""The outcomes of shown suggestions move the probabilities of further ones in the session, and nothing else does."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ CASES = [
     Case("python: both of two are written, one is there", "print(foo(‸)\n", "x))\nprint(2)\n", "x)"),
     Case("python: a quote and a parenthesis", 'print("‸")\n', 'hello")\nexit()\n', "hello"),
     Case("python: the rest of a word", "val‸e = 1\n", "ue = 1\nx = 2\n", "u"),
-    Case("python: the rest of a word, and the model goes on otherwise", "return enc‸cyclic(cyclic(s))\n", "ode_cyclic(s)\n", "ode_"),
+    Case("python: the rest of a word, and the model continues otherwise", "return enc‸cyclic(cyclic(s))\n", "ode_cyclic(s)\n", "ode_"),
     Case("python: the rest of a word, in a bracket of the answer", "val‸ues = 1\n", "(values)\n", "(values)\n", ends=False),
     Case("python: an operand before a word", "    return ‸n\n", "1 if n == 0 else \n", "1 if n == 0 else \n", ends=False),
     Case("python: a word before a short one", "x = ‸i\n", "sin(i)\n", "sin(i)\n", ends=False),

@@ -1,4 +1,4 @@
-"""Adjusts calibrated probabilities to what became of the suggestions that were shown in this session."""
+"""Adjusts calibrated probabilities to the outcomes of the suggestions that were shown in this session."""
 
 from __future__ import annotations
 
