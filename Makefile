@@ -4,7 +4,7 @@
 # make lint          formatting, lint and types
 # make lint-js       lint and types of the page's scripts (needs Node 20)
 # make coverage      the fast tests with branch coverage; the report is build/coverage/index.html
-# make bench         the benchmarks
+# make bench         the benchmarks; LLAMA=FOLDER compares with the llama-server in it
 # make docs          the documentation, into build/site
 # make vsix          the extension for VS Code, as a package (needs Node 20)
 # make test-vscode   that package in a real VS Code, with a real model (installs code-server into build/)
@@ -56,6 +56,7 @@ lint-js: $(JS)/node_modules/.package-lock.json
 bench: $(VENV)/installed-dev
 	$(BIN)/pellucid models pull $(MODELS)
 	$(BIN)/python benchmarks/against_transformers.py $(ARGS)
+	$(BIN)/python benchmarks/replay_beside_peers.py --positions 20 $(if $(LLAMA),--llama-bin $(LLAMA))
 
 docs: $(VENV)/installed-dev
 	$(BIN)/mkdocs build --strict

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from common.machine import about
-from common.packages import Packages, draw_packages
+from common.packages import Packages, draw_packages, packages_in
 from pellucid.completion.settings import GateLevel
 from pellucid.config import load_settings
 from pellucid.learn import metrics
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="replace the built-in calibration")
     options = parser.parse_args()
     parts = {
-        name: draw_packages(folder, count)
+        name: draw_packages(packages_in(folder), count)
         for name, folder, count in zip(("fit", "report"), (options.fit, options.report), options.cursors, strict=True)
     }
     records = {name: replayed(options, name, packages) for name, packages in parts.items()}

@@ -31,7 +31,7 @@ from common.http_asker import TIMEOUT_SECONDS
 from common.machine import about, llama_version
 from common.markdown_tables import table
 from common.other_clients import ask_continue, ask_tabby
-from common.packages import draw_packages
+from common.packages import draw_packages, own_packages, packages_in
 from common.quantiles import quantile
 from common.replayed_suggestions import is_right
 from common.servers import gguf_file, llama_server, pellucid_server
@@ -101,8 +101,8 @@ class Cursor:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--folder", type=Path, help="folder of languages and packages")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--folder", type=Path, help="folder of languages and packages; by default Pellucid's own code in five languages")
     source.add_argument("--read", type=Path, metavar="FILE", help="print the tables of an earlier run")
     parser.add_argument("--llama-bin", type=Path, metavar="FOLDER", help="folder of llama-server")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="a catalog name or a .gguf")
@@ -127,9 +127,9 @@ def main() -> None:
         write_picture(options.picture, draw_picture(suggestions))
 
 
-def draw(folder: Path, count: int) -> list[Cursor]:
+def draw(folder: Path | None, count: int) -> list[Cursor]:
     """Return the cursors, file by file."""
-    packages = draw_packages(folder, count)
+    packages = draw_packages(own_packages() if folder is None else packages_in(folder), count)
     cursors = []
     for one in packages.cursors:
         text = packages.texts[one.document]

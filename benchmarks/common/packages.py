@@ -31,14 +31,33 @@ class Packages:
         return sorted({"/".join(cursor.document.split("/")[:2]) for cursor in self.cursors})
 
 
-def draw_packages(folder: Path, count: int) -> Packages:
-    """Return ``count`` cursors for each language of a folder. No file is nearly equal to another one."""
+ROOT = Path(__file__).parents[2]
+
+OWN = {
+    "c": ["server/pellucid/engine/native"],
+    "javascript": ["webui/pellucid_webui/assets"],
+    "lua": ["editors/nvim/lua"],
+    "python": ["server/pellucid", "lsp/pellucid_lsp", "webui/pellucid_webui"],
+    "typescript": ["editors/vscode/src"],
+}
+"""This project's own code, by language: it is at hand, and newer than the models."""
+
+
+def own_packages() -> dict[str, list[Path]]:
+    return {language: [ROOT / folder for folder in folders] for language, folders in OWN.items()}
+
+
+def packages_in(folder: Path) -> dict[str, list[Path]]:
+    """Return the packages of a folder that has one folder per language, and in it one per package."""
+    return {language.name: folders_in(language) for language in folders_in(folder)}
+
+
+def draw_packages(packages: Mapping[str, Sequence[Path]], count: int) -> Packages:
+    """Return ``count`` cursors for each language. No file is nearly equal to another one."""
     texts: dict[str, str] = {}
     cursors: list[ReplayCursor] = []
-    for language in folders_in(folder):
-        documents = {
-            package.name: documents_of(language.name, package) for package in sorted(path for path in language.iterdir() if path.is_dir())
-        }
+    for language, folders in packages.items():
+        documents = {package.name: documents_of(language, package) for package in folders}
         distinct = without_near_duplicates(Corpus(tuple(one for many in documents.values() for one in many))).documents
         kept = {document.name for document in distinct}
         drawn: list[ReplayCursor] = []

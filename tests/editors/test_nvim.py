@@ -97,6 +97,25 @@ def test_accepted_text_is_repeated(served: Neovim) -> None:
 
 
 @pytest.mark.model
+def test_accepted_text_is_recorded(served: Neovim) -> None:
+    """A macro holds accepted text in the place of the key that accepted it, and a key that accepted nothing as it is."""
+    vim = served
+    vim.edit("orders = [1, 2]\ntotal = 0\n\n    total += order\nfirst\n")
+    vim.keys("3Gqqi")
+    vim.keys("for o")
+    ghost = until(lambda: vim.ghost, "ghost text")
+    vim.keys("<Tab>")
+    until(lambda: vim.text.split("\n")[2] == "for o" + ghost, "the accepted text")
+    vim.keys("<Esc>A")
+    vim.lua("require('pellucid.current_suggestion').clear()")
+    vim.keys(" #\\<Esc>q")
+    until(lambda: vim.lua("return vim.fn.getreg('q')").endswith("#\\\x1b"), "the macro")
+
+    vim.keys("G@q")
+    until(lambda: vim.text.split("\n")[4] == "for o" + ghost + "first #\\", "the macro's text")
+
+
+@pytest.mark.model
 def test_accept_by_word(ready: Neovim) -> None:
     """A word goes in, the rest stays shown; each word is an undo step of its own."""
     ghost = ready.ghost

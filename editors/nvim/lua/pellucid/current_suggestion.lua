@@ -259,7 +259,7 @@ local function note_accepted(suggestion, rest, piece)
   end
 end
 
---- Insert a part of the suggestion into the buffer, "all", "word" or "line", as one undo step.
+--- Insert a part of the suggestion into the buffer, "all", "word" or "line", as one undo step. Return the part, if there is one.
 function M.accept(part)
   local at = M.cursor()
   local suggestion, rest = M.current(at)
@@ -276,6 +276,7 @@ function M.accept(part)
   else
     type_in(piece, done)
   end
+  return piece
 end
 
 return M

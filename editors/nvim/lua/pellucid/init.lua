@@ -3,6 +3,7 @@
 local builtin = require("pellucid.builtin")
 local client = require("pellucid.client")
 local keys = require("pellucid.keys")
+local macros = require("pellucid.macros")
 local options = require("pellucid.options")
 local session = require("pellucid.current_suggestion")
 
@@ -76,6 +77,8 @@ local function watch()
     builtin.resume()
   end)
   on(group, "User", status_changed, "PellucidStatus")
+  on(group, "RecordingEnter", macros.entered)
+  on(group, "RecordingLeave", macros.left)
   on(group, "ColorScheme", define_looks)
   on(group, "OptionSet", define_looks, "termguicolors")
 end

@@ -1,6 +1,7 @@
 --- The keys of insert mode; without a suggestion they keep their earlier function.
 
 local builtin = require("pellucid.builtin")
+local macros = require("pellucid.macros")
 local options = require("pellucid.options")
 local session = require("pellucid.current_suggestion")
 
@@ -72,9 +73,15 @@ local function asking(action)
 end
 
 local function accept(part)
-  return on_suggestion(function()
-    session.accept(part)
-  end)
+  return function(key)
+    local text
+    if not with_suggestion(function()
+      text = session.accept(part)
+    end) then
+      fall_back(key)
+    end
+    macros.note(key, text)
+  end
 end
 
 local function cycle(step)
