@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pellucid.completion.context import repository_index
 from pellucid.completion.context.privacy import Privacy
 from pellucid.completion.context.repository_index import MAX_BYTES, PIECE_LINES, RepositoryIndex
 
@@ -133,6 +134,17 @@ def test_what_became_something_else(tmp_path: Path, change: str) -> None:
         case _:
             (workspace / "orders.py").write_text(ORDERS + "#" * MAX_BYTES)
     assert index.related(BEFORE, "", None) == []
+
+
+def test_walk_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After so many names, of whatever files, no further folder is looked at."""
+    monkeypatch.setattr(repository_index, "MAX_WALKED", 20)
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder, **{f"orders_{folder}": ORDERS})
+        for number in range(30):
+            (tmp_path / folder / f"{number}.png").touch()
+    assert found(indexed(tmp_path)) == ["orders_a.py"]
 
 
 def test_names_of_secrets(tmp_path: Path) -> None:

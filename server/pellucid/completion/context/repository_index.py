@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from stat import S_ISREG
 
@@ -42,7 +41,7 @@ MAX_BYTES = 100_000
 MAX_TOTAL_BYTES = 30_000_000
 """Size of all files that are indexed. The index takes about three times as much memory."""
 
-MAX_NAMES = 64
+MAX_NAMES = 128
 """Names that are looked for, those nearest to the cursor first."""
 
 MIN_NAMES = 4
@@ -121,15 +120,18 @@ class RepositoryIndex:
 
     def _refresh(self) -> None:
         found: dict[str, tuple[int, int]] = {}
-        names, total = count(), 0
+        walked, total = 0, 0
 
         def wanted(name: str) -> bool:
-            if self._closed or next(names) >= MAX_WALKED:
-                return False
+            nonlocal walked
+            walked += 1
             path = Path(name)
             return path.suffix in SUFFIXES and not _SECRETS.fullmatch(path.stem) and name.isprintable()  # one in no encoding is not
 
-        for path in (path for folder in self._folders for path in files_below(folder, wanted)):
+        def may_continue() -> bool:
+            return walked < MAX_WALKED and not self._closed
+
+        for path in (path for folder in self._folders for path in files_below(folder, wanted, may_continue=may_continue)):
             stamp = file_stamp(path)
             if stamp is None or stamp[1] > MAX_BYTES:
                 continue

@@ -22,11 +22,11 @@ def walked_folders(here: Path, names: Sequence[str], top: Path) -> tuple[list[st
     return walked, len(open_folders) - len(walked)
 
 
-def files_below(folder: Path, wanted: Callable[[str], bool]) -> Iterator[Path]:
-    """Yield the files of a folder whose names are wanted, in order. ``wanted`` is asked first, and for every file's name."""
+def files_below(folder: Path, wanted: Callable[[str], bool], *, may_continue: Callable[[], bool] = lambda: True) -> Iterator[Path]:
+    """Yield the files of a folder whose names are wanted, in order. ``may_continue`` is asked before each of its folders."""
     top = repository(folder) or folder
     waiting = [folder]
-    while waiting:
+    while waiting and may_continue():
         here = waiting.pop()
         folders, files = _listed(here)
         walked, _ = walked_folders(here, folders, top)
