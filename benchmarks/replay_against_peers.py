@@ -1,7 +1,7 @@
 """Compare suggestions with those of llama.vim, Tabby and Continue at the same cursors, language by language.
 
-    python benchmarks/replay_beside_peers.py --folder FOLDER --llama-bin FOLDER --json replay.json --picture replay.svg
-    python benchmarks/replay_beside_peers.py --read replay.json --picture replay.svg
+    python benchmarks/replay_against_peers.py --folder FOLDER --llama-bin FOLDER --json replay.json --picture replay.svg
+    python benchmarks/replay_against_peers.py --read replay.json --picture replay.svg
 
 ``--folder`` has one folder per language, and in it one per package; choose packages that are newer than the model. ``--llama-bin`` is the
 folder of llama-server, which the other clients ask; without it only Pellucid is measured. This script starts and ends both servers, which

@@ -9,7 +9,7 @@ import pytest
 
 from common.other_clients import ask_continue, ask_tabby
 from pellucid.completion.suggestion import DocumentCursor
-from replay_beside_peers import Shown, draw_picture, overall
+from replay_against_peers import Shown, draw_picture, overall
 
 
 def shown(text: str, truth: str = "total + 1", client: str = "one", file: str = "python/a/b.py") -> Shown:
