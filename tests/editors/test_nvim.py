@@ -98,7 +98,7 @@ def test_accepted_text_is_repeated(served: Neovim) -> None:
 
 @pytest.mark.model
 def test_accepted_text_is_recorded(served: Neovim) -> None:
-    """A macro holds accepted text in the place of the key that accepted it, and a key that accepted nothing as it is."""
+    """A macro holds accepted text instead of the key that accepted it, and a key that accepted nothing as it is."""
     vim = served
     vim.edit("orders = [1, 2]\ntotal = 0\n\n    total += order\nfirst\n")
     vim.keys("3Gqqi")

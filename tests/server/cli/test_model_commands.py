@@ -43,7 +43,7 @@ def test_list(run: Run) -> None:
     code, out, _ = run("models", "list")
 
     heading, *lines = (line.split() for line in out.splitlines())
-    assert (code, heading) == (0, ["name", "size", "licence", "context", "infill", "here"])
+    assert (code, heading) == (0, ["name", "size", "licence", "context", "infill", "tried", "here"])
     assert [line[0] for line in lines] == list(catalog())
     assert {line[-1] for line in lines} == {"no"}
 
@@ -74,7 +74,7 @@ def test_life_of_a_model(run: Run, hub: StandInHub, cache: Path) -> None:
     asked = len(hub.requests)
 
     assert run("models", "pull", NAME)[1].startswith(f"{NAME} is already on this machine: ")
-    assert run("models", "list")[1].splitlines()[-1].split() == [NAME, "3.0", "kB", "mit", "?", "?", "yes"]
+    assert run("models", "list")[1].splitlines()[-1].split() == [NAME, "3.0", "kB", "mit", "?", "?", "?", "yes"]
     shown = run("models", "show", NAME, "--verify")[1]
     assert "yes, verified just now" in shown
     assert hashlib.sha256(DATA).hexdigest() in shown

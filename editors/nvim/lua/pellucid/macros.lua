@@ -1,4 +1,4 @@
---- Puts accepted text into a recorded macro, in the place of the key that accepted it.
+--- Puts accepted text into a recorded macro instead of the key that accepted it.
 
 local M = {}
 
