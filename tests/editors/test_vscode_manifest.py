@@ -1,6 +1,7 @@
 """The VS Code extension's settings are the language server's: what package.json says of them is what settings.py says."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import Field, fields
 from enum import StrEnum
@@ -91,3 +92,18 @@ def test_version() -> None:
     """The extension has the version of the project."""
     project = (Path(__file__).parents[2] / "pyproject.toml").read_text()
     assert f'\nversion = "{MANIFEST["version"]}"\n' in project
+
+
+def test_walkthrough() -> None:
+    """Every picture of the walkthrough is in the package and described, and every link names a command that exists."""
+    folder = Path(__file__).parents[2] / "editors/vscode"
+    commands = {one["command"] for one in MANIFEST["contributes"]["commands"]} | {"workbench.action.openSettings"}
+    (walkthrough,) = MANIFEST["contributes"]["walkthroughs"]
+    for step in walkthrough["steps"]:
+        image = step["media"]["image"]
+        for name in [image] if isinstance(image, str) else image.values():
+            assert (folder / name).is_file(), name
+        assert step["media"]["altText"]
+        links = re.findall(r"\(command:([\w.]+)", step["description"])
+        assert links
+        assert set(links) <= commands
