@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.errors import NotSupportedError
-from pellucid.learn.evaluate.sandbox import sandbox
+from pellucid.learn.evaluate.sandbox import process_tree, sandbox
 from pellucid.learn.evaluate.sandbox.sandbox import DRIVER, Confinement, Limits, ProgramEnd, ProgramOutcome, confinement, run_program
 
 SHORT = Limits(seconds=1.5, memory=256 << 20, file=1 << 16, output=1 << 16, processes=16)
@@ -106,6 +106,14 @@ def test_children_die() -> None:
     assert run_program("import os, time\nif not os.fork():\n    time.sleep(60)\n", SHORT).passed
     assert run_program(STRAYS, SHORT).passed
     _wait_for_the_end()
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="processes are looked up in /proc")
+def test_process_that_ends_while_it_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is gone when its file is read is left out, and the others are found."""
+    listed = [Path("/proc", str(2**22 + 1)), *Path("/proc").iterdir()]
+    monkeypatch.setattr(Path, "iterdir", lambda _: listed)
+    assert os.getpid() in dict(process_tree.all_processes("stat"))
 
 
 def _wait_for_the_end() -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +33,9 @@ class Process:
 def below(ancestor: int) -> list[Process]:
     """Return all running descendants of a process, without itself; none on a system without /proc."""
     children: dict[int, list[Process]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has ended meanwhile
-            process = _read(int(path.parent.name), path.read_text(errors="replace"))
-            children.setdefault(process.parent, []).append(process)
+    for number, text in all_processes("stat"):
+        process = _read(number, text)
+        children.setdefault(process.parent, []).append(process)
     found: list[Process] = []
     waiting = [ancestor]
     while waiting:
@@ -45,6 +44,16 @@ def below(ancestor: int) -> list[Process]:
             if process.state != "Z":
                 found.append(process)
     return found
+
+
+def all_processes(file: str) -> Iterator[tuple[int, str]]:
+    """Yield the number of each process, and the text of its file of this name in /proc. One that ends meanwhile is left out."""
+    processes = Path("/proc")
+    # Path.glob raises an error if a process ends at the wrong moment.
+    for folder in processes.iterdir() if processes.is_dir() else ():
+        if folder.name.isdecimal():
+            with suppress(OSError):
+                yield int(folder.name), (folder / file).read_text(errors="replace")
 
 
 def _read(number: int, line: str) -> Process:

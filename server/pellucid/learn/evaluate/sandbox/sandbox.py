@@ -317,11 +317,8 @@ def _present(confined: Confinement) -> int:
     if confined.user is not None or "--user" in confined.wrapper:
         return 0
     own, count = os.getuid(), 0
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            fields = dict(line.split(":\t", 1) for line in status.read_text(errors="replace").splitlines() if ":\t" in line)
-        except OSError:  # it has ended meanwhile
-            continue
+    for _, text in process_tree.all_processes("status"):
+        fields = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
         if int(fields["Uid"].split()[0]) == own:
             count += int(fields["Threads"])
     return count
