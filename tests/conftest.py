@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 from pellucid.cli.app import app
@@ -80,6 +81,13 @@ def config_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     folder = tmp_path_factory.mktemp("config")
     monkeypatch.setattr("pellucid.config.user_config_path", lambda _name: folder)
     return folder
+
+
+@pytest.fixture
+def sandbox_alone(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+    """Wait until no other worker runs programs: their processes have one user, and count together against its limit."""
+    with FileLock(tmp_path_factory.getbasetemp().parent / "sandbox.lock"):
+        yield
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ HUMANEVAL = Path(__file__).parents[1] / "server/learn/evaluate/humaneval/HumanEv
 
 
 @pytest.mark.process
+@pytest.mark.usefixtures("sandbox_alone")
 @pytest.mark.parametrize("shape", list(Shape))
 async def test_solutions_pass(shape: Shape) -> None:
     """The removed text passes in its place."""

@@ -11,6 +11,8 @@ from pellucid.learn.evaluate.sandbox.sandbox import ProgramEnd
 from pellucid.learn.evaluate.suites.code_gap_base import count_passing, judge, single_lines, whole
 from support.learn.evaluation_files import LINES, PROBLEMS, write_benchmarks
 
+pytestmark = pytest.mark.usefixtures("sandbox_alone")
+
 HUMANEVAL = Path(__file__).parent / "humaneval" / "HumanEval.jsonl.gz"
 
 

@@ -12,7 +12,7 @@ from pellucid.learn.evaluate.sandbox import landlock, sandbox, seccomp
 from pellucid.learn.evaluate.sandbox.program_test import ProgramTest
 from pellucid.learn.evaluate.sandbox.sandbox import DRIVER, Confinement, Limits, ProgramEnd, ProgramOutcome, confinement, run_program
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("sandbox_alone")]
 
 SHORT = Limits(seconds=5, memory=256 << 20, file=1 << 16, output=1 << 16, processes=16)
 

@@ -15,6 +15,8 @@ from pellucid.errors import NotSupportedError
 from pellucid.learn.evaluate.sandbox import process_tree, sandbox
 from pellucid.learn.evaluate.sandbox.sandbox import DRIVER, Confinement, Limits, ProgramEnd, ProgramOutcome, confinement, run_program
 
+pytestmark = pytest.mark.usefixtures("sandbox_alone")
+
 SHORT = Limits(seconds=1.5, memory=256 << 20, file=1 << 16, output=1 << 16, processes=16)
 
 FORKS = """
@@ -38,6 +40,7 @@ BOMB = "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:
 
 FILE = """
 import os
+
 try:
     with open("large", "wb", buffering=0) as file:
         while True:
