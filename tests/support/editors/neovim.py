@@ -21,7 +21,9 @@ class Neovim:
     """``home`` is an empty folder for everything that it and the language server keep."""
 
     def __init__(self, home: Path, program: str = "nvim") -> None:
-        homes = [f"{name}={home}" for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME")]
+        folders = ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME")
+        system = ("XDG_CONFIG_DIRS", "XDG_DATA_DIRS")  # otherwise plugins of the system are loaded, and their messages wait for a key
+        homes = [f"{name}={home}" for name in (*folders, *system)]
         self.api: Any = pynvim.attach("child", argv=["env", *homes, program, "--clean", "--embed", "--headless"])
         self.api.ui_attach(*SIZE, rgb=True)
         self.home = home
@@ -62,7 +64,7 @@ class Neovim:
             until(lambda: not self.api.api.get_mode()["blocking"], "an answer of Neovim", KEY_SECONDS)
         except AssertionError:
             self.api.input("<CR>")
-            messages = self.api.exec2("messages", {"output": True})["output"]
+            messages = self.api.api.exec2("messages", {"output": True})["output"]
             raise AssertionError(f"Neovim waited for a key after these messages:\n{messages}") from None
         return self.api.exec_lua(code, *arguments)
 
