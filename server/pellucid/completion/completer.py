@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from itertools import count
 
 from pellucid.completion.context.prompt_context import PromptContext
@@ -15,6 +16,7 @@ from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider_protocol import ModelProvider
 from pellucid.completion.prefetch import Prefetch
 from pellucid.completion.recent_answers import RecentAnswer, RecentAnswers, RemainingAnswer, text_after
+from pellucid.completion.running_answer import RunningAnswer
 from pellucid.completion.settings import CompletionSettings, GateLevel, SuggestionShape
 from pellucid.completion.shaping.branches import alternatives, force_alternative
 from pellucid.completion.shaping.ending_reasons import Ending
@@ -68,6 +70,7 @@ class Completer:
         self._gate = gate
         self._generator = AnswerGenerator(settings, model, provider, self._models, context, recent, self.journal, clock)
         self._prefetch = Prefetch()
+        self._running: dict[str, RunningAnswer] = {}
         self._typed_into: tuple[RecentAnswer, TrimmedAnswer | None] | None = None
 
     async def suggest(self, cursor: DocumentCursor, *, invoked: bool = False) -> list[Suggestion]:
@@ -88,17 +91,19 @@ class Completer:
                     remaining = self.recent.find(cursor)  # a prefetch may have reached the cursor meanwhile
                 explanation.lap("delay")
 
-            # 3. Reuse that answer if it is long enough. If not, a running prefetch may have more of it.
+            # 3. Reuse that answer if it is long enough. If not, a running prefetch may have more of it, and so may an answer whose
+            #    request was cancelled by the last keystroke.
             usable = self._reuse(parsed, shape, remaining, explanation)
-            if usable is None and await self._prefetch.stop():
-                remaining = self.recent.find(cursor)
-                usable = self._reuse(parsed, shape, remaining, explanation)
+            for found_more in (self._prefetch.stop, partial(self._follow, cursor)):
+                if usable is None and await found_more():
+                    remaining = self.recent.find(cursor)
+                    usable = self._reuse(parsed, shape, remaining, explanation)
 
             # 4. Otherwise ask the model for what is missing. The stream is closed where the suggestion ends.
             if usable is None:
                 explanation.source = AnswerSource.MODEL
                 request = AnswerRequest(parsed, shape, () if remaining is None else remaining.tokens)
-                usable = await self._generator.generate(request, explanation)
+                usable = await self._generate(request, explanation)
                 self._typed_into = (usable.answer, usable.trimmed) if usable.final else None
                 self.journal.latency = explanation.elapsed
 
@@ -133,6 +138,27 @@ class Completer:
     async def aclose(self) -> None:
         """Stop generating."""
         await self._prefetch.stop()
+        for running in self._running.values():
+            await running.stop()
+        self._running.clear()
+
+    async def _generate(self, request: AnswerRequest, explanation: Explanation) -> UsableAnswer:
+        """Generate an answer that the next keystroke may not stop."""
+        cursor = request.parsed.document
+        running = RunningAnswer(cursor, join_texts(request.generated), partial(self._generator.generate, request, explanation))
+        self._running[cursor.uri] = running
+        usable = await running.result()
+        del self._running[cursor.uri]
+        return usable
+
+    async def _follow(self, cursor: DocumentCursor) -> bool:
+        """Wait for the answer whose request was cancelled, if it may continue at this cursor. Return whether there was one."""
+        running = self._running.get(cursor.uri)
+        if running is None:
+            return False
+        await running.follow(cursor)
+        del self._running[cursor.uri]
+        return True
 
     @contextmanager
     def _explain(self, cursor: DocumentCursor) -> Iterator[Explanation]:

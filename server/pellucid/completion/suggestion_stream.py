@@ -30,6 +30,8 @@ MAX_ATTEMPTS = 3
 PREFETCHED_LINES = 4
 """The most lines of a prefetched answer."""
 
+OnToken = Callable[[Token], None]
+
 
 @dataclass(frozen=True)
 class AnswerRequest:
@@ -84,11 +86,11 @@ class AnswerGenerator:
         self._journal = journal
         self._clock = clock
 
-    async def generate(self, request: AnswerRequest, explanation: Explanation) -> UsableAnswer:
+    async def generate(self, request: AnswerRequest, explanation: Explanation, on_token: OnToken | None = None) -> UsableAnswer:
         """Generate an answer. If the server goes away, ask again for what follows the tokens that it has sent."""
         provider = self._provider()
         for attempt in range(1, MAX_ATTEMPTS + 1):
-            stream = _Stream(request, explanation, self._settings.max_lines)
+            stream = _Stream(request, explanation, self._settings.max_lines, on_token)
             client = await provider.client()
             explanation.lap("wait")
             try:
@@ -155,8 +157,7 @@ class AnswerGenerator:
                 if isinstance(item, Finish):
                     stream.finish(item)
                     return TrimmedAnswer("", (), stream.superseded) if stream.superseded else None
-                stream.tokens.append(item)
-                stream.ghost.feed(item)
+                stream.add(item)
                 if stream.ghost.ended:
                     return None
                 if self._clock() > deadline and (early := stream.ghost.so_far()) is not None:
@@ -167,7 +168,7 @@ class AnswerGenerator:
 class _Stream:
     """The state of an answer that is being generated. ``superseded`` is the reason if it is no longer needed, else empty."""
 
-    def __init__(self, request: AnswerRequest, explanation: Explanation, max_lines: int) -> None:
+    def __init__(self, request: AnswerRequest, explanation: Explanation, max_lines: int, on_token: OnToken | None = None) -> None:
         self.request = request
         self.tokens = list(request.generated)
         self.ghost = GhostText(request.parsed, request.shape, max_lines=PREFETCHED_LINES if request.prefetch else max_lines)
@@ -177,6 +178,7 @@ class _Stream:
         self.superseded = ""
         self.model = ""
         self._explanation = explanation
+        self._on_token = on_token
         self._is_first_usage = True
 
     @property
@@ -185,6 +187,13 @@ class _Stream:
         request = self.request
         document, tokens = request.parsed.document, tuple(self.tokens)
         return RecentAnswer(document, tokens, request.shape, self.complete, self.model, request.prefetch, self.cut_off)
+
+    def add(self, token: Token) -> None:
+        """Add a token that the model generated."""
+        self.tokens.append(token)
+        self.ghost.feed(token)
+        if self._on_token is not None:
+            self._on_token(token)
 
     def note_usage(self, usage: Usage) -> None:
         """Record the usage so far."""

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from pellucid.completion import running_answer
 from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
@@ -100,19 +101,93 @@ async def test_typing_something_else_asks_again() -> None:
     assert len(server.asked) == 2
 
 
-async def test_cancelling_closes_the_stream_and_loses_nothing() -> None:
-    """A cancelled request closes its stream, and the next one continues from its tokens if they still fit."""
-    server = ScriptedProvider([(*LINE[:2], None), (*LINE[2:],)])
-    made = completer(server)
+async def cancelled(made: Completer, server: ScriptedProvider, given: int) -> None:
+    """Cancel a request once the server has given this many tokens, as the next keystroke does."""
     request = asyncio.create_task(made.suggest(HERE))
-    while not (server.asked and server.asked[0].given == 2):
+    while not (server.asked and server.asked[0].given == given):
         await asyncio.sleep(0)
     await asyncio.sleep(0)
     request.cancel()
     with pytest.raises(asyncio.CancelledError):
         await request
 
+
+@pytest.mark.parametrize("given", [0, 2])
+async def test_typing_what_the_answer_says_does_not_stop_it(given: int) -> None:
+    """An answer continues when a keystroke cancels its request, and the next request waits for it if it says what was typed."""
+    more = asyncio.Event()
+    server = ScriptedProvider([(*LINE[:given], more, *LINE[given:])])
+    made = completer(server)
+    await cancelled(made, server, given)
+
+    following = asyncio.create_task(texts(made, typed("u")))
+    await asyncio.sleep(0)
+    more.set()
+
+    assert await following == ["rn a + b"]
+    assert len(server.asked) == 1
+
+
+async def test_a_closed_bracket_does_not_stop_an_answer() -> None:
+    """An answer continues when the user types the bracket that it begins with and the editor closes it."""
+    more = asyncio.Event()
+    server = ScriptedProvider([(more, *make_tokens("(", "a", ")", "\n"))])
+    made = completer(server)
+    await cancelled(made, server, 0)
+
+    following = asyncio.create_task(texts(made, replace(typed("("), after=")" + HERE.after)))
+    await asyncio.sleep(0)
+    more.set()
+
+    assert await following == ["a"]
+    assert len(server.asked) == 1
+
+
+async def test_several_keystrokes_do_not_stop_an_answer() -> None:
+    """An answer continues through several cancelled requests."""
+    more = asyncio.Event()
+    server = ScriptedProvider([(*LINE[:1], more, *LINE[1:])])
+    made = completer(server)
+    await cancelled(made, server, 1)
+
+    for text in ("u", "ur", "urn"):
+        following = asyncio.create_task(made.suggest(typed(text)))
+        await asyncio.sleep(0)
+        following.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await following
+    more.set()
+
+    assert await texts(made, typed("urn ")) == ["a + b"]
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("given", [0, 2])
+async def test_typing_something_else_stops_an_answer(given: int) -> None:
+    """An answer is stopped, and the model asked again, as soon as the answer differs from what was typed."""
+    more = asyncio.Event()
+    server = ScriptedProvider([(*LINE[:given], more, *LINE[given:], None), make_tokens("= 1", "\n")])
+    made = completer(server)
+    await cancelled(made, server, given)
+
+    following = asyncio.create_task(texts(made, typed("x ")))
+    await asyncio.sleep(0)
+    more.set()
+
+    assert await following == ["= 1"]
     assert server.asked[0].closed
+    assert server.asked[1].prefix == HERE.before + "x "
+
+
+async def test_an_answer_that_nobody_waits_for_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a next request a cancelled one closes its stream soon, and a later one continues from its tokens if they still fit."""
+    monkeypatch.setattr(running_answer, "SECONDS_UNATTENDED", 0.0)
+    server = ScriptedProvider([(*LINE[:2], None), (*LINE[2:],)])
+    made = completer(server)
+    await cancelled(made, server, 2)
+    while not server.asked[0].closed:
+        await asyncio.sleep(0)
+
     (suggestion,) = await made.suggest(typed("u"))
     assert suggestion.text == "rn a + b"
     assert server.asked[1].prefix == HERE.before + "urn a"
@@ -120,6 +195,17 @@ async def test_cancelling_closes_the_stream_and_loses_nothing() -> None:
     explanation = made.journal.explanations.find()
     assert explanation is not None
     assert explanation.source is AnswerSource.MODEL
+
+
+async def test_closing_stops_an_answer() -> None:
+    """An answer whose request was cancelled is stopped when the completer is closed."""
+    server = ScriptedProvider([(*LINE[:2], None)])
+    made = completer(server)
+    await cancelled(made, server, 2)
+
+    await made.aclose()
+
+    assert server.asked[0].closed
 
 
 async def test_a_lost_server_is_asked_again() -> None:

@@ -30,10 +30,10 @@ class Asked:
 class ScriptedProvider(SilentAssistant):
     """Answers each request with the next of its scripts; the last one is used again and again.
 
-    A script is tokens, and at its end how it ended: a Finish, an error, or nothing more (the stream then stays open).
+    A script is tokens, and at its end how it ended: a Finish, an error, or None (the stream then stays open). It waits for an event.
     """
 
-    scripts: list[Sequence[Token | Finish | Exception | None]] = field(default_factory=list)
+    scripts: list[Sequence[Token | Finish | Exception | asyncio.Event | None]] = field(default_factory=list)
     asked: list[Asked] = field(default_factory=list)
     files: bool = True
     url: str = "http://127.0.0.1:1"
@@ -60,12 +60,14 @@ class ScriptedProvider(SilentAssistant):
                     raise item
                 if item is None:
                     await asyncio.Event().wait()
+                if isinstance(item, asyncio.Event):
+                    await item.wait()
                 if isinstance(item, Token):
                     asked.given += 1
                     if on_usage is not None:
                         on_usage(Usage(cached=5, computed=7, generated=asked.given, queued=0.001))
                     yield item
-                elif item is not None:
+                elif isinstance(item, Finish):
                     yield item
             if not (script and isinstance(script[-1], Finish)):
                 yield Finish(FinishReason.STOP, Usage(cached=5, computed=7, generated=asked.given))

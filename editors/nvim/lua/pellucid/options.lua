@@ -7,7 +7,7 @@ M.defaults = {
   cmd = { "pellucid", "lsp" },
   filetypes = { ["*"] = true, help = false, qf = false, gitrebase = false },
   ghost = "auto", -- "auto": Neovim's own inline completion where there is one (0.12); "plugin": always the plugin's
-  wait_ms = 75, -- between a keystroke and the request
+  wait_ms = 25, -- between a keystroke and the request
   keys = {
     accept = "<Tab>",
     accept_word = "<M-w>",
