@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     infill_window: int = Field(
         1024, ge=0, description="maximum tokens that llama.cpp's /infill reads around the cursor, 3/4 of them before it; 0: as many as fit"
     )
+    strict_model: bool = Field(
+        False, description="refuse requests that name a model that is not served; if off, a single served model answers to every name"
+    )
     lookup: bool = Field(
         True, description="speculative decoding: draft tokens from earlier text and check several at once; answers do not change"
     )

@@ -32,9 +32,9 @@ class ServerState:
     """The state of one server. ``models`` are the names that it will serve; ``open`` is called once they are loaded.
 
     ``infill_window`` is the largest number of tokens around the cursor that llama.cpp's /infill reads (None: as many as fit).
-    ``leaving`` is set, and ``departing`` with it, when no new requests are taken; ``closing`` is set ``grace`` seconds later, when
-    running answers must end. ``started`` is in seconds since 1970. The state belongs to the event loop, except for ``progress``,
-    which the loading thread updates.
+    Without ``strict_model`` a server with a single model answers to every name. ``leaving`` is set, and ``departing`` with it, when no
+    new requests are taken; ``closing`` is set ``grace`` seconds later, when running answers must end. ``started`` is in seconds since
+    1970. The state belongs to the event loop, except for ``progress``, which the loading thread updates.
     """
 
     models: tuple[str, ...]
@@ -44,6 +44,7 @@ class ServerState:
     max_body_bytes: int = 8 * 2**20
     grace: float = 10.0
     infill_window: int | None = None
+    strict_model: bool = False
     clock: Callable[[], float] = time.monotonic
     started: int = field(default_factory=lambda: int(time.time()))
     leaving: bool = False
@@ -105,12 +106,18 @@ class ServerState:
             raise NotSupportedError("This server has no folder of adapters: start it with --adapter to serve one.")
         return self._adapters
 
-    def find(self, model: str | None) -> tuple[LocalAssistant, ModelCard]:
+    def find(self, model: str | None, *, strict: bool = False) -> tuple[LocalAssistant, ModelCard]:
         """Return the assistant and the card of a model, by default the first one.
 
-        Raises UnavailableError as ``require_ready`` does, and NotFoundError, which lists the names.
+        A single model answers to every name, as many clients send one that their user never chose, unless the request or the server is
+        ``strict``, or the name is that of an adapter of the model. Raises UnavailableError as ``require_ready`` does, and NotFoundError,
+        which lists the names.
         """
         assistant = self.require_ready()
+        if model and model not in self._cards and not (strict or self.strict_model):
+            names = [card.name for card in assistant.models()]
+            if len(names) == 1 and not model.startswith(f"{names[0]}:"):
+                model = None
         name = assistant.name_of(model or None)  # llama.vim names the default model ""
         if name not in self._cards:  # it has just been loaded
             self.note_models()

@@ -132,7 +132,7 @@ class Client:
 
     async def load_adapter(self, name: str, model: str | None = None) -> dict[str, Any]:
         """Load an adapter from the server's folder, or load it again, and return it as /v1/adapters lists it."""
-        return await self._reply("POST", "/v1/adapters", {"name": name, **_named(model)})
+        return await self._reply("POST", "/v1/adapters", {"name": name, "model": model})
 
     async def unload_adapter(self, id: str) -> dict[str, Any]:
         """Unload an adapter by its id, ``model:name``, or its name, and return it as it was listed."""
@@ -149,7 +149,7 @@ class Client:
     async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
         """Read a text, token ids or a conversation: yield its tokens with their probabilities."""
         text = query.text
-        body: dict[str, Any] = {"model": query.model, "top_logprobs": query.top_logprobs, **_terms(query.terms)}
+        body: dict[str, Any] = {**_named(query.model), "top_logprobs": query.top_logprobs, **_terms(query.terms)}
         if isinstance(text, str):
             body |= {"text": text, "parse_special": query.special}
         elif all(isinstance(item, int) for item in text):
@@ -250,16 +250,16 @@ def _refuse_window(query: CompletionQuery) -> None:
         raise NotSupportedError("The window of an infill is a setting of the server: omit window.")
 
 
-def _named(model: str | None) -> dict[str, str]:
-    """Return the field that names a model; none for the default one."""
-    return {} if model is None else {"model": model}
+def _named(model: str | None) -> dict[str, Any]:
+    """Return the fields that name a model, and no other; none for the default one."""
+    return {} if model is None else {"model": model, "strict_model": True}
 
 
 def _sampling(query: CompletionQuery | ChatQuery) -> dict[str, Any]:
     """Return all fields that say how to sample, so that no default of the server's takes effect."""
     params = query.params
     return {
-        "model": query.model,
+        **_named(query.model),
         "max_tokens": params.max_tokens,
         "temperature": params.temperature,
         "top_k": params.top_k,

@@ -71,6 +71,7 @@ class Server(GracefulServer):
             max_body_bytes=settings.max_body_bytes,
             grace=settings.grace,
             infill_window=settings.infill_window or None,
+            strict_model=settings.strict_model,
             progress=Noted(self._bars),
         )
         app = create_app(self._state, page_of(settings, self._state) if settings.page else None)

@@ -22,6 +22,7 @@ from pellucid.text.healing import Healing
 from pellucid.text.margin_stop import MarginStop
 from pellucid.text.model_with_tokenizer import TextModel
 from pellucid.text.prompts import infill, surroundings, with_bos
+from pellucid.text.spelled_infill import SpelledInfill, read_spelled_infill
 from pellucid.text.stopping import EndingRule, StopGate, StopStrings
 from pellucid.text.suffix_stop import SuffixStop
 from pellucid.text.usage_meter import UsageMeter
@@ -149,6 +150,11 @@ class LocalAssistant:
     def name_of(self, model: str | None) -> str:
         """Return the name of a model, by default of the first one. Raises NotFoundError, which lists the names."""
         return self._find(model).name
+
+    def spelled_infill(self, prompt: str, model: str) -> SpelledInfill | None:
+        """Return the infill that a prompt spells with the model's own markers, or None."""
+        format = self._find(model).loaded.infill
+        return None if format is None else read_spelled_infill(prompt, format)
 
     def models(self) -> list[ModelCard]:
         """Return the cards of the models that are served, the default one first."""

@@ -33,6 +33,17 @@ def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServe
     engine.close()
 
 
+@pytest.fixture(scope="session")
+def lone_server() -> Iterator[LiveServer]:
+    """A server with a single tiny model."""
+    assistant, engine = tiny_assistant(alone=True)
+    state = ServerState(models=(TINY,), grace=0.0)
+    state.open(assistant, engine)
+    with live(state) as server:
+        yield server
+    engine.close()
+
+
 @pytest.fixture
 def http(tiny_server: LiveServer) -> Iterator[httpx.Client]:
     """A client of that server."""

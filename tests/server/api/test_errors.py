@@ -228,9 +228,9 @@ def test_null_is_the_default() -> None:
 @pytest.mark.parametrize(
     ("path", "body", "message"),
     [
-        ("/v1/completions", {"prompt": "x", "grammar": None}, "grammar is not supported by /v1/completions: omit it."),
+        ("/v1/completions", {"prompt": "x", "gramar": "x"}, "gramar is not supported by /v1/completions: omit it."),
         ("/v1/completions", {}, "prompt is required."),
-        ("/v1/chat/completions", {"messages": MESSAGES, "tools": []}, "tools is not supported by /v1/chat/completions: omit it."),
+        ("/v1/chat/completions", {"messages": MESSAGES, "tols": [1]}, "tols is not supported by /v1/chat/completions: omit it."),
         ("/v1/chat/completions", {"messages": []}, "messages: List should have at least 1 item after validation, not 0."),
         ("/v1/chat/completions", {"messages": [{"role": "user"}]}, "messages.0.content is required."),
         (

@@ -52,9 +52,9 @@ def byte_tokenizer(markers: Sequence[str] = MARKERS) -> Tokenizer:
 
 
 def tiny_assistant(
-    slots: int = 4, context: int = 256, queue: int = 64, calibration: CalibrationFile | None = None
+    slots: int = 4, context: int = 256, queue: int = 64, calibration: CalibrationFile | None = None, *, alone: bool = False
 ) -> tuple[LocalAssistant, Engine]:
-    """Return an assistant of two tiny random models of bytes, the second one without infill tokens, and its engine."""
+    """Return an assistant of two tiny random models of bytes, the second one without infill tokens, or of the first one alone."""
     infill = InfillFormat(
         order="spm2", prefix="<|fim_prefix|>", suffix="<|fim_suffix|>", middle="<|fim_middle|>", file="<|file_sep|>", repo=None
     )
@@ -62,7 +62,7 @@ def tiny_assistant(
     models = [
         LoadedModel(TINY, decoder, byte_tokenizer(), infill, None, Path(TINY), calibration=calibration),
         LoadedModel(TINY_PLAIN, decoder, byte_tokenizer(MARKERS[:3]), None, None, Path(TINY_PLAIN)),
-    ]
+    ][: 1 if alone else 2]
     engine = Engine({model.name: model.model for model in models}, EngineSettings(slots=slots, context=context, chunk=64, queue=queue))
     return LocalAssistant(engine, models), engine
 
@@ -108,6 +108,9 @@ class ScriptedAssistant:
 
     def name_of(self, model: str | None) -> str:
         return TINY
+
+    def spelled_infill(self, prompt: str, model: str) -> None:
+        return None
 
     def models(self) -> list[ModelCard]:
         return [ModelCard(name=TINY, context=64, infill=True, chat=True, weight_bytes=1, description="scripted", licence=None, files=True)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 
 from fastapi import Request
@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from pellucid.api.generation.generated_answer import GeneratedAnswer, Items
 from pellucid.api.metrics import GenerationTimer
+from pellucid.api.schema.common import ReplyDetails
 from pellucid.api.server_state import state_of
 from pellucid.api.sse import Event, attend, event_stream
 from pellucid.system.concurrent_work import run_all, stream_from
@@ -25,18 +26,33 @@ class GenerationJob(ABC):
     generator between the assistant's and the response. With ``usage_on_the_way`` each answer's usage is known as its tokens come.
     """
 
-    def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, count: int, *, usage_on_the_way: bool = False) -> None:
+    def __init__(
+        self,
+        request: Request,
+        assistant: LocalAssistant,
+        card: ModelCard,
+        count: int,
+        *,
+        usage_on_the_way: bool = False,
+        ignored: Sequence[str] = (),
+    ) -> None:
         self.request = request
         self.state = state_of(request)
         self.assistant = assistant
         self.card = card
         self.answers = [GeneratedAnswer() for _ in range(count)]
         self._usage_on_the_way = usage_on_the_way
+        self._details = ReplyDetails(ignored=list(ignored)) if ignored else None
 
     @property
     def model(self) -> str:
         """The name of the model that answers."""
         return self.card.name
+
+    def details(self) -> ReplyDetails | None:
+        """Return what the reply says about its request. Only the first of several parts says it."""
+        details, self._details = self._details, None
+        return details
 
     @abstractmethod
     def ask(self, number: int, on_usage: OnUsage | None) -> Items:

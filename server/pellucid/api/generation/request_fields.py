@@ -10,12 +10,19 @@ from typing import Literal
 from fastapi import Request
 
 from pellucid.api.generation.generated_answer import GeneratedAnswer
+from pellucid.api.schema.common import ModelQuery
 from pellucid.api.schema.openai import Admittance, EndDetails, PromptTokensDetails, SamplingFields, UsageDetails, UsageReply
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms, Usage
+from pellucid.tokens import Finish, FinishReason, ModelCard, Priority, SamplingParams, Terms, Usage
 
 _PRIORITIES = {"completion": Priority.COMPLETION, "chat": Priority.CHAT, "background": Priority.BACKGROUND}
 _MASK = 2**63 - 1
+
+
+def ignored_fields(body: ModelQuery, card: ModelCard) -> list[str]:
+    """Return the names of the fields that have no effect on the answer of this model: ``model``, too, if it names another one."""
+    ignored = body.ignored()
+    return [*ignored, "model"] if body.model and body.model != card.name else ignored
 
 
 def sampling_params(body: SamplingFields, max_tokens: int, top_logprobs: int, choice: int) -> SamplingParams:

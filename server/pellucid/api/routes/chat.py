@@ -5,25 +5,30 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fastapi import APIRouter, Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from pellucid.api.generation.generated_answer import GeneratedAnswer, Items
 from pellucid.api.generation.generation_job import GenerationJob
+from pellucid.api.generation.llama_reply import pick_fields
 from pellucid.api.generation.request_fields import (
     check_stream_options,
     end_details,
     finish_word,
+    ignored_fields,
     reply_id,
     sampling_params,
     stop_texts,
+    supersede_key,
     terms_of,
     usage_reply,
     usage_so_far,
     wants_usage,
     wants_usage_on_the_way,
 )
+from pellucid.api.generation.sampler_steps import check_order, keep_steps
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.schema.common import MAX_TOKENS
@@ -62,13 +67,18 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
     check_stream_options(body)
     if body.top_logprobs is not None and not body.logprobs:
         raise InvalidRequestError("top_logprobs is only allowed together with logprobs: true.", param="top_logprobs")
-    if body.max_tokens is not None and body.max_completion_tokens not in (None, body.max_tokens):
+    limits = {count for count in (body.max_tokens, body.max_completion_tokens, body.n_predict) if count is not None}
+    if len(limits) > 1:
         raise InvalidRequestError(
-            "max_tokens and max_completion_tokens are two names for the same limit: send only one of them.", param="max_tokens"
+            "max_tokens, max_completion_tokens and n_predict are names for the same limit: send only one of them.", param="max_tokens"
         )
+    if body.stream and body.response_fields is not None:
+        raise InvalidRequestError("response_fields is not supported in streams.", param="response_fields")
+    check_order(body.samplers)
     state = state_of(request)
-    assistant, card = state.find(body.model)
+    assistant, card = state.find(body.model, strict=body.strict_model)
     state.check_answers(card.name, body.n, "n")
+    _check_template(body, card)
     return await _ChatJob(request, assistant, card, body).respond(stream=body.stream)
 
 
@@ -83,34 +93,53 @@ def plain_messages(messages: Sequence[ChatMessage]) -> list[Message]:
     ]
 
 
+def _check_template(body: ChatRequest, card: ModelCard) -> None:
+    """Raise InvalidRequestError for a variable that the model's template reads: it would change the prompt."""
+    read = next((name for name in body.chat_template_kwargs if name in (card.chat_template or "")), None)
+    if read is not None:
+        message = f"chat_template_kwargs.{read} is read by the template of {card.name}, but cannot be set: omit it."
+        raise InvalidRequestError(message, param=f"chat_template_kwargs.{read}")
+
+
 class _ChatJob(GenerationJob):
     """A conversation with one answer or several."""
 
     def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, body: ChatRequest) -> None:
-        super().__init__(request, assistant, card, body.n, usage_on_the_way=wants_usage_on_the_way(body))
+        on_the_way = wants_usage_on_the_way(body)
+        super().__init__(request, assistant, card, body.n, usage_on_the_way=on_the_way, ignored=ignored_fields(body, card))
         self._body = body
         self._id = reply_id("chatcmpl")
         self._created = int(time.time())
 
     def ask(self, number: int, on_usage: OnUsage | None) -> Items:
         body = self._body
-        limit = next((count for count in (body.max_completion_tokens, body.max_tokens) if count is not None), MAX_TOKENS)
+        limits = (body.max_completion_tokens, body.max_tokens, body.n_predict)
+        limit = next((count for count in limits if count is not None and count >= 0), MAX_TOKENS)
+        terms = terms_of(body, self.request, Priority.CHAT, number)
+        if body.id_slot >= 0 and terms.key is None:
+            terms = replace(terms, key=supersede_key(self.request, f"chat slot {body.id_slot}", number))
         query = ChatQuery(
             plain_messages(body.messages),
-            sampling_params(body, limit, body.top_logprobs or 0, number),
+            keep_steps(sampling_params(body, limit, body.top_logprobs or 0, number), body.samplers, number),
             model=self.model,
             stop=stop_texts(body.stop),
-            terms=terms_of(body, self.request, Priority.CHAT, number),
+            terms=terms,
             continue_last=body.continue_final_message,
         )
         return self.assistant.chat(query, on_usage=on_usage)
 
     async def whole(self) -> Response:
-        return await asyncio.to_thread(lambda: json_response(self._whole()))
+        return await asyncio.to_thread(self._whole_response)
+
+    def _whole_response(self) -> Response:
+        fields = self._body.response_fields
+        return json_response(self._whole()) if fields is None else JSONResponse(pick_fields(self._whole().model_dump(), fields))
 
     def _whole(self) -> ChatReply:
         choices = [self._whole_choice(index, answer) for index, answer in enumerate(self.answers)]
-        return ChatReply(id=self._id, created=self._created, model=self.model, choices=choices, usage=self._usage())
+        return ChatReply(
+            id=self._id, created=self._created, model=self.model, choices=choices, usage=self._usage(), pellucid=self.details()
+        )
 
     async def first_part(self, number: int) -> Event:
         return self._chunk([_part(number, ChatDelta(role="assistant", content=""))])
@@ -144,7 +173,7 @@ class _ChatJob(GenerationJob):
         )
 
     def _chunk(self, choices: list[ChatChunkChoice], usage: UsageReply | None = None) -> ChatChunk:
-        return ChatChunk(id=self._id, created=self._created, model=self.model, choices=choices, usage=usage)
+        return ChatChunk(id=self._id, created=self._created, model=self.model, choices=choices, usage=usage, pellucid=self.details())
 
 
 def _part(index: int, delta: ChatDelta) -> ChatChunkChoice:

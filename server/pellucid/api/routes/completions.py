@@ -19,6 +19,7 @@ from pellucid.api.generation.request_fields import (
     check_stream_options,
     end_details,
     finish_word,
+    ignored_fields,
     reply_id,
     sampling_params,
     stop_texts,
@@ -49,13 +50,13 @@ Prompt = str | list[int]
 async def completions(body: CompletionRequest, request: Request) -> Response:
     """Continue a text or, with ``suffix``, fill the gap before it, with every token's probability.
 
-    The default temperature is 1. With ``echo`` and ``logprobs`` the prompt's tokens have their logprobs too, the first
-    one null. Each of ``n`` answers has the seed of the one before plus one. A superseded answer ends with the tokens so
-    far: ``finish_reason`` is stop, ``pellucid.reason`` is superseded.
+    A prompt that spells an infill with the model's own markers is that infill. The default temperature is 1. With ``echo`` and
+    ``logprobs`` the prompt's tokens have their logprobs too, the first one null. Each of ``n`` answers has the seed of the one before
+    plus one. A superseded answer ends with the tokens so far: ``finish_reason`` is stop, ``pellucid.reason`` is superseded.
     """
     _check(body)
     state = state_of(request)
-    assistant, card = state.find(body.model)
+    assistant, card = state.find(body.model, strict=body.strict_model)
     state.check_answers(card.name, len(_prompts(body)) * body.n, "n")
     job = _CompletionJob(request, assistant, card, body)
     if job.scores_prompts:
@@ -107,7 +108,8 @@ class _CompletionJob(GenerationJob):
 
     def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, body: CompletionRequest) -> None:
         prompts = _prompts(body)
-        super().__init__(request, assistant, card, len(prompts) * body.n, usage_on_the_way=wants_usage_on_the_way(body))
+        on_the_way, ignored = wants_usage_on_the_way(body), ignored_fields(body, card)
+        super().__init__(request, assistant, card, len(prompts) * body.n, usage_on_the_way=on_the_way, ignored=ignored)
         self._body = body
         self._id = reply_id("cmpl")
         self._created = int(time.time())
@@ -128,7 +130,7 @@ class _CompletionJob(GenerationJob):
         top = max(self._scored or 0, body.logprobs or 0 if body.echo else 0)
         for number, query in enumerate(self._queries):
             terms = replace(self._terms(0), key=None)  # a request does not supersede itself
-            asked = ScoreQuery(query.prefix, model=self.model, top_logprobs=top, terms=terms, special=body.parse_special)
+            asked = ScoreQuery(query.prefix, model=self.model, top_logprobs=top, terms=terms, special=query.special)
             self._read[number] = await collect(self.assistant.score(asked))
 
     def ask(self, number: int, on_usage: OnUsage | None) -> Items:
@@ -171,14 +173,21 @@ class _CompletionJob(GenerationJob):
 
     def _query(self, prompt: Prompt) -> CompletionQuery:
         """Return the query of a prompt, without what differs between its answers."""
-        body = self._body
-        extra = [Extra(file.filename, file.text) for file in body.input_extra]
-        stop = stop_texts(body.stop)
-        return CompletionQuery(prompt, body.suffix, extra, model=self.model, stop=stop, heal=body.heal, special=body.parse_special)
+        body, stop = self._body, stop_texts(self._body.stop)
+        query = CompletionQuery(prompt, model=self.model, stop=stop, heal=body.heal, special=bool(body.parse_special))
+        if body.suffix is not None:
+            return replace(query, suffix=body.suffix, extra=[Extra(file.filename, file.text) for file in body.input_extra])
+        spelled = self.assistant.spelled_infill(prompt, self.model) if isinstance(prompt, str) and body.parse_special is None else None
+        if spelled is None:
+            return query
+        if body.echo or body.prompt_logprobs is not None or body.return_token_ids:
+            return replace(query, special=True)  # these return the prompt's own tokens, so it is read as it was written
+        extra = spelled.extra if self.card.files else ()
+        return replace(query, prefix=spelled.prefix, suffix=spelled.suffix, extra=extra)
 
     def _terms(self, number: int) -> Terms:
         """Return the terms of an answer. The deadline is the whole request's, the time for reading the prompt included."""
-        default = Priority.CHAT if self._body.suffix is None else Priority.COMPLETION
+        default = Priority.CHAT if self._queries[number // self._body.n].suffix is None else Priority.COMPLETION
         terms = terms_of(self._body, self.request, default, number)
         return terms if terms.deadline is None else replace(terms, deadline=terms.deadline - (self.state.clock() - self._begun))
 
@@ -219,7 +228,7 @@ class _CompletionJob(GenerationJob):
         )
 
     def _reply(self, choices: list[CompletionChoice], usage: UsageReply | None = None) -> CompletionReply:
-        return CompletionReply(id=self._id, created=self._created, model=self.model, choices=choices, usage=usage)
+        return CompletionReply(id=self._id, created=self._created, model=self.model, choices=choices, usage=usage, pellucid=self.details())
 
 
 def _last(index: int, finish: Finish) -> CompletionChoice:

@@ -14,7 +14,8 @@ from starlette.responses import JSONResponse, Response
 from pellucid.api.generation.generated_answer import GeneratedAnswer, Items
 from pellucid.api.generation.generation_job import GenerationJob
 from pellucid.api.generation.llama_reply import has_new_line, pick_fields, stop_type, timings, token_probs
-from pellucid.api.generation.request_fields import choice_seed, supersede_key
+from pellucid.api.generation.request_fields import choice_seed, ignored_fields, supersede_key
+from pellucid.api.generation.sampler_steps import check_order, keep_steps
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.schema.common import MAX_TOKENS
@@ -57,7 +58,7 @@ async def completion(body: LlamaCompletionRequest, request: Request) -> Response
 async def _respond(body: InfillRequest | LlamaCompletionRequest, request: Request, temperature: float) -> Response:
     state = state_of(request)
     _check(body)
-    assistant, card = state.find(body.model)
+    assistant, card = state.find(body.model, strict=body.strict_model)
     state.check_answers(card.name, body.n_cmpl, "n_cmpl")
     make = partial(_LlamaJob, request, assistant, card, body, temperature)
     job = await assistant.off_loop(make, card.name) if isinstance(body.logit_bias, list) else make()  # it may hold texts
@@ -78,11 +79,11 @@ def _check(body: Generation) -> None:
             raise InvalidRequestError(
                 "post_sampling_probs is not supported together with penalties or logit_bias.", param="post_sampling_probs"
             )
-    if body.samplers is not None and "temperature" in body.samplers:
-        before = body.samplers[: body.samplers.index("temperature")]
-        early = next((name for name in before if name in ("top_p", "min_p")), None)
-        if early is not None:
-            raise InvalidRequestError(f"samplers: temperature comes after {early}: put it first, or omit samplers.", param="samplers")
+    penalised = body.repeat_penalty != 1 or body.presence_penalty or body.frequency_penalty
+    for name in ("penalty_last_n", "repeat_last_n"):
+        if penalised and getattr(body, name) is not None:
+            raise InvalidRequestError(f"{name} is not supported: penalties count all tokens. Omit it.", param=name)
+    check_order(body.samplers)
 
 
 class _LlamaJob(GenerationJob):
@@ -96,7 +97,7 @@ class _LlamaJob(GenerationJob):
         body: InfillRequest | LlamaCompletionRequest,
         temperature: float,
     ) -> None:
-        super().__init__(request, assistant, card, body.n_cmpl)
+        super().__init__(request, assistant, card, body.n_cmpl, ignored=ignored_fields(body, card))
         self._body = body
         self._default_temperature = temperature
         self._biases = assistant.token_biases(_bias_pairs(body.logit_bias), card.name)
@@ -124,6 +125,7 @@ class _LlamaJob(GenerationJob):
             id_slot=body.id_slot,
             tokens_predicted=len(answer.tokens),
             tokens_evaluated=answer.tokens[0].position,
+            pellucid=self.details(),
             completion_probabilities=[token_probs(token, body, self._params(number))] if body.n_probs else None,
         )
 
@@ -161,31 +163,24 @@ class _LlamaJob(GenerationJob):
 
     def _params(self, choice: int) -> SamplingParams:
         """Return the sampling parameters of one of the answers."""
-        body, on = self._body, self._takes
-        penalised = on("penalties")
-        return SamplingParams(
+        body = self._body
+        nothing_but_the_first = body.top_p == 0 and (body.samplers is None or "top_p" in body.samplers)
+        params = SamplingParams(
             max_tokens=MAX_TOKENS if body.n_predict < 0 else body.n_predict,
-            temperature=self._temperature(choice),
-            top_k=1 if on("top_p") and body.top_p == 0 else max(body.top_k, 0) if on("top_k") else 0,
-            top_p=body.top_p or 1.0 if on("top_p") else 1.0,
-            min_p=body.min_p if on("min_p") else 0.0,
-            repetition_penalty=body.repeat_penalty if penalised else 1.0,
-            presence_penalty=body.presence_penalty if penalised else 0.0,
-            frequency_penalty=body.frequency_penalty if penalised else 0.0,
+            temperature=self._default_temperature if body.temperature is None else body.temperature,
+            top_k=max(body.top_k, 0),
+            top_p=body.top_p or 1.0,
+            min_p=body.min_p,
+            repetition_penalty=body.repeat_penalty,
+            presence_penalty=body.presence_penalty,
+            frequency_penalty=body.frequency_penalty,
             logit_bias=self._biases,
             seed=choice_seed(None if body.seed < 0 else body.seed, choice),
             ignore_eos=body.ignore_eos,
             top_logprobs=20 if body.post_sampling_probs else body.n_probs,
         )
-
-    def _temperature(self, choice: int) -> float:
-        samplers = self._body.samplers
-        if samplers is None or "temperature" in samplers:
-            return self._default_temperature if self._body.temperature is None else self._body.temperature
-        return 0.0 if "infill" in samplers and choice == 0 else 1.0
-
-    def _takes(self, step: str) -> bool:
-        return self._body.samplers is None or step in self._body.samplers
+        kept = keep_steps(params, body.samplers, choice)
+        return replace(kept, top_k=1) if nothing_but_the_first else kept
 
     def _reply(self, index: int, answer: GeneratedAnswer, tokens: Sequence[Token], content: str) -> LlamaReply:
         body, finish, params = self._body, answer.end, self._params(index)
@@ -210,6 +205,7 @@ class _LlamaJob(GenerationJob):
             superseded=finish.reason is FinishReason.SUPERSEDED,
             tokens_cached=held,
             timings=timings(usage),
+            pellucid=self.details(),
             completion_probabilities=[token_probs(token, body, params) for token in tokens] if body.n_probs else None,
         )
 

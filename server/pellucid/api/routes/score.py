@@ -38,7 +38,7 @@ async def score(body: ScoreRequest, request: Request) -> Response:
     ``pellucid.reason`` has the reason.
     """
     state = state_of(request)
-    assistant, card = state.find(body.model)
+    assistant, card = state.find(body.model, strict=body.strict_model)
     model = card.name
     terms = terms_of(body, request, Priority.BACKGROUND, 0)
     query = ScoreQuery(_text(body), model=model, top_logprobs=body.top_logprobs, terms=terms, special=body.parse_special)

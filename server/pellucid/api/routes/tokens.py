@@ -28,7 +28,7 @@ router = APIRouter(tags=["llama.cpp"], route_class=JsonRoute)
 @router.post("/tokenize", responses={200: {"model": TokenizeReply}, **TEXT_ERRORS})
 async def tokenize(body: TokenizeRequest, request: Request) -> Response:
     """Split a text into tokens."""
-    assistant, card = state_of(request).find(body.model)
+    assistant, card = state_of(request).find(body.model, strict=body.strict_model)
 
     def reply() -> Response:
         pieces = assistant.tokenize(body.content, card.name, special=body.parse_special, add_special=body.add_special)
@@ -44,7 +44,7 @@ async def tokenize(body: TokenizeRequest, request: Request) -> Response:
 @router.post("/detokenize", responses={200: {"model": DetokenizeReply}, **TEXT_ERRORS})
 async def detokenize(body: DetokenizeRequest, request: Request) -> Response:
     """Join tokens to a text."""
-    assistant, card = state_of(request).find(body.model)
+    assistant, card = state_of(request).find(body.model, strict=body.strict_model)
 
     def reply() -> Response:
         return JSONResponse(DetokenizeReply(content=assistant.detokenize(body.tokens, card.name)).model_dump())
@@ -55,7 +55,7 @@ async def detokenize(body: DetokenizeRequest, request: Request) -> Response:
 @router.post("/apply-template", responses={200: {"model": TemplateReply}, **TEXT_ERRORS})
 async def apply_template(body: TemplateRequest, request: Request) -> Response:
     """Render a conversation as the prompt that the model would read."""
-    assistant, card = state_of(request).find(body.model)
+    assistant, card = state_of(request).find(body.model, strict=body.strict_model)
     text = await assistant.render(plain_messages(body.messages), card.name)
     return JSONResponse(TemplateReply(prompt=text).model_dump())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -11,13 +12,14 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    JsonValue,
     SerializerFunctionWrapHandler,
     WithJsonSchema,
     model_serializer,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, PydanticCustomError
 from pydantic_core.core_schema import any_schema
 
 MAX_CHOICES = 128
@@ -56,13 +58,30 @@ Temperature = Annotated[
     AfterValidator(_temperature),
     WithJsonSchema({"anyOf": [{"const": 0}, {"type": "number", "minimum": MIN_TEMPERATURE, "maximum": MAX_TEMPERATURE}]}),
 ]
+SamplerName = Literal["penalties", "temperature", "top_k", "top_p", "min_p", "infill"]
+Samplers = Annotated[list[SamplerName], Field(fail_fast=True)] | None
+ResponseFields = Annotated[list[str], Field(fail_fast=True, max_length=256)] | None
 TokenId = Annotated[int, Field(ge=0, lt=2**31, description="a token id of the model's vocabulary")]
 
 
-class Body(BaseModel):
-    """A request object: types are exact, a field that is not listed is refused by name, and null means the default."""
+def _nothing(value: object) -> object:
+    if value is None or value in ([], {}):
+        return value
+    raise PydanticCustomError("extra_forbidden", "Extra inputs are not permitted")
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+
+class Unused:
+    """Annotates a field that cannot change an answer: it is accepted, and the reply lists it as ignored."""
+
+
+class Body(BaseModel):
+    """A request object: types are exact, and null means the default.
+
+    A field that is not listed is refused by name, unless it says nothing: null, [] and {} are accepted, and ignored.
+    """
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False, frozen=True)
+    __pydantic_extra__: dict[str, Annotated[JsonValue, AfterValidator(_nothing), WithJsonSchema({"enum": [None, [], {}]})]]
 
     @model_validator(mode="before")
     @classmethod
@@ -200,5 +219,31 @@ class ModelQuery(Body):
     """A request that may name a model."""
 
     model: str | None = Field(
-        None, description="name from /v1/models; if null or empty, the first model", examples=["qwen2.5-coder-0.5b-instruct"]
+        None,
+        description="name from /v1/models; if null or empty, the first model. Where only one model is served, it also answers to any other "
+        "name, and `pellucid.ignored` lists model",
+        examples=["qwen2.5-coder-0.5b-instruct"],
     )
+    strict_model: bool = Field(False, description="extension: refuse a name that no model has, even where only one is served")
+
+    def ignored(self) -> list[str]:
+        """Return the names of the fields that are accepted but not used. Those of an object in a field follow a dot."""
+        return sorted(set(_ignored(self)))
+
+
+def _ignored(body: Body) -> Iterator[str]:
+    yield from body.model_extra or ()
+    for name, value in body:
+        if name not in body.model_fields_set or name not in type(body).model_fields:
+            continue
+        if any(isinstance(rule, Unused) for rule in type(body).model_fields[name].metadata):
+            yield name
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, Body):
+                yield from (f"{name}.{inner}" for inner in _ignored(item))
+
+
+class ReplyDetails(Reply):
+    """Remarks of a reply on its request; in a stream, the first event has them."""
+
+    ignored: list[str] | None = Field(None, description="fields of the request that were accepted, but cannot change the answer")

@@ -15,26 +15,30 @@ from pellucid.api.schema.common import (
     OnlyFalse,
     OnlyTrue,
     Reply,
+    ReplyDetails,
+    ResponseFields,
+    Samplers,
     Temperature,
     TokenId,
+    Unused,
 )
 from pellucid.api.schema.openai import Bias, Biases, Ids, Messages, StopText
 from pellucid.tokens import MAX_ALTERNATIVES
 
-SamplerName = Literal["penalties", "temperature", "top_k", "top_p", "min_p", "infill"]
 BiasPair = Annotated[list[TokenId | StopText | Bias | OnlyFalse], Field(min_length=2, max_length=2)]
 Milliseconds = Annotated[int, Field(ge=-1, le=86_400_000)]
 
 SAMPLERS_ABOUT = (
-    "the sampling steps; by default all. A step that is not listed is off. The order is always penalties, "
-    "temperature, top_k, top_p, min_p: a list in which temperature follows top_p or min_p is refused. With `infill` and without "
-    "`temperature` the answer is the most probable one; further answers (`n_cmpl`) are sampled at temperature "
-    "1 from the tokens that top_k, top_p and min_p leave."
+    "the sampling steps; by default all. A step that is not listed is off. The order is penalties, temperature, top_k, top_p, min_p, "
+    "but min_p may precede temperature if top_p is not listed; a list in which temperature follows top_p is refused. With `infill` and "
+    "without `temperature` the answer is the most probable one; further answers (`n_cmpl`) are sampled at temperature 1 from the tokens "
+    "that top_k, top_p and min_p leave."
 )
 PROMPT_TIME_ABOUT = (
     "accepted for compatibility with llama-server, but the prompt is always read in full: part of a prompt has no answer, and the clients' "
     "warm-up sends 1. A closed connection, or a newer request with the same id_slot, ends this request."
 )
+LAST_N_ABOUT = "the tokens that penalties count: ignored without penalties, and refused with them, which count all tokens"
 SLOT_ABOUT = (
     "0 or more: a newer request with the same number from the same client (address, API key, User-Agent) ends this one, which then "
     "returns the text so far with `superseded: true`. The server itself chooses the cache slot."
@@ -54,7 +58,7 @@ class Generation(ModelQuery):
     repeat_penalty: float = Field(1.0, ge=MIN_PENALTY, le=10, description="penalizes tokens of the prompt and the answer; 1: off")
     presence_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens that are already in the answer")
     frequency_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens that are already in the answer")
-    samplers: Annotated[list[SamplerName], Field(fail_fast=True)] | None = Field(None, description=SAMPLERS_ABOUT)
+    samplers: Samplers = Field(None, description=SAMPLERS_ABOUT)
     seed: int = Field(-1, ge=-1, lt=2**63, description="-1: a random seed")
     ignore_eos: bool = False
     logit_bias: Biases | Annotated[list[BiasPair], Field(fail_fast=True)] = Field(
@@ -77,11 +81,13 @@ class Generation(ModelQuery):
         -1, description="milliseconds from the first token after which the answer ends, once it has a line break; -1: no limit"
     )
     t_max_prompt_ms: Milliseconds = Field(-1, description=PROMPT_TIME_ABOUT)
+    penalty_last_n: Annotated[int | None, Unused()] = Field(None, description=LAST_N_ABOUT)
+    repeat_last_n: Annotated[int | None, Unused()] = Field(None, description=LAST_N_ABOUT)
     cache_prompt: OnlyTrue = Field(True, description="always true: the cache is always used")
     id_slot: int = Field(-1, ge=-1, lt=2**31, description=SLOT_ABOUT)
     n_cmpl: int = Field(1, ge=1, le=MAX_CHOICES, description="number of answers; with more than one, the response is an array")
     return_tokens: bool = Field(False, description="return the token ids of the answer")
-    response_fields: Annotated[list[str], Field(fail_fast=True, max_length=256)] | None = Field(
+    response_fields: ResponseFields = Field(
         None,
         description="return only these fields, not in streams; `timings/prompt_n` selects a field of an object and becomes a "
         "key of the response; unknown names are ignored",
@@ -174,6 +180,7 @@ class LlamaReply(Reply):
     tokens_cached: int = Field(description="tokens that are now in the cache")
     timings: Timings
     completion_probabilities: list[LlamaTokenProb] | None = None
+    pellucid: ReplyDetails | None = None
 
 
 class PickedReply(RootModel[dict[str, JsonValue]]):
@@ -191,6 +198,7 @@ class LlamaChunk(Reply):
     tokens_predicted: int
     tokens_evaluated: int
     completion_probabilities: list[LlamaTokenProb] | None = None
+    pellucid: ReplyDetails | None = None
 
 
 class TokenizeRequest(ModelQuery):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, JsonValue
 
 from pellucid.api.schema.common import (
     MAX_CHOICES,
@@ -13,9 +13,14 @@ from pellucid.api.schema.common import (
     Body,
     ModelQuery,
     OnlyFalse,
+    OnlyTrue,
     Reply,
+    ReplyDetails,
+    ResponseFields,
+    Samplers,
     Temperature,
     TokenId,
+    Unused,
     WrittenToken,
 )
 from pellucid.tokens import MAX_ALTERNATIVES, FinishReason
@@ -74,7 +79,22 @@ class Admittance(ModelQuery):
     )
 
 
-class SamplingFields(Admittance):
+class UnusedFields(Body):
+    """Fields that clients send and that cannot change the answer. They are accepted, and listed in ``pellucid.ignored``."""
+
+    user: Annotated[str | None, Unused()] = Field(None, description="ignored: your identifier of the end user, which is not stored")
+    safety_identifier: Annotated[str | None, Unused()] = Field(None, description="ignored, as user")
+    metadata: Annotated[JsonValue, Unused()] = Field(None, description="ignored: nothing is stored")
+    store: Annotated[OnlyFalse, Unused()] = Field(False, description="always false: nothing is stored")
+    service_tier: Annotated[str | None, Unused()] = Field(None, description="ignored: there is only one tier")
+    prompt_cache_key: Annotated[str | None, Unused()] = Field(None, description="ignored: the longest known prefix is always used")
+    prompt_cache_retention: Annotated[str | None, Unused()] = Field(None, description="ignored, as prompt_cache_key")
+    cache_prompt: Annotated[OnlyTrue, Unused()] = Field(True, description="always true: the cache is always used")
+    keep_alive: Annotated[JsonValue, Unused()] = Field(None, description="ignored: models stay loaded")
+    skip_special_tokens: Annotated[OnlyTrue, Unused()] = Field(True, description="always true: special tokens have no text")
+
+
+class SamplingFields(Admittance, UnusedFields):
     """The parameters of sampling, and the rules that end the answer. Extensions to OpenAI's fields are marked."""
 
     temperature: Temperature = Field(
@@ -97,9 +117,6 @@ class SamplingFields(Admittance):
     n: Choices = Field(1, description="number of answers")
     stream: bool = Field(False, description="send the tokens as server-sent events as soon as they are generated")
     stream_options: StreamOptions | None = None
-    user: str | None = Field(None, description="your identifier of the end user; ignored and not stored")
-    store: OnlyFalse = Field(False, description="always false: nothing is stored")
-    service_tier: Literal["auto", "default"] = Field("auto", description="there is only one tier")
     return_token_ids: bool = Field(False, description="extension: return the token ids of the prompt and the answer")
 
 
@@ -125,7 +142,12 @@ class CompletionRequest(SamplingFields):
         description="extension, with text: token healing, which lets the first token begin inside the last word; by default "
         "only with suffix",
     )
-    parse_special: bool = Field(False, description="extension, with text: parse special tokens that are written in the text")
+    parse_special: bool | None = Field(
+        None,
+        description="extension, with text: true: parse special tokens that are written in the text; false: text stays text; by default a "
+        "text that spells a whole infill with the model's own markers is that infill, asked for in the model's best order, and any other "
+        "text stays text",
+    )
     max_tokens: int = Field(16, ge=0, le=MAX_TOKENS, description="maximum tokens of the answer")
     logprobs: Alternatives | None = Field(None, description="return each token's logprob and this many alternatives")
     prompt_logprobs: Alternatives | None = Field(None, description="extension: the same for the prompt's tokens; not in streams")
@@ -146,6 +168,8 @@ class ChatMessage(Body):
     role: Literal["system", "developer", "user", "assistant"]
     content: str | Annotated[list[TextPart], Field(fail_fast=True)]
     refusal: None = Field(None, description="allowed, so that an answer can be sent back as a message")
+    name: Annotated[str | None, Unused()] = Field(None, description="ignored: templates have no place for the name of a participant")
+    reasoning_content: Annotated[str | None, Unused()] = Field(None, description="ignored: it is not part of the conversation")
 
 
 Messages = Annotated[list[ChatMessage], Field(fail_fast=True, min_length=1, max_length=MAX_MESSAGES)]
@@ -182,6 +206,21 @@ class ChatRequest(SamplingFields):
     logprobs: bool = Field(False, description="return each token's logprob")
     top_logprobs: Alternatives | None = Field(None, description="with logprobs: return this many alternatives for each token")
     response_format: ResponseFormat | None = None
+    prediction: Annotated[JsonValue, Unused()] = Field(
+        None, description="ignored: tokens are guessed from all earlier text, and the answer is the same"
+    )
+    reasoning_effort: Annotated[str | None, Unused()] = Field(None, description="ignored: the models do not reason apart from the answer")
+    verbosity: Annotated[str | None, Unused()] = Field(None, description="ignored: ask for a short answer in a message")
+    chat_template_kwargs: Annotated[dict[str, JsonValue], Unused()] = Field(
+        {}, description="ignored, and refused if the model's template reads one of these variables"
+    )
+    add_generation_prompt: Annotated[OnlyTrue, Unused()] = Field(True, description="always true: the prompt ends where the answer begins")
+    n_predict: int | None = Field(
+        None, ge=-1, le=MAX_TOKENS, description="llama.cpp's name of max_tokens; -1: until the model ends it; 0: only read the prompt"
+    )
+    samplers: Samplers = Field(None, description="as on /completion: the sampling steps; a step that is not listed is off")
+    id_slot: int = Field(-1, ge=-1, lt=2**31, description="as on /completion: a newer request with the same number ends this one")
+    response_fields: ResponseFields = Field(None, description="as on /completion: return only these fields, not in streams")
     continue_final_message: bool = Field(False, description="extension: continue the last message, which must be from the assistant")
 
 
@@ -272,6 +311,7 @@ class CompletionReply(Reply):
     model: str
     choices: list[CompletionChoice]
     usage: UsageReply | None = None
+    pellucid: ReplyDetails | None = None
 
 
 class TopLogprob(Reply):
@@ -327,6 +367,7 @@ class ChatReply(Reply):
     model: str
     choices: list[ChatChoice]
     usage: UsageReply
+    pellucid: ReplyDetails | None = None
 
 
 class ChatDelta(Reply):
@@ -356,6 +397,7 @@ class ChatChunk(Reply):
     model: str
     choices: list[ChatChunkChoice]
     usage: UsageReply | None = None
+    pellucid: ReplyDetails | None = None
 
 
 class ScoreSummary(Reply):

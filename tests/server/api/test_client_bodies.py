@@ -1,0 +1,37 @@
+"""Requests as real clients send them, each with what it must get: a new client is a new line of client_bodies.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from support.servers.http_servers import LiveServer
+
+REQUESTS = json.loads(Path(__file__).with_name("client_bodies.json").read_text())
+
+
+@pytest.mark.parametrize("sent", REQUESTS, ids=[sent["client"] for sent in REQUESTS])
+def test_client(lone_server: LiveServer, sent: dict[str, Any]) -> None:
+    """The request is answered, and the reply lists what it ignores; or it is refused with the name of the field."""
+    reply = httpx.post(lone_server.url + sent["route"], json=sent["body"], timeout=60, trust_env=False)
+
+    assert reply.status_code == sent["status"], reply.text
+    if reply.status_code == 400:
+        assert reply.json()["error"]["param"] == sent["param"]
+    if reply.status_code == 200:
+        assert ignored(reply) == sent.get("ignored", [])
+
+
+def ignored(reply: httpx.Response) -> list[str]:
+    """Return the fields that a reply, or the first event of its stream, lists as ignored."""
+    if reply.headers["content-type"].startswith("text/event-stream"):
+        events = [json.loads(line.removeprefix("data: ")) for line in reply.text.splitlines() if line.startswith("data: {")]
+        first, *others = [event.get("pellucid", {}).get("ignored", []) for event in events]
+        assert not any(others)
+        return list(first)
+    value = reply.json()
+    return list((value[0] if isinstance(value, list) else value).get("pellucid", {}).get("ignored", []))

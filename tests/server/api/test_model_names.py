@@ -1,0 +1,68 @@
+"""Requests that name a model that is not served."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from pellucid.api.server_state import ServerState
+from pellucid.client.http_client import Client
+from pellucid.errors import NotFoundError
+from pellucid.tokens import CompletionQuery, ScoreQuery
+from support.servers.http_servers import TINY, TINY_PLAIN, LiveServer, live, tiny_assistant
+
+REQUESTS = [
+    ("/v1/completions", {"prompt": "x", "max_tokens": 1}),
+    ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "max_tokens": 1}),
+    ("/infill", {"prompt": "x", "n_predict": 1}),
+    ("/tokenize", {"content": "x"}),
+]
+
+
+@pytest.mark.parametrize(("route", "body"), REQUESTS)
+def test_a_single_model_answers_to_every_name(lone_server: LiveServer, route: str, body: dict[str, object]) -> None:
+    """A model that is the only one answers whatever name a client sends, unless the request is strict."""
+    with httpx.Client(base_url=lone_server.url, timeout=60, trust_env=False) as http:
+        reply = http.post(route, json={**body, "model": "gpt-4o"})
+        strict = http.post(route, json={**body, "model": "gpt-4o", "strict_model": True})
+
+    assert reply.status_code == 200
+    assert reply.json().get("model", TINY) == TINY
+    assert strict.status_code == 404
+    assert strict.json()["error"]["message"] == f"There is no model 'gpt-4o' here; use one of: {TINY}."
+
+
+def test_an_adapter_s_name_is_never_another_model(lone_server: LiveServer) -> None:
+    """The name of an adapter that is not loaded is refused: its base would answer in another way."""
+    reply = httpx.post(f"{lone_server.url}/v1/completions", json={"prompt": "x", "model": f"{TINY}:mine"}, trust_env=False)
+
+    assert reply.status_code == 404
+
+
+def test_several_models_answer_to_their_names_only(http: httpx.Client) -> None:
+    """An unknown name is refused with the names that there are if several models are served."""
+    reply = http.post("/v1/completions", json={"prompt": "x", "model": "gpt-4o"})
+
+    assert reply.status_code == 404
+    assert reply.json()["error"]["message"] == f"There is no model 'gpt-4o' here; use one of: {TINY}, {TINY_PLAIN}."
+
+
+def test_strict_server() -> None:
+    """With the setting strict_model a single model answers to its own name only."""
+    assistant, engine = tiny_assistant(alone=True)
+    state = ServerState(models=(TINY,), grace=0.0, strict_model=True)
+    state.open(assistant, engine)
+    with live(state) as server:
+        reply = httpx.post(f"{server.url}/v1/completions", json={"prompt": "x", "model": "gpt-4o"}, trust_env=False)
+    engine.close()
+
+    assert reply.status_code == 404
+
+
+async def test_our_own_client_is_strict(lone_server: LiveServer) -> None:
+    """Pellucid's client refuses a name that no model has, as a local assistant does."""
+    async with Client(lone_server.url) as client:
+        with pytest.raises(NotFoundError, match="There is no model 'gpt-4o'"):
+            _ = [item async for item in client.complete(CompletionQuery("x", model="gpt-4o"))]
+        with pytest.raises(NotFoundError, match="There is no model 'gpt-4o'"):
+            _ = [item async for item in client.score(ScoreQuery("x", model="gpt-4o"))]
