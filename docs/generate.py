@@ -68,14 +68,14 @@ A command exits with 0 on success, 1 on an error, which it explains in one sente
 HTTP_INTRO = """
 # HTTP API
 
-The server listens on `http://127.0.0.1:8437`. It has routes of OpenAI's API, the routes of llama.cpp and ollama that editor
+The server listens on `http://127.0.0.1:8437`. It has routes of OpenAI's API, the routes of llama.cpp, ollama and Mistral that editor
 plugins use, and some of its own. Point an OpenAI client at `http://127.0.0.1:8437/v1` with any key, and llama.vim, llama.vscode or a client
 of ollama at `http://127.0.0.1:8437`. [Clients](clients.md) has recipes.
 A running server describes its routes at `/openapi.json`; this page is generated from that description.
 
 - **Probabilities.** A [TokenRecord](#tokenrecord) has all data of one token. `/v1/score` returns these records in `tokens`. With
-  `logprobs`, `/v1/completions` returns them in the list `logprobs.pellucid` of a choice; `/v1/chat/completions`
-  in the field `pellucid` of each entry of `logprobs.content`; `/api/generate` and `/api/chat` in that of each
+  `logprobs`, `/v1/completions` returns them in the list `logprobs.pellucid` of a choice; `/v1/chat/completions` and
+  `/v1/fim/completions` in the field `pellucid` of each entry of `logprobs.content`; `/api/generate` and `/api/chat` in that of each
   entry of `logprobs`. Logprobs are natural logarithms of the model's own distribution, before temperature and the other sampling
   settings.
 - **Unknown fields are errors.** A field that is not listed here is refused with an error that names it. `null` means the default.

@@ -29,6 +29,16 @@ OLLAMA: dict[str, Any] = {
     "format": "",
     "think": False,
 }
+FIM: dict[str, Any] = {
+    "prompt": "ab",
+    "suffix": "c",
+    "max_tokens": 2,
+    "random_seed": 1,
+    "stream": True,
+    "logprobs": True,
+    "stop": "x",
+    **TERMS,
+}
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/completions": {"prompt": "ab", "suffix": "c", "max_tokens": 2, "logprobs": 2, "n": 1, "stream": True, **TERMS, **SAMPLING},
     "/v1/chat/completions": {"messages": MESSAGES, "max_tokens": 2, "logprobs": True, "top_logprobs": 2, **TERMS, **SAMPLING},
@@ -38,6 +48,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "/tokenize": {"content": "ab", "add_special": True, "parse_special": True, "with_pieces": True, "model": TINY},
     "/detokenize": {"tokens": [65, 66], "model": TINY},
     "/apply-template": {"messages": MESSAGES, "model": TINY},
+    "/v1/fim/completions": FIM,
+    "/fim/completions": FIM,
     "/api/generate": {"prompt": "ab", "suffix": "c", "system": "", "raw": False, "stream": True, **OLLAMA},
     "/api/chat": {"messages": [{"role": "user", "content": "u", "images": []}], "stream": False, "tools": [], **OLLAMA},
     "/api/show": {"model": TINY, "name": TINY, "verbose": True},

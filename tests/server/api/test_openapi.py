@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from pellucid.api.schema.fim import FimRequest
 from pellucid.api.schema.llama import InfillRequest, LlamaCompletionRequest
 from pellucid.api.schema.ollama import OllamaChatRequest, OllamaGenerateRequest, OllamaOptions
 from pellucid.api.schema.openai import ChatRequest, CompletionRequest, ScoreRequest
@@ -15,7 +16,7 @@ from pellucid.client.token_json import record_of
 from support.servers.http_servers import spoken
 
 BODIES = [
-    *(CompletionRequest, ChatRequest, ScoreRequest, InfillRequest, LlamaCompletionRequest),
+    *(CompletionRequest, ChatRequest, ScoreRequest, InfillRequest, LlamaCompletionRequest, FimRequest),
     *(OllamaOptions, OllamaGenerateRequest, OllamaChatRequest),
 ]
 
@@ -48,7 +49,7 @@ def test_every_example_is_valid(http: httpx.Client, shape: dict[str, Any]) -> No
 
 def test_streams_are_documented(shape: dict[str, Any]) -> None:
     """The description names the routes that stream."""
-    for path in ("/v1/completions", "/v1/chat/completions", "/v1/score", "/infill", "/completion"):
+    for path in ("/v1/completions", "/v1/chat/completions", "/v1/fim/completions", "/v1/score", "/infill", "/completion"):
         assert set(shape["paths"][path]["post"]["responses"]["200"]["content"]) == {"application/json", "text/event-stream"}
     for path in ("/api/generate", "/api/chat"):
         assert set(shape["paths"][path]["post"]["responses"]["200"]["content"]) == {"application/json", "application/x-ndjson"}
