@@ -68,7 +68,7 @@ A command exits with 0 on success, 1 on an error, which it explains in one sente
 HTTP_INTRO = """
 # HTTP API
 
-The server listens on `http://127.0.0.1:8437`. It has routes of OpenAI's API, the routes of llama.cpp, ollama and Mistral that editor
+The server listens on `http://127.0.0.1:8437`. It has routes of OpenAI's API, the routes of llama.cpp, ollama, Mistral and Tabby that editor
 plugins use, and some of its own. Point an OpenAI client at `http://127.0.0.1:8437/v1` with any key, and llama.vim, llama.vscode or a client
 of ollama at `http://127.0.0.1:8437`. [Clients](clients.md) has recipes.
 A running server describes its routes at `/openapi.json`; this page is generated from that description.

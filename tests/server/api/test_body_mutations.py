@@ -29,6 +29,18 @@ OLLAMA: dict[str, Any] = {
     "format": "",
     "think": False,
 }
+SNIPPETS = [{"filepath": "f", "body": "b", "score": 1.5}]
+SEGMENTS: dict[str, Any] = {
+    "prefix": "a",
+    "suffix": "b",
+    "filepath": "f",
+    "git_url": "g",
+    "declarations": [{"filepath": "f", "body": "b"}],
+    "relevant_snippets_from_changed_files": SNIPPETS,
+    "relevant_snippets_from_recently_opened_files": SNIPPETS,
+    "clipboard": "c",
+}
+TABBY: dict[str, Any] = {"language": "python", "segments": SEGMENTS, "user": "u", "temperature": 0.1, "seed": 1, "debug_options": {}}
 FIM: dict[str, Any] = {
     "prompt": "ab",
     "suffix": "c",
@@ -53,6 +65,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/generate": {"prompt": "ab", "suffix": "c", "system": "", "raw": False, "stream": True, **OLLAMA},
     "/api/chat": {"messages": [{"role": "user", "content": "u", "images": []}], "stream": False, "tools": [], **OLLAMA},
     "/api/show": {"model": TINY, "name": TINY, "verbose": True},
+    "/v1/events": {"type": "select", "completion_id": "c", "choice_index": 0, "view_id": "v", "elapsed": 1, "select_kind": "line"},
     "/v1/adapters": {"name": "other", "model": TINY},
     "/v1/load_lora_adapter": {"lora_name": "other", "lora_path": "other", "load_inplace": False},
     "/v1/unload_lora_adapter": {"lora_name": ADAPTER},
@@ -65,7 +78,7 @@ def test_all_routes_are_there() -> None:
     assert set(BODIES) == {path for path, methods in paths.items() for method in methods.values() if "requestBody" in method}
 
 
-@pytest.mark.parametrize(("path", "valid"), BODIES.items())
+@pytest.mark.parametrize(("path", "valid"), [*BODIES.items(), ("/v1/completions", TABBY)])
 def test_bodies(path: str, valid: dict[str, Any], small_server: LiveServer) -> None:
     """Of a thousand mutated bodies on all routes none gets a 5xx except 501; errors have one shape, those of ollama's routes another."""
     count = -(-COUNT // len(BODIES))

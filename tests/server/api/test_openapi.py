@@ -12,12 +12,13 @@ from pellucid.api.schema.fim import FimRequest
 from pellucid.api.schema.llama import InfillRequest, LlamaCompletionRequest
 from pellucid.api.schema.ollama import OllamaChatRequest, OllamaGenerateRequest, OllamaOptions
 from pellucid.api.schema.openai import ChatRequest, CompletionRequest, ScoreRequest
+from pellucid.api.schema.tabby import Segments, TabbyCompletionRequest
 from pellucid.client.token_json import record_of
 from support.servers.http_servers import spoken
 
 BODIES = [
     *(CompletionRequest, ChatRequest, ScoreRequest, InfillRequest, LlamaCompletionRequest, FimRequest),
-    *(OllamaOptions, OllamaGenerateRequest, OllamaChatRequest),
+    *(OllamaOptions, OllamaGenerateRequest, OllamaChatRequest, TabbyCompletionRequest, Segments),
 ]
 
 
@@ -76,7 +77,8 @@ def test_nullable_fields(shape: dict[str, Any]) -> None:
 def test_extensions_say_what_they_do(body: Any) -> None:
     """Every field that OpenAI's own documents do not explain has a description."""
     explained = re.compile(
-        "top_p|min_p|stop|prompt|messages|stream|stream_options|response_format|text|tokens|ignore_eos|top_k|suffix|options"
+        "top_p|min_p|stop|prompt|messages|stream|stream_options|response_format|text|tokens|ignore_eos|top_k|prefix|suffix|segments|options"
+        "|debug_options"
     )
     for name, field in body.model_fields.items():
         assert field.description or explained.fullmatch(name), name

@@ -224,12 +224,12 @@ def test_statuses(guarded: LiveServer) -> None:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        *(("GET", path) for path in ("/api/version", "/api/tags", "/api/ps", "/models")),
-        *(("POST", path) for path in ("/api/generate", "/api/chat", "/api/show", "/v1/fim/completions")),
+        *(("GET", path) for path in ("/api/version", "/api/tags", "/api/ps", "/models", "/v1/health", "/v1beta/server_setting")),
+        *(("POST", path) for path in ("/api/generate", "/api/chat", "/api/show", "/v1/fim/completions", "/v1/health", "/v1/events")),
     ],
 )
 def test_routes_for_other_clients_are_guarded(method: str, path: str, guarded: LiveServer) -> None:
-    """The routes of ollama and Mistral need the key, refuse foreign pages, and say so in the shape of their errors."""
+    """The routes of ollama, Mistral and Tabby need the key, refuse foreign pages, and say so in the shape of their errors."""
     with httpx.Client(base_url=guarded.url, trust_env=False) as client:
         keyless = client.request(method, path)
         foreign = client.request(method, path, headers={"authorization": f"Bearer {KEY}", "origin": "https://evil.example"})
