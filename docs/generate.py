@@ -68,15 +68,18 @@ A command exits with 0 on success, 1 on an error, which it explains in one sente
 HTTP_INTRO = """
 # HTTP API
 
-The server listens on `http://127.0.0.1:8437`. It has routes of OpenAI's API, the routes of llama.cpp that editor plugins use, and some of
-its own. Point an OpenAI client at `http://127.0.0.1:8437/v1` with any key, and llama.vim or llama.vscode at `http://127.0.0.1:8437`.
+The server listens on `http://127.0.0.1:8437`. It has routes of OpenAI's API, the routes of llama.cpp, ollama, Mistral and Tabby that editor
+plugins use, and some of its own. Point an OpenAI client at `http://127.0.0.1:8437/v1` with any key, and llama.vim, llama.vscode or a client
+of ollama at `http://127.0.0.1:8437`. [Clients](clients.md) has recipes.
 A running server describes its routes at `/openapi.json`; this page is generated from that description.
 
 - **Probabilities.** A [TokenRecord](#tokenrecord) has all data of one token. `/v1/score` returns these records in `tokens`. With
-  `logprobs`, `/v1/completions` returns them in the list `logprobs.pellucid` of a choice, and `/v1/chat/completions` in the field
-  `pellucid` of each entry of `logprobs.content`. Logprobs are natural logarithms of the model's own distribution, before temperature and
-  the other sampling settings.
+  `logprobs`, `/v1/completions` returns them in the list `logprobs.pellucid` of a choice; `/v1/chat/completions` and
+  `/v1/fim/completions` in the field `pellucid` of each entry of `logprobs.content`; `/api/generate` and `/api/chat` in that of each
+  entry of `logprobs`. Logprobs are natural logarithms of the model's own distribution, before temperature and the other sampling
+  settings.
 - **Unknown fields are errors.** A field that is not listed here is refused with an error that names it. `null` means the default.
+- **Errors** have OpenAI's shape, those under `/api` ollama's: `{"error": "one sentence"}`.
 - **Cancelling.** Close the connection. The server then stops the request within one step of the engine.
 - **Keys.** If the server has an API key, send it as `Authorization: Bearer KEY` or `X-Api-Key: KEY`. Only `/health`, `/page/alive`
   and the login form work without it.
@@ -116,6 +119,9 @@ MORE_ROUTES = """
 """Routes that the OpenAPI description omits."""
 
 
+STREAMS = {"text/event-stream": "events", "application/x-ndjson": "lines"}
+"""What a stream of this content type consists of."""
+
 PLACEHOLDERS = {int: "INTEGER", float: "NUMBER", Path: "PATH", str: "TEXT", SecretStr: "TEXT"}
 """What the help shows for values of these types."""
 
@@ -143,7 +149,7 @@ def http_page() -> str:
     operations = [
         (f"{method.upper()} {path}", operation) for path, methods in description["paths"].items() for method, operation in methods.items()
     ]
-    bodies = {_body(operation) for _, operation in operations}
+    bodies = {name for _, operation in operations for name in _bodies(operation)[:1]}
     index = ["| route | purpose |", "|---|---|"]
     index += [f"| [`{route}`](#{_anchor(route)}) | {_cell(_summary(operation))} |" for route, operation in operations]
     objects = [_schema(name, schemas) for name in sorted(set(schemas) - bodies)]
@@ -254,10 +260,11 @@ def _summary(operation: Mapping[str, Any]) -> str:
     return str(operation["description"]).split("\n\n")[0].split(". ")[0]
 
 
-def _body(operation: Mapping[str, Any]) -> str:
-    """Return the name of the schema of the request's body; empty if there is none."""
+def _bodies(operation: Mapping[str, Any]) -> list[str]:
+    """Return the names of the schemas that the request's body may have."""
     content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
-    return str(content.get("schema", {}).get("$ref", "")).rpartition("/")[2]
+    schema = content.get("schema", {})
+    return [str(one["$ref"]).rpartition("/")[2] for one in schema.get("oneOf", [schema]) if "$ref" in one]
 
 
 def _operation(route: str, operation: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
@@ -266,14 +273,16 @@ def _operation(route: str, operation: Mapping[str, Any], schemas: Mapping[str, A
         (f"`{one['name']}`", _type(one["schema"]), one["schema"].get("default"), one.get("description", "") + f" (in the {one['in']})")
         for one in operation.get("parameters", ())
     ]
-    if name := _body(operation):
-        fields += _fields(schemas[name])
+    bodies = _bodies(operation)
+    if bodies:
+        fields += _fields(schemas[bodies[0]])
     if fields:
         parts.append(_table(("field", "type", "default", "meaning"), [(a, b, _value(c), d) for a, b, c, d in fields]))
-    replies = operation["responses"]["200"].get("content", {})
-    shown = [f"{_type(reply['schema']) if 'schema' in reply else 'events'} as `{kind}`" for kind, reply in replies.items()]
-    errors = sorted(code for code in operation["responses"] if code != "200")
-    parts.append(f"Returns {' or '.join(shown)}. Errors: {', '.join(errors)}.")
+    parts += [f"Or a body of the type [{name}](#{name.lower()})." for name in bodies[1:]]
+    success, *errors = sorted(operation["responses"])
+    replies = operation["responses"][success].get("content", {})
+    shown = [f"{_type(reply['schema']) if 'schema' in reply else STREAMS[kind]} as `{kind}`" for kind, reply in replies.items()]
+    parts.append(f"Returns {' or '.join(shown) or 'no content'}. Errors: {', '.join(errors)}.")
     return "\n\n".join(parts)
 
 
@@ -333,6 +342,8 @@ def _type(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return ", ".join(f"`{value}`" for value in schema["enum"])
     if schema.get("type") == "array":
+        if schema.get("maxItems") == 0:
+            return "`[]`"
         return f"array of {_type(schema.get('items', {}))}"
     return f"{schema.get('type', 'any')}{_bounds(schema)}"
 

@@ -1,4 +1,4 @@
-"""Writes errors as HTTP responses, all in the same shape."""
+"""Writes errors as HTTP responses, all in the same shape except those of ollama's paths."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 UNEXPECTED = PellucidError("Internal server error; see the server log. Other requests are unaffected.")
 _NAME_CHARACTERS = 80
+_OLLAMA_PATHS = "/api/"
 
 
 class ClientGoneError(PellucidError):
@@ -80,8 +81,13 @@ def error_body(error: PellucidError, status: int | None = None) -> dict[str, Any
     return {"error": detail}
 
 
-def error_response(error: PellucidError, status: int | None = None) -> JSONResponse:
-    """Return the response that answers with this error. ``status`` replaces the status of its class."""
+def error_sentence(error: PellucidError) -> dict[str, Any]:
+    """Return the error as JSON in ollama's shape."""
+    return {"error": printable(str(error))}
+
+
+def error_response(error: PellucidError, path: str = "", status: int | None = None) -> JSONResponse:
+    """Return the response that answers with this error on this path. ``status`` replaces the status of its class."""
     headers = {}
     status = status or status_of(error)
     if isinstance(error, QueueFullError | TooManyAttemptsError):
@@ -90,7 +96,8 @@ def error_response(error: PellucidError, status: int | None = None) -> JSONRespo
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, RequestTimeoutError):
         headers["connection"] = "close"
-    return JSONResponse(error_body(error, status), status, headers)
+    body = error_sentence(error) if path.startswith(_OLLAMA_PATHS) else error_body(error, status)
+    return JSONResponse(body, status, headers)
 
 
 def printable(text: str) -> str:
@@ -99,7 +106,7 @@ def printable(text: str) -> str:
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Have the app write all errors in the same shape."""
+    """Have the app write all errors."""
     app.add_exception_handler(PellucidError, _known)
     app.add_exception_handler(RequestValidationError, invalid_response)
     app.add_exception_handler(HTTPException, _http)
@@ -110,15 +117,16 @@ async def _known(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, PellucidError)
     if status_of(error) == 500:
         logger.error("%s %s failed: %s", request.method, request.url.path, error)
-    return error_response(error)
+    return error_response(error, request.url.path)
 
 
 async def invalid_response(request: Request, error: Exception) -> JSONResponse:
     """Answer a request with wrong fields with one sentence about the first of them."""
     assert isinstance(error, RequestValidationError)
+    path = request.url.path
     if isinstance(error.body, bytes):
-        return error_response(InvalidRequestError("The body is not JSON: send it with the header Content-Type: application/json."))
-    return error_response(_explain(error.errors(), error.body, request.url.path))
+        return error_response(InvalidRequestError("The body is not JSON: send it with the header Content-Type: application/json."), path)
+    return error_response(_explain(error.errors(), error.body, path), path)
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
@@ -132,13 +140,13 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
             known = MethodError(f"{path} does not support {method}: /openapi.json lists its methods.")
         case _:
             known = InvalidRequestError(str(error.detail))
-    response = error_response(known, error.status_code)
+    response = error_response(known, path, error.status_code)
     response.headers.update(error.headers or {})
     return response
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    return error_response(UNEXPECTED)
+    return error_response(UNEXPECTED, request.url.path)
 
 
 def _explain(errors: Sequence[Any], body: object, route: str) -> InvalidRequestError:

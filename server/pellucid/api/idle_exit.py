@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-QUIET = frozenset({"/health", "/metrics"})
+QUIET = frozenset({"/health", "/metrics", "/v1/health", "/api/version"})
 """Paths that monitors ask for: requests for them do not count as use."""
 
 

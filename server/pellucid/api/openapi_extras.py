@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from pellucid.api.schema.common import ErrorReply, UnreadyReply
+from pellucid.api.schema.ollama import OllamaError
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -59,6 +60,30 @@ GENERATION_ERRORS: Responses = MODEL_ERRORS | {
     429: _error("Too many requests are waiting, or too many API keys were wrong; Retry-After is the time to wait, in seconds."),
 }
 """Errors of routes that generate."""
+
+
+def _in_ollamas_shape(errors: Responses) -> Responses:
+    return {status: response | {"model": OllamaError} for status, response in (FRONT_ERRORS | errors).items()}
+
+
+OLLAMA_ERRORS: Responses = _in_ollamas_shape({})
+"""Errors of ollama's routes, in its shape."""
+
+OLLAMA_LIST_ERRORS: Responses = _in_ollamas_shape({503: MODEL_ERRORS[503]})
+
+OLLAMA_MODEL_ERRORS: Responses = _in_ollamas_shape(MODEL_ERRORS)
+
+OLLAMA_GENERATION_ERRORS: Responses = _in_ollamas_shape(GENERATION_ERRORS)
+
+
+def lines_or(reply: object) -> dict[str, Any]:
+    """Return the response of a route that replies with this type, or by default with lines of it."""
+    return {
+        "model": reply,
+        "description": "Lines of JSON in this shape, or with `stream: false` one of them with the whole answer; an error in a stream is "
+        'a line `{"error": "..."}`, as is a shutdown of the server.',
+        "content": {"application/x-ndjson": {}},
+    }
 
 
 def stream_or(reply: object) -> dict[str, Any]:

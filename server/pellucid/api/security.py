@@ -142,7 +142,7 @@ async def _refuse(error: PellucidError, scope: Scope, receive: Receive, send: Se
         await receive()  # websocket.connect
         await send({"type": "websocket.close", "code": 1008, "reason": str(error)[:120]})
         return
-    await error_response(error)(scope, receive, send)
+    await error_response(error, scope["path"])(scope, receive, send)
 
 
 def address_of(scope: Scope) -> str:

@@ -1,4 +1,4 @@
-"""Sends server-sent events, and cancels work whose client has gone."""
+"""Sends streams, as server-sent events or as lines of JSON, and cancels work whose client has gone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -13,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from pellucid.api.errors import UNEXPECTED, ClientGoneError, error_body
+from pellucid.api.errors import UNEXPECTED, ClientGoneError, error_body, error_sentence
 from pellucid.api.server_state import ServerState
 from pellucid.errors import PellucidError, UnavailableError
 
@@ -22,14 +23,32 @@ logger = logging.getLogger(__name__)
 Event = BaseModel | Mapping[str, Any]
 T = TypeVar("T")
 
-DONE = b"data: [DONE]\n\n"
 CLOSING = UnavailableError("The server is shutting down, so this answer ends here.")
 
 
-def event_bytes(event: Event) -> bytes:
-    """Return one event as bytes."""
-    data = event.model_dump_json() if isinstance(event, BaseModel) else json.dumps(event)
-    return f"data: {data}\n\n".encode()
+@dataclass(frozen=True, slots=True)
+class StreamFormat:
+    """The form of a stream: its content type, the text around each event, the event that reports an error, and the last bytes."""
+
+    media_type: str
+    before: str
+    after: str
+    error: Callable[[PellucidError], Mapping[str, Any]]
+    last: bytes = b""
+
+    def write(self, event: Event) -> bytes:
+        """Return one event as bytes."""
+        data = event.model_dump_json() if isinstance(event, BaseModel) else json.dumps(event)
+        return f"{self.before}{data}{self.after}".encode()
+
+
+SSE = StreamFormat("text/event-stream", "data: ", "\n\n", error_body, b"data: [DONE]\n\n")
+"""Server-sent events that end with OpenAI's ``[DONE]``."""
+
+SSE_WITHOUT_DONE = replace(SSE, last=b"")
+
+NDJSON = StreamFormat("application/x-ndjson", "", "\n", error_sentence)
+"""Lines of JSON, as ollama sends them."""
 
 
 def json_response(reply: BaseModel) -> Response:
@@ -56,10 +75,9 @@ async def event_stream(
     state: ServerState,
     events: AsyncGenerator[Event],
     closing_event: Callable[[], Event | None] = lambda: None,
-    *,
-    done: bool = True,
+    format: StreamFormat = SSE,
 ) -> EventStream:
-    """Return a response that streams ``events``, then the closing event if there is one, and with ``done`` OpenAI's ``[DONE]``.
+    """Return a response that streams ``events``, then the closing event if there is one.
 
     An error before the first event is raised here, so that it has its own status.
     """
@@ -68,28 +86,32 @@ async def event_stream(
     except BaseException:
         await events.aclose()
         raise
-    return EventStream(first, events, closing_event, state.closing, DONE if done else b"")
+    return EventStream(first, events, closing_event, state.closing, format)
 
 
 class EventStream(Response):
     """Sends events as they come, and closes their generator at the end, when the client has gone or when the server shuts down.
 
-    An error after the first event is sent as an event of its own, ``{"error": ...}``, before the last one.
+    An error after the first event is sent as an event of its own, ``{"error": ...}``, before the format's last bytes.
     """
 
-    media_type = "text/event-stream"
-
     def __init__(
-        self, first: Event, rest: AsyncGenerator[Event], closing_event: Callable[[], Event | None], closing: asyncio.Event, last: bytes
+        self,
+        first: Event,
+        rest: AsyncGenerator[Event],
+        closing_event: Callable[[], Event | None],
+        closing: asyncio.Event,
+        format: StreamFormat = SSE,
     ) -> None:
         self.status_code = 200
+        self.media_type = format.media_type
         self.background = None
         self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
         self._first = first
         self._rest = rest
         self._closing_event = closing_event
         self._closing = closing
-        self._last = last
+        self._format = format
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -104,24 +126,24 @@ class EventStream(Response):
             await _end(producer, gone, closing)
             await self._rest.aclose()
         if not gone.done() or gone.cancelled():
-            await self._finish(send, b"" if not producer.cancelled() else event_bytes(error_body(CLOSING)))
+            await self._finish(send, b"" if not producer.cancelled() else self._format.write(self._format.error(CLOSING)))
 
     async def _produce(self, send: Send) -> None:
-        await self._send(send, event_bytes(self._first))
+        await self._send(send, self._format.write(self._first))
         try:
             async for event in self._rest:
-                await self._send(send, event_bytes(event))
+                await self._send(send, self._format.write(event))
             if (closing := self._closing_event()) is not None:
-                await self._send(send, event_bytes(closing))
+                await self._send(send, self._format.write(closing))
         except PellucidError as error:
-            await self._send(send, event_bytes(error_body(error)))
+            await self._send(send, self._format.write(self._format.error(error)))
         except Exception:
             # The status was sent before, so that the error can only go into the stream and the log.
             logger.exception("a stream failed")
-            await self._send(send, event_bytes(error_body(UNEXPECTED)))
+            await self._send(send, self._format.write(self._format.error(UNEXPECTED)))
 
     async def _finish(self, send: Send, error: bytes) -> None:
-        await send({"type": "http.response.body", "body": error + self._last, "more_body": False})
+        await send({"type": "http.response.body", "body": error + self._format.last, "more_body": False})
 
     async def _send(self, send: Send, data: bytes) -> None:
         await send({"type": "http.response.body", "body": data, "more_body": True})

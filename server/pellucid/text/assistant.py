@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
+import torch
+
 from pellucid.engine.engine import Engine
 from pellucid.engine.parked_prefixes import SavedPrefixes
 from pellucid.engine.request import Request
@@ -108,6 +110,10 @@ class LocalAssistant:
     def loaded(self) -> list[LoadedModel]:
         """Return the models that are served, the default one first."""
         return [served.loaded for served in [*self._served.values()]]
+
+    def device(self) -> torch.device:
+        """Return the device that computes the default model."""
+        return next(iter(self._served.values())).loaded.model.cache_shape.device
 
     def complete(self, query: CompletionQuery, *, endings: Sequence[EndingRule] = (), on_usage: OnUsage | None = None) -> Stream:
         """Continue a text or token ids or, with a suffix ("" included), fill in what belongs between the two.

@@ -20,6 +20,37 @@ SAMPLING: dict[str, Any] = {"temperature": 0.5, "top_p": 0.9, "top_k": 3, "min_p
 TERMS: dict[str, Any] = {"model": TINY, "priority": "chat", "supersede": "a", "deadline": 5.0}
 MESSAGES = [{"role": "system", "content": "s"}, {"role": "user", "content": [{"type": "text", "text": "u"}]}]
 LLAMA: dict[str, Any] = {"n_predict": 2, "n_probs": 2, "stream": True, "samplers": ["top_k"], "response_fields": ["content"], "id_slot": 0}
+OLLAMA: dict[str, Any] = {
+    "model": TINY,
+    "options": {"num_predict": 2, "temperature": 0.5, "top_k": 3, "top_p": 0.9, "seed": 1, "stop": ["x"], "num_ctx": 9, "repeat_last_n": 0},
+    "logprobs": True,
+    "top_logprobs": 2,
+    "keep_alive": "5m",
+    "format": "",
+    "think": False,
+}
+SNIPPETS = [{"filepath": "f", "body": "b", "score": 1.5}]
+SEGMENTS: dict[str, Any] = {
+    "prefix": "a",
+    "suffix": "b",
+    "filepath": "f",
+    "git_url": "g",
+    "declarations": [{"filepath": "f", "body": "b"}],
+    "relevant_snippets_from_changed_files": SNIPPETS,
+    "relevant_snippets_from_recently_opened_files": SNIPPETS,
+    "clipboard": "c",
+}
+TABBY: dict[str, Any] = {"language": "python", "segments": SEGMENTS, "user": "u", "temperature": 0.1, "seed": 1, "debug_options": {}}
+FIM: dict[str, Any] = {
+    "prompt": "ab",
+    "suffix": "c",
+    "max_tokens": 2,
+    "random_seed": 1,
+    "stream": True,
+    "logprobs": True,
+    "stop": "x",
+    **TERMS,
+}
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/completions": {"prompt": "ab", "suffix": "c", "max_tokens": 2, "logprobs": 2, "n": 1, "stream": True, **TERMS, **SAMPLING},
     "/v1/chat/completions": {"messages": MESSAGES, "max_tokens": 2, "logprobs": True, "top_logprobs": 2, **TERMS, **SAMPLING},
@@ -29,6 +60,12 @@ BODIES: dict[str, dict[str, Any]] = {
     "/tokenize": {"content": "ab", "add_special": True, "parse_special": True, "with_pieces": True, "model": TINY},
     "/detokenize": {"tokens": [65, 66], "model": TINY},
     "/apply-template": {"messages": MESSAGES, "model": TINY},
+    "/v1/fim/completions": FIM,
+    "/fim/completions": FIM,
+    "/api/generate": {"prompt": "ab", "suffix": "c", "system": "", "raw": False, "stream": True, **OLLAMA},
+    "/api/chat": {"messages": [{"role": "user", "content": "u", "images": []}], "stream": False, "tools": [], **OLLAMA},
+    "/api/show": {"model": TINY, "name": TINY, "verbose": True},
+    "/v1/events": {"type": "select", "completion_id": "c", "choice_index": 0, "view_id": "v", "elapsed": 1, "select_kind": "line"},
     "/v1/adapters": {"name": "other", "model": TINY},
     "/v1/load_lora_adapter": {"lora_name": "other", "lora_path": "other", "load_inplace": False},
     "/v1/unload_lora_adapter": {"lora_name": ADAPTER},
@@ -41,16 +78,20 @@ def test_all_routes_are_there() -> None:
     assert set(BODIES) == {path for path, methods in paths.items() for method in methods.values() if "requestBody" in method}
 
 
-@pytest.mark.parametrize("path", BODIES)
-def test_bodies(path: str, small_server: LiveServer) -> None:
-    """Of a thousand mutated bodies on all routes none gets a 5xx except 501; errors have one shape."""
+@pytest.mark.parametrize(("path", "valid"), [*BODIES.items(), ("/v1/completions", TABBY)])
+def test_bodies(path: str, valid: dict[str, Any], small_server: LiveServer) -> None:
+    """Of a thousand mutated bodies on all routes none gets a 5xx except 501; errors have one shape, those of ollama's routes another."""
     count = -(-COUNT // len(BODIES))
     with httpx.Client(base_url=small_server.url, timeout=120, trust_env=False) as http:
-        for body in mutations(BODIES[path], Random(f"{SEED} {path}"), count):
+        for body in mutations(valid, Random(f"{SEED} {path}"), count):
             answer = http.post(path, content=body, headers={"content-type": "application/json"})
             assert answer.status_code < 500 or answer.status_code == 501, (body, answer.text)
             if answer.status_code >= 400:
                 error = answer.json()["error"]
+                assert isinstance(error, str) == path.startswith("/api/")
+                if isinstance(error, str):
+                    assert error, body
+                    continue
                 assert error["code"] == answer.status_code
                 assert error["message"], body
         slots = http.get("/slots").json()

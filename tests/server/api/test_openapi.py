@@ -8,10 +8,18 @@ from typing import Any
 import httpx
 import pytest
 
+from pellucid.api.schema.fim import FimRequest
 from pellucid.api.schema.llama import InfillRequest, LlamaCompletionRequest
+from pellucid.api.schema.ollama import OllamaChatRequest, OllamaGenerateRequest, OllamaOptions
 from pellucid.api.schema.openai import ChatRequest, CompletionRequest, ScoreRequest
+from pellucid.api.schema.tabby import Segments, TabbyCompletionRequest
 from pellucid.client.token_json import record_of
 from support.servers.http_servers import spoken
+
+BODIES = [
+    *(CompletionRequest, ChatRequest, ScoreRequest, InfillRequest, LlamaCompletionRequest, FimRequest),
+    *(OllamaOptions, OllamaGenerateRequest, OllamaChatRequest, TabbyCompletionRequest, Segments),
+]
 
 
 @pytest.fixture
@@ -33,16 +41,28 @@ def test_validation_errors_are_400(shape: dict[str, Any]) -> None:
 def test_every_example_is_valid(http: httpx.Client, shape: dict[str, Any]) -> None:
     """The examples of request bodies are accepted by the server that they describe."""
     for path, operations in shape["paths"].items():
-        if "post" in operations and path != "/apply-template":
-            reference = operations["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"]
-            for example in shape["components"]["schemas"][reference.rsplit("/", 1)[-1]]["examples"]:
-                assert http.post(path, json=example).status_code == 200, path
+        if "requestBody" in operations.get("post", {}) and path != "/apply-template":
+            body = operations["post"]["requestBody"]["content"]["application/json"]["schema"]
+            for reference in body.get("oneOf", [body]):
+                for example in shape["components"]["schemas"][reference["$ref"].rsplit("/", 1)[-1]]["examples"]:
+                    assert http.post(path, json=example).status_code in (200, 204), path
 
 
 def test_streams_are_documented(shape: dict[str, Any]) -> None:
     """The description names the routes that stream."""
-    for path in ("/v1/completions", "/v1/chat/completions", "/v1/score", "/infill", "/completion"):
+    for path in ("/v1/completions", "/v1/chat/completions", "/v1/fim/completions", "/v1/score", "/infill", "/completion"):
         assert set(shape["paths"][path]["post"]["responses"]["200"]["content"]) == {"application/json", "text/event-stream"}
+    for path in ("/api/generate", "/api/chat"):
+        assert set(shape["paths"][path]["post"]["responses"]["200"]["content"]) == {"application/json", "application/x-ndjson"}
+
+
+def test_errors_under_api(shape: dict[str, Any]) -> None:
+    """Every error of ollama's routes is described in ollama's shape."""
+    for path, operations in shape["paths"].items():
+        for operation in operations.values():
+            errors = [response for status, response in operation["responses"].items() if status[0] != "2"]
+            kinds = {error["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[-1] for error in errors}
+            assert kinds == {"OllamaError"} if path.startswith("/api/") else "OllamaError" not in kinds
 
 
 def test_nullable_fields(shape: dict[str, Any]) -> None:
@@ -53,10 +73,13 @@ def test_nullable_fields(shape: dict[str, Any]) -> None:
     assert {"type": "null"} in temperature["anyOf"]
 
 
-@pytest.mark.parametrize("body", [CompletionRequest, ChatRequest, ScoreRequest, InfillRequest, LlamaCompletionRequest])
+@pytest.mark.parametrize("body", BODIES)
 def test_extensions_say_what_they_do(body: Any) -> None:
     """Every field that OpenAI's own documents do not explain has a description."""
-    explained = re.compile("top_p|min_p|stop|prompt|messages|stream|stream_options|response_format|text|tokens|ignore_eos|top_k")
+    explained = re.compile(
+        "top_p|min_p|stop|prompt|messages|stream|stream_options|response_format|text|tokens|ignore_eos|top_k|prefix|suffix|segments|options"
+        "|debug_options"
+    )
     for name, field in body.model_fields.items():
         assert field.description or explained.fullmatch(name), name
 

@@ -221,6 +221,24 @@ def test_statuses(guarded: LiveServer) -> None:
         assert client.post("/v1/completions", json={"prompt": "x"}, headers={"x-api-key": KEY}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *(("GET", path) for path in ("/api/version", "/api/tags", "/api/ps", "/models", "/v1/health", "/v1beta/server_setting")),
+        *(("POST", path) for path in ("/api/generate", "/api/chat", "/api/show", "/v1/fim/completions", "/v1/health", "/v1/events")),
+    ],
+)
+def test_routes_for_other_clients_are_guarded(method: str, path: str, guarded: LiveServer) -> None:
+    """The routes of ollama, Mistral and Tabby need the key, refuse foreign pages, and say so in the shape of their errors."""
+    with httpx.Client(base_url=guarded.url, trust_env=False) as client:
+        keyless = client.request(method, path)
+        foreign = client.request(method, path, headers={"authorization": f"Bearer {KEY}", "origin": "https://evil.example"})
+
+    assert (keyless.status_code, foreign.status_code) == (401, 403)
+    for answer in (keyless, foreign):
+        assert isinstance(answer.json()["error"], str) == path.startswith("/api/")
+
+
 def test_allowed_origin_gets_cors(guarded: LiveServer) -> None:
     """A page of an allowed origin can ask beforehand, without the key, and read the answer; by default there is no CORS at all."""
     origin = {"origin": "https://ide.example"}
@@ -348,7 +366,8 @@ def test_odd_addresses(odd: str, tiny_server: LiveServer) -> None:
                 status, body = raw_answer(tiny_server.port, method, target)
                 assert status < 500 or status == 501, (method, target, body)
                 if status >= 400 and body:
-                    message = json.loads(body)["error"]["message"]
+                    error = json.loads(body)["error"]
+                    message = error if isinstance(error, str) else error["message"]  # ollama's and all others
                     assert message.encode().decode() == message
 
 

@@ -34,5 +34,5 @@ async def _written_to_a_closed_connection() -> int:
             yield {"number": number}
 
     first: Event = {"number": -1}
-    await EventStream(first, events(), lambda: None, asyncio.Event(), b"")({"type": "http"}, receive, send)
+    await EventStream(first, events(), lambda: None, asyncio.Event())({"type": "http"}, receive, send)
     return written

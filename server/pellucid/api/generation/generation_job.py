@@ -13,7 +13,7 @@ from pellucid.api.generation.generated_answer import GeneratedAnswer, Items
 from pellucid.api.metrics import GenerationTimer
 from pellucid.api.schema.common import ReplyDetails
 from pellucid.api.server_state import state_of
-from pellucid.api.sse import Event, attend, event_stream
+from pellucid.api.sse import SSE, Event, StreamFormat, attend, event_stream
 from pellucid.system.concurrent_work import run_all, stream_from
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import Finish, ModelCard, OnUsage, Token
@@ -78,11 +78,11 @@ class GenerationJob(ABC):
         """Return an event to send when all answers have ended, if there is one."""
         return None
 
-    async def respond(self, *, stream: bool, done: bool = True) -> Response:
-        """Generate all answers; ``done`` ends a stream with OpenAI's ``[DONE]``."""
+    async def respond(self, *, stream: bool, format: StreamFormat = SSE) -> Response:
+        """Generate all answers; a stream of them has this format."""
         if not stream:
             return await attend(self.request, self.state, self._respond_whole())
-        return await event_stream(self.request, self.state, stream_from(self._generate_all), self.closing, done=done)
+        return await event_stream(self.request, self.state, stream_from(self._generate_all), self.closing, format)
 
     async def _respond_whole(self) -> Response:
         await self._generate_all(None)

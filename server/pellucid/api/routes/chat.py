@@ -29,6 +29,7 @@ from pellucid.api.generation.request_fields import (
     wants_usage_on_the_way,
 )
 from pellucid.api.generation.sampler_steps import check_order, keep_steps
+from pellucid.api.generation.token_logprobs import token_logprobs
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.schema.common import MAX_TOKENS
@@ -42,13 +43,10 @@ from pellucid.api.schema.openai import (
     ChatMessage,
     ChatReply,
     ChatRequest,
-    TokenLogprob,
-    TopLogprob,
     UsageReply,
 )
 from pellucid.api.server_state import state_of
 from pellucid.api.sse import Event, json_response
-from pellucid.client.token_json import clamped, record_of
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import ChatQuery, Finish, Message, ModelCard, OnUsage, Priority, Token
@@ -185,15 +183,4 @@ def _last(index: int, finish: Finish) -> ChatChunkChoice:
 
 
 def _logprobs(tokens: Sequence[Token]) -> ChatLogprobs:
-    return ChatLogprobs(content=[_entry(token) for token in tokens])
-
-
-def _entry(token: Token) -> TokenLogprob:
-    assert token.logprob is not None, "only the first token of a prompt has no logprob"
-    return TokenLogprob(
-        token=token.bytes.decode(errors="replace"),
-        logprob=clamped(token.logprob),
-        bytes=list(token.bytes),
-        top_logprobs=[TopLogprob(token=one.text, logprob=clamped(one.logprob), bytes=list(one.bytes)) for one in token.top],
-        pellucid=record_of(token),
-    )
+    return ChatLogprobs(content=token_logprobs(tokens))

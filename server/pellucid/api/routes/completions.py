@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Body, Request
 from starlette.responses import Response
 
 from pellucid.api.generation.generated_answer import GeneratedAnswer, Items, collect
@@ -31,8 +31,10 @@ from pellucid.api.generation.request_fields import (
 )
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
+from pellucid.api.routes.tabby import suggest
 from pellucid.api.schema.common import MAX_CHOICES
 from pellucid.api.schema.openai import CompletionChoice, CompletionReply, CompletionRequest, UsageReply
+from pellucid.api.schema.tabby import CompletionBody, TabbyCompletionReply, TabbyCompletionRequest
 from pellucid.api.server_state import state_of
 from pellucid.api.sse import Event, attend, json_response
 from pellucid.errors import InvalidRequestError
@@ -46,14 +48,20 @@ T = TypeVar("T")
 Prompt = str | list[int]
 
 
-@router.post("/v1/completions", responses={200: stream_or(CompletionReply), **GENERATION_ERRORS})
-async def completions(body: CompletionRequest, request: Request) -> Response:
+@router.post("/v1/completions", responses={200: stream_or(CompletionReply | TabbyCompletionReply), **GENERATION_ERRORS})
+async def completions(body: Annotated[CompletionBody, Body()], request: Request) -> Response:
     """Continue a text or, with ``suffix``, fill the gap before it, with every token's probability.
 
     A prompt that spells an infill with the model's own markers is that infill. The default temperature is 1. With ``echo`` and
     ``logprobs`` the prompt's tokens have their logprobs too, the first one null. Each of ``n`` answers has the seed of the one before
     plus one. A superseded answer ends with the tokens so far: ``finish_reason`` is stop, ``pellucid.reason`` is superseded.
+
+    A body with ``segments`` is one of Tabby's editor plugins, and is answered in Tabby's shape. The suggestion ends before a blank
+    line, and before a line with less indentation than the cursor's; it is the rest of the line if other text than closing punctuation
+    follows the cursor there.
     """
+    if isinstance(body, TabbyCompletionRequest):
+        return await suggest(body, request)
     _check(body)
     state = state_of(request)
     assistant, card = state.find(body.model, strict=body.strict_model)

@@ -43,6 +43,7 @@ async def metrics(request: Request) -> Response:
 
 
 @router.get("/v1/models", tags=["OpenAI"], responses={200: {"model": ModelList}})
+@router.get("/models", tags=["llama.cpp"], responses={200: {"model": ModelList}})
 async def models(request: Request) -> Response:
     """List the models that are served, the default one first."""
     return JSONResponse(ModelList(data=_models(state_of(request))).model_dump())

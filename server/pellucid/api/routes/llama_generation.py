@@ -21,7 +21,7 @@ from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.schema.common import MAX_TOKENS
 from pellucid.api.schema.llama import Generation, InfillRequest, LlamaChunk, LlamaCompletionRequest, LlamaReply, PickedReply
 from pellucid.api.server_state import state_of
-from pellucid.api.sse import Event
+from pellucid.api.sse import SSE_WITHOUT_DONE, Event
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
 from pellucid.text.stopping import EndingRule, LeastIndent, TimeLimit
@@ -62,7 +62,7 @@ async def _respond(body: InfillRequest | LlamaCompletionRequest, request: Reques
     state.check_answers(card.name, body.n_cmpl, "n_cmpl")
     make = partial(_LlamaJob, request, assistant, card, body, temperature)
     job = await assistant.off_loop(make, card.name) if isinstance(body.logit_bias, list) else make()  # it may hold texts
-    return await job.respond(stream=body.stream, done=False)
+    return await job.respond(stream=body.stream, format=SSE_WITHOUT_DONE)
 
 
 def _check(body: Generation) -> None:

@@ -83,6 +83,10 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False, frozen=True)
     __pydantic_extra__: dict[str, Annotated[JsonValue, AfterValidator(_nothing), WithJsonSchema({"enum": [None, [], {}]})]]
 
+    def ignored(self) -> list[str]:
+        """Return the names of the fields that are accepted but not used. Those of an object in a field follow a dot."""
+        return sorted(set(_ignored(self)))
+
     @model_validator(mode="before")
     @classmethod
     def _null_is_default(cls, data: object) -> object:
@@ -225,10 +229,6 @@ class ModelQuery(Body):
         examples=["qwen2.5-coder-0.5b-instruct"],
     )
     strict_model: bool = Field(False, description="extension: refuse a name that no model has, even where only one is served")
-
-    def ignored(self) -> list[str]:
-        """Return the names of the fields that are accepted but not used. Those of an object in a field follow a dot."""
-        return sorted(set(_ignored(self)))
 
 
 def _ignored(body: Body) -> Iterator[str]:

@@ -1,0 +1,25 @@
+"""Writes the logprob of a token in the shape that chats have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pellucid.api.schema.openai import TokenLogprob, TopLogprob
+from pellucid.client.token_json import clamped, record_of
+from pellucid.tokens import Token
+
+
+def token_logprobs(tokens: Sequence[Token]) -> list[TokenLogprob]:
+    """Return the logprobs of an answer's tokens, each with its alternatives and its whole record."""
+    return [_entry(token) for token in tokens]
+
+
+def _entry(token: Token) -> TokenLogprob:
+    assert token.logprob is not None, "only the first token of a prompt has no logprob"
+    return TokenLogprob(
+        token=token.bytes.decode(errors="replace"),
+        logprob=clamped(token.logprob),
+        bytes=list(token.bytes),
+        top_logprobs=[TopLogprob(token=one.text, logprob=clamped(one.logprob), bytes=list(one.bytes)) for one in token.top],
+        pellucid=record_of(token),
+    )

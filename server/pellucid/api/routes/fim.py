@@ -1,0 +1,115 @@
+"""Serves Mistral's /v1/fim/completions, whose replies have the shape of chats."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from pellucid.api.generation.generated_answer import Items
+from pellucid.api.generation.generation_job import GenerationJob
+from pellucid.api.generation.request_fields import end_details, finish_word, ignored_fields, reply_id, stop_texts, terms_of, usage_reply
+from pellucid.api.generation.token_logprobs import token_logprobs
+from pellucid.api.json_body import JsonRoute
+from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
+from pellucid.api.schema.common import MAX_TOKENS
+from pellucid.api.schema.fim import FimRequest
+from pellucid.api.schema.openai import (
+    ChatAnswer,
+    ChatChoice,
+    ChatChunk,
+    ChatChunkChoice,
+    ChatDelta,
+    ChatLogprobs,
+    ChatReply,
+    UsageReply,
+)
+from pellucid.api.server_state import state_of
+from pellucid.api.sse import Event, json_response
+from pellucid.errors import InvalidRequestError
+from pellucid.text.assistant import LocalAssistant
+from pellucid.tokens import CompletionQuery, Finish, ModelCard, OnUsage, Priority, SamplingParams, Token
+
+router = APIRouter(tags=["Mistral"], route_class=JsonRoute)
+
+
+@router.post("/v1/fim/completions", responses={200: stream_or(ChatReply), **GENERATION_ERRORS})
+@router.post("/fim/completions", responses={200: stream_or(ChatReply), **GENERATION_ERRORS})
+async def fim(body: FimRequest, request: Request) -> Response:
+    """Fill the gap between ``prompt`` and ``suffix``, in the infill format that was measured best for the model.
+
+    For a model without infill tokens the answer continues ``prompt``, and ends where it begins to repeat the suffix. The reply has the
+    shape of /v1/chat/completions. A superseded answer ends with the tokens so far: ``finish_reason`` is stop, ``pellucid.reason`` is
+    superseded.
+    """
+    if body.top_logprobs is not None and not body.logprobs:
+        raise InvalidRequestError("top_logprobs is only allowed together with logprobs: true.", param="top_logprobs")
+    assistant, card = state_of(request).find(body.model, strict=body.strict_model)
+    return await _FimJob(request, assistant, card, body).respond(stream=body.stream)
+
+
+class _FimJob(GenerationJob):
+    """A gap to fill."""
+
+    def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, body: FimRequest) -> None:
+        super().__init__(request, assistant, card, 1, ignored=ignored_fields(body, card))
+        self._body = body
+        self._id = reply_id("fim")
+        self._created = int(time.time())
+
+    def ask(self, number: int, on_usage: OnUsage | None) -> Items:
+        body = self._body
+        params = SamplingParams(
+            max_tokens=MAX_TOKENS if body.max_tokens is None else body.max_tokens,
+            temperature=body.temperature,
+            top_k=1 if body.top_p == 0 else 0,
+            top_p=body.top_p or 1.0,
+            presence_penalty=body.presence_penalty,
+            frequency_penalty=body.frequency_penalty,
+            seed=body.random_seed,
+            top_logprobs=body.top_logprobs or 0,
+        )
+        terms = terms_of(body, self.request, Priority.COMPLETION, number)
+        query = CompletionQuery(body.prompt, body.suffix, (), params, self.model, stop_texts(body.stop), terms)
+        return self.assistant.complete(query, on_usage=on_usage)
+
+    async def whole(self) -> Response:
+        return await asyncio.to_thread(lambda: json_response(self._whole()))
+
+    def _whole(self) -> ChatReply:
+        answer = self.answers[0]
+        choice = ChatChoice(
+            index=0,
+            message=ChatAnswer(content=answer.text),
+            logprobs=self._logprobs(answer.tokens),
+            finish_reason=finish_word(answer.end),
+            pellucid=end_details(answer.end),
+        )
+        usage, details = self._usage(answer.end), self.details()
+        return ChatReply(id=self._id, created=self._created, model=self.model, choices=[choice], usage=usage, pellucid=details)
+
+    async def first_part(self, number: int) -> Event:
+        return self._next(ChatDelta(role="assistant", content=""))
+
+    def part(self, number: int, token: Token) -> Event:
+        return self._next(ChatDelta(content=token.text), self._logprobs([token]))
+
+    async def last_part(self, number: int, finish: Finish) -> Event:
+        choice = ChatChunkChoice(
+            index=0, delta=ChatDelta(content=""), logprobs=None, finish_reason=finish_word(finish), pellucid=end_details(finish)
+        )
+        return self._chunk(choice, self._usage(finish))
+
+    def _next(self, delta: ChatDelta, logprobs: ChatLogprobs | None = None) -> ChatChunk:
+        return self._chunk(ChatChunkChoice(index=0, delta=delta, logprobs=logprobs, finish_reason=None))
+
+    def _chunk(self, choice: ChatChunkChoice, usage: UsageReply | None = None) -> ChatChunk:
+        return ChatChunk(id=self._id, created=self._created, model=self.model, choices=[choice], usage=usage, pellucid=self.details())
+
+    def _logprobs(self, tokens: list[Token]) -> ChatLogprobs | None:
+        return ChatLogprobs(content=token_logprobs(tokens)) if self._body.logprobs else None
+
+    def _usage(self, finish: Finish) -> UsageReply:
+        return usage_reply([finish.usage], [finish.usage])

@@ -1,0 +1,156 @@
+"""Serves ollama's /api/generate and /api/chat."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from pellucid.api.generation.generated_answer import Items
+from pellucid.api.generation.generation_job import GenerationJob
+from pellucid.api.generation.ollama_fields import check_fields, end_fields, ignored_fields, load_fields, ollama_params, timestamp
+from pellucid.api.generation.request_fields import stop_texts
+from pellucid.api.generation.token_logprobs import token_logprobs
+from pellucid.api.json_body import JsonRoute
+from pellucid.api.model_aliases import find_by_ollama_name
+from pellucid.api.openapi_extras import OLLAMA_GENERATION_ERRORS, lines_or
+from pellucid.api.schema.ollama import (
+    OllamaAnswer,
+    OllamaChatReply,
+    OllamaChatRequest,
+    OllamaFields,
+    OllamaGenerateReply,
+    OllamaGenerateRequest,
+    OllamaProgress,
+)
+from pellucid.api.server_state import state_of
+from pellucid.api.sse import NDJSON, Event, json_response
+from pellucid.errors import InvalidRequestError, NotSupportedError
+from pellucid.text.assistant import LocalAssistant
+from pellucid.tokens import ChatQuery, CompletionQuery, Finish, Message, ModelCard, OnUsage, Priority, Terms, Token
+
+router = APIRouter(tags=["ollama"], route_class=JsonRoute)
+
+B = TypeVar("B", bound=OllamaFields)
+
+
+@router.post("/api/generate", responses={200: lines_or(OllamaGenerateReply), **OLLAMA_GENERATION_ERRORS})
+async def generate(body: OllamaGenerateRequest, request: Request) -> Response:
+    """Answer a prompt or, with ``suffix``, fill the gap before it or, with ``raw``, continue it as it is.
+
+    Streams unless ``stream`` is false. A prompt without ``suffix`` or ``raw`` is put into the model's chat template, if it has one. With
+    ``raw`` a prompt that spells an infill with the model's own markers is that infill. Each entry of ``logprobs`` has the token's true
+    bytes, and in ``pellucid`` its rank, the entropy of the choice and more. ``pellucid.ignored`` names the fields that had no effect.
+    """
+    check_fields(body)
+    if body.system and (body.suffix or body.raw):
+        raise InvalidRequestError(f"system is not supported together with {'raw' if body.raw else 'suffix'}: omit it.", param="system")
+    if body.raw and body.suffix:
+        raise InvalidRequestError("suffix is not supported together with raw: write the infill markers, or omit raw.", param="suffix")
+    assistant, card = find_by_ollama_name(state_of(request), body.model)
+    if body.suffix and not card.infill:
+        raise NotSupportedError(f"{card.name} has no infill tokens, so it cannot fill the gap before a suffix: omit suffix.")
+    if body.system and not card.chat:
+        raise NotSupportedError(f"{card.name} has no chat template, so it cannot read a system message: omit system.")
+    job = _GenerateJob(request, assistant, card, body)
+    if not body.prompt and not body.suffix:
+        return job.loaded()
+    return await job.respond(stream=body.stream, format=NDJSON)
+
+
+@router.post("/api/chat", responses={200: lines_or(OllamaChatReply), **OLLAMA_GENERATION_ERRORS})
+async def chat(body: OllamaChatRequest, request: Request) -> Response:
+    """Answer a conversation. If its last message is the assistant's, the answer continues it.
+
+    Streams unless ``stream`` is false. ``logprobs`` and ``pellucid`` are as in /api/generate.
+    """
+    check_fields(body)
+    assistant, card = find_by_ollama_name(state_of(request), body.model)
+    job = _ChatJob(request, assistant, card, body)
+    if not body.messages:
+        return job.loaded()
+    return await job.respond(stream=body.stream, format=NDJSON)
+
+
+class _OllamaJob(GenerationJob, Generic[B]):
+    """A request with one answer."""
+
+    def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, body: B) -> None:
+        super().__init__(request, assistant, card, 1)
+        self._body = body
+        self._begun = self.state.clock()
+
+    @abstractmethod
+    def _reply(self, text: str, fields: dict[str, Any]) -> OllamaProgress:
+        """Return a reply or line with this text of the answer."""
+
+    def loaded(self) -> Response:
+        """Return the reply to a request without a prompt, by which clients load a model."""
+        return json_response(self._reply("", load_fields(self._ignored)))
+
+    async def whole(self) -> Response:
+        return await asyncio.to_thread(lambda: json_response(self._whole()))
+
+    def _whole(self) -> OllamaProgress:
+        answer = self.answers[0]
+        return self._reply(answer.text, self._logprobs(answer.tokens) | self._end(answer.end))
+
+    def part(self, number: int, token: Token) -> Event:
+        return self._reply(token.text, self._logprobs([token]) | {"done": False})
+
+    async def last_part(self, number: int, finish: Finish) -> Event:
+        return self._reply("", self._end(finish))
+
+    def _logprobs(self, tokens: list[Token]) -> dict[str, Any]:
+        return {"logprobs": token_logprobs(tokens)} if self._body.logprobs else {}
+
+    def _end(self, finish: Finish) -> dict[str, Any]:
+        return end_fields(finish, self._ignored, self.state.clock() - self._begun)
+
+    @cached_property
+    def _ignored(self) -> list[str]:
+        return ignored_fields(self._body, self.card)
+
+
+class _GenerateJob(_OllamaJob[OllamaGenerateRequest]):
+    """A prompt with one answer."""
+
+    def ask(self, number: int, on_usage: OnUsage | None) -> Items:
+        body, params, stop = self._body, ollama_params(self._body), stop_texts(self._body.options.stop)
+        spelled = self.assistant.spelled_infill(body.prompt, self.model) if body.raw else None
+        if spelled is not None:
+            extra, terms = spelled.extra if self.card.files else (), Terms(Priority.COMPLETION)
+            infill = CompletionQuery(spelled.prefix, spelled.suffix, extra, params, self.model, stop, terms)
+            return self.assistant.complete(infill, on_usage=on_usage)
+        if body.suffix or body.raw or not self.card.chat:
+            terms = Terms(Priority.COMPLETION if body.suffix or body.raw else Priority.CHAT)
+            query = CompletionQuery(body.prompt, body.suffix or None, (), params, self.model, stop, terms, special=body.raw)
+            return self.assistant.complete(query, on_usage=on_usage)
+        system = [Message("system", body.system)] if body.system else []
+        chat = ChatQuery([*system, Message("user", body.prompt)], params, self.model, stop)
+        return self.assistant.chat(chat, on_usage=on_usage)
+
+    def _reply(self, text: str, fields: dict[str, Any]) -> OllamaProgress:
+        return OllamaGenerateReply(model=self.model, created_at=timestamp(), response=text, **fields)
+
+
+class _ChatJob(_OllamaJob[OllamaChatRequest]):
+    """A conversation with one answer."""
+
+    def ask(self, number: int, on_usage: OnUsage | None) -> Items:
+        body = self._body
+        query = ChatQuery(
+            [Message(message.role, message.content) for message in body.messages],
+            ollama_params(body),
+            self.model,
+            stop_texts(body.options.stop),
+            continue_last=body.messages[-1].role == "assistant",
+        )
+        return self.assistant.chat(query, on_usage=on_usage)
+
+    def _reply(self, text: str, fields: dict[str, Any]) -> OllamaProgress:
+        return OllamaChatReply(model=self.model, created_at=timestamp(), message=OllamaAnswer(content=text), **fields)

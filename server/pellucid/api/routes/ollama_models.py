@@ -1,0 +1,139 @@
+"""Serves ollama's routes about models: /api/version, /api/tags, /api/ps and /api/show."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from pellucid.api.generation.ollama_fields import timestamp
+from pellucid.api.json_body import JsonRoute
+from pellucid.api.model_aliases import family, find_by_ollama_name, listed_name, parameter_size
+from pellucid.api.openapi_extras import OLLAMA_ERRORS, OLLAMA_LIST_ERRORS, OLLAMA_MODEL_ERRORS
+from pellucid.api.schema.ollama import (
+    OllamaDescription,
+    OllamaDetails,
+    OllamaModel,
+    OllamaModelList,
+    OllamaRunningList,
+    OllamaRunningModel,
+    OllamaShowRequest,
+    OllamaVersion,
+)
+from pellucid.api.server_state import ServerState, state_of
+from pellucid.api.sse import json_response
+from pellucid.errors import InvalidRequestError
+from pellucid.system.installed_version import installed_version
+from pellucid.text.assistant import LocalAssistant
+from pellucid.tokens import CompletionQuery, Message, ModelCard
+
+router = APIRouter(tags=["ollama"], route_class=JsonRoute)
+
+API_LEVEL = "0.12.11"
+"""The version of ollama that brought ``logprobs``, the newest of its features that these routes have."""
+
+NEVER = "9999-12-31T23:59:59Z"
+
+_PROMPT = "{{ .Prompt }}"
+_SYSTEM = "{{ .System }}"
+_SUFFIX = "{{ .Suffix }}"
+
+
+@router.get("/api/version", responses={200: {"model": OllamaVersion}, **OLLAMA_ERRORS})
+async def version() -> Response:
+    """Return the version of ollama whose routes these are, and Pellucid's own."""
+    return json_response(OllamaVersion(version=API_LEVEL, pellucid=installed_version()))
+
+
+@router.get("/api/tags", responses={200: {"model": OllamaModelList}, **OLLAMA_LIST_ERRORS})
+async def tags(request: Request) -> Response:
+    """List the models that are served, the default one first, under ollama's spelling of their names."""
+    state = state_of(request)
+    state.require_ready()
+    return json_response(OllamaModelList(models=[OllamaModel(**_entry(state, card)) for card in state.cards()]))
+
+
+@router.get("/api/ps", responses={200: {"model": OllamaRunningList}, **OLLAMA_LIST_ERRORS})
+async def running(request: Request) -> Response:
+    """List the models that are loaded: all that are served."""
+    state = state_of(request)
+    on_gpu = state.require_ready().device().type == "cuda"
+    models = [
+        OllamaRunningModel(
+            **_entry(state, card), expires_at=NEVER, size_vram=card.weight_bytes if on_gpu else 0, context_length=card.context
+        )
+        for card in state.cards()
+    ]
+    return json_response(OllamaRunningList(models=models))
+
+
+@router.post("/api/show", responses={200: {"model": OllamaDescription}, **OLLAMA_MODEL_ERRORS})
+async def show(body: OllamaShowRequest, request: Request) -> Response:
+    """Describe a model: its context, its licence, what it reads for a prompt, and whether it fills gaps (``insert``)."""
+    state = state_of(request)
+    assistant, card = find_by_ollama_name(state, body.model or body.name)
+    return json_response(
+        OllamaDescription(
+            modelfile=f"FROM {card.name}\nPARAMETER num_ctx {card.context}\n",
+            parameters=f"num_ctx {card.context}",
+            template=await _template(assistant, card),
+            license=card.licence or "",
+            details=_details(card),
+            model_info={
+                "general.architecture": "pellucid",
+                "general.basename": family(card.name),
+                "general.description": card.description,
+                "pellucid.context_length": card.context,
+            },
+            capabilities=["completion", "insert"] if card.infill else ["completion"],
+            modified_at=_started(state),
+            pellucid=card.name,
+        )
+    )
+
+
+async def _template(assistant: LocalAssistant, card: ModelCard) -> str:
+    """Return what the model reads for a prompt, with the names of Go's templates in place of the texts."""
+    plain = await _chat_prompt(assistant, card) if card.chat else _PROMPT
+    if not card.infill:
+        return plain
+    gap = await assistant.infill_prompt(CompletionQuery(_PROMPT, _SUFFIX, model=card.name))
+    return f"{{{{ if .Suffix }}}}{gap}{{{{ else }}}}{plain}{{{{ end }}}}"
+
+
+async def _chat_prompt(assistant: LocalAssistant, card: ModelCard) -> str:
+    question = Message("user", _PROMPT)
+    try:
+        return await assistant.render([Message("system", _SYSTEM), question], card.name)
+    except InvalidRequestError:  # some templates refuse system messages
+        return await assistant.render([question], card.name)
+
+
+def _entry(state: ServerState, card: ModelCard) -> dict[str, Any]:
+    name = listed_name(card.name)
+    return {
+        "name": name,
+        "model": name,
+        "modified_at": _started(state),
+        "size": card.weight_bytes,
+        "digest": hashlib.sha256(f"{card.name}\0{card.revision or ''}".encode()).hexdigest(),
+        "details": _details(card),
+    }
+
+
+def _details(card: ModelCard) -> OllamaDetails:
+    return OllamaDetails(
+        parent_model=card.base or "",
+        format="",
+        family=family(card.name),
+        families=[family(card.name)],
+        parameter_size=parameter_size(card.name),
+        quantization_level="",
+    )
+
+
+def _started(state: ServerState) -> str:
+    return timestamp(datetime.fromtimestamp(state.started, UTC))

@@ -1,0 +1,131 @@
+"""Serves Tabby's routes, as its editor plugins use them; /v1/completions calls ``suggest`` for a body with ``segments``."""
+
+from __future__ import annotations
+
+import platform
+import re
+from functools import lru_cache
+
+import torch
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from pellucid.api.generation.generated_answer import collect
+from pellucid.api.generation.request_fields import ignored_fields, reply_id
+from pellucid.api.json_body import JsonRoute
+from pellucid.api.openapi_extras import MODEL_ERRORS
+from pellucid.api.schema.tabby import (
+    Segments,
+    TabbyChoice,
+    TabbyCompletionReply,
+    TabbyCompletionRequest,
+    TabbyEnd,
+    TabbyEventRequest,
+    TabbyHealth,
+    TabbySetting,
+    TabbyVersion,
+)
+from pellucid.api.server_state import state_of
+from pellucid.api.sse import attend, json_response
+from pellucid.system.installed_version import installed_version
+from pellucid.system.machine import machine
+from pellucid.text.stopping import LeastIndent
+from pellucid.tokens import CompletionQuery, Extra, ModelCard, SamplingParams
+
+router = APIRouter(tags=["Tabby"], route_class=JsonRoute)
+
+MAX_SUGGESTION_TOKENS = 64
+"""The most tokens of a suggestion, as in Tabby's own server. Its plugins cut suggestions further."""
+
+API_LEVEL = "v0.9.0"
+"""The version of Tabby whose routes these are. Its clients do not ask older servers for the setting that forbids telemetry."""
+
+_CLOSING = re.compile(r"[\s)\]}>;:,\"'`]*")
+_BLANK_LINES = ("\n\n", "\n\r\n")
+
+
+async def suggest(body: TabbyCompletionRequest, request: Request) -> Response:
+    """Return a suggestion at a cursor."""
+    state = state_of(request)
+    assistant, card = state.find(body.model, strict=body.strict_model)
+    segments = body.segments
+    query = CompletionQuery(
+        segments.prefix,
+        segments.suffix,
+        _other_files(segments) if card.files else (),
+        SamplingParams(max_tokens=MAX_SUGGESTION_TOKENS, temperature=body.temperature, seed=body.seed),
+        card.name,
+        _stops(segments),
+        window=state.infill_window,
+    )
+    endings = [LeastIndent(indent)] if (indent := _indent(segments.prefix)) else []
+    timer = state.metrics.timer(card.name, state.clock)
+    with timer:
+        answer = await attend(request, state, collect(assistant.complete(query, endings=endings), timer))
+    details = TabbyEnd(model=card.name, ignored=_ignored(body, card))
+    return json_response(TabbyCompletionReply(id=reply_id("cmpl"), choices=[TabbyChoice(index=0, text=answer.text)], pellucid=details))
+
+
+@router.get("/v1/health", responses={200: {"model": TabbyHealth}, 503: MODEL_ERRORS[503]})
+@router.post("/v1/health", responses={200: {"model": TabbyHealth}, 503: MODEL_ERRORS[503]})
+async def health(request: Request) -> Response:
+    """Return the default model and the machine that computes. Does not count as use of an idle server."""
+    assistant, card = state_of(request).find(None)
+    device = assistant.device()
+    name, processors, gpus = _machine(device)
+    return json_response(
+        TabbyHealth(
+            model=card.name,
+            chat_model=card.name if card.chat else None,
+            device="cuda" if device.type == "cuda" else "cpu",
+            arch=platform.machine(),
+            cpu_info=name,
+            cpu_count=processors,
+            cuda_devices=gpus,
+            version=TabbyVersion(git_describe=f"{API_LEVEL} (pellucid {installed_version()})"),
+        )
+    )
+
+
+@router.post("/v1/events", status_code=204, response_class=Response, responses={400: MODEL_ERRORS[400]})
+async def events(body: TabbyEventRequest, select_kind: str | None = None) -> Response:
+    """Accept the user's reaction to a suggestion. It is checked, but not stored."""
+    return Response(status_code=204)
+
+
+@router.get("/v1beta/server_setting", responses={200: {"model": TabbySetting}})
+async def server_setting() -> Response:
+    """Return the settings of the server that clients follow: they are to send no telemetry."""
+    return json_response(TabbySetting())
+
+
+def _other_files(segments: Segments) -> list[Extra]:
+    """Return the pieces of other files, the most relevant last. Declarations of names that are used come after all snippets."""
+    opened, changed = segments.relevant_snippets_from_recently_opened_files, segments.relevant_snippets_from_changed_files
+    pieces = [*segments.declarations, *changed, *opened]
+    return [Extra(piece.filepath, piece.body) for piece in reversed(pieces)]
+
+
+def _stops(segments: Segments) -> tuple[str, ...]:
+    """Return the texts that end a suggestion: a blank line or, with more than closing punctuation right of the cursor, a line end."""
+    right = segments.suffix.partition("\n")[0]
+    return _BLANK_LINES if _CLOSING.fullmatch(right) else ("\n",)
+
+
+def _indent(prefix: str) -> int:
+    """Return how many spaces or tabs the cursor's line begins with; a suggestion ends before a line with fewer."""
+    line = prefix[prefix.rfind("\n") + 1 :]
+    return len(line) - len(line.lstrip(" \t"))
+
+
+def _ignored(body: TabbyCompletionRequest, card: ModelCard) -> list[str]:
+    """Return the names of the given fields that had no effect."""
+    texts = [name for name, value in body.segments if isinstance(value, list) and value] if not card.files else []
+    return ignored_fields(body, card) + [f"segments.{name}" for name in texts]
+
+
+@lru_cache(maxsize=1)
+def _machine(device: torch.device) -> tuple[str, int, list[str]]:
+    """Return the processor's name, how many of them the server may use, and the names of its GPUs."""
+    facts = machine(device)
+    return str(facts["processor"]), int(facts["processors"]), [str(facts["device"])] if device.type == "cuda" else []

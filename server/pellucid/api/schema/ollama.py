@@ -1,0 +1,276 @@
+"""Defines the wire shapes of ollama's routes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from pellucid.api.schema.common import MAX_TOKENS, MIN_PENALTY, Body, OnlyFalse, OnlyTrue, Reply, Temperature, Unused
+from pellucid.api.schema.openai import MAX_MESSAGES, Alternatives, StopTexts, TokenLogprob, UsageDetails
+from pellucid.tokens import FinishReason
+
+
+def _absent(value: object) -> None:
+    if not (value is False or (isinstance(value, str | list) and not value)):
+        raise ValueError("this server does not support it: omit it")
+
+
+Absent = Annotated[
+    None, BeforeValidator(_absent), WithJsonSchema({"anyOf": [{"const": ""}, {"type": "array", "maxItems": 0}, {"const": False}]})
+]
+"""A field that is refused by name unless it is empty, as some clients send all fields."""
+
+
+def _off(value: float) -> float:
+    if value != 1:
+        raise ValueError("only 1, which switches it off, is supported")
+    return value
+
+
+OnlyOne = Annotated[float, AfterValidator(_off), WithJsonSchema({"const": 1})]
+IgnoredNumber = Annotated[int | None, Unused(), Field(description="ignored: the server's own settings decide")]
+IgnoredFlag = Annotated[bool | None, Unused(), Field(description="ignored: the server's own settings decide")]
+
+NAME_ABOUT = (
+    "a name from /v1/models, or as ollama spells it (`qwen2.5-coder:0.5b`, `qwen2.5-coder:0.5b-instruct`), with or without `:latest`; "
+    "a family alone if one model of it is served; if null or empty, the first model. A single served model answers to every other name too"
+)
+WINDOW_ABOUT = (
+    "penalties count all tokens of the prompt (`repeat_penalty`) and the answer, which is -1; 0 switches penalties off; any other "
+    "number is refused together with a penalty"
+)
+
+
+class OllamaOptions(Body):
+    """The options of a generation. Those that do not change an answer here are named in ``pellucid.ignored``."""
+
+    num_predict: int = Field(
+        -1, ge=-2, le=MAX_TOKENS, description="maximum tokens of the answer; 0 or less: until the model ends it or the context is full"
+    )
+    temperature: Temperature = Field(0.8, description="0 always picks the most probable token")
+    top_k: int = Field(40, ge=-1, le=MAX_TOKENS, description="0 or -1: off")
+    top_p: float = Field(0.9, ge=0, le=1)
+    min_p: float = Field(0.0, ge=0, le=1, description="0: off")
+    seed: int = Field(-1, ge=-1, lt=2**63, description="-1: a random seed")
+    stop: StopTexts = Field([], description="texts at which the answer ends; they are not part of it")
+    repeat_penalty: float = Field(
+        1.0, ge=MIN_PENALTY, le=10, description="penalizes tokens of the prompt and the answer; 1, unlike ollama's 1.1, is the default: off"
+    )
+    presence_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens that are already in the answer")
+    frequency_penalty: float = Field(0.0, ge=-2, le=2, description="penalizes tokens that are already in the answer")
+    repeat_last_n: int = Field(-1, ge=-1, le=MAX_TOKENS, description=WINDOW_ABOUT)
+    penalize_newline: OnlyTrue = Field(True, description="always true: penalties count line breaks too")
+    mirostat: Literal[0] = Field(0, description="always 0: off")
+    typical_p: OnlyOne = Field(1.0, description="always 1: off")
+    tfs_z: OnlyOne = Field(1.0, description="always 1: off")
+    vocab_only: OnlyFalse = Field(False, description="always false")
+    embedding_only: OnlyFalse = Field(False, description="always false")
+    mirostat_tau: Annotated[float | None, Unused()] = Field(None, description="ignored: mirostat is off")
+    mirostat_eta: Annotated[float | None, Unused()] = Field(None, description="ignored: mirostat is off")
+    num_ctx: IgnoredNumber = None
+    num_keep: IgnoredNumber = None
+    num_batch: IgnoredNumber = None
+    num_gpu: IgnoredNumber = None
+    main_gpu: IgnoredNumber = None
+    num_thread: IgnoredNumber = None
+    numa: IgnoredFlag = None
+    low_vram: IgnoredFlag = None
+    f16_kv: IgnoredFlag = None
+    logits_all: IgnoredFlag = None
+    use_mmap: IgnoredFlag = None
+    use_mlock: IgnoredFlag = None
+
+
+class OllamaQuery(Body):
+    """A request that may name a model."""
+
+    model: str | None = Field(None, description=NAME_ABOUT, examples=["qwen2.5-coder:0.5b"])
+
+
+class OllamaFields(OllamaQuery):
+    """The fields that /api/generate and /api/chat share."""
+
+    stream: bool = Field(True, description="send the tokens as lines of JSON (NDJSON) as soon as they are generated")
+    options: OllamaOptions = Field(default_factory=lambda: OllamaOptions.model_validate({}))
+    logprobs: bool = Field(False, description="return each token's logprob, and in `pellucid` its rank, entropy and more")
+    top_logprobs: Alternatives = Field(0, description="with logprobs: return this many alternatives for each token")
+    keep_alive: Annotated[int | float | str | None, Unused()] = Field(None, description="ignored: models stay loaded while the server runs")
+    format: Absent = Field(None, description="not supported: only plain text")
+    think: Absent = Field(None, description="not supported: no model here thinks apart from its answer")
+    truncate: OnlyFalse = Field(False, description="always false: a prompt that is too long is an error, except for an infill")
+    shift: OnlyFalse = Field(False, description="always false: an answer ends when the context is full")
+
+
+class OllamaGenerateRequest(OllamaFields):
+    """A question to answer, a gap to fill (``suffix``) or a text to continue (``raw``)."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"prompt": "def add(a, b):\n    return ", "suffix": "\n", "stream": False, "options": {"num_predict": 8}}]
+        }
+    )
+
+    prompt: str = Field("", description="if it is empty, and suffix too, the reply only says that the model is loaded")
+    suffix: str = Field("", description="the text after the gap; an empty one is none, as in ollama")
+    system: str = Field("", description="the system message; not with suffix or raw")
+    raw: bool = Field(
+        False, description="continue the prompt as it is, without the chat template; special tokens that are written in it are parsed"
+    )
+    template: Absent = Field(None, description="not supported: the model's own chat template is used")
+    context: Absent = Field(None, description="not supported: send earlier messages to /api/chat")
+    images: Absent = Field(None, description="not supported")
+
+
+class OllamaMessage(Body):
+    """One message of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str = ""
+    images: Absent = Field(None, description="not supported")
+    thinking: Absent = Field(None, description="not supported")
+    tool_calls: Absent = Field(None, description="not supported")
+    tool_name: Absent = Field(None, description="not supported")
+
+
+class OllamaChatRequest(OllamaFields):
+    """A conversation to answer. If its last message is the assistant's, the answer continues it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"messages": [{"role": "user", "content": "Hello"}], "stream": False, "options": {"num_predict": 8}}]
+        }
+    )
+
+    messages: Annotated[list[OllamaMessage], Field(fail_fast=True, max_length=MAX_MESSAGES)] = Field(
+        [], description="if it is empty, the reply only says that the model is loaded"
+    )
+    tools: Absent = Field(None, description="not supported")
+
+
+class OllamaShowRequest(OllamaQuery):
+    """A model to describe."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"model": ""}]})
+
+    name: str | None = Field(None, description="older name of model")
+    verbose: bool = Field(False, description="accepted; the description is always the same")
+    system: Absent = Field(None, description="not supported")
+    template: Absent = Field(None, description="not supported")
+    options: None = Field(None, description="not supported")
+
+
+class OllamaError(Reply):
+    """The shape of errors under /api: one sentence that names the problem and the remedy."""
+
+    error: str
+
+
+class OllamaEnd(Reply):
+    """Pellucid's own details of an answer."""
+
+    reason: FinishReason | None = Field(None, description="the exact reason why the answer ended")
+    stop: str | None = Field(None, description="the stop text that ended the answer")
+    ignored: list[str] = Field(description="fields of the request that had no effect")
+    usage: UsageDetails | None = None
+
+
+class OllamaProgress(Reply):
+    """The fields that the replies of /api/generate and /api/chat share. In a stream only the last line has the times and numbers."""
+
+    model: str = Field(description="the name in /v1/models")
+    created_at: str
+    done: bool
+    done_reason: Literal["stop", "length", "load"] | None = None
+    total_duration: int | None = Field(None, description="nanoseconds from the request to the end of the answer")
+    load_duration: int | None = Field(None, description="always 0: models are loaded when the server starts")
+    prompt_eval_count: int | None = Field(None, description="tokens of the prompt, those from the cache included")
+    prompt_eval_duration: int | None = Field(None, description="nanoseconds from a free slot to the first token")
+    eval_count: int | None = Field(None, description="tokens of the answer")
+    eval_duration: int | None = Field(None, description="nanoseconds from the first token to the last")
+    logprobs: list[TokenLogprob] | None = None
+    pellucid: OllamaEnd | None = None
+
+
+class OllamaGenerateReply(OllamaProgress):
+    """An answer, or a line of a stream: the next part of it."""
+
+    response: str
+
+
+class OllamaAnswer(Reply):
+    """The assistant's message, or the next part of it."""
+
+    role: Literal["assistant"] = "assistant"
+    content: str
+
+
+class OllamaChatReply(OllamaProgress):
+    """An answer to a conversation, or a line of a stream: the next part of it."""
+
+    message: OllamaAnswer
+
+
+class OllamaVersion(Reply):
+    """The version of ollama whose routes these are, as clients ask for a minimum of it, and Pellucid's own."""
+
+    version: str
+    pellucid: str
+
+
+class OllamaDetails(Reply):
+    """Properties of a model. Empty texts are unknown."""
+
+    parent_model: str = Field(description="the base of a model with an adapter")
+    format: str
+    family: str
+    families: list[str]
+    parameter_size: str = Field(description="as the model's name states it")
+    quantization_level: str
+
+
+class OllamaModel(Reply):
+    """A model that is served."""
+
+    name: str = Field(description="ollama's spelling of the name")
+    model: str = Field(description="the same")
+    modified_at: str = Field(description="when the server started")
+    size: int = Field(description="memory of the weights, in bytes")
+    digest: str = Field(description="SHA-256 of the name and revision in /v1/models")
+    details: OllamaDetails
+
+
+class OllamaRunningModel(OllamaModel):
+    """A model that is loaded, as all that are served."""
+
+    expires_at: str = Field(description="a date that never comes: models stay loaded")
+    size_vram: int = Field(description="bytes of the weights on a GPU")
+    context_length: int
+
+
+class OllamaModelList(Reply):
+    """The models that are served, the default one first."""
+
+    models: list[OllamaModel]
+
+
+class OllamaRunningList(Reply):
+    """The models that are loaded, the default one first."""
+
+    models: list[OllamaRunningModel]
+
+
+class OllamaDescription(Reply):
+    """A model and what it can do."""
+
+    modelfile: str
+    parameters: str
+    template: str = Field(description="what the model reads for a prompt, as a template of Go; `.Suffix` is in it if it fills gaps")
+    license: str
+    details: OllamaDetails
+    model_info: dict[str, Any] = Field(
+        description="`pellucid.context_length` is the context in tokens; `general.architecture` only names its prefix, as in ollama"
+    )
+    capabilities: list[Literal["completion", "insert"]]
+    modified_at: str
+    pellucid: str = Field(description="the name in /v1/models")
