@@ -28,16 +28,16 @@ def former_item(server: CopilotServer, suggestion: Suggestion) -> dict[str, Any]
 
     Clients remove the end of the text where the line has it already: as both end with the rest of the line, exactly that is removed.
     """
-    uri, (line, character) = suggestion.cursor.uri, suggestion.cursor.position
-    document = server.documents.get_text_document(uri)
-    whole = document.lines[line].rstrip("\r\n")
-    offset = document.offset_at_position(types.Position(line, character)) - document.offset_at_position(types.Position(line, 0))
-    end = server.documents.position_codec.client_num_units(whole)
+    uri = suggestion.cursor.uri
+    document, codec = server.documents.get_text_document(uri), server.documents.position_codec
+    at = codec.position_from_client_units(document.lines, types.Position(*suggestion.cursor.position))
+    line = document.lines[at.line].rstrip("\r\n")
+    text = suggestion.text.replace("\n", server.line_end(uri))
     return {
         "uuid": suggestion.id,
-        "text": whole[:offset] + suggestion.text.replace("\n", server.line_end(uri)) + whole[offset:],
+        "text": line[: at.character] + text + line[at.character :],
         "displayText": suggestion.text,
-        "position": {"line": line, "character": character},
-        "range": {"start": {"line": line, "character": 0}, "end": {"line": line, "character": end}},
+        "position": {"line": at.line, "character": codec.client_num_units(line[: at.character])},
+        "range": {"start": {"line": at.line, "character": 0}, "end": {"line": at.line, "character": codec.client_num_units(line)}},
         "docVersion": document.version,
     }

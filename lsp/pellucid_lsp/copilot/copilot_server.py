@@ -126,7 +126,10 @@ class CopilotServer(Pellucid):
         self._changed = asyncio.Event()
 
     async def cards(self) -> list[ModelCard]:
-        """Return the models of the model server. Raise UnavailableError."""
+        """Return the models of the model server. Raise UnavailableError if it cannot be reached, or if suggestions are off."""
+        await self.settings_known.wait()
+        if not self.session.enabled:
+            raise UnavailableError(self.session.status()["message"])
         launcher = self.session.launcher
         client = await launcher.client()
         try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from lsprotocol import types
-from pygls.exceptions import JsonRpcMethodNotFound
+from pygls.exceptions import JsonRpcException, JsonRpcMethodNotFound
 
 from support.editors import lsp_client
 from support.editors.lsp_client import COMMAND, Editor, until
@@ -100,6 +100,16 @@ async def test_models(start: Start) -> None:
         change(editor, github={"copilot": {"selectedCompletionModel": name}})
         assert await editor.texts(URI, 1, 7) == ["urn a"]
     assert editor.messages == []
+
+
+async def test_models_while_off(start: Start) -> None:
+    """While suggestions are off, not even the names of the models are requested."""
+    editor = await start()
+    await editor.command("pellucid.toggle")
+
+    with pytest.raises(JsonRpcException, match="Suggestions are switched off everywhere"):
+        await editor.request("copilot/models", None)
+    assert (await editor.request("pellucid/status")).state == "off"
 
 
 async def test_disabled_languages(start: Start) -> None:

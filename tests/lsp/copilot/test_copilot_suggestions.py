@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from lsprotocol import types
+from pygls.exceptions import JsonRpcRequestCancelled
 
 from support.editors import lsp_client
 from support.editors.lsp_client import COMMAND, Editor, id_of, until
@@ -117,6 +118,38 @@ async def test_get_completions(start: Start) -> None:
     assert await counts(editor) == (1, 1)
     accepted = await editor.request("pellucid/tokens", {"id": one.uuid})
     assert accepted.accepted is True
+
+
+@pytest.mark.parametrize("at", [{"line": 1, "character": 99}, {"line": 99, "character": 5}])
+async def test_positions_past_the_end(start: Start, at: dict[str, int]) -> None:
+    """A position past the end of the line or of the document means that end."""
+    editor = await start()
+    editor.open(URI, "def add(a, b):\n    ret")
+
+    (one,) = (await editor.request("getCompletions", doc(position=at))).completions
+
+    assert (one.text, one.position._asdict(), one.range.end._asdict()) == ("    return a + b", AT, AT)
+
+
+async def test_cancel(start: Start, assistant: ScriptedAssistant) -> None:
+    """A cancelled request gets the error -32800, which clients pass over."""
+    reached = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    async def before(index: int) -> None:
+        if index == 2:
+            loop.call_soon_threadsafe(reached.set)
+            await asyncio.Event().wait()
+
+    assistant.before = before
+    editor = await start()
+    editor.open(URI, TEXT)
+    answer = editor.client.protocol.send_request("getCompletions", doc(), msg_id="mine")
+    await lsp_client.within(reached.wait())
+    editor.notify_raw("$/cancelRequest", {"id": "mine"})
+
+    with pytest.raises(JsonRpcRequestCancelled):
+        await lsp_client.within(asyncio.wrap_future(answer))
 
 
 async def test_cycling(start: Start) -> None:
