@@ -251,6 +251,23 @@ async def test_status(start: Start) -> None:
     assert former[-1] == "Inactive"
 
 
+async def test_pulled_settings(start: Start, model_server: LiveServer) -> None:
+    """Our section is requested from a client that supports that, and the client's own settings stay in force."""
+    workspace = types.WorkspaceClientCapabilities(configuration=True)
+    asked = {"pellucid": {"server": {"url": model_server.url, "start": False}, "completion": {"ahead": False}}}
+    editor = await start(capabilities=types.ClientCapabilities(workspace=workspace), configuration=asked)
+    editor.open(URI, TEXT)
+    assert (await editor.request("getCompletions", doc())).completions != []
+
+    changed = types.DidChangeConfigurationParams({"disabledLanguages": [{"languageId": "python"}]})
+    editor.client.workspace_did_change_configuration(changed)
+
+    async with asyncio.timeout(lsp_client.LIMIT_SECONDS):
+        while (await editor.request("getCompletions", doc())).completions:  # until the client has answered
+            await asyncio.sleep(0.05)
+    assert editor.messages == []
+
+
 @pytest.mark.parametrize(
     ("method", "params", "missing"),
     [
