@@ -15,6 +15,7 @@ from pellucid.completion.suggestion import DocumentCursor, Suggestion, drop_type
 from pellucid.errors import InvalidRequestError, UnavailableError
 from pellucid.tokens import BACKGROUND, MAX_ALTERNATIVES, ScoreQuery, Token
 from pellucid_lsp.inspection_json import Json, explanation_report, hover_markdown, ranges_of, suggestion_report, tokens_report
+from pellucid_lsp.reactions import accept_all, accept_part, dismiss
 from pellucid_lsp.request_params import Params
 from pellucid_lsp.server import Pellucid
 from pellucid_lsp.suggestion_items import ACCEPTED, inline_item
@@ -103,15 +104,13 @@ def _register_notifications(server: Pellucid) -> None:
     @server.feature("pellucid/didDismiss")
     def did_dismiss(given: Any) -> None:
         """Do not offer the suggestion here again."""
-        suggestion = _known(server, Params(given, "pellucid/didDismiss").text("id"))
-        if suggestion is not None:
-            server.session.dismiss(suggestion)
+        dismiss(server, Params(given, "pellucid/didDismiss").text("id"))
 
     @server.feature("pellucid/didPartiallyAccept")
     def did_partially_accept(given: Any) -> None:
         """Note how much of a suggestion was accepted."""
         params = Params(given, "pellucid/didPartiallyAccept")
-        _accept_part(server, params.text("id"), params.number("acceptedLength"))
+        accept_part(server, params.text("id"), params.number("acceptedLength"))
 
     @server.feature("textDocument/didShowCompletion")
     def did_show_completion(given: Any) -> None:
@@ -121,16 +120,14 @@ def _register_notifications(server: Pellucid) -> None:
     def did_partially_accept_completion(given: Any) -> None:
         """Handle GitHub's form of ``pellucid/didPartiallyAccept``."""
         params = Params(given, "textDocument/didPartiallyAcceptCompletion")
-        _accept_part(server, _id_of(given), params.number("acceptedLength"))
+        accept_part(server, _id_of(given), params.number("acceptedLength"))
 
 
 def _register_commands(server: Pellucid) -> None:
     @server.own_command(ACCEPTED)
     def accepted(*arguments: Any) -> None:
         """Note that all of a suggestion was accepted."""
-        suggestion = _known(server, arguments[0]) if arguments and isinstance(arguments[0], str) else None
-        if suggestion is not None:
-            server.session.accept(suggestion, len(suggestion.text))
+        accept_all(server, *arguments)
 
     @server.own_command("pellucid.toggle")
     async def toggle() -> Json:
@@ -251,22 +248,6 @@ def _menu_range(cursor: DocumentCursor, codec: PositionCodec) -> types.Range:
 
 def _fits(suggestion: Suggestion, cursor: DocumentCursor, after: str) -> bool:
     return cursor.before.endswith(suggestion.cursor.before[-NEAR:]) and after.startswith(suggestion.cursor.after[:NEAR])
-
-
-def _accept_part(server: Pellucid, id: str | None, length: int | None) -> None:
-    """Note that the first ``length`` UTF-16 code units of a suggestion's ``insertText`` were accepted."""
-    suggestion = _known(server, id)
-    if suggestion is None or not length:
-        return
-    lead, inserted = suggestion.cursor.selected, suggestion.text.replace("\n", server.line_end(suggestion.cursor.uri))
-    accepted = (lead + inserted).encode("utf-16-le")[: 2 * length].decode("utf-16-le", errors="ignore")
-    characters = len(normalize_newlines(accepted)) - len(lead)
-    if characters > 0:
-        server.session.accept(suggestion, characters)
-
-
-def _known(server: Pellucid, id: str | None) -> Suggestion | None:
-    return None if id is None else server.session.recent.get(id)
 
 
 def _id_of(given: Any) -> str | None:

@@ -34,6 +34,13 @@ class Params:
             raise self.wrong(name, "a whole number of 0 or more")
         return value
 
+    def texts(self, name: str) -> list[str]:
+        """Return a list of strings. Raise InvalidRequestError if the field is missing or anything else."""
+        value = self.required(name, getattr(self._given, name, None))
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self.wrong(name, "a list of strings")
+        return value
+
     def part(self, name: str) -> Params | None:
         """Return an object, or None if the field is missing."""
         value = getattr(self._given, name, None)

@@ -18,12 +18,17 @@ CLEANUP_SECONDS = 5.0
 """Time for running requests to clean up after the editor has exited."""
 
 
-def run(tcp: int | None) -> None:
-    """Serve one editor until it disconnects."""
+def run(tcp: int | None, *, copilot: bool = False) -> None:
+    """Serve one editor until it disconnects: in the language server protocol, or in that of the Copilot language server."""
     gc.disable()  # imported objects are never garbage, and checking them takes a tenth of the time to start
-    from pellucid_lsp.standard_methods import create
+    if copilot:
+        from pellucid_lsp.copilot.copilot_methods import create as create_copilot
 
-    server = create()
+        server: Pellucid = create_copilot()
+    else:
+        from pellucid_lsp.standard_methods import create
+
+        server = create()
     gc.enable()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("pygls").setLevel(logging.CRITICAL)  # the server logs its errors itself, in fewer words

@@ -14,6 +14,7 @@ from lsprotocol import types
 from pygls.lsp.server import LanguageServer
 
 from pellucid.completion.context.uris import file_path
+from pellucid.completion.settings import Popup
 from pellucid.completion.suggestion import DocumentCursor, Suggestion, normalize_newlines
 from pellucid.errors import ConfigError, PellucidError
 from pellucid_lsp.documents import Documents, cursor_at
@@ -37,6 +38,9 @@ class Pellucid(LanguageServer):
     Whatever ``initialize`` does not need, such as the session, is imported after its answer, because editors wait for that.
     """
 
+    protocol_class: type[Protocol] = Protocol
+    """Reads and writes the messages."""
+
     def __init__(self) -> None:
         super().__init__(
             "pellucid",
@@ -44,7 +48,7 @@ class Pellucid(LanguageServer):
             notebook_document_sync=types.NotebookDocumentSyncOptions(
                 notebook_selector=[types.NotebookDocumentFilterWithNotebook(notebook="*")]
             ),
-            protocol_cls=Protocol,
+            protocol_cls=self.protocol_class,
         )
         self.settings = EditorSettings()
         self.initial_settings = EditorSettings()
@@ -126,6 +130,13 @@ class Pellucid(LanguageServer):
         """Return the line ending of a document."""
         return "\r\n" if "\r\n" in self.documents.get_text_document(uri).source else "\n"
 
+    def note_changes(self, params: types.DidChangeTextDocumentParams) -> None:
+        """Note where a document was edited."""
+        changes = [change for change in params.content_changes if isinstance(change, types.TextDocumentContentChangePartial)]
+        if changes:
+            uri = params.text_document.uri
+            self.session.note_edited(uri, self.text(uri), changes[-1].range.start.line)
+
     def show_error(self, error: PellucidError) -> None:
         """Show an error to the user, but not again until the server has been ready in between."""
         message = str(error)
@@ -154,9 +165,29 @@ class Pellucid(LanguageServer):
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
+    def needs_menu(self, client: types.ClientCapabilities) -> bool:
+        """Return whether suggestions are offered as items of the completion menu."""
+        has_ghost_text = client.text_document is not None and client.text_document.inline_completion is not None
+        popup = self.settings.completion.popup
+        return popup is Popup.ON or (popup is Popup.AUTO and not has_ghost_text)
+
+    async def apply_initial_settings(self, params: types.InitializeParams) -> None:
+        """Apply the settings that ``initialize`` brings. Later ones override them."""
+        await self.apply_settings(params.initialization_options)
+        self.initial_settings = self.settings
+
+    async def change_settings(self, given: object) -> None:
+        """Apply changed settings: request them or, if the client does not support that, take them from its notification."""
+        if not await self.request_settings() and isinstance(given, dict) and SECTION in given:
+            await self.apply_settings(given[SECTION])
+
+    def read_settings(self, given: object) -> tuple[EditorSettings, tuple[str, ...]]:
+        """Return a client's settings over the initial ones, and one sentence for each invalid one."""
+        return EditorSettings.read_valid(given, self.initial_settings)
+
     async def apply_settings(self, given: object) -> None:
         """Apply a client's settings over the initial ones. Report and ignore each invalid setting."""
-        self.settings, errors = EditorSettings.read_valid(given, self.initial_settings)
+        self.settings, errors = self.read_settings(given)
         for message in errors:
             self.show_error(ConfigError(message))
         for package in ("pellucid", "pellucid_lsp"):

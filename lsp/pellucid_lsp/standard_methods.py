@@ -8,7 +8,6 @@ from typing import Any
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
-from pellucid.completion.settings import Popup
 from pellucid_lsp import own_methods
 from pellucid_lsp.documents import install_documents
 from pellucid_lsp.editor_settings import SECTION
@@ -22,9 +21,15 @@ TRIGGERS = (".", "(", "[", "{", "=", ":", ",")
 def create() -> Pellucid:
     """Return a language server with all its handlers."""
     server = Pellucid()
-    for register in (_register_lifecycle, _register_documents, _register_inline_completion, own_methods.register):
-        register(server)
+    register(server)
+    _register_inline_completion(server)
     return server
+
+
+def register(server: Pellucid) -> None:
+    """Add the handlers to a server, except that of inline completion, which depends on the dialect that clients speak."""
+    for add in (_register_lifecycle, _register_documents, own_methods.register):
+        add(server)
 
 
 def _register_lifecycle(server: Pellucid) -> None:
@@ -32,11 +37,8 @@ def _register_lifecycle(server: Pellucid) -> None:
     async def initialize(params: types.InitializeParams) -> None:
         """Apply the initial settings, and offer completion items to clients without ghost text."""
         install_documents(server)
-        await server.apply_settings(params.initialization_options)
-        server.initial_settings = server.settings
-        has_ghost_text = params.capabilities.text_document and params.capabilities.text_document.inline_completion
-        popup = server.settings.completion.popup
-        if popup is Popup.ON or (popup is Popup.AUTO and not has_ghost_text):
+        await server.apply_initial_settings(params)
+        if server.needs_menu(params.capabilities):
             _register_completion(server)
         workspace = params.capabilities.workspace
         if not (workspace and workspace.configuration):
@@ -57,9 +59,8 @@ def _register_lifecycle(server: Pellucid) -> None:
 
     @server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)
     async def did_change_configuration(params: types.DidChangeConfigurationParams) -> None:
-        """Apply changed settings: request them or, if the client does not support that, read them from the message."""
-        if not await server.request_settings() and isinstance(params.settings, dict) and SECTION in params.settings:
-            await server.apply_settings(params.settings[SECTION])
+        """Apply changed settings."""
+        await server.change_settings(params.settings)
 
     @server.feature(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)
     async def did_change_workspace_folders(_: types.DidChangeWorkspaceFoldersParams) -> None:
@@ -88,10 +89,7 @@ def _register_documents(server: Pellucid) -> None:
     @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)
     def did_change(params: types.DidChangeTextDocumentParams) -> None:
         """Note where the document was edited."""
-        changes = [change for change in params.content_changes if isinstance(change, types.TextDocumentContentChangePartial)]
-        if changes:
-            uri = params.text_document.uri
-            server.session.note_edited(uri, server.text(uri), changes[-1].range.start.line)
+        server.note_changes(params)
 
     @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
     def did_close(params: types.DidCloseTextDocumentParams) -> None:

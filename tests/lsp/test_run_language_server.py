@@ -119,6 +119,29 @@ def test_either_or(run: Run) -> None:
     assert "cannot be combined with --stdio" in errors
 
 
+def test_version_number(run: Run) -> None:
+    """Clients of the Copilot language server read a number from ``--version``, and nothing else."""
+    code, output, _ = run("lsp", "--as", "copilot", "--version")
+
+    assert code == 0
+    assert re.fullmatch(r"\d+\.\d+\.\d+\S*\n", output)
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "sentence"),
+    [
+        (("--as", "copilot", "--node-ipc"), 1, "--node-ipc is a channel between Node.js processes"),
+        (("--as", "vim"), 2, "'vim' is not one of 'copilot'"),
+    ],
+)
+def test_unknown_ways(run: Run, given: tuple[str, ...], code: int, sentence: str) -> None:
+    """A channel or a dialect that does not exist ends the command with a sentence that names it."""
+    ended, output, errors = run("lsp", *given)
+
+    assert (ended, output) == (code, "")
+    assert sentence in errors
+
+
 def test_without_the_extra(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the language server's dependencies are missing, the error names the extra."""
     for name in [name for name in sys.modules if name.startswith("pellucid_lsp.") and name != "pellucid_lsp.run_language_server"]:

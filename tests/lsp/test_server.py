@@ -60,7 +60,8 @@ async def test_initialize(connect: Connect) -> None:
 @pytest.mark.process
 def test_light_start() -> None:
     """The imports before ``initialize`` are light: no HTTP client, no tensor library, no server settings."""
-    program = "import sys, pellucid.cli.app, pellucid_lsp.standard_methods; print(*{name.partition('.')[0] for name in sys.modules})"
+    modules = "pellucid.cli.app, pellucid_lsp.standard_methods, pellucid_lsp.copilot.copilot_methods"
+    program = f"import sys, {modules}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     loaded = set(subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split())
 
     assert "pygls" in loaded

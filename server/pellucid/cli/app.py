@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -190,18 +191,42 @@ def bench(
 Name = Annotated[str, typer.Argument(help="Catalog name, or org/name[@revision] on the Hugging Face hub.")]
 
 
+class Dialect(StrEnum):
+    """The language server whose protocol is spoken, other than the standard one."""
+
+    COPILOT = "copilot"
+
+
+def _version_number(wanted: bool) -> None:
+    if wanted:
+        from pellucid.system.installed_version import installed_version
+
+        typer.echo(installed_version())
+        raise typer.Exit
+
+
 @app.command(epilog="Example, in an editor's settings: pellucid lsp")
 def lsp(
     tcp: Annotated[int | None, typer.Option(min=1, max=65535, metavar="PORT", help="Listen on this port of 127.0.0.1 instead.")] = None,
     stdio: Annotated[bool, typer.Option("--stdio", help="Use stdin and stdout; the default, accepted for clients that pass it.")] = False,
+    dialect: Annotated[
+        Dialect | None,
+        typer.Option("--as", help="Speak another server's protocol; copilot: that of the Copilot language server, for editors' plugins."),
+    ] = None,
+    node_ipc: Annotated[bool, typer.Option("--node-ipc", help="Not supported: a channel between Node.js processes.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version_number, is_eager=True, help="Print only the number of the version.")
+    ] = False,
 ) -> None:
     """Run the language server for one editor, on stdin and stdout."""
+    if node_ipc:
+        raise ConfigError("--node-ipc is a channel between Node.js processes, which Pellucid is not: use --stdio.")
     if stdio and tcp is not None:
         raise typer.BadParameter("cannot be combined with --stdio.", param_hint="--tcp")
     from pellucid_lsp.run_language_server import run
 
     try:
-        run(tcp)
+        run(tcp, copilot=dialect is Dialect.COPILOT)
     except ModuleNotFoundError as error:
         raise ConfigError(f'The language server needs {error.name}: run pip install "pellucid[lsp]".') from error
 

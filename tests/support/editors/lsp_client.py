@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +79,23 @@ class Editor:
         """Send a request of our own. Objects in the result have attributes."""
         return await within(asyncio.wrap_future(self.client.protocol.send_request(method, params)))
 
+    async def request_raw(self, method: str, params: Any) -> Any:
+        """Send a request that need not follow the protocol. Objects in the result have attributes, with the names on the wire."""
+        answer: Future[Any] = Future()
+        self.client.protocol._request_futures["raw"] = answer
+        self.client.protocol._send_data({"jsonrpc": "2.0", "id": "raw", "method": method, "params": params})
+        return await within(asyncio.wrap_future(answer))
+
     async def command(self, name: str, *arguments: Any) -> Any:
         params = types.ExecuteCommandParams(name, list(arguments))
         return await within(self.client.workspace_execute_command_async(params))
 
     def notify(self, method: str, params: Any = None) -> None:
         self.client.protocol.notify(method, params)
+
+    def notify_raw(self, method: str, params: Any) -> None:
+        """Send a notification that need not follow the protocol."""
+        self.client.protocol._send_data({"jsonrpc": "2.0", "method": method, "params": params})
 
     async def leave(self) -> None:
         """Shut the server down as editors do, and wait until it has exited."""
@@ -104,25 +116,30 @@ async def start(
     capabilities: types.ClientCapabilities | None = None,
     command: Sequence[str] = COMMAND,
     configuration: Mapping[str, Any] | None = None,
+    client: str | None = None,
 ) -> Editor:
-    """Return an editor whose language server has answered ``initialize``. ``configuration`` answers requests for settings."""
-    client = await ClientServerConfig([*command], server_env={**os.environ, **environment}).start()
-    assert isinstance(client, LanguageClient)
+    """Return an editor whose language server has answered ``initialize``. ``configuration`` answers requests for settings.
+
+    ``client`` is the editor's name.
+    """
+    connection = await ClientServerConfig([*command], server_env={**os.environ, **environment}).start()
+    assert isinstance(connection, LanguageClient)
     if configuration is not None:
-        client.set_configuration(dict(configuration))
+        connection.set_configuration(dict(configuration))
     statuses: list[Any] = []
-    client.feature("pellucid/didChangeStatus")(lambda status: statuses.append(status))
+    connection.feature("pellucid/didChangeStatus")(lambda status: statuses.append(status))
     result = await within(
-        client.initialize_session(
+        connection.initialize_session(
             types.InitializeParams(
                 capabilities=capabilities or types.ClientCapabilities(text_document=INLINE),
                 root_uri=None if folder is None else folder.as_uri(),
                 workspace_folders=None if folder is None else [types.WorkspaceFolder(folder.as_uri(), folder.name)],
                 initialization_options=dict(options),
+                client_info=None if client is None else types.ClientInfo(client),
             )
         )
     )
-    editor = Editor(client, result)
+    editor = Editor(connection, result)
     editor.statuses = statuses
     return editor
 

@@ -1,0 +1,138 @@
+"""Handles the methods of the Copilot language server that are about suggestions: requests, reactions and panels."""
+
+from __future__ import annotations
+
+import asyncio
+from inspect import isawaitable
+from typing import Any
+
+from lsprotocol import types
+
+from pellucid_lsp import standard_methods
+from pellucid_lsp.copilot import sign_in_methods
+from pellucid_lsp.copilot.copilot_items import ACCEPTED, former_item, present_item
+from pellucid_lsp.copilot.copilot_protocol import COMMAND_NOTIFICATION
+from pellucid_lsp.copilot.copilot_server import CopilotServer
+from pellucid_lsp.reactions import accept_all, accept_part, dismiss
+from pellucid_lsp.request_params import Params
+
+Json = dict[str, Any]
+
+
+def create() -> CopilotServer:
+    """Return a language server for clients of the Copilot language server. It has Pellucid's own methods as well."""
+    server = CopilotServer()
+    for register in (standard_methods.register, sign_in_methods.register, _register_requests, _register_reactions, _register_edits):
+        register(server)
+    return server
+
+
+def _register_requests(server: CopilotServer) -> None:
+    @server.feature(types.TEXT_DOCUMENT_INLINE_COMPLETION, types.InlineCompletionOptions())
+    async def inline_completion(params: types.InlineCompletionParams) -> types.InlineCompletionList:
+        """Return suggestions: one while the user types, several if invoked by hand."""
+        selected = params.context.selected_completion_info
+        invoked = params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
+        suggestions = await server.suggestions(params.text_document.uri, params.position, selected, invoked)
+        return types.InlineCompletionList([present_item(server, one, selected) for one in suggestions])
+
+    @server.own_request("getCompletions")
+    async def get_completions(given: Any) -> Json:
+        """Return the suggestion while the user types."""
+        params = Params(given, "getCompletions")
+        uri, position = _place(params)
+        with server.automatic_request((uri, position.line, position.character)):
+            return await _completions(server, params, uri, position, invoked=False)
+
+    @server.own_request("getCompletionsCycling")
+    async def get_completions_cycling(given: Any) -> Json:
+        """Return several suggestions.
+
+        LSP-copilot sends both requests whenever the user pauses: the second one then has the answer of the first, as no one asked for more.
+        """
+        params = Params(given, "getCompletionsCycling")
+        uri, position = _place(params)
+        invoked = not server.is_requested((uri, position.line, position.character))
+        return await _completions(server, params, uri, position, invoked=invoked)
+
+
+def _register_reactions(server: CopilotServer) -> None:
+    @server.own_request("notifyShown")
+    def notify_shown(_: Any) -> str:
+        """Confirm the request: suggestions are treated alike whether they were shown or not."""
+        return "OK"
+
+    @server.own_request("notifyAccepted")
+    def notify_accepted(given: Any) -> str:
+        """Note that a suggestion was accepted, or the first part of the text of its item."""
+        params = Params(given, "notifyAccepted")
+        id, length = params.text("uuid"), params.number("acceptedLength")
+        if length is None:
+            accept_all(server, id)
+        else:
+            accept_part(server, id, length, from_line_start=True)
+        return "OK"
+
+    @server.own_request("notifyRejected")
+    def notify_rejected(given: Any) -> str:
+        """Do not offer the suggestions here again."""
+        for id in Params(given, "notifyRejected").texts("uuids"):
+            dismiss(server, id)
+        return "OK"
+
+    @server.own_command(ACCEPTED)
+    def accepted(*arguments: Any) -> None:
+        """Note that all of a suggestion was accepted."""
+        accept_all(server, *arguments)
+
+    @server.feature(COMMAND_NOTIFICATION)
+    async def execute_command(given: Any) -> None:
+        """Run a command whose result the client does not want."""
+        params = Params(given, types.WORKSPACE_EXECUTE_COMMAND)
+        command = server.protocol.fm.commands.get(params.text("command") or "")
+        if command is not None:
+            result = command(*(getattr(given, "arguments", None) or []))
+            if isawaitable(result):
+                await result
+
+
+def _register_edits(server: CopilotServer) -> None:
+    @server.own_request("textDocument/copilotInlineEdit")
+    def copilot_inline_edit(_: Any) -> Json:
+        """Return no edits: suggestions are made at the cursor only."""
+        return {"edits": []}
+
+    @server.own_request("textDocument/copilotPanelCompletion")
+    def copilot_panel_completion(_: Any) -> Json:
+        """Return no items: several suggestions are requested by hand at the cursor."""
+        return {"items": []}
+
+    @server.own_request("getPanelCompletions")
+    def get_panel_completions(given: Any) -> Json:
+        """Return that no suggestions for the panel will follow, and then report their end, which panels wait for."""
+        panel = Params(given, "getPanelCompletions").text("panelId")
+        done = {"panelId": panel, "status": "OK"}
+        asyncio.get_running_loop().call_soon(server.protocol.notify, "PanelSolutionsDone", done)  # after the answer
+        return {"solutionCountTarget": 0}
+
+
+async def _completions(server: CopilotServer, params: Params, uri: str, position: types.Position, invoked: bool) -> Json:
+    """Return the result of a request for suggestions in the former shape; an empty one if the document has another version."""
+    document = _document(params)
+    if not await server.has_version(uri, document.number("version"), document.text("source")):
+        return {"completions": []}
+    suggestions = await server.suggestions(uri, position, None, invoked)
+    return {"completions": [former_item(server, one) for one in suggestions]}
+
+
+def _place(params: Params) -> tuple[str, types.Position]:
+    """Return the document and the position of a request."""
+    document = _document(params)
+    position: Params = document.required("position", document.part("position"))
+    line, character = (position.required(name, position.number(name)) for name in ("line", "character"))
+    return document.required("uri", document.text("uri")), types.Position(line, character)
+
+
+def _document(params: Params) -> Params:
+    document: Params = params.required("doc", params.part("doc"))
+    return document
