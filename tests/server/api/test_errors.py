@@ -230,9 +230,13 @@ def test_null_is_the_default() -> None:
     [
         ("/v1/completions", {"prompt": "x", "grammar": None}, "grammar is not supported by /v1/completions: omit it."),
         ("/v1/completions", {}, "prompt is required."),
-        ("/v1/chat/completions", {"messages": MESSAGES, "tools": []}, "tools is not supported by /v1/chat/completions: omit it."),
+        ("/v1/chat/completions", {"messages": MESSAGES, "functions": []}, "functions is not supported by /v1/chat/completions: omit it."),
         ("/v1/chat/completions", {"messages": []}, "messages: List should have at least 1 item after validation, not 0."),
-        ("/v1/chat/completions", {"messages": [{"role": "user"}]}, "messages.0.content is required."),
+        (
+            "/v1/chat/completions",
+            {"messages": [{"role": "user"}]},
+            "messages.0: content is required, except of an assistant with tool_calls.",
+        ),
         (
             "/v1/chat/completions",
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},

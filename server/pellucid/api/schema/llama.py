@@ -19,6 +19,7 @@ from pellucid.api.schema.common import (
     TokenId,
 )
 from pellucid.api.schema.openai import Bias, Biases, Ids, Messages, StopText
+from pellucid.api.schema.tool_calls import ToolFields
 from pellucid.tokens import MAX_ALTERNATIVES
 
 SamplerName = Literal["penalties", "temperature", "top_k", "top_p", "min_p", "infill"]
@@ -231,7 +232,7 @@ class DetokenizeReply(Reply):
     content: str
 
 
-class TemplateRequest(ModelQuery):
+class TemplateRequest(ModelQuery, ToolFields):
     """A conversation to render."""
 
     messages: Messages
