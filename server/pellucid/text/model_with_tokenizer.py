@@ -49,7 +49,7 @@ class TextModel:
     def call_reader(self, query: ChatQuery, prompt: Sequence[int]) -> CallReader | None:
         """Return the reader of the calls in the answer to a prompt, or None if the model was shown no functions.
 
-        Raises NotSupportedError if calls in the model's format cannot be read.
+        Raises InvalidRequestError if calls in the model's format cannot be read.
         """
         if not query.shown_tools:
             return None

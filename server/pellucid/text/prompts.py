@@ -78,8 +78,8 @@ class ChatTemplate:
     def render(self, messages: Sequence[Message], *, continue_last: bool = False, tools: Tools = ()) -> str:
         """Return the chat as text, up to where the answer begins; with ``continue_last`` the last message is its beginning.
 
-        Raises NotSupportedError for a model without a template, or one whose template has no place for tools that are given, and
-        InvalidRequestError for messages that the template refuses.
+        Raises NotSupportedError for a model without a template, and InvalidRequestError for messages that the template refuses, or for
+        tools that it has no place for.
         """
         return self._render(*self._prepared(messages, tools, continue_last=continue_last))
 

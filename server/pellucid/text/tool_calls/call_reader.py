@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
-from pellucid.errors import InvalidRequestError, NotSupportedError
+from pellucid.errors import InvalidRequestError
 from pellucid.text.tool_calls.call_syntax import END, CallSyntax, Reading
 from pellucid.text.tool_calls.format_reader import FormatReader
 from pellucid.text.tool_calls.json_formats import Hermes, Llama, Mistral
@@ -19,7 +19,7 @@ Format = type[FormatReader]
 
 
 def call_format(source: str, model: str) -> Format:
-    """Return the format of calls that a chat template asks the model for. Raises NotSupportedError if it is none that can be read."""
+    """Return the format of calls that a chat template asks the model for. Raises InvalidRequestError if it cannot be read."""
     if "[TOOL_CALLS]" in source:
         return Mistral
     if "<tool_call>" in source:
@@ -27,7 +27,8 @@ def call_format(source: str, model: str) -> Format:
     if "<|python_tag|>" in source or ("<|start_header_id|>" in source and '"parameters"' in source):
         return Llama
     known = "those of Hermes and Qwen, Llama 3, Mistral and Qwen3-Coder"
-    raise NotSupportedError(f"The tool calls of {model} have a format that cannot be read ({known} can): omit tools, or use another model.")
+    sentence = f"The tool calls of {model} have a format that cannot be read ({known} can): omit tools, or use another model."
+    raise InvalidRequestError(sentence, param="tools")
 
 
 def check_tool_choice(query: ChatQuery) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from pellucid.errors import InvalidRequestError, NotSupportedError
+from pellucid.errors import InvalidRequestError
 from pellucid.tokens import Message, ToolCall
 
 Json = dict[str, Any]
@@ -39,14 +39,14 @@ def template_tools(tools: Sequence[Mapping[str, Any]]) -> list[Json]:
 
 
 def check_template(source: str, model: str, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> None:
-    """Raise NotSupportedError for tools, calls or results that a template does not mention, and so would drop silently."""
-    template = f"The chat template of {model}"
+    """Raise InvalidRequestError for tools, calls or results that a template does not mention, and so would drop silently."""
+    no_place = f"The chat template of {model} has no place for"
     if tools and "tools" not in source:
-        raise NotSupportedError(f"{template} has no place for tools: omit tools, or use another model.")
+        raise InvalidRequestError(f"{no_place} tools: omit tools, or use another model.", param="tools")
     if any(message.tool_calls for message in messages) and "tool_calls" not in source:
-        raise NotSupportedError(f"{template} has no place for tool calls: omit messages with tool_calls, or use another model.")
+        raise InvalidRequestError(f"{no_place} tool calls: omit messages with tool_calls, or use another model.", param="messages")
     if any(message.role == "tool" for message in messages) and "tool" not in source:
-        raise NotSupportedError(f"{template} has no place for results of tools: omit messages of the role tool, or use another model.")
+        raise InvalidRequestError(f"{no_place} results of tools: omit messages of the role tool, or use another model.", param="messages")
 
 
 def strings_in(value: object) -> Iterator[str]:

@@ -214,7 +214,7 @@ def test_models_without_tools(template: str, message: str) -> None:
     """A model that was not made for tools, or whose calls cannot be read, says so."""
     with calling_server(ANSWER, template) as (server, _):
         response = post(server, tools=TOOLS)
-        assert response.status_code == 501
+        assert (response.status_code, response.json()["error"]["param"]) == (400, "tools")
         assert response.json()["error"]["message"].startswith(message)
         assert post(server, tools=TOOLS, tool_choice="none").status_code == 200
 
@@ -226,7 +226,7 @@ def test_mutated_bodies(calling: tuple[LiveServer, ScriptedEngine]) -> None:
     with httpx.Client(base_url=calling[0].url, timeout=60, trust_env=False) as http:
         for body in mutations(valid, Random(13), 300):
             response = http.post("/v1/chat/completions", content=body, headers={"content-type": "application/json"})
-            assert response.status_code in (200, 400, 404, 413, 501), (body, response.text)
+            assert response.status_code in (200, 400, 404, 413), (body, response.text)
             assert response.status_code == 200 or response.json()["error"]["message"], body
 
 

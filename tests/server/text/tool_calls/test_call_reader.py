@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.errors import NotSupportedError
+from pellucid.errors import InvalidRequestError
 from pellucid.text.tool_calls.call_reader import CallReader, Format, call_format
 from pellucid.text.tool_calls.calls_of_answer import calls_of
 from pellucid.text.tool_calls.json_formats import Hermes, Llama, Mistral
@@ -216,7 +216,7 @@ def test_the_template_decides_the_format(source: str, format: Format) -> None:
 
 def test_unknown_formats_are_refused() -> None:
     """A template whose calls cannot be read is refused in a sentence."""
-    with pytest.raises(NotSupportedError, match="The tool calls of m have a format that cannot be read"):
+    with pytest.raises(InvalidRequestError, match="The tool calls of m have a format that cannot be read"):
         call_format("{{ tools }}<|tool_calls_section_begin|>", "m")
 
 

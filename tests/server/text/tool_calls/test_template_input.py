@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.errors import InvalidRequestError, NotSupportedError
+from pellucid.errors import InvalidRequestError
 from pellucid.text.prompts import ChatTemplate
 from pellucid.text.tool_calls.template_input import MAX_DEPTH, map_strings, strings_in, template_message, template_tools
 from pellucid.tokens import Message, ToolCall
@@ -75,7 +75,7 @@ def test_deep_tools_are_refused() -> None:
 )
 def test_nothing_is_dropped(source: str, messages: list[Message], tools: list[dict[str, Any]], message: str) -> None:
     """Tools, calls and results that a template does not mention, and so would drop, are refused."""
-    with pytest.raises(NotSupportedError, match=message):
+    with pytest.raises(InvalidRequestError, match=message):
         ChatTemplate(calling_tokenizer(source), "m").render(messages, tools=tools)
 
 
