@@ -122,6 +122,30 @@ def test_one_call_only() -> None:
         assert engine.generated < len(TWO_CALLS) / 2
 
 
+def test_stop_texts_are_for_the_text() -> None:
+    """A stop text ends an answer in the text before a call, and has no effect within a call."""
+    with calling_server(ANSWER) as (server, _):
+        assert choice(server, stop="city")["message"]["tool_calls"][0]["function"]["arguments"] == ARGUMENTS
+        stopped = choice(server, stop="look")
+        assert (stopped["message"], stopped["finish_reason"]) == ({"role": "assistant", "content": "I "}, "stop")
+
+
+def test_a_begun_answer_is_continued() -> None:
+    """An answer that was begun may go over to a call."""
+    with calling_server(ANSWER) as (server, engine):
+        messages = [*QUESTION, {"role": "assistant", "content": "Well: "}]
+        reply = choice(server, messages=messages, continue_final_message=True)
+        assert reply["message"]["tool_calls"][0]["function"]["arguments"] == ARGUMENTS
+        assert prompt_of(engine).endswith("<|im_start|>assistant\nWell: ")
+
+
+def test_several_answers() -> None:
+    """Each of several answers has its own calls."""
+    with calling_server(ANSWER) as (server, _):
+        choices = post(server, tools=TOOLS, n=2).json()["choices"]
+    assert [one["message"]["tool_calls"][0]["function"]["arguments"] for one in choices] == [ARGUMENTS] * 2
+
+
 def test_a_call_that_is_cut_off() -> None:
     """An answer that reaches its length within a call says so, and that the call is not complete."""
     with calling_server(ANSWER) as (server, _):
