@@ -7,10 +7,11 @@ sampler changes it, for every token: generated or read, streamed or not, chat or
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from enum import IntEnum, StrEnum
 from math import log
-from typing import Any
+from typing import Any, Literal
 
 TINIEST = 1e-300
 """Replaces a probability of 0 in a logarithm."""
@@ -57,6 +58,24 @@ class Alternative:
 
 
 @dataclass(frozen=True, slots=True)
+class GrammarScore:
+    """The effect of a grammar on the choice of one token.
+
+    ``mass`` is the model's own probability of all tokens that the grammar allowed here together, ``allowed`` their number, and
+    ``logprob`` that of the token among them. The lower the mass, the more the grammar changed what the model would have said.
+    """
+
+    mass: float
+    allowed: int
+    logprob: float
+
+    @property
+    def forced(self) -> bool:
+        """True if the grammar allowed no other token."""
+        return self.allowed == 1
+
+
+@dataclass(frozen=True, slots=True)
 class Token:
     """One token, generated or read, and its place in the model's distribution.
 
@@ -68,9 +87,11 @@ class Token:
     if it is one of them, and ``rest`` is the probability of all tokens that are not in ``top``.
     ``sampled`` is the probability with which the sampler drew the token, after temperature, penalties and truncation
     (1.0 when greedy); None for tokens that were read rather than generated.
-    ``allowed`` is the probability of all tokens that a constraint allowed here, such as those that repeat what was typed (token
-    healing): ``top`` holds only these, and ``constrained_logprob`` is the token's logprob given that one of them comes. It is 1.0
-    without a constraint.
+    ``allowed`` is the probability of all tokens that repeat what was typed, where token healing demands that: ``top`` holds only
+    these, as others contradict the prompt, and ``constrained_logprob`` is the token's logprob given that one of them comes. It is 1.0
+    without healing.
+    ``grammar`` is set if a grammar limited the choice. All other fields are the same as without one: ``top`` also holds tokens that
+    the grammar refused.
     """
 
     id: int
@@ -84,14 +105,15 @@ class Token:
     rest: float = 1.0
     sampled: float | None = None
     allowed: float = 1.0
+    grammar: GrammarScore | None = None
 
     @property
     def constrained_logprob(self) -> float | None:
-        """The token's logprob among the tokens that the constraint allowed; ``logprob`` without a constraint."""
+        """The token's logprob among the tokens that repeat what was typed; ``logprob`` without healing."""
         return None if self.logprob is None else self.constrain(self.logprob)
 
     def constrain(self, logprob: float) -> float:
-        """Return the logprob, among the tokens that the constraint allowed, of this token or an alternative."""
+        """Return the logprob, among the tokens that repeat what was typed, of this token or an alternative."""
         return logprob if self.allowed == 1.0 else min(logprob - log(max(self.allowed, TINIEST)), 0.0)
 
 
@@ -157,7 +179,7 @@ class SamplingParams:
     repetition_penalty: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
-    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    logit_bias: Mapping[int, float] = dataclass_field(default_factory=dict)
     seed: int | None = None
     ignore_eos: bool = False
     top_logprobs: int = 0
@@ -200,6 +222,24 @@ BACKGROUND = Terms(Priority.BACKGROUND)
 """The terms of the verbs complete, chat and score, unless a caller gives others."""
 
 
+GrammarKind = Literal["json_schema", "json_object", "regex", "choice", "grammar"]
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """The form that an answer must have.
+
+    ``text`` is, by ``kind``: a JSON schema; empty (any JSON object); a regular expression; a JSON list of texts, of which the answer is
+    one; a grammar in Lark's syntax as llguidance extends it, or in llama.cpp's (GBNF). ``whitespace`` is a regular expression for the
+    white space between the parts of JSON, None for the usual one. ``field`` is the name of the request's field, for errors.
+    """
+
+    kind: GrammarKind
+    text: str = ""
+    whitespace: str | None = None
+    field: str = dataclass_field(default="grammar", compare=False)
+
+
 @dataclass(frozen=True, slots=True)
 class CompletionQuery:
     """A text to continue or, with a ``suffix`` ("" included), a gap to fill between the two.
@@ -207,7 +247,8 @@ class CompletionQuery:
     ``prefix`` may also be token ids, which are taken as they are and only continued. ``model`` None is the default one.
     ``stop`` are texts that end the answer and do not belong to it. ``heal`` lets the answer begin inside the last token of the
     prefix (None: for infill only). ``special`` reads what spells a marker in the prefix as that marker; it is for plain
-    continuation. An infill is trimmed to the context, and the text around the cursor to ``window`` tokens of it.
+    continuation. An infill is trimmed to the context, and the text around the cursor to ``window`` tokens of it. With a ``grammar``
+    the answer keeps to it, and is not healed.
     """
 
     prefix: str | Sequence[int]
@@ -220,11 +261,15 @@ class CompletionQuery:
     heal: bool | None = None
     special: bool = False
     window: int | None = None
+    grammar: Grammar | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ChatQuery:
-    """A conversation to answer; with ``continue_last`` its last message, the assistant's, is the beginning of the answer."""
+    """A conversation to answer; with ``continue_last`` its last message, the assistant's, is the beginning of the answer.
+
+    With a ``grammar`` the answer (with ``continue_last`` the rest of it) keeps to that grammar.
+    """
 
     messages: Sequence[Message]
     params: SamplingParams = GREEDY
@@ -232,6 +277,7 @@ class ChatQuery:
     stop: Sequence[str] = ()
     terms: Terms = CHAT
     continue_last: bool = False
+    grammar: Grammar | None = None
 
 
 @dataclass(frozen=True, slots=True)

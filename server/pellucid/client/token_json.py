@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pellucid.tokens import Alternative, Token
+from pellucid.tokens import Alternative, GrammarScore, Token
 
 LOGPROB_FLOOR = -9999.0
 """Replaces a logprob of minus infinity and all lower ones, as in OpenAI's API."""
@@ -30,6 +30,7 @@ def record_of(token: Token) -> dict[str, Any]:
         "rest": token.rest,
         "sampled": token.sampled,
         "allowed": token.allowed,
+        **({} if token.grammar is None else {"grammar": _grammar_record(token.grammar)}),
     }
 
 
@@ -47,4 +48,13 @@ def token_of(record: Mapping[str, Any]) -> Token:
         rest=record["rest"],
         sampled=record["sampled"],
         allowed=record.get("allowed", 1.0),  # older servers do not send it
+        grammar=_grammar_of(record.get("grammar")),
     )
+
+
+def _grammar_record(score: GrammarScore) -> dict[str, Any]:
+    return {"mass": score.mass, "allowed": score.allowed, "forced": score.forced, "logprob": clamped(score.logprob)}
+
+
+def _grammar_of(record: Mapping[str, Any] | None) -> GrammarScore | None:
+    return None if record is None else GrammarScore(record["mass"], record["allowed"], record["logprob"])
