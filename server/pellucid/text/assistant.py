@@ -264,6 +264,7 @@ class LocalAssistant:
     async def _prepare_completion(self, query: CompletionQuery, endings: Sequence[EndingRule]) -> _Generation:
         served = self._find(query.model)
         _check(served, query)
+        _check_grammar(query)
         tokenizer = served.tokenizer
         healing: Healing | None = None
         stop_ids = tokenizer.eos_ids
@@ -272,27 +273,32 @@ class LocalAssistant:
             ids = list(query.prefix)
         elif query.suffix is None:
             ids = await run_tokenizer(served, len(query.prefix), partial(served.encode, query.prefix, special=query.special))
-            if query.heal:
+            if query.heal and query.grammar is None:
                 ids, healing = served.healer.heal(ids, keep=1)
         else:
-            ids, healing = await run_tokenizer(served, _size(query), partial(self._infill, served, query, heal=query.heal is not False))
+            heal = query.heal is not False and query.grammar is None
+            ids, healing = await run_tokenizer(served, _size(query), partial(self._infill, served, query, heal=heal))
             stop_ids = stop_ids | served.markers
             endings += [SuffixStop(query.prefix, query.suffix), MarginStop(query.prefix, query.suffix)]
         gate, params = StopGate(endings), query.params
         if healing is not None and params.max_tokens:  # tokens that repeat the prompt are not part of the answer
             gate.limit = params.max_tokens
             params = replace(params, max_tokens=params.max_tokens + healing.steps)
-        strip_space = query.prefix == "" and tokenizer.prefix_space
+        constraint = healing if query.grammar is None else await served.grammars.constraint(query.grammar)
+        strip_space = query.prefix == "" and query.grammar is None and tokenizer.prefix_space
         detokenizer = Detokenizer(tokenizer, strip_space=strip_space, typed=healing.typed if healing else b"")
-        return _Generation(served.name, Request(ids, params, query.terms, stop_ids, constraint=healing), detokenizer, gate)
+        return _Generation(served.name, Request(ids, params, query.terms, stop_ids, constraint=constraint), detokenizer, gate)
 
     async def _prepare_chat(self, query: ChatQuery) -> _Generation:
         served = self._find(query.model)
+        _check_grammar(query)
         tokenizer = served.tokenizer
         size = sum(len(message.content) for message in query.messages)
         ids = await run_template(served, size, partial(served.template.encode, query.messages, continue_last=query.continue_last))
-        detokenizer = Detokenizer(tokenizer, strip_space=not query.continue_last and tokenizer.prefix_space)
-        request = Request(ids, query.params, query.terms, tokenizer.eos_ids)
+        constraint = None if query.grammar is None else await served.grammars.constraint(query.grammar)
+        strip_space = not query.continue_last and query.grammar is None and tokenizer.prefix_space
+        detokenizer = Detokenizer(tokenizer, strip_space=strip_space)
+        request = Request(ids, query.params, query.terms, tokenizer.eos_ids, constraint=constraint)
         return _Generation(served.name, request, detokenizer, StopGate([StopStrings(query.stop)]))
 
     async def _generate(self, prepare: Callable[[], Awaitable[_Generation]], on_usage: OnUsage | None) -> Stream:
@@ -335,6 +341,16 @@ def _check(served: TextModel, query: CompletionQuery) -> None:
         raise InvalidRequestError("Special tokens are not parsed in infills: omit special.", param="special")
     if query.extra and not served.takes_files:
         raise InvalidRequestError(f"{served.name} has no marker for other files: omit their text.", param="input_extra")
+
+
+def _check_grammar(query: CompletionQuery | ChatQuery) -> None:
+    """Raise InvalidRequestError for a grammar together with what contradicts it."""
+    if query.grammar is None:
+        return
+    if query.params.ignore_eos:
+        raise InvalidRequestError("ignore_eos is not supported together with a grammar, which decides where the answer ends.", "ignore_eos")
+    if isinstance(query, CompletionQuery) and query.heal:
+        raise InvalidRequestError("Token healing is not supported together with a grammar: omit heal.", param="heal")
 
 
 def _size(query: CompletionQuery) -> int:
