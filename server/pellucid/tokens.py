@@ -321,9 +321,13 @@ OnUsage = Callable[[Usage], None]
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The last item of every stream. ``stop`` is the stop string that ended it, if one did."""
+    """The last item of every stream. ``stop`` is the stop string that ended it, if one did.
+
+    ``complete`` is None without a grammar. It is false if an answer ended before its grammar did.
+    """
 
     reason: FinishReason
     usage: Usage
     stop: str | None = None
     error: str | None = None
+    complete: bool | None = None

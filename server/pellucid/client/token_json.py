@@ -30,8 +30,16 @@ def record_of(token: Token) -> dict[str, Any]:
         "rest": token.rest,
         "sampled": token.sampled,
         "allowed": token.allowed,
-        **({} if token.grammar is None else {"grammar": _grammar_record(token.grammar)}),
+        **({} if token.grammar is None else {"grammar": grammar_record(token)}),
     }
+
+
+def grammar_record(token: Token) -> dict[str, Any] | None:
+    """Return the effect of a grammar on the choice of a token, in the shape of ``GrammarRecord``; None without a grammar."""
+    score = token.grammar
+    if score is None:
+        return None
+    return {"mass": score.mass, "allowed": score.allowed, "forced": score.forced, "logprob": clamped(score.logprob)}
 
 
 def token_of(record: Mapping[str, Any]) -> Token:
@@ -50,10 +58,6 @@ def token_of(record: Mapping[str, Any]) -> Token:
         allowed=record.get("allowed", 1.0),  # older servers do not send it
         grammar=_grammar_of(record.get("grammar")),
     )
-
-
-def _grammar_record(score: GrammarScore) -> dict[str, Any]:
-    return {"mass": score.mass, "allowed": score.allowed, "forced": score.forced, "logprob": clamped(score.logprob)}
 
 
 def _grammar_of(record: Mapping[str, Any] | None) -> GrammarScore | None:

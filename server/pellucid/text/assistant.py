@@ -23,6 +23,8 @@ from pellucid.text.margin_stop import MarginStop
 from pellucid.text.model_with_tokenizer import TextModel
 from pellucid.text.prompts import infill, surroundings, with_bos
 from pellucid.text.stopping import EndingRule, StopGate, StopStrings
+from pellucid.text.structured.grammar_constraint import GrammarConstraint
+from pellucid.text.structured.json_fields import JsonField, json_fields
 from pellucid.text.suffix_stop import SuffixStop
 from pellucid.text.usage_meter import UsageMeter
 from pellucid.tokens import (
@@ -30,6 +32,7 @@ from pellucid.tokens import (
     CompletionQuery,
     Finish,
     FinishReason,
+    Grammar,
     Message,
     ModelCard,
     OnUsage,
@@ -111,8 +114,9 @@ class LocalAssistant:
     def complete(self, query: CompletionQuery, *, endings: Sequence[EndingRule] = (), on_usage: OnUsage | None = None) -> Stream:
         """Continue a text or token ids or, with a suffix ("" included), fill in what belongs between the two.
 
-        An infill also ends where it would repeat the suffix, or leave the block that the cursor is in at the end of a file, and every
-        answer where one of ``endings`` ends it. A prompt that is too long to be continued is a ContextLengthError; an infill is trimmed.
+        An infill without a grammar also ends where it would repeat the suffix, or leave the block that the cursor is in at the end of
+        a file, and every answer where one of ``endings`` ends it. A prompt that is too long to be continued is a ContextLengthError;
+        an infill is trimmed.
         """
         return self._generate(partial(self._prepare_completion, query, endings), on_usage)
 
@@ -230,6 +234,11 @@ class LocalAssistant:
             biases.update(dict.fromkeys([what] if isinstance(what, int) else tokenizer.encode(what, special=True), bias))
         return biases
 
+    async def json_fields(self, grammar: Grammar, tokens: Sequence[Token], model: str | None = None) -> list[JsonField]:
+        """Return the values of an answer under a JSON grammar, and how probable they are."""
+        matcher = await self._reader(model).grammars.matcher(grammar)
+        return await asyncio.to_thread(json_fields, tokens, matcher)
+
     def _find(self, model: str | None) -> TextModel:
         if model is None:
             return next(iter(self._served.values()))
@@ -278,8 +287,9 @@ class LocalAssistant:
         else:
             heal = query.heal is not False and query.grammar is None
             ids, healing = await run_tokenizer(served, _size(query), partial(self._infill, served, query, heal=heal))
-            stop_ids = stop_ids | served.markers
-            endings += [SuffixStop(query.prefix, query.suffix), MarginStop(query.prefix, query.suffix)]
+            if query.grammar is None:  # which would decide where the answer ends
+                stop_ids = stop_ids | served.markers
+                endings += [SuffixStop(query.prefix, query.suffix), MarginStop(query.prefix, query.suffix)]
         gate, params = StopGate(endings), query.params
         if healing is not None and params.max_tokens:  # tokens that repeat the prompt are not part of the answer
             gate.limit = params.max_tokens
@@ -305,6 +315,7 @@ class LocalAssistant:
         """Yield the tokens of an answer as text, up to where its gate closes, then the Finish."""
         generation = await prepare()
         detokenizer, gate = generation.detokenizer, generation.gate
+        under_grammar = isinstance(generation.request.constraint, GrammarConstraint)
         meter = UsageMeter(len(generation.request.prompt))
         async with aclosing(self._engine.generate(generation.model, generation.request)) as items:
             async for item in items:
@@ -319,12 +330,14 @@ class LocalAssistant:
                 elif isinstance(item, Finish):
                     for token in [*gate.feed(detokenizer.flush()), *gate.finish()]:
                         yield token
+                    if under_grammar:
+                        item = replace(item, complete=gate.reason is None and item.reason is FinishReason.STOP)
                     yield item if gate.reason is None else replace(item, reason=gate.reason, stop=gate.stop)
                     return
                 else:
                     meter.admit(item)
         assert gate.reason is not None, "the engine's last item is a Finish"
-        yield Finish(gate.reason, meter.usage(), gate.stop)
+        yield Finish(gate.reason, meter.usage(), gate.stop, complete=False if under_grammar else None)
 
 
 def _check(served: TextModel, query: CompletionQuery) -> None:

@@ -228,7 +228,7 @@ def test_null_is_the_default() -> None:
 @pytest.mark.parametrize(
     ("path", "body", "message"),
     [
-        ("/v1/completions", {"prompt": "x", "grammar": None}, "grammar is not supported by /v1/completions: omit it."),
+        ("/v1/completions", {"prompt": "x", "grammar_lazy": None}, "grammar_lazy is not supported by /v1/completions: omit it."),
         ("/v1/completions", {}, "prompt is required."),
         ("/v1/chat/completions", {"messages": MESSAGES, "tools": []}, "tools is not supported by /v1/chat/completions: omit it."),
         ("/v1/chat/completions", {"messages": []}, "messages: List should have at least 1 item after validation, not 0."),
@@ -240,8 +240,8 @@ def test_null_is_the_default() -> None:
         ),
         (
             "/v1/chat/completions",
-            {"messages": MESSAGES, "response_format": {"type": "json_object"}},
-            "response_format.type: Input should be 'text', not 'json_object'.",
+            {"messages": MESSAGES, "response_format": {"type": "xml"}},
+            "response_format.type: Input should be 'text', 'json_object' or 'json_schema', not 'xml'.",
         ),
         (
             "/v1/chat/completions",

@@ -13,7 +13,6 @@ from pellucid.api.generation.generated_answer import GeneratedAnswer, Items
 from pellucid.api.generation.generation_job import GenerationJob
 from pellucid.api.generation.request_fields import (
     check_stream_options,
-    end_details,
     finish_word,
     reply_id,
     sampling_params,
@@ -24,6 +23,7 @@ from pellucid.api.generation.request_fields import (
     wants_usage,
     wants_usage_on_the_way,
 )
+from pellucid.api.generation.requested_grammar import answer_end, requested_grammar
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.schema.common import MAX_TOKENS
@@ -37,6 +37,7 @@ from pellucid.api.schema.openai import (
     ChatMessage,
     ChatReply,
     ChatRequest,
+    EndDetails,
     TokenLogprob,
     TopLogprob,
     UsageReply,
@@ -89,6 +90,7 @@ class _ChatJob(GenerationJob):
     def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, body: ChatRequest) -> None:
         super().__init__(request, assistant, card, body.n, usage_on_the_way=wants_usage_on_the_way(body))
         self._body = body
+        self._grammar = requested_grammar(body)
         self._id = reply_id("chatcmpl")
         self._created = int(time.time())
 
@@ -102,14 +104,16 @@ class _ChatJob(GenerationJob):
             stop=stop_texts(body.stop),
             terms=terms_of(body, self.request, Priority.CHAT, number),
             continue_last=body.continue_final_message,
+            grammar=self._grammar,
         )
         return self.assistant.chat(query, on_usage=on_usage)
 
     async def whole(self) -> Response:
-        return await asyncio.to_thread(lambda: json_response(self._whole()))
+        ends = [await self._end(answer) for answer in self.answers]
+        return await asyncio.to_thread(lambda: json_response(self._whole(ends)))
 
-    def _whole(self) -> ChatReply:
-        choices = [self._whole_choice(index, answer) for index, answer in enumerate(self.answers)]
+    def _whole(self, ends: Sequence[EndDetails]) -> ChatReply:
+        choices = [self._whole_choice(index, answer, end) for index, (answer, end) in enumerate(zip(self.answers, ends, strict=True))]
         return ChatReply(id=self._id, created=self._created, model=self.model, choices=choices, usage=self._usage())
 
     async def first_part(self, number: int) -> Event:
@@ -124,7 +128,7 @@ class _ChatJob(GenerationJob):
         return self._chunk([part], usage_so_far(self.answers[number]))
 
     async def last_part(self, number: int, finish: Finish) -> Event:
-        return self._chunk([_last(number, finish)])
+        return self._chunk([_last(number, finish, await self._end(self.answers[number]))])
 
     def closing(self) -> Event | None:
         return self._chunk([], self._usage()) if wants_usage(self._body) else None
@@ -132,7 +136,10 @@ class _ChatJob(GenerationJob):
     def _usage(self) -> UsageReply:
         return usage_reply([self.answers[0].end.usage], [answer.end.usage for answer in self.answers])
 
-    def _whole_choice(self, index: int, answer: GeneratedAnswer) -> ChatChoice:
+    async def _end(self, answer: GeneratedAnswer) -> EndDetails:
+        return await answer_end(self.assistant, self.model, self._grammar, answer, self._body.logprobs)
+
+    def _whole_choice(self, index: int, answer: GeneratedAnswer, end: EndDetails) -> ChatChoice:
         body = self._body
         return ChatChoice(
             index=index,
@@ -140,7 +147,7 @@ class _ChatJob(GenerationJob):
             logprobs=_logprobs(answer.tokens) if body.logprobs else None,
             finish_reason=finish_word(answer.end),
             token_ids=[token.id for token in answer.tokens] if body.return_token_ids else None,
-            pellucid=end_details(answer.end),
+            pellucid=end,
         )
 
     def _chunk(self, choices: list[ChatChunkChoice], usage: UsageReply | None = None) -> ChatChunk:
@@ -151,8 +158,8 @@ def _part(index: int, delta: ChatDelta) -> ChatChunkChoice:
     return ChatChunkChoice(index=index, delta=delta, logprobs=None, finish_reason=None)
 
 
-def _last(index: int, finish: Finish) -> ChatChunkChoice:
-    return ChatChunkChoice(index=index, delta=ChatDelta(), logprobs=None, finish_reason=finish_word(finish), pellucid=end_details(finish))
+def _last(index: int, finish: Finish, end: EndDetails) -> ChatChunkChoice:
+    return ChatChunkChoice(index=index, delta=ChatDelta(), logprobs=None, finish_reason=finish_word(finish), pellucid=end)
 
 
 def _logprobs(tokens: Sequence[Token]) -> ChatLogprobs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -17,7 +17,6 @@ from pellucid.api.generation.generation_job import GenerationJob
 from pellucid.api.generation.legacy_logprobs import legacy_logprobs, prompt_logprobs
 from pellucid.api.generation.request_fields import (
     check_stream_options,
-    end_details,
     finish_word,
     reply_id,
     sampling_params,
@@ -28,10 +27,11 @@ from pellucid.api.generation.request_fields import (
     wants_usage,
     wants_usage_on_the_way,
 )
+from pellucid.api.generation.requested_grammar import answer_end, requested_grammar
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.schema.common import MAX_CHOICES
-from pellucid.api.schema.openai import CompletionChoice, CompletionReply, CompletionRequest, UsageReply
+from pellucid.api.schema.openai import CompletionChoice, CompletionReply, CompletionRequest, EndDetails, UsageReply
 from pellucid.api.server_state import state_of
 from pellucid.api.sse import Event, attend, json_response
 from pellucid.errors import InvalidRequestError
@@ -109,6 +109,7 @@ class _CompletionJob(GenerationJob):
         prompts = _prompts(body)
         super().__init__(request, assistant, card, len(prompts) * body.n, usage_on_the_way=wants_usage_on_the_way(body))
         self._body = body
+        self._grammar = requested_grammar(body)
         self._id = reply_id("cmpl")
         self._created = int(time.time())
         self._begun = self.state.clock()
@@ -138,10 +139,12 @@ class _CompletionJob(GenerationJob):
         return self.assistant.complete(query, on_usage=on_usage)
 
     async def whole(self) -> Response:
-        return await self._off_loop(lambda: json_response(self._whole()))
+        ends = [await self._end(answer) for answer in self.answers]
+        return await self._off_loop(lambda: json_response(self._whole(ends)))
 
-    def _whole(self) -> CompletionReply:
-        return self._reply([self._whole_choice(index, answer) for index, answer in enumerate(self.answers)], self._usage())
+    def _whole(self, ends: Sequence[EndDetails]) -> CompletionReply:
+        choices = [self._whole_choice(index, answer, end) for index, (answer, end) in enumerate(zip(self.answers, ends, strict=True))]
+        return self._reply(choices, self._usage())
 
     async def first_part(self, number: int) -> Event | None:
         """Return the prompt as the first part of an answer, if the request asks for it."""
@@ -164,7 +167,7 @@ class _CompletionJob(GenerationJob):
         return self._reply([choice], usage_so_far(self.answers[number]))
 
     async def last_part(self, number: int, finish: Finish) -> Event:
-        return self._reply([_last(number, finish)])
+        return self._reply([_last(number, finish, await self._end(self.answers[number]))])
 
     def closing(self) -> Event | None:
         return self._reply([], self._usage()) if wants_usage(self._body) else None
@@ -174,7 +177,8 @@ class _CompletionJob(GenerationJob):
         body = self._body
         extra = [Extra(file.filename, file.text) for file in body.input_extra]
         stop = stop_texts(body.stop)
-        return CompletionQuery(prompt, body.suffix, extra, model=self.model, stop=stop, heal=body.heal, special=body.parse_special)
+        query = CompletionQuery(prompt, body.suffix, extra, model=self.model, stop=stop, heal=body.heal, special=body.parse_special)
+        return replace(query, grammar=self._grammar)
 
     def _terms(self, number: int) -> Terms:
         """Return the terms of an answer. The deadline is the whole request's, the time for reading the prompt included."""
@@ -190,9 +194,12 @@ class _CompletionJob(GenerationJob):
         prompts = [(scored if scored.finish else answer).end.usage for scored, answer in zip(self._read, first, strict=True)]
         return usage_reply(prompts, [answer.end.usage for answer in self.answers])
 
-    def _whole_choice(self, index: int, answer: GeneratedAnswer) -> CompletionChoice:
+    async def _end(self, answer: GeneratedAnswer) -> EndDetails:
+        return await answer_end(self.assistant, self.model, self._grammar, answer, self._body.logprobs is not None)
+
+    def _whole_choice(self, index: int, answer: GeneratedAnswer, end: EndDetails) -> CompletionChoice:
         body, prompt = self._body, index // self._body.n
-        choice = _last(index, answer.end)
+        choice = _last(index, answer.end, end)
         choice.text = answer.text
         shown = answer.tokens
         if body.echo:
@@ -222,5 +229,5 @@ class _CompletionJob(GenerationJob):
         return CompletionReply(id=self._id, created=self._created, model=self.model, choices=choices, usage=usage)
 
 
-def _last(index: int, finish: Finish) -> CompletionChoice:
-    return CompletionChoice(index=index, text="", logprobs=None, finish_reason=finish_word(finish), pellucid=end_details(finish))
+def _last(index: int, finish: Finish, end: EndDetails) -> CompletionChoice:
+    return CompletionChoice(index=index, text="", logprobs=None, finish_reason=finish_word(finish), pellucid=end)

@@ -18,6 +18,7 @@ from pellucid.api.schema.common import (
     TokenId,
     WrittenToken,
 )
+from pellucid.api.schema.structured import COMPLETE_ABOUT, FieldRecord, FormatFields
 from pellucid.tokens import MAX_ALTERNATIVES, FinishReason
 
 Bias = Annotated[float, Field(ge=-100, le=100)]
@@ -74,7 +75,7 @@ class Admittance(ModelQuery):
     )
 
 
-class SamplingFields(Admittance):
+class SamplingFields(Admittance, FormatFields):
     """The parameters of sampling, and the rules that end the answer. Extensions to OpenAI's fields are marked."""
 
     temperature: Temperature = Field(
@@ -152,12 +153,6 @@ Messages = Annotated[list[ChatMessage], Field(fail_fast=True, min_length=1, max_
 """A conversation. Only the first wrong item is reported, as each report takes memory and time."""
 
 
-class ResponseFormat(Body):
-    """Plain text is the only format."""
-
-    type: Literal["text"]
-
-
 class ChatRequest(SamplingFields):
     """A conversation to answer."""
 
@@ -181,7 +176,6 @@ class ChatRequest(SamplingFields):
     max_completion_tokens: int | None = Field(None, ge=0, le=MAX_TOKENS, description="newer name of max_tokens")
     logprobs: bool = Field(False, description="return each token's logprob")
     top_logprobs: Alternatives | None = Field(None, description="with logprobs: return this many alternatives for each token")
-    response_format: ResponseFormat | None = None
     continue_final_message: bool = Field(False, description="extension: continue the last message, which must be from the assistant")
 
 
@@ -230,6 +224,8 @@ class EndDetails(Reply):
 
     reason: FinishReason
     stop: str | None = Field(None, description="the stop text that ended the answer")
+    complete: Annotated[bool | None, Field(description=COMPLETE_ABOUT)] = None
+    fields: Annotated[list[FieldRecord] | None, Field(description="with a JSON grammar and logprobs: the values of the answer")] = None
 
 
 class LegacyLogprobs(Reply):
