@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Callable
 from collections.abc import Sequence as IdSequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,7 +15,14 @@ from pellucid.engine.token_mask import MaskedRow, TokenMask, mask_row
 from pellucid.engine.token_scores import Choice, Limits, RowScores, TokenScore
 from pellucid.tokens import SamplingParams
 
-MaskRow = Callable[[Tensor, TokenMask], MaskedRow]
+
+class MaskRow(Protocol):
+    """Excludes ids from a row of logits; with ``keep`` the logits that are left are wanted, too."""
+
+    def __call__(self, logits: Tensor, mask: TokenMask, *, keep: bool = True) -> MaskedRow:
+        """Return the row with only the ids of ``mask`` left."""
+        ...
+
 
 MOST_PROBABLE = -1
 """Stands in for the id of the most probable token."""
@@ -81,16 +88,21 @@ class Sampler:
         adjusted = self._adjust(logits)
         if allowed is None:
             return self._chosen(*self._take(adjusted))
-        masked = raw = mask_row(logits, allowed)
+        assert self._constraint is not None
+        draws = self.params.temperature != 0
+        masked = raw = mask_row(logits, allowed, keep=draws or self._constraint.hides_refused)
         if adjusted is not logits:
-            masked = mask_row(adjusted, allowed)
-        id, probability = self._take(masked.logits, masked.best)
+            masked = mask_row(adjusted, allowed, keep=draws)
+        id, probability = masked.best, 1.0
+        if draws:
+            assert masked.logits is not None
+            id, probability = self._take(masked.logits)
         return self._chosen(id, probability, self._limits(raw, float(logits[id])))
 
-    def _take(self, adjusted: Tensor, best: int | None = None) -> tuple[int, float]:
-        """Return an id and the probability with which it was drawn; ``best`` is the most probable one, if that is known."""
+    def _take(self, adjusted: Tensor) -> tuple[int, float]:
+        """Return an id and the probability with which it was drawn."""
         if self.params.temperature == 0:
-            return int(adjusted.argmax()) if best is None else best, 1.0
+            return int(adjusted.argmax()), 1.0
         return self._draw(adjusted / self.params.temperature)
 
     def _limits(self, raw: MaskedRow, chosen: float) -> Limits:
@@ -98,6 +110,7 @@ class Sampler:
         assert self._constraint is not None
         top = None
         if self._constraint.hides_refused:
+            assert raw.logits is not None
             values, ids = raw.logits.topk(min(self.params.top_logprobs, raw.size))
             top = tuple(zip(ids.tolist(), (values - chosen).tolist(), strict=True))
         return Limits(raw.size, min(chosen - raw.total, 0.0), top)

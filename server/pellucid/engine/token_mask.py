@@ -17,11 +17,11 @@ TokenMask = NDArray[np.int32]
 class MaskedRow(NamedTuple):
     """A row of logits in which all ids that are not allowed have minus infinity.
 
-    ``best`` is the id of the largest logit (the first of several), ``total`` the logarithm of the sum of e^logit over the allowed
-    ids, and ``size`` their number.
+    ``logits`` are None if they were not wanted. ``best`` is the id of the largest one (the first of several), ``total`` the logarithm
+    of the sum of e^logit over the allowed ids, and ``size`` their number.
     """
 
-    logits: Tensor
+    logits: Tensor | None
     best: int
     total: float
     size: int
@@ -51,7 +51,7 @@ def fitted(mask: TokenMask, vocab: int) -> TokenMask:
     return np.ascontiguousarray(mask)
 
 
-def mask_row(logits: Tensor, mask: TokenMask) -> MaskedRow:
+def mask_row(logits: Tensor, mask: TokenMask, *, keep: bool = True) -> MaskedRow:
     """Return float32 logits (vocab,) with only the ids of ``mask`` left. Raises ValueError if none of them is possible."""
     vocab = len(logits)
     bits = np.unpackbits(fitted(mask, vocab).view(np.uint8), bitorder="little", count=vocab)
@@ -59,7 +59,7 @@ def mask_row(logits: Tensor, mask: TokenMask) -> MaskedRow:
     allowed = torch.from_numpy(bits.view(np.bool_)).to(logits.device)
     masked = torch.where(allowed, logits, torch.full((), float("-inf"), device=logits.device))
     total = float(masked.logsumexp(0))
-    return checked(MaskedRow(masked, int(masked.argmax()), total, count))
+    return checked(MaskedRow(masked if keep else None, int(masked.argmax()), total, count))
 
 
 def checked(row: MaskedRow) -> MaskedRow:

@@ -32,6 +32,7 @@ def test_only_allowed_logits_are_left() -> None:
     """Refused ids have minus infinity, the others their logit; the largest, the sum and the number are those of the allowed ids."""
     row = mask_row(torch.tensor([1.0, 5.0, 3.0, 3.0]), pack_ids([0, 2, 3], 4))
 
+    assert row.logits is not None
     assert row.logits.tolist() == [1.0, -math.inf, 3.0, 3.0]
     assert (row.best, row.size) == (2, 3)
     assert row.total == pytest.approx(math.log(math.e + 2 * math.e**3))
@@ -48,7 +49,10 @@ def test_the_kernel_agrees(built: Kernels, vocab: int, share: float) -> None:
 
     expected, actual = mask_row(logits, mask), built.mask_row(logits, mask)
 
+    assert actual.logits is not None
+    assert expected.logits is not None
     assert torch.equal(actual.logits, expected.logits)
+    assert built.mask_row(logits, mask, keep=False) == (None, *actual[1:])
     assert (actual.best, actual.size) == (expected.best, expected.size)
     assert actual.total == pytest.approx(float(expected.logits.double().logsumexp(0)), abs=1e-5)
 
@@ -59,6 +63,8 @@ def test_targets_agree(built: Kernels, folder: Path) -> None:
     portable = Kernels("portable", folder=folder).mask_row(logits, mask)
     native = built.mask_row(logits, mask)
 
+    assert portable.logits is not None
+    assert native.logits is not None
     assert torch.equal(portable.logits, native.logits)
     assert (portable.best, portable.size) == (native.best, native.size)
     assert portable.total == pytest.approx(native.total, abs=1e-5)

@@ -153,11 +153,11 @@ class Kernels:
             top_logprobs[:, :top].tolist(),
         )
 
-    def mask_row(self, logits: Tensor, mask: TokenMask) -> MaskedRow:
+    def mask_row(self, logits: Tensor, mask: TokenMask, *, keep: bool = True) -> MaskedRow:
         """Mask a row as :func:`pellucid.engine.token_mask.mask_row` does, for logits on the CPU."""
         assert logits.dtype == torch.float32
         assert logits.stride(0) == 1
-        mask, out = fitted(mask, len(logits)), torch.empty_like(logits)
-        job = MaskParts(len(logits), logits.data_ptr(), mask.ctypes.data, out.data_ptr())
+        mask, out = fitted(mask, len(logits)), torch.empty_like(logits) if keep else None
+        job = MaskParts(len(logits), logits.data_ptr(), mask.ctypes.data, None if out is None else out.data_ptr())
         self._code.pellucid_mask(job)
         return checked(MaskedRow(out, job.best, job.total, job.count))

@@ -8,36 +8,37 @@ typedef struct {
     int64_t vocab;
     const float *logits;
     const uint32_t *mask; /* a bit for each id, and zeros after the last one */
-    float *out;           /* (vocab): the logit, or -infinity for an id whose bit is not set */
+    float *out;           /* (vocab): the logit, or -infinity for an id whose bit is not set; or NULL if these are not wanted */
     int64_t best, count;  /* results: the first of the largest, or -1 if there is none; the bits that are set */
     double total;         /* log of the sum of e^logit */
 } mask_job;
 
-/* Writes ``LANES`` logits with those of the bits of ``word`` from ``shift`` on. */
-INLINE vf keep_bits(const float *logit, uint32_t word, int shift) {
+/* The ``LANES`` logits from id ``i`` on, -infinity for those whose bit is not set. */
+INLINE vf allowed_logits(const mask_job *d, int64_t i) {
     vi lane;
     for (int i = 0; i < LANES; i++) lane[i] = 1 << i;
-    return choose((splat_int((int32_t)(word >> shift)) & lane) != 0, load(logit), splat(-INFINITY));
+    return choose((splat_int((int32_t)(d->mask[i / 32] >> i % 32)) & lane) != 0, load(d->logits + i), splat(-INFINITY));
 }
 
-static float keep_allowed(mask_job *d) {
+static float allowed_logit(const mask_job *d, int64_t i) { return d->mask[i / 32] >> i % 32 & 1 ? d->logits[i] : -INFINITY; }
+
+static float largest_allowed(mask_job *d) {
     vf most = splat(-INFINITY);
     int64_t i = 0;
     for (; i + 32 <= d->vocab; i += 32) {
-        uint32_t word = d->mask[i / 32];
-        d->count += __builtin_popcount(word);
+        d->count += __builtin_popcount(d->mask[i / 32]);
         for (int k = 0; k < 32; k += LANES) {
-            vf kept = keep_bits(d->logits + i + k, word, k);
+            vf kept = allowed_logits(d, i + k);
             most = larger(most, kept);
-            store(d->out + i + k, kept);
+            if (d->out) store(d->out + i + k, kept);
         }
     }
     float largest = max_lanes(most);
     for (; i < d->vocab; i++) {
-        int allowed = d->mask[i / 32] >> i % 32 & 1;
-        d->count += allowed;
-        d->out[i] = allowed ? d->logits[i] : -INFINITY;
-        largest = d->out[i] > largest ? d->out[i] : largest;
+        float kept = allowed_logit(d, i);
+        d->count += d->mask[i / 32] >> i % 32 & 1;
+        if (d->out) d->out[i] = kept;
+        largest = kept > largest ? kept : largest;
     }
     return largest;
 }
@@ -45,7 +46,7 @@ static float keep_allowed(mask_job *d) {
 static void mask_logits(mask_job *d) {
     d->best = -1;
     d->count = 0;
-    float largest = keep_allowed(d);
+    float largest = largest_allowed(d);
     if (!(largest > -INFINITY)) {
         d->total = -INFINITY;
         return;
@@ -56,18 +57,18 @@ static void mask_logits(mask_job *d) {
         vf weights = splat(0);
         vi equal = splat_int(0);
         for (int k = 0; k < STRIDE; k += LANES) {
-            vf value = load(d->out + i + k);
+            vf value = allowed_logits(d, i + k);
             weights += exp2_((value - splat(largest)) * splat(LOG2_E));
             equal -= value == splat(largest);
         }
         sum += (double)sum_lanes(weights);
         if (d->best < 0 && sum_lanes_int(equal))
             for (int64_t k = i; d->best < 0; k++)
-                if (d->out[k] == largest) d->best = k;
+                if (allowed_logit(d, k) == largest) d->best = k;
     }
     for (; i < d->vocab; i++) {
-        sum += exp((double)d->out[i] - (double)largest);
-        if (d->best < 0 && d->out[i] == largest) d->best = i;
+        sum += exp((double)allowed_logit(d, i) - (double)largest);
+        if (d->best < 0 && allowed_logit(d, i) == largest) d->best = i;
     }
     d->total = (double)largest + log(sum);
 }
