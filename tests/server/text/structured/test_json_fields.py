@@ -73,7 +73,7 @@ def test_a_value_s_probability_is_that_of_its_decisions() -> None:
 
 
 def test_another_value_is_completed_by_the_grammar() -> None:
-    """Where one token decides, the best other value is found, completed by what is forced after its token."""
+    """The best other value where one token decides is found, completed by what is forced after its token."""
     decided = ("r", 0.7, 0.8, {"b": 0.24, "x": 0.3})
     assert other(fields(COLOUR, tokens('{"c":"', decided, 'ed"}'))["/c"]) == ("blue", 0.3)
 
