@@ -31,6 +31,7 @@ from pellucid.tokens import (
     CompletionQuery,
     Finish,
     FinishReason,
+    Grammar,
     Message,
     ModelCard,
     NamedTool,
@@ -181,7 +182,7 @@ class Client:
                         yield token_of(record)
                     end = choice.get("pellucid") or end
                 if event.get("usage") and end and not event["choices"]:
-                    yield Finish(FinishReason(end["reason"]), _usage(event["usage"]), end.get("stop"))
+                    yield Finish(FinishReason(end["reason"]), _usage(event["usage"]), end.get("stop"), complete=end.get("complete"))
                     return
         raise _broken_off()
 
@@ -274,8 +275,30 @@ def _sampling(query: CompletionQuery | ChatQuery) -> dict[str, Any]:
         "seed": params.seed,
         "ignore_eos": params.ignore_eos,
         "stop": list(query.stop),
+        "structured_outputs": _structured_outputs(query.grammar),
         **_terms(query.terms),
     }
+
+
+def _structured_outputs(grammar: Grammar | None) -> dict[str, Any] | None:
+    """Return the field for a grammar, in vLLM's shape, which has all kinds."""
+    if grammar is None:
+        return None
+    white: dict[str, Any] = {} if grammar.whitespace is None else {"whitespace_pattern": grammar.whitespace}
+    if grammar.whitespace == "":
+        white = {"disable_any_whitespace": True}
+    match grammar.kind:
+        case "json_schema":
+            return {"json": grammar.text, **white}
+        case "json_object":
+            return {"json_object": True, **white}
+        case "choice":
+            try:
+                return {"choice": json.loads(grammar.text)}
+            except ValueError as error:
+                raise InvalidRequestError(f"The choices are not a JSON list: {error}.", param=grammar.field) from None
+        case _:
+            return {grammar.kind: grammar.text}
 
 
 def _files(query: CompletionQuery) -> list[dict[str, str]]:

@@ -15,7 +15,9 @@ from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.engine.sampler import MOST_PROBABLE, score_rows, token_scores
 from pellucid.engine.scheduler import PrefillChunk
 from pellucid.engine.sequence import Sequence
+from pellucid.engine.token_mask import mask_row
 from pellucid.engine.token_scores import Choice, TokenScore
+from pellucid.tokens import GrammarScore
 
 LOGIT_ROWS = 32
 """Rows of logits held at once: 20 MB where a row has 152,000 float32 logits."""
@@ -39,7 +41,9 @@ class Runner:
         self.model = model
         self.storage = storage
         self.device = model.cache_shape.device
-        self._score_rows = model.kernels.score_rows if isinstance(model, NativeDecoder) else score_rows
+        native = model.kernels if isinstance(model, NativeDecoder) else None
+        self._score_rows = score_rows if native is None else native.score_rows
+        self._mask_row = mask_row if native is None else native.mask_row
         # Measured on two cores: with a native model, torch's second thread costs a decode step a third of its time.
         self._torch_threads = 1 if model.brings_threads else torch.get_num_threads()
 
@@ -97,7 +101,7 @@ class Runner:
                 id, choice = MOST_PROBABLE, Choice(MOST_PROBABLE, 1.0)
             else:
                 try:
-                    choice = sequence.sampler.choose(logits[index])
+                    choice = sequence.sampler.choose(logits[index], self._mask_row)
                 except Exception as error:
                     # A constraint is foreign code: its failure must cost its own request only.
                     logger.exception("a sampler failed")
@@ -133,14 +137,21 @@ def _as_guessed(chunk: PrefillChunk, position: int, id: int) -> bool:
 def _completed(score: TokenScore, top: int, choice: Choice | None) -> TokenScore:
     """Return the score with what its choice adds, and as many alternatives as its own request wants (a batch computes the most of all).
 
-    Under a constraint the alternatives are those that it allows.
+    Where a constraint hides what it refuses, the alternatives are those that it allows.
     """
     if choice is None:
         return _trimmed(score, top)
-    if choice.top is None:
+    if choice.limits is None:
         return replace(_trimmed(score, top), sampled=choice.sampled)
-    rest = max(1.0 - math.fsum(math.exp(logprob) for _, logprob in choice.top), 0.0)
-    return replace(score, top=choice.top, rest=rest, sampled=choice.sampled, allowed=choice.allowed)
+    assert score.logprob is not None
+    limits, logprob = choice.limits, score.logprob
+    mass = math.exp(min(logprob - limits.logprob, 0.0))
+    if limits.top is None:
+        grammar = GrammarScore(mass, limits.size, limits.logprob)
+        return replace(_trimmed(score, top), sampled=choice.sampled, grammar=grammar)
+    shown = tuple((id, min(relative + logprob, 0.0)) for id, relative in limits.top)
+    rest = max(1.0 - math.fsum(math.exp(logprob) for _, logprob in shown), 0.0)
+    return replace(score, top=shown, rest=rest, sampled=choice.sampled, allowed=mass)
 
 
 def _trimmed(score: TokenScore, top: int) -> TokenScore:

@@ -6,19 +6,28 @@ from collections.abc import Sequence as IdSequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from torch import Tensor
-
+from pellucid.engine.token_mask import TokenMask
 from pellucid.tokens import SamplingParams, Terms
 
 
 class Constraint(Protocol):
     """A restriction of the tokens that may come next (token healing, a grammar).
 
-    A constraint belongs to one request and is only ever called on the engine's thread.
+    A constraint belongs to one request and is only ever called on the engine's thread. ``hides_refused`` is true if tokens that it
+    refuses are no alternatives, because they contradict the prompt; if false, they show what the model would have said.
     """
 
-    def allowed(self) -> Tensor | None:
-        """Return the ids (int64) of the tokens that may come next, never empty; None allows every token."""
+    @property
+    def hides_refused(self) -> bool:
+        """True if alternatives and their probabilities are those of the allowed tokens only."""
+        ...
+
+    def allowed(self) -> TokenMask | None:
+        """Return the set of tokens that may come next, never empty; None allows every token. It is read before the next call."""
+        ...
+
+    def forced(self) -> list[int]:
+        """Return the tokens that certainly come next, as far as that is known at little cost. It never fails."""
         ...
 
     def advance(self, id: int) -> None:

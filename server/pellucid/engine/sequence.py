@@ -83,11 +83,16 @@ class Sequence:
         return range(max(start, first), min(end, last))
 
     def guess(self, most: int) -> list[int]:
-        """Return up to ``most`` tokens that may come next, no more than may be generated after the one that comes in any case."""
+        """Return up to ``most`` tokens that may come next, no more than may be generated after the one that comes in any case.
+
+        Tokens that a constraint forces are certain, so that they are taken rather than those of a lookup.
+        """
         if not self.request.lookup:
             return []
         room = min(self.request.params.max_tokens - self.generated, self.capacity - len(self.ids)) - 1
-        return self.lookup.guess(self.ids, min(most, room))
+        most = min(most, room)
+        forced = self.sampler.forced() if most > 0 else []
+        return forced[:most] or self.lookup.guess(self.ids, most)
 
     def expired(self, now: float) -> bool:
         """Return whether the deadline has passed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 from pellucid.errors import InvalidRequestError
 from pellucid.models.load import LoadedModel
@@ -10,14 +11,16 @@ from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.healing import Healer
 from pellucid.text.model_thread import ModelThread
 from pellucid.text.prompts import ChatTemplate, with_bos
+from pellucid.text.structured.grammar_compiler import GrammarCompiler
 from pellucid.text.tool_calls.call_reader import CallReader, call_format, call_ids
 from pellucid.tokens import ChatQuery, Message, ModelCard
 
 
 class TextModel:
-    """A loaded model with its tokenizer, chat template and healer. Models with an adapter share these with their base."""
+    """A loaded model with its tokenizer, chat template, healer and grammars. Models with an adapter share these with their base."""
 
     def __init__(self, loaded: LoadedModel, base: TextModel | None = None) -> None:
+        self._base = base
         self.loaded = loaded
         self.name = loaded.name
         self.tokenizer: Tokenizer = loaded.tokenizer
@@ -32,6 +35,11 @@ class TextModel:
     def takes_files(self) -> bool:
         """True if an infill may have pieces of other files."""
         return self.loaded.infill is not None and self.loaded.infill.file is not None
+
+    @cached_property
+    def grammars(self) -> GrammarCompiler:
+        """The grammars that answers of this model have."""
+        return self._base.grammars if self._base is not None else GrammarCompiler(self.tokenizer)
 
     def encode(self, text: str, *, special: bool) -> list[int]:
         """Return the ids of a text, with the BOS in front if the model wants one."""

@@ -244,8 +244,8 @@ def test_null_is_the_default() -> None:
         ),
         (
             "/v1/chat/completions",
-            {"messages": MESSAGES, "response_format": {"type": "json_object"}},
-            "response_format.type: Input should be 'text', not 'json_object'.",
+            {"messages": MESSAGES, "response_format": {"type": "xml"}},
+            "response_format.type: Input should be 'text', 'json_object' or 'json_schema', not 'xml'.",
         ),
         (
             "/v1/chat/completions",

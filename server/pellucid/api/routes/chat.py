@@ -16,7 +16,6 @@ from pellucid.api.generation.generation_job import GenerationJob
 from pellucid.api.generation.llama_reply import pick_fields
 from pellucid.api.generation.request_fields import (
     check_stream_options,
-    end_details,
     finish_word,
     ignored_fields,
     reply_id,
@@ -29,6 +28,7 @@ from pellucid.api.generation.request_fields import (
     wants_usage,
     wants_usage_on_the_way,
 )
+from pellucid.api.generation.requested_grammar import answer_end, requested_grammar
 from pellucid.api.generation.sampler_steps import check_order, keep_steps
 from pellucid.api.generation.token_logprobs import token_logprobs
 from pellucid.api.generation.tool_calls import (
@@ -120,6 +120,7 @@ class _ChatJob(GenerationJob):
         on_the_way = wants_usage_on_the_way(body)
         super().__init__(request, assistant, card, body.n, usage_on_the_way=on_the_way, ignored=ignored_fields(body, card))
         self._body = body
+        self._grammar = requested_grammar(body)
         self._id = reply_id("chatcmpl")
         self._created = int(time.time())
 
@@ -140,18 +141,21 @@ class _ChatJob(GenerationJob):
             tools=offered_tools(body.tools),
             tool_choice=tool_choice(body.tool_choice),
             parallel_tool_calls=body.parallel_tool_calls,
+            grammar=self._grammar,
         )
         return self.assistant.chat(query, on_usage=on_usage)
 
     async def whole(self) -> Response:
-        return await asyncio.to_thread(self._whole_response)
+        ends = [await self._end(answer) for answer in self.answers]
+        return await asyncio.to_thread(self._whole_response, ends)
 
-    def _whole_response(self) -> Response:
+    def _whole_response(self, ends: Sequence[EndDetails]) -> Response:
         fields = self._body.response_fields
-        return json_response(self._whole()) if fields is None else JSONResponse(pick_fields(self._whole().model_dump(), fields))
+        reply = self._whole(ends)
+        return json_response(reply) if fields is None else JSONResponse(pick_fields(reply.model_dump(), fields))
 
-    def _whole(self) -> ChatReply:
-        choices = [self._whole_choice(index, answer) for index, answer in enumerate(self.answers)]
+    def _whole(self, ends: Sequence[EndDetails]) -> ChatReply:
+        choices = [self._whole_choice(index, answer, end) for index, (answer, end) in enumerate(zip(self.answers, ends, strict=True))]
         return ChatReply(
             id=self._id, created=self._created, model=self.model, choices=choices, usage=self._usage(), pellucid=self.details()
         )
@@ -174,8 +178,8 @@ class _ChatJob(GenerationJob):
         return self._chunk([part], usage_so_far(self.answers[number]))
 
     async def last_part(self, number: int, finish: Finish) -> Event:
-        tokens = self.answers[number].tokens
-        reason, details = _chat_finish_word(finish, tokens), await asyncio.to_thread(self._end_details, finish, tokens)
+        answer = self.answers[number]
+        reason, details = _chat_finish_word(finish, answer.tokens), await self._end(answer)
         part = ChatChunkChoice(index=number, delta=ChatDelta(), logprobs=None, finish_reason=reason, pellucid=details)
         return self._chunk([part])
 
@@ -185,7 +189,12 @@ class _ChatJob(GenerationJob):
     def _usage(self) -> UsageReply:
         return usage_reply([self.answers[0].end.usage], [answer.end.usage for answer in self.answers])
 
-    def _whole_choice(self, index: int, answer: GeneratedAnswer) -> ChatChoice:
+    async def _end(self, answer: GeneratedAnswer) -> EndDetails:
+        end = await answer_end(self.assistant, self.model, self._grammar, answer, self._body.logprobs)
+        end.calls = await asyncio.to_thread(call_details, answer.tokens)
+        return end
+
+    def _whole_choice(self, index: int, answer: GeneratedAnswer, end: EndDetails) -> ChatChoice:
         body, calls = self._body, call_replies(answer.tokens)
         return ChatChoice(
             index=index,
@@ -193,13 +202,8 @@ class _ChatJob(GenerationJob):
             logprobs=_logprobs(answer.tokens) if body.logprobs else None,
             finish_reason=_chat_finish_word(answer.end, answer.tokens),
             token_ids=[token.id for token in answer.tokens] if body.return_token_ids else None,
-            pellucid=self._end_details(answer.end, answer.tokens),
+            pellucid=end,
         )
-
-    def _end_details(self, finish: Finish, tokens: Sequence[Token]) -> EndDetails:
-        details = end_details(finish)
-        details.calls = call_details(tokens)
-        return details
 
     def _chunk(self, choices: list[ChatChunkChoice], usage: UsageReply | None = None) -> ChatChunk:
         return ChatChunk(id=self._id, created=self._created, model=self.model, choices=choices, usage=usage, pellucid=self.details())

@@ -23,6 +23,7 @@ from pellucid.api.schema.common import (
     Unused,
     WrittenToken,
 )
+from pellucid.api.schema.structured import COMPLETE_ABOUT, FieldRecord, FormatFields
 from pellucid.api.schema.tool_calls import MAX_TOOLS, CallDetails, MessageToolCall, ToolCallDelta, ToolCallReply, ToolFields
 from pellucid.tokens import MAX_ALTERNATIVES, FinishReason
 
@@ -95,7 +96,7 @@ class UnusedFields(Body):
     skip_special_tokens: Annotated[OnlyTrue, Unused()] = Field(True, description="always true: special tokens have no text")
 
 
-class SamplingFields(Admittance, UnusedFields):
+class SamplingFields(Admittance, FormatFields, UnusedFields):
     """The parameters of sampling, and the rules that end the answer. Extensions to OpenAI's fields are marked."""
 
     temperature: Temperature = Field(
@@ -191,12 +192,6 @@ Messages = Annotated[list[ChatMessage], Field(fail_fast=True, min_length=1, max_
 """A conversation. Only the first wrong item is reported, as each report takes memory and time."""
 
 
-class ResponseFormat(Body):
-    """Plain text is the only format."""
-
-    type: Literal["text"]
-
-
 class ChatRequest(SamplingFields, ToolFields):
     """A conversation to answer."""
 
@@ -220,7 +215,6 @@ class ChatRequest(SamplingFields, ToolFields):
     max_completion_tokens: int | None = Field(None, ge=0, le=MAX_TOKENS, description="newer name of max_tokens")
     logprobs: bool = Field(False, description="return each token's logprob")
     top_logprobs: Alternatives | None = Field(None, description="with logprobs: return this many alternatives for each token")
-    response_format: ResponseFormat | None = None
     prediction: Annotated[JsonValue, Unused()] = Field(
         None, description="ignored: tokens are guessed from all earlier text, and the answer is the same"
     )
@@ -286,6 +280,8 @@ class EndDetails(Reply):
     reason: FinishReason
     stop: str | None = Field(None, description="the stop text that ended the answer")
     calls: Annotated[list[CallDetails] | None, Field(description="the details of each tool call")] = None
+    complete: Annotated[bool | None, Field(description=COMPLETE_ABOUT)] = None
+    fields: Annotated[list[FieldRecord] | None, Field(description="with a JSON grammar and logprobs: the values of the answer")] = None
 
 
 class LegacyLogprobs(Reply):
