@@ -238,7 +238,8 @@ class ChatQuery:
 class ScoreQuery:
     """A text, token ids or a conversation to read, with ``top_logprobs`` alternatives for each token.
 
-    ``special`` reads what spells a marker in a text as that marker.
+    ``special`` reads what spells a marker in a text as that marker. With ``continue_last`` a conversation ends within its last
+    message, the assistant's.
     """
 
     text: str | Sequence[int] | Sequence[Message]
@@ -246,6 +247,7 @@ class ScoreQuery:
     top_logprobs: int = 0
     terms: Terms = BACKGROUND
     special: bool = False
+    continue_last: bool = False
 
 
 @dataclass(frozen=True, slots=True)

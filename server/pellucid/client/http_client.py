@@ -156,6 +156,7 @@ class Client:
             body["tokens"] = list(text)
         else:
             body["messages"] = [_message(item) for item in text if isinstance(item, Message)]
+            body["continue_final_message"] = query.continue_last
         async with aclosing(self._events("/v1/score", body)) as events:
             async for event in events:
                 for record in event.get("tokens", ()):

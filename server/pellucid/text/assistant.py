@@ -134,7 +134,7 @@ class LocalAssistant:
         """
         served, text = self._find(query.model), query.text
         size = sum(len(item.content) if isinstance(item, Message) else 1 for item in text)
-        read = partial(served.read, text, special=query.special)
+        read = partial(served.read, query)
         if any(isinstance(item, Message) for item in text):
             ids, has_bos = await run_template(served, size, read)
         else:

@@ -10,7 +10,7 @@ from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.healing import Healer
 from pellucid.text.model_thread import ModelThread
 from pellucid.text.prompts import ChatTemplate, with_bos
-from pellucid.tokens import Message, ModelCard
+from pellucid.tokens import Message, ModelCard, ScoreQuery
 
 
 class TextModel:
@@ -36,14 +36,17 @@ class TextModel:
         """Return the ids of a text, with the BOS in front if the model wants one."""
         return with_bos(self.tokenizer, self.tokenizer.encode(text, special=special))
 
-    def read(self, text: str | Sequence[int] | Sequence[Message], *, special: bool) -> tuple[list[int], bool]:
+    def read(self, query: ScoreQuery) -> tuple[list[int], bool]:
         """Return the ids of a text, ids or a chat to score, and whether the first one is a BOS that was put in front."""
+        text = query.text
         if isinstance(text, str):
-            bare = self.tokenizer.encode(text, special=special)
+            bare = self.tokenizer.encode(text, special=query.special)
             ids = with_bos(self.tokenizer, bare)
             return ids, len(ids) > len(bare)
         messages = [item for item in text if isinstance(item, Message)]
-        return self.template.encode(messages) if messages else [item for item in text if isinstance(item, int)], False
+        if messages:
+            return self.template.encode(messages, continue_last=query.continue_last), False
+        return [item for item in text if isinstance(item, int)], False
 
     def check_ids(self, ids: Sequence[int]) -> None:
         """Raise InvalidRequestError for an id that the model does not have."""

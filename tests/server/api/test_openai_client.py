@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import httpx
 import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
@@ -116,6 +117,29 @@ def test_echo_logprobs(client: openai.OpenAI) -> None:
     for token, logprob, top in zip(logprobs.tokens[1:], logprobs.token_logprobs[1:], logprobs.top_logprobs[1:], strict=True):
         assert top[token] == logprob
         assert 2 <= len(top) <= 3
+
+
+@pytest.mark.parametrize("continued", [False, True])
+def test_prompt_logprobs_of_a_chat(client: openai.OpenAI, continued: bool) -> None:
+    """The reply to a chat has the prompt's logprobs as vLLM writes them, and they are those of /v1/score for the same conversation."""
+    messages = [{"role": "user", "content": "hé"}, *([{"role": "assistant", "content": "a"}] if continued else [])]
+    extra = {"prompt_logprobs": 2, "continue_final_message": continued}
+    reply = client.chat.completions.create(model=TINY, messages=messages, max_tokens=1, extra_body=extra).model_dump()  # type: ignore[arg-type]
+    score = {"messages": messages, "top_logprobs": 2, "continue_final_message": continued}
+    read = client.post("/score", cast_to=httpx.Response, body=score).json()["tokens"]
+
+    first, *others = reply["prompt_logprobs"]
+    assert first is None
+    assert len(others) + 1 == reply["usage"]["prompt_tokens"] == len(read)
+    for token, entries in zip(read[1:], others, strict=True):
+        own = entries[str(token["id"])]
+        assert own["logprob"] == pytest.approx(token["logprob"], abs=1e-4)
+        assert own["rank"] == token["rank"]
+        assert [entry["rank"] for entry in entries.values()][:2] == [1, 2]
+        assert 2 <= len(entries) <= 3
+    written = bytes([token["id"] for token in read if token["id"] < 256]).decode()
+    assert "hé" in written
+    assert written.endswith("assistant\na" if continued else "assistant\n")
 
 
 def test_stop(client: openai.OpenAI) -> None:

@@ -14,7 +14,8 @@ from starlette.responses import Response
 
 from pellucid.api.generation.generated_answer import GeneratedAnswer, Items, collect
 from pellucid.api.generation.generation_job import GenerationJob
-from pellucid.api.generation.legacy_logprobs import legacy_logprobs, prompt_logprobs
+from pellucid.api.generation.legacy_logprobs import legacy_logprobs
+from pellucid.api.generation.prompt_logprobs import prompt_logprobs
 from pellucid.api.generation.request_fields import (
     check_stream_options,
     end_details,

@@ -205,6 +205,9 @@ class ChatRequest(SamplingFields):
     max_completion_tokens: int | None = Field(None, ge=0, le=MAX_TOKENS, description="newer name of max_tokens")
     logprobs: bool = Field(False, description="return each token's logprob")
     top_logprobs: Alternatives | None = Field(None, description="with logprobs: return this many alternatives for each token")
+    prompt_logprobs: Alternatives | None = Field(
+        None, description="extension: return the same for the prompt's tokens, those of the template included; not in streams"
+    )
     response_format: ResponseFormat | None = None
     prediction: Annotated[JsonValue, Unused()] = Field(
         None, description="ignored: tokens are guessed from all earlier text, and the answer is the same"
@@ -233,6 +236,7 @@ class ScoreRequest(Admittance):
     tokens: Ids | None = None
     messages: Messages | None = None
     parse_special: bool = Field(False, description="with text: parse special tokens that are written in the text")
+    continue_final_message: bool = Field(False, description="with messages: end within the last message, which must be from the assistant")
     top_logprobs: Alternatives = Field(0, description="return this many alternatives for each token")
     stream: bool = False
 
@@ -366,6 +370,7 @@ class ChatReply(Reply):
     created: int
     model: str
     choices: list[ChatChoice]
+    prompt_logprobs: list[dict[str, PromptLogprob] | None] | None = None
     usage: UsageReply
     pellucid: ReplyDetails | None = None
 
