@@ -283,3 +283,11 @@ class Finish:
     usage: Usage
     stop: str | None = None
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """The mean of the last hidden states of a text's tokens, scaled to length 1, and how the computation ended."""
+
+    values: Sequence[float]
+    finish: Finish

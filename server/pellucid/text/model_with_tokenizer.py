@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from pellucid.errors import InvalidRequestError
 from pellucid.models.load import LoadedModel
@@ -11,6 +13,11 @@ from pellucid.text.healing import Healer
 from pellucid.text.model_thread import ModelThread
 from pellucid.text.prompts import ChatTemplate, with_bos
 from pellucid.tokens import Message, ModelCard, ScoreQuery
+
+T = TypeVar("T")
+
+LONG_TEXT_CHARACTERS = 20_000
+"""Texts of this length take some ten milliseconds to tokenize; longer ones are tokenized off the event loop."""
 
 
 class TextModel:
@@ -76,3 +83,18 @@ class TextModel:
             calibration=calibration,
             calibration_note=note,
         )
+
+
+async def run_tokenizer(served: TextModel, size: int, encode: Callable[[], T]) -> T:
+    """Return the result of ``encode``, which tokenizes ``size`` characters, without blocking the event loop for long.
+
+    A tokenizer with a process of its own is waited for on the model's own thread, and a long text is tokenized on a shared one.
+    """
+    if served.tokenizer.apart:
+        return await served.thread.run(encode)
+    return await asyncio.to_thread(encode) if size > LONG_TEXT_CHARACTERS else encode()
+
+
+async def run_template(served: TextModel, size: int, encode: Callable[[], T]) -> T:
+    """Return the result of ``encode``, which also renders the chat template: one with a process of its own runs on the model's thread."""
+    return await (run_tokenizer(served, size, encode) if served.template.process is None else served.thread.run(encode))
