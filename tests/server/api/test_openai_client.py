@@ -9,7 +9,7 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
-from support.servers.http_servers import TINY, LiveServer
+from support.servers.http_servers import MARKERS, TINY, LiveServer
 
 QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hello"}]
 
@@ -117,6 +117,19 @@ def test_echo_logprobs(client: openai.OpenAI) -> None:
     for token, logprob, top in zip(logprobs.tokens[1:], logprobs.token_logprobs[1:], logprobs.top_logprobs[1:], strict=True):
         assert top[token] == logprob
         assert 2 <= len(top) <= 3
+
+
+def test_echo_has_one_more_logprob(client: openai.OpenAI) -> None:
+    """With echo, logprobs and max_tokens 1, as lm-eval asks, one entry follows the prompt's, even where the model ends the text."""
+    end = {"logit_bias": {str(256 + MARKERS.index("<|endoftext|>")): 100}}
+    answer = client.completions.create(model=TINY, prompt=[104, 105], max_tokens=1, temperature=0, echo=True, logprobs=1, extra_body=end)
+
+    choice = answer.choices[0]
+    assert choice.text == "hi"
+    assert choice.logprobs is not None
+    assert choice.logprobs.tokens is not None
+    assert choice.logprobs.tokens[:2] == ["h", "i"]
+    assert len(choice.logprobs.tokens) == 3
 
 
 @pytest.mark.parametrize("continued", [False, True])
