@@ -156,7 +156,8 @@ class Client:
             body["tokens"] = list(text)
         else:
             body["messages"] = [_message(item) for item in text if isinstance(item, Message)]
-            body["continue_final_message"] = query.continue_last
+            if query.continue_last:  # older servers do not know the field
+                body["continue_final_message"] = True
         async with aclosing(self._events("/v1/score", body)) as events:
             async for event in events:
                 for record in event.get("tokens", ()):
