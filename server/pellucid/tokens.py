@@ -277,12 +277,17 @@ OnUsage = Callable[[Usage], None]
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The last item of every stream. ``stop`` is the stop string that ended it, if one did."""
+    """The last item of every stream. ``stop`` is the stop string that ended it, if one did.
+
+    ``first_difference`` is the beginning of the text that the cache did not have, for an answer whose prompt was computed by more
+    than a few tokens.
+    """
 
     reason: FinishReason
     usage: Usage
     stop: str | None = None
     error: str | None = None
+    first_difference: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

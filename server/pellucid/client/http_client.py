@@ -182,7 +182,8 @@ class Client:
                         yield token_of(record)
                     end = choice.get("pellucid") or end
                 if event.get("usage") and end and not event["choices"]:
-                    yield Finish(FinishReason(end["reason"]), _usage(event["usage"]), end.get("stop"))
+                    difference = event["usage"]["pellucid"].get("first_difference")  # which older servers do not give
+                    yield Finish(FinishReason(end["reason"]), _usage(event["usage"]), end.get("stop"), first_difference=difference)
                     return
         raise _broken_off()
 

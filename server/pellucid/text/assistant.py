@@ -28,7 +28,7 @@ from pellucid.text.prompts import infill, surroundings, with_bos
 from pellucid.text.spelled_infill import SpelledInfill, read_spelled_infill
 from pellucid.text.stopping import EndingRule, StopGate, StopStrings
 from pellucid.text.suffix_stop import SuffixStop
-from pellucid.text.usage_meter import UsageMeter
+from pellucid.text.usage_meter import UsageMeter, first_difference
 from pellucid.tokens import (
     ChatQuery,
     CompletionQuery,
@@ -332,12 +332,18 @@ class LocalAssistant:
                 elif isinstance(item, Finish):
                     for token in [*gate.feed(detokenizer.flush()), *gate.finish()]:
                         yield token
-                    yield item if gate.reason is None else replace(item, reason=gate.reason, stop=gate.stop)
+                    finish = item if gate.reason is None else replace(item, reason=gate.reason, stop=gate.stop)
+                    yield self._compared(finish, generation)
                     return
                 else:
                     meter.admit(item)
         assert gate.reason is not None, "the engine's last item is a Finish"
-        yield Finish(gate.reason, meter.usage(), gate.stop)
+        yield self._compared(Finish(gate.reason, meter.usage(), gate.stop), generation)
+
+    def _compared(self, finish: Finish, generation: _Generation) -> Finish:
+        """Return the finish with the text at which the prompt left the cache."""
+        tokenizer = self._reader(generation.model).tokenizer
+        return replace(finish, first_difference=first_difference(finish.usage, generation.request.prompt, tokenizer))
 
 
 def _check(served: TextModel, query: CompletionQuery) -> None:

@@ -185,8 +185,8 @@ class _ChatJob(GenerationJob):
         return self._chunk([], self._usage()) if wants_usage(self._body) else None
 
     def _usage(self) -> UsageReply:
-        prompt = self._read if self._read.finish else self.answers[0]
-        return usage_reply([prompt.end.usage], [answer.end.usage for answer in self.answers])
+        prompt = (self._read if self._read.finish else self.answers[0]).end
+        return usage_reply([prompt.usage], [answer.end.usage for answer in self.answers], [prompt])
 
     def _whole_choice(self, index: int, answer: GeneratedAnswer) -> ChatChoice:
         body = self._body

@@ -209,8 +209,8 @@ class _CompletionJob(GenerationJob):
 
     def _usage(self) -> UsageReply:
         first = self.answers[:: self._body.n]
-        prompts = [(scored if scored.finish else answer).end.usage for scored, answer in zip(self._read, first, strict=True)]
-        return usage_reply(prompts, [answer.end.usage for answer in self.answers])
+        prompts = [(scored if scored.finish else answer).end for scored, answer in zip(self._read, first, strict=True)]
+        return usage_reply([end.usage for end in prompts], [answer.end.usage for answer in self.answers], prompts)
 
     def _whole_choice(self, index: int, answer: GeneratedAnswer) -> CompletionChoice:
         body, prompt = self._body, index // self._body.n

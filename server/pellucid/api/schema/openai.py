@@ -256,6 +256,10 @@ class UsageDetails(Reply):
     queued: float = Field(description="seconds until a slot was free")
     prefill: float = Field(description="seconds from then to the first token")
     decode: float = Field(description="seconds from the first token to the last")
+    first_difference: str | None = Field(
+        description="the beginning of the text that the cache did not have, at most 80 characters, so that you see where a prompt changed; "
+        "null if at most 64 tokens were computed, and where a text is scored"
+    )
 
 
 class UsageReply(Reply):
