@@ -33,6 +33,7 @@ from pellucid.tokens import (
     FinishReason,
     Message,
     ModelCard,
+    NamedTool,
     OnUsage,
     ScoreQuery,
     Terms,
@@ -149,6 +150,8 @@ class Client:
     async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
         """Read a text, token ids or a conversation: yield its tokens with their probabilities."""
         text = query.text
+        if query.tools:
+            raise NotSupportedError("A server cannot score a conversation with tools: leave them out.")
         body: dict[str, Any] = {**_named(query.model), "top_logprobs": query.top_logprobs, **_terms(query.terms)}
         if isinstance(text, str):
             body |= {"text": text, "parse_special": query.special}
@@ -243,6 +246,7 @@ def _chat_body(query: ChatQuery) -> dict[str, Any]:
         "logprobs": True,
         "top_logprobs": query.params.top_logprobs,
         "continue_final_message": query.continue_last,
+        **_tools(query),
         **_sampling(query),
     }
 
@@ -299,8 +303,21 @@ def _usage(usage: Json) -> Usage:
     return Usage(**{field.name: details[field.name] for field in fields(Usage)})
 
 
-def _message(message: Message) -> dict[str, str]:
-    return {"role": message.role, "content": message.content}
+def _tools(query: ChatQuery) -> dict[str, Any]:
+    """Return the fields about tools; none for a query without them, which an older server can answer too."""
+    choice = query.tool_choice
+    named = {"type": "function", "function": {"name": choice.name}} if isinstance(choice, NamedTool) else choice
+    if not query.tools and named == "auto":
+        return {}
+    return {"tools": list(query.tools), "tool_choice": named, "parallel_tool_calls": query.parallel_tool_calls}
+
+
+def _message(message: Message) -> dict[str, Any]:
+    calls = [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}} for call in message.tool_calls
+    ]
+    optional = {"tool_calls": calls or None, "tool_call_id": message.tool_call_id, "name": message.name}
+    return {"role": message.role, "content": message.content} | {key: value for key, value in optional.items() if value is not None}
 
 
 def _card(name: str, meta: Json) -> ModelCard:

@@ -155,6 +155,19 @@ def test_prompt_logprobs_of_a_chat(client: openai.OpenAI, continued: bool) -> No
     assert written.endswith("assistant\na" if continued else "assistant\n")
 
 
+@pytest.mark.parametrize("choice", ["auto", "none"])
+def test_prompt_logprobs_with_tools(lone_server: LiveServer, choice: str) -> None:
+    """The prompt that is read is the one that is answered, with the tools that the model is shown."""
+    tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
+    body = {"model": TINY, "messages": QUESTION, "max_tokens": 1, "tools": [tool], "tool_choice": choice}
+    plain, read = (
+        httpx.post(f"{lone_server.url}/v1/chat/completions", json=body | extra, timeout=60, trust_env=False).json()
+        for extra in ({}, {"prompt_logprobs": 1})
+    )
+
+    assert len(read["prompt_logprobs"]) == plain["usage"]["prompt_tokens"] == read["usage"]["prompt_tokens"]
+
+
 def test_stop(client: openai.OpenAI) -> None:
     """A stop text ends the answer and is not part of it."""
     whole = (
