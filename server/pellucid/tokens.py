@@ -346,7 +346,8 @@ class ChatQuery:
 class ScoreQuery:
     """A text, token ids or a conversation to read, with ``top_logprobs`` alternatives for each token.
 
-    ``special`` reads what spells a marker in a text as that marker.
+    ``special`` reads what spells a marker in a text as that marker. With ``continue_last`` a conversation ends within its last
+    message, the assistant's. ``tools`` are the functions that its model was shown.
     """
 
     text: str | Sequence[int] | Sequence[Message]
@@ -354,6 +355,8 @@ class ScoreQuery:
     top_logprobs: int = 0
     terms: Terms = BACKGROUND
     special: bool = False
+    continue_last: bool = False
+    tools: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,6 +389,8 @@ class Finish:
     """The last item of every stream. ``stop`` is the stop string that ended it, if one did.
 
     ``complete`` is None without a grammar. It is false if an answer ended before its grammar did.
+    ``first_difference`` is the beginning of the text that the cache did not have, for an answer whose prompt was computed by more
+    than a few tokens.
     """
 
     reason: FinishReason
@@ -393,3 +398,12 @@ class Finish:
     stop: str | None = None
     error: str | None = None
     complete: bool | None = None
+    first_difference: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """The mean of the last hidden states of a text's tokens, scaled to length 1, and how the computation ended."""
+
+    values: Sequence[float]
+    finish: Finish

@@ -15,7 +15,20 @@ from pellucid.api.idle_exit import IdlenessCounter
 from pellucid.api.metrics import RequestCounter
 from pellucid.api.openapi_extras import FRONT_ERRORS, describe
 from pellucid.api.page_routing import MountedPage, PageFork
-from pellucid.api.routes import adapters, chat, completions, fim, info, llama_generation, ollama, ollama_models, score, tabby, tokens
+from pellucid.api.routes import (
+    adapters,
+    chat,
+    completions,
+    embeddings,
+    fim,
+    info,
+    llama_generation,
+    ollama,
+    ollama_models,
+    score,
+    tabby,
+    tokens,
+)
 from pellucid.api.security import Door, Security
 from pellucid.api.server_state import ServerState
 from pellucid.system.installed_version import installed_version
@@ -54,7 +67,7 @@ def create_app(state: ServerState, page: MountedPage | None = None) -> FastAPI:
     )
     app.state.server = state
     install_error_handlers(app)
-    for module in (completions, chat, fim, score, llama_generation, ollama, ollama_models, tabby, tokens, adapters, info):
+    for module in (completions, chat, fim, score, embeddings, llama_generation, ollama, ollama_models, tabby, tokens, adapters, info):
         app.include_router(module.router)
     describe(app)
     return app

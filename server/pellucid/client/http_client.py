@@ -151,6 +151,8 @@ class Client:
     async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
         """Read a text, token ids or a conversation: yield its tokens with their probabilities."""
         text = query.text
+        if query.tools:
+            raise NotSupportedError("A server cannot score a conversation with tools: leave them out.")
         body: dict[str, Any] = {**_named(query.model), "top_logprobs": query.top_logprobs, **_terms(query.terms)}
         if isinstance(text, str):
             body |= {"text": text, "parse_special": query.special}
@@ -158,6 +160,8 @@ class Client:
             body["tokens"] = list(text)
         else:
             body["messages"] = [_message(item) for item in text if isinstance(item, Message)]
+            if query.continue_last:  # older servers do not know the field
+                body["continue_final_message"] = True
         async with aclosing(self._events("/v1/score", body)) as events:
             async for event in events:
                 for record in event.get("tokens", ()):
@@ -182,7 +186,9 @@ class Client:
                         yield token_of(record)
                     end = choice.get("pellucid") or end
                 if event.get("usage") and end and not event["choices"]:
-                    yield Finish(FinishReason(end["reason"]), _usage(event["usage"]), end.get("stop"), complete=end.get("complete"))
+                    difference = event["usage"]["pellucid"].get("first_difference")  # which older servers do not give
+                    stop, complete = end.get("stop"), end.get("complete")
+                    yield Finish(FinishReason(end["reason"]), _usage(event["usage"]), stop, None, complete, difference)
                     return
         raise _broken_off()
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pellucid.engine.model import Batch, BatchSpan, KVStorage, Model
 from pellucid.engine.native.native_decoder import NativeDecoder
+from pellucid.engine.request import HiddenSum
 from pellucid.engine.sampler import MOST_PROBABLE, score_rows, token_scores
 from pellucid.engine.scheduler import PrefillChunk
 from pellucid.engine.sequence import Sequence
@@ -22,7 +23,7 @@ from pellucid.tokens import GrammarScore
 LOGIT_ROWS = 32
 """Rows of logits held at once: 20 MB where a row has 152,000 float32 logits."""
 
-Result = tuple[Sequence, TokenScore | Exception]
+Result = tuple[Sequence, TokenScore | HiddenSum | Exception]
 
 logger = logging.getLogger(__name__)
 
@@ -49,21 +50,31 @@ class Runner:
 
     @torch.inference_mode()
     def run(self, chunks: list[PrefillChunk]) -> list[Result]:
-        """Run the chunks and return, in order for each sequence, the scored prompt tokens and the next token.
+        """Run the chunks and return, in order for each sequence, the scored prompt tokens and the next token, or the pooled tokens' sum.
 
         The sequence's own sampler draws the next token, and the caller appends it; where drawing fails, the result is the
         error. While the drawn tokens are those that were guessed, the tokens after them follow.
         """
         if torch.get_num_threads() != self._torch_threads:
             torch.set_num_threads(self._torch_threads)
-        rows = [LogitRow(chunk, position) for chunk in chunks for position in chunk.wanted]
-        hidden = self.model.forward(self._batch(chunks), self.storage)
+        hidden, results = self._pool(self.model.forward(self._batch(chunks), self.storage), chunks)
+        rows = [LogitRow(chunk, position) for chunk in chunks if not chunk.sequence.request.pool for position in chunk.wanted]
         diverged: set[Sequence] = set()
-        results: list[Result] = []
         for first in range(0, len(rows), LOGIT_ROWS):
             logits = self.model.logits(hidden[first : first + LOGIT_ROWS])
             results += self._score(logits, rows[first : first + LOGIT_ROWS], diverged)
         return results
+
+    def _pool(self, hidden: Tensor, chunks: list[PrefillChunk]) -> tuple[Tensor, list[Result]]:
+        """Return the hidden states whose logits are wanted, and the sums of those that are pooled."""
+        if not any(chunk.sequence.request.pool for chunk in chunks):
+            return hidden, []
+        parts = list(zip(chunks, torch.split(hidden, [len(chunk.wanted) for chunk in chunks]), strict=True))
+        pooled = [(chunk.sequence, part) for chunk, part in parts if chunk.sequence.request.pool]
+        rest = [part for chunk, part in parts if not chunk.sequence.request.pool]
+        # Added in float64: sums of float32 would depend on the chunks.
+        sums: list[Result] = [(sequence, HiddenSum(part.double().sum(0).cpu())) for sequence, part in pooled]
+        return torch.cat(rest) if rest else hidden[:0], sums
 
     def _batch(self, chunks: list[PrefillChunk]) -> Batch:
         ids: list[int] = []

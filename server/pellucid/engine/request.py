@@ -6,6 +6,8 @@ from collections.abc import Sequence as IdSequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from torch import Tensor
+
 from pellucid.engine.token_mask import TokenMask
 from pellucid.tokens import SamplingParams, Terms
 
@@ -37,11 +39,12 @@ class Constraint(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One sequence to continue, or, with ``score_from``, to score.
+    """One sequence to continue, to score (with ``score_from``), or to sum the hidden states of (with ``pool``).
 
     ``score_from`` is the index of the first prompt token whose probability is wanted: scores of the prompt tokens from
     there on come before the generated ones. ``stop_ids`` end the answer and are not part of it. Without ``lookup`` no
-    token is guessed, which changes only the time that the answer takes.
+    token is guessed, which changes only the time that the answer takes. With ``pool`` nothing is generated, and the whole prompt
+    is computed, as a cached prefix has no hidden states.
     """
 
     prompt: IdSequence[int]
@@ -51,6 +54,7 @@ class Request:
     score_from: int | None = None
     constraint: Constraint | None = field(default=None, compare=False)
     lookup: bool = True
+    pool: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +63,10 @@ class Admission:
 
     cached: int
     queued: float
+
+
+@dataclass(frozen=True, slots=True)
+class HiddenSum:
+    """The sum (hidden,) of the last hidden states of some prompt tokens, float64 on the host."""
+
+    values: Tensor

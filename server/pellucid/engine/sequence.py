@@ -9,12 +9,12 @@ import numpy as np
 
 from pellucid.engine.kv_snapshot import Ids
 from pellucid.engine.prompt_lookup import Lookup
-from pellucid.engine.request import Admission, Request
+from pellucid.engine.request import Admission, HiddenSum, Request
 from pellucid.engine.sampler import Sampler
 from pellucid.engine.token_scores import TokenScore
 from pellucid.tokens import Finish, FinishReason, Priority, Usage
 
-Item = Admission | TokenScore | Finish | Exception
+Item = Admission | TokenScore | HiddenSum | Finish | Exception
 
 
 @dataclass(eq=False, slots=True)
@@ -69,13 +69,17 @@ class Sequence:
     @property
     def reusable(self) -> int:
         """Number of prompt tokens that may come from the cache: tokens that are scored or continued from must be computed."""
+        if self.request.pool:
+            return 0
         limit = len(self.prompt) - 1 if self.wants_token else len(self.prompt)
         if self.request.score_from is not None:
             limit = min(limit, max(self.request.score_from - 1, 0))
         return limit
 
     def wanted(self, start: int, end: int) -> range:
-        """Return those of positions ``start..end`` whose logits are wanted: they score the token that follows."""
+        """Return those of positions ``start..end`` whose hidden states are wanted: their logits score the token that follows."""
+        if self.request.pool:
+            return range(start, end)
         first = len(self.ids) - 1  # the newest token is continued from ...
         last = first + 1 if self.wants_token else first
         if self.request.score_from is not None and end <= len(self.prompt):

@@ -20,9 +20,10 @@ from pellucid.errors import InvalidRequestError, unknown_model
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.load import LoadedModel
 from pellucid.text.detokenizer import Detokenizer, decode
+from pellucid.text.embedding import embed
 from pellucid.text.healing import Healing
 from pellucid.text.margin_stop import MarginStop
-from pellucid.text.model_with_tokenizer import TextModel
+from pellucid.text.model_with_tokenizer import TextModel, run_template, run_tokenizer
 from pellucid.text.prompts import Tools, chat_characters, infill, surroundings, with_bos
 from pellucid.text.spelled_infill import SpelledInfill, read_spelled_infill
 from pellucid.text.stopping import EndingRule, StopGate, StopStrings
@@ -30,10 +31,11 @@ from pellucid.text.structured.grammar_constraint import GrammarConstraint
 from pellucid.text.structured.json_fields import JsonField, json_fields
 from pellucid.text.suffix_stop import SuffixStop
 from pellucid.text.tool_calls.call_reader import CallReader, check_tool_choice
-from pellucid.text.usage_meter import UsageMeter
+from pellucid.text.usage_meter import UsageMeter, first_difference
 from pellucid.tokens import (
     ChatQuery,
     CompletionQuery,
+    Embedding,
     Finish,
     FinishReason,
     Grammar,
@@ -46,9 +48,6 @@ from pellucid.tokens import (
 )
 
 T = TypeVar("T")
-
-LONG_TEXT_CHARACTERS = 20_000
-"""Texts of this length take some ten milliseconds to tokenize; longer ones are tokenized off the event loop."""
 
 NO_ANSWER = SamplingParams(max_tokens=0)
 """Parameters of a prompt that is not answered."""
@@ -140,7 +139,7 @@ class LocalAssistant:
         """
         served, text = self._find(query.model), query.text
         size = sum(item.characters if isinstance(item, Message) else 1 for item in text)
-        read = partial(served.read, text, special=query.special)
+        read = partial(served.read, query)
         if any(isinstance(item, Message) for item in text):
             ids, has_bos = await run_template(served, size, read)
         else:
@@ -158,6 +157,14 @@ class LocalAssistant:
                 elif isinstance(item, TokenScore):
                     for token in detokenizer.feed(item):
                         yield replace(token, text="") if has_bos and token.position == 0 else token
+
+    async def embed(self, text: str | Sequence[int], model: str | None = None, *, truncate: bool = False) -> Embedding:
+        """Return the embedding of a text or of token ids; with ``truncate`` that of its beginning if the context holds no more."""
+        return await embed(self._engine, self._find(model), text, truncate=truncate)
+
+    def embedding_size(self, model: str | None = None) -> int:
+        """Return the length of a model's embeddings. Raises NotSupportedError for a model without hidden states."""
+        return self._engine.hidden_size(self._find(model).name)
 
     def name_of(self, model: str | None) -> str:
         """Return the name of a model, by default of the first one. Raises NotFoundError, which lists the names."""
@@ -350,13 +357,20 @@ class LocalAssistant:
                         yield token
                     if under_grammar:
                         item = replace(item, complete=gate.reason is None and item.reason is FinishReason.STOP)
-                    yield item if gate.reason is None else replace(item, reason=gate.reason, stop=gate.stop)
+                    finish = item if gate.reason is None else replace(item, reason=gate.reason, stop=gate.stop)
+                    yield self._compared(finish, generation)
                     return
                 else:
                     meter.admit(item)
         for token in gate.finish():
             yield token
-        yield Finish(gate.reason or FinishReason.STOP, meter.usage(), gate.stop, complete=False if under_grammar else None)
+        finish = Finish(gate.reason or FinishReason.STOP, meter.usage(), gate.stop, complete=False if under_grammar else None)
+        yield self._compared(finish, generation)
+
+    def _compared(self, finish: Finish, generation: _Generation) -> Finish:
+        """Return the finish with the text at which the prompt left the cache."""
+        tokenizer = self._reader(generation.model).tokenizer
+        return replace(finish, first_difference=first_difference(finish.usage, generation.request.prompt, tokenizer))
 
 
 def _check(served: TextModel, query: CompletionQuery) -> None:
@@ -390,18 +404,3 @@ def _check_grammar(query: CompletionQuery | ChatQuery) -> None:
 def _size(query: CompletionQuery) -> int:
     """Return the characters of all texts of an infill."""
     return len(query.prefix) + len(query.suffix or "") + sum(len(chunk.text) for chunk in query.extra)
-
-
-async def run_tokenizer(served: TextModel, size: int, encode: Callable[[], T]) -> T:
-    """Return the result of ``encode``, which tokenizes ``size`` characters, without blocking the event loop for long.
-
-    A tokenizer with a process of its own is waited for on the model's own thread, and a long text is tokenized on a shared one.
-    """
-    if served.tokenizer.apart:
-        return await served.thread.run(encode)
-    return await asyncio.to_thread(encode) if size > LONG_TEXT_CHARACTERS else encode()
-
-
-async def run_template(served: TextModel, size: int, encode: Callable[[], T]) -> T:
-    """Return the result of ``encode``, which also renders the chat template: one with a process of its own runs on the model's thread."""
-    return await (run_tokenizer(served, size, encode) if served.template.process is None else served.thread.run(encode))

@@ -83,6 +83,7 @@ async def test_same_tokens(verb: str) -> None:
     assert remote == local
     assert (remote_end.usage.prompt, remote_end.usage.generated) == (local_end.usage.prompt, local_end.usage.generated)
     assert (remote_end.reason, remote_end.stop) == (local_end.reason, local_end.stop)
+    assert remote_end.first_difference == local_end.first_difference
 
 
 @pytest.mark.parametrize("verb", ["infill", "ids", "chat"])

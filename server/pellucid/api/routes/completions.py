@@ -14,7 +14,8 @@ from starlette.responses import Response
 
 from pellucid.api.generation.generated_answer import GeneratedAnswer, Items, collect
 from pellucid.api.generation.generation_job import GenerationJob
-from pellucid.api.generation.legacy_logprobs import legacy_logprobs, prompt_logprobs
+from pellucid.api.generation.legacy_logprobs import legacy_logprobs
+from pellucid.api.generation.prompt_logprobs import prompt_logprobs
 from pellucid.api.generation.request_fields import (
     check_stream_options,
     finish_word,
@@ -53,8 +54,9 @@ async def completions(body: Annotated[CompletionBody, Body()], request: Request)
     """Continue a text or, with ``suffix``, fill the gap before it, with every token's probability.
 
     A prompt that spells an infill with the model's own markers is that infill. The default temperature is 1. With ``echo`` and
-    ``logprobs`` the prompt's tokens have their logprobs too, the first one null. Each of ``n`` answers has the seed of the one before
-    plus one. A superseded answer ends with the tokens so far: ``finish_reason`` is stop, ``pellucid.reason`` is superseded.
+    ``logprobs`` the prompt's tokens have their logprobs too, the first one null; with ``max_tokens`` 1 one more entry follows, even if the
+    model ends the text there. Each of ``n`` answers has the seed of the one before plus one. A superseded answer ends with the tokens so
+    far: ``finish_reason`` is stop, ``pellucid.reason`` is superseded.
 
     A body with ``segments`` is one of Tabby's editor plugins, and is answered in Tabby's shape. The suggestion ends before a blank
     line, and before a line with less indentation than the cursor's; it is the rest of the line if other text than closing punctuation
@@ -145,6 +147,9 @@ class _CompletionJob(GenerationJob):
     def ask(self, number: int, on_usage: OnUsage | None) -> Items:
         body = self._body
         params = sampling_params(body, body.max_tokens, body.logprobs or 0, number % body.n)
+        if body.echo and body.logprobs is not None and body.max_tokens == 1:
+            # lm-eval reads a text so, and drops the last entry of the logprobs: it must be the answer's, even if the model ends there.
+            params = replace(params, ignore_eos=True)
         query = replace(self._queries[number // body.n], params=params, terms=self._terms(number))
         return self.assistant.complete(query, on_usage=on_usage)
 
@@ -208,8 +213,8 @@ class _CompletionJob(GenerationJob):
 
     def _usage(self) -> UsageReply:
         first = self.answers[:: self._body.n]
-        prompts = [(scored if scored.finish else answer).end.usage for scored, answer in zip(self._read, first, strict=True)]
-        return usage_reply(prompts, [answer.end.usage for answer in self.answers])
+        prompts = [(scored if scored.finish else answer).end for scored, answer in zip(self._read, first, strict=True)]
+        return usage_reply([end.usage for end in prompts], [answer.end.usage for answer in self.answers], prompts)
 
     async def _end(self, answer: GeneratedAnswer) -> EndDetails:
         return await answer_end(self.assistant, self.model, self._grammar, answer, self._body.logprobs is not None)

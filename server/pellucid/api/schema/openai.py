@@ -215,6 +215,9 @@ class ChatRequest(SamplingFields, ToolFields):
     max_completion_tokens: int | None = Field(None, ge=0, le=MAX_TOKENS, description="newer name of max_tokens")
     logprobs: bool = Field(False, description="return each token's logprob")
     top_logprobs: Alternatives | None = Field(None, description="with logprobs: return this many alternatives for each token")
+    prompt_logprobs: Alternatives | None = Field(
+        None, description="extension: return the same for the prompt's tokens, those of the template included; not in streams"
+    )
     prediction: Annotated[JsonValue, Unused()] = Field(
         None, description="ignored: tokens are guessed from all earlier text, and the answer is the same"
     )
@@ -243,6 +246,7 @@ class ScoreRequest(Admittance):
     tokens: Ids | None = None
     messages: Messages | None = None
     parse_special: bool = Field(False, description="with text: parse special tokens that are written in the text")
+    continue_final_message: bool = Field(False, description="with messages: end within the last message, which must be from the assistant")
     top_logprobs: Alternatives = Field(0, description="return this many alternatives for each token")
     stream: bool = False
 
@@ -262,6 +266,10 @@ class UsageDetails(Reply):
     queued: float = Field(description="seconds until a slot was free")
     prefill: float = Field(description="seconds from then to the first token")
     decode: float = Field(description="seconds from the first token to the last")
+    first_difference: str | None = Field(
+        description="the beginning of the text that the cache did not have, at most 80 characters, so that you see where a prompt changed; "
+        "null if at most 64 tokens were computed, and where a text is scored"
+    )
 
 
 class UsageReply(Reply):
@@ -380,6 +388,7 @@ class ChatReply(Reply):
     created: int
     model: str
     choices: list[ChatChoice]
+    prompt_logprobs: list[dict[str, PromptLogprob] | None] | None = None
     usage: UsageReply
     pellucid: ReplyDetails | None = None
 
