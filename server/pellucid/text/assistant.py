@@ -219,6 +219,12 @@ class LocalAssistant:
             return served.encode(query.prefix, special=query.special)
         return self._infill(served, query, heal=False)[0]
 
+    async def chat_ids(self, query: ChatQuery) -> list[int]:
+        """Return the ids of a conversation, up to where its answer begins."""
+        served = self._find(query.model)
+        size = sum(len(message.content) for message in query.messages)
+        return await run_template(served, size, partial(served.template.encode, query.messages, continue_last=query.continue_last))
+
     def prompt_text(self, query: CompletionQuery) -> str:
         """Return a text as it is; for an infill or token ids the prompt as the model reads it, its markers included."""
         if isinstance(query.prefix, str) and query.suffix is None:
@@ -300,9 +306,7 @@ class LocalAssistant:
 
     async def _prepare_chat(self, query: ChatQuery) -> _Generation:
         served = self._find(query.model)
-        tokenizer = served.tokenizer
-        size = sum(len(message.content) for message in query.messages)
-        ids = await run_template(served, size, partial(served.template.encode, query.messages, continue_last=query.continue_last))
+        tokenizer, ids = served.tokenizer, await self.chat_ids(query)
         detokenizer = Detokenizer(tokenizer, strip_space=not query.continue_last and tokenizer.prefix_space)
         request = Request(ids, query.params, query.terms, tokenizer.eos_ids)
         return _Generation(served.name, request, detokenizer, StopGate([StopStrings(query.stop)]))

@@ -1,0 +1,31 @@
+"""Converts the fields that /v1/responses and /v1/messages share."""
+
+from __future__ import annotations
+
+from pellucid.api.schema.answer_fields import AnswerFields
+from pellucid.api.schema.openai import UsageDetails
+from pellucid.tokens import SamplingParams, Usage
+
+
+def answer_params(body: AnswerFields, max_tokens: int, top_logprobs: int | None) -> SamplingParams:
+    """Return the sampling parameters of an answer."""
+    return SamplingParams(
+        max_tokens=max_tokens,
+        temperature=body.temperature,
+        top_k=1 if body.top_p == 0 else max(body.top_k, 0),
+        top_p=body.top_p or 1.0,
+        seed=body.seed,
+        top_logprobs=top_logprobs or 0,
+    )
+
+
+def usage_details(usage: Usage) -> UsageDetails:
+    """Return the tokens and times of an answer."""
+    return UsageDetails(
+        cached=usage.cached,
+        computed=usage.computed,
+        generated=usage.generated,
+        queued=usage.queued,
+        prefill=usage.prefill,
+        decode=usage.decode,
+    )

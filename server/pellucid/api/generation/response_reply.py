@@ -1,0 +1,87 @@
+"""Writes the replies of /v1/responses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pellucid.api.generation.answer_blocks import AnswerBlock
+from pellucid.api.generation.answer_params import usage_details
+from pellucid.api.schema.openai import TokenLogprob
+from pellucid.api.schema.responses import (
+    InputTokensDetails,
+    OutputMessage,
+    OutputText,
+    ResponseReply,
+    ResponsesRequest,
+    ResponseUsage,
+)
+from pellucid.errors import ContextLengthError, InvalidRequestError, PellucidError, QueueFullError
+from pellucid.tokens import Finish, Usage
+
+ItemStatus = Literal["in_progress", "completed", "incomplete"]
+
+
+def response_reply(
+    body: ResponsesRequest,
+    id: str,
+    created: int,
+    model: str,
+    status: Literal["in_progress", "completed", "incomplete", "failed"],
+    finish: Finish | None = None,
+    **fields: Any,
+) -> ResponseReply:
+    """Return a reply that names the fields of its request; ``fields`` are the reply's own."""
+    given = {"error": None, "output": [], **fields}
+    return ResponseReply(
+        id=id,
+        created_at=created,
+        completed_at=int(time.time()) if status == "completed" else None,
+        status=status,
+        instructions=body.instructions,
+        max_output_tokens=body.max_output_tokens,
+        model=model,
+        parallel_tool_calls=body.parallel_tool_calls,
+        previous_response_id=None,
+        reasoning=body.reasoning or {"effort": None, "summary": None},
+        temperature=body.temperature,
+        text={"format": {"type": "text"}},
+        tool_choice=body.tool_choice,
+        tools=[],
+        top_logprobs=body.top_logprobs or 0,
+        top_p=body.top_p,
+        usage=None if finish is None else _usage(finish.usage),
+        user=body.user,
+        metadata=body.metadata or {},
+        **given,
+    )
+
+
+def output_message(id: str, block: AnswerBlock, status: ItemStatus, logprobs: Sequence[TokenLogprob]) -> OutputMessage:
+    """Return the item of a block. One that has just opened has no content yet."""
+    if status == "in_progress":
+        return OutputMessage(id=id, status=status, content=[])
+    return OutputMessage(id=id, status=status, content=[OutputText(text=block.text, annotations=[], logprobs=list(logprobs))])
+
+
+def error_code(error: PellucidError) -> str:
+    """Return OpenAI's code of an error in a stream. Codex compacts the conversation at context_length_exceeded."""
+    match error:
+        case ContextLengthError():
+            return "context_length_exceeded"
+        case InvalidRequestError():
+            return "invalid_prompt"
+        case QueueFullError():
+            return "rate_limit_exceeded"
+    return "server_error"
+
+
+def _usage(usage: Usage) -> ResponseUsage:
+    return ResponseUsage(
+        input_tokens=usage.prompt,
+        input_tokens_details=InputTokensDetails(cached_tokens=usage.cached, cache_write_tokens=0),
+        output_tokens=usage.generated,
+        total_tokens=usage.prompt + usage.generated,
+        pellucid=usage_details(usage),
+    )
