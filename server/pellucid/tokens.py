@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from math import log
-from typing import Any
+from typing import Any, Literal
 
 TINIEST = 1e-300
 """Replaces a probability of 0 in a logarithm."""
@@ -57,6 +57,24 @@ class Alternative:
 
 
 @dataclass(frozen=True, slots=True)
+class CallDelta:
+    """A token's contribution to a tool call: the first one has its ``id`` and ``name``, and all have a piece of its arguments."""
+
+    index: int
+    arguments: str = ""
+    id: str | None = None
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallPart:
+    """The tool call that a token belongs to, by its index, and what the token adds to calls; for most tokens that is one delta or none."""
+
+    call: int
+    deltas: tuple[CallDelta, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Token:
     """One token, generated or read, and its place in the model's distribution.
 
@@ -71,6 +89,7 @@ class Token:
     ``allowed`` is the probability of all tokens that a constraint allowed here, such as those that repeat what was typed (token
     healing): ``top`` holds only these, and ``constrained_logprob`` is the token's logprob given that one of them comes. It is 1.0
     without a constraint.
+    ``part`` is set for the tokens of a tool call. Their ``text`` is what they contain of the message's text, as a rule nothing.
     """
 
     id: int
@@ -84,6 +103,7 @@ class Token:
     rest: float = 1.0
     sampled: float | None = None
     allowed: float = 1.0
+    part: CallPart | None = None
 
     @property
     def constrained_logprob(self) -> float | None:
@@ -96,11 +116,43 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call of a function; ``arguments`` is the text of a JSON object, which the model may have left incomplete."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a chat. Roles are those of the model's template: system, user and assistant as a rule."""
+    """One turn of a chat. Roles are those of the model's template: system, user, assistant and tool as a rule.
+
+    An assistant's message may have tool calls, and a message of the role tool has the result of the call ``tool_call_id``. ``name``
+    is the speaker's or the tool's.
+    """
 
     role: str
-    content: str
+    content: str = ""
+    tool_calls: Sequence[ToolCall] = ()
+    tool_call_id: str | None = None
+    name: str | None = None
+
+    @property
+    def characters(self) -> int:
+        """The characters of its texts."""
+        calls = sum(len(call.name) + len(call.arguments) for call in self.tool_calls)
+        return len(self.role) + len(self.content) + calls + len(self.tool_call_id or "") + len(self.name or "")
+
+
+@dataclass(frozen=True, slots=True)
+class NamedTool:
+    """A tool choice that demands a call of this function."""
+
+    name: str
+
+
+ToolChoice = Literal["auto", "none", "required"] | NamedTool
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +276,11 @@ class CompletionQuery:
 
 @dataclass(frozen=True, slots=True)
 class ChatQuery:
-    """A conversation to answer; with ``continue_last`` its last message, the assistant's, is the beginning of the answer."""
+    """A conversation to answer; with ``continue_last`` its last message, the assistant's, is the beginning of the answer.
+
+    ``tools`` are the functions that the model may call, JSON objects in OpenAI's shape; with ``tool_choice`` "none" it is not shown
+    them. Without ``parallel_tool_calls`` the answer ends after its first call.
+    """
 
     messages: Sequence[Message]
     params: SamplingParams = GREEDY
@@ -232,6 +288,14 @@ class ChatQuery:
     stop: Sequence[str] = ()
     terms: Terms = CHAT
     continue_last: bool = False
+    tools: Sequence[Mapping[str, Any]] = ()
+    tool_choice: ToolChoice = "auto"
+    parallel_tool_calls: bool = True
+
+    @property
+    def shown_tools(self) -> Sequence[Mapping[str, Any]]:
+        """The functions that the model is shown."""
+        return () if self.tool_choice == "none" else self.tools
 
 
 @dataclass(frozen=True, slots=True)

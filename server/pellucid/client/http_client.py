@@ -33,6 +33,7 @@ from pellucid.tokens import (
     FinishReason,
     Message,
     ModelCard,
+    NamedTool,
     OnUsage,
     ScoreQuery,
     Terms,
@@ -240,6 +241,7 @@ def _chat_body(query: ChatQuery) -> dict[str, Any]:
         "logprobs": True,
         "top_logprobs": query.params.top_logprobs,
         "continue_final_message": query.continue_last,
+        **_tools(query),
         **_sampling(query),
     }
 
@@ -296,8 +298,21 @@ def _usage(usage: Json) -> Usage:
     return Usage(**{field.name: details[field.name] for field in fields(Usage)})
 
 
-def _message(message: Message) -> dict[str, str]:
-    return {"role": message.role, "content": message.content}
+def _tools(query: ChatQuery) -> dict[str, Any]:
+    """Return the fields about tools; none for a query without them, which an older server can answer too."""
+    choice = query.tool_choice
+    named = {"type": "function", "function": {"name": choice.name}} if isinstance(choice, NamedTool) else choice
+    if not query.tools and named == "auto":
+        return {}
+    return {"tools": list(query.tools), "tool_choice": named, "parallel_tool_calls": query.parallel_tool_calls}
+
+
+def _message(message: Message) -> dict[str, Any]:
+    calls = [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}} for call in message.tool_calls
+    ]
+    optional = {"tool_calls": calls or None, "tool_call_id": message.tool_call_id, "name": message.name}
+    return {"role": message.role, "content": message.content} | {key: value for key, value in optional.items() if value is not None}
 
 
 def _card(name: str, meta: Json) -> ModelCard:

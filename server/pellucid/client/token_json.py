@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pellucid.tokens import Alternative, Token
+from pellucid.tokens import Alternative, CallDelta, CallPart, Token
 
 LOGPROB_FLOOR = -9999.0
 """Replaces a logprob of minus infinity and all lower ones, as in OpenAI's API."""
@@ -18,7 +18,7 @@ def clamped(logprob: float) -> float:
 
 def record_of(token: Token) -> dict[str, Any]:
     """Return a token as JSON in the shape of ``TokenRecord``. It is built without pydantic, as a reply may hold 170,000 alternatives."""
-    return {
+    record = {
         "id": token.id,
         "token": token.text,
         "bytes": list(token.bytes),
@@ -31,6 +31,9 @@ def record_of(token: Token) -> dict[str, Any]:
         "sampled": token.sampled,
         "allowed": token.allowed,
     }
+    if token.part is not None:
+        record["part"] = {"call": token.part.call, "deltas": [_delta_record(delta) for delta in token.part.deltas]}
+    return record
 
 
 def token_of(record: Mapping[str, Any]) -> Token:
@@ -47,4 +50,14 @@ def token_of(record: Mapping[str, Any]) -> Token:
         rest=record["rest"],
         sampled=record["sampled"],
         allowed=record.get("allowed", 1.0),  # older servers do not send it
+        part=_part_of(record["part"]) if "part" in record else None,
     )
+
+
+def _delta_record(delta: CallDelta) -> dict[str, Any]:
+    begun = {} if delta.id is None else {"id": delta.id, "name": delta.name}
+    return {"index": delta.index, "arguments": delta.arguments, **begun}
+
+
+def _part_of(record: Mapping[str, Any]) -> CallPart:
+    return CallPart(record["call"], tuple(CallDelta(**delta) for delta in record["deltas"]))

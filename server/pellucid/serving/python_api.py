@@ -183,9 +183,13 @@ def _conversation(messages: Messages) -> tuple[Message, ...]:
     if isinstance(messages, str):
         return (Message("user", messages),)
     try:
-        return tuple(one if isinstance(one, Message) else Message(**one) for one in messages)
+        return tuple(one if isinstance(one, Message) else _message(**one) for one in messages)
     except TypeError as error:
         raise InvalidRequestError("Messages are texts with a role: send Message(role, content), or dicts with these two keys.") from error
+
+
+def _message(role: str, content: str) -> Message:
+    return Message(role, content)
 
 
 def _params(sampling: dict[str, Any]) -> SamplingParams:

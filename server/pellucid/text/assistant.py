@@ -23,10 +23,11 @@ from pellucid.text.detokenizer import Detokenizer, decode
 from pellucid.text.healing import Healing
 from pellucid.text.margin_stop import MarginStop
 from pellucid.text.model_with_tokenizer import TextModel
-from pellucid.text.prompts import infill, surroundings, with_bos
+from pellucid.text.prompts import Tools, chat_characters, infill, surroundings, with_bos
 from pellucid.text.spelled_infill import SpelledInfill, read_spelled_infill
 from pellucid.text.stopping import EndingRule, StopGate, StopStrings
 from pellucid.text.suffix_stop import SuffixStop
+from pellucid.text.tool_calls.call_reader import CallReader, check_tool_choice
 from pellucid.text.usage_meter import UsageMeter
 from pellucid.tokens import (
     ChatQuery,
@@ -70,6 +71,7 @@ class _Generation:
     request: Request
     detokenizer: Detokenizer
     gate: StopGate
+    calls: CallReader | None = None
 
 
 class LocalAssistant:
@@ -124,7 +126,7 @@ class LocalAssistant:
         return self._generate(partial(self._prepare_completion, query, endings), on_usage)
 
     def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> Stream:
-        """Answer a conversation or, with ``continue_last``, continue its last message."""
+        """Answer a conversation or, with ``continue_last``, continue its last message; with tools the answer may be calls of them."""
         return self._generate(partial(self._prepare_chat, query), on_usage)
 
     async def score(self, query: ScoreQuery) -> Stream:
@@ -133,7 +135,7 @@ class LocalAssistant:
         A BOS that the model wants in front of a text is the first token and has no text.
         """
         served, text = self._find(query.model), query.text
-        size = sum(len(item.content) if isinstance(item, Message) else 1 for item in text)
+        size = sum(item.characters if isinstance(item, Message) else 1 for item in text)
         read = partial(served.read, text, special=query.special)
         if any(isinstance(item, Message) for item in text):
             ids, has_bos = await run_template(served, size, read)
@@ -174,11 +176,11 @@ class LocalAssistant:
         """Return the calibration file of a model; None for a model that was not loaded from a store."""
         return self._find(model).loaded.calibration
 
-    async def render(self, messages: Sequence[Message], model: str | None = None, *, continue_last: bool = False) -> str:
+    async def render(self, messages: Sequence[Message], model: str | None = None, *, continue_last: bool = False, tools: Tools = ()) -> str:
         """Return the prompt of a chat as text."""
         served = self._reader(model)
-        size = sum(len(message.content) for message in messages)
-        return await run_template(served, size, lambda: served.template.render(messages, continue_last=continue_last))
+        render = partial(served.template.render, messages, continue_last=continue_last, tools=tools)
+        return await run_template(served, chat_characters(messages, tools), render)
 
     async def off_loop(self, work: Callable[[], T], model: str | None = None, longest_wait: float | None = None) -> T:
         """Run ``work``, which uses a model's tokenizer, without blocking the event loop or other models; return its result.
@@ -222,8 +224,9 @@ class LocalAssistant:
     async def chat_ids(self, query: ChatQuery) -> list[int]:
         """Return the ids of a conversation, up to where its answer begins."""
         served = self._find(query.model)
-        size = sum(len(message.content) for message in query.messages)
-        return await run_template(served, size, partial(served.template.encode, query.messages, continue_last=query.continue_last))
+        tools = query.shown_tools
+        encode = partial(served.template.encode, query.messages, continue_last=query.continue_last, tools=tools)
+        return await run_template(served, chat_characters(query.messages, tools), encode)
 
     def prompt_text(self, query: CompletionQuery) -> str:
         """Return a text as it is; for an infill or token ids the prompt as the model reads it, its markers included."""
@@ -305,16 +308,18 @@ class LocalAssistant:
         return _Generation(served.name, Request(ids, params, query.terms, stop_ids, constraint=healing), detokenizer, gate)
 
     async def _prepare_chat(self, query: ChatQuery) -> _Generation:
+        check_tool_choice(query)
         served = self._find(query.model)
         tokenizer, ids = served.tokenizer, await self.chat_ids(query)
+        calls = served.call_reader(query, ids)
         detokenizer = Detokenizer(tokenizer, strip_space=not query.continue_last and tokenizer.prefix_space)
         request = Request(ids, query.params, query.terms, tokenizer.eos_ids)
-        return _Generation(served.name, request, detokenizer, StopGate([StopStrings(query.stop)]))
+        return _Generation(served.name, request, detokenizer, StopGate([StopStrings(query.stop)]), calls)
 
     async def _generate(self, prepare: Callable[[], Awaitable[_Generation]], on_usage: OnUsage | None) -> Stream:
         """Yield the tokens of an answer as text, up to where its gate closes, then the Finish."""
         generation = await prepare()
-        detokenizer, gate = generation.detokenizer, generation.gate
+        detokenizer, gate, calls = generation.detokenizer, generation.gate, generation.calls
         meter = UsageMeter(len(generation.request.prompt))
         async with aclosing(self._engine.generate(generation.model, generation.request)) as items:
             async for item in items:
@@ -322,19 +327,22 @@ class LocalAssistant:
                     meter.count()
                     if on_usage is not None:
                         on_usage(meter.usage())
-                    for token in gate.feed(detokenizer.feed(item)):
+                    tokens = detokenizer.feed(item)
+                    for token in gate.feed(tokens if calls is None else calls.feed(tokens)):
                         yield token
-                    if gate.reason is not None:
+                    if gate.reason is not None or (calls is not None and calls.closed):
                         break
                 elif isinstance(item, Finish):
-                    for token in [*gate.feed(detokenizer.flush()), *gate.finish()]:
+                    tokens = detokenizer.flush()
+                    for token in [*gate.feed(tokens if calls is None else [*calls.feed(tokens), *calls.finish()]), *gate.finish()]:
                         yield token
                     yield item if gate.reason is None else replace(item, reason=gate.reason, stop=gate.stop)
                     return
                 else:
                     meter.admit(item)
-        assert gate.reason is not None, "the engine's last item is a Finish"
-        yield Finish(gate.reason, meter.usage(), gate.stop)
+        for token in gate.finish():
+            yield token
+        yield Finish(gate.reason or FinishReason.STOP, meter.usage(), gate.stop)
 
 
 def _check(served: TextModel, query: CompletionQuery) -> None:

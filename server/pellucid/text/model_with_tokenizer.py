@@ -10,7 +10,8 @@ from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.healing import Healer
 from pellucid.text.model_thread import ModelThread
 from pellucid.text.prompts import ChatTemplate, with_bos
-from pellucid.tokens import Message, ModelCard
+from pellucid.text.tool_calls.call_reader import CallReader, call_format, call_ids
+from pellucid.tokens import ChatQuery, Message, ModelCard
 
 
 class TextModel:
@@ -44,6 +45,22 @@ class TextModel:
             return ids, len(ids) > len(bare)
         messages = [item for item in text if isinstance(item, Message)]
         return self.template.encode(messages) if messages else [item for item in text if isinstance(item, int)], False
+
+    def call_reader(self, query: ChatQuery, prompt: Sequence[int]) -> CallReader | None:
+        """Return the reader of the calls in the answer to a prompt, or None if the model was shown no functions.
+
+        Raises InvalidRequestError if calls in the model's format cannot be read.
+        """
+        if not query.shown_tools:
+            return None
+        return CallReader(
+            call_format(self.template.source, self.name),
+            self.tokenizer.special,
+            query.shown_tools,
+            call_ids(prompt),
+            bare=not (query.continue_last and query.messages[-1].content.strip()),
+            parallel=query.parallel_tool_calls,
+        )
 
     def check_ids(self, ids: Sequence[int]) -> None:
         """Raise InvalidRequestError for an id that the model does not have."""

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from itertools import accumulate
+from typing import Any
 
 from pellucid.errors import InvalidRequestError, NotSupportedError, PellucidError
 from pellucid.models.catalog import InfillFormat, catalog
@@ -19,6 +20,7 @@ from pellucid.models.tokenizers.marker_finder import MarkerFinder
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.template_process import TemplateProcess
 from pellucid.text.template_renderer import Renderer, RenderingError
+from pellucid.text.tool_calls.template_input import check_template, map_strings, strings_in, template_message, template_tools
 from pellucid.tokens import Extra, Message
 
 CHATML = (
@@ -41,6 +43,9 @@ CHARACTERS_PER_TOKEN = 8
 
 LANDMARK_LINES = 3
 """Lines whose hash decides where a text is cut, so that it is cut at the same place again."""
+
+Tools = Sequence[Mapping[str, Any]]
+"""Functions that a model may call, JSON objects in OpenAI's shape."""
 
 
 class ChatTemplate:
@@ -65,37 +70,57 @@ class ChatTemplate:
         """True if the model has a template that can be used."""
         return 0 < len(self._source) <= MAX_TEMPLATE_CHARACTERS
 
-    def render(self, messages: Sequence[Message], *, continue_last: bool = False) -> str:
+    @property
+    def source(self) -> str:
+        """The text of the template, empty for a model without one."""
+        return self._source
+
+    def render(self, messages: Sequence[Message], *, continue_last: bool = False, tools: Tools = ()) -> str:
         """Return the chat as text, up to where the answer begins; with ``continue_last`` the last message is its beginning.
 
-        Raises NotSupportedError for a model without a template, InvalidRequestError for messages that the template refuses.
+        Raises NotSupportedError for a model without a template, and InvalidRequestError for messages that the template refuses, or for
+        tools that it has no place for.
         """
+        return self._render(*self._prepared(messages, tools, continue_last=continue_last))
+
+    def encode(self, messages: Sequence[Message], *, continue_last: bool = False, tools: Tools = ()) -> list[int]:
+        """Return the ids of the rendered chat: markers that the template wrote are markers, those that a message spells are text."""
+        chat, begun = self._prepared(messages, tools, continue_last=continue_last)
+        wedge = self._wedge([*strings_in(chat), begun])
+        guarded = map_strings(chat, lambda text: self._guard(text, wedge))
+        pieces = self._render(guarded, self._guard(begun, wedge)).split(wedge)
+        ids = [id for i, piece in enumerate(pieces) for id in self._tokenizer.encode(piece, special=True, continues=i > 0)]
+        return with_bos(self._tokenizer, ids)
+
+    def _prepared(self, messages: Sequence[Message], tools: Tools, *, continue_last: bool) -> tuple[dict[str, Any], str]:
+        """Return the variables of a chat for the template, and the beginning of the answer."""
         if not messages:
             raise InvalidRequestError("There are no messages: send at least one.", param="messages")
         begun = ""
         if continue_last:
             if messages[-1].role != "assistant":
                 raise InvalidRequestError("Only a last message of the role assistant can be continued.", param="messages")
+            if messages[-1].tool_calls:
+                raise InvalidRequestError("A message with tool calls cannot be continued: add their results.", param="messages")
             begun, messages = messages[-1].content, messages[:-1]
+        if self.available:
+            check_template(self._source, self._model, messages, tools)
+        chat: dict[str, Any] = {"messages": [template_message(message) for message in messages]}
+        if tools:
+            chat["tools"] = template_tools(tools)
+        return chat, begun
+
+    def _render(self, chat: Mapping[str, Any], begun: str) -> str:
         variables = {
-            "messages": [{"role": message.role, "content": message.content} for message in messages],
+            **chat,
             "add_generation_prompt": True,
             "bos_token": self._marker(self._tokenizer.bos_id),
             "eos_token": self._marker(min(self._tokenizer.eos_ids, default=None)),
         }
-        size = sum(len(message.role) + len(message.content) for message in messages)
         try:
-            return self._renderer.render(variables, MAX_RENDERED_CHARACTERS + 4 * size) + begun
+            return self._renderer.render(variables, MAX_RENDERED_CHARACTERS + 4 * sum(map(len, strings_in(chat)))) + begun
         except RenderingError as error:
             raise self._refusal(error) from None
-
-    def encode(self, messages: Sequence[Message], *, continue_last: bool = False) -> list[int]:
-        """Return the ids of the rendered chat: markers that the template wrote are markers, those that a message spells are text."""
-        wedge = self._wedge(messages)
-        guarded = [Message(self._guard(message.role, wedge), self._guard(message.content, wedge)) for message in messages]
-        pieces = self.render(guarded, continue_last=continue_last).split(wedge)
-        ids = [id for i, piece in enumerate(pieces) for id in self._tokenizer.encode(piece, special=True, continues=i > 0)]
-        return with_bos(self._tokenizer, ids)
 
     @cached_property
     def _renderer(self) -> Renderer | TemplateProcess:
@@ -121,12 +146,12 @@ class ChatTemplate:
     def _marker(self, id: int | None) -> str:
         return "" if id is None else self._tokenizer.token_bytes(id).decode(errors="replace")
 
-    def _wedge(self, messages: Sequence[Message]) -> str:
-        """Return a private-use character that occurs neither in the messages nor in the template.
+    def _wedge(self, texts: Sequence[str]) -> str:
+        """Return a private-use character that occurs neither in these texts nor in the template.
 
         Raises InvalidRequestError if all of them do.
         """
-        taken = {character for message in messages for character in message.role + message.content} | set(self._source)
+        taken = set().union(*texts, self._source)
         free = next((chr(code) for codes in PRIVATE_USE for code in codes if chr(code) not in taken), None)
         if free is None:
             raise InvalidRequestError("The messages contain every private-use character of Unicode: remove one of them.", param="messages")
@@ -143,6 +168,11 @@ class ChatTemplate:
     @cached_property
     def _spelled(self) -> MarkerFinder:
         return MarkerFinder(text for text in self._tokenizer.special if len(text) > 1)
+
+
+def chat_characters(messages: Sequence[Message], tools: Tools) -> int:
+    """Return the characters of all texts of a chat."""
+    return sum(message.characters for message in messages) + sum(map(len, strings_in(tools)))
 
 
 def is_known(source: str) -> bool:

@@ -19,6 +19,8 @@ COUNT = 1000
 SAMPLING: dict[str, Any] = {"temperature": 0.5, "top_p": 0.9, "top_k": 3, "min_p": 0.01, "seed": 1, "stop": ["x"], "logit_bias": {"65": 1}}
 TERMS: dict[str, Any] = {"model": TINY, "priority": "chat", "supersede": "a", "deadline": 5.0}
 MESSAGES = [{"role": "system", "content": "s"}, {"role": "user", "content": [{"type": "text", "text": "u"}]}]
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+TOOLS: dict[str, Any] = {"tools": [TOOL], "tool_choice": "none"}
 LLAMA: dict[str, Any] = {"n_predict": 2, "n_probs": 2, "stream": True, "samplers": ["top_k"], "response_fields": ["content"], "id_slot": 0}
 OLLAMA: dict[str, Any] = {
     "model": TINY,
@@ -81,7 +83,7 @@ ANTHROPIC: dict[str, Any] = {
 }
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/completions": {"prompt": "ab", "suffix": "c", "max_tokens": 2, "logprobs": 2, "n": 1, "stream": True, **TERMS, **SAMPLING},
-    "/v1/chat/completions": {"messages": MESSAGES, "max_tokens": 2, "logprobs": True, "top_logprobs": 2, **TERMS, **SAMPLING},
+    "/v1/chat/completions": {**TOOLS, "messages": MESSAGES, "max_tokens": 2, "logprobs": True, "top_logprobs": 2, **TERMS, **SAMPLING},
     "/v1/responses": RESPONSES,
     "/v1/messages": ANTHROPIC,
     "/v1/messages/count_tokens": MESSAGE_FIELDS,
@@ -90,7 +92,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/completion": {"prompt": ["ab", [65, 66]], **LLAMA, **SAMPLING},
     "/tokenize": {"content": "ab", "add_special": True, "parse_special": True, "with_pieces": True, "model": TINY},
     "/detokenize": {"tokens": [65, 66], "model": TINY},
-    "/apply-template": {"messages": MESSAGES, "model": TINY},
+    "/apply-template": {**TOOLS, "messages": MESSAGES, "model": TINY},
     "/v1/fim/completions": FIM,
     "/fim/completions": FIM,
     "/api/generate": {"prompt": "ab", "suffix": "c", "system": "", "raw": False, "stream": True, **OLLAMA},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from pellucid.api.schema.openai import ChatRequest, CompletionRequest, ScoreRequ
 from pellucid.api.schema.responses import ResponsesRequest
 from pellucid.api.schema.tabby import Segments, TabbyCompletionRequest
 from pellucid.client.token_json import record_of
+from pellucid.tokens import CallDelta, CallPart
 from support.servers.http_servers import spoken
 
 BODIES = [
@@ -90,13 +92,17 @@ def test_extensions_say_what_they_do(body: Any) -> None:
 def test_tokens_are_described(shape: dict[str, Any]) -> None:
     """Records that are written without pydantic are described with their schema everywhere."""
     schemas = shape["components"]["schemas"]
+    calling = replace(spoken("x"), part=CallPart(0, (CallDelta(0, "{", "id", "f"),)))
     for described in (
         schemas["ScoreReply"]["properties"]["tokens"]["items"],
         schemas["LegacyLogprobs"]["properties"]["pellucid"]["items"],
         schemas["TokenLogprob"]["properties"]["pellucid"],
     ):
-        assert set(described["required"]) == set(described["properties"]) == set(record_of(spoken("x")))
+        assert set(described["required"]) == set(record_of(spoken("x")))
+        assert set(described["properties"]) == set(record_of(calling))
         assert described["properties"]["top"]["items"] == {"$ref": "#/components/schemas/AlternativeRecord"}
+    assert set(schemas["CallPartRecord"]["properties"]) == set(record_of(calling)["part"])
+    assert set(schemas["CallDeltaRecord"]["properties"]) == set(record_of(calling)["part"]["deltas"][0])
     assert set(schemas["AlternativeRecord"]["required"]) == {"id", "token", "bytes", "logprob"}
 
 

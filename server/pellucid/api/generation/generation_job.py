@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 
 from fastapi import Request
@@ -70,6 +70,10 @@ class GenerationJob(ABC):
     async def last_part(self, number: int, finish: Finish) -> Event:
         """Return the event with which an answer ends."""
 
+    def parts(self, number: int, token: Token) -> Iterable[Event]:
+        """Return the events of a token, for a route on which a token may have several."""
+        return (self.part(number, token),)
+
     async def first_part(self, number: int) -> Event | None:
         """Return an event to send before an answer's first token, if there is one."""
         return None
@@ -107,7 +111,11 @@ class GenerationJob(ABC):
                     if not begun and (first := await self.first_part(number)) is not None:
                         send(first)
                     begun = True
-                    send(self.part(number, item) if isinstance(item, Token) else await self.last_part(number, item))
+                    if isinstance(item, Token):
+                        for event in self.parts(number, item):
+                            send(event)
+                    else:
+                        send(await self.last_part(number, item))
 
     def _timer(self) -> GenerationTimer:
         return self.state.metrics.timer(self.model, self.state.clock)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Literal
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
@@ -30,6 +32,16 @@ from pellucid.api.generation.request_fields import (
 )
 from pellucid.api.generation.sampler_steps import check_order, keep_steps
 from pellucid.api.generation.token_logprobs import token_logprobs
+from pellucid.api.generation.tool_calls import (
+    call_deltas,
+    call_details,
+    call_replies,
+    has_call,
+    ignored_tool_fields,
+    message_calls,
+    offered_tools,
+    tool_choice,
+)
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.schema.common import MAX_TOKENS
@@ -43,6 +55,7 @@ from pellucid.api.schema.openai import (
     ChatMessage,
     ChatReply,
     ChatRequest,
+    EndDetails,
     UsageReply,
 )
 from pellucid.api.server_state import state_of
@@ -50,6 +63,8 @@ from pellucid.api.sse import Event, json_response
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import ChatQuery, Finish, Message, ModelCard, OnUsage, Priority, Token
+
+_NAME = re.compile(r"""message(\.name|\[['"]name['"]\])""")
 
 router = APIRouter(tags=["OpenAI"], route_class=JsonRoute)
 
@@ -85,7 +100,10 @@ def plain_messages(messages: Sequence[ChatMessage]) -> list[Message]:
     return [
         Message(
             "system" if message.role == "developer" else message.role,
-            message.content if isinstance(message.content, str) else "".join(part.text for part in message.content),
+            message.content if isinstance(message.content, str) else "".join(part.text for part in message.content or ()),
+            message_calls(message.tool_calls),
+            message.tool_call_id,
+            message.name,
         )
         for message in messages
     ]
@@ -99,12 +117,19 @@ def _check_template(body: ChatRequest, card: ModelCard) -> None:
         raise InvalidRequestError(message, param=f"chat_template_kwargs.{read}")
 
 
+def _ignored(body: ChatRequest, card: ModelCard) -> list[str]:
+    """Return the names of the fields that have no effect. Few templates read the name of a speaker."""
+    is_name_read = _NAME.search(card.chat_template or "") is not None
+    names = ["messages.name"] if not is_name_read and any(message.name for message in body.messages) else []
+    return [*names, *ignored_fields(body, card), *ignored_tool_fields(body.tools)]
+
+
 class _ChatJob(GenerationJob):
     """A conversation with one answer or several."""
 
     def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, body: ChatRequest) -> None:
         on_the_way = wants_usage_on_the_way(body)
-        super().__init__(request, assistant, card, body.n, usage_on_the_way=on_the_way, ignored=ignored_fields(body, card))
+        super().__init__(request, assistant, card, body.n, usage_on_the_way=on_the_way, ignored=_ignored(body, card))
         self._body = body
         self._id = reply_id("chatcmpl")
         self._created = int(time.time())
@@ -123,6 +148,9 @@ class _ChatJob(GenerationJob):
             stop=stop_texts(body.stop),
             terms=terms,
             continue_last=body.continue_final_message,
+            tools=offered_tools(body.tools),
+            tool_choice=tool_choice(body.tool_choice),
+            parallel_tool_calls=body.parallel_tool_calls,
         )
         return self.assistant.chat(query, on_usage=on_usage)
 
@@ -142,8 +170,14 @@ class _ChatJob(GenerationJob):
     async def first_part(self, number: int) -> Event:
         return self._chunk([_part(number, ChatDelta(role="assistant", content=""))])
 
+    def parts(self, number: int, token: Token) -> Iterator[Event]:
+        for call in call_deltas(token)[:-1]:
+            yield self._chunk([_part(number, ChatDelta(tool_calls=[call]))])
+        yield self.part(number, token)
+
     def part(self, number: int, token: Token) -> Event:
-        part = _part(number, ChatDelta(content=token.text))
+        content = token.text if token.part is None else token.text or None
+        part = _part(number, ChatDelta(content=content, tool_calls=call_deltas(token)[-1:] or None))
         if self._body.logprobs:
             part.logprobs = _logprobs([token])
         if self._body.return_token_ids:
@@ -151,7 +185,10 @@ class _ChatJob(GenerationJob):
         return self._chunk([part], usage_so_far(self.answers[number]))
 
     async def last_part(self, number: int, finish: Finish) -> Event:
-        return self._chunk([_last(number, finish)])
+        tokens = self.answers[number].tokens
+        reason, details = _chat_finish_word(finish, tokens), await asyncio.to_thread(self._end_details, finish, tokens)
+        part = ChatChunkChoice(index=number, delta=ChatDelta(), logprobs=None, finish_reason=reason, pellucid=details)
+        return self._chunk([part])
 
     def closing(self) -> Event | None:
         return self._chunk([], self._usage()) if wants_usage(self._body) else None
@@ -160,15 +197,20 @@ class _ChatJob(GenerationJob):
         return usage_reply([self.answers[0].end.usage], [answer.end.usage for answer in self.answers])
 
     def _whole_choice(self, index: int, answer: GeneratedAnswer) -> ChatChoice:
-        body = self._body
+        body, calls = self._body, call_replies(answer.tokens)
         return ChatChoice(
             index=index,
-            message=ChatAnswer(content=answer.text),
+            message=ChatAnswer(content=answer.text or (None if calls else ""), tool_calls=calls),
             logprobs=_logprobs(answer.tokens) if body.logprobs else None,
-            finish_reason=finish_word(answer.end),
+            finish_reason=_chat_finish_word(answer.end, answer.tokens),
             token_ids=[token.id for token in answer.tokens] if body.return_token_ids else None,
-            pellucid=end_details(answer.end),
+            pellucid=self._end_details(answer.end, answer.tokens),
         )
+
+    def _end_details(self, finish: Finish, tokens: Sequence[Token]) -> EndDetails:
+        details = end_details(finish)
+        details.calls = call_details(tokens)
+        return details
 
     def _chunk(self, choices: list[ChatChunkChoice], usage: UsageReply | None = None) -> ChatChunk:
         return ChatChunk(id=self._id, created=self._created, model=self.model, choices=choices, usage=usage, pellucid=self.details())
@@ -178,8 +220,10 @@ def _part(index: int, delta: ChatDelta) -> ChatChunkChoice:
     return ChatChunkChoice(index=index, delta=delta, logprobs=None, finish_reason=None)
 
 
-def _last(index: int, finish: Finish) -> ChatChunkChoice:
-    return ChatChunkChoice(index=index, delta=ChatDelta(), logprobs=None, finish_reason=finish_word(finish), pellucid=end_details(finish))
+def _chat_finish_word(finish: Finish, tokens: Sequence[Token]) -> Literal["stop", "length", "tool_calls"]:
+    """Return OpenAI's ``finish_reason``. An answer that was cut off within a call has reached its length."""
+    word = finish_word(finish)
+    return "tool_calls" if word == "stop" and has_call(tokens) else word
 
 
 def _logprobs(tokens: Sequence[Token]) -> ChatLogprobs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
+from pellucid.api.generation.tool_calls import offered_tools
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import TEXT_ERRORS
 from pellucid.api.routes.chat import plain_messages
@@ -56,7 +57,8 @@ async def detokenize(body: DetokenizeRequest, request: Request) -> Response:
 async def apply_template(body: TemplateRequest, request: Request) -> Response:
     """Render a conversation as the prompt that the model would read."""
     assistant, card = state_of(request).find(body.model, strict=body.strict_model)
-    text = await assistant.render(plain_messages(body.messages), card.name)
+    tools = [] if body.tool_choice == "none" else offered_tools(body.tools)
+    text = await assistant.render(plain_messages(body.messages), card.name, tools=tools)
     return JSONResponse(TemplateReply(prompt=text).model_dump())
 
 

@@ -183,6 +183,22 @@ class AlternativeRecord(Reply):
     logprob: float
 
 
+class CallDeltaRecord(Reply):
+    """A token's contribution to a call: at its beginning the id and the name, then pieces of the arguments."""
+
+    index: int
+    arguments: str
+    id: str | None = None
+    name: str | None = None
+
+
+class CallPartRecord(Reply):
+    """The tool call that a token belongs to."""
+
+    call: int = Field(description="the index of the call")
+    deltas: list[CallDeltaRecord] = Field(description="what the token adds to calls; the pieces of arguments join to the whole")
+
+
 class TokenRecord(Reply):
     """All data of one token, generated or read.
 
@@ -204,6 +220,7 @@ class TokenRecord(Reply):
     allowed: float = Field(
         description="the probability of all tokens that a constraint allowed, such as those that repeat what was typed; 1 without one"
     )
+    part: CallPartRecord | None = Field(None, description="only for the tokens of a tool call, which have no text")
 
 
 class _Written:

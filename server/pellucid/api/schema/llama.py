@@ -23,6 +23,7 @@ from pellucid.api.schema.common import (
     Unused,
 )
 from pellucid.api.schema.openai import Bias, Biases, Ids, Messages, StopText
+from pellucid.api.schema.tool_calls import ToolFields
 from pellucid.tokens import MAX_ALTERNATIVES
 
 BiasPair = Annotated[list[TokenId | StopText | Bias | OnlyFalse], Field(min_length=2, max_length=2)]
@@ -239,7 +240,7 @@ class DetokenizeReply(Reply):
     content: str
 
 
-class TemplateRequest(ModelQuery):
+class TemplateRequest(ModelQuery, ToolFields):
     """A conversation to render."""
 
     messages: Messages

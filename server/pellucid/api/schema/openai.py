@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 from pellucid.api.schema.common import (
     MAX_CHOICES,
@@ -23,6 +23,7 @@ from pellucid.api.schema.common import (
     Unused,
     WrittenToken,
 )
+from pellucid.api.schema.tool_calls import MAX_TOOLS, CallDetails, MessageToolCall, ToolCallDelta, ToolCallReply, ToolFields
 from pellucid.tokens import MAX_ALTERNATIVES, FinishReason
 
 Bias = Annotated[float, Field(ge=-100, le=100)]
@@ -163,13 +164,27 @@ class TextPart(Body):
 
 
 class ChatMessage(Body):
-    """One message of a conversation."""
+    """One message of a conversation. Only an assistant's message with tool calls may have no content."""
 
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[TextPart], Field(fail_fast=True)]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | Annotated[list[TextPart], Field(fail_fast=True)] | None = None
+    name: str | None = Field(None, description="the name of the speaker or the tool, for templates that show it")
+    tool_calls: Annotated[list[MessageToolCall], Field(fail_fast=True, max_length=MAX_TOOLS)] = Field(
+        [], description="the calls that the assistant made"
+    )
+    tool_call_id: str | None = Field(None, description="with the role tool: the call whose result this is")
     refusal: None = Field(None, description="allowed, so that an answer can be sent back as a message")
-    name: Annotated[str | None, Unused()] = Field(None, description="ignored: templates have no place for the name of a participant")
     reasoning_content: Annotated[str | None, Unused()] = Field(None, description="ignored: it is not part of the conversation")
+
+    @model_validator(mode="after")
+    def _fits_role(self) -> Self:
+        if self.tool_calls and self.role != "assistant":
+            raise ValueError(f"a message of the role {self.role} cannot have tool_calls")
+        if self.tool_call_id is not None and self.role != "tool":
+            raise ValueError(f"a message of the role {self.role} cannot have a tool_call_id")
+        if self.content is None and not self.tool_calls:
+            raise ValueError("content is required, except of an assistant with tool_calls")
+        return self
 
 
 Messages = Annotated[list[ChatMessage], Field(fail_fast=True, min_length=1, max_length=MAX_MESSAGES)]
@@ -182,7 +197,7 @@ class ResponseFormat(Body):
     type: Literal["text"]
 
 
-class ChatRequest(SamplingFields):
+class ChatRequest(SamplingFields, ToolFields):
     """A conversation to answer."""
 
     model_config = ConfigDict(
@@ -221,6 +236,7 @@ class ChatRequest(SamplingFields):
     samplers: Samplers = Field(None, description="as on /completion: the sampling steps; a step that is not listed is off")
     id_slot: int = Field(-1, ge=-1, lt=2**31, description="as on /completion: a newer request with the same number ends this one")
     response_fields: ResponseFields = Field(None, description="as on /completion: return only these fields, not in streams")
+    parallel_tool_calls: bool = Field(True, description="false: the answer ends after its first tool call")
     continue_final_message: bool = Field(False, description="extension: continue the last message, which must be from the assistant")
 
 
@@ -269,6 +285,7 @@ class EndDetails(Reply):
 
     reason: FinishReason
     stop: str | None = Field(None, description="the stop text that ended the answer")
+    calls: Annotated[list[CallDetails] | None, Field(description="the details of each tool call")] = None
 
 
 class LegacyLogprobs(Reply):
@@ -343,8 +360,9 @@ class ChatAnswer(Reply):
     """The assistant's message."""
 
     role: Literal["assistant"] = "assistant"
-    content: str
+    content: str | None = Field(description="null if the answer consists of tool calls")
     refusal: None = None
+    tool_calls: list[ToolCallReply] | None = None
 
 
 class ChatChoice(Reply):
@@ -353,7 +371,7 @@ class ChatChoice(Reply):
     index: int
     message: ChatAnswer
     logprobs: ChatLogprobs | None
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "tool_calls"]
     token_ids: list[int] | None = None
     pellucid: EndDetails
 
@@ -375,6 +393,7 @@ class ChatDelta(Reply):
 
     role: Literal["assistant"] | None = None
     content: str | None = None
+    tool_calls: list[ToolCallDelta] | None = None
 
 
 class ChatChunkChoice(Reply):
@@ -383,7 +402,7 @@ class ChatChunkChoice(Reply):
     index: int
     delta: ChatDelta
     logprobs: ChatLogprobs | None
-    finish_reason: Literal["stop", "length"] | None
+    finish_reason: Literal["stop", "length", "tool_calls"] | None
     token_ids: list[int] | None = None
     pellucid: EndDetails | None = None
 

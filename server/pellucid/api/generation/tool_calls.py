@@ -1,0 +1,73 @@
+"""Converts tools and messages of requests to the nouns of a query, and the calls of an answer to the shapes of a reply."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pellucid.api.schema.tool_calls import (
+    CallDetails,
+    FunctionDelta,
+    FunctionReply,
+    MessageToolCall,
+    Tool,
+    ToolCallDelta,
+    ToolCallReply,
+    ToolChoiceField,
+)
+from pellucid.text.tool_calls.calls_of_answer import calls_of, field_probabilities, is_whole
+from pellucid.tokens import CallDelta, NamedTool, Token, ToolCall, ToolChoice
+
+
+def offered_tools(tools: Sequence[Tool]) -> list[dict[str, Any]]:
+    """Return the functions in OpenAI's shape, with the fields that the request has."""
+    return [tool.model_dump(exclude_unset=True) for tool in tools]
+
+
+def tool_choice(choice: ToolChoiceField) -> ToolChoice:
+    """Return the choice of tools of a query."""
+    return choice if isinstance(choice, str) else NamedTool(choice.function.name)
+
+
+def ignored_tool_fields(tools: Sequence[Tool]) -> list[str]:
+    """Return the fields of tools that have no effect."""
+    return [f"tools.{number}.function.strict" for number, tool in enumerate(tools) if tool.function.strict]
+
+
+def message_calls(calls: Sequence[MessageToolCall]) -> list[ToolCall]:
+    """Return the calls of a message."""
+    return [ToolCall(call.id, call.function.name, call.function.arguments) for call in calls]
+
+
+def call_replies(tokens: Sequence[Token]) -> list[ToolCallReply] | None:
+    """Return the calls of a whole answer, or None if there are none."""
+    calls = calls_of(tokens)
+    return [ToolCallReply(id=call.id, function=FunctionReply(name=call.name, arguments=call.arguments)) for call in calls] or None
+
+
+def call_details(tokens: Sequence[Token]) -> list[CallDetails] | None:
+    """Return the details of the calls of a whole answer, or None if there are none."""
+    calls = calls_of(tokens)
+    return [
+        CallDetails(id=call.id, complete=is_whole(call), fields=field_probabilities(tokens, index)) for index, call in enumerate(calls)
+    ] or None
+
+
+def call_deltas(token: Token) -> list[ToolCallDelta]:
+    """Return what a token adds to calls, in order. The id and the name of a call have a delta of their own, as OpenAI sends them."""
+    return [one for delta in (token.part.deltas if token.part is not None else ()) for one in _deltas(delta)]
+
+
+def has_call(tokens: Sequence[Token]) -> bool:
+    """Return whether an answer has a call."""
+    return any(token.part is not None for token in tokens)
+
+
+def _deltas(delta: CallDelta) -> list[ToolCallDelta]:
+    out = []
+    if delta.id is not None:
+        begun = FunctionDelta(name=delta.name, arguments="")
+        out.append(ToolCallDelta(index=delta.index, id=delta.id, type="function", function=begun))
+    if delta.arguments:
+        out.append(ToolCallDelta(index=delta.index, function=FunctionDelta(arguments=delta.arguments)))
+    return out

@@ -1,0 +1,117 @@
+"""Defines the wire shapes of tools and of calls of them, on chat and /apply-template."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from pellucid.api.schema.common import Body, Reply
+
+MAX_TOOLS = 1024
+
+Name = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class FunctionDefinition(Body):
+    """A function that the model may call."""
+
+    name: Name
+    description: str | None = Field(None, description="text for the model")
+    parameters: dict[str, Any] | None = Field(None, description="a JSON schema of the arguments, for the model; it is not enforced")
+    strict: bool = Field(False, description="has no effect, as arguments are not forced to fit the schema; listed in pellucid.ignored")
+
+
+class Tool(Body):
+    """A tool; functions are the only kind."""
+
+    type: Literal["function"]
+    function: FunctionDefinition
+
+
+Tools = Annotated[list[Tool], Field(fail_fast=True, max_length=MAX_TOOLS)]
+
+
+class FunctionName(Body):
+    """A function by its name."""
+
+    name: Name
+
+
+class ToolChoiceObject(Body):
+    """The choice of a function, which is not supported."""
+
+    type: Literal["function"]
+    function: FunctionName
+
+
+ToolChoiceField = Literal["none", "auto", "required"] | ToolChoiceObject
+
+
+class ToolFields(Body):
+    """The functions that a model may call."""
+
+    tools: Tools = Field([], description="functions that the model may call; an error if its chat template has no place for tools")
+    tool_choice: ToolChoiceField = Field(
+        "auto",
+        description="none: the model is not shown the tools; auto: it decides; an error for required and named functions, "
+        "because calls cannot be forced",
+    )
+
+
+class CalledFunction(Body):
+    """The function of a call in a message; arguments are the text of a JSON object."""
+
+    name: Name
+    arguments: str
+
+
+class MessageToolCall(Body):
+    """A call that the assistant made."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: CalledFunction
+    index: int | None = Field(None, description="allowed, so that a streamed call can be sent back; the order counts")
+
+
+class FunctionReply(Reply):
+    """The function of a call; ``arguments`` is the text of a JSON object, as the model wrote it."""
+
+    name: str
+    arguments: str
+
+
+class ToolCallReply(Reply):
+    """A call that the model makes."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: FunctionReply
+
+
+class FunctionDelta(Reply):
+    """The next part of a call: first its name, then pieces of its arguments."""
+
+    name: str | None = None
+    arguments: str
+
+
+class ToolCallDelta(Reply):
+    """The next part of a call. Only the first one has the id, the type and the name."""
+
+    index: int
+    id: str | None = None
+    type: Literal["function"] | None = None
+    function: FunctionDelta
+
+
+class CallDetails(Reply):
+    """The details of a call: whether it is complete, and the probability of each argument."""
+
+    id: str
+    complete: bool = Field(description="whether the arguments are a JSON object; not if the answer ended too early or the model erred")
+    fields: dict[str, float] = Field(
+        description="the probability of each value of the arguments by its JSON pointer: the product over the tokens that contain it, "
+        "of a text also the one with its closing quote"
+    )

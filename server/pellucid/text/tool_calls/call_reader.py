@@ -1,0 +1,144 @@
+"""Finds the tool calls of an answer while it is generated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import sha256
+from typing import Any
+
+from pellucid.errors import InvalidRequestError
+from pellucid.text.tool_calls.call_syntax import END, CallSyntax, Reading
+from pellucid.text.tool_calls.format_reader import FormatReader
+from pellucid.text.tool_calls.json_formats import Hermes, Llama, Mistral
+from pellucid.text.tool_calls.qwen3_coder import Qwen3Coder
+from pellucid.text.tool_calls.template_input import template_tools
+from pellucid.text.tool_calls.token_units import CONTENT, DROPPED, TokenUnits
+from pellucid.tokens import ChatQuery, NamedTool, Token
+
+Format = type[FormatReader]
+
+
+def call_format(source: str, model: str) -> Format:
+    """Return the format of calls that a chat template asks the model for. Raises InvalidRequestError if it cannot be read."""
+    if "[TOOL_CALLS]" in source:
+        return Mistral
+    if "<tool_call>" in source:
+        return Qwen3Coder if "<function=" in source else Hermes
+    if "<|python_tag|>" in source or ("<|start_header_id|>" in source and '"parameters"' in source):
+        return Llama
+    known = "those of Hermes and Qwen, Llama 3, Mistral and Qwen3-Coder"
+    sentence = f"The tool calls of {model} have a format that cannot be read ({known} can): omit tools, or use another model."
+    raise InvalidRequestError(sentence, param="tools")
+
+
+def check_tool_choice(query: ChatQuery) -> None:
+    """Raise InvalidRequestError for a call that would have to be forced."""
+    if query.tool_choice not in ("auto", "none"):
+        choice = f"the function {query.tool_choice.name!r}" if isinstance(query.tool_choice, NamedTool) else query.tool_choice
+        raise InvalidRequestError(f"A call cannot be forced, so tool_choice may not be {choice}: send auto or none.", param="tool_choice")
+
+
+def call_ids(prompt: Sequence[int]) -> Callable[[int], str]:
+    """Return what gives each call of the answer to a prompt an id that no other call of its conversation has.
+
+    Ids are nine letters or digits, as the templates of Mistral demand, and the same if the same prompt is answered again.
+    """
+    digest = sha256(",".join(map(str, prompt)).encode()).hexdigest()
+    return lambda index: sha256(f"{digest} {index}".encode()).hexdigest()[:9]
+
+
+class CallReader:
+    """Is fed the tokens of an answer and returns the same tokens, some of them later, with the tool calls that they make up.
+
+    The tokens of a call have a ``part`` and no text. Text next to calls stays text, without the white space around them. Tokens are held
+    back while they may begin a call. With ``bare`` an answer that is nothing but a call without tags is one too. Without ``parallel``
+    the answer ends after the first call, and ``closed`` is set then. ``special`` are the markers of the tokenizer. A tag that is one
+    of them counts only as that marker. ``call_id`` gives the id of a call by its index.
+    """
+
+    def __init__(
+        self,
+        format: Format,
+        special: Mapping[str, int],
+        tools: Sequence[Mapping[str, Any]],
+        call_id: Callable[[int], str],
+        *,
+        bare: bool = True,
+        parallel: bool = True,
+    ) -> None:
+        self.closed = False
+        tags = {special[tag]: tag for tag in format.tags if tag in special}
+        self._units = TokenUnits(tags)
+        self._syntax = CallSyntax(self._units, frozenset(tags.values()), call_id)
+        functions = [tool["function"] for tool in template_tools(tools)]
+        schemas = {function["name"]: function.get("parameters", {}) for function in functions}
+        self._format = format(self._syntax, schemas, single=not parallel)
+        self._bare = bare
+        self._reading = self._read()
+        next(self._reading)
+
+    def feed(self, tokens: Iterable[Token]) -> list[Token]:
+        """Take the next tokens, and return those that are decided, in order."""
+        if not self.closed:
+            self._units.add(tokens)
+            self._resume()
+        return self._units.release(self._syntax.decided)
+
+    def finish(self) -> list[Token]:
+        """Return the tokens that were held back, now that no more follow."""
+        if not self.closed:
+            self._syntax.ended = True
+            self._resume()
+        return self._units.release(len(self._units.units))
+
+    def _resume(self) -> None:
+        try:
+            next(self._reading)
+        except StopIteration:
+            self.closed = True
+            self._syntax.hold = None
+            self._syntax.at = len(self._units.units)
+
+    def _read(self) -> Reading[None]:
+        syntax = self._syntax
+        if self._bare and (yield from self._bare_answer()):
+            return
+        while True:
+            syntax.hold = begin = syntax.at
+            yield from syntax.spaces()
+            unit = yield from syntax.peek()
+            if unit is END:
+                self._units.own(begin, DROPPED if syntax.begun else CONTENT)
+                return
+            if (unit[0] in self._format.first_characters) and (yield from self._calls(begin)):
+                if self._format.single:
+                    self._units.own(syntax.at, DROPPED)
+                    return
+                continue
+            yield from syntax.spaces()
+            yield from syntax.peek()
+            syntax.at += 1
+
+    def _calls(self, begin: int) -> Reading[bool]:
+        """Read the calls at the cursor; if there are none, the cursor is at ``begin`` again, the white space before it."""
+        self._units.own(begin, DROPPED)
+        if (yield from self._format.calls()):
+            self._syntax.hold = None
+            self._syntax.end()
+            return True
+        self._units.own(begin, CONTENT)
+        self._syntax.at = begin
+        return False
+
+    def _bare_answer(self) -> Reading[bool]:
+        """Read an answer that is nothing but calls without tags; for any other, the cursor is at the beginning again."""
+        syntax = self._syntax
+        syntax.hold = 0
+        drafts = yield from self._format.bare_calls()
+        if not drafts:
+            syntax.at = 0
+            return False
+        drafts[0].start = 0  # what is around the object belongs to the call
+        for draft in drafts[:1] if self._format.single else drafts:
+            syntax.begin(draft)
+        return True

@@ -1,0 +1,56 @@
+"""Collects the tool calls of an answer from its tokens, with the probability of each argument."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from math import exp
+
+from pellucid.text.tool_calls.json_spans import json_spans
+from pellucid.tokens import Token, ToolCall
+
+
+def calls_of(tokens: Iterable[Token]) -> list[ToolCall]:
+    """Return the calls that these tokens make up, in order."""
+    calls: list[ToolCall] = []
+    pieces: list[list[str]] = []
+    for token in tokens:
+        for delta in token.part.deltas if token.part is not None else ():
+            if delta.id is not None and delta.name is not None:
+                calls.append(ToolCall(delta.id, delta.name, ""))
+                pieces.append([])
+            pieces[delta.index].append(delta.arguments)
+    return [ToolCall(call.id, call.name, "".join(texts)) for call, texts in zip(calls, pieces, strict=True)]
+
+
+def is_whole(call: ToolCall) -> bool:
+    """Return whether the arguments are a JSON object. They may not be if the answer ended too early, or the model made a mistake."""
+    try:
+        return isinstance(json.loads(call.arguments), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def field_probabilities(tokens: Iterable[Token], index: int) -> dict[str, float]:
+    """Return the probability of each value in the arguments of a call, by its JSON pointer; none if they are not valid JSON.
+
+    It is the product of the model's own probabilities of the tokens that contain a part of the value. The opening quote of a text
+    does not count as a part of it, but the closing one does, because it decides that the text is complete.
+    """
+    places: list[tuple[int, int, float]] = []
+    arguments = ""
+    for token in tokens:
+        for delta in token.part.deltas if token.part is not None else ():
+            if delta.index == index and (delta.arguments or delta.id is None):
+                places.append((len(arguments), len(arguments) + len(delta.arguments), token.logprob or 0.0))
+                arguments += delta.arguments
+    ends = [end for _, end, _ in places]
+    fields = {}
+    for span in json_spans(arguments):
+        first = bisect_right(ends, span.begin)
+        while first and places[first - 1][:2] == (span.begin, span.begin):  # a token that holds a part of the first character
+            first -= 1
+        last = bisect_left(places, span.end, first, key=lambda place: place[0])
+        fields[span.pointer] = exp(sum(logprob for _, _, logprob in places[first:last]))
+    return fields

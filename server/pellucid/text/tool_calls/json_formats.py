@@ -1,0 +1,98 @@
+"""Reads the formats that write a tool call as JSON: those of Hermes and Qwen, Llama 3 and Mistral.
+
+Each reader returns whether at least one call is at the cursor; otherwise the cursor may be anywhere.
+"""
+
+from __future__ import annotations
+
+from pellucid.text.tool_calls.call_syntax import Draft, Reading
+from pellucid.text.tool_calls.format_reader import FormatReader
+
+BARE_BLOCKS = {"```json": "```", "```": "```", "<tools>": "</tools>", "<tool_call>": "</tool_call>"}
+"""What a Qwen model may put around an object instead of its markers, and how that ends."""
+
+
+class Hermes(FormatReader):
+    """``<tool_call>{"name": ..., "arguments": {...}}</tool_call>``, as Hermes and Qwen2.5 write it.
+
+    Small models, above all Qwen2.5-Coder, also write the object in a code block, between other tags or bare.
+    """
+
+    tags = ("<tool_call>", "</tool_call>")
+    first_characters = "<"
+
+    def calls(self) -> Reading[bool]:
+        """Read the call at the cursor."""
+        draft = Draft(self.syntax.at)
+        if not (yield from self.syntax.tag("<tool_call>")):
+            return False
+        yield from self.syntax.spaces()
+        if not (yield from self.syntax.call_object(draft)):
+            return False
+        yield from self.closing("</tool_call>")
+        return True
+
+    def bare_calls(self) -> Reading[list[Draft]]:
+        """Read an answer that consists of objects, alone or in blocks; return no calls for any other answer."""
+        drafts: list[Draft] = []
+        while not (yield from self.at_end()):
+            opened = None
+            for block in BARE_BLOCKS:
+                if block in self.tags and block not in self.syntax.markers:
+                    continue  # it is read as a tag
+                if (yield from self.syntax.text(block)):
+                    opened = block
+                    break
+            found = yield from self.bare_objects(",;")
+            if not found:
+                return []
+            drafts += found
+            if opened is not None and not (yield from self.at_end()) and not (yield from self.syntax.text(BARE_BLOCKS[opened])):
+                return []
+        return drafts
+
+
+class Llama(FormatReader):
+    """A bare ``{"name": ..., "parameters": {...}}``, perhaps after ``<|python_tag|>``, as Llama 3 writes it."""
+
+    tags = ("<|python_tag|>",)
+    first_characters = "<"
+
+    def calls(self) -> Reading[bool]:
+        """Read the calls after the tag at the cursor."""
+        start = self.syntax.at
+        if not (yield from self.syntax.tag("<|python_tag|>")):
+            return False
+        return (yield from self.several(start, ";,"))
+
+    def bare_calls(self) -> Reading[list[Draft]]:
+        """Read an answer that consists of objects; return no calls for any other answer."""
+        found = yield from self.bare_objects(";,")
+        return found if (yield from self.at_end()) else []
+
+
+class Mistral(FormatReader):
+    """``[TOOL_CALLS][{"name": ..., "arguments": {...}}, ...]``, or ``[TOOL_CALLS]name[ARGS]{...}`` in newer models."""
+
+    tags = ("[TOOL_CALLS]", "[CALL_ID]", "[ARGS]")
+    first_characters = "["
+
+    def calls(self) -> Reading[bool]:
+        """Read the calls after the tag at the cursor."""
+        syntax, draft = self.syntax, Draft(self.syntax.at)
+        if not (yield from syntax.tag("[TOOL_CALLS]")):
+            return False
+        yield from syntax.spaces()
+        if (yield from syntax.take("[")):
+            found = yield from self.several(draft.start, ",")
+            yield from self.closing("]")
+            return found
+        draft.name = (yield from syntax.until("[", "{")).strip()
+        if (yield from syntax.tag("[CALL_ID]")):
+            yield from syntax.until("[", "{")
+        yield from syntax.tag("[ARGS]")
+        yield from syntax.spaces()
+        if not draft.name or (yield from syntax.peek()) != "{":
+            return False
+        yield from syntax.value(draft)
+        return True

@@ -1,0 +1,129 @@
+"""Reads the format of Qwen3-Coder, which writes a tool call in tags."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pellucid.text.tool_calls.call_syntax import Draft, Reading
+from pellucid.text.tool_calls.format_reader import FormatReader
+
+Characters = list[tuple[int, str]]
+"""Characters with their positions."""
+
+PYTHON_CONSTANTS = {"True": "true", "False": "false", "None": "null"}
+
+
+class Qwen3Coder(FormatReader):
+    """``<tool_call><function=name><parameter=key>value</parameter></function></tool_call>``, with line ends in between.
+
+    A value is a text if the schema of its parameter says so, or if it is no JSON.
+    """
+
+    tags = ("<tool_call>", "</tool_call>")
+    first_characters = "<"
+
+    def calls(self) -> Reading[bool]:
+        """Read the call at the cursor; its outer tags may be missing if it is one of an offered function."""
+        syntax, draft = self.syntax, Draft(self.syntax.at)
+        tagged = yield from syntax.tag("<tool_call>")
+        yield from syntax.spaces()
+        if not (yield from syntax.text("<function=")):
+            return False
+        draft.name = (yield from syntax.until(">", "\n")).strip()
+        if not draft.name or not (yield from syntax.take(">")) or not (tagged or draft.name in self.schemas):
+            return False
+        syntax.emit(draft, syntax.at - 1, "{")
+        yield from self._parameters(draft)
+        yield from self.closing("</tool_call>")
+        return True
+
+    def _parameters(self, draft: Draft) -> Reading[None]:
+        """Read the parameters and the end of the function. If it is missing after whole parameters, the call counts as whole."""
+        syntax, separator = self.syntax, ""
+        schema = self.schemas.get(draft.name or "", {})
+        while True:
+            end = syntax.at
+            syntax.hold = end - 1  # the last unit may have to close the arguments
+            yield from syntax.spaces()
+            if not (yield from syntax.text("<parameter=")):
+                break
+            key = (yield from syntax.until(">", "\n")).strip()
+            if not (yield from syntax.take(">")):
+                syntax.hold = None
+                return
+            named_at = syntax.at - 1
+            value = yield from self._value()
+            if value is None:
+                syntax.hold = None
+                return
+            syntax.emit(draft, named_at, f"{separator}{json.dumps(key, ensure_ascii=False)}: ")
+            for position, text in _written(value, named_at, _schema_of(schema, key)):
+                syntax.emit(draft, position, text)
+            separator = ", "
+        if not (yield from syntax.text("</function>")):
+            syntax.at = end
+        syntax.emit(draft, syntax.at - 1, "}")
+        syntax.hold = None
+
+    def _value(self) -> Reading[Characters | None]:
+        """Read a value and its closing tag, which may be missing; return None if the answer ends first."""
+        syntax, characters = self.syntax, Characters()
+        while len(unit := (yield from syntax.peek())) == 1:
+            position = syntax.at
+            if unit == "<":
+                if (yield from syntax.text("</parameter>")):
+                    return characters
+                for tag in ("<parameter=", "</function>"):
+                    if (yield from syntax.text(tag)):
+                        syntax.at = position
+                        return characters
+            characters.append((position, unit))
+            syntax.at = position + 1
+        return None
+
+
+def _written(value: Characters, before: int, schema: Mapping[str, Any] | None) -> Characters:
+    """Return a value as JSON, with the position that each piece comes from. One line end on each side is not part of it."""
+    begin, end = 0, len(value)
+    if begin < end and value[begin][1] == "\n":
+        begin += 1
+    if begin < end and value[end - 1][1] == "\n":
+        end -= 1
+    after = value[end][0] if end < len(value) else (value[-1][0] if value else before)
+    text = "".join(character for _, character in value[begin:end])
+    if not _is_text(schema):
+        bare = PYTHON_CONSTANTS.get(text.strip(), text.strip())
+        if _is_json(bare):
+            skipped = begin + len(text) - len(text.lstrip())
+            return [(value[skipped + index][0], character) for index, character in enumerate(bare)]
+    quoted = [(position, json.dumps(character, ensure_ascii=False)[1:-1]) for position, character in value[begin:end]]
+    return [(value[begin][0] if begin < end else before, '"'), *quoted, (after, '"')]
+
+
+def _schema_of(parameters: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
+    properties = parameters.get("properties")
+    schema = properties.get(key) if isinstance(properties, Mapping) else None
+    return schema if isinstance(schema, Mapping) else None
+
+
+def _is_text(schema: Mapping[str, Any] | None) -> bool:
+    """Return whether a schema allows texts."""
+    if schema is None:
+        return False
+    type, enum = schema.get("type"), schema.get("enum")
+    if isinstance(enum, list):
+        return all(isinstance(one, str) for one in enum)
+    branches = schema.get("anyOf")
+    if type is None and isinstance(branches, list):
+        return any(isinstance(branch, Mapping) and _is_text(branch) for branch in branches)
+    return type == "string" or (isinstance(type, list) and "string" in type)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
