@@ -107,7 +107,10 @@ def anthropic_error(error: PellucidError, status: int | None = None) -> dict[str
     message = printable(str(error))
     if isinstance(error, ContextLengthError):  # Claude Code compacts the conversation when it reads these words
         message = f"prompt is too long: {error.prompt_tokens} tokens > {error.context} maximum. {message}"
-    return {"type": "error", "error": {"type": _ANTHROPIC_TYPES.get(status or status_of(error), "api_error"), "message": message}}
+    detail: dict[str, Any] = {"type": _ANTHROPIC_TYPES.get(status or status_of(error), "api_error"), "message": message}
+    if getattr(error, "param", None) == "thread":  # the anthropic package then sends whole conversations, as nothing is stored here
+        detail["details"] = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+    return {"type": "error", "error": detail}
 
 
 def error_response(error: PellucidError, path: str = "", status: int | None = None) -> JSONResponse:

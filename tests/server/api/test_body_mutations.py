@@ -55,6 +55,8 @@ FIM: dict[str, Any] = {
 }
 RESPONSES: dict[str, Any] = {
     "input": [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "u"}]}, {"type": "reasoning", "summary": []}],
+    "tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}}, {"type": "web_search"}],
+    "tool_choice": "none",
     "instructions": "i",
     "max_output_tokens": 2,
     "include": ["message.output_text.logprobs"],
@@ -68,6 +70,8 @@ MESSAGE_FIELDS: dict[str, Any] = {
     "model": TINY,
     "system": [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral"}}],
     "messages": [{"role": "user", "content": [{"type": "text", "text": "u"}, {"type": "thinking", "thinking": "t"}]}],
+    "tools": [{"name": "f", "input_schema": {"type": "object"}}, {"type": "web_search_20250305", "name": "web_search"}],
+    "tool_choice": {"type": "none"},
     "thinking": {"type": "disabled"},
     "output_config": {"effort": "low"},
 }

@@ -6,19 +6,25 @@ import time
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from pydantic import JsonValue
+
 from pellucid.api.generation.answer_blocks import AnswerBlock
 from pellucid.api.generation.answer_params import usage_details
-from pellucid.api.schema.openai import TokenLogprob
+from pellucid.api.generation.token_logprobs import token_logprobs
 from pellucid.api.schema.responses import (
+    CallTokens,
+    FunctionTool,
     InputTokensDetails,
+    OutputCall,
     OutputMessage,
     OutputText,
     ResponseReply,
     ResponsesRequest,
     ResponseUsage,
 )
+from pellucid.client.token_json import record_of
 from pellucid.errors import ContextLengthError, InvalidRequestError, PellucidError, QueueFullError
-from pellucid.tokens import Finish, Usage
+from pellucid.tokens import Finish, Token, Usage
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
 
@@ -47,8 +53,8 @@ def response_reply(
         reasoning=body.reasoning or {"effort": None, "summary": None},
         temperature=body.temperature,
         text={"format": {"type": "text"}},
-        tool_choice=body.tool_choice,
-        tools=[],
+        tool_choice=body.tool_choice if isinstance(body.tool_choice, str) else body.tool_choice.model_dump(),
+        tools=[_tool(tool) for tool in body.tools],
         top_logprobs=body.top_logprobs or 0,
         top_p=body.top_p,
         usage=None if finish is None else _usage(finish.usage),
@@ -58,11 +64,20 @@ def response_reply(
     )
 
 
-def output_message(id: str, block: AnswerBlock, status: ItemStatus, logprobs: Sequence[TokenLogprob]) -> OutputMessage:
-    """Return the item of a block. One that has just opened has no content yet."""
+def output_item(id: str, block: AnswerBlock, status: ItemStatus, *, logprobs: bool) -> OutputMessage | OutputCall:
+    """Return the item of a block. A message that has just begun has no content yet."""
+    if block.call is not None:
+        tokens = CallTokens(tokens=[record_of(token) for token in block.tokens]) if logprobs and block.tokens else None
+        call_id, name = block.call.id or "", block.call.name or ""
+        return OutputCall(id=id, status=status, call_id=call_id, name=name, arguments=block.text, pellucid=tokens)
     if status == "in_progress":
         return OutputMessage(id=id, status=status, content=[])
-    return OutputMessage(id=id, status=status, content=[OutputText(text=block.text, annotations=[], logprobs=list(logprobs))])
+    return OutputMessage(id=id, status=status, content=[output_text(block.text, block.tokens if logprobs else ())])
+
+
+def output_text(text: str, tokens: Sequence[Token]) -> OutputText:
+    """Return the part of a message with this text."""
+    return OutputText(text=text, annotations=[], logprobs=token_logprobs(tokens))
 
 
 def error_code(error: PellucidError) -> str:
@@ -75,6 +90,12 @@ def error_code(error: PellucidError) -> str:
         case QueueFullError():
             return "rate_limit_exceeded"
     return "server_error"
+
+
+def _tool(tool: FunctionTool | dict[str, JsonValue]) -> dict[str, Any]:
+    if isinstance(tool, dict):
+        return tool
+    return {"type": "function", "name": tool.name, "description": tool.description, "parameters": tool.parameters, "strict": tool.strict}
 
 
 def _usage(usage: Usage) -> ResponseUsage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,18 +12,18 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from pellucid.api.errors import anthropic_error
-from pellucid.api.generation.answer_blocks import AnswerBlocks, BlockStep
+from pellucid.api.generation.answer_blocks import AnswerBlock, AnswerBlocks, BlockStep
 from pellucid.api.generation.answer_params import answer_params, usage_details
 from pellucid.api.generation.generated_answer import Items
 from pellucid.api.generation.generation_job import GenerationJob
-from pellucid.api.generation.message_blocks import conversation, ignored_parts
+from pellucid.api.generation.message_blocks import chat_query, ignored_parts
 from pellucid.api.generation.request_fields import end_details, finish_word, reply_id, terms_of
+from pellucid.api.generation.tool_calls import call_details, has_call
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import ANTHROPIC_GENERATION_ERRORS, ANTHROPIC_TEXT_ERRORS, named_stream_or
 from pellucid.api.schema.answer_fields import answer_details
 from pellucid.api.schema.messages import (
     BlockDetails,
-    ConversationFields,
     CountRequest,
     MessageReply,
     MessagesRequest,
@@ -30,13 +31,15 @@ from pellucid.api.schema.messages import (
     StopWord,
     TextAnswer,
     TokenCount,
+    ToolUseAnswer,
 )
+from pellucid.api.schema.openai import EndDetails
 from pellucid.api.server_state import state_of
 from pellucid.api.sse import NAMED_SSE, Event, json_response
 from pellucid.client.token_json import record_of
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import ChatQuery, Finish, FinishReason, ModelCard, OnUsage, Priority, Token, Usage
+from pellucid.tokens import Finish, FinishReason, ModelCard, OnUsage, Priority, Token, Usage
 
 router = APIRouter(tags=["Anthropic"], route_class=JsonRoute)
 
@@ -60,7 +63,7 @@ async def messages(body: MessagesRequest, request: Request) -> Response:
 async def count_tokens(body: CountRequest, request: Request) -> Response:
     """Count the tokens of a conversation, with all that the chat template adds."""
     assistant, card = state_of(request).find(body.model, strict=body.strict_model)
-    ids = await assistant.chat_ids(_query(body, card))
+    ids = await assistant.chat_ids(chat_query(body, card))
     return json_response(TokenCount(input_tokens=len(ids), pellucid=answer_details(ignored_parts(body, card))))
 
 
@@ -77,7 +80,7 @@ class _MessageJob(GenerationJob):
     def ask(self, number: int, on_usage: OnUsage | None) -> Items:
         body = self._body
         query = replace(
-            _query(body, self.card),
+            chat_query(body, self.card),
             params=answer_params(body, body.max_tokens, body.top_logprobs),
             stop=body.stop_sequences,
             terms=terms_of(body, self.request, Priority.CHAT, number),
@@ -89,8 +92,8 @@ class _MessageJob(GenerationJob):
 
     def _whole_response(self) -> Response:
         answer = self.answers[0]
-        content = [TextAnswer(text=block.text, pellucid=self._block_details(block.tokens)) for block in self._blocks.read(answer.tokens)]
-        details = answer_details(self._ignored, end_details(answer.end))
+        content = [self._content(block) for block in self._blocks.read(answer.tokens)]
+        details = answer_details(self._ignored, self._end(answer.end))
         return json_response(
             MessageReply(
                 id=self._id,
@@ -126,34 +129,54 @@ class _MessageJob(GenerationJob):
             "type": "message_delta",
             "delta": {"stop_reason": self._stop_word(finish), "stop_sequence": finish.stop},
             "usage": _usage(finish.usage).model_dump(),
-            "pellucid": end_details(finish).model_dump(),
+            "pellucid": self._end(finish).model_dump(),
         }
         return (*steps, end, {"type": "message_stop"})
 
     def _step_events(self, step: BlockStep) -> Sequence[Mapping[str, Any]]:
         index = step.block.index
         if step.kind == "open":
-            return [{"type": "content_block_start", "index": index, "content_block": {"type": "text", "text": ""}}]
+            return [{"type": "content_block_start", "index": index, "content_block": self._content(step.block).model_dump()}]
         events: list[Mapping[str, Any]] = []
         if step.text or (step.tokens and self._body.logprobs):
             details = self._block_details(step.tokens)
             added = {} if details is None else {"pellucid": details.model_dump()}
-            events.append({"type": "content_block_delta", "index": index, "delta": {"type": "text_delta", "text": step.text}, **added})
+            is_call = step.block.call is not None
+            delta = {"type": "input_json_delta", "partial_json": step.text} if is_call else {"type": "text_delta", "text": step.text}
+            events.append({"type": "content_block_delta", "index": index, "delta": delta, **added})
         return [*events, {"type": "content_block_stop", "index": index}] if step.kind == "close" else events
 
     def _block_details(self, tokens: Sequence[Token]) -> BlockDetails | None:
-        return BlockDetails(tokens=[record_of(token) for token in tokens]) if self._body.logprobs else None
+        return BlockDetails(tokens=[record_of(token) for token in tokens]) if self._body.logprobs and tokens else None
+
+    def _content(self, block: AnswerBlock) -> TextAnswer | ToolUseAnswer:
+        details = self._block_details(block.tokens)
+        if block.call is None:
+            return TextAnswer(text=block.text, pellucid=details)
+        return ToolUseAnswer(id=block.call.id or "", name=block.call.name or "", input=_input(block.text), pellucid=details)
+
+    def _end(self, finish: Finish) -> EndDetails:
+        end = end_details(finish)
+        end.calls = call_details(self.answers[0].tokens)
+        return end
 
     def _stop_word(self, finish: Finish) -> StopWord:
         if finish.reason is FinishReason.LENGTH and finish.usage.generated < self._body.max_tokens:
             return "model_context_window_exceeded"
         if finish_word(finish) == "length":
             return "max_tokens"
+        if has_call(self.answers[0].tokens):
+            return "tool_use"
         return "stop_sequence" if finish.stop is not None else "end_turn"
 
 
-def _query(body: ConversationFields, card: ModelCard) -> ChatQuery:
-    return ChatQuery(conversation(body), model=card.name, continue_last=body.messages[-1].role == "assistant")
+def _input(arguments: str) -> dict[str, Any]:
+    """Return the arguments of a call, none if they were cut off."""
+    try:
+        value = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _usage(usage: Usage) -> MessageUsage:

@@ -17,16 +17,26 @@ from pellucid.api.generation.answer_params import answer_params
 from pellucid.api.generation.generated_answer import Items
 from pellucid.api.generation.generation_job import GenerationJob
 from pellucid.api.generation.request_fields import end_details, finish_word, reply_id, terms_of
-from pellucid.api.generation.response_items import conversation, ignored_parts
-from pellucid.api.generation.response_reply import error_code, output_message, response_reply
+from pellucid.api.generation.response_items import conversation, ignored_parts, offered_tools, tool_choice
+from pellucid.api.generation.response_reply import ItemStatus, error_code, output_item, output_text, response_reply
 from pellucid.api.generation.token_logprobs import token_logprobs
+from pellucid.api.generation.tool_calls import call_details
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, named_stream_or
 from pellucid.api.schema.answer_fields import AnswerDetails, answer_details
 from pellucid.api.schema.common import MAX_TOKENS
-from pellucid.api.schema.responses import LOGPROBS, IncompleteDetails, OutputMessage, ResponseError, ResponseReply, ResponsesRequest
+from pellucid.api.schema.responses import (
+    LOGPROBS,
+    IncompleteDetails,
+    OutputCall,
+    OutputMessage,
+    ResponseError,
+    ResponseReply,
+    ResponsesRequest,
+)
 from pellucid.api.server_state import state_of
 from pellucid.api.sse import NAMED_SSE, Event, ended_stream, json_response
+from pellucid.client.token_json import record_of
 from pellucid.errors import ContextLengthError, InvalidRequestError, PellucidError
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import ChatQuery, Finish, ModelCard, OnUsage, Priority, Token
@@ -64,7 +74,7 @@ class _ResponseJob(GenerationJob):
         self._body = body
         self._ignored = ignored_parts(body, card)
         self._id = reply_id("resp")
-        self._message_ids: list[str] = []
+        self._item_ids: dict[int, str] = {}
         self._created = int(time.time())
         self._blocks = AnswerBlocks()
         self._numbers = count()
@@ -72,7 +82,15 @@ class _ResponseJob(GenerationJob):
     def ask(self, number: int, on_usage: OnUsage | None) -> Items:
         body = self._body
         params = answer_params(body, body.max_output_tokens or MAX_TOKENS, body.top_logprobs)
-        query = ChatQuery(conversation(body), params, self.model, terms=terms_of(body, self.request, Priority.CHAT, number))
+        query = ChatQuery(
+            conversation(body),
+            params,
+            self.model,
+            terms=terms_of(body, self.request, Priority.CHAT, number),
+            tools=offered_tools(body),
+            tool_choice=tool_choice(body),
+            parallel_tool_calls=body.parallel_tool_calls,
+        )
         return self.assistant.chat(query, on_usage=on_usage)
 
     async def whole(self) -> Response:
@@ -107,55 +125,56 @@ class _ResponseJob(GenerationJob):
         return self._event("response.failed", response=failed.model_dump())
 
     def _step_events(self, step: BlockStep, finish: Finish | None = None) -> Sequence[Mapping[str, Any]]:
-        block, index = step.block, step.block.index
+        block, place = step.block, {"output_index": step.block.index}
         if step.kind == "open":
-            return [
-                self._event("response.output_item.added", output_index=index, item=self._item(block, "in_progress").model_dump()),
-                self._event("response.content_part.added", part=_part(""), **self._place(block)),
-            ]
+            added = self._event("response.output_item.added", item=self._item(block, "in_progress").model_dump(), **place)
+            return [added] if block.call else [added, self._content("response.content_part.added", block, part=_part("", ()))]
         if step.kind == "add":
             return [self._delta(step)]
-        events = []
-        if step.tokens and self._wants_logprobs:
-            events.append(self._delta(step))
+        events = [self._delta(step)] if step.tokens and self._wants_logprobs else []
         item = self._item(block, _status(finish))
-        part = item.content[0].model_dump()
-        return [
-            *events,
-            self._event("response.output_text.done", text=part["text"], logprobs=part["logprobs"], **self._place(block)),
-            self._event("response.content_part.done", part=part, **self._place(block)),
-            self._event("response.output_item.done", output_index=index, item=item.model_dump()),
-        ]
+        if isinstance(item, OutputCall):
+            done = {"item_id": item.id, "name": item.name, "arguments": item.arguments}
+            events.append(self._event("response.function_call_arguments.done", **done, **place))
+        else:
+            part = item.content[0].model_dump()
+            events.append(self._content("response.output_text.done", block, text=part["text"], logprobs=part["logprobs"]))
+            events.append(self._content("response.content_part.done", block, part=part))
+        return [*events, self._event("response.output_item.done", item=item.model_dump(), **place)]
 
     def _delta(self, step: BlockStep) -> dict[str, Any]:
-        logprobs = self._logprobs(step.tokens)
-        return self._event("response.output_text.delta", delta=step.text, logprobs=logprobs, **self._place(step.block))
+        """Return the event of a text or of a piece of a call's arguments."""
+        block, tokens = step.block, step.tokens if self._wants_logprobs else ()
+        if block.call is None:
+            logprobs = [entry.model_dump() for entry in token_logprobs(tokens)]
+            return self._content("response.output_text.delta", block, delta=step.text, logprobs=logprobs)
+        place = {"item_id": self._item_id(block), "output_index": block.index}
+        details = {"pellucid": {"tokens": [record_of(token) for token in tokens]}} if tokens else {}
+        return self._event("response.function_call_arguments.delta", delta=step.text, **place, **details)
+
+    def _content(self, kind: str, block: AnswerBlock, **fields: Any) -> dict[str, Any]:
+        return self._event(kind, item_id=self._item_id(block), output_index=block.index, content_index=0, **fields)
 
     def _event(self, kind: str, **fields: Any) -> dict[str, Any]:
         return {"type": kind, "sequence_number": next(self._numbers), **fields}
 
-    def _place(self, block: AnswerBlock) -> dict[str, Any]:
-        return {"item_id": self._message_id(block), "output_index": block.index, "content_index": 0}
+    def _item(self, block: AnswerBlock, status: ItemStatus) -> OutputMessage | OutputCall:
+        return output_item(self._item_id(block), block, status, logprobs=self._wants_logprobs)
 
-    def _item(self, block: AnswerBlock, status: Literal["in_progress", "completed", "incomplete"]) -> OutputMessage:
-        logprobs = token_logprobs(block.tokens) if self._wants_logprobs else []
-        return output_message(self._message_id(block), block, status, logprobs)
-
-    def _message_id(self, block: AnswerBlock) -> str:
-        while len(self._message_ids) <= block.index:
-            self._message_ids.append(reply_id("msg"))
-        return self._message_ids[block.index]
+    def _item_id(self, block: AnswerBlock) -> str:
+        if block.index not in self._item_ids:
+            self._item_ids[block.index] = reply_id("msg" if block.call is None else "fc")
+        return self._item_ids[block.index]
 
     @property
     def _wants_logprobs(self) -> bool:
         return LOGPROBS in self._body.include
 
-    def _logprobs(self, tokens: Sequence[Token]) -> list[dict[str, Any]]:
-        return [entry.model_dump() for entry in token_logprobs(tokens)] if self._wants_logprobs else []
-
     def _ended(self, finish: Finish) -> ResponseReply:
         output = [self._item(block, _status(finish)) for block in self._blocks.blocks]
-        details = answer_details(self._ignored, end_details(finish))
+        end = end_details(finish)
+        end.calls = call_details(self.answers[0].tokens)
+        details = answer_details(self._ignored, end)
         return self._reply(_status(finish), details, output=output, finish=finish)
 
     def _reply(
@@ -170,8 +189,8 @@ class _ResponseJob(GenerationJob):
         )
 
 
-def _part(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+def _part(text: str, tokens: Sequence[Token]) -> dict[str, Any]:
+    return output_text(text, tokens).model_dump()
 
 
 def _status(finish: Finish | None) -> Literal["completed", "incomplete"]:

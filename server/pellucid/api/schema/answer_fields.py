@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, JsonValue, WithJsonSchema
 
 from pellucid.api.schema.common import MAX_TOKENS, Reply, Temperature
 from pellucid.api.schema.openai import Admittance, EndDetails
+from pellucid.api.schema.tool_calls import CallDetails
 from pellucid.tokens import FinishReason
 
 
@@ -22,19 +23,43 @@ class AnswerFields(Admittance):
     stream: bool = Field(False, description="send the answer as server-sent events as soon as it is generated")
 
 
+def _has_type(value: object) -> object:
+    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
+        raise ValueError("a tool must be an object with a type")
+    return value
+
+
+OtherTool = Annotated[
+    dict[str, JsonValue],
+    BeforeValidator(_has_type),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "properties": {"type": {"type": "string", "not": {"enum": ["function", "custom"]}}},
+            "required": ["type"],
+            "description": "a tool of another type, which is skipped",
+        }
+    ),
+]
+"""A tool that is not a function. Clients offer such tools to every server: it is skipped and listed as ignored."""
+
+
 class AnswerDetails(Reply):
     """The remarks of a reply: what of the request had no effect and, when the answer has ended, exactly why."""
 
     ignored: list[str] | None = Field(None, description="fields of the request that were accepted, but cannot change the answer")
     reason: FinishReason | None = None
     stop: str | None = Field(None, description="the stop text that ended the answer")
+    calls: list[CallDetails] | None = Field(None, description="the details of each tool call")
 
 
 def answer_details(ignored: list[str], end: EndDetails | None = None) -> AnswerDetails | None:
     """Return the remarks of a reply, or None if there are none."""
     if not ignored and end is None:
         return None
-    return AnswerDetails(ignored=ignored or None, reason=end.reason if end else None, stop=end.stop if end else None)
+    if end is None:
+        return AnswerDetails(ignored=ignored, stop=None, calls=None)
+    return AnswerDetails(ignored=ignored or None, reason=end.reason, stop=end.stop, calls=end.calls)
 
 
 def refuse(reason: str) -> BeforeValidator:

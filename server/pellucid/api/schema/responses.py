@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, JsonValue, Tag
 
-from pellucid.api.schema.answer_fields import ONLY_NULL, AnswerDetails, AnswerFields, refuse, tag_by_type
-from pellucid.api.schema.common import MAX_TOKENS, Body, OnlyFalse, Reply, Unused
+from pellucid.api.schema.answer_fields import ONLY_NULL, AnswerDetails, AnswerFields, OtherTool, refuse, tag_by_type
+from pellucid.api.schema.common import MAX_TOKENS, Body, OnlyFalse, Reply, Unused, WrittenToken
 from pellucid.api.schema.openai import MAX_MESSAGES, Alternatives, TokenLogprob, UnusedFields, UsageDetails
+from pellucid.api.schema.tool_calls import MAX_TOOLS, FunctionDefinition, Name
 
 SENT_BACK = "allowed, so that an item of an answer can be sent back"
 
@@ -37,6 +38,28 @@ class InputPart(Body):
 InputParts = Annotated[list[InputPart], Field(fail_fast=True)]
 
 
+class FunctionCall(Body):
+    """A call that the assistant made; arguments are the text of a JSON object."""
+
+    type: Literal["function_call"]
+    call_id: str
+    name: Name
+    arguments: str
+    id: str | None = Field(None, description=SENT_BACK)
+    status: str | None = Field(None, description=SENT_BACK)
+    pellucid: JsonValue = Field(None, description=SENT_BACK)
+
+
+class FunctionCallOutput(Body):
+    """The result of a call."""
+
+    type: Literal["function_call_output"]
+    call_id: str
+    output: str | InputParts
+    id: str | None = Field(None, description=SENT_BACK)
+    status: str | None = Field(None, description=SENT_BACK)
+
+
 class InputMessage(Body):
     """A message of the conversation."""
 
@@ -60,9 +83,31 @@ class ReasoningItem(Body):
 
 
 InputItem = Annotated[
-    Annotated[InputMessage, Tag("message")] | Annotated[ReasoningItem, Tag("reasoning")],
-    Discriminator(tag_by_type(("reasoning",), "message")),
+    Annotated[InputMessage, Tag("message")]
+    | Annotated[ReasoningItem, Tag("reasoning")]
+    | Annotated[FunctionCall, Tag("function_call")]
+    | Annotated[FunctionCallOutput, Tag("function_call_output")],
+    Discriminator(tag_by_type(("reasoning", "function_call", "function_call_output"), "message")),
 ]
+
+
+class FunctionTool(FunctionDefinition):
+    """A function that the model may call."""
+
+    type: Literal["function"]
+
+
+ResponseTool = Annotated[
+    Annotated[FunctionTool, Tag("function")] | Annotated[OtherTool, Tag("other tool")],
+    Discriminator(tag_by_type(("function",), "other tool")),
+]
+
+
+class NamedFunction(Body):
+    """The choice of a function, which is not supported."""
+
+    type: Literal["function"]
+    name: Name
 
 
 NotStored = Annotated[None, refuse("nothing is stored here: omit it, and send the whole conversation in input"), ONLY_NULL]
@@ -106,8 +151,17 @@ class ResponsesRequest(AnswerFields, UnusedFields):
     )
     top_logprobs: Alternatives | None = Field(None, description="with logprobs: return this many alternatives for each token")
     text: TextOptions | None = None
-    tool_choice: Literal["none", "auto"] = Field("auto", description="without tools it has no effect")
-    parallel_tool_calls: bool = Field(True, description="without tools it has no effect")
+    tools: Annotated[list[ResponseTool], Field(fail_fast=True, max_length=MAX_TOOLS)] = Field(
+        [],
+        description="functions that the model may call; an error if its chat template has no place for tools. Tools of other types are "
+        "skipped, and listed as ignored",
+    )
+    tool_choice: Literal["none", "auto", "required"] | NamedFunction = Field(
+        "auto",
+        description="none: the model is not shown the tools; auto: it decides; an error for required and named functions, because calls "
+        "cannot be forced",
+    )
+    parallel_tool_calls: bool = Field(True, description="false: the answer ends after its first tool call")
     truncation: Literal["disabled"] = Field(
         "disabled", description="always disabled: a conversation that does not fit the context is an error, and none of it is dropped"
     )
@@ -142,6 +196,24 @@ class OutputMessage(Reply):
     status: Literal["in_progress", "completed", "incomplete"]
     role: Literal["assistant"] = "assistant"
     content: list[OutputText]
+
+
+class CallTokens(Reply):
+    """The tokens of a call or of a part of it."""
+
+    tokens: list[WrittenToken]
+
+
+class OutputCall(Reply):
+    """A call that the model makes; ``arguments`` is the text of a JSON object, as the model wrote it."""
+
+    id: str
+    type: Literal["function_call"] = "function_call"
+    status: Literal["in_progress", "completed", "incomplete"]
+    call_id: str
+    name: str
+    arguments: str
+    pellucid: CallTokens | None = Field(None, description="the tokens, if logprobs were asked for")
 
 
 class InputTokensDetails(Reply):
@@ -194,7 +266,7 @@ class ResponseReply(Reply):
     instructions: str | None
     max_output_tokens: int | None
     model: str
-    output: list[OutputMessage]
+    output: list[OutputMessage | OutputCall]
     parallel_tool_calls: bool
     previous_response_id: None
     reasoning: dict[str, Any]
