@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pellucid.api.generation.request_fields import choice_seed
 from pellucid.api.schema.answer_fields import AnswerFields
 from pellucid.api.schema.openai import UsageDetails
 from pellucid.tokens import SamplingParams, Usage
@@ -14,7 +15,7 @@ def answer_params(body: AnswerFields, max_tokens: int, top_logprobs: int | None)
         temperature=body.temperature,
         top_k=1 if body.top_p == 0 else max(body.top_k, 0),
         top_p=body.top_p or 1.0,
-        seed=body.seed,
+        seed=choice_seed(body.seed, 0),
         top_logprobs=top_logprobs or 0,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -12,10 +13,9 @@ import pytest
 from openai.types.responses import Response, ResponseOutputMessage, ResponseOutputText, ResponseStreamEvent
 from pydantic import TypeAdapter
 
-from pellucid.api.server_state import ServerState
 from pellucid.errors import ContextLengthError, PellucidError, QueueFullError
 from pellucid.tokens import Finish, FinishReason, Message, Usage
-from support.servers.http_servers import TINY, LiveServer, ScriptedAssistant, live, scripted_state, spoken, tiny_assistant
+from support.servers.http_servers import TINY, LiveServer, ScriptedAssistant, live, scripted_state, spoken
 
 EVENTS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 LOGPROBS: Any = "message.output_text.logprobs"
@@ -174,6 +174,15 @@ def test_real_context(http: httpx.Client) -> None:
     assert events[-1]["response"]["error"]["code"] == "context_length_exceeded"
 
 
+@pytest.mark.parametrize("seed", [-1, 2**63 - 1, -(2**63)])
+def test_seeds(http: httpx.Client, seed: int) -> None:
+    """Every seed in range, negative ones too, gives the same answer twice."""
+    body = {"input": "hello", "max_output_tokens": 6, "seed": seed}
+    first, second = (http.post("/v1/responses", json=body).json()["output"][0]["content"] for _ in range(2))
+
+    assert first == second
+
+
 def test_other_errors_have_their_status() -> None:
     """An error before the first token has its status in a stream, too."""
     assert post({"input": "x", "stream": True}, ScriptedAssistant([QueueFullError("Full.")])).status_code == 429
@@ -223,16 +232,21 @@ def test_refused(http: httpx.Client, field: str, value: object, param: str) -> N
 
 def test_leaving() -> None:
     """A server that shuts down ends a stream with response.failed."""
-    assistant, engine = tiny_assistant()
-    state = ServerState(models=(TINY,), grace=0.0)
-    state.open(assistant, engine)
+
+    async def hang(index: int) -> None:
+        if index:
+            await asyncio.sleep(60)
+
+    body = {"input": "x", "stream": True}
     with (
-        live(state) as server,
-        httpx.stream("POST", f"{server.url}/v1/responses", json={"input": "x", "stream": True}, timeout=60, trust_env=False) as stream,
+        live(scripted_state(ScriptedAssistant(before=hang))) as server,
+        httpx.stream("POST", f"{server.url}/v1/responses", json=body, timeout=60, trust_env=False) as stream,
     ):
         lines = stream.iter_lines()
         next(lines)
         server.shut_down()
-        rest = [line for line in lines if line.startswith("data: ")]
-    engine.close()
-    assert json.loads(rest[-1].removeprefix("data: "))["type"] in ("response.failed", "response.completed", "response.incomplete")
+        last = [line for line in lines if line.startswith("data: ")][-1]
+
+    response = json.loads(last.removeprefix("data: "))["response"]
+    assert response["status"] == "failed"
+    assert response["error"]["message"] == "The server is shutting down, so this answer ends here."
