@@ -68,18 +68,20 @@ A command exits with 0 on success, 1 on an error, which it explains in one sente
 HTTP_INTRO = """
 # HTTP API
 
-The server listens on `http://127.0.0.1:8437`. It has routes of OpenAI's API, the routes of llama.cpp, ollama, Mistral and Tabby that editor
-plugins use, and some of its own. Point an OpenAI client at `http://127.0.0.1:8437/v1` with any key, and llama.vim, llama.vscode or a client
-of ollama at `http://127.0.0.1:8437`. [Clients](clients.md) has recipes.
+The server listens on `http://127.0.0.1:8437`. It has routes of OpenAI's and Anthropic's APIs, the routes of llama.cpp, ollama, Mistral
+and Tabby that editor plugins use, and some of its own. Point an OpenAI client at `http://127.0.0.1:8437/v1` with any key, and llama.vim,
+llama.vscode or a client of ollama at `http://127.0.0.1:8437`. [Clients](clients.md) has recipes.
 A running server describes its routes at `/openapi.json`; this page is generated from that description.
 
 - **Probabilities.** A [TokenRecord](#tokenrecord) has all data of one token. `/v1/score` returns these records in `tokens`. With
-  `logprobs`, `/v1/completions` returns them in the list `logprobs.pellucid` of a choice; `/v1/chat/completions` and
-  `/v1/fim/completions` in the field `pellucid` of each entry of `logprobs.content`; `/api/generate` and `/api/chat` in that of each
-  entry of `logprobs`. Logprobs are natural logarithms of the model's own distribution, before temperature and the other sampling
-  settings.
+  `logprobs`, `/v1/completions` returns them in the list `logprobs.pellucid` of a choice; `/v1/chat/completions` and `/v1/fim/completions`
+  in the field `pellucid` of each entry of `logprobs.content`; `/api/generate` and `/api/chat` in that of each entry of `logprobs`;
+  `/v1/responses` in that of each entry of `logprobs`, with `include: ["message.output_text.logprobs"]`; and `/v1/messages`, with the
+  extension `logprobs`, in `pellucid.tokens` of each block or delta. Logprobs are natural logarithms of the model's own distribution,
+  before temperature and the other sampling settings.
 - **Unknown fields are errors.** A field that is not listed here is refused with an error that names it. `null` means the default.
-- **Errors** have OpenAI's shape, those under `/api` ollama's: `{"error": "one sentence"}`.
+- **Errors** have OpenAI's shape, those under `/api` ollama's: `{"error": "one sentence"}`, and those under `/v1/messages` Anthropic's:
+  `{"type": "error", "error": {"type": "...", "message": "one sentence"}}`.
 - **Cancelling.** Close the connection. The server then stops the request within one step of the engine.
 - **Keys.** If the server has an API key, send it as `Authorization: Bearer KEY` or `X-Api-Key: KEY`. Only `/health`, `/page/alive`
   and the login form work without it.

@@ -23,8 +23,10 @@ from pellucid.api.routes import (
     fim,
     info,
     llama_generation,
+    messages,
     ollama,
     ollama_models,
+    responses,
     score,
     tabby,
     tokens,
@@ -33,12 +35,17 @@ from pellucid.api.security import Door, Security
 from pellucid.api.server_state import ServerState
 from pellucid.system.installed_version import installed_version
 
+ROUTES = (
+    *(completions, chat, responses, messages, fim, score, embeddings, llama_generation),
+    *(ollama, ollama_models, tabby, tokens, adapters, info),
+)
+
 DESCRIPTION = """
 A local code-completion and chat server that you can see through: every token that it generates or reads comes with its
 probability, its rank, the entropy of the choice and the model's alternatives.
 
-A field that is not listed is refused by name; null means the default. Every error has the same shape, under
-/api, where ollama's routes are, `{"error": "one sentence"}`.
+A field that is not listed is refused by name; null means the default. Every error has the same shape, except under
+/api, where ollama's routes are, `{"error": "one sentence"}`, and under /v1/messages, where errors have Anthropic's shape.
 Logprobs are natural logarithms of the model's own distribution, before temperature and the rest.
 """
 
@@ -67,7 +74,7 @@ def create_app(state: ServerState, page: MountedPage | None = None) -> FastAPI:
     )
     app.state.server = state
     install_error_handlers(app)
-    for module in (completions, chat, fim, score, embeddings, llama_generation, ollama, ollama_models, tabby, tokens, adapters, info):
+    for module in ROUTES:
         app.include_router(module.router)
     describe(app)
     return app

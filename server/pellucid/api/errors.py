@@ -1,4 +1,4 @@
-"""Writes errors as HTTP responses, all in the same shape except those of ollama's paths."""
+"""Writes errors as HTTP responses, all in the same shape except those of ollama's and Anthropic's paths."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 UNEXPECTED = PellucidError("Internal server error; see the server log. Other requests are unaffected.")
 _NAME_CHARACTERS = 80
 _OLLAMA_PATHS = "/api/"
+_ANTHROPIC_PATH = "/v1/messages"
 
 
 class ClientGoneError(PellucidError):
@@ -67,6 +68,21 @@ _STATUS: dict[type[PellucidError], int] = {
 """The HTTP status of each class of error. A class that is not listed has its base's status."""
 
 
+_ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    408: "timeout_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    501: "invalid_request_error",
+    503: "overloaded_error",
+}
+"""Anthropic's type of error for each HTTP status."""
+
+
 def status_of(error: PellucidError) -> int:
     """Return the HTTP status that answers with this error."""
     return next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
@@ -86,6 +102,17 @@ def error_sentence(error: PellucidError) -> dict[str, Any]:
     return {"error": printable(str(error))}
 
 
+def anthropic_error(error: PellucidError, status: int | None = None) -> dict[str, Any]:
+    """Return the error as JSON in Anthropic's shape. ``status`` replaces the status of its class."""
+    message = printable(str(error))
+    if isinstance(error, ContextLengthError):  # Claude Code compacts the conversation when it reads these words
+        message = f"prompt is too long: {error.prompt_tokens} tokens > {error.context} maximum. {message}"
+    detail: dict[str, Any] = {"type": _ANTHROPIC_TYPES.get(status or status_of(error), "api_error"), "message": message}
+    if getattr(error, "param", None) == "thread":  # the anthropic package then sends whole conversations, as nothing is stored here
+        detail["details"] = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+    return {"type": "error", "error": detail}
+
+
 def error_response(error: PellucidError, path: str = "", status: int | None = None) -> JSONResponse:
     """Return the response that answers with this error on this path. ``status`` replaces the status of its class."""
     headers = {}
@@ -96,8 +123,16 @@ def error_response(error: PellucidError, path: str = "", status: int | None = No
         headers["www-authenticate"] = "Bearer"
     if isinstance(error, RequestTimeoutError):
         headers["connection"] = "close"
-    body = error_sentence(error) if path.startswith(_OLLAMA_PATHS) else error_body(error, status)
-    return JSONResponse(body, status, headers)
+    return JSONResponse(_body_for(path, error, status), status, headers)
+
+
+def _body_for(path: str, error: PellucidError, status: int) -> dict[str, Any]:
+    """Return the error in the shape that clients of this path read."""
+    if path.startswith(_OLLAMA_PATHS):
+        return error_sentence(error)
+    if path == _ANTHROPIC_PATH or path.startswith(f"{_ANTHROPIC_PATH}/"):
+        return anthropic_error(error, status)
+    return error_body(error, status)
 
 
 def printable(text: str) -> str:

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from pellucid.api.schema.common import ErrorReply, UnreadyReply
+from pellucid.api.schema.messages import AnthropicError
 from pellucid.api.schema.ollama import OllamaError
 
 Responses = dict[int | str, dict[str, Any]]
@@ -62,18 +63,23 @@ GENERATION_ERRORS: Responses = MODEL_ERRORS | {
 """Errors of routes that generate."""
 
 
-def _in_ollamas_shape(errors: Responses) -> Responses:
-    return {status: response | {"model": OllamaError} for status, response in (FRONT_ERRORS | errors).items()}
+def _in_shape(model: object, errors: Responses) -> Responses:
+    return {status: response | {"model": model} for status, response in (FRONT_ERRORS | errors).items()}
 
 
-OLLAMA_ERRORS: Responses = _in_ollamas_shape({})
+OLLAMA_ERRORS: Responses = _in_shape(OllamaError, {})
 """Errors of ollama's routes, in its shape."""
 
-OLLAMA_LIST_ERRORS: Responses = _in_ollamas_shape({503: MODEL_ERRORS[503]})
+OLLAMA_LIST_ERRORS: Responses = _in_shape(OllamaError, {503: MODEL_ERRORS[503]})
 
-OLLAMA_MODEL_ERRORS: Responses = _in_ollamas_shape(MODEL_ERRORS)
+OLLAMA_MODEL_ERRORS: Responses = _in_shape(OllamaError, MODEL_ERRORS)
 
-OLLAMA_GENERATION_ERRORS: Responses = _in_ollamas_shape(GENERATION_ERRORS)
+OLLAMA_GENERATION_ERRORS: Responses = _in_shape(OllamaError, GENERATION_ERRORS)
+
+ANTHROPIC_TEXT_ERRORS: Responses = _in_shape(AnthropicError, TEXT_ERRORS)
+"""Errors of Anthropic's route that counts tokens, in its shape."""
+
+ANTHROPIC_GENERATION_ERRORS: Responses = _in_shape(AnthropicError, GENERATION_ERRORS)
 
 
 def lines_or(reply: object) -> dict[str, Any]:
@@ -95,6 +101,16 @@ def stream_or(reply: object) -> dict[str, Any]:
         "content": {
             "text/event-stream": {}
         },  # OpenAPI 3.1 cannot describe events: readers take a schema here for each event's or for the text's
+    }
+
+
+def named_stream_or(reply: object) -> dict[str, Any]:
+    """Return the response of a route that replies with this type, or with ``stream: true`` with named events."""
+    return {
+        "model": reply,
+        "description": "The reply, or with `stream: true` server-sent events with names (`event: ...`), as the API that this route is from "
+        "sends them; an error during a stream is an event, too, as is a shutdown of the server.",
+        "content": {"text/event-stream": {}},
     }
 
 

@@ -20,32 +20,45 @@ from pellucid.errors import PellucidError, UnavailableError
 
 logger = logging.getLogger(__name__)
 
-Event = BaseModel | Mapping[str, Any]
+Event = BaseModel | Mapping[str, Any] | tuple[Mapping[str, Any], ...]
+"""An event, or several that are sent together."""
+
 T = TypeVar("T")
+
+_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 CLOSING = UnavailableError("The server is shutting down, so this answer ends here.")
 
 
 @dataclass(frozen=True, slots=True)
 class StreamFormat:
-    """The form of a stream: its content type, the text around each event, the event that reports an error, and the last bytes."""
+    """The form of a stream: its content type, the text around each event, the event that reports an error, and the last bytes.
+
+    In a ``named`` stream the ``type`` of each event is its name, too.
+    """
 
     media_type: str
     before: str
     after: str
     error: Callable[[PellucidError], Mapping[str, Any]]
     last: bytes = b""
+    named: bool = False
 
     def write(self, event: Event) -> bytes:
-        """Return one event as bytes."""
+        """Return an event as bytes."""
+        if isinstance(event, tuple):
+            return b"".join(map(self.write, event))
+        name = f"event: {event['type']}\n" if self.named and isinstance(event, Mapping) else ""
         data = event.model_dump_json() if isinstance(event, BaseModel) else json.dumps(event)
-        return f"{self.before}{data}{self.after}".encode()
+        return f"{name}{self.before}{data}{self.after}".encode()
 
 
 SSE = StreamFormat("text/event-stream", "data: ", "\n\n", error_body, b"data: [DONE]\n\n")
 """Server-sent events that end with OpenAI's ``[DONE]``."""
 
 SSE_WITHOUT_DONE = replace(SSE, last=b"")
+
+NAMED_SSE = replace(SSE_WITHOUT_DONE, named=True)
 
 NDJSON = StreamFormat("application/x-ndjson", "", "\n", error_sentence)
 """Lines of JSON, as ollama sends them."""
@@ -68,6 +81,11 @@ async def attend(request: Request, state: ServerState, work: Coroutine[Any, Any,
         raise ClientGoneError("The client closed the connection.") if gone.done() else CLOSING
     finally:
         await _end(task, gone, closing)
+
+
+def ended_stream(event: Event, format: StreamFormat) -> Response:
+    """Return a stream that consists of this event."""
+    return Response(format.write(event) + format.last, media_type=format.media_type, headers=_HEADERS)
 
 
 async def event_stream(
@@ -106,7 +124,7 @@ class EventStream(Response):
         self.status_code = 200
         self.media_type = format.media_type
         self.background = None
-        self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no"})
+        self.init_headers(_HEADERS)
         self._first = first
         self._rest = rest
         self._closing_event = closing_event

@@ -232,6 +232,13 @@ class LocalAssistant:
             return served.encode(query.prefix, special=query.special)
         return self._infill(served, query, heal=False)[0]
 
+    async def chat_ids(self, query: ChatQuery) -> list[int]:
+        """Return the ids of a conversation, up to where its answer begins."""
+        served = self._find(query.model)
+        tools = query.shown_tools
+        encode = partial(served.template.encode, query.messages, continue_last=query.continue_last, tools=tools)
+        return await run_template(served, chat_characters(query.messages, tools), encode)
+
     def prompt_text(self, query: CompletionQuery) -> str:
         """Return a text as it is; for an infill or token ids the prompt as the model reads it, its markers included."""
         if isinstance(query.prefix, str) and query.suffix is None:
@@ -324,9 +331,7 @@ class LocalAssistant:
         check_tool_choice(query)
         served = self._find(query.model)
         _check_grammar(query)
-        tokenizer, tools = served.tokenizer, query.shown_tools
-        encode = partial(served.template.encode, query.messages, continue_last=query.continue_last, tools=tools)
-        ids = await run_template(served, chat_characters(query.messages, tools), encode)
+        tokenizer, ids = served.tokenizer, await self.chat_ids(query)
         calls = served.call_reader(query, ids)
         constraint = None if query.grammar is None else await served.grammars.constraint(query.grammar)
         strip_space = not query.continue_last and query.grammar is None and tokenizer.prefix_space

@@ -53,9 +53,44 @@ FIM: dict[str, Any] = {
     "stop": "x",
     **TERMS,
 }
+RESPONSES: dict[str, Any] = {
+    "input": [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "u"}]}, {"type": "reasoning", "summary": []}],
+    "tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}}, {"type": "web_search"}],
+    "tool_choice": "none",
+    "instructions": "i",
+    "max_output_tokens": 2,
+    "include": ["message.output_text.logprobs"],
+    "top_logprobs": 2,
+    "text": {"format": {"type": "text"}, "verbosity": "low"},
+    "reasoning": {"effort": "low"},
+    "stream": True,
+    **TERMS,
+}
+MESSAGE_FIELDS: dict[str, Any] = {
+    "model": TINY,
+    "system": [{"type": "text", "text": "s", "cache_control": {"type": "ephemeral"}}],
+    "messages": [{"role": "user", "content": [{"type": "text", "text": "u"}, {"type": "thinking", "thinking": "t"}]}],
+    "tools": [{"name": "f", "input_schema": {"type": "object"}}, {"type": "web_search_20250305", "name": "web_search"}],
+    "tool_choice": {"type": "none"},
+    "thinking": {"type": "disabled"},
+    "output_config": {"effort": "low"},
+}
+ANTHROPIC: dict[str, Any] = {
+    "max_tokens": 2,
+    "stop_sequences": ["x"],
+    "logprobs": True,
+    "top_logprobs": 2,
+    "metadata": {"user_id": "u"},
+    "stream": True,
+    **MESSAGE_FIELDS,
+    **TERMS,
+}
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/completions": {"prompt": "ab", "suffix": "c", "max_tokens": 2, "logprobs": 2, "n": 1, "stream": True, **TERMS, **SAMPLING},
     "/v1/chat/completions": {**TOOLS, "messages": MESSAGES, "max_tokens": 2, "logprobs": True, "top_logprobs": 2, **TERMS, **SAMPLING},
+    "/v1/responses": RESPONSES,
+    "/v1/messages": ANTHROPIC,
+    "/v1/messages/count_tokens": MESSAGE_FIELDS,
     "/v1/score": {"text": "abc", "top_logprobs": 2, "stream": True, **TERMS},
     "/v1/embeddings": {"input": ["ab", "c"], "encoding_format": "base64", "dimensions": 48, "user": "u", "model": TINY},
     "/api/embed": {"input": ["ab", "c"], "truncate": False, "dimensions": 48, "options": {"num_ctx": 8}, "keep_alive": 5, "model": TINY},
@@ -93,11 +128,12 @@ def test_bodies(path: str, valid: dict[str, Any], small_server: LiveServer) -> N
             assert answer.status_code < 500 or answer.status_code == 501, (body, answer.text)
             if answer.status_code >= 400:
                 error = answer.json()["error"]
+                assert (answer.json().get("type") == "error") == path.startswith("/v1/messages")
                 assert isinstance(error, str) == path.startswith("/api/")
                 if isinstance(error, str):
                     assert error, body
                     continue
-                assert error["code"] == answer.status_code
+                assert error.get("code", answer.status_code) == answer.status_code
                 assert error["message"], body
         slots = http.get("/slots").json()
     assert not any(slot["is_processing"] for slot in slots)

@@ -11,8 +11,10 @@ import pytest
 
 from pellucid.api.schema.fim import FimRequest
 from pellucid.api.schema.llama import InfillRequest, LlamaCompletionRequest
+from pellucid.api.schema.messages import CountRequest, MessagesRequest
 from pellucid.api.schema.ollama import OllamaChatRequest, OllamaGenerateRequest, OllamaOptions
 from pellucid.api.schema.openai import ChatRequest, CompletionRequest, ScoreRequest
+from pellucid.api.schema.responses import ResponsesRequest
 from pellucid.api.schema.tabby import Segments, TabbyCompletionRequest
 from pellucid.client.token_json import record_of
 from pellucid.tokens import CallDelta, CallPart
@@ -21,6 +23,7 @@ from support.servers.http_servers import spoken
 BODIES = [
     *(CompletionRequest, ChatRequest, ScoreRequest, InfillRequest, LlamaCompletionRequest, FimRequest),
     *(OllamaOptions, OllamaGenerateRequest, OllamaChatRequest, TabbyCompletionRequest, Segments),
+    *(ResponsesRequest, MessagesRequest, CountRequest),
 ]
 
 

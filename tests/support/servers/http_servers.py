@@ -113,6 +113,8 @@ class ScriptedAssistant:
         return self._answer("complete", query)
 
     def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        if on_usage is not None:
+            on_usage(Usage(cached=1, computed=3))
         return self._answer("chat", query)
 
     def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
@@ -146,6 +148,9 @@ class ScriptedAssistant:
         if not isinstance(query.prefix, str):
             return bytes(query.prefix).decode(errors="replace")
         return query.prefix if query.suffix is None else f"{query.suffix}|{query.prefix}"
+
+    async def chat_ids(self, query: ChatQuery) -> list[int]:
+        return [id for message in query.messages for id in message.content.encode()]
 
     async def infill_prompt(self, query: CompletionQuery) -> str:
         return self.prompt_text(query)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from pellucid.api.generation.answer_params import usage_details
 from pellucid.api.generation.request_fields import finish_word
 from pellucid.api.model_aliases import find_by_alias
 from pellucid.api.schema.common import MAX_TOKENS
 from pellucid.api.schema.ollama import OllamaEnd, OllamaFields
-from pellucid.api.schema.openai import UsageDetails
 from pellucid.errors import InvalidRequestError
 from pellucid.tokens import Finish, ModelCard, SamplingParams
 
@@ -58,15 +58,7 @@ def ignored_fields(body: OllamaFields, card: ModelCard) -> list[str]:
 def end_fields(finish: Finish, ignored: list[str], seconds: float) -> dict[str, Any]:
     """Return the fields of the reply or line that ends an answer, which took this many seconds."""
     usage = finish.usage
-    details = UsageDetails(
-        cached=usage.cached,
-        computed=usage.computed,
-        generated=usage.generated,
-        queued=usage.queued,
-        prefill=usage.prefill,
-        decode=usage.decode,
-        first_difference=finish.first_difference,
-    )
+    details = usage_details(usage, finish.first_difference)
     return {
         "done": True,
         "done_reason": finish_word(finish),

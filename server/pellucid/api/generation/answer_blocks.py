@@ -1,0 +1,97 @@
+"""Divides an answer into blocks while its tokens come, for the routes whose answers are lists of blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from pellucid.tokens import CallDelta, Token
+
+
+@dataclass(slots=True)
+class AnswerBlock:
+    """A text or a tool call of an answer, numbered from 0: its text or arguments so far, its tokens, and the beginning of its call."""
+
+    index: int
+    call: CallDelta | None = None
+    text: str = ""
+    tokens: list[Token] = field(default_factory=list)
+
+    def owns(self, token: Token) -> bool:
+        """Return whether a token without text belongs to this block."""
+        if self.call is None:
+            return token.part is None
+        return token.part is None or token.part.call == self.call.index
+
+
+@dataclass(frozen=True, slots=True)
+class BlockStep:
+    """An event of a block: it opens, text and tokens are added, or it closes, perhaps with tokens that have no text."""
+
+    kind: Literal["open", "add", "close"]
+    block: AnswerBlock
+    text: str = ""
+    tokens: Sequence[Token] = ()
+
+
+class AnswerBlocks:
+    """The blocks of one answer. Tokens without text wait for the next text, so that no step is empty."""
+
+    def __init__(self) -> None:
+        self.blocks: list[AnswerBlock] = []
+        self._waiting: list[Token] = []
+        self._open: AnswerBlock | None = None
+
+    def feed(self, token: Token) -> Iterator[BlockStep]:
+        """Yield the steps that a token causes."""
+        self._waiting.append(token)
+        if token.text:
+            yield from self._add_text(token.text)
+        for delta in token.part.deltas if token.part is not None else ():
+            if delta.id is not None:
+                yield from self._begin(delta)
+            if delta.arguments and self._open is not None:
+                yield self._added(self._open, delta.arguments)
+
+    def finish(self) -> Iterator[BlockStep]:
+        """Yield the steps at the end of the answer."""
+        if self._waiting and self._open is None:
+            yield from self._add_text("")
+        yield from self._close(final=True)
+
+    def read(self, tokens: Sequence[Token]) -> list[AnswerBlock]:
+        """Return the blocks of a whole answer."""
+        for token in tokens:
+            for _ in self.feed(token):
+                pass
+        for _ in self.finish():
+            pass
+        return self.blocks
+
+    def _add_text(self, text: str) -> Iterator[BlockStep]:
+        if self._open is None or self._open.call is not None:
+            yield from self._begin(None)
+        assert self._open is not None
+        yield self._added(self._open, text)
+
+    def _begin(self, call: CallDelta | None) -> Iterator[BlockStep]:
+        yield from self._close(final=False)
+        self._open = AnswerBlock(len(self.blocks), call)
+        self.blocks.append(self._open)
+        yield BlockStep("open", self._open)
+
+    def _close(self, *, final: bool) -> Iterator[BlockStep]:
+        """Close the open block. Tokens that belong to the next one keep waiting, unless there is none."""
+        block, self._open = self._open, None
+        if block is not None:
+            taken = [token for token in self._waiting if final or block.owns(token)]
+            self._waiting = [token for token in self._waiting if not (final or block.owns(token))]
+            block.tokens += taken
+            yield BlockStep("close", block, tokens=taken)
+
+    def _added(self, block: AnswerBlock, text: str) -> BlockStep:
+        tokens, self._waiting = self._waiting, []
+        block.text += text
+        block.tokens += tokens
+        return BlockStep("add", block, text, tokens)

@@ -1,0 +1,68 @@
+"""Converts the conversation and the tools of a request to /v1/responses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from pellucid.api.generation.request_fields import ignored_fields
+from pellucid.api.schema.responses import (
+    LOGPROBS,
+    FunctionCall,
+    FunctionCallOutput,
+    FunctionTool,
+    InputMessage,
+    InputPart,
+    NamedFunction,
+    ReasoningItem,
+    ResponsesRequest,
+)
+from pellucid.tokens import Message, ModelCard, NamedTool, ToolCall, ToolChoice
+
+
+def conversation(body: ResponsesRequest) -> list[Message]:
+    """Return the messages, the instructions first. Calls belong to the assistant's message in front of them."""
+    messages = [Message("system", body.instructions)] if body.instructions else []
+    if isinstance(body.input, str):
+        return [*messages, Message("user", body.input)]
+    for item in body.input:
+        match item:
+            case InputMessage():
+                # The role developer is a newer name of system.
+                messages.append(Message("system" if item.role == "developer" else item.role, _joined(item.content)))
+            case FunctionCall():
+                if not messages or messages[-1].role != "assistant":
+                    messages.append(Message("assistant"))
+                call = ToolCall(item.call_id, item.name, item.arguments)
+                messages[-1] = replace(messages[-1], tool_calls=[*messages[-1].tool_calls, call])
+            case FunctionCallOutput():
+                messages.append(Message("tool", _joined(item.output), tool_call_id=item.call_id))
+    return messages
+
+
+def offered_tools(body: ResponsesRequest) -> list[dict[str, Any]]:
+    """Return the functions in the shape that chats have."""
+    return [
+        {"type": "function", "function": tool.model_dump(include={"name", "description", "parameters"}, exclude_unset=True)}
+        for tool in body.tools
+        if isinstance(tool, FunctionTool)
+    ]
+
+
+def tool_choice(body: ResponsesRequest) -> ToolChoice:
+    """Return the choice of tools of a query."""
+    return NamedTool(body.tool_choice.name) if isinstance(body.tool_choice, NamedFunction) else body.tool_choice
+
+
+def ignored_parts(body: ResponsesRequest, card: ModelCard) -> list[str]:
+    """Return the names of the fields, items and tools that have no effect on the answer."""
+    ignored = ignored_fields(body, card)
+    if any(value != LOGPROBS for value in body.include):
+        ignored.append("include")
+    items = [] if isinstance(body.input, str) else body.input
+    ignored += [f"input.{number}" for number, item in enumerate(items) if isinstance(item, ReasoningItem)]
+    return ignored + [f"tools.{number}" for number, tool in enumerate(body.tools) if not isinstance(tool, FunctionTool)]
+
+
+def _joined(content: str | list[InputPart]) -> str:
+    return content if isinstance(content, str) else "".join(part.text for part in content)

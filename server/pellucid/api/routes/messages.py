@@ -1,0 +1,184 @@
+"""Serves Anthropic's /v1/messages and /v1/messages/count_tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from pellucid.api.errors import anthropic_error
+from pellucid.api.generation.answer_blocks import AnswerBlock, AnswerBlocks, BlockStep
+from pellucid.api.generation.answer_params import answer_params, usage_details
+from pellucid.api.generation.generated_answer import Items
+from pellucid.api.generation.generation_job import GenerationJob
+from pellucid.api.generation.message_blocks import chat_query, ignored_parts
+from pellucid.api.generation.request_fields import end_details, finish_word, reply_id, terms_of
+from pellucid.api.generation.tool_calls import call_details, has_call
+from pellucid.api.json_body import JsonRoute
+from pellucid.api.openapi_extras import ANTHROPIC_GENERATION_ERRORS, ANTHROPIC_TEXT_ERRORS, named_stream_or
+from pellucid.api.schema.answer_fields import answer_details
+from pellucid.api.schema.messages import (
+    BlockDetails,
+    CountRequest,
+    MessageReply,
+    MessagesRequest,
+    MessageUsage,
+    StopWord,
+    TextAnswer,
+    TokenCount,
+    ToolUseAnswer,
+)
+from pellucid.api.schema.openai import EndDetails
+from pellucid.api.server_state import state_of
+from pellucid.api.sse import NAMED_SSE, Event, json_response
+from pellucid.client.token_json import record_of
+from pellucid.errors import InvalidRequestError
+from pellucid.text.assistant import LocalAssistant
+from pellucid.tokens import Finish, FinishReason, ModelCard, OnUsage, Priority, Token, Usage
+
+router = APIRouter(tags=["Anthropic"], route_class=JsonRoute)
+
+FORMAT = replace(NAMED_SSE, error=anthropic_error)
+
+
+@router.post("/v1/messages", responses={200: named_stream_or(MessageReply), **ANTHROPIC_GENERATION_ERRORS})
+async def messages(body: MessagesRequest, request: Request) -> Response:
+    """Answer a conversation, with Anthropic's shapes, events and errors.
+
+    With ``logprobs`` the field ``pellucid.tokens`` of each block, or in a stream of each delta, has the tokens with their probability,
+    their rank and more. ``pellucid`` of the message names the fields that had no effect, and the exact reason why the answer ended.
+    """
+    if body.top_logprobs is not None and not body.logprobs:
+        raise InvalidRequestError("top_logprobs is only allowed together with logprobs: true.", param="top_logprobs")
+    assistant, card = state_of(request).find(body.model, strict=body.strict_model)
+    return await _MessageJob(request, assistant, card, body).respond(stream=body.stream, format=FORMAT)
+
+
+@router.post("/v1/messages/count_tokens", responses={200: {"model": TokenCount}, **ANTHROPIC_TEXT_ERRORS})
+async def count_tokens(body: CountRequest, request: Request) -> Response:
+    """Count the tokens of a conversation, with all that the chat template adds."""
+    assistant, card = state_of(request).find(body.model, strict=body.strict_model)
+    ids = await assistant.chat_ids(chat_query(body, card))
+    return json_response(TokenCount(input_tokens=len(ids), pellucid=answer_details(ignored_parts(body, card))))
+
+
+class _MessageJob(GenerationJob):
+    """A conversation with one answer."""
+
+    def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, body: MessagesRequest) -> None:
+        super().__init__(request, assistant, card, 1, usage_on_the_way=True)
+        self._body = body
+        self._ignored = ignored_parts(body, card)
+        self._id = reply_id("msg")
+        self._blocks = AnswerBlocks()
+
+    def ask(self, number: int, on_usage: OnUsage | None) -> Items:
+        body = self._body
+        query = replace(
+            chat_query(body, self.card),
+            params=answer_params(body, body.max_tokens, body.top_logprobs),
+            stop=body.stop_sequences,
+            terms=terms_of(body, self.request, Priority.CHAT, number),
+        )
+        return self.assistant.chat(query, on_usage=on_usage)
+
+    async def whole(self) -> Response:
+        return await asyncio.to_thread(self._whole_response)
+
+    def _whole_response(self) -> Response:
+        answer = self.answers[0]
+        content = [self._content(block) for block in self._blocks.read(answer.tokens)]
+        details = answer_details(self._ignored, self._end(answer.end))
+        return json_response(
+            MessageReply(
+                id=self._id,
+                model=self.model,
+                content=content,
+                stop_reason=self._stop_word(answer.end),
+                stop_sequence=answer.end.stop,
+                usage=_usage(answer.end.usage, answer.end.first_difference),
+                pellucid=details,
+            )
+        )
+
+    async def first_part(self, number: int) -> Event:
+        answer = self.answers[0]
+        usage = answer.usage if answer.finish is None else answer.finish.usage
+        message = MessageReply(
+            id=self._id,
+            model=self.model,
+            content=[],
+            stop_reason=None,
+            stop_sequence=None,
+            usage=_usage(usage or Usage()),
+            pellucid=answer_details(self._ignored),
+        )
+        return {"type": "message_start", "message": message.model_dump()}, {"type": "ping"}
+
+    def part(self, number: int, token: Token) -> Event:
+        return tuple(event for step in self._blocks.feed(token) for event in self._step_events(step))
+
+    async def last_part(self, number: int, finish: Finish) -> Event:
+        steps = [event for step in self._blocks.finish() for event in self._step_events(step)]
+        end = {
+            "type": "message_delta",
+            "delta": {"stop_reason": self._stop_word(finish), "stop_sequence": finish.stop},
+            "usage": _usage(finish.usage, finish.first_difference).model_dump(),
+            "pellucid": self._end(finish).model_dump(),
+        }
+        return (*steps, end, {"type": "message_stop"})
+
+    def _step_events(self, step: BlockStep) -> Sequence[Mapping[str, Any]]:
+        index = step.block.index
+        if step.kind == "open":
+            return [{"type": "content_block_start", "index": index, "content_block": self._content(step.block).model_dump()}]
+        events: list[Mapping[str, Any]] = []
+        if step.text or (step.tokens and self._body.logprobs):
+            details = self._block_details(step.tokens)
+            added = {} if details is None else {"pellucid": details.model_dump()}
+            is_call = step.block.call is not None
+            delta = {"type": "input_json_delta", "partial_json": step.text} if is_call else {"type": "text_delta", "text": step.text}
+            events.append({"type": "content_block_delta", "index": index, "delta": delta, **added})
+        return [*events, {"type": "content_block_stop", "index": index}] if step.kind == "close" else events
+
+    def _block_details(self, tokens: Sequence[Token]) -> BlockDetails | None:
+        return BlockDetails(tokens=[record_of(token) for token in tokens]) if self._body.logprobs and tokens else None
+
+    def _content(self, block: AnswerBlock) -> TextAnswer | ToolUseAnswer:
+        details = self._block_details(block.tokens)
+        if block.call is None:
+            return TextAnswer(text=block.text, pellucid=details)
+        return ToolUseAnswer(id=block.call.id or "", name=block.call.name or "", input=_input(block.text), pellucid=details)
+
+    def _end(self, finish: Finish) -> EndDetails:
+        end = end_details(finish)
+        end.calls = call_details(self.answers[0].tokens)
+        return end
+
+    def _stop_word(self, finish: Finish) -> StopWord:
+        if finish.reason is FinishReason.LENGTH and finish.usage.generated < self._body.max_tokens:
+            return "model_context_window_exceeded"
+        if finish_word(finish) == "length":
+            return "max_tokens"
+        if has_call(self.answers[0].tokens):
+            return "tool_use"
+        return "stop_sequence" if finish.stop is not None else "end_turn"
+
+
+def _input(arguments: str) -> dict[str, Any]:
+    """Return the arguments of a call, none if they were cut off."""
+    try:
+        value = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _usage(usage: Usage, first_difference: str | None = None) -> MessageUsage:
+    details = usage_details(usage, first_difference)
+    return MessageUsage(input_tokens=usage.computed, cache_read_input_tokens=usage.cached, output_tokens=usage.generated, pellucid=details)

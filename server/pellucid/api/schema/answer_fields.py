@@ -1,0 +1,84 @@
+"""Defines what the requests and replies of /v1/responses and /v1/messages share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, JsonValue, WithJsonSchema
+
+from pellucid.api.schema.common import MAX_TOKENS, Reply, Temperature
+from pellucid.api.schema.openai import Admittance, EndDetails
+from pellucid.api.schema.tool_calls import CallDetails
+from pellucid.tokens import FinishReason
+
+
+class AnswerFields(Admittance):
+    """The parameters of sampling that both routes have."""
+
+    temperature: Temperature = Field(1.0, description="0 always picks the most probable token; values above 2 are allowed")
+    top_p: float = Field(1.0, ge=0, le=1)
+    top_k: int = Field(0, ge=-1, le=MAX_TOKENS, description="0 or -1: off; in /v1/responses an extension")
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63, description="extension: the same seed gives the same answer")
+    stream: bool = Field(False, description="send the answer as server-sent events as soon as it is generated")
+
+
+def _has_type(value: object) -> object:
+    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
+        raise ValueError("a tool must be an object with a type")
+    return value
+
+
+OtherTool = Annotated[
+    dict[str, JsonValue],
+    BeforeValidator(_has_type),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "properties": {"type": {"type": "string", "not": {"enum": ["function", "custom"]}}},
+            "required": ["type"],
+            "description": "a tool of another type, which is skipped",
+        }
+    ),
+]
+"""A tool that is not a function. Clients offer such tools to every server: it is skipped and listed as ignored."""
+
+
+class AnswerDetails(Reply):
+    """The remarks of a reply: what of the request had no effect and, when the answer has ended, exactly why."""
+
+    ignored: list[str] | None = Field(None, description="fields of the request that were accepted, but cannot change the answer")
+    reason: FinishReason | None = None
+    stop: str | None = Field(None, description="the stop text that ended the answer")
+    calls: list[CallDetails] | None = Field(None, description="the details of each tool call")
+
+
+def answer_details(ignored: list[str], end: EndDetails | None = None) -> AnswerDetails | None:
+    """Return the remarks of a reply, or None if there are none."""
+    if not ignored and end is None:
+        return None
+    if end is None:
+        return AnswerDetails(ignored=ignored, stop=None, calls=None)
+    return AnswerDetails(ignored=ignored or None, reason=end.reason, stop=end.stop, calls=end.calls)
+
+
+def refuse(reason: str) -> BeforeValidator:
+    """Return the rule of a field that may only be null. Null never reaches a validator."""
+
+    def check(value: object) -> None:
+        raise ValueError(reason)
+
+    return BeforeValidator(check)
+
+
+ONLY_NULL = WithJsonSchema({"type": "null"})
+
+
+def tag_by_type(tags: tuple[str, ...], other: str) -> Callable[[Any], str]:
+    """Return a function that picks the branch of a union by the field ``type``; ``other`` is the branch of all other values."""
+
+    def tag(value: Any) -> str:
+        kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+        return kind if isinstance(kind, str) and kind in tags else other
+
+    return tag

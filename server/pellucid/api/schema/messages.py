@@ -1,0 +1,243 @@
+"""Defines the wire shapes of Anthropic's /v1/messages and /v1/messages/count_tokens."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Discriminator, Field, JsonValue, Tag
+
+from pellucid.api.schema.answer_fields import AnswerDetails, AnswerFields, OtherTool, tag_by_type
+from pellucid.api.schema.common import MAX_TOKENS, Body, ModelQuery, Reply, Unused, WrittenToken
+from pellucid.api.schema.openai import MAX_MESSAGES, Alternatives, StopText, UsageDetails
+from pellucid.api.schema.tool_calls import MAX_TOOLS, Name
+
+_CACHE = Field(None, description="ignored: the longest known prefix is always used")
+
+
+class TextBlock(Body):
+    """A text of a message, or of the system message."""
+
+    type: Literal["text"]
+    text: str
+    cache_control: Annotated[JsonValue, Unused()] = _CACHE
+    citations: None = None
+    pellucid: JsonValue = Field(None, description="allowed, so that a block of an answer can be sent back")
+
+
+class ThinkingBlock(Body):
+    """Reasoning of another model, which is skipped and listed as ignored."""
+
+    type: Literal["thinking"]
+    thinking: str | None = None
+    signature: str | None = None
+
+
+class RedactedThinkingBlock(Body):
+    """Reasoning that cannot be read, which is skipped and listed as ignored."""
+
+    type: Literal["redacted_thinking"]
+    data: str | None = None
+
+
+class ToolUseBlock(Body):
+    """A call that the assistant made."""
+
+    type: Literal["tool_use"]
+    id: str
+    name: Name
+    input: dict[str, JsonValue]
+    cache_control: Annotated[JsonValue, Unused()] = _CACHE
+    caller: JsonValue = Field(None, description="allowed, so that a block of an answer can be sent back")
+    pellucid: JsonValue = Field(None, description="allowed, so that a block of an answer can be sent back")
+
+
+class ToolResultBlock(Body):
+    """The result of a call."""
+
+    type: Literal["tool_result"]
+    tool_use_id: str
+    content: str | Annotated[list[TextBlock], Field(fail_fast=True)] = ""
+    is_error: Annotated[bool | None, Unused()] = Field(None, description="ignored: templates have no place for it; the content says it")
+    cache_control: Annotated[JsonValue, Unused()] = _CACHE
+
+
+_KINDS = ("thinking", "redacted_thinking", "tool_use", "tool_result")
+
+Block = Annotated[
+    Annotated[TextBlock, Tag("text block")]
+    | Annotated[ThinkingBlock, Tag("thinking")]
+    | Annotated[RedactedThinkingBlock, Tag("redacted_thinking")]
+    | Annotated[ToolUseBlock, Tag("tool_use")]
+    | Annotated[ToolResultBlock, Tag("tool_result")],
+    Discriminator(tag_by_type(_KINDS, "text block")),
+]
+
+
+class CustomTool(Body):
+    """A function that the model may call."""
+
+    type: Literal["custom"] = "custom"
+    name: Name
+    description: str | None = Field(None, description="text for the model")
+    input_schema: dict[str, JsonValue] = Field(description="a JSON schema of the arguments, for the model; it is not enforced")
+    strict: Annotated[bool, Unused()] = Field(False, description="ignored: arguments are not forced to fit the schema")
+    cache_control: Annotated[JsonValue, Unused()] = _CACHE
+    eager_input_streaming: Annotated[JsonValue, Unused()] = Field(None, description="ignored: arguments are always sent as they come")
+    defer_loading: Annotated[JsonValue, Unused()] = Field(None, description="ignored: the model is shown all tools")
+
+
+def _tool_tag(value: Any) -> str:
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return "custom tool" if kind in (None, "custom") else "other tool"
+
+
+MessageTool = Annotated[Annotated[CustomTool, Tag("custom tool")] | Annotated[OtherTool, Tag("other tool")], Discriminator(_tool_tag)]
+
+
+class ToolDecision(Body):
+    """The choice of tools; calls cannot be forced, so that any and tool are errors."""
+
+    type: Literal["auto", "any", "tool", "none"]
+    name: Name | None = None
+    disable_parallel_tool_use: bool = Field(False, description="true: the answer ends after its first tool call")
+
+
+class InputTurn(Body):
+    """A message of the conversation."""
+
+    role: Literal["user", "assistant", "system"]
+    content: str | Annotated[list[Block], Field(fail_fast=True)]
+
+
+class Thinking(Body):
+    """The mode of reasoning before the answer. No model here reasons, so that it cannot be enabled."""
+
+    type: Literal["disabled", "adaptive"]
+    display: str | None = None
+
+
+class OutputConfig(Body):
+    """The form of the answer, of which only the effort may be named."""
+
+    effort: Annotated[str | None, Unused()] = Field(None, description="ignored: the models do not reason apart from the answer")
+
+
+class ConversationFields(ModelQuery):
+    """A conversation."""
+
+    messages: Annotated[list[InputTurn], Field(fail_fast=True, min_length=1, max_length=MAX_MESSAGES)] = Field(
+        description="if the last message is the assistant's, the answer continues it"
+    )
+    system: str | Annotated[list[TextBlock], Field(fail_fast=True)] = Field(
+        "", description="the system message; a first block that begins with `x-anthropic-billing-header:` is dropped, and listed as ignored"
+    )
+    thinking: Annotated[Thinking | None, Unused()] = Field(
+        None, description="ignored if it is disabled or adaptive; enabled is an error, as the models do not reason apart from the answer"
+    )
+    tools: Annotated[list[MessageTool], Field(fail_fast=True, max_length=MAX_TOOLS)] = Field(
+        [],
+        description="functions that the model may call; an error if its chat template has no place for tools. Tools of other types are "
+        "skipped, and listed as ignored",
+    )
+    tool_choice: ToolDecision | None = Field(None, description="auto by default; none: the model is not shown the tools")
+    output_config: OutputConfig | None = Field(None, description="the form of the answer, of which only the effort may be named")
+    context_management: Annotated[JsonValue, Unused()] = Field(None, description="ignored: nothing is dropped from a conversation")
+    cache_control: Annotated[JsonValue, Unused()] = _CACHE
+
+
+class CountRequest(ConversationFields):
+    """A conversation whose tokens are counted."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"messages": [{"role": "user", "content": "Reverse a list in Python."}]}]})
+
+
+class MessagesRequest(ConversationFields, AnswerFields):
+    """A conversation to answer."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"messages": [{"role": "user", "content": "Reverse a list."}], "max_tokens": 64, "logprobs": True}]}
+    )
+
+    max_tokens: int = Field(ge=1, le=MAX_TOKENS, description="maximum tokens of the answer")
+    stop_sequences: Annotated[list[StopText], Field(fail_fast=True, max_length=64)] = Field(
+        [], description="texts at which the answer ends; they are not part of it"
+    )
+    metadata: Annotated[JsonValue, Unused()] = Field(None, description="ignored: nothing is stored")
+    service_tier: Annotated[str | None, Unused()] = Field(None, description="ignored: there is only one tier")
+    speed: Annotated[str | None, Unused()] = Field(None, description="ignored: there is only one speed")
+    inference_geo: Annotated[str | None, Unused()] = Field(None, description="ignored: the model runs where the server does")
+    logprobs: bool = Field(False, description="extension: return each token's probabilities, in `pellucid.tokens` of blocks and deltas")
+    top_logprobs: Alternatives | None = Field(None, description="extension, with logprobs: return this many alternatives for each token")
+
+
+StopWord = Literal["end_turn", "max_tokens", "stop_sequence", "tool_use", "model_context_window_exceeded"]
+
+
+class BlockDetails(Reply):
+    """The tokens of a block or a delta."""
+
+    tokens: list[WrittenToken]
+
+
+class TextAnswer(Reply):
+    """A text of the answer."""
+
+    type: Literal["text"] = "text"
+    text: str
+    pellucid: BlockDetails | None = None
+
+
+class ToolUseAnswer(Reply):
+    """A call that the model makes; ``input`` is empty if it was cut off."""
+
+    type: Literal["tool_use"] = "tool_use"
+    id: str
+    name: str
+    input: dict[str, Any]
+    pellucid: BlockDetails | None = None
+
+
+class MessageUsage(Reply):
+    """The tokens of a request; ``input_tokens`` counts those of the prompt that were not read from the cache."""
+
+    input_tokens: int
+    cache_creation_input_tokens: int = 0
+    cache_read_input_tokens: int
+    output_tokens: int
+    pellucid: UsageDetails
+
+
+class MessageReply(Reply):
+    """An answer."""
+
+    id: str
+    type: Literal["message"] = "message"
+    role: Literal["assistant"] = "assistant"
+    model: str
+    content: list[TextAnswer | ToolUseAnswer]
+    stop_reason: StopWord | None
+    stop_sequence: str | None
+    usage: MessageUsage
+    pellucid: AnswerDetails | None = None
+
+
+class TokenCount(Reply):
+    """The tokens of a conversation."""
+
+    input_tokens: int
+    pellucid: AnswerDetails | None = None
+
+
+class AnthropicErrorDetail(Reply):
+    """The kind of an error, and one sentence that names the problem and the remedy."""
+
+    type: str
+    message: str
+    details: dict[str, Any] | None = Field(None, description="only if thread is refused: the code by which the anthropic package knows it")
+
+
+class AnthropicError(Reply):
+    """The shape of errors of Anthropic's routes."""
+
+    type: Literal["error"] = "error"
+    error: AnthropicErrorDetail
