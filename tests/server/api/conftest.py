@@ -35,8 +35,8 @@ def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServe
 
 @pytest.fixture(scope="session")
 def lone_server() -> Iterator[LiveServer]:
-    """A server with a single tiny model."""
-    assistant, engine = tiny_assistant(alone=True)
+    """A server with a single tiny model, whose context of 512 tokens has room for tools."""
+    assistant, engine = tiny_assistant(context=512, alone=True)
     state = ServerState(models=(TINY,), grace=0.0)
     state.open(assistant, engine)
     with live(state) as server:

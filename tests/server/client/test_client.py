@@ -145,7 +145,7 @@ async def test_complete() -> None:
     sent = CompletionRequest.model_validate(wire.body)
     assert sent == CompletionRequest.model_validate(
         {
-            "prompt": "a", "suffix": "b", "input_extra": [{"filename": "f", "text": "t"}], "model": "m", "stop": ["\n"], "heal": True,
+            "prompt": "a", "suffix": "b", "input_extra": [{"filename": "f", "text": "t"}], "model": "m", "strict_model": True, "stop": ["\n"], "heal": True,
             "parse_special": True, "max_tokens": 9, "temperature": 0.5, "top_k": 4, "top_p": 0.9, "min_p": 0.1, "repetition_penalty": 1.1,
             "presence_penalty": 0.2, "frequency_penalty": 0.3, "logit_bias": {"5": -1.0}, "seed": 11, "ignore_eos": True, "logprobs": 2,
             "priority": "completion", "supersede": "window", "deadline": 2.5, "stream": True, "stream_options": {"include_usage": True},

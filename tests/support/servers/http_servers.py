@@ -42,25 +42,37 @@ TINY_PLAIN = "tiny-plain"
 ADAPTER = "my-project"
 
 
-def byte_tokenizer(markers: Sequence[str] = MARKERS) -> Tokenizer:
+TOOLS_TEMPLATE = (
+    "{% if tools %}{{ tools | tojson }}{% endif %}{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}"
+    "{% for call in message.tool_calls or [] %}<tool_call>{{ call.function | tojson }}</tool_call>{% endfor %}<|im_end|>\n{% endfor %}"
+)
+"""A chat template with a place for tools."""
+
+
+def byte_tokenizer(markers: Sequence[str] = MARKERS, template: str | None = None) -> Tokenizer:
     """Every byte is a token; markers come after them."""
     special = {text: 256 + index for index, text in enumerate(markers)}
     pieces: list[bytes | None] = [bytes([value]) for value in range(256)]
     ends = frozenset(special[text] for text in ("<|endoftext|>", "<|im_end|>") if text in special)
     words = Vocabulary(lambda: pieces, 256 + len(MARKERS), special)
-    return Tokenizer(lambda text: list(text.encode()), words, Conventions(eos_ids=ends))
+    return Tokenizer(lambda text: list(text.encode()), words, Conventions(eos_ids=ends, chat_template=template))
 
 
 def tiny_assistant(
     slots: int = 4, context: int = 256, queue: int = 64, calibration: CalibrationFile | None = None, *, alone: bool = False
 ) -> tuple[LocalAssistant, Engine]:
-    """Return an assistant of two tiny random models of bytes, the second one without infill tokens, or of the first one alone."""
+    """Return an assistant of two tiny random models of bytes, the second one without infill tokens, or of the first one alone.
+
+    Alone its chat template has a place for tools.
+    """
     infill = InfillFormat(
         order="spm2", prefix="<|fim_prefix|>", suffix="<|fim_suffix|>", middle="<|fim_middle|>", file="<|file_sep|>", repo=None
     )
     decoder = to_decoder(tiny_llama(vocab_size=256 + len(MARKERS), max_position_embeddings=2048))
     models = [
-        LoadedModel(TINY, decoder, byte_tokenizer(), infill, None, Path(TINY), calibration=calibration),
+        LoadedModel(
+            TINY, decoder, byte_tokenizer(template=TOOLS_TEMPLATE if alone else None), infill, None, Path(TINY), calibration=calibration
+        ),
         LoadedModel(TINY_PLAIN, decoder, byte_tokenizer(MARKERS[:3]), None, None, Path(TINY_PLAIN)),
     ][: 1 if alone else 2]
     engine = Engine({model.name: model.model for model in models}, EngineSettings(slots=slots, context=context, chunk=64, queue=queue))

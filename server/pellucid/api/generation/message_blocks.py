@@ -49,11 +49,7 @@ def ignored_parts(body: ConversationFields, card: ModelCard) -> list[str]:
         for index, block in enumerate(turn.content)
         if isinstance(block, ThinkingBlock | RedactedThinkingBlock)
     ]
-    tools = [
-        f"tools.{number}.strict" if isinstance(tool, CustomTool) else f"tools.{number}"
-        for number, tool in enumerate(body.tools)
-        if not isinstance(tool, CustomTool) or tool.strict
-    ]
+    tools = [f"tools.{number}" for number, tool in enumerate(body.tools) if not isinstance(tool, CustomTool)]
     return [*ignored_fields(body, card), *(["system.0"] if _has_billing(body) else []), *blocks, *tools]
 
 

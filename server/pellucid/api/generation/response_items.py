@@ -61,12 +61,7 @@ def ignored_parts(body: ResponsesRequest, card: ModelCard) -> list[str]:
         ignored.append("include")
     items = [] if isinstance(body.input, str) else body.input
     ignored += [f"input.{number}" for number, item in enumerate(items) if isinstance(item, ReasoningItem)]
-    for number, tool in enumerate(body.tools):
-        if not isinstance(tool, FunctionTool):
-            ignored.append(f"tools.{number}")
-        elif tool.strict:
-            ignored.append(f"tools.{number}.strict")
-    return ignored
+    return ignored + [f"tools.{number}" for number, tool in enumerate(body.tools) if not isinstance(tool, FunctionTool)]
 
 
 def _joined(content: str | list[InputPart]) -> str:

@@ -29,11 +29,6 @@ def tool_choice(choice: ToolChoiceField) -> ToolChoice:
     return choice if isinstance(choice, str) else NamedTool(choice.function.name)
 
 
-def ignored_tool_fields(tools: Sequence[Tool]) -> list[str]:
-    """Return the fields of tools that have no effect."""
-    return [f"tools.{number}.function.strict" for number, tool in enumerate(tools) if tool.function.strict]
-
-
 def message_calls(calls: Sequence[MessageToolCall]) -> list[ToolCall]:
     """Return the calls of a message."""
     return [ToolCall(call.id, call.function.name, call.function.arguments) for call in calls]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -37,7 +36,6 @@ from pellucid.api.generation.tool_calls import (
     call_details,
     call_replies,
     has_call,
-    ignored_tool_fields,
     message_calls,
     offered_tools,
     tool_choice,
@@ -63,8 +61,6 @@ from pellucid.api.sse import Event, json_response
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import ChatQuery, Finish, Message, ModelCard, OnUsage, Priority, Token
-
-_NAME = re.compile(r"""message(\.name|\[['"]name['"]\])""")
 
 router = APIRouter(tags=["OpenAI"], route_class=JsonRoute)
 
@@ -117,19 +113,12 @@ def _check_template(body: ChatRequest, card: ModelCard) -> None:
         raise InvalidRequestError(message, param=f"chat_template_kwargs.{read}")
 
 
-def _ignored(body: ChatRequest, card: ModelCard) -> list[str]:
-    """Return the names of the fields that have no effect. Few templates read the name of a speaker."""
-    is_name_read = _NAME.search(card.chat_template or "") is not None
-    names = ["messages.name"] if not is_name_read and any(message.name for message in body.messages) else []
-    return [*names, *ignored_fields(body, card), *ignored_tool_fields(body.tools)]
-
-
 class _ChatJob(GenerationJob):
     """A conversation with one answer or several."""
 
     def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, body: ChatRequest) -> None:
         on_the_way = wants_usage_on_the_way(body)
-        super().__init__(request, assistant, card, body.n, usage_on_the_way=on_the_way, ignored=_ignored(body, card))
+        super().__init__(request, assistant, card, body.n, usage_on_the_way=on_the_way, ignored=ignored_fields(body, card))
         self._body = body
         self._id = reply_id("chatcmpl")
         self._created = int(time.time())

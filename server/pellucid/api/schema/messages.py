@@ -80,7 +80,7 @@ class CustomTool(Body):
     name: Name
     description: str | None = Field(None, description="text for the model")
     input_schema: dict[str, JsonValue] = Field(description="a JSON schema of the arguments, for the model; it is not enforced")
-    strict: bool = Field(False, description="has no effect, as arguments are not forced to fit the schema; listed in pellucid.ignored")
+    strict: Annotated[bool, Unused()] = Field(False, description="ignored: arguments are not forced to fit the schema")
     cache_control: Annotated[JsonValue, Unused()] = _CACHE
     eager_input_streaming: Annotated[JsonValue, Unused()] = Field(None, description="ignored: arguments are always sent as they come")
     defer_loading: Annotated[JsonValue, Unused()] = Field(None, description="ignored: the model is shown all tools")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from pellucid.api.schema.common import Body, Reply
+from pellucid.api.schema.common import Body, Reply, Unused
 
 MAX_TOOLS = 1024
 
@@ -19,7 +19,7 @@ class FunctionDefinition(Body):
     name: Name
     description: str | None = Field(None, description="text for the model")
     parameters: dict[str, Any] | None = Field(None, description="a JSON schema of the arguments, for the model; it is not enforced")
-    strict: bool = Field(False, description="has no effect, as arguments are not forced to fit the schema; listed in pellucid.ignored")
+    strict: Annotated[bool, Unused()] = Field(False, description="ignored: arguments are not forced to fit the schema")
 
 
 class Tool(Body):

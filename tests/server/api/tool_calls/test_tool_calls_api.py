@@ -179,7 +179,7 @@ def test_a_call_cannot_be_forced(calling: tuple[LiveServer, ScriptedEngine], for
 def test_strict_is_named(calling: tuple[LiveServer, ScriptedEngine]) -> None:
     """A function that is to be strict is accepted, and the reply says that strict had no effect."""
     strict = [{"type": "function", "function": TOOLS[0]["function"] | {"strict": True}}]
-    assert post(calling[0], tools=strict).json()["pellucid"]["ignored"] == ["tools.0.function.strict"]
+    assert post(calling[0], tools=strict).json()["pellucid"]["ignored"] == ["tools.function.strict"]
 
 
 @pytest.mark.parametrize("content", [{"content": None}, {"content": ""}, {}])
