@@ -7,7 +7,8 @@ sampler changes it, for every token: generated or read, streamed or not, chat or
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from enum import IntEnum, StrEnum
 from math import log
 from typing import Any, Literal
@@ -75,6 +76,24 @@ class CallPart:
 
 
 @dataclass(frozen=True, slots=True)
+class GrammarScore:
+    """The effect of a grammar on the choice of one token.
+
+    ``mass`` is the model's own probability of all tokens that the grammar allowed here together, ``allowed`` their number, and
+    ``logprob`` that of the token among them. The lower the mass, the more the grammar changed what the model would have said.
+    """
+
+    mass: float
+    allowed: int
+    logprob: float
+
+    @property
+    def forced(self) -> bool:
+        """True if the grammar allowed no other token."""
+        return self.allowed == 1
+
+
+@dataclass(frozen=True, slots=True)
 class Token:
     """One token, generated or read, and its place in the model's distribution.
 
@@ -86,9 +105,11 @@ class Token:
     if it is one of them, and ``rest`` is the probability of all tokens that are not in ``top``.
     ``sampled`` is the probability with which the sampler drew the token, after temperature, penalties and truncation
     (1.0 when greedy); None for tokens that were read rather than generated.
-    ``allowed`` is the probability of all tokens that a constraint allowed here, such as those that repeat what was typed (token
-    healing): ``top`` holds only these, and ``constrained_logprob`` is the token's logprob given that one of them comes. It is 1.0
-    without a constraint.
+    ``allowed`` is the probability of all tokens that repeat what was typed, where token healing demands that: ``top`` holds only
+    these, as others contradict the prompt, and ``constrained_logprob`` is the token's logprob given that one of them comes. It is 1.0
+    without healing.
+    ``grammar`` is set if a grammar limited the choice. All other fields are the same as without one: ``top`` also holds tokens that
+    the grammar refused.
     ``part`` is set for the tokens of a tool call. Their ``text`` is what they contain of the message's text, as a rule nothing.
     """
 
@@ -104,14 +125,15 @@ class Token:
     sampled: float | None = None
     allowed: float = 1.0
     part: CallPart | None = None
+    grammar: GrammarScore | None = None
 
     @property
     def constrained_logprob(self) -> float | None:
-        """The token's logprob among the tokens that the constraint allowed; ``logprob`` without a constraint."""
+        """The token's logprob among the tokens that repeat what was typed; ``logprob`` without healing."""
         return None if self.logprob is None else self.constrain(self.logprob)
 
     def constrain(self, logprob: float) -> float:
-        """Return the logprob, among the tokens that the constraint allowed, of this token or an alternative."""
+        """Return the logprob, among the tokens that repeat what was typed, of this token or an alternative."""
         return logprob if self.allowed == 1.0 else min(logprob - log(max(self.allowed, TINIEST)), 0.0)
 
 
@@ -209,7 +231,7 @@ class SamplingParams:
     repetition_penalty: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
-    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    logit_bias: Mapping[int, float] = dataclass_field(default_factory=dict)
     seed: int | None = None
     ignore_eos: bool = False
     top_logprobs: int = 0
@@ -252,6 +274,24 @@ BACKGROUND = Terms(Priority.BACKGROUND)
 """The terms of the verbs complete, chat and score, unless a caller gives others."""
 
 
+GrammarKind = Literal["json_schema", "json_object", "regex", "choice", "grammar"]
+
+
+@dataclass(frozen=True, slots=True)
+class Grammar:
+    """The form that an answer must have.
+
+    ``text`` is, by ``kind``: a JSON schema; empty (any JSON object); a regular expression; a JSON list of texts, of which the answer is
+    one; a grammar in Lark's syntax as llguidance extends it, or in llama.cpp's (GBNF). ``whitespace`` is a regular expression for the
+    white space between the parts of JSON, None for the usual one. ``field`` is the name of the request's field, for errors.
+    """
+
+    kind: GrammarKind
+    text: str = ""
+    whitespace: str | None = None
+    field: str = dataclass_field(default="grammar", compare=False)
+
+
 @dataclass(frozen=True, slots=True)
 class CompletionQuery:
     """A text to continue or, with a ``suffix`` ("" included), a gap to fill between the two.
@@ -259,7 +299,8 @@ class CompletionQuery:
     ``prefix`` may also be token ids, which are taken as they are and only continued. ``model`` None is the default one.
     ``stop`` are texts that end the answer and do not belong to it. ``heal`` lets the answer begin inside the last token of the
     prefix (None: for infill only). ``special`` reads what spells a marker in the prefix as that marker; it is for plain
-    continuation. An infill is trimmed to the context, and the text around the cursor to ``window`` tokens of it.
+    continuation. An infill is trimmed to the context, and the text around the cursor to ``window`` tokens of it. With a ``grammar``
+    the answer keeps to it, and is not healed.
     """
 
     prefix: str | Sequence[int]
@@ -272,6 +313,7 @@ class CompletionQuery:
     heal: bool | None = None
     special: bool = False
     window: int | None = None
+    grammar: Grammar | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +322,7 @@ class ChatQuery:
 
     ``tools`` are the functions that the model may call, JSON objects in OpenAI's shape; with ``tool_choice`` "none" it is not shown
     them. Without ``parallel_tool_calls`` the answer ends after its first call.
+    With a ``grammar`` the answer (with ``continue_last`` the rest of it) keeps to that grammar.
     """
 
     messages: Sequence[Message]
@@ -288,6 +331,7 @@ class ChatQuery:
     stop: Sequence[str] = ()
     terms: Terms = CHAT
     continue_last: bool = False
+    grammar: Grammar | None = None
     tools: Sequence[Mapping[str, Any]] = ()
     tool_choice: ToolChoice = "auto"
     parallel_tool_calls: bool = True
@@ -302,7 +346,8 @@ class ChatQuery:
 class ScoreQuery:
     """A text, token ids or a conversation to read, with ``top_logprobs`` alternatives for each token.
 
-    ``special`` reads what spells a marker in a text as that marker.
+    ``special`` reads what spells a marker in a text as that marker. With ``continue_last`` a conversation ends within its last
+    message, the assistant's. ``tools`` are the functions that its model was shown.
     """
 
     text: str | Sequence[int] | Sequence[Message]
@@ -310,6 +355,8 @@ class ScoreQuery:
     top_logprobs: int = 0
     terms: Terms = BACKGROUND
     special: bool = False
+    continue_last: bool = False
+    tools: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,9 +386,24 @@ OnUsage = Callable[[Usage], None]
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The last item of every stream. ``stop`` is the stop string that ended it, if one did."""
+    """The last item of every stream. ``stop`` is the stop string that ended it, if one did.
+
+    ``complete`` is None without a grammar. It is false if an answer ended before its grammar did.
+    ``first_difference`` is the beginning of the text that the cache did not have, for an answer whose prompt was computed by more
+    than a few tokens.
+    """
 
     reason: FinishReason
     usage: Usage
     stop: str | None = None
     error: str | None = None
+    complete: bool | None = None
+    first_difference: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    """The mean of the last hidden states of a text's tokens, scaled to length 1, and how the computation ended."""
+
+    values: Sequence[float]
+    finish: Finish

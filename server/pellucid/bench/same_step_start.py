@@ -8,10 +8,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from torch import Tensor
-
 from pellucid.engine.engine import Engine
 from pellucid.engine.request import Request
+from pellucid.engine.token_mask import TokenMask
 from pellucid.tokens import COMPLETION, SamplingParams
 
 T = TypeVar("T")
@@ -55,7 +54,16 @@ class _StartSignal:
         """Let the engine continue."""
         self._fired.set()
 
-    def allowed(self) -> Tensor | None:
+    @property
+    def hides_refused(self) -> bool:
+        """False, as it refuses none."""
+        return False
+
+    def forced(self) -> list[int]:
+        """Return no tokens."""
+        return []
+
+    def allowed(self) -> TokenMask | None:
         """Wait until the signal is fired."""
         self._loop.call_soon_threadsafe(self._load)
         self._fired.wait()

@@ -56,6 +56,10 @@ TopK = Annotated[int, typer.Option(min=0, help="Sample from this many of the mos
 MinP = Annotated[float, typer.Option(help="Exclude tokens whose probability is less than this fraction of the most probable one's.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Seed of the sampler; the same seed gives the same tokens.")]
 TopLogprobs = Annotated[int, typer.Option(min=0, max=20, help="Number of alternatives per token in the --json records.")]
+JsonSchema = Annotated[
+    Path | None, typer.Option(exists=True, dir_okay=False, metavar="FILE", help="A JSON schema that the answer must keep to.")
+]
+Regex = Annotated[str | None, typer.Option(metavar="PATTERN", help="A regular expression that the whole answer must match.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON record per line: each token, then the finish reason.")]
 
 
@@ -101,6 +105,8 @@ def complete(
     top_k: TopK = 0,
     min_p: MinP = 0.0,
     seed: Seed = None,
+    json_schema: JsonSchema = None,
+    regex: Regex = None,
     top_logprobs: TopLogprobs = 0,
     json: Json = False,
 ) -> None:
@@ -116,7 +122,8 @@ def complete(
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--at") from error
     params = complete_chat_score.sampling(max_tokens, temperature, top_p, top_k, min_p, seed, top_logprobs)
-    complete_chat_score.complete(text[:offset], text[offset:], params, model, json)
+    grammar = complete_chat_score.answer_grammar(json_schema, regex)
+    complete_chat_score.complete(text[:offset], text[offset:], params, grammar, model, json)
 
 
 @app.command(epilog='Example: pellucid chat "Write a Python function that reverses a string." --temperature 0.7')
@@ -130,6 +137,8 @@ def chat(
     top_k: TopK = 0,
     min_p: MinP = 0.0,
     seed: Seed = None,
+    json_schema: JsonSchema = None,
+    regex: Regex = None,
     top_logprobs: TopLogprobs = 0,
     json: Json = False,
 ) -> None:
@@ -137,7 +146,8 @@ def chat(
     from pellucid.cli import complete_chat_score
 
     params = complete_chat_score.sampling(max_tokens, temperature, top_p, top_k, min_p, seed, top_logprobs)
-    complete_chat_score.chat(message, system, params, model, json)
+    grammar = complete_chat_score.answer_grammar(json_schema, regex)
+    complete_chat_score.chat(message, system, params, grammar, model, json)
 
 
 @app.command(epilog="Example: pellucid score server.py --top-logprobs 5 --json")

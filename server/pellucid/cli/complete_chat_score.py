@@ -17,7 +17,7 @@ from pellucid.client.token_json import record_of
 from pellucid.errors import InvalidRequestError
 from pellucid.serving.running_or_local_assistant import open_assistant
 from pellucid.system.coloured_tokens import Writer
-from pellucid.tokens import ChatQuery, CompletionQuery, Finish, Message, SamplingParams, ScoreQuery, Token
+from pellucid.tokens import ChatQuery, CompletionQuery, Finish, Grammar, Message, SamplingParams, ScoreQuery, Token
 
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ended, as shells define it."""
@@ -106,12 +106,21 @@ def sampling(
         raise InvalidRequestError(str(error)) from error
 
 
-def complete(prefix: str, suffix: str, params: SamplingParams, model: str | None, as_json: bool) -> None:
+def answer_grammar(json_schema: Path | None, regex: str | None) -> Grammar | None:
+    """Return the form that the command's flags ask for. Raise InvalidRequestError for two of them."""
+    if json_schema is not None and regex is not None:
+        raise InvalidRequestError("--json-schema and --regex both limit the answer: use only one of them.")
+    if json_schema is not None:
+        return Grammar("json_schema", read_text(json_schema), field=str(json_schema))
+    return None if regex is None else Grammar("regex", regex, field="--regex")
+
+
+def complete(prefix: str, suffix: str, params: SamplingParams, grammar: Grammar | None, model: str | None, as_json: bool) -> None:
     """Fill the gap between two texts, and print the answer after the start of its line."""
     sink = _sink(as_json)
     with asyncio.Runner() as runner, open_assistant(runner, model) as (assistant, name):
         sink.plain(prefix[prefix.rfind("\n") + 1 :])
-        _show_or_exit(runner, assistant.complete(CompletionQuery(prefix, suffix, params=params, model=name)), sink)
+        _show_or_exit(runner, assistant.complete(CompletionQuery(prefix, suffix, params=params, model=name, grammar=grammar)), sink)
 
 
 def score(text: str, top_logprobs: int, model: str | None, as_json: bool) -> None:
@@ -120,18 +129,20 @@ def score(text: str, top_logprobs: int, model: str | None, as_json: bool) -> Non
         _show_or_exit(runner, assistant.score(ScoreQuery(text, model=name, top_logprobs=top_logprobs)), _sink(as_json))
 
 
-def chat(message: str | None, system: str | None, params: SamplingParams, model: str | None, as_json: bool) -> None:
+def chat(
+    message: str | None, system: str | None, params: SamplingParams, grammar: Grammar | None, model: str | None, as_json: bool
+) -> None:
     """Answer one message or, without one, each message that is typed."""
     messages = [] if system is None else [Message("system", system)]
     sink = _sink(as_json)
     with asyncio.Runner() as runner, open_assistant(runner, model) as (assistant, name):
         if message is not None:
             messages.append(Message("user", message))
-            _show_or_exit(runner, assistant.chat(ChatQuery(messages, params, model=name)), sink)
+            _show_or_exit(runner, assistant.chat(ChatQuery(messages, params, model=name, grammar=grammar)), sink)
             return
         for typed in _turns():
             messages.append(Message("user", typed))
-            answer, is_whole = _show(runner, assistant.chat(ChatQuery(messages, params, model=name)), sink)
+            answer, is_whole = _show(runner, assistant.chat(ChatQuery(messages, params, model=name, grammar=grammar)), sink)
             messages.append(Message("assistant", answer))
             if not is_whole:
                 typer.echo("\n(stopped)", err=True)
@@ -172,6 +183,8 @@ def _show(runner: asyncio.Runner, items: Items, sink: Sink) -> tuple[str, bool]:
             async for item in items:
                 if isinstance(item, Finish):
                     sink.end(item)
+                    if item.complete is False:
+                        typer.echo(f"The answer is not complete: it ended early ({item.reason}).", err=True)
                 else:
                     text.append(item.text)
                     sink.token(item)

@@ -31,6 +31,7 @@ from pellucid.tokens import (
     CompletionQuery,
     Finish,
     FinishReason,
+    Grammar,
     Message,
     ModelCard,
     NamedTool,
@@ -150,6 +151,8 @@ class Client:
     async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
         """Read a text, token ids or a conversation: yield its tokens with their probabilities."""
         text = query.text
+        if query.tools:
+            raise NotSupportedError("A server cannot score a conversation with tools: leave them out.")
         body: dict[str, Any] = {**_named(query.model), "top_logprobs": query.top_logprobs, **_terms(query.terms)}
         if isinstance(text, str):
             body |= {"text": text, "parse_special": query.special}
@@ -157,6 +160,8 @@ class Client:
             body["tokens"] = list(text)
         else:
             body["messages"] = [_message(item) for item in text if isinstance(item, Message)]
+            if query.continue_last:  # older servers do not know the field
+                body["continue_final_message"] = True
         async with aclosing(self._events("/v1/score", body)) as events:
             async for event in events:
                 for record in event.get("tokens", ()):
@@ -181,7 +186,9 @@ class Client:
                         yield token_of(record)
                     end = choice.get("pellucid") or end
                 if event.get("usage") and end and not event["choices"]:
-                    yield Finish(FinishReason(end["reason"]), _usage(event["usage"]), end.get("stop"))
+                    difference = event["usage"]["pellucid"].get("first_difference")  # which older servers do not give
+                    stop, complete = end.get("stop"), end.get("complete")
+                    yield Finish(FinishReason(end["reason"]), _usage(event["usage"]), stop, None, complete, difference)
                     return
         raise _broken_off()
 
@@ -274,8 +281,30 @@ def _sampling(query: CompletionQuery | ChatQuery) -> dict[str, Any]:
         "seed": params.seed,
         "ignore_eos": params.ignore_eos,
         "stop": list(query.stop),
+        "structured_outputs": _structured_outputs(query.grammar),
         **_terms(query.terms),
     }
+
+
+def _structured_outputs(grammar: Grammar | None) -> dict[str, Any] | None:
+    """Return the field for a grammar, in vLLM's shape, which has all kinds."""
+    if grammar is None:
+        return None
+    white: dict[str, Any] = {} if grammar.whitespace is None else {"whitespace_pattern": grammar.whitespace}
+    if grammar.whitespace == "":
+        white = {"disable_any_whitespace": True}
+    match grammar.kind:
+        case "json_schema":
+            return {"json": grammar.text, **white}
+        case "json_object":
+            return {"json_object": True, **white}
+        case "choice":
+            try:
+                return {"choice": json.loads(grammar.text)}
+            except ValueError as error:
+                raise InvalidRequestError(f"The choices are not a JSON list: {error}.", param=grammar.field) from None
+        case _:
+            return {grammar.kind: grammar.text}
 
 
 def _files(query: CompletionQuery) -> list[dict[str, str]]:

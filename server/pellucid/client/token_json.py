@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pellucid.tokens import Alternative, CallDelta, CallPart, Token
+from pellucid.tokens import Alternative, CallDelta, CallPart, GrammarScore, Token
 
 LOGPROB_FLOOR = -9999.0
 """Replaces a logprob of minus infinity and all lower ones, as in OpenAI's API."""
@@ -30,10 +30,19 @@ def record_of(token: Token) -> dict[str, Any]:
         "rest": token.rest,
         "sampled": token.sampled,
         "allowed": token.allowed,
+        **({} if token.grammar is None else {"grammar": grammar_record(token)}),
     }
     if token.part is not None:
         record["part"] = {"call": token.part.call, "deltas": [_delta_record(delta) for delta in token.part.deltas]}
     return record
+
+
+def grammar_record(token: Token) -> dict[str, Any] | None:
+    """Return the effect of a grammar on the choice of a token, in the shape of ``GrammarRecord``; None without a grammar."""
+    score = token.grammar
+    if score is None:
+        return None
+    return {"mass": score.mass, "allowed": score.allowed, "forced": score.forced, "logprob": clamped(score.logprob)}
 
 
 def token_of(record: Mapping[str, Any]) -> Token:
@@ -51,6 +60,7 @@ def token_of(record: Mapping[str, Any]) -> Token:
         sampled=record["sampled"],
         allowed=record.get("allowed", 1.0),  # older servers do not send it
         part=_part_of(record["part"]) if "part" in record else None,
+        grammar=_grammar_of(record.get("grammar")),
     )
 
 
@@ -61,3 +71,7 @@ def _delta_record(delta: CallDelta) -> dict[str, Any]:
 
 def _part_of(record: Mapping[str, Any]) -> CallPart:
     return CallPart(record["call"], tuple(CallDelta(**delta) for delta in record["deltas"]))
+
+
+def _grammar_of(record: Mapping[str, Any] | None) -> GrammarScore | None:
+    return None if record is None else GrammarScore(record["mass"], record["allowed"], record["logprob"])

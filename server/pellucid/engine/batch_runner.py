@@ -12,15 +12,18 @@ from torch import Tensor
 
 from pellucid.engine.model import Batch, BatchSpan, KVStorage, Model
 from pellucid.engine.native.native_decoder import NativeDecoder
+from pellucid.engine.request import HiddenSum
 from pellucid.engine.sampler import MOST_PROBABLE, score_rows, token_scores
 from pellucid.engine.scheduler import PrefillChunk
 from pellucid.engine.sequence import Sequence
+from pellucid.engine.token_mask import mask_row
 from pellucid.engine.token_scores import Choice, TokenScore
+from pellucid.tokens import GrammarScore
 
 LOGIT_ROWS = 32
 """Rows of logits held at once: 20 MB where a row has 152,000 float32 logits."""
 
-Result = tuple[Sequence, TokenScore | Exception]
+Result = tuple[Sequence, TokenScore | HiddenSum | Exception]
 
 logger = logging.getLogger(__name__)
 
@@ -39,27 +42,39 @@ class Runner:
         self.model = model
         self.storage = storage
         self.device = model.cache_shape.device
-        self._score_rows = model.kernels.score_rows if isinstance(model, NativeDecoder) else score_rows
+        native = model.kernels if isinstance(model, NativeDecoder) else None
+        self._score_rows = score_rows if native is None else native.score_rows
+        self._mask_row = mask_row if native is None else native.mask_row
         # Measured on two cores: with a native model, torch's second thread costs a decode step a third of its time.
         self._torch_threads = 1 if model.brings_threads else torch.get_num_threads()
 
     @torch.inference_mode()
     def run(self, chunks: list[PrefillChunk]) -> list[Result]:
-        """Run the chunks and return, in order for each sequence, the scored prompt tokens and the next token.
+        """Run the chunks and return, in order for each sequence, the scored prompt tokens and the next token, or the pooled tokens' sum.
 
         The sequence's own sampler draws the next token, and the caller appends it; where drawing fails, the result is the
         error. While the drawn tokens are those that were guessed, the tokens after them follow.
         """
         if torch.get_num_threads() != self._torch_threads:
             torch.set_num_threads(self._torch_threads)
-        rows = [LogitRow(chunk, position) for chunk in chunks for position in chunk.wanted]
-        hidden = self.model.forward(self._batch(chunks), self.storage)
+        hidden, results = self._pool(self.model.forward(self._batch(chunks), self.storage), chunks)
+        rows = [LogitRow(chunk, position) for chunk in chunks if not chunk.sequence.request.pool for position in chunk.wanted]
         diverged: set[Sequence] = set()
-        results: list[Result] = []
         for first in range(0, len(rows), LOGIT_ROWS):
             logits = self.model.logits(hidden[first : first + LOGIT_ROWS])
             results += self._score(logits, rows[first : first + LOGIT_ROWS], diverged)
         return results
+
+    def _pool(self, hidden: Tensor, chunks: list[PrefillChunk]) -> tuple[Tensor, list[Result]]:
+        """Return the hidden states whose logits are wanted, and the sums of those that are pooled."""
+        if not any(chunk.sequence.request.pool for chunk in chunks):
+            return hidden, []
+        parts = list(zip(chunks, torch.split(hidden, [len(chunk.wanted) for chunk in chunks]), strict=True))
+        pooled = [(chunk.sequence, part) for chunk, part in parts if chunk.sequence.request.pool]
+        rest = [part for chunk, part in parts if not chunk.sequence.request.pool]
+        # Added in float64: sums of float32 would depend on the chunks.
+        sums: list[Result] = [(sequence, HiddenSum(part.double().sum(0).cpu())) for sequence, part in pooled]
+        return torch.cat(rest) if rest else hidden[:0], sums
 
     def _batch(self, chunks: list[PrefillChunk]) -> Batch:
         ids: list[int] = []
@@ -97,7 +112,7 @@ class Runner:
                 id, choice = MOST_PROBABLE, Choice(MOST_PROBABLE, 1.0)
             else:
                 try:
-                    choice = sequence.sampler.choose(logits[index])
+                    choice = sequence.sampler.choose(logits[index], self._mask_row)
                 except Exception as error:
                     # A constraint is foreign code: its failure must cost its own request only.
                     logger.exception("a sampler failed")
@@ -133,14 +148,21 @@ def _as_guessed(chunk: PrefillChunk, position: int, id: int) -> bool:
 def _completed(score: TokenScore, top: int, choice: Choice | None) -> TokenScore:
     """Return the score with what its choice adds, and as many alternatives as its own request wants (a batch computes the most of all).
 
-    Under a constraint the alternatives are those that it allows.
+    Where a constraint hides what it refuses, the alternatives are those that it allows.
     """
     if choice is None:
         return _trimmed(score, top)
-    if choice.top is None:
+    if choice.limits is None:
         return replace(_trimmed(score, top), sampled=choice.sampled)
-    rest = max(1.0 - math.fsum(math.exp(logprob) for _, logprob in choice.top), 0.0)
-    return replace(score, top=choice.top, rest=rest, sampled=choice.sampled, allowed=choice.allowed)
+    assert score.logprob is not None
+    limits, logprob = choice.limits, score.logprob
+    mass = math.exp(min(logprob - limits.logprob, 0.0))
+    if limits.top is None:
+        grammar = GrammarScore(mass, limits.size, limits.logprob)
+        return replace(_trimmed(score, top), sampled=choice.sampled, grammar=grammar)
+    shown = tuple((id, min(relative + logprob, 0.0)) for id, relative in limits.top)
+    rest = max(1.0 - math.fsum(math.exp(logprob) for _, logprob in shown), 0.0)
+    return replace(score, top=shown, rest=rest, sampled=choice.sampled, allowed=mass)
 
 
 def _trimmed(score: TokenScore, top: int) -> TokenScore:

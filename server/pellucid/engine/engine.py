@@ -10,17 +10,22 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import Future
+from contextlib import aclosing
 from dataclasses import replace
 from types import MappingProxyType
+from typing import cast
+
+import torch
+from torch import Tensor
 
 from pellucid.engine.messages import Add, Cancel, Close, Message, Outbox, Remove, Submit, promise
 from pellucid.engine.model import Model
 from pellucid.engine.model_worker import EngineSettings, ModelWorker, WorkerStatus
 from pellucid.engine.parked_prefixes import SavedPrefixes
-from pellucid.engine.request import Admission, Request
+from pellucid.engine.request import Admission, HiddenSum, Request
 from pellucid.engine.sequence import Item, Sequence
 from pellucid.engine.token_scores import TokenScore
-from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, UnavailableError, unknown_model
+from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, NotSupportedError, UnavailableError, unknown_model
 from pellucid.tokens import Finish, FinishReason
 
 MAX_PASSED_OVER = 4
@@ -61,12 +66,40 @@ class Engine:
         self._thread = threading.Thread(target=self._work, name="pellucid-engine", daemon=True)
         self._thread.start()
 
-    async def generate(self, model: str, request: Request) -> AsyncGenerator[Admission | TokenScore | Finish]:
+    def generate(self, model: str, request: Request) -> AsyncGenerator[Admission | TokenScore | Finish]:
         """Yield an Admission, the scores of the requested prompt tokens, those of the generated tokens, and a Finish.
 
         Closing the generator cancels the request within one step. Raises NotFoundError, InvalidRequestError,
         ContextLengthError, QueueFullError or UnavailableError before the first item.
         """
+        assert not request.pool
+        return cast("AsyncGenerator[Admission | TokenScore | Finish]", self._run(model, request))  # without ``pool`` there are no sums
+
+    async def sum_hidden(self, model: str, request: Request) -> tuple[Tensor, Finish]:
+        """Return the sum (hidden,) of the last hidden states of a prompt's tokens, in float64. ``request`` has ``pool`` set.
+
+        Raises NotSupportedError for a model without hidden states, and the errors of ``generate``.
+        """
+        assert request.pool
+        size = self.hidden_size(model)
+        total = torch.zeros(size, dtype=torch.float64)
+        async with aclosing(self._run(model, request)) as items:
+            async for item in items:
+                if isinstance(item, HiddenSum):
+                    total += item.values
+                elif isinstance(item, Finish):
+                    return total, item
+        raise AssertionError("the engine's last item is a Finish")
+
+    def hidden_size(self, model: str) -> int:
+        """Return the length of a model's hidden states. Raises NotSupportedError for a model that has none to give."""
+        size = self.model(model).hidden_size
+        if size is None:
+            raise NotSupportedError(f"{model} gives no hidden states, so it has no embeddings: use another model.")
+        return size
+
+    async def _run(self, model: str, request: Request) -> AsyncGenerator[Admission | TokenScore | HiddenSum | Finish]:
+        """Yield all items of a request but an error, which is raised. Closing the generator cancels the request."""
         self._validate(model, request)
         inbox: asyncio.Queue[Item] = asyncio.Queue()
         number = next(self._numbers)
@@ -76,7 +109,7 @@ class Engine:
         try:
             while not finished:
                 item = await inbox.get()
-                finished = not isinstance(item, (Admission, TokenScore))
+                finished = isinstance(item, (Finish, Exception))
                 if isinstance(item, Exception):
                     raise item
                 yield item

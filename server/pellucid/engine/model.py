@@ -94,6 +94,11 @@ class Model(Protocol):
         ...
 
     @property
+    def hidden_size(self) -> int | None:
+        """Length of the hidden states that ``forward`` returns; None where it returns something else for ``logits`` to read."""
+        ...
+
+    @property
     def cache_shape(self) -> CacheShape:
         """Shape of its KV cache."""
         ...

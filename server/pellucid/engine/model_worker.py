@@ -12,6 +12,7 @@ from pellucid.engine.batch_runner import Runner
 from pellucid.engine.cache import SlotCache
 from pellucid.engine.model import Model
 from pellucid.engine.parked_prefixes import SavedPrefixes
+from pellucid.engine.request import HiddenSum
 from pellucid.engine.scheduler import PrefillChunk, Scheduler
 from pellucid.engine.sequence import Sequence
 from pellucid.engine.token_scores import TokenScore
@@ -172,6 +173,9 @@ class ModelWorker:
 
     def end(self, sequence: Sequence, reason: FinishReason, error: str | None = None) -> None:
         """Free a sequence's slot and deliver its last item."""
+        if sequence.request.pool and sequence.slot is not None:
+            # No request continues such a text. The next one takes the empty slot, so that many of them cost only one donor.
+            self.cache.forget(sequence.slot)
         self.scheduler.remove(sequence)
         self._totals.finished += 1
         self._totals.cached += sequence.cached
@@ -236,6 +240,8 @@ class ModelWorker:
                 continue  # it has ended at an earlier token of this step
             if isinstance(score, TokenScore):
                 self._take(sequence, score)
+            elif isinstance(score, HiddenSum):
+                sequence.deliver(score)
             else:
                 self.end(sequence, FinishReason.ERROR, f"The next token could not be sampled: {score}")
         for chunk in chunks:

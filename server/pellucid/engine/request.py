@@ -8,17 +8,28 @@ from typing import Protocol
 
 from torch import Tensor
 
+from pellucid.engine.token_mask import TokenMask
 from pellucid.tokens import SamplingParams, Terms
 
 
 class Constraint(Protocol):
     """A restriction of the tokens that may come next (token healing, a grammar).
 
-    A constraint belongs to one request and is only ever called on the engine's thread.
+    A constraint belongs to one request and is only ever called on the engine's thread. ``hides_refused`` is true if tokens that it
+    refuses are no alternatives, because they contradict the prompt; if false, they show what the model would have said.
     """
 
-    def allowed(self) -> Tensor | None:
-        """Return the ids (int64) of the tokens that may come next, never empty; None allows every token."""
+    @property
+    def hides_refused(self) -> bool:
+        """True if alternatives and their probabilities are those of the allowed tokens only."""
+        ...
+
+    def allowed(self) -> TokenMask | None:
+        """Return the set of tokens that may come next, never empty; None allows every token. It is read before the next call."""
+        ...
+
+    def forced(self) -> list[int]:
+        """Return the tokens that certainly come next, as far as that is known at little cost. It never fails."""
         ...
 
     def advance(self, id: int) -> None:
@@ -28,11 +39,12 @@ class Constraint(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One sequence to continue, or, with ``score_from``, to score.
+    """One sequence to continue, to score (with ``score_from``), or to sum the hidden states of (with ``pool``).
 
     ``score_from`` is the index of the first prompt token whose probability is wanted: scores of the prompt tokens from
     there on come before the generated ones. ``stop_ids`` end the answer and are not part of it. Without ``lookup`` no
-    token is guessed, which changes only the time that the answer takes.
+    token is guessed, which changes only the time that the answer takes. With ``pool`` nothing is generated, and the whole prompt
+    is computed, as a cached prefix has no hidden states.
     """
 
     prompt: IdSequence[int]
@@ -42,6 +54,7 @@ class Request:
     score_from: int | None = None
     constraint: Constraint | None = field(default=None, compare=False)
     lookup: bool = True
+    pool: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +63,10 @@ class Admission:
 
     cached: int
     queued: float
+
+
+@dataclass(frozen=True, slots=True)
+class HiddenSum:
+    """The sum (hidden,) of the last hidden states of some prompt tokens, float64 on the host."""
+
+    values: Tensor

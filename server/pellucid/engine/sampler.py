@@ -5,13 +5,24 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Sequence as IdSequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from pellucid.engine.request import Constraint
-from pellucid.engine.token_scores import Choice, RowScores, TokenScore
+from pellucid.engine.token_mask import MaskedRow, TokenMask, mask_row
+from pellucid.engine.token_scores import Choice, Limits, RowScores, TokenScore
 from pellucid.tokens import SamplingParams
+
+
+class MaskRow(Protocol):
+    """Excludes ids from a row of logits; with ``keep`` the logits that are left are wanted, too."""
+
+    def __call__(self, logits: Tensor, mask: TokenMask, *, keep: bool = True) -> MaskedRow:
+        """Return the row with only the ids of ``mask`` left."""
+        ...
+
 
 MOST_PROBABLE = -1
 """Stands in for the id of the most probable token."""
@@ -67,24 +78,46 @@ class Sampler:
         adjusts = self._seen or self._counts or self.params.logit_bias or self._constraint is not None
         return self.params.temperature == 0 and not adjusts and not self._counting and self.params.repetition_penalty == 1.0
 
-    def choose(self, logits: Tensor) -> Choice:
-        """Return the next token, from raw float32 logits (vocab,)."""
-        allowed = self._constraint.allowed() if self._constraint is not None else None
-        allowed = allowed if allowed is None else allowed.to(logits.device)
-        adjusted = self._adjust(logits, allowed)
-        if self.params.temperature == 0:
-            id, probability = int(adjusted.argmax()), 1.0
-        else:
-            id, probability = self._draw(adjusted / self.params.temperature)
-        self._note(id)
-        return Choice(id, probability) if allowed is None else Choice(id, probability, *self._score_allowed(logits, allowed))
+    def forced(self) -> list[int]:
+        """Return the tokens that certainly come next, because the constraint allows no others."""
+        return [] if self._constraint is None else self._constraint.forced()
 
-    def _score_allowed(self, logits: Tensor, allowed: Tensor) -> tuple[float, tuple[tuple[int, float], ...]]:
-        """Return the probability of all ``allowed`` ids (A,) together, and the most probable of them with their logprobs."""
-        logprobs = logits[allowed] - logits.logsumexp(0)
-        values, indices = logprobs.topk(min(self.params.top_logprobs, len(allowed)))
-        mass = min(math.exp(float(logprobs.logsumexp(0))), 1.0)
-        return mass, tuple(zip(allowed[indices].tolist(), values.tolist(), strict=True))
+    def choose(self, logits: Tensor, mask_row: MaskRow = mask_row) -> Choice:
+        """Return the next token, from raw float32 logits (vocab,). ``mask_row`` excludes what the constraint refuses."""
+        allowed = self._constraint.allowed() if self._constraint is not None else None
+        adjusted = self._adjust(logits)
+        if allowed is None:
+            return self._chosen(*self._take(adjusted))
+        assert self._constraint is not None
+        draws = self.params.temperature != 0
+        masked = raw = mask_row(logits, allowed, keep=draws or self._constraint.hides_refused)
+        if adjusted is not logits:
+            masked = mask_row(adjusted, allowed, keep=draws)
+        id, probability = masked.best, 1.0
+        if draws:
+            assert masked.logits is not None
+            id, probability = self._take(masked.logits)
+        return self._chosen(id, probability, self._limits(raw, float(logits[id])))
+
+    def _take(self, adjusted: Tensor) -> tuple[int, float]:
+        """Return an id and the probability with which it was drawn."""
+        if self.params.temperature == 0:
+            return int(adjusted.argmax()), 1.0
+        return self._draw(adjusted / self.params.temperature)
+
+    def _limits(self, raw: MaskedRow, chosen: float) -> Limits:
+        """Return what the constraint left of the raw logits, in which the chosen token has this logit."""
+        assert self._constraint is not None
+        top = None
+        if self._constraint.hides_refused:
+            assert raw.logits is not None
+            values, ids = raw.logits.topk(min(self.params.top_logprobs, raw.size))
+            top = tuple(zip(ids.tolist(), (values - chosen).tolist(), strict=True))
+        return Limits(raw.size, min(chosen - raw.total, 0.0), top)
+
+    def _chosen(self, id: int, probability: float, limits: Limits | None = None) -> Choice:
+        self._note(id)
+        return Choice(id, probability, limits)
 
     def _note(self, id: int) -> None:
         if self._counting:
@@ -94,8 +127,8 @@ class Sampler:
         if self._constraint is not None:
             self._constraint.advance(id)
 
-    def _adjust(self, logits: Tensor, allowed: Tensor | None) -> Tensor:
-        """Apply penalties and bias, and exclude all ids that are not ``allowed``."""
+    def _adjust(self, logits: Tensor) -> Tensor:
+        """Apply penalties and bias."""
         params = self.params
         adjusted = logits.clone() if self._seen or self._counts or params.logit_bias else logits
         if self._seen:
@@ -109,9 +142,7 @@ class Sampler:
         if params.logit_bias:
             ids = torch.tensor(list(params.logit_bias), device=logits.device)
             adjusted[ids] += torch.tensor(list(params.logit_bias.values()), dtype=logits.dtype, device=logits.device)
-        if allowed is None:
-            return adjusted
-        return torch.full_like(adjusted, float("-inf")).index_copy_(0, allowed, adjusted[allowed])
+        return adjusted
 
     def _draw(self, logits: Tensor) -> tuple[int, float]:
         """Truncate, renormalise and draw by the inverse of the cumulative distribution."""

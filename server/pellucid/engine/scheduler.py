@@ -48,7 +48,7 @@ class PrefillChunk:
 
     @property
     def wanted(self) -> list[int]:
-        """Positions whose logits are wanted; each guessed token is checked by the logits before it."""
+        """Positions whose hidden states are wanted; each guessed token is checked by the logits before it."""
         return [*self.sequence.wanted(self.start, self.end), *range(self.end, self.end + len(self.guess))]
 
 

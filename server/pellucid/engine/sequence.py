@@ -9,12 +9,12 @@ import numpy as np
 
 from pellucid.engine.kv_snapshot import Ids
 from pellucid.engine.prompt_lookup import Lookup
-from pellucid.engine.request import Admission, Request
+from pellucid.engine.request import Admission, HiddenSum, Request
 from pellucid.engine.sampler import Sampler
 from pellucid.engine.token_scores import TokenScore
 from pellucid.tokens import Finish, FinishReason, Priority, Usage
 
-Item = Admission | TokenScore | Finish | Exception
+Item = Admission | TokenScore | HiddenSum | Finish | Exception
 
 
 @dataclass(eq=False, slots=True)
@@ -69,13 +69,17 @@ class Sequence:
     @property
     def reusable(self) -> int:
         """Number of prompt tokens that may come from the cache: tokens that are scored or continued from must be computed."""
+        if self.request.pool:
+            return 0
         limit = len(self.prompt) - 1 if self.wants_token else len(self.prompt)
         if self.request.score_from is not None:
             limit = min(limit, max(self.request.score_from - 1, 0))
         return limit
 
     def wanted(self, start: int, end: int) -> range:
-        """Return those of positions ``start..end`` whose logits are wanted: they score the token that follows."""
+        """Return those of positions ``start..end`` whose hidden states are wanted: their logits score the token that follows."""
+        if self.request.pool:
+            return range(start, end)
         first = len(self.ids) - 1  # the newest token is continued from ...
         last = first + 1 if self.wants_token else first
         if self.request.score_from is not None and end <= len(self.prompt):
@@ -83,11 +87,16 @@ class Sequence:
         return range(max(start, first), min(end, last))
 
     def guess(self, most: int) -> list[int]:
-        """Return up to ``most`` tokens that may come next, no more than may be generated after the one that comes in any case."""
+        """Return up to ``most`` tokens that may come next, no more than may be generated after the one that comes in any case.
+
+        Tokens that a constraint forces are certain, so that they are taken rather than those of a lookup.
+        """
         if not self.request.lookup:
             return []
         room = min(self.request.params.max_tokens - self.generated, self.capacity - len(self.ids)) - 1
-        return self.lookup.guess(self.ids, min(most, room))
+        most = min(most, room)
+        forced = self.sampler.forced() if most > 0 else []
+        return forced[:most] or self.lookup.guess(self.ids, most)
 
     def expired(self, now: float) -> bool:
         """Return whether the deadline has passed."""

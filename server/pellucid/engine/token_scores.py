@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pellucid.tokens import GrammarScore
+
 
 class RowScores(NamedTuple):
     """Scores of rows of logits, one value for each row: the tokens' ids, logprobs and ranks, the entropies, the most probable ids."""
@@ -30,16 +32,24 @@ class TokenScore:
     rest: float = 1.0
     sampled: float | None = None
     allowed: float = 1.0
+    grammar: GrammarScore | None = None
+
+
+class Limits(NamedTuple):
+    """The tokens that a constraint allowed in place of the chosen one.
+
+    ``size`` is their number and ``logprob`` that of the chosen token among them. ``top`` holds the most probable of them, with their
+    logits relative to the chosen token's, where only these are alternatives; otherwise it is None.
+    """
+
+    size: int
+    logprob: float
+    top: tuple[tuple[int, float], ...] | None
 
 
 class Choice(NamedTuple):
-    """A token that a sampler chose, and the probability with which it was drawn.
-
-    Under a constraint, ``allowed`` is the model's probability of all tokens that it allows, and ``top`` holds the most probable
-    of them with their logprobs; otherwise ``top`` is None.
-    """
+    """A token that a sampler chose, the probability with which it was drawn, and what a constraint left to choose from."""
 
     id: int
     sampled: float
-    allowed: float = 1.0
-    top: tuple[tuple[int, float], ...] | None = None
+    limits: Limits | None = None

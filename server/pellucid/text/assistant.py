@@ -20,20 +20,25 @@ from pellucid.errors import InvalidRequestError, unknown_model
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.load import LoadedModel
 from pellucid.text.detokenizer import Detokenizer, decode
+from pellucid.text.embedding import embed
 from pellucid.text.healing import Healing
 from pellucid.text.margin_stop import MarginStop
-from pellucid.text.model_with_tokenizer import TextModel
+from pellucid.text.model_with_tokenizer import TextModel, run_template, run_tokenizer
 from pellucid.text.prompts import Tools, chat_characters, infill, surroundings, with_bos
 from pellucid.text.spelled_infill import SpelledInfill, read_spelled_infill
 from pellucid.text.stopping import EndingRule, StopGate, StopStrings
+from pellucid.text.structured.grammar_constraint import GrammarConstraint
+from pellucid.text.structured.json_fields import JsonField, json_fields
 from pellucid.text.suffix_stop import SuffixStop
 from pellucid.text.tool_calls.call_reader import CallReader, check_tool_choice
-from pellucid.text.usage_meter import UsageMeter
+from pellucid.text.usage_meter import UsageMeter, first_difference
 from pellucid.tokens import (
     ChatQuery,
     CompletionQuery,
+    Embedding,
     Finish,
     FinishReason,
+    Grammar,
     Message,
     ModelCard,
     OnUsage,
@@ -43,9 +48,6 @@ from pellucid.tokens import (
 )
 
 T = TypeVar("T")
-
-LONG_TEXT_CHARACTERS = 20_000
-"""Texts of this length take some ten milliseconds to tokenize; longer ones are tokenized off the event loop."""
 
 NO_ANSWER = SamplingParams(max_tokens=0)
 """Parameters of a prompt that is not answered."""
@@ -120,8 +122,9 @@ class LocalAssistant:
     def complete(self, query: CompletionQuery, *, endings: Sequence[EndingRule] = (), on_usage: OnUsage | None = None) -> Stream:
         """Continue a text or token ids or, with a suffix ("" included), fill in what belongs between the two.
 
-        An infill also ends where it would repeat the suffix, or leave the block that the cursor is in at the end of a file, and every
-        answer where one of ``endings`` ends it. A prompt that is too long to be continued is a ContextLengthError; an infill is trimmed.
+        An infill without a grammar also ends where it would repeat the suffix, or leave the block that the cursor is in at the end of
+        a file, and every answer where one of ``endings`` ends it. A prompt that is too long to be continued is a ContextLengthError;
+        an infill is trimmed.
         """
         return self._generate(partial(self._prepare_completion, query, endings), on_usage)
 
@@ -136,7 +139,7 @@ class LocalAssistant:
         """
         served, text = self._find(query.model), query.text
         size = sum(item.characters if isinstance(item, Message) else 1 for item in text)
-        read = partial(served.read, text, special=query.special)
+        read = partial(served.read, query)
         if any(isinstance(item, Message) for item in text):
             ids, has_bos = await run_template(served, size, read)
         else:
@@ -154,6 +157,14 @@ class LocalAssistant:
                 elif isinstance(item, TokenScore):
                     for token in detokenizer.feed(item):
                         yield replace(token, text="") if has_bos and token.position == 0 else token
+
+    async def embed(self, text: str | Sequence[int], model: str | None = None, *, truncate: bool = False) -> Embedding:
+        """Return the embedding of a text or of token ids; with ``truncate`` that of its beginning if the context holds no more."""
+        return await embed(self._engine, self._find(model), text, truncate=truncate)
+
+    def embedding_size(self, model: str | None = None) -> int:
+        """Return the length of a model's embeddings. Raises NotSupportedError for a model without hidden states."""
+        return self._engine.hidden_size(self._find(model).name)
 
     def name_of(self, model: str | None) -> str:
         """Return the name of a model, by default of the first one. Raises NotFoundError, which lists the names."""
@@ -251,6 +262,11 @@ class LocalAssistant:
             biases.update(dict.fromkeys([what] if isinstance(what, int) else tokenizer.encode(what, special=True), bias))
         return biases
 
+    async def json_fields(self, grammar: Grammar, tokens: Sequence[Token], model: str | None = None) -> list[JsonField]:
+        """Return the values of an answer under a JSON grammar, and how probable they are."""
+        matcher = await self._reader(model).grammars.matcher(grammar)
+        return await asyncio.to_thread(json_fields, tokens, matcher)
+
     def _find(self, model: str | None) -> TextModel:
         if model is None:
             return next(iter(self._served.values()))
@@ -285,6 +301,7 @@ class LocalAssistant:
     async def _prepare_completion(self, query: CompletionQuery, endings: Sequence[EndingRule]) -> _Generation:
         served = self._find(query.model)
         _check(served, query)
+        _check_grammar(query)
         tokenizer = served.tokenizer
         healing: Healing | None = None
         stop_ids = tokenizer.eos_ids
@@ -293,33 +310,40 @@ class LocalAssistant:
             ids = list(query.prefix)
         elif query.suffix is None:
             ids = await run_tokenizer(served, len(query.prefix), partial(served.encode, query.prefix, special=query.special))
-            if query.heal:
+            if query.heal and query.grammar is None:
                 ids, healing = served.healer.heal(ids, keep=1)
         else:
-            ids, healing = await run_tokenizer(served, _size(query), partial(self._infill, served, query, heal=query.heal is not False))
-            stop_ids = stop_ids | served.markers
-            endings += [SuffixStop(query.prefix, query.suffix), MarginStop(query.prefix, query.suffix)]
+            heal = query.heal is not False and query.grammar is None
+            ids, healing = await run_tokenizer(served, _size(query), partial(self._infill, served, query, heal=heal))
+            if query.grammar is None:  # which would decide where the answer ends
+                stop_ids = stop_ids | served.markers
+                endings += [SuffixStop(query.prefix, query.suffix), MarginStop(query.prefix, query.suffix)]
         gate, params = StopGate(endings), query.params
         if healing is not None and params.max_tokens:  # tokens that repeat the prompt are not part of the answer
             gate.limit = params.max_tokens
             params = replace(params, max_tokens=params.max_tokens + healing.steps)
-        strip_space = query.prefix == "" and tokenizer.prefix_space
+        constraint = healing if query.grammar is None else await served.grammars.constraint(query.grammar)
+        strip_space = query.prefix == "" and query.grammar is None and tokenizer.prefix_space
         detokenizer = Detokenizer(tokenizer, strip_space=strip_space, typed=healing.typed if healing else b"")
-        return _Generation(served.name, Request(ids, params, query.terms, stop_ids, constraint=healing), detokenizer, gate)
+        return _Generation(served.name, Request(ids, params, query.terms, stop_ids, constraint=constraint), detokenizer, gate)
 
     async def _prepare_chat(self, query: ChatQuery) -> _Generation:
         check_tool_choice(query)
         served = self._find(query.model)
+        _check_grammar(query)
         tokenizer, ids = served.tokenizer, await self.chat_ids(query)
         calls = served.call_reader(query, ids)
-        detokenizer = Detokenizer(tokenizer, strip_space=not query.continue_last and tokenizer.prefix_space)
-        request = Request(ids, query.params, query.terms, tokenizer.eos_ids)
+        constraint = None if query.grammar is None else await served.grammars.constraint(query.grammar)
+        strip_space = not query.continue_last and query.grammar is None and tokenizer.prefix_space
+        detokenizer = Detokenizer(tokenizer, strip_space=strip_space)
+        request = Request(ids, query.params, query.terms, tokenizer.eos_ids, constraint=constraint)
         return _Generation(served.name, request, detokenizer, StopGate([StopStrings(query.stop)]), calls)
 
     async def _generate(self, prepare: Callable[[], Awaitable[_Generation]], on_usage: OnUsage | None) -> Stream:
         """Yield the tokens of an answer as text, up to where its gate closes, then the Finish."""
         generation = await prepare()
         detokenizer, gate, calls = generation.detokenizer, generation.gate, generation.calls
+        under_grammar = isinstance(generation.request.constraint, GrammarConstraint)
         meter = UsageMeter(len(generation.request.prompt))
         async with aclosing(self._engine.generate(generation.model, generation.request)) as items:
             async for item in items:
@@ -336,13 +360,22 @@ class LocalAssistant:
                     tokens = detokenizer.flush()
                     for token in [*gate.feed(tokens if calls is None else [*calls.feed(tokens), *calls.finish()]), *gate.finish()]:
                         yield token
-                    yield item if gate.reason is None else replace(item, reason=gate.reason, stop=gate.stop)
+                    if under_grammar:
+                        item = replace(item, complete=gate.reason is None and item.reason is FinishReason.STOP)
+                    finish = item if gate.reason is None else replace(item, reason=gate.reason, stop=gate.stop)
+                    yield self._compared(finish, generation)
                     return
                 else:
                     meter.admit(item)
         for token in gate.finish():
             yield token
-        yield Finish(gate.reason or FinishReason.STOP, meter.usage(), gate.stop)
+        finish = Finish(gate.reason or FinishReason.STOP, meter.usage(), gate.stop, complete=False if under_grammar else None)
+        yield self._compared(finish, generation)
+
+    def _compared(self, finish: Finish, generation: _Generation) -> Finish:
+        """Return the finish with the text at which the prompt left the cache."""
+        tokenizer = self._reader(generation.model).tokenizer
+        return replace(finish, first_difference=first_difference(finish.usage, generation.request.prompt, tokenizer))
 
 
 def _check(served: TextModel, query: CompletionQuery) -> None:
@@ -361,21 +394,18 @@ def _check(served: TextModel, query: CompletionQuery) -> None:
         raise InvalidRequestError(f"{served.name} has no marker for other files: omit their text.", param="input_extra")
 
 
+def _check_grammar(query: CompletionQuery | ChatQuery) -> None:
+    """Raise InvalidRequestError for a grammar together with what contradicts it."""
+    if query.grammar is None:
+        return
+    if query.params.ignore_eos:
+        raise InvalidRequestError("ignore_eos is not supported together with a grammar, which decides where the answer ends.", "ignore_eos")
+    if isinstance(query, ChatQuery) and query.shown_tools:
+        raise InvalidRequestError("tools are not supported together with a grammar: send one of them, or tool_choice none.", param="tools")
+    if isinstance(query, CompletionQuery) and query.heal:
+        raise InvalidRequestError("Token healing is not supported together with a grammar: omit heal.", param="heal")
+
+
 def _size(query: CompletionQuery) -> int:
     """Return the characters of all texts of an infill."""
     return len(query.prefix) + len(query.suffix or "") + sum(len(chunk.text) for chunk in query.extra)
-
-
-async def run_tokenizer(served: TextModel, size: int, encode: Callable[[], T]) -> T:
-    """Return the result of ``encode``, which tokenizes ``size`` characters, without blocking the event loop for long.
-
-    A tokenizer with a process of its own is waited for on the model's own thread, and a long text is tokenized on a shared one.
-    """
-    if served.tokenizer.apart:
-        return await served.thread.run(encode)
-    return await asyncio.to_thread(encode) if size > LONG_TEXT_CHARACTERS else encode()
-
-
-async def run_template(served: TextModel, size: int, encode: Callable[[], T]) -> T:
-    """Return the result of ``encode``, which also renders the chat template: one with a process of its own runs on the model's thread."""
-    return await (run_tokenizer(served, size, encode) if served.template.process is None else served.thread.run(encode))

@@ -78,6 +78,7 @@ class Detokenizer:
             rest=min(score.rest + hidden, 1.0),
             sampled=score.sampled,
             allowed=score.allowed,
+            grammar=score.grammar,
         )
 
     def _alternative(self, id: int, logprob: float, typed: bytes) -> Alternative:

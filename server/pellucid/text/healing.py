@@ -8,9 +8,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
+import numpy as np
 
+from pellucid.engine.token_mask import TokenMask, pack_ids
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 
 MAX_STEPS = 8
@@ -24,7 +24,7 @@ class Healer:
         self._tokenizer = tokenizer
         words = sorted((word, id) for id, word in enumerate(tokenizer.vocabulary()) if not tokenizer.is_special(id))
         self._words = [word for word, _ in words]
-        self._ids = torch.tensor([id for _, id in words], dtype=torch.int64)
+        self._ids = np.array([id for _, id in words], dtype=np.int64)
 
     def heal(self, ids: Sequence[int], *, keep: int = 0) -> tuple[list[int], Healing | None]:
         """Return the ids without the last ones, if the text may end inside a token, and the constraint that repeats their bytes.
@@ -53,13 +53,14 @@ class Healer:
         index = bisect_left(self._words, piece + b"\0")
         return index < len(self._words) and self._words[index].startswith(piece)
 
-    def matching(self, typed: bytes) -> Tensor:
-        """Return the ids (int64) of the tokens that begin with ``typed``, which is not empty, or that ``typed`` begins with.
+    def matching(self, typed: bytes) -> TokenMask:
+        """Return the set of tokens that begin with ``typed``, which is not empty, or that ``typed`` begins with.
 
         Of the latter only those after which the remaining bytes can be repeated too.
         """
         shorter = [self._equal(typed[:length]) for length in range(1, len(typed)) if self._repeatable(typed[length:])]
-        return torch.cat([self._ids[span] for span in (*shorter, self._beginning(typed))])
+        ids = np.concatenate([self._ids[span] for span in (*shorter, self._beginning(typed))])
+        return pack_ids(ids, self._tokenizer.vocab_size)
 
     def advance(self, typed: bytes, id: int) -> bytes:
         """Return the bytes of ``typed`` that are still to be repeated after a token."""
@@ -91,9 +92,18 @@ class Healing:
         self.steps = steps
         self._left = typed
 
-    def allowed(self) -> Tensor | None:
-        """Return the ids that may come next, or None once all is repeated."""
+    @property
+    def hides_refused(self) -> bool:
+        """True: a token that does not repeat the prompt is no alternative."""
+        return True
+
+    def allowed(self) -> TokenMask | None:
+        """Return the set of tokens that may come next, or None once all is repeated."""
         return self._healer.matching(self._left) if self._left else None
+
+    def forced(self) -> list[int]:
+        """Return no tokens: few steps are healed."""
+        return []
 
     def advance(self, id: int) -> None:
         """Note the token that was chosen."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TypeVar
 
 from pellucid.errors import InvalidRequestError
 from pellucid.models.load import LoadedModel
@@ -10,14 +13,21 @@ from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.healing import Healer
 from pellucid.text.model_thread import ModelThread
 from pellucid.text.prompts import ChatTemplate, with_bos
+from pellucid.text.structured.grammar_compiler import GrammarCompiler
 from pellucid.text.tool_calls.call_reader import CallReader, call_format, call_ids
-from pellucid.tokens import ChatQuery, Message, ModelCard
+from pellucid.tokens import ChatQuery, Message, ModelCard, ScoreQuery
+
+T = TypeVar("T")
+
+LONG_TEXT_CHARACTERS = 20_000
+"""Texts of this length take some ten milliseconds to tokenize; longer ones are tokenized off the event loop."""
 
 
 class TextModel:
-    """A loaded model with its tokenizer, chat template and healer. Models with an adapter share these with their base."""
+    """A loaded model with its tokenizer, chat template, healer and grammars. Models with an adapter share these with their base."""
 
     def __init__(self, loaded: LoadedModel, base: TextModel | None = None) -> None:
+        self._base = base
         self.loaded = loaded
         self.name = loaded.name
         self.tokenizer: Tokenizer = loaded.tokenizer
@@ -33,18 +43,26 @@ class TextModel:
         """True if an infill may have pieces of other files."""
         return self.loaded.infill is not None and self.loaded.infill.file is not None
 
+    @cached_property
+    def grammars(self) -> GrammarCompiler:
+        """The grammars that answers of this model have."""
+        return self._base.grammars if self._base is not None else GrammarCompiler(self.tokenizer)
+
     def encode(self, text: str, *, special: bool) -> list[int]:
         """Return the ids of a text, with the BOS in front if the model wants one."""
         return with_bos(self.tokenizer, self.tokenizer.encode(text, special=special))
 
-    def read(self, text: str | Sequence[int] | Sequence[Message], *, special: bool) -> tuple[list[int], bool]:
+    def read(self, query: ScoreQuery) -> tuple[list[int], bool]:
         """Return the ids of a text, ids or a chat to score, and whether the first one is a BOS that was put in front."""
+        text = query.text
         if isinstance(text, str):
-            bare = self.tokenizer.encode(text, special=special)
+            bare = self.tokenizer.encode(text, special=query.special)
             ids = with_bos(self.tokenizer, bare)
             return ids, len(ids) > len(bare)
         messages = [item for item in text if isinstance(item, Message)]
-        return self.template.encode(messages) if messages else [item for item in text if isinstance(item, int)], False
+        if messages:
+            return self.template.encode(messages, continue_last=query.continue_last, tools=query.tools), False
+        return [item for item in text if isinstance(item, int)], False
 
     def call_reader(self, query: ChatQuery, prompt: Sequence[int]) -> CallReader | None:
         """Return the reader of the calls in the answer to a prompt, or None if the model was shown no functions.
@@ -90,3 +108,18 @@ class TextModel:
             calibration=calibration,
             calibration_note=note,
         )
+
+
+async def run_tokenizer(served: TextModel, size: int, encode: Callable[[], T]) -> T:
+    """Return the result of ``encode``, which tokenizes ``size`` characters, without blocking the event loop for long.
+
+    A tokenizer with a process of its own is waited for on the model's own thread, and a long text is tokenized on a shared one.
+    """
+    if served.tokenizer.apart:
+        return await served.thread.run(encode)
+    return await asyncio.to_thread(encode) if size > LONG_TEXT_CHARACTERS else encode()
+
+
+async def run_template(served: TextModel, size: int, encode: Callable[[], T]) -> T:
+    """Return the result of ``encode``, which also renders the chat template: one with a process of its own runs on the model's thread."""
+    return await (run_tokenizer(served, size, encode) if served.template.process is None else served.thread.run(encode))

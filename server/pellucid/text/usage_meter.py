@@ -1,11 +1,27 @@
-"""Counts the cost of an answer while it is generated."""
+"""Counts the cost of an answer while it is generated, and finds where its prompt left the cache."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from pellucid.engine.request import Admission
+from pellucid.models.tokenizers.tokenizer import Tokenizer
+from pellucid.text.detokenizer import decode
 from pellucid.tokens import Usage
+
+FEW_TOKENS = 64
+"""So many computed tokens are the new turn or line that every request has; more may be a prompt whose beginning has changed."""
+
+DIFFERENCE_LENGTH = 80
+"""The most characters, and tokens, of a first difference."""
+
+
+def first_difference(usage: Usage, prompt: Sequence[int], tokenizer: Tokenizer) -> str | None:
+    """Return the beginning of the text that the cache did not have, or None if few tokens were computed."""
+    if usage.computed <= FEW_TOKENS:
+        return None
+    return decode(tokenizer, prompt[usage.cached : usage.cached + DIFFERENCE_LENGTH])[:DIFFERENCE_LENGTH]
 
 
 class UsageMeter:

@@ -11,13 +11,15 @@ from pellucid.api.server_state import ServerState
 from pellucid.client.http_client import Client
 from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import ChatQuery, CompletionQuery, Extra, Finish, Message, Priority, SamplingParams, ScoreQuery, Terms, Token
+from pellucid.tokens import ChatQuery, CompletionQuery, Extra, Finish, Grammar, Message, Priority, SamplingParams, ScoreQuery, Terms, Token
 from support.servers.http_servers import TINY, TINY_PLAIN, LiveServer, live, tiny_assistant
 
 Verb = Callable[[LocalAssistant | Client], AsyncIterator[Token | Finish]]
 
 DRAWN = SamplingParams(max_tokens=12, temperature=0.9, top_k=50, top_p=0.95, min_p=0.01, seed=3, top_logprobs=4, ignore_eos=True)
 GREEDY = SamplingParams(max_tokens=12, repetition_penalty=1.2, logit_bias={65: 2.0}, top_logprobs=2)
+BIASED = SamplingParams(max_tokens=40, temperature=0.9, seed=3, logit_bias={34: 4.0, 125: 4.0}, top_logprobs=2)
+SCHEMA = '{"type": "object", "properties": {"a": {"enum": ["x", "y"]}}, "required": ["a"], "additionalProperties": false}'
 CHAT = [Message("system", "be brief"), Message("user", "héllo")]
 VERBS: dict[str, Verb] = {
     "continuation": lambda assistant: assistant.complete(CompletionQuery("def add", params=DRAWN, stop=["\n\n"])),
@@ -27,6 +29,14 @@ VERBS: dict[str, Verb] = {
     "ids": lambda assistant: assistant.complete(CompletionQuery([1, 2, 256, 3], params=DRAWN, model=TINY)),
     "chat": lambda assistant: assistant.chat(ChatQuery(CHAT, DRAWN)),
     "chat continued": lambda assistant: assistant.chat(ChatQuery([*CHAT, Message("assistant", "Well")], GREEDY, continue_last=True)),
+    "schema": lambda assistant: assistant.chat(ChatQuery(CHAT, BIASED, grammar=Grammar("json_schema", SCHEMA))),
+    "compact schema": lambda assistant: assistant.complete(
+        CompletionQuery("x", params=BIASED, grammar=Grammar("json_schema", SCHEMA, whitespace=""))
+    ),
+    "white space": lambda assistant: assistant.complete(CompletionQuery("x", params=BIASED, grammar=Grammar("json_object", "", " "))),
+    "regex": lambda assistant: assistant.complete(CompletionQuery("x", "y", params=BIASED, grammar=Grammar("regex", "(ab|cd)+"))),
+    "choice": lambda assistant: assistant.complete(CompletionQuery("x", params=BIASED, grammar=Grammar("choice", '["red", "blue"]'))),
+    "lark": lambda assistant: assistant.complete(CompletionQuery("x", params=BIASED, grammar=Grammar("grammar", 'start: "a" | "b"'))),
     "score": lambda assistant: assistant.score(ScoreQuery("héllo wörld", top_logprobs=3)),
     "score ids": lambda assistant: assistant.score(ScoreQuery([104, 257, 105], top_logprobs=20)),
     "hot": lambda assistant: assistant.complete(CompletionQuery("def add", params=SamplingParams(max_tokens=4, temperature=50.0, seed=1))),
@@ -73,6 +83,7 @@ async def test_same_tokens(verb: str) -> None:
     assert remote == local
     assert (remote_end.usage.prompt, remote_end.usage.generated) == (local_end.usage.prompt, local_end.usage.generated)
     assert (remote_end.reason, remote_end.stop) == (local_end.reason, local_end.stop)
+    assert remote_end.first_difference == local_end.first_difference
 
 
 @pytest.mark.parametrize("verb", ["infill", "ids", "chat"])

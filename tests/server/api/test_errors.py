@@ -185,6 +185,20 @@ def test_bad_bodies(http: httpx.Client, body: bytes) -> None:
     assert response.json()["error"]["type"] == "invalid_request_error"
 
 
+@pytest.mark.parametrize(
+    ("route", "field", "body"),
+    [
+        ("/v1/chat/completions", "prompt_logprobs", {"messages": [{"role": "user", "content": "x"}], "stream": True, "prompt_logprobs": 1}),
+        ("/v1/score", "continue_final_message", {"text": "x", "continue_final_message": True}),
+    ],
+)
+def test_contradicting_fields(http: httpx.Client, route: str, field: str, body: dict[str, Any]) -> None:
+    """Fields that contradict each other get a 400 that names one of them."""
+    response = http.post(route, json=body)
+
+    assert (response.status_code, response.json()["error"]["param"]) == (400, field)
+
+
 @pytest.mark.parametrize("field", [{"temperature": 1e-50}, {"temperature": 101}, {"repeat_penalty": 1e-50}])
 def test_llama_bounds(http: httpx.Client, field: dict[str, Any]) -> None:
     """The fields with llama.cpp's names have the sampler's bounds, and an error names the field."""
@@ -244,8 +258,8 @@ def test_null_is_the_default() -> None:
         ),
         (
             "/v1/chat/completions",
-            {"messages": MESSAGES, "response_format": {"type": "json_object"}},
-            "response_format.type: Input should be 'text', not 'json_object'.",
+            {"messages": MESSAGES, "response_format": {"type": "xml"}},
+            "response_format.type: Input should be 'text', 'json_object' or 'json_schema', not 'xml'.",
         ),
         (
             "/v1/chat/completions",

@@ -215,14 +215,21 @@ def test_grace_time_lets_answers_finish() -> None:
     assert '"finish_reason":"stop"' in answers[0].text
 
 
-@pytest.mark.parametrize("fields", [{"echo": True, "logprobs": 1}, {"prompt_logprobs": 1}])
-def test_reading_the_prompt_is_on_the_request_s_terms(fields: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("route", "fields"),
+    [
+        ("/v1/completions", {"prompt": "x", "echo": True, "logprobs": 1}),
+        ("/v1/completions", {"prompt": "x", "prompt_logprobs": 1}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "x"}], "prompt_logprobs": 1}),
+    ],
+)
+def test_reading_the_prompt_is_on_the_request_s_terms(route: str, fields: dict[str, Any]) -> None:
     """The pass that scores a prompt has the priority of its request and a deadline no later, and supersedes nothing."""
     assistant = ScriptedAssistant()
     clock = iter(range(100))
-    body = {"prompt": "x", "priority": "background", "deadline": 50.0, "supersede": "window", **fields}
+    body = {"priority": "background", "deadline": 50.0, "supersede": "window", **fields}
     with live(scripted_state(assistant, clock=lambda: float(next(clock)))) as server:
-        assert httpx.post(f"{server.url}/v1/completions", json=body, trust_env=False).status_code == 200
+        assert httpx.post(f"{server.url}{route}", json=body, trust_env=False).status_code == 200
 
     read, generated = (call["terms"] for call in assistant.calls)
     assert (read.priority, read.key) == (Priority.BACKGROUND, None)

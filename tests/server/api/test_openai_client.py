@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import httpx
 import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
-from support.servers.http_servers import TINY, LiveServer
+from support.servers.http_servers import MARKERS, TINY, LiveServer
 
 QUESTION: list[ChatCompletionMessageParam] = [{"role": "user", "content": "hello"}]
 
@@ -116,6 +117,55 @@ def test_echo_logprobs(client: openai.OpenAI) -> None:
     for token, logprob, top in zip(logprobs.tokens[1:], logprobs.token_logprobs[1:], logprobs.top_logprobs[1:], strict=True):
         assert top[token] == logprob
         assert 2 <= len(top) <= 3
+
+
+def test_echo_has_one_more_logprob(client: openai.OpenAI) -> None:
+    """With echo, logprobs and max_tokens 1, as lm-eval asks, one entry follows the prompt's, even where the model ends the text."""
+    end = {"logit_bias": {str(256 + MARKERS.index("<|endoftext|>")): 100}}
+    answer = client.completions.create(model=TINY, prompt=[104, 105], max_tokens=1, temperature=0, echo=True, logprobs=1, extra_body=end)
+
+    choice = answer.choices[0]
+    assert choice.text == "hi"
+    assert choice.logprobs is not None
+    assert choice.logprobs.tokens is not None
+    assert choice.logprobs.tokens[:2] == ["h", "i"]
+    assert len(choice.logprobs.tokens) == 3
+
+
+@pytest.mark.parametrize("continued", [False, True])
+def test_prompt_logprobs_of_a_chat(client: openai.OpenAI, continued: bool) -> None:
+    """The reply to a chat has the prompt's logprobs as vLLM writes them, and they are those of /v1/score for the same conversation."""
+    messages = [{"role": "user", "content": "hé"}, *([{"role": "assistant", "content": "a"}] if continued else [])]
+    extra = {"prompt_logprobs": 2, "continue_final_message": continued}
+    reply = client.chat.completions.create(model=TINY, messages=messages, max_tokens=1, extra_body=extra).model_dump()  # type: ignore[arg-type]
+    score = {"messages": messages, "top_logprobs": 2, "continue_final_message": continued}
+    read = client.post("/score", cast_to=httpx.Response, body=score).json()["tokens"]
+
+    first, *others = reply["prompt_logprobs"]
+    assert first is None
+    assert len(others) + 1 == reply["usage"]["prompt_tokens"] == len(read)
+    for token, entries in zip(read[1:], others, strict=True):
+        own = entries[str(token["id"])]
+        assert own["logprob"] == pytest.approx(token["logprob"], abs=1e-4)
+        assert own["rank"] == token["rank"]
+        assert [entry["rank"] for entry in entries.values()][:2] == [1, 2]
+        assert 2 <= len(entries) <= 3
+    written = bytes([token["id"] for token in read if token["id"] < 256]).decode()
+    assert "hé" in written
+    assert written.endswith("assistant\na" if continued else "assistant\n")
+
+
+@pytest.mark.parametrize("choice", ["auto", "none"])
+def test_prompt_logprobs_with_tools(lone_server: LiveServer, choice: str) -> None:
+    """The prompt that is read is the one that is answered, with the tools that the model is shown."""
+    tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}
+    body = {"model": TINY, "messages": QUESTION, "max_tokens": 1, "tools": [tool], "tool_choice": choice}
+    plain, read = (
+        httpx.post(f"{lone_server.url}/v1/chat/completions", json=body | extra, timeout=60, trust_env=False).json()
+        for extra in ({}, {"prompt_logprobs": 1})
+    )
+
+    assert len(read["prompt_logprobs"]) == plain["usage"]["prompt_tokens"] == read["usage"]["prompt_tokens"]
 
 
 def test_stop(client: openai.OpenAI) -> None:

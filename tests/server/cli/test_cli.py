@@ -22,7 +22,19 @@ from pellucid.client.http_client import Client
 from pellucid.client.token_json import record_of
 from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError, ModelError
-from pellucid.tokens import ChatQuery, CompletionQuery, Finish, FinishReason, Message, OnUsage, SamplingParams, ScoreQuery, Token, Usage
+from pellucid.tokens import (
+    ChatQuery,
+    CompletionQuery,
+    Finish,
+    FinishReason,
+    Grammar,
+    Message,
+    OnUsage,
+    SamplingParams,
+    ScoreQuery,
+    Token,
+    Usage,
+)
 from support.silent_assistant import SilentAssistant
 
 COMMANDS = [["serve"], ["complete"], ["chat"], ["score"], ["doctor"], ["bench"], ["webui"]]
@@ -43,6 +55,7 @@ class Scripted(SilentAssistant):
         self.tokens = [Token(1, "Hel", b"Hel", 4, -0.1, 1, 0.5), Token(2, "lo", b"lo", 5, -2.0, 2, 0.5)]
         self.interrupt = False
         self.open = 0
+        self.end = END
 
     def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
         return self._say("complete", query)
@@ -62,7 +75,7 @@ class Scripted(SilentAssistant):
             if self.interrupt:
                 self.interrupt = False
                 raise KeyboardInterrupt
-            yield END
+            yield self.end
         finally:
             self.open -= 1
 
@@ -253,6 +266,21 @@ def test_chat(run: Run, scripted: Scripted) -> None:
     """chat with a message answers it and leaves."""
     assert run("chat", "hi", "--system", "Be brief.")[:2] == (0, "Hello\n")
     assert scripted.chats() == [[Message("system", "Be brief."), Message("user", "hi")]]
+
+
+def test_grammars(run: Run, scripted: Scripted, tmp_path: Path) -> None:
+    """--json-schema and --regex limit the answer, and an answer that ended early is reported; both together are refused."""
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "object"}')
+    scripted.end = replace(END, reason=FinishReason.LENGTH, complete=False)
+
+    assert run("chat", "hi", "--json-schema", str(schema))[0] == 0
+    _, _, err = run("complete", str(schema), "--regex", "a+")
+    grammars = [query.grammar for _, query in scripted.asked if isinstance(query, (ChatQuery, CompletionQuery))]
+    assert grammars == [Grammar("json_schema", '{"type": "object"}'), Grammar("regex", "a+")]
+    assert "The answer is not complete: it ended early (length)." in err
+    code, _, err = run("chat", "hi", "--json-schema", str(schema), "--regex", "a+")
+    assert (code, "only one of them" in err) == (1, True)
 
 
 def test_conversation(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:

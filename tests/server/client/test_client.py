@@ -145,8 +145,9 @@ async def test_complete() -> None:
     sent = CompletionRequest.model_validate(wire.body)
     assert sent == CompletionRequest.model_validate(
         {
-            "prompt": "a", "suffix": "b", "input_extra": [{"filename": "f", "text": "t"}], "model": "m", "strict_model": True, "stop": ["\n"], "heal": True,
-            "parse_special": True, "max_tokens": 9, "temperature": 0.5, "top_k": 4, "top_p": 0.9, "min_p": 0.1, "repetition_penalty": 1.1,
+            "prompt": "a", "suffix": "b", "input_extra": [{"filename": "f", "text": "t"}], "model": "m", "strict_model": True,
+            "stop": ["\n"], "heal": True, "parse_special": True, "max_tokens": 9, "temperature": 0.5, "top_k": 4, "top_p": 0.9,
+            "min_p": 0.1, "repetition_penalty": 1.1,
             "presence_penalty": 0.2, "frequency_penalty": 0.3, "logit_bias": {"5": -1.0}, "seed": 11, "ignore_eos": True, "logprobs": 2,
             "priority": "completion", "supersede": "window", "deadline": 2.5, "stream": True, "stream_options": {"include_usage": True},
         }
@@ -198,19 +199,23 @@ async def test_chat() -> None:
 
 
 @pytest.mark.parametrize(
-    ("read", "field"),
+    ("query", "field"),
     [
-        ("text", {"text": "text", "parse_special": False}),
-        ([1, 2], {"tokens": [1, 2]}),
-        ([Message("user", "hi")], {"messages": [{"role": "user", "content": "hi"}]}),
+        (ScoreQuery("text"), {"text": "text", "parse_special": False}),
+        (ScoreQuery([1, 2]), {"tokens": [1, 2]}),
+        (ScoreQuery([Message("user", "hi")]), {"messages": [{"role": "user", "content": "hi"}]}),
+        (
+            ScoreQuery([Message("assistant", "hi")], continue_last=True),
+            {"messages": [{"role": "assistant", "content": "hi"}], "continue_final_message": True},
+        ),
     ],
 )
-async def test_score(read: Any, field: dict[str, object]) -> None:
+async def test_score(query: ScoreQuery, field: dict[str, object]) -> None:
     """A text, ids or a conversation is sent as what it is, and read tokens come back."""
     wire = Wire(events({"tokens": [record_of(SPOKEN)]}, {"tokens": [], "usage": USAGE_REPLY, "pellucid": {"reason": "superseded"}}))
     terms = Terms(Priority.CHAT, "window", 2.5)
 
-    assert await collect(wire.client().score(ScoreQuery(read, top_logprobs=3, terms=terms))) == [
+    assert await collect(wire.client().score(replace(query, top_logprobs=3, terms=terms))) == [
         SPOKEN,
         Finish(FinishReason.SUPERSEDED, USAGE),
     ]

@@ -38,6 +38,7 @@ class Failing:
         self.fails, self.may_run = False, threading.Event()
         self.may_run.set()
         self.vocab_size, self.context = self._decoder.vocab_size, self._decoder.context
+        self.hidden_size = self._decoder.hidden_size
         self.cache_shape, self.weight_bytes, self.cost = self._decoder.cache_shape, self._decoder.weight_bytes, self._decoder.cost
         self.description, self.brings_threads = "fails on demand", False
         self.logits = self._decoder.logits

@@ -12,18 +12,23 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pellucid.engine.sampler import MOST_PROBABLE, Sampler, score_rows, token_scores, truncate
+from pellucid.engine.token_mask import TokenMask, pack_ids
 from pellucid.tokens import SamplingParams
 
 
 class Only:
     """A constraint that allows a fixed set of ids and records the chosen ones."""
 
-    def __init__(self, *ids: int) -> None:
-        self.ids = torch.tensor(ids)
+    def __init__(self, *ids: int, hides_refused: bool = True) -> None:
+        self.hides_refused = hides_refused
+        self.mask = pack_ids(ids, 8)
         self.chosen: list[int] = []
 
-    def allowed(self) -> Tensor:
-        return self.ids
+    def allowed(self) -> TokenMask:
+        return self.mask
+
+    def forced(self) -> list[int]:
+        return []
 
     def advance(self, id: int) -> None:
         self.chosen.append(id)
@@ -143,15 +148,25 @@ class TestSampler:
         assert only.chosen == [choice.id for choice in drawn]
 
     def test_constraint_is_scored(self) -> None:
-        """A constrained choice has the model's probability of all allowed tokens, and the allowed tokens as alternatives."""
+        """A constrained choice has its logprob among the allowed tokens, which are the alternatives if the others are hidden."""
         choice = Sampler(SamplingParams(top_logprobs=2, logit_bias={2: 9.0}), [], Only(0, 2, 3)).choose(log(0.1, 0.6, 0.05, 0.25))
 
         assert choice.id == 2
-        assert choice.allowed == pytest.approx(0.4)
-        assert choice.top is not None
-        assert [id for id, _ in choice.top] == [3, 0]
-        assert [math.exp(logprob) for _, logprob in choice.top] == pytest.approx([0.25, 0.1])
-        assert Sampler(SamplingParams(top_logprobs=2), [], None).choose(log(0.5, 0.5)).top is None
+        assert choice.limits is not None
+        assert choice.limits.size == 3
+        assert math.exp(choice.limits.logprob) == pytest.approx(0.05 / 0.4)
+        assert choice.limits.top is not None
+        assert [id for id, _ in choice.limits.top] == [3, 0]
+        assert [math.exp(relative) for _, relative in choice.limits.top] == pytest.approx([5, 2])
+        assert Sampler(SamplingParams(top_logprobs=2), [], None).choose(log(0.5, 0.5)).limits is None
+        shown = Sampler(SamplingParams(top_logprobs=2), [], Only(0, 2, hides_refused=False)).choose(log(0.1, 0.6, 0.3))
+        assert shown.limits is not None
+        assert (shown.id, shown.limits.size, shown.limits.top) == (2, 2, None)
+
+    def test_a_constraint_without_possible_tokens_fails(self) -> None:
+        """If the model can give none of the allowed tokens, the sampler says so rather than draw a refused one."""
+        with pytest.raises(ValueError, match="allows no token"):
+            Sampler(SamplingParams(), [], Only(7)).choose(log(0.5, 0.5))
 
     def test_logits_are_left_alone(self) -> None:
         """Sampling does not change the raw logits, which are scored afterwards."""

@@ -194,11 +194,16 @@ def test_the_next_keystroke_is_never_refused() -> None:
 class Broken:
     """A constraint that fails."""
 
+    hides_refused = False
+
     def allowed(self) -> NoReturn:
         raise ValueError("no such grammar")
 
     def advance(self, id: int) -> None:
         """Fail: it is never called."""
+
+    def forced(self) -> list[int]:
+        return []
 
 
 def test_a_failing_constraint_costs_its_own_request_only() -> None:

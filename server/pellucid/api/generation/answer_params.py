@@ -20,7 +20,7 @@ def answer_params(body: AnswerFields, max_tokens: int, top_logprobs: int | None)
     )
 
 
-def usage_details(usage: Usage) -> UsageDetails:
+def usage_details(usage: Usage, first_difference: str | None) -> UsageDetails:
     """Return the tokens and times of an answer."""
     return UsageDetails(
         cached=usage.cached,
@@ -29,4 +29,5 @@ def usage_details(usage: Usage) -> UsageDetails:
         queued=usage.queued,
         prefill=usage.prefill,
         decode=usage.decode,
+        first_difference=first_difference,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pellucid.api.schema.openai import LegacyLogprobs, PromptLogprob
+from pellucid.api.schema.openai import LegacyLogprobs
 from pellucid.client.token_json import clamped, record_of
 from pellucid.tokens import Token
 
@@ -24,11 +24,6 @@ def legacy_logprobs(tokens: Sequence[Token], offset: int, count: int) -> LegacyL
     )
 
 
-def prompt_logprobs(tokens: Sequence[Token], count: int) -> list[dict[str, PromptLogprob] | None]:
-    """Return for each token of a prompt the logprobs of itself and ``count`` alternatives by id; None for the first token."""
-    return [None if token.logprob is None else _ranked(token, token.logprob, count) for token in tokens]
-
-
 def spelled(data: bytes) -> str:
     r"""Return a token as text. Bytes that are not whole UTF-8 are written as ``bytes:\xf0\x9f``, so that no two tokens look alike."""
     try:
@@ -43,13 +38,3 @@ def _top(token: Token, count: int) -> dict[str, float] | None:
     top = {spelled(alternative.bytes): clamped(alternative.logprob) for alternative in token.top[:count]}
     top.setdefault(spelled(token.bytes), clamped(token.logprob))
     return top
-
-
-def _ranked(token: Token, logprob: float, count: int) -> dict[str, PromptLogprob]:
-    ranked = {
-        str(alternative.id): PromptLogprob(logprob=clamped(alternative.logprob), rank=rank, decoded_token=alternative.text)
-        for rank, alternative in enumerate(token.top[:count], 1)
-    }
-    own = PromptLogprob(logprob=clamped(logprob), rank=token.rank, decoded_token=token.bytes.decode(errors="replace"))
-    ranked.setdefault(str(token.id), own)
-    return ranked

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pellucid.api.generation.generated_answer import GeneratedAnswer
 from pellucid.api.schema.llama import Generation, LlamaProb, LlamaTokenProb, Timings
-from pellucid.client.token_json import clamped
+from pellucid.client.token_json import clamped, grammar_record
 from pellucid.tokens import Alternative, Finish, FinishReason, SamplingParams, Token, Usage
 
 StopType = Literal["none", "eos", "limit", "word"]
@@ -41,7 +41,7 @@ def timings(usage: Usage) -> Timings:
 
 def token_probs(token: Token, body: Generation, params: SamplingParams) -> LlamaTokenProb:
     """Return a token of the answer with its alternatives, before or after the sampler's transforms."""
-    common: dict[str, Any] = {"id": token.id, "token": _text(token.bytes), "bytes": list(token.bytes)}
+    common: dict[str, Any] = {"id": token.id, "token": _text(token.bytes), "bytes": list(token.bytes), "grammar": grammar_record(token)}
     if not body.post_sampling_probs:
         assert token.logprob is not None
         tops = [_prob(one, logprob=clamped(one.logprob)) for one in token.top[: body.n_probs]]

@@ -65,6 +65,7 @@ def end_fields(finish: Finish, ignored: list[str], seconds: float) -> dict[str, 
         queued=usage.queued,
         prefill=usage.prefill,
         decode=usage.decode,
+        first_difference=finish.first_difference,
     )
     return {
         "done": True,

@@ -83,8 +83,11 @@ def wants_usage(body: SamplingFields) -> bool:
     return body.stream_options is not None and body.stream_options.include_usage
 
 
-def usage_reply(prompts: Sequence[Usage], answers: Sequence[Usage]) -> UsageReply:
-    """Return the usage of a request. Each prompt counts once, whatever the number of its answers."""
+def usage_reply(prompts: Sequence[Usage], answers: Sequence[Usage], ends: Sequence[Finish] = ()) -> UsageReply:
+    """Return the usage of a request. Each prompt counts once, whatever the number of its answers.
+
+    ``ends`` are those of answers, the first one of each prompt.
+    """
     cached, computed = sum(usage.cached for usage in prompts), sum(usage.computed for usage in prompts)
     generated = sum(usage.generated for usage in answers)
     return UsageReply(
@@ -99,6 +102,7 @@ def usage_reply(prompts: Sequence[Usage], answers: Sequence[Usage]) -> UsageRepl
             queued=max(usage.queued for usage in prompts),
             prefill=max(usage.prefill for usage in prompts),
             decode=max(usage.decode for usage in answers),
+            first_difference=next((end.first_difference for end in ends if end.first_difference is not None), None),
         ),
     )
 

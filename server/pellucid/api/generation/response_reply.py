@@ -24,7 +24,7 @@ from pellucid.api.schema.responses import (
 )
 from pellucid.client.token_json import record_of
 from pellucid.errors import ContextLengthError, InvalidRequestError, PellucidError, QueueFullError
-from pellucid.tokens import Finish, Token, Usage
+from pellucid.tokens import Finish, Token
 
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
 
@@ -57,7 +57,7 @@ def response_reply(
         tools=[_tool(tool) for tool in body.tools],
         top_logprobs=body.top_logprobs or 0,
         top_p=body.top_p,
-        usage=None if finish is None else _usage(finish.usage),
+        usage=None if finish is None else _usage(finish),
         user=body.user,
         metadata=body.metadata or {},
         **given,
@@ -98,11 +98,12 @@ def _tool(tool: FunctionTool | dict[str, JsonValue]) -> dict[str, Any]:
     return {"type": "function", "name": tool.name, "description": tool.description, "parameters": tool.parameters, "strict": tool.strict}
 
 
-def _usage(usage: Usage) -> ResponseUsage:
+def _usage(finish: Finish) -> ResponseUsage:
+    usage = finish.usage
     return ResponseUsage(
         input_tokens=usage.prompt,
         input_tokens_details=InputTokensDetails(cached_tokens=usage.cached, cache_write_tokens=0),
         output_tokens=usage.generated,
         total_tokens=usage.prompt + usage.generated,
-        pellucid=usage_details(usage),
+        pellucid=usage_details(usage, finish.first_difference),
     )

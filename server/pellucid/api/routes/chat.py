@@ -11,12 +11,12 @@ from typing import Literal
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from pellucid.api.generation.generated_answer import GeneratedAnswer, Items
+from pellucid.api.generation.generated_answer import GeneratedAnswer, Items, collect
 from pellucid.api.generation.generation_job import GenerationJob
 from pellucid.api.generation.llama_reply import pick_fields
+from pellucid.api.generation.prompt_logprobs import prompt_logprobs
 from pellucid.api.generation.request_fields import (
     check_stream_options,
-    end_details,
     finish_word,
     ignored_fields,
     reply_id,
@@ -29,6 +29,7 @@ from pellucid.api.generation.request_fields import (
     wants_usage,
     wants_usage_on_the_way,
 )
+from pellucid.api.generation.requested_grammar import answer_end, requested_grammar
 from pellucid.api.generation.sampler_steps import check_order, keep_steps
 from pellucid.api.generation.token_logprobs import token_logprobs
 from pellucid.api.generation.tool_calls import (
@@ -57,10 +58,10 @@ from pellucid.api.schema.openai import (
     UsageReply,
 )
 from pellucid.api.server_state import state_of
-from pellucid.api.sse import Event, json_response
+from pellucid.api.sse import Event, attend, json_response
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import ChatQuery, Finish, Message, ModelCard, OnUsage, Priority, Token
+from pellucid.tokens import ChatQuery, Finish, Message, ModelCard, OnUsage, Priority, ScoreQuery, Terms, Token
 
 router = APIRouter(tags=["OpenAI"], route_class=JsonRoute)
 
@@ -83,12 +84,17 @@ async def chat_completions(body: ChatRequest, request: Request) -> Response:
         )
     if body.stream and body.response_fields is not None:
         raise InvalidRequestError("response_fields is not supported in streams.", param="response_fields")
+    if body.stream and body.prompt_logprobs is not None:
+        raise InvalidRequestError("prompt_logprobs is not supported in streams: omit it, or omit stream.", param="prompt_logprobs")
     check_order(body.samplers)
     state = state_of(request)
     assistant, card = state.find(body.model, strict=body.strict_model)
     state.check_answers(card.name, body.n, "n")
     _check_template(body, card)
-    return await _ChatJob(request, assistant, card, body).respond(stream=body.stream)
+    job = _ChatJob(request, assistant, card, body)
+    if body.prompt_logprobs is not None:
+        await attend(request, state, job.read_prompt(body.prompt_logprobs))
+    return await job.respond(stream=body.stream)
 
 
 def plain_messages(messages: Sequence[ChatMessage]) -> list[Message]:
@@ -120,40 +126,67 @@ class _ChatJob(GenerationJob):
         on_the_way = wants_usage_on_the_way(body)
         super().__init__(request, assistant, card, body.n, usage_on_the_way=on_the_way, ignored=ignored_fields(body, card))
         self._body = body
+        self._grammar = requested_grammar(body)
         self._id = reply_id("chatcmpl")
         self._created = int(time.time())
+        self._begun = self.state.clock()
+        self._read = GeneratedAnswer()
+
+    async def read_prompt(self, top: int) -> None:
+        """Score the tokens of the prompt, each with ``top`` alternatives."""
+        terms = replace(self._terms(0), key=None)  # a request does not supersede itself
+        asked = self._query(0)
+        query = ScoreQuery(asked.messages, self.model, top, terms, continue_last=asked.continue_last, tools=asked.shown_tools)
+        self._read = await collect(self.assistant.score(query))
 
     def ask(self, number: int, on_usage: OnUsage | None) -> Items:
+        return self.assistant.chat(self._query(number), on_usage=on_usage)
+
+    def _query(self, number: int) -> ChatQuery:
         body = self._body
         limits = (body.max_completion_tokens, body.max_tokens, body.n_predict)
         limit = next((count for count in limits if count is not None and count >= 0), MAX_TOKENS)
-        terms = terms_of(body, self.request, Priority.CHAT, number)
-        if body.id_slot >= 0 and terms.key is None:
-            terms = replace(terms, key=supersede_key(self.request, f"chat slot {body.id_slot}", number))
-        query = ChatQuery(
+        return ChatQuery(
             plain_messages(body.messages),
             keep_steps(sampling_params(body, limit, body.top_logprobs or 0, number), body.samplers, number),
             model=self.model,
             stop=stop_texts(body.stop),
-            terms=terms,
+            terms=self._terms(number),
             continue_last=body.continue_final_message,
             tools=offered_tools(body.tools),
             tool_choice=tool_choice(body.tool_choice),
             parallel_tool_calls=body.parallel_tool_calls,
+            grammar=self._grammar,
         )
-        return self.assistant.chat(query, on_usage=on_usage)
+
+    def _terms(self, number: int) -> Terms:
+        """Return the terms of an answer. The deadline is the whole request's, the time for reading the prompt included."""
+        body = self._body
+        terms = terms_of(body, self.request, Priority.CHAT, number)
+        if body.id_slot >= 0 and terms.key is None:
+            terms = replace(terms, key=supersede_key(self.request, f"chat slot {body.id_slot}", number))
+        return terms if terms.deadline is None else replace(terms, deadline=terms.deadline - (self.state.clock() - self._begun))
 
     async def whole(self) -> Response:
-        return await asyncio.to_thread(self._whole_response)
+        ends = [await self._end(answer) for answer in self.answers]
+        return await asyncio.to_thread(self._whole_response, ends)
 
-    def _whole_response(self) -> Response:
+    def _whole_response(self, ends: Sequence[EndDetails]) -> Response:
         fields = self._body.response_fields
-        return json_response(self._whole()) if fields is None else JSONResponse(pick_fields(self._whole().model_dump(), fields))
+        reply = self._whole(ends)
+        return json_response(reply) if fields is None else JSONResponse(pick_fields(reply.model_dump(), fields))
 
-    def _whole(self) -> ChatReply:
-        choices = [self._whole_choice(index, answer) for index, answer in enumerate(self.answers)]
+    def _whole(self, ends: Sequence[EndDetails]) -> ChatReply:
+        choices = [self._whole_choice(index, answer, end) for index, (answer, end) in enumerate(zip(self.answers, ends, strict=True))]
+        top = self._body.prompt_logprobs
         return ChatReply(
-            id=self._id, created=self._created, model=self.model, choices=choices, usage=self._usage(), pellucid=self.details()
+            id=self._id,
+            created=self._created,
+            model=self.model,
+            choices=choices,
+            prompt_logprobs=None if top is None else prompt_logprobs(self._read.tokens, top),
+            usage=self._usage(),
+            pellucid=self.details(),
         )
 
     async def first_part(self, number: int) -> Event:
@@ -174,8 +207,8 @@ class _ChatJob(GenerationJob):
         return self._chunk([part], usage_so_far(self.answers[number]))
 
     async def last_part(self, number: int, finish: Finish) -> Event:
-        tokens = self.answers[number].tokens
-        reason, details = _chat_finish_word(finish, tokens), await asyncio.to_thread(self._end_details, finish, tokens)
+        answer = self.answers[number]
+        reason, details = _chat_finish_word(finish, answer.tokens), await self._end(answer)
         part = ChatChunkChoice(index=number, delta=ChatDelta(), logprobs=None, finish_reason=reason, pellucid=details)
         return self._chunk([part])
 
@@ -183,9 +216,15 @@ class _ChatJob(GenerationJob):
         return self._chunk([], self._usage()) if wants_usage(self._body) else None
 
     def _usage(self) -> UsageReply:
-        return usage_reply([self.answers[0].end.usage], [answer.end.usage for answer in self.answers])
+        prompt = (self._read if self._read.finish else self.answers[0]).end
+        return usage_reply([prompt.usage], [answer.end.usage for answer in self.answers], [prompt])
 
-    def _whole_choice(self, index: int, answer: GeneratedAnswer) -> ChatChoice:
+    async def _end(self, answer: GeneratedAnswer) -> EndDetails:
+        end = await answer_end(self.assistant, self.model, self._grammar, answer, self._body.logprobs)
+        end.calls = await asyncio.to_thread(call_details, answer.tokens)
+        return end
+
+    def _whole_choice(self, index: int, answer: GeneratedAnswer, end: EndDetails) -> ChatChoice:
         body, calls = self._body, call_replies(answer.tokens)
         return ChatChoice(
             index=index,
@@ -193,13 +232,8 @@ class _ChatJob(GenerationJob):
             logprobs=_logprobs(answer.tokens) if body.logprobs else None,
             finish_reason=_chat_finish_word(answer.end, answer.tokens),
             token_ids=[token.id for token in answer.tokens] if body.return_token_ids else None,
-            pellucid=self._end_details(answer.end, answer.tokens),
+            pellucid=end,
         )
-
-    def _end_details(self, finish: Finish, tokens: Sequence[Token]) -> EndDetails:
-        details = end_details(finish)
-        details.calls = call_details(tokens)
-        return details
 
     def _chunk(self, choices: list[ChatChunkChoice], usage: UsageReply | None = None) -> ChatChunk:
         return ChatChunk(id=self._id, created=self._created, model=self.model, choices=choices, usage=usage, pellucid=self.details())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, TypeVar
@@ -14,10 +14,10 @@ from starlette.responses import Response
 
 from pellucid.api.generation.generated_answer import GeneratedAnswer, Items, collect
 from pellucid.api.generation.generation_job import GenerationJob
-from pellucid.api.generation.legacy_logprobs import legacy_logprobs, prompt_logprobs
+from pellucid.api.generation.legacy_logprobs import legacy_logprobs
+from pellucid.api.generation.prompt_logprobs import prompt_logprobs
 from pellucid.api.generation.request_fields import (
     check_stream_options,
-    end_details,
     finish_word,
     ignored_fields,
     reply_id,
@@ -29,11 +29,12 @@ from pellucid.api.generation.request_fields import (
     wants_usage,
     wants_usage_on_the_way,
 )
+from pellucid.api.generation.requested_grammar import answer_end, requested_grammar
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.routes.tabby import suggest
 from pellucid.api.schema.common import MAX_CHOICES
-from pellucid.api.schema.openai import CompletionChoice, CompletionReply, CompletionRequest, UsageReply
+from pellucid.api.schema.openai import CompletionChoice, CompletionReply, CompletionRequest, EndDetails, UsageReply
 from pellucid.api.schema.tabby import CompletionBody, TabbyCompletionReply, TabbyCompletionRequest
 from pellucid.api.server_state import state_of
 from pellucid.api.sse import Event, attend, json_response
@@ -53,8 +54,9 @@ async def completions(body: Annotated[CompletionBody, Body()], request: Request)
     """Continue a text or, with ``suffix``, fill the gap before it, with every token's probability.
 
     A prompt that spells an infill with the model's own markers is that infill. The default temperature is 1. With ``echo`` and
-    ``logprobs`` the prompt's tokens have their logprobs too, the first one null. Each of ``n`` answers has the seed of the one before
-    plus one. A superseded answer ends with the tokens so far: ``finish_reason`` is stop, ``pellucid.reason`` is superseded.
+    ``logprobs`` the prompt's tokens have their logprobs too, the first one null; with ``max_tokens`` 1 one more entry follows, even if the
+    model ends the text there. Each of ``n`` answers has the seed of the one before plus one. A superseded answer ends with the tokens so
+    far: ``finish_reason`` is stop, ``pellucid.reason`` is superseded.
 
     A body with ``segments`` is one of Tabby's editor plugins, and is answered in Tabby's shape. The suggestion ends before a blank
     line, and before a line with less indentation than the cursor's; it is the rest of the line if other text than closing punctuation
@@ -119,6 +121,7 @@ class _CompletionJob(GenerationJob):
         on_the_way, ignored = wants_usage_on_the_way(body), ignored_fields(body, card)
         super().__init__(request, assistant, card, len(prompts) * body.n, usage_on_the_way=on_the_way, ignored=ignored)
         self._body = body
+        self._grammar = requested_grammar(body)
         self._id = reply_id("cmpl")
         self._created = int(time.time())
         self._begun = self.state.clock()
@@ -144,14 +147,19 @@ class _CompletionJob(GenerationJob):
     def ask(self, number: int, on_usage: OnUsage | None) -> Items:
         body = self._body
         params = sampling_params(body, body.max_tokens, body.logprobs or 0, number % body.n)
+        if body.echo and body.logprobs is not None and body.max_tokens == 1:
+            # lm-eval reads a text so, and drops the last entry of the logprobs: it must be the answer's, even if the model ends there.
+            params = replace(params, ignore_eos=True)
         query = replace(self._queries[number // body.n], params=params, terms=self._terms(number))
         return self.assistant.complete(query, on_usage=on_usage)
 
     async def whole(self) -> Response:
-        return await self._off_loop(lambda: json_response(self._whole()))
+        ends = [await self._end(answer) for answer in self.answers]
+        return await self._off_loop(lambda: json_response(self._whole(ends)))
 
-    def _whole(self) -> CompletionReply:
-        return self._reply([self._whole_choice(index, answer) for index, answer in enumerate(self.answers)], self._usage())
+    def _whole(self, ends: Sequence[EndDetails]) -> CompletionReply:
+        choices = [self._whole_choice(index, answer, end) for index, (answer, end) in enumerate(zip(self.answers, ends, strict=True))]
+        return self._reply(choices, self._usage())
 
     async def first_part(self, number: int) -> Event | None:
         """Return the prompt as the first part of an answer, if the request asks for it."""
@@ -174,7 +182,7 @@ class _CompletionJob(GenerationJob):
         return self._reply([choice], usage_so_far(self.answers[number]))
 
     async def last_part(self, number: int, finish: Finish) -> Event:
-        return self._reply([_last(number, finish)])
+        return self._reply([_last(number, finish, await self._end(self.answers[number]))])
 
     def closing(self) -> Event | None:
         return self._reply([], self._usage()) if wants_usage(self._body) else None
@@ -183,6 +191,7 @@ class _CompletionJob(GenerationJob):
         """Return the query of a prompt, without what differs between its answers."""
         body, stop = self._body, stop_texts(self._body.stop)
         query = CompletionQuery(prompt, model=self.model, stop=stop, heal=body.heal, special=bool(body.parse_special))
+        query = replace(query, grammar=self._grammar)
         if body.suffix is not None:
             return replace(query, suffix=body.suffix, extra=[Extra(file.filename, file.text) for file in body.input_extra])
         spelled = self.assistant.spelled_infill(prompt, self.model) if isinstance(prompt, str) and body.parse_special is None else None
@@ -204,12 +213,15 @@ class _CompletionJob(GenerationJob):
 
     def _usage(self) -> UsageReply:
         first = self.answers[:: self._body.n]
-        prompts = [(scored if scored.finish else answer).end.usage for scored, answer in zip(self._read, first, strict=True)]
-        return usage_reply(prompts, [answer.end.usage for answer in self.answers])
+        prompts = [(scored if scored.finish else answer).end for scored, answer in zip(self._read, first, strict=True)]
+        return usage_reply([end.usage for end in prompts], [answer.end.usage for answer in self.answers], prompts)
 
-    def _whole_choice(self, index: int, answer: GeneratedAnswer) -> CompletionChoice:
+    async def _end(self, answer: GeneratedAnswer) -> EndDetails:
+        return await answer_end(self.assistant, self.model, self._grammar, answer, self._body.logprobs is not None)
+
+    def _whole_choice(self, index: int, answer: GeneratedAnswer, end: EndDetails) -> CompletionChoice:
         body, prompt = self._body, index // self._body.n
-        choice = _last(index, answer.end)
+        choice = _last(index, answer.end, end)
         choice.text = answer.text
         shown = answer.tokens
         if body.echo:
@@ -239,5 +251,5 @@ class _CompletionJob(GenerationJob):
         return CompletionReply(id=self._id, created=self._created, model=self.model, choices=choices, usage=usage, pellucid=self.details())
 
 
-def _last(index: int, finish: Finish) -> CompletionChoice:
-    return CompletionChoice(index=index, text="", logprobs=None, finish_reason=finish_word(finish), pellucid=end_details(finish))
+def _last(index: int, finish: Finish, end: EndDetails) -> CompletionChoice:
+    return CompletionChoice(index=index, text="", logprobs=None, finish_reason=finish_word(finish), pellucid=end)

@@ -112,4 +112,4 @@ class _FimJob(GenerationJob):
         return ChatLogprobs(content=token_logprobs(tokens)) if self._body.logprobs else None
 
     def _usage(self, finish: Finish) -> UsageReply:
-        return usage_reply([finish.usage], [finish.usage])
+        return usage_reply([finish.usage], [finish.usage], [finish])

@@ -15,11 +15,13 @@ from pellucid.api.generation.generated_answer import GeneratedAnswer, Items
 from pellucid.api.generation.generation_job import GenerationJob
 from pellucid.api.generation.llama_reply import has_new_line, pick_fields, stop_type, timings, token_probs
 from pellucid.api.generation.request_fields import choice_seed, ignored_fields, supersede_key
+from pellucid.api.generation.requested_grammar import answer_end, requested_grammar
 from pellucid.api.generation.sampler_steps import check_order, keep_steps
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.schema.common import MAX_TOKENS
-from pellucid.api.schema.llama import Generation, InfillRequest, LlamaChunk, LlamaCompletionRequest, LlamaReply, PickedReply
+from pellucid.api.schema.llama import Generation, InfillRequest, LlamaChunk, LlamaCompletionRequest, LlamaDetails, LlamaReply, PickedReply
+from pellucid.api.schema.openai import EndDetails
 from pellucid.api.server_state import state_of
 from pellucid.api.sse import SSE_WITHOUT_DONE, Event
 from pellucid.errors import InvalidRequestError
@@ -101,17 +103,24 @@ class _LlamaJob(GenerationJob):
         self._body = body
         self._default_temperature = temperature
         self._biases = assistant.token_biases(_bias_pairs(body.logit_bias), card.name)
-        self._query = self._first_query()
+        self._grammar = requested_grammar(body)
+        if body.post_sampling_probs and self._grammar is not None:
+            raise InvalidRequestError("post_sampling_probs is not supported together with a grammar.", param="post_sampling_probs")
+        self._query = replace(self._first_query(), grammar=self._grammar)
 
     def ask(self, number: int, on_usage: OnUsage | None) -> Items:
         query = replace(self._query, params=self._params(number), terms=self._terms(number))
         return self.assistant.complete(query, endings=self._endings(), on_usage=on_usage)
 
     async def whole(self) -> Response:
-        return await self.assistant.off_loop(self._whole, self.model, math.inf)
+        ends = [await self._end(answer) for answer in self.answers]
+        return await self.assistant.off_loop(partial(self._whole, ends), self.model, math.inf)
 
-    def _whole(self) -> Response:
-        replies = [self._reply(index, answer, answer.tokens, answer.text).model_dump() for index, answer in enumerate(self.answers)]
+    def _whole(self, ends: Sequence[EndDetails | None]) -> Response:
+        replies = [
+            self._reply(index, answer, answer.tokens, answer.text, end).model_dump()
+            for index, (answer, end) in enumerate(zip(self.answers, ends, strict=True))
+        ]
         if self._body.response_fields is not None:
             replies = [pick_fields(reply, self._body.response_fields) for reply in replies]
         return JSONResponse(replies[0] if self._body.n_cmpl == 1 else replies)
@@ -131,7 +140,13 @@ class _LlamaJob(GenerationJob):
 
     async def last_part(self, number: int, finish: Finish) -> Event:
         """Return a whole reply without content."""
-        return await self.assistant.off_loop(lambda: self._reply(number, self.answers[number], [], ""), self.model, math.inf)
+        answer = self.answers[number]
+        return await self.assistant.off_loop(partial(self._reply, number, answer, [], "", await self._end(answer)), self.model, math.inf)
+
+    async def _end(self, answer: GeneratedAnswer) -> EndDetails | None:
+        if self._grammar is None:
+            return None
+        return await answer_end(self.assistant, self.model, self._grammar, answer, self._body.n_probs > 0)
 
     def _first_query(self) -> CompletionQuery:
         """Return the query of the first answer, without its terms."""
@@ -145,7 +160,7 @@ class _LlamaJob(GenerationJob):
             params,
             model=self.model,
             stop=body.stop,
-            heal=not body.post_sampling_probs,
+            heal=None if self._grammar is not None else not body.post_sampling_probs,
             window=self.state.infill_window,
         )
 
@@ -182,7 +197,7 @@ class _LlamaJob(GenerationJob):
         kept = keep_steps(params, body.samplers, choice)
         return replace(kept, top_k=1) if nothing_but_the_first else kept
 
-    def _reply(self, index: int, answer: GeneratedAnswer, tokens: Sequence[Token], content: str) -> LlamaReply:
+    def _reply(self, index: int, answer: GeneratedAnswer, tokens: Sequence[Token], content: str, end: EndDetails | None) -> LlamaReply:
         body, finish, params = self._body, answer.end, self._params(index)
         usage = finish.usage
         shown = body.response_fields is None or "prompt" in body.response_fields
@@ -205,8 +220,19 @@ class _LlamaJob(GenerationJob):
             superseded=finish.reason is FinishReason.SUPERSEDED,
             tokens_cached=held,
             timings=timings(usage),
-            pellucid=self.details(),
             completion_probabilities=[token_probs(token, body, params) for token in tokens] if body.n_probs else None,
+            pellucid=self._remarks(end),
+        )
+
+    def _remarks(self, end: EndDetails | None) -> LlamaDetails | None:
+        """Return what a whole reply says about its request, and under a grammar about its end."""
+        remarks = self.details()
+        if end is None and remarks is None:
+            return None
+        return LlamaDetails(
+            ignored=None if remarks is None else remarks.ignored,
+            complete=None if end is None else end.complete,
+            fields=None if end is None else end.fields,
         )
 
     @cached_property

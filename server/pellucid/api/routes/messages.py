@@ -101,7 +101,7 @@ class _MessageJob(GenerationJob):
                 content=content,
                 stop_reason=self._stop_word(answer.end),
                 stop_sequence=answer.end.stop,
-                usage=_usage(answer.end.usage),
+                usage=_usage(answer.end.usage, answer.end.first_difference),
                 pellucid=details,
             )
         )
@@ -128,7 +128,7 @@ class _MessageJob(GenerationJob):
         end = {
             "type": "message_delta",
             "delta": {"stop_reason": self._stop_word(finish), "stop_sequence": finish.stop},
-            "usage": _usage(finish.usage).model_dump(),
+            "usage": _usage(finish.usage, finish.first_difference).model_dump(),
             "pellucid": self._end(finish).model_dump(),
         }
         return (*steps, end, {"type": "message_stop"})
@@ -179,7 +179,10 @@ def _input(arguments: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _usage(usage: Usage) -> MessageUsage:
+def _usage(usage: Usage, first_difference: str | None = None) -> MessageUsage:
     return MessageUsage(
-        input_tokens=usage.computed, cache_read_input_tokens=usage.cached, output_tokens=usage.generated, pellucid=usage_details(usage)
+        input_tokens=usage.computed,
+        cache_read_input_tokens=usage.cached,
+        output_tokens=usage.generated,
+        pellucid=usage_details(usage, first_difference),
     )

@@ -41,7 +41,14 @@ async def score(body: ScoreRequest, request: Request) -> Response:
     assistant, card = state.find(body.model, strict=body.strict_model)
     model = card.name
     terms = terms_of(body, request, Priority.BACKGROUND, 0)
-    query = ScoreQuery(_text(body), model=model, top_logprobs=body.top_logprobs, terms=terms, special=body.parse_special)
+    query = ScoreQuery(
+        _text(body),
+        model=model,
+        top_logprobs=body.top_logprobs,
+        terms=terms,
+        special=body.parse_special,
+        continue_last=body.continue_final_message,
+    )
     timer = state.metrics.timer(model, state.clock)
     if body.stream:
         return await event_stream(request, state, _events(assistant.score(query), model, timer))
@@ -64,6 +71,8 @@ def _text(body: ScoreRequest) -> str | list[int] | list[Message]:
         raise InvalidRequestError("Send exactly one of text, tokens and messages.", param="text")
     if body.parse_special and body.text is None:
         raise InvalidRequestError("parse_special is only allowed together with text.", param="parse_special")
+    if body.continue_final_message and body.messages is None:
+        raise InvalidRequestError("continue_final_message is only allowed together with messages.", param="continue_final_message")
     if body.messages is not None:
         return plain_messages(body.messages)
     return body.tokens if body.text is None and body.tokens is not None else body.text or ""

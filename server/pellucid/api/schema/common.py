@@ -199,12 +199,21 @@ class CallPartRecord(Reply):
     deltas: list[CallDeltaRecord] = Field(description="what the token adds to calls; the pieces of arguments join to the whole")
 
 
+class GrammarRecord(Reply):
+    """The effect of a grammar on the choice of one token. All other data of the token is the same as without a grammar."""
+
+    mass: float = Field(description="the model's own probability of all tokens together that the grammar allowed")
+    allowed: int = Field(description="the number of tokens that the grammar allowed")
+    forced: bool = Field(description="whether the grammar allowed no other token")
+    logprob: float = Field(description="the token's logprob among the tokens that the grammar allowed")
+
+
 class TokenRecord(Reply):
     """All data of one token, generated or read.
 
     Logprobs are natural logarithms of the model's own distribution, before temperature and the rest. The first token of
-    a prompt follows nothing: its logprob, rank and entropy are null. Under a constraint (token healing), top holds only
-    allowed tokens, and exp(logprob) / allowed is the probability of the token among them.
+    a prompt follows nothing: its logprob, rank and entropy are null. Under token healing, top holds only tokens that repeat what
+    was typed, and exp(logprob) / allowed is the probability of the token among them. Under a grammar, top also holds refused tokens.
     """
 
     id: int
@@ -217,10 +226,9 @@ class TokenRecord(Reply):
     top: list[AlternativeRecord]
     rest: float = Field(description="the total probability of all tokens that are not in top")
     sampled: float | None = Field(description="the probability with which the sampler picked it; null for prompt tokens")
-    allowed: float = Field(
-        description="the probability of all tokens that a constraint allowed, such as those that repeat what was typed; 1 without one"
-    )
+    allowed: float = Field(description="under token healing, the probability of all tokens that repeat what was typed; otherwise 1")
     part: CallPartRecord | None = Field(None, description="only for the tokens of a tool call, which have no text")
+    grammar: GrammarRecord | None = Field(None, description="only with a grammar")
 
 
 class _Written:

@@ -11,6 +11,7 @@ from pellucid.api.schema.common import (
     MAX_TOKENS,
     MIN_PENALTY,
     Body,
+    GrammarRecord,
     ModelQuery,
     OnlyFalse,
     OnlyTrue,
@@ -23,6 +24,7 @@ from pellucid.api.schema.common import (
     Unused,
 )
 from pellucid.api.schema.openai import Bias, Biases, Ids, Messages, StopText
+from pellucid.api.schema.structured import COMPLETE_ABOUT, FieldRecord, GrammarFields
 from pellucid.api.schema.tool_calls import ToolFields
 from pellucid.tokens import MAX_ALTERNATIVES
 
@@ -46,7 +48,7 @@ SLOT_ABOUT = (
 )
 
 
-class Generation(ModelQuery):
+class Generation(ModelQuery, GrammarFields):
     """The parameters of sampling, and the rules that end the answer."""
 
     n_predict: int = Field(
@@ -75,7 +77,7 @@ class Generation(ModelQuery):
     post_sampling_probs: bool = Field(
         False,
         description="with n_probs: return the probabilities of the remaining alternatives after temperature, top_k, top_p and min_p; "
-        "not with penalties or logit_bias; switches token healing off",
+        "not with penalties, logit_bias or a grammar; switches token healing off",
     )
     n_indent: int = Field(0, ge=0, le=1000, description="end the answer before a line that is indented by fewer spaces or tabs than this")
     t_max_predict_ms: Milliseconds = Field(
@@ -156,8 +158,16 @@ class LlamaProb(Reply):
 class LlamaTokenProb(LlamaProb):
     """A token of the answer and its alternatives."""
 
+    grammar: GrammarRecord | None = Field(None, description="extension, only with a grammar")
     top_logprobs: list[LlamaProb] | None = None
     top_probs: list[LlamaProb] | None = None
+
+
+class LlamaDetails(ReplyDetails):
+    """Remarks of a reply on its request, and with a grammar on its end."""
+
+    complete: bool | None = Field(None, description=COMPLETE_ABOUT)
+    fields: list[FieldRecord] | None = Field(None, description="with a JSON grammar and n_probs: the values of the answer")
 
 
 class LlamaReply(Reply):
@@ -181,7 +191,7 @@ class LlamaReply(Reply):
     tokens_cached: int = Field(description="tokens that are now in the cache")
     timings: Timings
     completion_probabilities: list[LlamaTokenProb] | None = None
-    pellucid: ReplyDetails | None = None
+    pellucid: LlamaDetails | None = None
 
 
 class PickedReply(RootModel[dict[str, JsonValue]]):

@@ -23,6 +23,7 @@ from pellucid.api.schema.common import (
     Unused,
     WrittenToken,
 )
+from pellucid.api.schema.structured import COMPLETE_ABOUT, FieldRecord, FormatFields
 from pellucid.api.schema.tool_calls import MAX_TOOLS, CallDetails, MessageToolCall, ToolCallDelta, ToolCallReply, ToolFields
 from pellucid.tokens import MAX_ALTERNATIVES, FinishReason
 
@@ -95,7 +96,7 @@ class UnusedFields(Body):
     skip_special_tokens: Annotated[OnlyTrue, Unused()] = Field(True, description="always true: special tokens have no text")
 
 
-class SamplingFields(Admittance, UnusedFields):
+class SamplingFields(Admittance, FormatFields, UnusedFields):
     """The parameters of sampling, and the rules that end the answer. Extensions to OpenAI's fields are marked."""
 
     temperature: Temperature = Field(
@@ -191,12 +192,6 @@ Messages = Annotated[list[ChatMessage], Field(fail_fast=True, min_length=1, max_
 """A conversation. Only the first wrong item is reported, as each report takes memory and time."""
 
 
-class ResponseFormat(Body):
-    """Plain text is the only format."""
-
-    type: Literal["text"]
-
-
 class ChatRequest(SamplingFields, ToolFields):
     """A conversation to answer."""
 
@@ -220,7 +215,9 @@ class ChatRequest(SamplingFields, ToolFields):
     max_completion_tokens: int | None = Field(None, ge=0, le=MAX_TOKENS, description="newer name of max_tokens")
     logprobs: bool = Field(False, description="return each token's logprob")
     top_logprobs: Alternatives | None = Field(None, description="with logprobs: return this many alternatives for each token")
-    response_format: ResponseFormat | None = None
+    prompt_logprobs: Alternatives | None = Field(
+        None, description="extension: return the same for the prompt's tokens, those of the template included; not in streams"
+    )
     prediction: Annotated[JsonValue, Unused()] = Field(
         None, description="ignored: tokens are guessed from all earlier text, and the answer is the same"
     )
@@ -249,6 +246,7 @@ class ScoreRequest(Admittance):
     tokens: Ids | None = None
     messages: Messages | None = None
     parse_special: bool = Field(False, description="with text: parse special tokens that are written in the text")
+    continue_final_message: bool = Field(False, description="with messages: end within the last message, which must be from the assistant")
     top_logprobs: Alternatives = Field(0, description="return this many alternatives for each token")
     stream: bool = False
 
@@ -268,6 +266,10 @@ class UsageDetails(Reply):
     queued: float = Field(description="seconds until a slot was free")
     prefill: float = Field(description="seconds from then to the first token")
     decode: float = Field(description="seconds from the first token to the last")
+    first_difference: str | None = Field(
+        description="the beginning of the text that the cache did not have, at most 80 characters, so that you see where a prompt changed; "
+        "null if at most 64 tokens were computed, and where a text is scored"
+    )
 
 
 class UsageReply(Reply):
@@ -286,6 +288,8 @@ class EndDetails(Reply):
     reason: FinishReason
     stop: str | None = Field(None, description="the stop text that ended the answer")
     calls: Annotated[list[CallDetails] | None, Field(description="the details of each tool call")] = None
+    complete: Annotated[bool | None, Field(description=COMPLETE_ABOUT)] = None
+    fields: Annotated[list[FieldRecord] | None, Field(description="with a JSON grammar and logprobs: the values of the answer")] = None
 
 
 class LegacyLogprobs(Reply):
@@ -384,6 +388,7 @@ class ChatReply(Reply):
     created: int
     model: str
     choices: list[ChatChoice]
+    prompt_logprobs: list[dict[str, PromptLogprob] | None] | None = None
     usage: UsageReply
     pellucid: ReplyDetails | None = None
 

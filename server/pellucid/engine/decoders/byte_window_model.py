@@ -34,6 +34,7 @@ class ByteWindowModel:
 
     brings_threads = False
     vocab_size = VOCABULARY
+    hidden_size = None
     context = _CONTEXT
     cost = None  # the cost of a token depends on its history
 

@@ -151,6 +151,10 @@ class Decoder:
         return self.config.context
 
     @property
+    def hidden_size(self) -> int:
+        return self.config.hidden_size
+
+    @property
     def cache_shape(self) -> CacheShape:
         c = self.config
         return CacheShape(c.layers, c.kv_heads, c.head_dim, self.dtype, self.device)

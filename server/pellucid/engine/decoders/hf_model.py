@@ -152,6 +152,7 @@ class HFModel:
     """
 
     brings_threads = False
+    hidden_size = None
 
     def __init__(self, model: PreTrainedModel) -> None:
         """Take over a loaded model: it cannot be used without this class afterwards.

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from pellucid.engine.native.library import KernelsUnavailableError, load_library
-from pellucid.engine.native.native_structs import DecoderParts, NativeBatch, ScoreParts
+from pellucid.engine.native.native_structs import DecoderParts, MaskParts, NativeBatch, ScoreParts
+from pellucid.engine.token_mask import MaskedRow, TokenMask, checked, fitted
 from pellucid.engine.token_scores import RowScores
 
 _folder = platformdirs.user_cache_path("pellucid") / "kernels"
@@ -95,6 +96,8 @@ class Kernels:
         code.pellucid_score_scratch.argtypes = (c_int64, c_int64)
         code.pellucid_score.restype = None
         code.pellucid_score.argtypes = (c_void_p, POINTER(ScoreParts), c_void_p)
+        code.pellucid_mask.restype = None
+        code.pellucid_mask.argtypes = (POINTER(MaskParts),)
         self.build = loaded.build
         self.warning = loaded.warning
         self.variant = code.pellucid_variant().decode()
@@ -149,3 +152,12 @@ class Kernels:
             top_ids[:, :top].tolist(),
             top_logprobs[:, :top].tolist(),
         )
+
+    def mask_row(self, logits: Tensor, mask: TokenMask, *, keep: bool = True) -> MaskedRow:
+        """Mask a row as :func:`pellucid.engine.token_mask.mask_row` does, for logits on the CPU."""
+        assert logits.dtype == torch.float32
+        assert logits.stride(0) == 1
+        mask, out = fitted(mask, len(logits)), torch.empty_like(logits) if keep else None
+        job = MaskParts(len(logits), logits.data_ptr(), mask.ctypes.data, None if out is None else out.data_ptr())
+        self._code.pellucid_mask(job)
+        return checked(MaskedRow(out, job.best, job.total, job.count))

@@ -10,6 +10,7 @@ enum { GUARD = 0 };
 
 #include "attention.h"
 #include "logit_scores.h"
+#include "token_mask.h"
 #include "matrix.h"
 #include "thread_pool.h"
 
@@ -348,3 +349,6 @@ void pellucid_score(pool *p, const score_job *d, void *memory) {
     end(p);
     for (int64_t row = 0; row < d->rows; row++) score_row(&all, row);
 }
+
+/* Fills in ``out`` and the results of ``d``. */
+void pellucid_mask(mask_job *d) { mask_logits(d); }

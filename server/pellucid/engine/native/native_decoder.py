@@ -114,6 +114,10 @@ class NativeDecoder:
         return self.config.context
 
     @property
+    def hidden_size(self) -> int:
+        return self.config.hidden_size
+
+    @property
     def cache_shape(self) -> CacheShape:
         c = self.config
         return CacheShape(c.layers, c.kv_heads, c.head_dim, torch.float16, torch.device("cpu"))

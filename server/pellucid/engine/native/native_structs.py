@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ctypes import POINTER, Structure, c_float, c_int64, c_void_p
+from ctypes import POINTER, Structure, c_double, c_float, c_int64, c_void_p
 
 MAX_PARTS = 3
 """The most matrices that are computed as one."""
@@ -86,4 +86,15 @@ class ScoreParts(Structure):
     _fields_ = (
         *((name, c_int64) for name in ("rows", "vocab", "stride", "top")),
         *((name, c_void_p) for name in ("logits", "id", "rank", "logprob", "entropy", "top_id", "top_logprob")),
+    )
+
+
+class MaskParts(Structure):
+    """A row of logits, the ids that are allowed, and the results: ``mask_job`` of native/token_mask.h."""
+
+    _fields_ = (
+        ("vocab", c_int64),
+        *((name, c_void_p) for name in ("logits", "mask", "out")),
+        *((name, c_int64) for name in ("best", "count")),
+        ("total", c_double),
     )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from pellucid.engine.token_mask import mask_row
 from pellucid.learn.finetune.training.samples import InfillExample
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.healing import Healing
@@ -76,11 +77,7 @@ class _GeneratedLine:
         if self.done:
             return 0
         allowed = self._healing.allowed() if self._healing is not None else None
-        if allowed is None:
-            id = int(logits.argmax())
-        else:
-            allowed = allowed.to(logits.device)
-            id = int(allowed[logits[allowed].argmax()])
+        id = int(logits.argmax()) if allowed is None else mask_row(logits, allowed).best
         if self._healing is not None and allowed is not None:
             self._healing.advance(id)
         self._left -= 1

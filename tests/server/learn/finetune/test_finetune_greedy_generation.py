@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pellucid.engine.token_mask import ids_in
 from pellucid.learn.corpus import Document
 from pellucid.learn.finetune.greedy_generation import MAX_LINE, first_lines
 from pellucid.learn.finetune.training.base_model import Base
@@ -20,7 +21,7 @@ def plain_line(base: Base, prompt: InfillExample) -> str:
     for _ in range(MAX_LINE + (healing.steps if healing is not None else 0)):
         logprobs = reference_logprobs(base.model, ids)[-1]
         allowed = healing.allowed() if healing is not None else None
-        id = int(logprobs.argmax() if allowed is None else allowed[logprobs[allowed].argmax()])
+        id = int(logprobs.argmax()) if allowed is None else max(ids_in(allowed), key=logprobs.tolist().__getitem__)
         if healing is not None and allowed is not None:
             healing.advance(id)
         if id in ENDS:

@@ -1,0 +1,122 @@
+"""Compiles grammars for one model, off the event loop and off the engine's thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict
+from functools import cached_property
+
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
+
+from pellucid.errors import InvalidRequestError, QueueFullError
+from pellucid.models.tokenizers.tokenizer import Tokenizer
+from pellucid.text.structured import large_stack_thread
+from pellucid.text.structured.grammar_constraint import GrammarConstraint
+from pellucid.text.structured.grammar_text import refused, to_llguidance
+from pellucid.tokens import Grammar
+
+MAX_SECONDS = 10.0
+"""Time for the compilation of a grammar, and for waiting for one's turn."""
+
+MAX_AT_ONCE = 2
+"""Grammars that a process compiles at the same time. One that takes too long keeps its place until it is done."""
+
+MAX_KEPT = 16
+"""Compiled grammars that a model keeps for the next requests."""
+
+_places = threading.BoundedSemaphore(MAX_AT_ONCE)
+
+
+class GrammarCompiler:
+    """Makes constraints for models with this tokenizer. What it needs of the tokenizer is made at first use."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Grammar, LLMatcher] = OrderedDict()
+
+    async def constraint(self, grammar: Grammar) -> GrammarConstraint:
+        """Return a new constraint. Raises InvalidRequestError, with llguidance's sentence, for a grammar that it cannot hold to."""
+        matcher = await self.matcher(grammar)
+        return GrammarConstraint(matcher, self._tokenizer.vocab_size, foresees=not self._tokenizer.apart)
+
+    async def matcher(self, grammar: Grammar) -> LLMatcher:
+        """Return a matcher at the beginning of the grammar. Raises as ``constraint`` does."""
+        kept = self._find(grammar)
+        if kept is None:
+            kept = await self._compile_apart(grammar)
+        return kept.deep_copy()
+
+    async def _compile_apart(self, grammar: Grammar) -> LLMatcher:
+        await _wait_for_place()
+        try:
+            compiled = large_stack_thread.start(lambda: self._compile_in_place(grammar))
+        except RuntimeError:  # no memory for the thread
+            _places.release()
+            raise QueueFullError("There is no memory to compile the grammar: try again later.") from None
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(compiled), MAX_SECONDS)
+        except TimeoutError:
+            raise refused(grammar, f"it takes longer than {MAX_SECONDS:g} seconds to compile, so simplify it") from None
+
+    def _compile_in_place(self, grammar: Grammar) -> LLMatcher:
+        try:
+            return self._find(grammar) or self._compile(grammar)
+        finally:
+            _places.release()
+
+    def _compile(self, grammar: Grammar) -> LLMatcher:
+        try:
+            text = to_llguidance(grammar)
+            with self._lock:  # the tokenizer is made once
+                tokenizer = self._llguidance_tokenizer
+            matcher = LLMatcher(tokenizer, text, log_level=0, limits=LLParserLimits(verbose_errors=False))
+            if not matcher.is_error():
+                matcher.compute_bitmask()  # the first one may be costly
+        except UnicodeEncodeError:
+            raise refused(grammar, "it contains half a surrogate pair: send whole characters") from None
+        if matcher.is_error():
+            raise refused(grammar, matcher.get_error().replace("<non-verbose/>", ""))
+        with self._lock:
+            self._kept[grammar] = matcher
+            while len(self._kept) > MAX_KEPT:
+                self._kept.popitem(last=False)
+        return matcher
+
+    def _find(self, grammar: Grammar) -> LLMatcher | None:
+        with self._lock:
+            kept = self._kept.get(grammar)
+            if kept is not None:
+                self._kept.move_to_end(grammar)
+            return kept
+
+    @cached_property
+    def _llguidance_tokenizer(self) -> LLTokenizer:
+        if not self._tokenizer.eos_ids:
+            raise InvalidRequestError("This model has no token that ends a text, which a grammar needs.", param="model")
+        words = _Words(self._tokenizer)
+        return LLTokenizer(TokenizerWrapper(words), eos_token=sorted(self._tokenizer.eos_ids))
+
+
+class _Words:
+    """A tokenizer in the form that llguidance reads."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self.eos_token_id = min(tokenizer.eos_ids)
+        self.bos_token_id = tokenizer.bos_id
+        self.tokens = tokenizer.vocabulary()
+        self.special_token_ids = sorted(tokenizer.special.values())
+
+    def __call__(self, text: bytes | str) -> list[int]:
+        text = text.decode(errors="replace") if isinstance(text, bytes) else text
+        return self._tokenizer.encode_text(text)
+
+
+async def _wait_for_place() -> None:
+    late = asyncio.get_running_loop().time() + MAX_SECONDS
+    while not _places.acquire(blocking=False):
+        if asyncio.get_running_loop().time() > late:
+            raise QueueFullError("The server is compiling other grammars: try again later.")
+        await asyncio.sleep(0.01)

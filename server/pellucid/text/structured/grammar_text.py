@@ -1,0 +1,104 @@
+"""Translates the kinds of grammars that requests have into the one form that llguidance compiles."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from llguidance import LLMatcher
+from llguidance.gbnf_to_lark import gbnf_to_lark
+
+from pellucid.errors import InvalidRequestError
+from pellucid.tokens import Grammar
+
+MAX_CHARACTERS = 2**17
+"""Longest text of a grammar. Within it, no chain of references overflows the stack of ``large_stack_thread``."""
+
+MAX_GBNF_CHARACTERS = 2**14
+"""Longest text in llama.cpp's syntax, as its conversion takes a time that grows with the square of its length."""
+
+WHITESPACE = r"[ \n\r\t]{1,64}"
+"""The white space between the parts of JSON. Without a limit, small models can continue it for ever."""
+
+_GBNF_RULE = re.compile(r"^\s*[\w-]+\s*::=", re.MULTILINE)
+_LARK_LIMIT = re.compile(r"^\s*[?!]?\w+\s*\[[^\]\n]*\b(max_tokens|temperature|stop)\s*=", re.MULTILINE)
+
+
+def to_llguidance(grammar: Grammar) -> str:
+    """Return the grammar as llguidance reads it. Raises InvalidRequestError for one that cannot be translated."""
+    limit = MAX_GBNF_CHARACTERS if is_gbnf(grammar) else MAX_CHARACTERS
+    if len(grammar.text) > limit:
+        raise refused(grammar, f"it has {len(grammar.text):,} characters, and at most {limit:,} are compiled")
+    match grammar.kind:
+        case "json_object":
+            return _from_schema(grammar, {"type": "object"})
+        case "json_schema":
+            return _from_schema(grammar, _schema(grammar))
+        case "regex":
+            return LLMatcher.grammar_from_regex(grammar.text)
+        case "choice":
+            return LLMatcher.grammar_from_lark("start: " + " | ".join(map(_quoted, _choices(grammar))))
+        case "grammar":
+            return LLMatcher.grammar_from_lark(_lark(grammar))
+
+
+def is_gbnf(grammar: Grammar) -> bool:
+    """Return whether the grammar is in llama.cpp's syntax, whose rules have ``::=`` where Lark's have a colon."""
+    return grammar.kind == "grammar" and _GBNF_RULE.search(grammar.text) is not None
+
+
+def refused(grammar: Grammar, reason: str) -> InvalidRequestError:
+    """Return the error for a grammar that cannot be used. ``reason`` is llguidance's own sentence, or ours."""
+    short = " ".join(reason.split())
+    short = short if len(short) <= 300 else short[:300] + " ..."
+    return InvalidRequestError(f"{grammar.field} cannot be used as a grammar: {short}", param=grammar.field)
+
+
+def _from_schema(grammar: Grammar, schema: dict[str, Any] | bool) -> str:
+    options: Any = {"lenient": False, "coerce_one_of": False, "whitespace_flexible": True, "whitespace_pattern": WHITESPACE}
+    if grammar.whitespace == "":
+        options |= {"whitespace_flexible": False, "whitespace_pattern": None}
+    elif grammar.whitespace is not None:
+        options |= {"whitespace_pattern": grammar.whitespace}
+    whole: dict[str, Any] = {"allOf": [schema]} if isinstance(schema, bool) else schema
+    try:
+        return LLMatcher.grammar_from_json_schema(json.dumps(whole), overrides=options)
+    except ValueError as error:
+        raise refused(grammar, str(error)) from None
+
+
+def _schema(grammar: Grammar) -> dict[str, Any] | bool:
+    try:
+        schema = json.loads(grammar.text)
+    except (ValueError, RecursionError) as error:
+        raise refused(grammar, f"the schema is not valid JSON ({error})") from None
+    if not isinstance(schema, (dict, bool)):
+        raise refused(grammar, "a JSON schema is an object, true or false")
+    return schema
+
+
+def _choices(grammar: Grammar) -> list[str]:
+    try:
+        choices = json.loads(grammar.text)
+    except (ValueError, RecursionError) as error:
+        raise refused(grammar, f"the choices are not a JSON list ({error})") from None
+    if not isinstance(choices, list) or not choices or not all(isinstance(one, str) for one in choices):
+        raise refused(grammar, "the choices must be a list of at least one text")
+    return choices
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _lark(grammar: Grammar) -> str:
+    if is_gbnf(grammar):
+        try:
+            return gbnf_to_lark(grammar.text)
+        except Exception as error:  # the converter raises errors of many kinds
+            raise refused(grammar, str(error)) from None
+    limit = _LARK_LIMIT.search(grammar.text)
+    if limit is not None:
+        raise refused(grammar, f"{limit[1]} is not supported inside a grammar: use the request's own field")
+    return grammar.text
