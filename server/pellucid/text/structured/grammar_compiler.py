@@ -7,20 +7,22 @@ import threading
 from collections import OrderedDict
 from functools import cached_property
 
-from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper
+from llguidance import LLMatcher, LLTokenizer, TokenizerWrapper
 
 from pellucid.errors import InvalidRequestError, QueueFullError
 from pellucid.models.tokenizers.tokenizer import Tokenizer
+from pellucid.system.limited_process import LimitedProcess, ProcessFailedError
 from pellucid.text.structured import large_stack_thread
 from pellucid.text.structured.grammar_constraint import GrammarConstraint
 from pellucid.text.structured.grammar_text import refused, to_llguidance
+from pellucid.text.structured.trial_compilation import TRIAL_SECONDS, compile_grammar, trial_process
 from pellucid.tokens import Grammar
 
 MAX_SECONDS = 10.0
 """Time for the compilation of a grammar, and for waiting for one's turn."""
 
 MAX_AT_ONCE = 2
-"""Grammars that a process compiles at the same time. One that takes too long keeps its place until it is done."""
+"""Grammars that a process compiles at the same time. One that takes too long keeps its place until its trial is ended."""
 
 MAX_KEPT = 16
 """Compiled grammars that a model keeps for the next requests."""
@@ -35,6 +37,7 @@ class GrammarCompiler:
         self._tokenizer = tokenizer
         self._lock = threading.Lock()
         self._kept: OrderedDict[Grammar, LLMatcher] = OrderedDict()
+        self._trials: list[LimitedProcess] = []  # that no compilation uses
 
     async def constraint(self, grammar: Grammar) -> GrammarConstraint:
         """Return a new constraint. Raises InvalidRequestError, with llguidance's sentence, for a grammar that it cannot hold to."""
@@ -66,18 +69,31 @@ class GrammarCompiler:
         finally:
             _places.release()
 
+    def _try_apart(self, grammar: Grammar, text: str) -> None:
+        """Raise InvalidRequestError for a grammar that has an error, or is not compiled within the limits of a trial."""
+        with self._lock:
+            trial = self._trials.pop() if self._trials else trial_process(self._tokenizer)
+        try:
+            error = trial.ask(text, TRIAL_SECONDS)
+        except ProcessFailedError as failure:
+            raise refused(grammar, f"compiling it failed, as {failure}; simplify it") from None
+        finally:
+            with self._lock:
+                self._trials.append(trial)
+        if error is not None:
+            raise _with_error(grammar, str(error))
+
     def _compile(self, grammar: Grammar) -> LLMatcher:
         try:
-            text = to_llguidance(grammar)
             with self._lock:  # the tokenizer is made once
                 tokenizer = self._llguidance_tokenizer
-            matcher = LLMatcher(tokenizer, text, log_level=0, limits=LLParserLimits(verbose_errors=False))
-            if not matcher.is_error():
-                matcher.compute_bitmask()  # the first one may be costly
+            text = to_llguidance(grammar)
+            self._try_apart(grammar, text)
+            matcher = compile_grammar(tokenizer, text)
         except UnicodeEncodeError:
             raise refused(grammar, "it contains half a surrogate pair: send whole characters") from None
         if matcher.is_error():
-            raise refused(grammar, matcher.get_error().replace("<non-verbose/>", ""))
+            raise _with_error(grammar, matcher.get_error())
         with self._lock:
             self._kept[grammar] = matcher
             while len(self._kept) > MAX_KEPT:
@@ -112,6 +128,10 @@ class _Words:
     def __call__(self, text: bytes | str) -> list[int]:
         text = text.decode(errors="replace") if isinstance(text, bytes) else text
         return self._tokenizer.encode_text(text)
+
+
+def _with_error(grammar: Grammar, error: str) -> InvalidRequestError:
+    return refused(grammar, error.replace("<non-verbose/>", ""))
 
 
 async def _wait_for_place() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from llguidance import LLMatcher
@@ -17,6 +18,9 @@ MAX_CHARACTERS = 2**17
 
 MAX_GBNF_CHARACTERS = 2**14
 """Longest text in llama.cpp's syntax, as its conversion takes a time that grows with the square of its length."""
+
+MAX_EXACT_INTEGER = 2**53
+"""A floating-point number can hold every integer up to this one."""
 
 WHITESPACE = r"[ \n\r\t]{1,64}"
 """The white space between the parts of JSON. Without a limit, small models can continue it for ever."""
@@ -75,7 +79,27 @@ def _schema(grammar: Grammar) -> dict[str, Any] | bool:
         raise refused(grammar, f"the schema is not valid JSON ({error})") from None
     if not isinstance(schema, (dict, bool)):
         raise refused(grammar, "a JSON schema is an object, true or false")
+    inexact = next(_inexact_constants(schema), None)
+    if inexact is not None:
+        raise refused(grammar, f"{inexact} is not exact as a floating-point number, which constants become: use a string")
     return schema
+
+
+def _inexact_constants(schema: object) -> Iterator[int]:
+    """Yield the integers in ``enum`` and ``const`` that llguidance would round."""
+    pending = [(False, schema)]
+    while pending:
+        constant, value = pending.pop()
+        if isinstance(value, dict):
+            pending += [(constant or _holds_constants(name, item), item) for name, item in value.items()]
+        elif isinstance(value, list):
+            pending += [(constant, item) for item in value]
+        elif constant and isinstance(value, int) and abs(value) > MAX_EXACT_INTEGER:
+            yield value
+
+
+def _holds_constants(name: str, value: object) -> bool:
+    return name == "const" or (name == "enum" and isinstance(value, list))
 
 
 def _choices(grammar: Grammar) -> list[str]:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -94,7 +95,9 @@ SCALARS = st.one_of(
     st.builds(lambda low, high: {"type": "integer", "minimum": low, "maximum": low + high}, st.integers(-50, 50), st.integers(0, 9)),
     st.builds(lambda most: {"type": "string", "maxLength": most}, st.integers(0, 5)),
     st.just({"type": "string", "pattern": "^[a-c]{2,4}$"}),
-    st.builds(lambda items: {"enum": items}, st.lists(st.text(max_size=4) | st.integers() | st.none(), min_size=1, max_size=3)),
+    st.builds(
+        lambda items: {"enum": items}, st.lists(st.text(max_size=4) | st.integers(-(2**53), 2**53) | st.none(), min_size=1, max_size=3)
+    ),
     st.builds(lambda item: {"const": item}, st.text(max_size=5) | st.booleans()),
 )
 SCHEMAS = st.recursive(
@@ -307,14 +310,34 @@ def test_long_chains_of_references(assistant: LocalAssistant, kind: str) -> None
         assert tokens
 
 
+SLOW = schema({"allOf": [{"type": "string", "pattern": f"a{i}"} for i in range(300)]})
+
+
 def test_a_slow_grammar_is_refused(assistant: LocalAssistant, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A grammar that takes too long to compile is refused, and others are compiled meanwhile."""
+    """A grammar that takes too long to compile is refused, and its compilation has ended."""
+    monkeypatch.setattr(grammar_compiler, "TRIAL_SECONDS", 0.5)
+
+    with pytest.raises(InvalidRequestError, match="it took more than 0 s of processor time; simplify it"):
+        complete(assistant, SLOW)
+    assert "pellucid-grammar" not in {thread.name for thread in threading.enumerate()}
+    assert said(complete(assistant, Grammar("regex", "quick"))[0]) == "quick"
+
+
+def test_a_request_does_not_wait_for_a_slow_grammar(assistant: LocalAssistant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request is refused after its own limit of time, and other grammars are compiled meanwhile."""
     monkeypatch.setattr(grammar_compiler, "MAX_SECONDS", 0.3)
-    slow = schema({"allOf": [{"type": "string", "pattern": f"a{i}"} for i in range(300)]})
 
     with pytest.raises(InvalidRequestError, match="longer than 0"):
-        complete(assistant, slow)
-    assert said(complete(assistant, Grammar("regex", "quick"))[0]) == "quick"
+        complete(assistant, SLOW)
+    assert said(complete(assistant, Grammar("regex", "fast"))[0]) == "fast"
+
+
+@pytest.mark.parametrize("keyword", [{"const": 2**53 + 1}, {"enum": [1, [-(2**53) - 1]]}, {"items": {"const": {"x": 2**60 + 1}}}])
+def test_a_constant_that_would_be_rounded_is_refused(assistant: LocalAssistant, keyword: dict[str, Any]) -> None:
+    """An integer constant that floating-point numbers do not hold is refused; as a bound it is allowed."""
+    with pytest.raises(InvalidRequestError, match="is not exact"):
+        complete(assistant, schema(keyword))
+    assert complete(assistant, schema({"type": "integer", "maximum": 2**63 - 1}), max_tokens=3)[0]
 
 
 def test_contradicting_fields_are_refused(assistant: LocalAssistant) -> None:
