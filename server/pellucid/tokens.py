@@ -321,7 +321,8 @@ class ChatQuery:
     """A conversation to answer; with ``continue_last`` its last message, the assistant's, is the beginning of the answer.
 
     ``tools`` are the functions that the model may call, JSON objects in OpenAI's shape; with ``tool_choice`` "none" it is not shown
-    them. Without ``parallel_tool_calls`` the answer ends after its first call.
+    them, and with "required" or a NamedTool its answer is nothing but calls. Without ``parallel_tool_calls`` the answer ends after
+    its first call.
     With a ``grammar`` the answer (with ``continue_last`` the rest of it) keeps to that grammar.
     """
 
@@ -390,7 +391,9 @@ class Finish:
 
     ``complete`` is None without a grammar. It is false if an answer ended before its grammar did.
     ``first_difference`` is the beginning of the text that the cache did not have, for an answer whose prompt was computed by more
-    than a few tokens.
+    than a few tokens. ``loose_functions`` are those whose arguments could be any JSON object, because no grammar can hold to
+    their schema.
+    to their schema.
     """
 
     reason: FinishReason
@@ -399,6 +402,7 @@ class Finish:
     error: str | None = None
     complete: bool | None = None
     first_difference: str | None = None
+    loose_functions: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

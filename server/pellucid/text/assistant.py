@@ -14,7 +14,7 @@ import torch
 
 from pellucid.engine.engine import Engine
 from pellucid.engine.parked_prefixes import SavedPrefixes
-from pellucid.engine.request import Request
+from pellucid.engine.request import Constraint, Request
 from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import InvalidRequestError, unknown_model
 from pellucid.models.calibrations import CalibrationFile
@@ -30,7 +30,7 @@ from pellucid.text.stopping import EndingRule, StopGate, StopStrings
 from pellucid.text.structured.grammar_constraint import GrammarConstraint
 from pellucid.text.structured.json_fields import JsonField, json_fields
 from pellucid.text.suffix_stop import SuffixStop
-from pellucid.text.tool_calls.call_reader import CallReader, check_tool_choice
+from pellucid.text.tool_calls.call_reader import CallReader
 from pellucid.text.usage_meter import UsageMeter, first_difference
 from pellucid.tokens import (
     ChatQuery,
@@ -74,6 +74,7 @@ class _Generation:
     detokenizer: Detokenizer
     gate: StopGate
     calls: CallReader | None = None
+    loose_functions: frozenset[str] = frozenset()
 
 
 class LocalAssistant:
@@ -328,16 +329,22 @@ class LocalAssistant:
         return _Generation(served.name, Request(ids, params, query.terms, stop_ids, constraint=constraint), detokenizer, gate)
 
     async def _prepare_chat(self, query: ChatQuery) -> _Generation:
-        check_tool_choice(query)
+        if query.tool_choice not in ("auto", "none") and not query.tools:
+            raise InvalidRequestError("tool_choice demands a call, but there are no tools: send some, or omit it.", param="tool_choice")
         served = self._find(query.model)
         _check_grammar(query)
         tokenizer, ids = served.tokenizer, await self.chat_ids(query)
         calls = served.call_reader(query, ids)
-        constraint = None if query.grammar is None else await served.grammars.constraint(query.grammar)
+        constraint: Constraint | None = None
+        loose: frozenset[str] = frozenset()
+        if query.grammar is not None:
+            constraint = await served.grammars.constraint(query.grammar)
+        elif calls is not None:
+            constraint, loose = await served.call_constraints.constraint(query)
         strip_space = not query.continue_last and query.grammar is None and tokenizer.prefix_space
         detokenizer = Detokenizer(tokenizer, strip_space=strip_space)
         request = Request(ids, query.params, query.terms, tokenizer.eos_ids, constraint=constraint)
-        return _Generation(served.name, request, detokenizer, StopGate([StopStrings(query.stop)]), calls)
+        return _Generation(served.name, request, detokenizer, StopGate([StopStrings(query.stop)]), calls, loose)
 
     async def _generate(self, prepare: Callable[[], Awaitable[_Generation]], on_usage: OnUsage | None) -> Stream:
         """Yield the tokens of an answer as text, up to where its gate closes, then the Finish."""
@@ -363,19 +370,19 @@ class LocalAssistant:
                     if under_grammar:
                         item = replace(item, complete=gate.reason is None and item.reason is FinishReason.STOP)
                     finish = item if gate.reason is None else replace(item, reason=gate.reason, stop=gate.stop)
-                    yield self._compared(finish, generation)
+                    yield self._detailed(finish, generation)
                     return
                 else:
                     meter.admit(item)
         for token in gate.finish():
             yield token
         finish = Finish(gate.reason or FinishReason.STOP, meter.usage(), gate.stop, complete=False if under_grammar else None)
-        yield self._compared(finish, generation)
+        yield self._detailed(finish, generation)
 
-    def _compared(self, finish: Finish, generation: _Generation) -> Finish:
-        """Return the finish with the text at which the prompt left the cache."""
-        tokenizer = self._reader(generation.model).tokenizer
-        return replace(finish, first_difference=first_difference(finish.usage, generation.request.prompt, tokenizer))
+    def _detailed(self, finish: Finish, generation: _Generation) -> Finish:
+        """Return the finish with the functions that were loose, and the text at which the prompt left the cache."""
+        difference = first_difference(finish.usage, generation.request.prompt, self._reader(generation.model).tokenizer)
+        return replace(finish, first_difference=difference, loose_functions=generation.loose_functions)
 
 
 def _check(served: TextModel, query: CompletionQuery) -> None:

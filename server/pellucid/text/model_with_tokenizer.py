@@ -14,6 +14,7 @@ from pellucid.text.healing import Healer
 from pellucid.text.model_thread import ModelThread
 from pellucid.text.prompts import ChatTemplate, with_bos
 from pellucid.text.structured.grammar_compiler import GrammarCompiler
+from pellucid.text.tool_calls.call_constraint import CallConstraints
 from pellucid.text.tool_calls.call_reader import CallReader, call_format, call_ids
 from pellucid.tokens import ChatQuery, Message, ModelCard, ScoreQuery
 
@@ -47,6 +48,12 @@ class TextModel:
     def grammars(self) -> GrammarCompiler:
         """The grammars that answers of this model have."""
         return self._base.grammars if self._base is not None else GrammarCompiler(self.tokenizer)
+
+    @cached_property
+    def call_constraints(self) -> CallConstraints:
+        """The constraints of tool calls. Raises InvalidRequestError if calls in the model's format cannot be read."""
+        source = self.template.source
+        return CallConstraints(self.grammars, self.tokenizer, call_format(source, self.name), source)
 
     def encode(self, text: str, *, special: bool) -> list[int]:
         """Return the ids of a text, with the BOS in front if the model wants one."""

@@ -88,7 +88,7 @@ def _joined(blocks: Sequence[TextBlock]) -> str:
 
 def _tool(tool: CustomTool) -> dict[str, Any]:
     described = {} if tool.description is None else {"description": tool.description}
-    return {"type": "function", "function": {"name": tool.name, **described, "parameters": tool.input_schema}}
+    return {"type": "function", "function": {"name": tool.name, **described, "parameters": tool.input_schema, "strict": tool.strict}}
 
 
 def _tool_choice(body: ConversationFields) -> ToolChoice:

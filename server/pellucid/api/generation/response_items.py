@@ -43,7 +43,7 @@ def conversation(body: ResponsesRequest) -> list[Message]:
 def offered_tools(body: ResponsesRequest) -> list[dict[str, Any]]:
     """Return the functions in the shape that chats have."""
     return [
-        {"type": "function", "function": tool.model_dump(include={"name", "description", "parameters"}, exclude_unset=True)}
+        {"type": "function", "function": tool.model_dump(include={"name", "description", "parameters", "strict"}, exclude_unset=True)}
         for tool in body.tools
         if isinstance(tool, FunctionTool)
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pellucid.api.generation.generated_answer import GeneratedAnswer
 from pellucid.api.schema.tool_calls import (
     CallDetails,
     FunctionDelta,
@@ -15,7 +16,7 @@ from pellucid.api.schema.tool_calls import (
     ToolCallReply,
     ToolChoiceField,
 )
-from pellucid.text.tool_calls.calls_of_answer import calls_of, field_probabilities, is_whole
+from pellucid.text.tool_calls.calls_of_answer import calls_of, field_probabilities, is_enforced, is_whole
 from pellucid.tokens import CallDelta, NamedTool, Token, ToolCall, ToolChoice
 
 
@@ -40,11 +41,17 @@ def call_replies(tokens: Sequence[Token]) -> list[ToolCallReply] | None:
     return [ToolCallReply(id=call.id, function=FunctionReply(name=call.name, arguments=call.arguments)) for call in calls] or None
 
 
-def call_details(tokens: Sequence[Token]) -> list[CallDetails] | None:
+def call_details(answer: GeneratedAnswer) -> list[CallDetails] | None:
     """Return the details of the calls of a whole answer, or None if there are none."""
-    calls = calls_of(tokens)
+    tokens = answer.tokens
     return [
-        CallDetails(id=call.id, complete=is_whole(call), fields=field_probabilities(tokens, index)) for index, call in enumerate(calls)
+        CallDetails(
+            id=call.id,
+            complete=is_whole(call),
+            enforced=call.name not in answer.end.loose_functions and is_enforced(tokens, index),
+            fields=field_probabilities(tokens, index),
+        )
+        for index, call in enumerate(calls_of(tokens))
     ] or None
 
 

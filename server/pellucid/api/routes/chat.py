@@ -231,7 +231,7 @@ class _ChatJob(GenerationJob):
 
     async def _end(self, answer: GeneratedAnswer) -> EndDetails:
         end = await answer_end(self.assistant, self.model, self._grammar, answer, self._body.logprobs)
-        end.calls = await asyncio.to_thread(call_details, answer.tokens)
+        end.calls = await asyncio.to_thread(call_details, answer)
         return end
 
     def _whole_choice(self, index: int, answer: GeneratedAnswer, end: EndDetails) -> ChatChoice:

@@ -157,7 +157,7 @@ class _MessageJob(GenerationJob):
 
     def _end(self, finish: Finish) -> EndDetails:
         end = end_details(finish)
-        end.calls = call_details(self.answers[0].tokens)
+        end.calls = call_details(self.answers[0])
         return end
 
     def _stop_word(self, finish: Finish) -> StopWord:

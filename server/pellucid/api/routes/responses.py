@@ -173,7 +173,7 @@ class _ResponseJob(GenerationJob):
     def _ended(self, finish: Finish) -> ResponseReply:
         output = [self._item(block, _status(finish)) for block in self._blocks.blocks]
         end = end_details(finish)
-        end.calls = call_details(self.answers[0].tokens)
+        end.calls = call_details(self.answers[0])
         details = answer_details(self._ignored, end)
         return self._reply(_status(finish), details, output=output, finish=finish)
 

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Discriminator, Field, JsonValue, Tag
 from pellucid.api.schema.answer_fields import AnswerDetails, AnswerFields, OtherTool, tag_by_type
 from pellucid.api.schema.common import MAX_TOKENS, Body, ModelQuery, Reply, Unused, WrittenToken
 from pellucid.api.schema.openai import MAX_MESSAGES, Alternatives, StopText, UsageDetails
-from pellucid.api.schema.tool_calls import MAX_TOOLS, Name
+from pellucid.api.schema.tool_calls import MAX_TOOLS, STRICT_ABOUT, Name
 
 _CACHE = Field(None, description="ignored: the longest known prefix is always used")
 
@@ -79,8 +79,8 @@ class CustomTool(Body):
     type: Literal["custom"] = "custom"
     name: Name
     description: str | None = Field(None, description="text for the model")
-    input_schema: dict[str, JsonValue] = Field(description="a JSON schema of the arguments, for the model; it is not enforced")
-    strict: Annotated[bool, Unused()] = Field(False, description="ignored: arguments are not forced to fit the schema")
+    input_schema: dict[str, JsonValue] = Field(description="a JSON schema of the arguments")
+    strict: bool = Field(False, description=STRICT_ABOUT)
     cache_control: Annotated[JsonValue, Unused()] = _CACHE
     eager_input_streaming: Annotated[JsonValue, Unused()] = Field(None, description="ignored: arguments are always sent as they come")
     defer_loading: Annotated[JsonValue, Unused()] = Field(None, description="ignored: the model is shown all tools")
@@ -95,7 +95,7 @@ MessageTool = Annotated[Annotated[CustomTool, Tag("custom tool")] | Annotated[Ot
 
 
 class ToolDecision(Body):
-    """The choice of tools; calls cannot be forced, so that any and tool are errors."""
+    """The choice of tools."""
 
     type: Literal["auto", "any", "tool", "none"]
     name: Name | None = None
@@ -139,7 +139,11 @@ class ConversationFields(ModelQuery):
         description="functions that the model may call; an error if its chat template has no place for tools. Tools of other types are "
         "skipped, and listed as ignored",
     )
-    tool_choice: ToolDecision | None = Field(None, description="auto by default; none: the model is not shown the tools")
+    tool_choice: ToolDecision | None = Field(
+        None,
+        description="auto by default; none: the model is not shown the tools; any: the answer is nothing but calls; tool: it is a call of "
+        "the named function",
+    )
     output_config: OutputConfig | None = Field(None, description="the form of the answer, of which only the effort may be named")
     context_management: Annotated[JsonValue, Unused()] = Field(None, description="ignored: nothing is dropped from a conversation")
     cache_control: Annotated[JsonValue, Unused()] = _CACHE

@@ -104,7 +104,7 @@ ResponseTool = Annotated[
 
 
 class NamedFunction(Body):
-    """The choice of a function, which is not supported."""
+    """The choice of a function."""
 
     type: Literal["function"]
     name: Name
@@ -158,8 +158,8 @@ class ResponsesRequest(AnswerFields, UnusedFields):
     )
     tool_choice: Literal["none", "auto", "required"] | NamedFunction = Field(
         "auto",
-        description="none: the model is not shown the tools; auto: it decides; an error for required and named functions, because calls "
-        "cannot be forced",
+        description="none: the model is not shown the tools; auto: it decides; required: the answer is nothing but calls; "
+        "a function: the answer is a call of it",
     )
     parallel_tool_calls: bool = Field(True, description="false: the answer ends after its first tool call")
     truncation: Literal["disabled"] = Field(

@@ -6,9 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from pellucid.api.schema.common import Body, Reply, Unused
+from pellucid.api.schema.common import Body, Reply
 
 MAX_TOOLS = 1024
+
+STRICT_ABOUT = "whether the request is refused if the schema cannot be enforced; if false, the arguments may be any JSON object then"
 
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 
@@ -18,8 +20,8 @@ class FunctionDefinition(Body):
 
     name: Name
     description: str | None = Field(None, description="text for the model")
-    parameters: dict[str, Any] | None = Field(None, description="a JSON schema of the arguments, for the model; it is not enforced")
-    strict: Annotated[bool, Unused()] = Field(False, description="ignored: arguments are not forced to fit the schema")
+    parameters: dict[str, Any] | None = Field(None, description="a JSON schema of the arguments")
+    strict: bool = Field(False, description=STRICT_ABOUT)
 
 
 class Tool(Body):
@@ -39,7 +41,7 @@ class FunctionName(Body):
 
 
 class ToolChoiceObject(Body):
-    """The choice of a function, which is not supported."""
+    """The choice of a function."""
 
     type: Literal["function"]
     function: FunctionName
@@ -54,8 +56,8 @@ class ToolFields(Body):
     tools: Tools = Field([], description="functions that the model may call; an error if its chat template has no place for tools")
     tool_choice: ToolChoiceField = Field(
         "auto",
-        description="none: the model is not shown the tools; auto: it decides; an error for required and named functions, "
-        "because calls cannot be forced",
+        description="none: the model is not shown the tools; auto: it decides; required: the answer is nothing but calls; "
+        "a function: the answer is a call of it",
     )
 
 
@@ -111,7 +113,11 @@ class CallDetails(Reply):
 
     id: str
     complete: bool = Field(description="whether the arguments are a JSON object; not if the answer ended too early or the model erred")
+    enforced: bool = Field(
+        description="whether a grammar held the arguments to the function's schema; not if the schema cannot be enforced, "
+        "or the call has no tag of the model's format"
+    )
     fields: dict[str, float] = Field(
-        description="the probability of each value of the arguments by its JSON pointer: the product over the tokens that contain it, "
-        "of a text also the one with its closing quote"
+        description="the probability of each value of the arguments by its JSON pointer: the product over the tokens that contain it "
+        "and were not forced, of a text also the one with its closing quote"
     )

@@ -29,6 +29,15 @@ class GrammarConstraint:
         self._mask = np.zeros(-(-vocab // 32), dtype=np.int32)
         self._foresees = foresees
 
+    def copy(self) -> GrammarConstraint:
+        """Return a constraint at the same place."""
+        return GrammarConstraint(self._matcher.deep_copy(), len(self._mask) * 32, foresees=self._foresees)
+
+    @property
+    def may_end(self) -> bool:
+        """True if the text so far is whole."""
+        return self._matcher.is_accepting()
+
     @property
     def hides_refused(self) -> bool:
         """False: refused tokens show what the model would have said without the grammar."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from llguidance import LLMatcher
@@ -79,14 +78,14 @@ def _schema(grammar: Grammar) -> dict[str, Any] | bool:
         raise refused(grammar, f"the schema is not valid JSON ({error})") from None
     if not isinstance(schema, (dict, bool)):
         raise refused(grammar, "a JSON schema is an object, true or false")
-    inexact = next(_inexact_constants(schema), None)
+    inexact = inexact_constant(schema)
     if inexact is not None:
-        raise refused(grammar, f"{inexact} is not exact as a floating-point number, which constants become: use a string")
+        raise refused(grammar, inexact)
     return schema
 
 
-def _inexact_constants(schema: object) -> Iterator[int]:
-    """Yield the integers in ``enum`` and ``const`` that llguidance would round."""
+def inexact_constant(schema: object) -> str | None:
+    """Return a sentence about an integer in ``enum`` or ``const`` that llguidance would round, or None."""
     pending = [(False, schema)]
     while pending:
         constant, value = pending.pop()
@@ -95,7 +94,8 @@ def _inexact_constants(schema: object) -> Iterator[int]:
         elif isinstance(value, list):
             pending += [(constant, item) for item in value]
         elif constant and isinstance(value, int) and abs(value) > MAX_EXACT_INTEGER:
-            yield value
+            return f"{value} is not exact as a floating-point number, which constants become: use a string"
+    return None
 
 
 def _holds_constants(name: str, value: object) -> bool:

@@ -13,7 +13,7 @@ from pellucid.text.tool_calls.json_formats import Hermes, Llama, Mistral
 from pellucid.text.tool_calls.qwen3_coder import Qwen3Coder
 from pellucid.text.tool_calls.template_input import template_tools
 from pellucid.text.tool_calls.token_units import CONTENT, DROPPED, TokenUnits
-from pellucid.tokens import ChatQuery, NamedTool, Token
+from pellucid.tokens import Token
 
 Format = type[FormatReader]
 
@@ -29,13 +29,6 @@ def call_format(source: str, model: str) -> Format:
     known = "those of Hermes and Qwen, Llama 3, Mistral and Qwen3-Coder"
     sentence = f"The tool calls of {model} have a format that cannot be read ({known} can): omit tools, or use another model."
     raise InvalidRequestError(sentence, param="tools")
-
-
-def check_tool_choice(query: ChatQuery) -> None:
-    """Raise InvalidRequestError for a call that would have to be forced."""
-    if query.tool_choice not in ("auto", "none"):
-        choice = f"the function {query.tool_choice.name!r}" if isinstance(query.tool_choice, NamedTool) else query.tool_choice
-        raise InvalidRequestError(f"A call cannot be forced, so tool_choice may not be {choice}: send auto or none.", param="tool_choice")
 
 
 def call_ids(prompt: Sequence[int]) -> Callable[[int], str]:

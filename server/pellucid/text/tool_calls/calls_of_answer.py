@@ -32,18 +32,30 @@ def is_whole(call: ToolCall) -> bool:
         return False
 
 
+def is_enforced(tokens: Iterable[Token], index: int) -> bool:
+    """Return whether a grammar held the arguments of a call to their form."""
+    return all(
+        token.grammar is not None
+        for token in tokens
+        for delta in (token.part.deltas if token.part is not None else ())
+        if delta.index == index and delta.arguments
+    )
+
+
 def field_probabilities(tokens: Iterable[Token], index: int) -> dict[str, float]:
     """Return the probability of each value in the arguments of a call, by its JSON pointer; none if they are not valid JSON.
 
-    It is the product of the model's own probabilities of the tokens that contain a part of the value. The opening quote of a text
-    does not count as a part of it, but the closing one does, because it decides that the text is complete.
+    It is the product of the model's own probabilities of the tokens that contain a part of the value, without those that a grammar
+    forced. The opening quote of a text does not count as a part of it, but the closing one does, because it decides that the text is
+    complete.
     """
     places: list[tuple[int, int, float]] = []
     arguments = ""
     for token in tokens:
         for delta in token.part.deltas if token.part is not None else ():
             if delta.index == index and (delta.arguments or delta.id is None):
-                places.append((len(arguments), len(arguments) + len(delta.arguments), token.logprob or 0.0))
+                logprob = 0.0 if token.logprob is None or _is_forced(token) else token.logprob
+                places.append((len(arguments), len(arguments) + len(delta.arguments), logprob))
                 arguments += delta.arguments
     ends = [end for _, end, _ in places]
     fields = {}
@@ -54,3 +66,7 @@ def field_probabilities(tokens: Iterable[Token], index: int) -> dict[str, float]
         last = bisect_left(places, span.end, first, key=lambda place: place[0])
         fields[span.pointer] = exp(sum(logprob for _, _, logprob in places[first:last]))
     return fields
+
+
+def _is_forced(token: Token) -> bool:
+    return token.grammar is not None and token.grammar.forced

@@ -1,4 +1,4 @@
-"""Defines what the reader of one format of tool calls offers, and what such readers share."""
+"""Defines what one format of tool calls offers: how calls are read, and the form that a grammar gives them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from pellucid.text.tool_calls.call_rules import CallForm, CallRules
 from pellucid.text.tool_calls.call_syntax import END, CallSyntax, Draft, Reading
 
 
@@ -34,6 +35,11 @@ class FormatReader(ABC):
         """Read an answer that consists of calls without tags; return no calls for any other answer."""
         yield from ()
         return []
+
+    @staticmethod
+    @abstractmethod
+    def form(rules: CallRules, template: str) -> CallForm:
+        """Return the form of calls as the model's chat template writes them."""
 
     def several(self, start: int, separators: str) -> Reading[bool]:
         """Read objects with these characters between them, and return whether there is one."""

@@ -1,15 +1,18 @@
-"""Reads the formats that write a tool call as JSON: those of Hermes and Qwen, Llama 3 and Mistral.
+"""Reads, and gives to grammars, the formats that write a tool call as JSON: those of Hermes and Qwen, Llama 3 and Mistral.
 
 Each reader returns whether at least one call is at the cursor; otherwise the cursor may be anywhere.
 """
 
 from __future__ import annotations
 
+from pellucid.text.tool_calls.call_rules import CallForm, CallRules, one_of, quoted
 from pellucid.text.tool_calls.call_syntax import Draft, Reading
 from pellucid.text.tool_calls.format_reader import FormatReader
 
 BARE_BLOCKS = {"```json": "```", "```": "```", "<tools>": "</tools>", "<tool_call>": "</tool_call>"}
 """What a Qwen model may put around an object instead of its markers, and how that ends."""
+
+LINE = "\n"
 
 
 class Hermes(FormatReader):
@@ -31,6 +34,12 @@ class Hermes(FormatReader):
             return False
         yield from self.closing("</tool_call>")
         return True
+
+    @staticmethod
+    def form(rules: CallRules, template: str) -> CallForm:
+        """Return the form of calls, with line ends inside the tags."""
+        rest = f"{quoted(LINE)} {rules.any_object('arguments')} {quoted(LINE)} {rules.tag('</tool_call>')}"
+        return CallForm("<tool_call>", rest, quoted(LINE))
 
     def bare_calls(self) -> Reading[list[Draft]]:
         """Read an answer that consists of objects, alone or in blocks; return no calls for any other answer."""
@@ -65,6 +74,11 @@ class Llama(FormatReader):
             return False
         return (yield from self.several(start, ";,"))
 
+    @staticmethod
+    def form(rules: CallRules, template: str) -> CallForm:
+        """Return the form of a single call without a tag, as the templates allow only one."""
+        return CallForm(None, rules.any_object("parameters"))
+
     def bare_calls(self) -> Reading[list[Draft]]:
         """Read an answer that consists of objects; return no calls for any other answer."""
         found = yield from self.bare_objects(";,")
@@ -96,3 +110,15 @@ class Mistral(FormatReader):
             return False
         yield from syntax.value(draft)
         return True
+
+    @staticmethod
+    def form(rules: CallRules, template: str) -> CallForm:
+        """Return the form with a tag before the arguments, for templates that have it, or else the array."""
+        tag = "[TOOL_CALLS]"
+        if "[ARGS]" in template:
+            id = f"{rules.tag('[CALL_ID]')} /[a-zA-Z0-9]{{9}}/ " if "[CALL_ID]" in template else ""
+            calls = (f"{quoted(function.name)} {id}{rules.tag('[ARGS]')} {rules.json(function.arguments)}" for function in rules.functions)
+            return CallForm(tag, one_of(calls), '""')
+        object = rules.any_object("arguments")
+        more = "" if rules.single else f' (", " {object})*'
+        return CallForm(tag, f'/ ?\\[/ {object}{more} "]"')

@@ -1,4 +1,4 @@
-"""Reads the format of Qwen3-Coder, which writes a tool call in tags."""
+"""Reads, and gives to grammars, the format of Qwen3-Coder, which writes a tool call in tags."""
 
 from __future__ import annotations
 
@@ -6,11 +6,19 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pellucid.errors import InvalidRequestError
+from pellucid.text.tool_calls.call_rules import CallForm, CallRules, OfferedFunction, one_of, quoted
 from pellucid.text.tool_calls.call_syntax import Draft, Reading
 from pellucid.text.tool_calls.format_reader import FormatReader
 
 Characters = list[tuple[int, str]]
 """Characters with their positions."""
+
+LINE = "\n"
+VALUE_END = "\n</parameter>\n"
+
+TEXT_LIMITS = ("const", "format", "maxLength", "minLength", "pattern")
+"""Keywords that limit a text, which a call has without quotes."""
 
 PYTHON_CONSTANTS = {"True": "true", "False": "false", "None": "null"}
 
@@ -38,6 +46,13 @@ class Qwen3Coder(FormatReader):
         yield from self._parameters(draft)
         yield from self.closing("</tool_call>")
         return True
+
+    @staticmethod
+    def form(rules: CallRules, template: str) -> CallForm:
+        """Return the form of calls whose parameters come in the order of the schema."""
+        functions = one_of(f"{quoted(f'<function={function.name}>' + LINE)} {_form(rules, function)}" for function in rules.functions)
+        rest = f"{quoted(LINE)} {functions} {quoted('</function>' + LINE)} {rules.tag('</tool_call>')}"
+        return CallForm("<tool_call>", rest, quoted(LINE))
 
     def _parameters(self, draft: Draft) -> Reading[None]:
         """Read the parameters and the end of the function. If it is missing after whole parameters, the call counts as whole."""
@@ -82,6 +97,37 @@ class Qwen3Coder(FormatReader):
             characters.append((position, unit))
             syntax.at = position + 1
         return None
+
+
+def _form(rules: CallRules, function: OfferedFunction) -> str:
+    """Return an expression for the parameters of a function."""
+    arguments = function.arguments
+    properties = arguments.get("properties")
+    if not isinstance(properties, Mapping):
+        return f"({quoted('<parameter=')} /[^<>\\n]+/ {quoted('>' + LINE)} {_text(rules)})*"
+    required = arguments.get("required", ())
+    shared: dict[str, Any] = {key: arguments[key] for key in ("$defs", "definitions") if key in arguments}
+    parts = []
+    for key, schema in properties.items():
+        value = _value_form(rules, {**shared, **schema} if isinstance(schema, Mapping) else {})
+        parts.append(rules.rule(f"{quoted(f'<parameter={key}>' + LINE)} {value}") + ("" if key in required else "?"))
+    return " ".join(parts)
+
+
+def _value_form(rules: CallRules, schema: Mapping[str, Any]) -> str:
+    """Return an expression for a value and its closing tag."""
+    if not _is_text(schema):
+        return f"{rules.json(schema)} {quoted(VALUE_END)}"
+    if "enum" in schema:
+        return one_of(quoted(value + VALUE_END) for value in schema["enum"])
+    limit = next((keyword for keyword in TEXT_LIMITS if keyword in schema), None)
+    if limit is not None:
+        raise InvalidRequestError(f"{limit} of a text has no form in this model's format of calls", param="tools")
+    return _text(rules)
+
+
+def _text(rules: CallRules) -> str:
+    return rules.rule("/(?s:.*)/", f"[suffix={quoted(VALUE_END)}]")
 
 
 def _written(value: Characters, before: int, schema: Mapping[str, Any] | None) -> Characters:

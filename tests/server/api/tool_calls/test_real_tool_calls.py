@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from openai.types.chat import ChatCompletionMessageFunctionToolCall
 
 from support.servers.real_model_server import CODER
 
@@ -86,3 +87,21 @@ def test_a_result_is_read(served_model: str) -> None:
     assert '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>' in prompt
     assert '<tool_response>\n{"sky": "snow", "temperature": -3}\n</tool_response>' in prompt
     assert message["content"] or message["tool_calls"]
+
+
+@pytest.mark.parametrize("demand", ["required", {"type": "function", "function": {"name": "get_weather"}}])
+def test_a_demanded_call(served_model: str, demand: Any) -> None:
+    """The model calls the tool although nothing asks for it, with arguments that fit the schema; streamed it is the same."""
+    asked: dict[str, Any] = {"model": CODER, "messages": [{"role": "user", "content": "Write a haiku."}], "tools": [WEATHER]}
+    asked |= {"tool_choice": demand, "parallel_tool_calls": False, "temperature": 0, "max_tokens": 100, "logprobs": True}
+    with openai.OpenAI(base_url=f"{served_model}/v1", api_key="unused", max_retries=0) as client:
+        choice = client.chat.completions.create(**asked).choices[0]
+        (call,) = choice.message.tool_calls or []
+        (detail,) = (choice.model_extra or {})["pellucid"]["calls"]
+
+        assert choice.finish_reason == "tool_calls"
+        assert isinstance(call, ChatCompletionMessageFunctionToolCall)
+        assert isinstance(json.loads(call.function.arguments)["city"], str)
+        assert detail["complete"]
+        assert detail["enforced"]
+        assert streamed(client, asked) == [(call.id, call.function.name, call.function.arguments)]

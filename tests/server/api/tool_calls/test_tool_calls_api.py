@@ -17,6 +17,7 @@ from openai.types.chat import ChatCompletionMessageParam
 from pellucid.client.http_client import Client
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
+from pellucid.text.structured.grammar_constraint import GrammarConstraint
 from pellucid.text.tool_calls.calls_of_answer import calls_of
 from pellucid.tokens import ChatQuery, Finish, Message, NamedTool, SamplingParams, Token, ToolCall, Usage
 from support.servers.body_mutations import mutations
@@ -66,7 +67,7 @@ def test_a_call(calling: tuple[LiveServer, ScriptedEngine]) -> None:
     assert reply["finish_reason"] == "tool_calls"
     # Each byte is a token with the logprob -0.5; the two bytes of ü and the closing quote count.
     fields = {"/city": pytest.approx(exp(-0.5 * 8)), "/days": pytest.approx(exp(-0.5))}
-    assert reply["pellucid"] == {"reason": "stop", "calls": [{"id": call["id"], "complete": True, "fields": fields}]}
+    assert reply["pellucid"] == {"reason": "stop", "calls": [{"id": call["id"], "complete": True, "enforced": False, "fields": fields}]}
 
 
 def test_content_is_null() -> None:
@@ -152,7 +153,7 @@ def test_a_call_that_is_cut_off() -> None:
         reply = choice(server, max_tokens=60)
     assert reply["finish_reason"] == "length"
     assert ARGUMENTS.startswith(reply["message"]["tool_calls"][0]["function"]["arguments"])
-    assert reply["pellucid"]["calls"][0] | {"id": ""} == {"id": "", "complete": False, "fields": {}}
+    assert reply["pellucid"]["calls"][0] | {"id": ""} == {"id": "", "complete": False, "enforced": False, "fields": {}}
 
 
 def test_no_tools(calling: tuple[LiveServer, ScriptedEngine]) -> None:
@@ -167,19 +168,25 @@ def test_no_tools(calling: tuple[LiveServer, ScriptedEngine]) -> None:
         assert (reply["finish_reason"], reply["pellucid"]) == ("stop", {"reason": "stop"})
 
 
-@pytest.mark.parametrize("forced", ["required", {"type": "function", "function": {"name": "f"}}])
-def test_a_call_cannot_be_forced(calling: tuple[LiveServer, ScriptedEngine], forced: Any) -> None:
-    """A forced call is refused in a sentence that names the field."""
-    response = post(calling[0], tools=TOOLS, tool_choice=forced)
-    error = response.json()["error"]
-    assert (response.status_code, error["param"]) == (400, "tool_choice")
-    assert error["message"].startswith("A call cannot be forced, so tool_choice may not be")
+@pytest.mark.parametrize(("demanded", "named"), [("required", "weather"), ({"type": "function", "function": {"name": "f"}}, "f")])
+def test_a_call_is_demanded(calling: tuple[LiveServer, ScriptedEngine], demanded: Any, named: str) -> None:
+    """A demanded call limits the answer from its first token on; a demand that cannot be met is refused by name."""
+    post(calling[0], tools=TOOLS, tool_choice=demanded)
+    constraint = calling[1].requests[-1].constraint
+    assert isinstance(constraint, GrammarConstraint)
+    assert constraint.allowed() is not None
+
+    for tools in ([], TOOLS[1:2]):
+        error = post(calling[0], tools=tools, tool_choice={"type": "function", "function": {"name": "walk"}}).json()["error"]
+        assert error["param"] == "tool_choice"
 
 
-def test_strict_is_named(calling: tuple[LiveServer, ScriptedEngine]) -> None:
-    """A function that is to be strict is accepted, and the reply says that strict had no effect."""
-    strict = [{"type": "function", "function": TOOLS[0]["function"] | {"strict": True}}]
-    assert post(calling[0], tools=strict).json()["pellucid"]["ignored"] == ["tools.function.strict"]
+def test_a_strict_function(calling: tuple[LiveServer, ScriptedEngine]) -> None:
+    """A strict function is refused if its schema cannot be enforced; one that is not strict is accepted."""
+    odd = TOOLS[0]["function"] | {"parameters": {"type": "object", "properties": {"a": {"not": {"type": "string"}}}}}
+    assert post(calling[0], tools=[{"type": "function", "function": odd}]).status_code == 200
+    response = post(calling[0], tools=[{"type": "function", "function": odd | {"strict": True}}])
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "tools")
 
 
 @pytest.mark.parametrize("content", [{"content": None}, {"content": ""}, {}])
@@ -312,10 +319,10 @@ async def test_near_and_far(name: str) -> None:
 
 
 async def test_near_and_far_refuse_alike() -> None:
-    """A forced call is refused in the same sentence near and far."""
-    query = replace(QUERIES["call"], tool_choice=NamedTool("f"))
+    """A demand for a function that was not offered is refused in the same sentence near and far."""
+    query = replace(QUERIES["call"], tool_choice=NamedTool("walk"))
     with calling_server(TWO_CALLS) as (server, _):
         async with Client(server.url) as client:
             for assistant in (calling_assistant(TWO_CALLS)[0], client):
-                with pytest.raises(InvalidRequestError, match="tool_choice may not be the function 'f'"):
+                with pytest.raises(InvalidRequestError, match="names the function 'walk', which is not among tools"):
                     await answer_of(assistant, query)

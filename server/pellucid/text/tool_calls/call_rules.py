@@ -1,0 +1,120 @@
+"""Writes grammars of tool calls in llguidance's Lark syntax, so that a call keeps to its format and to the schema of its function."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pellucid.errors import InvalidRequestError
+from pellucid.text.structured.grammar_text import WHITESPACE, inexact_constant
+from pellucid.tokens import Grammar
+
+Json = dict[str, Any]
+
+COMBINING = frozenset({"$ref", "allOf", "anyOf", "oneOf", "patternProperties", "additionalProperties"})
+"""Keywords that may allow arguments which ``properties`` does not name."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedFunction:
+    """A function that a model may call. ``schema`` is the JSON text of the schema of its arguments.
+
+    With ``strict`` a request is refused if its schema cannot be enforced.
+    """
+
+    name: str
+    schema: str
+    strict: bool
+
+    @classmethod
+    def of(cls, tool: Mapping[str, Any]) -> OfferedFunction:
+        """Return the function of a tool in OpenAI's shape."""
+        function = tool["function"]
+        return cls(function["name"], json.dumps(argument_schema(function.get("parameters"))), bool(function.get("strict")))
+
+    @property
+    def arguments(self) -> Json:
+        """The schema of the arguments."""
+        schema: Json = json.loads(self.schema)
+        return schema
+
+    def loose(self) -> OfferedFunction:
+        """Return the function with any JSON object as arguments."""
+        return replace(self, schema=json.dumps({"type": "object"}))
+
+
+@dataclass(frozen=True, slots=True)
+class CallForm:
+    """The form of a call: the tag that begins it, if any, and an expression for the rest.
+
+    ``separator`` is an expression for the text between two calls; None if an answer has only one such form.
+    """
+
+    tag: str | None
+    rest: str
+    separator: str | None = None
+
+
+class CallRules:
+    """The rules of a grammar in the making. ``special`` are the markers of the tokenizer; other tags are written as text."""
+
+    def __init__(self, functions: Sequence[OfferedFunction], special: Mapping[str, int], *, single: bool) -> None:
+        self.functions = functions
+        self.single = single
+        self._special = special
+        self._rules: list[str] = []
+
+    def rule(self, expression: str, attributes: str = "") -> str:
+        """Add a rule, and return its name."""
+        name = f"r{len(self._rules)}"
+        self._rules.append(f"{name}{attributes}: {expression}")
+        return name
+
+    def tag(self, tag: str) -> str:
+        """Return an expression for a tag: a marker if the tokenizer has it as one, text otherwise."""
+        return f"<[{self._special[tag]}]>" if tag in self._special else quoted(tag)
+
+    def json(self, schema: Mapping[str, Any]) -> str:
+        """Return an expression for a JSON value. Raises InvalidRequestError for a schema with a constant that would be rounded."""
+        inexact = inexact_constant(schema)
+        if inexact is not None:
+            raise InvalidRequestError(inexact, param="tools")
+        return self.rule("%json " + json.dumps({**schema, "x-guidance": {"whitespace_pattern": WHITESPACE}}, ensure_ascii=False))
+
+    def any_object(self, arguments: str) -> str:
+        """Return an expression for an object with the name of a function and its arguments under the key ``arguments``."""
+        return self.rule(one_of(self._object(function, arguments) for function in self.functions))
+
+    def _object(self, function: OfferedFunction, arguments: str) -> str:
+        begin = f'{{"name": {quoted(function.name)}, "{arguments}": '
+        return f"{quoted(begin)} {self.json(function.arguments)} {quoted('}')}"
+
+    def whole_answer(self, form: CallForm) -> Grammar:
+        """Return the grammar of an answer that consists of calls."""
+        call = form.rest if form.tag is None else f"{self.tag(form.tag)} {form.rest}"
+        return self._grammar(call if self.single or form.separator is None else f"{call} ({form.separator} {call})*")
+
+    def rest_of_call(self, form: CallForm) -> Grammar:
+        """Return the grammar of what follows the tag of a call, up to the call's end."""
+        return self._grammar(form.rest)
+
+    def _grammar(self, start: str) -> Grammar:
+        return Grammar("grammar", "\n".join([f"start: {start}", *self._rules]), field="tools")
+
+
+def argument_schema(parameters: Mapping[str, Any] | None) -> Json:
+    """Return the schema of a function's arguments: an object with only the declared ones, unless the schema says otherwise."""
+    schema: Json = {**({"properties": {}} if parameters is None else parameters), "type": "object"}
+    return schema | {"additionalProperties": False} if "properties" in schema and not COMBINING.intersection(schema) else schema
+
+
+def one_of(expressions: Iterable[str]) -> str:
+    """Return an expression for one of several."""
+    return "(" + " | ".join(expressions) + ")"
+
+
+def quoted(text: str) -> str:
+    """Return an expression for a text."""
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,167 @@
+"""Tool calls that are held to their format and to the schemas of the functions, by a tiny random model on a real engine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from pellucid.engine.engine import Engine
+from pellucid.engine.model_worker import EngineSettings
+from pellucid.errors import InvalidRequestError
+from pellucid.models.load import LoadedModel
+from pellucid.text.assistant import LocalAssistant, Stream
+from pellucid.text.tool_calls.calls_of_answer import calls_of, is_enforced
+from pellucid.tokens import ChatQuery, Finish, FinishReason, Message, NamedTool, SamplingParams, Token
+from support.models.tiny_models import tiny_llama, to_decoder
+from support.servers.http_servers import byte_tokenizer
+
+MARKERS = ("<|im_start|>", "<|im_end|>", "<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[ARGS]")
+BYTES = byte_tokenizer(MARKERS)
+TO_ENDS = {ord('"'): 4.0, ord("}"): 2.0, ord("]"): 2.0, ord("e"): 1.0, ord("\n"): 1.0, ord("<"): 3.0}
+"""Biases that let a random model end its strings and objects."""
+
+SAYS = "{% for m in messages %}{{ m.content }}{% endfor %}{% if tools %}{{ tools }}{% endif %}{{ tool_calls }}"
+TEMPLATES = {
+    "hermes": SAYS + "<tool_call>",
+    "qwen3-coder": SAYS + "<tool_call><function=",
+    "llama": SAYS + "<|python_tag|>",
+    "mistral": SAYS + "[TOOL_CALLS]",
+    "mistral-args": SAYS + "[TOOL_CALLS][ARGS]",
+}
+NAMES = list(TEMPLATES)
+
+WEATHER: dict[str, Any] = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "enum": ["Rome", "Oslo"]}, "days": {"type": "integer", "minimum": 1, "maximum": 9}},
+    "required": ["city"],
+}
+CITY: dict[str, Any] = {
+    "type": "object",
+    "properties": {"place": {"$ref": "#/$defs/place"}},
+    "required": ["place"],
+    "$defs": {"place": {"type": "object", "properties": {"x": {"type": "boolean"}}, "required": ["x"], "additionalProperties": False}},
+}
+ODD = {"type": "object", "properties": {"a": {"not": {"type": "string"}}}, "required": ["a"]}
+
+
+def function(name: str, parameters: dict[str, Any] | None, **fields: Any) -> dict[str, Any]:
+    given = {} if parameters is None else {"parameters": parameters}
+    return {"type": "function", "function": {"name": name, **given, **fields}}
+
+
+TOOLS = [function("weather", WEATHER), function("move", CITY), function("stop", None)]
+SCHEMAS: dict[str, Any] = {"weather": WEATHER | {"additionalProperties": False}, "move": CITY, "stop": {"maxProperties": 0}}
+
+
+@pytest.fixture(scope="module")
+def assistant() -> Iterator[LocalAssistant]:
+    """An assistant of one tiny model with several templates."""
+    model = to_decoder(tiny_llama(vocab_size=BYTES.vocab_size, max_position_embeddings=4096))
+    engine = Engine(dict.fromkeys(TEMPLATES, model), EngineSettings(slots=2, context=2048, chunk=256))
+    models = [LoadedModel(name, model, byte_tokenizer(MARKERS, template), None, None, Path("tiny")) for name, template in TEMPLATES.items()]
+    yield LocalAssistant(engine, models)
+    engine.close()
+
+
+async def collect(stream: Stream) -> tuple[list[Token], Finish]:
+    items = [item async for item in stream]
+    finish = items.pop()
+    assert isinstance(finish, Finish)
+    return [item for item in items if isinstance(item, Token)], finish
+
+
+def ask(
+    assistant: LocalAssistant, model: str, seed: int = 1, biases: dict[int, float] | None = None, **fields: Any
+) -> tuple[list[Token], Finish]:
+    params = SamplingParams(max_tokens=250, logit_bias=TO_ENDS | (biases or {}), seed=seed, temperature=1.0)
+    query = ChatQuery([Message("user", "Go.")], params, model, **{"tools": TOOLS, **fields})
+    return asyncio.run(collect(assistant.chat(query)))
+
+
+@pytest.mark.parametrize("model", NAMES)
+@pytest.mark.parametrize("parallel", [True, False], ids=["several", "one"])
+def test_a_demanded_call_keeps_to_format_and_schema(assistant: LocalAssistant, model: str, parallel: bool) -> None:
+    """With tool_choice required a random model answers with nothing but calls whose arguments fit their schemas, in every format."""
+    for seed in range(3):
+        tokens, finish = ask(assistant, model, seed, tool_choice="required", parallel_tool_calls=parallel)
+        calls = calls_of(tokens)
+
+        assert finish.reason in (FinishReason.STOP, FinishReason.LENGTH)
+        for index, call in enumerate(calls[:-1] if finish.reason is FinishReason.LENGTH else calls):
+            jsonschema.validate(json.loads(call.arguments), SCHEMAS[call.name])
+            assert is_enforced(tokens, index)
+        if finish.reason is FinishReason.STOP:  # at the limit, the beginning of the next call is text
+            assert "".join(token.text for token in tokens if token.part is None).strip() == ""
+        assert calls if parallel else len(calls) == 1
+
+
+@pytest.mark.parametrize("model", NAMES)
+def test_a_named_function_is_called_once(assistant: LocalAssistant, model: str) -> None:
+    """A tool_choice that names a function gives exactly one call, of that function."""
+    for name in ("move", "stop", "weather"):
+        tokens, finish = ask(assistant, model, tool_choice=NamedTool(name))
+
+        assert [call.name for call in calls_of(tokens)] == [name]
+        assert finish.reason is FinishReason.STOP
+
+
+@pytest.mark.parametrize(("model", "tag"), [("hermes", "<tool_call>"), ("qwen3-coder", "<tool_call>"), ("mistral", "[TOOL_CALLS]")])
+def test_a_call_that_the_model_begins_keeps_to_its_schema(assistant: LocalAssistant, model: str, tag: str) -> None:
+    """With auto the answer is free up to the tag of a call; the call fits its schema, and the text after it is free again."""
+    for seed in range(3):
+        tokens, _ = ask(assistant, model, seed, {BYTES.special[tag]: 6.0})
+        calls = calls_of(tokens)
+        assert len(calls) > 1
+
+        for index, call in enumerate(calls[:-1]):
+            jsonschema.validate(json.loads(call.arguments), SCHEMAS[call.name])
+            assert is_enforced(tokens, index)
+        assert any(token.grammar is None for token in tokens)
+
+
+def test_free_text_is_as_without_a_constraint(assistant: LocalAssistant) -> None:
+    """With auto, an answer without calls has the tokens that it has without tools in the constraint."""
+    never = {BYTES.special["<tool_call>"]: -100.0}
+
+    tokens, _ = ask(assistant, "hermes", 1, never)
+    assert all(token.grammar is None and token.part is None for token in tokens)
+
+
+def test_a_schema_that_cannot_be_enforced(assistant: LocalAssistant) -> None:
+    """Such a function may get any JSON object, and the finish names it; a strict one is refused; the others are held to their schemas."""
+    tools = [function("odd", ODD), *TOOLS]
+    for seed in range(6):
+        tokens, finish = ask(assistant, "hermes", seed, tools=tools, tool_choice="required", parallel_tool_calls=False)
+        (call,) = calls_of(tokens)
+        assert finish.loose_functions == {"odd"}
+        assert isinstance(json.loads(call.arguments), dict)
+        if call.name != "odd":
+            jsonschema.validate(json.loads(call.arguments), SCHEMAS[call.name])
+
+    with pytest.raises(InvalidRequestError, match=r"The function 'odd' is strict, but its parameters cannot be enforced: .*not") as refused:
+        ask(assistant, "hermes", tools=[function("odd", ODD, strict=True), *TOOLS])
+    assert refused.value.param == "tools"
+
+
+def test_a_text_with_a_limit_in_tags(assistant: LocalAssistant) -> None:
+    """Qwen3-Coder writes texts without quotes, where no form holds a pattern: the function is loose, and refused if it is strict."""
+    limited = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^x$"}}}
+
+    _, finish = ask(assistant, "qwen3-coder", tools=[function("f", limited)], tool_choice="required")
+    assert finish.loose_functions == {"f"}
+    with pytest.raises(InvalidRequestError, match="pattern of a text has no form"):
+        ask(assistant, "qwen3-coder", tools=[function("f", limited, strict=True)])
+
+
+def test_wrong_choices_are_refused(assistant: LocalAssistant) -> None:
+    """A demand for a function that was not offered, or for a call without functions, is refused."""
+    with pytest.raises(InvalidRequestError, match="names the function 'walk', which is not among tools"):
+        ask(assistant, "hermes", tool_choice=NamedTool("walk"))
+    with pytest.raises(InvalidRequestError, match="there are no tools"):
+        ask(assistant, "hermes", tools=[], tool_choice="required")
