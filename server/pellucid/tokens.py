@@ -342,6 +342,11 @@ class ChatQuery:
         """The functions that the model is shown."""
         return () if self.tool_choice == "none" else self.tools
 
+    @property
+    def continues_text(self) -> bool:
+        """True if the answer continues a message that has text already."""
+        return self.continue_last and bool(self.messages[-1].content.strip())
+
 
 @dataclass(frozen=True, slots=True)
 class ScoreQuery:

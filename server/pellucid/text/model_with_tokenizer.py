@@ -83,7 +83,7 @@ class TextModel:
             self.tokenizer.special,
             query.shown_tools,
             call_ids(prompt),
-            bare=not (query.continue_last and query.messages[-1].content.strip()),
+            bare=not query.continues_text,
             parallel=query.parallel_tool_calls,
         )
 

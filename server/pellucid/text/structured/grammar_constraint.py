@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 from llguidance import LLMatcher
@@ -32,6 +33,11 @@ class GrammarConstraint:
     def copy(self) -> GrammarConstraint:
         """Return a constraint at the same place."""
         return GrammarConstraint(self._matcher.deep_copy(), len(self._mask) * 32, foresees=self._foresees)
+
+    def after(self, ids: Sequence[int]) -> GrammarConstraint | None:
+        """Return a constraint at the place after these tokens, or None if they break the grammar."""
+        copy = self.copy()
+        return copy if copy._matcher.try_consume_tokens(list(ids)) == len(ids) else None
 
     @property
     def may_end(self) -> bool:

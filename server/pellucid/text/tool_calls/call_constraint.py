@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
+import json
+import re
+import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from pellucid.engine.request import Constraint
 from pellucid.engine.token_mask import TokenMask
@@ -20,19 +23,24 @@ from pellucid.tokens import ChatQuery, Grammar, NamedTool
 MAX_SECONDS = 10.0
 """Time to find out which functions of a request have schemas that no grammar can hold to."""
 
+MAX_BEFORE_CALL = 1000
+"""Bytes in which a call without tags begins, or the answer is another one."""
+
 MAX_KEPT = 16
 """Lists of such functions that a model keeps for the next requests."""
 
+_NAMED_OBJECT = re.compile(
+    r'(?:\s|[,;\[\]]|```(?:json)?|</?tools>)*\{\s*"name"\s*:\s*"((?:[^"\\]|\\.)*)"\s*,\s*"(?:arguments|parameters)"\s*:'
+)
+"""The beginning of a call without tags, alone, in a code block or after other such calls."""
+
 
 class CallConstraint:
-    """A grammar for each call, from the tag that begins it to its end. The rest of the answer is free.
+    """A grammar for each call, from where the model has begun one for certain to its end. The rest of the answer is free."""
 
-    ``begin`` returns the grammar's constraint at the beginning of what follows the tag.
-    """
-
-    def __init__(self, tag: int, begin: Callable[[], GrammarConstraint]) -> None:
-        self._tag = tag
-        self._begin = begin
+    def __init__(self, tagged: TaggedStart | None, bare: BareStart | None) -> None:
+        self._tagged = tagged
+        self._bare = bare
         self._call: GrammarConstraint | None = None
 
     @property
@@ -54,17 +62,59 @@ class CallConstraint:
             self._call.advance(id)
             if self._call.may_end:
                 self._call = None
-        elif id == self._tag:
-            self._call = self._begin()
+        elif self._tagged is not None and id == self._tagged.tag:
+            self._call, self._bare = self._tagged.rest.copy(), None
+        elif self._bare is not None:
+            self._call = self._bare.advance(id)
 
 
 @dataclass(frozen=True, slots=True)
-class _CallGrammar:
-    """The choices that decide a grammar of calls: ``whole`` is that of an answer, otherwise of the rest of one call after its tag."""
+class TaggedStart:
+    """The marker that begins a call, and the grammar of the call's rest."""
+
+    tag: int
+    rest: GrammarConstraint
+
+
+class BareStart:
+    """Watches an answer for calls without tags: objects with the name of a function and arguments, alone or in a code block.
+
+    ``rest`` is the grammar of an object after ``{"name": "``.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, names: Iterable[str], rest: GrammarConstraint) -> None:
+        self._tokenizer = tokenizer
+        self._names = frozenset(json.dumps(name, ensure_ascii=False)[1:-1] for name in names)
+        self._rest = rest
+        self._text = b""
+
+    def advance(self, id: int) -> GrammarConstraint | None:
+        """Return the constraint for the rest of a call if this token has begun one."""
+        if len(self._text) > MAX_BEFORE_CALL:
+            return None
+        self._text += self._tokenizer.token_bytes(id)
+        text = self._text.decode(errors="replace")
+        named = _NAMED_OBJECT.match(text)
+        if named is None:
+            return None
+        self._text = b""
+        return self._rest.after(self._tokenizer.encode_text(text[named.start(1) :])) if named[1] in self._names else None
+
+
+Kind = Literal["whole", "tagged", "bare"]
+"""The text that a grammar describes: a whole answer, or the rest of a call after its tag or after the beginning of its object."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Functions:
+    """The functions of a request that may be called, and whether an answer has at most one call."""
 
     functions: tuple[OfferedFunction, ...]
     single: bool
-    whole: bool
+
+    def loosened(self, loose: Collection[str]) -> _Functions:
+        """Return the functions, those with these names loose."""
+        return replace(self, functions=tuple(one.loose() if one.name in loose else one for one in self.functions))
 
 
 class CallConstraints:
@@ -72,71 +122,84 @@ class CallConstraints:
 
     def __init__(self, compiler: GrammarCompiler, tokenizer: Tokenizer, format: type[FormatReader], source: str) -> None:
         self._compiler = compiler
-        self._special = tokenizer.special
+        self._tokenizer = tokenizer
         self._format = format
         self._source = source
-        self._kept: OrderedDict[_CallGrammar, frozenset[str]] = OrderedDict()
+        self._kept: OrderedDict[_Functions, frozenset[str]] = OrderedDict()
 
     async def constraint(self, query: ChatQuery) -> tuple[Constraint | None, frozenset[str]]:
         """Return the constraint for the answer to a query with tools, and the functions whose arguments may be any JSON object.
 
-        A call that ``tool_choice`` demands is forced by a grammar of the whole answer. Otherwise each call is held to its grammar from its
-        tag on; if that is not a marker of the model, there is no constraint.
+        A call that ``tool_choice`` demands is forced by a grammar of the whole answer. Otherwise each call is held to its grammar from
+        where the model has begun it: after a tag that is a marker of the model, or before the arguments in an answer that is an object.
         Raises InvalidRequestError for a strict function whose schema cannot be held to.
         """
-        tag = self._special.get(self._format.tags[0])
-        whole = query.tool_choice != "auto"
-        if not whole and tag is None:
-            return None, frozenset()
-        single = isinstance(query.tool_choice, NamedTool) or not query.parallel_tool_calls
-        wanted = _CallGrammar(_demanded(query), single, whole)
-        try:
-            async with asyncio.timeout(MAX_SECONDS):
-                loose = await self._loose_functions(wanted)
-        except TimeoutError:
-            sentence = f"The schemas of tools take longer than {MAX_SECONDS:g} seconds to compile: simplify them, or send fewer tools."
-            raise InvalidRequestError(sentence, param="tools") from None
-        functions = tuple(function.loose() if function.name in loose else function for function in wanted.functions)
-        grammar = await self._compiler.constraint(self._written(replace(wanted, functions=functions)))
-        if whole:
-            return grammar, loose
-        assert tag is not None
-        return CallConstraint(tag, grammar.copy), loose
+        wanted = _Functions(_demanded(query), isinstance(query.tool_choice, NamedTool) or not query.parallel_tool_calls)
+        loose = await self._loose_functions(wanted)
+        held = wanted.loosened(loose)
+        if query.tool_choice != "auto":
+            return await self._grammar(held, "whole"), loose
+        tag = self._tokenizer.special.get(self._format.tags[0])
+        tagged = None if tag is None else TaggedStart(tag, await self._grammar(held, "tagged"))
+        bare = None
+        if self._format.bare_keys and not query.continues_text and not self._tokenizer.apart:  # whose process would keep the engine waiting
+            bare = BareStart(self._tokenizer, [one.name for one in held.functions], await self._grammar(held, "bare"))
+        return CallConstraint(tagged, bare), loose
 
-    async def _loose_functions(self, wanted: _CallGrammar) -> frozenset[str]:
-        """Return the functions whose schemas no grammar can hold to."""
+    async def _grammar(self, held: _Functions, kind: Kind) -> GrammarConstraint:
+        return await self._compiler.constraint(self._written(held, kind))
+
+    async def _loose_functions(self, wanted: _Functions) -> frozenset[str]:
+        """Return the functions whose schemas no grammar can hold to: none, some that cannot be compiled even alone, or all."""
         loose = self._kept.get(wanted)
         if loose is None:
             loose = frozenset()
             if await self._error(wanted) is not None:
-                loose = frozenset([function.name for function in wanted.functions if await self._is_loose(function)])
+                loose = await self._loose_alone(wanted)
+                error = await self._error(wanted.loosened(loose))
+                if error is not None:
+                    loose = frozenset([one.name for one in wanted.functions])
+                    _refuse_strict(wanted.functions, error)
             self._kept[wanted] = loose
             while len(self._kept) > MAX_KEPT:
                 self._kept.popitem(last=False)
         return loose
 
-    async def _is_loose(self, function: OfferedFunction) -> bool:
-        error = await self._error(_CallGrammar((function,), single=True, whole=False))
-        if error is not None and function.strict:
-            sentence = (
-                f"The function {function.name!r} is strict, but its parameters cannot be enforced: {error}. Simplify them, or omit strict."
-            )
-            raise InvalidRequestError(sentence, param="tools")
-        return error is not None
+    async def _loose_alone(self, wanted: _Functions) -> frozenset[str]:
+        loose = set()
+        late = time.monotonic() + MAX_SECONDS
+        for function in wanted.functions:
+            error: str | None = f"compiling all of them takes longer than {MAX_SECONDS:g} seconds"
+            if time.monotonic() < late:
+                error = await self._error(_Functions((function,), single=True))
+            if error is not None:
+                _refuse_strict([function], error)
+                loose.add(function.name)
+        return frozenset(loose)
 
-    async def _error(self, wanted: _CallGrammar) -> str | None:
+    async def _error(self, wanted: _Functions) -> str | None:
         """Return why no grammar can hold to these functions, or None."""
         try:
-            await self._compiler.matcher(self._written(wanted))
+            await self._compiler.matcher(self._written(wanted, "tagged"))
         except InvalidRequestError as error:
             return str(error).removeprefix("tools cannot be used as a grammar: ").rstrip(".")
         return None
 
-    def _written(self, wanted: _CallGrammar) -> Grammar:
-        """Return the grammar. Raises InvalidRequestError for a schema that the format has no form for."""
-        rules = CallRules(wanted.functions, self._special, single=wanted.single)
+    def _written(self, wanted: _Functions, kind: Kind) -> Grammar:
+        """Return a grammar. Raises InvalidRequestError for a schema that the format has no form for."""
+        rules = CallRules(wanted.functions, self._tokenizer.special, single=wanted.single)
+        if kind == "bare":
+            return rules.grammar(rules.rest_of_object(self._format.bare_keys))
         form = self._format.form(rules, self._source)
-        return rules.whole_answer(form) if wanted.whole else rules.rest_of_call(form)
+        return rules.whole_answer(form) if kind == "whole" else rules.grammar(form.rest)
+
+
+def _refuse_strict(functions: Iterable[OfferedFunction], error: str) -> None:
+    """Raise InvalidRequestError if one of these functions, which cannot be held to because of this error, is strict."""
+    for function in functions:
+        if function.strict:
+            sentence = f"The function {function.name!r} is strict, but its parameters cannot be enforced: {error}."
+            raise InvalidRequestError(f"{sentence} Simplify them, or omit strict.", param="tools")
 
 
 def _demanded(query: ChatQuery) -> tuple[OfferedFunction, ...]:

@@ -83,6 +83,14 @@ class CallRules:
             raise InvalidRequestError(inexact, param="tools")
         return self.rule("%json " + json.dumps({**schema, "x-guidance": {"whitespace_pattern": WHITESPACE}}, ensure_ascii=False))
 
+    def rest_of_object(self, keys: Iterable[str]) -> str:
+        """Return an expression for what follows ``{"name": "`` in the object of a call, whose arguments have one of these keys."""
+        self._rules.append(f"SPACE: /{WHITESPACE}/")
+        key = one_of(quoted(f'"{key}"') for key in keys)
+        between = self.rule(f"SPACE? {quoted(',')} SPACE? {key} SPACE? {quoted(':')} SPACE?")
+        named = one_of(f"{quoted(quoted(one.name)[1:])} {between} {self.json(one.arguments)}" for one in self.functions)
+        return f"{named} SPACE? {quoted('}')}"
+
     def any_object(self, arguments: str) -> str:
         """Return an expression for an object with the name of a function and its arguments under the key ``arguments``."""
         return self.rule(one_of(self._object(function, arguments) for function in self.functions))
@@ -94,13 +102,10 @@ class CallRules:
     def whole_answer(self, form: CallForm) -> Grammar:
         """Return the grammar of an answer that consists of calls."""
         call = form.rest if form.tag is None else f"{self.tag(form.tag)} {form.rest}"
-        return self._grammar(call if self.single or form.separator is None else f"{call} ({form.separator} {call})*")
+        return self.grammar(call if self.single or form.separator is None else f"{call} ({form.separator} {call})*")
 
-    def rest_of_call(self, form: CallForm) -> Grammar:
-        """Return the grammar of what follows the tag of a call, up to the call's end."""
-        return self._grammar(form.rest)
-
-    def _grammar(self, start: str) -> Grammar:
+    def grammar(self, start: str) -> Grammar:
+        """Return the grammar of a text that this expression describes."""
         return Grammar("grammar", "\n".join([f"start: {start}", *self._rules]), field="tools")
 
 

@@ -22,6 +22,9 @@ class FormatReader(ABC):
     first_characters: ClassVar[str]
     """The first characters of tags, with which a call may begin."""
 
+    bare_keys: ClassVar[tuple[str, ...]] = ()
+    """The keys that the arguments of a call without tags may have; none if the format has no such calls."""
+
     def __init__(self, syntax: CallSyntax, schemas: Mapping[str, Mapping[str, Any]], *, single: bool) -> None:
         self.syntax = syntax
         self.schemas = schemas

@@ -6,7 +6,7 @@ Each reader returns whether at least one call is at the cursor; otherwise the cu
 from __future__ import annotations
 
 from pellucid.text.tool_calls.call_rules import CallForm, CallRules, one_of, quoted
-from pellucid.text.tool_calls.call_syntax import Draft, Reading
+from pellucid.text.tool_calls.call_syntax import ARGUMENTS, Draft, Reading
 from pellucid.text.tool_calls.format_reader import FormatReader
 
 BARE_BLOCKS = {"```json": "```", "```": "```", "<tools>": "</tools>", "<tool_call>": "</tool_call>"}
@@ -23,6 +23,7 @@ class Hermes(FormatReader):
 
     tags = ("<tool_call>", "</tool_call>")
     first_characters = "<"
+    bare_keys = ARGUMENTS
 
     def calls(self) -> Reading[bool]:
         """Read the call at the cursor."""
@@ -66,6 +67,7 @@ class Llama(FormatReader):
 
     tags = ("<|python_tag|>",)
     first_characters = "<"
+    bare_keys = ARGUMENTS
 
     def calls(self) -> Reading[bool]:
         """Read the calls after the tag at the cursor."""

@@ -13,9 +13,13 @@ import pytest
 
 from pellucid.engine.engine import Engine
 from pellucid.engine.model_worker import EngineSettings
+from pellucid.engine.token_mask import ids_in
 from pellucid.errors import InvalidRequestError
 from pellucid.models.load import LoadedModel
 from pellucid.text.assistant import LocalAssistant, Stream
+from pellucid.text.structured.grammar_compiler import GrammarCompiler
+from pellucid.text.tool_calls.call_constraint import CallConstraint, CallConstraints
+from pellucid.text.tool_calls.call_reader import call_format
 from pellucid.text.tool_calls.calls_of_answer import calls_of, is_enforced
 from pellucid.tokens import ChatQuery, Finish, FinishReason, Message, NamedTool, SamplingParams, Token
 from support.models.tiny_models import tiny_llama, to_decoder
@@ -131,6 +135,58 @@ def test_free_text_is_as_without_a_constraint(assistant: LocalAssistant) -> None
 
     tokens, _ = ask(assistant, "hermes", 1, never)
     assert all(token.grammar is None and token.part is None for token in tokens)
+
+
+def constraint_of(model: str, tools: list[dict[str, Any]] | None = None) -> CallConstraint:
+    tokenizer = byte_tokenizer(MARKERS, TEMPLATES[model])
+    constraints = CallConstraints(GrammarCompiler(tokenizer), tokenizer, call_format(TEMPLATES[model], model), TEMPLATES[model])
+    constraint, _ = asyncio.run(constraints.constraint(ChatQuery([Message("user", "Go.")], tools=tools or TOOLS)))
+    assert isinstance(constraint, CallConstraint)
+    return constraint
+
+
+@pytest.mark.parametrize(
+    ("begin", "model"),
+    [
+        ('{"name": "weather", "arguments": {"city": "', "hermes"),
+        ('\n```json\n{\n  "name": "weather",\n  "arguments": {\n    "city": "', "hermes"),
+        ('<tools>{"name":"weather","parameters":{"city":"', "hermes"),
+        ('{"name": "stop", "arguments": {}}\n{"name": "weather", "arguments": {"city": "', "hermes"),
+        (' {"name": "weather", "parameters": {"city": "', "llama"),
+    ],
+)
+def test_a_call_without_tags_keeps_to_its_schema(begin: str, model: str) -> None:
+    """Arguments in an answer that is an object with a function's name are held to their schema, also in a code block and after a call."""
+    constraint = constraint_of(model)
+    for byte in begin.encode():
+        mask = constraint.allowed()
+        assert mask is None or byte in ids_in(mask)
+        constraint.advance(byte)
+
+    mask = constraint.allowed()
+    assert mask is not None
+    assert {chr(id) for id in ids_in(mask)} == {"R", "O"}
+    for byte in b'Rome"}}':
+        constraint.advance(byte)
+    assert constraint.allowed() is None
+
+
+@pytest.mark.parametrize(
+    "begin", ['See {"name": "weather", "arguments": {"city": "', '{"name": "walk", "arguments": {"city": "', '{"name": "weather"}']
+)
+def test_other_objects_are_free(begin: str) -> None:
+    """Objects in a text, of other functions, or without arguments are no calls, and free."""
+    constraint = constraint_of("hermes")
+    for byte in begin.encode():
+        assert constraint.allowed() is None
+        constraint.advance(byte)
+
+
+def test_many_functions_compile_in_time() -> None:
+    """A hundred functions with a hundred descriptions are held to their schemas."""
+    schema = {"type": "object", "properties": {f"p{i}": {"type": "string", "description": "d" * 50} for i in range(10)}}
+
+    assert isinstance(constraint_of("hermes", [function(f"f{i}", schema, strict=True) for i in range(100)]), CallConstraint)
 
 
 def test_a_schema_that_cannot_be_enforced(assistant: LocalAssistant) -> None:
