@@ -16,6 +16,9 @@ Json = dict[str, Any]
 COMBINING = frozenset({"$ref", "allOf", "anyOf", "oneOf", "patternProperties", "additionalProperties"})
 """Keywords that may allow arguments which ``properties`` does not name."""
 
+TEXTS = frozenset({"$comment", "description", "title"})
+"""Keywords that limit nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class OfferedFunction:
@@ -111,8 +114,18 @@ class CallRules:
 
 def argument_schema(parameters: Mapping[str, Any] | None) -> Json:
     """Return the schema of a function's arguments: an object with only the declared ones, unless the schema says otherwise."""
-    schema: Json = {**({"properties": {}} if parameters is None else parameters), "type": "object"}
+    schema: Json = {**({"properties": {}} if parameters is None else _without_texts(parameters)), "type": "object"}
     return schema | {"additionalProperties": False} if "properties" in schema and not COMBINING.intersection(schema) else schema
+
+
+def _without_texts(schema: Any) -> Any:
+    """Return a schema without the texts that are for the model, as only so many characters are compiled."""
+    if isinstance(schema, list):
+        return [_without_texts(item) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    kept = {key: value for key, value in schema.items() if not (key in TEXTS and isinstance(value, str))}
+    return {key: value if key in ("const", "enum") else _without_texts(value) for key, value in kept.items()}
 
 
 def one_of(expressions: Iterable[str]) -> str:

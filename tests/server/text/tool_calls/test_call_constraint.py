@@ -183,8 +183,8 @@ def test_other_objects_are_free(begin: str) -> None:
 
 
 def test_many_functions_compile_in_time() -> None:
-    """A hundred functions with a hundred descriptions are held to their schemas."""
-    schema = {"type": "object", "properties": {f"p{i}": {"type": "string", "description": "d" * 50} for i in range(10)}}
+    """A hundred functions with long descriptions are held to their schemas."""
+    schema = {"type": "object", "properties": {f"p{i}": {"type": "string", "description": "d" * 500} for i in range(10)}}
 
     assert isinstance(constraint_of("hermes", [function(f"f{i}", schema, strict=True) for i in range(100)]), CallConstraint)
 
