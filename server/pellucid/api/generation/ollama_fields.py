@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from pellucid.api.generation.answer_params import usage_details
-from pellucid.api.generation.request_fields import finish_word
+from pellucid.api.generation.request_fields import finish_word, usage_details
 from pellucid.api.model_aliases import find_by_alias
 from pellucid.api.schema.common import MAX_TOKENS
 from pellucid.api.schema.ollama import OllamaEnd, OllamaFields

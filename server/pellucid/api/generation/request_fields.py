@@ -88,22 +88,33 @@ def usage_reply(prompts: Sequence[Usage], answers: Sequence[Usage], ends: Sequen
 
     ``ends`` are those of answers, the first one of each prompt.
     """
-    cached, computed = sum(usage.cached for usage in prompts), sum(usage.computed for usage in prompts)
-    generated = sum(usage.generated for usage in answers)
+    total = Usage(
+        cached=sum(usage.cached for usage in prompts),
+        computed=sum(usage.computed for usage in prompts),
+        generated=sum(usage.generated for usage in answers),
+        queued=max(usage.queued for usage in prompts),
+        prefill=max(usage.prefill for usage in prompts),
+        decode=max(usage.decode for usage in answers),
+    )
     return UsageReply(
-        prompt_tokens=cached + computed,
-        completion_tokens=generated,
-        total_tokens=cached + computed + generated,
-        prompt_tokens_details=PromptTokensDetails(cached_tokens=cached),
-        pellucid=UsageDetails(
-            cached=cached,
-            computed=computed,
-            generated=generated,
-            queued=max(usage.queued for usage in prompts),
-            prefill=max(usage.prefill for usage in prompts),
-            decode=max(usage.decode for usage in answers),
-            first_difference=next((end.first_difference for end in ends if end.first_difference is not None), None),
-        ),
+        prompt_tokens=total.prompt,
+        completion_tokens=total.generated,
+        total_tokens=total.prompt + total.generated,
+        prompt_tokens_details=PromptTokensDetails(cached_tokens=total.cached),
+        pellucid=usage_details(total, next((end.first_difference for end in ends if end.first_difference is not None), None)),
+    )
+
+
+def usage_details(usage: Usage, first_difference: str | None = None) -> UsageDetails:
+    """Return the tokens and times of a request, and where its prompt left the cache."""
+    return UsageDetails(
+        cached=usage.cached,
+        computed=usage.computed,
+        generated=usage.generated,
+        queued=usage.queued,
+        prefill=usage.prefill,
+        decode=usage.decode,
+        first_difference=first_difference,
     )
 
 

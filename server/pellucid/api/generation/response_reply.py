@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import JsonValue
 
 from pellucid.api.generation.answer_blocks import AnswerBlock
-from pellucid.api.generation.answer_params import usage_details
+from pellucid.api.generation.request_fields import usage_details
 from pellucid.api.generation.token_logprobs import token_logprobs
 from pellucid.api.schema.responses import (
     CallTokens,

@@ -13,11 +13,11 @@ from starlette.responses import Response
 
 from pellucid.api.errors import anthropic_error
 from pellucid.api.generation.answer_blocks import AnswerBlock, AnswerBlocks, BlockStep
-from pellucid.api.generation.answer_params import answer_params, usage_details
+from pellucid.api.generation.answer_params import answer_params
 from pellucid.api.generation.generated_answer import Items
 from pellucid.api.generation.generation_job import GenerationJob
 from pellucid.api.generation.message_blocks import chat_query, ignored_parts
-from pellucid.api.generation.request_fields import end_details, finish_word, reply_id, terms_of
+from pellucid.api.generation.request_fields import end_details, finish_word, reply_id, terms_of, usage_details
 from pellucid.api.generation.tool_calls import call_details, has_call
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import ANTHROPIC_GENERATION_ERRORS, ANTHROPIC_TEXT_ERRORS, named_stream_or
