@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Sequence
 from typing import Literal
@@ -17,12 +18,18 @@ from pellucid.tokens import Finish, FinishReason, ModelCard, Priority, SamplingP
 
 _PRIORITIES = {"completion": Priority.COMPLETION, "chat": Priority.CHAT, "background": Priority.BACKGROUND}
 _MASK = 2**63 - 1
+_NAME = re.compile(r"""message(\.name|\[['"]name['"]\])""")
 
 
 def ignored_fields(body: ModelQuery, card: ModelCard) -> list[str]:
     """Return the names of the fields that have no effect on the answer of this model: ``model``, too, if it names another one."""
     ignored = body.ignored()
     return [*ignored, "model"] if body.model and body.model != card.name else ignored
+
+
+def reads_names(card: ModelCard) -> bool:
+    """Return whether the model's template reads the name of a message's speaker or tool. Few do."""
+    return _NAME.search(card.chat_template or "") is not None
 
 
 def sampling_params(body: SamplingFields, max_tokens: int, top_logprobs: int, choice: int) -> SamplingParams:
