@@ -46,7 +46,7 @@ def post(calling: Calling, **body: Any) -> httpx.Response:
 
 
 def lines_of(calling: Calling, **body: Any) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in post(calling, stream=True, **body).text.splitlines()]
+    return [json.loads(line) for line in post(calling, stream=True, **body).text.split("\n")[:-1]]
 
 
 def calls_in(reply: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -64,6 +64,17 @@ def test_a_call(calling: Calling) -> None:
         assert calls is not None
         assert [(call.function.name, call.function.arguments) for call in calls] == [("weather", INPUT)]
     assert '"city": {"type": "string", "description": "a city"}' in prompt_of(calling[1])
+
+
+def test_a_parameter_of_two_types(calling: Calling) -> None:
+    """A function is offered whose parameter the package gives a type that is none; its arguments are any object."""
+
+    def either(x: int | str) -> None:
+        """Do it."""
+
+    with client_of(calling) as client:
+        assert client.chat(CALLING, QUESTION, tools=[weather, either]).message.tool_calls
+    assert "either" in prompt_of(calling[1])
 
 
 def test_a_line_has_a_whole_call() -> None:

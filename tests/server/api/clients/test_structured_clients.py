@@ -194,7 +194,7 @@ def test_a_stream_ends_alike(http: httpx.Client, route: Route) -> None:
     """The last details of a stream are those of the whole answer."""
     body = route.body(SCHEMA, 150, True)
     whole = route.end(http.post(route.path, json=body | {"stream": False}).json())
-    lines = http.post(route.path, json=body | {"stream": True}).text.splitlines()
+    lines = http.post(route.path, json=body | {"stream": True}).text.split("\n")
     events = [json.loads(line.removeprefix("data: ")) for line in lines if line.startswith(("{", "data: {"))]
     holders = [event["response"] if "type" in event and "response" in event else event for event in events]
     details = [holder["pellucid"] for holder in holders if "complete" in holder.get("pellucid", {})]
