@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 from pellucid.api.generation.request_fields import finish_word, reads_names, usage_details
@@ -70,20 +71,21 @@ def ignored_fields(body: OllamaFields, card: ModelCard) -> list[str]:
 def plain_messages(messages: Sequence[OllamaMessage]) -> list[Message]:
     """Return the messages, in which each call has an id and each result the id of its call.
 
-    Clients of ollama send no ids. They are given by place, so that a longer conversation begins with the same prompt.
+    Clients of ollama send no ids. They are given by place, so that a longer conversation begins with the same prompt. A result without
+    one belongs to the last message with calls.
     """
     found: list[Message] = []
-    calls: list[ToolCall] = []
     pending: list[ToolCall] = []
+    numbers = count()
     for message in messages:
         made = [
-            ToolCall(call.id or f"call{number:05}", call.function.name, json.dumps(call.function.arguments, ensure_ascii=False))
-            for number, call in enumerate(message.tool_calls, len(calls))
+            ToolCall(call.id or f"call{next(numbers):05}", call.function.name, json.dumps(call.function.arguments, ensure_ascii=False))
+            for call in message.tool_calls
         ]
-        calls += made
-        pending += made
+        pending = made or pending
         answered = _answered(message, pending)
-        pending = [call for call in pending if call.id != answered]
+        if answered is not None:
+            pending = [call for call in pending if call.id != answered]
         found.append(Message(message.role, message.content, made, answered, message.tool_name or None))
     return found
 
@@ -128,7 +130,7 @@ def timestamp(moment: datetime | None = None) -> str:
 
 
 def _answered(message: OllamaMessage, pending: Sequence[ToolCall]) -> str | None:
-    """Return the id of the call whose result a message is: the first one without a result that has the message's tool name."""
+    """Return the id of the call whose result a message is: the first pending one that has the message's tool name."""
     if message.role != "tool" or message.tool_call_id:
         return message.tool_call_id or None
     return next((call.id for call in pending if message.tool_name in ("", call.name)), None)

@@ -159,7 +159,7 @@ class OllamaMessage(Body):
         [], description="the calls that the assistant made"
     )
     tool_name: str = Field(
-        "", description="with the role tool: the function whose result this is, of its first call that has no result yet"
+        "", description="with the role tool: the function whose result this is; of several calls of it, of the first one without a result"
     )
     tool_call_id: str = Field("", description="with the role tool: the id of the call whose result this is")
 

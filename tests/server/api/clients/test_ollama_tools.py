@@ -129,10 +129,10 @@ def test_sent_back(calling: Calling) -> None:
 @pytest.mark.parametrize(
     ("results", "ids"),
     [
-        ([{"tool_name": "f"}, {"tool_name": "f"}, {"tool_name": "g"}], ["call00000", "call00002", "own"]),
+        ([{"tool_name": "f"}, {"tool_name": "f"}, {"tool_name": "g"}], ["call00000", "call00001", "own"]),
         ([{"tool_name": "g"}, {"tool_name": "f"}], ["own", "call00000"]),
         ([{}, {}], ["call00000", "own"]),
-        ([{"tool_call_id": "call00002"}, {"tool_name": "f"}], ["call00002", "call00000"]),
+        ([{"tool_call_id": "call00001"}, {"tool_name": "f"}], ["call00001", "call00000"]),
         ([{"tool_name": "h"}], [None]),
     ],
     ids=str,
@@ -145,6 +145,15 @@ def test_results_belong_to_calls(calling: Calling, results: list[dict[str, Any]]
     assert post(calling, messages=messages).status_code == 200
     shown = [line for line in prompt_of(calling[1]).split("\n") if line.startswith("r")]
     assert [line.removeprefix("r for ").removesuffix("<|im_end|>") if " for " in line else None for line in shown] == ids
+
+
+def test_results_of_several_turns(calling: Calling) -> None:
+    """Calls of the same function in several turns have ids of their own, and so have their results."""
+    turn = [{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}, {"role": "tool", "tool_name": "f", "content": "r"}]
+
+    assert post(calling, messages=[*QUESTION, *turn, *turn]).status_code == 200
+    prompt = prompt_of(calling[1])
+    assert [prompt.count(f"r for call{number:05}") for number in range(3)] == [1, 1, 0]
 
 
 def test_cut_call() -> None:
