@@ -20,7 +20,7 @@ from pellucid.errors import PellucidError, UnavailableError
 
 logger = logging.getLogger(__name__)
 
-Event = BaseModel | Mapping[str, Any] | tuple[Mapping[str, Any], ...]
+Event = BaseModel | Mapping[str, Any] | tuple[BaseModel | Mapping[str, Any], ...]
 """An event, or several that are sent together."""
 
 T = TypeVar("T")

@@ -408,7 +408,7 @@ def _check_grammar(query: CompletionQuery | ChatQuery) -> None:
     if query.params.ignore_eos:
         raise InvalidRequestError("ignore_eos is not supported together with a grammar, which decides where the answer ends.", "ignore_eos")
     if isinstance(query, ChatQuery) and query.shown_tools:
-        raise InvalidRequestError("tools are not supported together with a grammar: send one of them, or tool_choice none.", param="tools")
+        raise InvalidRequestError(f"tools are not supported together with {query.grammar.field}: send only one of them.", param="tools")
     if isinstance(query, CompletionQuery) and query.heal:
         raise InvalidRequestError("Token healing is not supported together with a grammar: omit heal.", param="heal")
 

@@ -1,11 +1,10 @@
-"""Converts the fields that /v1/responses and /v1/messages share."""
+"""Converts the parameters of sampling that /v1/responses and /v1/messages share."""
 
 from __future__ import annotations
 
 from pellucid.api.generation.request_fields import choice_seed
 from pellucid.api.schema.answer_fields import AnswerFields
-from pellucid.api.schema.openai import UsageDetails
-from pellucid.tokens import SamplingParams, Usage
+from pellucid.tokens import SamplingParams
 
 
 def answer_params(body: AnswerFields, max_tokens: int, top_logprobs: int | None) -> SamplingParams:
@@ -17,17 +16,4 @@ def answer_params(body: AnswerFields, max_tokens: int, top_logprobs: int | None)
         top_p=body.top_p or 1.0,
         seed=choice_seed(body.seed, 0),
         top_logprobs=top_logprobs or 0,
-    )
-
-
-def usage_details(usage: Usage, first_difference: str | None = None) -> UsageDetails:
-    """Return the tokens and times of an answer, and where its prompt left the cache."""
-    return UsageDetails(
-        cached=usage.cached,
-        computed=usage.computed,
-        generated=usage.generated,
-        queued=usage.queued,
-        prefill=usage.prefill,
-        decode=usage.decode,
-        first_difference=first_difference,
     )

@@ -1,17 +1,28 @@
-"""Converts the fields of ollama's routes: options to sampling parameters, and the end of an answer to times and counts."""
+"""Converts the fields of ollama's routes: options to sampling parameters, messages and calls, and the end of an answer to times."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
-from pellucid.api.generation.answer_params import usage_details
-from pellucid.api.generation.request_fields import finish_word
+from pellucid.api.generation.request_fields import finish_word, reads_names, usage_details
+from pellucid.api.generation.tool_calls import call_input
 from pellucid.api.model_aliases import find_by_alias
 from pellucid.api.schema.common import MAX_TOKENS
-from pellucid.api.schema.ollama import OllamaEnd, OllamaFields
+from pellucid.api.schema.ollama import (
+    OllamaCallReply,
+    OllamaChatRequest,
+    OllamaEnd,
+    OllamaFields,
+    OllamaFunctionReply,
+    OllamaMessage,
+)
+from pellucid.api.schema.openai import EndDetails
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import Finish, ModelCard, SamplingParams
+from pellucid.tokens import Finish, Message, ModelCard, SamplingParams, ToolCall
 
 _NANOSECONDS = 1_000_000_000
 _NEUTRAL = {"repeat_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
@@ -52,13 +63,41 @@ def ignored_fields(body: OllamaFields, card: ModelCard) -> list[str]:
     ignored = body.ignored()
     if body.options.repeat_last_n > 0:
         ignored.append("options.repeat_last_n")
+    if isinstance(body, OllamaChatRequest) and any(message.tool_name for message in body.messages) and not _reads_tool_names(card):
+        ignored.append("messages.tool_name")
     return [*ignored, "model"] if body.model and find_by_alias(body.model, [card.name]) is None else ignored
 
 
-def end_fields(finish: Finish, ignored: list[str], seconds: float) -> dict[str, Any]:
+def plain_messages(messages: Sequence[OllamaMessage]) -> list[Message]:
+    """Return the messages, in which each call has an id and each result the id of its call.
+
+    Clients of ollama send no ids. They are given by place, so that a longer conversation begins with the same prompt. A result without
+    one belongs to the last message with calls.
+    """
+    found: list[Message] = []
+    pending: list[ToolCall] = []
+    numbers = count()
+    for message in messages:
+        made = [
+            ToolCall(call.id or f"call{next(numbers):05}", call.function.name, json.dumps(call.function.arguments, ensure_ascii=False))
+            for call in message.tool_calls
+        ]
+        pending = made or pending
+        answered = _answered(message, pending)
+        if answered is not None:
+            pending = [call for call in pending if call.id != answered]
+        found.append(Message(message.role, message.content, made, answered, message.tool_name or None))
+    return found
+
+
+def call_reply(index: int, call: ToolCall) -> OllamaCallReply:
+    """Return a call of an answer."""
+    return OllamaCallReply(id=call.id, function=OllamaFunctionReply(index=index, name=call.name, arguments=call_input(call.arguments)))
+
+
+def end_fields(finish: Finish, details: EndDetails, ignored: list[str], seconds: float) -> dict[str, Any]:
     """Return the fields of the reply or line that ends an answer, which took this many seconds."""
     usage = finish.usage
-    details = usage_details(usage, finish.first_difference)
     return {
         "done": True,
         "done_reason": finish_word(finish),
@@ -68,7 +107,15 @@ def end_fields(finish: Finish, ignored: list[str], seconds: float) -> dict[str, 
         "prompt_eval_duration": _nanoseconds(usage.prefill),
         "eval_count": usage.generated,
         "eval_duration": _nanoseconds(usage.decode),
-        "pellucid": OllamaEnd(reason=finish.reason, stop=finish.stop, ignored=ignored, usage=details),
+        "pellucid": OllamaEnd(
+            reason=details.reason,
+            stop=details.stop,
+            calls=details.calls,
+            complete=details.complete,
+            fields=details.fields,
+            ignored=ignored,
+            usage=usage_details(usage, finish.first_difference),
+        ),
     }
 
 
@@ -80,6 +127,18 @@ def load_fields(ignored: list[str]) -> dict[str, Any]:
 def timestamp(moment: datetime | None = None) -> str:
     """Return a moment, by default now, as ollama writes it."""
     return (moment or datetime.now(UTC)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _answered(message: OllamaMessage, pending: Sequence[ToolCall]) -> str | None:
+    """Return the id of the call whose result a message is: the first pending one that has the message's tool name."""
+    if message.role != "tool" or message.tool_call_id:
+        return message.tool_call_id or None
+    return next((call.id for call in pending if message.tool_name in ("", call.name)), None)
+
+
+def _reads_tool_names(card: ModelCard) -> bool:
+    """Return whether a tool's name can change the prompt: it shows to which call a result belongs."""
+    return reads_names(card) or "tool_call_id" in (card.chat_template or "")
 
 
 def _penalty(body: OllamaFields) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Sequence
 from typing import Literal
@@ -17,12 +18,18 @@ from pellucid.tokens import Finish, FinishReason, ModelCard, Priority, SamplingP
 
 _PRIORITIES = {"completion": Priority.COMPLETION, "chat": Priority.CHAT, "background": Priority.BACKGROUND}
 _MASK = 2**63 - 1
+_NAME = re.compile(r"""message(\.name|\[['"]name['"]\])""")
 
 
 def ignored_fields(body: ModelQuery, card: ModelCard) -> list[str]:
     """Return the names of the fields that have no effect on the answer of this model: ``model``, too, if it names another one."""
     ignored = body.ignored()
     return [*ignored, "model"] if body.model and body.model != card.name else ignored
+
+
+def reads_names(card: ModelCard) -> bool:
+    """Return whether the model's template reads the name of a message's speaker or tool. Few do."""
+    return _NAME.search(card.chat_template or "") is not None
 
 
 def sampling_params(body: SamplingFields, max_tokens: int, top_logprobs: int, choice: int) -> SamplingParams:
@@ -88,22 +95,33 @@ def usage_reply(prompts: Sequence[Usage], answers: Sequence[Usage], ends: Sequen
 
     ``ends`` are those of answers, the first one of each prompt.
     """
-    cached, computed = sum(usage.cached for usage in prompts), sum(usage.computed for usage in prompts)
-    generated = sum(usage.generated for usage in answers)
+    total = Usage(
+        cached=sum(usage.cached for usage in prompts),
+        computed=sum(usage.computed for usage in prompts),
+        generated=sum(usage.generated for usage in answers),
+        queued=max(usage.queued for usage in prompts),
+        prefill=max(usage.prefill for usage in prompts),
+        decode=max(usage.decode for usage in answers),
+    )
     return UsageReply(
-        prompt_tokens=cached + computed,
-        completion_tokens=generated,
-        total_tokens=cached + computed + generated,
-        prompt_tokens_details=PromptTokensDetails(cached_tokens=cached),
-        pellucid=UsageDetails(
-            cached=cached,
-            computed=computed,
-            generated=generated,
-            queued=max(usage.queued for usage in prompts),
-            prefill=max(usage.prefill for usage in prompts),
-            decode=max(usage.decode for usage in answers),
-            first_difference=next((end.first_difference for end in ends if end.first_difference is not None), None),
-        ),
+        prompt_tokens=total.prompt,
+        completion_tokens=total.generated,
+        total_tokens=total.prompt + total.generated,
+        prompt_tokens_details=PromptTokensDetails(cached_tokens=total.cached),
+        pellucid=usage_details(total, next((end.first_difference for end in ends if end.first_difference is not None), None)),
+    )
+
+
+def usage_details(usage: Usage, first_difference: str | None = None) -> UsageDetails:
+    """Return the tokens and times of a request, and where its prompt left the cache."""
+    return UsageDetails(
+        cached=usage.cached,
+        computed=usage.computed,
+        generated=usage.generated,
+        queued=usage.queued,
+        prefill=usage.prefill,
+        decode=usage.decode,
+        first_difference=first_difference,
     )
 
 

@@ -1,13 +1,18 @@
-"""Reads the grammar of a request from the fields of OpenAI, vLLM and llama.cpp, and writes what it did to the answer."""
+"""Reads the grammar of a request from the fields of each kind of client, and writes how the answer ended under it."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 from pellucid.api.generation.generated_answer import GeneratedAnswer
 from pellucid.api.generation.request_fields import end_details
+from pellucid.api.generation.tool_calls import call_details, has_call
+from pellucid.api.schema.messages import ConversationFields
+from pellucid.api.schema.ollama import OllamaFields
 from pellucid.api.schema.openai import EndDetails
+from pellucid.api.schema.responses import ResponsesRequest, TextSchema
 from pellucid.api.schema.structured import FieldRecord, FormatFields, GrammarFields, ResponseFormat, StructuredOutputs
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
@@ -32,9 +37,40 @@ def requested_grammar(body: GrammarFields) -> Grammar | None:
     return grammars[0] if grammars else None
 
 
+def text_format(body: ResponsesRequest) -> Grammar | None:
+    """Return the grammar of a request to /v1/responses."""
+    asked = None if body.text is None else body.text.format
+    if isinstance(asked, TextSchema):
+        return _schema(asked.schema_, "text.format")
+    return Grammar("json_object", field="text.format") if asked is not None and asked.type == "json_object" else None
+
+
+def message_format(body: ConversationFields) -> Grammar | None:
+    """Return the grammar of a request to /v1/messages. Raises InvalidRequestError for two formats."""
+    format = None if body.output_config is None else body.output_config.format
+    if format is not None and body.output_format is not None:
+        sentence = "output_format is the older name of output_config.format: send only one of them."
+        raise InvalidRequestError(sentence, param="output_format")
+    if body.output_format is not None:
+        return _schema(body.output_format.schema_, "output_format")
+    return None if format is None else _schema(format.schema_, "output_config.format")
+
+
+def ollama_format(body: OllamaFields) -> Grammar | None:
+    """Return the grammar of a request to one of ollama's routes."""
+    if isinstance(body.format, dict):
+        return _schema(body.format, "format")
+    return Grammar("json_object", field="format") if body.format == "json" else None
+
+
 async def answer_end(assistant: LocalAssistant, model: str, grammar: Grammar | None, answer: GeneratedAnswer, scored: bool) -> EndDetails:
-    """Return how an answer ended; under a grammar also whether it is complete and, if ``scored``, how probable its JSON values are."""
+    """Return how an answer ended, and the details of its calls.
+
+    Under a grammar it also says whether the answer is complete and, if ``scored``, how probable its JSON values are.
+    """
     details = end_details(answer.end)
+    if has_call(answer.tokens):
+        details.calls = await asyncio.to_thread(call_details, answer)
     if grammar is None:
         return details
     fields = None

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import JsonValue
 
 from pellucid.api.generation.answer_blocks import AnswerBlock
-from pellucid.api.generation.answer_params import usage_details
+from pellucid.api.generation.request_fields import usage_details
 from pellucid.api.generation.token_logprobs import token_logprobs
 from pellucid.api.schema.responses import (
     CallTokens,
@@ -52,7 +52,7 @@ def response_reply(
         previous_response_id=None,
         reasoning=body.reasoning or {"effort": None, "summary": None},
         temperature=body.temperature,
-        text={"format": {"type": "text"}},
+        text={"format": _format(body)},
         tool_choice=body.tool_choice if isinstance(body.tool_choice, str) else body.tool_choice.model_dump(),
         tools=[_tool(tool) for tool in body.tools],
         top_logprobs=body.top_logprobs or 0,
@@ -90,6 +90,13 @@ def error_code(error: PellucidError) -> str:
         case QueueFullError():
             return "rate_limit_exceeded"
     return "server_error"
+
+
+def _format(body: ResponsesRequest) -> dict[str, Any]:
+    """Return the format that was asked for, in OpenAI's shape."""
+    format = None if body.text is None else body.text.format
+    fields = {"type", "name", "description", "schema_", "strict"}
+    return {"type": "text"} if format is None else format.model_dump(by_alias=True, include=fields)
 
 
 def _tool(tool: FunctionTool | dict[str, JsonValue]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from pellucid.tokens import CallDelta, NamedTool, Token, ToolCall, ToolChoice
 
 def offered_tools(tools: Sequence[Tool]) -> list[dict[str, Any]]:
     """Return the functions in OpenAI's shape, with the fields that the request has."""
-    return [tool.model_dump(exclude_unset=True) for tool in tools]
+    return [{"type": tool.type, "function": tool.function.model_dump(exclude_unset=True)} for tool in tools]
 
 
 def tool_choice(choice: ToolChoiceField) -> ToolChoice:
@@ -39,6 +40,15 @@ def call_replies(tokens: Sequence[Token]) -> list[ToolCallReply] | None:
     """Return the calls of a whole answer, or None if there are none."""
     calls = calls_of(tokens)
     return [ToolCallReply(id=call.id, function=FunctionReply(name=call.name, arguments=call.arguments)) for call in calls] or None
+
+
+def call_input(arguments: str) -> dict[str, Any]:
+    """Return the arguments of a call as an object, which is empty if they were cut off."""
+    try:
+        value = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def call_details(answer: GeneratedAnswer) -> list[CallDetails] | None:

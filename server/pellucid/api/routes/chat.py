@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -20,6 +19,7 @@ from pellucid.api.generation.request_fields import (
     check_stream_options,
     finish_word,
     ignored_fields,
+    reads_names,
     reply_id,
     sampling_params,
     stop_texts,
@@ -35,7 +35,6 @@ from pellucid.api.generation.sampler_steps import check_order, keep_steps
 from pellucid.api.generation.token_logprobs import token_logprobs
 from pellucid.api.generation.tool_calls import (
     call_deltas,
-    call_details,
     call_replies,
     has_call,
     message_calls,
@@ -63,8 +62,6 @@ from pellucid.api.sse import Event, attend, json_response
 from pellucid.errors import InvalidRequestError
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import ChatQuery, Finish, Message, ModelCard, OnUsage, Priority, ScoreQuery, Terms, Token
-
-_NAME = re.compile(r"""message(\.name|\[['"]name['"]\])""")
 
 router = APIRouter(tags=["OpenAI"], route_class=JsonRoute)
 
@@ -123,9 +120,8 @@ def _check_template(body: ChatRequest, card: ModelCard) -> None:
 
 
 def _ignored(body: ChatRequest, card: ModelCard) -> list[str]:
-    """Return the names of the fields that have no effect. Few templates read the name of a speaker."""
-    is_name_read = _NAME.search(card.chat_template or "") is not None
-    names = ["messages.name"] if not is_name_read and any(message.name for message in body.messages) else []
+    """Return the names of the fields that have no effect."""
+    names = ["messages.name"] if any(message.name for message in body.messages) and not reads_names(card) else []
     return [*names, *ignored_fields(body, card)]
 
 
@@ -230,9 +226,7 @@ class _ChatJob(GenerationJob):
         return usage_reply([prompt.usage], [answer.end.usage for answer in self.answers], [prompt])
 
     async def _end(self, answer: GeneratedAnswer) -> EndDetails:
-        end = await answer_end(self.assistant, self.model, self._grammar, answer, self._body.logprobs)
-        end.calls = await asyncio.to_thread(call_details, answer)
-        return end
+        return await answer_end(self.assistant, self.model, self._grammar, answer, self._body.logprobs)
 
     def _whole_choice(self, index: int, answer: GeneratedAnswer, end: EndDetails) -> ChatChoice:
         body, calls = self._body, call_replies(answer.tokens)

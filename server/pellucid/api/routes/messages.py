@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,12 +12,13 @@ from starlette.responses import Response
 
 from pellucid.api.errors import anthropic_error
 from pellucid.api.generation.answer_blocks import AnswerBlock, AnswerBlocks, BlockStep
-from pellucid.api.generation.answer_params import answer_params, usage_details
+from pellucid.api.generation.answer_params import answer_params
 from pellucid.api.generation.generated_answer import Items
 from pellucid.api.generation.generation_job import GenerationJob
 from pellucid.api.generation.message_blocks import chat_query, ignored_parts
-from pellucid.api.generation.request_fields import end_details, finish_word, reply_id, terms_of
-from pellucid.api.generation.tool_calls import call_details, has_call
+from pellucid.api.generation.request_fields import finish_word, reply_id, terms_of, usage_details
+from pellucid.api.generation.requested_grammar import answer_end, message_format
+from pellucid.api.generation.tool_calls import call_input, has_call
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import ANTHROPIC_GENERATION_ERRORS, ANTHROPIC_TEXT_ERRORS, named_stream_or
 from pellucid.api.schema.answer_fields import answer_details
@@ -73,6 +73,7 @@ class _MessageJob(GenerationJob):
     def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, body: MessagesRequest) -> None:
         super().__init__(request, assistant, card, 1, usage_on_the_way=True)
         self._body = body
+        self._grammar = message_format(body)
         self._ignored = ignored_parts(body, card)
         self._id = reply_id("msg")
         self._blocks = AnswerBlocks()
@@ -84,16 +85,16 @@ class _MessageJob(GenerationJob):
             params=answer_params(body, body.max_tokens, body.top_logprobs),
             stop=body.stop_sequences,
             terms=terms_of(body, self.request, Priority.CHAT, number),
+            grammar=self._grammar,
         )
         return self.assistant.chat(query, on_usage=on_usage)
 
     async def whole(self) -> Response:
-        return await asyncio.to_thread(self._whole_response)
+        return await asyncio.to_thread(self._whole_response, await self._end())
 
-    def _whole_response(self) -> Response:
+    def _whole_response(self, end: EndDetails) -> Response:
         answer = self.answers[0]
         content = [self._content(block) for block in self._blocks.read(answer.tokens)]
-        details = answer_details(self._ignored, self._end(answer.end))
         return json_response(
             MessageReply(
                 id=self._id,
@@ -102,7 +103,7 @@ class _MessageJob(GenerationJob):
                 stop_reason=self._stop_word(answer.end),
                 stop_sequence=answer.end.stop,
                 usage=_usage(answer.end.usage, answer.end.first_difference),
-                pellucid=details,
+                pellucid=answer_details(self._ignored, end),
             )
         )
 
@@ -129,7 +130,7 @@ class _MessageJob(GenerationJob):
             "type": "message_delta",
             "delta": {"stop_reason": self._stop_word(finish), "stop_sequence": finish.stop},
             "usage": _usage(finish.usage, finish.first_difference).model_dump(),
-            "pellucid": self._end(finish).model_dump(),
+            "pellucid": (await self._end()).model_dump(),
         }
         return (*steps, end, {"type": "message_stop"})
 
@@ -153,12 +154,10 @@ class _MessageJob(GenerationJob):
         details = self._block_details(block.tokens)
         if block.call is None:
             return TextAnswer(text=block.text, pellucid=details)
-        return ToolUseAnswer(id=block.call.id or "", name=block.call.name or "", input=_input(block.text), pellucid=details)
+        return ToolUseAnswer(id=block.call.id or "", name=block.call.name or "", input=call_input(block.text), pellucid=details)
 
-    def _end(self, finish: Finish) -> EndDetails:
-        end = end_details(finish)
-        end.calls = call_details(self.answers[0])
-        return end
+    async def _end(self) -> EndDetails:
+        return await answer_end(self.assistant, self.model, self._grammar, self.answers[0], self._body.logprobs)
 
     def _stop_word(self, finish: Finish) -> StopWord:
         if finish.reason is FinishReason.LENGTH and finish.usage.generated < self._body.max_tokens:
@@ -168,15 +167,6 @@ class _MessageJob(GenerationJob):
         if has_call(self.answers[0].tokens):
             return "tool_use"
         return "stop_sequence" if finish.stop is not None else "end_turn"
-
-
-def _input(arguments: str) -> dict[str, Any]:
-    """Return the arguments of a call, none if they were cut off."""
-    try:
-        value = json.loads(arguments)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _usage(usage: Usage, first_difference: str | None = None) -> MessageUsage:

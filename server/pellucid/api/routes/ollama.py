@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from pellucid.api.generation.answer_blocks import AnswerBlocks, BlockStep
 from pellucid.api.generation.generated_answer import Items
 from pellucid.api.generation.generation_job import GenerationJob
-from pellucid.api.generation.ollama_fields import check_fields, end_fields, ignored_fields, load_fields, ollama_params, timestamp
+from pellucid.api.generation.ollama_fields import (
+    call_reply,
+    check_fields,
+    end_fields,
+    ignored_fields,
+    load_fields,
+    ollama_params,
+    plain_messages,
+    timestamp,
+)
 from pellucid.api.generation.request_fields import stop_texts
+from pellucid.api.generation.requested_grammar import answer_end, ollama_format
 from pellucid.api.generation.token_logprobs import token_logprobs
+from pellucid.api.generation.tool_calls import offered_tools
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.model_aliases import find_by_ollama_name
 from pellucid.api.openapi_extras import OLLAMA_GENERATION_ERRORS, lines_or
 from pellucid.api.schema.ollama import (
     OllamaAnswer,
+    OllamaCallReply,
     OllamaChatReply,
     OllamaChatRequest,
     OllamaFields,
@@ -31,7 +45,8 @@ from pellucid.api.server_state import state_of
 from pellucid.api.sse import NDJSON, Event, json_response
 from pellucid.errors import InvalidRequestError, NotSupportedError
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import ChatQuery, CompletionQuery, Finish, Message, ModelCard, OnUsage, Priority, Terms, Token
+from pellucid.text.tool_calls.calls_of_answer import calls_of
+from pellucid.tokens import ChatQuery, CompletionQuery, Finish, Message, ModelCard, OnUsage, Priority, Terms, Token, ToolCall
 
 router = APIRouter(tags=["ollama"], route_class=JsonRoute)
 
@@ -42,9 +57,10 @@ B = TypeVar("B", bound=OllamaFields)
 async def generate(body: OllamaGenerateRequest, request: Request) -> Response:
     """Answer a prompt or, with ``suffix``, fill the gap before it or, with ``raw``, continue it as it is.
 
-    Streams unless ``stream`` is false. A prompt without ``suffix`` or ``raw`` is put into the model's chat template, if it has one. With
-    ``raw`` a prompt that spells an infill with the model's own markers is that infill. Each entry of ``logprobs`` has the token's true
-    bytes, and in ``pellucid`` its rank, the entropy of the choice and more. ``pellucid.ignored`` names the fields that had no effect.
+    Streams unless ``stream`` is false. With ``format`` the answer is JSON. A prompt without ``suffix`` or ``raw`` is put into the
+    model's chat template, if it has one. With ``raw`` a prompt that spells an infill with the model's own markers is that infill. Each
+    entry of ``logprobs`` has the token's true bytes, and in ``pellucid`` its rank, the entropy of the choice and more.
+    ``pellucid.ignored`` names the fields that had no effect.
     """
     check_fields(body)
     if body.system and (body.suffix or body.raw):
@@ -66,7 +82,7 @@ async def generate(body: OllamaGenerateRequest, request: Request) -> Response:
 async def chat(body: OllamaChatRequest, request: Request) -> Response:
     """Answer a conversation. If its last message is the assistant's, the answer continues it.
 
-    Streams unless ``stream`` is false. ``logprobs`` and ``pellucid`` are as in /api/generate.
+    Streams unless ``stream`` is false; a line has one whole call. ``format``, ``logprobs`` and ``pellucid`` are as in /api/generate.
     """
     check_fields(body)
     assistant, card = find_by_ollama_name(state_of(request), body.model)
@@ -82,6 +98,7 @@ class _OllamaJob(GenerationJob, Generic[B]):
     def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, body: B) -> None:
         super().__init__(request, assistant, card, 1)
         self._body = body
+        self._grammar = ollama_format(body)
         self._begun = self.state.clock()
 
     @abstractmethod
@@ -93,23 +110,26 @@ class _OllamaJob(GenerationJob, Generic[B]):
         return json_response(self._reply("", load_fields(self._ignored)))
 
     async def whole(self) -> Response:
-        return await asyncio.to_thread(lambda: json_response(self._whole()))
+        end = await self._end()
+        return await asyncio.to_thread(lambda: json_response(self._whole(end)))
 
-    def _whole(self) -> OllamaProgress:
+    def _whole(self, end: dict[str, Any]) -> OllamaProgress:
         answer = self.answers[0]
-        return self._reply(answer.text, self._logprobs(answer.tokens) | self._end(answer.end))
+        return self._reply(answer.text, self._logprobs(answer.tokens) | end)
 
     def part(self, number: int, token: Token) -> Event:
         return self._reply(token.text, self._logprobs([token]) | {"done": False})
 
     async def last_part(self, number: int, finish: Finish) -> Event:
-        return self._reply("", self._end(finish))
+        return self._reply("", await self._end())
 
-    def _logprobs(self, tokens: list[Token]) -> dict[str, Any]:
+    def _logprobs(self, tokens: Sequence[Token]) -> dict[str, Any]:
         return {"logprobs": token_logprobs(tokens)} if self._body.logprobs else {}
 
-    def _end(self, finish: Finish) -> dict[str, Any]:
-        return end_fields(finish, self._ignored, self.state.clock() - self._begun)
+    async def _end(self) -> dict[str, Any]:
+        answer, seconds = self.answers[0], self.state.clock() - self._begun
+        details = await answer_end(self.assistant, self.model, self._grammar, answer, self._body.logprobs)
+        return end_fields(answer.end, details, self._ignored, seconds)
 
     @cached_property
     def _ignored(self) -> list[str]:
@@ -124,14 +144,16 @@ class _GenerateJob(_OllamaJob[OllamaGenerateRequest]):
         spelled = self.assistant.spelled_infill(body.prompt, self.model) if body.raw else None
         if spelled is not None:
             extra, terms = spelled.extra if self.card.files else (), Terms(Priority.COMPLETION)
-            infill = CompletionQuery(spelled.prefix, spelled.suffix, extra, params, self.model, stop, terms)
+            infill = CompletionQuery(spelled.prefix, spelled.suffix, extra, params, self.model, stop, terms, grammar=self._grammar)
             return self.assistant.complete(infill, on_usage=on_usage)
         if body.suffix or body.raw or not self.card.chat:
             terms = Terms(Priority.COMPLETION if body.suffix or body.raw else Priority.CHAT)
-            query = CompletionQuery(body.prompt, body.suffix or None, (), params, self.model, stop, terms, special=body.raw)
+            query = CompletionQuery(
+                body.prompt, body.suffix or None, (), params, self.model, stop, terms, special=body.raw, grammar=self._grammar
+            )
             return self.assistant.complete(query, on_usage=on_usage)
         system = [Message("system", body.system)] if body.system else []
-        chat = ChatQuery([*system, Message("user", body.prompt)], params, self.model, stop)
+        chat = ChatQuery([*system, Message("user", body.prompt)], params, self.model, stop, grammar=self._grammar)
         return self.assistant.chat(chat, on_usage=on_usage)
 
     def _reply(self, text: str, fields: dict[str, Any]) -> OllamaProgress:
@@ -141,16 +163,46 @@ class _GenerateJob(_OllamaJob[OllamaGenerateRequest]):
 class _ChatJob(_OllamaJob[OllamaChatRequest]):
     """A conversation with one answer."""
 
+    def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, body: OllamaChatRequest) -> None:
+        super().__init__(request, assistant, card, body)
+        self._blocks = AnswerBlocks()
+
     def ask(self, number: int, on_usage: OnUsage | None) -> Items:
         body = self._body
         query = ChatQuery(
-            [Message(message.role, message.content) for message in body.messages],
+            plain_messages(body.messages),
             ollama_params(body),
             self.model,
             stop_texts(body.options.stop),
             continue_last=body.messages[-1].role == "assistant",
+            grammar=self._grammar,
+            tools=offered_tools(body.tools),
         )
         return self.assistant.chat(query, on_usage=on_usage)
 
-    def _reply(self, text: str, fields: dict[str, Any]) -> OllamaProgress:
-        return OllamaChatReply(model=self.model, created_at=timestamp(), message=OllamaAnswer(content=text), **fields)
+    def parts(self, number: int, token: Token) -> Iterator[OllamaProgress]:
+        for step in self._blocks.feed(token):
+            yield from self._lines(step)
+
+    async def last_part(self, number: int, finish: Finish) -> Event:
+        lines = [line for step in self._blocks.finish() for line in self._lines(step)]
+        return (*lines, self._reply("", await self._end()))
+
+    def _lines(self, step: BlockStep) -> Iterator[OllamaProgress]:
+        """Yield the lines of a step. A call is sent when it has ended, as clients of ollama read only whole ones."""
+        block, begun = step.block, step.block.call
+        if begun is not None:
+            if step.kind == "close":
+                call = call_reply(begun.index, ToolCall(begun.id or "", begun.name or "", block.text))
+                yield self._reply("", self._logprobs(block.tokens) | {"done": False}, [call])
+        elif step.text or (step.tokens and self._body.logprobs):
+            yield self._reply(step.text, self._logprobs(step.tokens) | {"done": False})
+
+    def _whole(self, end: dict[str, Any]) -> OllamaProgress:
+        answer = self.answers[0]
+        calls = [call_reply(index, call) for index, call in enumerate(calls_of(answer.tokens))]
+        return self._reply(answer.text, self._logprobs(answer.tokens) | end, calls)
+
+    def _reply(self, text: str, fields: dict[str, Any], calls: Sequence[OllamaCallReply] = ()) -> OllamaProgress:
+        answer = OllamaAnswer(content=text, tool_calls=list(calls) or None)
+        return OllamaChatReply(model=self.model, created_at=timestamp(), message=answer, **fields)

@@ -14,6 +14,7 @@ from pellucid.api.json_body import JsonRoute
 from pellucid.api.model_aliases import family, find_by_ollama_name, listed_name, parameter_size
 from pellucid.api.openapi_extras import OLLAMA_ERRORS, OLLAMA_LIST_ERRORS, OLLAMA_MODEL_ERRORS
 from pellucid.api.schema.ollama import (
+    Capability,
     OllamaDescription,
     OllamaDetails,
     OllamaModel,
@@ -28,6 +29,7 @@ from pellucid.api.sse import json_response
 from pellucid.errors import InvalidRequestError
 from pellucid.system.installed_version import installed_version
 from pellucid.text.assistant import LocalAssistant
+from pellucid.text.tool_calls.call_reader import call_format
 from pellucid.tokens import CompletionQuery, Message, ModelCard
 
 router = APIRouter(tags=["ollama"], route_class=JsonRoute)
@@ -72,7 +74,7 @@ async def running(request: Request) -> Response:
 
 @router.post("/api/show", responses={200: {"model": OllamaDescription}, **OLLAMA_MODEL_ERRORS})
 async def show(body: OllamaShowRequest, request: Request) -> Response:
-    """Describe a model: its context, its licence, what it reads for a prompt, and whether it fills gaps (``insert``)."""
+    """Describe a model: its context, its licence, what it reads for a prompt, whether it fills gaps (``insert``) and calls tools."""
     state = state_of(request)
     assistant, card = find_by_ollama_name(state, body.model or body.name)
     return json_response(
@@ -88,7 +90,7 @@ async def show(body: OllamaShowRequest, request: Request) -> Response:
                 "general.description": card.description,
                 "pellucid.context_length": card.context,
             },
-            capabilities=["completion", "insert"] if card.infill else ["completion"],
+            capabilities=_capabilities(card),
             modified_at=_started(state),
             pellucid=card.name,
         )
@@ -110,6 +112,21 @@ async def _chat_prompt(assistant: LocalAssistant, card: ModelCard) -> str:
         return await assistant.render([Message("system", _SYSTEM), question], card.name)
     except InvalidRequestError:  # some templates refuse system messages
         return await assistant.render([question], card.name)
+
+
+def _capabilities(card: ModelCard) -> list[Capability]:
+    found: list[tuple[Capability, bool]] = [("completion", True), ("insert", card.infill), ("tools", _calls_tools(card))]
+    return [capability for capability, has_it in found if has_it]
+
+
+def _calls_tools(card: ModelCard) -> bool:
+    """Return whether the model's template has a place for tools, and its calls are in a known format."""
+    source = card.chat_template or ""
+    try:
+        call_format(source, card.name)
+    except InvalidRequestError:
+        return False
+    return "tools" in source
 
 
 def _entry(state: ServerState, card: ModelCard) -> dict[str, Any]:

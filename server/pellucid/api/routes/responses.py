@@ -16,15 +16,16 @@ from pellucid.api.generation.answer_blocks import AnswerBlock, AnswerBlocks, Blo
 from pellucid.api.generation.answer_params import answer_params
 from pellucid.api.generation.generated_answer import Items
 from pellucid.api.generation.generation_job import GenerationJob
-from pellucid.api.generation.request_fields import end_details, finish_word, reply_id, terms_of
+from pellucid.api.generation.request_fields import finish_word, reply_id, terms_of
+from pellucid.api.generation.requested_grammar import answer_end, text_format
 from pellucid.api.generation.response_items import conversation, ignored_parts, offered_tools, tool_choice
 from pellucid.api.generation.response_reply import ItemStatus, error_code, output_item, output_text, response_reply
 from pellucid.api.generation.token_logprobs import token_logprobs
-from pellucid.api.generation.tool_calls import call_details
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, named_stream_or
 from pellucid.api.schema.answer_fields import AnswerDetails, answer_details
 from pellucid.api.schema.common import MAX_TOKENS
+from pellucid.api.schema.openai import EndDetails
 from pellucid.api.schema.responses import (
     LOGPROBS,
     IncompleteDetails,
@@ -72,6 +73,7 @@ class _ResponseJob(GenerationJob):
         super().__init__(request, assistant, card, 1)
         self.format = replace(NAMED_SSE, error=self.failure)
         self._body = body
+        self._grammar = text_format(body)
         self._ignored = ignored_parts(body, card)
         self._id = reply_id("resp")
         self._item_ids: dict[int, str] = {}
@@ -90,15 +92,19 @@ class _ResponseJob(GenerationJob):
             tools=offered_tools(body),
             tool_choice=tool_choice(body),
             parallel_tool_calls=body.parallel_tool_calls,
+            grammar=self._grammar,
         )
         return self.assistant.chat(query, on_usage=on_usage)
 
     async def whole(self) -> Response:
-        return await asyncio.to_thread(self._whole_response)
+        return await asyncio.to_thread(self._whole_response, await self._end())
 
-    def _whole_response(self) -> Response:
+    def _whole_response(self, end: EndDetails) -> Response:
         self._blocks.read(self.answers[0].tokens)
-        return json_response(self._ended(self.answers[0].end))
+        return json_response(self._ended(self.answers[0].end, end))
+
+    async def _end(self) -> EndDetails:
+        return await answer_end(self.assistant, self.model, self._grammar, self.answers[0], self._wants_logprobs)
 
     async def first_part(self, number: int) -> Event:
         return self.begin()
@@ -112,11 +118,11 @@ class _ResponseJob(GenerationJob):
         return tuple(event for step in self._blocks.feed(token) for event in self._step_events(step))
 
     async def last_part(self, number: int, finish: Finish) -> Event:
-        return await asyncio.to_thread(self._last_events, finish)
+        return await asyncio.to_thread(self._last_events, finish, await self._end())
 
-    def _last_events(self, finish: Finish) -> Event:
+    def _last_events(self, finish: Finish, end: EndDetails) -> Event:
         steps = [event for step in self._blocks.finish() for event in self._step_events(step, finish)]
-        reply = self._ended(finish)
+        reply = self._ended(finish, end)
         return (*steps, self._event(f"response.{reply.status}", response=reply.model_dump()))
 
     def failure(self, error: PellucidError) -> dict[str, Any]:
@@ -170,12 +176,9 @@ class _ResponseJob(GenerationJob):
     def _wants_logprobs(self) -> bool:
         return LOGPROBS in self._body.include
 
-    def _ended(self, finish: Finish) -> ResponseReply:
+    def _ended(self, finish: Finish, end: EndDetails) -> ResponseReply:
         output = [self._item(block, _status(finish)) for block in self._blocks.blocks]
-        end = end_details(finish)
-        end.calls = call_details(self.answers[0])
-        details = answer_details(self._ignored, end)
-        return self._reply(_status(finish), details, output=output, finish=finish)
+        return self._reply(_status(finish), answer_details(self._ignored, end), output=output, finish=finish)
 
     def _reply(
         self,

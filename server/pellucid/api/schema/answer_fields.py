@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, JsonValue, WithJsonSchema
 
 from pellucid.api.schema.common import MAX_TOKENS, Reply, Temperature
 from pellucid.api.schema.openai import Admittance, EndDetails
+from pellucid.api.schema.structured import COMPLETE_ABOUT, FieldRecord
 from pellucid.api.schema.tool_calls import CallDetails
 from pellucid.tokens import FinishReason
 
@@ -50,7 +51,9 @@ class AnswerDetails(Reply):
     ignored: list[str] | None = Field(None, description="fields of the request that were accepted, but cannot change the answer")
     reason: FinishReason | None = None
     stop: str | None = Field(None, description="the stop text that ended the answer")
-    calls: list[CallDetails] | None = Field(None, description="the details of each tool call")
+    calls: Annotated[list[CallDetails] | None, Field(description="the details of each tool call")] = None
+    complete: Annotated[bool | None, Field(description=COMPLETE_ABOUT)] = None
+    fields: Annotated[list[FieldRecord] | None, Field(description="with a JSON grammar and logprobs: the values of the answer")] = None
 
 
 def answer_details(ignored: list[str], end: EndDetails | None = None) -> AnswerDetails | None:
@@ -58,8 +61,10 @@ def answer_details(ignored: list[str], end: EndDetails | None = None) -> AnswerD
     if not ignored and end is None:
         return None
     if end is None:
-        return AnswerDetails(ignored=ignored, stop=None, calls=None)
-    return AnswerDetails(ignored=ignored or None, reason=end.reason, stop=end.stop, calls=end.calls)
+        return AnswerDetails(ignored=ignored, stop=None)
+    return AnswerDetails(
+        ignored=ignored or None, reason=end.reason, stop=end.stop, calls=end.calls, complete=end.complete, fields=end.fields
+    )
 
 
 def refuse(reason: str) -> BeforeValidator:

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Discriminator, Field, JsonValue, Tag
 from pellucid.api.schema.answer_fields import AnswerDetails, AnswerFields, OtherTool, tag_by_type
 from pellucid.api.schema.common import MAX_TOKENS, Body, ModelQuery, Reply, Unused, WrittenToken
 from pellucid.api.schema.openai import MAX_MESSAGES, Alternatives, StopText, UsageDetails
+from pellucid.api.schema.structured import JsonSchema
 from pellucid.api.schema.tool_calls import MAX_TOOLS, STRICT_ABOUT, Name
 
 _CACHE = Field(None, description="ignored: the longest known prefix is always used")
@@ -116,9 +117,17 @@ class Thinking(Body):
     display: str | None = None
 
 
-class OutputConfig(Body):
-    """The form of the answer, of which only the effort may be named."""
+class SchemaFormat(Body):
+    """JSON that keeps to a schema."""
 
+    type: Literal["json_schema"]
+    schema_: JsonSchema = Field(alias="schema")
+
+
+class OutputConfig(Body):
+    """The form of the answer."""
+
+    format: SchemaFormat | None = Field(None, description="the form that the answer keeps to, by default any text")
     effort: Annotated[str | None, Unused()] = Field(None, description="ignored: the models do not reason apart from the answer")
 
 
@@ -144,7 +153,8 @@ class ConversationFields(ModelQuery):
         description="auto by default; none: the model is not shown the tools; any: the answer is nothing but calls; tool: it is a call of "
         "the named function",
     )
-    output_config: OutputConfig | None = Field(None, description="the form of the answer, of which only the effort may be named")
+    output_config: OutputConfig | None = Field(None, description="the form of the answer")
+    output_format: SchemaFormat | None = Field(None, description="older name of output_config.format")
     context_management: Annotated[JsonValue, Unused()] = Field(None, description="ignored: nothing is dropped from a conversation")
     cache_control: Annotated[JsonValue, Unused()] = _CACHE
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
 
 from pellucid.api.schema.common import MAX_TOKENS, MIN_PENALTY, Body, OnlyFalse, OnlyTrue, Reply, Temperature, Unused
 from pellucid.api.schema.openai import MAX_MESSAGES, Alternatives, StopTexts, TokenLogprob, UsageDetails
+from pellucid.api.schema.structured import COMPLETE_ABOUT, FieldRecord
+from pellucid.api.schema.tool_calls import MAX_TOOLS, CallDetails, Name, Tool
 from pellucid.tokens import FinishReason
 
 
@@ -96,7 +98,9 @@ class OllamaFields(OllamaQuery):
     logprobs: bool = Field(False, description="return each token's logprob, and in `pellucid` its rank, entropy and more")
     top_logprobs: Alternatives = Field(0, description="with logprobs: return this many alternatives for each token")
     keep_alive: Annotated[int | float | str | None, Unused()] = Field(None, description="ignored: models stay loaded while the server runs")
-    format: Absent = Field(None, description="not supported: only plain text")
+    format: Literal["", "json"] | dict[str, Any] | None = Field(
+        None, description="the form that the answer keeps to: `json` (any JSON object) or a JSON schema; by default any text"
+    )
     think: Absent = Field(None, description="not supported: no model here thinks apart from its answer")
     truncate: OnlyFalse = Field(False, description="always false: a prompt that is too long is an error, except for an infill")
     shift: OnlyFalse = Field(False, description="always false: an answer ends when the context is full")
@@ -122,15 +126,50 @@ class OllamaGenerateRequest(OllamaFields):
     images: Absent = Field(None, description="not supported")
 
 
+class OllamaTool(Tool):
+    """A function that the model may call."""
+
+    type: Literal["function"] = "function"
+
+
+class OllamaCalledFunction(Body):
+    """The function of a call in a message."""
+
+    name: Name
+    arguments: dict[str, JsonValue] = Field({}, description="the arguments, an object and not its text")
+    index: int | None = Field(None, description="allowed, so that a call of an answer can be sent back; the order counts")
+
+
+class OllamaMessageCall(Body):
+    """A call that the assistant made."""
+
+    id: str = Field("", description="if it is empty, the call is known by its place in the conversation")
+    type: Literal["function"] = "function"
+    function: OllamaCalledFunction
+
+
 class OllamaMessage(Body):
     """One message of a conversation."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant", "tool"]
     content: str = ""
     images: Absent = Field(None, description="not supported")
     thinking: Absent = Field(None, description="not supported")
-    tool_calls: Absent = Field(None, description="not supported")
-    tool_name: Absent = Field(None, description="not supported")
+    tool_calls: Annotated[list[OllamaMessageCall], Field(fail_fast=True, max_length=MAX_TOOLS)] = Field(
+        [], description="the calls that the assistant made"
+    )
+    tool_name: str = Field(
+        "", description="with the role tool: the function whose result this is; of several calls of it, of the first one without a result"
+    )
+    tool_call_id: str = Field("", description="with the role tool: the id of the call whose result this is")
+
+    @model_validator(mode="after")
+    def _fits_role(self) -> Self:
+        if self.tool_calls and self.role != "assistant":
+            raise ValueError(f"a message of the role {self.role} cannot have tool_calls")
+        if (self.tool_name or self.tool_call_id) and self.role != "tool":
+            raise ValueError(f"a message of the role {self.role} cannot have {'tool_name' if self.tool_name else 'a tool_call_id'}")
+        return self
 
 
 class OllamaChatRequest(OllamaFields):
@@ -145,7 +184,9 @@ class OllamaChatRequest(OllamaFields):
     messages: Annotated[list[OllamaMessage], Field(fail_fast=True, max_length=MAX_MESSAGES)] = Field(
         [], description="if it is empty, the reply only says that the model is loaded"
     )
-    tools: Absent = Field(None, description="not supported")
+    tools: Annotated[list[OllamaTool], Field(fail_fast=True, max_length=MAX_TOOLS)] = Field(
+        [], description="functions that the model may call; an error if its chat template has no place for tools"
+    )
 
 
 class OllamaShowRequest(OllamaQuery):
@@ -171,6 +212,9 @@ class OllamaEnd(Reply):
 
     reason: FinishReason | None = Field(None, description="the exact reason why the answer ended")
     stop: str | None = Field(None, description="the stop text that ended the answer")
+    calls: Annotated[list[CallDetails] | None, Field(description="the details of each tool call")] = None
+    complete: Annotated[bool | None, Field(description=COMPLETE_ABOUT)] = None
+    fields: Annotated[list[FieldRecord] | None, Field(description="with `format` and logprobs: the values of the answer")] = None
     ignored: list[str] = Field(description="fields of the request that had no effect")
     usage: UsageDetails | None = None
 
@@ -198,11 +242,27 @@ class OllamaGenerateReply(OllamaProgress):
     response: str
 
 
+class OllamaFunctionReply(Reply):
+    """The function of a call; ``arguments`` is empty if they were cut off."""
+
+    index: int
+    name: str
+    arguments: dict[str, Any]
+
+
+class OllamaCallReply(Reply):
+    """A call that the model makes."""
+
+    id: str
+    function: OllamaFunctionReply
+
+
 class OllamaAnswer(Reply):
     """The assistant's message, or the next part of it."""
 
     role: Literal["assistant"] = "assistant"
     content: str
+    tool_calls: list[OllamaCallReply] | None = Field(None, description="in a stream, a line has one whole call")
 
 
 class OllamaChatReply(OllamaProgress):
@@ -260,6 +320,9 @@ class OllamaRunningList(Reply):
     models: list[OllamaRunningModel]
 
 
+Capability = Literal["completion", "insert", "tools"]
+
+
 class OllamaDescription(Reply):
     """A model and what it can do."""
 
@@ -271,6 +334,6 @@ class OllamaDescription(Reply):
     model_info: dict[str, Any] = Field(
         description="`pellucid.context_length` is the context in tokens; `general.architecture` only names its prefix, as in ollama"
     )
-    capabilities: list[Literal["completion", "insert"]]
+    capabilities: list[Capability]
     modified_at: str
     pellucid: str = Field(description="the name in /v1/models")

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Discriminator, Field, JsonValue, Tag
 from pellucid.api.schema.answer_fields import ONLY_NULL, AnswerDetails, AnswerFields, OtherTool, refuse, tag_by_type
 from pellucid.api.schema.common import MAX_TOKENS, Body, OnlyFalse, Reply, Unused, WrittenToken
 from pellucid.api.schema.openai import MAX_MESSAGES, Alternatives, TokenLogprob, UnusedFields, UsageDetails
+from pellucid.api.schema.structured import NamedSchema
 from pellucid.api.schema.tool_calls import MAX_TOOLS, FunctionDefinition, Name
 
 SENT_BACK = "allowed, so that an item of an answer can be sent back"
@@ -113,16 +114,29 @@ class NamedFunction(Body):
 NotStored = Annotated[None, refuse("nothing is stored here: omit it, and send the whole conversation in input"), ONLY_NULL]
 
 
-class TextFormat(Body):
-    """Plain text is the only format."""
+class PlainFormat(Body):
+    """Any text, or with the type json_object any JSON object."""
 
-    type: Literal["text"]
+    type: Literal["text", "json_object"]
+
+
+class TextSchema(NamedSchema):
+    """JSON that keeps to a schema."""
+
+    type: Literal["json_schema"]
+    schema_: dict[str, Any] = Field(alias="schema", description="a JSON schema")
+
+
+TextFormat = Annotated[
+    Annotated[PlainFormat, Tag("plain format")] | Annotated[TextSchema, Tag("json_schema")],
+    Discriminator(tag_by_type(("json_schema",), "plain format")),
+]
 
 
 class TextOptions(Body):
     """The form of the answer."""
 
-    format: TextFormat | None = None
+    format: TextFormat | None = Field(None, description="the form that the answer keeps to, by default any text")
     verbosity: Annotated[str | None, Unused()] = Field(None, description="ignored: ask for a short answer in a message")
 
 

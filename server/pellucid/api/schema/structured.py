@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from pellucid.api.schema.common import Body, Reply
+from pellucid.api.schema.common import Body, Reply, Unused
 
 COMPLETE_ABOUT = (
     "with a grammar: whether the answer is complete; if false, it ended early (finish_reason `length`, a stop text, a deadline), and its "
@@ -20,8 +20,8 @@ Choice = Annotated[str, Field(max_length=10_000)]
 class NamedSchema(Body):
     """A JSON schema with a name."""
 
-    name: str = Field(description="your name of the schema; ignored")
-    description: str | None = Field(None, description="ignored: put what the model should know into the messages")
+    name: str = Field(description="your name of the schema, which the model does not see")
+    description: Annotated[str | None, Unused()] = Field(None, description="ignored: put what the model should know into the messages")
     schema_: JsonSchema = Field(True, alias="schema")
     strict: bool = Field(False, description="the answer keeps to the schema in any case")
 

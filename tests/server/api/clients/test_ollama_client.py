@@ -194,8 +194,8 @@ def test_ignored_fields_are_named(http: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("path", "body", "status", "named"),
     [
-        ("/api/generate", {"prompt": "x", "format": "json"}, 400, "format"),
-        ("/api/generate", {"prompt": "x", "format": {"type": "object"}}, 400, "format"),
+        ("/api/generate", {"prompt": "x", "format": "xml"}, 400, "format"),
+        ("/api/generate", {"prompt": "x", "format": True}, 400, "format"),
         ("/api/generate", {"prompt": "x", "think": True}, 400, "think"),
         ("/api/generate", {"prompt": "x", "context": [1]}, 400, "context"),
         ("/api/generate", {"prompt": "x", "template": "{{ .Prompt }}"}, 400, "template"),
@@ -208,7 +208,7 @@ def test_ignored_fields_are_named(http: httpx.Client) -> None:
         ("/api/generate", {"prompt": "x", "options": {"repeat_last_n": 64, "repeat_penalty": 1.1}}, 400, "options.repeat_last_n"),
         ("/api/generate", {"prompt": "x", "options": {"colour": 1}}, 400, "options.colour"),
         ("/api/chat", {"messages": [{"role": "user", "content": "x"}], "tools": [{"type": "function"}]}, 400, "tools"),
-        ("/api/chat", {"messages": [{"role": "tool", "content": "x"}]}, 400, "messages.0.role"),
+        ("/api/chat", {"messages": [{"role": "function", "content": "x"}]}, 400, "messages.0.role"),
         ("/api/chat", {"messages": [{"role": "user", "content": "x", "images": ["AA=="]}]}, 400, "messages.0.images"),
         ("/api/generate", {"prompt": "x", "model": "qwen2.5-coder:3b"}, 404, f"{TINY}, {TINY_PLAIN}"),
         ("/api/show", {"model": "other"}, 404, f"{TINY}, {TINY_PLAIN}"),

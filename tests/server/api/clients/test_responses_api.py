@@ -216,7 +216,7 @@ def test_empty_answer() -> None:
         ("truncation", "auto", "truncation"),
         ("prompt", {"id": "p"}, "prompt"),
         ("top_logprobs", 2, "top_logprobs"),
-        ("text", {"format": {"type": "json_object"}}, "text.format.type"),
+        ("text", {"format": {"type": "grammar"}}, "text.format.type"),
         ("input", [{"role": "user", "content": [{"type": "input_image", "image_url": "u"}]}], "input.0.content.0.type"),
         ("input", [{"type": "item_reference", "id": "i"}], "input.0.type"),
     ],
