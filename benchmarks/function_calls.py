@@ -4,8 +4,8 @@
     python benchmarks/function_calls.py --wheel bfcl_eval-*.whl --count 100 --llama-bin FOLDER
 
 Each task is a question and some functions. A right answer has exactly the right calls, with one of the right values for each argument; in
-the category irrelevance it has none. Both servers answer greedily. ``--choice required`` demands a call, which only changes the categories
-that have one.
+the category irrelevance it has none. Several calls are allowed in the category parallel only. Both servers answer greedily.
+``--choice required`` demands a call, which only changes the categories that have one.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def main() -> None:
 
 def ask(http: httpx.Client, name: str, url: str, category: str, task: CallTask, choice: str) -> Outcome:
     """Return how a server answers a task. Raises httpx.HTTPStatusError if it refuses it."""
-    body = {"messages": task.messages, "tools": task.tools, "tool_choice": choice, "temperature": 0, "max_tokens": MAX_TOKENS}
-    reply = http.post(f"{url}/v1/chat/completions", json=body)
+    body = {"messages": task.messages, "tools": task.tools, "tool_choice": choice, "parallel_tool_calls": category == "parallel"}
+    reply = http.post(f"{url}/v1/chat/completions", json=body | {"temperature": 0, "max_tokens": MAX_TOKENS})
     reply.raise_for_status()
     given = reply.json()["choices"][0]["message"].get("tool_calls") or []
     calls = [read_call(one["function"]) for one in given]
