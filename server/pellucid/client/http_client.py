@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import fields
 from functools import partial
@@ -32,10 +32,12 @@ from pellucid.tokens import (
     Finish,
     FinishReason,
     Grammar,
+    JsonField,
     Message,
     ModelCard,
     NamedTool,
     OnUsage,
+    OtherValue,
     ScoreQuery,
     Terms,
     Token,
@@ -177,18 +179,22 @@ class Client:
         """Yield the tokens of a streamed answer, then its Finish: the last choice has the reason, and the event after it the usage."""
         body = make_body() | {"stream_options": {"include_usage": True, "continuous_usage_stats": on_usage is not None}}
         end: Json | None = None
+        called: list[str] = []
         async with aclosing(self._events(route, body)) as events:
             async for event in events:
                 if event["choices"] and event.get("usage") and on_usage is not None:
                     on_usage(_usage(event["usage"]))
                 for choice in event["choices"]:
                     for record in _records(choice.get("logprobs")):
-                        yield token_of(record)
+                        token = token_of(record)
+                        called += [delta.name for delta in (token.part.deltas if token.part else ()) if delta.name is not None]
+                        yield token
                     end = choice.get("pellucid") or end
                 if event.get("usage") and end and not event["choices"]:
                     difference = event["usage"]["pellucid"].get("first_difference")  # which older servers do not give
                     stop, complete = end.get("stop"), end.get("complete")
-                    yield Finish(FinishReason(end["reason"]), _usage(event["usage"]), stop, None, complete, difference)
+                    loose, values = _loose_functions(called, end), tuple(_field(one) for one in end.get("fields") or ())
+                    yield Finish(FinishReason(end["reason"]), _usage(event["usage"]), stop, None, complete, difference, loose, values)
                     return
         raise _broken_off()
 
@@ -325,6 +331,26 @@ def _usage(usage: Json) -> Usage:
     """Return the usage; fields of a newer server that are unknown here are ignored."""
     details = usage["pellucid"]
     return Usage(**{field.name: details[field.name] for field in fields(Usage)})
+
+
+def _loose_functions(called: Sequence[str], end: Json) -> frozenset[str]:
+    """Return the called functions of which no call was enforced. An answer names calls rather than functions that were loose."""
+    enforced = [bool(call.get("enforced")) for call in end.get("calls") or ()]
+    by_grammar = {name for name, is_enforced in zip(called, enforced, strict=False) if is_enforced}
+    return frozenset(called[: len(enforced)]) - by_grammar
+
+
+def _field(record: Json) -> JsonField:
+    """Return a value of a JSON answer."""
+    other = record.get("other")
+    return JsonField(
+        path=record["path"],
+        value=record["value"],
+        probability=record["probability"],
+        mass=record["mass"],
+        decided=record["decided"],
+        other=None if other is None else OtherValue(other["value"], other["probability"]),
+    )
 
 
 def _tools(query: ChatQuery) -> dict[str, Any]:
