@@ -367,7 +367,7 @@ class TestMarkdown:
 
     def test_by_hand(self) -> None:
         """A message may be edited by hand between its heading and the next mark."""
-        text = to_markdown(chain("question", "answer")).replace("answer", "another\n\n## Answer\n")
+        text = to_markdown(chain("question", "reply")).replace("reply", "another\n\n## Answer\n")
         assert [node.text for node in from_markdown(text).conversation.path()] == ["question", "another\n\n## Answer\n"]
 
     @pytest.mark.parametrize(

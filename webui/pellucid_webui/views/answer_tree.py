@@ -24,7 +24,10 @@ def trees(text: str, details: AnswerDetails) -> list[dict[str, Any]]:
 def _call(call: CallDetails) -> dict[str, Any]:
     complete = "complete" if call.complete else "incomplete: its arguments are not a JSON object"
     enforced = "arguments held to the schema" if call.enforced else "arguments not held to the schema"
-    return {"title": call.name, "isCall": True, "remarks": [complete, enforced], **_tree(call.arguments, call.fields)}
+    tree = _tree(call.arguments, call.fields)
+    if not tree["rows"]:
+        tree["rows"] = [_row(1, "", call.arguments, None, is_open=False)]  # as far as they go
+    return {"title": call.name, "isCall": True, "remarks": [complete, enforced], **tree}
 
 
 def _tree(text: str, fields: tuple[FieldDetails, ...] | tuple[ArgumentDetails, ...]) -> dict[str, Any]:
