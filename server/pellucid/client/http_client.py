@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -48,6 +48,14 @@ CONNECT_SECONDS = 5.0
 """Time limit for a connection, and for a reply about the server's health. Other replies have no limit."""
 
 Json = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class _SeenCall:
+    """A call in a stream: its function, and whether a grammar limited all of its arguments."""
+
+    name: str
+    under_grammar: bool = True
 
 
 class Client:
@@ -179,7 +187,7 @@ class Client:
         """Yield the tokens of a streamed answer, then its Finish: the last choice has the reason, and the event after it the usage."""
         body = make_body() | {"stream_options": {"include_usage": True, "continuous_usage_stats": on_usage is not None}}
         end: Json | None = None
-        called: list[str] = []
+        calls: list[_SeenCall] = []
         async with aclosing(self._events(route, body)) as events:
             async for event in events:
                 if event["choices"] and event.get("usage") and on_usage is not None:
@@ -187,13 +195,13 @@ class Client:
                 for choice in event["choices"]:
                     for record in _records(choice.get("logprobs")):
                         token = token_of(record)
-                        called += [delta.name for delta in (token.part.deltas if token.part else ()) if delta.name is not None]
+                        _note_calls(token, calls)
                         yield token
                     end = choice.get("pellucid") or end
                 if event.get("usage") and end and not event["choices"]:
                     difference = event["usage"]["pellucid"].get("first_difference")  # which older servers do not give
                     stop, complete = end.get("stop"), end.get("complete")
-                    loose, values = _loose_functions(called, end), tuple(_field(one) for one in end.get("fields") or ())
+                    loose, values = _loose_functions(calls, end), tuple(_field(one) for one in end.get("fields") or ())
                     yield Finish(FinishReason(end["reason"]), _usage(event["usage"]), stop, None, complete, difference, loose, values)
                     return
         raise _broken_off()
@@ -333,11 +341,19 @@ def _usage(usage: Json) -> Usage:
     return Usage(**{field.name: details[field.name] for field in fields(Usage)})
 
 
-def _loose_functions(called: Sequence[str], end: Json) -> frozenset[str]:
-    """Return the called functions of which no call was enforced. An answer names calls rather than functions that were loose."""
-    enforced = [bool(call.get("enforced")) for call in end.get("calls") or ()]
-    by_grammar = {name for name, is_enforced in zip(called, enforced, strict=False) if is_enforced}
-    return frozenset(called[: len(enforced)]) - by_grammar
+def _note_calls(token: Token, calls: list[_SeenCall]) -> None:
+    """Note the calls that a token begins, and that a token without a grammar adds to."""
+    for delta in token.part.deltas if token.part is not None else ():
+        if delta.name is not None:
+            calls.append(_SeenCall(delta.name))
+        if delta.arguments and token.grammar is None:
+            calls[delta.index].under_grammar = False
+
+
+def _loose_functions(calls: Sequence[_SeenCall], end: Json) -> frozenset[str]:
+    """Return the functions of the calls that were not enforced although a grammar limited all of their arguments."""
+    details = end.get("calls") or ()
+    return frozenset(call.name for call, one in zip(calls, details, strict=False) if call.under_grammar and not one["enforced"])
 
 
 def _field(record: Json) -> JsonField:

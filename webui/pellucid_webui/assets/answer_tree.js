@@ -89,7 +89,7 @@
     remarks({ other, mass }) {
       const found = [];
       if (other) found.push(make("span", {}, "else ", make("span", { class: "pl-tree-value", dir: "auto" }, ...shown(other.value)), ` ${visible.percent(other.probability)} %`));
-      if (mass !== undefined && mass < BENT) found.push(make("span", { class: "pl-tree-bent" }, bentWords(mass)));
+      if (mass !== undefined && mass < BENT) found.push(make("span", { class: "pl-tree-bent" }, bentWords(`${visible.percent(mass)} %`)));
       return found.length ? [make("span", { class: "pl-tree-more" }, ...found)] : [];
     }
 
@@ -191,8 +191,8 @@
     }
   }
 
-  /** @param {number} mass */
-  const bentWords = (mass) => `Bent by the format: mass ${visible.percent(mass)} %`;
+  /** @param {string} mass in percent */
+  const bentWords = (mass) => `Bent by the format: mass ${mass}`;
 
   /** @param {number} probability */
   const number = (probability) => make("span", { class: "pl-number" }, `${visible.percent(probability)} %`);
@@ -215,7 +215,7 @@
     const said = [[key, spoken(value)].filter(Boolean).join(": ")];
     if (probability !== undefined) said.push(`probability ${visible.spokenPercent(probability)}`);
     if (other) said.push(`else ${spoken(other.value)} ${visible.spokenPercent(other.probability)}`);
-    if (mass !== undefined && mass < BENT) said.push(bentWords(mass).replace(" %", " percent"));
+    if (mass !== undefined && mass < BENT) said.push(bentWords(visible.spokenPercent(mass)));
     return said.join(", ");
   }
 
