@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 from pydantic import ValidationError
@@ -91,6 +92,14 @@ def test_half_a_pair_of_surrogates() -> None:
     found = details_of(tokens, None, is_json=True)
     assert found is not None
     assert [(one.path, one.value) for one in found.fields] == [("/\ufffd", "\ufffd"), ("/b", "x")]
+    assert AnswerDetails.model_validate_json(found.model_dump_json()) == found
+
+
+def test_numbers_beyond_all_floats() -> None:
+    """A number that Python reads as infinity is kept as the largest one, so that the answer can be saved."""
+    found = details_of([form('{"a": -'), form("1e999", 0.5), form(', "b": 1e999}')], None, is_json=True)
+    assert found is not None
+    assert [one.value for one in found.fields] == [-sys.float_info.max, sys.float_info.max]
     assert AnswerDetails.model_validate_json(found.model_dump_json()) == found
 
 

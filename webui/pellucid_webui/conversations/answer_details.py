@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import math
+import sys
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -89,10 +91,10 @@ def _fields(tokens: Sequence[Token], finish: Finish | None) -> tuple[FieldDetail
 
 
 def _field(field: JsonField, places: Places | None) -> FieldDetails:
-    other = None if field.other is None else OtherDetails(value=_encodable(field.other.value), probability=_share(field.other.probability))
+    other = None if field.other is None else OtherDetails(value=_storable(field.other.value), probability=_share(field.other.probability))
     return FieldDetails(
         path=encodable(field.path),
-        value=_encodable(field.value),
+        value=_storable(field.value),
         probability=_share(field.probability),
         mass=_share(field.mass),
         decided=field.decided,
@@ -134,7 +136,10 @@ def _arguments(tokens: Sequence[Token], index: int) -> tuple[ArgumentDetails, ..
     )
 
 
-def _encodable(value: JsonScalar) -> JsonScalar:
+def _storable(value: JsonScalar) -> JsonScalar:
+    """Return a value that JSON can hold: half a surrogate pair and numbers such as 1e999, which Python reads as infinity, are replaced."""
+    if isinstance(value, float) and math.isinf(value):
+        return math.copysign(sys.float_info.max, value)
     return encodable(value) if isinstance(value, str) else value
 
 
