@@ -323,7 +323,8 @@ class ChatQuery:
     ``tools`` are the functions that the model may call, JSON objects in OpenAI's shape; with ``tool_choice`` "none" it is not shown
     them, and with "required" or a NamedTool its answer is nothing but calls. Without ``parallel_tool_calls`` the answer ends after
     its first call.
-    With a ``grammar`` the answer (with ``continue_last`` the rest of it) keeps to that grammar.
+    With a ``grammar`` the answer (with ``continue_last`` the rest of it) keeps to that grammar; if that is one of JSON, ``with_fields``
+    puts the answer's values into the Finish.
     """
 
     messages: Sequence[Message]
@@ -336,6 +337,7 @@ class ChatQuery:
     tools: Sequence[Mapping[str, Any]] = ()
     tool_choice: ToolChoice = "auto"
     parallel_tool_calls: bool = True
+    with_fields: bool = False
 
     @property
     def shown_tools(self) -> Sequence[Mapping[str, Any]]:
@@ -390,6 +392,35 @@ OnUsage = Callable[[Usage], None]
 """Receives the cost so far while an answer is generated."""
 
 
+JsonScalar = str | int | float | bool | None
+"""A JSON value that is neither an object nor an array."""
+
+
+@dataclass(frozen=True, slots=True)
+class OtherValue:
+    """The most probable other value where one token decided, with its probability among what the grammar allowed."""
+
+    value: JsonScalar
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class JsonField:
+    """A value of a JSON answer and the place of it, a JSON pointer.
+
+    ``probability`` is that of the value's tokens among those that the grammar allowed, each after what was before it: a forced token
+    counts 1. ``mass`` is the probability, by the model alone, that all of these tokens are ones that the grammar allowed. ``decided``
+    is the number of tokens that were not forced.
+    """
+
+    path: str
+    value: JsonScalar
+    probability: float
+    mass: float
+    decided: int
+    other: OtherValue | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Finish:
     """The last item of every stream. ``stop`` is the stop string that ended it, if one did.
@@ -397,8 +428,7 @@ class Finish:
     ``complete`` is None without a grammar. It is false if an answer ended before its grammar did.
     ``first_difference`` is the beginning of the text that the cache did not have, for an answer whose prompt was computed by more
     than a few tokens. ``loose_functions`` are those whose arguments could be any JSON object, because no grammar can hold to
-    their schema.
-    to their schema.
+    their schema. ``fields`` are the values of a chat answer under a JSON grammar, if the query has ``with_fields``.
     """
 
     reason: FinishReason
@@ -408,6 +438,7 @@ class Finish:
     complete: bool | None = None
     first_difference: str | None = None
     loose_functions: frozenset[str] = frozenset()
+    fields: tuple[JsonField, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

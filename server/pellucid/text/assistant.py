@@ -28,7 +28,7 @@ from pellucid.text.prompts import Tools, chat_characters, infill, surroundings, 
 from pellucid.text.spelled_infill import SpelledInfill, read_spelled_infill
 from pellucid.text.stopping import EndingRule, StopGate, StopStrings
 from pellucid.text.structured.grammar_constraint import GrammarConstraint
-from pellucid.text.structured.json_fields import JsonField, json_fields
+from pellucid.text.structured.json_fields import json_fields
 from pellucid.text.suffix_stop import SuffixStop
 from pellucid.text.tool_calls.call_reader import CallReader
 from pellucid.text.usage_meter import UsageMeter, first_difference
@@ -39,6 +39,7 @@ from pellucid.tokens import (
     Finish,
     FinishReason,
     Grammar,
+    JsonField,
     Message,
     ModelCard,
     OnUsage,
@@ -131,7 +132,10 @@ class LocalAssistant:
 
     def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> Stream:
         """Answer a conversation or, with ``continue_last``, continue its last message; with tools the answer may be calls of them."""
-        return self._generate(partial(self._prepare_chat, query), on_usage)
+        stream = self._generate(partial(self._prepare_chat, query), on_usage)
+        if query.with_fields and query.grammar is not None and query.grammar.kind in ("json_schema", "json_object"):
+            return self._with_fields(stream, query.grammar, query.model)
+        return stream
 
     async def score(self, query: ScoreQuery) -> Stream:
         """Read a text, ids or a conversation: every token of it, markers included, with its probability.
@@ -267,6 +271,17 @@ class LocalAssistant:
         """Return the values of an answer under a JSON grammar, and how probable they are."""
         matcher = await self._reader(model).grammars.matcher(grammar)
         return await asyncio.to_thread(json_fields, tokens, matcher)
+
+    async def _with_fields(self, stream: Stream, grammar: Grammar, model: str | None) -> Stream:
+        """Yield the items of a stream; its Finish with the values of the answer."""
+        tokens: list[Token] = []
+        async with aclosing(stream) as items:
+            async for item in items:
+                if isinstance(item, Token):
+                    tokens.append(item)
+                    yield item
+                else:
+                    yield replace(item, fields=tuple(await self.json_fields(grammar, tokens, model)))
 
     def _find(self, model: str | None) -> TextModel:
         if model is None:

@@ -29,7 +29,7 @@ VERBS: dict[str, Verb] = {
     "ids": lambda assistant: assistant.complete(CompletionQuery([1, 2, 256, 3], params=DRAWN, model=TINY)),
     "chat": lambda assistant: assistant.chat(ChatQuery(CHAT, DRAWN)),
     "chat continued": lambda assistant: assistant.chat(ChatQuery([*CHAT, Message("assistant", "Well")], GREEDY, continue_last=True)),
-    "schema": lambda assistant: assistant.chat(ChatQuery(CHAT, BIASED, grammar=Grammar("json_schema", SCHEMA))),
+    "schema": lambda assistant: assistant.chat(ChatQuery(CHAT, BIASED, grammar=Grammar("json_schema", SCHEMA), with_fields=True)),
     "compact schema": lambda assistant: assistant.complete(
         CompletionQuery("x", params=BIASED, grammar=Grammar("json_schema", SCHEMA, whitespace=""))
     ),
@@ -84,6 +84,9 @@ async def test_same_tokens(verb: str) -> None:
     assert (remote_end.usage.prompt, remote_end.usage.generated) == (local_end.usage.prompt, local_end.usage.generated)
     assert (remote_end.reason, remote_end.stop) == (local_end.reason, local_end.stop)
     assert remote_end.first_difference == local_end.first_difference
+    assert bool(local_end.fields) is (verb == "schema")
+    if local_end.fields:
+        assert remote_end.fields == local_end.fields
 
 
 @pytest.mark.parametrize("verb", ["infill", "ids", "chat"])

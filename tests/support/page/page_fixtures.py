@@ -170,6 +170,19 @@ class Tab:
         await field.fill(str(value))
         await field.press("Tab")
 
+    async def set_form(self, **values: str) -> None:
+        """Set the format and the tools: ``answer_format`` and ``tool_choice`` by their names in the menus, ``schema`` and ``tools``."""
+        for name in ("Answer settings", "Format and tools"):
+            fold = self.page.locator("button.label-wrap", has_text=name).first
+            if "open" not in (await fold.get_attribute("class") or "").split():
+                await fold.click()
+        for name, value in values.items():
+            if name in ("schema", "tools"):
+                await self.page.locator(f"#pl-{name} textarea").fill(value)
+            else:
+                await self.page.get_by_label({"answer_format": "Answer format", "tool_choice": "Tool choice"}[name]).first.click()
+                await self.page.get_by_role("option", name=value, exact=True).click()
+
     async def attach(self, *files: Upload) -> None:
         """Choose files to send with the next message."""
         chosen: list[FilePayload] = [{"name": one.name, "mimeType": "", "buffer": one.content} for one in files]

@@ -36,6 +36,7 @@ class ChatRequest:
     params: SamplingParams
     model: str | None
     continue_last: bool
+    query: ChatQuery
     closed: bool = False
 
 
@@ -47,7 +48,7 @@ class ScriptedPageAssistant(SilentAssistant):
     chat_requests: list[ChatRequest] = field(default_factory=list)
 
     async def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
-        request = ChatRequest(list(query.messages), query.params, query.model, query.continue_last)
+        request = ChatRequest(list(query.messages), query.params, query.model, query.continue_last, query)
         self.chat_requests.append(request)
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         generated = 0

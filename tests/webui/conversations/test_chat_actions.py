@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pellucid.errors import InvalidRequestError, NotFoundError, UnavailableError
-from pellucid.tokens import Finish, FinishReason, Message, ModelCard, Usage
+from pellucid.tokens import CallDelta, CallPart, Finish, FinishReason, Message, ModelCard, ToolCall, Usage
 from pellucid_webui.conversations.chat_actions import SEEDS, ChatActions, messages_of
 from pellucid_webui.conversations.compact_tokens import unpack
 from pellucid_webui.conversations.conversation import ASSISTANT, USER, Node
@@ -156,6 +157,36 @@ class TestSend:
             with pytest.raises(InvalidRequestError):
                 await chat.actions.send_first(text, settings)
         assert {one.id for one in chat.store.list("ann")} == {chat.id, id}
+
+
+class TestFormatsAndTools:
+    @pytest.mark.parametrize("settings", [TurnSettings(answer_format="json_schema", schema="{"), TurnSettings(tools="[")])
+    async def test_checked_before_sending(self, chat: ScriptedChat, settings: TurnSettings) -> None:
+        """A schema or tools that are not valid JSON are refused before the message is kept or the model asked."""
+        with pytest.raises(InvalidRequestError, match="not valid JSON"):
+            await chat.actions.send(chat.id, "Hi", settings)
+        assert (chat.texts, chat.assistant.chat_requests) == ([], [])
+
+    async def test_not_continued(self, chat: ScriptedChat) -> None:
+        """An answer is neither continued nor branched under a format, which begins with the answer; the answer stays as it is."""
+        answer = await chat.say("Hi", "Hel", "lo")
+        settings = replace(SETTINGS, answer_format="json_object")
+        with pytest.raises(InvalidRequestError, match="cannot be continued under an answer format: retry it"):
+            await chat.actions.resume(chat.id, answer, settings)
+        with pytest.raises(InvalidRequestError, match="cannot be continued under an answer format: retry it"):
+            await chat.actions.branch(chat.id, answer, 0, 1, settings)
+        assert chat.texts == ["Hi", "Hello"]
+
+    async def test_calls_are_read(self, chat: ScriptedChat) -> None:
+        """The model reads the complete calls of earlier answers; an answer with calls is not continued."""
+        settings = replace(SETTINGS, tools='[{"type": "function", "function": {"name": "f"}}]')
+        deltas = (CallDelta(0, "{}", "c1", "f"), CallDelta(1, "{", "c2", "f"))
+        chat.script(replace(token(""), part=CallPart(0, deltas)))
+        answer = (await ended(await chat.actions.send(chat.id, "Hi", settings))).node
+        await chat.say("Thanks", "ok")
+        assert chat.assistant.chat_requests[-1].messages[1] == Message(ASSISTANT, "", (ToolCall("c1", "f", "{}"),))
+        with pytest.raises(InvalidRequestError, match="with tool calls cannot be continued"):
+            await chat.actions.resume(chat.id, answer, SETTINGS)
 
 
 class TestVersions:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import Alternative, Token
+from pellucid.tokens import Alternative, CallDelta, CallPart, GrammarScore, Token
 from pellucid_webui.conversations.compact_tokens import DIGITS, pack, record, token_of, unpack
 
 numbers = st.floats(-200, 0).map(lambda number: float(f"{number:.{DIGITS}g}"))
@@ -32,6 +32,16 @@ def alternatives(draw: st.DrawFn) -> Alternative:
 
 
 @st.composite
+def deltas(draw: st.DrawFn) -> CallDelta:
+    begun = {"id": draw(st.text()), "name": draw(st.text())} if draw(st.booleans()) else {}
+    return CallDelta(draw(st.integers(0, 9)), draw(st.text(max_size=4)), **begun)
+
+
+parts = st.builds(CallPart, st.integers(0, 9), st.lists(deltas(), max_size=2).map(tuple))
+grammars = st.builds(GrammarScore, shares, ids, numbers)
+
+
+@st.composite
 def drawn_tokens(draw: st.DrawFn) -> Token:
     read = draw(st.booleans())
     return Token(
@@ -44,6 +54,8 @@ def drawn_tokens(draw: st.DrawFn) -> Token:
         top=tuple(draw(st.lists(alternatives(), max_size=3))),
         rest=draw(shares),
         sampled=draw(st.none() | shares),
+        part=draw(st.none() | parts),
+        grammar=draw(st.none() | grammars),
     )
 
 
@@ -79,6 +91,14 @@ def test_shape() -> None:
         "a": [[7, "a", -0.25], [8, "\ufffd", -2.0, "8A=="]],
     }
     assert record(replace(PLAIN, text="", bytes=b"\xf0\x9f", top=()))["b"] == "8J8="
+
+
+def test_shape_in_a_call_and_under_a_grammar() -> None:
+    """The effect of a grammar and what a token adds to a call have the documented short keys, and other tokens have neither."""
+    score, begun = GrammarScore(1 / 3, 2, -0.5), CallPart(1, (CallDelta(1, "", "c1", "f"), CallDelta(1, "{")))
+    found = record(replace(PLAIN, grammar=score, part=begun))
+    assert (found["g"], found["p"]) == ([0.333333, 2, -0.5], [1, [1, "", "c1", "f"], [1, "{"]])
+    assert record(PLAIN).keys().isdisjoint("gp")
 
 
 def test_numbers_are_short() -> None:
@@ -118,6 +138,19 @@ def test_numbers_are_short() -> None:
         {"a": [[1, "x", None]]},
         {"a": [[1, 2, -1.0]]},
         {"a": {"x": 1}},
+        {"g": None},
+        {"g": [0.5, 2]},
+        {"g": [1.5, 2, -1.0]},
+        {"g": [0.5, 2.5, -1.0]},
+        {"g": [0.5, 2, 1.0]},
+        {"p": []},
+        {"p": [-1]},
+        {"p": ["0"]},
+        {"p": [0, [0]]},
+        {"p": [0, [0, 5]]},
+        {"p": [0, [0, "", "id"]]},
+        {"p": [0, [0, "", "id", "\ud83d"]]},
+        {"p": 5},
     ],
 )
 def test_what_is_no_record(change: dict[str, object]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid_webui.conversations.conversation import encodable
+from pellucid_webui.conversations.encodable_text import encodable
 
 
 @given(st.text(st.characters(exclude_categories=())))

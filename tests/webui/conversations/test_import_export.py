@@ -19,6 +19,7 @@ from markdown_it import MarkdownIt
 from pellucid.errors import InvalidRequestError, NotFoundError
 from pellucid.tokens import FinishReason, Usage
 from pellucid_webui.conversations import import_export, json_format
+from pellucid_webui.conversations.answer_details import AnswerDetails, FieldDetails, OtherDetails
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import ASSISTANT, USER, Archive, Conversation, Node
 from pellucid_webui.conversations.json_format import from_json, to_json
@@ -28,6 +29,10 @@ from pellucid_webui.conversations.turn_settings import TurnSettings
 from support.page.scripted_assistant import tokens
 
 SETTINGS = TurnSettings(model="m", system="Be brief.\nPlease.", temperature=0.5, seed=7)
+VALUE = FieldDetails(
+    path="/a", value=True, probability=0.5, mass=0.25, decided=1, other=OtherDetails(value=None, probability=0.5), tokens=(1, 2)
+)
+DETAILS = AnswerDetails(fields=(VALUE,))
 USAGE = Usage(cached=1, computed=2, generated=3, queued=0.25, prefill=0.5, decode=0.75)
 
 
@@ -47,7 +52,7 @@ def id(store: ConversationStore) -> str:
     answer = store.add("ann", id, question, ASSISTANT, "", settings=SETTINGS, model="m")
     store.append(answer, "Like", pack(tokens("Li", "ke")))
     store.append(answer, " so", pack(tokens(" so")))
-    store.finish(answer, FinishReason.ERROR, USAGE, "It broke.")
+    store.finish(answer, FinishReason.ERROR, USAGE, "It broke.", DETAILS)
     other = store.add("ann", id, question, ASSISTANT, "Like", model="m", origin=answer, branched=1, batches=[pack(tokens("Li", "ke"))])
     store.add("ann", id, other, USER, "Thanks")
     store.look_at("ann", id, answer)
@@ -106,6 +111,21 @@ class TestJson:
         assert len(store.list("bob", "thanks")) == 1
         with pytest.raises(NotFoundError):
             store.conversation("ann", copy)
+
+    def test_details(self, store: ConversationStore, id: str) -> None:
+        """The values of an answer are in the file, which is read without them too, as earlier releases wrote it."""
+        found = written(store, id)
+        assert found["messages"][1]["details"]["fields"][0]["other"]["probability"] == 0.5
+        assert "details" not in found["messages"][0]
+        assert from_json(json.dumps(found)).conversation.nodes[2].details == DETAILS
+        del found["messages"][1]["details"]
+        for name in ("answer_format", "schema", "tools", "tool_choice"):
+            del found["settings"][name]
+        old = from_json(json.dumps(found)).conversation
+        assert (old.nodes[2].details, old.settings) == (None, SETTINGS)
+        found["messages"][1]["details"] = {"fields": [{"path": 5}]}
+        with pytest.raises(InvalidRequestError, match="details"):
+            from_json(json.dumps(found))
 
     def test_an_empty_conversation(self, store: ConversationStore) -> None:
         """A conversation without messages can be exported and imported."""
@@ -367,7 +387,7 @@ class TestMarkdown:
 
     def test_by_hand(self) -> None:
         """A message may be edited by hand between its heading and the next mark."""
-        text = to_markdown(chain("question", "answer")).replace("answer", "another\n\n## Answer\n")
+        text = to_markdown(chain("question", "reply")).replace("reply", "another\n\n## Answer\n")
         assert [node.text for node in from_markdown(text).conversation.path()] == ["question", "another\n\n## Answer\n"]
 
     @pytest.mark.parametrize(

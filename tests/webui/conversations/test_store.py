@@ -22,6 +22,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from pellucid.errors import ConfigError, InvalidRequestError, NotFoundError, PellucidError
 from pellucid.tokens import FinishReason, Usage
+from pellucid_webui.conversations.answer_details import AnswerDetails, CallDetails
 from pellucid_webui.conversations.conversation import ASSISTANT, USER, Archive, Conversation, Node
 from pellucid_webui.conversations.search import HIT, HIT_END
 from pellucid_webui.conversations.store import DEFAULT_TITLE, ConversationStore
@@ -535,7 +536,8 @@ class TestArchives:
         other = store.add(
             ANN, id, question, ASSISTANT, "a'", settings=SETTINGS, model="m", origin=answer, branched=1, batches=["[1]", "[2]"]
         )
-        store.finish(other, FinishReason.LENGTH, USAGE, "too long")
+        details = AnswerDetails(calls=(CallDetails(id="c", name="f", arguments="{}", complete=True, enforced=False),))
+        store.finish(other, FinishReason.LENGTH, USAGE, "too long", details)
         store.look_at(ANN, id, answer)
         archive = store.archive(ANN, id)
 
@@ -548,6 +550,7 @@ class TestArchives:
         node = found.conversation.nodes[new[other]]
         assert (node.parent, node.origin, node.branched, node.text) == (new[question], new[answer], 1, "a'")
         assert (node.settings, node.end, node.usage, node.error, node.created) == (SETTINGS, FinishReason.LENGTH, USAGE, "too long", 5.0)
+        assert node.details == details
         assert found.tokens[new[other]] == ["[1]", "[2]"]
         store.look_at(BOB, copy, new[other])
         store.look_at(BOB, copy, new[answer])
@@ -583,6 +586,19 @@ class TestFiles:
         with pytest.raises(ConfigError, match="another program"):
             ConversationStore(path)
         assert path.read_bytes() == before
+
+    def test_a_file_of_an_earlier_release(self, path: Path) -> None:
+        """A file without the details of answers is read, and keeps those of new ones."""
+        with closing(open_store(path)) as store:
+            id = store.create(ANN, SETTINGS)
+            say(store, id, "q", "a")
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("ALTER TABLE node DROP COLUMN details")
+        details = AnswerDetails(calls=(CallDetails(id="c", name="f", arguments="{}", complete=True, enforced=False),))
+        with closing(open_store(path)) as store:
+            assert [node.details for node in store.conversation(ANN, id).path()] == [None, None]
+            store.finish(max(store.conversation(ANN, id).nodes), FinishReason.STOP, USAGE, None, details)
+            assert store.conversation(ANN, id).path()[-1].details == details
 
     def test_another_version(self, path: Path) -> None:
         """A file of another version is refused, with the remedy."""

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from pellucid.errors import UnavailableError
-from pellucid.tokens import Finish, FinishReason, Message, Usage
+from pellucid.tokens import CallDelta, CallPart, Finish, FinishReason, GrammarScore, JsonField, Message, OtherValue, Usage
 from pellucid_webui.conversations.compact_tokens import pack, unpack
 from pellucid_webui.conversations.conversation import ASSISTANT, Node
 from pellucid_webui.conversations.markdown_to_html import blocks
@@ -100,6 +100,36 @@ async def test_what_is_asked(setup: TurnSetup) -> None:
     (request,) = setup.assistant.chat_requests
     assert (request.messages, request.model, request.continue_last, request.closed) == (QUESTION, None, False, True)
     assert (request.params.temperature, request.params.top_k, request.params.max_tokens, request.params.top_logprobs) == (0.5, 3, 9, 10)
+
+
+async def test_values_are_kept(setup: TurnSetup) -> None:
+    """The values of an answer under a format are saved with its end, and its tokens with what the grammar did."""
+    settings = TurnSettings(model=MODEL, answer_format="json_object")
+    value = JsonField("/a", 1, 0.5, 0.25, 1, OtherValue(2, 0.5))
+    script = [replace(one, grammar=GrammarScore(0.25, 2, -0.5)) for one in tokens('{"a": ', "1", "}")]
+    turn = await ended(setup.begin(*script, Finish(FinishReason.STOP, usage(3), fields=(value,)), settings=settings))
+    assert setup.assistant.chat_requests[0].query.grammar is not None
+    details = setup.saved.details
+    assert details is not None
+    assert [(one.path, one.value, one.mass, one.tokens, one.other and one.other.value) for one in details.fields] == [
+        ("/a", 1, 0.25, (1, 2), 2)
+    ]
+    assert [token.grammar for token in unpack(setup.store.tokens(OWNER, setup.conversation, setup.node))] == [
+        GrammarScore(0.25, 2, -0.5)
+    ] * 3
+    assert "<code" in "".join(turn.blocks)
+
+
+async def test_calls_are_kept(setup: TurnSetup) -> None:
+    """The calls of an answer that was stopped are saved; one that did not end is incomplete."""
+    settings = TurnSettings(model=MODEL, tools='[{"type": "function", "function": {"name": "f"}}]')
+    begun = replace(token("", data=b"x"), part=CallPart(0, (CallDelta(0, "", "c1", "f"),)))
+    turn = setup.begin(begun, replace(token("", data=b"{"), part=CallPart(0, (CallDelta(0, "{"),))), *tokens("!"), None, settings=settings)
+    await until(turn, "!")
+    await turn.stop()
+    details = setup.saved.details
+    assert details is not None
+    assert [(one.id, one.name, one.arguments, one.complete) for one in details.calls] == [("c1", "f", "{", False)]
 
 
 async def test_continuing(setup: TurnSetup) -> None:

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button, announce, copy, contentOf, memory, nameTab } = window.Pellucid;
+  const { make, button, announce, copy, contentOf, memory, nameTab, AnswerTree } = window.Pellucid;
 
   /** @type {Record<string, string>} */
   const ROLES = { user: "You", assistant: "Answer" };
@@ -42,7 +42,12 @@
       this.tools = make("div", { class: "pl-tools", role: "toolbar", "aria-label": "Message actions" });
       this.head = make("header", { class: "pl-head" });
       this.note = make("p", { class: "pl-note" });
-      this.element = make("article", { class: "pl-message" }, this.head, this.body, this.note, this.tools);
+      this.trees = make("div", { class: "pl-trees" });
+      /** @type {Page.TreeData[] | null} */
+      this.drawnTrees = null;
+      /** @type {[number, number] | null} */
+      this.chosen = null; // the tokens to mark once they are shown
+      this.element = make("article", { class: "pl-message" }, this.head, this.body, this.trees, this.note, this.tools);
       /** @type {Page.HeatMap | null} */
       this.map = null;
       /** @type {string[]} */
@@ -65,6 +70,7 @@
       if (data.looked) this.drawTokens();
       else this.drawText();
       this.drawHead();
+      this.drawTrees();
       this.drawNote();
       const state = JSON.stringify([data.versions, data.live, data.looked, data.role, this.isLast, this.chat.busy]);
       if (state !== this.toolState) this.drawTools();
@@ -99,6 +105,30 @@
         else map.set(fresh);
       }
       this.tokens = [...batches];
+      if (this.chosen) map.markRange(...this.chosen);
+      this.chosen = null;
+    }
+
+    drawTrees() {
+      const trees = this.data.trees ?? null;
+      if (JSON.stringify(trees) === JSON.stringify(this.drawnTrees)) return;
+      this.drawnTrees = trees;
+      this.trees.replaceChildren(...(trees ?? []).map((tree) => new AnswerTree(tree, (tokens) => this.showTokens(tokens)).element));
+    }
+
+    /**
+     * Mark tokens in the heat map; show it first if the message is shown as text.
+     * @param {[number, number]} tokens
+     */
+    showTokens(tokens) {
+      const [from, to] = tokens;
+      announce(to - from > 1 ? `Tokens ${from + 1} to ${to} are marked.` : `Token ${to} is marked.`);
+      if (this.map) {
+        this.map.markRange(from, to);
+        return;
+      }
+      this.chosen = tokens;
+      this.chat.act("look", { node: this.data.node });
     }
 
     /** @returns {Page.HeatMap} */
@@ -132,10 +162,11 @@
       const sentences = [];
       if (data.error) sentences.push(data.error);
       else if (!data.live && data.role === "assistant" && data.end !== "stop") sentences.push(ENDINGS[data.end || ""] || "");
+      if (data.incomplete) sentences.push(data.incomplete);
       if (data.idle) sentences.push("The model added nothing.");
       if (data.stats) sentences.push(data.stats);
       this.note.textContent = sentences.filter(Boolean).join(" ");
-      this.note.classList.toggle("pl-wrong", Boolean(data.error));
+      this.note.classList.toggle("pl-wrong", Boolean(data.error || data.incomplete));
     }
 
     drawTools() {
@@ -427,7 +458,7 @@
      */
     announceEnd({ messages }) {
       const last = messages.length ? this.parsed(messages[messages.length - 1]) : null;
-      if (last && last.role === "assistant") announce(last.error || (last.end === "stop" ? "The answer is complete." : ENDINGS[last.end || ""] || ""));
+      if (last && last.role === "assistant") announce([last.error || (last.end === "stop" ? "The answer is complete." : ENDINGS[last.end || ""] || ""), last.incomplete].filter(Boolean).join(" "));
     }
 
     /**

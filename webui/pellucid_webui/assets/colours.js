@@ -60,6 +60,12 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
   const step = (share) => Math.max(0, Math.min(STRONGEST, Math.round(share * STRONGEST)));
 
   /**
+   * @param {number} probability
+   * @returns {string} the class that has its colour
+   */
+  const probabilityClass = (probability) => `p${step(1 - probability)}`;
+
+  /**
    * @param {number} value
    * @param {number[]} borders
    * @returns {number} how many borders are below the value
@@ -78,7 +84,7 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
     const entropy = record.e;
     const probability = probabilityOf(record);
     if (probability !== null) {
-      classes.push(`p${step(1 - probability)}`, `s${step((surprisal(record) ?? 0) / MAX_BITS)}`);
+      classes.push(probabilityClass(probability), `s${step((surprisal(record) ?? 0) / MAX_BITS)}`);
       if (probability < UNLIKELY) classes.push("unlikely");
     }
     if (record.r !== null) classes.push(`r${bin(record.r, ranks)}`);
@@ -140,5 +146,5 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
     ];
   }
 
-  window.Pellucid.colours = { MODES, RANKS, toBits, constrain, probabilityOf, surprisal, levels, isSurprising, legend };
+  window.Pellucid.colours = { MODES, RANKS, UNLIKELY, toBits, constrain, probabilityOf, probabilityClass, surprisal, levels, isSurprising, legend };
 })();

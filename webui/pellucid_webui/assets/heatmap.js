@@ -9,6 +9,21 @@
   const WORDS = ["less likely", "more likely"]; // for a difference of -1 and of 1
   const KEYS = "Arrow keys move from token to token, n and p to the next and the previous surprising one; Enter moves to the alternatives.";
 
+  /**
+   * Return a token of a tool call, which has no text in the answer, with the text of its bytes.
+   * @param {Page.TokenRecord} record
+   * @returns {Page.TokenRecord}
+   */
+  function withText(record) {
+    if (record.p === undefined || record.t || record.b === undefined) return record;
+    try {
+      const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(new Uint8Array(visible.bytesOf(record.b)));
+      return { ...record, t: text, b: undefined };
+    } catch {
+      return record; // a part of a character
+    }
+  }
+
   let maps = 0;
   /** @type {HeatMap | null} */
   let opened = null; // the map whose card is open: a page shows one card at a time
@@ -98,9 +113,10 @@
 
     /**
      * Append more tokens.
-     * @param {Page.TokenRecord[]} records
+     * @param {Page.TokenRecord[]} added
      */
-    add(records) {
+    add(added) {
+      const records = added.map(withText);
       const first = this.records.length;
       this.records.push(...records);
       if (this.dropped !== null) this.dropped.push(...records.map((record) => this.isDropped(record)));
@@ -161,6 +177,18 @@
       cell.focus({ preventScroll: true });
       cell.scrollIntoView({ block: "nearest", inline: "nearest" });
       if (this.shown === index) this.card.place();
+    }
+
+    /**
+     * Mark the tokens from `from` up to `to`, exclusive, instead of earlier ones, and scroll to them.
+     * @param {number} from
+     * @param {number} to
+     */
+    markRange(from, to) {
+      for (const cell of this.list.querySelectorAll(".pl-ranged")) cell.classList.remove("pl-ranged");
+      const cells = this.cells.all.slice(from, to);
+      for (const cell of cells) cell.classList.add("pl-ranged");
+      if (cells.length) cells[0].scrollIntoView({ block: "nearest", inline: "nearest" });
     }
 
     /** Take the map off the page. */
@@ -240,6 +268,7 @@
      * @returns {Page.WhatIfResult | null}
      */
     weigh(record) {
+      if (record.g !== undefined) return null; // the sampler chose among the tokens that the grammar allowed, which are unknown
       return this.settings === null ? null : whatIf.weigh(record, this.settings, this.own);
     }
 

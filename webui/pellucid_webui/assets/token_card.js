@@ -57,6 +57,7 @@
       this.rows = [];
       const parts = [this.head(record), this.figures(record)];
       if (mark && mark.text) parts.push(make("p", { class: "pl-remark" }, mark.text));
+      if (record.g) parts.push(make("p", { class: "pl-remark" }, grammarWords(record.g)));
       if (verdict) parts.push(this.verdict(verdict));
       if (record.a.length) parts.push(this.alternatives(record, verdict));
       this.element.replaceChildren(...parts);
@@ -324,6 +325,15 @@
    * @returns {string}
    */
   const spokenOf = (weighed) => (weighed.kept ? `what if: ${visible.spokenPercent(weighed.probability.middle)}` : "what if: dropped");
+
+  /**
+   * @param {[mass: number, allowed: number, logprob: number]} score
+   * @returns {string}
+   */
+  function grammarWords([mass, allowed, logprob]) {
+    if (allowed === 1) return `The format allowed no other token; the model gave it ${visible.percent(mass)} %.`;
+    return `The format allowed ${allowed} tokens, to which the model gave ${visible.percent(mass)} %; among them this one has ${visible.percent(Math.exp(logprob))} %.`;
+  }
 
   window.Pellucid.Card = Card;
 })();

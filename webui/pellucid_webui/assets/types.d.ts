@@ -27,8 +27,12 @@ declare namespace Page {
     o: number;
     /** Most likely tokens, best first; under a constraint, of those that it allows. */
     a: AlternativeRecord[];
-    /** Under a constraint, such as repeating what was typed: the probability of all tokens that it allows. */
+    /** Where the token must repeat what was typed: the probability of all tokens that do. */
     c?: number;
+    /** Under a grammar: the probability of all tokens that it allows, their number, and the token's logprob among them. */
+    g?: [mass: number, allowed: number, logprob: number];
+    /** In a tool call: its index, and what the token adds to calls. */
+    p?: [call: number, ...deltas: CallDeltaRecord[]];
   }
 
   /** A token with a prediction: logprob, rank and entropy come together. */
@@ -37,6 +41,8 @@ declare namespace Page {
     r: number;
     e: number;
   }
+
+  type CallDeltaRecord = [index: number, args: string, id?: string, name?: string];
 
   type AlternativeRecord = [id: number, text: string, logprob: number, bytes?: string];
 
@@ -176,7 +182,34 @@ declare namespace Page {
     idle?: boolean;
     end?: string | null;
     error?: string | null;
+    /** A sentence, if the answer ended before its format did. */
+    incomplete?: string;
+    trees?: TreeData[];
     live?: boolean;
+  }
+
+  /** The values of a JSON answer, or a tool call. */
+  interface TreeData {
+    title: string;
+    isCall?: boolean;
+    remarks: string[];
+    rows: TreeRow[];
+    isCut: boolean;
+  }
+
+  interface TreeRow {
+    /** From 1. */
+    level: number;
+    key: string;
+    /** JSON of the value; for an object or array with content its size in words. */
+    value: string;
+    /** Whether it is an object or array with content. */
+    isOpen: boolean;
+    probability?: number;
+    /** The first token of the value, and the one after the last. */
+    tokens?: [number, number] | null;
+    mass?: number;
+    other?: { value: string; probability: number };
   }
 
   /** A file that is sent to the server; its content is in base64. */
@@ -367,6 +400,10 @@ declare namespace Page {
     change(settings: Partial<Sampling>): void;
   }
 
+  interface AnswerTree {
+    readonly element: HTMLElement;
+  }
+
   interface HeatMapOptions {
     label: string;
     onBranch?: ((index: number, alternative: number) => void) | null;
@@ -382,6 +419,7 @@ declare namespace Page {
     setSampling(settings: Sampling | null): void;
     setMode(mode: Mode): void;
     focusToken(index: number): void;
+    markRange(from: number, to: number): void;
     destroy(): void;
   }
 
@@ -401,9 +439,11 @@ declare namespace Page {
     colours: {
       MODES: Record<Mode, string>;
       RANKS: number[];
+      UNLIKELY: number;
       toBits(nats: number): number;
       constrain(record: TokenRecord, logprob: number): number;
       probabilityOf(record: TokenRecord): number | null;
+      probabilityClass(probability: number): string;
       surprisal(record: TokenRecord): number | null;
       levels(record: TokenRecord, ranks: number[], mark: Mark | null): string[];
       isSurprising(mode: Mode, record: TokenRecord, ranks: number[], mark: Mark | null | undefined): boolean;
@@ -436,6 +476,9 @@ declare namespace Page {
     WhatIfPanel: new (onChange: (settings: Sampling | null) => void) => WhatIfPanel;
     Toolbar: new (options: ToolbarOptions) => Toolbar;
     HeatMap: new (element: HTMLElement, options: HeatMapOptions) => HeatMap;
+
+    // answer_tree.js
+    AnswerTree: new (data: TreeData, onTokens: (tokens: [number, number]) => void) => AnswerTree;
 
     // The tabs, which Gradio's components mount
     mountChat(component: Component<ChatValue | null>): unknown;

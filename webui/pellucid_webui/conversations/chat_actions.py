@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import FinishReason, Message
+from pellucid.tokens import FinishReason, Message, ToolCall
 from pellucid_webui.conversations.compact_tokens import pack, unpack
 from pellucid_webui.conversations.continue_from_token import whole_characters, with_alternative
 from pellucid_webui.conversations.conversation import ASSISTANT, SYSTEM, USER, Conversation, Node
@@ -82,6 +82,7 @@ class ChatActions:
         settings = await self._resolved(settings)
         async with self._idle_conversation(id, node) as conversation:
             found = _find(conversation, node, ASSISTANT)
+            _require_continuable(found, settings)
             batches = await self.batches(id, node)
             tokens = await asyncio.to_thread(unpack, batches)
             kept = whole_characters(tokens)
@@ -99,6 +100,7 @@ class ChatActions:
         settings = await self._resolved(settings)
         async with self._idle_conversation(id, node) as conversation:
             found = _find(conversation, node, ASSISTANT)
+            _require_continuable(found, settings)
             tokens = await asyncio.to_thread(unpack, await self.batches(id, node))
             kept = with_alternative(tokens, index, alternative)
             written = found.text.removesuffix("".join(token.text for token in tokens))
@@ -160,7 +162,7 @@ class ChatActions:
 
     async def _resolved(self, settings: TurnSettings) -> TurnSettings:
         """Return the settings with a model and a seed, so that the answer can be reproduced. Raises before anything is saved."""
-        settings.sampling()
+        settings.check()
         model = settings.model or (await self._assistant.cards())[0].name
         seed = secrets.randbelow(SEEDS) if settings.seed is None else settings.seed
         return replace(settings, model=model, seed=seed)
@@ -201,10 +203,25 @@ class ChatActions:
 
 
 def messages_of(path: Sequence[Node], beginning: str, settings: TurnSettings) -> list[Message]:
-    """Return the messages that the model reads: the system prompt, the path, and the beginning of the answer if there is one."""
+    """Return the messages that the model reads: the system prompt, the path, and the beginning of the answer if there is one.
+
+    Calls that are incomplete are left out, as a chat template cannot show them.
+    """
     system = [Message(SYSTEM, settings.system)] if settings.system.strip() else []
-    written = [Message(node.role, node.text) for node in path]
+    written = [Message(node.role, node.text, _whole_calls(node)) for node in path]
     return [*system, *written, *([Message(ASSISTANT, beginning)] if beginning else [])]
+
+
+def _whole_calls(node: Node) -> tuple[ToolCall, ...]:
+    calls = () if node.details is None else node.details.calls
+    return tuple(ToolCall(call.id, call.name, call.arguments) for call in calls if call.complete)
+
+
+def _require_continuable(node: Node, settings: TurnSettings) -> None:
+    if settings.answer_format != "free":
+        raise InvalidRequestError("An answer cannot be continued under an answer format: retry it, or choose the format free.")
+    if node.details is not None and node.details.calls:
+        raise InvalidRequestError("An answer with tool calls cannot be continued: retry it instead.")
 
 
 def _require_text(text: str) -> None:

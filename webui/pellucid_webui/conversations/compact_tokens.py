@@ -2,8 +2,10 @@
 
 A record has the keys ``i`` id, ``t`` text, ``b`` base64 of the bytes if they are not the text's, ``l`` logprob, ``r`` rank,
 ``e`` entropy, ``s`` the sampler's probability, ``o`` the mass of all other tokens, and ``a`` the alternatives: ``[id, text, logprob]``,
-followed by base64 of their bytes if they are not the text's. None becomes null. Under a constraint ``c`` is the probability of all
-tokens that it allowed.
+followed by base64 of their bytes if they are not the text's. None becomes null. Where token healing limited the choice, ``c`` is the
+probability of all tokens that it allowed. Where a grammar did, ``g`` is ``[mass, allowed, logprob]`` as in ``GrammarScore``. A token of a
+tool call has ``p``: the index of the call, followed by what the token adds to calls: ``[index, arguments]`` each, and for the first part
+of a call ``[index, arguments, id, name]``.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Any
 
 from pellucid.client.token_json import clamped
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import Alternative, Token
+from pellucid.tokens import Alternative, CallDelta, CallPart, GrammarScore, Token
 from pellucid_webui.conversations.turn_settings import LARGEST
 
 DIGITS = 6
@@ -54,15 +56,19 @@ def record(token: Token) -> dict[str, Any]:
     found: dict[str, Any] = {
         "i": token.id,
         "t": token.text,
-        "l": None if token.logprob is None else _short(clamped(token.logprob)),
+        "l": None if token.logprob is None else rounded(clamped(token.logprob)),
         "r": token.rank,
-        "e": None if token.entropy is None else _short(token.entropy),
-        "s": None if token.sampled is None else _short(token.sampled),
-        "o": _short(token.rest),
+        "e": None if token.entropy is None else rounded(token.entropy),
+        "s": None if token.sampled is None else rounded(token.sampled),
+        "o": rounded(token.rest),
         "a": [_alternative(one) for one in token.top],
     }
     if token.allowed != 1.0:
-        found["c"] = _short(token.allowed)
+        found["c"] = rounded(token.allowed)
+    if token.grammar is not None:
+        found["g"] = [rounded(token.grammar.mass), token.grammar.allowed, rounded(clamped(token.grammar.logprob))]
+    if token.part is not None:
+        found["p"] = [token.part.call, *(_delta(one) for one in token.part.deltas)]
     if token.bytes != token.text.encode():
         found["b"] = b64encode(token.bytes).decode()
     return found
@@ -83,13 +89,15 @@ def token_of(found: Mapping[str, Any], position: int) -> Token:
             rest=_number(found["o"], 0, 1),
             sampled=None if found["s"] is None else _number(found["s"], 0, 1),
             allowed=_number(found.get("c", 1.0), 0, 1),
+            part=_read_part(*found["p"]) if "p" in found else None,
+            grammar=_read_grammar(*found["g"]) if "g" in found else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InvalidRequestError(f"This is not a token record ({error!r}): {str(found)[:_MAX_SHOWN]}") from error
 
 
 def _alternative(one: Alternative) -> list[Any]:
-    short = [one.id, one.text, _short(clamped(one.logprob))]
+    short = [one.id, one.text, rounded(clamped(one.logprob))]
     return short if one.bytes == one.text.encode() else [*short, b64encode(one.bytes).decode()]
 
 
@@ -98,13 +106,41 @@ def _read_alternative(one: Sequence[Any]) -> Alternative:
     return Alternative(_whole(id), text, _bytes(text, *rest), _logprob(logprob))
 
 
-def _short(number: float) -> float:
+def _delta(one: CallDelta) -> list[Any]:
+    short: list[Any] = [one.index, one.arguments]
+    return short if one.id is None else [*short, one.id, one.name]
+
+
+def _read_part(call: object, *deltas: Sequence[Any]) -> CallPart:
+    return CallPart(_whole(call), tuple(_read_delta(*one) for one in deltas))
+
+
+def _read_delta(index: object, arguments: object, id: object = None, name: object = None) -> CallDelta:
+    if (id is None) is not (name is None):
+        raise TypeError("a call has an id and a name")
+    begun = {} if id is None else {"id": _text(id), "name": _text(name)}
+    return CallDelta(_whole(index), _text(arguments), **begun)
+
+
+def _read_grammar(mass: object, allowed: object, logprob: object) -> GrammarScore:
+    return GrammarScore(_number(mass, 0, 1), _whole(allowed), _logprob(logprob))
+
+
+def rounded(number: float) -> float:
+    """Return a number with DIGITS significant digits."""
     return float(f"{number:.{DIGITS}g}")
 
 
 def _bytes(text: str, found: str | None = None) -> bytes:
     plain = text.encode()  # raises for lone surrogates, also if the bytes are given
     return plain if found is None else b64decode(found, validate=True)
+
+
+def _text(found: object) -> str:
+    if not isinstance(found, str):
+        raise TypeError(f"{found!r} is not a text")
+    found.encode()  # raises for lone surrogates
+    return found
 
 
 def _whole(found: object) -> int:

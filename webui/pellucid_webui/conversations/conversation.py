@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pellucid.tokens import FinishReason, Usage
+from pellucid_webui.conversations.answer_details import AnswerDetails
 from pellucid_webui.conversations.turn_settings import TurnSettings
 
 USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
@@ -17,7 +18,8 @@ class Node:
 
     ``end`` is None while an answer is being generated, and remains None if the server dies meanwhile. ``error`` is a sentence
     about what went wrong. ``branched`` is the number of the token at which this version differs from its ``origin``, another
-    version. ``chosen`` is the version of the next message that was selected last. ``created`` is in seconds since 1970.
+    version. ``chosen`` is the version of the next message that was selected last. ``created`` is in seconds since 1970. ``details`` are
+    None for an answer that has neither JSON values nor tool calls.
     """
 
     id: int
@@ -33,6 +35,7 @@ class Node:
     origin: int | None = None
     branched: int | None = None
     chosen: int | None = None
+    details: AnswerDetails | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +96,3 @@ class Archive:
 
     conversation: Conversation
     tokens: Mapping[int, Sequence[str]]
-
-
-def encodable(text: str) -> str:
-    """Return the text with U+FFFD for lone surrogates, which browsers may send but UTF-8 cannot encode."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -25,7 +25,8 @@ CREATE INDEX conversation_of ON conversation (owner, updated);
 CREATE TABLE node (
     id INTEGER PRIMARY KEY AUTOINCREMENT, conversation INTEGER NOT NULL REFERENCES conversation ON DELETE CASCADE,
     parent INTEGER REFERENCES node, depth INTEGER NOT NULL, role TEXT NOT NULL, text TEXT NOT NULL, created REAL NOT NULL,
-    settings TEXT, model TEXT NOT NULL, ending TEXT, usage TEXT, error TEXT, origin INTEGER, branched INTEGER, chosen INTEGER
+    settings TEXT, model TEXT NOT NULL, ending TEXT, usage TEXT, error TEXT, origin INTEGER, branched INTEGER, chosen INTEGER,
+    details TEXT
 );
 CREATE INDEX node_of ON node (conversation);
 CREATE INDEX node_below ON node (parent);
@@ -112,6 +113,8 @@ class Database:
                 f"The conversations in {self._path} are from another version of Pellucid (schema {version}, this version has {VERSION}): "
                 "move the file away, or start that version."
             )
+        elif not any(row["name"] == "details" for row in run.execute("PRAGMA table_info (node)")):
+            run.execute("ALTER TABLE node ADD COLUMN details TEXT")  # the version stays, as earlier releases read such files too
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -1,11 +1,11 @@
 """Exports complete conversations as JSON, and imports them again.
 
-The JSON is an object with these keys, all required; times are in seconds since 1970:
+The JSON is an object with these keys, all required except ``details``; times are in seconds since 1970:
 
 - ``format`` "pellucid-conversation" and ``version`` 1
 - ``title``, ``created``, ``updated``
 - ``settings``: the settings of the next turn (``model``, ``system``, ``temperature``, ``top_p``, ``top_k``, ``min_p``, ``seed``,
-  ``max_tokens``)
+  ``max_tokens``, ``answer_format``, ``schema``, ``tools``, ``tool_choice``)
 - ``leaf``: the last message of the selected path, or null
 - ``messages``: all versions of all messages, each after its parent, as objects with
 
@@ -19,6 +19,7 @@ The JSON is an object with these keys, all required; times are in seconds since 
   - ``chosen``: the version of the next message that was selected last, or null
   - ``tokens``: records, as ``compact_tokens`` describes them; they cover the end of the text, and all of it except a beginning that a
     person wrote
+  - ``details``: the values of a JSON answer, or the tool calls, as ``answer_details`` describes them; missing for other messages
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pellucid.errors import InvalidRequestError
 from pellucid.tokens import FinishReason, Token, Usage
+from pellucid_webui.conversations.answer_details import AnswerDetails
 from pellucid_webui.conversations.compact_tokens import pack, records_in, token_of
 from pellucid_webui.conversations.conversation import Archive, Conversation, Node
 from pellucid_webui.conversations.turn_settings import TurnSettings
@@ -75,6 +77,7 @@ class _Message(_Strict):
     branched: Count | None
     chosen: Number | None
     tokens: list[Any]
+    details: AnswerDetails | None = None
 
 
 class _File(_Strict):
@@ -139,7 +142,7 @@ def settings_of(record: Mapping[str, Any]) -> TurnSettings:
 
 
 def _written(node: Node, numbers: Mapping[int | None, int | None], archive: Archive) -> dict[str, Any]:
-    return {
+    written = {
         "id": numbers[node.id],
         "parent": numbers[node.parent],
         "role": node.role,
@@ -155,6 +158,9 @@ def _written(node: Node, numbers: Mapping[int | None, int | None], archive: Arch
         "chosen": numbers[node.chosen],
         "tokens": [found for batch in archive.tokens.get(node.id, ()) for found in records_in(batch)],
     }
+    if node.details is not None:
+        written["details"] = node.details.model_dump(mode="json", exclude_defaults=True)
+    return written
 
 
 def _json(value: object) -> str:
@@ -188,6 +194,7 @@ def _node(message: _Message) -> Node:
         origin=message.origin,
         branched=message.branched,
         chosen=message.chosen,
+        details=message.details,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from pellucid.errors import InvalidRequestError
-from pellucid_webui.conversations.conversation import encodable
+from pellucid_webui.conversations.encodable_text import encodable
 
 MAX_WORDS = 32
 """Most words of a search."""

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from pellucid.errors import NotFoundError
 from pellucid.tokens import FinishReason, Usage
-from pellucid_webui.conversations.conversation import Archive, Conversation, ConversationSummary, Node, encodable
+from pellucid_webui.conversations.answer_details import AnswerDetails
+from pellucid_webui.conversations.conversation import Archive, Conversation, ConversationSummary, Node
 from pellucid_webui.conversations.database import Database
+from pellucid_webui.conversations.encodable_text import encodable
 from pellucid_webui.conversations.search import conversations_with
 from pellucid_webui.conversations.turn_settings import TurnSettings
 
@@ -50,8 +52,10 @@ SELECT id FROM below ORDER BY depth DESC LIMIT 1
 """
 
 INSERT = """
-INSERT INTO node (conversation, parent, depth, role, text, created, settings, model, ending, usage, error, origin, branched)
-VALUES (:conversation, :parent, :depth, :role, :text, :created, :settings, :model, :ending, :usage, :error, :origin, :branched)
+INSERT INTO node (conversation, parent, depth, role, text, created, settings, model, ending, usage, error, origin, branched, details)
+VALUES (
+    :conversation, :parent, :depth, :role, :text, :created, :settings, :model, :ending, :usage, :error, :origin, :branched, :details
+)
 """
 
 Batches = list[str]
@@ -160,12 +164,12 @@ class ConversationStore:
             _require_changed(run.execute("INSERT INTO arriving (node, text) SELECT id, ? FROM node WHERE id = ?", (encodable(text), node)))
             run.execute("INSERT INTO batch (node, tokens) VALUES (?, ?)", (node, batch))
 
-    def finish(self, node: int, end: FinishReason, usage: Usage, error: str | None = None) -> None:
+    def finish(self, node: int, end: FinishReason, usage: Usage, error: str | None = None, details: AnswerDetails | None = None) -> None:
         """Record the end of an answer."""
         with self._database.writing() as run:
             _settle(run, node)
-            values = (end, json.dumps(asdict(usage)), None if error is None else encodable(error), node)
-            _require_changed(run.execute("UPDATE node SET ending = ?, usage = ?, error = ? WHERE id = ?", values))
+            values = (end, json.dumps(asdict(usage)), None if error is None else encodable(error), _details_json(details), node)
+            _require_changed(run.execute("UPDATE node SET ending = ?, usage = ?, error = ?, details = ? WHERE id = ?", values))
 
     def tokens(self, owner: str, conversation: str, node: int) -> Batches:
         """Return the tokens of an answer, in the batches in which they were added."""
@@ -280,6 +284,7 @@ def _insert(run: sqlite3.Connection, conversation: int, node: Node, batches: Seq
         "error": None if node.error is None else encodable(node.error),
         "origin": node.origin,
         "branched": node.branched,
+        "details": _details_json(node.details),
     }
     id = _row_id(run.execute(INSERT, row))
     run.executemany("INSERT INTO batch (node, tokens) VALUES (?, ?)", [(id, batch) for batch in batches])
@@ -326,8 +331,13 @@ def _node(row: sqlite3.Row, arriving: str) -> Node:
         origin=row["origin"],
         branched=row["branched"],
         chosen=row["chosen"],
+        details=None if row["details"] is None else AnswerDetails.model_validate_json(row["details"]),
     )
 
 
 def _json(settings: TurnSettings) -> str:
     return json.dumps(settings.record())
+
+
+def _details_json(details: AnswerDetails | None) -> str | None:
+    return None if details is None else details.model_dump_json(exclude_defaults=True)

@@ -11,8 +11,10 @@ from weakref import WeakValueDictionary
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import PellucidError
-from pellucid.tokens import ChatQuery, Finish, FinishReason, Message, Token, Usage
-from pellucid_webui.conversations.compact_tokens import pack
+from pellucid.tokens import Finish, FinishReason, Message, Token, Usage
+from pellucid_webui.conversations.answer_details import AnswerDetails, details_of
+from pellucid_webui.conversations.compact_tokens import pack, unpack
+from pellucid_webui.conversations.json_as_code import json_as_code
 from pellucid_webui.conversations.markdown_to_html import IncrementalMarkdown
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn_settings import TurnSettings
@@ -55,6 +57,8 @@ class Turn:
         self._clock = clock
         self._stop_reason: str | None = None
         self._unsaved: list[Token] = []
+        self._is_json = self._may_call = False
+        self._finish: Finish | None = None
         self._markdown = IncrementalMarkdown()
         self._rendered: tuple[int, list[str]] = (0, [])
         self._changed = asyncio.Event()
@@ -71,11 +75,12 @@ class Turn:
     def blocks(self) -> list[str]:
         """The text so far as blocks of HTML, rendered once for all tabs."""
         if self._rendered[0] != len(self.text):
-            self._rendered = len(self.text), self._markdown.blocks(self.text)
+            self._rendered = len(self.text), self._markdown.blocks(json_as_code(self.text) if self._is_json else self.text)
         return self._rendered[1]
 
     def start(self, assistant: Assistant, messages: Sequence[Message], settings: TurnSettings, done: Callable[[], None]) -> None:
         """Start generating; call ``done`` at the end."""
+        self._is_json, self._may_call = settings.answer_format != "free", bool(settings.tools.strip())
         # Two tasks: whenever the first one is cancelled, the second one still saves what there is and marks the end.
         self._generating = asyncio.create_task(self._generate(assistant, messages, settings))
         self._saving = asyncio.create_task(self._save_all(self._generating))
@@ -109,14 +114,11 @@ class Turn:
 
     async def _generate(self, assistant: Assistant, messages: Sequence[Message], settings: TurnSettings) -> FinishReason:
         """Collect tokens until the answer ends; return why it ended."""
-        stream = assistant.chat(
-            ChatQuery(messages, settings.sampling(), model=settings.model or None, continue_last=bool(self.text)),
-            on_usage=self._set_usage,
-        )
+        stream = assistant.chat(settings.query(messages, continue_last=bool(self.text)), on_usage=self._set_usage)
         async with aclosing(stream) as items:
             async for item in items:
                 if isinstance(item, Finish):
-                    self.usage = item.usage
+                    self.usage, self._finish = item.usage, item
                     self.error = (item.error or FAILED) if item.reason is FinishReason.ERROR else None
                     return item.reason
                 if self.first_token is None:
@@ -138,7 +140,8 @@ class Turn:
                 is_complete = bool(done)
                 await self._save()
             end = self._outcome(generating)
-            await asyncio.to_thread(self._store.finish, self.node, end, self.usage, self.error)
+            details = await asyncio.to_thread(self._details)
+            await asyncio.to_thread(self._store.finish, self.node, end, self.usage, self.error, details)
         except PellucidError as error:  # an answer that the store cannot save is stopped
             self.error, end = str(error), FinishReason.ERROR
         finally:
@@ -156,6 +159,11 @@ class Turn:
         self.batches.append(batch)
         await asyncio.to_thread(self._store.append, self.node, text, batch)
         self._notify()
+
+    def _details(self) -> AnswerDetails | None:
+        if not (self._is_json or self._may_call):
+            return None
+        return details_of(unpack(self.batches), self._finish, is_json=self._is_json)
 
     def _outcome(self, generating: asyncio.Task[FinishReason]) -> FinishReason:
         """Return why the answer ended, and set ``error`` if it failed."""

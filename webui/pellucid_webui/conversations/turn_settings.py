@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, asdict, dataclass, fields
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import SamplingParams
+from pellucid.tokens import ChatQuery, Grammar, Message, SamplingParams
+from pellucid_webui.conversations.answer_format import AnswerFormat, OfferedTools, read_schema, read_tools
 
 ALTERNATIVES = 10
 """Alternatives that are kept for each token of an answer."""
@@ -22,7 +23,10 @@ _MAX_SHOWN = 80
 
 @dataclass(frozen=True, slots=True)
 class TurnSettings:
-    """The model and sampling of a turn. An empty ``model`` is the server's first one; ``seed`` None draws a random seed."""
+    """The model, sampling, form and tools of a turn. An empty ``model`` is the server's first one; ``seed`` None draws a random seed.
+
+    ``schema`` (for the format json_schema) and ``tools`` are JSON as the user wrote it, which may be unfinished.
+    """
 
     model: str = ""
     system: str = ""
@@ -32,6 +36,10 @@ class TurnSettings:
     min_p: float = 0.05
     seed: int | None = None
     max_tokens: int = 512
+    answer_format: AnswerFormat = "free"
+    schema: str = ""
+    tools: str = ""
+    tool_choice: OfferedTools = "auto"
 
     def sampling(self) -> SamplingParams:
         """Return the sampling parameters for the engine. Raises InvalidRequestError, which names a setting that is out of bounds."""
@@ -51,6 +59,41 @@ class TurnSettings:
         except ValueError as error:
             raise InvalidRequestError(str(error)) from error
 
+    def grammar(self) -> Grammar | None:
+        """Return the grammar of the answer. Raises InvalidRequestError for a text that is not a JSON schema."""
+        if self.answer_format == "free":
+            return None
+        return Grammar("json_object", field="answer_format") if self.answer_format == "json_object" else read_schema(self.schema)
+
+    def functions(self) -> list[Mapping[str, Any]]:
+        """Return the functions that the model may call. Raises InvalidRequestError for a text that is not a list of functions."""
+        found = [] if self.tool_choice == "none" else read_tools(self.tools)
+        if self.tool_choice == "required" and not found:
+            raise InvalidRequestError("A tool call is required, but there are no tools: write some, or choose auto.", param="tools")
+        if found and self.answer_format != "free":
+            raise InvalidRequestError("Tools and an answer format exclude each other: choose the format free, or no tools.", param="tools")
+        return found
+
+    def check(self) -> None:
+        """Raise InvalidRequestError for settings with which no answer can be generated."""
+        self.sampling()
+        self.grammar()
+        self.functions()
+
+    def query(self, messages: Sequence[Message], *, continue_last: bool = False) -> ChatQuery:
+        """Return the query for an answer. Raises InvalidRequestError as ``check`` does."""
+        functions = self.functions()
+        return ChatQuery(
+            messages,
+            self.sampling(),
+            model=self.model or None,
+            continue_last=continue_last,
+            grammar=self.grammar(),
+            tools=functions,
+            tool_choice=self.tool_choice if functions else "auto",
+            with_fields=True,
+        )
+
     def record(self) -> dict[str, Any]:
         """Return the settings as JSON."""
         return asdict(self)
@@ -63,8 +106,18 @@ class TurnSettings:
 
 _KINDS: Mapping[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (float, int), "int | None": (int, type(None))}
 
+_CHOICES: Mapping[str, tuple[str, ...]] = {"AnswerFormat": get_args(AnswerFormat), "OfferedTools": get_args(OfferedTools)}
+
 
 def _typed(setting: Field[Any], value: object) -> Any:
+    choices = _CHOICES.get(str(setting.type))
+    if choices is not None:
+        if value not in choices:
+            raise InvalidRequestError(
+                f"The setting {setting.name} of a turn must be one of {', '.join(choices)}, not {repr(value)[:_MAX_SHOWN]}.",
+                param=setting.name,
+            )
+        return value
     kinds = _KINDS[str(setting.type)]
     if not isinstance(value, kinds) or isinstance(value, bool):
         shown = repr(value)[:_MAX_SHOWN]

@@ -35,6 +35,7 @@ SCRIPTS = (
     "whatif_sliders",
     "heatmap_toolbar",
     "heatmap",
+    "answer_tree",
     "chat_tab",
     "conversation_list",
     "compare_tab",
@@ -45,7 +46,7 @@ SCRIPTS = (
 )
 """Scripts in dependency order."""
 
-STYLES = ("page", "heatmap")
+STYLES = ("page", "heatmap", "answer_tree")
 
 THEME = gr.themes.Base(
     primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
@@ -91,7 +92,7 @@ def create_page(assistant: Assistant, store: ConversationStore, turns: Turns, ow
         with gr.Tab("Chat", id="chat"), gr.Row(elem_id="pl-desk"):
             with gr.Column(scale=1, min_width=240, elem_id="pl-side"):
                 list_panel = conversation_list_panel()
-                controls = turn_controls()
+                controls = turn_controls(with_form=True)
             with gr.Column(scale=4, min_width=320):
                 chat = chat_panel()
         read_tab(page, assistant)

@@ -196,7 +196,8 @@ class ChatView:
         settings = node.settings or conversation.settings
         messages = [*messages_of(conversation.path(node.parent), "", settings), Message(node.role, node.text)]
         tokens: list[Token] = []
-        async with aclosing(self.assistant.score(ScoreQuery(messages, model=settings.model or None, top_logprobs=ALTERNATIVES))) as items:
+        query = ScoreQuery(messages, model=settings.model or None, top_logprobs=ALTERNATIVES, tools=settings.functions())
+        async with aclosing(self.assistant.score(query)) as items:
             async for item in items:
                 if isinstance(item, Token):
                     tokens.append(item)

@@ -1,4 +1,4 @@
-"""Defines the controls of a turn: model, system prompt and sampling."""
+"""Defines the controls of a turn: model, system prompt, sampling, and in the chat the answer's format and the tools."""
 
 from __future__ import annotations
 
@@ -11,11 +11,25 @@ from gradio.components import Component
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import InvalidRequestError, PellucidError
+from pellucid_webui.conversations.answer_format import SCHEMA_EXAMPLE, TOOLS_EXAMPLE
 from pellucid_webui.conversations.turn_settings import TurnSettings
 
 DEFAULTS = TurnSettings()
 
 MODEL_HINT = "generates the answer"
+
+FORMATS = [("Free", "free"), ("Any JSON object", "json_object"), ("JSON schema", "json_schema")]
+TOOL_CHOICES = [("Auto", "auto"), ("Required", "required"), ("None", "none")]
+
+
+@dataclass(frozen=True, slots=True)
+class FormatControls:
+    """The components for the answer's format and the tools."""
+
+    answer_format: gr.Dropdown
+    schema: gr.Textbox
+    tools: gr.Textbox
+    tool_choice: gr.Dropdown
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +44,14 @@ class Controls:
     top_k: gr.Number
     seed: gr.Textbox
     max_tokens: gr.Number
+    form: FormatControls | None = None
 
     @property
     def parts(self) -> list[Component]:
         """The components as inputs or outputs of an event."""
-        return [self.model, self.system, self.temperature, self.top_p, self.min_p, self.top_k, self.seed, self.max_tokens]
+        form = self.form
+        extra = [] if form is None else [form.answer_format, form.schema, form.tools, form.tool_choice]
+        return [self.model, self.system, self.temperature, self.top_p, self.min_p, self.top_k, self.seed, self.max_tokens, *extra]
 
     @property
     def inputs(self) -> list[Any]:
@@ -42,8 +59,11 @@ class Controls:
         return [part.input for part in self.parts]  # type: ignore[attr-defined]  # each of these components has this event
 
     def settings(self, values: Sequence[Any]) -> TurnSettings:
-        """Return the settings that the controls show. Raises InvalidRequestError for values that cannot be sampled with."""
-        model, system, temperature, top_p, min_p, top_k, seed, max_tokens = values
+        """Return the settings that the controls show. Raises InvalidRequestError for values that cannot be sampled with.
+
+        A schema or tools may be unfinished: ``TurnSettings.check`` reports them when an answer is started.
+        """
+        model, system, temperature, top_p, min_p, top_k, seed, max_tokens, *form = values
         settings = TurnSettings(
             model=model or "",
             system=system or "",
@@ -53,6 +73,7 @@ class Controls:
             top_k=int(_number("Top-k", top_k)),
             seed=_seed(seed),
             max_tokens=int(_number("Maximum tokens", max_tokens)),
+            **dict(zip(("answer_format", "schema", "tools", "tool_choice"), form, strict=False)),
         )
         settings.sampling()
         return settings
@@ -66,7 +87,8 @@ class Controls:
             return [await model_choices(assistant, which=which), *[gr.skip() for _ in self.parts[1:]]]
         seed = "" if settings.seed is None else str(settings.seed)
         rest = (settings.system, settings.temperature, settings.top_p, settings.min_p, settings.top_k, seed, settings.max_tokens)
-        return [await model_choices(assistant, chosen=settings.model), *rest]
+        form = () if self.form is None else (settings.answer_format, settings.schema, settings.tools, settings.tool_choice)
+        return [await model_choices(assistant, chosen=settings.model), *rest, *form]
 
     def unchanged(self) -> list[Any]:
         """Return updates that change nothing."""
@@ -82,12 +104,15 @@ async def model_choices(assistant: Assistant, info: str = MODEL_HINT, chosen: st
     return gr.Dropdown(choices=names, value=chosen if chosen in names else names[: which + 1][-1], info=info)
 
 
-def turn_controls(name: str = "Answer settings", defaults: TurnSettings = DEFAULTS, *, opened: bool = False) -> Controls:
-    """Add the controls to a page, in an accordion with another one for rarely changed settings."""
+def turn_controls(
+    name: str = "Answer settings", defaults: TurnSettings = DEFAULTS, *, opened: bool = False, with_form: bool = False
+) -> Controls:
+    """Add the controls to a page, in an accordion with others for rarely changed settings; ``with_form`` those of format and tools too."""
     with gr.Accordion(name, open=opened):
         model = gr.Dropdown([], label="Model", info=MODEL_HINT, interactive=True)
         system = gr.Textbox(defaults.system, label="System prompt", info="for example: Answer in one sentence.", lines=2, interactive=True)
         temperature = _slider(0, 2, defaults.temperature, 0.05, "Temperature", "0: always the most likely token")
+        form = _form_controls() if with_form else None
         with gr.Accordion("Sampling", open=False):
             return Controls(
                 model=model,
@@ -98,7 +123,52 @@ def turn_controls(name: str = "Answer settings", defaults: TurnSettings = DEFAUL
                 top_k=gr.Number(defaults.top_k, label="Top-k", info="0: off", precision=0, interactive=True),
                 seed=gr.Textbox("", label="Seed", placeholder="random each time", max_lines=1, interactive=True),
                 max_tokens=gr.Number(defaults.max_tokens, label="Maximum tokens", precision=0, interactive=True),
+                form=form,
             )
+
+
+def _form_controls() -> FormatControls:
+    with gr.Accordion("Format and tools", open=False):
+        return FormatControls(
+            answer_format=gr.Dropdown(
+                FORMATS,
+                value="free",
+                label="Answer format",
+                info='state it in your message too, for example: "Name a colour as JSON with the key colour."',
+                interactive=True,
+            ),
+            schema=gr.Textbox(
+                "",
+                label="JSON schema",
+                info='for the format JSON schema, for example: {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}}',
+                placeholder=SCHEMA_EXAMPLE,
+                lines=4,
+                max_lines=12,
+                elem_id="pl-schema",
+                elem_classes="pl-mono-field",
+                interactive=True,
+            ),
+            tools=gr.Textbox(
+                "",
+                label="Tools",
+                info="a JSON list of functions that the model may call, in OpenAI's shape; the page shows the calls and runs none. "
+                'For example: [{"type": "function", "function": {"name": "now"}}]',
+                placeholder=TOOLS_EXAMPLE,
+                lines=6,
+                max_lines=16,
+                elem_id="pl-tools",
+                elem_classes="pl-mono-field",
+                interactive=True,
+            ),
+            tool_choice=gr.Dropdown(
+                TOOL_CHOICES,
+                value="auto",
+                label="Tool choice",
+                info="auto: the model decides; required: the answer is nothing but calls, for example to see how sure an argument is; "
+                "none: the model does not see the tools",
+                interactive=True,
+            ),
+        )
 
 
 def _slider(least: float, most: float, value: float, step: float, label: str, info: str) -> gr.Slider:

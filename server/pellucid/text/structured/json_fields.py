@@ -6,40 +6,14 @@ import bisect
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from llguidance import LLMatcher
 
 from pellucid.text.structured.json_scanner import JsonValue, scan
-from pellucid.tokens import Alternative, Token
+from pellucid.tokens import Alternative, JsonField, OtherValue, Token
 
 MAX_FIELDS = 1000
 """The most values that are reported."""
-
-
-@dataclass(frozen=True, slots=True)
-class OtherValue:
-    """The most probable other value where one token decided, with its probability among what the grammar allowed."""
-
-    value: str | int | float | bool | None
-    probability: float
-
-
-@dataclass(frozen=True, slots=True)
-class JsonField:
-    """A value of a JSON answer and the place of it, a JSON pointer.
-
-    ``probability`` is that of the value's tokens among those that the grammar allowed, each after what was before it: a forced token
-    counts 1. ``mass`` is the probability, by the model alone, that all of these tokens are ones that the grammar allowed. ``decided``
-    is the number of tokens that were not forced.
-    """
-
-    path: str
-    value: str | int | float | bool | None
-    probability: float
-    mass: float
-    decided: int
-    other: OtherValue | None = None
 
 
 def json_fields(tokens: Sequence[Token], matcher: LLMatcher | None, begin: int = 0) -> list[JsonField]:

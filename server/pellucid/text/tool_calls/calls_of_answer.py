@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import exp
 
 from pellucid.text.tool_calls.json_spans import json_spans
@@ -42,20 +42,28 @@ def is_enforced(tokens: Iterable[Token], index: int) -> bool:
     )
 
 
-def field_probabilities(tokens: Iterable[Token], index: int) -> dict[str, float]:
+def field_probabilities(tokens: Sequence[Token], index: int) -> dict[str, float]:
     """Return the probability of each value in the arguments of a call, by its JSON pointer; none if they are not valid JSON.
 
     It is the product of the model's own probabilities of the tokens that contain a part of the value, without those that a grammar
-    forced. The opening quote of a text does not count as a part of it, but the closing one does, because it decides that the text is
-    complete.
+    forced.
     """
-    places: list[tuple[int, int, float]] = []
+    logprobs = [0.0 if token.logprob is None or _is_forced(token) else token.logprob for token in tokens]
+    return {pointer: exp(sum(logprobs[place] for place in places)) for pointer, places in argument_tokens(tokens, index).items()}
+
+
+def argument_tokens(tokens: Sequence[Token], index: int) -> dict[str, list[int]]:
+    """Return the places of the tokens that contain a part of each value in the arguments of a call, by the value's JSON pointer.
+
+    The opening quote of a text does not count as a part of it, but the closing one does, because it decides that the text is complete.
+    There are none if the arguments are not valid JSON.
+    """
+    places: list[tuple[int, int, int]] = []
     arguments = ""
-    for token in tokens:
+    for place, token in enumerate(tokens):
         for delta in token.part.deltas if token.part is not None else ():
             if delta.index == index and (delta.arguments or delta.id is None):
-                logprob = 0.0 if token.logprob is None or _is_forced(token) else token.logprob
-                places.append((len(arguments), len(arguments) + len(delta.arguments), logprob))
+                places.append((len(arguments), len(arguments) + len(delta.arguments), place))
                 arguments += delta.arguments
     ends = [end for _, end, _ in places]
     fields = {}
@@ -64,7 +72,7 @@ def field_probabilities(tokens: Iterable[Token], index: int) -> dict[str, float]
         while first and places[first - 1][:2] == (span.begin, span.begin):  # a token that holds a part of the first character
             first -= 1
         last = bisect_left(places, span.end, first, key=lambda place: place[0])
-        fields[span.pointer] = exp(sum(logprob for _, _, logprob in places[first:last]))
+        fields[span.pointer] = [place for _, _, place in places[first:last]]
     return fields
 
 

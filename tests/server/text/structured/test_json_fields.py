@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import pytest
 
 from pellucid.text.structured.grammar_compiler import GrammarCompiler
-from pellucid.text.structured.json_fields import JsonField, OtherValue, json_fields, to_json
-from pellucid.tokens import Alternative, Grammar, GrammarScore, Token
+from pellucid.text.structured.json_fields import json_fields, to_json
+from pellucid.tokens import Alternative, Grammar, GrammarScore, JsonField, OtherValue, Token
 from support.servers.scripted_engine import byte_tokenizer
 
 TOKENIZER = byte_tokenizer()

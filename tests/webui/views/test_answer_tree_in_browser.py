@@ -1,0 +1,107 @@
+"""Tests the tree of an answer in a real browser, on a page of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Page, expect
+
+from support.page.tree_page import show_tree
+
+LABELS = "() => [...document.querySelectorAll('[role=treeitem]')].map((item) => item.getAttribute('aria-label'))"
+FOCUSED = "() => document.activeElement.dataset.row"
+WIDTHS = "() => [...document.querySelectorAll('.pl-tree-fill')].map((fill) => fill.offsetWidth / fill.parentElement.clientWidth)"
+
+
+def row(key: str, value: str, probability: float | None = None, level: int = 1, **more: Any) -> dict[str, Any]:
+    own = {} if probability is None else {"probability": probability}
+    return {"level": level, "key": key, "value": value, "isOpen": False, **own, **more}
+
+
+TREE: dict[str, Any] = {
+    "title": "Values",
+    "remarks": [],
+    "isCut": False,
+    "rows": [
+        row("colour", '"red"', 0.62, other={"value": '"blue"', "probability": 0.31}, mass=0.12, tokens=[3, 5]),
+        row("maker", "2 keys", isOpen=True),
+        row("name", '"<b>x</b>\u202e"', 0.05, level=2, mass=0.5, tokens=[8, 9]),
+        row("tags", "[]", level=2),
+        row("price", "12", 1.0, tokens=[12, 13]),
+    ],
+}
+
+
+async def test_what_is_shown_and_spoken(browser_page: Page) -> None:
+    """A value shows its probability as a number and a bar, the best other value, and a mass below half in words; no text is HTML."""
+    await show_tree(browser_page, TREE)
+    assert await browser_page.evaluate(LABELS) == [
+        'colour: "red", probability 62 percent, else "blue" 31 percent, Bent by the format: mass 12 percent',
+        "maker: 2 keys",
+        'name: "<b>x</b>\u202e", probability 5 percent',
+        "tags: []",
+        "price: 12, probability 100 percent",
+    ]
+    items = browser_page.get_by_role("treeitem")
+    for text in ("62.0 %", 'else "blue" 31.0 %', "Bent by the format: mass 12.0 %"):
+        await expect(items.first).to_contain_text(text)
+    await expect(items.nth(2)).not_to_contain_text("Bent")
+    await expect(items.nth(2)).to_contain_text("<b>x</b>⟨U+202E⟩")
+    assert await browser_page.evaluate(WIDTHS) == pytest.approx([0.62, 0.05, 1.0], abs=0.02)
+    classes = await browser_page.locator(".pl-tree-fill").evaluate_all("fills => fills.map((fill) => fill.className)")
+    assert [name.split()[-1] for name in classes] == ["p3", "p8", "p0"]
+
+
+async def test_keys(browser_page: Page) -> None:
+    """The arrow keys, Home and End move between visible rows, collapse and expand; Enter and Space choose a value's tokens."""
+    await show_tree(browser_page, TREE)
+    items = browser_page.get_by_role("treeitem")
+    assert [await item.get_attribute("tabindex") for item in await items.all()] == ["0", "-1", "-1", "-1", "-1"]
+    await browser_page.keyboard.press("Tab")
+
+    async def at(key: str) -> str:
+        await browser_page.keyboard.press(key)
+        return str(await browser_page.evaluate(FOCUSED))
+
+    assert [await at(key) for key in ("ArrowUp", "ArrowDown", "ArrowRight", "ArrowDown", "ArrowLeft")] == ["0", "1", "2", "3", "1"]
+    assert await at("ArrowLeft") == "1"
+    await expect(items.nth(1)).to_have_attribute("aria-expanded", "false")
+    await expect(browser_page.locator("[role=treeitem]:visible")).to_have_count(3)
+    assert [await at(key) for key in ("ArrowDown", "ArrowUp", "End", "Home")] == ["4", "1", "4", "0"]
+    await browser_page.keyboard.press("Enter")
+    assert await at("ArrowDown") == "1"
+    await browser_page.keyboard.press("Enter")
+    await expect(browser_page.locator("[role=treeitem]:visible")).to_have_count(5)
+    await at("ArrowDown")
+    await browser_page.keyboard.press("Space")
+    assert await browser_page.evaluate("window.chosen") == [[3, 5], [8, 9]]
+    assert await items.nth(2).get_attribute("tabindex") == "0"
+    assert await items.first.get_attribute("tabindex") == "-1"
+
+
+async def test_mouse(browser_page: Page) -> None:
+    """A click on a value chooses its tokens and focuses its row; one on an object collapses and expands it."""
+    await show_tree(browser_page, TREE)
+    items = browser_page.get_by_role("treeitem")
+    await items.last.click()
+    assert await browser_page.evaluate("[window.chosen, document.activeElement.dataset.row]") == [[[12, 13]], "4"]
+    await items.nth(1).click()
+    await expect(browser_page.locator("[role=treeitem]:visible")).to_have_count(3)
+    await items.nth(1).click()
+    await expect(browser_page.locator("[role=treeitem]:visible")).to_have_count(5)
+
+
+@pytest.mark.parametrize("theme", ["", "dark"])
+@pytest.mark.parametrize("browser_page", [{"viewport": {"width": width, "height": 700}} for width in (360, 1280)], indirect=True)
+async def test_accessibility(browser_page: Page, theme: str) -> None:
+    """Axe finds nothing wrong in both themes, narrow and wide, and a long key or value does not make the page scroll sideways."""
+    long = row("k" * 200, '"' + "v" * 500 + '"', 0.4, mass=0.1, tokens=[1, 2])
+    call = {**TREE, "title": "get_weather", "isCall": True, "remarks": ["complete"], "rows": [*TREE["rows"], long], "isCut": True}
+    await show_tree(browser_page, call, theme)
+    assert await browser_page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    violations = (await Axe().run(browser_page)).response["violations"]
+    assert not violations, [(one["id"], [node["failureSummary"] for node in one["nodes"]]) for one in violations]
+    await expect(browser_page.get_by_role("tree", name="Call of get_weather with probabilities")).to_be_visible()
+    await expect(browser_page.locator(".pl-hint")).to_have_text("Only the first 6 rows are shown.")

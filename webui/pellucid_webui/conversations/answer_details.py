@@ -1,0 +1,147 @@
+"""Defines what is kept of an answer next to its text and tokens: the values of its JSON, and its tool calls."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import math
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pellucid.text.structured.json_fields import json_fields
+from pellucid.text.structured.json_scanner import scan
+from pellucid.text.tool_calls.calls_of_answer import argument_tokens, calls_of, field_probabilities, is_enforced, is_whole
+from pellucid.tokens import Finish, JsonField, JsonScalar, Token
+from pellucid_webui.conversations.compact_tokens import rounded
+from pellucid_webui.conversations.encodable_text import encodable
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+
+Places = tuple[Count, Count]
+"""The first token that holds a part of a value, and the one after the last."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
+
+
+class OtherDetails(_Strict):
+    """The most probable other value, with its probability."""
+
+    value: JsonScalar
+    probability: Share
+
+
+class FieldDetails(_Strict):
+    """A value of a JSON answer, as ``JsonField`` has it."""
+
+    path: str
+    value: JsonScalar
+    probability: Share
+    mass: Share
+    decided: Count
+    other: OtherDetails | None = None
+    tokens: Places | None = None
+
+
+class ArgumentDetails(_Strict):
+    """The probability of a value in the arguments of a call, by the value's JSON pointer."""
+
+    path: str
+    probability: Share
+    tokens: Places | None = None
+
+
+class CallDetails(_Strict):
+    """A tool call. ``complete``: its arguments are a JSON object; ``enforced``: a grammar held them to the function's schema."""
+
+    id: str
+    name: str
+    arguments: str
+    complete: bool
+    enforced: bool
+    fields: tuple[ArgumentDetails, ...] = ()
+
+
+class AnswerDetails(_Strict):
+    """The values of a JSON answer, or the tool calls of an answer."""
+
+    fields: tuple[FieldDetails, ...] = ()
+    calls: tuple[CallDetails, ...] = ()
+
+
+def details_of(tokens: Sequence[Token], finish: Finish | None, *, is_json: bool) -> AnswerDetails | None:
+    """Return the details of an answer, or None if it has none.
+
+    ``finish`` is None for one that was stopped or failed: its other values are unknown, and functions whose schema no grammar can hold.
+    """
+    fields = _fields(tokens, finish) if is_json else ()
+    calls = _calls(tokens, frozenset() if finish is None else finish.loose_functions)
+    return AnswerDetails(fields=fields, calls=calls) if fields or calls else None
+
+
+def _fields(tokens: Sequence[Token], finish: Finish | None) -> tuple[FieldDetails, ...]:
+    found = json_fields(tokens, None) if finish is None or not finish.fields else finish.fields  # older servers send none
+    places = _value_places(tokens)
+    return tuple(_field(field, places.get(field.path)) for field in found)
+
+
+def _field(field: JsonField, places: Places | None) -> FieldDetails:
+    other = None if field.other is None else OtherDetails(value=_storable(field.other.value), probability=_share(field.other.probability))
+    return FieldDetails(
+        path=encodable(field.path),
+        value=_storable(field.value),
+        probability=_share(field.probability),
+        mass=_share(field.mass),
+        decided=field.decided,
+        other=other,
+        tokens=places,
+    )
+
+
+def _value_places(tokens: Sequence[Token]) -> dict[str, Places]:
+    """Return the tokens of each value of an answer that is JSON, by its JSON pointer."""
+    ends = list(itertools.accumulate(len(token.text) for token in tokens))
+    values = scan("".join(token.text for token in tokens))
+    return {value.path: (bisect.bisect_right(ends, value.begin), bisect.bisect_left(ends, value.end) + 1) for value in values}
+
+
+def _calls(tokens: Sequence[Token], loose: frozenset[str]) -> tuple[CallDetails, ...]:
+    return tuple(
+        CallDetails(
+            id=call.id,
+            name=encodable(call.name),
+            arguments=call.arguments,
+            complete=is_whole(call),
+            enforced=call.name not in loose and is_enforced(tokens, index),
+            fields=_arguments(tokens, index),
+        )
+        for index, call in enumerate(calls_of(tokens))
+    )
+
+
+def _arguments(tokens: Sequence[Token], index: int) -> tuple[ArgumentDetails, ...]:
+    places = argument_tokens(tokens, index)
+    return tuple(
+        ArgumentDetails(
+            path=encodable(path),
+            probability=_share(probability),
+            tokens=(min(places[path]), max(places[path]) + 1) if places[path] else None,
+        )
+        for path, probability in field_probabilities(tokens, index).items()
+    )
+
+
+def _storable(value: JsonScalar) -> JsonScalar:
+    """Return a value that JSON can hold: half a surrogate pair and numbers such as 1e999, which Python reads as infinity, are replaced."""
+    if isinstance(value, float) and math.isinf(value):
+        return math.copysign(sys.float_info.max, value)
+    return encodable(value) if isinstance(value, str) else value
+
+
+def _share(number: float) -> float:
+    return min(max(rounded(number), 0.0), 1.0)
