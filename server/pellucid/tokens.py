@@ -322,7 +322,7 @@ class ChatQuery:
 
     ``tools`` are the functions that the model may call, JSON objects in OpenAI's shape; with ``tool_choice`` "none" it is not shown
     them, and with "required" or a NamedTool its answer is nothing but calls. Without ``parallel_tool_calls`` the answer ends after
-    its first call.
+    its first call; None allows several unless calls are demanded, as small models do not stop calling then.
     With a ``grammar`` the answer (with ``continue_last`` the rest of it) keeps to that grammar; if that is one of JSON, ``with_fields``
     puts the answer's values into the Finish.
     """
@@ -336,13 +336,19 @@ class ChatQuery:
     grammar: Grammar | None = None
     tools: Sequence[Mapping[str, Any]] = ()
     tool_choice: ToolChoice = "auto"
-    parallel_tool_calls: bool = True
+    parallel_tool_calls: bool | None = None
     with_fields: bool = False
 
     @property
     def shown_tools(self) -> Sequence[Mapping[str, Any]]:
         """The functions that the model is shown."""
         return () if self.tool_choice == "none" else self.tools
+
+    @property
+    def single_call(self) -> bool:
+        """True if the answer ends after its first call."""
+        several = self.tool_choice == "auto" if self.parallel_tool_calls is None else self.parallel_tool_calls
+        return isinstance(self.tool_choice, NamedTool) or not several
 
     @property
     def continues_text(self) -> bool:

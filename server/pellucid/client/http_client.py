@@ -375,7 +375,8 @@ def _tools(query: ChatQuery) -> dict[str, Any]:
     named = {"type": "function", "function": {"name": choice.name}} if isinstance(choice, NamedTool) else choice
     if not query.tools and named == "auto":
         return {}
-    return {"tools": list(query.tools), "tool_choice": named, "parallel_tool_calls": query.parallel_tool_calls}
+    several = {} if query.parallel_tool_calls is None else {"parallel_tool_calls": query.parallel_tool_calls}
+    return {"tools": list(query.tools), "tool_choice": named, **several}
 
 
 def _message(message: Message) -> dict[str, Any]:

@@ -84,7 +84,7 @@ class TextModel:
             query.shown_tools,
             call_ids(prompt),
             bare=not query.continues_text,
-            parallel=query.parallel_tool_calls,
+            single=query.single_call,
         )
 
     def check_ids(self, ids: Sequence[int]) -> None:

@@ -54,7 +54,7 @@ def read(
     format: Format, tokens: Sequence[Token], *, markers: bool = True, bare: bool = True, parallel: bool = True, at_a_time: int = 1
 ) -> list[Token]:
     """Return the tokens of an answer as a reader releases them that is fed some of them at a time."""
-    reader = CallReader(format, MARKERS if markers else {}, OFFERED, lambda index: f"id{index}", bare=bare, parallel=parallel)
+    reader = CallReader(format, MARKERS if markers else {}, OFFERED, lambda index: f"id{index}", bare=bare, single=not parallel)
     out: list[Token] = []
     for begin in range(0, len(tokens), at_a_time):
         out += reader.feed(tokens[begin : begin + at_a_time])

@@ -36,7 +36,7 @@ def chat_query(body: ConversationFields, card: ModelCard) -> ChatQuery:
         continue_last=body.messages[-1].role == "assistant",
         tools=[_tool(tool) for tool in body.tools if isinstance(tool, CustomTool)],
         tool_choice=_tool_choice(body),
-        parallel_tool_calls=choice is None or not choice.disable_parallel_tool_use,
+        parallel_tool_calls=None if choice is None or choice.disable_parallel_tool_use is None else not choice.disable_parallel_tool_use,
     )
 
 

@@ -48,7 +48,7 @@ def response_reply(
         instructions=body.instructions,
         max_output_tokens=body.max_output_tokens,
         model=model,
-        parallel_tool_calls=body.parallel_tool_calls,
+        parallel_tool_calls=body.parallel_tool_calls is not False,
         previous_response_id=None,
         reasoning=body.reasoning or {"effort": None, "summary": None},
         temperature=body.temperature,

@@ -100,7 +100,9 @@ class ToolDecision(Body):
 
     type: Literal["auto", "any", "tool", "none"]
     name: Name | None = None
-    disable_parallel_tool_use: bool = Field(False, description="true: the answer ends after its first tool call")
+    disable_parallel_tool_use: bool | None = Field(
+        None, description="true: the answer ends after its first tool call; null: so does one that a choice other than auto demands"
+    )
 
 
 class InputTurn(Body):

@@ -24,7 +24,7 @@ from pellucid.api.schema.common import (
     WrittenToken,
 )
 from pellucid.api.schema.structured import COMPLETE_ABOUT, FieldRecord, FormatFields
-from pellucid.api.schema.tool_calls import MAX_TOOLS, CallDetails, MessageToolCall, ToolCallDelta, ToolCallReply, ToolFields
+from pellucid.api.schema.tool_calls import MAX_TOOLS, PARALLEL_ABOUT, CallDetails, MessageToolCall, ToolCallDelta, ToolCallReply, ToolFields
 from pellucid.tokens import MAX_ALTERNATIVES, FinishReason
 
 Bias = Annotated[float, Field(ge=-100, le=100)]
@@ -233,7 +233,7 @@ class ChatRequest(SamplingFields, ToolFields):
     samplers: Samplers = Field(None, description="as on /completion: the sampling steps; a step that is not listed is off")
     id_slot: int = Field(-1, ge=-1, lt=2**31, description="as on /completion: a newer request with the same number ends this one")
     response_fields: ResponseFields = Field(None, description="as on /completion: return only these fields, not in streams")
-    parallel_tool_calls: bool = Field(True, description="false: the answer ends after its first tool call")
+    parallel_tool_calls: bool | None = Field(None, description=PARALLEL_ABOUT)
     continue_final_message: bool = Field(False, description="extension: continue the last message, which must be from the assistant")
 
 

@@ -10,7 +10,7 @@ from pellucid.api.schema.answer_fields import ONLY_NULL, AnswerDetails, AnswerFi
 from pellucid.api.schema.common import MAX_TOKENS, Body, OnlyFalse, Reply, Unused, WrittenToken
 from pellucid.api.schema.openai import MAX_MESSAGES, Alternatives, TokenLogprob, UnusedFields, UsageDetails
 from pellucid.api.schema.structured import NamedSchema
-from pellucid.api.schema.tool_calls import MAX_TOOLS, FunctionDefinition, Name
+from pellucid.api.schema.tool_calls import MAX_TOOLS, PARALLEL_ABOUT, FunctionDefinition, Name
 
 SENT_BACK = "allowed, so that an item of an answer can be sent back"
 
@@ -175,7 +175,7 @@ class ResponsesRequest(AnswerFields, UnusedFields):
         description="none: the model is not shown the tools; auto: it decides; required: the answer is nothing but calls; "
         "a function: the answer is a call of it",
     )
-    parallel_tool_calls: bool = Field(True, description="false: the answer ends after its first tool call")
+    parallel_tool_calls: bool | None = Field(None, description=PARALLEL_ABOUT)
     truncation: Literal["disabled"] = Field(
         "disabled", description="always disabled: a conversation that does not fit the context is an error, and none of it is dropped"
     )

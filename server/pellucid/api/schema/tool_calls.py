@@ -12,6 +12,10 @@ MAX_TOOLS = 1024
 
 STRICT_ABOUT = "whether the request is refused if the schema cannot be enforced; if false, the arguments may be any JSON object then"
 
+PARALLEL_ABOUT = (
+    "false: the answer ends after its first tool call; null: so does one that tool_choice demands, as small models do not stop calling"
+)
+
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 
 

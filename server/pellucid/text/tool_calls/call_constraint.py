@@ -134,7 +134,7 @@ class CallConstraints:
         where the model has begun it: after a tag that is a marker of the model, or before the arguments in an answer that is an object.
         Raises InvalidRequestError for a strict function whose schema cannot be held to.
         """
-        wanted = _Functions(_demanded(query), isinstance(query.tool_choice, NamedTool) or not query.parallel_tool_calls)
+        wanted = _Functions(_demanded(query), query.single_call)
         loose = await self._loose_functions(wanted)
         held = wanted.loosened(loose)
         if query.tool_choice != "auto":

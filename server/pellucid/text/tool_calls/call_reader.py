@@ -44,7 +44,7 @@ class CallReader:
     """Is fed the tokens of an answer and returns the same tokens, some of them later, with the tool calls that they make up.
 
     The tokens of a call have a ``part`` and no text. Text next to calls stays text, without the white space around them. Tokens are held
-    back while they may begin a call. With ``bare`` an answer that is nothing but a call without tags is one too. Without ``parallel``
+    back while they may begin a call. With ``bare`` an answer that is nothing but a call without tags is one too. With ``single``
     the answer ends after the first call, and ``closed`` is set then. ``special`` are the markers of the tokenizer. A tag that is one
     of them counts only as that marker. ``call_id`` gives the id of a call by its index.
     """
@@ -57,7 +57,7 @@ class CallReader:
         call_id: Callable[[int], str],
         *,
         bare: bool = True,
-        parallel: bool = True,
+        single: bool = False,
     ) -> None:
         self.closed = False
         tags = {special[tag]: tag for tag in format.tags if tag in special}
@@ -65,7 +65,7 @@ class CallReader:
         self._syntax = CallSyntax(self._units, frozenset(tags.values()), call_id)
         functions = [tool["function"] for tool in template_tools(tools)]
         schemas = {function["name"]: function.get("parameters", {}) for function in functions}
-        self._format = format(self._syntax, schemas, single=not parallel)
+        self._format = format(self._syntax, schemas, single=single)
         self._bare = bare
         self._reading = self._read()
         next(self._reading)

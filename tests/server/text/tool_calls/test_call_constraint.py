@@ -105,6 +105,13 @@ def test_a_demanded_call_keeps_to_format_and_schema(assistant: LocalAssistant, m
         assert calls if parallel else len(calls) == 1
 
 
+def test_one_call_unless_several_are_asked_for(assistant: LocalAssistant) -> None:
+    """A demanded call is the only one unless several are allowed by name; with auto there may be several."""
+    for seed in range(3):
+        assert len(calls_of(ask(assistant, "hermes", seed, tool_choice="required")[0])) == 1
+    assert len(calls_of(ask(assistant, "hermes", 1, {BYTES.special["<tool_call>"]: 6.0})[0])) > 1
+
+
 @pytest.mark.parametrize("model", NAMES)
 def test_a_named_function_is_called_once(assistant: LocalAssistant, model: str) -> None:
     """A tool_choice that names a function gives exactly one call, of that function."""
