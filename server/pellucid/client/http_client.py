@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -48,14 +48,6 @@ CONNECT_SECONDS = 5.0
 """Time limit for a connection, and for a reply about the server's health. Other replies have no limit."""
 
 Json = Mapping[str, Any]
-
-
-@dataclass(slots=True)
-class _SeenCall:
-    """A call in a stream: its function, and whether a grammar limited all of its arguments."""
-
-    name: str
-    under_grammar: bool = True
 
 
 class Client:
@@ -187,22 +179,25 @@ class Client:
         """Yield the tokens of a streamed answer, then its Finish: the last choice has the reason, and the event after it the usage."""
         body = make_body() | {"stream_options": {"include_usage": True, "continuous_usage_stats": on_usage is not None}}
         end: Json | None = None
-        calls: list[_SeenCall] = []
         async with aclosing(self._events(route, body)) as events:
             async for event in events:
                 if event["choices"] and event.get("usage") and on_usage is not None:
                     on_usage(_usage(event["usage"]))
                 for choice in event["choices"]:
                     for record in _records(choice.get("logprobs")):
-                        token = token_of(record)
-                        _note_calls(token, calls)
-                        yield token
+                        yield token_of(record)
                     end = choice.get("pellucid") or end
                 if event.get("usage") and end and not event["choices"]:
                     difference = event["usage"]["pellucid"].get("first_difference")  # which older servers do not give
-                    stop, complete = end.get("stop"), end.get("complete")
-                    loose, values = _loose_functions(calls, end), tuple(_field(one) for one in end.get("fields") or ())
-                    yield Finish(FinishReason(end["reason"]), _usage(event["usage"]), stop, None, complete, difference, loose, values)
+                    yield Finish(
+                        FinishReason(end["reason"]),
+                        _usage(event["usage"]),
+                        stop=end.get("stop"),
+                        complete=end.get("complete"),
+                        first_difference=difference,
+                        loose_functions=frozenset(end.get("loose_functions") or ()),
+                        fields=tuple(_field(one) for one in end.get("fields") or ()),
+                    )
                     return
         raise _broken_off()
 
@@ -339,21 +334,6 @@ def _usage(usage: Json) -> Usage:
     """Return the usage; fields of a newer server that are unknown here are ignored."""
     details = usage["pellucid"]
     return Usage(**{field.name: details[field.name] for field in fields(Usage)})
-
-
-def _note_calls(token: Token, calls: list[_SeenCall]) -> None:
-    """Note the calls that a token begins, and that a token without a grammar adds to."""
-    for delta in token.part.deltas if token.part is not None else ():
-        if delta.name is not None:
-            calls.append(_SeenCall(delta.name))
-        if delta.arguments and token.grammar is None:
-            calls[delta.index].under_grammar = False
-
-
-def _loose_functions(calls: Sequence[_SeenCall], end: Json) -> frozenset[str]:
-    """Return the functions of the calls that were not enforced although a grammar limited all of their arguments."""
-    details = end.get("calls") or ()
-    return frozenset(call.name for call, one in zip(calls, details, strict=False) if call.under_grammar and not one["enforced"])
 
 
 def _field(record: Json) -> JsonField:

@@ -35,14 +35,11 @@ from pellucid.errors import (
 )
 from pellucid.tokens import (
     Alternative,
-    CallDelta,
-    CallPart,
     ChatQuery,
     CompletionQuery,
     Extra,
     Finish,
     FinishReason,
-    GrammarScore,
     Message,
     ModelCard,
     Priority,
@@ -155,25 +152,6 @@ async def test_complete() -> None:
             "priority": "completion", "supersede": "window", "deadline": 2.5, "stream": True, "stream_options": {"include_usage": True},
         }
     )  # fmt: skip
-
-
-async def test_loose_functions() -> None:
-    """A function is loose if a grammar limited the arguments of its call and yet did not enforce its schema."""
-    score = GrammarScore(0.5, 2, -0.5)
-    held, loose, free = (CallPart(index, (CallDelta(index, "{}", f"c{index}", f"f{index}"),)) for index in range(3))
-    sent = [replace(SPOKEN, part=held, grammar=score), replace(SPOKEN, part=loose, grammar=score), replace(SPOKEN, part=free)]
-    calls = [{"id": f"c{index}", "complete": True, "enforced": index == 0, "fields": {}} for index in range(3)]
-    wire = Wire(
-        events(
-            {"choices": [{"index": 0, "logprobs": {"content": [{"pellucid": record_of(token)} for token in sent]}}]},
-            {"choices": [{"index": 0, "finish_reason": "tool_calls", "pellucid": {**END, "calls": calls}}]},
-            {"choices": [], "usage": USAGE_REPLY},
-        )
-    )
-    *tokens, finish = await collect(wire.client().chat(ChatQuery([Message("user", "q")])))
-    assert tokens == sent
-    assert isinstance(finish, Finish)
-    assert finish.loose_functions == {"f1"}
 
 
 async def test_empty_suffix_is_an_infill() -> None:

@@ -38,14 +38,14 @@ async def test_what_is_shown_and_spoken(browser_page: Page) -> None:
     """A value shows its probability as a number and a bar, the best other value, and a mass below half in words; no text is HTML."""
     await show_tree(browser_page, TREE)
     assert await browser_page.evaluate(LABELS) == [
-        'colour: "red", probability 62 percent, else "blue" 31 percent, Bent by the format: mass 12 percent',
+        'colour: "red", probability 62 percent, or "blue" 31 percent, Only 12 percent of the model\'s own answers fit the format',
         "maker: 2 keys",
         'name: "<b>x</b>\u202e", probability 5 percent',
         "tags: []",
         "price: 12, probability 100 percent",
     ]
     items = browser_page.get_by_role("treeitem")
-    for text in ("62.0 %", 'else "blue" 31.0 %', "Bent by the format: mass 12.0 %"):
+    for text in ("62.0 %", 'or "blue" 31.0 %', "Only 12.0 % of the model's own answers fit the format"):
         await expect(items.first).to_contain_text(text)
     await expect(items.nth(2)).not_to_contain_text("Bent")
     await expect(items.nth(2)).to_contain_text("<b>x</b>⟨U+202E⟩")

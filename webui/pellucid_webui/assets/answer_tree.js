@@ -88,7 +88,10 @@
      */
     remarks({ other, mass }) {
       const found = [];
-      if (other) found.push(make("span", {}, "else ", make("span", { class: "pl-tree-value", dir: "auto" }, ...shown(other.value)), ` ${visible.percent(other.probability)} %`));
+      if (other) {
+        const value = make("span", { class: "pl-tree-value", dir: "auto" }, ...shown(other.value));
+        found.push(make("span", {}, "or ", value, ` ${visible.percent(other.probability)} %`));
+      }
       if (mass !== undefined && mass < BENT) found.push(make("span", { class: "pl-tree-bent" }, bentWords(`${visible.percent(mass)} %`)));
       return found.length ? [make("span", { class: "pl-tree-more" }, ...found)] : [];
     }
@@ -192,7 +195,7 @@
   }
 
   /** @param {string} mass in percent */
-  const bentWords = (mass) => `Bent by the format: mass ${mass}`;
+  const bentWords = (mass) => `Only ${mass} of the model's own answers fit the format`;
 
   /** @param {number} probability */
   const number = (probability) => make("span", { class: "pl-number" }, `${visible.percent(probability)} %`);
@@ -214,7 +217,7 @@
   function spokenRow({ key, value, probability, mass, other }) {
     const said = [[key, spoken(value)].filter(Boolean).join(": ")];
     if (probability !== undefined) said.push(`probability ${visible.spokenPercent(probability)}`);
-    if (other) said.push(`else ${spoken(other.value)} ${visible.spokenPercent(other.probability)}`);
+    if (other) said.push(`or ${spoken(other.value)} ${visible.spokenPercent(other.probability)}`);
     if (mass !== undefined && mass < BENT) said.push(bentWords(visible.spokenPercent(mass)));
     return said.join(", ");
   }

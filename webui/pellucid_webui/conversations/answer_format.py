@@ -12,7 +12,7 @@ from pellucid.tokens import Grammar
 AnswerFormat = Literal["free", "json_object", "json_schema"]
 """The form of an answer."""
 
-OfferedTools = Literal["auto", "required", "none"]
+ToolUse = Literal["auto", "required", "none"]
 """Whether the model may call a tool, must, or is not shown the tools."""
 
 SCHEMA_EXAMPLE = """{"type": "object",

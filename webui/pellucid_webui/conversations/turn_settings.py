@@ -8,7 +8,7 @@ from typing import Any, Self, get_args
 
 from pellucid.errors import InvalidRequestError
 from pellucid.tokens import ChatQuery, Grammar, Message, SamplingParams
-from pellucid_webui.conversations.answer_format import AnswerFormat, OfferedTools, read_schema, read_tools
+from pellucid_webui.conversations.answer_format import AnswerFormat, ToolUse, read_schema, read_tools
 
 ALTERNATIVES = 10
 """Alternatives that are kept for each token of an answer."""
@@ -39,7 +39,7 @@ class TurnSettings:
     answer_format: AnswerFormat = "free"
     schema: str = ""
     tools: str = ""
-    tool_choice: OfferedTools = "auto"
+    tool_choice: ToolUse = "auto"
 
     def sampling(self) -> SamplingParams:
         """Return the sampling parameters for the engine. Raises InvalidRequestError, which names a setting that is out of bounds."""
@@ -106,7 +106,7 @@ class TurnSettings:
 
 _KINDS: Mapping[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (float, int), "int | None": (int, type(None))}
 
-_CHOICES: Mapping[str, tuple[str, ...]] = {"AnswerFormat": get_args(AnswerFormat), "OfferedTools": get_args(OfferedTools)}
+_CHOICES: Mapping[str, tuple[str, ...]] = {"AnswerFormat": get_args(AnswerFormat), "ToolUse": get_args(ToolUse)}
 
 
 def _typed(setting: Field[Any], value: object) -> Any:

@@ -92,7 +92,7 @@ def create_page(assistant: Assistant, store: ConversationStore, turns: Turns, ow
         with gr.Tab("Chat", id="chat"), gr.Row(elem_id="pl-desk"):
             with gr.Column(scale=1, min_width=240, elem_id="pl-side"):
                 list_panel = conversation_list_panel()
-                controls = turn_controls(with_form=True)
+                controls = turn_controls(with_format=True)
             with gr.Column(scale=4, min_width=320):
                 chat = chat_panel()
         read_tab(page, assistant)

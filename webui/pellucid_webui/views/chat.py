@@ -192,8 +192,9 @@ class ChatView:
         tab.tokens[node] = batches
 
     async def _score(self, conversation: Conversation, node: Node) -> Sequence[Token]:
-        """Return the tokens of a message that a person wrote, as the conversation's model reads them in their context."""
-        settings = node.settings or conversation.settings
+        """Return the tokens of a message that a person wrote, as the model that answered it read them in their context."""
+        answer = conversation.nodes.get(node.chosen) if node.chosen is not None else None
+        settings = node.settings or (answer.settings if answer is not None else None) or conversation.settings
         messages = [*messages_of(conversation.path(node.parent), "", settings), Message(node.role, node.text)]
         tokens: list[Token] = []
         query = ScoreQuery(messages, model=settings.model or None, top_logprobs=ALTERNATIVES, tools=settings.functions())

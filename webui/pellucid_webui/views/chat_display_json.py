@@ -16,8 +16,11 @@ from pellucid_webui.conversations.turn import Turn
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.views.answer_tree import trees
 
-INCOMPLETE = "The JSON is incomplete: allow more tokens, or limit the length of its texts in the schema (maxLength)."
+INCOMPLETE = "The JSON is incomplete."
 """Shown under an answer that ended before its format did."""
+
+CUT_OFF = "The JSON is incomplete: allow more tokens, or limit the length of its texts in the schema (maxLength)."
+"""Shown if the token limit was the reason."""
 
 
 def payload(tab: TabState, conversation: Conversation | None, turn: Turn | None) -> dict[str, Any]:
@@ -103,18 +106,22 @@ def _message(tab: TabState, conversation: Conversation, node: Node) -> str:
 
 
 def _content(node: Node, tokens: Sequence[str] | None) -> dict[str, Any]:
-    is_form = node.settings is not None and node.settings.answer_format != "free"
+    has_format = node.settings is not None and node.settings.answer_format != "free"
     return {
         "text": node.text,
-        "blocks": blocks(json_as_code(node.text) if is_form and node.text else node.text) if tokens is None else [],
+        "blocks": blocks(json_as_code(node.text) if has_format and node.text else node.text) if tokens is None else [],
         "tokens": list(tokens or ()),
         "stats": node_stats(node.usage) if node.usage is not None else "",
         "idle": node.origin is not None and node.end is FinishReason.STOP and node.usage is not None and not node.usage.generated,
         "end": node.end,
         "error": node.error,
-        "incomplete": INCOMPLETE if is_form and node.text and not is_json(node.text) else "",
+        "incomplete": _incomplete(node) if has_format and node.text and not is_json(node.text) else "",
         "trees": [] if node.details is None else trees(node.text, node.details),
     }
+
+
+def _incomplete(node: Node) -> str:
+    return CUT_OFF if node.end is FinishReason.LENGTH else INCOMPLETE
 
 
 def _about(conversation: Conversation, node: Node, as_tokens: bool) -> dict[str, Any]:
@@ -139,10 +146,10 @@ def _description(node: Node) -> str:
     seed = "" if node.settings.seed is None else f", seed {node.settings.seed}"
     system = ", with a system prompt" if node.settings.system.strip() else ""
     branched = "" if node.branched is None else f", branched at token {node.branched + 1}"
-    return f"{node.model}, {chosen}{seed}{system}{_form(node.settings)}{branched}"
+    return f"{node.model}, {chosen}{seed}{system}{_format_words(node.settings)}{branched}"
 
 
-def _form(settings: TurnSettings) -> str:
+def _format_words(settings: TurnSettings) -> str:
     form = {"free": "", "json_object": ", JSON", "json_schema": ", JSON schema"}[settings.answer_format]
     if not settings.tools.strip() or settings.tool_choice == "none":
         return form

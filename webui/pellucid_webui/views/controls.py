@@ -105,14 +105,14 @@ async def model_choices(assistant: Assistant, info: str = MODEL_HINT, chosen: st
 
 
 def turn_controls(
-    name: str = "Answer settings", defaults: TurnSettings = DEFAULTS, *, opened: bool = False, with_form: bool = False
+    name: str = "Answer settings", defaults: TurnSettings = DEFAULTS, *, opened: bool = False, with_format: bool = False
 ) -> Controls:
-    """Add the controls to a page, in an accordion with others for rarely changed settings; ``with_form`` those of format and tools too."""
+    """Add the controls to a page, in an accordion with others for rarely changed settings; ``with_format`` adds format and tools."""
     with gr.Accordion(name, open=opened):
         model = gr.Dropdown([], label="Model", info=MODEL_HINT, interactive=True)
         system = gr.Textbox(defaults.system, label="System prompt", info="for example: Answer in one sentence.", lines=2, interactive=True)
         temperature = _slider(0, 2, defaults.temperature, 0.05, "Temperature", "0: always the most likely token")
-        form = _form_controls() if with_form else None
+        form = _format_controls() if with_format else None
         with gr.Accordion("Sampling", open=False):
             return Controls(
                 model=model,
@@ -127,7 +127,7 @@ def turn_controls(
             )
 
 
-def _form_controls() -> FormatControls:
+def _format_controls() -> FormatControls:
     with gr.Accordion("Format and tools", open=False):
         return FormatControls(
             answer_format=gr.Dropdown(

@@ -107,15 +107,7 @@ def end_fields(finish: Finish, details: EndDetails, ignored: list[str], seconds:
         "prompt_eval_duration": _nanoseconds(usage.prefill),
         "eval_count": usage.generated,
         "eval_duration": _nanoseconds(usage.decode),
-        "pellucid": OllamaEnd(
-            reason=details.reason,
-            stop=details.stop,
-            calls=details.calls,
-            complete=details.complete,
-            fields=details.fields,
-            ignored=ignored,
-            usage=usage_details(usage, finish.first_difference),
-        ),
+        "pellucid": OllamaEnd(ignored=ignored, usage=usage_details(usage, finish.first_difference), **dict(details)),
     }
 
 

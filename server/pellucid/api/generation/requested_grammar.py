@@ -37,7 +37,7 @@ def requested_grammar(body: GrammarFields) -> Grammar | None:
     return grammars[0] if grammars else None
 
 
-def text_format(body: ResponsesRequest) -> Grammar | None:
+def responses_grammar(body: ResponsesRequest) -> Grammar | None:
     """Return the grammar of a request to /v1/responses."""
     asked = None if body.text is None else body.text.format
     if isinstance(asked, TextSchema):
@@ -45,7 +45,7 @@ def text_format(body: ResponsesRequest) -> Grammar | None:
     return Grammar("json_object", field="text.format") if asked is not None and asked.type == "json_object" else None
 
 
-def message_format(body: ConversationFields) -> Grammar | None:
+def messages_grammar(body: ConversationFields) -> Grammar | None:
     """Return the grammar of a request to /v1/messages. Raises InvalidRequestError for two formats."""
     format = None if body.output_config is None else body.output_config.format
     if format is not None and body.output_format is not None:
@@ -56,7 +56,7 @@ def message_format(body: ConversationFields) -> Grammar | None:
     return None if format is None else _schema(format.schema_, "output_config.format")
 
 
-def ollama_format(body: OllamaFields) -> Grammar | None:
+def ollama_grammar(body: OllamaFields) -> Grammar | None:
     """Return the grammar of a request to one of ollama's routes."""
     if isinstance(body.format, dict):
         return _schema(body.format, "format")

@@ -17,7 +17,7 @@ from pellucid.api.generation.generated_answer import Items
 from pellucid.api.generation.generation_job import GenerationJob
 from pellucid.api.generation.message_blocks import chat_query, ignored_parts
 from pellucid.api.generation.request_fields import finish_word, reply_id, terms_of, usage_details
-from pellucid.api.generation.requested_grammar import answer_end, message_format
+from pellucid.api.generation.requested_grammar import answer_end, messages_grammar
 from pellucid.api.generation.tool_calls import call_input, has_call
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import ANTHROPIC_GENERATION_ERRORS, ANTHROPIC_TEXT_ERRORS, named_stream_or
@@ -73,7 +73,7 @@ class _MessageJob(GenerationJob):
     def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, body: MessagesRequest) -> None:
         super().__init__(request, assistant, card, 1, usage_on_the_way=True)
         self._body = body
-        self._grammar = message_format(body)
+        self._grammar = messages_grammar(body)
         self._ignored = ignored_parts(body, card)
         self._id = reply_id("msg")
         self._blocks = AnswerBlocks()

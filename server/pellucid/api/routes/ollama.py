@@ -25,7 +25,7 @@ from pellucid.api.generation.ollama_fields import (
     timestamp,
 )
 from pellucid.api.generation.request_fields import stop_texts
-from pellucid.api.generation.requested_grammar import answer_end, ollama_format
+from pellucid.api.generation.requested_grammar import answer_end, ollama_grammar
 from pellucid.api.generation.token_logprobs import token_logprobs
 from pellucid.api.generation.tool_calls import offered_tools
 from pellucid.api.json_body import JsonRoute
@@ -98,7 +98,7 @@ class _OllamaJob(GenerationJob, Generic[B]):
     def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, body: B) -> None:
         super().__init__(request, assistant, card, 1)
         self._body = body
-        self._grammar = ollama_format(body)
+        self._grammar = ollama_grammar(body)
         self._begun = self.state.clock()
 
     @abstractmethod

@@ -17,7 +17,7 @@ from pellucid.api.generation.answer_params import answer_params
 from pellucid.api.generation.generated_answer import Items
 from pellucid.api.generation.generation_job import GenerationJob
 from pellucid.api.generation.request_fields import finish_word, reply_id, terms_of
-from pellucid.api.generation.requested_grammar import answer_end, text_format
+from pellucid.api.generation.requested_grammar import answer_end, responses_grammar
 from pellucid.api.generation.response_items import conversation, ignored_parts, offered_tools, tool_choice
 from pellucid.api.generation.response_reply import ItemStatus, error_code, output_item, output_text, response_reply
 from pellucid.api.generation.token_logprobs import token_logprobs
@@ -73,7 +73,7 @@ class _ResponseJob(GenerationJob):
         super().__init__(request, assistant, card, 1)
         self.format = replace(NAMED_SSE, error=self.failure)
         self._body = body
-        self._grammar = text_format(body)
+        self._grammar = responses_grammar(body)
         self._ignored = ignored_parts(body, card)
         self._id = reply_id("resp")
         self._item_ids: dict[int, str] = {}

@@ -52,6 +52,7 @@ class AnswerDetails(Reply):
     reason: FinishReason | None = None
     stop: str | None = Field(None, description="the stop text that ended the answer")
     calls: Annotated[list[CallDetails] | None, Field(description="the details of each tool call")] = None
+    loose_functions: Annotated[list[str] | None, Field(description="functions whose schema cannot be enforced")] = None
     complete: Annotated[bool | None, Field(description=COMPLETE_ABOUT)] = None
     fields: Annotated[list[FieldRecord] | None, Field(description="with a JSON grammar and logprobs: the values of the answer")] = None
 
@@ -62,9 +63,7 @@ def answer_details(ignored: list[str], end: EndDetails | None = None) -> AnswerD
         return None
     if end is None:
         return AnswerDetails(ignored=ignored, stop=None)
-    return AnswerDetails(
-        ignored=ignored or None, reason=end.reason, stop=end.stop, calls=end.calls, complete=end.complete, fields=end.fields
-    )
+    return AnswerDetails(ignored=ignored or None, **dict(end))
 
 
 def refuse(reason: str) -> BeforeValidator:

@@ -101,7 +101,7 @@ class ToolDecision(Body):
     type: Literal["auto", "any", "tool", "none"]
     name: Name | None = None
     disable_parallel_tool_use: bool | None = Field(
-        None, description="true: the answer ends after its first tool call; null: so does one that a choice other than auto demands"
+        None, description="true: the answer ends after its first call; false: several are allowed; null: it ends only if a call is demanded"
     )
 
 

@@ -213,6 +213,7 @@ class OllamaEnd(Reply):
     reason: FinishReason | None = Field(None, description="the exact reason why the answer ended")
     stop: str | None = Field(None, description="the stop text that ended the answer")
     calls: Annotated[list[CallDetails] | None, Field(description="the details of each tool call")] = None
+    loose_functions: Annotated[list[str] | None, Field(description="functions whose schema cannot be enforced")] = None
     complete: Annotated[bool | None, Field(description=COMPLETE_ABOUT)] = None
     fields: Annotated[list[FieldRecord] | None, Field(description="with `format` and logprobs: the values of the answer")] = None
     ignored: list[str] = Field(description="fields of the request that had no effect")

@@ -288,6 +288,7 @@ class EndDetails(Reply):
     reason: FinishReason
     stop: str | None = Field(None, description="the stop text that ended the answer")
     calls: Annotated[list[CallDetails] | None, Field(description="the details of each tool call")] = None
+    loose_functions: Annotated[list[str] | None, Field(description="functions whose schema cannot be enforced")] = None
     complete: Annotated[bool | None, Field(description=COMPLETE_ABOUT)] = None
     fields: Annotated[list[FieldRecord] | None, Field(description="with a JSON grammar and logprobs: the values of the answer")] = None
 

@@ -10,10 +10,11 @@ from pellucid.api.schema.common import Body, Reply
 
 MAX_TOOLS = 1024
 
-STRICT_ABOUT = "whether the request is refused if the schema cannot be enforced; if false, the arguments may be any JSON object then"
+STRICT_ABOUT = "true: refuse the request if the schema cannot be enforced; false: accept any JSON object as arguments then"
 
 PARALLEL_ABOUT = (
-    "false: the answer ends after its first tool call; null: so does one that tool_choice demands, as small models do not stop calling"
+    "true: several calls are allowed; false: the answer ends after its first call; null: so only if tool_choice demands a call, because "
+    "small models may not stop calling"
 )
 
 Name = Annotated[str, Field(min_length=1, max_length=256)]
@@ -118,8 +119,8 @@ class CallDetails(Reply):
     id: str
     complete: bool = Field(description="whether the arguments are a JSON object; not if the answer ended too early or the model erred")
     enforced: bool = Field(
-        description="whether a grammar held the arguments to the function's schema; not if the schema cannot be enforced, "
-        "or the call has no tag of the model's format"
+        description="whether a grammar held the arguments to the function's schema; false if the schema cannot be enforced, or the call "
+        "was recognized only after its arguments had begun"
     )
     fields: dict[str, float] = Field(
         description="the probability of each value of the arguments by its JSON pointer: the product over the tokens that contain it "

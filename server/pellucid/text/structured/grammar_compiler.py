@@ -14,7 +14,7 @@ from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.system.limited_process import LimitedProcess, ProcessFailedError
 from pellucid.text.structured import large_stack_thread
 from pellucid.text.structured.grammar_constraint import GrammarConstraint
-from pellucid.text.structured.grammar_text import refused, to_llguidance
+from pellucid.text.structured.grammar_text import GrammarRefusedError, refused, to_llguidance
 from pellucid.text.structured.trial_compilation import TRIAL_SECONDS, compile_grammar, trial_process
 from pellucid.tokens import Grammar
 
@@ -37,7 +37,7 @@ class GrammarCompiler:
         self._tokenizer = tokenizer
         self._lock = threading.Lock()
         self._kept: OrderedDict[Grammar, LLMatcher] = OrderedDict()
-        self._trials: list[LimitedProcess] = []  # that no compilation uses
+        self._idle_trials: list[LimitedProcess] = []
 
     async def constraint(self, grammar: Grammar) -> GrammarConstraint:
         """Return a new constraint. Raises InvalidRequestError, with llguidance's sentence, for a grammar that it cannot hold to."""
@@ -48,13 +48,13 @@ class GrammarCompiler:
         """Return a matcher at the beginning of the grammar. Raises as ``constraint`` does."""
         kept = self._find(grammar)
         if kept is None:
-            kept = await self._compile_apart(grammar)
+            kept = await self._compile_in_thread(grammar)
         return kept.deep_copy()
 
-    async def _compile_apart(self, grammar: Grammar) -> LLMatcher:
+    async def _compile_in_thread(self, grammar: Grammar) -> LLMatcher:
         await _wait_for_place()
         try:
-            compiled = large_stack_thread.start(lambda: self._compile_in_place(grammar))
+            compiled = large_stack_thread.start(lambda: self._compile_and_free_place(grammar))
         except RuntimeError:  # no memory for the thread
             _places.release()
             raise QueueFullError("There is no memory to compile the grammar: try again later.") from None
@@ -63,23 +63,23 @@ class GrammarCompiler:
         except TimeoutError:
             raise refused(grammar, f"it takes longer than {MAX_SECONDS:g} seconds to compile, so simplify it") from None
 
-    def _compile_in_place(self, grammar: Grammar) -> LLMatcher:
+    def _compile_and_free_place(self, grammar: Grammar) -> LLMatcher:
         try:
             return self._find(grammar) or self._compile(grammar)
         finally:
             _places.release()
 
-    def _try_apart(self, grammar: Grammar, text: str) -> None:
+    def _compile_on_trial(self, grammar: Grammar, text: str) -> None:
         """Raise InvalidRequestError for a grammar that has an error, or is not compiled within the limits of a trial."""
         with self._lock:
-            trial = self._trials.pop() if self._trials else trial_process(self._tokenizer)
+            trial = self._idle_trials.pop() if self._idle_trials else trial_process(self._tokenizer)
         try:
             error = trial.ask(text, TRIAL_SECONDS)
         except ProcessFailedError as failure:
             raise refused(grammar, f"compiling it failed, as {failure}; simplify it") from None
         finally:
             with self._lock:
-                self._trials.append(trial)
+                self._idle_trials.append(trial)
         if error is not None:
             raise _with_error(grammar, str(error))
 
@@ -88,7 +88,7 @@ class GrammarCompiler:
             with self._lock:  # the tokenizer is made once
                 tokenizer = self._llguidance_tokenizer
             text = to_llguidance(grammar)
-            self._try_apart(grammar, text)
+            self._compile_on_trial(grammar, text)
             matcher = compile_grammar(tokenizer, text)
         except UnicodeEncodeError:
             raise refused(grammar, "it contains half a surrogate pair: send whole characters") from None
@@ -130,7 +130,7 @@ class _Words:
         return self._tokenizer.encode_text(text)
 
 
-def _with_error(grammar: Grammar, error: str) -> InvalidRequestError:
+def _with_error(grammar: Grammar, error: str) -> GrammarRefusedError:
     return refused(grammar, error.replace("<non-verbose/>", ""))
 
 

@@ -51,11 +51,19 @@ def is_gbnf(grammar: Grammar) -> bool:
     return grammar.kind == "grammar" and _GBNF_RULE.search(grammar.text) is not None
 
 
-def refused(grammar: Grammar, reason: str) -> InvalidRequestError:
+class GrammarRefusedError(InvalidRequestError):
+    """A grammar that cannot be used, and why."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field} cannot be used as a grammar: {reason}", param=field)
+        self.reason = reason
+
+
+def refused(grammar: Grammar, reason: str) -> GrammarRefusedError:
     """Return the error for a grammar that cannot be used. ``reason`` is llguidance's own sentence, or ours."""
     short = " ".join(reason.split())
     short = short if len(short) <= 300 else short[:300] + " ..."
-    return InvalidRequestError(f"{grammar.field} cannot be used as a grammar: {short}", param=grammar.field)
+    return GrammarRefusedError(grammar.field, short)
 
 
 def _from_schema(grammar: Grammar, schema: dict[str, Any] | bool) -> str:

@@ -30,8 +30,8 @@ _MEMORY = 3 * 2**30
 def trial_process(tokenizer: Tokenizer) -> LimitedProcess:
     """Return a process that compiles grammars for models with this tokenizer; it starts with the first one.
 
-    Of the vocabulary it gets only the special tokens, which a grammar may name, and single bytes: the cost that it is to find does not
-    depend on the other tokens.
+    Of the vocabulary it gets only the special tokens, which a grammar may name, and single bytes: the cost of a grammar does not depend on
+    the other tokens.
     """
     first = {"size": tokenizer.vocab_size, "special": tokenizer.special, "eos": sorted(tokenizer.eos_ids)}
     return LimitedProcess(__name__, ["pellucid", "llguidance"], first, START_SECONDS)

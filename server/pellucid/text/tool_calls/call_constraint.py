@@ -16,6 +16,7 @@ from pellucid.errors import InvalidRequestError
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.structured.grammar_compiler import GrammarCompiler
 from pellucid.text.structured.grammar_constraint import GrammarConstraint
+from pellucid.text.structured.grammar_text import GrammarRefusedError
 from pellucid.text.tool_calls.call_rules import CallRules, OfferedFunction
 from pellucid.text.tool_calls.format_reader import FormatReader
 from pellucid.tokens import ChatQuery, Grammar, NamedTool
@@ -24,7 +25,7 @@ MAX_SECONDS = 10.0
 """Time to find out which functions of a request have schemas that no grammar can hold to."""
 
 MAX_BEFORE_CALL = 1000
-"""Bytes in which a call without tags begins, or the answer is another one."""
+"""Bytes at the beginning of an answer in which a call without tags is looked for."""
 
 MAX_KEPT = 16
 """Lists of such functions that a model keeps for the next requests."""
@@ -36,7 +37,7 @@ _NAMED_OBJECT = re.compile(
 
 
 class CallConstraint:
-    """A grammar for each call, from where the model has begun one for certain to its end. The rest of the answer is free."""
+    """Holds each call to its grammar, from where it has certainly begun to its end. The rest of the answer is free."""
 
     def __init__(self, tagged: TaggedStart | None, bare: BareStart | None) -> None:
         self._tagged = tagged
@@ -62,7 +63,7 @@ class CallConstraint:
             self._call.advance(id)
             if self._call.may_end:
                 self._call = None
-        elif self._tagged is not None and id == self._tagged.tag:
+        elif self._tagged is not None and id == self._tagged.tag_id:
             self._call, self._bare = self._tagged.rest.copy(), None
         elif self._bare is not None:
             self._call = self._bare.advance(id)
@@ -72,7 +73,7 @@ class CallConstraint:
 class TaggedStart:
     """The marker that begins a call, and the grammar of the call's rest."""
 
-    tag: int
+    tag_id: int
     rest: GrammarConstraint
 
 
@@ -134,7 +135,7 @@ class CallConstraints:
         where the model has begun it: after a tag that is a marker of the model, or before the arguments in an answer that is an object.
         Raises InvalidRequestError for a strict function whose schema cannot be held to.
         """
-        wanted = _Functions(_demanded(query), query.single_call)
+        wanted = _Functions(_callable_functions(query), query.single_call)
         loose = await self._loose_functions(wanted)
         held = wanted.loosened(loose)
         if query.tool_choice != "auto":
@@ -142,7 +143,9 @@ class CallConstraints:
         tag = self._tokenizer.special.get(self._format.tags[0])
         tagged = None if tag is None else TaggedStart(tag, await self._grammar(held, "tagged"))
         bare = None
-        if self._format.bare_keys and not query.continues_text and not self._tokenizer.apart:  # whose process would keep the engine waiting
+        if (
+            self._format.bare_keys and not query.continues_text and not self._tokenizer.apart
+        ):  # one in a process of its own would make the engine wait
             bare = BareStart(self._tokenizer, [one.name for one in held.functions], await self._grammar(held, "bare"))
         return CallConstraint(tagged, bare), loose
 
@@ -152,7 +155,9 @@ class CallConstraints:
     async def _loose_functions(self, wanted: _Functions) -> frozenset[str]:
         """Return the functions whose schemas no grammar can hold to: none, some that cannot be compiled even alone, or all."""
         loose = self._kept.get(wanted)
-        if loose is None:
+        if loose is not None:
+            self._kept.move_to_end(wanted)
+        else:
             loose = frozenset()
             if await self._error(wanted) is not None:
                 loose = await self._loose_alone(wanted)
@@ -167,11 +172,13 @@ class CallConstraints:
 
     async def _loose_alone(self, wanted: _Functions) -> frozenset[str]:
         loose = set()
-        late = time.monotonic() + MAX_SECONDS
+        deadline = time.monotonic() + MAX_SECONDS
         for function in wanted.functions:
-            error: str | None = f"compiling all of them takes longer than {MAX_SECONDS:g} seconds"
-            if time.monotonic() < late:
+            error: str | None
+            if time.monotonic() < deadline:
                 error = await self._error(_Functions((function,), single=True))
+            else:
+                error = f"compiling all of them takes longer than {MAX_SECONDS:g} seconds"
             if error is not None:
                 _refuse_strict([function], error)
                 loose.add(function.name)
@@ -181,12 +188,12 @@ class CallConstraints:
         """Return why no grammar can hold to these functions, or None."""
         try:
             await self._compiler.matcher(self._written(wanted, "tagged"))
-        except InvalidRequestError as error:
-            return str(error).removeprefix("tools cannot be used as a grammar: ").rstrip(".")
+        except GrammarRefusedError as error:
+            return error.reason.rstrip(".")
         return None
 
     def _written(self, wanted: _Functions, kind: Kind) -> Grammar:
-        """Return a grammar. Raises InvalidRequestError for a schema that the format has no form for."""
+        """Return a grammar. Raises GrammarRefusedError for a schema that the format has no form for."""
         rules = CallRules(wanted.functions, self._tokenizer.special, single=wanted.single)
         if kind == "bare":
             return rules.grammar(rules.rest_of_object(self._format.bare_keys))
@@ -202,7 +209,7 @@ def _refuse_strict(functions: Iterable[OfferedFunction], error: str) -> None:
             raise InvalidRequestError(f"{sentence} Simplify them, or omit strict.", param="tools")
 
 
-def _demanded(query: ChatQuery) -> tuple[OfferedFunction, ...]:
+def _callable_functions(query: ChatQuery) -> tuple[OfferedFunction, ...]:
     """Return the functions that may be called. Raises InvalidRequestError if ``tool_choice`` names another one."""
     functions = tuple(OfferedFunction.of(tool) for tool in query.shown_tools)
     if not isinstance(query.tool_choice, NamedTool):

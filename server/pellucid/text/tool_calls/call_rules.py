@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pellucid.errors import InvalidRequestError
-from pellucid.text.structured.grammar_text import WHITESPACE, inexact_constant
+from pellucid.text.structured.grammar_text import WHITESPACE, GrammarRefusedError, inexact_constant
 from pellucid.tokens import Grammar
 
 Json = dict[str, Any]
@@ -80,10 +79,10 @@ class CallRules:
         return f"<[{self._special[tag]}]>" if tag in self._special else quoted(tag)
 
     def json(self, schema: Mapping[str, Any]) -> str:
-        """Return an expression for a JSON value. Raises InvalidRequestError for a schema with a constant that would be rounded."""
+        """Return an expression for a JSON value. Raises GrammarRefusedError for a schema with a constant that would be rounded."""
         inexact = inexact_constant(schema)
         if inexact is not None:
-            raise InvalidRequestError(inexact, param="tools")
+            raise GrammarRefusedError("tools", inexact)
         return self.rule("%json " + json.dumps({**schema, "x-guidance": {"whitespace_pattern": WHITESPACE}}, ensure_ascii=False))
 
     def rest_of_object(self, keys: Iterable[str]) -> str:

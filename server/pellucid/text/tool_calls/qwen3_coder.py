@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from pellucid.errors import InvalidRequestError
+from pellucid.text.structured.grammar_text import GrammarRefusedError
 from pellucid.text.tool_calls.call_rules import CallForm, CallRules, OfferedFunction, one_of, quoted
 from pellucid.text.tool_calls.call_syntax import Draft, Reading
 from pellucid.text.tool_calls.format_reader import FormatReader
@@ -50,7 +50,7 @@ class Qwen3Coder(FormatReader):
     @staticmethod
     def form(rules: CallRules, template: str) -> CallForm:
         """Return the form of calls whose parameters come in the order of the schema."""
-        functions = one_of(f"{quoted(f'<function={function.name}>' + LINE)} {_form(rules, function)}" for function in rules.functions)
+        functions = one_of(f"{quoted(f'<function={function.name}>' + LINE)} {_parameters(rules, function)}" for function in rules.functions)
         rest = f"{quoted(LINE)} {functions} {quoted('</function>' + LINE)} {rules.tag('</tool_call>')}"
         return CallForm("<tool_call>", rest, quoted(LINE))
 
@@ -99,22 +99,22 @@ class Qwen3Coder(FormatReader):
         return None
 
 
-def _form(rules: CallRules, function: OfferedFunction) -> str:
+def _parameters(rules: CallRules, function: OfferedFunction) -> str:
     """Return an expression for the parameters of a function."""
     arguments = function.arguments
     properties = arguments.get("properties")
     if not isinstance(properties, Mapping):
-        return f"({quoted('<parameter=')} /[^<>\\n]+/ {quoted('>' + LINE)} {_text(rules)})*"
+        return f"({quoted('<parameter=')} /[^<>\\n]+/ {quoted('>' + LINE)} {_free_text(rules)})*"
     required = arguments.get("required", ())
     shared: dict[str, Any] = {key: arguments[key] for key in ("$defs", "definitions") if key in arguments}
     parts = []
     for key, schema in properties.items():
-        value = _value_form(rules, {**shared, **schema} if isinstance(schema, Mapping) else {})
+        value = _value(rules, {**shared, **schema} if isinstance(schema, Mapping) else {})
         parts.append(rules.rule(f"{quoted(f'<parameter={key}>' + LINE)} {value}") + ("" if key in required else "?"))
     return " ".join(parts)
 
 
-def _value_form(rules: CallRules, schema: Mapping[str, Any]) -> str:
+def _value(rules: CallRules, schema: Mapping[str, Any]) -> str:
     """Return an expression for a value and its closing tag."""
     if not _is_text(schema):
         return f"{rules.json(schema)} {quoted(VALUE_END)}"
@@ -122,11 +122,11 @@ def _value_form(rules: CallRules, schema: Mapping[str, Any]) -> str:
         return one_of(quoted(value + VALUE_END) for value in schema["enum"])
     limit = next((keyword for keyword in TEXT_LIMITS if keyword in schema), None)
     if limit is not None:
-        raise InvalidRequestError(f"{limit} of a text has no form in this model's format of calls", param="tools")
-    return _text(rules)
+        raise GrammarRefusedError("tools", f"{limit} of a text has no form in this model's format of calls")
+    return _free_text(rules)
 
 
-def _text(rules: CallRules) -> str:
+def _free_text(rules: CallRules) -> str:
     return rules.rule("/(?s:.*)/", f"[suffix={quoted(VALUE_END)}]")
 
 

@@ -21,7 +21,16 @@ from pellucid.text.structured.grammar_constraint import GrammarConstraint
 from pellucid.text.tool_calls.calls_of_answer import calls_of
 from pellucid.tokens import ChatQuery, Finish, Message, NamedTool, SamplingParams, Token, ToolCall, Usage
 from support.servers.body_mutations import mutations
-from support.servers.calling_server import ANSWER, ARGUMENTS, TOOLS, TWO_CALLS, calling_assistant, calling_server, prompt_of
+from support.servers.calling_server import (
+    ANSWER,
+    ARGUMENTS,
+    TOOLS,
+    TWO_CALLS,
+    calling_assistant,
+    calling_server,
+    calling_tokenizer,
+    prompt_of,
+)
 from support.servers.http_servers import LiveServer
 from support.servers.scripted_engine import ScriptedEngine
 
@@ -168,17 +177,26 @@ def test_no_tools(calling: tuple[LiveServer, ScriptedEngine]) -> None:
         assert (reply["finish_reason"], reply["pellucid"]) == ("stop", {"reason": "stop"})
 
 
-@pytest.mark.parametrize(("demanded", "named"), [("required", "weather"), ({"type": "function", "function": {"name": "f"}}, "f")])
-def test_a_call_is_demanded(calling: tuple[LiveServer, ScriptedEngine], demanded: Any, named: str) -> None:
-    """A demanded call limits the answer from its first token on; a demand that cannot be met is refused by name."""
-    post(calling[0], tools=TOOLS, tool_choice=demanded)
+@pytest.mark.parametrize(
+    ("demanded", "begin"),
+    [
+        ("required", '<tool_call>\n{"name": "'),
+        ({"type": "function", "function": {"name": "f"}}, '<tool_call>\n{"name": "f", "arguments": {'),
+    ],
+)
+def test_a_call_is_demanded(calling: tuple[LiveServer, ScriptedEngine], demanded: Any, begin: str) -> None:
+    """A demanded call forces the beginning of the answer, for a named function up to its arguments."""
+    assert post(calling[0], tools=TOOLS, tool_choice=demanded).status_code == 200
     constraint = calling[1].requests[-1].constraint
     assert isinstance(constraint, GrammarConstraint)
-    assert constraint.allowed() is not None
+    assert b"".join(map(calling_tokenizer().token_bytes, constraint.forced())).decode() == begin
 
-    for tools in ([], TOOLS[1:2]):
-        error = post(calling[0], tools=tools, tool_choice={"type": "function", "function": {"name": "walk"}}).json()["error"]
-        assert error["param"] == "tool_choice"
+
+@pytest.mark.parametrize("tools", [[], TOOLS[1:2]])
+def test_a_demand_that_cannot_be_met(calling: tuple[LiveServer, ScriptedEngine], tools: Any) -> None:
+    """A demand for a function that is not offered is refused by name."""
+    response = post(calling[0], tools=tools, tool_choice={"type": "function", "function": {"name": "walk"}})
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "tool_choice")
 
 
 def test_a_strict_function(calling: tuple[LiveServer, ScriptedEngine]) -> None:

@@ -136,8 +136,8 @@ def test_a_call_that_the_model_begins_keeps_to_its_schema(assistant: LocalAssist
         assert any(token.grammar is None for token in tokens)
 
 
-def test_free_text_is_as_without_a_constraint(assistant: LocalAssistant) -> None:
-    """With auto, an answer without calls has the tokens that it has without tools in the constraint."""
+def test_free_text_has_no_grammar(assistant: LocalAssistant) -> None:
+    """With auto, no token of an answer without calls is under a grammar or part of a call."""
     never = {BYTES.special["<tool_call>"]: -100.0}
 
     tokens, _ = ask(assistant, "hermes", 1, never)
