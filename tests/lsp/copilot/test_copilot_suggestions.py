@@ -208,6 +208,22 @@ async def test_neovims_versions(start: Start) -> None:
     assert len((await editor.request("getCompletions", doc(version=1234))).completions) == 1
 
 
+async def test_line_feeds_for_neovim(start: Start, assistant: ScriptedAssistant) -> None:
+    """Items have no carriage returns for Neovim, which would insert them as characters. Accepted lengths are counted without them."""
+    texts = ["if", " a:", "\n", "        ", "return", " b", "\n", "\n", "\n", "x"]
+    assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(texts)]
+    editor = await start("Neovim")
+    editor.open(URI, "def add(a, b):\r\n    \r\n\r\n\r\nx = 1\r\n")
+
+    (item,) = await editor.inline(URI, 1, 4)
+    (one,) = (await editor.request("getCompletions", doc(position={"line": 1, "character": 4}))).completions
+    await editor.request("notifyAccepted", {"uuid": one.uuid, "acceptedLength": len("    if a:\n        ret")})
+
+    assert item.insert_text == "if a:\n        return b"
+    assert one.text == "    if a:\n        return b"
+    assert (await editor.request("pellucid/tokens", {"id": one.uuid})).text == "if a:\n        ret"
+
+
 async def test_rejected(start: Start) -> None:
     """A rejected suggestion is not offered again at its place."""
     editor = await start()
