@@ -162,15 +162,18 @@ class CopilotServer(Pellucid):
         await self.apply_settings(self._own_settings)
 
     def _show_state(self, status: dict[str, Any]) -> None:
-        """Send both forms of the state, the present and the former one, if it has changed. Clients ignore the one that they do not know."""
-        busy = self._running > 0 or status["state"] in LOADING
+        """Send both forms of the state, the present and the former one, if it has changed. Clients ignore the one that they do not know.
+
+        A server that has failed is not busy: clients show an error again with each notification, and every request would send two.
+        """
         kind = {"off": "Inactive", "failed": "Error"}.get(status["state"], "Normal")
+        busy = kind == "Normal" and (self._running > 0 or status["state"] in LOADING)
         message = status["message"] if kind != "Normal" or status["state"] in LOADING else ""
         state = {"busy": busy, "kind": kind, "message": message}
         if state != self._shown_state:
             self._shown_state = state
             self.protocol.notify("didChangeStatus", state)
-            self.protocol.notify("statusNotification", {"status": "InProgress" if busy and kind == "Normal" else kind, "message": message})
+            self.protocol.notify("statusNotification", {"status": "InProgress" if busy else kind, "message": message})
 
 
 _GHOST_TEXT = types.TextDocumentClientCapabilities(inline_completion=types.InlineCompletionClientCapabilities())

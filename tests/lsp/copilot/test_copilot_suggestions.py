@@ -267,6 +267,23 @@ async def test_status(start: Start) -> None:
     assert former[-1] == "Inactive"
 
 
+async def test_failure_is_shown_once(start: Start) -> None:
+    """While no model server answers, requests do not repeat the error: sidekick.nvim shows each notification of it to the user."""
+    editor = await start()
+    states: list[tuple[bool, str]] = []
+    editor.client.feature("didChangeStatus")(lambda state: states.append((state.busy, state.kind)))
+    nowhere = {"server": {"url": "http://127.0.0.1:9", "start": False}, "completion": {"ahead": False}}
+    editor.client.workspace_did_change_configuration(types.DidChangeConfigurationParams({"pellucid": nowhere}))
+    editor.open(URI, TEXT)
+    await until(lambda: states[-1:] == [(False, "Error")])
+    shown = list(states)
+
+    for character in (6, 7):
+        assert await editor.texts(URI, 1, character) == []
+
+    assert states == shown
+
+
 async def test_pulled_settings(start: Start, model_server: LiveServer) -> None:
     """Our section is requested from a client that supports that, and the client's own settings stay in force."""
     workspace = types.WorkspaceClientCapabilities(configuration=True)
