@@ -26,6 +26,9 @@ from pellucid_lsp.tolerant_protocol import Protocol
 if TYPE_CHECKING:
     from pellucid_lsp.session import EditorSession
 
+NEOVIM = "Neovim"
+"""The name by which Neovim introduces itself, whichever plugin is in use."""
+
 LOADING = ("starting", "loading")
 """The states in which progress is shown."""
 
@@ -50,6 +53,8 @@ class Pellucid(LanguageServer):
             ),
             protocol_cls=self.protocol_class,
         )
+        self.client_name = ""
+        """The editor's name, empty if it did not give one."""
         self.settings = EditorSettings()
         self.initial_settings = EditorSettings()
         """The settings of ``initializationOptions``. Those of ``workspace/configuration`` override them."""
@@ -127,7 +132,12 @@ class Pellucid(LanguageServer):
         return normalize_newlines(self.documents.get_text_document(uri).source)
 
     def line_end(self, uri: str) -> str:
-        """Return the line ending of a document."""
+        """Return the line ending of text that is inserted into a document: the document's own.
+
+        Neovim adds the carriage returns when it writes a file, and its inline completion would insert those of an item as characters.
+        """
+        if self.client_name == NEOVIM:
+            return "\n"
         return "\r\n" if "\r\n" in self.documents.get_text_document(uri).source else "\n"
 
     def note_changes(self, params: types.DidChangeTextDocumentParams) -> None:

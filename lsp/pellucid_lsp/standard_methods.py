@@ -37,6 +37,7 @@ def _register_lifecycle(server: Pellucid) -> None:
     async def initialize(params: types.InitializeParams) -> None:
         """Apply the initial settings, and offer completion items to clients without ghost text."""
         install_documents(server)
+        server.client_name = "" if params.client_info is None else params.client_info.name
         await server.apply_initial_settings(params)
         if server.needs_menu(params.capabilities):
             _register_completion(server)

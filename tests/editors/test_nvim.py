@@ -66,6 +66,8 @@ def test_accept(ready: Neovim) -> None:
 @pytest.mark.model
 def test_ghost_text_is_in_one_window(ready: Neovim) -> None:
     """Ghost text is drawn in the window with the cursor, not in another window of the same buffer."""
+    if ready.lua("return require('pellucid.builtin').used()"):
+        pytest.skip("Neovim's own inline completion draws ghost text in all windows of the buffer")
     line = ready.ghost.splitlines()[0]
     ready.keys("<Esc>:split<CR>A")
     ready.until_ghost()

@@ -240,13 +240,14 @@ async def test_positions(connect: Connect, assistant: ScriptedAssistant, encodin
     assert await editor.texts(URI, 1, units + width) == [" + é"]
 
 
-async def test_crlf(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """The model reads line feeds, and insertions have the document's own line endings."""
+@pytest.mark.parametrize(("client", "line_end"), [(None, "\r\n"), ("Neovim", "\n")])
+async def test_crlf(connect: Connect, assistant: ScriptedAssistant, client: str | None, line_end: str) -> None:
+    """The model reads line feeds, and insertions have the document's own line endings, but none with carriage returns for Neovim."""
     make_tokens(assistant, "if", " a:", "\n", "        ", "return", " b", "\n", "\n", "\n", "x")
-    editor = await connect(shape="block")
+    editor = await connect(shape="block", client=client)
     editor.open(URI, "def add(a, b):\r\n    \r\n\r\n\r\nx = 1\r\n")
 
-    assert await editor.texts(URI, 1, 4) == ["if a:\r\n        return b"]
+    assert await editor.texts(URI, 1, 4) == [f"if a:{line_end}        return b"]
     assert assistant.calls[0]["prefix"] == "def add(a, b):\n    "
     editor.insert(URI, 1, 4, "if a:\r\n        ")
     assert await editor.texts(URI, 2, 8) == ["return b"]

@@ -16,7 +16,7 @@ from pellucid.tokens import ModelCard
 from pellucid_lsp.copilot.client_settings import ClientSettings
 from pellucid_lsp.copilot.copilot_protocol import CopilotProtocol
 from pellucid_lsp.editor_settings import SECTION, EditorSettings
-from pellucid_lsp.server import LOADING, Pellucid
+from pellucid_lsp.server import LOADING, NEOVIM, Pellucid
 
 VERSION_SECONDS = 0.1
 """How long a request waits for the version of the document that it names."""
@@ -33,7 +33,6 @@ class CopilotServer(Pellucid):
     def __init__(self) -> None:
         super().__init__()
         self.client_settings = ClientSettings()
-        self._client_name = ""
         self._own_settings: object = None
         self._model = ""
         """The model that the client selected, if the model server has it."""
@@ -50,7 +49,7 @@ class CopilotServer(Pellucid):
 
         It is empty for Sublime Text, whose plugin would download the picture of a GitHub user with this name.
         """
-        return "" if self._client_name.startswith("Sublime Text") else "local"
+        return "" if self.client_name.startswith("Sublime Text") else "local"
 
     def needs_menu(self, client: types.ClientCapabilities) -> bool:
         """Return whether the menu is switched on: these clients draw ghost text even if they do not say so."""
@@ -58,7 +57,6 @@ class CopilotServer(Pellucid):
 
     async def apply_initial_settings(self, params: types.InitializeParams) -> None:
         """Apply the settings under ``pellucid``. The others, such as ``editorInfo``, belong to the client's protocol."""
-        self._client_name = "" if params.client_info is None else params.client_info.name
         options = params.initialization_options
         await self.apply_settings(options.get(SECTION) if isinstance(options, dict) else None)
         self.initial_settings, self._own_settings = self.settings, None
@@ -111,7 +109,7 @@ class CopilotServer(Pellucid):
         If the request also brings the text, that decides. Neovim sends all changes before a request, and raises the version for other
         reasons as well: for it there is nothing to wait for.
         """
-        if version is None or self._client_name == "Neovim":
+        if version is None or self.client_name == NEOVIM:
             return True
         with suppress(TimeoutError):
             async with asyncio.timeout(VERSION_SECONDS):
@@ -164,15 +162,18 @@ class CopilotServer(Pellucid):
         await self.apply_settings(self._own_settings)
 
     def _show_state(self, status: dict[str, Any]) -> None:
-        """Send both forms of the state, the present and the former one, if it has changed. Clients ignore the one that they do not know."""
-        busy = self._running > 0 or status["state"] in LOADING
+        """Send both forms of the state, the present and the former one, if it has changed. Clients ignore the one that they do not know.
+
+        A server that has failed is not busy: clients show an error again with each notification, and every request would send two.
+        """
         kind = {"off": "Inactive", "failed": "Error"}.get(status["state"], "Normal")
+        busy = kind == "Normal" and (self._running > 0 or status["state"] in LOADING)
         message = status["message"] if kind != "Normal" or status["state"] in LOADING else ""
         state = {"busy": busy, "kind": kind, "message": message}
         if state != self._shown_state:
             self._shown_state = state
             self.protocol.notify("didChangeStatus", state)
-            self.protocol.notify("statusNotification", {"status": "InProgress" if busy and kind == "Normal" else kind, "message": message})
+            self.protocol.notify("statusNotification", {"status": "InProgress" if busy else kind, "message": message})
 
 
 _GHOST_TEXT = types.TextDocumentClientCapabilities(inline_completion=types.InlineCompletionClientCapabilities())

@@ -208,6 +208,22 @@ async def test_neovims_versions(start: Start) -> None:
     assert len((await editor.request("getCompletions", doc(version=1234))).completions) == 1
 
 
+async def test_line_feeds_for_neovim(start: Start, assistant: ScriptedAssistant) -> None:
+    """Items have no carriage returns for Neovim, which would insert them as characters. Accepted lengths are counted without them."""
+    texts = ["if", " a:", "\n", "        ", "return", " b", "\n", "\n", "\n", "x"]
+    assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(texts)]
+    editor = await start("Neovim")
+    editor.open(URI, "def add(a, b):\r\n    \r\n\r\n\r\nx = 1\r\n")
+
+    (item,) = await editor.inline(URI, 1, 4)
+    (one,) = (await editor.request("getCompletions", doc(position={"line": 1, "character": 4}))).completions
+    await editor.request("notifyAccepted", {"uuid": one.uuid, "acceptedLength": len("    if a:\n        ret")})
+
+    assert item.insert_text == "if a:\n        return b"
+    assert one.text == "    if a:\n        return b"
+    assert (await editor.request("pellucid/tokens", {"id": one.uuid})).text == "if a:\n        ret"
+
+
 async def test_rejected(start: Start) -> None:
     """A rejected suggestion is not offered again at its place."""
     editor = await start()
@@ -249,6 +265,23 @@ async def test_status(start: Start) -> None:
     await editor.command("pellucid.toggle")
     await until(lambda: states[-1] == (False, "Inactive"))
     assert former[-1] == "Inactive"
+
+
+async def test_failure_is_shown_once(start: Start) -> None:
+    """While no model server answers, requests do not repeat the error: sidekick.nvim shows each notification of it to the user."""
+    editor = await start()
+    states: list[tuple[bool, str]] = []
+    editor.client.feature("didChangeStatus")(lambda state: states.append((state.busy, state.kind)))
+    nowhere = {"server": {"url": "http://127.0.0.1:9", "start": False}, "completion": {"ahead": False}}
+    editor.client.workspace_did_change_configuration(types.DidChangeConfigurationParams({"pellucid": nowhere}))
+    editor.open(URI, TEXT)
+    await until(lambda: states[-1:] == [(False, "Error")])
+    shown = list(states)
+
+    for character in (6, 7):
+        assert await editor.texts(URI, 1, character) == []
+
+    assert states == shown
 
 
 async def test_pulled_settings(start: Start, model_server: LiveServer) -> None:

@@ -35,6 +35,7 @@ async def connect(model_server: LiveServer, tmp_path: Path) -> AsyncIterator[Con
         *,
         folder: Path | None = None,
         capabilities: Any = None,
+        client: str | None = None,
         server: dict[str, Any] | None = None,
         options: dict[str, Any] | None = None,
         **completion: Any,
@@ -44,7 +45,7 @@ async def connect(model_server: LiveServer, tmp_path: Path) -> AsyncIterator[Con
             "completion": {"ahead": False} | completion,
             **(options or {}),
         }
-        editor = await lsp_client.start(lsp_client.homes(tmp_path), settings, folder=folder, capabilities=capabilities)
+        editor = await lsp_client.start(lsp_client.homes(tmp_path), settings, folder=folder, capabilities=capabilities, client=client)
         started.append(editor)
         return editor
 

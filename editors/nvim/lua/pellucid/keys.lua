@@ -74,13 +74,12 @@ end
 
 local function accept(part)
   return function(key)
-    local text
+    local press = macros.note(key)
     if not with_suggestion(function()
-      text = session.accept(part)
+      press.text = session.accept(part) -- later, if Neovim's inline completion hands the suggestion over
     end) then
       fall_back(key)
     end
-    macros.note(key, text)
   end
 end
 

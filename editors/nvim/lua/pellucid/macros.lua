@@ -4,11 +4,13 @@ local M = {}
 
 local pressed = {} -- {key, text} of each key that was pressed while a macro was recorded; text is nil if nothing was accepted
 
---- Note that a key was pressed, and the text that it accepted, if any.
-function M.note(key, text)
+--- Note that a key was pressed. Set `text` in the returned table if it accepts a text.
+function M.note(key)
+  local press = { key = vim.keycode(key) }
   if vim.fn.reg_recording() ~= "" then
-    pressed[#pressed + 1] = { key = vim.keycode(key), text = text }
+    pressed[#pressed + 1] = press
   end
+  return press
 end
 
 --- Return keys that insert text in insert mode as it is, whatever options would do to typed text.
