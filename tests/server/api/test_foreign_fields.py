@@ -87,7 +87,15 @@ def test_a_field_that_says_something_is_refused(http: httpx.Client) -> None:
 
 def test_llama_fields_on_chat(http: httpx.Client) -> None:
     """n_predict limits the answer, and response_fields picks parts of the reply, as on llama.cpp's own routes."""
-    reply = post(http, "/v1/chat/completions", messages=MESSAGES, n_predict=3, samplers=[], temperature=0, response_fields=["usage/completion_tokens"])
+    reply = post(
+        http,
+        "/v1/chat/completions",
+        messages=MESSAGES,
+        n_predict=3,
+        samplers=[],
+        temperature=0,
+        response_fields=["usage/completion_tokens"],
+    )
 
     assert reply == {"usage/completion_tokens": 3}
 
