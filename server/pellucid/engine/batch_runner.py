@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pellucid.engine.model import Batch, BatchSpan, KVStorage, Model
 from pellucid.engine.native.native_decoder import NativeDecoder
-from pellucid.engine.request import HiddenSum
+from pellucid.engine.request import ConstraintError, HiddenSum
 from pellucid.engine.sampler import MOST_PROBABLE, score_rows, token_scores
 from pellucid.engine.scheduler import PrefillChunk
 from pellucid.engine.sequence import Sequence
@@ -115,7 +115,8 @@ class Runner:
                     choice = sequence.sampler.choose(logits[index], self._mask_row)
                 except Exception as error:
                     # A constraint is foreign code: its failure must cost its own request only.
-                    logger.exception("a sampler failed")
+                    if not isinstance(error, ConstraintError):
+                        logger.exception("a sampler failed")
                     failures.append((sequence, error))
                     skipped.add(sequence)
                     continue

@@ -12,6 +12,10 @@ from pellucid.engine.token_mask import TokenMask
 from pellucid.tokens import SamplingParams, Terms
 
 
+class ConstraintError(ValueError):
+    """A constraint that cannot continue an answer. The request is at fault, not the engine."""
+
+
 class Constraint(Protocol):
     """A restriction of the tokens that may come next (token healing, a grammar).
 

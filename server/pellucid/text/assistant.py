@@ -30,6 +30,7 @@ from pellucid.text.stopping import EndingRule, StopGate, StopStrings
 from pellucid.text.structured.grammar_constraint import GrammarConstraint
 from pellucid.text.structured.json_fields import json_fields
 from pellucid.text.suffix_stop import SuffixStop
+from pellucid.text.tool_calls.call_constraint import CallConstraint
 from pellucid.text.tool_calls.call_reader import CallReader
 from pellucid.text.usage_meter import UsageMeter, first_difference
 from pellucid.tokens import (
@@ -76,6 +77,7 @@ class _Generation:
     gate: StopGate
     calls: CallReader | None = None
     loose_functions: frozenset[str] = frozenset()
+    form_field: str = "grammar"
 
 
 class LocalAssistant:
@@ -341,7 +343,8 @@ class LocalAssistant:
         constraint = healing if query.grammar is None else await served.grammars.constraint(query.grammar)
         strip_space = query.prefix == "" and query.grammar is None and tokenizer.prefix_space
         detokenizer = Detokenizer(tokenizer, strip_space=strip_space, typed=healing.typed if healing else b"")
-        return _Generation(served.name, Request(ids, params, query.terms, stop_ids, constraint=constraint), detokenizer, gate)
+        request = Request(ids, params, query.terms, stop_ids, constraint=constraint)
+        return _Generation(served.name, request, detokenizer, gate, form_field=query.grammar.field if query.grammar else "")
 
     async def _prepare_chat(self, query: ChatQuery) -> _Generation:
         if query.tool_choice not in ("auto", "none") and not query.tools:
@@ -359,7 +362,15 @@ class LocalAssistant:
         strip_space = not query.continue_last and query.grammar is None and tokenizer.prefix_space
         detokenizer = Detokenizer(tokenizer, strip_space=strip_space)
         request = Request(ids, query.params, query.terms, tokenizer.eos_ids, constraint=constraint)
-        return _Generation(served.name, request, detokenizer, StopGate([StopStrings(query.stop)]), calls, loose)
+        return _Generation(
+            served.name,
+            request,
+            detokenizer,
+            StopGate([StopStrings(query.stop)]),
+            calls,
+            loose,
+            "tools" if query.grammar is None else query.grammar.field,
+        )
 
     async def _generate(self, prepare: Callable[[], Awaitable[_Generation]], on_usage: OnUsage | None) -> Stream:
         """Yield the tokens of an answer as text, up to where its gate closes, then the Finish."""
@@ -379,6 +390,7 @@ class LocalAssistant:
                     if gate.reason is not None or (calls is not None and calls.closed):
                         break
                 elif isinstance(item, Finish):
+                    _check_form(item, generation)
                     tokens = detokenizer.flush()
                     for token in [*gate.feed(tokens if calls is None else [*calls.feed(tokens), *calls.finish()]), *gate.finish()]:
                         yield token
@@ -398,6 +410,14 @@ class LocalAssistant:
         """Return the finish with the functions that were loose, and the text at which the prompt left the cache."""
         difference = first_difference(finish.usage, generation.request.prompt, self._reader(generation.model).tokenizer)
         return replace(finish, first_difference=difference, loose_functions=generation.loose_functions)
+
+
+def _check_form(finish: Finish, generation: _Generation) -> None:
+    """Raise InvalidRequestError for an answer that failed because of its own grammar."""
+    constraint = generation.request.constraint
+    if finish.reason is FinishReason.ERROR and isinstance(constraint, GrammarConstraint | CallConstraint) and constraint.failure:
+        field = generation.form_field
+        raise InvalidRequestError(f"{field} asks for a form that the answer cannot keep to: {constraint.failure}.", param=field)
 
 
 def _check(served: TextModel, query: CompletionQuery) -> None:

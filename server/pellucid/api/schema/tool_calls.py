@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from pellucid.api.schema.common import Body, Reply
 
@@ -52,7 +52,10 @@ class ToolChoiceObject(Body):
     function: FunctionName
 
 
-ToolChoiceField = Literal["none", "auto", "required"] | ToolChoiceObject
+ToolChoiceField = Annotated[
+    Annotated[Literal["none", "auto", "required"], Tag("word")] | Annotated[ToolChoiceObject, Tag("function")],
+    Discriminator(lambda value: "word" if isinstance(value, str) else "function"),
+]
 
 
 class ToolFields(Body):

@@ -27,6 +27,9 @@ MAX_AT_ONCE = 2
 MAX_KEPT = 16
 """Compiled grammars that a model keeps for the next requests."""
 
+MAX_KEPT_CHARACTERS = 2**17
+"""Length of their texts together: a compiled grammar can take a kilobyte for each character."""
+
 _places = threading.BoundedSemaphore(MAX_AT_ONCE)
 
 
@@ -96,7 +99,7 @@ class GrammarCompiler:
             raise _with_error(grammar, matcher.get_error())
         with self._lock:
             self._kept[grammar] = matcher
-            while len(self._kept) > MAX_KEPT:
+            while len(self._kept) > MAX_KEPT or sum(len(one.text) for one in self._kept) > MAX_KEPT_CHARACTERS:
                 self._kept.popitem(last=False)
         return matcher
 

@@ -24,8 +24,9 @@ MAX_EXACT_INTEGER = 2**53
 WHITESPACE = r"[ \n\r\t]{1,64}"
 """The white space between the parts of JSON. Without a limit, small models can continue it for ever."""
 
-_GBNF_RULE = re.compile(r"^\s*[\w-]+\s*::=", re.MULTILINE)
-_LARK_LIMIT = re.compile(r"^\s*[?!]?\w+\s*\[[^\]\n]*\b(max_tokens|temperature|stop)\s*=", re.MULTILINE)
+# In these, white space does not include line ends: the time would grow with the square of the number of empty lines.
+_GBNF_RULE = re.compile(r"^[ \t]*[\w-]+[ \t]*::=", re.MULTILINE)
+_LARK_LIMIT = re.compile(r"^[ \t]*[?!]?\w+[ \t]*\[[^\]\n]*\b(max_tokens|temperature|stop)\s*=", re.MULTILINE)
 
 
 def to_llguidance(grammar: Grammar) -> str:
@@ -41,7 +42,7 @@ def to_llguidance(grammar: Grammar) -> str:
         case "regex":
             return LLMatcher.grammar_from_regex(grammar.text)
         case "choice":
-            return LLMatcher.grammar_from_lark("start: " + " | ".join(map(_quoted, _choices(grammar))))
+            return LLMatcher.grammar_from_lark("start: " + " | ".join(map(quoted, _choices(grammar))))
         case "grammar":
             return LLMatcher.grammar_from_lark(_lark(grammar))
 
@@ -120,8 +121,9 @@ def _choices(grammar: Grammar) -> list[str]:
     return choices
 
 
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+def quoted(text: str) -> str:
+    """Return a text as it is written in Lark's syntax."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _lark(grammar: Grammar) -> str:

@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 START_SECONDS = 10.0
 """Processor time for the start of the process."""
 
-TRIAL_SECONDS = 2.0
+TRIAL_SECONDS = 1.0
 """Processor time for a grammar. Those of real schemas are compiled in milliseconds."""
 
-_MEMORY = 3 * 2**30
+MAX_ITEMS = 20_000
+"""Alternatives that are open at one place of an answer. A list of choices has as many as it has texts."""
+
+_MEMORY = 3 * 2**29
 """Address space of the process, of which the stack takes half a GiB."""
 
 
@@ -73,7 +76,7 @@ class _Trial:
 
 def compile_grammar(tokenizer: LLTokenizer, text: str) -> LLMatcher:
     """Return a matcher, perhaps one with an error, at the beginning of a grammar. The caller needs a large stack."""
-    matcher = LLMatcher(tokenizer, text, log_level=0, limits=LLParserLimits(verbose_errors=False))
+    matcher = LLMatcher(tokenizer, text, log_level=0, limits=LLParserLimits(max_items_in_row=MAX_ITEMS, verbose_errors=False))
     if not matcher.is_error():
         matcher.compute_bitmask()  # the first one may be costly
     return matcher

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -21,7 +22,7 @@ from pellucid.text.tool_calls.call_rules import CallRules, OfferedFunction
 from pellucid.text.tool_calls.format_reader import FormatReader
 from pellucid.tokens import ChatQuery, Grammar, NamedTool
 
-MAX_SECONDS = 10.0
+MAX_SECONDS = 4.0
 """Time to find out which functions of a request have schemas that no grammar can hold to."""
 
 MAX_BEFORE_CALL = 1000
@@ -48,6 +49,11 @@ class CallConstraint:
     def hides_refused(self) -> bool:
         """False, as for every grammar."""
         return False
+
+    @property
+    def failure(self) -> str | None:
+        """The reason why a call could not continue, as part of a sentence."""
+        return None if self._call is None else self._call.failure
 
     def allowed(self) -> TokenMask | None:
         """Return the tokens that may come next in a call; outside of calls None, which allows every token."""
@@ -140,6 +146,12 @@ class CallConstraints:
         held = wanted.loosened(loose)
         if query.tool_choice != "auto":
             return await self._grammar(held, "whole"), loose
+        try:
+            return await self._free_until_call(query, held), loose
+        except GrammarRefusedError:  # too many functions, even with any object as arguments
+            return None, frozenset([one.name for one in wanted.functions])
+
+    async def _free_until_call(self, query: ChatQuery, held: _Functions) -> CallConstraint:
         tag = self._tokenizer.special.get(self._format.tags[0])
         tagged = None if tag is None else TaggedStart(tag, await self._grammar(held, "tagged"))
         bare = None
@@ -147,10 +159,10 @@ class CallConstraints:
             self._format.bare_keys and not query.continues_text and not self._tokenizer.apart
         ):  # one in a process of its own would make the engine wait
             bare = BareStart(self._tokenizer, [one.name for one in held.functions], await self._grammar(held, "bare"))
-        return CallConstraint(tagged, bare), loose
+        return CallConstraint(tagged, bare)
 
     async def _grammar(self, held: _Functions, kind: Kind) -> GrammarConstraint:
-        return await self._compiler.constraint(self._written(held, kind))
+        return await self._compiler.constraint(await asyncio.to_thread(self._written, held, kind))
 
     async def _loose_functions(self, wanted: _Functions) -> frozenset[str]:
         """Return the functions whose schemas no grammar can hold to: none, some that cannot be compiled even alone, or all."""
@@ -187,7 +199,7 @@ class CallConstraints:
     async def _error(self, wanted: _Functions) -> str | None:
         """Return why no grammar can hold to these functions, or None."""
         try:
-            await self._compiler.matcher(self._written(wanted, "tagged"))
+            await self._compiler.matcher(await asyncio.to_thread(self._written, wanted, "tagged"))
         except GrammarRefusedError as error:
             return error.reason.rstrip(".")
         return None

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pellucid.text.structured.grammar_text import WHITESPACE, GrammarRefusedError, inexact_constant
+from pellucid.text.structured.grammar_text import WHITESPACE, GrammarRefusedError, inexact_constant, quoted
 from pellucid.tokens import Grammar
 
 Json = dict[str, Any]
@@ -68,10 +68,10 @@ class CallRules:
         self._special = special
         self._rules: list[str] = []
 
-    def rule(self, expression: str, attributes: str = "") -> str:
-        """Add a rule, and return its name."""
-        name = f"r{len(self._rules)}"
-        self._rules.append(f"{name}{attributes}: {expression}")
+    def rule(self, expression: str, *, terminal: bool = False) -> str:
+        """Add a rule, and return its name. The text of a ``terminal`` is matched as a whole."""
+        name = f"{'T' if terminal else 'r'}{len(self._rules)}"
+        self._rules.append(f"{name}: {expression}")
         return name
 
     def tag(self, tag: str) -> str:
@@ -130,8 +130,3 @@ def _without_texts(schema: Any) -> Any:
 def one_of(expressions: Iterable[str]) -> str:
     """Return an expression for one of several."""
     return "(" + " | ".join(expressions) + ")"
-
-
-def quoted(text: str) -> str:
-    """Return an expression for a text."""
-    return json.dumps(text, ensure_ascii=False)

@@ -5,7 +5,8 @@ Each reader returns whether at least one call is at the cursor; otherwise the cu
 
 from __future__ import annotations
 
-from pellucid.text.tool_calls.call_rules import CallForm, CallRules, one_of, quoted
+from pellucid.text.structured.grammar_text import quoted
+from pellucid.text.tool_calls.call_rules import CallForm, CallRules, one_of
 from pellucid.text.tool_calls.call_syntax import ARGUMENTS, Draft, Reading
 from pellucid.text.tool_calls.format_reader import FormatReader
 

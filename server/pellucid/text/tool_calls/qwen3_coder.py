@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from pellucid.text.structured.grammar_text import GrammarRefusedError
-from pellucid.text.tool_calls.call_rules import CallForm, CallRules, OfferedFunction, one_of, quoted
+from pellucid.text.structured.grammar_text import GrammarRefusedError, quoted
+from pellucid.text.tool_calls.call_rules import CallForm, CallRules, OfferedFunction, one_of
 from pellucid.text.tool_calls.call_syntax import Draft, Reading
 from pellucid.text.tool_calls.format_reader import FormatReader
 
@@ -17,8 +18,10 @@ Characters = list[tuple[int, str]]
 LINE = "\n"
 VALUE_END = "\n</parameter>\n"
 
-TEXT_LIMITS = ("const", "format", "maxLength", "minLength", "pattern")
-"""Keywords that limit a text, which a call has without quotes."""
+TAG_IN_TEXT = r"<\/parameter>|<parameter=|<\/function>"
+
+MAX_REFERENCES = 8
+"""References to references that are followed."""
 
 PYTHON_CONSTANTS = {"True": "true", "False": "false", "None": "null"}
 
@@ -50,6 +53,9 @@ class Qwen3Coder(FormatReader):
     @staticmethod
     def form(rules: CallRules, template: str) -> CallForm:
         """Return the form of calls whose parameters come in the order of the schema."""
+        wrong = next((function.name for function in rules.functions if not _is_name(function.name)), None)
+        if wrong is not None:
+            raise _no_form(f"the name {wrong!r}")
         functions = one_of(f"{quoted(f'<function={function.name}>' + LINE)} {_parameters(rules, function)}" for function in rules.functions)
         rest = f"{quoted(LINE)} {functions} {quoted('</function>' + LINE)} {rules.tag('</tool_call>')}"
         return CallForm("<tool_call>", rest, quoted(LINE))
@@ -100,34 +106,72 @@ class Qwen3Coder(FormatReader):
 
 
 def _parameters(rules: CallRules, function: OfferedFunction) -> str:
-    """Return an expression for the parameters of a function."""
+    """Return an expression for the parameters of a function. Raises GrammarRefusedError for a schema that tags cannot express."""
     arguments = function.arguments
-    properties = arguments.get("properties")
-    if not isinstance(properties, Mapping):
+    properties = arguments.pop("properties", None)
+    if properties is None and arguments == {"type": "object"}:
         return f"({quoted('<parameter=')} /[^<>\\n]+/ {quoted('>' + LINE)} {_free_text(rules)})*"
-    required = arguments.get("required", ())
+    required = arguments.pop("required", [])
+    other = arguments.keys() - {"type", "$defs", "definitions", "additionalProperties"}
+    if other or arguments.get("additionalProperties") is not False or not isinstance(properties, dict) or not isinstance(required, list):
+        raise _no_form("an object with other keywords than properties and required")
     shared: dict[str, Any] = {key: arguments[key] for key in ("$defs", "definitions") if key in arguments}
     parts = []
     for key, schema in properties.items():
-        value = _value(rules, {**shared, **schema} if isinstance(schema, Mapping) else {})
-        parts.append(rules.rule(f"{quoted(f'<parameter={key}>' + LINE)} {value}") + ("" if key in required else "?"))
+        if not _is_name(key) or not isinstance(schema, dict):
+            raise _no_form(f"the parameter {key!r}")
+        parts.append(
+            rules.rule(f"{quoted(f'<parameter={key}>' + LINE)} {_value(rules, schema, shared)}") + ("" if key in required else "?")
+        )
     return " ".join(parts)
 
 
-def _value(rules: CallRules, schema: Mapping[str, Any]) -> str:
+def _value(rules: CallRules, schema: dict[str, Any], shared: dict[str, Any]) -> str:
     """Return an expression for a value and its closing tag."""
-    if not _is_text(schema):
-        return f"{rules.json(schema)} {quoted(VALUE_END)}"
-    if "enum" in schema:
-        return one_of(quoted(value + VALUE_END) for value in schema["enum"])
-    limit = next((keyword for keyword in TEXT_LIMITS if keyword in schema), None)
-    if limit is not None:
-        raise GrammarRefusedError("tools", f"{limit} of a text has no form in this model's format of calls")
-    return _free_text(rules)
+    schema = _resolved(schema, shared)
+    limits = {keyword: value for keyword, value in schema.items() if keyword not in ("default", "examples")}
+    if limits == {"type": "string"}:
+        return _free_text(rules)
+    texts = limits.get("enum")
+    if isinstance(texts, list) and texts and limits.keys() <= {"type", "enum"} and all(_is_plain(text) for text in texts):
+        return one_of(quoted(text + VALUE_END) for text in texts)
+    if limits.get("type") not in ("integer", "number", "boolean", "array", "object"):
+        raise _no_form("a text with other keywords than enum")
+    return f"{rules.json({**shared, **schema})} {quoted(VALUE_END)}"
+
+
+def _resolved(schema: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema that a schema of nothing but a reference refers to."""
+    for _ in range(MAX_REFERENCES):
+        if schema.keys() != {"$ref"}:
+            break
+        _, *steps = str(schema["$ref"]).split("/")
+        found: Any = shared
+        for step in steps:
+            found = found.get(step) if isinstance(found, dict) else None
+        if not isinstance(found, dict):
+            break
+        schema = found
+    return schema
 
 
 def _free_text(rules: CallRules) -> str:
-    return rules.rule("/(?s:.*)/", f"[suffix={quoted(VALUE_END)}]")
+    """Return an expression for a text up to its closing tag, without a tag inside."""
+    return rules.rule(f"(/(?s:.*)/ & ~/(?s:.*)({TAG_IN_TEXT})(?s:.*)/) {quoted(VALUE_END)}", terminal=True)
+
+
+def _is_name(text: str) -> bool:
+    """Return whether a name can be part of a tag."""
+    return re.fullmatch(r"[^<>\n]+", text) is not None and text == text.strip()
+
+
+def _is_plain(text: object) -> bool:
+    """Return whether a value is a text that the reader would not take for a tag or another value."""
+    return isinstance(text, str) and re.search(TAG_IN_TEXT.replace("\\/", "/"), text) is None
+
+
+def _no_form(what: str) -> GrammarRefusedError:
+    return GrammarRefusedError("tools", f"{what} has no form in this model's format of calls")
 
 
 def _written(value: Characters, before: int, schema: Mapping[str, Any] | None) -> Characters:

@@ -24,7 +24,7 @@ from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import InvalidRequestError
 from pellucid.models.load import LoadedModel
 from pellucid.text.assistant import LocalAssistant, Stream
-from pellucid.text.structured import grammar_compiler
+from pellucid.text.structured import grammar_compiler, grammar_constraint
 from pellucid.text.structured.grammar_compiler import GrammarCompiler
 from pellucid.text.structured.grammar_text import WHITESPACE
 from pellucid.tokens import (
@@ -341,6 +341,34 @@ def test_a_constant_that_would_be_rounded_is_refused(assistant: LocalAssistant, 
     with pytest.raises(InvalidRequestError, match="is not exact"):
         complete(assistant, schema(keyword))
     assert complete(assistant, schema({"type": "integer", "maximum": 2**63 - 1}), max_tokens=3)[0]
+
+
+def test_empty_lines_cost_nothing() -> None:
+    """A grammar of empty lines is read in linear time: no limit of time applies yet, and the suite's own would end a quadratic one."""
+    with pytest.raises(InvalidRequestError):
+        asyncio.run(GrammarCompiler(TOKENIZER).matcher(Grammar("grammar", "\n" * 2**17)))
+
+
+def test_many_choices(assistant: LocalAssistant) -> None:
+    """A list of thousands of texts is a possible form, as is a text with the character U+007F."""
+    tokens, _ = complete(assistant, Grammar("choice", json.dumps([f"word{i}" for i in range(3000)])))
+    assert re.fullmatch(r"word\d+", said(tokens))
+    assert said(complete(assistant, Grammar("choice", '["\x7f"]'))[0]) == "\x7f"
+
+
+def test_a_form_that_nothing_fits(assistant: LocalAssistant) -> None:
+    """An endless rule passes the compilation; the answer fails as a mistake of the request, without the library's markup."""
+    with pytest.raises(InvalidRequestError, match="no text fits it") as refused:
+        complete(assistant, Grammar("grammar", 'start: "x" a\na: a "x"'))
+    assert "non-verbose" not in str(refused.value)
+
+
+def test_costly_tokens_end_an_answer(assistant: LocalAssistant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer whose tokens took too long together is ended with an error, so that others do not wait for it."""
+    monkeypatch.setattr(grammar_constraint, "MAX_SECONDS", 0.0)
+    monkeypatch.setattr(grammar_constraint, "MAX_SECONDS_PER_TOKEN", 0.0)
+    with pytest.raises(InvalidRequestError, match="its tokens took too long"):
+        complete(assistant, schema(PERSON))
 
 
 def test_contradicting_fields_are_refused(assistant: LocalAssistant) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from pellucid.engine.engine import Engine
 from pellucid.engine.model_worker import EngineSettings
+from pellucid.engine.request import Constraint
 from pellucid.engine.token_mask import ids_in
 from pellucid.errors import InvalidRequestError
 from pellucid.models.load import LoadedModel
@@ -144,10 +145,17 @@ def test_free_text_has_no_grammar(assistant: LocalAssistant) -> None:
     assert all(token.grammar is None and token.part is None for token in tokens)
 
 
-def constraint_of(model: str, tools: list[dict[str, Any]] | None = None) -> CallConstraint:
+def constraints_of(model: str) -> CallConstraints:
     tokenizer = byte_tokenizer(MARKERS, TEMPLATES[model])
-    constraints = CallConstraints(GrammarCompiler(tokenizer), tokenizer, call_format(TEMPLATES[model], model), TEMPLATES[model])
-    constraint, _ = asyncio.run(constraints.constraint(ChatQuery([Message("user", "Go.")], tools=tools or TOOLS)))
+    return CallConstraints(GrammarCompiler(tokenizer), tokenizer, call_format(TEMPLATES[model], model), TEMPLATES[model])
+
+
+def constraint_and_loose(model: str, tools: list[dict[str, Any]]) -> tuple[Constraint | None, frozenset[str]]:
+    return asyncio.run(constraints_of(model).constraint(ChatQuery([Message("user", "Go.")], tools=tools)))
+
+
+def constraint_of(model: str, tools: list[dict[str, Any]] | None = None) -> CallConstraint:
+    constraint, _ = constraint_and_loose(model, tools or TOOLS)
     assert isinstance(constraint, CallConstraint)
     return constraint
 
@@ -212,14 +220,64 @@ def test_a_schema_that_cannot_be_enforced(assistant: LocalAssistant) -> None:
     assert refused.value.param == "tools"
 
 
-def test_a_text_with_a_limit_in_tags(assistant: LocalAssistant) -> None:
-    """Qwen3-Coder writes texts without quotes, where no form holds a pattern: the function is loose, and refused if it is strict."""
-    limited = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^x$"}}}
-
+@pytest.mark.parametrize(
+    "limited",
+    [
+        {"properties": {"a": {"type": "string", "pattern": "^x$"}}},
+        {"properties": {"a": {"anyOf": [{"type": "string", "enum": ["red"]}, {"type": "null"}]}}},
+        {"properties": {"a": {"type": "string", "allOf": [{"enum": ["red"]}]}}},
+        {"properties": {"a": {"type": ["string", "integer"], "minimum": 5}}},
+        {"properties": {"a": {"type": "string", "enum": None}}},
+        {"properties": {"a": {"type": "string", "enum": ["x</function>y"]}}},
+        {"properties": {"a": False}},
+        {"properties": {"a>c": {"type": "string"}}},
+        {"properties": {"a": {"type": "string"}}, "required": None},
+        {"properties": {"a": {"type": "string"}}, "additionalProperties": {"type": "integer"}},
+    ],
+    ids=str,
+)
+def test_schemas_that_tags_cannot_express(assistant: LocalAssistant, limited: dict[str, Any]) -> None:
+    """Qwen3-Coder writes texts without quotes, so most limits have no form: the function is loose, and refused if it is strict."""
     _, finish = ask(assistant, "qwen3-coder", tools=[function("f", limited)], tool_choice="required")
     assert finish.loose_functions == {"f"}
-    with pytest.raises(InvalidRequestError, match="pattern of a text has no form"):
+    with pytest.raises(InvalidRequestError, match="has no form in this model's format"):
         ask(assistant, "qwen3-coder", tools=[function("f", limited, strict=True)])
+
+
+def test_a_text_in_tags_has_no_tag() -> None:
+    """In Qwen3-Coder's format a text may have angle brackets and line ends, and no tag at which the reader would cut it."""
+    tool = function("f", {"properties": {"a": {"type": "string"}}, "required": ["a"]})
+    constraint = constraint_of("qwen3-coder", [tool])
+    constraint.advance(BYTES.special["<tool_call>"])
+    for byte in b"\n<function=f>\n<parameter=a>\n<p>a < b</p>\n</parameter":
+        constraint.advance(byte)
+    mask = constraint.allowed()
+    assert mask is not None
+    assert ord(">") in ids_in(mask)
+    for byte in b"s>\n</function":
+        constraint.advance(byte)
+    mask = constraint.allowed()
+    assert mask is not None
+    assert ord(">") not in ids_in(mask)
+
+
+def test_a_schema_that_nothing_fits(assistant: LocalAssistant) -> None:
+    """An endless schema passes the compilation; the answer fails as a mistake of the request."""
+    endless = {"properties": {"a": {"$ref": "#/properties/a"}}, "required": ["a"]}
+
+    with pytest.raises(InvalidRequestError, match=r"^tools asks for a form that the answer cannot keep to: .*no text fits it"):
+        ask(assistant, "hermes", tools=[function("f", endless)], tool_choice="required")
+
+
+def test_too_many_functions(assistant: LocalAssistant) -> None:
+    """With auto, functions that no grammar has room for are loose; where a call is demanded, they are refused."""
+    many = [function(f"function_{'x' * 200}_{i}", None) for i in range(1000)]
+
+    constraint, loose = constraint_and_loose("hermes", many)
+    assert constraint is None
+    assert loose == {tool["function"]["name"] for tool in many}
+    with pytest.raises(InvalidRequestError, match="tools cannot be used as a grammar: it has"):
+        asyncio.run(constraints_of("hermes").constraint(ChatQuery([Message("user", "Go.")], tools=many, tool_choice="required")))
 
 
 def test_wrong_choices_are_refused(assistant: LocalAssistant) -> None:
