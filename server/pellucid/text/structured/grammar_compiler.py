@@ -13,6 +13,7 @@ from pellucid.errors import InvalidRequestError, QueueFullError
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.system.limited_process import LimitedProcess, ProcessFailedError
 from pellucid.text.structured import large_stack_thread
+from pellucid.text.structured.compilation_places import CompilationPlaces
 from pellucid.text.structured.grammar_constraint import GrammarConstraint
 from pellucid.text.structured.grammar_text import GrammarRefusedError, refused, to_llguidance
 from pellucid.text.structured.trial_compilation import TRIAL_SECONDS, compile_grammar, trial_process
@@ -30,7 +31,7 @@ MAX_KEPT = 16
 MAX_KEPT_CHARACTERS = 2**17
 """Length of their texts together: a compiled grammar can take a kilobyte for each character."""
 
-_places = threading.BoundedSemaphore(MAX_AT_ONCE)
+_places = CompilationPlaces(MAX_AT_ONCE)
 
 
 class GrammarCompiler:
@@ -55,11 +56,11 @@ class GrammarCompiler:
         return kept.deep_copy()
 
     async def _compile_in_thread(self, grammar: Grammar) -> LLMatcher:
-        await _wait_for_place()
+        await _places.take(MAX_SECONDS)
         try:
             compiled = large_stack_thread.start(lambda: self._compile_and_free_place(grammar))
         except RuntimeError:  # no memory for the thread
-            _places.release()
+            _places.give_back()
             raise QueueFullError("There is no memory to compile the grammar: try again later.") from None
         try:
             return await asyncio.wait_for(asyncio.wrap_future(compiled), MAX_SECONDS)
@@ -70,7 +71,7 @@ class GrammarCompiler:
         try:
             return self._find(grammar) or self._compile(grammar)
         finally:
-            _places.release()
+            _places.give_back()
 
     def _compile_on_trial(self, grammar: Grammar, text: str) -> None:
         """Raise InvalidRequestError for a grammar that has an error, or is not compiled within the limits of a trial."""
@@ -135,11 +136,3 @@ class _Words:
 
 def _with_error(grammar: Grammar, error: str) -> GrammarRefusedError:
     return refused(grammar, error.replace("<non-verbose/>", ""))
-
-
-async def _wait_for_place() -> None:
-    late = asyncio.get_running_loop().time() + MAX_SECONDS
-    while not _places.acquire(blocking=False):
-        if asyncio.get_running_loop().time() > late:
-            raise QueueFullError("The server is compiling other grammars: try again later.")
-        await asyncio.sleep(0.01)
