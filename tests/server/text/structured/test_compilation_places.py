@@ -11,7 +11,7 @@ from pellucid.text.structured.compilation_places import CompilationPlaces
 
 
 async def test_places_are_given_in_order() -> None:
-    """Who asks first gets a place first, however many ask."""
+    """The first to ask gets the first place, however many ask."""
     places, order = CompilationPlaces(1), []
 
     async def ask(number: int) -> None:
@@ -25,7 +25,7 @@ async def test_places_are_given_in_order() -> None:
 
 
 async def test_waiting_ends() -> None:
-    """Who waits in vain is refused, and the place then goes to the next one."""
+    """A request that waits in vain is refused, and the place then goes to the next one."""
     places = CompilationPlaces(1)
     await places.take(60)
     with pytest.raises(QueueFullError, match="try again later"):
