@@ -443,7 +443,7 @@ class Finish:
     error: str | None = None
     complete: bool | None = None
     first_difference: str | None = None
-    loose_functions: frozenset[str] = frozenset()
+    loose_functions: tuple[str, ...] = ()
     fields: tuple[JsonField, ...] = ()
 
 

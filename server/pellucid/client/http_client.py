@@ -195,7 +195,7 @@ class Client:
                         stop=end.get("stop"),
                         complete=end.get("complete"),
                         first_difference=difference,
-                        loose_functions=frozenset(end.get("loose_functions") or ()),
+                        loose_functions=tuple(end.get("loose_functions") or ()),
                         fields=tuple(_field(one) for one in end.get("fields") or ()),
                     )
                     return

@@ -76,7 +76,7 @@ class _Generation:
     detokenizer: Detokenizer
     gate: StopGate
     calls: CallReader | None = None
-    loose_functions: frozenset[str] = frozenset()
+    loose_functions: tuple[str, ...] = ()
     form_field: str = "grammar"
 
 
@@ -368,7 +368,7 @@ class LocalAssistant:
             detokenizer,
             StopGate([StopStrings(query.stop)]),
             calls,
-            loose,
+            tuple(sorted(loose)),
             "tools" if query.grammar is None else query.grammar.field,
         )
 

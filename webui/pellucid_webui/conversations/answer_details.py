@@ -80,7 +80,7 @@ def details_of(tokens: Sequence[Token], finish: Finish | None, *, is_json: bool)
     ``finish`` is None for one that was stopped or failed: its other values are unknown, and functions whose schema no grammar can hold.
     """
     fields = _fields(tokens, finish) if is_json else ()
-    calls = _calls(tokens, frozenset() if finish is None else finish.loose_functions)
+    calls = _calls(tokens, () if finish is None else finish.loose_functions)
     return AnswerDetails(fields=fields, calls=calls) if fields or calls else None
 
 
@@ -110,7 +110,7 @@ def _value_places(tokens: Sequence[Token]) -> dict[str, Places]:
     return {value.path: (bisect.bisect_right(ends, value.begin), bisect.bisect_left(ends, value.end) + 1) for value in values}
 
 
-def _calls(tokens: Sequence[Token], loose: frozenset[str]) -> tuple[CallDetails, ...]:
+def _calls(tokens: Sequence[Token], loose: Sequence[str]) -> tuple[CallDetails, ...]:
     return tuple(
         CallDetails(
             id=call.id,

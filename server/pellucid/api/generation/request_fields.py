@@ -137,7 +137,7 @@ def finish_word(finish: Finish) -> Literal["stop", "length"]:
 
 def end_details(finish: Finish) -> EndDetails:
     """Return the exact reason why an answer ended."""
-    return EndDetails(reason=finish.reason, stop=finish.stop, loose_functions=sorted(finish.loose_functions) or None)
+    return EndDetails(reason=finish.reason, stop=finish.stop, loose_functions=list(finish.loose_functions) or None)
 
 
 def reply_id(kind: str) -> str:

@@ -210,7 +210,7 @@ def test_a_schema_that_cannot_be_enforced(assistant: LocalAssistant) -> None:
     for seed in range(6):
         tokens, finish = ask(assistant, "hermes", seed, tools=tools, tool_choice="required", parallel_tool_calls=False)
         (call,) = calls_of(tokens)
-        assert finish.loose_functions == {"odd"}
+        assert finish.loose_functions == ("odd",)
         assert isinstance(json.loads(call.arguments), dict)
         if call.name != "odd":
             jsonschema.validate(json.loads(call.arguments), SCHEMAS[call.name])
@@ -239,7 +239,7 @@ def test_a_schema_that_cannot_be_enforced(assistant: LocalAssistant) -> None:
 def test_schemas_that_tags_cannot_express(assistant: LocalAssistant, limited: dict[str, Any]) -> None:
     """Qwen3-Coder writes texts without quotes, so most limits have no form: the function is loose, and refused if it is strict."""
     _, finish = ask(assistant, "qwen3-coder", tools=[function("f", limited)], tool_choice="required")
-    assert finish.loose_functions == {"f"}
+    assert finish.loose_functions == ("f",)
     with pytest.raises(InvalidRequestError, match="has no form in this model's format"):
         ask(assistant, "qwen3-coder", tools=[function("f", limited, strict=True)])
 
