@@ -12,7 +12,7 @@ from pellucid.engine.request import ConstraintError
 from pellucid.engine.token_mask import TokenMask
 
 MAX_SECONDS = 1.0
-"""Processor time for the tokens that may come next, of all tokens of an answer together: other answers wait meanwhile."""
+"""Processor time for the tokens that may come next, of an answer or of a call in it: other answers wait meanwhile."""
 
 MAX_SECONDS_PER_TOKEN = 0.001
 """Further time for each token. Usual grammars take a twentieth of it."""

@@ -148,16 +148,16 @@ class CallConstraints:
             return await self._grammar(held, "whole"), loose
         try:
             return await self._free_until_call(query, held), loose
-        except GrammarRefusedError:  # too many functions, even with any object as arguments
+        except GrammarRefusedError as error:  # too many functions, even with any object as arguments
+            _refuse_strict(held.functions, error.reason.rstrip("."))
             return None, frozenset([one.name for one in wanted.functions])
 
     async def _free_until_call(self, query: ChatQuery, held: _Functions) -> CallConstraint:
         tag = self._tokenizer.special.get(self._format.tags[0])
         tagged = None if tag is None else TaggedStart(tag, await self._grammar(held, "tagged"))
         bare = None
-        if (
-            self._format.bare_keys and not query.continues_text and not self._tokenizer.apart
-        ):  # one in a process of its own would make the engine wait
+        # A tokenizer in a process of its own would make the engine wait.
+        if self._format.bare_keys and not query.continues_text and not self._tokenizer.apart:
             bare = BareStart(self._tokenizer, [one.name for one in held.functions], await self._grammar(held, "bare"))
         return CallConstraint(tagged, bare)
 
