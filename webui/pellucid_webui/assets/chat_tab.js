@@ -1,19 +1,9 @@
-// The chat: messages with their versions, each of which can be shown as tokens, and the field for a new message.
+// The chat: the conversation's messages, and the field for a new one.
 "use strict";
 
 (() => {
-  const { make, button, announce, copy, contentOf, memory, nameTab, AnswerTree } = window.Pellucid;
+  const { make, button, announce, copy, contentOf, memory, nameTab, nameOf, Message, endingOf } = window.Pellucid;
 
-  /** @type {Record<string, string>} */
-  const ROLES = { user: "You", assistant: "Answer" };
-  /** @type {Record<string, string>} */
-  const ENDINGS = {
-    length: "Stopped at the token limit.",
-    cancelled: "Stopped.",
-    deadline: "Stopped at the deadline.",
-    error: "Failed.",
-    "": "Interrupted: the server stopped before the answer was complete.",
-  };
   const WAIT = "An answer is being generated: wait for it, or press Escape to stop it. Your text stays here.";
   const STALLED_MS = 15000; // without news of an answer, after which the page asks: the connection may be broken
   const CACHED = 2000; // parsed messages
@@ -24,242 +14,6 @@
    * @typedef {{ name: string, place: string | null, text: string, files: Page.FileContent[] }} Letter
    */
 
-  class Message {
-    /**
-     * @param {Chat} chat
-     * @param {Page.ChatMessage} data
-     * @param {boolean} isLast
-     */
-    constructor(chat, data, isLast) {
-      this.chat = chat;
-      this.data = data;
-      this.isLast = isLast;
-      /** @type {boolean | null} */
-      this.drawnBusy = null; // whether the chat was busy when the tools were drawn
-      /** @type {string | null} */
-      this.toolState = null;
-      this.body = make("div", { class: "pl-body" });
-      this.tools = make("div", { class: "pl-tools", role: "toolbar", "aria-label": "Message actions" });
-      this.head = make("header", { class: "pl-head" });
-      this.note = make("p", { class: "pl-note" });
-      this.trees = make("div", { class: "pl-trees" });
-      /** @type {Page.TreeData[] | null} */
-      this.drawnTrees = null;
-      /** @type {[number, number] | null} */
-      this.chosen = null; // the tokens to mark once they are shown
-      this.element = make("article", { class: "pl-message" }, this.head, this.body, this.trees, this.note, this.tools);
-      /** @type {Page.HeatMap | null} */
-      this.map = null;
-      /** @type {string[]} */
-      this.drawn = [];
-      /** @type {Page.Batch[]} */
-      this.tokens = [];
-      this.update(data);
-    }
-
-    /**
-     * Draw what has changed.
-     * @param {Page.ChatMessage} data
-     */
-    update(data) {
-      this.data = data;
-      this.element.className = `pl-message pl-${data.role}`;
-      this.element.dataset.node = String(data.node);
-      this.element.setAttribute("aria-label", ROLES[data.role] || data.role);
-      this.element.setAttribute("aria-busy", String(Boolean(data.live)));
-      if (data.looked) this.drawTokens();
-      else this.drawText();
-      this.drawHead();
-      this.drawTrees();
-      this.drawNote();
-      const state = JSON.stringify([data.versions, data.live, data.looked, data.role, this.isLast, this.chat.busy]);
-      if (state !== this.toolState) this.drawTools();
-      this.toolState = state;
-    }
-
-    drawText() {
-      if (this.map) this.closeMap(this.map);
-      const blocks = this.data.blocks;
-      while (this.body.children.length > blocks.length) this.body.lastElementChild?.remove();
-      blocks.forEach((html, index) => {
-        if (this.drawn[index] === html && this.body.children[index]) return;
-        const block = make("div", { class: "pl-block", dir: "auto" });
-        block.innerHTML = html; // the server's own Markdown, without any HTML of the author
-        const old = this.body.children[index];
-        if (old) old.replaceWith(block);
-        else this.body.append(block);
-      });
-      this.drawn = [...blocks];
-    }
-
-    drawTokens() {
-      const map = this.map ?? this.openMap();
-      const branches = this.data.role === "assistant" && !this.data.live;
-      map.onBranch = branches ? (index, alternative) => this.chat.act("branch", { node: this.data.node, index, alternative }) : null;
-      const batches = this.data.tokens || [];
-      if (batches.length < this.tokens.length || (this.tokens.length && batches[0] !== this.tokens[0])) {
-        map.set(batches.flatMap((batch) => JSON.parse(batch)));
-      } else if (batches.length > this.tokens.length) {
-        const fresh = batches.slice(this.tokens.length).flatMap((batch) => JSON.parse(batch));
-        if (this.tokens.length) map.add(fresh);
-        else map.set(fresh);
-      }
-      this.tokens = [...batches];
-      if (this.chosen) map.markRange(...this.chosen);
-      this.chosen = null;
-    }
-
-    drawTrees() {
-      const trees = this.data.trees ?? null;
-      if (JSON.stringify(trees) === JSON.stringify(this.drawnTrees)) return;
-      this.drawnTrees = trees;
-      this.trees.replaceChildren(...(trees ?? []).map((tree) => new AnswerTree(tree, (tokens) => this.showTokens(tokens)).element));
-    }
-
-    /**
-     * Mark tokens in the heat map; show it first if the message is shown as text.
-     * @param {[number, number]} tokens
-     */
-    showTokens(tokens) {
-      const [from, to] = tokens;
-      announce(to - from > 1 ? `Tokens ${from + 1} to ${to} are marked.` : `Token ${to} is marked.`);
-      if (this.map) {
-        this.map.markRange(from, to);
-        return;
-      }
-      this.chosen = tokens;
-      this.chat.act("look", { node: this.data.node });
-    }
-
-    /** @returns {Page.HeatMap} */
-    openMap() {
-      this.body.replaceChildren();
-      this.drawn = [];
-      this.tokens = [];
-      const label = this.data.role === "assistant" ? "Tokens of the answer" : "Tokens of the message, as the model reads them";
-      const map = new window.Pellucid.HeatMap(this.body, { label });
-      this.map = map;
-      if (this.data.sampling) map.setSampling(this.data.sampling);
-      return map;
-    }
-
-    /** @param {Page.HeatMap} map */
-    closeMap(map) {
-      map.destroy();
-      this.map = null;
-      this.body.replaceChildren();
-      this.drawn = [];
-      this.tokens = [];
-    }
-
-    drawHead() {
-      const { data } = this;
-      this.head.replaceChildren(make("strong", {}, ROLES[data.role] || data.role), make("span", { class: "pl-quiet" }, data.about || ""));
-    }
-
-    drawNote() {
-      const { data } = this;
-      const sentences = [];
-      if (data.error) sentences.push(data.error);
-      else if (!data.live && data.role === "assistant" && data.end !== "stop") sentences.push(ENDINGS[data.end || ""] || "");
-      if (data.incomplete) sentences.push(data.incomplete);
-      if (data.idle) sentences.push("The model added nothing.");
-      if (data.stats) sentences.push(data.stats);
-      this.note.textContent = sentences.filter(Boolean).join(" ");
-      this.note.classList.toggle("pl-wrong", Boolean(data.error || data.incomplete));
-    }
-
-    drawTools() {
-      const { data, chat } = this;
-      const node = data.node;
-      const answer = data.role === "assistant";
-      const idle = !chat.busy;
-      const tools = [];
-      if (data.versions.length > 1) tools.push(...this.versionTools());
-      if (!data.live) tools.push(button("Copy", { onclick: (event) => copy(data.text, event.currentTarget) }, "Copy the text"));
-      tools.push(
-        button(
-          data.looked ? "Text" : "Tokens",
-          { "aria-pressed": String(Boolean(data.looked)), class: "pl-button pl-look", onclick: () => chat.act("look", { node }) },
-          data.looked ? "Show the text again" : "Show every token with its probability",
-        ),
-      );
-      if (idle && !data.live) {
-        tools.push(button("Edit", { class: "pl-button pl-edit-button", onclick: () => this.edit() }, answer ? "Write another version of this answer" : "Edit and resend (the old version is kept)"));
-        if (answer) {
-          tools.push(
-            button("Retry", { onclick: () => chat.act("retry", { node }) }, "Generate another version of this answer"),
-            button("Continue", { onclick: () => chat.act("resume", { node }) }, "Continue the answer where it ended"),
-          );
-        } else if (this.isLast) {
-          tools.push(button("Answer", { onclick: () => chat.act("retry", { node }) }, "Generate an answer to this message"));
-        }
-      }
-      const held = this.tools.contains(document.activeElement) ? nameOf(/** @type {Element} */ (document.activeElement)) : null;
-      this.tools.replaceChildren(...tools);
-      if (held !== null) this.focus(held);
-    }
-
-    /**
-     * Focus the tool of this name, else the one that every message has.
-     * @param {string | null} name
-     */
-    focus(name) {
-      const tools = /** @type {HTMLElement[]} */ ([...this.tools.querySelectorAll("button:not(:disabled)")]);
-      const look = /** @type {HTMLElement} */ (this.tools.querySelector(".pl-look"));
-      (tools.find((one) => nameOf(one) === name) || look).focus();
-    }
-
-    /** @returns {HTMLElement[]} */
-    versionTools() {
-      const { data, chat } = this;
-      const at = data.versions.indexOf(data.node);
-      /** @param {number} step */
-      const walk = (step) => chat.act("walk", { node: data.versions[at + step] });
-      return [
-        button("‹", { "aria-label": "Previous version", disabled: at === 0 || chat.busy, onclick: () => walk(-1) }),
-        make("span", { class: "pl-version", "aria-label": `Version ${at + 1} of ${data.versions.length}` }, `${at + 1} / ${data.versions.length}`),
-        button("›", { "aria-label": "Next version", disabled: at === data.versions.length - 1 || chat.busy, onclick: () => walk(1) }),
-      ];
-    }
-
-    /** Let the user edit the message; Escape cancels. */
-    edit() {
-      const field = make("textarea", { class: "pl-field", "aria-label": "Edit the message", rows: Math.min(12, this.data.text.split("\n").length + 1) });
-      const kept = `edit.${this.data.node}`; // like drafts: the page may be reloaded while this is open
-      field.value = memory.get(kept) || this.data.text;
-      field.addEventListener("input", () => memory.set(kept, field.value));
-      const done = () => {
-        memory.set(kept, "");
-        form.remove();
-        this.body.hidden = this.tools.hidden = false;
-        /** @type {HTMLElement | null} */ (this.tools.querySelector(".pl-edit-button"))?.focus();
-      };
-      const save = () => {
-        if (this.chat.busy) return; // the text stays until it can be sent
-        done();
-        this.chat.act("edit", { node: this.data.node, text: field.value });
-      };
-      const form = make(
-        "div",
-        { class: "pl-edit" },
-        field,
-        button("Save as a new version", { onclick: save }, "Ctrl+Enter"),
-        button("Cancel", { onclick: done }, "Escape"),
-      );
-      field.addEventListener("keydown", (event) => {
-        if (event.key === "Escape") {
-          event.preventDefault(); // this Escape does not stop an answer
-          done();
-        }
-        if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) save();
-      });
-      this.body.hidden = this.tools.hidden = true;
-      this.body.after(form);
-      field.focus();
-    }
-  }
-
   class Chat {
     /**
      * @param {Page.Component<Page.ChatValue | null>} component
@@ -269,7 +23,7 @@
       this.props = props;
       /** @type {Page.ChatValue | null} */
       this.value = null;
-      /** @type {Map<number, Message>} */
+      /** @type {Map<number, Page.Message>} */
       this.messages = new Map();
       /** @type {Map<string, Page.ChatMessage>} */
       this.cache = new Map(); // of parsed messages
@@ -458,7 +212,7 @@
      */
     announceEnd({ messages }) {
       const last = messages.length ? this.parsed(messages[messages.length - 1]) : null;
-      if (last && last.role === "assistant") announce([last.error || (last.end === "stop" ? "The answer is complete." : ENDINGS[last.end || ""] || ""), last.incomplete].filter(Boolean).join(" "));
+      if (last && last.role === "assistant") announce([last.error || endingOf(last) || "The answer is complete.", last.incomplete].filter(Boolean).join(" "));
     }
 
     /**
@@ -570,12 +324,6 @@
    * @returns {string} the key of its draft in `memory`
    */
   const draftOf = (place) => `draft.${place || "new"}`;
-
-  /**
-   * @param {Element} element
-   * @returns {string | null}
-   */
-  const nameOf = (element) => element.getAttribute("aria-label") || element.textContent;
 
   /**
    * Return a random name for a letter, so that a letter that is sent twice is added once.

@@ -153,5 +153,11 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
     document.title = title ? `${title} · Pellucid` : "Pellucid";
   }
 
-  Object.assign(window.Pellucid, { make, button, announce, copy, download, contentOf, memory, nameTab });
+  /**
+   * @param {Element} element
+   * @returns {string | null} its accessible name
+   */
+  const nameOf = (element) => element.getAttribute("aria-label") || element.textContent;
+
+  Object.assign(window.Pellucid, { make, button, announce, copy, download, contentOf, memory, nameTab, nameOf });
 })();

@@ -404,6 +404,22 @@ declare namespace Page {
     readonly element: HTMLElement;
   }
 
+  /** What a message needs of the chat. */
+  interface Chat {
+    readonly busy: boolean;
+    act(verb: string, more?: object): void;
+  }
+
+  interface Message {
+    readonly element: HTMLElement;
+    data: ChatMessage;
+    isLast: boolean;
+    /** Whether the chat was busy when the tools were drawn. */
+    drawnBusy: boolean | null;
+    update(data: ChatMessage): void;
+    focus(name: string | null): void;
+  }
+
   interface HeatMapOptions {
     label: string;
     onBranch?: ((index: number, alternative: number) => void) | null;
@@ -434,6 +450,7 @@ declare namespace Page {
     contentOf(file: File, limit: number): Promise<FileContent>;
     memory: { get(key: string): string | null; set(key: string, value: string | null): void };
     nameTab(title: string): void;
+    nameOf(element: Element): string | null;
 
     // colours.js
     colours: {
@@ -479,6 +496,10 @@ declare namespace Page {
 
     // answer_tree.js
     AnswerTree: new (data: TreeData, onTokens: (tokens: [number, number]) => void) => AnswerTree;
+
+    // chat_message.js
+    Message: new (chat: Chat, data: ChatMessage, isLast: boolean) => Message;
+    endingOf(data: ChatMessage): string;
 
     // The tabs, which Gradio's components mount
     mountChat(component: Component<ChatValue | null>): unknown;

@@ -36,6 +36,7 @@ SCRIPTS = (
     "heatmap_toolbar",
     "heatmap",
     "answer_tree",
+    "chat_message",
     "chat_tab",
     "conversation_list",
     "compare_tab",
