@@ -291,6 +291,11 @@ class Grammar:
     whitespace: str | None = None
     field: str = dataclass_field(default="grammar", compare=False)
 
+    @property
+    def is_json(self) -> bool:
+        """True if every text of this form is JSON."""
+        return self.kind in ("json_schema", "json_object")
+
 
 @dataclass(frozen=True, slots=True)
 class CompletionQuery:
@@ -300,7 +305,7 @@ class CompletionQuery:
     ``stop`` are texts that end the answer and do not belong to it. ``heal`` lets the answer begin inside the last token of the
     prefix (None: for infill only). ``special`` reads what spells a marker in the prefix as that marker; it is for plain
     continuation. An infill is trimmed to the context, and the text around the cursor to ``window`` tokens of it. With a ``grammar``
-    the answer keeps to it, and is not healed.
+    the answer keeps to it, and is not healed; if it is one of JSON, ``with_fields`` puts the answer's values into the Finish.
     """
 
     prefix: str | Sequence[int]
@@ -314,6 +319,7 @@ class CompletionQuery:
     special: bool = False
     window: int | None = None
     grammar: Grammar | None = None
+    with_fields: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -434,7 +440,7 @@ class Finish:
     ``complete`` is None without a grammar. It is false if an answer ended before its grammar did.
     ``first_difference`` is the beginning of the text that the cache did not have, for an answer whose prompt was computed by more
     than a few tokens. ``loose_functions`` are those whose arguments could be any JSON object, because no grammar can hold to
-    their schema. ``fields`` are the values of a chat answer under a JSON grammar, if the query has ``with_fields``.
+    their schema. ``fields`` are the values of an answer under a JSON grammar, if the query has ``with_fields``, else None.
     """
 
     reason: FinishReason
@@ -444,7 +450,7 @@ class Finish:
     complete: bool | None = None
     first_difference: str | None = None
     loose_functions: tuple[str, ...] = ()
-    fields: tuple[JsonField, ...] = ()
+    fields: tuple[JsonField, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -196,7 +196,7 @@ class Client:
                         complete=end.get("complete"),
                         first_difference=difference,
                         loose_functions=tuple(end.get("loose_functions") or ()),
-                        fields=tuple(_field(one) for one in end.get("fields") or ()),
+                        fields=None if end.get("fields") is None else tuple(_field(one) for one in end["fields"]),
                     )
                     return
         raise _broken_off()

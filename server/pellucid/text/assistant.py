@@ -40,7 +40,6 @@ from pellucid.tokens import (
     Finish,
     FinishReason,
     Grammar,
-    JsonField,
     Message,
     ModelCard,
     OnUsage,
@@ -130,14 +129,11 @@ class LocalAssistant:
         a file, and every answer where one of ``endings`` ends it. A prompt that is too long to be continued is a ContextLengthError;
         an infill is trimmed.
         """
-        return self._generate(partial(self._prepare_completion, query, endings), on_usage)
+        return self._with_fields(self._generate(partial(self._prepare_completion, query, endings), on_usage), query)
 
     def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> Stream:
         """Answer a conversation or, with ``continue_last``, continue its last message; with tools the answer may be calls of them."""
-        stream = self._generate(partial(self._prepare_chat, query), on_usage)
-        if query.with_fields and query.grammar is not None and query.grammar.kind in ("json_schema", "json_object"):
-            return self._with_fields(stream, query.grammar, query.model)
-        return stream
+        return self._with_fields(self._generate(partial(self._prepare_chat, query), on_usage), query)
 
     async def score(self, query: ScoreQuery) -> Stream:
         """Read a text, ids or a conversation: every token of it, markers included, with its probability.
@@ -269,13 +265,12 @@ class LocalAssistant:
             biases.update(dict.fromkeys([what] if isinstance(what, int) else tokenizer.encode(what, special=True), bias))
         return biases
 
-    async def json_fields(self, grammar: Grammar, tokens: Sequence[Token], model: str | None = None) -> list[JsonField]:
-        """Return the values of an answer under a JSON grammar, and how probable they are."""
-        matcher = await self._reader(model).grammars.matcher(grammar)
-        return await asyncio.to_thread(json_fields, tokens, matcher)
+    def _with_fields(self, stream: Stream, query: CompletionQuery | ChatQuery) -> Stream:
+        """Return the stream; if the query wants them, its Finish has the values of the answer."""
+        grammar = query.grammar
+        return self._finished_with_fields(stream, grammar, query.model) if query.with_fields and grammar and grammar.is_json else stream
 
-    async def _with_fields(self, stream: Stream, grammar: Grammar, model: str | None) -> Stream:
-        """Yield the items of a stream; its Finish with the values of the answer."""
+    async def _finished_with_fields(self, stream: Stream, grammar: Grammar, model: str | None) -> Stream:
         tokens: list[Token] = []
         async with aclosing(stream) as items:
             async for item in items:
@@ -283,7 +278,8 @@ class LocalAssistant:
                     tokens.append(item)
                     yield item
                 else:
-                    yield replace(item, fields=tuple(await self.json_fields(grammar, tokens, model)))
+                    matcher = await self._reader(model).grammars.matcher(grammar)
+                    yield replace(item, fields=tuple(await asyncio.to_thread(json_fields, tokens, matcher)))
 
     def _find(self, model: str | None) -> TextModel:
         if model is None:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from pellucid.tokens import CallDelta, CallPart, Finish, FinishReason, GrammarScore, JsonField, OtherValue, Token, Usage
-from pellucid_webui.conversations.answer_details import AnswerDetails, details_of
+from pellucid_webui.conversations.answer_details import StoredDetails, details_of
 from pellucid_webui.conversations.compact_tokens import pack, unpack
 
 
@@ -92,7 +92,7 @@ def test_half_a_pair_of_surrogates() -> None:
     found = details_of(tokens, None, is_json=True)
     assert found is not None
     assert [(one.path, one.value) for one in found.fields] == [("/\ufffd", "\ufffd"), ("/b", "x")]
-    assert AnswerDetails.model_validate_json(found.model_dump_json()) == found
+    assert StoredDetails.model_validate_json(found.model_dump_json()) == found
 
 
 def test_numbers_beyond_all_floats() -> None:
@@ -100,7 +100,7 @@ def test_numbers_beyond_all_floats() -> None:
     found = details_of([form('{"a": -'), form("1e999", 0.5), form(', "b": 1e999}')], None, is_json=True)
     assert found is not None
     assert [one.value for one in found.fields] == [-sys.float_info.max, sys.float_info.max]
-    assert AnswerDetails.model_validate_json(found.model_dump_json()) == found
+    assert StoredDetails.model_validate_json(found.model_dump_json()) == found
 
 
 def test_an_answer_without_either() -> None:
@@ -122,4 +122,4 @@ def test_an_answer_without_either() -> None:
 def test_what_is_no_record(text: str) -> None:
     """A record with missing, unknown or impossible parts is refused."""
     with pytest.raises(ValidationError):
-        AnswerDetails.model_validate_json(text)
+        StoredDetails.model_validate_json(text)

@@ -19,7 +19,7 @@ from markdown_it import MarkdownIt
 from pellucid.errors import InvalidRequestError, NotFoundError
 from pellucid.tokens import FinishReason, Usage
 from pellucid_webui.conversations import import_export, json_format
-from pellucid_webui.conversations.answer_details import AnswerDetails, FieldDetails, OtherDetails
+from pellucid_webui.conversations.answer_details import StoredDetails, StoredField, StoredOther
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import ASSISTANT, USER, Archive, Conversation, Node
 from pellucid_webui.conversations.json_format import from_json, to_json
@@ -29,10 +29,10 @@ from pellucid_webui.conversations.turn_settings import TurnSettings
 from support.page.scripted_assistant import tokens
 
 SETTINGS = TurnSettings(model="m", system="Be brief.\nPlease.", temperature=0.5, seed=7)
-VALUE = FieldDetails(
-    path="/a", value=True, probability=0.5, mass=0.25, decided=1, other=OtherDetails(value=None, probability=0.5), tokens=(1, 2)
+VALUE = StoredField(
+    path="/a", value=True, probability=0.5, mass=0.25, decided=1, other=StoredOther(value=None, probability=0.5), tokens=(1, 2)
 )
-DETAILS = AnswerDetails(fields=(VALUE,))
+DETAILS = StoredDetails(fields=(VALUE,))
 USAGE = Usage(cached=1, computed=2, generated=3, queued=0.25, prefill=0.5, decode=0.75)
 
 

@@ -22,7 +22,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from pellucid.errors import ConfigError, InvalidRequestError, NotFoundError, PellucidError
 from pellucid.tokens import FinishReason, Usage
-from pellucid_webui.conversations.answer_details import AnswerDetails, CallDetails
+from pellucid_webui.conversations.answer_details import StoredCall, StoredDetails
 from pellucid_webui.conversations.conversation import ASSISTANT, USER, Archive, Conversation, Node
 from pellucid_webui.conversations.search import HIT, HIT_END
 from pellucid_webui.conversations.store import DEFAULT_TITLE, ConversationStore
@@ -536,7 +536,7 @@ class TestArchives:
         other = store.add(
             ANN, id, question, ASSISTANT, "a'", settings=SETTINGS, model="m", origin=answer, branched=1, batches=["[1]", "[2]"]
         )
-        details = AnswerDetails(calls=(CallDetails(id="c", name="f", arguments="{}", complete=True, enforced=False),))
+        details = StoredDetails(calls=(StoredCall(id="c", name="f", arguments="{}", complete=True, enforced=False),))
         store.finish(other, FinishReason.LENGTH, USAGE, "too long", details)
         store.look_at(ANN, id, answer)
         archive = store.archive(ANN, id)
@@ -594,7 +594,7 @@ class TestFiles:
             say(store, id, "q", "a")
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("ALTER TABLE node DROP COLUMN details")
-        details = AnswerDetails(calls=(CallDetails(id="c", name="f", arguments="{}", complete=True, enforced=False),))
+        details = StoredDetails(calls=(StoredCall(id="c", name="f", arguments="{}", complete=True, enforced=False),))
         with closing(open_store(path)) as store:
             assert [node.details for node in store.conversation(ANN, id).path()] == [None, None]
             store.finish(max(store.conversation(ANN, id).nodes), FinishReason.STOP, USAGE, None, details)

@@ -6,17 +6,17 @@ import json
 
 import pytest
 
-from pellucid_webui.conversations.answer_details import AnswerDetails, ArgumentDetails, CallDetails, FieldDetails, OtherDetails
+from pellucid_webui.conversations.answer_details import StoredArgument, StoredCall, StoredDetails, StoredField, StoredOther
 from pellucid_webui.views.answer_tree import MAX_ROWS, trees
 
 
-def value(path: str, value: str | float | bool | None = 1, probability: float = 0.5, **more: object) -> FieldDetails:
-    return FieldDetails.model_validate({"path": path, "value": value, "probability": probability, "mass": 1.0, "decided": 1, **more})
+def value(path: str, value: str | float | bool | None = 1, probability: float = 0.5, **more: object) -> StoredField:
+    return StoredField.model_validate({"path": path, "value": value, "probability": probability, "mass": 1.0, "decided": 1, **more})
 
 
-def answer(text: str, *fields: FieldDetails) -> list[dict[str, object]]:
+def answer(text: str, *fields: StoredField) -> list[dict[str, object]]:
     """Return the rows of an answer's tree."""
-    (tree,) = trees(text, AnswerDetails(fields=fields))
+    (tree,) = trees(text, StoredDetails(fields=fields))
     return list(tree["rows"])
 
 
@@ -47,7 +47,7 @@ def test_a_value_on_its_own() -> None:
 
 def test_what_a_value_shows() -> None:
     """A value has the best other value, the mass and the places of its tokens."""
-    other = OtherDetails(value="blue", probability=0.31)
+    other = StoredOther(value="blue", probability=0.31)
     (row,) = answer('{"a": "red"}', value("/a", "red", 0.62, mass=0.4, other=other, tokens=(3, 5)))
     assert (row["other"], row["mass"], row["tokens"]) == ({"value": '"blue"', "probability": 0.31}, 0.4, (3, 5))
 
@@ -61,7 +61,7 @@ def test_an_incomplete_answer() -> None:
 def test_long_answers_are_cut() -> None:
     """A tree has at most MAX_ROWS rows, and says that it is cut; one of just that many is whole."""
     for count in (MAX_ROWS, MAX_ROWS + 1):
-        (tree,) = trees(json.dumps([1] * count), AnswerDetails(fields=(value("/0"),)))
+        (tree,) = trees(json.dumps([1] * count), StoredDetails(fields=(value("/0"),)))
         assert (len(tree["rows"]), tree["isCut"]) == (MAX_ROWS, count > MAX_ROWS)
 
 
@@ -80,8 +80,8 @@ def test_thousands_of_brackets() -> None:
 def test_calls(complete: bool, enforced: bool, remarks: list[str]) -> None:
     """A call is a tree with its function's name; words say whether it is complete and enforced. Unfinished arguments stay text."""
     arguments = '{"city": "Rome"}' if complete else '{"city": "Ro'
-    fields = (ArgumentDetails(path="/city", probability=0.9, tokens=(2, 4)),) if complete else ()
-    call = CallDetails(id="c", name="get_weather", arguments=arguments, complete=complete, enforced=enforced, fields=fields)
-    (tree,) = trees("", AnswerDetails(calls=(call,)))
+    fields = (StoredArgument(path="/city", probability=0.9, tokens=(2, 4)),) if complete else ()
+    call = StoredCall(id="c", name="get_weather", arguments=arguments, complete=complete, enforced=enforced, fields=fields)
+    (tree,) = trees("", StoredDetails(calls=(call,)))
     assert (tree["title"], tree["isCall"], tree["remarks"]) == ("get_weather", True, remarks)
     assert lines(tree["rows"]) == ([(1, "city", '"Rome"', 0.9)] if complete else [(1, "", arguments, None)])

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pellucid.text.structured.json_fields import json_fields
 from pellucid.text.structured.json_scanner import scan
-from pellucid.text.tool_calls.calls_of_answer import argument_tokens, calls_of, field_probabilities, is_enforced, is_whole
+from pellucid.text.tool_calls.calls_of_answer import call_details
 from pellucid.tokens import Finish, JsonField, JsonScalar, Token
 from pellucid_webui.conversations.compact_tokens import rounded
 from pellucid_webui.conversations.encodable_text import encodable
@@ -29,14 +29,14 @@ class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
 
 
-class OtherDetails(_Strict):
+class StoredOther(_Strict):
     """The most probable other value, with its probability."""
 
     value: JsonScalar
     probability: Share
 
 
-class FieldDetails(_Strict):
+class StoredField(_Strict):
     """A value of a JSON answer, as ``JsonField`` has it."""
 
     path: str
@@ -44,11 +44,11 @@ class FieldDetails(_Strict):
     probability: Share
     mass: Share
     decided: Count
-    other: OtherDetails | None = None
+    other: StoredOther | None = None
     tokens: Places | None = None
 
 
-class ArgumentDetails(_Strict):
+class StoredArgument(_Strict):
     """The probability of a value in the arguments of a call, by the value's JSON pointer."""
 
     path: str
@@ -56,7 +56,7 @@ class ArgumentDetails(_Strict):
     tokens: Places | None = None
 
 
-class CallDetails(_Strict):
+class StoredCall(_Strict):
     """A tool call. ``complete``: its arguments are a JSON object; ``enforced``: a grammar held them to the function's schema."""
 
     id: str
@@ -64,35 +64,35 @@ class CallDetails(_Strict):
     arguments: str
     complete: bool
     enforced: bool
-    fields: tuple[ArgumentDetails, ...] = ()
+    fields: tuple[StoredArgument, ...] = ()
 
 
-class AnswerDetails(_Strict):
+class StoredDetails(_Strict):
     """The values of a JSON answer, or the tool calls of an answer."""
 
-    fields: tuple[FieldDetails, ...] = ()
-    calls: tuple[CallDetails, ...] = ()
+    fields: tuple[StoredField, ...] = ()
+    calls: tuple[StoredCall, ...] = ()
 
 
-def details_of(tokens: Sequence[Token], finish: Finish | None, *, is_json: bool) -> AnswerDetails | None:
+def details_of(tokens: Sequence[Token], finish: Finish | None, *, is_json: bool) -> StoredDetails | None:
     """Return the details of an answer, or None if it has none.
 
     ``finish`` is None for one that was stopped or failed: its other values are unknown, and functions whose schema no grammar can hold.
     """
     fields = _fields(tokens, finish) if is_json else ()
     calls = _calls(tokens, () if finish is None else finish.loose_functions)
-    return AnswerDetails(fields=fields, calls=calls) if fields or calls else None
+    return StoredDetails(fields=fields, calls=calls) if fields or calls else None
 
 
-def _fields(tokens: Sequence[Token], finish: Finish | None) -> tuple[FieldDetails, ...]:
+def _fields(tokens: Sequence[Token], finish: Finish | None) -> tuple[StoredField, ...]:
     found = json_fields(tokens, None) if finish is None or not finish.fields else finish.fields  # older servers send none
     places = _value_places(tokens)
     return tuple(_field(field, places.get(field.path)) for field in found)
 
 
-def _field(field: JsonField, places: Places | None) -> FieldDetails:
-    other = None if field.other is None else OtherDetails(value=_storable(field.other.value), probability=_share(field.other.probability))
-    return FieldDetails(
+def _field(field: JsonField, places: Places | None) -> StoredField:
+    other = None if field.other is None else StoredOther(value=_storable(field.other.value), probability=_share(field.other.probability))
+    return StoredField(
         path=encodable(field.path),
         value=_storable(field.value),
         probability=_share(field.probability),
@@ -110,30 +110,23 @@ def _value_places(tokens: Sequence[Token]) -> dict[str, Places]:
     return {value.path: (bisect.bisect_right(ends, value.begin), bisect.bisect_left(ends, value.end) + 1) for value in values}
 
 
-def _calls(tokens: Sequence[Token], loose: Sequence[str]) -> tuple[CallDetails, ...]:
+def _calls(tokens: Sequence[Token], loose: Sequence[str]) -> tuple[StoredCall, ...]:
     return tuple(
-        CallDetails(
-            id=call.id,
-            name=encodable(call.name),
-            arguments=call.arguments,
-            complete=is_whole(call),
-            enforced=call.name not in loose and is_enforced(tokens, index),
-            fields=_arguments(tokens, index),
+        StoredCall(
+            id=one.call.id,
+            name=encodable(one.call.name),
+            arguments=one.call.arguments,
+            complete=one.complete,
+            enforced=one.enforced,
+            fields=tuple(_argument(path, probability, one.tokens[path]) for path, probability in one.probabilities.items()),
         )
-        for index, call in enumerate(calls_of(tokens))
+        for one in call_details(tokens, loose)
     )
 
 
-def _arguments(tokens: Sequence[Token], index: int) -> tuple[ArgumentDetails, ...]:
-    places = argument_tokens(tokens, index)
-    return tuple(
-        ArgumentDetails(
-            path=encodable(path),
-            probability=_share(probability),
-            tokens=(min(places[path]), max(places[path]) + 1) if places[path] else None,
-        )
-        for path, probability in field_probabilities(tokens, index).items()
-    )
+def _argument(path: str, probability: float, places: Sequence[int]) -> StoredArgument:
+    tokens = (min(places), max(places) + 1) if places else None
+    return StoredArgument(path=encodable(path), probability=_share(probability), tokens=tokens)
 
 
 def _storable(value: JsonScalar) -> JsonScalar:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pellucid.tokens import FinishReason, Usage
-from pellucid_webui.conversations.answer_details import AnswerDetails
+from pellucid_webui.conversations.answer_details import StoredDetails
 from pellucid_webui.conversations.turn_settings import TurnSettings
 
 USER, ASSISTANT, SYSTEM = "user", "assistant", "system"
@@ -35,7 +35,7 @@ class Node:
     origin: int | None = None
     branched: int | None = None
     chosen: int | None = None
-    details: AnswerDetails | None = None
+    details: StoredDetails | None = None
 
 
 @dataclass(frozen=True, slots=True)

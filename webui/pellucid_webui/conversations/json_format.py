@@ -33,7 +33,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pellucid.errors import InvalidRequestError
 from pellucid.tokens import FinishReason, Token, Usage
-from pellucid_webui.conversations.answer_details import AnswerDetails
+from pellucid_webui.conversations.answer_details import StoredDetails
 from pellucid_webui.conversations.compact_tokens import pack, records_in, token_of
 from pellucid_webui.conversations.conversation import Archive, Conversation, Node
 from pellucid_webui.conversations.turn_settings import TurnSettings
@@ -77,7 +77,7 @@ class _Message(_Strict):
     branched: Count | None
     chosen: Number | None
     tokens: list[Any]
-    details: AnswerDetails | None = None
+    details: StoredDetails | None = None
 
 
 class _File(_Strict):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pellucid.errors import NotFoundError
 from pellucid.tokens import FinishReason, Usage
-from pellucid_webui.conversations.answer_details import AnswerDetails
+from pellucid_webui.conversations.answer_details import StoredDetails
 from pellucid_webui.conversations.conversation import Archive, Conversation, ConversationSummary, Node
 from pellucid_webui.conversations.database import Database
 from pellucid_webui.conversations.encodable_text import encodable
@@ -164,7 +164,7 @@ class ConversationStore:
             _require_changed(run.execute("INSERT INTO arriving (node, text) SELECT id, ? FROM node WHERE id = ?", (encodable(text), node)))
             run.execute("INSERT INTO batch (node, tokens) VALUES (?, ?)", (node, batch))
 
-    def finish(self, node: int, end: FinishReason, usage: Usage, error: str | None = None, details: AnswerDetails | None = None) -> None:
+    def finish(self, node: int, end: FinishReason, usage: Usage, error: str | None = None, details: StoredDetails | None = None) -> None:
         """Record the end of an answer."""
         with self._database.writing() as run:
             _settle(run, node)
@@ -331,7 +331,7 @@ def _node(row: sqlite3.Row, arriving: str) -> Node:
         origin=row["origin"],
         branched=row["branched"],
         chosen=row["chosen"],
-        details=None if row["details"] is None else AnswerDetails.model_validate_json(row["details"]),
+        details=None if row["details"] is None else StoredDetails.model_validate_json(row["details"]),
     )
 
 
@@ -339,5 +339,5 @@ def _json(settings: TurnSettings) -> str:
     return json.dumps(settings.record())
 
 
-def _details_json(details: AnswerDetails | None) -> str | None:
+def _details_json(details: StoredDetails | None) -> str | None:
     return None if details is None else details.model_dump_json(exclude_defaults=True)

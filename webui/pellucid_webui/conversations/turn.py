@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import PellucidError
 from pellucid.tokens import Finish, FinishReason, Message, Token, Usage
-from pellucid_webui.conversations.answer_details import AnswerDetails, details_of
+from pellucid_webui.conversations.answer_details import StoredDetails, details_of
 from pellucid_webui.conversations.compact_tokens import pack, unpack
 from pellucid_webui.conversations.json_as_code import json_as_code
 from pellucid_webui.conversations.markdown_to_html import IncrementalMarkdown
@@ -160,7 +160,7 @@ class Turn:
         await asyncio.to_thread(self._store.append, self.node, text, batch)
         self._notify()
 
-    def _details(self) -> AnswerDetails | None:
+    def _details(self) -> StoredDetails | None:
         if not (self._is_json or self._may_call):
             return None
         return details_of(unpack(self.batches), self._finish, is_json=self._is_json)

@@ -6,22 +6,22 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pellucid_webui.conversations.answer_details import AnswerDetails, ArgumentDetails, CallDetails, FieldDetails
+from pellucid_webui.conversations.answer_details import StoredArgument, StoredCall, StoredDetails, StoredField
 
 MAX_ROWS = 1000
 """The most rows of a tree."""
 
-Details = FieldDetails | ArgumentDetails
+Details = StoredField | StoredArgument
 Row = dict[str, Any]
 
 
-def trees(text: str, details: AnswerDetails) -> list[dict[str, Any]]:
+def trees(text: str, details: StoredDetails) -> list[dict[str, Any]]:
     """Return the trees of an answer: one of the JSON answer in ``text``, and one for each call."""
     answers = [{"title": "Values", "remarks": [], **_tree(text, details.fields)}] if details.fields else []
     return [*answers, *(_call(call) for call in details.calls)]
 
 
-def _call(call: CallDetails) -> dict[str, Any]:
+def _call(call: StoredCall) -> dict[str, Any]:
     complete = "complete" if call.complete else "incomplete: its arguments are not a JSON object"
     enforced = "arguments held to the schema" if call.enforced else "arguments not held to the schema"
     tree = _tree(call.arguments, call.fields)
@@ -30,7 +30,7 @@ def _call(call: CallDetails) -> dict[str, Any]:
     return {"title": call.name, "isCall": True, "remarks": [complete, enforced], **tree}
 
 
-def _tree(text: str, fields: tuple[FieldDetails, ...] | tuple[ArgumentDetails, ...]) -> dict[str, Any]:
+def _tree(text: str, fields: tuple[StoredField, ...] | tuple[StoredArgument, ...]) -> dict[str, Any]:
     by_path: dict[str, Details] = {field.path: field for field in fields}
     rows: list[Row] = []
     for row in _rows(text, by_path):
@@ -71,7 +71,7 @@ def _known_rows(fields: Mapping[str, Details]) -> Iterator[Row]:
         for level, step in enumerate(steps[common:-1], common + 1):
             yield _row(level, _unescaped(step), "", None, is_open=True)
         above = steps[:-1]
-        value = _shown(field.value) if isinstance(field, FieldDetails) else ""
+        value = _shown(field.value) if isinstance(field, StoredField) else ""
         yield _row(max(len(steps), 1), _unescaped(steps[-1]) if steps else "", value, field, is_open=False)
 
 
@@ -79,7 +79,7 @@ def _row(level: int, key: str, value: str, details: Details | None, *, is_open: 
     row: Row = {"level": level, "key": key, "value": value, "isOpen": is_open}
     if details is not None:
         row |= {"probability": details.probability, "tokens": details.tokens}
-    if isinstance(details, FieldDetails):
+    if isinstance(details, StoredField):
         row["mass"] = details.mass
         if details.other is not None:
             row["other"] = {"value": _shown(details.other.value), "probability": details.other.probability}

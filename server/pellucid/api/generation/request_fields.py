@@ -13,7 +13,9 @@ from fastapi import Request
 from pellucid.api.generation.generated_answer import GeneratedAnswer
 from pellucid.api.schema.common import ModelQuery
 from pellucid.api.schema.openai import Admittance, EndDetails, PromptTokensDetails, SamplingFields, UsageDetails, UsageReply
+from pellucid.api.schema.structured import FieldRecord
 from pellucid.errors import InvalidRequestError
+from pellucid.text.structured.json_fields import to_json
 from pellucid.tokens import Finish, FinishReason, ModelCard, Priority, SamplingParams, Terms, Usage
 
 _PRIORITIES = {"completion": Priority.COMPLETION, "chat": Priority.CHAT, "background": Priority.BACKGROUND}
@@ -136,8 +138,14 @@ def finish_word(finish: Finish) -> Literal["stop", "length"]:
 
 
 def end_details(finish: Finish) -> EndDetails:
-    """Return the exact reason why an answer ended."""
-    return EndDetails(reason=finish.reason, stop=finish.stop, loose_functions=list(finish.loose_functions) or None)
+    """Return how an answer ended: the exact reason, under a grammar whether it is complete, and how probable its JSON values are."""
+    return EndDetails(
+        reason=finish.reason,
+        stop=finish.stop,
+        loose_functions=list(finish.loose_functions) or None,
+        complete=finish.complete,
+        fields=None if finish.fields is None else [FieldRecord.model_validate(to_json(value)) for value in finish.fields],
+    )
 
 
 def reply_id(kind: str) -> str:

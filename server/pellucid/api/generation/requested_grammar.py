@@ -1,22 +1,15 @@
-"""Reads the grammar of a request from the fields of each kind of client, and writes how the answer ended under it."""
+"""Reads the grammar of a request from the fields of each kind of client."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
-from pellucid.api.generation.generated_answer import GeneratedAnswer
-from pellucid.api.generation.request_fields import end_details
-from pellucid.api.generation.tool_calls import call_details, has_call
 from pellucid.api.schema.messages import ConversationFields
 from pellucid.api.schema.ollama import OllamaFields
-from pellucid.api.schema.openai import EndDetails
 from pellucid.api.schema.responses import ResponsesRequest, TextSchema
-from pellucid.api.schema.structured import FieldRecord, FormatFields, GrammarFields, ResponseFormat, StructuredOutputs
+from pellucid.api.schema.structured import FormatFields, GrammarFields, ResponseFormat, StructuredOutputs
 from pellucid.errors import InvalidRequestError
-from pellucid.text.assistant import LocalAssistant
-from pellucid.text.structured.json_fields import to_json
 from pellucid.tokens import Grammar
 
 
@@ -61,23 +54,6 @@ def ollama_grammar(body: OllamaFields) -> Grammar | None:
     if isinstance(body.format, dict):
         return _schema(body.format, "format")
     return Grammar("json_object", field="format") if body.format == "json" else None
-
-
-async def answer_end(assistant: LocalAssistant, model: str, grammar: Grammar | None, answer: GeneratedAnswer, scored: bool) -> EndDetails:
-    """Return how an answer ended, and the details of its calls.
-
-    Under a grammar it also says whether the answer is complete and, if ``scored``, how probable its JSON values are.
-    """
-    details = end_details(answer.end)
-    if has_call(answer.tokens):
-        details.calls = await asyncio.to_thread(call_details, answer)
-    if grammar is None:
-        return details
-    fields = None
-    if scored and grammar.kind in ("json_schema", "json_object"):
-        values = await assistant.json_fields(grammar, answer.tokens, model)
-        fields = [FieldRecord.model_validate(to_json(value)) for value in values]
-    return details.model_copy(update={"complete": answer.end.complete, "fields": fields})
 
 
 def _of_response_format(format: ResponseFormat | None) -> Grammar | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any
 
 from pellucid.api.generation.generated_answer import GeneratedAnswer
+from pellucid.api.generation.request_fields import end_details
+from pellucid.api.schema.openai import EndDetails
 from pellucid.api.schema.tool_calls import (
-    CallDetails,
+    CallRecord,
     FunctionDelta,
     FunctionReply,
     MessageToolCall,
@@ -17,7 +20,7 @@ from pellucid.api.schema.tool_calls import (
     ToolCallReply,
     ToolChoiceField,
 )
-from pellucid.text.tool_calls.calls_of_answer import calls_of, field_probabilities, is_enforced, is_whole
+from pellucid.text.tool_calls.calls_of_answer import call_details, calls_of
 from pellucid.tokens import CallDelta, NamedTool, Token, ToolCall, ToolChoice
 
 
@@ -51,18 +54,20 @@ def call_input(arguments: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def call_details(answer: GeneratedAnswer) -> list[CallDetails] | None:
-    """Return the details of the calls of a whole answer, or None if there are none."""
-    tokens = answer.tokens
+def call_records(answer: GeneratedAnswer) -> list[CallRecord]:
+    """Return the details of the calls of a whole answer."""
     return [
-        CallDetails(
-            id=call.id,
-            complete=is_whole(call),
-            enforced=call.name not in answer.end.loose_functions and is_enforced(tokens, index),
-            fields=field_probabilities(tokens, index),
-        )
-        for index, call in enumerate(calls_of(tokens))
-    ] or None
+        CallRecord(id=one.call.id, complete=one.complete, enforced=one.enforced, fields=one.probabilities)
+        for one in call_details(answer.tokens, answer.end.loose_functions)
+    ]
+
+
+async def answer_end(answer: GeneratedAnswer) -> EndDetails:
+    """Return how an answer ended, with the details of its calls."""
+    details = end_details(answer.end)
+    if has_call(answer.tokens):
+        details.calls = await asyncio.to_thread(call_records, answer)
+    return details
 
 
 def call_deltas(token: Token) -> list[ToolCallDelta]:

@@ -30,10 +30,11 @@ from pellucid.api.generation.request_fields import (
     wants_usage,
     wants_usage_on_the_way,
 )
-from pellucid.api.generation.requested_grammar import answer_end, requested_grammar
+from pellucid.api.generation.requested_grammar import requested_grammar
 from pellucid.api.generation.sampler_steps import check_order, keep_steps
 from pellucid.api.generation.token_logprobs import token_logprobs
 from pellucid.api.generation.tool_calls import (
+    answer_end,
     call_deltas,
     call_replies,
     has_call,
@@ -163,6 +164,7 @@ class _ChatJob(GenerationJob):
             tool_choice=tool_choice(body.tool_choice),
             parallel_tool_calls=body.parallel_tool_calls,
             grammar=self._grammar,
+            with_fields=body.logprobs,
         )
 
     def _terms(self, number: int) -> Terms:
@@ -174,7 +176,7 @@ class _ChatJob(GenerationJob):
         return terms if terms.deadline is None else replace(terms, deadline=terms.deadline - (self.state.clock() - self._begun))
 
     async def whole(self) -> Response:
-        ends = [await self._end(answer) for answer in self.answers]
+        ends = [await answer_end(answer) for answer in self.answers]
         return await asyncio.to_thread(self._whole_response, ends)
 
     def _whole_response(self, ends: Sequence[EndDetails]) -> Response:
@@ -214,7 +216,7 @@ class _ChatJob(GenerationJob):
 
     async def last_part(self, number: int, finish: Finish) -> Event:
         answer = self.answers[number]
-        reason, details = _chat_finish_word(finish, answer.tokens), await self._end(answer)
+        reason, details = _chat_finish_word(finish, answer.tokens), await answer_end(answer)
         part = ChatChunkChoice(index=number, delta=ChatDelta(), logprobs=None, finish_reason=reason, pellucid=details)
         return self._chunk([part])
 
@@ -224,9 +226,6 @@ class _ChatJob(GenerationJob):
     def _usage(self) -> UsageReply:
         prompt = (self._read if self._read.finish else self.answers[0]).end
         return usage_reply([prompt.usage], [answer.end.usage for answer in self.answers], [prompt])
-
-    async def _end(self, answer: GeneratedAnswer) -> EndDetails:
-        return await answer_end(self.assistant, self.model, self._grammar, answer, self._body.logprobs)
 
     def _whole_choice(self, index: int, answer: GeneratedAnswer, end: EndDetails) -> ChatChoice:
         body, calls = self._body, call_replies(answer.tokens)

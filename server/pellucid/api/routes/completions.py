@@ -29,7 +29,8 @@ from pellucid.api.generation.request_fields import (
     wants_usage,
     wants_usage_on_the_way,
 )
-from pellucid.api.generation.requested_grammar import answer_end, requested_grammar
+from pellucid.api.generation.requested_grammar import requested_grammar
+from pellucid.api.generation.tool_calls import answer_end
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.routes.tabby import suggest
@@ -154,7 +155,7 @@ class _CompletionJob(GenerationJob):
         return self.assistant.complete(query, on_usage=on_usage)
 
     async def whole(self) -> Response:
-        ends = [await self._end(answer) for answer in self.answers]
+        ends = [await answer_end(answer) for answer in self.answers]
         return await self._off_loop(lambda: json_response(self._whole(ends)))
 
     def _whole(self, ends: Sequence[EndDetails]) -> CompletionReply:
@@ -182,7 +183,7 @@ class _CompletionJob(GenerationJob):
         return self._reply([choice], usage_so_far(self.answers[number]))
 
     async def last_part(self, number: int, finish: Finish) -> Event:
-        return self._reply([_last(number, finish, await self._end(self.answers[number]))])
+        return self._reply([_last(number, finish, await answer_end(self.answers[number]))])
 
     def closing(self) -> Event | None:
         return self._reply([], self._usage()) if wants_usage(self._body) else None
@@ -191,7 +192,7 @@ class _CompletionJob(GenerationJob):
         """Return the query of a prompt, without what differs between its answers."""
         body, stop = self._body, stop_texts(self._body.stop)
         query = CompletionQuery(prompt, model=self.model, stop=stop, heal=body.heal, special=bool(body.parse_special))
-        query = replace(query, grammar=self._grammar)
+        query = replace(query, grammar=self._grammar, with_fields=body.logprobs is not None)
         if body.suffix is not None:
             return replace(query, suffix=body.suffix, extra=[Extra(file.filename, file.text) for file in body.input_extra])
         spelled = self.assistant.spelled_infill(prompt, self.model) if isinstance(prompt, str) and body.parse_special is None else None
@@ -215,9 +216,6 @@ class _CompletionJob(GenerationJob):
         first = self.answers[:: self._body.n]
         prompts = [(scored if scored.finish else answer).end for scored, answer in zip(self._read, first, strict=True)]
         return usage_reply([end.usage for end in prompts], [answer.end.usage for answer in self.answers], prompts)
-
-    async def _end(self, answer: GeneratedAnswer) -> EndDetails:
-        return await answer_end(self.assistant, self.model, self._grammar, answer, self._body.logprobs is not None)
 
     def _whole_choice(self, index: int, answer: GeneratedAnswer, end: EndDetails) -> CompletionChoice:
         body, prompt = self._body, index // self._body.n

@@ -15,8 +15,9 @@ from pellucid.api.generation.generated_answer import GeneratedAnswer, Items
 from pellucid.api.generation.generation_job import GenerationJob
 from pellucid.api.generation.llama_reply import has_new_line, pick_fields, stop_type, timings, token_probs
 from pellucid.api.generation.request_fields import choice_seed, ignored_fields, supersede_key
-from pellucid.api.generation.requested_grammar import answer_end, requested_grammar
+from pellucid.api.generation.requested_grammar import requested_grammar
 from pellucid.api.generation.sampler_steps import check_order, keep_steps
+from pellucid.api.generation.tool_calls import answer_end
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, stream_or
 from pellucid.api.schema.common import MAX_TOKENS
@@ -106,7 +107,7 @@ class _LlamaJob(GenerationJob):
         self._grammar = requested_grammar(body)
         if body.post_sampling_probs and self._grammar is not None:
             raise InvalidRequestError("post_sampling_probs is not supported together with a grammar.", param="post_sampling_probs")
-        self._query = replace(self._first_query(), grammar=self._grammar)
+        self._query = replace(self._first_query(), grammar=self._grammar, with_fields=body.n_probs > 0)
 
     def ask(self, number: int, on_usage: OnUsage | None) -> Items:
         query = replace(self._query, params=self._params(number), terms=self._terms(number))
@@ -146,7 +147,7 @@ class _LlamaJob(GenerationJob):
     async def _end(self, answer: GeneratedAnswer) -> EndDetails | None:
         if self._grammar is None:
             return None
-        return await answer_end(self.assistant, self.model, self._grammar, answer, self._body.n_probs > 0)
+        return await answer_end(answer)
 
     def _first_query(self) -> CompletionQuery:
         """Return the query of the first answer, without its terms."""

@@ -17,8 +17,8 @@ from pellucid.api.generation.generated_answer import Items
 from pellucid.api.generation.generation_job import GenerationJob
 from pellucid.api.generation.message_blocks import chat_query, ignored_parts
 from pellucid.api.generation.request_fields import finish_word, reply_id, terms_of, usage_details
-from pellucid.api.generation.requested_grammar import answer_end, messages_grammar
-from pellucid.api.generation.tool_calls import call_input, has_call
+from pellucid.api.generation.requested_grammar import messages_grammar
+from pellucid.api.generation.tool_calls import answer_end, call_input, has_call
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import ANTHROPIC_GENERATION_ERRORS, ANTHROPIC_TEXT_ERRORS, named_stream_or
 from pellucid.api.schema.answer_fields import answer_details
@@ -86,11 +86,12 @@ class _MessageJob(GenerationJob):
             stop=body.stop_sequences,
             terms=terms_of(body, self.request, Priority.CHAT, number),
             grammar=self._grammar,
+            with_fields=body.logprobs,
         )
         return self.assistant.chat(query, on_usage=on_usage)
 
     async def whole(self) -> Response:
-        return await asyncio.to_thread(self._whole_response, await self._end())
+        return await asyncio.to_thread(self._whole_response, await answer_end(self.answers[0]))
 
     def _whole_response(self, end: EndDetails) -> Response:
         answer = self.answers[0]
@@ -130,7 +131,7 @@ class _MessageJob(GenerationJob):
             "type": "message_delta",
             "delta": {"stop_reason": self._stop_word(finish), "stop_sequence": finish.stop},
             "usage": _usage(finish.usage, finish.first_difference).model_dump(),
-            "pellucid": (await self._end()).model_dump(),
+            "pellucid": (await answer_end(self.answers[0])).model_dump(),
         }
         return (*steps, end, {"type": "message_stop"})
 
@@ -155,9 +156,6 @@ class _MessageJob(GenerationJob):
         if block.call is None:
             return TextAnswer(text=block.text, pellucid=details)
         return ToolUseAnswer(id=block.call.id or "", name=block.call.name or "", input=call_input(block.text), pellucid=details)
-
-    async def _end(self) -> EndDetails:
-        return await answer_end(self.assistant, self.model, self._grammar, self.answers[0], self._body.logprobs)
 
     def _stop_word(self, finish: Finish) -> StopWord:
         if finish.reason is FinishReason.LENGTH and finish.usage.generated < self._body.max_tokens:

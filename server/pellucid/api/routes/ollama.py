@@ -25,9 +25,9 @@ from pellucid.api.generation.ollama_fields import (
     timestamp,
 )
 from pellucid.api.generation.request_fields import stop_texts
-from pellucid.api.generation.requested_grammar import answer_end, ollama_grammar
+from pellucid.api.generation.requested_grammar import ollama_grammar
 from pellucid.api.generation.token_logprobs import token_logprobs
-from pellucid.api.generation.tool_calls import offered_tools
+from pellucid.api.generation.tool_calls import answer_end, offered_tools
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.model_aliases import find_by_ollama_name
 from pellucid.api.openapi_extras import OLLAMA_GENERATION_ERRORS, lines_or
@@ -128,7 +128,7 @@ class _OllamaJob(GenerationJob, Generic[B]):
 
     async def _end(self) -> dict[str, Any]:
         answer, seconds = self.answers[0], self.state.clock() - self._begun
-        details = await answer_end(self.assistant, self.model, self._grammar, answer, self._body.logprobs)
+        details = await answer_end(answer)
         return end_fields(answer.end, details, self._ignored, seconds)
 
     @cached_property
@@ -141,19 +141,18 @@ class _GenerateJob(_OllamaJob[OllamaGenerateRequest]):
 
     def ask(self, number: int, on_usage: OnUsage | None) -> Items:
         body, params, stop = self._body, ollama_params(self._body), stop_texts(self._body.options.stop)
+        form: dict[str, Any] = {"grammar": self._grammar, "with_fields": body.logprobs}
         spelled = self.assistant.spelled_infill(body.prompt, self.model) if body.raw else None
         if spelled is not None:
             extra, terms = spelled.extra if self.card.files else (), Terms(Priority.COMPLETION)
-            infill = CompletionQuery(spelled.prefix, spelled.suffix, extra, params, self.model, stop, terms, grammar=self._grammar)
+            infill = CompletionQuery(spelled.prefix, spelled.suffix, extra, params, self.model, stop, terms, **form)
             return self.assistant.complete(infill, on_usage=on_usage)
         if body.suffix or body.raw or not self.card.chat:
             terms = Terms(Priority.COMPLETION if body.suffix or body.raw else Priority.CHAT)
-            query = CompletionQuery(
-                body.prompt, body.suffix or None, (), params, self.model, stop, terms, special=body.raw, grammar=self._grammar
-            )
+            query = CompletionQuery(body.prompt, body.suffix or None, (), params, self.model, stop, terms, special=body.raw, **form)
             return self.assistant.complete(query, on_usage=on_usage)
         system = [Message("system", body.system)] if body.system else []
-        chat = ChatQuery([*system, Message("user", body.prompt)], params, self.model, stop, grammar=self._grammar)
+        chat = ChatQuery([*system, Message("user", body.prompt)], params, self.model, stop, **form)
         return self.assistant.chat(chat, on_usage=on_usage)
 
     def _reply(self, text: str, fields: dict[str, Any]) -> OllamaProgress:
@@ -176,6 +175,7 @@ class _ChatJob(_OllamaJob[OllamaChatRequest]):
             stop_texts(body.options.stop),
             continue_last=body.messages[-1].role == "assistant",
             grammar=self._grammar,
+            with_fields=body.logprobs,
             tools=offered_tools(body.tools),
         )
         return self.assistant.chat(query, on_usage=on_usage)

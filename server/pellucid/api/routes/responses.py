@@ -17,10 +17,11 @@ from pellucid.api.generation.answer_params import answer_params
 from pellucid.api.generation.generated_answer import Items
 from pellucid.api.generation.generation_job import GenerationJob
 from pellucid.api.generation.request_fields import finish_word, reply_id, terms_of
-from pellucid.api.generation.requested_grammar import answer_end, responses_grammar
+from pellucid.api.generation.requested_grammar import responses_grammar
 from pellucid.api.generation.response_items import conversation, ignored_parts, offered_tools, tool_choice
 from pellucid.api.generation.response_reply import ItemStatus, error_code, output_item, output_text, response_reply
 from pellucid.api.generation.token_logprobs import token_logprobs
+from pellucid.api.generation.tool_calls import answer_end
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import GENERATION_ERRORS, named_stream_or
 from pellucid.api.schema.answer_fields import AnswerDetails, answer_details
@@ -93,18 +94,16 @@ class _ResponseJob(GenerationJob):
             tool_choice=tool_choice(body),
             parallel_tool_calls=body.parallel_tool_calls,
             grammar=self._grammar,
+            with_fields=self._wants_logprobs,
         )
         return self.assistant.chat(query, on_usage=on_usage)
 
     async def whole(self) -> Response:
-        return await asyncio.to_thread(self._whole_response, await self._end())
+        return await asyncio.to_thread(self._whole_response, await answer_end(self.answers[0]))
 
     def _whole_response(self, end: EndDetails) -> Response:
         self._blocks.read(self.answers[0].tokens)
         return json_response(self._ended(self.answers[0].end, end))
-
-    async def _end(self) -> EndDetails:
-        return await answer_end(self.assistant, self.model, self._grammar, self.answers[0], self._wants_logprobs)
 
     async def first_part(self, number: int) -> Event:
         return self.begin()
@@ -118,7 +117,7 @@ class _ResponseJob(GenerationJob):
         return tuple(event for step in self._blocks.feed(token) for event in self._step_events(step))
 
     async def last_part(self, number: int, finish: Finish) -> Event:
-        return await asyncio.to_thread(self._last_events, finish, await self._end())
+        return await asyncio.to_thread(self._last_events, finish, await answer_end(self.answers[0]))
 
     def _last_events(self, finish: Finish, end: EndDetails) -> Event:
         steps = [event for step in self._blocks.finish() for event in self._step_events(step, finish)]

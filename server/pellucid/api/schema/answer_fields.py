@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, JsonValue, WithJsonSchema
 from pellucid.api.schema.common import MAX_TOKENS, Reply, Temperature
 from pellucid.api.schema.openai import Admittance, EndDetails
 from pellucid.api.schema.structured import COMPLETE_ABOUT, FieldRecord
-from pellucid.api.schema.tool_calls import CallDetails
+from pellucid.api.schema.tool_calls import CallRecord
 from pellucid.tokens import FinishReason
 
 
@@ -51,7 +51,7 @@ class AnswerDetails(Reply):
     ignored: list[str] | None = Field(None, description="fields of the request that were accepted, but cannot change the answer")
     reason: FinishReason | None = None
     stop: str | None = Field(None, description="the stop text that ended the answer")
-    calls: Annotated[list[CallDetails] | None, Field(description="the details of each tool call")] = None
+    calls: Annotated[list[CallRecord] | None, Field(description="the details of each tool call")] = None
     loose_functions: Annotated[list[str] | None, Field(description="functions whose schema cannot be enforced")] = None
     complete: Annotated[bool | None, Field(description=COMPLETE_ABOUT)] = None
     fields: Annotated[list[FieldRecord] | None, Field(description="with a JSON grammar and logprobs: the values of the answer")] = None

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, JsonVal
 from pellucid.api.schema.common import MAX_TOKENS, MIN_PENALTY, Body, OnlyFalse, OnlyTrue, Reply, Temperature, Unused
 from pellucid.api.schema.openai import MAX_MESSAGES, Alternatives, StopTexts, TokenLogprob, UsageDetails
 from pellucid.api.schema.structured import COMPLETE_ABOUT, FieldRecord
-from pellucid.api.schema.tool_calls import MAX_TOOLS, CallDetails, Name, Tool
+from pellucid.api.schema.tool_calls import MAX_TOOLS, CallRecord, Name, Tool
 from pellucid.tokens import FinishReason
 
 
@@ -212,7 +212,7 @@ class OllamaEnd(Reply):
 
     reason: FinishReason | None = Field(None, description="the exact reason why the answer ended")
     stop: str | None = Field(None, description="the stop text that ended the answer")
-    calls: Annotated[list[CallDetails] | None, Field(description="the details of each tool call")] = None
+    calls: Annotated[list[CallRecord] | None, Field(description="the details of each tool call")] = None
     loose_functions: Annotated[list[str] | None, Field(description="functions whose schema cannot be enforced")] = None
     complete: Annotated[bool | None, Field(description=COMPLETE_ABOUT)] = None
     fields: Annotated[list[FieldRecord] | None, Field(description="with `format` and logprobs: the values of the answer")] = None

@@ -24,7 +24,7 @@ from pellucid.api.schema.common import (
     WrittenToken,
 )
 from pellucid.api.schema.structured import COMPLETE_ABOUT, FieldRecord, FormatFields
-from pellucid.api.schema.tool_calls import MAX_TOOLS, PARALLEL_ABOUT, CallDetails, MessageToolCall, ToolCallDelta, ToolCallReply, ToolFields
+from pellucid.api.schema.tool_calls import MAX_TOOLS, PARALLEL_ABOUT, CallRecord, MessageToolCall, ToolCallDelta, ToolCallReply, ToolFields
 from pellucid.tokens import MAX_ALTERNATIVES, FinishReason
 
 Bias = Annotated[float, Field(ge=-100, le=100)]
@@ -287,7 +287,7 @@ class EndDetails(Reply):
 
     reason: FinishReason
     stop: str | None = Field(None, description="the stop text that ended the answer")
-    calls: Annotated[list[CallDetails] | None, Field(description="the details of each tool call")] = None
+    calls: Annotated[list[CallRecord] | None, Field(description="the details of each tool call")] = None
     loose_functions: Annotated[list[str] | None, Field(description="functions whose schema cannot be enforced")] = None
     complete: Annotated[bool | None, Field(description=COMPLETE_ABOUT)] = None
     fields: Annotated[list[FieldRecord] | None, Field(description="with a JSON grammar and logprobs: the values of the answer")] = None

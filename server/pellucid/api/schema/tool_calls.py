@@ -116,7 +116,7 @@ class ToolCallDelta(Reply):
     function: FunctionDelta
 
 
-class CallDetails(Reply):
+class CallRecord(Reply):
     """The details of a call: whether it is complete, and the probability of each argument."""
 
     id: str

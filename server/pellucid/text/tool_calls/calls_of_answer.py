@@ -4,11 +4,41 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from math import exp
 
 from pellucid.text.tool_calls.json_spans import json_spans
 from pellucid.tokens import Token, ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class CallDetails:
+    """A tool call of an answer.
+
+    ``complete``: its arguments are a JSON object. ``enforced``: a grammar held them to the function's schema. ``probabilities`` and
+    ``tokens`` have the probability of each value in the arguments and the places of its tokens, by the value's JSON pointer.
+    """
+
+    call: ToolCall
+    complete: bool
+    enforced: bool
+    probabilities: dict[str, float]
+    tokens: dict[str, list[int]]
+
+
+def call_details(tokens: Sequence[Token], loose_functions: Collection[str]) -> list[CallDetails]:
+    """Return the details of the calls that these tokens make up, in order; no grammar holds ``loose_functions`` to their schema."""
+    return [
+        CallDetails(
+            call,
+            is_whole(call),
+            call.name not in loose_functions and is_enforced(tokens, index),
+            field_probabilities(tokens, index),
+            argument_tokens(tokens, index),
+        )
+        for index, call in enumerate(calls_of(tokens))
+    ]
 
 
 def calls_of(tokens: Iterable[Token]) -> list[ToolCall]:

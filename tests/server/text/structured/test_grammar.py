@@ -317,7 +317,8 @@ def test_a_slow_grammar_is_refused(assistant: LocalAssistant, monkeypatch: pytes
     """A grammar that takes too long to compile is refused, and its compilation has ended."""
     monkeypatch.setattr(grammar_compiler, "TRIAL_SECONDS", 0.5)
 
-    with pytest.raises(InvalidRequestError, match="it took more than 0 s of processor time; simplify it"):
+    limits = "it took more than 0 s of processor time|as it took longer than 2 s"  # the second one ends it first on a busy machine
+    with pytest.raises(InvalidRequestError, match=f"({limits}); simplify it"):
         complete(assistant, SLOW)
     for thread in threading.enumerate():
         if thread.name == "pellucid-grammar":
@@ -328,10 +329,10 @@ def test_a_slow_grammar_is_refused(assistant: LocalAssistant, monkeypatch: pytes
 
 def test_a_request_does_not_wait_for_a_slow_grammar(assistant: LocalAssistant, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request is refused after its own limit of time, and other grammars are compiled meanwhile."""
-    monkeypatch.setattr(grammar_compiler, "MAX_SECONDS", 0.3)
-
-    with pytest.raises(InvalidRequestError, match="longer than 0"):
-        complete(assistant, SLOW)
+    with monkeypatch.context() as impatient:
+        impatient.setattr(grammar_compiler, "MAX_SECONDS", 0.3)
+        with pytest.raises(InvalidRequestError, match="longer than 0"):
+            complete(assistant, SLOW)
     assert said(complete(assistant, Grammar("regex", "fast"))[0]) == "fast"
 
 
