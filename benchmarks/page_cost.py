@@ -106,10 +106,10 @@ async def measure(served: Served, messages: int, rounds: int, tokens: int) -> di
         tab = await browser.new_page()
         tab.set_default_timeout(TIMEOUT_SECONDS * 1000)
         starts = [await opened(tab, served) for _ in range(rounds)]
-        await tab.get_by_role("button", name="Answer settings").click()
+        await tab.get_by_role("button", name="Model & settings").click()
         await tab.get_by_role("button", name="Sampling").first.click()
         await number(tab, "Temperature", "0")
-        await number(tab, "Maximum tokens", str(tokens))
+        await number(tab, "Max output tokens", str(tokens))
         for _ in range(rounds):
             api.append(await ask_api(served, messages, tokens))
             page.append(await ask_page(tab, served))

@@ -14,12 +14,17 @@ from pellucid.system.atomic_files import human
 STYLE = """
 :root {
   color-scheme: light dark;
-  --text: #1f2937; --quiet: #4b5563; --paper: #ffffff; --line: #6b7280; --act: #1d4ed8; --on-act: #ffffff; --bad: #b91c1c;
+  --text: #1f2937; --quiet: #4b5563; --paper: #ffffff; --line: #6b7280; --rule: #e2e8f0;
+  --act: #1d4ed8; --on-act: #ffffff; --bad: #b91c1c;
 }
 @media (prefers-color-scheme: dark) {
-  :root { --text: #f3f4f6; --quiet: #c3c9d2; --paper: #0b0f19; --line: #9ca3af; --act: #93c5fd; --on-act: #0b0f19; --bad: #fca5a5; }
+  :root {
+    --text: #f3f4f6; --quiet: #c3c9d2; --paper: #0b0f19; --line: #9ca3af; --rule: #334155;
+    --act: #93c5fd; --on-act: #0b0f19; --bad: #fca5a5;
+  }
 }
 body { margin: 0; background: var(--paper); color: var(--text); font: 1rem/1.6 system-ui, sans-serif; }
+header { display: flex; align-items: center; gap: .6rem; padding: .7rem 1rem; border-bottom: 1px solid var(--rule); font-weight: 650; }
 main { box-sizing: border-box; max-width: 42rem; margin: 0 auto; padding: 2rem 1rem; }
 h1 { font-size: 1.5rem; }
 a { color: var(--act); }
@@ -34,6 +39,13 @@ button { padding: .5rem 1rem; font: inherit; color: var(--on-act); background: v
 .quiet { color: var(--quiet); }
 .bad { color: var(--bad); font-weight: 600; }
 """
+
+MARK = (
+    '<svg class="pl-mark" width="28" height="28" viewBox="0 0 32 32" aria-hidden="true" fill="none" stroke="#fff" stroke-width="3" '
+    'stroke-linecap="round" stroke-linejoin="round"><rect width="32" height="32" rx="7" fill="#1d4ed8" stroke="none"/>'
+    '<path d="M8 25V7M8 7h9a6 6 0 0 1 0 12H8"/><path d="M21 25v-3M25 25v-7" stroke="#93c5fd"/></svg>'
+)
+"""Pellucid's mark: a P, and bars like those of a token's alternatives."""
 
 SCRIPT = """
 const look = async () => {
@@ -73,7 +85,7 @@ def document(title: str, body: str, *, status: int = 200, follow: bool = False) 
         '<!doctype html>\n<html lang="en">\n'
         '<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title>{WITHOUT_SCRIPT if follow else ''}<style>{STYLE}</style></head>\n"
-        f"<body><main>\n{body}\n</main>{script}</body>\n</html>\n"
+        f"<body><header>{MARK}<span>Pellucid</span></header><main>\n{body}\n</main>{script}</body>\n</html>\n"
     )
     return HTMLResponse(text, status, {"content-security-policy": _policy(), "cache-control": "no-store"} | GUARDS)
 
@@ -89,7 +101,7 @@ def plain_page(notice: PageNotice, about: str = "") -> HTMLResponse:
         share = min(100, 100 * notice.done // notice.total)
         amount = f"{human(notice.done)} of {human(notice.total)}"
         bar = f'<progress max="100" value="{share}" aria-label="Progress">{share} %</progress><p class="quiet">{amount}, {share} %</p>'
-    body = f'<h1>Pellucid</h1>\n<div id="news" role="status"><p>{escape(notice.sentence)}</p>{bar}</div>\n{about}'
+    body = f'<h1>Pellucid server</h1>\n<div id="news" role="status"><p>{escape(notice.sentence)}</p>{bar}</div>\n{about}'
     return document("Pellucid", body, follow=not notice.lasting)
 
 

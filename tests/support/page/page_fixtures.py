@@ -160,22 +160,29 @@ class Tab:
         found = await self.page.locator(".pl-message .pl-body").all_inner_texts()
         return [text.strip() for text in found]
 
+    async def show_settings(self, shown: bool = True) -> None:
+        """Open the drawer of the settings, or close it."""
+        toggle = self.page.get_by_role("button", name="Model & settings")
+        if (await toggle.get_attribute("aria-expanded") == "true") != shown:
+            await toggle.click()
+
+    async def unfold_settings(self, name: str) -> None:
+        """Open the drawer of the settings, and a group of them."""
+        await self.show_settings()
+        fold = self.page.locator("#pl-settings button.label-wrap", has_text=name)
+        if "open" not in (await fold.get_attribute("class") or "").split():
+            await fold.click()
+
     async def set_number(self, label: str, value: Any) -> None:
         """Set the first control with this label."""
         field = self.page.get_by_label(label, exact=True).or_(self.page.get_by_label(f"number input for {label}", exact=True)).first
-        for name in ("Answer settings", "Sampling"):
-            fold = self.page.locator("button.label-wrap", has_text=name).first
-            if "open" not in (await fold.get_attribute("class") or "").split():
-                await fold.click()
+        await self.unfold_settings("Sampling")
         await field.fill(str(value))
         await field.press("Tab")
 
     async def set_form(self, **values: str) -> None:
         """Set the format and the tools: ``answer_format`` and ``tool_choice`` by their names in the menus, ``schema`` and ``tools``."""
-        for name in ("Answer settings", "Format and tools"):
-            fold = self.page.locator("button.label-wrap", has_text=name).first
-            if "open" not in (await fold.get_attribute("class") or "").split():
-                await fold.click()
+        await self.unfold_settings("Format and tools")
         for name, value in values.items():
             if name in ("schema", "tools"):
                 await self.page.locator(f"#pl-{name} textarea").fill(value)
@@ -192,7 +199,8 @@ class Tab:
     async def be_brief(self, tokens: int = 24) -> None:
         """Limit answers to this many tokens, and make them reproducible."""
         await self.set_number("Temperature", 0)
-        await self.set_number("Maximum tokens", tokens)
+        await self.set_number("Max output tokens", tokens)
+        await self.show_settings(False)
 
     @property
     def options(self) -> Locator:
@@ -224,6 +232,7 @@ async def browser_page(request: pytest.FixtureRequest) -> AsyncIterator[Page]:
         context = await browser.new_context(**getattr(request, "param", {}))
         page = await context.new_page()
         page.set_default_timeout(SECONDS)
+        expect.set_options(timeout=SECONDS)
         yield page
         await browser.close()
 

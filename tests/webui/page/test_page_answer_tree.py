@@ -58,7 +58,7 @@ async def test_a_json_answer(tab: Tab) -> None:
     marked = "".join(await tab.page.locator(".pl-assistant .pl-ranged").all_text_contents())
     assert found["colour"] in marked
     assert "colour" not in marked
-    await tab.page.get_by_role("button", name="Answer settings").click()
+    await tab.show_settings()
     await tab.page.get_by_role("button", name="Format and tools").click()
     await expect(tab.page.locator("#pl-schema textarea")).to_have_value(SCHEMA)
     assert tab.problems == []

@@ -234,7 +234,7 @@ class TestTokens:
         count = await tab.options.count()
         note = await tab.page.locator(".pl-assistant .pl-note").inner_text()
         assert f"{count} tokens" in note
-        await tab.set_number("Maximum tokens", 4)
+        await tab.set_number("Max output tokens", 4)
         await tab.options.nth(2).click()
         await tab.page.locator(".pl-card:popover-open button[data-alternative='2']").click()
         await tab.page.get_by_text("2 / 2").wait_for()
@@ -312,7 +312,7 @@ async def test_settings_that_cannot_be(tab: Tab) -> None:
     assert await tab.page.locator(".pl-message").count() == 0
     assert await tab.page.get_by_role("textbox", name="Your message").input_value() == "Say yes."
     await tab.set_number("Seed", 1)
-    await tab.set_number("Maximum tokens", -1)
+    await tab.set_number("Max output tokens", -1)
     await tab.page.get_by_role("button", name="Send").click()
     await expect(tab.notice).to_contain_text("max_tokens")
 
@@ -323,11 +323,11 @@ async def test_empty_settings(tab: Tab) -> None:
     await tab.be_brief(2000)
     await tab.send("Write a long story about a fox and a hen.")
     await tab.grown(0)
-    await tab.set_number("Maximum tokens", "")
+    await tab.set_number("Max output tokens", "")
     await tab.page.get_by_role("button", name="Stop").click()
     await tab.answered(2)
     await tab.page.locator(".pl-assistant .pl-look").click()
     await tab.options.first.wait_for()
     await tab.send("Say yes.")
-    await expect(tab.notice).to_have_text("Maximum tokens is empty: enter a number.")
+    await expect(tab.notice).to_have_text("Max output tokens is empty: enter a number.")
     assert await tab.page.locator(".pl-message").count() == 2

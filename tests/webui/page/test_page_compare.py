@@ -33,7 +33,7 @@ async def prepare(tab: Tab, prompt: str = PROMPT, most: int = MOST) -> Page:
     await page.locator("#pl-compare-prompt textarea").fill(prompt)
     await unfold(page, "Sampling")
     for which in (0, 1):
-        await set_number(page, "Maximum tokens", most, which)
+        await set_number(page, "Max output tokens", most, which)
     return page
 
 

@@ -57,7 +57,7 @@ async def test_of_a_text(tab: Tab) -> None:
 async def test_of_what_if(tab: Tab) -> None:
     """At the server's own settings what-if gives the probability with which the server sampled each token."""
     await tab.open()
-    for label, value in {"Temperature": 0.8, "Top-p": 0.9, "Min-p": 0.05, "Seed": 5, "Maximum tokens": 64}.items():
+    for label, value in {"Temperature": 0.8, "Top-p": 0.9, "Min-p": 0.05, "Seed": 5, "Max output tokens": 64}.items():
         await tab.set_number(label, value)
     await tab.answer("Write a letter to a friend.")
     await tab.page.locator(".pl-assistant .pl-look").click()

@@ -17,8 +17,9 @@ async def test_a_conversation_keeps_its_settings(tab: Tab) -> None:
     """A conversation that is opened again has the settings of its last turn, including its model."""
     await tab.open()
     await tab.be_brief(8)
+    await tab.show_settings()
     await tab.page.get_by_label("System prompt").first.fill("Answer with one word.")
-    await tab.page.get_by_label("Model").first.click()
+    await tab.page.get_by_label("Model", exact=True).first.click()
     await tab.page.get_by_role("option", name=SMALL).click()
     await tab.send("Name a fruit.")
     await tab.answered(2)
@@ -27,7 +28,7 @@ async def test_a_conversation_keeps_its_settings(tab: Tab) -> None:
 
     await tab.page.reload()
     await tab.answered(2)
-    await tab.page.get_by_role("button", name="Answer settings").click()
+    await tab.show_settings()
     await expect(tab.page.get_by_label("System prompt").first).to_have_value("Answer with one word.")
     await tab.page.get_by_role("button", name="Retry").click()
     await tab.page.get_by_text("2 / 2").wait_for()
@@ -41,12 +42,13 @@ async def test_settings_that_were_not_used_yet(tab: Tab) -> None:
     await tab.open()
     await tab.be_brief(4)
     await tab.answer("Name a fruit.")
+    await tab.show_settings()
     await tab.page.get_by_label("System prompt").first.press_sequentially("Answer in French.")
     other = watched(await tab.page.context.new_page(), tab.address)
     async with asyncio.timeout(PATIENCE):
         while True:  # the setting is saved in the background
             await other.open("/?" + tab.page.url.partition("?")[2])
             await other.answered(2)
-            await other.page.get_by_role("button", name="Answer settings").click()
+            await other.show_settings()
             if await other.page.get_by_label("System prompt").first.input_value() == "Answer in French.":
                 break

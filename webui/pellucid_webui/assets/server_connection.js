@@ -16,22 +16,22 @@
   /** @type {string | null} */
   let known = null;
 
+  const banner = make("p", { id: "pl-away", class: "pl-banner", role: "alert", hidden: true });
+  const problems = { away: "", refused: "" };
+
   /**
-   * Create a banner at the top of the page.
-   * @param {string} id
-   * @returns {(text: string) => void} a function that shows a sentence; an empty one hides the banner
+   * Show or remove a problem. There is one banner: a server that does not answer explains what it refuses.
+   * @param {keyof typeof problems} kind
+   * @param {string} text
    */
-  function banner(id) {
-    const element = make("p", { id, class: "pl-banner", role: "alert", hidden: true });
-    return (text) => {
-      if (!element.isConnected) document.body.prepend(element);
-      element.textContent = text;
-      element.hidden = !text;
-    };
+  function report(kind, text) {
+    problems[kind] = text;
+    if (!banner.isConnected) document.body.prepend(banner);
+    const shown = problems.away || problems.refused;
+    if (banner.textContent !== shown) banner.textContent = shown;
+    banner.hidden = !shown;
   }
 
-  const say = banner("pl-away");
-  const refuse = banner("pl-refused");
   const plainly = window.fetch.bind(window);
 
   /**
@@ -47,7 +47,7 @@
     const { pathname } = new URL(asked instanceof Request ? asked.url : asked, location.href);
     if (pathname.endsWith("/queue/data") && response.body) return noted(response, response.body);
     if (pathname.endsWith("/queue/join")) {
-      refuse(response.ok ? "" : await reason(response.clone()));
+      report("refused", response.ok ? "" : await reason(response.clone()));
       if (response.headers.get("pellucid-stream") === "closed") await results;
     }
     return response;
@@ -91,16 +91,21 @@
       const response = await fetch("page/alive", { cache: "no-store" });
       if (!response.ok) throw new Error(String(response.status));
       const { process, locked } = await response.json();
-      if (locked && known === null) document.body.append(make("a", { class: "pl-leave", href: "logout" }, "Log out"));
+      if (locked && known === null) {
+        document.body.dataset.locked = "";
+        document.dispatchEvent(new Event("pellucid-locked"));
+      }
       if (known !== null && process !== known) location.reload();
       known = process;
       if (missed >= TOLERATED) announce("The server is back.");
       if (missed) document.dispatchEvent(new Event("pellucid-back"));
       missed = 0;
-      say("");
+      report("away", "");
     } catch {
       missed += 1;
-      if (missed >= TOLERATED) say("The server does not answer. Your text is kept; this page resumes when the server is back.");
+      if (missed < TOLERATED) return;
+      if (missed === TOLERATED) document.dispatchEvent(new Event("pellucid-away"));
+      report("away", "The server does not answer. Your text is kept; this page resumes when the server is back.");
     }
   }
 

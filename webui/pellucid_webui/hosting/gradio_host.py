@@ -57,12 +57,16 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True, slots=True)
 class GradioPage:
-    """A page for Gradio to serve: its Blocks, theme, style sheet and HTML head."""
+    """A page for Gradio to serve: its Blocks, theme, style sheet and HTML head.
+
+    Gradio adds ``head`` once its own scripts run. ``early_head`` is in the page that the server sends.
+    """
 
     blocks: gr.Blocks
     theme: gr.themes.Base | None = None
     css: str = ""
     head: str = ""
+    early_head: str = ""
 
 
 PageFactory = Callable[[Assistant, ConversationStore, Turns], GradioPage]
@@ -76,6 +80,7 @@ class GradioApp:
     app: FastAPI
     blocks: gr.Blocks
     tabs: TabLimits
+    early_head: bytes = b""
 
     def close(self) -> None:
         """Stop Gradio's queue."""
@@ -86,7 +91,7 @@ def pellucid_view(assistant: Assistant, store: ConversationStore, turns: Turns) 
     """Create Pellucid's page."""
     from pellucid_webui.views import app
 
-    return GradioPage(app.create_page(assistant, store, turns, owner_of), app.THEME, app.css(), app.head())
+    return GradioPage(app.create_page(assistant, store, turns, owner_of), app.THEME, app.css(), app.head(), app.early_head())
 
 
 def build(create: PageFactory, assistant: Assistant, store: ConversationStore, turns: Turns, max_file_size: int) -> GradioApp:
@@ -162,4 +167,4 @@ def _mounted(view: GradioPage, max_file_size: int) -> GradioApp:
         if isinstance(route, Mount) and isinstance(route.app, App):
             # FastAPI's own response repeats the request, which fails for lone surrogates and for numbers that are not finite.
             route.app.add_exception_handler(RequestValidationError, invalid_response)
-    return GradioApp(app, blocks, TabLimits(blocks))
+    return GradioApp(app, blocks, TabLimits(blocks), view.early_head.encode())

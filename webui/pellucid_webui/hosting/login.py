@@ -124,7 +124,7 @@ def login_form(problem: str = "", *, status: int = 200) -> Response:
     """Return the page that asks for the key."""
     message = f'<p class="bad" id="problem" role="alert">{escape(problem)}</p>\n' if problem else ""
     described = ' aria-describedby="problem" aria-invalid="true"' if problem else ""
-    body = f"""<h1>Pellucid</h1>
+    body = f"""<h1>Log in</h1>
 <p>Enter an API key of this server to use the page.</p>
 {message}<form method="post" action="{LOGIN}">
 <input name="name" value="pellucid" autocomplete="username" hidden>

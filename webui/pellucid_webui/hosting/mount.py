@@ -61,6 +61,9 @@ POLICY = (
 SOCIAL_METADATA = re.compile(rb'\s*<meta\s+(?:property="og:|name="twitter:)[^>]*>')
 """Social-media metadata of Gradio's page, with addresses of other servers."""
 
+VIEWPORT = re.compile(rb'\s*<meta\s+name="viewport"[^>]*>')
+"""Gradio's viewport, which an on-screen keyboard covers: the page has its own."""
+
 PREPARING = PageNotice("Preparing the page. This takes a few seconds.")
 
 
@@ -164,7 +167,7 @@ class Page:
         assert self._gradio is not None, "requests that are not answered here are Gradio's"
         tabs, path = self._gradio.tabs, request.scope["path"]
         end = self._server.departing if path.startswith(HEARTBEAT) else self._streams_end
-        shown = _FrontPageSend(send) if path == FRONT else _SecureSend(send)
+        shown = _FrontPageSend(send, self._gradio.early_head) if path == FRONT else _SecureSend(send)
 
         async def noted(message: Message) -> None:
             if request.call is not None and request.tab is not None and message["type"] == "http.response.start":
@@ -265,10 +268,11 @@ class _SecureSend:
 
 
 class _FrontPageSend:
-    """A ``send`` for Gradio's front page, which removes its social-media metadata."""
+    """A ``send`` for Gradio's front page, which removes its social-media metadata and adds our own head and viewport."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, early_head: bytes) -> None:
         self._send = _SecureSend(send)
+        self._early_head = early_head
         self._start: Message = {}
         self._body = b""
 
@@ -279,7 +283,7 @@ class _FrontPageSend:
         self._body += message.get("body", b"")
         if message.get("more_body", False):
             return
-        body = SOCIAL_METADATA.sub(b"", self._body)
+        body = VIEWPORT.sub(b"", SOCIAL_METADATA.sub(b"", self._body)).replace(b"<head>", b"<head>\n" + self._early_head, 1)
         headers = MutableHeaders(scope=self._start)
         headers["content-length"] = str(len(body))
         headers["cache-control"] = "no-store"

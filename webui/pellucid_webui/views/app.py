@@ -1,10 +1,8 @@
-"""Creates the page: its tabs, theme, scripts and styles, and the handlers of the chat tab's events."""
+"""Creates the page: its header, tabs, theme, scripts and styles."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
@@ -15,9 +13,11 @@ from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.views.chat import ChatView, chat_panel
+from pellucid_webui.views.chat_events import ChatTab, OwnerOf, connect
 from pellucid_webui.views.compare import compare_tab
-from pellucid_webui.views.controls import Controls, turn_controls
+from pellucid_webui.views.controls import chat_controls
 from pellucid_webui.views.conversation_list import ConversationList, conversation_list_panel
+from pellucid_webui.views.header import header_row
 from pellucid_webui.views.infill import infill_tab
 from pellucid_webui.views.read import read_tab
 from pellucid_webui.views.review import review_tab
@@ -26,6 +26,7 @@ ASSETS = Path(__file__).parents[1] / "assets"
 
 SCRIPTS = (
     "dom",
+    "shared_components",
     "colours",
     "sampler_whatif",
     "token_text",
@@ -44,10 +45,16 @@ SCRIPTS = (
     "infill_tab",
     "review_tab",
     "server_connection",
+    "drawers",
+    "keyboard_help",
+    "command_palette",
+    "header",
+    "empty_chat",
+    "other_tabs",
 )
 """Scripts in dependency order."""
 
-STYLES = ("page", "heatmap", "answer_tree")
+STYLES = ("page", "heatmap", "answer_tree", "dialogs_and_welcome")
 
 THEME = gr.themes.Base(
     primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
@@ -68,94 +75,50 @@ THEME = gr.themes.Base(
 )
 """Uses local fonts, since the page loads nothing from other sites, and darker hints, since Gradio's own fail the contrast check."""
 
-OwnerOf = Callable[[gr.Request], str]
+SETTINGS_TITLE = """<h2 id="pl-settings-title">Model &amp; settings</h2>
+<button type="button" class="pl-icon-button" data-close-drawer aria-label="Close the settings" title="Escape"><svg viewBox="0 0 24 24"
+  aria-hidden="true"><path d="M6 6l12 12M18 6L6 18"/></svg></button>"""
+
+
+def early_head() -> str:
+    """Return what a browser needs before Gradio's scripts have run: the theme, the layout, and a viewport above the on-screen keyboard."""
+    return (
+        '<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">\n'
+        f"<script>\n{_asset('early_theme.js')}</script>\n<style>\n{_asset('frame.css')}</style>\n"
+    )
 
 
 def head() -> str:
     """Return all scripts as inline ``<script>`` elements."""
-    parts = [(ASSETS / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS]
-    return "\n".join(f"<script>\n{part}\n</script>" for part in parts)
+    return "\n".join(f"<script>\n{_asset(f'{name}.js')}\n</script>" for name in SCRIPTS)
 
 
 def css() -> str:
     """Return all styles, including those of highlighted code."""
-    parts = [(ASSETS / f"{name}.css").read_text(encoding="utf-8") for name in STYLES]
-    return "\n".join([*parts, styles(".pl-code", "xcode"), styles(".dark .pl-code", "github-dark")])
+    return "\n".join([*(_asset(f"{name}.css") for name in STYLES), styles(".pl-code", "xcode"), styles(".dark .pl-code", "github-dark")])
+
+
+def _asset(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")
 
 
 def create_page(assistant: Assistant, store: ConversationStore, turns: Turns, owner_of: OwnerOf) -> gr.Blocks:
     """Create the page over an assistant and a store; ``owner_of`` returns the user whose conversations a request may see."""
     chats = ChatView(store, assistant, turns)
-    conversations = ConversationList(chats)
     page = gr.Blocks(title="Pellucid", analytics_enabled=False, fill_width=True)
     with page:
-        state = gr.State(TabState())
-        with gr.Tab("Chat", id="chat"), gr.Row(elem_id="pl-desk"):
-            with gr.Column(scale=1, min_width=240, elem_id="pl-side"):
+        header = header_row()
+        with gr.Tab("Chat", id="chat", elem_id="pl-tab-chat"), gr.Row(elem_id="pl-desk"):
+            with gr.Column(scale=0, min_width=0, elem_id="pl-side"):
                 list_panel = conversation_list_panel()
-                controls = turn_controls(with_format=True)
-            with gr.Column(scale=4, min_width=320):
+            with gr.Column(scale=1, min_width=0, elem_id="pl-main"):
                 chat = chat_panel()
+            with gr.Column(scale=0, min_width=0, elem_id="pl-settings"):
+                gr.HTML(SETTINGS_TITLE, apply_default_css=False)
+                controls = chat_controls(header.model)
         read_tab(page, assistant)
         compare_tab(page, assistant)
         infill_tab(page, assistant)
         review_tab(page, Reviews(store.folder / REVIEWS), owner_of)
-        _connect(page, state, list_panel, chat, controls, conversations, chats, owner_of)
+        connect(ChatTab(gr.State(TabState()), header, list_panel, chat, controls), page, ConversationList(chats), owner_of)
     return page
-
-
-def _connect(
-    page: gr.Blocks,
-    state: gr.State,
-    list_panel: gr.HTML,
-    chat: gr.HTML,
-    controls: Controls,
-    conversations: ConversationList,
-    chats: ChatView,
-    owner_of: OwnerOf,
-) -> None:
-    """Connect the events of the chat tab to their handlers, which only pass them to ``ChatView`` and ``ConversationList``."""
-
-    async def on_load(tab: TabState, request: gr.Request) -> AsyncIterator[Sequence[Any]]:
-        tab.owner = owner_of(request)
-        tab.look_at(request.query_params.get("c") or None)
-        yield [gr.skip(), gr.skip(), *await controls.showing(chats.assistant, await chats.settings(tab))]
-        listed: Any = await conversations.payload(tab)
-        async for shown in chats.follow(tab):
-            yield [listed, shown, *controls.unchanged()]
-            listed = gr.skip()
-
-    def owned(tab: TabState, request: gr.Request) -> TabState:
-        """Return the tab's state, or one without an owner, which reloads the page, if another user has logged in since."""
-        return tab if tab.owner == owner_of(request) else TabState()
-
-    async def on_chat(event: gr.EventData, request: gr.Request, tab: TabState, *values: Any) -> AsyncIterator[Sequence[Any]]:
-        tab = owned(tab, request)
-        before = None
-        async for shown in chats.act(tab, event._data or {}, lambda: controls.settings(values)):
-            now = (tab.conversation, shown["title"], shown["live"] is None)
-            yield [gr.skip() if now == before else await conversations.payload(tab), shown]
-            before = now
-
-    async def on_list(event: gr.EventData, request: gr.Request, tab: TabState) -> AsyncIterator[Sequence[Any]]:
-        tab = owned(tab, request)
-        if not tab.owner:
-            async for shown in chats.follow(tab):
-                yield [gr.skip(), shown, *controls.unchanged()]
-            return
-        epoch = tab.epoch
-        listed = await conversations.act(tab, event._data or {})
-        yield [listed, gr.skip(), *controls.unchanged()]
-        if tab.epoch != epoch:
-            yield [gr.skip(), gr.skip(), *await controls.showing(chats.assistant, await chats.settings(tab))]
-            async for shown in chats.follow(tab):
-                yield [gr.skip(), shown, *controls.unchanged()]
-
-    async def on_control(request: gr.Request, tab: TabState, *values: Any) -> None:
-        await chats.save_settings(owned(tab, request), lambda: controls.settings(values))
-
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None, "trigger_mode": "multiple"}
-    page.load(on_load, [state], [list_panel, chat, *controls.parts], **quiet)
-    chat.act(on_chat, [state, *controls.parts], [list_panel, chat], **quiet)
-    gr.on(controls.inputs, on_control, [state, *controls.parts], None, **quiet | {"trigger_mode": "always_last"})
-    list_panel.act(on_list, [state], [list_panel, chat, *controls.parts], **quiet)

@@ -26,7 +26,7 @@ from pellucid_webui.inspection.alignment import last_occurrence
 from pellucid_webui.views.chat_display_json import live_payload, payload
 
 SCRIPT = """
-Pellucid.mountChat({ element, props, watch, act: (data) => trigger('act', data) });
+Pellucid.mountChat(Pellucid.shared("chat", { element, props, watch, act: (data) => trigger('act', data) }));
 """
 
 REFRESH = "see"

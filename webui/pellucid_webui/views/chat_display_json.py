@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pellucid.tokens import FinishReason, Usage
+from pellucid_webui.conversations import context_use
 from pellucid_webui.conversations.attachments import MAX_FILE_BYTES, MAX_MESSAGE_BYTES
 from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, Node
 from pellucid_webui.conversations.json_as_code import is_json, json_as_code
@@ -45,6 +46,7 @@ def payload(tab: TabState, conversation: Conversation | None, turn: Turn | None)
         "stale": not tab.owner,
         "fileLimit": MAX_FILE_BYTES,
         "filesLimit": MAX_MESSAGE_BYTES,
+        "context": context_use.of_path(finished),
     }
 
 
@@ -57,6 +59,7 @@ def live_payload(tab: TabState, conversation: Conversation, turn: Turn) -> dict[
         "blocks": [] if as_tokens else turn.blocks,
         "tokens": list(turn.batches) if as_tokens else [],
         "stats": turn_stats(turn),
+        "context": context_use.of_turn(node.model, turn),
     }
 
 

@@ -10,9 +10,10 @@ import gradio as gr
 from gradio.components import Component
 
 from pellucid.client.assistant_protocol import Assistant
-from pellucid.errors import InvalidRequestError, PellucidError
+from pellucid.errors import InvalidRequestError
 from pellucid_webui.conversations.answer_format import SCHEMA_EXAMPLE, TOOLS_EXAMPLE
 from pellucid_webui.conversations.turn_settings import TurnSettings
+from pellucid_webui.views.served_models import ServedModels
 
 DEFAULTS = TurnSettings()
 
@@ -72,7 +73,7 @@ class Controls:
             min_p=_number("Min-p", min_p),
             top_k=int(_number("Top-k", top_k)),
             seed=_seed(seed),
-            max_tokens=int(_number("Maximum tokens", max_tokens)),
+            max_tokens=int(_number("Max output tokens", max_tokens)),
             **dict(zip(("answer_format", "schema", "tools", "tool_choice"), form, strict=False)),
         )
         settings.sampling()
@@ -83,12 +84,17 @@ class Controls:
 
         Without settings only the model changes: to the one with index ``which``, or the last one if there are fewer.
         """
+        served = await ServedModels.ask(assistant)
         if settings is None:
-            return [await model_choices(assistant, which=which), *[gr.skip() for _ in self.parts[1:]]]
+            return [model_menu(served, which=which), *self.unchanged()[1:]]
+        return [model_menu(served, chosen=settings.model), *self.values(settings)[1:]]
+
+    def values(self, settings: TurnSettings) -> list[Any]:
+        """Return the values of all components that show these settings."""
         seed = "" if settings.seed is None else str(settings.seed)
-        rest = (settings.system, settings.temperature, settings.top_p, settings.min_p, settings.top_k, seed, settings.max_tokens)
+        rest = (settings.temperature, settings.top_p, settings.min_p, settings.top_k, seed, settings.max_tokens)
         form = () if self.form is None else (settings.answer_format, settings.schema, settings.tools, settings.tool_choice)
-        return [await model_choices(assistant, chosen=settings.model), *rest, *form]
+        return [settings.model, settings.system, *rest, *form]
 
     def unchanged(self) -> list[Any]:
         """Return updates that change nothing."""
@@ -97,34 +103,59 @@ class Controls:
 
 async def model_choices(assistant: Assistant, info: str = MODEL_HINT, chosen: str = "", which: int = 0) -> Any:
     """Return an update of a model menu, with its hint and the chosen model. If models cannot be listed, the hint says why."""
-    try:
-        names = [card.name for card in await assistant.cards()]
-    except PellucidError as error:
-        return gr.Dropdown(choices=[], value=None, info=str(error))
-    return gr.Dropdown(choices=names, value=chosen if chosen in names else names[: which + 1][-1], info=info)
+    return model_menu(await ServedModels.ask(assistant), info, chosen, which)
 
 
-def turn_controls(
-    name: str = "Answer settings", defaults: TurnSettings = DEFAULTS, *, opened: bool = False, with_format: bool = False
-) -> Controls:
-    """Add the controls to a page, in an accordion with others for rarely changed settings; ``with_format`` adds format and tools."""
+def model_menu(served: ServedModels, info: str = MODEL_HINT, chosen: str = "", which: int = 0) -> Any:
+    """Return an update of a model menu. A chosen model that is not served stays chosen, marked as missing: none replaces it silently."""
+    names: list[str | tuple[str, str]] = list(served.names)
+    if served.problem:
+        return gr.Dropdown(choices=[chosen] if chosen else [], value=chosen or None, info=served.problem)
+    if chosen and chosen not in names:
+        missing = f"{chosen} is not served any more: choose another model."
+        return gr.Dropdown(choices=[*names, (f"{chosen} (missing)", chosen)], value=chosen, info=missing)
+    return gr.Dropdown(choices=names, value=chosen or names[: which + 1][-1], info=info)
+
+
+def turn_controls(name: str, defaults: TurnSettings = DEFAULTS, *, opened: bool = False) -> Controls:
+    """Add the controls to a page, in an accordion with another one for rarely changed settings."""
     with gr.Accordion(name, open=opened):
         model = gr.Dropdown([], label="Model", info=MODEL_HINT, interactive=True)
-        system = gr.Textbox(defaults.system, label="System prompt", info="for example: Answer in one sentence.", lines=2, interactive=True)
-        temperature = _slider(0, 2, defaults.temperature, 0.05, "Temperature", "0: always the most likely token")
-        form = _format_controls() if with_format else None
-        with gr.Accordion("Sampling", open=False):
-            return Controls(
-                model=model,
-                system=system,
-                temperature=temperature,
-                top_p=_slider(0.05, 1, defaults.top_p, 0.01, "Top-p", "keep the most likely tokens up to this total probability"),
-                min_p=_slider(0, 1, defaults.min_p, 0.01, "Min-p", "keep tokens with at least this fraction of the top probability"),
-                top_k=gr.Number(defaults.top_k, label="Top-k", info="0: off", precision=0, interactive=True),
-                seed=gr.Textbox("", label="Seed", placeholder="random each time", max_lines=1, interactive=True),
-                max_tokens=gr.Number(defaults.max_tokens, label="Maximum tokens", precision=0, interactive=True),
-                form=form,
-            )
+        return _controls(model, defaults)
+
+
+def chat_model_menu() -> gr.Dropdown:
+    """Add the menu of the chat's model, whose choices ``model_menu`` sets.
+
+    It passes on any name: Gradio would refuse one that is not among the choices that it remembers of the tab, and it remembers none
+    of a tab whose user has changed. A model that is not served is reported when an answer is started.
+    """
+    menu = gr.Dropdown([], label="Model", show_label=False, container=False, interactive=True, elem_id="pl-model", scale=0)
+    menu.preprocess = _unchanged  # type: ignore[method-assign, assignment]
+    return menu
+
+
+def chat_controls(model: gr.Dropdown) -> Controls:
+    """Add the controls of the chat to a page, except the menu of models, which is in the header."""
+    return _controls(model, DEFAULTS, with_format=True)
+
+
+def _controls(model: gr.Dropdown, defaults: TurnSettings, *, with_format: bool = False) -> Controls:
+    system = gr.Textbox(defaults.system, label="System prompt", info="for example: Answer in one sentence.", lines=2, interactive=True)
+    temperature = _slider(0, 2, defaults.temperature, 0.05, "Temperature", "0: always the most likely token")
+    form = _format_controls() if with_format else None
+    with gr.Accordion("Sampling", open=False):
+        return Controls(
+            model=model,
+            system=system,
+            temperature=temperature,
+            top_p=_slider(0.05, 1, defaults.top_p, 0.01, "Top-p", "keep the most likely tokens up to this total probability"),
+            min_p=_slider(0, 1, defaults.min_p, 0.01, "Min-p", "keep tokens with at least this fraction of the top probability"),
+            top_k=gr.Number(defaults.top_k, label="Top-k", info="0: off", precision=0, interactive=True),
+            seed=gr.Textbox("", label="Seed", placeholder="Random", max_lines=1, interactive=True),
+            max_tokens=gr.Number(defaults.max_tokens, label="Max output tokens", precision=0, interactive=True),
+            form=form,
+        )
 
 
 def _format_controls() -> FormatControls:
@@ -178,7 +209,7 @@ def _slider(least: float, most: float, value: float, step: float, label: str, in
     return slider
 
 
-def _unchanged(value: float | None) -> float | None:
+def _unchanged(value: Any) -> Any:
     return value
 
 

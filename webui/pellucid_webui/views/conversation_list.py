@@ -19,7 +19,7 @@ from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.views.chat import ChatView
 
 SCRIPT = """
-Pellucid.mountConversations({ element, props, watch, act: (data) => trigger('act', data) });
+Pellucid.mountConversations(Pellucid.shared("conversations", { element, props, watch, act: (data) => trigger('act', data) }));
 """
 
 MAX_LISTED = 500

@@ -1,0 +1,284 @@
+"""Tests the page's frame in a real browser: header, drawers, theme, command palette, keys and empty chat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.async_api import Locator, Page, expect
+
+from pellucid.tokens import Finish, FinishReason, ModelCard, Token, Usage
+from pellucid_webui.hosting.gradio_host import pellucid_view
+from support.page.page_fixtures import Tab, watched
+from support.page.page_tabs import LOOKS, check_looks
+from support.page.small_page_server import PagedServer, paged
+from support.servers.http_servers import ScriptedAssistant, spoken
+
+LARGE, SMALL = "large-model", "small-model"
+USAGE = Usage(cached=1000, computed=201, generated=3, prefill=0.5, decode=0.25)
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
+
+
+class TwoModels(ScriptedAssistant):
+    """Serves two models; ``served`` names those that are there."""
+
+    served: tuple[str, ...] = (LARGE, SMALL)
+
+    def models(self) -> list[ModelCard]:
+        return [
+            ModelCard(name, 32768, infill=True, chat=True, weight_bytes=531_000_000, description="int8 weights on cpu", licence=None)
+            for name in self.served
+        ]
+
+
+SCRIPT: list[Token | Finish | Exception] = [spoken("Can"), spoken("ber"), spoken("ra."), Finish(FinishReason.STOP, USAGE)]
+
+
+@pytest.fixture(scope="module")
+def assistant() -> TwoModels:
+    """Provide what the server answers with."""
+    return TwoModels(script=SCRIPT)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, assistant: TwoModels) -> Iterator[PagedServer]:
+    """Start a server with scripted answers."""
+    with paged(tmp_path_factory.mktemp("frame"), pellucid_view, assistant=assistant) as server:
+        server.wait()
+        yield server
+
+
+@pytest.fixture
+async def framed(server: PagedServer, assistant: TwoModels, browser_page: Page) -> Tab:
+    """Open the page, and wait until the server has sent its state."""
+    assistant.served = (LARGE, SMALL)
+    tab = watched(browser_page, server.server.url)
+    await tab.open()
+    await browser_page.locator(".pl-example").first.wait_for()
+    return tab
+
+
+async def open_palette(page: Page) -> Locator:
+    """Open the palette, and return its field."""
+    await page.keyboard.press("Control+k")
+    return page.get_by_role("combobox", name="Command or conversation")
+
+
+async def palette(page: Page, text: str) -> None:
+    """Run the first command of the palette that matches a text."""
+    await (await open_palette(page)).fill(text)
+    await page.keyboard.press("Enter")
+
+
+async def test_the_header_says_what_is_known(framed: Tab) -> None:
+    """The header names the page, and shows the model's state, size and device, the speed of the last answer and the used context."""
+    page = framed.page
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Pellucid")
+    about = page.get_by_role("button", name="About the model")
+    await expect(about).to_have_text("Ready531 MB · cpu")
+    meter = page.get_by_role("meter", name="Context")
+    await expect(meter).to_have_text("0 of 32,768")
+    await framed.send("What is the capital of Australia?")
+    await framed.answered(2)
+    await expect(about).to_have_text("Ready531 MB · cpu · 8.0 tokens/s")
+    await expect(meter).to_have_text("1,204 of 32,768")
+    await page.get_by_role("textbox", name="Your message").fill("x" * 400)
+    await expect(meter).to_have_text("1,204 + about 100 of 32,768")
+    await about.click()
+    await expect(page.locator("#pl-model-facts")).to_contain_text("int8 weights on cpu")
+    assert framed.elsewhere == []
+    assert framed.problems == []
+
+
+async def test_a_missing_model(framed: Tab, assistant: TwoModels) -> None:
+    """A conversation whose model is gone keeps its name, says that it is missing, and changes to another one only on request."""
+    page = framed.page
+    await palette(page, f"use model {SMALL}")
+    await expect(page.get_by_label("Model", exact=True).first).to_have_value(SMALL)
+    await framed.send("Hello")
+    await framed.answered(2)
+    assistant.served = (LARGE,)
+    await page.reload()
+    await framed.answered(2)
+    await expect(page.get_by_label("Model", exact=True).first).to_have_value(f"{SMALL} (missing)")
+    warning = page.get_by_role("alert").filter(has_text=SMALL)
+    await expect(warning).to_contain_text("is not served any more")
+    await warning.get_by_role("button", name=f"Use {LARGE}").click()
+    await expect(page.get_by_label("Model", exact=True).first).to_have_value(LARGE)
+    await expect(warning).to_be_hidden()
+    await framed.answer("And now?")
+    await expect(page.locator(".pl-assistant .pl-head").last).to_contain_text(LARGE)
+
+
+async def test_a_new_chat_keeps_the_model(framed: Tab) -> None:
+    """A new chat has the model and the settings of the chat before it."""
+    page = framed.page
+    await palette(page, f"use model {SMALL}")
+    await expect(page.get_by_label("Model", exact=True).first).to_have_value(SMALL)
+    await framed.set_number("Temperature", 0.3)
+    await framed.answer("Hello")
+    await page.get_by_role("button", name="New chat").click()
+    await expect(page.locator(".pl-message")).to_have_count(0)
+    await framed.answer("Hello again")
+    await expect(page.locator(".pl-assistant .pl-head")).to_contain_text(f"{SMALL}, temperature 0.3")
+
+
+async def test_the_settings_cover_nothing(framed: Tab) -> None:
+    """Opening the settings neither scrolls the page nor covers the message field; Escape closes them, and the focus returns."""
+    page = framed.page
+    field = page.get_by_role("textbox", name="Your message")
+    await framed.answer("Hello")
+    await page.get_by_role("button", name="Model & settings").click()
+    await expect(page.get_by_role("button", name="Close the settings")).to_be_focused()
+    await page.get_by_role("button", name="Sampling").click()
+    await page.get_by_role("button", name="Format and tools").click()
+    assert await page.evaluate("[scrollY, document.documentElement.scrollHeight - innerHeight]") == [0, 0]
+    await field.click(trial=True)  # fails if anything covers it
+    await page.get_by_label("Seed").focus()
+    await page.keyboard.press("Escape")
+    await expect(page.locator("#pl-settings")).to_be_hidden()
+    await expect(page.get_by_role("button", name="Model & settings")).to_be_focused()
+
+
+@pytest.mark.parametrize("browser_page", [PHONE], indirect=True, ids=["phone"])
+async def test_drawers_of_a_phone(framed: Tab) -> None:
+    """On a phone both drawers are closed at first and open one at a time; Escape, or a touch next to them, gives the chat back."""
+    page = framed.page
+    field = page.get_by_role("textbox", name="Your message")
+    side, settings = page.locator("#pl-side"), page.locator("#pl-settings")
+    await expect(side).to_be_hidden()
+    await expect(settings).to_be_hidden()
+    await page.get_by_role("button", name="Conversations", exact=True).click()
+    await expect(page.get_by_role("button", name="New chat")).to_be_focused()
+    await page.get_by_role("button", name="Model & settings").click()
+    await expect(side).to_be_hidden()
+    await expect(settings).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(settings).to_be_hidden()
+    await expect(page.get_by_role("button", name="Model & settings")).to_be_focused()
+    await page.get_by_role("button", name="Conversations", exact=True).click()
+    await page.touchscreen.tap(380, 500)
+    await expect(side).to_be_hidden()
+    await field.click()
+    await expect(field).to_be_focused()
+
+
+@pytest.mark.parametrize("browser_page", [PHONE], indirect=True, ids=["phone"])
+async def test_the_field_above_the_keyboard_of_a_phone(framed: Tab) -> None:
+    """The message field and its buttons stay in view while an on-screen keyboard takes half of a phone's window."""
+    page = framed.page
+    field = page.get_by_role("textbox", name="Your message")
+    await field.focus()
+    await page.set_viewport_size({"width": 390, "height": 480})
+    await expect(field).to_be_in_viewport(ratio=1)
+    await expect(page.get_by_role("button", name="Send")).to_be_in_viewport(ratio=1)
+    assert await page.evaluate("document.querySelector('meta[name=viewport]').content.includes('interactive-widget=resizes-content')")
+    assert await page.evaluate("document.querySelectorAll('meta[name=viewport]').length") == 1
+
+
+COLOUR = "getComputedStyle(document.body).backgroundColor"
+
+
+@pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
+async def test_the_theme_is_remembered(framed: Tab, request: pytest.FixtureRequest) -> None:
+    """A chosen theme holds against the system's, from the first thing that is drawn after the page is loaded again."""
+    system = request.node.callspec.params["browser_page"]["color_scheme"]
+    chosen = "light" if system == "dark" else "dark"
+    page = framed.page
+    dark = "document.body.classList.contains('dark')"
+    assert await page.evaluate(dark) == (system == "dark")
+    await palette(page, f"theme: {chosen}")
+    assert await page.evaluate(dark) == (chosen == "dark")
+    await page.add_init_script(
+        "window.seen = []; const look = () => { if (document.body) window.seen.push(getComputedStyle(document.body).backgroundColor);"
+        " requestAnimationFrame(look); }; look();"
+    )
+    await page.reload()
+    await page.get_by_role("textbox", name="Your message").wait_for()
+    assert await page.evaluate(dark) == (chosen == "dark")
+    lights = await page.evaluate("window.seen.map((one) => one.match(/\\d+/g).slice(0, 3).every((part) => part > 128))")
+    assert lights
+    assert set(lights) == {chosen == "light"}
+    await palette(page, "theme: system")
+    assert await page.evaluate(dark) == (system == "dark")
+
+
+async def test_the_palette(framed: Tab) -> None:
+    """The palette filters as one types, moves by arrow keys, says which command is chosen, and gives the focus back on Escape."""
+    page = framed.page
+    await framed.answer("A question about foxes")
+    field = page.get_by_role("textbox", name="Your message")
+    combobox = await open_palette(page)
+    await expect(combobox).to_be_focused()
+    await combobox.fill("go to")
+    options = page.get_by_role("listbox", name="Commands").get_by_role("option")
+    assert await options.all_inner_texts() == ["Go to Chat", "Go to Read", "Go to Compare", "Go to Infill", "Go to Review"]
+    await page.keyboard.press("ArrowDown")
+    await expect(options.nth(1)).to_have_attribute("aria-selected", "true")
+    assert await combobox.get_attribute("aria-activedescendant") == await options.nth(1).get_attribute("id")
+    await page.keyboard.press("ArrowUp")
+    await page.keyboard.press("ArrowUp")
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("tab", name="Review")).to_have_attribute("aria-selected", "true")
+    await palette(page, "new chat")
+    await expect(page.locator(".pl-message")).to_have_count(0)
+    await expect(field).to_be_focused()
+    await palette(page, "foxes")
+    await framed.answered(2)
+    async with page.expect_download() as saved:
+        await palette(page, "export markdown")
+    assert (await saved.value).suggested_filename.endswith(".md")
+    await field.focus()
+    await page.keyboard.press("Control+k")
+    await combobox.fill("no such thing")
+    await expect(page.get_by_text("Nothing has this name.")).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(field).to_be_focused()
+    assert framed.problems == []
+
+
+async def test_the_keys(framed: Tab) -> None:
+    """A question mark shows all keys, but not while one types."""
+    page = framed.page
+    field = page.get_by_role("textbox", name="Your message")
+    await field.press_sequentially("why?")
+    await expect(page.get_by_role("dialog", name="Keys")).to_be_hidden()
+    await page.get_by_role("tab", name="Chat").focus()
+    await page.keyboard.press("?")
+    await expect(page.get_by_role("dialog", name="Keys")).to_contain_text("go to the next or previous surprising token")
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_role("tab", name="Chat")).to_be_focused()
+
+
+async def test_examples_of_an_empty_chat(framed: Tab) -> None:
+    """An empty chat offers four prompts; one of them opens the tokens of its answer by itself."""
+    page = framed.page
+    examples = page.locator(".pl-example")
+    await expect(examples).to_have_count(4)
+    await page.get_by_role("button", name="and open the tokens of the answer").click()
+    await framed.options.first.wait_for()
+    await expect(examples).to_have_count(0)
+    await framed.answered(2)
+    assert "capital of Australia" in (await framed.texts())[0]
+    assert framed.problems == []
+
+
+@pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
+async def test_looks_of_the_frame(framed: Tab, request: pytest.FixtureRequest) -> None:
+    """In every state of the frame axe finds nothing serious and nothing is cut off, light or dark, on a phone or a wide screen."""
+    scheme = request.node.callspec.params["browser_page"]["color_scheme"]
+    page = framed.page
+    await check_looks(page, scheme)
+    for width, height in ((390, 844), (1280, 800)):
+        await page.set_viewport_size({"width": width, "height": height})
+        await page.locator("#pl-settings-toggle").click()
+        await page.get_by_role("button", name="Close the settings").wait_for()
+        await check_looks(page, scheme)
+    await page.set_viewport_size({"width": 390, "height": 844})
+    await page.locator("#pl-side-toggle").click()
+    await check_looks(page, scheme)
+    await page.keyboard.press("Control+k")
+    await check_looks(page, scheme)
+    await page.keyboard.press("Escape")
+    await page.keyboard.press("?")
+    await check_looks(page, scheme)

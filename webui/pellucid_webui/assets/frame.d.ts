@@ -1,0 +1,77 @@
+/** Types of the page's frame: its theme, header, drawers, dialogs and empty chat. */
+
+declare namespace Page {
+  type Theme = "light" | "dark" | "system";
+
+  type DrawerName = "side" | "settings";
+
+  /** The keys of a part of the page: names of keys, separated by ", " or "+", and what they do. */
+  interface KeyGroup {
+    title: string;
+    keys: [keys: string, words: string][];
+  }
+
+  interface Command {
+    title: string;
+    /** Shown at the end of its line. */
+    hint?: string;
+    run: () => void;
+  }
+
+  interface HeaderValue {
+    owner: string;
+    /** Name of the chosen model, which may be missing from the models. */
+    model: string;
+    /** The reason why models cannot be listed. */
+    problem: string;
+    models: ModelFacts[];
+  }
+
+  interface ModelFacts {
+    name: string;
+    /** Most tokens of a conversation. */
+    context: number;
+    /** Size of the weights. */
+    bytes: number;
+    /** How it is computed, and on what. */
+    description: string;
+    /** The model of an adapter. */
+    base: string | null;
+  }
+
+  /** How much of a model's context a conversation takes, and how fast its last answer was. */
+  interface ContextUse {
+    model: string;
+    tokens: number;
+    /** Tokens per second. */
+    rate: number | null;
+  }
+
+  interface ChatValue {
+    context: ContextUse | null;
+  }
+
+  interface LiveAnswer {
+    context: ContextUse | null;
+  }
+
+  interface Scripts {
+    // early_theme.js
+    theme: { get(): Theme; set(theme: Theme): void };
+
+    // shared_components.js
+    shared<Value>(name: string, component: Component<Value>): Component<Value>;
+    follow(name: "chat", callback: (value: ChatValue | null) => void): void;
+    follow(name: "conversations", callback: (value: ConversationsValue | null) => void): void;
+    follow(name: "header", callback: (value: HeaderValue | null) => void): void;
+    actOn(name: string, data: object): void;
+
+    // drawers.js, keyboard_help.js, command_palette.js, header.js
+    drawers: { set(name: DrawerName, isOpen: boolean): void; toggle(name: DrawerName): void; draw(): void; isOpen(name: DrawerName): boolean };
+    showKeys(): void;
+    addKeys(group: KeyGroup): void;
+    commandKey: string;
+    showPalette(): void;
+    mountHeader(component: Component<HeaderValue | null>): unknown;
+  }
+}

@@ -1,0 +1,243 @@
+// The header: the chosen model and its state, the context that the chat takes, and buttons for what concerns the whole page.
+"use strict";
+
+(() => {
+  const { make, announce, follow, drawers, theme, showKeys, showPalette, commandKey } = window.Pellucid;
+
+  const FULL = 0.95; // of the context
+  const NEARLY_FULL = 0.8;
+  const CHARACTERS = 4; // of a token, by and large: only the model knows
+
+  /** Icons as paths in a square of 24. */
+  const ICONS = {
+    settings: "M4 7h10M18 7h2M4 17h2M10 17h10M14 4v6M6 14v6",
+    palette: "M4 5h16v14H4zM7 10l3 2-3 2M12 15h5",
+    light: "M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8M12 2v2M12 20v2M2 12h2M20 12h2M5 5l1.4 1.4M17.6 17.6 19 19M5 19l1.4-1.4M17.6 6.4 19 5",
+    dark: "M20 14a8 8 0 0 1-10-10 8 8 0 1 0 10 10z",
+    system: "M3 5h18v11H3zM9 20h6M12 16v4",
+    help: "M9 9a3 3 0 1 1 4 3c-.8.4-1 1-1 2M12 17.5v.5M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18",
+  };
+  /** @type {Page.Theme[]} */
+  const THEMES = ["system", "light", "dark"];
+
+  /** @param {string} path */
+  function icon(path) {
+    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+    const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
+    svg.setAttribute("viewBox", "0 0 24 24");
+    svg.setAttribute("aria-hidden", "true");
+    line.setAttribute("d", path);
+    svg.append(line);
+    return svg;
+  }
+
+  /**
+   * @param {string} name the accessible name
+   * @param {string} path
+   * @param {Page.Attributes} attributes
+   */
+  function iconButton(name, path, attributes) {
+    return make("button", { type: "button", class: "pl-icon-button", "aria-label": name, title: name, ...attributes }, icon(path));
+  }
+
+  class Header {
+    /**
+     * @param {Page.Component<Page.HeaderValue | null>} component
+     */
+    constructor({ element, props, watch, act }) {
+      this.act = act;
+      /** @type {Page.HeaderValue | null} */
+      this.value = null;
+      /** @type {Page.ChatValue | null} */
+      this.chat = null;
+      this.isAway = false;
+      this.state = make("span", { class: "pl-model-state" });
+      this.summary = make("span", { class: "pl-model-summary" });
+      this.facts = make("dl", {});
+      this.details = make("div", { id: "pl-model-facts", class: "pl-model-facts", popover: "auto" }, make("h2", {}, "Model"), this.facts);
+      this.about = make(
+        "button",
+        { type: "button", class: "pl-model-about", popovertarget: "pl-model-facts", "aria-haspopup": "dialog", title: "About the model" },
+        this.state,
+        this.summary,
+      );
+      this.bar = make("span", { class: "pl-meter-bar" });
+      this.count = make("span", {});
+      this.meter = make("div", { class: "pl-meter", role: "meter", "aria-label": "Context", "aria-valuemin": "0" }, this.count, make("span", { class: "pl-meter-rail" }, this.bar));
+      this.theme = iconButton("Theme", ICONS.system, { onclick: () => this.nextTheme() });
+      this.missing = make("div", { class: "pl-missing", role: "alert" });
+      element.replaceChildren(
+        this.about,
+        this.details,
+        this.meter,
+        make("span", { class: "pl-space" }),
+        make(
+          "button",
+          { type: "button", class: "pl-icon-button", id: "pl-settings-toggle", "aria-controls": "pl-settings", title: "How the model answers" },
+          icon(ICONS.settings),
+          make("span", {}, "Model & settings"),
+        ),
+        iconButton("Commands", ICONS.palette, { onclick: showPalette, title: `Commands (${commandKey}+K)`, "aria-keyshortcuts": "Control+K" }),
+        this.theme,
+        iconButton("Keys", ICONS.help, { onclick: showKeys, title: "Keys (?)", id: "pl-help-toggle", "aria-keyshortcuts": "?" }),
+        make("span", { class: "pl-account" }),
+        this.missing,
+      );
+      document.getElementById("pl-top")?.setAttribute("role", "banner");
+      this.account = /** @type {HTMLElement} */ (element.querySelector(".pl-account"));
+      drawers.draw();
+      follow("chat", (chat) => {
+        this.chat = chat;
+        this.value ??= props.value;
+        if (chat && !this.value) this.ask(); // Gradio loses an update that comes while this script begins
+        this.draw();
+      });
+      // What is being typed counts, without a call of the server.
+      document.addEventListener("input", (event) => {
+        if (/** @type {Element} */ (event.target).closest("#pl-chat")) this.drawMeter();
+      });
+      document.addEventListener("pellucid-away", () => this.setAway(true));
+      document.addEventListener("pellucid-back", () => {
+        this.setAway(false);
+        this.ask();
+      });
+      document.addEventListener("pellucid-locked", () => this.draw());
+      document.addEventListener("pellucid-theme", () => this.drawTheme());
+      watch("value", () => this.update(props.value));
+      this.drawTheme();
+      this.update(props.value);
+    }
+
+    /** Ask which models are served now. */
+    ask() {
+      this.act({});
+    }
+
+    /** @param {boolean} isAway */
+    setAway(isAway) {
+      this.isAway = isAway;
+      this.draw();
+    }
+
+    nextTheme() {
+      const next = THEMES[(THEMES.indexOf(theme.get()) + 1) % THEMES.length];
+      theme.set(next);
+      announce(`Theme: ${next}`);
+    }
+
+    drawTheme() {
+      const name = `Theme: ${theme.get()}`;
+      this.theme.replaceChildren(icon(ICONS[theme.get()]));
+      this.theme.setAttribute("aria-label", name);
+      this.theme.title = `${name}. Press for the next one.`;
+    }
+
+    /** @param {Page.HeaderValue | null} value */
+    update(value) {
+      this.value = value;
+      this.draw();
+    }
+
+    /** What is known about the chosen model; undefined if it is missing. */
+    get model() {
+      return this.value?.models.find((one) => one.name === this.value?.model);
+    }
+
+    draw() {
+      if (!this.value) return;
+      const { model, value } = this;
+      const use = this.chat?.live?.context ?? this.chat?.context ?? null;
+      const rate = use?.rate && use.model === value.model ? `${use.rate.toFixed(1)} tokens/s` : null;
+      const [state, words] = this.stateOf(value, model);
+      this.state.dataset.state = state;
+      this.state.textContent = words;
+      this.summary.textContent = [model && sizeOf(model.bytes), model && deviceOf(model), rate].filter(Boolean).join(" · ");
+      this.about.setAttribute("aria-label", ["About the model:", words, this.summary.textContent].join(" "));
+      const facts = [
+        ["Name", value.model],
+        ["State", value.problem || words],
+        ["Adapter of", model?.base],
+        ["Weights", model && sizeOf(model.bytes)],
+        ["Computed with", model?.description],
+        ["Context", model && `${model.context.toLocaleString("en")} tokens`],
+        ["Last answer", rate],
+      ];
+      this.facts.replaceChildren(...facts.flatMap(([name, fact]) => (fact ? [make("div", {}, make("dt", {}, name), make("dd", {}, fact))] : [])));
+      this.drawMissing(value, model);
+      this.drawAccount(value);
+      this.drawMeter();
+    }
+
+    /**
+     * @param {Page.HeaderValue} value
+     * @param {Page.ModelFacts | undefined} model
+     * @returns {[state: string, words: string]}
+     */
+    stateOf(value, model) {
+      if (this.isAway) return ["away", "Not answering"];
+      if (value.problem) return ["away", "Not ready"];
+      if (!model) return ["missing", "Missing"];
+      return this.chat?.live ? ["busy", "Generating"] : ["ready", "Ready"];
+    }
+
+    /**
+     * @param {Page.HeaderValue} value
+     * @param {Page.ModelFacts | undefined} model
+     */
+    drawMissing(value, model) {
+      const name = model || !value.model || value.problem ? "" : value.model;
+      if (this.missing.dataset.name === name) return;
+      this.missing.dataset.name = name;
+      this.missing.hidden = !name;
+      if (!name) {
+        this.missing.replaceChildren();
+        return;
+      }
+      this.missing.replaceChildren(
+        make("span", {}, `The model ${name} of this conversation is not served any more. Choose another one to continue; nothing else changes.`),
+        ...value.models.map((one) => make("button", { type: "button", class: "pl-button", onclick: () => this.act({ model: one.name }) }, `Use ${one.name}`)),
+      );
+    }
+
+    /** @param {Page.HeaderValue} value */
+    drawAccount({ owner }) {
+      if (!("locked" in document.body.dataset) || this.account.firstChild) return;
+      this.account.append(make("span", { title: "Logged in" }, owner), make("a", { href: "logout" }, "Log out"), make("a", { href: "sessions" }, "Sessions"));
+    }
+
+    drawMeter() {
+      const { model } = this;
+      this.meter.hidden = !model;
+      if (!model || !this.chat) return;
+      const used = (this.chat.live?.context ?? this.chat.context)?.tokens ?? 0;
+      const typed = this.typedTokens();
+      const share = Math.min(1, (used + typed) / model.context);
+      const words = `${used.toLocaleString("en")} of ${model.context.toLocaleString("en")}`;
+      const more = typed ? ` and about ${typed.toLocaleString("en")} being typed` : "";
+      this.count.textContent = typed ? `${used.toLocaleString("en")} + about ${typed.toLocaleString("en")} of ${model.context.toLocaleString("en")}` : words;
+      this.bar.style.width = `${100 * share}%`;
+      this.meter.dataset.level = share >= FULL ? "full" : share >= NEARLY_FULL ? "high" : "";
+      this.meter.setAttribute("aria-valuemax", String(model.context));
+      this.meter.setAttribute("aria-valuenow", String(Math.min(used + typed, model.context)));
+      this.meter.setAttribute("aria-valuetext", `${words} tokens${more}`);
+      this.meter.title = `The conversation takes ${words} tokens of the model's context${more}.`;
+    }
+
+    /** @returns {number} an estimate of the tokens of the text that is being typed */
+    typedTokens() {
+      const field = /** @type {HTMLTextAreaElement | null} */ (document.querySelector("#pl-chat textarea.pl-field"));
+      return Math.ceil((field?.value.trim().length ?? 0) / CHARACTERS);
+    }
+  }
+
+  /** @param {number} bytes */
+  const sizeOf = (bytes) => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : bytes >= 1e6 ? `${Math.round(bytes / 1e6)} MB` : `${Math.max(1, Math.round(bytes / 1e3))} kB`);
+
+  /**
+   * @param {Page.ModelFacts} model
+   * @returns {string | null} the device at the end of a description such as "int8 weights on cpu"
+   */
+  const deviceOf = ({ description }) => (/ on (\S+)$/.exec(description) ?? [])[1] ?? null;
+
+  window.Pellucid.mountHeader = (component) => new Header(component);
+})();

@@ -1,0 +1,54 @@
+// Gradio's components by name, so that the header and the command palette can follow and use the chat and the list.
+"use strict";
+
+(() => {
+  /** @type {Map<string, Page.Component<any>>} */
+  const components = new Map();
+  /** @type {Map<string, ((value: any) => void)[]>} */
+  const listeners = new Map();
+
+  /** @param {string} name */
+  const notify = (name) => {
+    for (const listener of listeners.get(name) ?? []) listener(components.get(name)?.props.value);
+  };
+
+  /**
+   * Share a component under a name, and return it for its own script, whose callbacks run first.
+   * @template Value
+   * @param {string} name
+   * @param {Page.Component<Value>} component
+   * @returns {Page.Component<Value>}
+   */
+  function shared(name, component) {
+    components.set(name, component);
+    queueMicrotask(() => notify(name)); // once its own script has drawn it
+    return {
+      ...component,
+      watch: (property, callback) =>
+        component.watch(property, () => {
+          callback();
+          if (property === "value") notify(name);
+        }),
+    };
+  }
+
+  /**
+   * Call back with a component's value now, if there is one, and after each change.
+   * @param {string} name
+   * @param {(value: any) => void} callback
+   */
+  function follow(name, callback) {
+    listeners.set(name, [...(listeners.get(name) ?? []), callback]);
+    const value = components.get(name)?.props.value;
+    if (value) callback(value);
+  }
+
+  /**
+   * Send an event of a component to the server.
+   * @param {string} name
+   * @param {object} data
+   */
+  const actOn = (name, data) => components.get(name)?.act(data);
+
+  Object.assign(window.Pellucid, { shared, follow, actOn });
+})();

@@ -1,0 +1,28 @@
+"""Tells how much of the model's context a conversation takes, and how fast its last answer was."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pellucid.tokens import Usage
+from pellucid_webui.conversations.conversation import Node
+from pellucid_webui.conversations.turn import Turn
+
+
+def of_path(path: Sequence[Node]) -> dict[str, Any] | None:
+    """Return the tokens that the last answer of a path read and generated; None before there is one."""
+    for node in reversed(path):
+        if node.usage is not None and node.usage.prompt:
+            return _use(node.model, node.usage, node.usage.generated)
+    return None
+
+
+def of_turn(model: str, turn: Turn) -> dict[str, Any] | None:
+    """Return the tokens of an answer that is being generated; None until the model has read the prompt."""
+    return _use(model, turn.usage, max(turn.generated, turn.usage.generated)) if turn.usage.prompt else None
+
+
+def _use(model: str, usage: Usage, generated: int) -> dict[str, Any]:
+    rate = (usage.generated - 1) / usage.decode if usage.generated > 1 and usage.decode else None
+    return {"model": model, "tokens": usage.prompt + generated, "rate": rate}

@@ -1,0 +1,61 @@
+"""Serves the header: the page's name, the menu of models, and what is known about the models and the user."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from pellucid.api.plain_page import MARK
+from pellucid_webui.views.controls import chat_model_menu
+from pellucid_webui.views.served_models import ServedModels
+
+BRAND = f"""
+<button type="button" class="pl-icon-button" id="pl-side-toggle" aria-controls="pl-side" aria-label="Conversations"
+  title="Show or hide the conversations"><svg viewBox="0 0 24 24" aria-hidden="true"><path d="M3 5h18v14H3zM9 5v14"/></svg></button>
+{MARK}
+<h1>Pellucid</h1>
+"""
+"""The start of the header. It is static, so that the first paint shows it."""
+
+SCRIPT = """
+Pellucid.mountHeader(Pellucid.shared("header", { element, props, watch, act: (data) => trigger('act', data) }));
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The components of the header: ``model`` is the menu of the chat's model, ``panel`` what its script draws."""
+
+    model: gr.Dropdown
+    panel: gr.HTML
+
+
+def header_row() -> Header:
+    """Add the header to the page."""
+    with gr.Row(elem_id="pl-top", equal_height=True):
+        gr.HTML(BRAND, elem_id="pl-brand", apply_default_css=False)
+        model = chat_model_menu()
+        panel = gr.HTML(value=None, html_template="", js_on_load=SCRIPT, elem_id="pl-header", apply_default_css=False)
+    return Header(model, panel)
+
+
+def header_payload(served: ServedModels, owner: str, model: str) -> Mapping[str, Any]:
+    """Return what the header's script draws, with ``model`` as the chosen one."""
+    return {
+        "owner": owner,
+        "model": model or served.default,
+        "problem": served.problem,
+        "models": [
+            {
+                "name": card.name,
+                "context": card.context,
+                "bytes": card.weight_bytes,
+                "description": card.description,
+                "base": card.base if card.adapter else None,
+            }
+            for card in served.cards
+        ],
+    }
