@@ -26,6 +26,11 @@ ASSETS = Path(__file__).parents[1] / "assets"
 
 SCRIPTS = (
     "dom",
+    "icons",
+    "code_blocks",
+    "attached_files",
+    "context_notice",
+    "retry_form",
     "colours",
     "sampler_whatif",
     "token_text",
@@ -47,7 +52,7 @@ SCRIPTS = (
 )
 """Scripts in dependency order."""
 
-STYLES = ("page", "heatmap", "answer_tree")
+STYLES = ("page", "heatmap", "answer_tree", "chat")
 
 THEME = gr.themes.Base(
     primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
