@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from pellucid.errors import InvalidRequestError, NotFoundError, UnavailableError
+from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, UnavailableError
 from pellucid.tokens import CallDelta, CallPart, Finish, FinishReason, Message, ModelCard, ToolCall, Usage
-from pellucid_webui.conversations.chat_actions import SEEDS, ChatActions, messages_of
+from pellucid_webui.conversations.chat_actions import SEEDS, ChatActions
 from pellucid_webui.conversations.compact_tokens import unpack
 from pellucid_webui.conversations.conversation import ASSISTANT, USER, Node
+from pellucid_webui.conversations.model_view import messages_of
 from pellucid_webui.conversations.store import DEFAULT_TITLE, ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
@@ -171,9 +172,9 @@ class TestFormatsAndTools:
         """An answer is neither continued nor branched under a format, which begins with the answer; the answer stays as it is."""
         answer = await chat.say("Hi", "Hel", "lo")
         settings = replace(SETTINGS, answer_format="json_object")
-        with pytest.raises(InvalidRequestError, match="cannot be continued under an answer format: retry it"):
+        with pytest.raises(InvalidRequestError, match="cannot be continued under an answer format: regenerate it"):
             await chat.actions.resume(chat.id, answer, settings)
-        with pytest.raises(InvalidRequestError, match="cannot be continued under an answer format: retry it"):
+        with pytest.raises(InvalidRequestError, match="cannot be continued under an answer format: regenerate it"):
             await chat.actions.branch(chat.id, answer, 0, 1, settings)
         assert chat.texts == ["Hi", "Hello"]
 
@@ -241,7 +242,7 @@ class TestVersions:
 
         assert chat.path == ["Hi", "mine"]
         (mine,) = [node for node in chat.store.conversation("ann", chat.id).nodes.values() if node.text == "mine"]
-        assert (mine.origin, mine.settings, mine.model, mine.end) == (answer, None, MODEL, FinishReason.STOP)
+        assert (mine.origin, mine.settings, mine.model, mine.end) == (answer, None, "", FinishReason.STOP)
         assert (chat.said_by(mine.id), len(chat.assistant.chat_requests)) == ([], 1)
 
     async def test_edit_to_nothing(self, chat: ScriptedChat) -> None:
@@ -284,7 +285,7 @@ class TestGoingOn:
         assert chat.last_messages == [(USER, "Hi"), (ASSISTANT, "one two")]
         assert chat.assistant.chat_requests[-1].continue_last
         assert chat.said_by(turn.node) == ["one", " two", " three"]
-        assert (chat.node(turn.node).origin, chat.node(first).text) == (first, "one two")
+        assert (chat.node(turn.node).origin, chat.node(first).text, chat.node(turn.node).continued) == (first, "one two", 7)
 
     async def test_resume_of_nothing(self, chat: ScriptedChat) -> None:
         """An answer that failed before its first token starts from the beginning."""
@@ -376,6 +377,7 @@ VERBS: dict[str, Verb] = {
 ALL_VERBS: dict[str, Verb] = VERBS | {
     "conversation": lambda actions, at, node: actions.conversation(at),
     "delete": lambda actions, at, node: actions.delete(at),
+    "fork": lambda actions, at, node: actions.fork(at, SETTINGS, ContextLengthError(9, 8)),
     "walk": lambda actions, at, node: actions.walk(at, node),
     "batches": lambda actions, at, node: actions.batches(at, node),
     "stop": lambda actions, at, node: actions.stop(at, node),

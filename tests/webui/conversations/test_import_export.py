@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -172,6 +172,8 @@ class TestJson:
             (("messages", 2, "branched"), 2, "Message 3 has no token 2, at which it should branch."),
             (("messages", 2, "chosen"), 2, "Message 3 is not the parent of its chosen message, 2."),
             (("messages", 2, "chosen"), 9, "Message 3 is not the parent of its chosen message, 9."),
+            (("messages", 2, "begins"), 2, "Message 3 does not come after message 2, at which the model should begin to read."),
+            (("messages", 2, "summary"), "s", "Message 3 has a summary, but no message at which the model begins to read."),
             (("messages", 1, "tokens", 0), 5, None),
             (("messages", 1, "tokens", 0, "l"), "low", None),
         ],
@@ -310,6 +312,13 @@ class TestMarkdown:
         store.look_at("bob", copy, path[0].id)
         assert len(store.conversation("bob", copy).path()) == 2
 
+    def test_what_the_model_sees(self) -> None:
+        """A Markdown file keeps from which message on the model reads, and the summary of those before."""
+        found = chain("question", "answer", "more", "<!-- pellucid-1 end -->")
+        nodes = {**found.nodes, 4: replace(found.nodes[4], begins=3, summary="<!-- pellucid-2 -->\n\nSummary")}
+        (*_, last) = from_markdown(to_markdown(replace(found, nodes=nodes))).conversation.path()
+        assert (last.begins, last.summary, last.text) == (3, "<!-- pellucid-2 -->\n\nSummary", "<!-- pellucid-1 end -->")
+
     @pytest.mark.parametrize(
         "text",
         [
@@ -418,6 +427,13 @@ class TestMarkdown:
         assert store.list("bob") == []
 
 
+def ancestors(number: int, parents: Sequence[int | None]) -> Iterator[int]:
+    """Yield the messages before a message."""
+    while (parent := parents[number - 1]) is not None:
+        yield parent
+        number = parent
+
+
 @st.composite
 def archives(draw: st.DrawFn) -> Archive:
     """Draw conversations of any shape."""
@@ -431,6 +447,8 @@ def archives(draw: st.DrawFn) -> Archive:
         row = tokens(*draw(st.lists(st.text(max_size=3), max_size=3)))
         written = draw(st.text(max_size=3))
         kept[n] = [pack(row)] if row else []
+        above = list(ancestors(n, parents))
+        begins = draw(st.sampled_from([None, *above]))
         nodes[n] = Node(
             n,
             parent,
@@ -445,6 +463,9 @@ def archives(draw: st.DrawFn) -> Archive:
             draw(st.sampled_from([None, *siblings])),
             draw(st.sampled_from([None, *range(len(row))])),
             draw(st.sampled_from([None, *children])),
+            begins=begins,
+            summary="" if begins is None else draw(st.text(max_size=3)),
+            continued=draw(st.none() | st.integers(0, 9)),
         )
     leaf = draw(st.sampled_from([None, *nodes]))
     conversation = Conversation("", draw(st.text(max_size=5)), SETTINGS, draw(st.floats(0, 1e10)), draw(st.floats(0, 1e10)), leaf, nodes)

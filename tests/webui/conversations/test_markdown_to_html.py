@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from html import escape
 from html.parser import HTMLParser
 from types import FrameType
 from typing import Any
@@ -26,7 +27,7 @@ from pellucid_webui.conversations.markdown_to_html import (
 
 TAGS = {
     "p", "em", "strong", "s", "a", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "blockquote", "code", "pre", "bdi",
-    "table", "thead", "tbody", "tr", "th", "td", "span", "figure", "figcaption", "button",
+    "table", "thead", "tbody", "tr", "th", "td", "span", "figure", "figcaption", "button", "div", "input",
 }  # fmt: skip
 ATTRIBUTES = {
     "a": {"href", "title", "rel", "target"},
@@ -36,11 +37,14 @@ ATTRIBUTES = {
     "span": {"class"},
     "bdi": {"class", "title"},
     "figure": {"class"},
-    "button": {"type", "class", "aria-label"},
+    "button": {"type", "class", "aria-label", "aria-pressed"},
+    "code": {"class"},
+    "div": {"class", "role", "aria-label", "tabindex"},
+    "input": {"type", "class", "disabled", "checked", "aria-label"},
     "pre": {"tabindex"},
 }
 STYLES = {"text-align:left", "text-align:right", "text-align:center"}
-VOID = {"br", "hr"}
+VOID = {"br", "hr", "input"}
 
 
 class Page(HTMLParser):
@@ -148,6 +152,15 @@ FRAGMENTS = [
         "**",
         "__",
         "~~",
+        "$",
+        "$$",
+        "\\(",
+        "\\)",
+        "\\[",
+        "\\]\n",
+        "$$\n",
+        "[ ] ",
+        "[x] ",
     ),
     *(
         "[a]: http://b\n",
@@ -327,11 +340,11 @@ def test_plain_addresses_are_text() -> None:
 
 class TestCode:
     def test_a_block(self) -> None:
-        """Code is highlighted, shows its language, and can be copied."""
+        """Code is highlighted, shows its language, and can be copied, wrapped, and put into the Infill tab."""
         (html,) = blocks("```python\nif x:\n    return '<b>'\n```")
         page = Page(html)
         assert "<span>python</span>" in html
-        assert page.named("button") == [{"type": "button", "class": "pl-copy", "aria-label": "Copy the code"}]
+        assert [button["class"] for button in page.named("button")] == ["pl-wrap", "pl-to-infill", "pl-copy"]
         assert '<span class="pl-k">if</span>' in html
         assert "&lt;b&gt;" in html
 
@@ -387,6 +400,60 @@ class TestCode:
         assert "pl-n" not in as_html(f"```python\n{line}\n```")
         assert "pl-n" not in as_html("```python\n" + "x = 1\n" * (MAX_CODE_CHARACTERS // 6 + 1) + "```")
         assert "pl-n" in as_html("```python\n" + "x = 1\n" * 100 + "```")
+
+
+class TestFormulas:
+    @pytest.mark.parametrize(
+        "formula",
+        ["\\(x^2 + y_1\\)", "\\[x\\]", "$x$", "$a_i * b_i$", "$$\\int_0^1 x\\,dx$$", "\\(\\frac{1}{2} < 3\\)", "$\\$5$", "$x\ny$"],
+    )
+    def test_within_a_line(self, formula: str) -> None:
+        """A formula keeps its source with all backslashes, and nothing in it is read as Markdown."""
+        html = as_html(f"Take {formula}, *then*.")
+        assert html == f'<p>Take <code class="pl-math">{escape(formula)}</code>, <em>then</em>.</p>\n'
+
+    @pytest.mark.parametrize("formula", ["\\[\nx\n= 1\n- y\n\\]", "$$\n\\sum_{i=1}^n i\n$$", "$$ x $$", "\\[ x \\]", "$$\nx\n= 1"])
+    def test_a_block(self, formula: str) -> None:
+        """A formula of several lines is a block of its own, also right after a line, and also while its end has not come."""
+        block = f'<div class="pl-math-block"><code class="pl-math">{escape(formula)}</code></div>\n'
+        assert blocks(f"# Title\n{formula}")[1] == block
+        assert blocks(f"Text:\n\n{formula}\n") == ["<p>Text:</p>\n", block]
+
+    def test_after_a_line(self) -> None:
+        """A whole formula may follow a line directly, in a list too."""
+        assert len(blocks("Text:\n$$\nx\n$$\nmore")) == 3
+        assert '<code class="pl-math">$$\ny\n$$</code>' in as_html("- Text:\n  $$\n  y\n  $$")
+
+    @pytest.mark.parametrize(
+        "text",
+        ["It costs $5 and $10.", "$HOME and $PATH", "$A/$B", "a $ b $ c", "5$ and 6$", "\\\\(x\\\\)", "$$\n\nx", "$$", "\\(", "\\( \\)"],
+    )
+    def test_what_is_none(self, text: str) -> None:
+        """Prices, variables of a shell, escaped marks and open ones are text."""
+        assert "pl-math" not in as_html(text)
+
+    def test_in_code(self) -> None:
+        """Code keeps its dollars and backslashes."""
+        assert "pl-math" not in as_html("`$x$` and\n\n```\n$$\nx\n$$\n```")
+
+
+def test_tasks() -> None:
+    """Items of a list that begin with [ ] or [x] have a check box that cannot be changed; brackets elsewhere are text."""
+    page = Page(as_html("- [ ] open\n- [x] *done*\n- [y] neither\n\n1. [X] done\n\n[x] text"))
+    assert [(box.get("checked") is not None, box["aria-label"], box["disabled"]) for box in page.named("input")] == [
+        (False, "open", ""),
+        (True, "done", ""),
+        (True, "done", ""),
+    ]
+    assert "[y] neither" in page.text
+    assert "[x] text" in page.text
+    assert "[ ]" not in page.text
+
+
+def test_tables_scroll() -> None:
+    """A table is in a region of its own, which scrolls where the screen is too narrow."""
+    page = Page(as_html("| a |\n|--|\n| 1 |"))
+    assert page.named("div") == [{"class": "pl-table-scroll", "role": "region", "aria-label": "Table", "tabindex": "0"}]
 
 
 def test_tables() -> None:
@@ -509,6 +576,13 @@ def calls(work: Any) -> int:
         "a\n===\n",
         "<http://a>",
         "1. a\n  ",
+        "$a ",
+        "$$ ",
+        "$$ a\n",
+        "\\(",
+        "\\[ a\n",
+        "\\[\n",
+        "- [ ] a\n",
     ],
 )
 def test_cost_grows_with_the_text(piece: str) -> None:

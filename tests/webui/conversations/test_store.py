@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,6 +25,7 @@ from pellucid.errors import ConfigError, InvalidRequestError, NotFoundError, Pel
 from pellucid.tokens import FinishReason, Usage
 from pellucid_webui.conversations.answer_details import StoredCall, StoredDetails
 from pellucid_webui.conversations.conversation import ASSISTANT, USER, Archive, Conversation, Node
+from pellucid_webui.conversations.database import LATER_COLUMNS
 from pellucid_webui.conversations.search import HIT, HIT_END
 from pellucid_webui.conversations.store import DEFAULT_TITLE, ConversationStore
 from pellucid_webui.conversations.turn_settings import TurnSettings
@@ -223,7 +225,7 @@ class TestOwners:
 
     def test_every_verb_is_among_them(self) -> None:
         """The tests above cover every method of the store."""
-        without = {"close", "create", "list", "append", "finish", "restore"}
+        without = {"close", "create", "list", "append", "finish", "discard", "set_view", "restore"}
         assert {name for name in vars(ConversationStore) if not name.startswith("_")} == set(self.VERBS) | without
 
     def test_lists_are_the_owners(self, store: ConversationStore) -> None:
@@ -593,12 +595,28 @@ class TestFiles:
             id = store.create(ANN, SETTINGS)
             say(store, id, "q", "a")
         with closing(sqlite3.connect(path)) as connection:
-            connection.execute("ALTER TABLE node DROP COLUMN details")
+            for column in LATER_COLUMNS:
+                connection.execute(f"ALTER TABLE node DROP COLUMN {column}")
         details = StoredDetails(calls=(StoredCall(id="c", name="f", arguments="{}", complete=True, enforced=False),))
         with closing(open_store(path)) as store:
             assert [node.details for node in store.conversation(ANN, id).path()] == [None, None]
             store.finish(max(store.conversation(ANN, id).nodes), FinishReason.STOP, USAGE, None, details)
             assert store.conversation(ANN, id).path()[-1].details == details
+
+    def test_the_limit_of_an_earlier_release(self, path: Path) -> None:
+        """The limit of 512 tokens, an earlier release's default, is gone once from the next turn; others, and answers, keep theirs."""
+        with closing(open_store(path)) as store:
+            ids = [store.create(ANN, replace(SETTINGS, max_tokens=limit)) for limit in (512, 100)]
+            store.add(ANN, ids[0], None, ASSISTANT, "a", settings=replace(SETTINGS, max_tokens=512))
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("ALTER TABLE node DROP COLUMN begins")
+        with closing(open_store(path)) as store:
+            found = [store.conversation(ANN, id) for id in ids]
+            assert [one.settings.max_tokens for one in found] == [0, 100]
+            assert [node.settings.max_tokens for node in found[0].path() if node.settings] == [512]
+            store.set_settings(ANN, ids[0], replace(SETTINGS, max_tokens=512))
+        with closing(open_store(path)) as store:
+            assert store.conversation(ANN, ids[0]).settings.max_tokens == 512
 
     def test_another_version(self, path: Path) -> None:
         """A file of another version is refused, with the remedy."""

@@ -6,10 +6,11 @@ import json
 
 import pytest
 
+from pellucid.api.schema.common import MAX_TOKENS
 from pellucid.errors import InvalidRequestError
 from pellucid.tokens import Grammar, Message, SamplingParams
 from pellucid_webui.conversations.answer_format import SCHEMA_EXAMPLE, TOOLS_EXAMPLE
-from pellucid_webui.conversations.turn_settings import ALTERNATIVES, TurnSettings
+from pellucid_webui.conversations.turn_settings import ALTERNATIVES, UNLIMITED_TOKENS, TurnSettings
 
 SETTINGS = TurnSettings("m", "s", 0.5, 0.75, 3, 0.25, 9, 7, "json_schema", "{}", "[]", "none")
 
@@ -62,6 +63,11 @@ def test_unknown_choices(name: str, choices: str, value: object) -> None:
     """A choice that does not exist is refused with the ones that do."""
     with pytest.raises(InvalidRequestError, match=f"The setting {name} of a turn must be one of {choices}, not"):
         TurnSettings.read({name: value})
+
+
+def test_no_limit() -> None:
+    """By default an answer may fill the context: servers get the largest limit that they accept."""
+    assert TurnSettings().sampling().max_tokens == UNLIMITED_TOKENS == MAX_TOKENS
 
 
 def test_a_free_query() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import FilePayload, expect
 
 from support.page.page_fixtures import Tab, Upload
+from support.servers.real_model_server import CODER
 
 pytestmark = pytest.mark.model
 
@@ -95,7 +96,7 @@ async def test_edit_and_walk(tab: Tab) -> None:
     await tab.page.get_by_text("1 / 2").wait_for()
     assert await tab.texts() == before
 
-    await tab.page.get_by_role("button", name="Retry").click()
+    await tab.page.get_by_role("button", name="Regenerate").click()
     await expect(tab.page.locator(".pl-assistant .pl-version")).to_have_text("2 / 2")
     await tab.answered(2)
     assert await tab.texts() == before
@@ -123,21 +124,25 @@ async def test_edit_survives(tab: Tab) -> None:
 
 
 async def test_edit_an_answer(tab: Tab) -> None:
-    """An answer that is edited by hand is a version, from which the model can continue."""
+    """An answer that is edited by hand is a version that says so, from which the model can continue, which says how."""
     await tab.open()
     await tab.be_brief(8)
     await tab.answer("Which colour has the sky?")
     await tab.page.locator(".pl-assistant").get_by_role("button", name="Edit").click()
     editor = tab.page.get_by_role("textbox", name="Edit the message")
     await editor.fill("The sky is green, because")
-    await tab.page.get_by_role("button", name="Save as a new version").click()
+    await tab.page.get_by_role("button", name="Save", exact=True).click()
     await tab.page.get_by_text("2 / 2").wait_for()
     assert (await tab.texts())[1] == "The sky is green, because"
+    head = tab.page.locator(".pl-assistant .pl-head")
+    await expect(head).to_have_text("Answeredited")
     await tab.page.get_by_role("button", name="Continue").click()
     await tab.page.get_by_text("3 / 3").wait_for()
     await tab.answered(2)
     _, longer = await tab.texts()
     assert longer.startswith("The sky is green, because")
+    await expect(head).to_contain_text("greedy, seed")
+    await expect(head).to_contain_text("continued an edited answer after 25 characters")
     assert len(longer) > len("The sky is green, because")
 
 
@@ -275,26 +280,30 @@ class TestAttachments:
         assert "not this" not in await message.inner_text()
         assert await tab.page.locator(".pl-attached li").count() == 0
 
-    @pytest.mark.parametrize(
-        ("upload", "sentence"),
-        [
-            (Upload("large.txt", b"x" * 200_001), "large.txt is larger than 200 kB: use only the relevant part of it."),
-            (Upload("picture.png", b"\x89PNG\r\n\x1a\n\0\xff\xfe"), "picture.png is not UTF-8 text: choose a text file."),
-        ],
-        ids=["large", "binary"],
-    )
-    async def test_refused(self, tab: Tab, upload: Upload, sentence: str) -> None:
-        """A file that is too large or not text is refused in a sentence; the text is still there, and is sent without the file."""
+    async def test_refused(self, tab: Tab) -> None:
+        """Files that are too large, no text, or pictures are refused at once, each with the reason; the others are sent."""
         await tab.open()
         await tab.be_brief(4)
-        await tab.attach(upload)
-        await tab.send("Say yes.")
-        await expect(tab.notice).to_have_text(sentence)
-        assert await tab.page.locator(".pl-message").count() == 0
-        assert await tab.page.get_by_role("textbox", name="Your message").input_value() == "Say yes."
-        await tab.page.get_by_role("button", name=f"Remove {upload.name}").click()
-        await tab.page.get_by_role("button", name="Send").click()
-        await tab.answered(2)
+        uploads: list[FilePayload] = [
+            {"name": name, "mimeType": "", "buffer": content}
+            for name, content in (
+                ("large.txt", b"x" * 200_001),
+                ("words.txt", "Grüße".encode()),
+                ("picture.png", b"\x89PNG\r\n\x1a\n\0\xff\xfe"),
+                ("program.bin", b"\x7fELF\0"),
+                ("latin.txt", b"Gr\xfc\xdfe"),
+            )
+        ]
+        await tab.page.get_by_label("Attach text files").set_input_files(uploads)
+        await expect(tab.notice).to_have_text(
+            "large.txt is larger than 200 kB: use only the relevant part of it. "
+            f"The model {CODER} reads text only, so the picture picture.png was not attached. "
+            "program.bin is not UTF-8 text: choose a text file. latin.txt is not UTF-8 text: choose a text file."
+        )
+        (name,) = await tab.page.locator(".pl-attached li").all_inner_texts()
+        assert name.startswith("words.txt")
+        await tab.answer("Say yes.")
+        assert "Grüße" in (await tab.texts())[0]
         await expect(tab.notice).to_be_hidden()
 
 

@@ -146,7 +146,7 @@ async def test_export_and_import(tab: Tab, tmp_path: Path) -> None:
     await tab.open()
     await tab.be_brief(6)
     await begin(tab, "Name a planet.")
-    await tab.page.get_by_role("button", name="Retry").click()
+    await tab.page.get_by_role("button", name="Regenerate").click()
     await tab.page.get_by_text("2 / 2").wait_for()
     await tab.answered(2)
     texts = await tab.texts()

@@ -59,7 +59,7 @@ async def test_shown_as_text(tmp_path: Path, browser_page: Page) -> None:
         for part in SHOWN:
             assert part in answer
         assert "x" * 20_000 in answer
-        assert await browser_page.locator(".pl-message img, .pl-message svg, .pl-message script").count() == 0
+        assert await browser_page.locator(".pl-body img, .pl-body svg, .pl-body script").count() == 0
         links = await browser_page.locator(".pl-message .pl-block a").evaluate_all("links => links.map((link) => link.protocol)")
         assert "javascript:" not in links
         await expect(browser_page.locator(".pl-title").first).to_contain_text("<script>window.harmed")

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button, announce, copy, memory, nameOf, AnswerTree } = window.Pellucid;
+  const { make, button, iconButton, announce, copy, memory, nameOf, retryForm, AnswerTree } = window.Pellucid;
 
   /** @type {Record<string, string>} */
   const ROLES = { user: "You", assistant: "Answer" };
@@ -14,6 +14,7 @@
     error: "Failed.",
     "": "Interrupted: the server stopped before the answer was complete.",
   };
+  const CONTEXT_FULL = "Stopped: the context is full.";
 
   class Message {
     /**
@@ -33,12 +34,13 @@
       this.tools = make("div", { class: "pl-tools", role: "toolbar", "aria-label": "Message actions" });
       this.head = make("header", { class: "pl-head" });
       this.note = make("p", { class: "pl-note" });
+      this.more = button("Continue", { class: "pl-button pl-continue", hidden: true, onclick: () => chat.act("resume", { node: this.data.node }) }, "Continue the answer where it ended");
       this.trees = make("div", { class: "pl-trees" });
       /** @type {Page.TreeData[] | null} */
       this.drawnTrees = null;
       /** @type {[number, number] | null} */
       this.chosen = null; // the tokens to mark once they are shown
-      this.element = make("article", { class: "pl-message" }, this.head, this.body, this.trees, this.note, this.tools);
+      this.element = make("article", { class: "pl-message" }, this.head, this.body, this.trees, this.note, this.more, this.tools);
       /** @type {Page.HeatMap | null} */
       this.map = null;
       /** @type {string[]} */
@@ -63,9 +65,10 @@
       this.drawHead();
       this.drawTrees();
       this.drawNote();
-      const state = JSON.stringify([data.versions, data.live, data.looked, data.role, this.isLast, this.chat.busy]);
+      const state = JSON.stringify([data.versions, data.live, data.looked, data.role, this.isLast]);
       if (state !== this.toolState) this.drawTools();
       this.toolState = state;
+      this.allowTools();
     }
 
     drawText() {
@@ -158,37 +161,51 @@
       if (data.stats) sentences.push(data.stats);
       this.note.textContent = sentences.filter(Boolean).join(" ");
       this.note.classList.toggle("pl-wrong", Boolean(data.error || data.incomplete));
+      this.more.hidden = !isCut(data);
+      this.more.disabled = this.chat.busy;
     }
 
     drawTools() {
       const { data, chat } = this;
       const node = data.node;
       const answer = data.role === "assistant";
-      const idle = !chat.busy;
       const tools = [];
       if (data.versions.length > 1) tools.push(...this.versionTools());
-      if (!data.live) tools.push(button("Copy", { onclick: (event) => copy(data.text, event.currentTarget) }, "Copy the text"));
       tools.push(
-        button(
+        iconButton(
+          data.looked ? "text" : "tokens",
           data.looked ? "Text" : "Tokens",
           { "aria-pressed": String(Boolean(data.looked)), class: "pl-button pl-look", onclick: () => chat.act("look", { node }) },
           data.looked ? "Show the text again" : "Show every token with its probability",
         ),
+        iconButton("copy", "Copy", { "data-needs": "end", onclick: (event) => copy(data.text, /** @type {HTMLElement} */ (event.currentTarget.lastElementChild)) }, "Copy the text"),
+        iconButton(
+          "edit",
+          "Edit",
+          { class: "pl-button pl-edit-button", "data-needs": "idle", onclick: () => this.edit() },
+          answer ? "Write another version of this answer" : "Edit and resend (the old version is kept)",
+        ),
       );
-      if (idle && !data.live) {
-        tools.push(button("Edit", { class: "pl-button pl-edit-button", onclick: () => this.edit() }, answer ? "Write another version of this answer" : "Edit and resend (the old version is kept)"));
-        if (answer) {
-          tools.push(
-            button("Retry", { onclick: () => chat.act("retry", { node }) }, "Generate another version of this answer"),
-            button("Continue", { onclick: () => chat.act("resume", { node }) }, "Continue the answer where it ended"),
-          );
-        } else if (this.isLast) {
-          tools.push(button("Answer", { onclick: () => chat.act("retry", { node }) }, "Generate an answer to this message"));
-        }
+      if (answer) {
+        tools.push(iconButton("regenerate", "Regenerate", { "data-needs": "idle", onclick: () => chat.act("retry", { node }) }, "Generate another version of this answer"));
+        tools.push(iconButton("options", "Retry with…", { "data-needs": "idle", onclick: () => this.retryWith() }, "Generate another version with another model or temperature"));
+        if (!isCut(data)) tools.push(iconButton("continue", "Continue", { "data-needs": "idle", onclick: () => chat.act("resume", { node }) }, "Continue the answer where it ended"));
+      } else if (this.isLast) {
+        tools.push(iconButton("answer", "Answer", { "data-needs": "idle", onclick: () => chat.act("retry", { node }) }, "Generate an answer to this message"));
       }
       const held = this.tools.contains(document.activeElement) ? nameOf(/** @type {Element} */ (document.activeElement)) : null;
       this.tools.replaceChildren(...tools);
       if (held !== null) this.focus(held);
+    }
+
+    /** Enable the tools that can be used now. They are not drawn again for that: there may be thousands. */
+    allowTools() {
+      const isLive = Boolean(this.data.live);
+      for (const tool of /** @type {NodeListOf<HTMLButtonElement>} */ (this.tools.querySelectorAll("[data-needs]"))) {
+        tool.disabled = isLive || (this.chat.busy && tool.dataset.needs === "idle");
+      }
+      const held = /** @type {HTMLButtonElement | null} */ (document.activeElement);
+      if (held?.disabled && this.tools.contains(held)) this.focus(null);
     }
 
     /**
@@ -205,13 +222,35 @@
     versionTools() {
       const { data, chat } = this;
       const at = data.versions.indexOf(data.node);
+      const last = data.versions.length - 1;
       /** @param {number} step */
       const walk = (step) => chat.act("walk", { node: data.versions[at + step] });
       return [
-        button("‹", { "aria-label": "Previous version", disabled: at === 0 || chat.busy, onclick: () => walk(-1) }),
+        button("‹", { "aria-label": "Previous version", disabled: at === 0, "data-needs": at === 0 ? null : "idle", onclick: () => walk(-1) }),
         make("span", { class: "pl-version", "aria-label": `Version ${at + 1} of ${data.versions.length}` }, `${at + 1} / ${data.versions.length}`),
-        button("›", { "aria-label": "Next version", disabled: at === data.versions.length - 1 || chat.busy, onclick: () => walk(1) }),
+        button("›", { "aria-label": "Next version", disabled: at === last, "data-needs": at === last ? null : "idle", onclick: () => walk(1) }),
       ];
+    }
+
+    /** Ask for another model or temperature, and generate another version with them. */
+    retryWith() {
+      if (this.element.querySelector(".pl-retry")) return;
+      const { data, chat } = this;
+      const done = () => {
+        form.remove();
+        this.focus("Retry with…");
+      };
+      const own = { model: data.model ?? "", temperature: data.sampling?.temperature ?? 0 };
+      const form = retryForm(chat.models, own, {
+        onCancel: done,
+        onRetry: (other) => {
+          if (chat.busy) return;
+          done();
+          chat.act("retry", { node: data.node, with: other });
+        },
+      });
+      this.tools.after(form);
+      /** @type {HTMLElement | null} */ (form.querySelector("select"))?.focus();
     }
 
     /** Let the user edit the message; Escape cancels. */
@@ -235,7 +274,7 @@
         "div",
         { class: "pl-edit" },
         field,
-        button("Save as a new version", { onclick: save }, "Ctrl+Enter"),
+        button(this.data.role === "user" ? "Save & resend" : "Save", { class: "pl-button pl-first", onclick: save }, "Ctrl+Enter"),
         button("Cancel", { onclick: done }, "Escape"),
       );
       field.addEventListener("keydown", (event) => {
@@ -255,7 +294,13 @@
    * @param {Page.ChatMessage} data of an answer that has ended
    * @returns {string} how it ended; empty for one that is complete
    */
-  const endingOf = ({ end }) => (end === "stop" ? "" : ENDINGS[end || ""] || "");
+  const endingOf = ({ end, isFull }) => (end === "stop" ? "" : isFull ? CONTEXT_FULL : ENDINGS[end || ""] || "");
+
+  /**
+   * @param {Page.ChatMessage} data
+   * @returns {boolean} whether it is an answer that ended before the model ended it, and that can be continued
+   */
+  const isCut = (data) => data.role === "assistant" && !data.live && data.end !== "stop" && Boolean(data.canContinue);
 
   Object.assign(window.Pellucid, { Message, endingOf });
 })();

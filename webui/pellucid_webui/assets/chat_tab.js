@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button, announce, copy, contentOf, memory, nameTab, nameOf, Message, endingOf } = window.Pellucid;
+  const { make, button, announce, memory, nameTab, nameOf, mountCodeBlocks, markWrapped, AttachedFiles, ContextNotice, Message, endingOf } = window.Pellucid;
 
   const WAIT = "An answer is being generated: wait for it, or press Escape to stop it. Your text stays here.";
   const STALLED_MS = 15000; // without news of an answer, after which the page asks: the connection may be broken
@@ -36,8 +36,6 @@
       this.offered = null; // the last text that the server put into the field
       this.isEager = false; // whether to send the field once the server has sent the conversation
       this.heard = 0; // when something was last sent or received
-      /** @type {Page.FileContent[]} */
-      this.pending = []; // files to send with the next message
       this.list = make("div", { class: "pl-messages", role: "log", "aria-label": "Conversation", "aria-live": "off", tabindex: "0" });
       this.notice = make("p", { class: "pl-notice", role: "alert" });
       this.field = make("textarea", {
@@ -46,32 +44,32 @@
         placeholder: "Ask something. Enter sends, Shift+Enter starts a new line.",
         "aria-label": "Your message",
       });
-      this.files = make("input", { type: "file", multiple: true, class: "pl-heard", tabindex: "-1", "aria-label": "Attach text files" });
-      this.attached = make("ul", { class: "pl-attached", "aria-label": "Attached files" });
+      this.files = new AttachedFiles(element, {
+        field: this.field,
+        limits: () => this.value,
+        refuse: (sentences) => (this.notice.textContent = sentences),
+      });
+      this.room = new ContextNotice(this);
       this.sendButton = button("Send", { class: "pl-button pl-first", onclick: () => this.submit() }, "Enter");
       this.stopButton = button("Stop", { class: "pl-button pl-first", onclick: () => this.stop() }, "Escape");
       this.undoButton = button("Undo", { onclick: () => this.act("undo") }, "Move the last message back into the field; it is kept as a version");
       this.redoButton = button("Redo", { onclick: () => this.act("walk", { node: this.value?.redo }) }, "Show the messages that followed");
-      this.attachButton = button("Attach", { onclick: () => this.files.click() }, "Add text files to the message");
+      this.attachButton = button("Attach", { onclick: () => this.files.input.click() }, "Add text files to the message");
       element.replaceChildren(
         make(
           "section",
           { class: "pl-chat", "aria-label": "Chat" },
           this.list,
+          this.room.element,
           this.notice,
-          this.attached,
+          this.files.element,
           this.field,
-          make("div", { class: "pl-row" }, this.sendButton, this.stopButton, this.undoButton, this.redoButton, this.attachButton, this.files),
+          make("div", { class: "pl-row" }, this.sendButton, this.stopButton, this.undoButton, this.redoButton, this.attachButton, this.files.input),
         ),
       );
       this.field.addEventListener("keydown", (event) => this.key(event));
       this.field.addEventListener("input", () => this.keepDraft());
-      this.files.addEventListener("change", () => this.attach());
-      this.list.addEventListener("click", (event) => {
-        const target = /** @type {Element} */ (event.target);
-        const copier = /** @type {HTMLElement | null} */ (target.closest(".pl-copy"));
-        if (copier) copy(copier.closest(".pl-code")?.querySelector("code")?.textContent ?? "", copier);
-      });
+      mountCodeBlocks(this.list);
       element.addEventListener("keydown", (event) => {
         if (event.key === "Escape" && this.busy && !event.defaultPrevented) this.stop();
       });
@@ -86,6 +84,15 @@
       }, STALLED_MS);
       watch("value", () => this.update(props.value));
       this.update(props.value);
+    }
+
+    /** The names of the models that can answer. */
+    get models() {
+      return this.value?.models ?? [];
+    }
+
+    focusField() {
+      this.field.focus();
     }
 
     get busy() {
@@ -124,46 +131,13 @@
       this.isEager = !this.value;
       if (this.busy) this.notice.textContent = WAIT;
       const text = this.field.value;
-      if (this.isEager || this.busy || (!text.trim() && !this.pending.length)) return;
+      if (this.isEager || this.busy || (!text.trim() && !this.files.pending.length)) return;
       // The server ignores a letter that it has already received; a changed message is a new letter.
       const { letter } = this;
-      const isSame = letter && letter.place === this.place && text.startsWith(letter.text) && letter.files.every((file) => this.pending.includes(file));
-      const sent = isSame ? letter : { name: newLetter(), place: this.place, text, files: [...this.pending] };
+      const isSame = letter && letter.place === this.place && text.startsWith(letter.text) && letter.files.every((file) => this.files.pending.includes(file));
+      const sent = isSame ? letter : { name: newLetter(), place: this.place, text, files: [...this.files.pending] };
       this.letter = sent;
       this.act("send", { text: sent.text, files: sent.files, letter: sent.name });
-    }
-
-    async attach() {
-      if (!this.value) return;
-      for (const file of this.files.files ?? []) {
-        this.pending.push(await contentOf(file, this.value.fileLimit));
-        if (this.pending.reduce((sum, one) => sum + one.size, 0) > this.value.filesLimit) {
-          this.pending.pop();
-          this.notice.textContent = `With ${file.name} the files would exceed ${this.value.filesLimit / 1000} kB together: remove some.`;
-          break;
-        }
-      }
-      this.files.value = "";
-      this.drawAttached();
-    }
-
-    drawAttached() {
-      this.attached.replaceChildren(
-        ...this.pending.map((file, index) =>
-          make(
-            "li",
-            {},
-            file.name,
-            button("×", {
-              "aria-label": `Remove ${file.name}`,
-              onclick: () => {
-                this.pending.splice(index, 1);
-                this.drawAttached();
-              },
-            }),
-          ),
-        ),
-      );
     }
 
     keepDraft() {
@@ -190,6 +164,7 @@
       this.arrive(value);
       if (moved) this.move(value);
       this.drawMessages(value);
+      this.room.update(value.context);
       this.take(value);
       nameTab(value.title);
       const follow = isAtEnd && (this.busy || wasBusy || this.messages.size > count);
@@ -203,6 +178,7 @@
       if (wasBusy && !this.busy && !moved) this.announceEnd(value);
       if (!this.busy && this.notice.textContent === WAIT) this.notice.textContent = "";
       if (early) this.field.value = early;
+      this.files.addEarly();
       if (this.isEager) this.submit();
     }
 
@@ -238,7 +214,9 @@
       }
       const kept = new Set();
       const held = document.activeElement;
-      const place = [...this.list.children].findIndex((element) => element.contains(held));
+      const { border } = this.room;
+      const place = [...this.list.children].filter((element) => element !== border).findIndex((element) => element.contains(held));
+      let next = this.list.firstElementChild; // where the next message should be
       data.forEach((one, index) => {
         kept.add(one.node);
         const isLast = index === data.length - 1;
@@ -251,7 +229,9 @@
           message.update(one);
         }
         message.drawnBusy = this.busy;
-        if (this.list.children[index] !== message.element) this.list.insertBefore(message.element, this.list.children[index] || null);
+        if (next === border) next = border.nextElementSibling;
+        if (next === message.element) next = next.nextElementSibling;
+        else this.list.insertBefore(message.element, next);
       });
       for (const [node, message] of this.messages) {
         if (kept.has(node)) continue;
@@ -264,6 +244,9 @@
         else this.field.focus();
       }
       this.list.classList.toggle("pl-empty", !data.length);
+      const shown = data.map((one) => this.messages.get(one.node)?.element).filter((one) => one !== undefined);
+      this.room.mark(this.value?.context ?? null, shown);
+      markWrapped(this.list);
     }
 
     /**
@@ -289,8 +272,7 @@
       const letter = this.letter;
       if (!arrived || !letter || arrived.letter !== letter.name) return;
       this.letter = null;
-      this.pending = this.pending.filter((file) => !letter.files.includes(file));
-      this.drawAttached();
+      this.files.remove(letter.files);
       const isHere = letter.place === this.place; // else the field shows the draft of another conversation
       const draft = isHere ? this.field.value : memory.get(draftOf(letter.place)) || "";
       const rest = draft.startsWith(letter.text) ? draft.slice(letter.text.length) : draft;

@@ -48,11 +48,11 @@ declare namespace Page {
   }
 
   interface ChatValue {
-    context: ContextUse | null;
+    use: ContextUse | null;
   }
 
   interface LiveAnswer {
-    context: ContextUse | null;
+    use: ContextUse | null;
   }
 
   interface Scripts {

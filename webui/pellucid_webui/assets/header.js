@@ -146,7 +146,7 @@
     draw() {
       if (!this.value) return;
       const { model, value } = this;
-      const use = this.chat?.live?.context ?? this.chat?.context ?? null;
+      const use = this.chat?.live?.use ?? this.chat?.use ?? null;
       const rate = use?.rate && use.model === value.model ? `${use.rate.toFixed(1)} tokens/s` : null;
       const [state, words] = this.stateOf(value, model);
       this.state.dataset.state = state;
@@ -209,7 +209,7 @@
       const { model } = this;
       this.meter.hidden = !model;
       if (!model || !this.chat) return;
-      const used = (this.chat.live?.context ?? this.chat.context)?.tokens ?? 0;
+      const used = (this.chat.live?.use ?? this.chat.use)?.tokens ?? 0;
       const typed = this.typedTokens();
       const share = Math.min(1, (used + typed) / model.context);
       const words = `${used.toLocaleString("en")} of ${model.context.toLocaleString("en")}`;

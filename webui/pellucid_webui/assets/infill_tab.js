@@ -65,6 +65,18 @@
       document.execCommand("insertText", false, shown); // unlike an assignment, the browser can undo this
     }
 
+    /** Insert code from elsewhere on the page before the cursor. */
+    insertOffered() {
+      if (!this.value || offered === null) return;
+      const code = offered;
+      offered = null;
+      const at = this.field.selectionStart;
+      this.field.focus();
+      document.execCommand("insertText", false, code); // unlike an assignment, the browser can undo this
+      this.field.setSelectionRange(at + code.length, at + code.length);
+      this.status.textContent = "The code was inserted before the cursor.";
+    }
+
     /** @param {Page.InfillValue | null} value */
     update(value) {
       if (!value) return;
@@ -91,8 +103,25 @@
       );
       this.more.hidden = !value.prompt;
       this.prompt.textContent = value.prompt;
+      this.insertOffered();
     }
   }
 
-  window.Pellucid.mountInfill = (options) => new Infill(options);
+  /** @type {Infill | null} */
+  let mounted = null;
+  /** @type {string | null} */
+  let offered = null; // code that waits for the tab
+
+  /**
+   * Open the tab, and put code before the cursor.
+   * @param {string} code
+   */
+  function insertIntoInfill(code) {
+    offered = code;
+    /** @type {HTMLElement | undefined} */ ([...document.querySelectorAll("[role=tab]")].find((tab) => tab.textContent?.trim() === "Infill"))?.click();
+    requestAnimationFrame(() => mounted?.insertOffered()); // when the tab is shown; a new one does it once it has its value
+  }
+
+  window.Pellucid.mountInfill = (options) => (mounted = new Infill(options));
+  window.Pellucid.insertIntoInfill = insertIntoInfill;
 })();

@@ -156,7 +156,40 @@ declare namespace Page {
     fileLimit: number;
     /** Bytes of all attached files together. */
     filesLimit: number;
+    /** The model that answers next. */
+    model: string;
+    /** All models. */
+    models: string[];
+    context: ContextState | null;
   }
+
+  /** What the model sees of a conversation. */
+  interface ContextState {
+    /** The first message that it sees; null if it sees all. */
+    begins: number | null;
+    /** What it reads instead of those before; may be empty. */
+    summary: string;
+    notice: ContextWarning | null;
+  }
+
+  interface ContextWarning {
+    text: string;
+    /** The action to repeat with a remedy; null if nothing was refused. */
+    again: { verb: string; node: number; index?: number; alternative?: number } | null;
+    isFull: boolean;
+    canDrop: boolean;
+  }
+
+  type AttachLimits = Pick<ChatValue, "model" | "fileLimit" | "filesLimit">;
+
+  interface AttachOptions {
+    field: HTMLElement;
+    limits: () => AttachLimits | null;
+    /** Shows why files were not attached; empty if all were. */
+    refuse: (sentences: string) => void;
+  }
+
+  type IconName = "copy" | "tokens" | "text" | "edit" | "regenerate" | "continue" | "options" | "answer";
 
   interface LiveAnswer {
     /** JSON of a ChatMessage without content. */
@@ -174,6 +207,10 @@ declare namespace Page {
     looked: boolean;
     about: string;
     sampling?: Sampling;
+    model?: string;
+    /** Whether it ended because the context was full. */
+    isFull?: boolean;
+    canContinue?: boolean;
     text: string;
     /** HTML of the server's own Markdown. */
     blocks: string[];
@@ -407,7 +444,9 @@ declare namespace Page {
   /** What a message needs of the chat. */
   interface Chat {
     readonly busy: boolean;
+    readonly models: string[];
     act(verb: string, more?: object): void;
+    focusField(): void;
   }
 
   interface Message {
@@ -418,6 +457,22 @@ declare namespace Page {
     drawnBusy: boolean | null;
     update(data: ChatMessage): void;
     focus(name: string | null): void;
+  }
+
+  interface ContextNotice {
+    readonly element: HTMLElement;
+    /** Separates what the model no longer sees. */
+    readonly border: HTMLElement;
+    update(context: ContextState | null): void;
+    mark(context: ContextState | null, elements: HTMLElement[]): void;
+  }
+
+  interface AttachedFiles {
+    readonly element: HTMLElement;
+    readonly input: HTMLInputElement;
+    readonly pending: FileContent[];
+    addEarly(): void;
+    remove(files: FileContent[]): void;
   }
 
   interface HeatMapOptions {
@@ -451,6 +506,20 @@ declare namespace Page {
     memory: { get(key: string): string | null; set(key: string, value: string | null): void };
     nameTab(title: string): void;
     nameOf(element: Element): string | null;
+
+    // icons.js, code_blocks.js, attached_files.js, context_notice.js, retry_form.js, infill_tab.js
+    icon(name: IconName): SVGSVGElement;
+    iconButton(name: IconName, label: string, attributes?: Attributes, description?: string | null): HTMLButtonElement;
+    mountCodeBlocks(list: HTMLElement): void;
+    markWrapped(list: HTMLElement): void;
+    AttachedFiles: new (area: HTMLElement, options: AttachOptions) => AttachedFiles;
+    ContextNotice: new (chat: Chat) => ContextNotice;
+    retryForm(
+      models: string[],
+      own: { model: string; temperature: number },
+      listeners: { onRetry: (other: { model: string; temperature: number }) => void; onCancel: () => void },
+    ): HTMLElement;
+    insertIntoInfill(code: string): void;
 
     // colours.js
     colours: {

@@ -9,17 +9,21 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from pellucid.client.assistant_protocol import Assistant
-from pellucid.errors import InvalidRequestError
-from pellucid.tokens import FinishReason, Message, ToolCall
+from pellucid.errors import ContextLengthError, InvalidRequestError
+from pellucid.tokens import FinishReason
 from pellucid_webui.conversations.compact_tokens import pack, unpack
 from pellucid_webui.conversations.continue_from_token import whole_characters, with_alternative
-from pellucid_webui.conversations.conversation import ASSISTANT, SYSTEM, USER, Conversation, Node
+from pellucid_webui.conversations.conversation import ASSISTANT, USER, Archive, Conversation, Node
+from pellucid_webui.conversations.model_view import ContextFitting, ModelView, Remedy, narrower, view_of
 from pellucid_webui.conversations.store import DEFAULT_TITLE, ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
 
 TITLE_CHARACTERS = 60
 """Longest title that is made of the first message."""
+
+FORKED = " (continued)"
+"""Ends the title of a conversation that continues another one."""
 
 SEEDS = 2**31
 """Random seeds are below this."""
@@ -68,16 +72,21 @@ class ChatActions:
             await asyncio.to_thread(self._store.delete, self._owner, id)
             raise
 
-    async def retry(self, id: str, node: int, settings: TurnSettings) -> Turn:
-        """Generate another version of an answer, or the first answer to a user's message that has none."""
+    async def retry(self, id: str, node: int, settings: TurnSettings, *, remedy: Remedy | None = None, reads_all: bool = False) -> Turn:
+        """Generate another version of an answer, or the first answer to a user's message that has none.
+
+        ``remedy`` makes room if the conversation is longer than the context; by default that of the path. With ``reads_all`` the model
+        reads all messages, also those that it no longer saw.
+        """
         settings = await self._resolved(settings)
         async with self._idle_conversation(id, node) as conversation:
             found = _find(conversation, node)
             if found.role == USER:
-                return await self._answer(id, node, settings)
-            return await self._answer(id, found.parent, settings, origin=node)
+                return await self._answer(id, node, settings, remedy=remedy)
+            begins = conversation.path(node)[0].id if reads_all else None
+            return await self._answer(id, found.parent, settings, origin=node, remedy=remedy, begins=begins)
 
-    async def resume(self, id: str, node: int, settings: TurnSettings) -> Turn:
+    async def resume(self, id: str, node: int, settings: TurnSettings, *, remedy: Remedy | None = None) -> Turn:
         """Generate another version of an answer that continues this one, without an incomplete character at its end."""
         settings = await self._resolved(settings)
         async with self._idle_conversation(id, node) as conversation:
@@ -90,9 +99,13 @@ class ChatActions:
             if len(kept) < len(tokens):
                 text = text.removesuffix("".join(token.text for token in tokens[len(kept) :]))
                 batches = [pack(kept)]
-            return await self._answer(id, found.parent, settings, text=text, batches=batches, origin=node)
+            return await self._answer(
+                id, found.parent, settings, text=text, batches=batches, origin=node, continued=len(text), remedy=remedy
+            )
 
-    async def branch(self, id: str, node: int, index: int, alternative: int, settings: TurnSettings) -> Turn:
+    async def branch(
+        self, id: str, node: int, index: int, alternative: int, settings: TurnSettings, *, remedy: Remedy | None = None
+    ) -> Turn:
         """Generate another version of an answer that has the token's ``alternative`` in place of token ``index``.
 
         Raises InvalidRequestError if there is no such alternative, or if it would leave a character incomplete.
@@ -105,7 +118,9 @@ class ChatActions:
             kept = with_alternative(tokens, index, alternative)
             written = found.text.removesuffix("".join(token.text for token in tokens))
             text = written + "".join(token.text for token in kept)
-            return await self._answer(id, found.parent, settings, text=text, batches=[pack(kept)], origin=node, branched=index)
+            return await self._answer(
+                id, found.parent, settings, text=text, batches=[pack(kept)], origin=node, branched=index, remedy=remedy
+            )
 
     async def edit(self, id: str, node: int, text: str, settings: TurnSettings) -> Turn | None:
         """Add another version of a message. A user's message is answered again."""
@@ -114,10 +129,29 @@ class ChatActions:
         async with self._idle_conversation(id, node) as conversation:
             found = _find(conversation, node)
             if found.role == ASSISTANT:
-                await self._add(id, found.parent, ASSISTANT, text, model=found.model, origin=node)
+                await self._add(id, found.parent, ASSISTANT, text, origin=node)
                 return None
             settings = await self._resolved(settings)
             return await self._answer(id, await self._add(id, found.parent, USER, text, origin=node), settings)
+
+    async def fork(self, id: str, settings: TurnSettings, full: ContextLengthError) -> tuple[str, Turn]:
+        """Copy the newest messages that fit into a new conversation, and continue there. Return its id and the answer.
+
+        The conversation itself stays as it is. ``full`` tells how long it is, and how much the context holds.
+        """
+        settings = await self._resolved(settings)
+        async with self._idle_conversation(id) as conversation:
+            path = conversation.path()
+            view = narrower(path, view_of(path), "", settings, full)
+            if view is None:
+                raise full
+            archive = await asyncio.to_thread(self._store.archive, self._owner, id)
+            copy = await asyncio.to_thread(self._store.restore, self._owner, _copy_from(archive, path, view.begins))
+        leaf = (await self.conversation(copy)).leaf
+        assert leaf is not None, "it has the last message"
+        if path[-1].role == USER:
+            return copy, await self.retry(copy, leaf, settings, remedy="drop")
+        return copy, await self.resume(copy, leaf, settings, remedy="drop")
 
     async def undo(self, id: str) -> str:
         """Go back to before the user's last message, and return its text to be edited. The message stays as a version."""
@@ -177,8 +211,20 @@ class ChatActions:
         batches: Sequence[str] = (),
         origin: int | None = None,
         branched: int | None = None,
+        continued: int | None = None,
+        begins: int | None = None,
+        remedy: Remedy | None = None,
     ) -> Turn:
-        """Add an answer with its settings, and start generating it after ``text``, whose tokens are ``batches``."""
+        """Add an answer with its settings, and start generating it after ``text``, whose tokens are ``batches``.
+
+        The model reads what it read for the version ``origin``, or with ``begins`` the messages from that one on.
+        """
+        conversation = await self.conversation(id)
+        path = [] if parent is None else conversation.path(parent)
+        earlier = None if origin is None else conversation.nodes[origin]
+        view = view_of(path if earlier is None else [*path, earlier]) if begins is None else ModelView()
+        if begins is None and earlier is not None:
+            begins = earlier.begins
         node = await asyncio.to_thread(
             self._store.add,
             self._owner,
@@ -190,38 +236,53 @@ class ChatActions:
             model=settings.model,
             origin=origin,
             branched=branched,
+            continued=continued,
+            begins=begins,
+            summary=view.summary if begins is not None else "",
             batches=batches,
         )
-        path = (await self.conversation(id)).path(parent)
+
+        async def save(narrower: ModelView) -> None:
+            assert narrower.begins is not None, "a narrower view begins at a message"
+            await asyncio.to_thread(self._store.set_view, node, narrower.begins, narrower.summary)
+
+        fitting = ContextFitting(path, text, settings, view, remedy or view.remedy, save)
         turn = Turn(self._store, node, text, batches)
-        return self._turns.start(turn, self._assistant, messages_of(path, text, settings), settings)
+        return self._turns.start(turn, self._assistant, fitting.messages(), settings, fitting)
 
-    async def _add(self, id: str, parent: int | None, role: str, text: str, model: str = "", origin: int | None = None) -> int:
-        return await asyncio.to_thread(
-            self._store.add, self._owner, id, parent, role, text, model=model, end=FinishReason.STOP, origin=origin
+    async def _add(self, id: str, parent: int | None, role: str, text: str, origin: int | None = None) -> int:
+        return await asyncio.to_thread(self._store.add, self._owner, id, parent, role, text, end=FinishReason.STOP, origin=origin)
+
+
+def _copy_from(archive: Archive, path: Sequence[Node], begins: int | None) -> Archive:
+    """Return a conversation of the messages of a path from ``begins`` on. Their usage counted a longer prompt, so it is left out."""
+    first = next(place for place, node in enumerate(path) if node.id == begins)
+    kept = path[first:]
+    numbers = {node.id: number for number, node in enumerate(kept, 1)}
+    nodes = {
+        number: replace(
+            node,
+            id=number,
+            parent=number - 1 or None,
+            origin=None,
+            branched=None,
+            begins=None,
+            summary="",
+            usage=None,
+            chosen=number + 1 if number < len(kept) else None,
         )
-
-
-def messages_of(path: Sequence[Node], beginning: str, settings: TurnSettings) -> list[Message]:
-    """Return the messages that the model reads: the system prompt, the path, and the beginning of the answer if there is one.
-
-    Calls that are incomplete are left out, as a chat template cannot show them.
-    """
-    system = [Message(SYSTEM, settings.system)] if settings.system.strip() else []
-    written = [Message(node.role, node.text, _whole_calls(node)) for node in path]
-    return [*system, *written, *([Message(ASSISTANT, beginning)] if beginning else [])]
-
-
-def _whole_calls(node: Node) -> tuple[ToolCall, ...]:
-    calls = () if node.details is None else node.details.calls
-    return tuple(ToolCall(call.id, call.name, call.arguments) for call in calls if call.complete)
+        for number, node in enumerate(kept, 1)
+    }
+    title = f"{archive.conversation.title[: TITLE_CHARACTERS - len(FORKED)]}{FORKED}"
+    conversation = replace(archive.conversation, title=title, leaf=len(kept), nodes=nodes)
+    return Archive(conversation, {numbers[node.id]: archive.tokens[node.id] for node in kept})
 
 
 def _require_continuable(node: Node, settings: TurnSettings) -> None:
     if settings.answer_format != "free":
-        raise InvalidRequestError("An answer cannot be continued under an answer format: retry it, or choose the format free.")
+        raise InvalidRequestError("An answer cannot be continued under an answer format: regenerate it, or choose the format free.")
     if node.details is not None and node.details.calls:
-        raise InvalidRequestError("An answer with tool calls cannot be continued: retry it instead.")
+        raise InvalidRequestError("An answer with tool calls cannot be continued: regenerate it instead.")
 
 
 def _require_text(text: str) -> None:

@@ -19,7 +19,9 @@ class Node:
     ``end`` is None while an answer is being generated, and remains None if the server dies meanwhile. ``error`` is a sentence
     about what went wrong. ``branched`` is the number of the token at which this version differs from its ``origin``, another
     version. ``chosen`` is the version of the next message that was selected last. ``created`` is in seconds since 1970. ``details`` are
-    None for an answer that has neither JSON values nor tool calls.
+    None for an answer that has neither JSON values nor tool calls. ``begins`` is the first message that the model reads from this answer
+    on, and ``summary`` what it reads instead of those before; None if nothing changed here. ``continued`` is the number of characters
+    that a continued answer had before.
     """
 
     id: int
@@ -36,6 +38,14 @@ class Node:
     branched: int | None = None
     chosen: int | None = None
     details: StoredDetails | None = None
+    begins: int | None = None
+    summary: str = ""
+    continued: int | None = None
+
+    @property
+    def is_edited(self) -> bool:
+        """True for an answer that the user wrote in place of another version."""
+        return self.role == ASSISTANT and self.settings is None and self.origin is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ CREATE TABLE node (
     id INTEGER PRIMARY KEY AUTOINCREMENT, conversation INTEGER NOT NULL REFERENCES conversation ON DELETE CASCADE,
     parent INTEGER REFERENCES node, depth INTEGER NOT NULL, role TEXT NOT NULL, text TEXT NOT NULL, created REAL NOT NULL,
     settings TEXT, model TEXT NOT NULL, ending TEXT, usage TEXT, error TEXT, origin INTEGER, branched INTEGER, chosen INTEGER,
-    details TEXT
+    details TEXT, begins INTEGER, summary TEXT, continued INTEGER
 );
 CREATE INDEX node_of ON node (conversation);
 CREATE INDEX node_below ON node (parent);
@@ -64,6 +64,16 @@ CREATE TRIGGER conversation_renamed AFTER UPDATE OF title ON conversation BEGIN
 END;
 """
 
+
+LATER_COLUMNS = {"details": "TEXT", "begins": "INTEGER", "summary": "TEXT", "continued": "INTEGER"}
+"""Columns of nodes that files of earlier releases may lack."""
+
+OLD_MAX_TOKENS = 512
+"""The limit of answers that earlier releases set by default; now the context is the limit."""
+
+NO_OLD_LIMIT = """
+UPDATE conversation SET settings = json_set(settings, '$.max_tokens', 0) WHERE json_extract(settings, '$.max_tokens') = :old
+"""
 
 PRAGMAS = (
     "synchronous = NORMAL",  # writes survive the end of the process; a power cut may lose the last moment
@@ -113,8 +123,18 @@ class Database:
                 f"The conversations in {self._path} are from another version of Pellucid (schema {version}, this version has {VERSION}): "
                 "move the file away, or start that version."
             )
-        elif not any(row["name"] == "details" for row in run.execute("PRAGMA table_info (node)")):
-            run.execute("ALTER TABLE node ADD COLUMN details TEXT")  # the version stays, as earlier releases read such files too
+        else:
+            _add_columns(run)
+
+
+def _add_columns(run: sqlite3.Connection) -> None:
+    """Add what files of earlier releases lack. The version stays, as those releases read such files too."""
+    present = {row["name"] for row in run.execute("PRAGMA table_info (node)")}
+    for name, kind in LATER_COLUMNS.items():
+        if name not in present:
+            run.execute(f"ALTER TABLE node ADD COLUMN {name} {kind}")
+    if "begins" not in present:
+        run.execute(NO_OLD_LIMIT, {"old": OLD_MAX_TOKENS})
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Exports complete conversations as JSON, and imports them again.
 
-The JSON is an object with these keys, all required except ``details``; times are in seconds since 1970:
+The JSON is an object with these keys, all required except the last four of a message; times are in seconds since 1970:
 
 - ``format`` "pellucid-conversation" and ``version`` 1
 - ``title``, ``created``, ``updated``
@@ -20,12 +20,15 @@ The JSON is an object with these keys, all required except ``details``; times ar
   - ``tokens``: records, as ``compact_tokens`` describes them; they cover the end of the text, and all of it except a beginning that a
     person wrote
   - ``details``: the values of a JSON answer, or the tool calls, as ``answer_details`` describes them; missing for other messages
+  - ``begins`` and ``summary``: the first message that the model reads from this answer on, and the summary that it reads instead of
+    those before; missing where that does not change
+  - ``continued``: the characters that a continued answer had before; missing for other messages
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from typing import Annotated, Any, Literal
 
@@ -78,6 +81,9 @@ class _Message(_Strict):
     chosen: Number | None
     tokens: list[Any]
     details: StoredDetails | None = None
+    begins: Number | None = None
+    summary: str = ""
+    continued: Count | None = None
 
 
 class _File(_Strict):
@@ -160,7 +166,8 @@ def _written(node: Node, numbers: Mapping[int | None, int | None], archive: Arch
     }
     if node.details is not None:
         written["details"] = node.details.model_dump(mode="json", exclude_defaults=True)
-    return written
+    later = {"begins": numbers[node.begins], "summary": node.summary, "continued": node.continued}
+    return written | {name: value for name, value in later.items() if value not in (None, "")}
 
 
 def _json(value: object) -> str:
@@ -175,8 +182,22 @@ def _check_place(number: int, message: _Message, messages: list[_Message]) -> No
         raise InvalidRequestError(f"Message {number} comes before its parent, {message.parent}.")
     if message.origin is not None and (message.origin >= number or messages[message.origin - 1].parent != message.parent):
         raise InvalidRequestError(f"Message {number} is not a version of its origin, {message.origin}.")
+    if message.begins is not None and message.begins not in _ancestors(message, messages):
+        raise InvalidRequestError(
+            f"Message {number} does not come after message {message.begins}, at which the model should begin to read."
+        )
+    if message.summary and message.begins is None:
+        raise InvalidRequestError(f"Message {number} has a summary, but no message at which the model begins to read.")
     if message.chosen is not None and (message.chosen > len(messages) or messages[message.chosen - 1].parent != number):
         raise InvalidRequestError(f"Message {number} is not the parent of its chosen message, {message.chosen}.")
+
+
+def _ancestors(message: _Message, messages: list[_Message]) -> Iterator[int]:
+    """Yield the messages before a message, the nearest first."""
+    at = message.parent
+    while at is not None:
+        yield at
+        at = messages[at - 1].parent
 
 
 def _node(message: _Message) -> Node:
@@ -195,6 +216,9 @@ def _node(message: _Message) -> Node:
         branched=message.branched,
         chosen=message.chosen,
         details=message.details,
+        begins=message.begins,
+        summary=message.summary,
+        continued=message.continued,
     )
 
 

@@ -30,7 +30,10 @@ _END = "end -->"
 
 
 class _Mark(BaseModel):
-    """The fields of the comment before a message. ``closing`` was appended to close its last code block."""
+    """The fields of the comment before a message. ``closing`` was appended to close its last code block.
+
+    ``begins`` and ``summary`` are those of a Node; ``begins`` counts the messages of the file from 1.
+    """
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -39,17 +42,20 @@ class _Mark(BaseModel):
     end: FinishReason | None
     created: str
     closing: str
+    begins: int | None = None
+    summary: str = ""
 
 
 def to_markdown(conversation: Conversation) -> str:
     """Return the selected path as Markdown. The front matter has the settings of the last answer, or else the conversation's."""
     path = conversation.path()
-    mark = _free_mark([conversation.title, *(node.text for node in path), *(node.model for node in path)])
+    mark = _free_mark([conversation.title, *(node.text for node in path), *(node.model for node in path), *(node.summary for node in path)])
     front = {"pellucid": VERSION, "mark": mark, "title": conversation.title, "created": _written_time(conversation.created)}
     settings = next((node.settings for node in reversed(path) if node.settings is not None), conversation.settings)
     lines = [f"{name}: {_json(value)}" for name, value in (front | settings.record()).items()]
     title = " ".join(conversation.title.split())
-    messages = [_written(mark, node) for node in path]
+    numbers: dict[int | None, int | None] = {None: None} | {node.id: number for number, node in enumerate(path, 1)}
+    messages = [_written(mark, node, numbers[node.begins]) for node in path]
     return "\n".join(["---", *lines, "---", "", f"# {title}", "", *messages, f"<!-- {mark} {_END}", ""])
 
 
@@ -83,12 +89,14 @@ def _free_mark(texts: Sequence[str]) -> str:
     return next(mark for mark in marks if not any(f"<!-- {mark} " in text for text in texts))
 
 
-def _written(mark: str, node: Node) -> str:
+def _written(mark: str, node: Node, begins: int | None) -> str:
     fence = open_fence(node.text)
     closing = "" if fence is None else fence if node.text.endswith("\n") else f"\n{fence}"
     fields = _Mark(role=_role(node), model=node.model, end=node.end, created=_written_time(node.created), closing=closing)
-    name = f"Assistant ({node.model})" if node.role == ASSISTANT else "User"
-    return f"<!-- {mark} {_json(fields.model_dump())} -->\n\n## {' '.join(name.split())}\n\n{node.text}{closing}\n"
+    view = {} if begins is None else {"begins": begins} | ({"summary": node.summary} if node.summary else {})
+    written = fields.model_dump(exclude={"begins", "summary"}) | view
+    name = f"Assistant ({'edited' if node.is_edited else node.model})" if node.role == ASSISTANT else "User"
+    return f"<!-- {mark} {_json(written)} -->\n\n## {' '.join(name.split())}\n\n{node.text}{closing}\n"
 
 
 def _role(node: Node) -> Literal["user", "assistant"]:
@@ -129,6 +137,8 @@ def _read_message(number: int, part: str) -> Node:
     except ValidationError as error:
         detail = error.errors(include_url=False)[0]
         raise InvalidRequestError(f"The comment of message {number} is wrong ({detail['msg']}).") from error
+    if mark.begins is not None and not 0 < mark.begins < number:
+        raise InvalidRequestError(f"The comment of message {number} is wrong (it does not come after message {mark.begins}).")
     return Node(
         id=number,
         parent=number - 1 or None,
@@ -137,6 +147,8 @@ def _read_message(number: int, part: str) -> Node:
         created=_read_time(mark.created),
         model=mark.model,
         end=mark.end,
+        begins=mark.begins,
+        summary=mark.summary,
     )
 
 

@@ -20,6 +20,8 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexer import Lexer
 from pygments.lexers import find_lexer_class_by_name, get_all_lexers
 
+from pellucid_webui.conversations.markdown_extras import add_extras
+
 LINK_SCHEMES = ("http://", "https://", "mailto:")
 """Only addresses with these schemes become links; others are shown as text."""
 
@@ -72,9 +74,14 @@ class _Renderer(RendererHTML):
 
 def _parser() -> MarkdownIt:
     parser = _Parser("commonmark", {"html": False, "linkify": False, "maxNesting": MAX_NESTING}, renderer_cls=_Renderer)
-    return parser.enable(["table", "strikethrough"])
+    return add_extras(parser.enable(["table", "strikethrough"]))
 
 
+_CODE_BUTTONS = (
+    '<button type="button" class="pl-wrap" aria-pressed="false" aria-label="Wrap long lines">Wrap</button>'
+    '<button type="button" class="pl-to-infill">Insert into Infill</button>'
+    '<button type="button" class="pl-copy" aria-label="Copy the code">Copy</button>'
+)
 _MARKDOWN = _parser()
 _GROWS = "grows"
 _CONTAINERS = frozenset({"blockquote_open", "list_item_open"})
@@ -175,8 +182,7 @@ def _normal(text: str) -> str:
 def _code(source: str, language: str, caption: str, *, grows: bool = False) -> str:
     coloured = _coloured_in_two(source, language) if grows else _coloured(source, language)
     return (
-        f'<figure class="pl-code"><figcaption><span>{escape(caption)}</span>'
-        f'<button type="button" class="pl-copy" aria-label="Copy the code">Copy</button></figcaption>'
+        f'<figure class="pl-code"><figcaption><span>{escape(caption)}</span>{_CODE_BUTTONS}</figcaption>'
         f'<pre tabindex="0"><code>{_straight(coloured)}</code></pre></figure>'
     )
 

@@ -52,9 +52,13 @@ SELECT id FROM below ORDER BY depth DESC LIMIT 1
 """
 
 INSERT = """
-INSERT INTO node (conversation, parent, depth, role, text, created, settings, model, ending, usage, error, origin, branched, details)
+INSERT INTO node (
+    conversation, parent, depth, role, text, created, settings, model, ending, usage, error, origin, branched, details,
+    begins, summary, continued
+)
 VALUES (
-    :conversation, :parent, :depth, :role, :text, :created, :settings, :model, :ending, :usage, :error, :origin, :branched, :details
+    :conversation, :parent, :depth, :role, :text, :created, :settings, :model, :ending, :usage, :error, :origin, :branched, :details,
+    :begins, :summary, :continued
 )
 """
 
@@ -140,11 +144,15 @@ class ConversationStore:
         end: FinishReason | None = None,
         origin: int | None = None,
         branched: int | None = None,
+        continued: int | None = None,
+        begins: int | None = None,
+        summary: str = "",
         batches: Sequence[str] = (),
     ) -> int:
         """Add a version of the message after ``parent``, select it, and return its id."""
         now = self._clock()
-        node = Node(0, parent, role, text, now, settings, model, end, origin=origin, branched=branched)
+        node = Node(0, parent, role, text, now, settings, model, end, origin=origin, branched=branched, begins=begins, summary=summary)
+        node = replace(node, continued=continued)
         with self._database.writing() as run:
             key = _owned(run, owner, conversation)["key"]
             if parent is not None:
@@ -170,6 +178,25 @@ class ConversationStore:
             _settle(run, node)
             values = (end, json.dumps(asdict(usage)), None if error is None else encodable(error), _details_json(details), node)
             _require_changed(run.execute("UPDATE node SET ending = ?, usage = ?, error = ?, details = ? WHERE id = ?", values))
+
+    def set_view(self, node: int, begins: int, summary: str) -> None:
+        """Record the first message that the model reads from an answer on, and the summary of those before."""
+        with self._database.writing() as run:
+            values = (begins, encodable(summary), node)
+            _require_changed(run.execute("UPDATE node SET begins = ?, summary = ? WHERE id = ?", values))
+
+    def discard(self, node: int) -> None:
+        """Remove an answer that the model refused to begin, and select the version from which it was made, if there is one."""
+        with self._database.writing() as run:
+            row = run.execute("SELECT conversation, parent, origin FROM node WHERE id = ?", (node,)).fetchone()
+            if row is None:
+                raise _no_message()
+            leaf = row["parent"]
+            if row["origin"] is not None:
+                leaf = run.execute(LAST_CHOSEN, {"node": row["origin"]}).fetchone()["id"]
+            run.execute("UPDATE node SET chosen = ? WHERE id = ? AND chosen = ?", (row["origin"], row["parent"], node))
+            run.execute("UPDATE conversation SET leaf = ? WHERE key = ? AND leaf = ?", (leaf, row["conversation"], node))
+            run.execute("DELETE FROM node WHERE id = ?", (node,))
 
     def tokens(self, owner: str, conversation: str, node: int) -> Batches:
         """Return the tokens of an answer, in the batches in which they were added."""
@@ -213,7 +240,7 @@ class ConversationStore:
         with self._database.writing() as run:
             key, id = _create(run, owner, old.title, old.settings, old.created, old.updated)
             for node in old.nodes.values():
-                moved = replace(node, parent=new[node.parent], origin=new[node.origin])
+                moved = replace(node, parent=new[node.parent], origin=new[node.origin], begins=new[node.begins])
                 new[node.id] = _insert(run, key, moved, archive.tokens.get(node.id, ()))
             chosen = [(new[node.chosen], new[node.id]) for node in old.nodes.values()]
             run.executemany("UPDATE node SET chosen = ? WHERE id = ?", chosen)
@@ -285,6 +312,9 @@ def _insert(run: sqlite3.Connection, conversation: int, node: Node, batches: Seq
         "origin": node.origin,
         "branched": node.branched,
         "details": _details_json(node.details),
+        "begins": node.begins,
+        "summary": encodable(node.summary),
+        "continued": node.continued,
     }
     id = _row_id(run.execute(INSERT, row))
     run.executemany("INSERT INTO batch (node, tokens) VALUES (?, ?)", [(id, batch) for batch in batches])
@@ -332,6 +362,9 @@ def _node(row: sqlite3.Row, arriving: str) -> Node:
         branched=row["branched"],
         chosen=row["chosen"],
         details=None if row["details"] is None else StoredDetails.model_validate_json(row["details"]),
+        begins=row["begins"],
+        summary=row["summary"] or "",
+        continued=row["continued"],
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -15,6 +15,21 @@ class DeliveredMessage:
 
     id: str
     conversation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overflow:
+    """A conversation that was too long for an answer after the message ``leaf``.
+
+    ``again`` is the action to repeat with fewer messages, unless there ``is_alone`` one that is too long.
+    """
+
+    conversation: str
+    leaf: int
+    tokens: int
+    limit: int
+    again: Mapping[str, object]
+    is_alone: bool
 
 
 @dataclass(eq=False)
@@ -35,6 +50,7 @@ class TabState:
     draft: tuple[int, str] = (0, "")
     sent_id: str = ""
     delivered: DeliveredMessage | None = None
+    overflow: Overflow | None = None
     search: str = ""
     rendered: dict[int, tuple[object, str]] = field(default_factory=dict)
 

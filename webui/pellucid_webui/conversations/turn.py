@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from weakref import WeakValueDictionary
 
 from pellucid.client.assistant_protocol import Assistant
-from pellucid.errors import PellucidError
+from pellucid.errors import ContextLengthError, PellucidError
 from pellucid.tokens import Finish, FinishReason, Message, Token, Usage
 from pellucid_webui.conversations.answer_details import StoredDetails, details_of
 from pellucid_webui.conversations.compact_tokens import pack, unpack
 from pellucid_webui.conversations.json_as_code import json_as_code
 from pellucid_webui.conversations.markdown_to_html import IncrementalMarkdown
+from pellucid_webui.conversations.model_view import ContextFitting
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.turn_settings import TurnSettings
 
@@ -37,7 +38,10 @@ UNEXPECTED = "Internal server error; see the server log. The text so far is kept
 class Turn:
     """One answer, saved as the node ``node`` of the store. It starts with ``text``, whose tokens are stored already.
 
-    ``text``, ``batches``, ``usage`` and ``end`` are the current state. ``error`` is a sentence about what went wrong.
+    ``text``, ``batches``, ``usage`` and ``end`` are the current state. ``error`` is a sentence about what went wrong. ``status`` is one
+    about what is done before the answer begins. ``overflow`` is set if the messages were too long: the answer is then not kept,
+    and ``is_alone`` tells whether nothing more could have been left out.
+    ``again`` is the action of the page that started it, unless that was a new message.
     ``started`` and ``first_token`` are times by the clock; ``generated`` counts tokens.
     """
 
@@ -50,6 +54,10 @@ class Turn:
         self.usage = Usage()
         self.end: FinishReason | None = None
         self.error: str | None = None
+        self.status = ""
+        self.overflow: ContextLengthError | None = None
+        self.is_alone = False
+        self.again: Mapping[str, object] = {}
         self.started = clock()
         self.first_token: float | None = None
         self.generated = 0
@@ -78,11 +86,18 @@ class Turn:
             self._rendered = len(self.text), self._markdown.blocks(json_as_code(self.text) if self._is_json else self.text)
         return self._rendered[1]
 
-    def start(self, assistant: Assistant, messages: Sequence[Message], settings: TurnSettings, done: Callable[[], None]) -> None:
-        """Start generating; call ``done`` at the end."""
+    def start(
+        self,
+        assistant: Assistant,
+        messages: Sequence[Message],
+        settings: TurnSettings,
+        done: Callable[[], None],
+        fitting: ContextFitting | None = None,
+    ) -> None:
+        """Start generating; call ``done`` at the end. ``fitting`` makes room if the messages are longer than the context."""
         self._is_json, self._may_call = settings.answer_format != "free", bool(settings.tools.strip())
         # Two tasks: whenever the first one is cancelled, the second one still saves what there is and marks the end.
-        self._generating = asyncio.create_task(self._generate(assistant, messages, settings))
+        self._generating = asyncio.create_task(self._generate(assistant, messages, settings, fitting))
         self._saving = asyncio.create_task(self._save_all(self._generating))
         self._saving.add_done_callback(lambda _: done())
 
@@ -112,7 +127,24 @@ class Turn:
             with suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), IDLE_SECONDS)
 
-    async def _generate(self, assistant: Assistant, messages: Sequence[Message], settings: TurnSettings) -> FinishReason:
+    async def _generate(
+        self, assistant: Assistant, messages: Sequence[Message], settings: TurnSettings, fitting: ContextFitting | None
+    ) -> FinishReason:
+        """Generate the answer, after messages were left out if the model refuses them as too long; return why it ended."""
+        while True:
+            try:
+                return await self._stream(assistant, messages, settings)
+            except ContextLengthError as error:
+                if fitting is None or self.generated:
+                    raise
+                self.is_alone = fitting.is_narrowest(error)
+                messages = await fitting.make_room(assistant, error, self._report)
+
+    def _report(self, status: str) -> None:
+        self.status = status
+        self._notify()
+
+    async def _stream(self, assistant: Assistant, messages: Sequence[Message], settings: TurnSettings) -> FinishReason:
         """Collect tokens until the answer ends; return why it ended."""
         stream = assistant.chat(settings.query(messages, continue_last=bool(self.text)), on_usage=self._set_usage)
         async with aclosing(stream) as items:
@@ -140,6 +172,9 @@ class Turn:
                 is_complete = bool(done)
                 await self._save()
             end = self._outcome(generating)
+            if self.overflow is not None:
+                await asyncio.to_thread(self._store.discard, self.node)
+                return
             details = await asyncio.to_thread(self._details)
             await asyncio.to_thread(self._store.finish, self.node, end, self.usage, self.error, details)
         except PellucidError as error:  # an answer that the store cannot save is stopped
@@ -173,6 +208,8 @@ class Turn:
         error = generating.exception()
         if error is None:
             return generating.result()
+        if isinstance(error, ContextLengthError) and not self.generated:
+            self.overflow = error
         if not isinstance(error, PellucidError):
             logger.error("An answer failed.", exc_info=error)
         self.error = str(error) if isinstance(error, PellucidError) else UNEXPECTED
@@ -194,10 +231,17 @@ class Turns:
         """Return the lock to hold while an answer is started in a conversation, so that two requests cannot both start one."""
         return self._locks.setdefault(conversation, asyncio.Lock())
 
-    def start(self, turn: Turn, assistant: Assistant, messages: Sequence[Message], settings: TurnSettings) -> Turn:
+    def start(
+        self,
+        turn: Turn,
+        assistant: Assistant,
+        messages: Sequence[Message],
+        settings: TurnSettings,
+        fitting: ContextFitting | None = None,
+    ) -> Turn:
         """Start generating an answer, and return it."""
         self._running[turn.node] = turn
-        turn.start(assistant, messages, settings, lambda: self._forget(turn))
+        turn.start(assistant, messages, settings, lambda: self._forget(turn), fitting)
         return turn
 
     def find(self, node: int | None) -> Turn | None:

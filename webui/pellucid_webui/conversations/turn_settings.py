@@ -18,6 +18,10 @@ LARGEST = 2**53 - 1
 """The largest whole number that every JSON parser reads exactly, including those of browsers."""
 
 
+UNLIMITED_TOKENS = 2**31 - 1
+"""Sent as the limit of an answer that has none: the largest that servers accept."""
+
+
 _MAX_SHOWN = 80
 
 
@@ -25,7 +29,8 @@ _MAX_SHOWN = 80
 class TurnSettings:
     """The model, sampling, form and tools of a turn. An empty ``model`` is the server's first one; ``seed`` None draws a random seed.
 
-    ``schema`` (for the format json_schema) and ``tools`` are JSON as the user wrote it, which may be unfinished.
+    With ``max_tokens`` 0 the answer may fill the context. ``schema`` (for the format json_schema) and ``tools`` are JSON as the user
+    wrote it, which may be unfinished.
     """
 
     model: str = ""
@@ -35,7 +40,7 @@ class TurnSettings:
     top_k: int = 0
     min_p: float = 0.05
     seed: int | None = None
-    max_tokens: int = 512
+    max_tokens: int = 0
     answer_format: AnswerFormat = "free"
     schema: str = ""
     tools: str = ""
@@ -48,7 +53,7 @@ class TurnSettings:
                 raise InvalidRequestError(f"{name} must be at most {LARGEST}.", param=name)
         try:
             return SamplingParams(
-                max_tokens=self.max_tokens,
+                max_tokens=self.max_tokens or UNLIMITED_TOKENS,
                 temperature=self.temperature,
                 top_p=self.top_p,
                 top_k=self.top_k,

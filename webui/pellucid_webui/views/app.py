@@ -27,6 +27,11 @@ ASSETS = Path(__file__).parents[1] / "assets"
 SCRIPTS = (
     "dom",
     "shared_components",
+    "icons",
+    "code_blocks",
+    "attached_files",
+    "context_notice",
+    "retry_form",
     "colours",
     "sampler_whatif",
     "token_text",
@@ -54,7 +59,7 @@ SCRIPTS = (
 )
 """Scripts in dependency order."""
 
-STYLES = ("page", "heatmap", "answer_tree", "dialogs_and_welcome")
+STYLES = ("page", "heatmap", "answer_tree", "dialogs_and_welcome", "chat")
 
 THEME = gr.themes.Base(
     primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]

@@ -13,17 +13,20 @@ import gradio as gr
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import InvalidRequestError, NotFoundError, PellucidError
-from pellucid.tokens import FinishReason, Message, ScoreQuery, Token
+from pellucid.tokens import FinishReason, ScoreQuery, Token
 from pellucid_webui.conversations.attachments import attach, content_of
-from pellucid_webui.conversations.chat_actions import ChatActions, messages_of
+from pellucid_webui.conversations.chat_actions import ChatActions
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, Node
+from pellucid_webui.conversations.model_view import WHOLE, messages_of, seen, view_of
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.tab_state import DeliveredMessage, TabState
 from pellucid_webui.conversations.turn import TICK_SECONDS, Turn, Turns
 from pellucid_webui.conversations.turn_settings import ALTERNATIVES, TurnSettings
 from pellucid_webui.inspection.alignment import last_occurrence
 from pellucid_webui.views.chat_display_json import live_payload, payload
+from pellucid_webui.views.context_notice import again_of, full_error, model_context, overflow_of, remedy_of
+from pellucid_webui.views.retry_settings import other_settings
 
 SCRIPT = """
 Pellucid.mountChat(Pellucid.shared("chat", { element, props, watch, act: (data) => trigger('act', data) }));
@@ -66,6 +69,8 @@ class ChatView:
                 tab.look_at(shown_there)
             try:
                 turn = await _action(verb)(self, tab, event, read_settings)
+                if turn is not None:
+                    turn.again = again_of(event)
             except PellucidError as error:
                 tab.show_notice(str(error))
         async for shown in self.follow(tab, turn):
@@ -88,10 +93,12 @@ class ChatView:
         epoch = tab.epoch
         conversation = await self._conversation(tab)
         if conversation is None or (turn is not None and turn.node not in conversation.nodes):  # the tab shows another one by now
+            self._note_overflow(tab, turn, conversation)  # or it was refused already
             turn = None
         if turn is None and conversation is not None:
             turn = self.turns.find(conversation.leaf)
-        shown = await asyncio.to_thread(payload, tab, conversation, turn)
+        context = await model_context(self.assistant, conversation)
+        shown = await asyncio.to_thread(payload, tab, conversation, turn, context)
         if tab.epoch != epoch:
             return
         yield shown
@@ -108,9 +115,15 @@ class ChatView:
         node = None if conversation is None else conversation.nodes.get(turn.node)
         if turn.error is not None and node is not None and node.end is None:
             tab.show_notice(turn.error)  # the answer could not be saved, for example because the disk is full
-        shown = await asyncio.to_thread(payload, tab, conversation, None)
+        self._note_overflow(tab, turn, conversation)
+        shown = await asyncio.to_thread(payload, tab, conversation, None, context)
         if tab.epoch == epoch:
             yield shown
+
+    @staticmethod
+    def _note_overflow(tab: TabState, turn: Turn | None, conversation: Conversation | None) -> None:
+        if turn is not None and conversation is not None:
+            tab.overflow = overflow_of(turn, conversation)
 
     def actions(self, tab: TabState) -> ChatActions:
         """Return the actions on the conversations of the tab's owner."""
@@ -141,16 +154,34 @@ class ChatView:
 
     async def _retry(self, tab: TabState, event: Event, read_settings: ReadSettings) -> Turn:
         id, settings, node = _conversation_id(tab), read_settings(), _number(event, "node")
-        return await self._started(tab, id, settings, await self.actions(tab).retry(id, node, settings), shown_as=node)
+        if "with" in event:  # for this answer only
+            turn = await self.actions(tab).retry(id, node, other_settings(settings, event["with"]))
+            if node in tab.tokens:
+                tab.tokens[turn.node] = turn.batches
+            return turn
+        reads_all = event.get("remedy") == "all"
+        turn = await self.actions(tab).retry(id, node, settings, remedy=remedy_of(event), reads_all=reads_all)
+        return await self._started(tab, id, settings, turn, shown_as=node)
 
     async def _resume(self, tab: TabState, event: Event, read_settings: ReadSettings) -> Turn:
         id, settings, node = _conversation_id(tab), read_settings(), _number(event, "node")
-        return await self._started(tab, id, settings, await self.actions(tab).resume(id, node, settings), shown_as=node)
+        turn = await self.actions(tab).resume(id, node, settings, remedy=remedy_of(event))
+        return await self._started(tab, id, settings, turn, shown_as=node)
 
     async def _branch(self, tab: TabState, event: Event, read_settings: ReadSettings) -> Turn:
         id, settings, node = _conversation_id(tab), read_settings(), _number(event, "node")
         index, alternative = _number(event, "index"), _number(event, "alternative")
-        return await self._started(tab, id, settings, await self.actions(tab).branch(id, node, index, alternative, settings), shown_as=node)
+        turn = await self.actions(tab).branch(id, node, index, alternative, settings, remedy=remedy_of(event))
+        return await self._started(tab, id, settings, turn, shown_as=node)
+
+    async def _fork(self, tab: TabState, _: Event, read_settings: ReadSettings) -> Turn:
+        id, settings = _conversation_id(tab), read_settings()
+        conversation = await self.actions(tab).conversation(id)
+        full = full_error(tab, conversation, await model_context(self.assistant, conversation))
+        copy, turn = await self.actions(tab).fork(id, settings, full)
+        if tab.conversation == id:  # else the user has opened another one meanwhile
+            tab.look_at(copy)
+        return turn
 
     async def _edit(self, tab: TabState, event: Event, read_settings: ReadSettings) -> Turn | None:
         id, settings, node = _conversation_id(tab), read_settings(), _number(event, "node")
@@ -195,7 +226,11 @@ class ChatView:
         """Return the tokens of a message that a person wrote, as the model that answered it read them in their context."""
         answer = conversation.nodes.get(node.chosen) if node.chosen is not None else None
         settings = node.settings or (answer.settings if answer is not None else None) or conversation.settings
-        messages = [*messages_of(conversation.path(node.parent), "", settings), Message(node.role, node.text)]
+        path = conversation.path(node.id)
+        view = view_of(path if answer is None else [*path, answer])
+        if node not in seen(path, view):
+            view = WHOLE
+        messages = messages_of(path, "", settings, view)
         tokens: list[Token] = []
         query = ScoreQuery(messages, model=settings.model or None, top_logprobs=ALTERNATIVES, tools=settings.functions())
         async with aclosing(self.assistant.score(query)) as items:
@@ -245,6 +280,7 @@ ACTIONS: Mapping[str, Action] = {
     "retry": ChatView._retry,
     "resume": ChatView._resume,
     "branch": ChatView._branch,
+    "fork": ChatView._fork,
     "edit": ChatView._edit,
     "stop": ChatView._stop,
     "undo": ChatView._undo,

@@ -16,6 +16,7 @@ from pellucid_webui.conversations.tab_state import DeliveredMessage, TabState
 from pellucid_webui.conversations.turn import Turn
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.views.answer_tree import trees
+from pellucid_webui.views.context_notice import ModelContext, context_payload
 
 INCOMPLETE = "The JSON is incomplete."
 """Shown under an answer that ended before its format did."""
@@ -24,7 +25,7 @@ CUT_OFF = "The JSON is incomplete: allow more tokens, or limit the length of its
 """Shown if the token limit was the reason."""
 
 
-def payload(tab: TabState, conversation: Conversation | None, turn: Turn | None) -> dict[str, Any]:
+def payload(tab: TabState, conversation: Conversation | None, turn: Turn | None, context: ModelContext | None = None) -> dict[str, Any]:
     """Return what a tab shows; ``turn`` is the answer that is being generated. The first call for a long conversation takes seconds.
 
     Each finished message is a JSON string: Gradio compares every update with the last one and sends only the differences, and
@@ -42,11 +43,14 @@ def payload(tab: TabState, conversation: Conversation | None, turn: Turn | None)
         "notice": {"n": number, "text": sentence},
         "draft": {"n": draft, "text": text} if draft else None,
         "redo": None if conversation is None or turn is not None else _next(conversation),
+        "context": None if conversation is None else context_payload(tab, conversation, turn, context),
+        "model": "" if context is None else context.model,
+        "models": [] if context is None else list(context.models),
         "arrived": None if tab.delivered is None else _delivered(tab.delivered),
         "stale": not tab.owner,
         "fileLimit": MAX_FILE_BYTES,
         "filesLimit": MAX_MESSAGE_BYTES,
-        "context": context_use.of_path(finished),
+        "use": context_use.of_path(finished),
     }
 
 
@@ -59,12 +63,14 @@ def live_payload(tab: TabState, conversation: Conversation, turn: Turn) -> dict[
         "blocks": [] if as_tokens else turn.blocks,
         "tokens": list(turn.batches) if as_tokens else [],
         "stats": turn_stats(turn),
-        "context": context_use.of_turn(node.model, turn),
+        "use": context_use.of_turn(node.model, turn),
     }
 
 
 def turn_stats(turn: Turn) -> str:
     """Return the speed and cost of an answer so far."""
+    if turn.status:
+        return turn.status
     parts = [_tokens(turn.generated)]
     if turn.rate is not None:
         parts.append(f"{turn.rate:.1f} tokens/s")
@@ -117,6 +123,8 @@ def _content(node: Node, tokens: Sequence[str] | None) -> dict[str, Any]:
         "stats": node_stats(node.usage) if node.usage is not None else "",
         "idle": node.origin is not None and node.end is FinishReason.STOP and node.usage is not None and not node.usage.generated,
         "end": node.end,
+        "isFull": node.end is FinishReason.LENGTH and node.settings is not None and not node.settings.max_tokens,
+        "canContinue": bool(node.text) and not has_format and not (node.details is not None and node.details.calls),
         "error": node.error,
         "incomplete": _incomplete(node) if has_format and node.text and not is_json(node.text) else "",
         "trees": [] if node.details is None else trees(node.text, node.details),
@@ -134,22 +142,33 @@ def _about(conversation: Conversation, node: Node, as_tokens: bool) -> dict[str,
         "role": node.role,
         "versions": [other.id for other in conversation.versions(node)],
         "looked": as_tokens,
-        "about": _description(node),
+        "about": _description(conversation, node),
     }
     if settings is not None and node.role == ASSISTANT:
         sampling = {"temperature": settings.temperature, "top_k": settings.top_k, "top_p": settings.top_p, "min_p": settings.min_p}
-        fields["sampling"] = sampling
+        fields |= {"sampling": sampling, "model": node.model}
     return fields
 
 
-def _description(node: Node) -> str:
+def _description(conversation: Conversation, node: Node) -> str:
+    if node.is_edited:
+        return "edited"
     if node.settings is None:
         return node.model
     chosen = f"temperature {node.settings.temperature:g}" if node.settings.temperature else "greedy"
     seed = "" if node.settings.seed is None else f", seed {node.settings.seed}"
     system = ", with a system prompt" if node.settings.system.strip() else ""
     branched = "" if node.branched is None else f", branched at token {node.branched + 1}"
-    return f"{node.model}, {chosen}{seed}{system}{_format_words(node.settings)}{branched}"
+    return f"{node.model}, {chosen}{seed}{system}{_format_words(node.settings)}{branched}{_continued(conversation, node)}"
+
+
+def _continued(conversation: Conversation, node: Node) -> str:
+    if node.continued is None:
+        return ""
+    origin = None if node.origin is None else conversation.nodes.get(node.origin)
+    if origin is not None and origin.is_edited:
+        return f", continued an edited answer after {node.continued:,} characters"
+    return f", continued after {node.continued:,} characters"
 
 
 def _format_words(settings: TurnSettings) -> str:

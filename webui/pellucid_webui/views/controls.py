@@ -153,7 +153,9 @@ def _controls(model: gr.Dropdown, defaults: TurnSettings, *, with_format: bool =
             min_p=_slider(0, 1, defaults.min_p, 0.01, "Min-p", "keep tokens with at least this fraction of the top probability"),
             top_k=gr.Number(defaults.top_k, label="Top-k", info="0: off", precision=0, interactive=True),
             seed=gr.Textbox("", label="Seed", placeholder="Random", max_lines=1, interactive=True),
-            max_tokens=gr.Number(defaults.max_tokens, label="Max output tokens", precision=0, interactive=True),
+            max_tokens=gr.Number(
+                defaults.max_tokens, label="Max output tokens", info="0: up to the context", precision=0, interactive=True
+            ),
             form=form,
         )
 

@@ -1,0 +1,343 @@
+"""Tests which messages the model reads, and that a conversation longer than the context is never stuck."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from pellucid.errors import ContextLengthError, InvalidRequestError
+from pellucid.tokens import ChatQuery, Finish, FinishReason, Message, ModelCard, OnUsage, Token, Usage
+from pellucid_webui.conversations.chat_actions import FORKED, ChatActions
+from pellucid_webui.conversations.conversation import ASSISTANT, USER, Conversation, Node
+from pellucid_webui.conversations.model_view import (
+    SUMMARY_PREFACE,
+    SUMMARY_PROMPT,
+    ModelView,
+    Remedy,
+    estimated_tokens,
+    messages_of,
+    narrower,
+    summarised,
+    view_of,
+)
+from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.turn import Turn, Turns
+from pellucid_webui.conversations.turn_settings import TurnSettings
+from support.page.scripted_assistant import MODEL, token
+from support.silent_assistant import SilentAssistant
+
+SETTINGS = TurnSettings(model=MODEL, seed=1)
+
+
+@dataclass
+class CountingAssistant(SilentAssistant):
+    """Has a small context of which each character takes one token; refuses longer prompts as the engine does, else answers "ok"."""
+
+    context: int = 100
+    read: list[list[Message]] = field(default_factory=list)
+
+    async def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        size = sum(message.characters for message in query.messages)
+        if size + 1 > self.context:
+            raise ContextLengthError(size, self.context)
+        self.read.append(list(query.messages))
+        text = "short" if SUMMARY_PROMPT in query.messages[-1].content else "ok"
+        yield token(text)
+        yield Finish(FinishReason.STOP, Usage(computed=size, generated=len(text)))
+
+    async def cards(self) -> list[ModelCard]:
+        return [ModelCard(name=MODEL, context=self.context, infill=True, chat=True, weight_bytes=1, description="", licence=None)]
+
+
+class LongChat:
+    """Ann's conversation with an assistant of a small context."""
+
+    def __init__(self, store: ConversationStore, context: int = 100) -> None:
+        self.store = store
+        self.assistant = CountingAssistant(context)
+        self.actions = ChatActions("ann", store, self.assistant, Turns())
+        self.id = store.create("ann", SETTINGS)
+
+    def add(self, *texts: str) -> None:
+        """Add messages after the selected one, the user's first."""
+        for text in texts:
+            path = self.conversation.path()
+            role = USER if not path or path[-1].role == ASSISTANT else ASSISTANT
+            self.store.add("ann", self.id, path[-1].id if path else None, role, text, end=FinishReason.STOP)
+
+    async def answer(self, remedy: Remedy | None = None) -> Turn:
+        """Answer the last message."""
+        leaf = self.conversation.leaf
+        assert leaf is not None
+        return await ended(await self.actions.retry(self.id, leaf, SETTINGS, remedy=remedy))
+
+    @property
+    def conversation(self) -> Conversation:
+        return self.store.conversation("ann", self.id)
+
+    @property
+    def read(self) -> list[str]:
+        """The texts that were read for the last answer."""
+        return [message.content for message in self.assistant.read[-1]]
+
+
+@pytest.fixture
+def chat(tmp_path: Path) -> Iterator[LongChat]:
+    with closing(ConversationStore(tmp_path / "conversations.db")) as store:
+        yield LongChat(store)
+
+
+async def ended(turn: Turn) -> Turn:
+    async for _ in turn.updates():
+        pass
+    return turn
+
+
+LONG = ("q1" * 10, "a1" * 10, "q2" * 10, "a2" * 10, "q3")
+"""The messages of a conversation that is too long for 100 tokens."""
+
+
+class TestTooLong:
+    async def test_ask(self, chat: LongChat) -> None:
+        """A conversation that is too long is reported with its length; nothing is answered, and every message is kept."""
+        chat.add(*LONG)
+        turn = await chat.answer()
+        assert turn.overflow is not None
+        assert (turn.overflow.prompt_tokens, turn.overflow.context) == (112, 100)
+        assert [node.text for node in chat.conversation.nodes.values()] == list(LONG)
+        assert chat.conversation.path()[-1].text == "q3"
+
+    async def test_drop(self, chat: LongChat) -> None:
+        """With the oldest turns dropped the newest ones that fit are read, with room for answers; the others stay in the conversation."""
+        chat.add(*LONG)
+        turn = await chat.answer("drop")
+        assert turn.end is FinishReason.STOP
+        assert chat.read == [*LONG[2:]]
+        path = chat.conversation.path()
+        assert [node.text for node in path] == [*LONG, "ok"]
+        assert path[-1].begins == path[2].id
+
+    async def test_drop_again(self, chat: LongChat) -> None:
+        """Once turns were dropped, more are dropped by themselves; the view is that of the last answer."""
+        chat.add(*LONG)
+        await chat.answer("drop")
+        chat.add("q4" * 20)
+        await chat.answer()
+        assert chat.read == ["q3", "ok", "q4" * 20]
+        assert view_of(chat.conversation.path()).begins == chat.conversation.path()[4].id
+
+    async def test_the_system_prompt_stays(self, chat: LongChat) -> None:
+        """The system prompt is always read."""
+        chat.add(*LONG)
+        leaf = chat.conversation.leaf
+        assert leaf is not None
+        await ended(await chat.actions.retry(chat.id, leaf, replace(SETTINGS, system="Be brief."), remedy="drop"))
+        assert chat.read[0] == "Be brief."
+        assert chat.read[-1] == "q3"
+
+    async def test_summarise(self, chat: LongChat) -> None:
+        """The model's summary is sent instead of the oldest turns, and stored as a summary with the answer."""
+        chat.assistant.context = 500
+        chat.add("q" * 300, "a" * 100, "q2", "a2", "q3" * 60)
+        await chat.answer("summarise")
+        path = chat.conversation.path()
+        assert chat.read == [f"{SUMMARY_PREFACE}\n\nshort", "q2", "a2", "q3" * 60]
+        assert (path[-1].begins, path[-1].summary, path[-1].text) == (path[2].id, "short", "ok")
+        assert [node.text for node in path[:-1]] == ["q" * 300, "a" * 100, "q2", "a2", "q3" * 60]
+
+    async def test_too_long_for_one_summary(self) -> None:
+        """Turns that do not fit together are summarised in parts, each with the summary so far; no part is skipped."""
+        assistant = CountingAssistant(context=len(SUMMARY_PROMPT) + 100)
+        nodes = [Node(number, number - 1 or None, USER, f"{number}" * 70, 0.0) for number in range(1, 5)]
+        assert await summarised(assistant, "", nodes, SETTINGS, 100) == "short"
+        parts = [messages[0].content.removeprefix(SUMMARY_PROMPT).strip() for messages in assistant.read]
+        assert len(parts) > 3
+        assert all(part.startswith("short") for part in parts[1:])
+        found = "".join(part.removeprefix("short").strip() for part in parts)
+        assert [found.count(str(number)) for number in range(1, 5)] == [70] * 4
+
+    async def test_a_summary_that_is_stopped(self, chat: LongChat) -> None:
+        """An answer that is stopped while the summary is written has no view of its own."""
+        chat.add(*LONG)
+        gate = asyncio.Event()
+        original = chat.assistant.chat
+
+        async def slow(query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+            if SUMMARY_PROMPT in query.messages[-1].content:
+                gate.set()
+                await asyncio.Event().wait()
+            async for item in original(query):
+                yield item
+
+        chat.assistant.chat = slow  # type: ignore[method-assign]
+        leaf = chat.conversation.leaf
+        assert leaf is not None
+        turn = await chat.actions.retry(chat.id, leaf, SETTINGS, remedy="summarise")
+        await gate.wait()
+        assert turn.status == "Summarising the oldest messages…"
+        await turn.stop()
+        assert (turn.end, chat.conversation.path()[-1].begins) == (FinishReason.CANCELLED, None)
+
+    async def test_fork(self, chat: LongChat) -> None:
+        """A fork has the newest messages that fit in a conversation of its own, which is answered; the old one stays as it is."""
+        chat.add(*LONG)
+        before = chat.conversation
+        id, turn = await chat.actions.fork(chat.id, SETTINGS, ContextLengthError(112, 100))
+        await ended(turn)
+        assert chat.conversation == before
+        copy = chat.store.conversation("ann", id)
+        assert [node.text for node in copy.path()] == [*LONG[2:], "ok"]
+        assert copy.title == f"New conversation{FORKED}"
+        assert view_of(copy.path()) == ModelView()
+
+    async def test_one_message_that_is_too_long(self, chat: LongChat) -> None:
+        """A message that does not fit alone is reported, whatever the remedy; it is kept, and nothing is forked."""
+        chat.add("q" * 200)
+        remedies: tuple[Remedy | None, ...] = ("drop", "summarise", None)
+        for remedy in remedies:
+            turn = await chat.answer(remedy)
+            assert turn.overflow is not None
+        with pytest.raises(ContextLengthError):
+            await chat.actions.fork(chat.id, SETTINGS, ContextLengthError(204, 100))
+        assert [node.text for node in chat.conversation.nodes.values()] == ["q" * 200]
+        assert len(chat.store.list("ann")) == 1
+
+    async def test_an_answer_that_fills_the_context(self, chat: LongChat) -> None:
+        """An answer that filled the context is continued with older turns dropped, from all of its text."""
+        chat.add("q1" * 10, "a1" * 10, "q2", "b" * 40)
+        leaf = chat.conversation.leaf
+        assert leaf is not None
+        turn = await ended(await chat.actions.resume(chat.id, leaf, SETTINGS))
+        assert turn.overflow is not None
+        assert chat.conversation.leaf == leaf
+        await ended(await chat.actions.resume(chat.id, leaf, SETTINGS, remedy="drop"))
+        assert chat.read == ["q2", "b" * 40]
+        assert chat.conversation.path()[-1].text == f"{'b' * 40}ok"
+
+    async def test_other_versions(self, chat: LongChat) -> None:
+        """Each version has its own view: the one before messages were dropped has all, and a retry has that of its origin."""
+        chat.add(*LONG[:4])
+        chat.assistant.context = 1000
+        chat.add("q3")
+        whole = (await chat.answer()).node
+        chat.assistant.context = 100
+        turn = await ended(await chat.actions.retry(chat.id, whole, SETTINGS, remedy="drop"))
+        assert view_of(chat.conversation.path()).begins == chat.conversation.path()[2].id
+        again = await ended(await chat.actions.retry(chat.id, turn.node, SETTINGS))
+        assert chat.read == [*LONG[2:]]
+        assert chat.conversation.nodes[again.node].begins == chat.conversation.nodes[turn.node].begins
+        await chat.actions.walk(chat.id, whole)
+        assert view_of(chat.conversation.path()) == ModelView()
+
+    async def test_read_all_again(self, chat: LongChat) -> None:
+        """With a larger context an answer can be generated from all messages again, and so are those after it."""
+        chat.add(*LONG)
+        answer = (await chat.answer("drop")).node
+        chat.assistant.context = 1000
+        await ended(await chat.actions.retry(chat.id, answer, SETTINGS, reads_all=True))
+        assert chat.read == list(LONG)
+        chat.add("q4")
+        await chat.answer()
+        assert chat.read == [*LONG, "ok", "q4"]
+
+    async def test_a_retry_of_an_older_answer(self, chat: LongChat) -> None:
+        """A refused retry leaves the path as it was, with the messages after the older version."""
+        chat.add("q1" * 40, "a1", "q2", "a2")
+        path = chat.conversation.path()
+        turn = await ended(await chat.actions.retry(chat.id, path[1].id, replace(SETTINGS, system="s" * 50)))
+        assert turn.overflow is not None
+        assert chat.conversation.path() == path
+
+
+class TestEstimate:
+    def test_known_exactly(self) -> None:
+        """The last answer's own count is used, and what follows it is estimated at the same rate."""
+        path = [
+            Node(1, None, USER, "q" * 196, 0.0),
+            Node(2, 1, ASSISTANT, "a" * 191, 0.0, usage=Usage(cached=50, computed=20, generated=30)),
+            Node(3, 2, USER, "q" * 76, 0.0),
+        ]
+        assert estimated_tokens(path[:2], SETTINGS) == 100
+        assert estimated_tokens(path, SETTINGS) == 120
+
+    def test_unknown(self) -> None:
+        """Without a count it is estimated by the characters, the system prompt included."""
+        path = [Node(1, None, USER, "q" * 346, 0.0)]
+        assert estimated_tokens(path, SETTINGS) == 100
+        assert estimated_tokens(path, replace(SETTINGS, system="s" * 344)) == 200
+
+    def test_after_messages_were_dropped(self) -> None:
+        """Counts of a wider view are not used."""
+        path = [
+            Node(1, None, USER, "q" * 96, 0.0),
+            Node(2, 1, ASSISTANT, "a", 0.0, usage=Usage(computed=9000, generated=1)),
+            Node(3, 2, USER, "q", 0.0),
+            Node(4, 3, ASSISTANT, "", 0.0, begins=3),
+            Node(5, 4, USER, "q", 0.0),
+        ]
+        assert estimated_tokens(path, SETTINGS) < 20
+
+
+@given(
+    st.lists(st.integers(0, 120), min_size=1, max_size=9),
+    st.integers(2, 200),
+    st.lists(st.sampled_from(["ask", "drop", "summarise", "fork"]), min_size=1, max_size=3),
+    st.text(max_size=20),
+)
+@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_history(tmp_path_factory: pytest.TempPathFactory, sizes: list[int], context: int, remedies: list[str], system: str) -> None:
+    """For any history, context and choices what is sent fits, or it is reported as too long; no stored message changes."""
+
+    async def main(store: ConversationStore) -> None:
+        chat = LongChat(store, context)
+        chat.add(*("x" * (size + 1) for size in sizes))
+        if chat.conversation.path()[-1].role == ASSISTANT:
+            chat.add("question")
+        for remedy in remedies:
+            before = dict(chat.conversation.nodes)
+            leaf = chat.conversation.leaf
+            assert leaf is not None
+            settings = replace(SETTINGS, system=system)
+            node = chat.conversation.nodes[leaf]
+            turn = None
+            try:
+                if remedy == "fork":
+                    _, turn = await chat.actions.fork(chat.id, settings, ContextLengthError(context + 1, context))
+                elif node.role == USER:
+                    turn = await chat.actions.retry(chat.id, leaf, settings, remedy=remedy)  # type: ignore[arg-type]
+                else:
+                    turn = await chat.actions.resume(chat.id, leaf, settings, remedy=remedy)  # type: ignore[arg-type]
+            except (ContextLengthError, InvalidRequestError):
+                pass  # reported at once
+            if turn is not None:
+                await ended(turn)
+                assert turn.overflow is not None or turn.end is FinishReason.STOP or turn.error
+            after = chat.conversation.nodes
+            assert {id: replace(after[id], chosen=None) for id in before} == {id: replace(old, chosen=None) for id, old in before.items()}
+        for messages in chat.assistant.read:
+            assert sum(message.characters for message in messages) < context
+
+    with closing(ConversationStore(tmp_path_factory.mktemp("any") / "conversations.db")) as store:
+        asyncio.run(main(store))
+
+
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=8), st.integers(1, 400), st.integers(1, 400))
+def test_narrower_ends(sizes: list[int], tokens: int, context: int) -> None:
+    """Each narrower view begins at a later message of the user and reads fewer messages, until only the last one is left."""
+    path = [Node(n, n - 1 or None, USER if n % 2 else ASSISTANT, "x" * size, 0.0) for n, size in enumerate(sizes, 1)]
+    view: ModelView | None = ModelView()
+    lengths = []
+    while view is not None:
+        lengths.append(len(messages_of(path, "", SETTINGS, view)))
+        view = narrower(path, view, "", SETTINGS, ContextLengthError(tokens, context))
+        assert view is None or path[(view.begins or 0) - 1].role == USER
+    assert lengths == sorted(set(lengths), reverse=True)
+    assert lengths[-1] <= 2

@@ -1,0 +1,173 @@
+"""Tests a conversation that is longer than the context, in a real browser with a scripted model of a small context."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Locator, Page, expect
+
+from pellucid.errors import ContextLengthError
+from pellucid.tokens import ChatQuery, Finish, FinishReason, ModelCard, OnUsage, Token, Usage
+from pellucid_webui.conversations.model_view import SUMMARY_PROMPT
+from pellucid_webui.hosting.gradio_host import pellucid_view
+from support.page.page_fixtures import Tab, watched
+from support.page.page_tabs import LOOKS, check_looks
+from support.page.scripted_assistant import token
+from support.page.small_page_server import paged
+from support.servers.http_servers import TINY, ScriptedAssistant, scripted_state
+
+CONTEXT = 200
+"""Tokens; each character is one."""
+
+LONG = "word " * 15
+
+
+class SmallContext(ScriptedAssistant):
+    """Refuses conversations that are longer than its context, as the engine does; records how many messages it reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[int] = []
+
+    async def _chat(self, query: ChatQuery) -> AsyncGenerator[Token | Finish]:
+        size = sum(message.characters for message in query.messages)
+        if SUMMARY_PROMPT in query.messages[-1].content:
+            size -= len(SUMMARY_PROMPT)
+            text = "They spoke."
+        else:
+            text = "Yes."
+        if size + 1 > CONTEXT:
+            raise ContextLengthError(size, CONTEXT)
+        self.read.append(len(query.messages))
+        yield token(text)
+        yield Finish(FinishReason.STOP, Usage(computed=size, generated=len(text)))
+
+    def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        return self._chat(query)
+
+    def models(self) -> list[ModelCard]:
+        return [ModelCard(name=TINY, context=CONTEXT, infill=True, chat=True, weight_bytes=1, description="", licence=None)]
+
+
+@pytest.fixture
+def model() -> SmallContext:
+    return SmallContext()
+
+
+@pytest.fixture
+async def full(tmp_path: Path, browser_page: Page, model: SmallContext) -> AsyncIterator[Tab]:
+    """Provide a tab whose conversation no longer fits: three messages of the user, of which the last has no answer."""
+    with paged(tmp_path, pellucid_view, state=scripted_state(model)) as server:
+        server.wait()
+        tab = watched(browser_page, server.server.url)
+        await tab.open()
+        await tab.answer(LONG)
+        await tab.answer(LONG)
+        await tab.send(LONG)
+        await tab.answered(5)
+        yield tab
+
+
+def room(tab: Tab) -> Locator:
+    """Return the notice about the context."""
+    return tab.page.locator(".pl-room")
+
+
+def choice(tab: Tab, name: str) -> Locator:
+    return room(tab).get_by_role("button", name=name)
+
+
+async def test_warned_before(tmp_path: Path, browser_page: Page, model: SmallContext) -> None:
+    """Near the end of the context a warning says how many tokens of how many are used, and what will happen."""
+    with paged(tmp_path, pellucid_view, state=scripted_state(model)) as server:
+        server.wait()
+        tab = watched(browser_page, server.server.url)
+        await tab.open()
+        await tab.answer(LONG)
+        await expect(room(tab)).to_be_hidden()
+        await tab.answer(LONG)
+        await expect(room(tab)).to_have_text("About 173 of 200 tokens are used: soon the oldest messages will have to be left out.")
+        assert tab.problems == []
+
+
+async def test_drop(full: Tab, model: SmallContext) -> None:
+    """Dropping the oldest messages answers the message, dims what is no longer seen, says so, and is remembered by a reload."""
+    await expect(room(full)).to_contain_text(f"This conversation has 260 tokens, and {TINY} reads at most 200.")
+    await choice(full, "Drop the oldest messages").click()
+    await full.answered(6)
+    assert model.read[-1] == 1
+    for _ in range(2):
+        await expect(full.page.locator(".pl-border")).to_contain_text("The model no longer sees the messages above.")
+        assert await full.page.locator(".pl-message").evaluate_all("all => all.map((one) => one.hasAttribute('data-unseen'))") == [
+            *[True] * 4,
+            *[False] * 2,
+        ]
+        assert await full.page.locator(".pl-border + .pl-message").get_attribute("data-node") == "5"
+        await expect(choice(full, "Drop the oldest messages")).to_have_count(0)
+        await full.page.reload()
+        await full.answered(6)
+    assert full.problems == []
+
+
+async def test_summarise(full: Tab, model: SmallContext) -> None:
+    """The model's summary is shown as what it is, and read instead of the oldest messages."""
+    await choice(full, "Summarise them").click()
+    await full.answered(6)
+    border = full.page.locator(".pl-border")
+    await border.get_by_text("Summary that the model reads instead, written by the model").click()
+    await expect(border.locator(".pl-summary-text")).to_have_text("They spoke.")
+    assert model.read[-1] == 2
+
+
+async def test_fork(full: Tab) -> None:
+    """A fork continues in a new conversation of the newest messages; the old one is as it was, and still offers the choice."""
+    old = full.page.url
+    await choice(full, "Continue in a new conversation").click()
+    await full.answered(2)
+    assert full.page.url != old
+    assert (await full.texts()) == [LONG.strip(), "Yes."]
+    await full.page.goto(old)
+    await full.answered(5)
+    await expect(choice(full, "Drop the oldest messages")).to_be_visible()
+
+
+async def test_other_versions(full: Tab) -> None:
+    """Nothing is dimmed once messages were edited so that all fit; back at the version that was too long the border is back."""
+    await choice(full, "Drop the oldest messages").click()
+    await full.answered(6)
+    await full.page.locator(".pl-user .pl-edit-button").last.click()
+    editor = full.page.get_by_role("textbox", name="Edit the message")
+    await editor.fill("Hm?")
+    await full.page.get_by_role("button", name="Save & resend").click()
+    await full.page.locator(".pl-user").get_by_text("2 / 2").wait_for()
+    await full.answered(6)
+    await expect(full.page.locator(".pl-border")).to_have_count(0)
+    await full.page.locator(".pl-user").get_by_role("button", name="Previous version").click()
+    await expect(full.page.locator(".pl-border")).to_have_count(1)
+    assert await full.page.locator(".pl-message[data-unseen]").count() == 4
+
+
+async def test_too_long_alone(full: Tab) -> None:
+    """A message that does not fit alone is reported with the remedy, without choices that could not help."""
+    await choice(full, "Drop the oldest messages").click()
+    await full.answered(6)
+    await full.send("x" * 300)
+    await expect(room(full)).to_have_text(
+        f"Your message and the system prompt have 304 tokens, and {TINY} reads at most 200: "
+        "shorten them, or choose a model with a larger context."
+    )
+    await full.answered(7)
+
+
+@pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
+async def test_looks(full: Tab, request: pytest.FixtureRequest) -> None:
+    """The notice, the border and dimmed messages have no serious problem for axe, light or dark, on a phone or a wide screen."""
+    scheme = request.node.callspec.params["browser_page"]["color_scheme"]
+    await check_looks(full.page, scheme)
+    await choice(full, "Summarise them").click()
+    await full.answered(6)
+    await full.page.locator(".pl-border summary").click()
+    await full.page.get_by_role("button", name="Retry with…").last.click()
+    await check_looks(full.page, scheme)

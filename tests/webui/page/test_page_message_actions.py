@@ -1,0 +1,218 @@
+"""Tests the actions on messages and on their code, and files that are dropped or pasted, in a real browser with a scripted model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from pellucid.tokens import ChatQuery, Finish, FinishReason, ModelCard, OnUsage, Token, Usage
+from pellucid_webui.hosting.gradio_host import pellucid_view
+from support.page.page_fixtures import Tab, watched
+from support.page.scripted_assistant import token
+from support.page.small_page_server import paged
+from support.servers.http_servers import TINY, ScriptedAssistant, scripted_state
+
+OTHER = "other-model"
+
+CODE = "def add(a, b):\n    return a + b\n"
+
+ANSWER = f"Take \\(x_1 + y_1\\):\n\n```python\n{CODE}```\n\n- [x] done\n- [ ] open\n"
+
+BOXES = """element => [...element.querySelectorAll('.pl-tools button')].map((one) => {
+  const box = one.getBoundingClientRect();
+  return [one.getAttribute('aria-label'), box.x, box.width, box.height];
+})"""
+"""Returns the places of a message's tools."""
+
+HAND_OVER = """(element, [kind, files]) => {
+  const data = new DataTransfer();
+  for (const [name, type, text] of files) data.items.add(new File([text], name, { type }));
+  const how = { bubbles: true, cancelable: true };
+  const paste = () => new ClipboardEvent('paste', { ...how, clipboardData: data });
+  const event = kind === 'paste' ? paste() : new DragEvent(kind, { ...how, dataTransfer: data });
+  element.dispatchEvent(event);
+  return event.defaultPrevented;
+}"""
+"""Drops or pastes files."""
+
+
+class TwoModels(ScriptedAssistant):
+    """Answers with Markdown as either of two models; ``held`` answers wait before they end, and ``cut`` ones end at the context."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queries: list[ChatQuery] = []
+        self.held: asyncio.Event | None = None
+        self.cut = False
+
+    async def _chat(self, query: ChatQuery) -> AsyncGenerator[Token | Finish]:
+        self.queries.append(query)
+        yield token(ANSWER)
+        while self.held is not None:
+            await asyncio.sleep(0.01)
+        yield Finish(FinishReason.LENGTH if self.cut else FinishReason.STOP, Usage(computed=10, generated=1))
+
+    def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        return self._chat(query)
+
+    def models(self) -> list[ModelCard]:
+        return [
+            ModelCard(name=name, context=1000, infill=True, chat=True, weight_bytes=1, description="", licence=None)
+            for name in (TINY, OTHER)
+        ]
+
+
+@pytest.fixture
+def model() -> TwoModels:
+    return TwoModels()
+
+
+@pytest.fixture
+async def tab(tmp_path: Path, browser_page: Page, model: TwoModels) -> AsyncIterator[Tab]:
+    with paged(tmp_path, pellucid_view, state=scripted_state(model)) as server:
+        server.wait()
+        tab = watched(browser_page, server.server.url)
+        await tab.open()
+        yield tab
+        model.held = None
+
+
+async def test_the_row_stays(tab: Tab, model: TwoModels) -> None:
+    """The tools of an answer have their places while it is generated, and do not move when it ends or when a label is shown."""
+    model.held = asyncio.Event()
+    await tab.send("Hi")
+    await tab.grown()
+    answer = tab.page.locator(".pl-assistant")
+    before = await answer.evaluate(BOXES)
+    assert [name for name, *_ in before] == ["Tokens", "Copy", "Edit", "Regenerate", "Retry with…", "Continue"]
+    await expect(answer.get_by_role("button", name="Regenerate")).to_be_disabled()
+    model.held = None
+    await tab.answered(2)
+    assert await answer.evaluate(BOXES) == before
+    edit = answer.get_by_role("button", name="Edit")
+    await expect(edit.locator(".pl-tip")).to_be_hidden()
+    await answer.get_by_role("button", name="Copy", exact=True).focus()
+    await tab.page.keyboard.press("Tab")
+    await expect(edit).to_be_focused()
+    await expect(edit.locator(".pl-tip")).to_have_text("Edit")
+    await expect(edit.locator(".pl-tip")).to_be_visible()
+    assert await answer.evaluate(BOXES) == before
+    assert tab.problems == []
+
+
+async def test_a_cut_answer(tab: Tab, model: TwoModels) -> None:
+    """An answer that filled the context says so, and has one visible button to continue it, right at its end."""
+    model.cut = True
+    await tab.answer("Hi")
+    answer = tab.page.locator(".pl-assistant")
+    await expect(answer.locator(".pl-note")).to_contain_text("Stopped: the context is full.")
+    await expect(answer.get_by_role("button", name="Continue")).to_have_count(1)
+    await expect(answer.get_by_role("button", name="Continue")).to_have_text("Continue")
+    model.cut = False
+    await answer.get_by_role("button", name="Continue").click()
+    await tab.page.get_by_text("2 / 2").wait_for()
+    assert model.queries[-1].continue_last
+    await expect(answer.locator(".pl-head")).to_contain_text(f"continued after {len(ANSWER)} characters")
+
+
+async def test_retry_with(tab: Tab, model: TwoModels) -> None:
+    """An answer is generated again with another model and temperature; the next one has those of the settings again."""
+    await tab.answer("Hi")
+    answer = tab.page.locator(".pl-assistant")
+    await answer.get_by_role("button", name="Retry with…").click()
+    form = tab.page.get_by_role("group", name="Retry with another model or temperature")
+    await expect(form.get_by_label("Model")).to_be_focused()
+    await form.get_by_label("Model").select_option(OTHER)
+    await form.get_by_label("Temperature").fill("0")
+    await form.get_by_role("button", name="Regenerate").click()
+    await tab.page.get_by_text("2 / 2").wait_for()
+    await tab.answered(2)
+    await expect(answer.locator(".pl-head")).to_contain_text(f"{OTHER}, greedy")
+    await expect(form).to_have_count(0)
+    await tab.answer("And now?")
+    assert [(query.model, query.params.temperature) for query in model.queries] == [(TINY, 0.7), (OTHER, 0.0), (TINY, 0.7)]
+
+    await answer.last.get_by_role("button", name="Retry with…").click()
+    await form.get_by_label("Temperature").press("Escape")
+    await expect(form).to_have_count(0)
+    await expect(answer.last.get_by_role("button", name="Retry with…")).to_be_focused()
+
+
+class TestCode:
+    async def test_wrap(self, tab: Tab) -> None:
+        """Long lines of code are wrapped at will, which the browser remembers."""
+        await tab.answer("Hi")
+        wrap = tab.page.get_by_role("button", name="Wrap long lines")
+        white_space = "pre => getComputedStyle(pre).whiteSpace"
+        assert await tab.page.locator(".pl-code pre").evaluate(white_space) == "pre"
+        await wrap.click()
+        for _ in range(2):
+            await expect(wrap).to_have_attribute("aria-pressed", "true")
+            assert await tab.page.locator(".pl-code pre").evaluate(white_space) == "pre-wrap"
+            await tab.page.reload()
+            await tab.answered(2)
+        await wrap.click()
+        await expect(wrap).to_have_attribute("aria-pressed", "false")
+        assert await tab.page.locator(".pl-code pre").evaluate(white_space) == "pre"
+
+    async def test_into_infill(self, tab: Tab) -> None:
+        """Code is put before the cursor of the Infill tab, whose own text stays; a second time too."""
+        await tab.answer("Hi")
+        field = tab.page.get_by_label("Code; the cursor marks where to complete")
+        await tab.page.get_by_role("button", name="Insert into Infill").click()
+        await expect(field).to_be_visible()
+        first = f"middle = len(ordered) // 2\n    {CODE}\n\n\nprint("
+        await expect(field).to_have_value(expected(first))
+        assert await field.evaluate("field => field.value.slice(0, field.selectionStart)") == expected(first).partition("\n\n\nprint(")[0]
+        await tab.tab("Chat")
+        await tab.page.get_by_role("button", name="Insert into Infill").click()
+        await expect(field).to_have_value(expected(first.replace(CODE, CODE * 2)))
+
+
+def expected(part: str) -> str:
+    """Return the text of the Infill tab, which contains a part in place of that around its cursor."""
+    return f"def median(values):\n    ordered = sorted(values)\n    {part}median([3, 1, 2]))\n"
+
+
+class TestFiles:
+    @pytest.mark.parametrize("kind", ["drop", "paste"])
+    async def test_handed_over(self, tab: Tab, model: TwoModels, kind: str) -> None:
+        """Text files that are dropped onto the chat or pasted are attached, and a picture is refused with the reason."""
+        place = tab.page.locator(".pl-chat") if kind == "drop" else tab.page.get_by_role("textbox", name="Your message")
+        files = [["a.py", "", "A = 1\n"], ["b.txt", "text/plain", "two"], ["c.png", "image/png", "x"]]
+        assert await place.evaluate(HAND_OVER, [kind, files])
+        await expect(tab.page.locator(".pl-attached li")).to_have_count(2)
+        await expect(tab.notice).to_have_text(f"The model {TINY} reads text only, so the picture c.png was not attached.")
+        await tab.answer("Look.")
+        assert model.queries[-1].messages[-1].content == "Look.\n\n```python a.py\nA = 1\n```\n\n```text b.txt\ntwo\n```"
+        await expect(tab.notice).to_be_hidden()
+
+    async def test_together(self, tab: Tab) -> None:
+        """Files that are too large together are refused by name, and the ones before stay attached."""
+        files = [[f"{number}.txt", "", "x" * 190_000] for number in range(3)]
+        await tab.page.locator(".pl-chat").evaluate(HAND_OVER, ["drop", files])
+        await expect(tab.notice).to_have_text("With 2.txt the files would exceed 500 kB together: remove some.")
+        await expect(tab.page.locator(".pl-attached li")).to_have_count(2)
+
+    async def test_text_is_pasted_as_text(self, tab: Tab) -> None:
+        """A pasted text is left to the browser, also with nothing else."""
+        script = "field => { const data = new DataTransfer(); data.setData('text/plain', 'x');"
+        script += " const event = new ClipboardEvent('paste', { clipboardData: data, cancelable: true }); field.dispatchEvent(event);"
+        script += " return event.defaultPrevented; }"
+        assert not await tab.page.get_by_role("textbox", name="Your message").evaluate(script)
+
+
+async def test_markdown(tab: Tab) -> None:
+    """A formula keeps its backslashes, and tasks are check boxes that cannot be changed."""
+    await tab.answer("Hi")
+    await expect(tab.page.locator(".pl-assistant .pl-math")).to_have_text("\\(x_1 + y_1\\)")
+    boxes: list[Any] = json.loads(
+        await tab.page.locator(".pl-task").evaluate_all("all => JSON.stringify(all.map((one) => [one.checked, one.disabled]))")
+    )
+    assert boxes == [[True, True], [False, True]]

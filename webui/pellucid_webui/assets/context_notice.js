@@ -1,0 +1,86 @@
+// What the model sees of a conversation that is longer than its context, and what can be done about it.
+"use strict";
+
+(() => {
+  const { make, button } = window.Pellucid;
+
+  class ContextNotice {
+    /** @param {Page.Chat} chat */
+    constructor(chat) {
+      this.chat = chat;
+      this.text = make("p", { class: "pl-room-text" });
+      this.choices = make("div", { class: "pl-row", role: "group", "aria-label": "How to continue" });
+      this.element = make("div", { class: "pl-room", role: "status", hidden: true }, this.text, this.choices);
+      this.summary = make("div", { class: "pl-summary-text", tabindex: "0", role: "region", "aria-label": "Summary of the messages above" });
+      this.details = make("details", {}, make("summary", {}, "Summary that the model reads instead, written by the model"), this.summary);
+      this.widen = button("Regenerate with all messages", {}, "Needs a model with room for all of them");
+      this.border = make("div", { class: "pl-border", role: "note" }, make("p", {}, "The model no longer sees the messages above."), this.details, this.widen);
+      this.drawn = "";
+      this.marked = "";
+      /** @type {HTMLElement | null} */
+      this.first = null; // the first message that the model sees, if it does not see all
+    }
+
+    /** @param {Page.ContextState | null} context */
+    update(context) {
+      const notice = context && context.notice;
+      const state = JSON.stringify([notice, this.chat.busy]);
+      if (state === this.drawn) return;
+      this.drawn = state;
+      this.element.hidden = !notice;
+      this.element.classList.toggle("pl-full", Boolean(notice?.isFull));
+      this.text.textContent = notice ? notice.text : "";
+      const hadFocus = this.choices.contains(document.activeElement);
+      this.choices.replaceChildren(...(notice && notice.canDrop && !this.chat.busy ? this.buttons(notice) : []));
+      this.choices.hidden = !this.choices.children.length;
+      if (hadFocus) this.chat.focusField();
+    }
+
+    /**
+     * @param {Page.ContextWarning} notice
+     * @returns {HTMLElement[]}
+     */
+    buttons({ again }) {
+      /** @param {() => void} act */
+      const once = (act) => () => {
+        for (const one of this.choices.querySelectorAll("button")) one.disabled = true; // until the server has answered
+        act();
+      };
+      /** @param {string} remedy */
+      const repeat = (remedy) => once(() => again && this.chat.act(again.verb, { ...again, remedy }));
+      return [
+        button("Drop the oldest messages", { class: "pl-button pl-first", onclick: repeat("drop") }, "The model reads the newest messages that fit"),
+        button("Summarise them", { onclick: repeat("summarise") }, "The model reads its own summary instead of the oldest messages"),
+        button("Continue in a new conversation", { onclick: once(() => this.chat.act("fork")) }, "Copies the newest messages that fit; this conversation stays as it is"),
+      ];
+    }
+
+    /**
+     * Dim the messages that the model no longer sees, and separate them from the others.
+     * @param {Page.ContextState | null} context
+     * @param {HTMLElement[]} elements of all messages, in order
+     */
+    mark(context, elements) {
+      const begins = context ? context.begins : null;
+      const last = elements[elements.length - 1];
+      const state = JSON.stringify([begins, elements.length, last?.dataset.node, context?.summary, this.chat.busy]);
+      if (state === this.marked && this.border.nextElementSibling === this.first) return;
+      this.marked = state;
+      const first = (this.first = begins === null ? null : (elements.find((one) => one.dataset.node === String(begins)) ?? null));
+      const seen = first ? elements.indexOf(first) : 0;
+      elements.forEach((one, index) => one.toggleAttribute("data-unseen", index < seen));
+      if (!first || !context) {
+        this.border.remove();
+        return;
+      }
+      first.before(this.border);
+      this.details.hidden = !context.summary;
+      this.summary.textContent = context.summary;
+      const isAnswer = Boolean(last?.classList.contains("pl-assistant"));
+      this.widen.hidden = !isAnswer || this.chat.busy;
+      this.widen.onclick = () => this.chat.act("retry", { node: Number(last?.dataset.node), remedy: "all" });
+    }
+  }
+
+  Object.assign(window.Pellucid, { ContextNotice });
+})();

@@ -1,0 +1,137 @@
+r"""Adds to Markdown what chats with models contain: formulas, lists of tasks, and tables that scroll.
+
+Formulas are shown as their source, with every backslash: ``$x$``, ``$$x$$``, ``\(x\)`` and ``\[x\]``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from markdown_it import MarkdownIt
+from markdown_it.rules_block import StateBlock
+from markdown_it.rules_core import StateCore
+from markdown_it.rules_inline import StateInline
+from markdown_it.token import Token
+from markdown_it.utils import EnvType, OptionsDict
+
+DELIMITERS = {"\\(": "\\)", "\\[": "\\]", "$$": "$$"}
+"""The marks around a formula; single dollars have rules of their own."""
+
+BLOCK_DELIMITERS = {"\\[": "\\]", "$$": "$$"}
+"""The marks around a formula that is a block; it contains no empty line."""
+
+MAX_FORMULA_CHARACTERS = 4_000
+"""Longest formula within a line: looking further for its end would cost the square of the text's length."""
+
+MAX_FORMULA_LINES = 200
+"""Longest formula that is a block."""
+
+_DOLLARS = re.compile(r"\$(?![\s$])(?:[^$\\]|\\.)*?(?<!\s)\$(?![0-9A-Za-z$])", re.DOTALL)
+"""A formula between single dollars. Prices and shell variables are none: spaces inside the dollars, or a digit or letter after them."""
+
+_TASK = re.compile(r"\[([ xX])\][ \t]+")
+
+_CODE_INDENT = 4
+
+
+def add_extras(parser: MarkdownIt) -> MarkdownIt:
+    """Add the rules to a parser, and return it."""
+    parser.inline.ruler.before("escape", "formula", _inline_formula)
+    parser.block.ruler.before("fence", "formula_block", _formula_block, {"alt": ["paragraph", "reference", "blockquote", "list"]})
+    parser.core.ruler.after("inline", "tasks", _tasks)
+    parser.add_render_rule("formula", _render_formula)
+    parser.add_render_rule("formula_block", _render_formula_block)
+    parser.add_render_rule("task", _render_task)
+    parser.add_render_rule("table_open", _render_table_open)
+    parser.add_render_rule("table_close", _render_table_close)
+    return parser
+
+
+def _inline_formula(state: StateInline, silent: bool) -> bool:
+    end = _end_of_formula(state.src, state.pos, state.posMax)
+    if end is None:
+        return False
+    if not silent:
+        state.push("formula", "code", 0).content = state.src[state.pos : end]
+    state.pos = end
+    return True
+
+
+def _end_of_formula(text: str, start: int, most: int) -> int | None:
+    """Return the end of the formula that begins at a place of a text, or None."""
+    opening = text[start : start + 2]
+    if opening in DELIMITERS:
+        closing = DELIMITERS[opening]
+        end = text.find(closing, start + 2, min(most, start + MAX_FORMULA_CHARACTERS))
+        return None if end < 0 or not text[start + 2 : end].strip() else end + 2
+    if not opening.startswith("$"):
+        return None
+    found = _DOLLARS.match(text, start, most)
+    return None if found is None else found.end()
+
+
+def _formula_block(state: StateBlock, first: int, end: int, silent: bool) -> bool:
+    """Read a formula that begins a line, up to the line that its closing mark ends; one that still grows may lack that."""
+    start = state.bMarks[first] + state.tShift[first]
+    opening = state.src[start : start + 2]
+    if opening not in BLOCK_DELIMITERS or state.sCount[first] - state.blkIndent >= _CODE_INDENT:
+        return False
+    last = _last_line(state, first, end, BLOCK_DELIMITERS[opening], may_grow=not silent)
+    if last is None:
+        return False
+    if not silent:
+        token = state.push("formula_block", "div", 0)
+        token.content = state.getLines(first, last + 1, state.blkIndent, False).strip()
+        token.map = [first, last + 1]
+    state.line = last + 1
+    return True
+
+
+def _last_line(state: StateBlock, first: int, end: int, closing: str, *, may_grow: bool) -> int | None:
+    """Return the last line of a formula block, or None if it is not a block of its own. One that ``may_grow`` may end with the text."""
+    most = min(end, first + MAX_FORMULA_LINES)
+    for line in range(first, most):
+        if state.isEmpty(line) or (line > first and state.sCount[line] < state.blkIndent):
+            return None
+        text = state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]].rstrip()
+        place = text.find(closing, 2 if line == first else 0)
+        if place >= 0:
+            return line if place + len(closing) == len(text) else None
+    return end - 1 if may_grow and most == end == state.lineMax and end > first + 1 else None
+
+
+def _tasks(state: StateCore) -> None:
+    """Make check boxes of the marks of tasks at the beginnings of list items."""
+    for place in range(2, len(state.tokens)):
+        token = state.tokens[place]
+        if token.type != "inline" or state.tokens[place - 2].type != "list_item_open" or not token.children:
+            continue
+        found = _TASK.match(token.children[0].content) if token.children[0].type == "text" else None
+        if found is not None:
+            token.children[0].content = token.children[0].content[found.end() :]
+            token.children.insert(0, Token("task", "input", 0, meta={"done": found[1] != " "}))
+
+
+def _render_formula(self: Any, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+    return f'<code class="pl-math">{escape(tokens[index].content)}</code>'
+
+
+def _render_formula_block(self: Any, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+    return f'<div class="pl-math-block"><code class="pl-math">{escape(tokens[index].content)}</code></div>\n'
+
+
+def _render_task(self: Any, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+    done = tokens[index].meta["done"]
+    state = ' checked="" aria-label="done"' if done else ' aria-label="open"'
+    return f'<input type="checkbox" class="pl-task" disabled=""{state}>'
+
+
+def _render_table_open(self: Any, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+    return '<div class="pl-table-scroll" role="region" aria-label="Table" tabindex="0"><table>\n'
+
+
+def _render_table_close(self: Any, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+    return "</table></div>\n"

@@ -1,0 +1,211 @@
+"""Determines which messages of a conversation the model reads, and makes room in a context that is full.
+
+A view is recorded with the answer from which on it holds, so it follows the path: another version may have another view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from pellucid.client.assistant_protocol import Assistant
+from pellucid.errors import ContextLengthError, PellucidError
+from pellucid.tokens import ChatQuery, Finish, FinishReason, Message, SamplingParams, ToolCall
+from pellucid_webui.conversations.conversation import ASSISTANT, SYSTEM, USER, Node
+from pellucid_webui.conversations.turn_settings import TurnSettings
+
+ROOM_SHARE = 0.25
+"""Share of the context that is kept free for answers when older messages are dropped."""
+
+CHARACTERS_PER_TOKEN = 3.5
+"""Used to estimate texts that no model has counted yet."""
+
+SUMMARY_SHARE = 0.125
+"""Longest summary, as a share of the context."""
+
+SUMMARY_PREFACE = "Summary of the earlier conversation, which is not shown any more:"
+
+SUMMARY_PROMPT = (
+    "Summarise the conversation below for a reader who continues it: its topics, facts, names, decisions, code that still matters, "
+    "and what was asked for. Write only the summary, in the language of the conversation."
+)
+
+Remedy = Literal["ask", "drop", "summarise"]
+"""The way in which room is made for a conversation that is longer than the context."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelView:
+    """The part of a path that the model reads: its messages from ``begins`` on, or all of them, and a ``summary`` of the rest."""
+
+    begins: int | None = None
+    summary: str = ""
+
+    @property
+    def remedy(self) -> Remedy:
+        """The way in which room was made for it, and in which more is made."""
+        return "ask" if self.begins is None else "summarise" if self.summary else "drop"
+
+
+WHOLE = ModelView()
+
+
+def view_of(path: Sequence[Node]) -> ModelView:
+    """Return the view at the end of a path: the one that was recorded last."""
+    node = next((node for node in reversed(path) if node.begins is not None), None)
+    return WHOLE if node is None or node.begins == path[0].id else ModelView(node.begins, node.summary)
+
+
+def seen(path: Sequence[Node], view: ModelView) -> Sequence[Node]:
+    """Return the messages of a path that the model reads."""
+    return path[_start(path, view) :]
+
+
+def messages_of(path: Sequence[Node], beginning: str, settings: TurnSettings, view: ModelView = WHOLE) -> list[Message]:
+    """Return the messages that the model reads: the system prompt, the path, and the beginning of the answer if there is one.
+
+    A summary is part of the system prompt. Calls that are incomplete are left out, as a chat template cannot show them.
+    """
+    parts = [settings.system] if settings.system.strip() else []
+    parts += [f"{SUMMARY_PREFACE}\n\n{view.summary}"] if view.summary else []
+    system = [Message(SYSTEM, "\n\n".join(parts))] if parts else []
+    written = [Message(node.role, node.text, _whole_calls(node)) for node in seen(path, view)]
+    return [*system, *written, *([Message(ASSISTANT, beginning)] if beginning else [])]
+
+
+def estimated_tokens(path: Sequence[Node], settings: TurnSettings) -> int:
+    """Return about how many tokens the model reads at the end of a path.
+
+    The last answer of the same view tells its own length exactly; only what follows it is estimated, at its rate.
+    """
+    view = view_of(path)
+    nodes = seen(path, view)
+    recorded = next((node.id for node in reversed(path) if node.begins is not None), None)
+    for place in range(len(nodes) - 1, -1, -1):
+        usage = nodes[place].usage
+        if usage is not None and usage.prompt and nodes[place].text:
+            counted = usage.prompt + usage.generated
+            rate = sum(_characters(node) for node in nodes[: place + 1]) / counted
+            rest = sum(_characters(node) for node in nodes[place + 1 :])
+            return counted + round(rest / min(max(rate, 1.0), 2 * CHARACTERS_PER_TOKEN))
+        if nodes[place].id == recorded:
+            break  # answers before it had another view
+    messages = messages_of(path, "", settings, view)
+    return round(sum(message.characters for message in messages) / CHARACTERS_PER_TOKEN)
+
+
+def narrower(path: Sequence[Node], view: ModelView, beginning: str, settings: TurnSettings, error: ContextLengthError) -> ModelView | None:
+    """Return a view that begins at a later message of the user and probably fits, or None if the last one begins the view already."""
+    first = _start(path, view)
+    starts = [place for place in range(first + 1, len(path)) if path[place].role == USER]
+    if not starts:
+        return None
+    characters = sum(message.characters for message in messages_of(path, beginning, settings, view))
+    target = error.context * (1 - ROOM_SHARE) * characters / max(error.prompt_tokens, 1)
+    excess = characters - target
+    for place in starts:
+        if sum(_characters(node) for node in path[first:place]) >= excess:
+            return ModelView(path[place].id, view.summary)
+    return ModelView(path[starts[-1]].id, view.summary)
+
+
+@dataclass(slots=True)
+class ContextFitting:
+    """Makes room for one answer after ``path`` as its ``remedy`` says, whenever the model refuses the messages as too long.
+
+    ``save`` records a view with the answer, and ``report`` shows what is being done.
+    """
+
+    path: Sequence[Node]
+    beginning: str
+    settings: TurnSettings
+    view: ModelView
+    remedy: Remedy
+    save: Callable[[ModelView], Awaitable[None]]
+
+    def messages(self) -> list[Message]:
+        """Return the messages of the present view."""
+        return messages_of(self.path, self.beginning, self.settings, self.view)
+
+    def is_narrowest(self, error: ContextLengthError) -> bool:
+        """Return whether nothing can be left out any more."""
+        return narrower(self.path, self.view, self.beginning, self.settings, error) is None
+
+    async def make_room(self, assistant: Assistant, error: ContextLengthError, report: Callable[[str], None]) -> Sequence[Message]:
+        """Return fewer messages. Raises the error if the user is to choose a remedy, or if nothing can be left out."""
+        view = None if self.remedy == "ask" else narrower(self.path, self.view, self.beginning, self.settings, error)
+        if view is None:
+            raise error
+        if self.remedy == "summarise":
+            report("Summarising the oldest messages…")
+            dropped = self.path[_start(self.path, self.view) : _start(self.path, view)]
+            view = replace(view, summary=await summarised(assistant, self.view.summary, dropped, self.settings, error.context))
+            report("")
+        self.view = view
+        await self.save(view)
+        return self.messages()
+
+
+async def summarised(assistant: Assistant, summary: str, nodes: Sequence[Node], settings: TurnSettings, context: int) -> str:
+    """Return the model's summary of an earlier summary and of messages, which are read in parts if they do not fit together."""
+    rest = [f"{node.role}: {node.text}" for node in nodes]
+    share = max(len("\n\n".join(rest)), 1)
+    while rest:
+        part, share = _part(rest, share)
+        try:
+            summary = await _summary(assistant, "\n\n".join([*([summary] if summary else []), part]), settings, context)
+        except ContextLengthError:
+            if share <= 1:
+                raise
+            share = max(min(share, len(part)) // 2, 1)
+            continue
+        rest = _without(rest, part)
+    return summary
+
+
+def _part(texts: Sequence[str], most: int) -> tuple[str, int]:
+    """Return as many whole texts as fit into ``most`` characters, or the beginning of the first one, and ``most``."""
+    part = ""
+    for text in texts:
+        longer = f"{part}\n\n{text}" if part else text
+        if len(longer) > most:
+            break
+        part = longer
+    return part or texts[0][:most], most
+
+
+def _without(texts: Sequence[str], part: str) -> list[str]:
+    """Return the texts after the part that has been read."""
+    rest = "\n\n".join(texts)[len(part) :].removeprefix("\n\n")
+    return [rest] if rest else []
+
+
+async def _summary(assistant: Assistant, text: str, settings: TurnSettings, context: int) -> str:
+    params = SamplingParams(max_tokens=max(round(context * SUMMARY_SHARE), 1))
+    query = ChatQuery([Message(USER, f"{SUMMARY_PROMPT}\n\n{text}")], params, model=settings.model or None)
+    parts: list[str] = []
+    async with aclosing(assistant.chat(query)) as items:
+        async for item in items:
+            if not isinstance(item, Finish):
+                parts.append(item.text)
+            elif item.reason not in (FinishReason.STOP, FinishReason.LENGTH):
+                raise PellucidError(item.error or "The summary failed: drop the oldest messages instead.")
+    if not "".join(parts).strip():
+        raise PellucidError("The model wrote an empty summary: drop the oldest messages instead.")
+    return "".join(parts).strip()
+
+
+def _start(path: Sequence[Node], view: ModelView) -> int:
+    """Return the place in a path at which a view begins."""
+    return next((place for place, node in enumerate(path) if node.id == view.begins), 0)
+
+
+def _characters(node: Node) -> int:
+    return len(node.role) + len(node.text)
+
+
+def _whole_calls(node: Node) -> tuple[ToolCall, ...]:
+    calls = () if node.details is None else node.details.calls
+    return tuple(ToolCall(call.id, call.name, call.arguments) for call in calls if call.complete)

@@ -1,0 +1,124 @@
+"""Says how much of the model's context a conversation uses, and offers what can be done once it is full."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pellucid.client.assistant_protocol import Assistant
+from pellucid.errors import ContextLengthError, InvalidRequestError, PellucidError
+from pellucid_webui.conversations.conversation import USER, Conversation, Node
+from pellucid_webui.conversations.model_view import Remedy, estimated_tokens, seen, view_of
+from pellucid_webui.conversations.tab_state import Overflow, TabState
+from pellucid_webui.conversations.turn import Turn
+
+NEAR = 0.85
+"""Share of the context from which on a warning is shown."""
+
+SOON = {
+    "ask": "soon the oldest messages will have to be left out.",
+    "drop": "older messages will be dropped soon.",
+    "summarise": "older messages will be summarised soon.",
+}
+"""What happens next, by the remedy of the present view."""
+
+REPEATED = {"retry": ("node",), "resume": ("node",), "branch": ("node", "index", "alternative")}
+"""Actions that can be repeated with a remedy, and their numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelContext:
+    """The model that answers next, its context in tokens, and the names of all models."""
+
+    model: str
+    tokens: int
+    models: tuple[str, ...] = ()
+
+
+async def model_context(assistant: Assistant, conversation: Conversation | None) -> ModelContext | None:
+    """Return the context of a conversation's model, of the first one without a conversation; None if the server does not say."""
+    try:
+        cards = await assistant.cards()
+    except PellucidError:  # the next answer reports it
+        return None
+    model = "" if conversation is None else conversation.settings.model
+    card = next((card for card in cards if card.name == model), None) if model else cards[0]
+    return None if card is None else ModelContext(card.name, card.context, tuple(one.name for one in cards if one.chat))
+
+
+def context_payload(tab: TabState, conversation: Conversation, turn: Turn | None, context: ModelContext | None) -> dict[str, Any]:
+    """Return what the model sees of a conversation: where that begins, the summary of the rest, and a notice if there is little room."""
+    path = conversation.path()
+    view = view_of(path)
+    return {
+        "begins": view.begins,
+        "summary": view.summary,
+        "notice": None if context is None else _notice(tab, conversation, path, turn, context),
+    }
+
+
+def overflow_of(turn: Turn, conversation: Conversation) -> Overflow | None:
+    """Return that an answer could not begin because the conversation was too long, or None if it did."""
+    if turn.overflow is None or conversation.leaf is None:
+        return None
+    again = turn.again or {"verb": "retry", "node": conversation.leaf}
+    return Overflow(conversation.id, conversation.leaf, turn.overflow.prompt_tokens, turn.overflow.context, again, turn.is_alone)
+
+
+def again_of(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the action of an event, to be repeated with a remedy; nothing for one that is repeated by answering its message."""
+    verb = str(event.get("verb"))
+    return {"verb": verb} | {name: event[name] for name in REPEATED[verb] if name in event} if verb in REPEATED else {}
+
+
+def remedy_of(event: Mapping[str, Any]) -> Remedy | None:
+    """Return the remedy that the user chose; None for the default one."""
+    match event.get("remedy"):
+        case "drop":
+            return "drop"
+        case "summarise":
+            return "summarise"
+        case None | "all":
+            return None
+    raise InvalidRequestError("The page sent no valid remedy: reload it.")
+
+
+def full_error(tab: TabState, conversation: Conversation, context: ModelContext | None) -> ContextLengthError:
+    """Return how long a conversation is, and how much the context holds. Raises InvalidRequestError if it fits."""
+    found = tab.overflow
+    if found is not None and found.conversation == conversation.id and found.leaf == conversation.leaf:
+        return ContextLengthError(found.tokens, found.limit)
+    used = estimated_tokens(conversation.path(), conversation.settings)
+    if context is None or used < context.tokens:
+        raise InvalidRequestError("This conversation still fits: send a message.")
+    return ContextLengthError(used, context.tokens)
+
+
+def _notice(
+    tab: TabState, conversation: Conversation, path: Sequence[Node], turn: Turn | None, context: ModelContext
+) -> dict[str, Any] | None:
+    found = tab.overflow
+    if found is not None and turn is None and found.conversation == conversation.id and found.leaf == conversation.leaf:
+        return _full(f"{found.tokens:,}", f"{found.limit:,}", context.model, found.again, can_drop=not found.is_alone)
+    before = path if turn is None else [node for node in path if node.id != turn.node]
+    used, limit = estimated_tokens(before, conversation.settings), context.tokens
+    if turn is None and path and used >= limit and path[-1].role == USER:
+        can_drop = sum(node.role == USER for node in seen(path, view_of(path))) > 1
+        again = {"verb": "retry", "node": path[-1].id}
+        return _full(f"about {used:,}", f"{limit:,}", context.model, again, can_drop=can_drop)
+    if used < NEAR * limit:
+        return None
+    soon = SOON[view_of(path).remedy]
+    return {"text": f"About {min(used, limit):,} of {limit:,} tokens are used: {soon}", "again": None, "isFull": False, "canDrop": False}
+
+
+def _full(used: str, limit: str, model: str, again: Mapping[str, Any], *, can_drop: bool) -> dict[str, Any]:
+    if can_drop:
+        text = f"This conversation has {used} tokens, and {model} reads at most {limit}. Choose how to continue; every message is kept."
+    elif again.get("verb") == "retry":
+        long = f"Your message and the system prompt have {used} tokens, and {model} reads at most {limit}"
+        text = f"{long}: shorten them, or choose a model with a larger context."
+    else:
+        text = f"This answer fills the context of {limit} tokens, so it cannot be continued: ask for the rest in a new message."
+    return {"text": text, "again": dict(again), "isFull": True, "canDrop": can_drop}
