@@ -34,8 +34,8 @@ USAGE = Usage(cached=1, computed=2, generated=3, queued=0.25, prefill=0.5, decod
 
 
 def open_store(path: Path) -> ConversationStore:
-    """Open a store whose clock advances by a second at each call."""
-    ticks = count(1)
+    """Open a store whose clock advances by a second at each call, from 0 while it is opened."""
+    ticks = count(0)
     return ConversationStore(path, lambda: float(next(ticks)))
 
 
@@ -185,6 +185,11 @@ class TestOwners:
         "rename": lambda store, owner, at, node: store.rename(owner, at, "x"),
         "set_settings": lambda store, owner, at, node: store.set_settings(owner, at, SETTINGS),
         "delete": lambda store, owner, at, node: store.delete(owner, at),
+        "erase": lambda store, owner, at, node: store.deleted.erase(owner, at),
+        "undelete": lambda store, owner, at, node: store.deleted.restore(owner, at),
+        "pin": lambda store, owner, at, node: store.folders.pin(owner, at, True),
+        "move": lambda store, owner, at, node: store.folders.move(owner, at, None),
+        "matches": lambda store, owner, at, node: store.matches(owner, at, "secret"),
         "add": lambda store, owner, at, node: store.add(owner, at, node, USER, "x"),
         "tokens": lambda store, owner, at, node: store.tokens(owner, at, node),
         "look_at": lambda store, owner, at, node: store.look_at(owner, at, node),
@@ -223,8 +228,9 @@ class TestOwners:
 
     def test_every_verb_is_among_them(self) -> None:
         """The tests above cover every method of the store."""
-        without = {"close", "create", "list", "append", "finish", "restore"}
-        assert {name for name in vars(ConversationStore) if not name.startswith("_")} == set(self.VERBS) | without
+        without = {"close", "create", "list", "append", "finish", "restore", "restore_all"}
+        others = {"erase", "undelete", "pin", "move"}
+        assert {name for name in vars(ConversationStore) if not name.startswith("_")} == (set(self.VERBS) - others) | without
 
     def test_lists_are_the_owners(self, store: ConversationStore) -> None:
         """Lists and searches have only the owner's conversations."""
@@ -481,7 +487,7 @@ TestTree.__doc__ = "Whatever is done in a conversation, every text can still be 
 
 class TestRemoving:
     def test_nothing_stays(self, store: ConversationStore, path: Path) -> None:
-        """Deleting a conversation removes its messages, tokens and words from the file, and no other conversation."""
+        """Erasing a conversation removes its messages, tokens and words from the file, and no other conversation."""
         kept = store.create(ANN, SETTINGS, "Kept")
         say(store, kept, "kept")
         id = store.create(ANN, SETTINGS, "Confidential")
@@ -489,7 +495,7 @@ class TestRemoving:
         node = store.add(ANN, id, None, ASSISTANT, "", batches=["[quagmire]"])
         store.append(node, "zygote", "[]")
 
-        store.delete(ANN, id)
+        store.deleted.erase(ANN, id)
 
         assert (titles(store), rows(path, "node"), rows(path, "batch")) == (["Kept"], 1, 0)
         assert store.list(ANN, "xylophone") == store.list(ANN, "confidential") == []
@@ -498,7 +504,7 @@ class TestRemoving:
         assert b"kept" in content
 
     def test_a_long_conversation(self, store: ConversationStore, path: Path) -> None:
-        """A conversation with more messages than SQLite nests triggers can be deleted, and its beginning selected."""
+        """A conversation with more messages than SQLite nests triggers can be erased, and its beginning selected."""
         nodes = {n: Node(n, n - 1 or None, USER, str(n), 1.0, chosen=n + 1 if n < 1500 else None) for n in range(1, 1501)}
         id = store.restore(ANN, Archive(Conversation("", "long", SETTINGS, 1.0, 1.0, 1500, nodes), {}))
         leaf = store.conversation(ANN, id).leaf
@@ -506,14 +512,14 @@ class TestRemoving:
         store.look_at(ANN, id, min(store.conversation(ANN, id).nodes))
         assert store.conversation(ANN, id).leaf == leaf
 
-        store.delete(ANN, id)
+        store.deleted.erase(ANN, id)
         assert rows(path, "node") == 0
 
     def test_an_answer_on_its_way(self, store: ConversationStore) -> None:
-        """Writing to an answer that was deleted meanwhile raises NotFoundError."""
+        """Writing to an answer that was erased meanwhile raises NotFoundError."""
         id = store.create(ANN, SETTINGS)
         node = store.add(ANN, id, None, ASSISTANT, "")
-        store.delete(ANN, id)
+        store.deleted.erase(ANN, id)
 
         with pytest.raises(NotFoundError, match="no such message"):
             store.append(node, "x", "[]")
@@ -521,10 +527,10 @@ class TestRemoving:
             store.finish(node, FinishReason.STOP, USAGE)
 
     def test_ids_are_not_used_again(self, store: ConversationStore) -> None:
-        """The id of a deleted message is never used again, since a writer may still have it."""
+        """The id of an erased message is never used again, since a writer may still have it."""
         id = store.create(ANN, SETTINGS)
         (node,) = say(store, id, "x")
-        store.delete(ANN, id)
+        store.deleted.erase(ANN, id)
         assert say(store, store.create(ANN, SETTINGS), "y") > [node]
 
 

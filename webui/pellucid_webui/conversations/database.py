@@ -19,7 +19,8 @@ VERSION = 1
 SCHEMA = """
 CREATE TABLE conversation (
     key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, title TEXT NOT NULL, settings TEXT NOT NULL,
-    created REAL NOT NULL, updated REAL NOT NULL, leaf INTEGER
+    created REAL NOT NULL, updated REAL NOT NULL, leaf INTEGER,
+    pinned INTEGER NOT NULL DEFAULT 0, folder INTEGER REFERENCES folder ON DELETE SET NULL, deleted REAL
 );
 CREATE INDEX conversation_of ON conversation (owner, updated);
 CREATE TABLE node (
@@ -64,6 +65,21 @@ CREATE TRIGGER conversation_renamed AFTER UPDATE OF title ON conversation BEGIN
 END;
 """
 
+FOLDERS = """
+CREATE TABLE IF NOT EXISTS folder (
+    key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, name TEXT NOT NULL, collapsed INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS folder_of ON folder (owner);
+CREATE INDEX IF NOT EXISTS conversation_in ON conversation (folder);
+"""
+
+ADDED_COLUMNS = (
+    ("node", "details", "TEXT"),
+    ("conversation", "pinned", "INTEGER NOT NULL DEFAULT 0"),
+    ("conversation", "folder", "INTEGER REFERENCES folder ON DELETE SET NULL"),
+    ("conversation", "deleted", "REAL"),
+)
+"""Columns that files of earlier releases lack: table, name and type."""
 
 PRAGMAS = (
     "synchronous = NORMAL",  # writes survive the end of the process; a power cut may lose the last moment
@@ -102,7 +118,7 @@ class Database:
     def _prepare(self, run: sqlite3.Connection) -> None:
         application, version = (run.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
         if run.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-            for statement in _statements(SCHEMA):
+            for statement in _statements(SCHEMA + FOLDERS):
                 run.execute(statement)
             run.execute(f"PRAGMA application_id = {APPLICATION}")
             run.execute(f"PRAGMA user_version = {VERSION}")
@@ -113,8 +129,17 @@ class Database:
                 f"The conversations in {self._path} are from another version of Pellucid (schema {version}, this version has {VERSION}): "
                 "move the file away, or start that version."
             )
-        elif not any(row["name"] == "details" for row in run.execute("PRAGMA table_info (node)")):
-            run.execute("ALTER TABLE node ADD COLUMN details TEXT")  # the version stays, as earlier releases read such files too
+        else:
+            _upgrade(run)
+
+
+def _upgrade(run: sqlite3.Connection) -> None:
+    """Add what a file of an earlier release lacks. Its version stays, as earlier releases read such files too."""
+    for table, name, kind in ADDED_COLUMNS:
+        if not any(row["name"] == name for row in run.execute(f"PRAGMA table_info ({table})")):
+            run.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
+    for statement in _statements(FOLDERS):
+        run.execute(statement)
 
 
 def _statements(script: str) -> Iterator[str]:
