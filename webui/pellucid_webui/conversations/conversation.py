@@ -65,11 +65,6 @@ class ConversationSummary:
     folder: str | None = None
     match: SearchMatch | None = None
 
-    @property
-    def snippet(self) -> str:
-        """The snippet of the match, or an empty text."""
-        return "" if self.match is None else self.match.snippet
-
 
 @dataclass(frozen=True, slots=True)
 class Conversation:

@@ -37,6 +37,11 @@ SCRIPTS = (
     "heatmap",
     "answer_tree",
     "chat_tab",
+    "conversation_dates",
+    "popup_menu",
+    "conversation_rows",
+    "search_match",
+    "deleted_list",
     "conversation_list",
     "compare_tab",
     "read_tab",
@@ -46,7 +51,7 @@ SCRIPTS = (
 )
 """Scripts in dependency order."""
 
-STYLES = ("page", "heatmap", "answer_tree")
+STYLES = ("page", "heatmap", "answer_tree", "conversation_list")
 
 THEME = gr.themes.Base(
     primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
@@ -146,7 +151,9 @@ def _connect(
         listed = await conversations.act(tab, event._data or {})
         yield [listed, gr.skip(), *controls.unchanged()]
         if tab.epoch != epoch:
-            yield [gr.skip(), gr.skip(), *await controls.showing(chats.assistant, await chats.settings(tab))]
+            settings = await chats.settings(tab)
+            if settings is not None:  # else a new chat starts with the settings that are shown
+                yield [gr.skip(), gr.skip(), *await controls.showing(chats.assistant, settings)]
             async for shown in chats.follow(tab):
                 yield [gr.skip(), shown, *controls.unchanged()]
 
