@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
+from pellucid_webui.conversations.turn_settings import TurnSettings
+
 _NUMBERS = count(1)
 
 
@@ -24,6 +26,7 @@ class TabState:
     A handler that streams to the tab notes ``epoch`` and stops once it has changed: the tab then shows something else.
     ``notice`` (a sentence) and ``draft`` (text for the input field) are numbered, so that the script applies each once.
     ``sent_id`` is the script's id of the last message sent. ``delivered`` is the last message saved, which the field may clear.
+    ``settings`` are those that the tab's controls showed at the last action in its list.
     A state without an owner belongs to a tab whose own state Gradio has dropped.
     """
 
@@ -36,6 +39,7 @@ class TabState:
     sent_id: str = ""
     delivered: DeliveredMessage | None = None
     search: str = ""
+    settings: TurnSettings = field(default_factory=TurnSettings)
     rendered: dict[int, tuple[object, str]] = field(default_factory=dict)
 
     def __deepcopy__(self, _: object) -> TabState:

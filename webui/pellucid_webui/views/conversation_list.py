@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import count
 from typing import Any
@@ -18,7 +19,8 @@ from pellucid_webui.conversations.conversation import ConversationSummary
 from pellucid_webui.conversations.deleted_conversations import KEPT_DAYS
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.tab_state import TabState
-from pellucid_webui.views.chat import ChatView
+from pellucid_webui.conversations.turn_settings import TurnSettings
+from pellucid_webui.views.chat import ChatView, ReadSettings
 
 SCRIPT = """
 Pellucid.mountConversations({ element, props, watch, act: (data) => trigger('act', data) });
@@ -46,8 +48,13 @@ class ConversationList:
         """The store of the conversations."""
         return self.chats.store
 
-    async def act(self, tab: TabState, event: Event) -> Payload:
-        """Run the action of an event, and return the list after it, with a notice if the action failed."""
+    async def act(self, tab: TabState, event: Event, read_settings: ReadSettings = TurnSettings) -> Payload:
+        """Run the action of an event, and return the list after it, with a notice if the action failed.
+
+        ``read_settings`` returns the settings that the controls show, which imported conversations get that have none.
+        """
+        with suppress(PellucidError):  # such as a half-typed number; the next answer reports it
+            tab.settings = read_settings()
         try:
             more = await _action(str(event.get("verb")))(self, tab, event)
         except PellucidError as error:
@@ -169,9 +176,11 @@ class ConversationList:
 
     async def _import(self, tab: TabState, event: Event) -> Payload:
         name, data = content_of(event)
-        text = await asyncio.to_thread(import_export.unpacked, data, name)
-        tab.look_at(await asyncio.to_thread(import_export.read, self.store, tab.owner, text, name))
-        return {}
+        imported = await asyncio.to_thread(import_export.read_file, self.store, tab.owner, data, name, tab.settings)
+        tab.look_at(imported.ids[0])
+        count = len(imported.ids)
+        number = f"{count} conversations were imported from {name}." if count > 1 else ""
+        return {"notice": _notice(" ".join(filter(None, [number, imported.left_out.sentence()])), wrong=False)}
 
     def _exported(self, owner: str, id: str, form: str) -> Payload:
         """Return a conversation as a file for the browser to save."""
