@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from pellucid.errors import InvalidRequestError
 from pellucid.tokens import FinishReason
 from pellucid_webui.conversations.conversation import ASSISTANT, USER
 from pellucid_webui.conversations.store import ConversationStore
@@ -120,16 +119,14 @@ async def test_a_deleted_folder(listed: ConversationList, store: ConversationSto
 
 async def test_imports(listed: ConversationList, store: ConversationStore) -> None:
     """An import opens its first conversation, says what was left out, and gives it the model and sampling that are shown."""
-    tab, shown_settings = TabState(ME), TurnSettings(model="m", temperature=0.25, system="Mine.")
+    tab = TabState(ME)
+    await listed.chats.save_settings(tab, lambda: TurnSettings(model="m", temperature=0.25, system="Mine."))
     messages = [{"role": "user", "content": "Hi"}, {"role": "tool", "content": "x"}, {"role": "assistant", "content": "Hello"}]
-    shown = await listed.act(tab, file("one.json", messages), lambda: shown_settings)
+    shown = await listed.act(tab, file("one.json", messages))
     assert (shown["notice"]["text"], shown["notice"]["wrong"]) == ("1 message of tools was left out.", False)
     assert store.conversation(ME, str(tab.conversation)).settings == TurnSettings(model="m", temperature=0.25)
 
-    def broken() -> TurnSettings:
-        raise InvalidRequestError("Top-p is empty: enter a number.")
-
-    shown = await listed.act(tab, file("two.json", [{"messages": messages[:1]}] * 2), broken)
+    shown = await listed.act(tab, file("two.json", [{"messages": messages[:1]}] * 2))
     assert shown["notice"]["text"] == "2 conversations were imported from two.json."
     assert (len(shown["items"]), shown["open"]) == (3, tab.conversation)
     shown = await listed.act(tab, file("three.json", [1]))

@@ -8,6 +8,7 @@
   const TYPING_MS = 200;
   const MINUTE_MS = 60000;
   const REFRESH_MS = 1000; // a window that comes to the front fires two events
+  const GONE_MS = 15000; // how long a deleted row is hidden: if the server could not be reached, it comes back
   const STOPS = ".pl-title, .pl-folder-name"; // between which the arrow keys move
 
   class Conversations {
@@ -22,8 +23,8 @@
       this.drawn = null; // what the drawn list was made from
       /** @type {string | null} */
       this.announced = null; // the search whose result was announced
-      /** @type {Set<string>} */
-      this.gone = new Set(); // deleted here, but not yet by the server
+      /** @type {Map<string, number>} */
+      this.gone = new Map(); // deleted here, but not yet by the server, with the time
       this.isEditing = false; // whether a title or a name is being edited
       this.timer = 0;
       this.refreshed = 0;
@@ -144,7 +145,7 @@
      */
     draw(value) {
       this.value = value;
-      const items = value.items.filter((item) => !this.gone.has(item.id));
+      const items = value.items.filter((item) => Date.now() - (this.gone.get(item.id) ?? 0) > GONE_MS);
       const state = JSON.stringify([items, value.folders, value.open, value.search, value.isCut, new Date().toDateString()]);
       if (this.isEditing || state === this.drawn) return;
       this.drawn = state;
@@ -249,7 +250,7 @@
 
     /** @param {string} id */
     delete(id) {
-      this.gone.add(id); // the row disappears at once
+      this.gone.set(id, Date.now()); // the row disappears at once
       if (this.value) this.draw(this.value);
       this.act("delete", { id });
     }

@@ -26,7 +26,7 @@ class TabState:
     A handler that streams to the tab notes ``epoch`` and stops once it has changed: the tab then shows something else.
     ``notice`` (a sentence) and ``draft`` (text for the input field) are numbered, so that the script applies each once.
     ``sent_id`` is the script's id of the last message sent. ``delivered`` is the last message saved, which the field may clear.
-    ``settings`` are those that the tab's controls showed at the last action in its list.
+    ``settings`` are those that its controls show.
     A state without an owner belongs to a tab whose own state Gradio has dropped.
     """
 

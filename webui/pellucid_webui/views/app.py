@@ -141,14 +141,14 @@ def _connect(
             yield [gr.skip() if now == before else await conversations.payload(tab), shown]
             before = now
 
-    async def on_list(event: gr.EventData, request: gr.Request, tab: TabState, *values: Any) -> AsyncIterator[Sequence[Any]]:
+    async def on_list(event: gr.EventData, request: gr.Request, tab: TabState) -> AsyncIterator[Sequence[Any]]:
         tab = owned(tab, request)
         if not tab.owner:
             async for shown in chats.follow(tab):
                 yield [gr.skip(), shown, *controls.unchanged()]
             return
         epoch = tab.epoch
-        listed = await conversations.act(tab, event._data or {}, lambda: controls.settings(values))
+        listed = await conversations.act(tab, event._data or {})
         yield [listed, gr.skip(), *controls.unchanged()]
         if tab.epoch != epoch:
             settings = await chats.settings(tab)
@@ -164,4 +164,4 @@ def _connect(
     page.load(on_load, [state], [list_panel, chat, *controls.parts], **quiet)
     chat.act(on_chat, [state, *controls.parts], [list_panel, chat], **quiet)
     gr.on(controls.inputs, on_control, [state, *controls.parts], None, **quiet | {"trigger_mode": "always_last"})
-    list_panel.act(on_list, [state, *controls.parts], [list_panel, chat, *controls.parts], **quiet)
+    list_panel.act(on_list, [state], [list_panel, chat, *controls.parts], **quiet)

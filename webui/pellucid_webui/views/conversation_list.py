@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import count
 from typing import Any
@@ -19,8 +18,7 @@ from pellucid_webui.conversations.conversation import ConversationSummary
 from pellucid_webui.conversations.deleted_conversations import KEPT_DAYS
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.tab_state import TabState
-from pellucid_webui.conversations.turn_settings import TurnSettings
-from pellucid_webui.views.chat import ChatView, ReadSettings
+from pellucid_webui.views.chat import ChatView
 
 SCRIPT = """
 Pellucid.mountConversations({ element, props, watch, act: (data) => trigger('act', data) });
@@ -48,13 +46,8 @@ class ConversationList:
         """The store of the conversations."""
         return self.chats.store
 
-    async def act(self, tab: TabState, event: Event, read_settings: ReadSettings = TurnSettings) -> Payload:
-        """Run the action of an event, and return the list after it, with a notice if the action failed.
-
-        ``read_settings`` returns the settings that the controls show, which imported conversations get that have none.
-        """
-        with suppress(PellucidError):  # such as a half-typed number; the next answer reports it
-            tab.settings = read_settings()
+    async def act(self, tab: TabState, event: Event) -> Payload:
+        """Run the action of an event, and return the list after it, with a notice if the action failed."""
         try:
             more = await _action(str(event.get("verb")))(self, tab, event)
         except PellucidError as error:
