@@ -21,7 +21,7 @@ LARGE = 300_000
 
 
 def writes(store: ConversationStore, owner: str, seed: int) -> Iterator[None]:
-    """Create, extend, rename and delete conversations forever, and yield after each write. The same seed gives the same writes."""
+    """Create, extend, rename, delete and erase conversations forever, and yield after each write. The same seed gives the same writes."""
     dice = random.Random(seed)
     for number in count():
         id = store.create(owner, SETTINGS, f"conversation {number}")
@@ -39,6 +39,8 @@ def writes(store: ConversationStore, owner: str, seed: int) -> Iterator[None]:
         yield
         if dice.random() < 0.3:
             store.delete(owner, id)
+            yield
+            store.deleted.erase(owner, id)
             yield
 
 

@@ -209,9 +209,10 @@ class TestJson:
             ("", "It is not valid JSON"),
             ("{", "It is not valid JSON"),
             ("[" * 10_000, "It is not valid JSON"),
-            ("[]", "It is not an exported conversation."),
-            ("{}", "It is not an exported conversation."),
-            ("null", "It is not an exported conversation."),
+            ("[]", "It is no export that Pellucid can read"),
+            ("{}", "It is no export that Pellucid can read"),
+            ("null", "It is no export that Pellucid can read"),
+            ('{"format": null}', "It is not an exported conversation."),
             ('{"format": "pellucid-conversation", "title": "\\ud83d"}', "It is not valid JSON"),
             ('{"format": "pellucid-conversation", "version": NaN}', "Its format version is not 1"),
         ],
@@ -230,9 +231,11 @@ class TestJson:
 
 class TestFiles:
     @pytest.mark.parametrize("name", ["a.txt", "a", "json", ".json.exe", ""])
-    def test_names(self, store: ConversationStore, name: str) -> None:
-        """The type of a file follows from the end of its name."""
-        with pytest.raises(InvalidRequestError, match=r"is not an exported conversation: choose a file that ends in \.json or \.md\.$"):
+    def test_names(self, store: ConversationStore, id: str, name: str) -> None:
+        """The type of a file follows from its content, whatever its name is."""
+        for text in (import_export.as_json(store, "ann", id), import_export.as_markdown(store, "ann", id)):
+            assert store.conversation("bob", import_export.read(store, "bob", text, name)).title == 'A "title"'
+        with pytest.raises(InvalidRequestError, match=r"cannot be imported: It is no export that Pellucid can read: choose one of"):
             import_export.read(store, "ann", "{}", name)
 
     def test_packed(self) -> None:
@@ -254,7 +257,9 @@ class TestFiles:
 
     def test_no_text(self) -> None:
         """An image is not a conversation."""
-        with pytest.raises(InvalidRequestError, match=r"^a\.png is not UTF-8 text: choose a file that ends in \.json or \.md\.$"):
+        with pytest.raises(
+            InvalidRequestError, match=r"^a\.png is not UTF-8 text: choose a file that ends in \.json, \.jsonl, \.md or \.zip\.$"
+        ):
             import_export.unpacked(gzip.compress(b"\x89PNG"), "a.png")
 
     def test_a_mark_in_front(self, store: ConversationStore, id: str) -> None:

@@ -25,7 +25,7 @@ from pellucid.errors import ConfigError, InvalidRequestError, NotFoundError, Pel
 from pellucid.tokens import FinishReason, Usage
 from pellucid_webui.conversations.answer_details import StoredCall, StoredDetails
 from pellucid_webui.conversations.conversation import ASSISTANT, USER, Archive, Conversation, Node
-from pellucid_webui.conversations.database import LATER_COLUMNS
+from pellucid_webui.conversations.database import ADDED_COLUMNS
 from pellucid_webui.conversations.search import HIT, HIT_END
 from pellucid_webui.conversations.store import DEFAULT_TITLE, ConversationStore
 from pellucid_webui.conversations.turn_settings import TurnSettings
@@ -36,8 +36,8 @@ USAGE = Usage(cached=1, computed=2, generated=3, queued=0.25, prefill=0.5, decod
 
 
 def open_store(path: Path) -> ConversationStore:
-    """Open a store whose clock advances by a second at each call."""
-    ticks = count(1)
+    """Open a store whose clock advances by a second at each call, from 0 while it is opened."""
+    ticks = count(0)
     return ConversationStore(path, lambda: float(next(ticks)))
 
 
@@ -164,7 +164,7 @@ class TestKeeping:
         store.rename(ANN, two, "zwei")
         store.look_at(ANN, two, None)
 
-        assert [(found.title, found.messages, found.snippet) for found in store.list(ANN)] == [("one", 2, ""), ("zwei", 0, "")]
+        assert [(found.title, found.messages, found.match) for found in store.list(ANN)] == [("one", 2, None), ("zwei", 0, None)]
 
 
 def test_the_clock_is_set_back(path: Path) -> None:
@@ -187,6 +187,11 @@ class TestOwners:
         "rename": lambda store, owner, at, node: store.rename(owner, at, "x"),
         "set_settings": lambda store, owner, at, node: store.set_settings(owner, at, SETTINGS),
         "delete": lambda store, owner, at, node: store.delete(owner, at),
+        "erase": lambda store, owner, at, node: store.deleted.erase(owner, at),
+        "undelete": lambda store, owner, at, node: store.deleted.restore(owner, at),
+        "pin": lambda store, owner, at, node: store.folders.pin(owner, at, True),
+        "move": lambda store, owner, at, node: store.folders.move(owner, at, None),
+        "matches": lambda store, owner, at, node: store.matches(owner, at, "secret"),
         "add": lambda store, owner, at, node: store.add(owner, at, node, USER, "x"),
         "tokens": lambda store, owner, at, node: store.tokens(owner, at, node),
         "look_at": lambda store, owner, at, node: store.look_at(owner, at, node),
@@ -225,8 +230,9 @@ class TestOwners:
 
     def test_every_verb_is_among_them(self) -> None:
         """The tests above cover every method of the store."""
-        without = {"close", "create", "list", "append", "finish", "discard", "set_view", "restore"}
-        assert {name for name in vars(ConversationStore) if not name.startswith("_")} == set(self.VERBS) | without
+        without = {"close", "create", "list", "append", "finish", "discard", "set_view", "restore", "restore_all"}
+        others = {"erase", "undelete", "pin", "move"}
+        assert {name for name in vars(ConversationStore) if not name.startswith("_")} == (set(self.VERBS) - others) | without
 
     def test_lists_are_the_owners(self, store: ConversationStore) -> None:
         """Lists and searches have only the owner's conversations."""
@@ -313,12 +319,16 @@ class TestSearch:
 
     def test_snippet(self, three: ConversationStore) -> None:
         """A snippet shows and marks the matching words; there is none if only the title matches."""
-        assert [one.snippet for one in three.list(ANN, "mil")] == [f"sour {HIT}milk{HIT_END}"]
-        assert [one.snippet for one in three.list(ANN, "bread")] == [""]
+
+        def snippets(search: str) -> list[str]:
+            return [one.match.snippet for one in three.list(ANN, search) if one.match is not None]
+
+        assert snippets("mil") == [f"sour {HIT}milk{HIT_END}"]
+        assert snippets("bread") == [""]
         say(three, three.create(ANN, SETTINGS), "word " * 100 + "needle" + " word" * 100)
-        (found,) = three.list(ANN, "needle")
-        assert "needle" in found.snippet
-        assert len(found.snippet) < 100
+        (found,) = snippets("needle")
+        assert "needle" in found
+        assert len(found) < 100
 
     def test_growing_answers(self, store: ConversationStore) -> None:
         """An answer is found once it has ended, by words that arrived in two parts, and not by the parts."""
@@ -483,7 +493,7 @@ TestTree.__doc__ = "Whatever is done in a conversation, every text can still be 
 
 class TestRemoving:
     def test_nothing_stays(self, store: ConversationStore, path: Path) -> None:
-        """Deleting a conversation removes its messages, tokens and words from the file, and no other conversation."""
+        """Erasing a conversation removes its messages, tokens and words from the file, and no other conversation."""
         kept = store.create(ANN, SETTINGS, "Kept")
         say(store, kept, "kept")
         id = store.create(ANN, SETTINGS, "Confidential")
@@ -491,7 +501,7 @@ class TestRemoving:
         node = store.add(ANN, id, None, ASSISTANT, "", batches=["[quagmire]"])
         store.append(node, "zygote", "[]")
 
-        store.delete(ANN, id)
+        store.deleted.erase(ANN, id)
 
         assert (titles(store), rows(path, "node"), rows(path, "batch")) == (["Kept"], 1, 0)
         assert store.list(ANN, "xylophone") == store.list(ANN, "confidential") == []
@@ -500,7 +510,7 @@ class TestRemoving:
         assert b"kept" in content
 
     def test_a_long_conversation(self, store: ConversationStore, path: Path) -> None:
-        """A conversation with more messages than SQLite nests triggers can be deleted, and its beginning selected."""
+        """A conversation with more messages than SQLite nests triggers can be erased, and its beginning selected."""
         nodes = {n: Node(n, n - 1 or None, USER, str(n), 1.0, chosen=n + 1 if n < 1500 else None) for n in range(1, 1501)}
         id = store.restore(ANN, Archive(Conversation("", "long", SETTINGS, 1.0, 1.0, 1500, nodes), {}))
         leaf = store.conversation(ANN, id).leaf
@@ -508,14 +518,14 @@ class TestRemoving:
         store.look_at(ANN, id, min(store.conversation(ANN, id).nodes))
         assert store.conversation(ANN, id).leaf == leaf
 
-        store.delete(ANN, id)
+        store.deleted.erase(ANN, id)
         assert rows(path, "node") == 0
 
     def test_an_answer_on_its_way(self, store: ConversationStore) -> None:
-        """Writing to an answer that was deleted meanwhile raises NotFoundError."""
+        """Writing to an answer that was erased meanwhile raises NotFoundError."""
         id = store.create(ANN, SETTINGS)
         node = store.add(ANN, id, None, ASSISTANT, "")
-        store.delete(ANN, id)
+        store.deleted.erase(ANN, id)
 
         with pytest.raises(NotFoundError, match="no such message"):
             store.append(node, "x", "[]")
@@ -523,10 +533,10 @@ class TestRemoving:
             store.finish(node, FinishReason.STOP, USAGE)
 
     def test_ids_are_not_used_again(self, store: ConversationStore) -> None:
-        """The id of a deleted message is never used again, since a writer may still have it."""
+        """The id of an erased message is never used again, since a writer may still have it."""
         id = store.create(ANN, SETTINGS)
         (node,) = say(store, id, "x")
-        store.delete(ANN, id)
+        store.deleted.erase(ANN, id)
         assert say(store, store.create(ANN, SETTINGS), "y") > [node]
 
 
@@ -595,7 +605,7 @@ class TestFiles:
             id = store.create(ANN, SETTINGS)
             say(store, id, "q", "a")
         with closing(sqlite3.connect(path)) as connection:
-            for column in LATER_COLUMNS:
+            for column in (name for table, name, _ in ADDED_COLUMNS if table == "node"):
                 connection.execute(f"ALTER TABLE node DROP COLUMN {column}")
         details = StoredDetails(calls=(StoredCall(id="c", name="f", arguments="{}", complete=True, enforced=False),))
         with closing(open_store(path)) as store:

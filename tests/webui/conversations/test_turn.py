@@ -233,11 +233,11 @@ async def test_a_failure(setup: TurnSetup, caplog: pytest.LogCaptureFixture) -> 
 
 
 async def test_an_answer_that_cannot_be_kept(setup: TurnSetup) -> None:
-    """An answer whose conversation is deleted meanwhile ends with an error, and its text is still available."""
+    """An answer whose conversation is erased meanwhile ends with an error, and its text is still available."""
     go = asyncio.Event()
     turn = setup.begin(*tokens("a"), go, *tokens("b"), None)
     await until(turn, "a")
-    setup.store.delete(OWNER, setup.conversation)
+    setup.store.deleted.erase(OWNER, setup.conversation)
     go.set()
     await ended(turn)
     assert (turn.text, turn.end) == ("ab", FinishReason.ERROR)

@@ -16,7 +16,8 @@ from pellucid.tokens import FinishReason
 from pellucid_webui.conversations.conversation import USER, Conversation, Node
 from pellucid_webui.conversations.markdown_format import to_markdown
 from pellucid_webui.conversations.turn_settings import TurnSettings
-from support.page.page_fixtures import SECONDS, PageServer, Tab, watched
+from support.page.page_fixtures import SECONDS, SMALL, PageServer, Tab, watched
+from support.page.page_tabs import choose
 
 pytestmark = pytest.mark.model
 
@@ -48,10 +49,16 @@ async def begin(tab: Tab, text: str) -> None:
     await expect(chosen(tab)).to_contain_text("2 messages")
 
 
+async def do(tab: Tab, action: str) -> None:
+    """Choose an action in the menu of the selected conversation."""
+    await chosen(tab).locator(".pl-more").click()
+    await tab.page.get_by_role("menuitem", name=action).click()
+
+
 async def export(tab: Tab, name: str, folder: Path) -> Path:
-    """Return the file that a button of the conversation saves."""
+    """Return the file that an action of the selected conversation saves."""
     async with tab.page.expect_download() as coming:
-        await tab.page.get_by_role("button", name=name).click()
+        await do(tab, name)
     download = await coming.value
     path = folder / download.suggested_filename
     await download.save_as(path)
@@ -76,7 +83,7 @@ async def test_list_search_and_rename(tab: Tab) -> None:
     id = str(await chosen(tab).get_attribute("data-id"))
     assert f"c={id}" in tab.page.url
 
-    await tab.page.get_by_role("button", name="Rename").click()
+    await do(tab, "Rename")
     field = tab.page.get_by_role("textbox", name="Title of the conversation")
     await field.fill("Birds")
     await field.press("Enter")
@@ -100,7 +107,7 @@ async def test_rename_while_an_answer_comes(tab: Tab) -> None:
     await tab.be_brief(30)
     await tab.send("Write a long story about a fox and a hen.")
     await tab.grown(0)
-    await tab.page.get_by_role("button", name="Rename").click()
+    await do(tab, "Rename")
     field = tab.page.get_by_role("textbox", name="Title of the conversation")
     await field.fill("A st")
     await tab.answered(2)
@@ -115,7 +122,7 @@ async def test_rename_by_clicking_elsewhere(tab: Tab) -> None:
     await tab.open()
     await tab.be_brief(4)
     await begin(tab, "What is a numbat?")
-    await tab.page.get_by_role("button", name="Rename").click()
+    await do(tab, "Rename")
     await tab.page.get_by_role("textbox", name="Title of the conversation").fill("Termites")
     await tab.page.get_by_role("textbox", name="Your message").click()
     await expect(chosen(tab).locator(".pl-title")).to_have_text("Termites")
@@ -124,21 +131,45 @@ async def test_rename_by_clicking_elsewhere(tab: Tab) -> None:
     assert (await titles(tab).all_inner_texts())[:2] == ["What is a quoll?", "Termites"]
 
 
-async def test_delete(tab: Tab) -> None:
-    """Deleting asks once, then removes the conversation from the list, the screen and its address."""
+async def test_delete(tab: Tab, other: Tab) -> None:
+    """A deleted conversation disappears at once while its answer stops; another tab says so, and undo brings it back in both."""
     await tab.open()
-    await tab.be_brief(4)
-    await begin(tab, "What is a quokka?")
+    await tab.be_brief(2000)
+    await tab.send("Write a long story about a fox and a hen.")
+    await tab.grown(20)
     id = str(await chosen(tab).get_attribute("data-id"))
-    await tab.page.get_by_role("button", name="Delete").click()
-    await expect(tab.page.get_by_role("button", name="Really delete?")).to_be_focused()
-    assert await tab.page.locator(f"[data-id='{id}']").count() == 1
-    await tab.page.get_by_role("button", name="Really delete?").click()
-    await expect(tab.page.locator(f"[data-id='{id}']")).to_have_count(0)
+    await other.open(f"/?c={id}")
+    await other.grown(20)
+
+    await do(tab, "Delete")
+
+    await expect(tab.page.locator(f".pl-conversations [data-id='{id}']")).to_have_count(0)
     await expect(tab.page.locator(".pl-message")).to_have_count(0)
-    await tab.open(f"/?c={id}")
-    await expect(tab.notice).to_have_text("There is no such conversation: it may have been deleted.")
     assert id not in tab.page.url
+    await expect(other.notice).to_contain_text("This conversation was deleted: you can restore it")
+    await expect(other.page.locator(".pl-message")).to_have_count(0)
+    assert id not in other.page.url
+    await tab.page.get_by_role("button", name="Undo the deletion").click()
+    await tab.answered(2)
+    assert (await tab.texts())[0] == "Write a long story about a fox and a hen."
+    await expect(tab.page.locator(".pl-assistant .pl-note")).to_contain_text("Stopped.")
+    await expect(chosen(tab)).to_have_attribute("data-id", id)
+    await other.open(f"/?c={id}")
+    await other.answered(2)
+
+
+async def test_new_chat_keeps_the_settings(tab: Tab) -> None:
+    """A new chat starts with the model and all settings that are shown, also after others were shown meanwhile."""
+    await tab.open()
+    await tab.be_brief(5)
+    await choose(tab.page, "Model", SMALL)
+    await tab.answer("Say yes.")
+    await tab.page.get_by_role("button", name="New chat").click()
+    await expect(tab.page.locator(".pl-message")).to_have_count(0)
+    await expect(tab.page.get_by_label("Model", exact=True).first).to_have_value(SMALL)
+    await tab.answer("Say no.")
+    await expect(tab.page.locator(".pl-assistant .pl-head")).to_contain_text(f"{SMALL}, greedy")
+    await expect(tab.page.locator(".pl-assistant .pl-note")).to_contain_text(re.compile(r"\b[1-5] tokens?\b"))
 
 
 async def test_export_and_import(tab: Tab, tmp_path: Path) -> None:

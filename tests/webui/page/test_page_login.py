@@ -92,7 +92,8 @@ async def test_another_owner_in_the_same_browser(locked: PagedServer, browser_pa
     await enter(beside, "second-key")
     await other.get_by_text("No conversations yet.").wait_for()
 
-    await browser_page.get_by_role("button", name="Rename").click()
+    await browser_page.locator(".pl-chosen .pl-more").click()
+    await browser_page.get_by_role("menuitem", name="Rename").click()
     await browser_page.get_by_label("Title of the conversation").fill("Ben was here")
     await browser_page.keyboard.press("Enter")
     await browser_page.get_by_text("No conversations yet.").wait_for()

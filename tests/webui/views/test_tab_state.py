@@ -302,4 +302,4 @@ async def test_deleted_elsewhere(store: ConversationStore) -> None:
 
     for shown in ([one async for one in act][-1], (await payloads(view, tab, verb="see", conversation=id))[-1]):
         assert (shown["id"], shown["messages"], shown["live"]) == (None, [], None)
-        assert shown["notice"]["text"] == "There is no such conversation: it may have been deleted."
+        assert shown["notice"]["text"].startswith("This conversation was deleted: you can restore it")

@@ -1,12 +1,15 @@
-// The list of conversations: search, open, rename, delete, export and import.
+// The list of conversations: grouped by pins, folders and dates; search, keys, menus, deletion with undo, export and import.
 "use strict";
 
 (() => {
-  const { make, button, announce, download, nameTab } = window.Pellucid;
+  const { make, button, announce, download, nameTab, icon, openMenu, ConversationRows, SearchMatches, UndoNotice, DeletedList } = window.Pellucid;
 
   const NARROW = "(max-width: 640px)"; // the list is closed at first, because it would push the chat off the screen
   const TYPING_MS = 200;
-  const DAY = 86400e3;
+  const MINUTE_MS = 60000;
+  const REFRESH_MS = 1000; // a window that comes to the front fires two events
+  const GONE_MS = 15000; // how long a deleted row is hidden: if the server could not be reached, it comes back
+  const STOPS = ".pl-title, .pl-folder-name"; // between which the arrow keys move
 
   class Conversations {
     /**
@@ -20,41 +23,63 @@
       this.drawn = null; // what the drawn list was made from
       /** @type {string | null} */
       this.announced = null; // the search whose result was announced
-      this.isRenaming = false;
+      /** @type {Map<string, number>} */
+      this.gone = new Map(); // deleted here, but not yet by the server, with the time
+      this.isEditing = false; // whether a title or a name is being edited
       this.timer = 0;
-      this.seen = { file: 0, notice: 0 };
+      this.refreshed = 0;
+      this.seen = { file: 0, notice: 0, removed: 0, match: 0 };
       this.search = make("input", { type: "search", class: "pl-search", placeholder: "Search", "aria-label": "Search all conversations" });
-      this.file = make("input", { type: "file", accept: ".json,.md", class: "pl-heard", tabindex: "-1", "aria-label": "A conversation to import" });
-      this.list = make("ul", { class: "pl-conversations" });
+      this.file = make("input", { type: "file", accept: ".json,.jsonl,.md,.zip", class: "pl-heard", tabindex: "-1", "aria-label": "A conversation to import" });
+      this.found = make("p", { class: "pl-quiet pl-found" });
+      this.list = make("div", { class: "pl-conversations" });
       this.notice = make("p", { class: "pl-notice", role: "alert" });
-      element.replaceChildren(
-        make(
-          "nav",
-          { class: "pl-shelf", "aria-label": "Conversations" },
-          make(
-            "div",
-            { class: "pl-row" },
-            button("New chat", { class: "pl-button pl-first", onclick: () => this.act("new") }),
-            button("Import", { onclick: () => this.file.click() }, "Import a conversation that Pellucid exported as JSON or Markdown"),
-            this.file,
-          ),
-          this.notice,
-          make(
-            "details",
-            { open: !matchMedia(NARROW).matches },
-            make("summary", { class: "pl-quiet" }, "Conversations"),
-            this.search,
-            this.list,
-          ),
-        ),
-      );
+      this.undo = new UndoNotice((removed) => this.undelete(removed));
+      this.deleted = new DeletedList((verb, more) => this.act(verb, more));
+      this.matches = new SearchMatches((node) => this.act("open", { id: this.matches.conversation, node }));
+      this.rows = new ConversationRows({
+        act: (verb, more) => this.act(verb, more),
+        menu: (item) => this.menu(item),
+        folderMenu: (id) => this.folderMenu(id),
+      });
+      element.replaceChildren(this.panel());
+      this.listen();
+      watch("value", () => this.update(props.value));
+      this.update(props.value);
+    }
+
+    /** @returns {HTMLElement} */
+    panel() {
+      const first = button("New chat", { class: "pl-button pl-first", onclick: () => this.act("new") });
+      const load = button("Import", { onclick: () => this.file.click() }, "Import conversations from Pellucid, open-webui or ChatGPT, or OpenAI messages");
+      const folder = button("", { class: "pl-button pl-icon-button", "aria-label": "New folder", onclick: () => this.newFolder([]) }, "New folder");
+      first.prepend(icon("add"));
+      load.prepend(icon("upload"));
+      folder.append(icon("folderAdd"));
+      const all = make("details", { open: !matchMedia(NARROW).matches }, make("summary", { class: "pl-quiet" }, "Conversations"));
+      all.append(make("div", { class: "pl-search-row" }, this.search, folder), this.found, this.list, this.deleted.element);
+      return make("nav", { class: "pl-shelf", "aria-label": "Conversations" }, make("div", { class: "pl-row" }, first, load, this.file), this.notice, this.undo.element, all);
+    }
+
+    listen() {
       this.search.addEventListener("input", () => {
         clearTimeout(this.timer);
         this.timer = setTimeout(() => this.act("search", { text: this.search.value }), TYPING_MS);
       });
+      this.search.addEventListener("keydown", (event) => this.searchKey(event));
       this.file.addEventListener("change", () => this.import());
-      watch("value", () => this.update(props.value));
-      this.update(props.value);
+      this.list.addEventListener("keydown", (event) => this.key(event));
+      this.list.addEventListener("focusin", (event) => this.enter(/** @type {Element} */ (event.target)));
+      // Another tab may have changed the list, and the day may have ended.
+      document.addEventListener("visibilitychange", () => this.refresh());
+      window.addEventListener("focus", () => this.refresh());
+      setInterval(() => this.value && this.draw(this.value), MINUTE_MS);
+    }
+
+    refresh() {
+      if (document.hidden || !this.value || Date.now() - this.refreshed < REFRESH_MS) return;
+      this.refreshed = Date.now();
+      this.act("see");
     }
 
     /**
@@ -70,26 +95,48 @@
       this.file.value = "";
       if (!file || !this.value) return;
       const limit = this.value.importLimit;
-      if (file.size > limit) this.notice.textContent = `${file.name} is larger than ${limit / 1e6} MB: it cannot be imported.`;
+      const remedy = file.name.endsWith(".zip") ? "choose the conversations.json in it instead" : "it cannot be imported";
+      if (file.size > limit) this.say(`${file.name} is larger than ${limit / 1e6} MB: ${remedy}.`, true);
       else this.act("import", { name: file.name, data: await compressed(file) });
+    }
+
+    /**
+     * @param {string} text
+     * @param {boolean} isWrong
+     */
+    say(text, isWrong) {
+      this.notice.textContent = text;
+      this.notice.classList.toggle("pl-done", !isWrong);
     }
 
     /** @param {Page.ConversationsValue | null} value */
     update(value) {
       if (!value) return;
+      const { notice, removed, file, match, search } = value;
+      if (removed && removed.n !== this.seen.removed) {
+        this.seen.removed = removed.n;
+        this.gone.delete(removed.id);
+        this.undo.show(removed);
+      }
+      if (notice && notice.n !== this.seen.notice) {
+        this.seen.notice = notice.n;
+        this.say(notice.text, notice.wrong);
+        if (notice.text) this.gone.clear(); // a deletion may have failed
+      }
       this.draw(value);
+      this.deleted.draw(value);
       const open = value.items.find((item) => item.id === value.open);
       if (open) nameTab(open.title);
-      if (value.file && value.file.n !== this.seen.file) {
-        this.seen.file = value.file.n;
-        download(value.file.name, value.file.text, value.file.type);
+      if (file && file.n !== this.seen.file) {
+        this.seen.file = file.n;
+        download(file.name, file.text, file.type);
       }
-      if (value.notice && value.notice.n !== this.seen.notice) {
-        this.seen.notice = value.notice.n;
-        this.notice.textContent = value.notice.text;
-      }
-      if (value.search !== this.announced) announce(value.search ? `${value.items.length} conversations found` : "");
-      this.announced = value.search;
+      if (search !== this.announced) announce(search ? `${value.items.length} ${value.items.length === 1 ? "conversation" : "conversations"} found` : "");
+      this.announced = search;
+      if (match && match.n !== this.seen.match) {
+        this.seen.match = match.n;
+        this.matches.show(match);
+      } else if (this.matches.conversation !== null && (this.matches.conversation !== value.open || !search)) this.matches.clear();
     }
 
     /**
@@ -98,114 +145,238 @@
      */
     draw(value) {
       this.value = value;
-      const state = JSON.stringify([value.items, value.open, value.search, value.isCut]);
-      if (this.isRenaming || state === this.drawn) return;
+      const items = value.items.filter((item) => Date.now() - (this.gone.get(item.id) ?? 0) > GONE_MS);
+      const state = JSON.stringify([items, value.folders, value.open, value.search, value.isCut, new Date().toDateString()]);
+      if (this.isEditing || state === this.drawn) return;
       this.drawn = state;
-      const place = /** @type {HTMLElement | null | undefined} */ (document.activeElement?.closest?.(".pl-conversations li"));
-      const name = document.activeElement?.textContent;
-      this.list.replaceChildren(...value.items.map((item) => this.item(item, value.open)));
-      if (place) {
-        const row = `li[data-id="${CSS.escape(place.dataset.id ?? "")}"]`;
-        const buttons = /** @type {HTMLElement[]} */ ([...this.list.querySelectorAll(`${row} button`)]);
-        (buttons.find((one) => one.textContent === name) || buttons[0] || this.search).focus();
+      const held = /** @type {HTMLElement | null} */ (this.list.contains(document.activeElement) ? document.activeElement : null);
+      const row = held?.closest("[data-id]");
+      const stops = this.stops();
+      const place = held ? stops.findIndex((stop) => row?.contains(stop)) : -1;
+      const scrolled = this.list.scrollTop;
+      this.list.replaceChildren(...(value.search ? this.rows.results(items, value) : this.rows.groups(items, value)));
+      this.list.scrollTop = scrolled;
+      if (value.isCut) this.list.append(make("p", { class: "pl-quiet" }, "Search to find older conversations."));
+      if (!items.length) this.list.append(make("p", { class: "pl-quiet" }, value.search ? "No matches." : "No conversations yet."));
+      this.found.textContent = value.search && items.length ? `${items.length} ${items.length === 1 ? "conversation" : "conversations"} found` : "";
+      if (held && row) this.focusRow(row.getAttribute("data-id") ?? "", held.classList.contains("pl-more"), place);
+      this.enter(this.list.contains(document.activeElement) ? document.activeElement : this.list.querySelector(".pl-chosen .pl-title"));
+    }
+
+    /** @returns {HTMLElement[]} what the arrow keys move between */
+    stops() {
+      return /** @type {HTMLElement[]} */ ([...this.list.querySelectorAll(STOPS)]);
+    }
+
+    /**
+     * Focus a row, or the one at its place if it is no longer there.
+     * @param {string} id
+     * @param {boolean} isMenu whether its menu button had the focus
+     * @param {number} place
+     */
+    focusRow(id, isMenu, place) {
+      const row = this.list.querySelector(`[data-id="${CSS.escape(id)}"]`);
+      const same = /** @type {HTMLElement | null | undefined} */ (row?.querySelector(isMenu ? ".pl-more" : STOPS));
+      const stops = this.stops();
+      (same ?? stops[Math.min(place, stops.length - 1)] ?? this.search).focus();
+    }
+
+    /**
+     * Make a row the one that Tab enters.
+     * @param {Element | null} target
+     */
+    enter(target) {
+      const row = target?.closest("[data-id]") ?? this.stops()[0]?.closest("[data-id]");
+      for (const one of this.list.querySelectorAll(`${STOPS}, .pl-more`)) one.setAttribute("tabindex", one.closest("[data-id]") === row ? "0" : "-1");
+    }
+
+    /**
+     * @param {Page.ConversationItem} item
+     * @returns {Page.MenuItem[]}
+     */
+    menu(item) {
+      const { id } = item;
+      return [
+        { text: "Rename", icon: "edit", key: "F2", run: () => this.rename(item) },
+        { text: item.pinned ? "Unpin" : "Pin", icon: "pin", key: "p", run: () => this.pin(item) },
+        { text: "Move to a folder…", icon: "folder", run: () => this.moveMenu(item) },
+        { text: "Export as JSON", icon: "download", run: () => this.act("export", { id, form: "json" }) },
+        { text: "Export as Markdown", icon: "text", run: () => this.act("export", { id, form: "markdown" }) },
+        { text: "Delete", icon: "remove", key: "Delete", run: () => this.delete(id) },
+      ];
+    }
+
+    /**
+     * @param {string} id
+     * @returns {Page.MenuItem[]}
+     */
+    folderMenu(id) {
+      return [
+        { text: "Rename", icon: "edit", key: "F2", run: () => this.renameFolder(id) },
+        { text: "Delete the folder", icon: "remove", key: "Delete", run: () => this.act("deleteFolder", { id }) },
+      ];
+    }
+
+    /** @param {Page.ConversationItem} item */
+    moveMenu(item) {
+      const anchor = /** @type {HTMLElement | null} */ (this.list.querySelector(`[data-id="${CSS.escape(item.id)}"] .pl-more`));
+      if (!anchor || !this.value) return;
+      /** @type {Page.MenuItem[]} */
+      const folders = this.value.folders.map(({ id, name }) => ({
+        text: name,
+        icon: item.folder === id ? "tick" : "folder",
+        checked: item.folder === id,
+        run: () => this.move(item.id, id, name),
+      }));
+      /** @type {Page.MenuItem} */
+      const none = { text: "No folder", icon: item.folder ? "out" : "tick", checked: !item.folder, run: () => this.move(item.id, null, "") };
+      openMenu(anchor, "Move to a folder", [...folders, none, { text: "New folder…", icon: "folderAdd", run: () => this.newFolder([item.id]) }]);
+    }
+
+    /**
+     * @param {string} id
+     * @param {string | null} folder
+     * @param {string} name
+     */
+    move(id, folder, name) {
+      this.act("move", { id, folder });
+      announce(folder ? `Moved to ${name}` : "Moved out of its folder");
+    }
+
+    /** @param {Page.ConversationItem} item */
+    pin(item) {
+      this.act("pin", { id: item.id, pinned: !item.pinned });
+      announce(item.pinned ? "Unpinned" : "Pinned");
+    }
+
+    /** @param {string} id */
+    delete(id) {
+      this.gone.set(id, Date.now()); // the row disappears at once
+      if (this.value) this.draw(this.value);
+      this.act("delete", { id });
+    }
+
+    /** @param {Page.Removed} removed */
+    undelete({ kind, id, title, wasOpen, ids }) {
+      if (kind === "folder") this.act("createFolder", { name: title, ids });
+      else this.act("restore", { id, open: Boolean(wasOpen) });
+      announce("Restored");
+      this.search.focus();
+    }
+
+    /** @param {KeyboardEvent} event */
+    searchKey(event) {
+      if (event.key === "Escape") {
+        event.preventDefault();
+        this.clearSearch();
+      } else if (event.key === "ArrowDown") {
+        event.preventDefault();
+        this.stops()[0]?.focus();
+      } else if (event.key === "Enter" && !event.isComposing) {
+        const first = this.value?.search === this.search.value ? this.value.items[0] : undefined;
+        if (this.matches.conversation !== null) this.matches.step(event.shiftKey ? -1 : 1);
+        else if (first && this.search.value) this.act("open", { id: first.id, node: first.node });
       }
-      if (value.isCut) this.list.append(make("li", { class: "pl-quiet" }, "Search to find older conversations."));
-      if (!value.items.length) {
-        this.list.append(make("li", { class: "pl-quiet" }, value.search ? "No matches." : "No conversations yet."));
-      }
+    }
+
+    clearSearch() {
+      clearTimeout(this.timer);
+      this.search.value = "";
+      this.matches.clear();
+      if (this.value?.search) this.act("search", { text: "" });
+    }
+
+    /** @param {KeyboardEvent} event */
+    key(event) {
+      const target = /** @type {HTMLElement} */ (event.target);
+      if (target.closest("input") || event.ctrlKey || event.metaKey || event.altKey) return;
+      const id = target.closest("[data-id]")?.getAttribute("data-id") ?? "";
+      const item = this.value?.items.find((one) => one.id === id);
+      const folder = this.value?.folders.find((one) => one.id === id);
+      if (event.key === "Escape" && this.value?.search) {
+        this.clearSearch();
+        this.search.focus();
+      } else if (["ArrowDown", "ArrowUp", "Home", "End"].includes(event.key)) this.walk(target, event.key);
+      else if (folder && (event.key === "ArrowRight" || event.key === "ArrowLeft")) {
+        if (folder.collapsed === (event.key === "ArrowRight")) this.act("collapseFolder", { id, collapsed: !folder.collapsed });
+      } else if (event.key === "F2" && item) this.rename(item);
+      else if (event.key === "F2" && folder) this.renameFolder(id);
+      else if (event.key === "Delete" && item) this.delete(id);
+      else if (event.key === "Delete" && folder) this.act("deleteFolder", { id });
+      else if (event.key === "p" && item) this.pin(item);
+      else return;
+      event.preventDefault();
     }
 
     /**
-     * @param {Page.ConversationItem} item
-     * @param {string | null} open id of the open conversation
-     * @returns {HTMLElement}
+     * @param {HTMLElement} target
+     * @param {string} key
      */
-    item(item, open) {
-      const chosen = item.id === open;
-      const name = button(item.title, { class: "pl-title", dir: "auto", "aria-current": chosen ? "true" : null, onclick: () => this.act("open", { id: item.id }) });
-      const line = make("li", { "data-id": item.id, class: chosen ? "pl-chosen" : null }, name);
-      if (item.snippet) line.append(make("p", { class: "pl-snippet", dir: "auto" }, ...marked(item.snippet)));
-      line.append(make("span", { class: "pl-quiet" }, `${age(item.updated)} · ${item.messages} ${item.messages === 1 ? "message" : "messages"}`));
-      if (chosen) line.append(this.tools(item, name));
-      return line;
+    walk(target, key) {
+      const stops = this.stops();
+      const row = target.closest("[data-id]");
+      const at = stops.findIndex((stop) => row?.contains(stop));
+      if (key === "ArrowUp" && at === 0) this.search.focus();
+      else if (key === "Home") stops[0]?.focus();
+      else stops[key === "End" ? stops.length - 1 : Math.min(at + (key === "ArrowDown" ? 1 : -1), stops.length - 1)]?.focus();
+    }
+
+    /** @param {Page.ConversationItem} item */
+    rename(item) {
+      const name = /** @type {HTMLElement | null} */ (this.list.querySelector(`[data-id="${CSS.escape(item.id)}"] .pl-title`));
+      if (name) this.edit(name, "Title of the conversation", item.title, (title) => this.act("rename", { id: item.id, title }));
+    }
+
+    /** @param {string} id */
+    renameFolder(id) {
+      const name = /** @type {HTMLElement | null} */ (this.list.querySelector(`[data-id="${CSS.escape(id)}"] .pl-folder-name`));
+      const folder = this.value?.folders.find((one) => one.id === id);
+      if (name && folder) this.edit(name, "Name of the folder", folder.name, (text) => this.act("renameFolder", { id, name: text }));
     }
 
     /**
-     * @param {Page.ConversationItem} item
-     * @param {HTMLElement} name the button that shows the title
-     * @returns {HTMLElement}
+     * Ask for the name of a new folder.
+     * @param {string[]} ids conversations to move into it
      */
-    tools(item, name) {
-      return make(
-        "div",
-        { class: "pl-tools", role: "toolbar", "aria-label": "Conversation actions" },
-        button("Rename", { onclick: () => this.rename(item, name) }),
-        button("JSON", { "aria-label": "Export as JSON, with all versions and tokens", onclick: () => this.act("export", { id: item.id, form: "json" }) }, "Export all versions with their tokens"),
-        button("Markdown", { "aria-label": "Export as Markdown", onclick: () => this.act("export", { id: item.id, form: "markdown" }) }, "Export the shown messages as text"),
-        this.remover(item),
-      );
+    newFolder(ids) {
+      if (this.isEditing) return;
+      const place = make("span", {});
+      this.list.prepend(place);
+      this.list.scrollTop = 0;
+      this.edit(place, "Name of the new folder", "", (name) => this.act("createFolder", { name, ids }));
     }
 
     /**
-     * Return a button that deletes when it is pressed twice.
-     * @param {Page.ConversationItem} item
-     * @returns {HTMLButtonElement}
+     * Replace an element by a field until Enter, Escape, or the focus leaves.
+     * @param {HTMLElement} shown
+     * @param {string} label
+     * @param {string} text
+     * @param {(text: string) => void} save
      */
-    remover(item) {
-      const remove = button("Delete", {
-        onclick: () => {
-          if (remove.dataset.sure) this.act("delete", { id: item.id });
-          remove.dataset.sure = "yes";
-          remove.textContent = "Really delete?";
-        },
-        onblur: () => {
-          delete remove.dataset.sure;
-          remove.textContent = "Delete";
-        },
-      });
-      return remove;
-    }
-
-    /**
-     * @param {Page.ConversationItem} item
-     * @param {HTMLElement} name
-     */
-    rename(item, name) {
-      const field = make("input", { class: "pl-search", "aria-label": "Title of the conversation" });
-      field.value = item.title;
-      this.isRenaming = true;
-      /** @param {string} title nothing is renamed if it is empty */
-      const leave = (title) => {
-        if (!this.isRenaming) return; // removing the field takes its focus, which calls this again
-        this.isRenaming = false;
+    edit(shown, label, text, save) {
+      const field = make("input", { class: "pl-search pl-name-field", "aria-label": label, placeholder: label });
+      field.value = text;
+      this.isEditing = true;
+      /** @param {string} written nothing is changed if it is empty */
+      const leave = (written) => {
+        if (!this.isEditing) return; // removing the field takes its focus, which calls this again
+        this.isEditing = false;
         const isHeld = field === document.activeElement;
-        field.replaceWith(name);
-        if (isHeld) name.focus();
+        field.replaceWith(shown);
+        if (isHeld) (shown.matches(STOPS) ? shown : this.search).focus();
+        if (!shown.matches(STOPS)) shown.remove();
         if (this.value) this.draw(this.value);
-        if (title && title !== item.title) this.act("rename", { id: item.id, title });
+        if (written && written !== text) save(written);
       };
       field.addEventListener("keydown", (event) => {
         if (event.key === "Enter" && !event.isComposing) leave(field.value.trim());
         if (event.key === "Escape") leave("");
       });
       field.addEventListener("blur", () => leave(field.value.trim()));
-      name.replaceWith(field);
+      shown.replaceWith(field);
       field.focus();
       field.select();
     }
-  }
-
-  /**
-   * Mark the words of a search in a snippet: the server puts \x02 before and \x03 after each of them.
-   * @param {string} snippet
-   * @returns {Page.Child[]}
-   */
-  function marked(snippet) {
-    const [plain, ...hits] = snippet.split("\x02");
-    return [plain, ...hits.flatMap((part) => {
-      const [hit, ...rest] = part.split("\x03");
-      return [make("mark", {}, hit), rest.join("")];
-    })];
   }
 
   /**
@@ -223,15 +394,6 @@
       reader.readAsDataURL(bytes);
     });
     return url.slice(url.indexOf(",") + 1);
-  }
-
-  /**
-   * @param {number} seconds since 1970
-   * @returns {string}
-   */
-  function age(seconds) {
-    const then = new Date(seconds * 1000);
-    return Date.now() - then.getTime() < DAY ? then.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }) : then.toLocaleDateString();
   }
 
   window.Pellucid.mountConversations = (options) => new Conversations(options);

@@ -2,42 +2,22 @@
 "use strict";
 
 (() => {
-  const { make, announce, follow, drawers, theme, showKeys, showPalette, commandKey } = window.Pellucid;
+  const { make, icon, announce, follow, drawers, theme, showKeys, showPalette, commandKey } = window.Pellucid;
 
   const FULL = 0.95; // of the context
   const NEARLY_FULL = 0.8;
   const CHARACTERS = 4; // of a token, by and large: only the model knows
 
-  /** Icons as paths in a square of 24. */
-  const ICONS = {
-    settings: "M4 7h10M18 7h2M4 17h2M10 17h10M14 4v6M6 14v6",
-    palette: "M4 5h16v14H4zM7 10l3 2-3 2M12 15h5",
-    light: "M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8M12 2v2M12 20v2M2 12h2M20 12h2M5 5l1.4 1.4M17.6 17.6 19 19M5 19l1.4-1.4M17.6 6.4 19 5",
-    dark: "M20 14a8 8 0 0 1-10-10 8 8 0 1 0 10 10z",
-    system: "M3 5h18v11H3zM9 20h6M12 16v4",
-    help: "M9 9a3 3 0 1 1 4 3c-.8.4-1 1-1 2M12 17.5v.5M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18",
-  };
   /** @type {Page.Theme[]} */
   const THEMES = ["system", "light", "dark"];
 
-  /** @param {string} path */
-  function icon(path) {
-    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-    const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
-    svg.setAttribute("viewBox", "0 0 24 24");
-    svg.setAttribute("aria-hidden", "true");
-    line.setAttribute("d", path);
-    svg.append(line);
-    return svg;
-  }
-
   /**
    * @param {string} name the accessible name
-   * @param {string} path
+   * @param {Page.IconName} picture
    * @param {Page.Attributes} attributes
    */
-  function iconButton(name, path, attributes) {
-    return make("button", { type: "button", class: "pl-icon-button", "aria-label": name, title: name, ...attributes }, icon(path));
+  function iconButton(name, picture, attributes) {
+    return make("button", { type: "button", class: "pl-icon-button", "aria-label": name, title: name, ...attributes }, icon(picture));
   }
 
   class Header {
@@ -64,7 +44,7 @@
       this.bar = make("span", { class: "pl-meter-bar" });
       this.count = make("span", {});
       this.meter = make("div", { class: "pl-meter", role: "meter", "aria-label": "Context", "aria-valuemin": "0" }, this.count, make("span", { class: "pl-meter-rail" }, this.bar));
-      this.theme = iconButton("Theme", ICONS.system, { onclick: () => this.nextTheme() });
+      this.theme = iconButton("Theme", "system", { onclick: () => this.nextTheme() });
       this.missing = make("div", { class: "pl-missing", role: "alert" });
       element.replaceChildren(
         this.about,
@@ -74,12 +54,12 @@
         make(
           "button",
           { type: "button", class: "pl-icon-button", id: "pl-settings-toggle", "aria-controls": "pl-settings", title: "How the model answers" },
-          icon(ICONS.settings),
+          icon("settings"),
           make("span", {}, "Model & settings"),
         ),
-        iconButton("Commands", ICONS.palette, { onclick: showPalette, title: `Commands (${commandKey}+K)`, "aria-keyshortcuts": "Control+K" }),
+        iconButton("Commands", "palette", { onclick: showPalette, title: `Commands (${commandKey}+K)`, "aria-keyshortcuts": "Control+K" }),
         this.theme,
-        iconButton("Keys", ICONS.help, { onclick: showKeys, title: "Keys (?)", id: "pl-help-toggle", "aria-keyshortcuts": "?" }),
+        iconButton("Keys", "help", { onclick: showKeys, title: "Keys (?)", id: "pl-help-toggle", "aria-keyshortcuts": "?" }),
         make("span", { class: "pl-account" }),
         this.missing,
       );
@@ -127,7 +107,7 @@
 
     drawTheme() {
       const name = `Theme: ${theme.get()}`;
-      this.theme.replaceChildren(icon(ICONS[theme.get()]));
+      this.theme.replaceChildren(icon(theme.get()));
       this.theme.setAttribute("aria-label", name);
       this.theme.title = `${name}. Press for the next one.`;
     }

@@ -189,7 +189,37 @@ declare namespace Page {
     refuse: (sentences: string) => void;
   }
 
-  type IconName = "copy" | "tokens" | "text" | "edit" | "regenerate" | "continue" | "options" | "answer";
+  type IconName =
+    | "copy"
+    | "tokens"
+    | "text"
+    | "edit"
+    | "regenerate"
+    | "continue"
+    | "options"
+    | "answer"
+    | "settings"
+    | "palette"
+    | "light"
+    | "dark"
+    | "system"
+    | "help"
+    | "add"
+    | "back"
+    | "chevron"
+    | "close"
+    | "download"
+    | "folder"
+    | "folderAdd"
+    | "more"
+    | "out"
+    | "pin"
+    | "remove"
+    | "tick"
+    | "undo"
+    | "up"
+    | "down"
+    | "upload";
 
   interface LiveAnswer {
     /** JSON of a ChatMessage without content. */
@@ -259,9 +289,16 @@ declare namespace Page {
   interface ConversationsValue {
     items: ConversationItem[];
     isCut: boolean;
+    folders: ConversationFolder[];
+    /** Those that can be restored; `deleted` is in seconds since 1970. */
+    deleted: { id: string; title: string; deleted: number }[];
+    /** Days for which they can be restored. */
+    keptDays: number;
     open: string | null;
     search: string;
-    notice: Notice | null;
+    notice: (Notice & { wrong: boolean }) | null;
+    removed?: Removed;
+    match?: SearchMatch;
     file?: SavedFile;
     /** Bytes. */
     importLimit: number;
@@ -273,7 +310,53 @@ declare namespace Page {
     /** Seconds since 1970. */
     updated: number;
     messages: number;
-    snippet: string | null;
+    pinned: boolean;
+    folder: string | null;
+    /** With a search: the best match, its message, and the number of messages that match. */
+    snippet?: string;
+    node?: number | null;
+    matches?: number;
+  }
+
+  interface ConversationFolder {
+    id: string;
+    name: string;
+    collapsed: boolean;
+  }
+
+  /** A deletion that can be undone; `ids` are the conversations that were in a deleted folder. */
+  interface Removed {
+    n: number;
+    kind: "conversation" | "folder";
+    id: string;
+    title: string;
+    wasOpen?: boolean;
+    ids?: string[];
+  }
+
+  /** The match of a search to show, among all matching messages of its conversation. */
+  interface SearchMatch {
+    n: number;
+    conversation: string;
+    node: number;
+    nodes: number[];
+    search: string;
+  }
+
+  interface RowActions {
+    act: (verb: string, more?: object) => void;
+    menu: (item: ConversationItem) => MenuItem[];
+    folderMenu: (id: string) => MenuItem[];
+  }
+
+  interface MenuItem {
+    text: string;
+    icon: IconName;
+    /** The key that does the same in the list. */
+    key?: string;
+    /** For one of several choices: whether it is the present one. */
+    checked?: boolean;
+    run: () => void;
   }
 
   interface CompareValue {
@@ -569,6 +652,26 @@ declare namespace Page {
     // chat_message.js
     Message: new (chat: Chat, data: ChatMessage, isLast: boolean) => Message;
     endingOf(data: ChatMessage): string;
+    // conversation_dates.js, popup_menu.js, conversation_rows.js, search_match.js, deleted_list.js
+    dates: {
+      groupOf(seconds: number, now?: Date): string;
+      shortTime(seconds: number, now?: Date): string;
+      fullTime(seconds: number): string;
+      daysSince(seconds: number, now?: Date): number;
+    };
+    openMenu(anchor: HTMLElement, label: string, items: MenuItem[]): void;
+    ConversationRows: new (actions: RowActions) => {
+      results(items: ConversationItem[], value: ConversationsValue): HTMLElement[];
+      groups(items: ConversationItem[], value: ConversationsValue): HTMLElement[];
+    };
+    SearchMatches: new (onGo: (node: number) => void) => {
+      readonly conversation: string | null;
+      show(match: SearchMatch): void;
+      step(direction: number): void;
+      clear(): void;
+    };
+    UndoNotice: new (onUndo: (removed: Removed) => void) => { readonly element: HTMLElement; show(removed: Removed): void };
+    DeletedList: new (act: (verb: string, more?: object) => void) => { readonly element: HTMLElement; draw(value: ConversationsValue): void };
 
     // The tabs, which Gradio's components mount
     mountChat(component: Component<ChatValue | null>): unknown;

@@ -46,11 +46,12 @@ class ChatActions:
         return await asyncio.to_thread(self._store.conversation, self._owner, id)
 
     async def delete(self, id: str) -> None:
-        """Delete a conversation permanently, and stop its answers."""
-        conversation = await self.conversation(id)
-        for turn in filter(None, map(self._turns.find, conversation.nodes)):
-            await turn.stop()
-        await asyncio.to_thread(self._store.delete, self._owner, id)
+        """Delete a conversation, and stop its answers. It can be restored for a while."""
+        async with self._turns.lock(id):  # so that no other answer starts in it meanwhile
+            conversation = await self.conversation(id)
+            for turn in filter(None, map(self._turns.find, conversation.nodes)):
+                await turn.stop()
+            await asyncio.to_thread(self._store.delete, self._owner, id)
 
     async def send(self, id: str, text: str, settings: TurnSettings) -> Turn:
         """Add a message and start its answer."""
@@ -69,7 +70,7 @@ class ChatActions:
         try:
             return id, await self.send(id, text, settings)
         except BaseException:
-            await asyncio.to_thread(self._store.delete, self._owner, id)
+            await asyncio.to_thread(self._store.deleted.erase, self._owner, id)
             raise
 
     async def retry(self, id: str, node: int, settings: TurnSettings, *, remedy: Remedy | None = None, reads_all: bool = False) -> Turn:

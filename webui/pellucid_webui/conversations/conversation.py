@@ -49,17 +49,31 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchMatch:
+    """The match of a search in a conversation: its best message with a snippet of it, marked as ``search.py`` describes.
+
+    ``count`` is the number of messages that match. A conversation of which only the title matches has none.
+    """
+
+    snippet: str = ""
+    node: int | None = None
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ConversationSummary:
     """A conversation in a list.
 
-    ``messages`` counts the selected path; ``snippet`` is a match of a search, marked as ``search.py`` describes.
+    ``messages`` counts the selected path; ``folder`` is the id of its folder; ``match`` comes with a search.
     """
 
     id: str
     title: str
     updated: float
     messages: int
-    snippet: str = ""
+    pinned: bool = False
+    folder: str | None = None
+    match: SearchMatch | None = None
 
 
 @dataclass(frozen=True, slots=True)

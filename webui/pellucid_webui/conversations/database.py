@@ -19,7 +19,8 @@ VERSION = 1
 SCHEMA = """
 CREATE TABLE conversation (
     key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, title TEXT NOT NULL, settings TEXT NOT NULL,
-    created REAL NOT NULL, updated REAL NOT NULL, leaf INTEGER
+    created REAL NOT NULL, updated REAL NOT NULL, leaf INTEGER,
+    pinned INTEGER NOT NULL DEFAULT 0, folder INTEGER REFERENCES folder ON DELETE SET NULL, deleted REAL
 );
 CREATE INDEX conversation_of ON conversation (owner, updated);
 CREATE TABLE node (
@@ -64,9 +65,24 @@ CREATE TRIGGER conversation_renamed AFTER UPDATE OF title ON conversation BEGIN
 END;
 """
 
+FOLDERS = """
+CREATE TABLE IF NOT EXISTS folder (
+    key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, name TEXT NOT NULL, collapsed INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX IF NOT EXISTS folder_of ON folder (owner);
+CREATE INDEX IF NOT EXISTS conversation_in ON conversation (folder);
+"""
 
-LATER_COLUMNS = {"details": "TEXT", "begins": "INTEGER", "summary": "TEXT", "continued": "INTEGER"}
-"""Columns of nodes that files of earlier releases may lack."""
+ADDED_COLUMNS = (
+    ("node", "details", "TEXT"),
+    ("node", "begins", "INTEGER"),
+    ("node", "summary", "TEXT"),
+    ("node", "continued", "INTEGER"),
+    ("conversation", "pinned", "INTEGER NOT NULL DEFAULT 0"),
+    ("conversation", "folder", "INTEGER REFERENCES folder ON DELETE SET NULL"),
+    ("conversation", "deleted", "REAL"),
+)
+"""Columns that files of earlier releases lack: table, name and type."""
 
 OLD_MAX_TOKENS = 512
 """The limit of answers that earlier releases set by default; now the context is the limit."""
@@ -112,7 +128,7 @@ class Database:
     def _prepare(self, run: sqlite3.Connection) -> None:
         application, version = (run.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
         if run.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-            for statement in _statements(SCHEMA):
+            for statement in _statements(SCHEMA + FOLDERS):
                 run.execute(statement)
             run.execute(f"PRAGMA application_id = {APPLICATION}")
             run.execute(f"PRAGMA user_version = {VERSION}")
@@ -124,17 +140,18 @@ class Database:
                 "move the file away, or start that version."
             )
         else:
-            _add_columns(run)
+            _upgrade(run)
 
 
-def _add_columns(run: sqlite3.Connection) -> None:
-    """Add what files of earlier releases lack. The version stays, as those releases read such files too."""
-    present = {row["name"] for row in run.execute("PRAGMA table_info (node)")}
-    for name, kind in LATER_COLUMNS.items():
-        if name not in present:
-            run.execute(f"ALTER TABLE node ADD COLUMN {name} {kind}")
-    if "begins" not in present:
+def _upgrade(run: sqlite3.Connection) -> None:
+    """Add what a file of an earlier release lacks. Its version stays, as earlier releases read such files too."""
+    lacking = [one for one in ADDED_COLUMNS if not any(row["name"] == one[1] for row in run.execute(f"PRAGMA table_info ({one[0]})"))]
+    for table, name, kind in lacking:
+        run.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
+    if any(name == "begins" for _, name, _ in lacking):
         run.execute(NO_OLD_LIMIT, {"old": OLD_MAX_TOKENS})
+    for statement in _statements(FOLDERS):
+        run.execute(statement)
 
 
 def _statements(script: str) -> Iterator[str]:

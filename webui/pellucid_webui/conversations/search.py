@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 
 from pellucid.errors import InvalidRequestError
+from pellucid_webui.conversations.conversation import SearchMatch
 from pellucid_webui.conversations.encodable_text import encodable
 
 MAX_WORDS = 32
@@ -12,15 +14,19 @@ MAX_WORDS = 32
 
 WITH_WORD = """
 SELECT conversation.key FROM words JOIN node ON node.id = words.rowid JOIN conversation ON conversation.key = node.conversation
-WHERE words MATCH :word AND conversation.owner = :owner
+WHERE words MATCH :word AND conversation.owner = :owner AND conversation.deleted IS NULL
 UNION SELECT conversation.key FROM titles JOIN conversation ON conversation.key = titles.rowid
-WHERE titles MATCH :word AND conversation.owner = :owner
+WHERE titles MATCH :word AND conversation.owner = :owner AND conversation.deleted IS NULL
 """
 
 BEST_FIRST = """
 SELECT conversation.key AS key, node.id AS node FROM words
 JOIN node ON node.id = words.rowid JOIN conversation ON conversation.key = node.conversation
-WHERE words MATCH :words AND conversation.owner = :owner ORDER BY words.rank
+WHERE words MATCH :words AND conversation.owner = :owner AND conversation.deleted IS NULL ORDER BY words.rank
+"""
+
+IN_CONVERSATION = """
+SELECT node.id FROM words JOIN node ON node.id = words.rowid WHERE words MATCH :words AND node.conversation = :key ORDER BY node.id
 """
 
 HIT, HIT_END = "\x02", "\x03"
@@ -29,29 +35,47 @@ HIT, HIT_END = "\x02", "\x03"
 SNIPPET = "SELECT snippet(words, 0, :hit, :hit_end, '…', 8) FROM words WHERE words MATCH :words AND rowid = :node"
 
 
-def conversations_with(run: sqlite3.Connection, owner: str, search: str) -> dict[int, str]:
-    """Return the keys of the conversations that contain all words of a search, each with its best snippet.
+def conversations_with(run: sqlite3.Connection, owner: str, search: str) -> dict[int, SearchMatch]:
+    """Return the keys of the conversations that contain all words of a search, each with its best match.
 
     Words without letters and digits are ignored.
     """
-    words = [_quoted(word) for word in dict.fromkeys(encodable(search).split()) if any(map(str.isalnum, word))]
-    if len(words) > MAX_WORDS:
-        raise InvalidRequestError(f"A search has at most {MAX_WORDS} words: remove some.")
+    words = _queries(search)
     found: set[int] | None = None
     for word in words:
         keys = {row["key"] for row in run.execute(WITH_WORD, {"word": word, "owner": owner})}
         found = keys if found is None else found & keys
-    return _snippets(run, owner, " OR ".join(words), found) if found else {}
+    return _best_matches(run, owner, " OR ".join(words), found) if found else {}
 
 
-def _snippets(run: sqlite3.Connection, owner: str, words: str, keys: set[int]) -> dict[int, str]:
-    """Return the best snippet of each conversation, empty if only its title matches."""
-    found = dict.fromkeys(keys, "")
+def matching_nodes(run: sqlite3.Connection, key: int, search: str) -> list[int]:
+    """Return the messages of a conversation that have a word of a search, the oldest first."""
+    words = _queries(search)
+    return [row["id"] for row in run.execute(IN_CONVERSATION, {"words": " OR ".join(words), "key": key})] if words else []
+
+
+def _best_matches(run: sqlite3.Connection, owner: str, words: str, keys: set[int]) -> dict[int, SearchMatch]:
+    """Return the best match of each conversation, empty if only its title matches."""
+    best: dict[int, int] = {}
+    counts: Counter[int] = Counter()
     for row in run.execute(BEST_FIRST, {"words": words, "owner": owner}).fetchall():
-        if found.get(row["key"]) == "":
-            wanted = {"words": words, "node": row["node"], "hit": HIT, "hit_end": HIT_END}
-            found[row["key"]] = run.execute(SNIPPET, wanted).fetchone()[0]
-    return found
+        if row["key"] in keys:
+            best.setdefault(row["key"], row["node"])
+            counts[row["key"]] += 1
+    return {key: SearchMatch(_snippet(run, words, best[key]), best[key], counts[key]) if key in best else SearchMatch() for key in keys}
+
+
+def _snippet(run: sqlite3.Connection, words: str, node: int) -> str:
+    (found,) = run.execute(SNIPPET, {"words": words, "node": node, "hit": HIT, "hit_end": HIT_END}).fetchone()
+    return str(found)
+
+
+def _queries(search: str) -> list[str]:
+    """Return a query for each word. Raises InvalidRequestError for too many."""
+    words = [_quoted(word) for word in dict.fromkeys(encodable(search).split()) if any(map(str.isalnum, word))]
+    if len(words) > MAX_WORDS:
+        raise InvalidRequestError(f"A search has at most {MAX_WORDS} words: remove some.")
+    return words
 
 
 def _quoted(word: str) -> str:

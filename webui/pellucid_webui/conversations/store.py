@@ -16,15 +16,22 @@ from pellucid.tokens import FinishReason, Usage
 from pellucid_webui.conversations.answer_details import StoredDetails
 from pellucid_webui.conversations.conversation import Archive, Conversation, ConversationSummary, Node
 from pellucid_webui.conversations.database import Database
+from pellucid_webui.conversations.deleted_conversations import DeletedConversations
 from pellucid_webui.conversations.encodable_text import encodable
-from pellucid_webui.conversations.search import conversations_with
+from pellucid_webui.conversations.folders import Folders
+from pellucid_webui.conversations.owned_rows import owned
+from pellucid_webui.conversations.search import conversations_with, matching_nodes
 from pellucid_webui.conversations.turn_settings import TurnSettings
 
 DEFAULT_TITLE = "New conversation"
 
 LIST = """
-SELECT key, id, title, updated, coalesce((SELECT depth FROM node WHERE node.id = leaf), 0) AS messages
-FROM conversation WHERE owner = :owner ORDER BY updated DESC, key DESC LIMIT :most
+SELECT key, id, title, updated, pinned, coalesce((SELECT depth FROM node WHERE node.id = leaf), 0) AS messages,
+    (SELECT folder.id FROM folder WHERE folder.key = conversation.folder) AS folder
+FROM conversation WHERE key IN (
+    SELECT key FROM conversation WHERE owner = :owner AND deleted IS NULL
+    ORDER BY pinned DESC, folder IS NOT NULL DESC, updated DESC, key DESC LIMIT :most
+) ORDER BY updated DESC, key DESC
 """
 
 UNLIMITED = -1
@@ -63,6 +70,8 @@ VALUES (
 """
 
 Batches = list[str]
+Names = list[str]
+Ids = list[int]
 Summaries = list[ConversationSummary]  # inside the class ``list`` is a method
 
 
@@ -78,6 +87,9 @@ class ConversationStore:
         self.folder = path.parent
         self._clock = clock
         self._database = Database(path)
+        self.folders = Folders(self._database)
+        self.deleted = DeletedConversations(self._database, clock)
+        self.deleted.erase_expired()
         with self._database.writing() as run:  # finish answers that were being generated when the last process ended
             for row in run.execute("SELECT DISTINCT node FROM arriving").fetchall():
                 _settle(run, row["node"])
@@ -96,40 +108,52 @@ class ConversationStore:
         """Return the owner's conversations, the latest first; with ``search`` those that contain words beginning with each of its words.
 
         The words may be anywhere in a conversation, including its title and other versions; an answer is found once it has
-        ended. ``most`` limits the number. Raises InvalidRequestError for too many words.
+        ended. ``most`` limits the number; pinned conversations and those in folders come before others then. Raises
+        InvalidRequestError for too many words.
         """
         with self._database.reading() as run:
             found = conversations_with(run, owner, search) if search.strip() else None
             limit = most if found is None and most is not None else UNLIMITED
             rows = run.execute(LIST, {"owner": owner, "most": limit}).fetchall()
         return [
-            ConversationSummary(row["id"], row["title"], row["updated"], row["messages"], "" if found is None else found[row["key"]])
+            ConversationSummary(
+                row["id"],
+                row["title"],
+                row["updated"],
+                row["messages"],
+                pinned=bool(row["pinned"]),
+                folder=row["folder"],
+                match=None if found is None else found[row["key"]],
+            )
             for row in rows
             if found is None or row["key"] in found
         ][:most]
 
+    def matches(self, owner: str, id: str, search: str) -> Ids:
+        """Return the messages of a conversation, on all its paths, that have a word of a search, the oldest first."""
+        with self._database.reading() as run:
+            return matching_nodes(run, owned(run, owner, id)["key"], search)
+
     def conversation(self, owner: str, id: str) -> Conversation:
         """Return a conversation with all its messages, without their tokens."""
         with self._database.reading() as run:
-            return _conversation(run, _owned(run, owner, id))
+            return _conversation(run, owned(run, owner, id))
 
     def rename(self, owner: str, id: str, title: str) -> None:
         """Change the title of a conversation."""
         with self._database.writing() as run:
-            run.execute("UPDATE conversation SET title = ? WHERE key = ?", (encodable(title), _owned(run, owner, id)["key"]))
+            run.execute("UPDATE conversation SET title = ? WHERE key = ?", (encodable(title), owned(run, owner, id)["key"]))
 
     def set_settings(self, owner: str, id: str, settings: TurnSettings) -> None:
         """Set the settings of the next turn of a conversation."""
         with self._database.writing() as run:
-            run.execute("UPDATE conversation SET settings = ? WHERE key = ?", (_json(settings), _owned(run, owner, id)["key"]))
+            run.execute("UPDATE conversation SET settings = ? WHERE key = ?", (_json(settings), owned(run, owner, id)["key"]))
 
     def delete(self, owner: str, id: str) -> None:
-        """Delete a conversation permanently: the file no longer contains its words."""
+        """Delete a conversation: ``deleted`` can restore it for KEPT_DAYS, and then erases it."""
+        now = self._clock()
         with self._database.writing() as run:
-            run.execute("DELETE FROM conversation WHERE key = ?", (_owned(run, owner, id)["key"],))
-            run.execute("INSERT INTO words (words) VALUES ('optimize')")  # an index keeps deleted words until it is merged
-            run.execute("INSERT INTO titles (titles) VALUES ('optimize')")
-        self._database.shrink()
+            run.execute("UPDATE conversation SET deleted = ? WHERE key = ?", (now, owned(run, owner, id)["key"]))
 
     def add(
         self,
@@ -154,7 +178,7 @@ class ConversationStore:
         node = Node(0, parent, role, text, now, settings, model, end, origin=origin, branched=branched, begins=begins, summary=summary)
         node = replace(node, continued=continued)
         with self._database.writing() as run:
-            key = _owned(run, owner, conversation)["key"]
+            key = owned(run, owner, conversation)["key"]
             if parent is not None:
                 _node_of(run, key, parent)
             id = _insert(run, key, node, batches)
@@ -201,12 +225,12 @@ class ConversationStore:
     def tokens(self, owner: str, conversation: str, node: int) -> Batches:
         """Return the tokens of an answer, in the batches in which they were added."""
         with self._database.reading() as run:
-            return _batches(run, _node_of(run, _owned(run, owner, conversation)["key"], node)["id"])
+            return _batches(run, _node_of(run, owned(run, owner, conversation)["key"], node)["id"])
 
     def look_at(self, owner: str, conversation: str, node: int | None) -> None:
         """Select a version: the path leads through it, and continues as it did the last time. None selects the empty path."""
         with self._database.writing() as run:
-            key = _owned(run, owner, conversation)["key"]
+            key = owned(run, owner, conversation)["key"]
             leaf = node
             if node is not None:
                 _node_of(run, key, node)
@@ -217,7 +241,7 @@ class ConversationStore:
     def stop_at(self, owner: str, conversation: str, node: int | None) -> None:
         """Select the path that ends at a message. The messages after it are kept, as versions that can be selected again."""
         with self._database.writing() as run:
-            key = _owned(run, owner, conversation)["key"]
+            key = owned(run, owner, conversation)["key"]
             if node is not None:
                 _node_of(run, key, node)
                 run.execute(CHOOSE, {"node": node})
@@ -227,7 +251,7 @@ class ConversationStore:
     def archive(self, owner: str, id: str) -> Archive:
         """Return all of a conversation, with its tokens."""
         with self._database.reading() as run:
-            found = _conversation(run, _owned(run, owner, id))
+            found = _conversation(run, owned(run, owner, id))
             return Archive(found, {node: _batches(run, node) for node in found.nodes})
 
     def restore(self, owner: str, archive: Archive) -> str:
@@ -235,24 +259,25 @@ class ConversationStore:
 
         Its messages get new ids; each must come after its parent.
         """
-        old = archive.conversation
-        new: dict[int | None, int | None] = {None: None}
+        return self.restore_all(owner, [archive])[0]
+
+    def restore_all(self, owner: str, archives: Sequence[Archive]) -> Names:
+        """Save the conversations of archives, all or none, and return their ids."""
         with self._database.writing() as run:
-            key, id = _create(run, owner, old.title, old.settings, old.created, old.updated)
-            for node in old.nodes.values():
-                moved = replace(node, parent=new[node.parent], origin=new[node.origin], begins=new[node.begins])
-                new[node.id] = _insert(run, key, moved, archive.tokens.get(node.id, ()))
-            chosen = [(new[node.chosen], new[node.id]) for node in old.nodes.values()]
-            run.executemany("UPDATE node SET chosen = ? WHERE id = ?", chosen)
-            run.execute("UPDATE conversation SET leaf = ? WHERE key = ?", (new[old.leaf], key))
-        return id
+            return [_restore(run, owner, archive) for archive in archives]
 
 
-def _owned(run: sqlite3.Connection, owner: str, id: str) -> sqlite3.Row:
-    row: sqlite3.Row | None = run.execute("SELECT * FROM conversation WHERE id = ? AND owner = ?", (id, owner)).fetchone()
-    if row is None:
-        raise NotFoundError("There is no such conversation: it may have been deleted.")
-    return row
+def _restore(run: sqlite3.Connection, owner: str, archive: Archive) -> str:
+    old = archive.conversation
+    new: dict[int | None, int | None] = {None: None}
+    key, id = _create(run, owner, old.title, old.settings, old.created, old.updated)
+    for node in old.nodes.values():
+        moved = replace(node, parent=new[node.parent], origin=new[node.origin], begins=new[node.begins])
+        new[node.id] = _insert(run, key, moved, archive.tokens.get(node.id, ()))
+    chosen = [(new[node.chosen], new[node.id]) for node in old.nodes.values()]
+    run.executemany("UPDATE node SET chosen = ? WHERE id = ?", chosen)
+    run.execute("UPDATE conversation SET leaf = ? WHERE key = ?", (new[old.leaf], key))
+    return id
 
 
 def _after_all(run: sqlite3.Connection, owner: str, now: float) -> float:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
+from pellucid_webui.conversations.turn_settings import TurnSettings
+
 _NUMBERS = count(1)
 
 
@@ -39,6 +41,7 @@ class TabState:
     A handler that streams to the tab notes ``epoch`` and stops once it has changed: the tab then shows something else.
     ``notice`` (a sentence) and ``draft`` (text for the input field) are numbered, so that the script applies each once.
     ``sent_id`` is the script's id of the last message sent. ``delivered`` is the last message saved, which the field may clear.
+    ``settings`` are those that its controls show.
     A state without an owner belongs to a tab whose own state Gradio has dropped.
     """
 
@@ -52,6 +55,7 @@ class TabState:
     delivered: DeliveredMessage | None = None
     overflow: Overflow | None = None
     search: str = ""
+    settings: TurnSettings = field(default_factory=TurnSettings)
     rendered: dict[int, tuple[object, str]] = field(default_factory=dict)
 
     def __deepcopy__(self, _: object) -> TabState:

@@ -44,6 +44,11 @@ SCRIPTS = (
     "answer_tree",
     "chat_message",
     "chat_tab",
+    "conversation_dates",
+    "popup_menu",
+    "conversation_rows",
+    "search_match",
+    "deleted_list",
     "conversation_list",
     "compare_tab",
     "read_tab",
@@ -59,7 +64,7 @@ SCRIPTS = (
 )
 """Scripts in dependency order."""
 
-STYLES = ("page", "heatmap", "answer_tree", "dialogs_and_welcome", "chat")
+STYLES = ("page", "heatmap", "answer_tree", "dialogs_and_welcome", "chat", "conversation_list")
 
 THEME = gr.themes.Base(
     primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]

@@ -79,13 +79,18 @@ class ChatView:
     async def settings(self, tab: TabState) -> TurnSettings | None:
         """Return the settings of the tab's conversation, or None if it shows none."""
         conversation = await self._conversation(tab)
-        return None if conversation is None else conversation.settings
+        if conversation is None:
+            return None
+        tab.settings = conversation.settings
+        return tab.settings
 
     async def save_settings(self, tab: TabState, read_settings: ReadSettings) -> None:
-        """Save the settings of the controls with the tab's conversation, if it shows one."""
-        if tab.owner and tab.conversation is not None:
+        """Save the settings of the controls with the tab, and with its conversation, if it shows one."""
+        if tab.owner:
             with suppress(PellucidError):  # such as a half-typed number; the next answer reports it
-                await self._save_settings(tab, tab.conversation, read_settings())
+                tab.settings = read_settings()
+                if tab.conversation is not None:
+                    await self._save_settings(tab, tab.conversation, tab.settings)
 
     async def follow(self, tab: TabState, turn: Turn | None = None) -> AsyncIterator[Payload]:
         """Yield the conversation, with the answer that is being generated in it, for as long as the tab shows it."""
