@@ -39,6 +39,11 @@ SCRIPTS = (
     "chat_tab",
     "conversation_list",
     "compare_tab",
+    "reading_parts",
+    "line_list",
+    "text_minimap",
+    "reading_charts",
+    "diff_view",
     "read_tab",
     "infill_tab",
     "review_tab",
@@ -46,7 +51,7 @@ SCRIPTS = (
 )
 """Scripts in dependency order."""
 
-STYLES = ("page", "heatmap", "answer_tree")
+STYLES = ("page", "heatmap", "answer_tree", "read")
 
 THEME = gr.themes.Base(
     primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
@@ -95,7 +100,7 @@ def create_page(assistant: Assistant, store: ConversationStore, turns: Turns, ow
                 controls = turn_controls(with_format=True)
             with gr.Column(scale=4, min_width=320):
                 chat = chat_panel()
-        read_tab(page, assistant)
+        read_tab(page, assistant, owner_of)
         compare_tab(page, assistant)
         infill_tab(page, assistant)
         review_tab(page, Reviews(store.folder / REVIEWS), owner_of)
