@@ -17,7 +17,7 @@ WORDS, HALVES = "words", "halves"
 
 _PIECES = {WORDS: re.compile(r"\n| ?\w+| ?[^\w\s]+|[^\S\n]+"), HALVES: re.compile(r"\n|[^\n]{1,4}")}
 SURPRISE = "quextion"
-"""A word that both models find very surprising, and the first one more."""
+"""A word that the first model finds very surprising; the second one does not have it as a token."""
 
 
 def pieces(text: str, model: str = WORDS) -> list[str]:
@@ -31,7 +31,7 @@ def read_token(text: str, position: int, model: str = WORDS) -> Token:
     if position == 0:
         return Token(1, text, data, 0, None, None, None)
     number = crc32(data + bytes([position % 7]))
-    bits = 20.0 if SURPRISE in text else 12.0 if "uext" in text else (number % 1000) / 1000 * (4.0 if model == WORDS else 1.5)
+    bits = 20.0 if SURPRISE in text else (number % 1000) / 1000 * (4.0 if model == WORDS else 1.5)
     logprob = -bits * log(2)
     rank = 1 if bits < 1 else 2 + number % 2000
     top = [Alternative(100 + at, f" other{at}", f" other{at}".encode(), -2.0 - at) for at in range(9)]

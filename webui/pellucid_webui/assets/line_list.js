@@ -27,6 +27,7 @@
       /** @type {HTMLSelectElement} */
       this.select = make("select", {
         class: "pl-button",
+        "aria-label": "Sort lines by",
         onchange: () => {
           this.sort();
           onSort();
@@ -41,7 +42,7 @@
       this.element = make(
         "section",
         { class: "pl-lines", "aria-label": "Most surprising lines" },
-        make("label", { class: "pl-lines-sort" }, make("span", {}, "Lines by"), this.select),
+        make("label", { class: "pl-lines-sort" }, make("span", { "aria-hidden": "true" }, "Lines by"), this.select),
         make("div", { class: "pl-row" }, this.previous, this.next, this.place),
         this.list,
         this.more,
