@@ -2,51 +2,42 @@
 
 from __future__ import annotations
 
-import json
 from math import log
-from typing import Any
-
-from plotly import graph_objects
 
 from pellucid.tokens import Token
-from pellucid_webui.inspection.histograms import COLOURS, entropy_histogram, rank_histogram
-from pellucid_webui.inspection.reading_figures import ENTROPY_STEP, ReadingFigures
-
-READING = ReadingFigures(
-    "m",
-    (
-        Token(0, "a", b"a", 0, None, None, None),
-        Token(1, "b", b"b", 1, -1.0, 1, 0.1 * log(2)),
-        Token(1, "b", b"b", 2, -1.0, 10, 0.2 * log(2)),
-        Token(1, "b", b"b", 3, -1.0, 11, 1.7 * log(2)),
-        Token(1, "b", b"b", 4, -1.0, 5000, 0.4 * log(2)),
-    ),
-)
+from pellucid_webui.inspection.histograms import MAX_STEPS, histograms
+from pellucid_webui.inspection.reading_figures import ReadingFigures
 
 
-def bars(figure: graph_objects.Figure) -> dict[str, Any]:
-    """Return the bars as the browser gets them."""
-    (found,) = json.loads(figure.to_json())["data"]
-    assert isinstance(found, dict)
-    return found
+def token(bits: float | None, rank: int | None = None, entropy_bits: float | None = None) -> Token:
+    """Return a token with these figures."""
+    entropy = None if entropy_bits is None else entropy_bits * log(2)
+    return Token(1, "b", b"b", 0, None if bits is None else -bits * log(2), rank, entropy)
+
+
+READING = ReadingFigures("m", (token(None), token(0.5, 1, 0.1), token(0.7, 10, 0.2), token(2.5, 11, 1.7), token(900.0, 5000, 0.4)))
 
 
 def test_ranks() -> None:
-    """Each bin of ranks has a bar with its own colour and the number of its tokens."""
-    found = bars(rank_histogram(READING))
-    assert dict(zip(found["x"], found["y"], strict=True)) == {"1–10": 2, "11–100": 1, "101–1000": 0, "1001+": 1}
-    assert found["marker"]["color"] == list(COLOURS)
+    """Ranks are counted in the classes of GLTR."""
+    _, ranks, _ = histograms(READING)
+    assert dict(zip(ranks.labels, ranks.counts, strict=True)) == {"1–10": 2, "11–100": 1, "101–1000": 0, "1001+": 1}
 
 
-def test_entropies() -> None:
-    """Entropies are in bits; each bar is centred on its step, empty steps are included, and bars do not overlap."""
-    found = bars(entropy_histogram(READING))
-    assert dict(zip(found["x"], found["y"], strict=True)) == {0.25: 3, 0.75: 0, 1.25: 0, 1.75: 1}
-    assert found["width"] <= ENTROPY_STEP
+def test_steps() -> None:
+    """Surprisals and entropies are counted in bits and in equal steps, with the empty ones."""
+    surprisals, _, entropies = histograms(ReadingFigures("m", READING.tokens[:4]))
+    assert dict(zip(surprisals.labels, surprisals.counts, strict=True)) == {"0–1": 2, "1–2": 0, "2–3": 1}
+    assert dict(zip(entropies.labels, entropies.counts, strict=True)) == {"0–0.5": 2, "0.5–1": 0, "1–1.5": 0, "1.5–2": 1}
+
+
+def test_the_last_step_is_open() -> None:
+    """One extreme token does not make a histogram of a thousand bars: the last bar counts everything above as well."""
+    surprisals, *_ = histograms(READING)
+    assert len(surprisals.counts) == len(surprisals.labels) == MAX_STEPS
+    assert (surprisals.labels[-1], surprisals.counts[-1]) == ("23+", 1)
 
 
 def test_nothing_read() -> None:
-    """A text without any choice has histograms without bars."""
-    empty = ReadingFigures("m", ())
-    assert sum(bars(rank_histogram(empty))["y"]) == 0
-    assert bars(entropy_histogram(empty))["y"] == []
+    """A text without any choice has histograms without tokens."""
+    assert [sum(one.counts) for one in histograms(ReadingFigures("m", ()))] == [0, 0, 0]

@@ -47,7 +47,6 @@ def test_nothing_read() -> None:
     """Without tokens that have a probability there are no figures."""
     for reading in (read(), read("a")):
         assert (reading.perplexity, reading.bits_per_byte, reading.bits, reading.lines()) == (None, None, 0, [])
-        assert reading.entropy_counts() == []
         assert json.loads(reading.json())["perplexity"] is None
 
 
@@ -68,12 +67,6 @@ def test_ranks() -> None:
     assert reading.rank_counts([1]) == [1, 6]
 
 
-def test_entropies() -> None:
-    """Entropies are counted in steps, including empty ones."""
-    tokens = [Token(0, "x", b"x", 0, -1.0, 1, bits * math.log(2)) for bits in (0.0, 0.49, 0.51, 1.7)]
-    assert ReadingFigures("m", tuple(tokens)).entropy_counts() == [2, 1, 0, 1]
-
-
 def test_lines() -> None:
     """A token belongs to the line of its first character that is not a line end; one of line ends only to the line that it ends."""
     reading = read("a", " b", "\n", "c", "\n\n  d", "\r\ne", "\n", bits=(1, 2, 4, 8, 16, 32))
@@ -84,17 +77,17 @@ def test_lines() -> None:
         (5, "e", 2, 48, 32),
     ]
     assert reading.lines()[3].mean == 24
-    assert reading.first_tokens() == {1: 0, 2: 3, 4: 4, 5: 5}
+    assert [(line.first, line.peak) for line in reading.lines()] == [(1, 2), (3, 3), (4, 4), (5, 6)]
 
 
 @given(st.lists(st.text(st.sampled_from("ab\n\r "), max_size=4), min_size=1, max_size=8))
 def test_every_line(texts: list[str]) -> None:
-    """Each token is in one line, each line has its text, and its first token is known."""
+    """Each token is in one line, each line has its text, and begins at its first token with a probability."""
     reading = read(*texts)
     lines = reading.lines()
     assert sum(line.tokens for line in lines) == len(texts) - 1
     assert all("".join(texts).split("\n")[line.number - 1] == line.text for line in lines)
-    assert {line.number for line in lines} <= reading.first_tokens().keys()
+    assert [line.number for line in lines] == [reading.line_numbers()[line.first] for line in lines]
 
 
 @given(st.lists(st.text(max_size=4), min_size=1, max_size=5))

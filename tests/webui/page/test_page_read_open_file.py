@@ -9,9 +9,8 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Locator, Page, expect
 
-from pellucid_webui.conversations.attachments import MAX_FILE_BYTES
 from pellucid_webui.hosting.gradio_host import pellucid_view
-from pellucid_webui.views.read import EXAMPLE
+from pellucid_webui.views.read import EXAMPLE, MAX_TEXT_BYTES
 from support.page.page_fixtures import Tab, watched
 from support.page.page_tabs import LOOKS, SERIOUS, WIDTHS
 from support.page.small_page_server import paged
@@ -72,20 +71,20 @@ async def test_choose(reading: Tab, tmp_path: Path) -> None:
     ("content", "sentence"),
     [
         (b"\xff\xfe\x00\x80\x81", "noise.bin is not UTF-8 text: choose a text file."),
-        (b"x" * (MAX_FILE_BYTES + 1), "noise.bin is larger than 200 kB: use only the relevant part of it."),
-        (b"x" * 30_000_000, "noise.bin is larger than 200 kB: use only the relevant part of it."),
+        (b"x" * (MAX_TEXT_BYTES + 1), "noise.bin is larger than 1000 kB: use only the relevant part of it."),
+        (b"x" * 30_000_000, "noise.bin is larger than 1000 kB: use only the relevant part of it."),
     ],
     ids=["binary", "too large", "much too large"],
 )
 async def test_what_cannot_be_opened(reading: Tab, tmp_path: Path, content: bytes, sentence: str) -> None:
     """A file that cannot be opened is reported in one sentence, and the text stays; the next file is opened."""
     (tmp_path / "noise.bin").write_bytes(content)
-    (tmp_path / "good.txt").write_text("x" * MAX_FILE_BYTES)
+    (tmp_path / "good.txt").write_text("x" * MAX_TEXT_BYTES)
     await choose(reading, tmp_path / "noise.bin")
     await expect(status(reading)).to_have_text(sentence)
     await expect(field(reading)).to_have_value(EXAMPLE)
     await choose(reading, tmp_path / "good.txt")
-    await expect(field(reading)).to_have_value("x" * MAX_FILE_BYTES)
+    await expect(field(reading)).to_have_value("x" * MAX_TEXT_BYTES)
     await expect(status(reading)).to_have_text("good.txt is open: press Read.")
 
 

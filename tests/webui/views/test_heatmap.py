@@ -823,7 +823,7 @@ class TestSparkline:
     async def test_saved(self, heat: HeatPage) -> None:
         """The sparkline can be saved as an image with all tokens, their colours and a description; without tokens it cannot."""
         await heat.open([])
-        button = heat.page.get_by_role("button", name="Save the surprisal line as SVG")
+        button = heat.page.get_by_role("button", name="Download chart: surprisal of all tokens")
         assert await button.is_disabled()
         await heat.page.evaluate("records => map.add(records)", HELLO)
         async with heat.page.expect_download() as waited:

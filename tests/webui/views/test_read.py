@@ -17,10 +17,21 @@ import pytest
 
 from pellucid.errors import ContextLengthError, InvalidRequestError
 from pellucid.tokens import Finish, FinishReason
-from pellucid_webui.conversations.attachments import MAX_FILE_BYTES
-from pellucid_webui.conversations.compact_tokens import unpack
 from pellucid_webui.inspection.reading_figures import ReadingFigures
-from pellucid_webui.views.read import LINES_SHOWN, NOTHING, UNEXPECTED, ReadState, act, export, figures, lines_of, opened, read
+from pellucid_webui.views import read_session
+from pellucid_webui.views.read import MAX_TEXT_BYTES, NO_SECOND, opened, request_of
+from pellucid_webui.views.read_payload import NOTHING, figures, line_columns
+from pellucid_webui.views.read_session import (
+    AUTOMATIC,
+    TEXT,
+    UNEXPECTED,
+    KeptReadings,
+    ReadRequest,
+    ReadState,
+    act,
+    export,
+    read,
+)
 from support.page.scripted_assistant import MODEL, Item, tokens, usage
 from support.page.scripted_reader import ScriptedReader
 
@@ -36,44 +47,79 @@ async def all_of(shown: AsyncIterator[dict[str, Any]]) -> list[dict[str, Any]]:
     return [one async for one in shown]
 
 
+def ask(text: str, model: str = MODEL, second: str = "", kind: str = TEXT) -> ReadRequest:
+    return ReadRequest(text, model, second, kind)
+
+
+def texts_of(state: ReadState, number: int) -> list[str]:
+    """Return the texts of the tokens that the page gets for a reading."""
+    part = state.part({"number": number, "kind": "tokens", "start": 0, "n": 1})
+    assert part is not None
+    found = json.loads(part["data"])["t"]
+    assert isinstance(found, list)
+    return found
+
+
 async def test_read() -> None:
-    """The payloads begin without tokens and end with all of them, the figures and the lines; the model is the server's first one."""
+    """The payloads begin without tokens and end with their number, the figures and the lines; the model is the server's first one."""
     assistant, kept = reader(*WORDS), ReadState()
-    first, *_, last = await all_of(read(assistant, kept, "one two three", ""))
-    assert (first["batches"], first["figures"], first["progress"]) == ([], [], {"share": 0.0, "words": ""})
-    assert [token.text for token in unpack(last["batches"])] == ["one", " two", " three"]
+    first, *_, last = await all_of(read(assistant, kept, ask("one two three", "")))
+    assert (first["tokens"], first["figures"], first["progress"]) == (0, [], {"share": 0.0, "words": ""})
+    assert texts_of(kept, last["number"]) == ["one", " two", " three"]
     assert last["progress"] is None
-    assert (last["status"], last["wrong"]) == ("", False)
+    assert (last["tokens"], last["status"], last["wrong"]) == (3, "", False)
     assert last["figures"] == figures(ReadingFigures(MODEL, tuple(WORDS)))
-    assert [line["text"] for line in last["lines"]] == ["one two three"]
-    assert kept.reading == ReadingFigures(MODEL, tuple(WORDS))
+    assert json.loads(last["lines"])["number"] == [1]
+    assert [sum(chart["counts"]) for chart in last["charts"]] == [3, 3, 3]
     assert [(request.text, request.model, request.closed) for request in assistant.read_requests] == [("one two three", MODEL, True)]
 
 
+async def test_payloads_are_small() -> None:
+    """No payload grows with the alternatives or the texts of the tokens: the page asks for those that it shows."""
+    *_, short = await all_of(read(reader(*tokens("a")), ReadState(), ask("a")))
+    *_, long = await all_of(read(reader(*tokens(*["wordswordswords"] * 1000)), ReadState(), ask("words")))
+    assert len(json.dumps(long)) < len(json.dumps(short)) + 200
+
+
+async def test_parts() -> None:
+    """The page gets columns of tokens, and alternatives by part; nothing of a reading that has been replaced."""
+    kept = ReadState()
+    *_, last = await all_of(read(reader(*WORDS), kept, ask("one two three")))
+    part = kept.part({"number": last["number"], "kind": "alternatives", "start": 0, "n": 7})
+    assert part is not None
+    assert (part["n"], part["kind"], part["start"]) == (7, "alternatives", 0)
+    assert [[name for _, name, _ in token["a"]] for token in json.loads(part["data"])] == [[token.text, " other"] for token in WORDS]
+    assert kept.part({"number": last["number"] - 1, "kind": "tokens", "start": 0}) is None
+    assert kept.part({}) is None
+    for bad in ({"kind": "tokens", "start": -1}, {"kind": "tokens", "start": True}, {"kind": "all", "start": 0}, {"kind": "tokens"}):
+        with pytest.raises(InvalidRequestError, match="reload the page"):
+            kept.part({"number": last["number"], **bad})
+
+
 async def test_progress() -> None:
-    """During a reading its tokens and its progress are shown, computed from the bytes so far."""
-    hold = asyncio.Event()
-    shown = read(reader(*tokens("é", "é"), hold, *tokens("éééé")), ReadState(), "éééééé", MODEL)
+    """During a reading its tokens can be asked for, and its progress is computed from the bytes so far."""
+    hold, kept = asyncio.Event(), ReadState()
+    shown = read(reader(*tokens("é", "é"), hold, *tokens("éééé")), kept, ask("éééééé"))
     await anext(shown)
     news = await anext(shown)
     assert news["progress"] == {"share": pytest.approx(1 / 3, abs=1e-4), "words": "2 of about 6 tokens"}
-    assert len(unpack(news["batches"])) == 2
+    assert news["tokens"] == len(texts_of(kept, news["number"])) == 2
     hold.set()
-    assert len(unpack((await all_of(shown))[-1]["batches"])) == 3
+    assert (await all_of(shown))[-1]["tokens"] == 3
 
 
 async def test_stop() -> None:
     """A stopped reading ends in the engine, and its tokens stay with their figures."""
     assistant, kept = reader(*WORDS, None), ReadState()
-    shown = read(assistant, kept, "one two three four", MODEL)
+    shown = read(assistant, kept, ask("one two three four"))
     await anext(shown)
     await anext(shown)
     assert await act(kept, {"verb": "stop"}) is None
     last = (await all_of(shown))[-1]
     assert assistant.read_requests[0].closed
     assert last["status"] == "Stopped after 3 tokens."
-    assert len(unpack(last["batches"])) == 3
-    assert ("tokens", "3") in [(name, value) for name, value, _ in last["figures"]]
+    assert last["tokens"] == 3
+    assert ("Tokens", "3") in [(name, value) for name, value, _ in last["figures"]]
     assert last["progress"] is None
 
 
@@ -81,18 +127,102 @@ async def test_stop_before_a_token() -> None:
     """If a reading is stopped before its first token, the last one stays; a stop without a reading does nothing."""
     kept = ReadState()
     kept.stop()
-    before = (await all_of(read(reader(*WORDS), kept, "one two three", MODEL)))[-1]
-    shown = read(reader(None), kept, "else", MODEL)
+    before = (await all_of(read(reader(*WORDS), kept, ask("one two three"))))[-1]
+    shown = read(reader(None), kept, ask("else"))
     await anext(shown)
     kept.stop()
     assert (await all_of(shown))[-1] == before | {"status": "Stopped before a token was read."}
     assert kept.shown == before
 
 
+def two(first: Sequence[Item], second: Sequence[Item]) -> ScriptedReader:
+    """Return an assistant that scores as the model ``MODEL`` or as another one."""
+    return ScriptedReader(reads=lambda _text, model: first if model == MODEL else second)
+
+
+async def test_second_model() -> None:
+    """A second model reads the same text; each token and line has the bits that it saves, and a sentence says how much that is."""
+    kept = ReadState()
+    surer = [replace(token, logprob=-0.125) for token in tokens("one", " two", " th", "ree")]
+    *_, last = await all_of(read(two(WORDS, surer), kept, ask("one two three", second="large")))
+    saved = kept.part({"number": last["number"], "kind": "saved", "start": 0})
+    assert saved is not None
+    each = 0.125 / math.log(2)
+    assert json.loads(saved["data"]) == pytest.approx([each, each, 0], abs=1e-3)
+    assert json.loads(last["lines"])["saved"] == pytest.approx([2 * each], abs=1e-3)
+    assert (last["second"], last["compared"]) == ("large", True)
+    assert last["summary"].startswith("large finds this text 0.03 bits per byte less surprising than scripted; ")
+
+
+async def test_second_model_fails() -> None:
+    """If the second model fails, the first one's reading stays, with a sentence; one that has begun is compared as far as it came."""
+    kept = ReadState()
+    error = ContextLengthError(9000, 8192)
+    *_, last = await all_of(read(two(WORDS, (error,)), kept, ask("one two three", second="small")))
+    assert (last["tokens"], last["compared"], last["status"], last["wrong"]) == (3, False, str(error), True)
+    *_, last = await all_of(read(two(WORDS, (*WORDS[:1], error)), kept, ask("one two three", second="small")))
+    assert last["compared"]
+    assert len(json.loads(last["lines"])["saved"]) == 1
+
+
+DIFF_TEXT = "--- a/f\n+++ b/f\n@@ -1,2 +1,2 @@\n one\n-two\n+zwei\n"
+
+
+async def test_diff() -> None:
+    """A diff is read as the old and the new text of each hunk, and no file of its name is opened; as a text it is read as it is."""
+    assistant, kept = ScriptedReader(reads=lambda text, _model: tokens(*str(text).splitlines(keepends=True))), ReadState()
+    *_, last = await all_of(read(assistant, kept, ask(DIFF_TEXT, kind=AUTOMATIC)))
+    assert [request.text for request in assistant.read_requests] == ["one\ntwo\n", "one\nzwei\n"]
+    (hunk,) = json.loads(last["diff"])
+    bits = round(0.25 / math.log(2), 2)
+    assert hunk["rows"][1] == [["-", 2, bits, [["two", bits]]], ["+", 2, bits, [["zwei", bits]]]]
+    assert last["summary"].startswith("Removed: 1 line with 0.4 bits")
+    assert (last["tokens"], last["lines"]) == (0, None)
+    await all_of(read(assistant, kept, ask(DIFF_TEXT)))
+    assert assistant.read_requests[-1].text == DIFF_TEXT
+
+
+async def test_damaged_diff() -> None:
+    """A damaged diff is reported in a sentence before a model reads any of it, and the last reading stays."""
+    assistant, kept = reader(*WORDS), ReadState()
+    *_, before = await all_of(read(assistant, kept, ask("one two three")))
+    *_, last = await all_of(read(assistant, kept, ask(DIFF_TEXT + "@@ -1 +1 @@\n-a\n", kind=AUTOMATIC)))
+    sentence = "Line 8 does not fit the line counts of its @@ header: paste the whole diff, unedited."
+    assert last == before | {"status": sentence, "wrong": True}
+    assert len(assistant.read_requests) == 1
+
+
+async def test_kept_for_a_reload(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reading is found again by its key and its owner alone; the oldest ones are dropped when there are too many tokens."""
+    kept, runs = KeptReadings(), []
+    for text in ("one", "two", "three"):
+        state = ReadState()
+        await all_of(read(reader(*WORDS), state, ask(text)))
+        assert state.run is not None
+        runs.append(state.run)
+    kept.keep("ann", runs[0])
+    assert kept.find("ann", runs[0].key) is runs[0]
+    assert [kept.find("bob", runs[0].key), kept.find("ann", "else"), kept.find("ann", None)] == [None, None, None]
+    monkeypatch.setattr(read_session, "MAX_KEPT_TOKENS", 6)
+    for run in runs[1:]:
+        kept.keep("ann", run)
+    assert [kept.find("ann", run.key) for run in runs] == [None, *runs[1:]]
+    monkeypatch.setattr(read_session, "MAX_KEPT_TOKENS", 1)
+    kept.keep("ann", runs[0])
+    assert kept.find("ann", runs[0].key) is runs[0]
+
+
+def test_request() -> None:
+    """Menus without a choice ask for the server's first model and no second one."""
+    assert request_of("x", None, None, None) == ReadRequest("x")
+    assert request_of("x", "m", NO_SECOND, TEXT) == ReadRequest("x", "m", "", TEXT)
+    assert request_of("x", "m", "n", TEXT).second == "n"
+
+
 async def test_the_tab_is_closed() -> None:
     """A reading ends in the engine when its reader is gone."""
     assistant = reader(*WORDS, None)
-    shown = read(assistant, ReadState(), "one two three four", MODEL)
+    shown = read(assistant, ReadState(), ask("one two three four"))
     await anext(shown)
     await anext(shown)
     await shown.aclose()
@@ -111,52 +241,65 @@ async def test_the_tab_is_closed() -> None:
 async def test_wrong(text: str, items: Sequence[Item], sentence: str) -> None:
     """A failed reading is reported in one sentence, and the last reading stays."""
     kept = ReadState()
-    before = (await all_of(read(reader(*WORDS), kept, "one two three", MODEL)))[-1]
-    last = (await all_of(read(reader(*items), kept, text, MODEL)))[-1]
+    before = (await all_of(read(reader(*WORDS), kept, ask("one two three"))))[-1]
+    last = (await all_of(read(reader(*items), kept, ask(text))))[-1]
     assert last == before | {"status": sentence, "wrong": True}
-    assert kept.reading == ReadingFigures(MODEL, tuple(WORDS))
+    assert kept.shown == before
 
 
 async def test_unexpected(caplog: pytest.LogCaptureFixture) -> None:
     """The details of a failure are in the log and not on the page; the tokens so far are kept."""
     with caplog.at_level(logging.ERROR):
-        last = (await all_of(read(reader(*WORDS, RuntimeError("the insides")), ReadState(), "one two three four", MODEL)))[-1]
+        last = (await all_of(read(reader(*WORDS, RuntimeError("the insides")), ReadState(), ask("one two three four"))))[-1]
     assert (last["status"], last["wrong"]) == (UNEXPECTED, True)
-    assert len(unpack(last["batches"])) == 3
+    assert last["tokens"] == 3
     assert "the insides" in caplog.text
 
 
 def test_figures() -> None:
-    """The figures are named; those that a text does not have are omitted."""
-    found = {name: value for name, value, _ in figures(ReadingFigures("m", tuple(WORDS)))}
-    assert found == {
-        "tokens": "3",
-        "perplexity": f"{math.exp(0.25):.3f}",
-        "bits per byte": f"{0.75 / math.log(2) / 13:.4f}",
-        "total bits": f"{0.75 / math.log(2):.1f}",
+    """The figures are named and explained in a sentence; those that a text does not have are omitted."""
+    shown = figures(ReadingFigures("m", tuple(WORDS)))
+    assert {name: value for name, value, _ in shown} == {
+        "Tokens": "3",
+        "Perplexity": f"{math.exp(0.25):.3f}",
+        "Bits per byte": f"{0.75 / math.log(2) / 13:.4f}",
+        "Total bits": f"{0.75 / math.log(2):.1f}",
     }
-    assert [name for name, _, _ in figures(ReadingFigures("m", (replace(WORDS[0], logprob=None),)))] == ["tokens", "total bits"]
+    assert all(hint.endswith(".") for _, _, hint in shown)
+    assert [name for name, _, _ in figures(ReadingFigures("m", (replace(WORDS[0], logprob=None),)))] == ["Tokens", "Total bits"]
 
 
 def test_lines() -> None:
-    """The most surprising lines come first, up to a limit, each with its first token."""
-    words = [replace(token, logprob=-float(index % 7)) for index, token in enumerate(tokens(*(f"w{n}\n" for n in range(30))))]
-    found = lines_of(ReadingFigures("m", tuple(words)))
-    assert [line["mean"] for line in found] == sorted((-(token.logprob or 0) / math.log(2) for token in words), reverse=True)[:LINES_SHOWN]
-    assert all(words[line["token"]].text == line["text"] + "\n" for line in found)
+    """Each line has its number, its first and its most surprising token, and its bits in total and at most."""
+    words = [replace(token, logprob=-bits * math.log(2)) for token, bits in zip(tokens("a", " b\n", "c"), (1, 3, 2), strict=True)]
+    assert json.loads(line_columns(ReadingFigures("m", tuple(words)))) == {
+        "number": [1, 2],
+        "first": [0, 2],
+        "tokens": [2, 1],
+        "peak": [1, 2],
+        "bits": [4, 2],
+        "most": [3, 2],
+    }
 
 
 async def test_export() -> None:
     """A reading is exported with all its tokens, each time as another file."""
     kept = ReadState()
-    await all_of(read(reader(*WORDS), kept, "one two three", MODEL))
+    await all_of(read(reader(*WORDS), kept, ask("one two three")))
     table, tree = [await act(kept, {"verb": "export", "form": form}) for form in ("csv", "json")]
     assert table is not None
     assert tree is not None
     assert [row["token"] for row in csv.DictReader(io.StringIO(table["file"]["text"], newline=""))] == ["one", " two", " three"]
     assert [one["t"] for one in json.loads(tree["file"]["text"])["tokens"]] == ["one", " two", " three"]
     assert table["file"]["n"] != tree["file"]["n"]
-    assert table["batches"] == kept.shown["batches"]
+    assert table["number"] == kept.shown["number"]
+
+
+async def read_words() -> ReadState:
+    """Return the state of a tab that has read a text."""
+    state = ReadState()
+    await all_of(read(reader(*WORDS), state, ask("one two three")))
+    return state
 
 
 async def test_nothing_to_export() -> None:
@@ -166,7 +309,7 @@ async def test_nothing_to_export() -> None:
         "wrong": True,
     }
     with pytest.raises(InvalidRequestError, match="not as 'exe'"):
-        export(ReadState(ReadingFigures("m", tuple(WORDS))), "exe")
+        export(await read_words(), "exe")
 
 
 def sent(name: object, content: bytes) -> dict[str, object]:
@@ -180,7 +323,7 @@ def test_files() -> None:
     assert text == "é\nb"
     assert shown["status"] == "words.rs is open: press Read."
     assert not shown["wrong"]
-    for bad in (sent("picture.png", b"\x89PNG\0"), sent("picture.png", b"x" * (MAX_FILE_BYTES + 1))):
+    for bad in (sent("picture.png", b"\x89PNG\0"), sent("picture.png", b"x" * (MAX_TEXT_BYTES + 1))):
         text, shown = opened(ReadState(), bad)
         assert text is None
         assert shown["wrong"]

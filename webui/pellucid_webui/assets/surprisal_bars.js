@@ -31,7 +31,7 @@
       this.line.addEventListener("click", (event) => this.columns.length && onGo(this.at(event)));
       this.line.addEventListener("pointermove", (event) => this.columns.length && this.onPoint(this.at(event)));
       this.line.addEventListener("pointerleave", () => this.onPoint(null));
-      this.saveButton = make("button", { type: "button", class: "pl-tool pl-save", title: "Save this line as a picture (SVG)", "aria-label": "Save the surprisal line as SVG", onclick: () => this.save() }, "SVG");
+      this.saveButton = make("button", { type: "button", class: "pl-tool pl-save", title: "Save the surprisal of all tokens as a picture (SVG)", "aria-label": "Download chart: surprisal of all tokens", onclick: () => this.save() }, "Download chart");
       this.element = make("div", { class: "pl-spark-row" }, this.line, this.saveButton);
       this.frame = 0;
       this.observer = new ResizeObserver(() => this.request());

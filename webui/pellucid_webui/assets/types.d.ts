@@ -384,22 +384,114 @@ declare namespace Page {
 
   interface ReadValue {
     number: number;
-    batches: Batch[];
+    /** Names the reading for this tab after a reload. */
+    key: string;
     status: string;
     wrong: boolean;
     progress: { share: number; words: string } | null;
+    model: string;
+    /** The second model, if one has read the text. */
+    second: string;
+    /** How many tokens there are: the page asks for them. */
+    tokens: number;
+    /** Whether the bits that the second model saves can be asked for. */
+    compared: boolean;
+    summary: string;
     figures: [name: string, figure: string, hint: string][];
-    lines: ReadLine[];
+    /** JSON of LineColumns. */
+    lines: string | null;
+    charts: Chart[];
+    /** JSON of DiffHunk[]. */
+    diff: string | null;
     file?: SavedFile;
   }
 
-  interface ReadLine {
-    number: number;
-    text: string;
-    mean: number;
-    most: number;
+  /** The lines that have tokens, one item in each list. Bits are surprisals. */
+  interface LineColumns {
+    /** From 1. */
+    number: number[];
     /** Index of the first token. */
-    token: number;
+    first: number[];
+    tokens: number[];
+    /** Index of the most surprising token. */
+    peak: number[];
+    bits: number[];
+    /** Of the most surprising token. */
+    most: number[];
+    /** By the second model. */
+    saved?: number[];
+  }
+
+  interface Chart {
+    name: string;
+    axis: string;
+    labels: string[];
+    counts: number[];
+  }
+
+  /** Bits are null for what was not read. */
+  type DiffSide = [kind: string, number: number, bits: number | null, pieces: [text: string, bits: number | null][]] | null;
+
+  interface DiffHunk {
+    file: string;
+    section: string;
+    rows: [DiffSide, DiffSide][];
+  }
+
+  /** A part of a reading that the page has asked for. */
+  interface ReadPart {
+    /** The question's number. */
+    n: number;
+    /** The reading's number. */
+    number: number;
+    kind: "tokens" | "saved" | "alternatives";
+    start: number;
+    /** JSON. */
+    data: string;
+  }
+
+  /** Tokens without alternatives, one item in each list. */
+  interface TokenColumns {
+    t: string[];
+    l: (number | null)[];
+    r: (number | null)[];
+    e: (number | null)[];
+    /** Base64 of the bytes that are not those of the text, by index. */
+    b: Record<string, string>;
+  }
+
+  interface PartLoader {
+    /** Whether the server can be asked. */
+    readonly isReady: boolean;
+    connect(component: Component<ReadPart | null>): void;
+    reset(number: number): void;
+    ask(kind: ReadPart["kind"], start: number): void;
+  }
+
+  interface LineListOptions {
+    /** Called with an index of the columns. */
+    onGo: (index: number) => void;
+    /** Called to move on to the line's most surprising token. */
+    onEnter: (index: number) => void;
+    onSort: () => void;
+  }
+
+  interface LineList {
+    readonly element: HTMLElement;
+    /** The value of each line by which the list is sorted. */
+    readonly values: number[];
+    set(columns: LineColumns | null, texts: string[], second: string): void;
+    step(direction: number): void;
+  }
+
+  interface MinimapOptions {
+    onGo: (line: number) => void;
+  }
+
+  interface Minimap {
+    readonly element: HTMLElement;
+    set(lines: number, numbers: number[], values: number[]): void;
+    show(from: number, to: number): void;
   }
 
   interface InfillValue {
@@ -477,6 +569,10 @@ declare namespace Page {
   }
 
   interface Cells {
+    numberLines(): void;
+    between(top: number, bottom: number): [from: number, to: number];
+    lineAt(offset: number): number;
+    offsetOf(line: number): number;
     readonly all: HTMLElement[];
     clear(): void;
     append(records: TokenRecord[], describe: (index: number) => CellDescription): void;
@@ -646,6 +742,13 @@ declare namespace Page {
     Toolbar: new (options: ToolbarOptions) => Toolbar;
     HeatMap: new (element: HTMLElement, options: HeatMapOptions) => HeatMap;
 
+    // reading_parts.js, line_list.js, text_minimap.js, reading_charts.js, diff_view.js
+    PartLoader: new (onPart: (part: ReadPart) => void) => PartLoader;
+    LineList: new (options: LineListOptions) => LineList;
+    Minimap: new (options: MinimapOptions) => Minimap;
+    chart(data: Chart): HTMLElement;
+    diffView(hunks: DiffHunk[]): HTMLElement[];
+
     // answer_tree.js
     AnswerTree: new (data: TreeData, onTokens: (tokens: [number, number]) => void) => AnswerTree;
 
@@ -679,6 +782,7 @@ declare namespace Page {
     mountCompare(component: Component<CompareValue | null>): unknown;
     mountOpener(component: Omit<Component<{ limit: number }>, "watch">): unknown;
     mountReading(component: Component<ReadValue | null>): unknown;
+    mountReadingParts(component: Component<ReadPart | null>): unknown;
     mountInfill(component: Component<InfillValue | null>): unknown;
     mountReview(component: Component<ReviewValue | null>): unknown;
   }
@@ -686,6 +790,4 @@ declare namespace Page {
 
 interface Window {
   Pellucid: Page.Scripts;
-  /** Loaded by Gradio with the first plot. */
-  Plotly: { downloadImage(plot: Element, options: { format: "png" | "svg"; filename: string; width: number; height: number }): Promise<string> };
 }

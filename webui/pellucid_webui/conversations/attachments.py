@@ -58,11 +58,11 @@ def block(name: str, content: bytes) -> str:
     return f"{fence}{_language(name)} {name}\n{text}{end}{fence}"
 
 
-def text_of(name: str, content: bytes) -> str:
+def text_of(name: str, content: bytes, limit: int = MAX_FILE_BYTES) -> str:
     """Return a file's text with line feeds as line ends. Raises InvalidRequestError as ``attach`` does."""
     name = _base(name)
-    if len(content) > MAX_FILE_BYTES:
-        raise InvalidRequestError(f"{name} is larger than {MAX_FILE_BYTES // 1000} kB: use only the relevant part of it.")
+    if len(content) > limit:
+        raise InvalidRequestError(f"{name} is larger than {limit // 1000} kB: use only the relevant part of it.")
     encoding = next((encoding for mark, encoding in _ENCODINGS.items() if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding)

@@ -1,52 +1,53 @@
-"""Draws the histograms of a scored text with Plotly, whose menu can save them as images."""
+"""Counts the tokens of a scored text by surprisal, rank and entropy."""
 
 from __future__ import annotations
 
-from plotly import graph_objects
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import log
 
-from pellucid_webui.inspection.reading_figures import ENTROPY_STEP, RANK_BINS, ReadingFigures
+from pellucid_webui.inspection.reading_figures import RANK_BINS, ReadingFigures, surprisal
 
-COLOURS = ("#4c78a8", "#72b7b2", "#eeca3b", "#f58518")
-"""Colours from the lowest to the highest ranks, which stay distinct with every kind of colour blindness."""
+STEP_BITS = 1.0
+"""Width of a bar of surprisals, in bits."""
 
-INK = "#7a8290"
-GRID = "rgba(128,128,128,0.35)"
+MAX_STEPS = 24
+"""Most bars of a histogram; the last one counts everything above as well."""
 
-
-def rank_histogram(reading: ReadingFigures) -> graph_objects.Figure:
-    """Return a histogram of the tokens by rank, in the classes of GLTR."""
-    borders = ["1", *[str(border + 1) for border in RANK_BINS]]
-    names = [f"{first}–{last}" for first, last in zip(borders, map(str, RANK_BINS), strict=False)] + [f"{borders[-1]}+"]
-    bars = graph_objects.Bar(x=names, y=reading.rank_counts(), marker_color=COLOURS, hovertemplate="rank %{x}: %{y} tokens<extra></extra>")
-    return _figure(bars, "rank of the token", "tokens")
+ENTROPY_STEP_BITS = 0.5
+"""Width of a bar of entropies, in bits."""
 
 
-def entropy_histogram(reading: ReadingFigures) -> graph_objects.Figure:
-    """Return a histogram of the tokens by the entropy of the choice."""
-    counts = reading.entropy_counts()
-    steps = [(index + 0.5) * ENTROPY_STEP for index in range(len(counts))]
-    bars = graph_objects.Bar(
-        x=steps,
-        y=counts,
-        width=ENTROPY_STEP * 0.9,
-        marker_color=COLOURS[0],
-        hovertemplate="about %{x:.2f} bits: %{y} tokens<extra></extra>",
-    )
-    return _figure(bars, "entropy of the choice, bits", "tokens")
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Tokens by class: ``labels`` name the classes, in the unit ``axis``, and ``counts`` are their tokens."""
+
+    name: str
+    axis: str
+    labels: tuple[str, ...]
+    counts: tuple[int, ...]
 
 
-def _figure(bars: graph_objects.Bar, x: str, y: str) -> graph_objects.Figure:
-    """Return a figure with a transparent background and greys that are readable on light and dark pages."""
-    figure = graph_objects.Figure(bars)
-    axis = {"gridcolor": GRID, "zerolinecolor": GRID, "linecolor": GRID, "automargin": True}
-    figure.update_layout(
-        xaxis={"title": x, **axis},
-        yaxis={"title": y, **axis},
-        height=280,
-        margin={"l": 10, "r": 10, "t": 30, "b": 10},
-        bargap=0.1,
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": INK},
-    )
-    return figure
+def histograms(reading: ReadingFigures) -> list[Histogram]:
+    """Return the histograms of a text: surprisals, ranks in the classes of GLTR, and entropies."""
+    surprisals = [surprisal(token) for token in reading.tokens if token.logprob is not None]
+    entropies = [token.entropy / log(2) for token in reading.tokens if token.entropy is not None]
+    return [
+        _by_step("Surprisal", "bits of the token", surprisals, STEP_BITS),
+        _by_rank(reading),
+        _by_step("Entropy", "bits of the choice", entropies, ENTROPY_STEP_BITS),
+    ]
+
+
+def _by_rank(reading: ReadingFigures) -> Histogram:
+    firsts = ["1", *[str(border + 1) for border in RANK_BINS]]
+    labels = [f"{first}–{last}" for first, last in zip(firsts, map(str, RANK_BINS), strict=False)]
+    return Histogram("Rank", "rank of the token", (*labels, f"{firsts[-1]}+"), tuple(reading.rank_counts()))
+
+
+def _by_step(name: str, axis: str, values: Iterable[float], step: float) -> Histogram:
+    counts = Counter(min(int(value / step), MAX_STEPS - 1) for value in values)
+    steps = range(max(counts, default=-1) + 1)
+    labels = tuple(f"{at * step:g}+" if at == MAX_STEPS - 1 else f"{at * step:g}–{(at + 1) * step:g}" for at in steps)
+    return Histogram(name, axis, labels, tuple(counts[at] for at in steps))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, log
@@ -18,9 +17,6 @@ from pellucid_webui.inspection.model_divergence import perplexity
 RANK_BINS = (10, 100, 1000)
 """Highest ranks of GLTR's colours green, yellow and red; higher ranks are purple (Gehrmann et al. 2019, arXiv 1906.04043)."""
 
-ENTROPY_STEP = 0.5
-"""Width of a bar of the entropy histogram, in bits."""
-
 COLUMNS = ("position", "token", "bytes", "line", "probability", "logprob", "surprisal_bits", "rank", "entropy_nats", "rest", "alternatives")
 
 
@@ -28,14 +24,16 @@ COLUMNS = ("position", "token", "bytes", "line", "probability", "logprob", "surp
 class SurprisingLine:
     """A line of the text and its surprisal in bits: in total (``bits``) and of its most surprising token (``most``).
 
-    ``number`` counts from 1.
+    ``number`` counts from 1. ``first`` and ``peak`` are the indices of its first and of its most surprising token.
     """
 
     number: int
     text: str
+    first: int
     tokens: int
     bits: float
     most: float
+    peak: int
 
     @property
     def mean(self) -> float:
@@ -78,30 +76,21 @@ class ReadingFigures:
                 counts[next((index for index, most in enumerate(bins) if token.rank <= most), len(bins))] += 1
         return counts
 
-    def entropy_counts(self) -> list[int]:
-        """Return how many tokens were chosen at an entropy within each step of ENTROPY_STEP bits."""
-        found = Counter(int(token.entropy / log(2) / ENTROPY_STEP) for token in self.tokens if token.entropy is not None)
-        return [found[step] for step in range(max(found, default=-1) + 1)]
-
     def lines(self) -> list[SurprisingLine]:
         """Return the lines that have tokens, in order. A token belongs to the line of its first character that is not a line end."""
-        groups: dict[int, list[Token]] = {}
-        for token, number in zip(self.tokens, self._numbers(), strict=True):
-            if token.logprob is not None:
-                groups.setdefault(number, []).append(token)
+        groups: dict[int, list[int]] = {}
+        for index, number in enumerate(self.line_numbers()):
+            if self.tokens[index].logprob is not None:
+                groups.setdefault(number, []).append(index)
         texts = "".join(token.text for token in self.tokens).split("\n")
-        return [_line(number, texts[number - 1], tokens) for number, tokens in sorted(groups.items())]
-
-    def first_tokens(self) -> dict[int, int]:
-        """Return the index of the first token of each line, by line number."""
-        return dict(reversed([(number, index) for index, number in enumerate(self._numbers())]))
+        return [self._line(number, texts[number - 1], indices) for number, indices in sorted(groups.items())]
 
     def csv(self) -> str:
         """Return the tokens as CSV, one row each."""
         out = io.StringIO(newline="")
         writer = csv.writer(out)
         writer.writerow(COLUMNS)
-        for token, number in zip(self.tokens, self._numbers(), strict=True):
+        for token, number in zip(self.tokens, self.line_numbers(), strict=True):
             alternatives = json.dumps([[one.text, one.logprob] for one in token.top], ensure_ascii=False)
             bits = None if token.logprob is None else surprisal(token)
             chance = None if token.logprob is None else probability(token)
@@ -120,7 +109,12 @@ class ReadingFigures:
         }
         return json.dumps(figures | {"tokens": [record(token) for token in self.tokens]}, ensure_ascii=False)
 
-    def _numbers(self) -> list[int]:
+    def _line(self, number: int, text: str, indices: Sequence[int]) -> SurprisingLine:
+        bits = [surprisal(self.tokens[index]) for index in indices]
+        most = max(bits)
+        return SurprisingLine(number, text, indices[0], len(indices), sum(bits), most, indices[bits.index(most)])
+
+    def line_numbers(self) -> list[int]:
         """Return the line number of each token."""
         found: list[int] = []
         line = 1
@@ -140,8 +134,3 @@ def surprisal(token: Token) -> float:
 def probability(token: Token) -> float:
     """Return the probability of a token; 1 for a token without one."""
     return 1.0 if token.logprob is None else exp(token.logprob)
-
-
-def _line(number: int, text: str, tokens: Sequence[Token]) -> SurprisingLine:
-    bits = [surprisal(token) for token in tokens]
-    return SurprisingLine(number, text, len(tokens), sum(bits), max(bits))

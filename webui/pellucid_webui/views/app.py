@@ -51,6 +51,11 @@ SCRIPTS = (
     "deleted_list",
     "conversation_list",
     "compare_tab",
+    "reading_parts",
+    "line_list",
+    "text_minimap",
+    "reading_charts",
+    "diff_view",
     "read_tab",
     "infill_tab",
     "review_tab",
@@ -64,7 +69,7 @@ SCRIPTS = (
 )
 """Scripts in dependency order."""
 
-STYLES = ("page", "heatmap", "answer_tree", "dialogs_and_welcome", "chat", "conversation_list")
+STYLES = ("page", "heatmap", "answer_tree", "dialogs_and_welcome", "chat", "conversation_list", "read")
 
 THEME = gr.themes.Base(
     primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
@@ -126,7 +131,7 @@ def create_page(assistant: Assistant, store: ConversationStore, turns: Turns, ow
             with gr.Column(scale=0, min_width=0, elem_id="pl-settings"):
                 gr.HTML(SETTINGS_TITLE, apply_default_css=False)
                 controls = chat_controls(header.model)
-        read_tab(page, assistant)
+        read_tab(page, assistant, owner_of)
         compare_tab(page, assistant)
         infill_tab(page, assistant)
         review_tab(page, Reviews(store.folder / REVIEWS), owner_of)

@@ -1,0 +1,72 @@
+"""Provides an assistant that reads any text: two models with different tokenizers and made-up, reproducible probabilities."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+from math import log
+from zlib import crc32
+
+from pellucid.tokens import Alternative, Finish, FinishReason, ModelCard, ScoreQuery, Token
+from support.page.scripted_assistant import usage
+from support.silent_assistant import SilentAssistant
+
+WORDS, HALVES = "words", "halves"
+"""Models: the tokens of one are words with the space before them, those of the other are at most four characters."""
+
+_PIECES = {WORDS: re.compile(r"\n| ?\w+| ?[^\w\s]+|[^\S\n]+"), HALVES: re.compile(r"\n|[^\n]{1,4}")}
+SURPRISE = "quextion"
+"""A word that the first model finds very surprising; the second one does not have it as a token."""
+
+
+def pieces(text: str, model: str = WORDS) -> list[str]:
+    """Return the tokens of a text."""
+    return _PIECES[model].findall(text)
+
+
+def read_token(text: str, position: int, model: str = WORDS) -> Token:
+    """Return a token as the model reads it; the first of a text has no probability."""
+    data = text.encode()
+    if position == 0:
+        return Token(1, text, data, 0, None, None, None)
+    number = crc32(data + bytes([position % 7]))
+    bits = 20.0 if SURPRISE in text else (number % 1000) / 1000 * (4.0 if model == WORDS else 1.5)
+    logprob = -bits * log(2)
+    rank = 1 if bits < 1 else 2 + number % 2000
+    top = [Alternative(100 + at, f" other{at}", f" other{at}".encode(), -2.0 - at) for at in range(9)]
+    own = [Alternative(2, text, data, logprob)]
+    return Token(2, text, data, position, logprob, rank, (number % 500) / 100, tuple(own + top), rest=0.05)
+
+
+@dataclass
+class TextReader(SilentAssistant):
+    """Reads every text with both models; ``asked`` records the texts and models."""
+
+    asked: list[tuple[str, str | None]] = field(default_factory=list)
+
+    async def cards(self) -> list[ModelCard]:
+        return self.models()
+
+    def models(self) -> list[ModelCard]:
+        """Return the cards as a server's own assistant does."""
+        return [
+            ModelCard(name=name, context=100_000, infill=False, chat=True, weight_bytes=1, description="made up", licence=None)
+            for name in (WORDS, HALVES)
+        ]
+
+    async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
+        assert isinstance(query.text, str)
+        self.asked.append((query.text, query.model))
+        found: Sequence[str] = pieces(query.text, query.model or WORDS)
+        for position, text in enumerate(found):
+            yield read_token(text, position, query.model or WORDS)
+        yield Finish(FinishReason.STOP, usage(len(found)))
+
+
+def long_text(lines: int) -> str:
+    """Return a text of this many lines, of about twelve words each, with one surprising word in the middle."""
+    words = ("total", "value", "return", "index", "result", "count", "name", "line", "text", "token")
+    found = [" ".join(words[(line * 7 + at * 3) % 10] for at in range(12)) for line in range(lines)]
+    found[lines // 2] += f" {SURPRISE}"
+    return "\n".join(found) + "\n"

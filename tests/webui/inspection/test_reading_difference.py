@@ -1,0 +1,66 @@
+"""Tests how two models' readings of one text are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import log
+
+import pytest
+
+from pellucid.tokens import Token
+from pellucid_webui.inspection.reading_difference import common_text, difference
+from pellucid_webui.inspection.reading_figures import ReadingFigures
+
+
+def reading(model: str, *tokens: tuple[str, float | None]) -> ReadingFigures:
+    """Return a reading of tokens with these surprisals in bits."""
+    found = [Token(at, text, text.encode(), at, None if bits is None else -bits * log(2), 1, 0.5) for at, (text, bits) in enumerate(tokens)]
+    return ReadingFigures(model, tuple(found))
+
+
+def saved(values: Sequence[float | None]) -> list[float | None]:
+    return [None if value is None else round(value, 6) for value in values]
+
+
+def test_same_tokens() -> None:
+    """With one tokenizer each token has the bits that the second model saves, and the sentence speaks of tokens and of the line."""
+    first = reading("small", ("a", None), (" b", 5.0), ("\n", 1.0), ("c", 9.0))
+    found = difference(first, reading("large", ("a", None), (" b", 4.0), ("\n", 1.5), ("c", 2.0)))
+    assert saved(found.tokens) == [None, 1.0, -0.5, 7.0]
+    assert found.lines == pytest.approx({1: 0.5, 2: 7.0})
+    assert found.summary() == (
+        "large finds this text 2.50 bits per token less surprising than small; the largest difference is line 2 (7.0 bits less)."
+    )
+
+
+def test_other_tokens() -> None:
+    """With other tokens the pieces between common borders are compared, and the sentence speaks of bytes."""
+    first = reading("small", ("a", None), ("bcd", 2.0), ("ef", 1.0))
+    found = difference(first, reading("large", ("a", None), ("bc", 2.0), ("d", 3.0), ("ef", 1.0)))
+    assert saved(found.tokens) == [None, -3.0, 0.0]
+    assert found.summary() == (
+        "large finds this text 0.60 bits per byte more surprising than small; the largest difference is line 1 (3.0 bits more)."
+    )
+
+
+def test_equal() -> None:
+    """Two equal readings are called equally surprising."""
+    one = reading("a", ("x", None), ("y", 1.0))
+    assert difference(one, reading("b", ("x", None), ("y", 1.0))).summary().startswith("b finds this text as surprising as a;")
+    assert difference(reading("a", ("x", None)), reading("b", ("x", None))).summary() == "b finds this text as surprising as a."
+
+
+def test_pieces_without_a_probability() -> None:
+    """A piece for which only one model has a probability has no difference, also not in the line's sum."""
+    found = difference(reading("a", ("ab", None), ("c", 1.0)), reading("b", ("a", None), ("b", 3.0), ("c", 1.0)))
+    assert saved(found.tokens) == [None, 0.0]
+    assert found.lines == {1: 0.0}
+
+
+def test_stopped_earlier() -> None:
+    """If the second model was stopped, the text up to the last common border is compared."""
+    first = reading("a", ("ab", 1.0), ("c", 1.0), ("de", 1.0))
+    second = reading("b", ("a", 1.0), ("bc", 1.0), ("d", 1.0))
+    both = common_text(first.tokens, second.tokens)
+    assert [["".join(token.text for token in tokens)] for tokens in both] == [["abc"], ["abc"]]
+    assert common_text(first.tokens, ()) == ([], [])

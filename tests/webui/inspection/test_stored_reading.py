@@ -1,0 +1,60 @@
+"""Tests how a reading is kept: without alternatives in memory, and with all of them for cards and exports."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from pellucid_webui.conversations.compact_tokens import record
+from pellucid_webui.inspection.stored_reading import BATCH_TOKENS, PART_TOKENS, StoredReading
+from support.page.text_reader import long_text, pieces, read_token
+
+TEXTS = pieces(long_text(60))
+TOKENS = [read_token(text, position) for position, text in enumerate(TEXTS)]
+
+
+def stored() -> StoredReading:
+    """Return a reading of all tokens."""
+    found = StoredReading("m")
+    for token in TOKENS:
+        found.append(token)
+    return found
+
+
+def test_alternatives_are_kept_apart() -> None:
+    """The tokens in memory have no alternatives; each part has them, the last one too, and there is none after it."""
+    reading = stored()
+    assert reading.tokens == [replace(token, top=()) for token in TOKENS]
+    parts = len(TOKENS) // PART_TOKENS + 1
+    found = [one for number in range(parts) for one in json.loads(reading.part(number))]
+    assert found == [record(token) for token in TOKENS]
+    assert reading.part(parts) == reading.part(-1) == "[]"
+
+
+def test_export_has_alternatives() -> None:
+    """An export has the exact figures, and the alternatives in the digits that are kept."""
+    found = stored().with_alternatives()
+    assert [token.logprob for token in found.tokens] == [token.logprob for token in TOKENS]
+    assert [[one.text for one in token.top] for token in found.tokens] == [[one.text for one in token.top] for token in TOKENS]
+
+
+def test_columns() -> None:
+    """Columns begin at the token that is asked for, are limited, and name the bytes only where the text does not have them."""
+    reading = stored()
+    found = reading.columns(5)
+    assert found["t"] == TEXTS[5 : 5 + BATCH_TOKENS]
+    assert len(found["l"]) == len(found["r"]) == len(found["e"]) == len(found["t"])
+    assert found["b"] == {}
+    half = StoredReading("m")
+    half.append(replace(TOKENS[1], text="", bytes=b"\xf0\x9f"))
+    assert half.columns(0)["b"] == {"0": "8J8="}
+    assert reading.columns(len(TOKENS))["t"] == []
+
+
+def test_nothing_is_sent_twice() -> None:
+    """A long text comes in batches that join to it."""
+    many = StoredReading("m")
+    for position in range(BATCH_TOKENS + 10):
+        many.append(replace(TOKENS[1], text=f"{position} "))
+    assert len(many.columns(0)["t"]) == BATCH_TOKENS
+    assert "".join(many.columns(0)["t"] + many.columns(BATCH_TOKENS)["t"]) == many.text

@@ -1,0 +1,232 @@
+"""Tests the results of the Read tab in a real browser: the map with its lines, two models, diffs, histograms, and a reload."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page, expect
+
+from pellucid_webui.hosting.gradio_host import pellucid_view
+from support.page.page_fixtures import Tab, watched
+from support.page.page_tabs import LOOKS, check_looks
+from support.page.small_page_server import PagedServer, paged
+from support.page.text_reader import HALVES, SURPRISE, TextReader, long_text, pieces
+from support.servers.http_servers import scripted_state
+
+LINES = 1500
+MOST_ELEMENTS = 8000
+"""Of the map of any text: some windows' worth of tokens, and a block for a hundred tokens."""
+
+DIFF = """--- a/stats/mean.py
++++ b/stats/mean.py
+@@ -10,3 +10,4 @@ def mean(values):
+     total = sum(values)
+-    return total / len(valeus)
++    count = len(values)  # quextion
++    return total / count
+ # end
+"""
+
+FILL = "(field, text) => { field.value = text; field.dispatchEvent(new Event('input', { bubbles: true })); }"
+"""Writes a text as a paste does; Playwright's own way of typing takes minutes for a long one."""
+
+
+@pytest.fixture(scope="module")
+def reading_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
+    """Provide a server with two models that read any text."""
+    with paged(tmp_path_factory.mktemp("read"), pellucid_view, state=scripted_state(TextReader())) as server:  # type: ignore[arg-type]
+        server.wait()
+        yield server
+
+
+@pytest.fixture
+async def reading(reading_server: PagedServer, browser_page: Page) -> Tab:
+    """Open the Read tab in a window of 1280 by 800."""
+    tab = watched(browser_page, reading_server.server.url)
+    await browser_page.set_viewport_size({"width": 1280, "height": 800})
+    await tab.open()
+    await tab.tab("Read")
+    return tab
+
+
+async def read(tab: Tab, text: str, second: str = "") -> None:
+    """Have a text read, and wait for its result."""
+    page = tab.page
+    await page.locator("#pl-read-text textarea").evaluate(FILL, text)
+    if second:
+        await page.get_by_label("Second model", exact=True).click()
+        await page.get_by_role("option", name=second).click()
+    await page.get_by_role("button", name="Read", exact=True).click()
+    await page.locator(".pl-line-row, .pl-diff").first.wait_for()
+
+
+async def test_few_elements(reading: Tab) -> None:
+    """However long a text is, few of its tokens are elements at once, wherever it is scrolled; the rest is there as text to find."""
+    text = long_text(LINES)
+    await read(reading, text)
+    page, tokens = reading.page, reading.page.locator(".pl-read-body .pl-tokens")
+    assert len(pieces(text)) > 2 * MOST_ELEMENTS
+    for share in (0.5, 1, 0.2, 0.7, 0):
+        await tokens.evaluate("(map, share) => { map.scrollTop = share * (map.scrollHeight - map.clientHeight); }", share)
+        in_view = (
+            "map => { const box = map.getBoundingClientRect(); return [...map.querySelectorAll('.pl-token')].some((token) =>"
+            " { const { top } = token.getBoundingClientRect(); return top > box.top + 50 && top < box.bottom - 50; }); }"
+        )
+        await page.wait_for_function(in_view, arg=await tokens.element_handle())
+        assert await tokens.evaluate("map => map.querySelectorAll('*').length") < MOST_ELEMENTS
+    assert await tokens.evaluate("map => map.textContent") == text
+    for _ in range(30):
+        await page.keyboard.press(".")
+    assert await tokens.evaluate("map => map.querySelectorAll('*').length") < MOST_ELEMENTS
+    assert reading.problems == []
+
+
+async def test_lines(reading: Tab) -> None:
+    """The most surprising line is first; choosing it shows and marks it, keys continue from there, and Enter opens its worst token."""
+    await read(reading, long_text(LINES))
+    page = reading.page
+    rows = page.locator(".pl-line-row")
+    line = LINES // 2 + 1
+    await expect(rows.first.locator(".pl-line-number")).to_have_text(str(line))
+    await rows.first.click()
+    marked = page.locator(".pl-gutter[data-marked]")
+    await expect(marked).to_have_attribute("data-line", str(line))
+    await expect(marked).to_be_in_viewport()
+    assert SURPRISE in "".join(await page.locator(".pl-token.pl-ranged").all_text_contents())
+
+    second = await rows.nth(1).locator(".pl-line-number").inner_text()
+    await page.keyboard.press("ArrowDown")
+    await expect(marked).to_have_attribute("data-line", second)
+    await page.keyboard.press(",")
+    await expect(marked).to_have_attribute("data-line", str(line))
+    await rows.first.press("Enter")
+    assert await page.evaluate("document.activeElement.textContent") == f" {SURPRISE}"
+    await expect(page.locator(".pl-card [data-alternative]").first).to_be_visible()
+    await page.keyboard.press(".")
+    await expect(marked).to_have_attribute("data-line", second)
+
+
+async def test_sorts(reading: Tab) -> None:
+    """Lines are sorted by their total, their mean or their most surprising token, as the user chooses."""
+    await read(reading, f"a total index\na {SURPRISE}\n" + "name of the line with many words and counts " * 8 + "\n")
+    first = reading.page.locator(".pl-line-row .pl-line-number").first
+    found = {}
+    for name in ("Total bits", "Bits per token", "Most surprising token"):
+        await reading.page.get_by_label("Sort lines by").select_option(name)
+        found[name] = await first.inner_text()
+        bits = [float(one) for one in await reading.page.locator(".pl-line-bits").all_inner_texts()]
+        assert bits == sorted(bits, reverse=True)
+    assert found == {"Total bits": "3", "Bits per token": "2", "Most surprising token": "2"}
+
+
+async def test_minimap(reading: Tab) -> None:
+    """A click on the strip shows that part of the text, and the strip marks what is in view."""
+    await read(reading, long_text(LINES))
+    page = reading.page
+    strip = page.locator(".pl-minimap")
+    height = await strip.evaluate("strip => strip.clientHeight")
+    await strip.click(position={"x": 10, "y": height * 0.75})
+    numbers = page.locator(".pl-gutter")
+    await expect(numbers.first).to_be_attached()
+    await page.wait_for_function(
+        "lines => { const box = document.querySelector('.pl-read-body .pl-tokens').getBoundingClientRect();"
+        " return [...document.querySelectorAll('.pl-gutter')].some((one) => Math.abs(one.dataset.line - lines) < 5"
+        " && one.getBoundingClientRect().top > box.top && one.getBoundingClientRect().bottom < box.bottom); }",
+        arg=LINES * 0.75,
+    )
+    top = await page.locator(".pl-minimap-window").evaluate("mark => parseFloat(mark.style.top)")
+    assert top == pytest.approx(height * 0.75, abs=height * 0.03)
+
+
+async def test_visible_at_once(reading: Tab) -> None:
+    """At 1280 by 800 the figures, the map, the most surprising lines and the button are in the window without scrolling."""
+    await read(reading, long_text(LINES))
+    page = reading.page
+    for selector in (".pl-read-figures", ".pl-read-body .pl-tokens", ".pl-minimap", ".pl-line-row >> nth=5", "#pl-read-go"):
+        await expect(page.locator(selector)).to_be_in_viewport(ratio=0.99)
+    assert await page.evaluate("scrollY") == 0
+
+
+async def test_figures_explain_themselves(reading: Tab) -> None:
+    """Each figure has a sentence that shows on focus and on hover, and that screen readers read with its name."""
+    await read(reading, "one two\n")
+    for index, name in enumerate(("Tokens", "Perplexity", "Bits per byte", "Total bits")):
+        hint = reading.page.locator(".pl-explanation").nth(index)
+        await expect(hint).to_be_hidden()
+        button = reading.page.get_by_role("button", name=name, exact=True)
+        await button.focus()
+        await expect(hint).to_be_visible()
+        await expect(button).to_have_accessible_description(await hint.inner_text())
+
+
+async def test_two_models(reading: Tab) -> None:
+    """A second model with other tokens reads the same text: a sentence, the lines and the tokens show what it saves."""
+    await read(reading, f"a total index\na {SURPRISE}\nname of the line\n", HALVES)
+    page = reading.page
+    summary = page.locator(".pl-read-summary")
+    await expect(summary).to_contain_text("halves finds this text")
+    await expect(summary).to_contain_text("bits per byte less surprising than words; the largest difference is line 2 (")
+    await expect(page.get_by_label("Sort lines by")).to_have_value("saved")
+    await expect(page.get_by_role("button", name="Line 2, ")).to_have_accessible_name("Line 2, 21.0 bits saved: a quextion")
+    await expect(page.locator(".pl-mode")).to_have_value("difference")
+    await page.locator(".pl-token", has_text=SURPRISE).focus()
+    await expect(page.locator(".pl-card")).to_contain_text("bits less surprising to halves")
+
+
+async def test_diff(reading: Tab) -> None:
+    """A pasted diff is read before and after: old and new lines next to each other with their bits, and a summary in words."""
+    await read(reading, DIFF)
+    page = reading.page
+    await expect(page.locator(".pl-read-summary")).to_contain_text("Removed: 1 line with")
+    await expect(page.locator(".pl-read-summary")).to_contain_text("The most surprising new line is line 11 (")
+    cells = await page.locator(".pl-diff tbody tr").nth(1).locator("td").all_inner_texts()
+    assert [" ".join(cell.split()) for cell in cells[:2]] == ["-11", "removed: return total / len(valeus)"]
+    assert [" ".join(cell.split()) for cell in cells[3:5]] == ["+11", "added: count = len(values) # quextion"]
+    assert float(cells[5]) > 20
+    await expect(page.locator(".pl-diff caption")).to_have_text("stats/mean.py: def mean(values):")
+    assert await page.locator(".pl-read-text").is_hidden()
+    assert reading.elsewhere == []
+
+
+async def test_reload(reading: Tab) -> None:
+    """After a reload the tab shows its last reading again, with the text, the lines and the alternatives of its tokens."""
+    text = long_text(40)
+    await read(reading, text)
+    page = reading.page
+    figures = await page.locator(".pl-figures dd").all_text_contents()
+    await page.reload()
+    await reading.tab("Read")
+    await page.locator(".pl-line-row").first.wait_for()
+    assert await page.locator(".pl-figures dd").all_text_contents() == figures
+    await expect(page.locator("#pl-read-text textarea")).to_have_value(text)
+    await page.locator(".pl-read-body .pl-token").nth(3).focus()
+    await expect(page.locator(".pl-card [data-alternative]")).to_have_count(10)
+
+
+async def test_histograms(reading: Tab) -> None:
+    """Each histogram has its numbers as a table, which count all tokens, and is saved as a picture that needs no style sheet."""
+    await read(reading, long_text(40))
+    page = reading.page
+    tokens = int(await page.locator(".pl-figures dd").first.inner_text())
+    for name in ("Surprisal", "Rank", "Entropy"):
+        await page.locator("summary", has_text=f"{name} in numbers").click()
+        table = page.locator(".pl-chart", has_text=name).get_by_role("table")
+        assert sum([int(one) for one in await table.locator("td").all_inner_texts()]) == tokens - 1
+        async with page.expect_download() as waiting:
+            await page.get_by_role("button", name=f"Download chart: {name}", exact=True).press("Enter")
+        download = await waiting.value
+        assert download.suggested_filename == f"{name.lower()}.svg"
+        picture = await asyncio.to_thread(Path(await download.path()).read_text)
+        assert picture.startswith("<svg")
+        assert 'fill="rgb(' in picture
+
+
+@pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
+@pytest.mark.parametrize("text", [long_text(300), DIFF], ids=["text", "diff"])
+async def test_looks(reading: Tab, request: pytest.FixtureRequest, text: str) -> None:
+    """With a long reading or a diff axe finds nothing serious, light or dark, and nothing is cut off on a phone or a wide screen."""
+    await read(reading, text, "" if text == DIFF else HALVES)
+    await check_looks(reading.page, request.node.callspec.params["browser_page"]["color_scheme"])

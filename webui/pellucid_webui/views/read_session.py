@@ -1,0 +1,268 @@
+"""Reads a text or a diff for one tab, and keeps the result: the page asks for the tokens that it shows, and survives a reload."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from pellucid.client.assistant_protocol import Assistant
+from pellucid.errors import InvalidRequestError, PellucidError
+from pellucid.tokens import Finish, FinishReason, ScoreQuery, Token
+from pellucid_webui.conversations.turn_settings import ALTERNATIVES
+from pellucid_webui.inspection.diff_reading import HunkReading
+from pellucid_webui.inspection.reading_difference import ReadingDifference, common_text, difference
+from pellucid_webui.inspection.reading_figures import ReadingFigures
+from pellucid_webui.inspection.stored_reading import StoredReading, as_json, numbers
+from pellucid_webui.inspection.unified_diff import is_diff, parse_diff
+from pellucid_webui.views.read_payload import NOTHING, diff_result, text_result
+
+logger = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.2
+"""Interval between updates of a reading."""
+
+AUTOMATIC, TEXT, DIFF = "Automatic", "Text", "Diff"
+"""How a text is read; automatically, one that is a diff is read as a diff."""
+
+MAX_KEPT_TOKENS = 250_000
+"""Tokens of all readings that are kept for reloaded pages; the oldest readings are dropped first."""
+
+CUT_SHORT: Mapping[FinishReason, str] = {
+    FinishReason.CANCELLED: "The server cancelled the reading: press Read to try again.",
+    FinishReason.DEADLINE: "The reading reached its time limit.",
+    FinishReason.SUPERSEDED: "The reading was superseded by a newer request.",
+    FinishReason.ERROR: "The reading failed.",
+}
+"""Sentences for readings that did not reach the end of their text."""
+
+UNEXPECTED = "Internal server error; see the server log."
+
+_NUMBERS = count(1)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """A text to read, its model, a second model or none, and how to read it."""
+
+    text: str
+    model: str = ""
+    second: str = ""
+    kind: str = AUTOMATIC
+
+    @property
+    def is_diff(self) -> bool:
+        """True if the text is read as a diff."""
+        return self.kind == DIFF or (self.kind == AUTOMATIC and is_diff(self.text))
+
+
+@dataclass(eq=False)
+class Run:
+    """A reading, running or done: what is read, and all that has been read so far."""
+
+    request: ReadRequest
+    number: int = field(default_factory=lambda: next(_NUMBERS))
+    key: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    first: StoredReading = field(default_factory=StoredReading)
+    second: StoredReading | None = None
+    hunks: list[HunkReading] = field(default_factory=list)
+    difference: ReadingDifference | None = None
+    shown: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that have been read, by both models or of both sides."""
+        second = [] if self.second is None else self.second.tokens
+        return len(self.first.tokens) + len(second) + sum(len(hunk.old) + len(hunk.new) for hunk in self.hunks)
+
+    async def read(self, assistant: Assistant) -> None:
+        """Read all of it. Raises a PellucidError if that fails."""
+        request = self.request
+        if not request.text:
+            raise InvalidRequestError("There is no text to read: paste one, or open a file.")
+        self.first.model = request.model or (await assistant.cards())[0].name
+        if request.is_diff:
+            self.hunks = [HunkReading(hunk) for hunk in parse_diff(request.text)]
+            for hunk in self.hunks:
+                for text, tokens in hunk.sides():
+                    await _score(assistant, text, self.first.model, tokens.append)
+            return
+        await _score(assistant, request.text, self.first.model, self.first.append)
+        if request.second and request.second != self.first.model:
+            self.second = StoredReading(request.second)
+            await _score(assistant, request.text, request.second, self.second.append)
+
+    def finish(self) -> None:
+        """Compute what is shown of the reading."""
+        if self.hunks:
+            found = diff_result(self.hunks, self.first.model)
+        else:
+            reading = self.first.figures()
+            if self.second is not None and self.second.tokens:
+                first, second = common_text(self.first.tokens, self.second.tokens)
+                self.difference = difference(
+                    ReadingFigures(self.first.model, tuple(first)), ReadingFigures(self.second.model, tuple(second))
+                )
+            found = text_result(reading, self.difference)
+        self.shown = dict(NOTHING) | {"number": self.number, "key": self.key} | found
+
+    def running(self) -> dict[str, Any]:
+        """Return the payload of a running reading."""
+        return dict(NOTHING) | {
+            "number": self.number,
+            "tokens": len(self.first.tokens),
+            "status": "Reading…",
+            "progress": self._progress(),
+            "model": self.first.model,
+        }
+
+    def part(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Return tokens of the reading: columns from a token on, the bits saved, or the alternatives of a part."""
+        kind, start = asked.get("kind"), asked.get("start")
+        if not isinstance(start, int) or isinstance(start, bool) or start < 0:
+            raise InvalidRequestError("The page asked for tokens without a number: reload the page.")
+        if kind == "tokens":
+            data = as_json(self.first.columns(start))
+        elif kind == "saved":
+            data = as_json(
+                [] if self.difference is None else [None if one is None else numbers([one])[0] for one in self.difference.tokens]
+            )
+        elif kind == "alternatives":
+            data = self.first.part(start)
+        else:
+            raise InvalidRequestError("The page asked for a part of a reading that does not exist: reload the page.")
+        return {"n": asked.get("n"), "number": self.number, "kind": kind, "start": start, "data": data}
+
+    def _progress(self) -> dict[str, Any]:
+        """Return the share that has been read, and a description that estimates the number of tokens from the bytes so far."""
+        if self.hunks:
+            done = sum(bool(hunk.old) + bool(hunk.new) for hunk in self.hunks)
+            every = sum(len(hunk.sides()) for hunk in self.hunks)
+            return {"share": round(done / every, 4), "words": f"{done} of {every} texts"}
+        reading = self.first if self.second is None else self.second
+        size, done = len(self.request.text.encode()), sum(len(token.bytes) for token in reading.tokens)
+        if not size or not done:
+            return {"share": 0.0, "words": ""}
+        share, read = min(done / size, 1.0), len(reading.tokens)
+        by = f" by {reading.model}" if self.second is not None else ""
+        return {"share": round(share, 4), "words": f"{read} of about {max(round(read / share), read)} tokens{by}"}
+
+
+@dataclass(eq=False)
+class ReadState:
+    """The last reading of one tab, and the running one with its task."""
+
+    run: Run | None = None
+    running: Run | None = None
+    scoring: asyncio.Task[None] | None = None
+
+    def __deepcopy__(self, _: object) -> ReadState:
+        """Return a new state: Gradio copies the initial one for each tab."""
+        return ReadState()
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """The payload of the last reading."""
+        return dict(NOTHING) if self.run is None else self.run.shown
+
+    def stop(self) -> None:
+        """Stop the running reading."""
+        if self.scoring is not None:
+            self.scoring.cancel()
+
+    def part(self, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return tokens of the reading that is named by its number; None if it has been replaced by another."""
+        run = next((run for run in (self.running, self.run) if run is not None and run.number == asked.get("number")), None)
+        return None if run is None else run.part(asked)
+
+
+class KeptReadings:
+    """The last readings of all tabs, so that a reloaded page shows its own again. Use it from the event loop only."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, tuple[str, Run]] = OrderedDict()
+
+    def keep(self, owner: str, run: Run) -> None:
+        """Keep a reading of a user, and drop the oldest ones if that is too much."""
+        self._kept[run.key] = (owner, run)
+        self._kept.move_to_end(run.key)
+        while len(self._kept) > 1 and sum(kept.tokens for _, kept in self._kept.values()) > MAX_KEPT_TOKENS:
+            self._kept.popitem(last=False)
+
+    def find(self, owner: str, key: object) -> Run | None:
+        """Return the user's reading with this key, or None if it is no longer kept."""
+        kept = self._kept.get(key) if isinstance(key, str) else None
+        return kept[1] if kept is not None and kept[0] == owner else None
+
+
+async def read(assistant: Assistant, state: ReadState, request: ReadRequest) -> AsyncGenerator[dict[str, Any]]:
+    """Read a text and yield payloads meanwhile. If no token is read, keep the last reading."""
+    run = state.running = Run(request)
+    scoring = state.scoring = asyncio.create_task(run.read(assistant))
+    try:
+        before = 0
+        yield run.running()
+        while not scoring.done():
+            await asyncio.wait([scoring], timeout=TICK_SECONDS)
+            if run.tokens > before:
+                before = run.tokens
+                yield run.running()
+    finally:
+        scoring.cancel()
+        await asyncio.wait([scoring])
+        state.running = None
+    if run.tokens:
+        await asyncio.to_thread(run.finish)
+        state.run = run
+    yield state.shown | _outcome(scoring, run.tokens)
+
+
+async def _score(assistant: Assistant, text: str, model: str, add: Callable[[Token], None]) -> None:
+    """Score a text to its end. Raises a PellucidError if that fails."""
+    async with aclosing(assistant.score(ScoreQuery(text, model=model, top_logprobs=ALTERNATIVES))) as items:
+        async for item in items:
+            if not isinstance(item, Finish):
+                add(item)
+            elif item.reason in CUT_SHORT:
+                raise PellucidError(item.error or CUT_SHORT[item.reason])
+
+
+def _outcome(scoring: asyncio.Task[None], tokens: int) -> dict[str, Any]:
+    """Return the status at the end of a reading, which is empty after success."""
+    if scoring.cancelled():
+        return {"status": f"Stopped after {tokens} tokens." if tokens else "Stopped before a token was read."}
+    error = scoring.exception()
+    if error is None:
+        return {"status": ""}
+    if not isinstance(error, PellucidError):
+        logger.error("A reading failed.", exc_info=error)
+    return {"status": str(error) if isinstance(error, PellucidError) else UNEXPECTED, "wrong": True}
+
+
+def export(state: ReadState, form: str) -> dict[str, Any]:
+    """Return the last reading as a file for the browser to save. Raises InvalidRequestError if there is none."""
+    if state.run is None or not state.run.first.tokens:
+        raise InvalidRequestError("There is no reading to export yet: read a text first.")
+    reading = state.run.first.with_alternatives()
+    if form == "csv":
+        return {"n": next(_NUMBERS), "name": "reading.csv", "type": "text/csv", "text": reading.csv()}
+    if form == "json":
+        return {"n": next(_NUMBERS), "name": "reading.json", "type": "application/json", "text": reading.json()}
+    raise InvalidRequestError(f"Readings are exported as csv or json, not as {form!r}.")
+
+
+async def act(state: ReadState, event: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Run an action of the script, and return the payload to show, or None to change nothing."""
+    if event.get("verb") == "stop":
+        state.stop()
+        return None
+    try:
+        return state.shown | {"file": await asyncio.to_thread(export, state, str(event.get("form", "")))}
+    except PellucidError as error:
+        return state.shown | {"status": str(error), "wrong": True}
