@@ -263,6 +263,17 @@ async def test_examples_of_an_empty_chat(framed: Tab) -> None:
     assert framed.problems == []
 
 
+async def test_another_tab_follows(framed: Tab) -> None:
+    """A second tab with the same conversation shows what is sent in the first one, without being touched."""
+    await framed.answer("Hello")
+    other = watched(await framed.page.context.new_page(), framed.address)
+    await other.open("/?" + framed.page.url.partition("?")[2])
+    await other.answered(2)
+    await framed.answer("And now?")
+    await other.answered(4)
+    assert other.problems == []
+
+
 @pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
 async def test_looks_of_the_frame(framed: Tab, request: pytest.FixtureRequest) -> None:
     """In every state of the frame axe finds nothing serious and nothing is cut off, light or dark, on a phone or a wide screen."""

@@ -13,8 +13,8 @@
   follow("conversations", (value) => (list = value));
   follow("header", (value) => (header = value));
 
-  /** @returns {HTMLElement[]} the page's tabs */
-  const tabs = () => /** @type {HTMLElement[]} */ ([...document.querySelectorAll('[role="tab"]')].filter((tab) => tab.id));
+  /** @returns {HTMLElement[]} the page's tabs, without the copies that Gradio measures */
+  const tabs = () => /** @type {HTMLElement[]} */ ([...document.querySelectorAll('[role="tab"]')].filter((tab) => !tab.closest(".visually-hidden")));
 
   /**
    * Return a command that first goes to the chat, which it concerns.
@@ -23,8 +23,12 @@
    */
   const inChat = (run) => () => {
     const chat = document.getElementById("pl-tab-chat-button");
-    if (chat?.getAttribute("aria-selected") !== "true") chat?.click();
-    run();
+    if (!chat || chat.getAttribute("aria-selected") === "true") {
+      run();
+      return;
+    }
+    chat.click();
+    requestAnimationFrame(() => requestAnimationFrame(run)); // Gradio shows the tab meanwhile
   };
 
   function focusField() {
