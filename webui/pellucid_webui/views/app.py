@@ -38,6 +38,10 @@ SCRIPTS = (
     "answer_tree",
     "chat_tab",
     "conversation_list",
+    "compare_form",
+    "compare_card",
+    "compare_column",
+    "compare_parts",
     "compare_tab",
     "read_tab",
     "infill_tab",
@@ -46,7 +50,7 @@ SCRIPTS = (
 )
 """Scripts in dependency order."""
 
-STYLES = ("page", "heatmap", "answer_tree")
+STYLES = ("page", "heatmap", "answer_tree", "compare")
 
 THEME = gr.themes.Base(
     primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
@@ -96,7 +100,7 @@ def create_page(assistant: Assistant, store: ConversationStore, turns: Turns, ow
             with gr.Column(scale=4, min_width=320):
                 chat = chat_panel()
         read_tab(page, assistant)
-        compare_tab(page, assistant)
+        compare_tab(page, assistant, owner_of)
         infill_tab(page, assistant)
         review_tab(page, Reviews(store.folder / REVIEWS), owner_of)
         _connect(page, state, list_panel, chat, controls, conversations, chats, owner_of)
