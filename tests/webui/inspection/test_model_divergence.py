@@ -1,8 +1,9 @@
-"""Tests the divergence of two models on a text."""
+"""Tests the bounds of the divergence of two choices against exact values over a small vocabulary."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -10,104 +11,126 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.tokens import Alternative, Token
-from pellucid_webui.inspection.alignment import align
-from pellucid_webui.inspection.model_divergence import agrees, divergence_at_least, perplexity, segment_divergence, summarise
-from support.page.scripted_assistant import tokens
+from pellucid_webui.inspection.model_divergence import LEAST_PROBABILITY, Bounds, choice_of, divergence, perplexity
 
-WORDS = ["a", "b", "c", "d", "e", "f"]
+WORDS = 8
+EPSILON = 1e-5
 
 
-def choice(distribution: dict[str, float], kept: int, text: str = "a") -> Token:
-    """Return a token of a model with this distribution, with the first ``kept`` alternatives."""
-    ranked = sorted(distribution, key=lambda word: -distribution[word])
-    top = tuple(Alternative(n, word, word.encode(), math.log(distribution[word])) for n, word in enumerate(ranked[:kept]))
+def token(distribution: Sequence[float], kept: int, chosen: int = 0, first_id: int = 0) -> Token:
+    """Return a token of a model with this distribution, with the ``kept`` best alternatives."""
+    ranked = sorted(range(len(distribution)), key=lambda word: -distribution[word])
+    texts = [f"w{word}" for word in range(len(distribution))]
+    top = tuple(Alternative(first_id + one, texts[one], texts[one].encode(), math.log(distribution[one])) for one in ranked[:kept])
     rest = sum(distribution[word] for word in ranked[kept:])
-    return Token(0, text, text.encode(), 0, math.log(distribution[text]), 1, 0.5, top, rest)
+    logprob = math.log(distribution[chosen])
+    return Token(first_id + chosen, texts[chosen], texts[chosen].encode(), 0, logprob, ranked.index(chosen) + 1, 0.5, top, rest)
 
 
-def distributions() -> st.SearchStrategy[dict[str, float]]:
-    weights = st.lists(st.floats(1e-6, 1), min_size=len(WORDS), max_size=len(WORDS))
-    return weights.map(lambda found: {word: weight / sum(found) for word, weight in zip(WORDS, found, strict=True)})
+def distributions() -> st.SearchStrategy[list[float]]:
+    weights = st.lists(st.floats(-12, 0), min_size=WORDS, max_size=WORDS).map(lambda found: [math.exp(one) for one in found])
+    return weights.map(lambda found: [weight / sum(found) for weight in found])
 
 
-def divergence(p: dict[str, float], q: dict[str, float]) -> float:
-    return sum(p[word] * math.log(p[word] / q[word]) for word in p)
+def heated(distribution: Sequence[float], temperature: float) -> list[float]:
+    """Return a distribution at a temperature above 0."""
+    weights = [probability ** (1 / temperature) for probability in distribution]
+    return [weight / sum(weights) for weight in weights]
 
 
-@given(distributions(), distributions(), st.integers(1, 6), st.integers(1, 6))
-def test_at_least(p: dict[str, float], q: dict[str, float], kept_p: int, kept_q: int) -> None:
-    """The alternatives give a lower bound of the divergence, which is exact if all are listed."""
-    found = divergence_at_least(choice(p, kept_p), choice(q, kept_q))
+def exact(p: Sequence[float], q: Sequence[float]) -> float:
+    return sum(one * math.log(one / other) for one, other in zip(p, q, strict=True) if one > 0)
+
+
+def bounds(p: Token, q: Token, heat_p: float = 1.0, heat_q: float = 1.0, *, same: bool = True) -> Bounds:
+    one, other = choice_of(p, heat_p, by_id=same), choice_of(q, heat_q, by_id=same)
+    assert one is not None
+    assert other is not None
+    return divergence(one, other, same_vocabulary=same)
+
+
+kept = st.integers(1, WORDS)
+chosen = st.integers(0, WORDS - 1)
+
+
+@given(distributions(), distributions(), kept, kept, chosen)
+def test_the_exact_value_is_within(p: list[float], q: list[float], kept_p: int, kept_q: int, word: int) -> None:
+    """The divergence of the whole distributions is never outside the bounds, however few alternatives are known."""
+    found = bounds(token(p, kept_p, word), token(q, kept_q, word))
+    assert 0 <= found.low <= exact(p, q) + EPSILON
+    assert exact(p, q) <= found.high + EPSILON
+
+
+@given(distributions(), distributions(), kept, kept, st.sampled_from([0.4, 0.7, 1.0, 1.5, 2.0]), st.sampled_from([0.5, 1.0, 1.6]))
+def test_as_sampled(p: list[float], q: list[float], kept_p: int, kept_q: int, heat_p: float, heat_q: float) -> None:
+    """The same holds for the distributions that the temperatures make, which are known less well than the models' own."""
+    found = bounds(token(p, kept_p), token(q, kept_q), heat_p, heat_q)
+    value = exact(heated(p, heat_p), heated(q, heat_q))
+    assert found.low <= value + EPSILON
+    assert value <= found.high + EPSILON
+
+
+@given(distributions(), distributions())
+def test_everything_known(p: list[float], q: list[float]) -> None:
+    """If every token is listed, both bounds are the divergence itself."""
+    found = bounds(token(p, WORDS), token(q, WORDS))
+    assert found.low == pytest.approx(exact(p, q), abs=EPSILON)
+    assert found.high == pytest.approx(exact(p, q), abs=EPSILON)
+
+
+@given(distributions(), kept, st.sampled_from([0.5, 1.0, 2.0]))
+def test_the_temperature_alone(p: list[float], kept_p: int, heat: float) -> None:
+    """A token's probability at a temperature is within its bounds, and exact if every token is listed."""
+    found = choice_of(token(p, kept_p), heat)
     assert found is not None
-    assert 0 <= found <= divergence(p, q) + 1e-9
-    if kept_p == kept_q == len(WORDS):
-        assert found == pytest.approx(divergence(p, q), abs=1e-9)
+    for id, probability in enumerate(heated(p, heat)):
+        known = found.probability(id)
+        assert known.low - EPSILON <= probability <= known.high + EPSILON
+        if kept_p == WORDS:
+            assert known.low == pytest.approx(probability, abs=EPSILON)
 
 
-@given(distributions(), st.integers(1, 6))
-def test_the_same_model(p: dict[str, float], kept: int) -> None:
-    """A distribution has no divergence from itself, however many alternatives are listed."""
-    assert divergence_at_least(choice(p, kept), choice(p, kept)) == 0
+def test_an_unknown_token() -> None:
+    """A token that q does not list has at most the probability of its last alternative, which proves a divergence."""
+    p, q = [0.6, 0.3, 0.05, 0.05], [0.04, 0.06, 0.5, 0.4]
+    assert bounds(token(p, 2), token(q, 2, 2)).low == pytest.approx(exact(p, q), rel=0.65)
+    assert bounds(token(p, 2), token(q, 2, 2)).low > 0.5
 
 
-def test_nothing_in_common() -> None:
-    """Two models without a common alternative may have equal distributions, so the bound is zero."""
-    p = dict(zip(WORDS, [0.4, 0.3, 0.1, 0.1, 0.05, 0.05], strict=True))
-    q = dict(zip(WORDS, [0.05, 0.05, 0.1, 0.1, 0.3, 0.4], strict=True))
-    assert divergence_at_least(choice(p, 2), choice(q, 2)) == pytest.approx(0, abs=1e-12)
-    assert divergence_at_least(choice(p, 2), replace(choice(q, 2), top=())) is None
+def test_greedy() -> None:
+    """A greedy column has all probability on its first choice: its divergence is that token's surprisal, and nothing comes near it."""
+    p, q = [0.6, 0.3, 0.1], [0.2, 0.7, 0.1]
+    surprisal = -math.log(0.2)
+    found = bounds(token(p, 3), token(q, 3), 0.0, 1.0)
+    assert (found.low, found.high) == pytest.approx((surprisal, surprisal))
+    assert bounds(token(p, 3), token(q, 3), 1.0, 0.0) == Bounds(math.inf, math.inf)
+    assert bounds(token(p, 3), token(q, 3), 0.0, 0.0) == Bounds(math.inf, math.inf)
+    assert bounds(token(p, 3), token(p, 3), 0.0, 0.0) == Bounds(0.0, 0.0)
 
 
-def test_certain_models() -> None:
-    """A rest that is rounded to zero causes no division by zero."""
-    sure = Token(0, "a", b"a", 0, 0.0, 1, 0.0, (Alternative(0, "a", b"a", 0.0),), rest=0.0)
-    other = replace(sure, top=(Alternative(1, "b", b"b", 0.0),))
-    assert divergence_at_least(sure, sure) == 0
-    assert divergence_at_least(sure, other) == 0  # nothing distinguishes them
+def test_other_vocabularies() -> None:
+    """Models with different tokenizers are compared by the bytes of their alternatives, and have no upper bound."""
+    p = [0.6, 0.3, 0.1]
+    found = bounds(token(p, 3), token(p, 3, first_id=50), same=False)
+    assert found.low == pytest.approx(0, abs=EPSILON)
+    assert found.high == math.inf
 
 
-def test_ids_of_the_same_bytes() -> None:
-    """Two ids with the same bytes are one alternative."""
-    twice = Token(0, "a", b"a", 0, -0.7, 1, 0.5, tuple(Alternative(n, "a", b"a", math.log(0.4)) for n in range(2)), rest=0.2)
-    once = Token(0, "a", b"a", 0, -0.7, 1, 0.5, (Alternative(0, "a", b"a", math.log(0.8)),), rest=0.2)
-    assert divergence_at_least(twice, once) == pytest.approx(0, abs=1e-12)
+def test_the_least_probability() -> None:
+    """The upper bound holds for an unlisted token that is as unlikely as is assumed possible."""
+    tiny = LEAST_PROBABILITY
+    p, q = [0.5, 0.5 - 1e-3, 1e-3], [0.5, tiny, 0.5 - tiny]
+    assert bounds(token(p, 2), token(q, 2)).high >= exact(p, q)
 
 
-def test_segments_of_several_tokens() -> None:
-    """A divergence belongs to one choice: there is none for a segment of several tokens."""
-    (segment,) = align(tokens("a", "b"), tokens("ab"))
-    assert segment_divergence(segment) is None
-    (segment,) = align(tokens("ab"), tokens("ab"))
-    assert segment_divergence(segment) == 0
-
-
-def test_agrees() -> None:
-    """Models agree on a segment if their first choices at its start are equal, whether taken or not."""
-    p = dict(zip(WORDS, [0.4, 0.3, 0.1, 0.1, 0.05, 0.05], strict=True))
-    (same,) = align([choice(p, 3, "b")], [choice(p, 1, "b")])
-    (other,) = align([choice(p, 3, "b")], tokens("b"))
-    (unknown,) = align(tokens("b"), [replace(choice(p, 3, "b"), top=())])
-    assert [agrees(segment) for segment in (same, other, unknown)] == [True, False, None]
+def test_no_alternatives() -> None:
+    """Nothing is known of a choice without alternatives."""
+    assert choice_of(token([0.5, 0.5], 0)) is None
 
 
 def test_perplexity() -> None:
     """Perplexity covers the tokens with a probability; it is None without them, and always finite."""
-    half = replace(tokens("a")[0], logprob=math.log(0.5))
+    half = token([0.5, 0.5], 1)
     assert perplexity([half, replace(half, logprob=math.log(0.125)), replace(half, logprob=None)]) == pytest.approx(4)
     assert perplexity([]) is None
-    assert perplexity([replace(half, logprob=None)]) is None
     assert math.isfinite(perplexity([replace(half, logprob=-9999.0)]) or 0)
-
-
-def test_summary() -> None:
-    """A summary has the figures of both models."""
-    p = dict(zip(WORDS, [0.4, 0.3, 0.1, 0.1, 0.05, 0.05], strict=True))
-    q = dict(zip(WORDS, [0.3, 0.4, 0.1, 0.1, 0.05, 0.05], strict=True))
-    a = [choice(p, 6, "a"), choice(p, 6, "b")]
-    b = [choice(p, 6, "a"), choice(q, 6, "b")]
-    found = summarise(a, b)
-    assert (found.segments, found.agreement) == (2, 0.5)
-    assert found.perplexity_a == pytest.approx((0.4 * 0.3) ** -0.5)
-    assert found.perplexity_b == pytest.approx((0.4 * 0.4) ** -0.5)
-    assert found.kl == pytest.approx(divergence(p, q) / 2)
-    assert summarise([], []) == replace(found, segments=0, perplexity_a=None, perplexity_b=None, agreement=None, kl=None)

@@ -1,136 +1,406 @@
-// Compare: two answers to one prompt next to each other, each also scored by the other side's model.
+// Compare: one prompt answered in two to four columns, each of which also scores the other answers.
 "use strict";
 
 (() => {
-  const { make, button } = window.Pellucid;
+  const { make, button, announce, copy, download, CompareForm, CompareCard, CompareColumn, compareLink, compared, compareParts } = window.Pellucid;
+  const { select, table, range, flags, merged, draft, tabId } = compareParts;
 
-  class Side {
-    /** @param {string} name */
-    constructor(name) {
-      this.name = name;
-      this.batches = 0; // drawn so far
-      /** @type {string | null} */
-      this.marked = null; // the marks that are drawn
-      this.about = make("p", { class: "pl-quiet" });
-      this.body = make("div", { class: "pl-body" });
-      this.note = make("p", { class: "pl-note" });
-      this.element = make("article", { class: "pl-side", "aria-label": `Answer ${name}` }, make("h3", {}, name), this.about, this.body, this.note);
-      this.map = new window.Pellucid.HeatMap(this.body, { label: `Tokens of answer ${name}`, onBranch: null });
-      this.clear();
-    }
+  const NARROW = 640; // pixels below which the columns are below each other
+  const WIDE = 1000; // pixels from which the card is next to two columns
+  const HOVER_MS = 60; // a pointer that rests this long on a token shows it in the card
 
-    clear() {
-      this.map.set([]);
-      this.batches = 0;
-      this.marked = null;
-    }
+  /** @type {[mode: Page.CompareMode, name: string][]} */
+  const MODES = [
+    ["probability", "Probability"],
+    ["surprisal", "Surprisal"],
+    ["difference", "Difference"],
+  ];
 
-    /** @param {Page.CompareSide} side */
-    update(side) {
-      this.about.textContent = side.about;
-      this.note.textContent = side.note;
-      this.note.classList.toggle("pl-wrong", Boolean(side.wrong));
-      const fresh = side.batches.slice(this.batches).flatMap((batch) => JSON.parse(batch));
-      if (fresh.length) this.map.add(fresh);
-      this.batches = side.batches.length;
-      if (side.marks && side.marks !== this.marked) {
-        this.marked = side.marks;
-        this.map.annotate(JSON.parse(side.marks), side.words);
-        this.map.setMode("difference");
-      }
-      this.setApart(side.apart);
-    }
-
-    /**
-     * Highlight the tokens that the other answer does not have.
-     * @param {[from: number, to: number][]} stretches
-     */
-    setApart(stretches) {
-      this.map.cells.all.forEach((cell) => cell.toggleAttribute("data-apart", false));
-      for (const [from, to] of stretches) {
-        for (const cell of this.map.cells.all.slice(from, to)) cell.toggleAttribute("data-apart", true);
-      }
-    }
-  }
+  const EXPORTS = { csv: "CSV", json: "JSON", html: "HTML page" };
 
   class Compare {
     /**
      * @param {Page.Component<Page.CompareValue | null>} component
      */
     constructor({ element, props, watch, act }) {
+      this.tab = tabId();
+      /** @type {(data: object) => void} */
+      this.ask = (data) => act({ tab: this.tab, ...data });
       /** @type {Page.CompareValue | null} */
       this.value = null;
-      this.number = -1; // of the comparison that is drawn
-      this.sides = { a: new Side("A"), b: new Side("B") };
+      /** @type {Page.CompareAnalysis | null} */
+      this.analysis = null;
+      this.number = 0; // of the comparison that is drawn
+      this.saved = 0; // the file that was saved last
+      /** @type {"own" | "sampled"} */
+      this.view = "own";
+      /** @type {[text: number, token: number] | null} */
+      this.place = null;
+      this.jump = -1;
+      this.timer = 0;
+      this.isOpened = false;
+      this.isPinned = false; // whether the status speaks of a link, which stays until something is asked for
+      /** @type {InstanceType<Page.Scripts["CompareColumn"]>[]} */
+      this.columns = [];
+      this.form = new CompareForm({ onCompare: () => this.compare(), onStop: () => this.ask({ verb: "stop" }), onChange: () => draft.set(this.form.value), onLink: (pressed) => this.copyLink(pressed) });
       this.status = make("p", { class: "pl-note", role: "status" });
-      this.stop = button("Stop", { onclick: () => act({ verb: "stop" }) });
-      this.next = button("Next divergence", { onclick: () => this.walk(1) }, "d");
-      this.before = button("Previous divergence", { onclick: () => this.walk(-1) }, "D");
-      this.summary = make("table", { class: "pl-table" });
-      this.hint = make("p", { class: "pl-quiet" }, make("strong", { class: "pl-only" }, "Bold and underlined"), ": only in this answer. The colour shows which side finds a token more likely.");
-      this.element = make(
-        "section",
-        { class: "pl-compare", "aria-label": "Two answers" },
-        make("div", { class: "pl-row pl-steady" }, this.stop, this.before, this.next, this.status),
-        this.hint,
-        make("div", { class: "pl-sides" }, this.sides.a.element, this.sides.b.element),
-        this.summary,
+      this.mode = select("Colour by", MODES, () => this.repaint());
+      this.viewChoice = select("Probabilities", [["own", "Model's own"], ["sampled", "As sampled"]], () => this.chooseView());
+      this.first = select("More likely in", [], () => this.repaint());
+      this.second = select("or in", [], () => this.repaint());
+      this.folded = make("input", { type: "checkbox", onchange: () => this.fold() });
+      this.summary = make("div", { class: "pl-compare-summary" });
+      this.legend = make("div", { class: "pl-compare-legend", role: "group", "aria-label": "What the colours mean" });
+      this.count = make("span", { class: "pl-compare-count", role: "status" });
+      this.previous = button("Previous difference", { onclick: () => this.walk(-1) }, "Key D");
+      this.next = button("Next difference", { onclick: () => this.walk(1) }, "Key d");
+      this.tools = make(
+        "div",
+        { class: "pl-compare-tools" },
+        this.previous,
+        this.next,
+        this.count,
+        this.mode.element,
+        this.first.element,
+        this.second.element,
+        this.viewChoice.element,
+        make("label", {}, this.folded, " Fold equal parts"),
+        this.legend,
       );
+      this.card = new CompareCard();
+      this.jumps = make("div", { class: "pl-compare-jumps" });
+      this.list = make("div", { class: "pl-columns" });
+      this.tables = make("div", { class: "pl-compare-tables" });
+      this.exports = make("div", { class: "pl-row" }, ...Object.entries(EXPORTS).map(([kind, name]) => button(`Download ${name}`, { onclick: () => this.ask({ verb: "export", kind }) })));
+      this.result = make(
+        "div",
+        { class: "pl-compare-result", hidden: true },
+        this.summary,
+        this.tools,
+        make("div", { class: "pl-compare-main" }, make("div", { class: "pl-compare-side" }, this.card.element, this.jumps), this.list),
+        this.tables,
+        this.exports,
+      );
+      this.element = make("section", { class: "pl-compare", "aria-label": "Compare answers" }, this.form.element, this.status, this.result);
       element.replaceChildren(this.element);
-      this.at = -1;
-      element.addEventListener("keydown", (event) => {
-        const target = /** @type {Element} */ (event.target);
-        if (target.matches("input, textarea, select") || event.ctrlKey || event.metaKey || event.altKey) return;
-        if (event.key === "d") this.walk(1);
-        if (event.key === "D") this.walk(-1);
-      });
+      this.element.addEventListener("keydown", (event) => this.key(event));
+      window.addEventListener("hashchange", () => this.followLink());
+      new ResizeObserver(([entry]) => this.fit(entry.contentRect.width)).observe(this.element);
       watch("value", () => this.update(props.value));
       this.update(props.value);
     }
 
+    /**
+     * Put the card next to the columns where there is room, and the columns below each other where there is none.
+     * @param {number} width
+     */
+    fit(width) {
+      this.element.dataset.layout = width < NARROW ? "narrow" : this.columns.length <= 2 && width >= WIDE ? "next" : "above";
+    }
+
+    compare() {
+      if (this.value?.running) return;
+      this.isPinned = false;
+      this.say("Waiting for the server…");
+      this.form.setRunning(true);
+      this.ask({ verb: "compare", form: this.form.value });
+    }
+
+    /** @param {HTMLElement} pressed */
+    copyLink(pressed) {
+      try {
+        copy(compareLink.toLink(this.form.value), pressed);
+      } catch (error) {
+        this.say(/** @type {Error} */ (error).message, true);
+      }
+    }
+
+    /** Fill in the form from the address, which then loses the form, so that reloading the page changes nothing. */
+    followLink() {
+      let form = null;
+      this.isPinned = location.hash.startsWith("#compare=");
+      try {
+        form = compareLink.fromLink(location.hash);
+      } catch (error) {
+        this.say(/** @type {Error} */ (error).message, true);
+      }
+      if (this.isPinned) history.replaceState(history.state, "", location.href.replace(/#.*$/su, ""));
+      if (form === null) return false;
+      this.form.set(form);
+      draft.set(this.form.value);
+      const models = this.value?.models ?? [];
+      const missing = [...new Set(form.columns.map((column) => column.model).filter((name) => !models.includes(name)))];
+      if (missing.length) this.say(`The link names a model that this server does not have: ${missing.join(", ")}. Choose another one.`, true);
+      else this.say("The form is filled in from the link: press Compare.");
+      return true;
+    }
+
     /** @param {Page.CompareValue | null} value */
     update(value) {
-      this.element.hidden = !value || !(value.number || value.status);
-      if (!value) return;
-      if (value.number !== this.number) {
-        this.number = value.number;
-        this.at = -1;
-        Object.values(this.sides).forEach((side) => side.clear());
-      }
+      if (!value || (value.number && value.number < this.number)) return; // the rest of a comparison that was replaced
+      const isFirst = !this.isOpened;
       this.value = value;
-      if (this.status.textContent !== value.status) this.status.textContent = value.status; // else a screen reader would read it again
-      this.status.classList.toggle("pl-wrong", value.wrong);
-      this.stop.hidden = !value.running;
-      this.sides.a.update(value.a);
-      this.sides.b.update(value.b);
-      this.next.hidden = this.before.hidden = this.hint.hidden = !value.divergences.length;
-      this.drawSummary(value.summary);
+      this.form.offer(value.models);
+      if (isFirst && value.form) this.open(value.form);
+      if (value.number > this.number) this.begin(value);
+      if (value.status || !(isFirst || this.isPinned)) this.say(value.status, value.wrong);
+      this.form.setRunning(value.running);
+      value.columns.forEach((column, index) => this.columns[index]?.update(column));
+      if (value.analysis !== null && this.analysis === null) this.finish(value, value.analysis);
+      if (value.file && value.file.n !== this.saved) {
+        this.saved = value.file.n;
+        download(value.file.name, value.file.text, value.file.type);
+      }
     }
 
     /**
-     * Go to a divergence: where the answers part, or where the models disagree about a token.
-     * @param {number} step 1 for the next, -1 for the previous one
+     * Show the form for the first time: that of a link, else what was being written, else the one that the server proposes.
+     * @param {Page.CompareFormValue} form
      */
-    walk(step) {
-      const places = this.value ? this.value.divergences : [];
-      if (!places.length) return;
-      const from = this.at < 0 && step < 0 ? 0 : this.at; // at the beginning, backwards goes to the last one
-      this.at = (from + step + places.length) % places.length;
-      const [side, token, words] = places[this.at];
-      this.sides[side].map.focusToken(token);
-      this.status.textContent = `${this.at + 1} of ${places.length}: ${words}`;
+    open(form) {
+      this.isOpened = true;
+      const written = draft.get();
+      this.form.set(written ?? form);
+      this.form.offer(this.value?.models ?? []);
+      this.followLink();
+      this.ask({ verb: "open" });
     }
 
-    /** @param {string[][]} rows the head is the first */
-    drawSummary(rows) {
-      this.summary.hidden = !rows.length;
-      if (!rows.length) return;
-      const [head, ...others] = rows;
+    /** @param {Page.CompareValue} value */
+    begin(value) {
+      this.number = value.number;
+      this.analysis = null;
+      this.place = null;
+      this.jump = -1;
+      this.columns = value.columns.map(({ letter }, index) => new CompareColumn(letter, { onSelect: (token) => this.show(index, token), onHover: (token) => this.hover(index, token) }));
+      this.list.replaceChildren(...this.columns.map((column) => column.element));
+      this.list.style.setProperty("--columns", String(this.columns.length));
+      this.fit(this.element.clientWidth);
+      this.count.textContent = "";
+      this.result.dataset.done = "false";
+      this.result.hidden = false;
+      const letters = value.columns.map(({ letter }) => /** @type {[string, string]} */ ([letter, letter]));
+      this.first.offer(letters, "A");
+      this.second.offer(letters, "B");
+      this.folded.checked = false;
+      [this.summary, this.tables, this.jumps].forEach((part) => part.replaceChildren());
+      if (draft.get() === null && value.form) this.form.set(value.form);
+    }
+
+    /**
+     * @param {Page.CompareValue} value
+     * @param {string} analysis
+     */
+    finish(value, analysis) {
+      const found = JSON.parse(analysis);
+      const readings = found.readings.map((/** @type {(string | null)[]} */ row) => row.map((batch) => (batch === null ? null : JSON.parse(batch))));
+      this.columns.forEach((column, at) => (readings[at][at] = column.records));
+      this.analysis = { ...found, readings };
+      this.result.dataset.done = "true";
+      this.view = this.viewChoice.field.value = found.view;
+      this.drawSummary(value);
+      this.repaint();
+      const jump = value.summary?.jumps[0];
+      if (jump) this.show(jump.text, jump.token, jump.words);
+      else {
+        const at = this.columns.findIndex((column) => column.records.length);
+        if (at >= 0) this.show(at, 0);
+      }
+    }
+
+    // Colours
+
+    chooseView() {
+      this.view = /** @type {"own" | "sampled"} */ (this.viewChoice.field.value);
+      this.repaint();
+    }
+
+    /** Draw the tokens in the chosen mode and view. */
+    repaint() {
+      const { analysis } = this;
+      const mode = /** @type {Page.CompareMode} */ (this.mode.field.value);
+      this.list.dataset.mode = mode;
+      const pair = this.pair();
+      for (const { element } of [this.first, this.second]) element.hidden = mode !== "difference" || this.columns.length === 2;
+      this.drawLegend(mode, pair);
+      if (analysis === null) return;
+      this.columns.forEach((column, at) => {
+        const apart = flags(analysis.apart[at], column.records.length);
+        const other = at === pair[0] ? pair[1] : at === pair[1] ? pair[0] : null;
+        column.paint((index) => {
+          const reading = this.reading(at, at, index);
+          const share = reading === null ? null : compared.ownProbability(reading);
+          const link = other === null || other === at ? null : this.link(at, other, index);
+          return {
+            probability: share === null ? null : (share[0] + share[1]) / 2,
+            ratio: link === null ? null : link.ratio,
+            other: other === null ? "" : this.columns[other].letter,
+            isApart: apart[index],
+          };
+        });
+      });
+      this.fold();
+      if (this.place !== null) this.show(...this.place);
+    }
+
+    /** @returns {[number, number]} the columns of the difference map */
+    pair() {
+      const letters = this.columns.map((column) => column.letter);
+      const [a, b] = [this.first, this.second].map(({ field }) => Math.max(0, letters.indexOf(field.value)));
+      return a === b ? [a, a === 0 ? 1 : 0] : [a, b];
+    }
+
+    /**
+     * @param {Page.CompareMode} mode
+     * @param {[number, number]} pair
+     */
+    drawLegend(mode, pair) {
+      /** @param {string[]} classes */
+      const scale = (classes) => make("span", { class: "pl-compare-scale", "data-mode": mode, "aria-hidden": "true" }, ...classes.map((name) => make("i", { class: `pl-token ${name}` }, "\u00a0")));
+      /** @param {string} name */
+      const steps = (name) => [0, 2, 4, 6, 8].map((at) => `pl-${name}${at}`);
+      const [a, b] = pair.map((at) => this.columns[at]?.letter ?? "");
+      if (mode === "difference") {
+        const toA = [8, 6, 4, 2].map((at) => `pl-d${at} pl-more-${a}`);
+        const toB = [0, 2, 4, 6, 8].map((at) => `pl-d${at} pl-more-${b}`);
+        this.legend.replaceChildren(compared.badge(a), " more likely ", scale([...toA, ...toB]), compared.badge(b), " more likely; a line marks a large difference; ");
+      } else if (mode === "surprisal") this.legend.replaceChildren("0 ", scale(steps("s")), " 12 bits; ");
+      else this.legend.replaceChildren("100 % ", scale(steps("p")), " 0 %; ");
+      this.legend.append(make("strong", { class: "pl-apart" }, "bold"), " not in all answers");
+    }
+
+    fold() {
+      const { analysis } = this;
+      if (analysis === null) return;
+      this.columns.forEach((column, at) => column.fold(this.folded.checked ? merged(analysis.apart[at]) : null));
+    }
+
+    // The card
+
+    /**
+     * Return the token of a text as a column reads it; null if that column has none that begins there.
+     * @param {number} text
+     * @param {number} column
+     * @param {number} index of the token in the text's own answer
+     * @returns {Page.CompareReading | null}
+     */
+    reading(text, column, index) {
+      const { analysis, value } = this;
+      if (analysis === null || value === null) return null;
+      const token = text === column ? index : (analysis.links[text][column][index]?.[0] ?? -1);
+      const record = token === null || token < 0 ? undefined : analysis.readings[text][column]?.[token];
+      if (record === undefined) return null;
+      const scale = this.view === "sampled" ? (analysis.sampled[text][column][/** @type {number} */ (token)] ?? null) : null;
+      return { record, temperature: value.columns[column].temperature, scale };
+    }
+
+    /**
+     * Return how far another column is from a text's own column at a token.
+     * @param {number} text
+     * @param {number} other
+     * @param {number} index
+     * @returns {Page.CompareLink | null}
+     */
+    link(text, other, index) {
+      const row = this.analysis?.links[text][other][index];
+      if (!row) return null;
+      const at = this.view === "own" ? 3 : 7;
+      const [from, to] = [row[1] ?? 0, row[2] ?? 0];
+      const [ratio, kl] = [range(row, at), range(row, at + 2)];
+      return { ratio, kl, tokens: to - from };
+    }
+
+    /**
+     * Show a token in the card, and mark the same place in the other columns.
+     * @param {number} text
+     * @param {number} index
+     * @param {string} [remark] why the user was led here
+     */
+    show(text, index, remark = "") {
+      const { analysis } = this;
+      clearTimeout(this.timer);
+      if (analysis === null || this.reading(text, text, index) === null) return;
+      this.place = [text, index];
+      const numbers = this.columns.map((_, at) => at);
+      this.card.show({
+        letters: this.columns.map((column) => column.letter),
+        text,
+        index,
+        count: this.columns[text].records.length,
+        readings: numbers.map((column) => this.reading(text, column, index)),
+        links: numbers.map((column) => (column === text ? null : this.link(text, column, index))),
+        upper: analysis.upper[text],
+        remark,
+      });
+      this.columns.forEach((column, at) => {
+        const isShown = at === text;
+        column.mark(isShown ? [index, index + 1] : (analysis.ranges[text][at][index] ?? null), isShown);
+        if (!isShown) column.reveal();
+      });
+    }
+
+    /**
+     * @param {number} text
+     * @param {number | null} index
+     */
+    hover(text, index) {
+      clearTimeout(this.timer);
+      if (index !== null) this.timer = setTimeout(() => this.show(text, index), HOVER_MS);
+    }
+
+    // Going from one difference to the next
+
+    /** @param {KeyboardEvent} event */
+    key(event) {
+      const target = /** @type {Element} */ (event.target);
+      if (target.matches("input, textarea, select") || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (event.key === "d") this.walk(1);
+      if (event.key === "D") this.walk(-1);
+    }
+
+    /** @param {number} direction 1 for the next difference, -1 for the previous one */
+    walk(direction) {
+      const jumps = this.value?.summary?.jumps ?? [];
+      const from = this.jump < 0 && direction < 0 ? 0 : this.jump;
+      if (jumps.length) this.go((from + direction + jumps.length) % jumps.length);
+      else this.count.textContent = "No differences";
+    }
+
+    /** @param {number} index */
+    go(index) {
+      const jumps = this.value?.summary?.jumps ?? [];
+      this.jump = index;
+      const { text, token, words } = jumps[index];
+      this.columns[text].focusToken(token);
+      this.show(text, token, words);
+      this.count.textContent = `${index + 1} of ${jumps.length}`;
+      announce(words);
+    }
+
+    // Words
+
+    /**
+     * @param {string} text
+     * @param {boolean} [isWrong]
+     */
+    say(text, isWrong = false) {
+      if (this.status.textContent !== text) this.status.textContent = text; // else a screen reader would read it again
+      this.status.classList.toggle("pl-wrong", isWrong);
+    }
+
+    /** @param {Page.CompareValue} value */
+    drawSummary({ summary }) {
+      if (summary === null) return;
+      const shown = summary.jumps.map((jump, index) => ({ ...jump, index })).filter(({ kind }) => kind !== "difference");
+      const items = shown.map(({ index, kind, words }) => make("li", {}, button(kind === "first" ? `First difference: ${words}` : words, { class: "pl-button pl-jump", onclick: () => this.go(index) })));
       this.summary.replaceChildren(
-        make("caption", {}, "Summary"),
-        make("thead", {}, make("tr", {}, ...head.map((cell) => make("th", { scope: "col" }, cell)))),
-        make("tbody", {}, ...others.map(([name, ...cells]) => make("tr", {}, make("th", { scope: "row" }, name), ...cells.map((cell) => make("td", {}, cell))))),
+        make("h2", {}, "Summary"),
+        ...summary.sentences.map((sentence) => make("p", {}, sentence)),
       );
+      if (items.length) this.jumps.append(make("h3", {}, "First and largest differences"), make("ul", { class: "pl-jumps" }, ...items));
+      this.tables.replaceChildren(table("Perplexity and total bits: what each column makes of each text", summary.matrix), table("Figures", summary.figures));
+      this.previous.disabled = this.next.disabled = !summary.jumps.length;
+      announce("The comparison is complete.");
     }
   }
 

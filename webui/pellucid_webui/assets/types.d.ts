@@ -364,22 +364,115 @@ declare namespace Page {
     status: string;
     wrong: boolean;
     running: boolean;
-    a: CompareSide;
-    b: CompareSide;
-    summary: string[][];
-    divergences: [side: "a" | "b", token: number, words: string][];
+    columns: CompareColumnValue[];
+    /** Null until the comparison has ended. */
+    summary: { sentences: string[]; matrix: string[][]; figures: string[][]; jumps: CompareJump[] } | null;
+    /** JSON of a CompareAnalysis whose readings are batches; null until the comparison has ended. */
+    analysis: string | null;
+    models: string[];
+    form: CompareFormValue | null;
+    file?: SavedFile;
   }
 
-  interface CompareSide {
+  interface CompareFormValue {
+    prompt: string;
+    reference: string;
+    columns: CompareSettings[];
+  }
+
+  /** A text stands for a number that the user has not written as one: the server names it. */
+  interface CompareSettings {
+    model: string;
+    system: string;
+    temperature: number | string;
+    top_p: number | string;
+    top_k: number | string;
+    min_p: number | string;
+    seed: number | string | null;
+    max_tokens: number | string;
+  }
+
+  interface CompareColumnValue {
+    letter: string;
+    model: string;
+    temperature: number;
     about: string;
     batches: Batch[];
     note: string;
     wrong: boolean;
-    /** JSON of (Mark | null)[]. */
-    marks: string | null;
-    words: string[];
-    /** Ranges of tokens that only this answer has. */
-    apart: [from: number, to: number][];
+  }
+
+  interface CompareJump {
+    kind: "first" | "difference" | "large";
+    text: number;
+    token: number;
+    words: string;
+  }
+
+  type CompareMode = "probability" | "surprisal" | "difference";
+
+  /** What each column makes of each answer: the first index is the answer's column, the second the other column. Nats; 999 is infinity. */
+  interface CompareAnalysis {
+    view: "own" | "sampled";
+    readings: (TokenRecord[] | null)[][];
+    /** For each token: the other column's token or -1, the segment from and to, then ratio and KL (low, high), own and as sampled. */
+    links: (number | null)[][][][];
+    /** For each token: the tokens at the same place of the other answer. */
+    ranges: [from: number, to: number][][][];
+    /** For each token: the scale (low, high), the most of an unlisted token and of all of them. */
+    sampled: (CompareScale | null)[][][];
+    /** Ranges of tokens that not all answers have. */
+    apart: [from: number, to: number][][];
+    /** Whether divergences have an upper bound. */
+    upper: boolean[][];
+  }
+
+  type CompareScale = [low: number, high: number, one: number, all: number];
+
+  /** A column's distribution at a place; `scale` is null in the model's own view. */
+  interface CompareReading {
+    record: TokenRecord;
+    temperature: number;
+    scale: CompareScale | null;
+  }
+
+  interface CompareLink {
+    ratio: [low: number, high: number] | null;
+    kl: [low: number, high: number] | null;
+    /** Tokens that the ratio is of. */
+    tokens: number;
+  }
+
+  interface CompareRow {
+    key: string;
+    text: string;
+    bytes: string | undefined;
+    shares: ([low: number, high: number] | null)[];
+  }
+
+  interface CompareCardOptions {
+    letters: string[];
+    text: number;
+    index: number;
+    count: number;
+    readings: (CompareReading | null)[];
+    links: (CompareLink | null)[];
+    upper: boolean[];
+    /** Why the user was led here, if so. */
+    remark: string;
+  }
+
+  interface CompareSelect {
+    element: HTMLElement;
+    field: HTMLSelectElement;
+    offer(options: [value: string, text: string][], chosen: string): void;
+  }
+
+  interface CompareLook {
+    probability: number | null;
+    ratio: [low: number, high: number] | null;
+    other: string;
+    isApart: boolean;
   }
 
   interface ReadValue {
@@ -775,6 +868,45 @@ declare namespace Page {
     };
     UndoNotice: new (onUndo: (removed: Removed) => void) => { readonly element: HTMLElement; show(removed: Removed): void };
     DeletedList: new (act: (verb: string, more?: object) => void) => { readonly element: HTMLElement; draw(value: ConversationsValue): void };
+    // compare_form.js, compare_card.js, compare_column.js
+    CompareForm: new (actions: { onCompare: () => void; onStop: () => void; onChange: () => void; onLink: (pressed: HTMLElement) => void }) => {
+      readonly element: HTMLElement;
+      readonly value: CompareFormValue;
+      set(form: CompareFormValue): void;
+      offer(models: string[]): void;
+      setRunning(running: boolean): void;
+    };
+    compareLink: {
+      toLink(form: CompareFormValue): string;
+      fromLink(hash: string): CompareFormValue | null;
+      isForm(form: any): form is CompareFormValue;
+    };
+    CompareCard: new () => { readonly element: HTMLElement; show(options: CompareCardOptions): void };
+    compared: {
+      badge(letter: string): HTMLElement;
+      ownProbability(reading: CompareReading): [low: number, high: number] | null;
+      ratioWords(here: string, there: string, ratio: [low: number, high: number]): string;
+    };
+    compareParts: {
+      select(name: string, options: [value: string, text: string][], onChange: () => void): CompareSelect;
+      table(caption: string, rows: string[][]): HTMLElement;
+      range(row: (number | null)[], at: number): [low: number, high: number] | null;
+      flags(ranges: [from: number, to: number][], count: number): boolean[];
+      merged(ranges: [from: number, to: number][]): [from: number, to: number][];
+      draft: { get(): CompareFormValue | null; set(form: CompareFormValue): void };
+      tabId(): string;
+    };
+    CompareColumn: new (letter: string, actions: { onSelect: (index: number) => void; onHover: (index: number | null) => void }) => {
+      readonly element: HTMLElement;
+      readonly letter: string;
+      readonly records: TokenRecord[];
+      update(value: CompareColumnValue): void;
+      paint(lookOf: (index: number) => CompareLook): void;
+      fold(apart: [from: number, to: number][] | null): void;
+      mark(range: [from: number, to: number] | null, isShown: boolean): void;
+      focusToken(index: number): void;
+      reveal(): void;
+    };
 
     // The tabs, which Gradio's components mount
     mountChat(component: Component<ChatValue | null>): unknown;

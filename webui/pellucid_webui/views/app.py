@@ -50,6 +50,10 @@ SCRIPTS = (
     "search_match",
     "deleted_list",
     "conversation_list",
+    "compare_form",
+    "compare_card",
+    "compare_column",
+    "compare_parts",
     "compare_tab",
     "reading_parts",
     "line_list",
@@ -69,7 +73,7 @@ SCRIPTS = (
 )
 """Scripts in dependency order."""
 
-STYLES = ("page", "heatmap", "answer_tree", "dialogs_and_welcome", "chat", "conversation_list", "read")
+STYLES = ("page", "heatmap", "answer_tree", "dialogs_and_welcome", "chat", "conversation_list", "read", "compare")
 
 THEME = gr.themes.Base(
     primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
@@ -132,7 +136,7 @@ def create_page(assistant: Assistant, store: ConversationStore, turns: Turns, ow
                 gr.HTML(SETTINGS_TITLE, apply_default_css=False)
                 controls = chat_controls(header.model)
         read_tab(page, assistant, owner_of)
-        compare_tab(page, assistant)
+        compare_tab(page, assistant, owner_of)
         infill_tab(page, assistant)
         review_tab(page, Reviews(store.folder / REVIEWS), owner_of)
         connect(ChatTab(gr.State(TabState()), header, list_panel, chat, controls), page, ConversationList(chats), owner_of)

@@ -1,117 +1,161 @@
-"""Serves the Compare tab: one prompt, answered by two models or with two settings."""
+"""Serves the Compare tab: one prompt, answered in two to four columns."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import gradio as gr
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import InvalidRequestError, PellucidError
-from pellucid_webui.conversations.turn_settings import TurnSettings
-from pellucid_webui.views.controls import turn_controls
-from pellucid_webui.views.side_by_side import Side, SideBySide
+from pellucid_webui.inspection.comparison import TICK_SECONDS, Comparison
+from pellucid_webui.inspection.comparison_export import export
+from pellucid_webui.inspection.comparison_payload import payload
+from pellucid_webui.views.comparison_form import comparison_of, default_form, form_of
 
 SCRIPT = """
 Pellucid.mountCompare({ element, props, watch, act: (data) => trigger('act', data) });
 """
 
-EXAMPLE = "Write a Python function that checks if a year is a leap year."
+MAX_KEPT_TOKENS = 60_000
+"""Tokens of all kept comparisons together; the newest comparison is always kept."""
 
-GREEDY = TurnSettings(temperature=0.0, max_tokens=128)
-WARM = TurnSettings(temperature=1.0, max_tokens=128)
+MAX_TAB_CHARACTERS = 64
 
-_NO_ANSWER: Mapping[str, Any] = {"about": "", "batches": [], "note": "", "wrong": False, "marks": None, "words": [], "apart": []}
+EXPORTS = ("csv", "json", "html")
 
 NOTHING: Mapping[str, Any] = {
     "number": 0,
     "status": "",
     "wrong": False,
     "running": False,
-    "a": _NO_ANSWER,
-    "b": _NO_ANSWER,
-    "summary": [],
-    "divergences": [],
+    "columns": [],
+    "summary": None,
+    "analysis": None,
+    "models": [],
+    "form": None,
 }
 """The payload before the first comparison."""
 
+OwnerOf = Callable[[gr.Request], str]
+
+_NUMBERS = count(1)
+
+
+@dataclass
+class _Kept:
+    comparison: Comparison
+    shown: dict[str, Any]
+
 
 @dataclass(eq=False)
-class CompareState:
-    """The last comparison of one tab, and its payload."""
+class CompareView:
+    """The comparisons of all tabs. The last one of each tab is kept, so that it is there after a reload."""
 
-    comparison: SideBySide | None = None
-    shown: dict[str, Any] = field(default_factory=lambda: dict(NOTHING))
+    assistant: Assistant
+    max_tokens: int = MAX_KEPT_TOKENS
+    _kept: dict[tuple[str, str], _Kept] = field(default_factory=dict)
 
-    def __deepcopy__(self, _: object) -> CompareState:
-        """Return a new state: Gradio copies the initial one for each tab."""
-        return CompareState()
+    async def act(self, owner: str, data: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        """Do what the page asks for in one of its tabs, and yield payloads."""
+        tab = (owner, str(data.get("tab", ""))[:MAX_TAB_CHARACTERS])
+        kept = self._kept.get(tab)
+        if data.get("verb") == "stop":
+            if kept is not None:
+                kept.comparison.stop()
+            return
+        shown = dict(NOTHING) if kept is None else kept.shown
+        try:
+            match data.get("verb"):
+                case "compare":
+                    async with aclosing(self._compare(tab, data.get("form"))) as payloads:
+                        async for shown in payloads:
+                            yield shown
+                case "export":
+                    yield shown | {"file": await asyncio.to_thread(_file, kept, str(data.get("kind")))}
+                case _:
+                    while kept is not None and kept.shown["running"]:
+                        yield kept.shown
+                        await asyncio.sleep(TICK_SECONDS)
+                    shown = shown if kept is None else kept.shown
+                    yield shown | await self.opened(shown["form"])
+        except PellucidError as error:
+            yield shown | {"status": str(error), "wrong": True, "models": await self._models()}
 
-    def stop(self) -> None:
-        """Stop the running comparison and keep the text so far."""
-        if self.comparison is not None:
-            self.comparison.stop()
+    async def opened(self, form: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return what the form needs: the models, and the form to begin with. Raises a PellucidError if they cannot be listed."""
+        cards = await self.assistant.cards()
+        return {"models": [card.name for card in cards], "form": form or default_form(cards)}
+
+    async def _models(self) -> list[str]:
+        try:
+            return [card.name for card in await self.assistant.cards()]
+        except PellucidError:
+            return []
+
+    async def _compare(self, tab: tuple[str, str], form: object) -> AsyncGenerator[dict[str, Any]]:
+        cards = await self.assistant.cards()
+        comparison = comparison_of(form, cards)
+        before = self._kept.pop(tab, None)
+        if before is not None:
+            before.comparison.stop()
+        constant = {"models": [card.name for card in cards], "form": form_of(comparison)}
+        kept = self._kept[tab] = _Kept(comparison, dict(NOTHING) | payload(comparison) | constant)
+        try:
+            async with aclosing(comparison.run(self.assistant)) as ticks:
+                async for _ in ticks:
+                    kept.shown = payload(comparison) | constant
+                    yield kept.shown
+        finally:
+            kept.shown = await asyncio.to_thread(payload, comparison) | constant
+            self._forget()
+        yield kept.shown
+
+    def _forget(self) -> None:
+        """Drop the oldest comparisons that exceed the limit."""
+        for tab in list(self._kept)[:-1]:
+            if sum(kept.comparison.size for kept in self._kept.values()) <= self.max_tokens:
+                return
+            if self._kept[tab].comparison.ended:
+                del self._kept[tab]
 
 
-async def compare(
-    assistant: Assistant, state: CompareState, prompt: str, sides: tuple[TurnSettings, TurnSettings]
-) -> AsyncGenerator[dict[str, Any]]:
-    """Have both sides answer and score each other; yield payloads. If that is impossible, keep the last comparison."""
-    try:
-        if not prompt.strip():
-            raise InvalidRequestError("The prompt is empty: write what both sides should answer.")
-        default = (await assistant.cards())[0].name
-    except PellucidError as error:
-        yield failure(state, error)
-        return
-    a, b = (replace(side, model=side.model or default) for side in sides)
-    state.comparison = SideBySide(Side("A", a), Side("B", b))
-    async with aclosing(state.comparison.run(assistant, prompt)) as payloads:
-        async for shown in payloads:
-            state.shown = shown
-            yield shown
+def _file(kept: _Kept | None, kind: str) -> dict[str, Any]:
+    """Return a comparison as a file for the browser to save. Raises InvalidRequestError if there is none."""
+    if kind not in EXPORTS:
+        raise InvalidRequestError(f"Comparisons are exported as {', '.join(EXPORTS)}, not as {kind!r}.")
+    if kept is None or not kept.comparison.ended:
+        raise InvalidRequestError("The server no longer has this comparison: compare again, then export.")
+    name, media, text = export(kept.comparison, form_of(kept.comparison), kind)
+    return {"n": next(_NUMBERS), "name": name, "type": media, "text": text}
 
 
-def failure(state: CompareState, error: PellucidError) -> dict[str, Any]:
-    """Return the last payload with an error."""
-    return state.shown | {"status": str(error), "wrong": True}
-
-
-def compare_tab(page: gr.Blocks, assistant: Assistant) -> None:
+def compare_tab(page: gr.Blocks, assistant: Assistant, owner_of: OwnerOf) -> None:
     """Add the tab to a page."""
+    compare = CompareView(assistant)
     with gr.Tab("Compare", id="compare"):
-        tab_state = gr.State(CompareState())
-        with gr.Row():
-            with gr.Column(min_width=280):
-                first = turn_controls("Side A", GREEDY, opened=True)
-            with gr.Column(min_width=280):
-                second = turn_controls("Side B", WARM, opened=True)
-        prompt = gr.Textbox(EXAMPLE, label="Prompt", info="sent to both sides", lines=2, elem_id="pl-compare-prompt")
-        go = gr.Button("Compare", variant="primary", elem_id="pl-compare-go")
         view = gr.HTML(value=None, html_template="", js_on_load=SCRIPT, elem_id="pl-compare", apply_default_css=False)
 
-    size = len(first.parts)
-
-    async def on_go(state: CompareState, text: str, *values: Any) -> AsyncGenerator[dict[str, Any]]:
-        try:
-            sides = first.settings(values[:size]), second.settings(values[size:])
-        except PellucidError as error:
-            yield failure(state, error)
-            return
-        async with aclosing(compare(assistant, state, text, sides)) as payloads:
+    async def on_act(event: gr.EventData, request: gr.Request) -> AsyncGenerator[Any]:
+        isempty = True
+        async with aclosing(compare.act(owner_of(request), event._data or {})) as payloads:
             async for shown in payloads:
+                isempty = False
                 yield shown
+        if isempty:
+            yield gr.skip()
 
-    async def on_act(state: CompareState) -> None:
-        state.stop()
-
-    async def on_load() -> Sequence[Any]:
-        return [*await first.showing(assistant, None), *await second.showing(assistant, None, which=1)]
+    async def on_load() -> dict[str, Any]:
+        try:
+            return dict(NOTHING) | await compare.opened()
+        except PellucidError as error:
+            return dict(NOTHING) | {"status": str(error), "wrong": True}
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-    page.load(on_load, None, [*first.parts, *second.parts], **quiet)
-    go.click(on_go, [tab_state, prompt, *first.parts, *second.parts], [view], **quiet)
-    view.act(on_act, [tab_state], None, **quiet)
+    page.load(on_load, None, [view], **quiet)
+    view.act(on_act, None, [view], trigger_mode="multiple", **quiet)  # so that a stop is not held up by the comparison

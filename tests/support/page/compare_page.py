@@ -1,0 +1,112 @@
+"""Provides a page that has only the Compare tab, over its own server side with scripted answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from playwright.async_api import Locator, Page, Route
+
+from pellucid_webui.views.compare import NOTHING, CompareView
+from support.page.heat_page import ASSETS
+
+ADDRESS = "http://compare.test/"
+"""An origin, so that the browser has storage for the tab. Requests to it stay within the browser."""
+
+SCRIPTS = (
+    "dom",
+    "colours",
+    "token_text",
+    "token_elements",
+    "compare_form",
+    "compare_card",
+    "compare_column",
+    "compare_parts",
+    "compare_tab",
+)
+"""Scripts in dependency order."""
+
+HTML = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Compare</title>
+<style>
+body {{ margin: 0; padding: 1rem; background: #ffffff; color: #1f2328; font-family: system-ui, sans-serif; }}
+body.dark {{ background: #0b0f19; color: #f1f5f9; }}
+body {{ --body-text-color: #1f2328; --background-fill-primary: #ffffff; --border-color-primary: #d0d7de; }}
+body.dark {{ --body-text-color: #f1f5f9; --background-fill-primary: #101318; --border-color-primary: #343b47; }}
+{css}
+</style></head><body class="{theme}"><main><h1>Compare</h1><div id="place"></div></main>
+{scripts}</body></html>"""
+
+MOUNT = """first => {
+  const props = { value: first };
+  let changed = () => {};
+  window.receive = (value) => { props.value = value; changed(); };
+  const watch = (_, callback) => { changed = callback; };
+  Pellucid.mountCompare({ element: document.getElementById("place"), props, watch, act: (data) => window.act(data) });
+}"""
+
+
+@dataclass
+class ComparePage:
+    """The page, its server side, and its errors."""
+
+    page: Page
+    view: CompareView
+    problems: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
+
+    async def open(self, theme: str = "", fragment: str = "") -> None:
+        """Open the page, which lists the models."""
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" else None)
+        self.page.on("request", lambda request: self.requested.append(request.url))
+        await self.page.expose_function("act", self._act)
+        await self.page.route("**/*", lambda route: _answer(route, theme))
+        await self.load(fragment)
+
+    async def load(self, fragment: str = "") -> None:
+        """Load the page, or reload it."""
+        await self.page.goto("about:blank")
+        await self.page.goto(ADDRESS + fragment)
+        await self.page.evaluate(MOUNT, dict(NOTHING) | await self.view.opened())
+        await self.page.locator(".pl-column-form").nth(1).wait_for()
+
+    async def compare(self) -> None:
+        """Press Compare, and wait for the summary."""
+        await self.page.get_by_role("button", name="Compare", exact=True).click()
+        await self.page.locator(".pl-compare-result[data-done=true]").wait_for()
+
+    async def _act(self, data: Mapping[str, Any]) -> None:
+        async for shown in self.view.act("me", data):
+            await self.page.evaluate("shown => window.receive(shown)", shown)
+
+    @property
+    def status(self) -> Locator:
+        """Locator of the message below the form."""
+        return self.page.locator(".pl-compare > [role=status]")
+
+    @property
+    def card(self) -> Locator:
+        """Locator of the card."""
+        return self.page.locator(".pl-compare-card")
+
+    def tokens(self, letter: str) -> Locator:
+        """Locator of the tokens of an answer."""
+        return self.page.locator(f".pl-column[data-column={letter}] [role=option]")
+
+    async def marked(self, letter: str, name: str) -> Sequence[int]:
+        """Return the numbers of the tokens of an answer that have a data attribute."""
+        cells = self.page.locator(f".pl-column[data-column={letter}] [role=option][data-{name}]")
+        found = await cells.evaluate_all("cells => cells.map((cell) => Number(cell.dataset.token))")
+        assert isinstance(found, list)
+        return found
+
+
+async def _answer(route: Route, theme: str) -> None:
+    if route.request.url.split("#")[0] != ADDRESS:
+        await route.abort()
+        return
+    scripts = "\n".join(f"<script>{(ASSETS / f'{name}.js').read_text(encoding='utf-8')}</script>" for name in SCRIPTS)
+    css = "\n".join((ASSETS / f"{name}.css").read_text(encoding="utf-8") for name in ("page", "compare"))
+    await route.fulfill(body=HTML.format(css=css, scripts=scripts, theme=theme), content_type="text/html; charset=utf-8")

@@ -1,0 +1,166 @@
+"""Tests the Compare tab's server side: the form, what is kept for each browser tab, and exports."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from pellucid.errors import UnavailableError
+from pellucid.tokens import ModelCard
+from pellucid_webui.views.compare import NOTHING, CompareView
+from pellucid_webui.views.comparison_form import default_form
+from support.page.scripted_assistant import MODEL, Item, token, tokens
+from support.page.scripted_reader import ScriptedReader
+
+FORM = {"prompt": "Say it.", "reference": "", "columns": [{"model": MODEL}, {"model": MODEL, "temperature": 1}]}
+
+
+def view(*answers: Sequence[Item], max_tokens: int = 1000) -> CompareView:
+    return CompareView(ScriptedReader(list(answers), reads=lambda _text, _model: [token("x")]), max_tokens)
+
+
+async def act(found: CompareView, owner: str = "me", tab: str = "1", **data: Any) -> list[dict[str, Any]]:
+    return [shown async for shown in found.act(owner, {"tab": tab, **data})]
+
+
+def card(name: str, *, chat: bool = True) -> ModelCard:
+    return ModelCard(name=name, context=64, infill=True, chat=chat, weight_bytes=1, description="", licence=None)
+
+
+async def test_compare() -> None:
+    """A comparison ends with its summary, and its payload has the form that asks for it again."""
+    *_, last = await act(view(tokens("It"), tokens("He")), verb="compare", form=FORM)
+    assert (last["running"], last["wrong"], last["models"]) == (False, False, [MODEL])
+    assert [column["letter"] for column in last["columns"]] == ["A", "B"]
+    assert last["summary"]["sentences"][0].startswith("The answers of A and B differ from the first token")
+    assert last["form"]["columns"][1]["temperature"] == 1
+
+
+async def test_a_reload() -> None:
+    """The last comparison of a browser tab is there after a reload; other tabs and other users do not see it."""
+    found = view(tokens("It"), tokens("He"))
+    *_, last = await act(found, verb="compare", form=FORM)
+    (again,) = await act(found, verb="open")
+    assert again == last
+    for other in ({"tab": "2"}, {"owner": "you"}):
+        (shown,) = await act(found, verb="open", **other)
+        assert (shown["number"], shown["columns"]) == (0, [])
+
+
+async def test_a_reload_while_it_runs() -> None:
+    """A second view of a running comparison follows it to its end."""
+    hold = asyncio.Event()
+    found = view([*tokens("It"), hold], tokens("He"))
+    running = asyncio.create_task(act(found, verb="compare", form=FORM))
+    await asyncio.sleep(0.05)
+    following = asyncio.create_task(act(found, verb="open"))
+    await asyncio.sleep(0.05)
+    assert not following.done()
+    hold.set()
+    assert (await following)[-1] == (await running)[-1]
+
+
+async def test_stop() -> None:
+    """Stop ends the comparison of this tab, and keeps its text."""
+    found = view([*tokens("It"), None], tokens("He"))
+    stream = found.act("me", {"tab": "1", "verb": "compare", "form": FORM})
+    async for shown in stream:
+        if shown["columns"][0]["batches"]:
+            break
+    assert await act(found, tab="2", verb="stop") == []
+    assert await act(found, verb="stop") == []
+    *_, last = [shown async for shown in stream]
+    assert last["summary"]["sentences"][0].startswith("Stopped")
+    assert last["columns"][0]["batches"]
+
+
+async def test_a_new_comparison_stops_the_old_one() -> None:
+    """A second comparison in a tab ends the first one, whose payloads have a lower number."""
+    found = view([*tokens("It"), None], [None], tokens("He"))
+    stream = found.act("me", {"tab": "1", "verb": "compare", "form": FORM})
+    async for first in stream:
+        if first["columns"][0]["batches"]:
+            break
+    *_, second = await act(found, verb="compare", form=FORM)
+    *_, last = [shown async for shown in stream]
+    assert last["number"] == first["number"] < second["number"]
+    assert (await act(found, verb="open"))[-1]["number"] == second["number"]
+
+
+async def test_the_limit() -> None:
+    """The oldest comparisons are dropped once all together hold too many tokens; the newest one never is."""
+    found = view(tokens("It", " is"), max_tokens=5)
+    for tab in "123":
+        await act(found, tab=tab, verb="compare", form=FORM)
+    assert [(await act(found, tab=tab, verb="open"))[-1]["number"] > 0 for tab in "123"] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("form", "sentence"),
+    [
+        (None, "The page sent no form: reload it."),
+        (FORM | {"prompt": " "}, "The prompt is empty: write what all columns should answer."),
+        (FORM | {"columns": FORM["columns"][:1]}, "A comparison has 2 to 4 columns: add or remove some."),
+        (FORM | {"columns": [{"model": MODEL}] * 5}, "A comparison has 2 to 4 columns: add or remove some."),
+        (FORM | {"columns": [{"model": MODEL}, "x"]}, "Column B: it has no settings."),
+        (FORM | {"columns": [{"model": MODEL}, {"model": "gone"}]}, "Column B: the server has no model 'gone'. Choose one of scripted."),
+        (FORM | {"columns": [{"model": MODEL}, {"model": MODEL, "top_p": 3}]}, "Column B: top_p must be above 0 and at most 1, not 3."),
+    ],
+)
+async def test_wrong(form: Any, sentence: str) -> None:
+    """A form that cannot be compared is refused in one sentence, and the last comparison stays."""
+    found = view(tokens("It"), tokens("He"))
+    *_, before = await act(found, verb="compare", form=FORM)
+    (shown,) = await act(found, verb="compare", form=form)
+    assert shown == before | {"status": sentence, "wrong": True}
+
+
+async def test_text_in_a_number_field() -> None:
+    """A number that is not one is named, with its column."""
+    columns = [{"model": MODEL, "temperature": "warm"}, {"model": MODEL}]
+    (shown,) = await act(view(tokens("It")), verb="compare", form=FORM | {"columns": columns})
+    assert shown["status"].startswith("Column A: The setting temperature")
+
+
+async def test_half_characters() -> None:
+    """Half a character, which cannot be stored, becomes a replacement character."""
+    *_, last = await act(view(tokens("It")), verb="compare", form=FORM | {"prompt": "a\ud800"})
+    assert last["form"]["prompt"] == "a\ufffd"
+
+
+async def test_export() -> None:
+    """A comparison that has ended is exported; another kind of file, or none to export, is refused in a sentence."""
+    found = view(tokens("It"), tokens("He"))
+    (nothing,) = await act(found, verb="export", kind="csv")
+    assert nothing["status"] == "The server no longer has this comparison: compare again, then export."
+    *_, last = await act(found, verb="compare", form=FORM)
+    (shown,) = await act(found, verb="export", kind="json")
+    assert shown == last | {"file": shown["file"]}
+    assert shown["file"]["name"] == "comparison.json"
+    (refused,) = await act(found, verb="export", kind="pdf")
+    assert refused["status"] == "Comparisons are exported as csv, json, html, not as 'pdf'."
+
+
+def test_the_default_varies_one_thing() -> None:
+    """With one model the temperature differs, with several the model does, and nothing else."""
+    (a, b) = default_form([card("m"), card("n", chat=False)])["columns"]
+    assert (a["temperature"], b["temperature"]) == (0, 1)
+    assert a == b | {"temperature": 0}
+    (a, b) = default_form([card("m"), card("n"), card("o")])["columns"]
+    assert (a["model"], b["model"]) == ("m", "n")
+    assert a == b | {"model": "m"}
+    assert default_form([])["columns"] == []
+
+
+async def test_no_models() -> None:
+    """If the models cannot be listed, the page shows why."""
+
+    class Down(ScriptedReader):
+        async def cards(self) -> list[ModelCard]:
+            raise UnavailableError("The server is busy.")
+
+    (shown,) = await act(CompareView(Down()), verb="open")
+    assert shown == dict(NOTHING) | {"status": "The server is busy.", "wrong": True}

@@ -1,0 +1,119 @@
+// The small parts of Compare: menus, tables, ranges of tokens, and what a browser tab keeps.
+"use strict";
+
+(() => {
+  const { make, compareLink } = window.Pellucid;
+
+  /**
+   * @param {string} name
+   * @param {[value: string, text: string][]} options
+   * @param {() => void} onChange
+   */
+  function select(name, options, onChange) {
+    /** @type {HTMLSelectElement} */
+    const field = make("select", { class: "pl-field", onchange: onChange });
+    /**
+     * @param {[value: string, text: string][]} choices
+     * @param {string} chosen
+     */
+    const offer = (choices, chosen) => {
+      field.replaceChildren(...choices.map(([value, text]) => make("option", { value }, text)));
+      field.value = chosen;
+    };
+    offer(options, options[0]?.[0] ?? "");
+    return { element: make("label", { class: "pl-compare-choice" }, make("span", {}, name), field), field, offer };
+  }
+
+  /**
+   * @param {string} caption
+   * @param {string[][]} rows the head is the first
+   * @returns {HTMLElement}
+   */
+  function table(caption, [head, ...rows]) {
+    return make(
+      "div",
+      { class: "pl-compare-wide", tabindex: "0", role: "region", "aria-label": caption },
+      make(
+        "table",
+        { class: "pl-table" },
+        make("caption", {}, caption),
+        make("thead", {}, make("tr", {}, ...head.map((cell) => (cell ? make("th", { scope: "col" }, cell) : make("td", {}))))),
+        make("tbody", {}, ...rows.map(([name, ...cells]) => make("tr", {}, make("th", { scope: "row" }, name), ...cells.map((cell) => make("td", {}, cell))))),
+      ),
+    );
+  }
+
+  /**
+   * @param {(number | null)[]} row
+   * @param {number} at
+   * @returns {[low: number, high: number] | null}
+   */
+  function range(row, at) {
+    const [low, high] = [row[at], row[at + 1]];
+    return low === null || low === undefined || high === null || high === undefined ? null : [low, high];
+  }
+
+  /**
+   * @param {[from: number, to: number][]} ranges
+   * @param {number} count
+   * @returns {boolean[]}
+   */
+  function flags(ranges, count) {
+    const found = Array.from({ length: count }, () => false);
+    for (const [from, to] of ranges) found.fill(true, from, to);
+    return found;
+  }
+
+  /**
+   * @param {[from: number, to: number][]} ranges in order
+   * @returns {[from: number, to: number][]} the same without overlaps
+   */
+  function merged(ranges) {
+    /** @type {[from: number, to: number][]} */
+    const found = [];
+    for (const [from, to] of ranges) {
+      const last = found[found.length - 1];
+      if (last && from <= last[1]) last[1] = Math.max(last[1], to);
+      else found.push([from, to]);
+    }
+    return found;
+  }
+
+  /** The form as it was left in this browser tab; the browser forgets it when the tab is closed. */
+  const draft = {
+    /** @returns {Page.CompareFormValue | null} */
+    get() {
+      try {
+        const form = JSON.parse(sessionStorage.getItem("pellucid.compare.form") ?? "null");
+        return compareLink.isForm(form) ? form : null;
+      } catch {
+        return null;
+      }
+    },
+    /** @param {Page.CompareFormValue} form */
+    set(form) {
+      try {
+        sessionStorage.setItem("pellucid.compare.form", JSON.stringify(form));
+      } catch {
+        // A browser without storage forgets the form at a reload.
+      }
+    },
+  };
+
+  /**
+   * Return the name of this browser tab, under which the server keeps its last comparison; a reload keeps it.
+   * @returns {string}
+   */
+  function tabId() {
+    const fresh = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+    try {
+      const kept = sessionStorage.getItem("pellucid.compare.tab") ?? fresh;
+      sessionStorage.setItem("pellucid.compare.tab", kept);
+      return kept;
+    } catch {
+      return fresh;
+    }
+  }
+
+  window.Pellucid.compareParts = { select, table, range, flags, merged, draft, tabId };
+})();

@@ -1,0 +1,221 @@
+"""Answers one prompt with two to four columns at the same time, then has each column score the other answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from pellucid.client.assistant_protocol import Assistant
+from pellucid.errors import PellucidError
+from pellucid.tokens import ChatQuery, Finish, FinishReason, Message, ScoreQuery, Token, Usage
+from pellucid_webui.conversations.compact_tokens import pack
+from pellucid_webui.conversations.conversation import ASSISTANT, SYSTEM, USER
+from pellucid_webui.conversations.turn_settings import ALTERNATIVES, TurnSettings
+from pellucid_webui.inspection.alignment import last_occurrence
+
+logger = logging.getLogger(__name__)
+
+LETTERS = "ABCD"
+"""The names of the columns; a comparison has at least two."""
+
+TICK_SECONDS = 0.1
+
+UNEXPECTED = "Internal server error; see the server log."
+
+REFERENCE = "the reference"
+
+_NUMBERS = count(int(1000 * time.time()))
+"""Numbers of comparisons, which keep rising when the server is restarted: the page ignores what is older than what it shows."""
+
+
+@dataclass(eq=False)
+class Column:
+    """A column: its settings and its answer."""
+
+    letter: str
+    settings: TurnSettings
+    tokens: list[Token] = field(default_factory=list)
+    batches: list[str] = field(default_factory=list)
+    usage: Usage | None = None
+    end: FinishReason | None = None
+    error: str | None = None
+    took: float | None = None
+    _packed: int = 0
+
+    @property
+    def text(self) -> str:
+        """The text of the answer so far."""
+        return "".join(token.text for token in self.tokens)
+
+    @property
+    def reader(self) -> tuple[str, str]:
+        """The model and the system prompt: columns with equal ones score every text the same."""
+        return self.settings.model, self.settings.system
+
+    def pack(self) -> None:
+        """Pack the tokens since the last call into a batch."""
+        fresh = self.tokens[self._packed :]
+        if fresh:
+            self.batches.append(pack(fresh))
+            self._packed += len(fresh)
+
+    def messages(self, prompt: str) -> list[Message]:
+        """Return the conversation that it answers."""
+        system = [Message(SYSTEM, self.settings.system)] if self.settings.system.strip() else []
+        return [*system, Message(USER, prompt)]
+
+
+@dataclass(eq=False)
+class ComparedText:
+    """A text, and its tokens under each column by the column's index: a column's own answer as generated, other texts as scored."""
+
+    name: str
+    text: str
+    tokens: dict[int, list[Token]] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Comparison:
+    """A comparison of columns, and its progress.
+
+    ``texts`` are the answers in the order of the columns, followed by the reference if there is one.
+    """
+
+    prompt: str
+    reference: str
+    columns: list[Column]
+    number: int = field(default_factory=lambda: next(_NUMBERS))
+    status: str = ""
+    stopped: bool = False
+    ended: bool = False
+    texts: list[ComparedText] = field(default_factory=list)
+    _tasks: Sequence[asyncio.Task[None]] = ()
+
+    @property
+    def size(self) -> int:
+        """The number of tokens that it holds."""
+        return sum(len(column.tokens) for column in self.columns) + sum(len(one) for text in self.texts for one in text.tokens.values())
+
+    @property
+    def same_reader(self) -> bool:
+        """True if all columns have the same model and system prompt."""
+        return len({column.reader for column in self.columns}) == 1
+
+    @property
+    def same_temperature(self) -> bool:
+        """True if all columns have the same temperature."""
+        return len({column.settings.temperature for column in self.columns}) == 1
+
+    def stop(self) -> None:
+        """Stop generating and scoring, and keep the text so far."""
+        self.stopped = self.stopped or not self.ended
+        for task in self._tasks:
+            task.cancel()
+
+    async def run(self, assistant: Assistant) -> AsyncGenerator[None]:
+        """Have all columns answer, then score the other texts; yield whenever there may be something new to show."""
+        try:
+            self.status = "Generating the answers…"
+            async with aclosing(self._until([self._answer(assistant, column) for column in self.columns])) as ticks:
+                async for tick in ticks:
+                    yield tick
+            self.texts = [ComparedText(column.letter, column.text, {at: column.tokens}) for at, column in enumerate(self.columns)]
+            if self.reference.strip():
+                self.texts.append(ComparedText(REFERENCE, self.reference))
+            if not self.stopped:
+                self.status = "Scoring each answer with the other columns…"
+                async with aclosing(self._until(list(self._scorings(assistant)))) as ticks:
+                    async for tick in ticks:
+                        yield tick
+        finally:
+            self.stopped = self.stopped or any(task.cancelled() for task in self._tasks)
+            self.ended = True
+            self.status = ""
+
+    async def _until(self, works: Sequence[Coroutine[Any, Any, None]]) -> AsyncGenerator[None]:
+        self._tasks = [asyncio.create_task(work) for work in works]
+        if not self._tasks:
+            return
+        try:
+            yield
+            while not all(task.done() for task in self._tasks):
+                await asyncio.wait(self._tasks, timeout=TICK_SECONDS)
+                yield
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks)
+
+    async def _answer(self, assistant: Assistant, column: Column) -> None:
+        """Have a column answer; keep the reason if it cannot."""
+        begun = time.monotonic()
+        query = ChatQuery(column.messages(self.prompt), column.settings.sampling(), model=column.settings.model or None)
+        try:
+            async with aclosing(assistant.chat(query)) as items:
+                async for item in items:
+                    if isinstance(item, Finish):
+                        column.usage, column.end = item.usage, item.reason
+                        _check(item)
+                    else:
+                        column.tokens.append(item)
+        except Exception as error:
+            column.error = _sentence(error)
+        finally:
+            column.took = time.monotonic() - begun
+
+    def _scorings(self, assistant: Assistant) -> list[Coroutine[Any, Any, None]]:
+        """Return what is left to score. Columns with the same model and system prompt share one reading of a text."""
+        works = []
+        for text in self.texts:
+            if not text.text.strip():
+                continue
+            known = {self.columns[at].reader: tokens for at, tokens in text.tokens.items()}
+            unknown: dict[tuple[str, str], list[int]] = {}
+            for at, column in enumerate(self.columns):
+                if column.reader in known:
+                    text.tokens[at] = known[column.reader]
+                else:
+                    unknown.setdefault(column.reader, []).append(at)
+            works += [self._score(assistant, text, readers) for readers in unknown.values()]
+        return works
+
+    async def _score(self, assistant: Assistant, text: ComparedText, readers: Sequence[int]) -> None:
+        """Have a column score a text as if it were its own answer, for all ``readers`` of the same model and system prompt."""
+        column = self.columns[readers[0]]
+        conversation = [*column.messages(self.prompt), Message(ASSISTANT, text.text)]
+        tokens: list[Token] = []
+        try:
+            query = ScoreQuery(conversation, model=column.settings.model or None, top_logprobs=ALTERNATIVES)
+            async with aclosing(assistant.score(query)) as items:
+                async for item in items:
+                    if isinstance(item, Finish):
+                        _check(item)
+                    else:
+                        tokens.append(item)
+            found = last_occurrence(tokens, text.text)
+            if found is None:
+                name = text.name if text.name == REFERENCE else f"{text.name}'s answer"
+                raise PellucidError(f"The chat template of {column.letter}'s model changes {name}, so {column.letter} cannot score it.")
+            text.tokens |= dict.fromkeys(readers, found)
+        except Exception as error:
+            for at in readers:
+                self.columns[at].error = self.columns[at].error or _sentence(error)
+
+
+def _check(finish: Finish) -> None:
+    """Raise a PellucidError if a stream was cut short."""
+    if finish.reason not in (FinishReason.STOP, FinishReason.LENGTH):
+        raise PellucidError(finish.error or f"The server ended this answer early: {finish.reason}.")
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, PellucidError):
+        return str(error)
+    logger.error("A column of a comparison failed.", exc_info=error)
+    return UNEXPECTED

@@ -1,0 +1,177 @@
+"""Writes a comparison as CSV, JSON, or one HTML page that needs no script and loads nothing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from html import escape
+from math import exp, isinf, log
+from typing import Any
+
+from pellucid.tokens import Token
+from pellucid_webui.conversations.compact_tokens import record
+from pellucid_webui.inspection.compared_places import OWN, SAMPLED, ComparedPlaces
+from pellucid_webui.inspection.comparison import REFERENCE, Comparison
+from pellucid_webui.inspection.comparison_payload import about
+from pellucid_webui.inspection.comparison_summary import figures, jumps, matrix, percent, sentences
+from pellucid_webui.inspection.model_divergence import Bounds
+
+COLUMNS = (
+    "text",
+    "column",
+    "index",
+    "token",
+    "bytes_hex",
+    "probability",
+    "logprob",
+    "surprisal_bits",
+    "rank",
+    "entropy_nats",
+    "sampled_low",
+    "sampled_high",
+    "rest",
+    "alternatives",
+)
+
+SHADES = 6
+"""Steps of a token's colour in the HTML page: from certain to unlikely."""
+
+_STYLE = """
+:root {
+  color-scheme: light dark; --ink: #1f2328; --paper: #fff; --line: #d0d7de;
+  --a: #163d7a; --b: #844206; --c: #1f8571; --d: #ce06ba; --warm: 242 139 58;
+}
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e8e8ec; --paper: #101318; --line: #343b47; --a: #4f8bff; --b: #ec6a2c; --c: #49f0a4; --d: #ecaae4; --warm: 150 75 17; }
+}
+body { max-width: 90rem; margin: 0 auto; padding: 1rem; background: var(--paper); color: var(--ink); font: 1rem/1.5 system-ui, sans-serif; }
+.sides { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr)); gap: 1rem; }
+article { min-width: 0; padding: 0.75rem; border: 1px solid var(--line); border-top: 4px solid; border-radius: 8px; }
+.A { border-top-color: var(--a); } .B { border-top-color: var(--b); } .C { border-top-color: var(--c); } .D { border-top-color: var(--d); }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; font: 0.9375rem/1.8 ui-monospace, monospace; }
+.apart { font-weight: 700; text-decoration: underline 2px; }
+.s1 { background: rgb(var(--warm) / 15%); } .s2 { background: rgb(var(--warm) / 30%); } .s3 { background: rgb(var(--warm) / 45%); }
+.s4 { background: rgb(var(--warm) / 60%); } .s5 { background: rgb(var(--warm) / 80%); }
+table { border-collapse: collapse; } th, td { padding: 0.25rem 0.6rem; border: 1px solid var(--line); text-align: start; }
+caption { text-align: start; font-weight: 600; } .wide { overflow-x: auto; }
+"""
+
+
+def to_csv(places: ComparedPlaces) -> str:
+    """Return one row for each token of each text under each column that has scored it."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerow(COLUMNS)
+    writer.writerows(_rows(places))
+    return out.getvalue()
+
+
+def to_json(places: ComparedPlaces, form: dict[str, Any]) -> str:
+    """Return the form, the summary, and the tokens with their divergences; infinity and unknown numbers are null."""
+    comparison = places.comparison
+    texts = []
+    for at, text in enumerate(comparison.texts):
+        columns = {comparison.columns[j].letter: [record(token) for token in tokens] for j, tokens in sorted(text.tokens.items())}
+        texts.append({"name": text.name, "text": text.text, "columns": columns, "divergences": _divergences(places, at)})
+    found = {
+        "form": form,
+        "summary": sentences(places),
+        "perplexity_and_bits": matrix(comparison),
+        "figures": figures(places),
+        "texts": texts,
+    }
+    return json.dumps(found, ensure_ascii=False)
+
+
+def to_html(places: ComparedPlaces) -> str:
+    """Return one page with the prompt, the summary, the answers and the tables."""
+    comparison = places.comparison
+    articles = "".join(_article(places, at) for at in range(len(comparison.columns)))
+    said = "".join(f"<p>{escape(one)}</p>" for one in sentences(places))
+    listed = "".join(f"<li>{escape(jump.words)}</li>" for jump in jumps(places) if jump.kind != "difference")
+    tables = _table("Perplexity and total bits of each text", matrix(comparison)) + _table("Answers", figures(places))
+    reference = f"<h2>Reference</h2><pre>{escape(comparison.reference)}</pre>" if comparison.reference.strip() else ""
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+        f"<title>Comparison · Pellucid</title><style>{_STYLE}</style></head><body><h1>Comparison</h1>"
+        f"<h2>Prompt</h2><pre>{escape(comparison.prompt)}</pre>{reference}<h2>Summary</h2>{said}<ul>{listed}</ul>"
+        "<h2>Answers</h2><p>The darker a token, the less likely its column's model found it; "
+        "bold and underlined is what not all answers have. "
+        f'Point at a token for its numbers.</p><div class="sides">{articles}</div>{tables}</body></html>\n'
+    )
+
+
+def _rows(places: ComparedPlaces) -> Iterator[Sequence[Any]]:
+    for text in places.comparison.texts:
+        for column, tokens in sorted(text.tokens.items()):
+            for index, token in enumerate(tokens):
+                alternatives = json.dumps([[one.text, one.logprob] for one in token.top], ensure_ascii=False)
+                known = token.logprob is not None
+                numbers = (exp(token.logprob), token.logprob, -token.logprob / log(2)) if token.logprob is not None else (None,) * 3
+                choice = places.choice(column, token, SAMPLED) if known else None
+                sampled = choice.probability(token.id) if choice is not None else None
+                heated = (None, None) if sampled is None else (sampled.low, sampled.high)
+                names = (text.name, places.columns[column].letter, index, token.text, token.bytes.hex())
+                yield (*names, *numbers, token.rank, token.entropy, *heated, token.rest, alternatives)
+
+
+def _divergences(places: ComparedPlaces, text: int) -> dict[str, list[dict[str, Any]]]:
+    """Return the views of the other columns on an answer; none for the reference, which no column has written."""
+    if places.comparison.texts[text].name == REFERENCE:
+        return {}
+    return {
+        column.letter: [
+            {"token": place.token, "segment": list(place.segment)}
+            | {view: {"log_ratio": _bounds(place.views[view].ratio), "kl": _bounds(place.views[view].kl)} for view in (OWN, SAMPLED)}
+            for place in places.links(text, at)
+        ]
+        for at, column in enumerate(places.columns)
+        if at != text
+    }
+
+
+def _bounds(bounds: Bounds | None) -> list[float | None] | None:
+    return None if bounds is None else [None if isinf(value) else value for value in (bounds.low, bounds.high)]
+
+
+def _article(places: ComparedPlaces, at: int) -> str:
+    column = places.columns[at]
+    apart = {index for start, end in places.apart(at) for index in range(start, end)}
+    tokens = "".join(_span(token, isapart=index in apart) for index, token in enumerate(column.tokens))
+    note = f"<p><strong>{escape(column.error)}</strong></p>" if column.error else ""
+    head = f"<h3>{column.letter} · {escape(column.settings.model)}</h3><p>{escape(about(column))}</p>"
+    return f'<article class="{column.letter}">{head}<pre>{tokens}</pre>{note}</article>'
+
+
+def _span(token: Token, *, isapart: bool) -> str:
+    if token.logprob is None:
+        return escape(token.text)
+    probability = exp(token.logprob)
+    others = ", ".join(f"{one.text!r} {percent(exp(one.logprob))}" for one in token.top)
+    shade = min(int((1 - probability) * SHADES), SHADES - 1)
+    names = " ".join([f"s{shade}", *(["apart"] if isapart else [])])
+    return f'<span class="{names}" title="{escape(f"{percent(probability)}, rank {token.rank}: {others}")}">{escape(token.text)}</span>'
+
+
+def _table(caption: str, rows: Sequence[Sequence[str]]) -> str:
+    head, *others = rows
+    cells = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
+    body = "".join(
+        f'<tr><th scope="row">{escape(name)}</th>{"".join(f"<td>{escape(cell)}</td>" for cell in found)}</tr>' for name, *found in others
+    )
+    return (
+        f'<div class="wide"><table><caption>{escape(caption)}</caption><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
+def export(comparison: Comparison, form: dict[str, Any], kind: str) -> tuple[str, str, str]:
+    """Return the name, the media type and the text of a file. ``kind`` is csv, json or html."""
+    places = ComparedPlaces(comparison)
+    if kind == "csv":
+        return "comparison.csv", "text/csv", to_csv(places)
+    if kind == "json":
+        return "comparison.json", "application/json", to_json(places, form)
+    return "comparison.html", "text/html", to_html(places)

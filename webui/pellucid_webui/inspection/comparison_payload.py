@@ -1,0 +1,138 @@
+"""Turns a comparison into what the page draws."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from pellucid.tokens import FinishReason, Token
+from pellucid_webui.conversations.compact_tokens import pack
+from pellucid_webui.inspection.compared_places import SAMPLED, ComparedPlace, ComparedPlaces
+from pellucid_webui.inspection.comparison import Column, Comparison
+from pellucid_webui.inspection.comparison_summary import default_view, figures, jumps, matrix, sentences
+
+INFINITE_NATS = 999.0
+"""Replaces infinity, which JSON lacks; no log ratio of a token comes near it."""
+
+DIGITS = 5
+
+
+def payload(comparison: Comparison) -> dict[str, Any]:
+    """Return the state of a comparison; once it has ended, with its summary and analysis."""
+    for column in comparison.columns:
+        column.pack()
+    shown: dict[str, Any] = {
+        "number": comparison.number,
+        "status": comparison.status,
+        "wrong": False,
+        "running": not comparison.ended,
+        "columns": [column_payload(column) for column in comparison.columns],
+        "summary": None,
+        "analysis": None,
+    }
+    if not comparison.ended:
+        return shown
+    places = ComparedPlaces(comparison)
+    summary = {
+        "sentences": sentences(places),
+        "matrix": matrix(comparison),
+        "figures": figures(places),
+        "jumps": [asdict(jump) for jump in jumps(places)],
+    }
+    return shown | {"summary": summary, "analysis": json.dumps(analysis(places), separators=(",", ":"))}
+
+
+def column_payload(column: Column) -> dict[str, Any]:
+    """Return a column and its answer."""
+    return {
+        "letter": column.letter,
+        "model": column.settings.model,
+        "temperature": column.settings.temperature,
+        "about": about(column),
+        "batches": list(column.batches),
+        "note": column.error or _note(column),
+        "wrong": column.error is not None,
+    }
+
+
+def about(column: Column) -> str:
+    """Describe the settings of a column in words."""
+    settings = column.settings
+    parts = [f"temperature {settings.temperature:g}" if settings.temperature else "greedy"]
+    if settings.temperature:
+        parts += [f"top-p {settings.top_p:g}"] if settings.top_p < 1 else []
+        parts += [f"min-p {settings.min_p:g}"] if settings.min_p else []
+        parts += [f"top-k {settings.top_k}"] if settings.top_k else []
+        parts += [f"seed {settings.seed}"] if settings.seed is not None else []
+    parts.append(f"at most {settings.max_tokens} tokens")
+    if settings.system.strip():
+        parts.append(f"system prompt “{' '.join(settings.system.split())}”")
+    return ", ".join(parts)
+
+
+def analysis(places: ComparedPlaces) -> dict[str, Any]:
+    """Return, for each answer and each column, the tokens as that column reads them, and how they relate.
+
+    ``readings[i][j]`` are the tokens of answer i under column j as a batch, ``links[i][j]`` its places (see ``_place``), ``ranges[i][j]``
+    the tokens of answer j at the same place as each token of answer i, and ``sampled[i][j]`` the scales at column j's temperature.
+    """
+    numbers = range(len(places.columns))
+    return {
+        "view": default_view(places.comparison),
+        "readings": [[_reading(places, i, j) for j in numbers] for i in numbers],
+        "links": [[[] if i == j else [_place(one) for one in places.links(i, j)] for j in numbers] for i in numbers],
+        "ranges": [[[] if i == j else places.linked_ranges(i, j) for j in numbers] for i in numbers],
+        "sampled": [[_scales(places, j, _tokens(places, i, j)) for j in numbers] for i in numbers],
+        "apart": [places.apart(i) for i in numbers],
+        "upper": [[(i, j) in places.same_vocabulary for j in numbers] for i in numbers],
+    }
+
+
+def _tokens(places: ComparedPlaces, text: int, column: int) -> Sequence[Token]:
+    return places.comparison.texts[text].tokens.get(column, []) if places.comparison.texts else []
+
+
+def _reading(places: ComparedPlaces, text: int, column: int) -> str | None:
+    tokens = _tokens(places, text, column)
+    return None if text == column or not tokens else pack(tokens)
+
+
+def _place(place: ComparedPlace) -> list[float | None]:
+    """Return [token or -1, first and end of the segment, then for each view: ratio low and high, KL low and high]."""
+    row: list[float | None] = [-1 if place.token is None else place.token, *place.segment]
+    for view in place.views.values():
+        for bounds in (view.ratio, view.kl):
+            row += [None, None] if bounds is None else [_number(bounds.low), _number(bounds.high)]
+    return row
+
+
+def _scales(places: ComparedPlaces, column: int, tokens: Sequence[Token]) -> list[list[float] | None]:
+    """Return for each token [scale low and high, the most that an unlisted token can have, the most that all of them can have]."""
+    found: list[list[float] | None] = []
+    for token in tokens:
+        choice = places.choice(column, token, SAMPLED)
+        if choice is None:
+            found.append(None)
+        else:
+            found.append([_digits(one) for one in (choice.scale.low, choice.scale.high, choice.most_unlisted, choice.unlisted)])
+    return found
+
+
+def _number(nats: float) -> float:
+    return _digits(max(-INFINITE_NATS, min(INFINITE_NATS, nats)))
+
+
+def _digits(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
+
+
+def _note(column: Column) -> str:
+    speed = ""
+    usage = column.usage
+    if usage is not None and column.took is not None and usage.decode and usage.generated > 1:
+        speed = f"{usage.generated} tokens in {column.took:.1f} s, {(usage.generated - 1) / usage.decode:.1f} tokens/s"
+    if column.end is FinishReason.LENGTH:
+        speed += f"{'. ' if speed else ''}Stopped at the limit of {column.settings.max_tokens} tokens."
+    return speed

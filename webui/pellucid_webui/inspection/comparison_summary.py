@@ -1,0 +1,299 @@
+"""Sums up a comparison in words and numbers: where the answers differ, and which column finds which text more likely."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, combinations
+from math import exp, inf, log
+
+from pellucid.tokens import Token
+from pellucid_webui.inspection.alignment import first_difference
+from pellucid_webui.inspection.compared_places import OWN, SAMPLED, ComparedPlaces
+from pellucid_webui.inspection.comparison import REFERENCE, Column, Comparison
+from pellucid_webui.inspection.model_divergence import Bounds, perplexity
+from pellucid_webui.inspection.word_diff import TextDifference
+
+LARGEST_SHOWN = 5
+
+LEAST_RATIO_NATS = log(1.5)
+"""The log ratio from which a token is listed among the largest differences."""
+
+EQUAL_NATS = 0.03
+"""The log ratio below which two columns count as equal."""
+
+MAX_QUOTED_CHARACTERS = 40
+
+LARGE = 1000
+
+MANY = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """A place to go to: the token of an answer, and why. ``kind`` is first, difference or large."""
+
+    kind: str
+    text: int
+    token: int
+    words: str
+
+
+def default_view(comparison: Comparison) -> str:
+    """Return the view that shows a difference: as sampled if the columns differ in nothing but the temperature."""
+    return SAMPLED if comparison.same_reader and not comparison.same_temperature else OWN
+
+
+def sentences(places: ComparedPlaces) -> list[str]:
+    """Return the summary in sentences."""
+    comparison = places.comparison
+    found = []
+    if comparison.stopped:
+        found.append("Stopped before all answers were complete and scored.")
+    failed = [column.letter for column in comparison.columns if column.error]
+    if failed:
+        found.append(f"{_joined(failed)} failed; see the message in the column.")
+    with_text = [column for column in comparison.columns if column.text]
+    found += [difference_sentence(places, a, b) for a, b in _pairs(with_text)]
+    if comparison.same_reader:
+        found.append(_same_reader(comparison))
+    else:
+        found += _likelihoods(comparison)
+    return found
+
+
+def difference_sentence(places: ComparedPlaces, a: Column, b: Column) -> str:
+    """Return how far two answers are equal, and what follows there."""
+    at = first_difference(a.text, b.text)
+    both = f"{a.letter} and {b.letter}"
+    if at is None:
+        return f"{both} write the same answer ({len(a.tokens)} tokens)."
+    here, there = _index(a.tokens, at), _index(b.tokens, at)
+    if here == there == 0:
+        start = f"The answers of {both} differ from the first token"
+    elif here == there:
+        start = f"{both} write the same first {_counted(here, 'token')}, then differ at token {here + 1}"
+    else:
+        start = f"{both} agree up to token {here} of {a.letter} and token {there} of {b.letter}"
+    return f"{start}: {_next(places, a, here)}, {_next(places, b, there)}."
+
+
+def matrix(comparison: Comparison) -> list[list[str]]:
+    """Return the perplexity and the total bits of each text under each column, as a table; the head is the first row."""
+    rows = [["", *[f"under {column.letter}" for column in comparison.columns]]]
+    for text in comparison.texts:
+        name = text.name if text.name == REFERENCE else f"{text.name}'s answer"
+        rows.append([name, *[_cell(text.tokens.get(at)) for at in range(len(comparison.columns))]])
+    return rows
+
+
+def figures(places: ComparedPlaces) -> list[list[str]]:
+    """Return the figures of each column's answer as a table; the head is the first row."""
+    columns = places.columns
+    view = default_view(places.comparison)
+    rows = [["", *[f"{column.letter}'s answer" for column in columns]]]
+    for other, column in enumerate(columns):
+        cells = ["–" if at == other else _mean_divergence(places, at, other, view) for at in range(len(columns))]
+        rows.append([f"KL divergence to {column.letter}, bits per token", *cells])
+    for other, column in enumerate(columns if not places.comparison.same_reader else []):
+        cells = ["–" if at == other else _agreement(places, at, other) for at in range(len(columns))]
+        rows.append([f"same first choice as {column.letter}", *cells])
+    rows.append(["tokens", *[str(len(column.tokens)) for column in columns]])
+    rows.append(["seconds", *["–" if column.took is None else f"{column.took:.1f}" for column in columns]])
+    return rows
+
+
+def jumps(places: ComparedPlaces) -> list[Jump]:
+    """Return the places to go to: the first difference, the other differences of the texts in order, and the largest ones."""
+    return [*_text_differences(places), *largest(places)]
+
+
+def largest(places: ComparedPlaces) -> list[Jump]:
+    """Return the tokens that two columns find most differently likely, the largest difference first."""
+    view = default_view(places.comparison)
+    found: dict[tuple[int, tuple[int, int]], tuple[float, Jump]] = {}
+    for at, column in enumerate(places.columns):
+        for other, against in enumerate(places.columns):
+            if other == at:
+                continue
+            for index, place in enumerate(places.links(at, other)):
+                ratio = place.views[view].ratio
+                if ratio is None or index != place.segment[0] or abs(ratio.middle) < LEAST_RATIO_NATS:
+                    continue
+                key = (at, place.segment)
+                if key not in found or abs(ratio.middle) > found[key][0]:
+                    tokens = column.tokens[slice(*place.segment)]
+                    words = f"{column.letter}'s token {index + 1}: {_compared(column, against, tokens, ratio)}"
+                    found[key] = abs(ratio.middle), Jump("large", at, index, words)
+    ranked = sorted(found.values(), key=lambda one: (-one[0], one[1].text, one[1].token))
+    return [jump for _, jump in ranked[:LARGEST_SHOWN]]
+
+
+def quoted(text: str) -> str:
+    """Return a text in quotation marks on one line, cut to MAX_QUOTED_CHARACTERS."""
+    shown = text if len(text) <= MAX_QUOTED_CHARACTERS else text[: MAX_QUOTED_CHARACTERS - 1] + "…"
+    return f"“{shown}”".replace("\n", "↵")
+
+
+def percent(probability: float) -> str:
+    """Return a probability in percent with two significant digits."""
+    value = 100 * probability
+    if value >= 99.95:
+        return f"{value:.4g} %" if value < 99.9995 else "100 %"
+    if value >= 10:
+        return f"{value:.0f} %"
+    return f"{value:.2g} %" if value >= 0.001 else "under 0.001 %"
+
+
+def times(nats: float) -> str:
+    """Return a log ratio of at least 0 as how many times as likely something is."""
+    ratio = exp(min(nats, 700.0))
+    if ratio >= MANY:
+        return "over a million times"
+    return f"{ratio:,.0f} times" if ratio >= 10 else f"{ratio:.1f} times"
+
+
+def _text_differences(places: ComparedPlaces) -> list[Jump]:
+    columns = places.columns
+    found: dict[tuple[int, int], Jump] = {}
+    for a, b in _index_pairs(len(columns)):
+        for number, one in enumerate(places.differences(a, b)):
+            in_a = one.a[0] < one.a[1]
+            text, at = (a, one.a[0]) if in_a else (b, one.b[0])
+            if columns[text].tokens:
+                jump = Jump(
+                    "difference",
+                    text,
+                    _index(columns[text].tokens, at),
+                    _described(places, (columns[a], columns[b]), one, first=not number),
+                )
+                found.setdefault((text, jump.token), jump)
+    ordered = sorted(found.values(), key=lambda jump: (jump.token, jump.text))
+    return [Jump("first", one.text, one.token, one.words) if not n else one for n, one in enumerate(ordered)]
+
+
+def _described(places: ComparedPlaces, columns: tuple[Column, Column], difference: TextDifference, *, first: bool) -> str:
+    a, b = columns
+    text_a, text_b = a.text[slice(*difference.a)], b.text[slice(*difference.b)]
+    if first and text_a and text_b:
+        here, there = _index(a.tokens, difference.a[0]), _index(b.tokens, difference.b[0])
+        return f"token {here + 1}: {_next(places, a, here)}, {_next(places, b, there)}"
+    if text_a and text_b:
+        return f"{a.letter} has {quoted(text_a)}, {b.letter} has {quoted(text_b)}"
+    return f"only {a.letter if text_a else b.letter} has {quoted(text_a or text_b)}"
+
+
+def _compared(column: Column, against: Column, tokens: Sequence[Token], ratio: Bounds) -> str:
+    text = quoted("".join(token.text for token in tokens))
+    if ratio.middle == inf:
+        return f"{column.letter} can take {text}, {against.letter} never does"
+    if ratio.middle == -inf:
+        return f"{against.letter} can take {text}, {column.letter} never does"
+    more, less = (column, against) if ratio.middle > 0 else (against, column)
+    about = "about " if ratio.high - ratio.low > 0.01 else ""
+    return f"{more.letter} finds {text} {about}{times(abs(ratio.middle))} as likely as {less.letter} does"
+
+
+def _same_reader(comparison: Comparison) -> str:
+    same = "All columns have the same model and system prompt, so the model finds every text equally likely"
+    if comparison.same_temperature:
+        return f"{same}: they differ only in the tokens that were drawn."
+    return (
+        f"{same}. What differs is the temperature, so probabilities are shown as sampled: "
+        "each to the power of 1 / temperature, scaled to a sum of 1."
+    )
+
+
+def _likelihoods(comparison: Comparison) -> list[str]:
+    """Return which column finds an answer more likely: for both answers of two columns, else for the one that differs most."""
+    found = []
+    for at, column in enumerate(comparison.columns):
+        for other, against in enumerate(comparison.columns):
+            tokens = comparison.texts[at].tokens if comparison.texts else {}
+            if other == at or column.reader == against.reader or other not in tokens:
+                continue
+            ratio = _sum(tokens[at]) - _sum(tokens[other])
+            found.append((ratio / max(len(tokens[at]), 1), column, against))
+    if len(comparison.columns) > 2:
+        found = sorted(found, key=lambda one: -abs(one[0]))[:1]
+    return [_likelihood(*one) for one in found]
+
+
+def _likelihood(ratio: float, column: Column, against: Column) -> str:
+    if abs(ratio) < EQUAL_NATS:
+        return f"{column.letter} and {against.letter} find {column.letter}'s answer equally likely."
+    if ratio > 0:
+        return f"{column.letter} finds its own answer {times(ratio)} as likely per token as {against.letter} does."
+    return f"{against.letter} finds {column.letter}'s answer {times(-ratio)} as likely per token as {column.letter} does."
+
+
+def _mean_divergence(places: ComparedPlaces, text: int, other: int, view: str) -> str:
+    known = [kl for place in places.links(text, other) if (kl := place.views[view].kl) is not None]
+    if not known:
+        return "–"
+    low, high = (sum(values) / len(known) / log(2) for values in ([one.low for one in known], [one.high for one in known]))
+    if low == inf:
+        return "infinite"
+    if high == inf:
+        return f"at least {low:.3f}"
+    return f"{low:.3f}" if high - low < 0.0005 else f"{low:.3f} to {high:.3f}"
+
+
+def _agreement(places: ComparedPlaces, text: int, other: int) -> str:
+    tokens = places.columns[text].tokens
+    read = places.comparison.texts[text].tokens.get(other, []) if places.comparison.texts else []
+    linked = [
+        (token, read[place.token]) for token, place in zip(tokens, places.links(text, other), strict=False) if place.token is not None
+    ]
+    both = [(one.top[0].bytes == two.top[0].bytes) for one, two in linked if one.top and two.top]
+    return f"{sum(both) / len(both):.1%}" if both else "–"
+
+
+def _cell(tokens: Sequence[Token] | None) -> str:
+    found = None if tokens is None else perplexity(tokens)
+    return "–" if found is None or tokens is None else f"{_short(found)} ({-_sum(tokens) / log(2):,.1f} bits)"
+
+
+def _sum(tokens: Iterable[Token]) -> float:
+    return sum(token.logprob for token in tokens if token.logprob is not None)
+
+
+def _short(value: float) -> str:
+    """Return a perplexity with three decimals, or none if it is large."""
+    return f"{value:.3f}" if value < LARGE else f"{value:,.0f}" if value < MANY else f"{value:.1e}"
+
+
+def _next(places: ComparedPlaces, column: Column, index: int) -> str:
+    """Return the token of an answer with its probability in the default view."""
+    if index >= len(column.tokens):
+        return f"{column.letter} ends"
+    token = column.tokens[index]
+    if token.logprob is None:
+        return f"{column.letter} has {quoted(token.text)}"
+    probability = exp(token.logprob)
+    if default_view(places.comparison) == SAMPLED and (choice := places.choice(places.columns.index(column), token, SAMPLED)) is not None:
+        probability = choice.probability(token.id).middle
+    return f"{column.letter} has {quoted(token.text)} ({percent(probability)})"
+
+
+def _index(tokens: Sequence[Token], character: int) -> int:
+    """Return the index of the token that has a character; the number of tokens for the end of the text."""
+    return bisect_right(list(accumulate(len(token.text) for token in tokens)), character)
+
+
+def _pairs(columns: Sequence[Column]) -> list[tuple[Column, Column]]:
+    return [(columns[a], columns[b]) for a, b in _index_pairs(len(columns))]
+
+
+def _index_pairs(number: int) -> list[tuple[int, int]]:
+    """Return the pairs to compare: each column with the first one."""
+    return [pair for pair in combinations(range(number), 2) if pair[0] == 0]
+
+
+def _counted(number: int, name: str) -> str:
+    return name if number == 1 else f"{number} {name}s"
+
+
+def _joined(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
