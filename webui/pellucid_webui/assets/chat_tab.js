@@ -137,6 +137,7 @@
       const isSame = letter && letter.place === this.place && text.startsWith(letter.text) && letter.files.every((file) => this.files.pending.includes(file));
       const sent = isSame ? letter : { name: newLetter(), place: this.place, text, files: [...this.files.pending] };
       this.letter = sent;
+      this.notice.textContent = "";
       this.act("send", { text: sent.text, files: sent.files, letter: sent.name });
     }
 
