@@ -32,11 +32,9 @@ def test_a_missing_model_stays_chosen() -> None:
 
 
 def test_a_chosen_model() -> None:
-    """A served model is chosen by its name, else by its index, where the last one stands for those that are not there."""
+    """A served model is chosen by its name, else the first one is."""
     assert shown(model_menu(served("a", "b"), chosen="b"))[1] == "b"
     assert shown(model_menu(served("a", "b")))[1] == "a"
-    assert shown(model_menu(served("a", "b"), which=1))[1] == "b"
-    assert shown(model_menu(served("a"), which=1))[1] == "a"
 
 
 def test_models_that_cannot_be_listed() -> None:
@@ -47,7 +45,7 @@ def test_models_that_cannot_be_listed() -> None:
 
 
 async def test_the_settings_that_controls_show_are_read_back() -> None:
-    """What the controls show of settings is read back as the same settings, also for a model that Gradio's menu does not list."""
+    """Settings that the controls show are read back unchanged, also for a model that Gradio's menu does not list."""
     with gr.Blocks(analytics_enabled=False):
         controls = chat_controls(chat_model_menu())
     settings = TurnSettings("gone", "Be brief.", 0.3, 0.9, 5, 0.1, 7, 64)

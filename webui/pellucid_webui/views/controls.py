@@ -45,14 +45,14 @@ class Controls:
     top_k: gr.Number
     seed: gr.Textbox
     max_tokens: gr.Number
-    form: FormatControls | None = None
+    form: FormatControls
 
     @property
     def parts(self) -> list[Component]:
         """The components as inputs or outputs of an event."""
         form = self.form
-        extra = [] if form is None else [form.answer_format, form.schema, form.tools, form.tool_choice]
-        return [self.model, self.system, self.temperature, self.top_p, self.min_p, self.top_k, self.seed, self.max_tokens, *extra]
+        sampling = [self.temperature, self.top_p, self.min_p, self.top_k, self.seed, self.max_tokens]
+        return [self.model, self.system, *sampling, form.answer_format, form.schema, form.tools, form.tool_choice]
 
     @property
     def inputs(self) -> list[Any]:
@@ -64,7 +64,7 @@ class Controls:
 
         A schema or tools may be unfinished: ``TurnSettings.check`` reports them when an answer is started.
         """
-        model, system, temperature, top_p, min_p, top_k, seed, max_tokens, *form = values
+        model, system, temperature, top_p, min_p, top_k, seed, max_tokens, answer_format, schema, tools, tool_choice = values
         settings = TurnSettings(
             model=model or "",
             system=system or "",
@@ -74,26 +74,19 @@ class Controls:
             top_k=int(_number("Top-k", top_k)),
             seed=_seed(seed),
             max_tokens=int(_number("Max output tokens", max_tokens)),
-            **dict(zip(("answer_format", "schema", "tools", "tool_choice"), form, strict=False)),
+            answer_format=answer_format,
+            schema=schema,
+            tools=tools,
+            tool_choice=tool_choice,
         )
         settings.sampling()
         return settings
-
-    async def showing(self, assistant: Assistant, settings: TurnSettings | None, which: int = 0) -> list[Any]:
-        """Return updates of all components that show the server's models and these settings.
-
-        Without settings only the model changes: to the one with index ``which``, or the last one if there are fewer.
-        """
-        served = await ServedModels.ask(assistant)
-        if settings is None:
-            return [model_menu(served, which=which), *self.unchanged()[1:]]
-        return [model_menu(served, chosen=settings.model), *self.values(settings)[1:]]
 
     def values(self, settings: TurnSettings) -> list[Any]:
         """Return the values of all components that show these settings."""
         seed = "" if settings.seed is None else str(settings.seed)
         rest = (settings.temperature, settings.top_p, settings.min_p, settings.top_k, seed, settings.max_tokens)
-        form = () if self.form is None else (settings.answer_format, settings.schema, settings.tools, settings.tool_choice)
+        form = (settings.answer_format, settings.schema, settings.tools, settings.tool_choice)
         return [settings.model, settings.system, *rest, *form]
 
     def unchanged(self) -> list[Any]:
@@ -101,12 +94,12 @@ class Controls:
         return [gr.skip() for _ in self.parts]
 
 
-async def model_choices(assistant: Assistant, info: str = MODEL_HINT, chosen: str = "", which: int = 0) -> Any:
+async def model_choices(assistant: Assistant, info: str = MODEL_HINT, chosen: str = "") -> Any:
     """Return an update of a model menu, with its hint and the chosen model. If models cannot be listed, the hint says why."""
-    return model_menu(await ServedModels.ask(assistant), info, chosen, which)
+    return model_menu(await ServedModels.ask(assistant), info, chosen)
 
 
-def model_menu(served: ServedModels, info: str = MODEL_HINT, chosen: str = "", which: int = 0) -> Any:
+def model_menu(served: ServedModels, info: str = MODEL_HINT, chosen: str = "") -> Any:
     """Return an update of a model menu. A chosen model that is not served stays chosen, marked as missing: none replaces it silently."""
     names: list[str | tuple[str, str]] = list(served.names)
     if served.problem:
@@ -114,14 +107,7 @@ def model_menu(served: ServedModels, info: str = MODEL_HINT, chosen: str = "", w
     if chosen and chosen not in names:
         missing = f"{chosen} is not served any more: choose another model."
         return gr.Dropdown(choices=[*names, (f"{chosen} (missing)", chosen)], value=chosen, info=missing)
-    return gr.Dropdown(choices=names, value=chosen or names[: which + 1][-1], info=info)
-
-
-def turn_controls(name: str, defaults: TurnSettings = DEFAULTS, *, opened: bool = False) -> Controls:
-    """Add the controls to a page, in an accordion with another one for rarely changed settings."""
-    with gr.Accordion(name, open=opened):
-        model = gr.Dropdown([], label="Model", info=MODEL_HINT, interactive=True)
-        return _controls(model, defaults)
+    return gr.Dropdown(choices=names, value=chosen or names[0], info=info)
 
 
 def chat_model_menu() -> gr.Dropdown:
@@ -137,24 +123,20 @@ def chat_model_menu() -> gr.Dropdown:
 
 def chat_controls(model: gr.Dropdown) -> Controls:
     """Add the controls of the chat to a page, except the menu of models, which is in the header."""
-    return _controls(model, DEFAULTS, with_format=True)
-
-
-def _controls(model: gr.Dropdown, defaults: TurnSettings, *, with_format: bool = False) -> Controls:
-    system = gr.Textbox(defaults.system, label="System prompt", info="for example: Answer in one sentence.", lines=2, interactive=True)
-    temperature = _slider(0, 2, defaults.temperature, 0.05, "Temperature", "0: always the most likely token")
-    form = _format_controls() if with_format else None
+    system = gr.Textbox(DEFAULTS.system, label="System prompt", info="for example: Answer in one sentence.", lines=2, interactive=True)
+    temperature = _slider(0, 2, DEFAULTS.temperature, 0.05, "Temperature", "0: always the most likely token")
+    form = _format_controls()
     with gr.Accordion("Sampling", open=False):
         return Controls(
             model=model,
             system=system,
             temperature=temperature,
-            top_p=_slider(0.05, 1, defaults.top_p, 0.01, "Top-p", "keep the most likely tokens up to this total probability"),
-            min_p=_slider(0, 1, defaults.min_p, 0.01, "Min-p", "keep tokens with at least this fraction of the top probability"),
-            top_k=gr.Number(defaults.top_k, label="Top-k", info="0: off", precision=0, interactive=True),
+            top_p=_slider(0.05, 1, DEFAULTS.top_p, 0.01, "Top-p", "keep the most likely tokens up to this total probability"),
+            min_p=_slider(0, 1, DEFAULTS.min_p, 0.01, "Min-p", "keep tokens with at least this fraction of the top probability"),
+            top_k=gr.Number(DEFAULTS.top_k, label="Top-k", info="0: off", precision=0, interactive=True),
             seed=gr.Textbox("", label="Seed", placeholder="Random", max_lines=1, interactive=True),
             max_tokens=gr.Number(
-                defaults.max_tokens, label="Max output tokens", info="0: up to the context", precision=0, interactive=True
+                DEFAULTS.max_tokens, label="Max output tokens", info="0: up to the context", precision=0, interactive=True
             ),
             form=form,
         )
