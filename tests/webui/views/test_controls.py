@@ -47,7 +47,7 @@ def test_models_that_cannot_be_listed() -> None:
 
 
 async def test_the_settings_that_controls_show_are_read_back() -> None:
-    """What the controls show of settings is read back as the same settings, also for a model that Gradio's menu does not list."""
+    """Settings that the controls show are read back as the same settings, also for a model that Gradio's menu does not list."""
     with gr.Blocks(analytics_enabled=False):
         controls = chat_controls(chat_model_menu())
     settings = TurnSettings("gone", "Be brief.", 0.3, 0.9, 5, 0.1, 7, 64)
