@@ -263,6 +263,21 @@ async def test_examples_of_an_empty_chat(framed: Tab) -> None:
     assert framed.problems == []
 
 
+LINE = """one => {
+  const lines = Math.round(one.getBoundingClientRect().height / parseFloat(getComputedStyle(one).lineHeight));
+  return one.textContent.length / lines;
+}"""
+"""Returns the mean length of a paragraph's lines in characters."""
+
+
+@pytest.mark.parametrize("browser_page", [{"viewport": {"width": 1920, "height": 1000}}], indirect=True, ids=["1920"])
+async def test_lines_of_prose(framed: Tab) -> None:
+    """In a wide window the lines of a message stay short enough to be read."""
+    await framed.answer("Several words in a line. " * 40)
+    length = await framed.page.locator(".pl-user .pl-block p").evaluate(LINE)
+    assert 60 < length <= 90
+
+
 async def test_another_tab_follows(framed: Tab) -> None:
     """A second tab with the same conversation shows what is sent in the first one, without being touched."""
     await framed.answer("Hello")
