@@ -106,7 +106,7 @@
      */
     say(text, isWrong) {
       this.notice.textContent = text;
-      this.notice.classList.toggle("pl-done", !isWrong);
+      this.notice.className = isWrong ? "pl-notice" : "pl-done";
     }
 
     /** @param {Page.ConversationsValue | null} value */
