@@ -73,7 +73,7 @@ def test_an_answer_that_ends() -> None:
 def test_equal_answers() -> None:
     """Equal answers have no differences to go to."""
     found = places(tokens("It"), tokens("It"), tokens("It"), tokens("It"))
-    assert sentences(found)[0] == "A and B write the same answer (1 tokens)."
+    assert sentences(found)[0] == "A and B write the same answer (1 token)."
     assert jumps(found) == []
 
 

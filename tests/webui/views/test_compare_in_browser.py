@@ -16,8 +16,8 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
 from pellucid.tokens import Message, ModelCard, Token
-from pellucid_webui.views.compare import CompareView
-from support.page.compare_page import ComparePage
+from pellucid_webui.views.compare import NOTHING, CompareView
+from support.page.compare_page import MOUNT, ComparePage
 from support.page.heat_page import ASSETS
 from support.page.page_tabs import BEYOND
 from support.page.scripted_assistant import tokens
@@ -203,6 +203,15 @@ async def test_columns(compared: ComparePage) -> None:
     assert await compared.page.locator(".pl-compare-table thead th").count() == 4
     await compared.page.get_by_role("button", name="Remove column A").click()
     assert await compared.page.get_by_role("button", name=re.compile("^Remove column")).locator("visible=true").count() == 0
+
+
+async def test_before_the_models_are_known(compared: ComparePage) -> None:
+    """The form appears when it is filled in, so that nothing that is written into it is overwritten."""
+    await compared.open()
+    await compared.page.evaluate(MOUNT, None)
+    await expect(compared.page.get_by_label("Prompt", exact=True)).to_be_hidden()
+    await compared.page.evaluate("shown => window.receive(shown)", dict(NOTHING) | await compared.view.opened())
+    await expect(compared.page.get_by_label("Prompt", exact=True)).to_be_visible()
 
 
 async def test_a_reload(compared: ComparePage) -> None:

@@ -43,6 +43,7 @@
       /** @type {InstanceType<Page.Scripts["CompareColumn"]>[]} */
       this.columns = [];
       this.form = new CompareForm({ onCompare: () => this.compare(), onStop: () => this.ask({ verb: "stop" }), onChange: () => draft.set(this.form.value), onLink: (pressed) => this.copyLink(pressed) });
+      this.form.element.hidden = true; // until it is filled in, so that nothing written is overwritten
       this.status = make("p", { class: "pl-note", role: "status" });
       this.mode = select("Colour by", MODES, () => this.repaint());
       this.viewChoice = select("Probabilities", [["own", "Model's own"], ["sampled", "As sampled"]], () => this.chooseView());
@@ -159,6 +160,7 @@
      */
     open(form) {
       this.isOpened = true;
+      this.form.element.hidden = false;
       const written = draft.get();
       this.form.set(written ?? form);
       this.form.offer(this.value?.models ?? []);

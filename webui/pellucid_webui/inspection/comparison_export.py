@@ -55,7 +55,7 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; font: 0.9375rem/1.8 ui-mon
 .s1 { background: rgb(var(--warm) / 15%); } .s2 { background: rgb(var(--warm) / 30%); } .s3 { background: rgb(var(--warm) / 45%); }
 .s4 { background: rgb(var(--warm) / 60%); } .s5 { background: rgb(var(--warm) / 80%); }
 table { border-collapse: collapse; } th, td { padding: 0.25rem 0.6rem; border: 1px solid var(--line); text-align: start; }
-caption { text-align: start; font-weight: 600; } .wide { overflow-x: auto; }
+caption { text-align: start; font-weight: 600; } .wide { margin-block: 1rem; overflow-x: auto; }
 """
 
 

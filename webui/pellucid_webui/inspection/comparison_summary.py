@@ -68,7 +68,7 @@ def difference_sentence(places: ComparedPlaces, a: Column, b: Column) -> str:
     at = first_difference(a.text, b.text)
     both = f"{a.letter} and {b.letter}"
     if at is None:
-        return f"{both} write the same answer ({len(a.tokens)} tokens)."
+        return f"{both} write the same answer ({len(a.tokens)} {'token' if len(a.tokens) == 1 else 'tokens'})."
     here, there = _index(a.tokens, at), _index(b.tokens, at)
     if here == there == 0:
         start = f"The answers of {both} differ from the first token"
