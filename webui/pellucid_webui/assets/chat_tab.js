@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button, announce, copy, contentOf, memory, nameTab, nameOf, Message, endingOf } = window.Pellucid;
+  const { make, button, announce, copy, contentOf, memory, nameTab, nameOf, Inspection, Message, endingOf } = window.Pellucid;
 
   const WAIT = "An answer is being generated: wait for it, or press Escape to stop it. Your text stays here.";
   const STALLED_MS = 15000; // without news of an answer, after which the page asks: the connection may be broken
@@ -39,6 +39,8 @@
       /** @type {Page.FileContent[]} */
       this.pending = []; // files to send with the next message
       this.list = make("div", { class: "pl-messages", role: "log", "aria-label": "Conversation", "aria-live": "off", tabindex: "0" });
+      /** @type {Page.Inspection} */
+      this.inspection = new Inspection(this, this.list);
       this.notice = make("p", { class: "pl-notice", role: "alert" });
       this.field = make("textarea", {
         class: "pl-field",
@@ -57,7 +59,8 @@
         make(
           "section",
           { class: "pl-chat", "aria-label": "Chat" },
-          this.list,
+          this.inspection.bar,
+          this.inspection.stage,
           this.notice,
           this.attached,
           this.field,
@@ -190,6 +193,7 @@
       this.arrive(value);
       if (moved) this.move(value);
       this.drawMessages(value);
+      this.inspection.update(value, [...this.messages.values()]);
       this.take(value);
       nameTab(value.title);
       const follow = isAtEnd && (this.busy || wasBusy || this.messages.size > count);
