@@ -128,7 +128,7 @@ def picture_page(browser: Browser, address: str, scheme: str) -> None:
     tokens.first.wait_for()
     tokens.nth(TOKEN).focus()
     page.mouse.move(1, 1)  # nothing is under the pointer
-    page.locator(".pl-card:popover-open").wait_for()
+    page.locator(".pl-docked .pl-numbers").wait_for()
     save(page, f"page-{scheme}")
     context.close()
 

@@ -27,7 +27,7 @@ CARDS = """map => {
   const cells = [...map.querySelectorAll(".pl-token")];
   const found = cells.map((cell) => {
     cell.focus({ preventScroll: true });
-    const card = map.querySelector(".pl-card");
+    const card = map.querySelector(".pl-card") || document.querySelector(".pl-inspector .pl-card");
     const rows = [...card.querySelectorAll("[data-alternative]")];
     const verdict = card.querySelector("[data-whatif]");
     return {

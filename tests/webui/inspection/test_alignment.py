@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.tokens import Token
-from pellucid_webui.inspection.alignment import Segment, align, first_difference, last_occurrence
+from pellucid_webui.inspection.alignment import Segment, align, first_difference, last_occurrence, message_tokens
 
 
 def cut(text: str, ends: Sequence[int]) -> list[Token]:
@@ -149,3 +149,13 @@ def test_within_keeps_the_pieces_of_a_first_character() -> None:
 def test_divergence() -> None:
     """Two texts first differ at a character, or where the shorter one ends."""
     assert [first_difference(*pair) for pair in (("ab", "ac"), ("ab", "abc"), ("", "a"), ("a", "a"), ("", ""))] == [1, 2, 0, None, None]
+
+
+def test_tokens_of_a_message() -> None:
+    """A message is found with its spaces, without them where the template strips it, and in tokens that hold more spaces than it."""
+    row = words("<user>", "  ", " hi", ".\n", "<end>")
+    assert message_tokens(row, "   hi.\n") == row[1:4]
+    assert message_tokens(words("<user>", "hi", "<end>"), "  hi\n") == words("<user>", "hi", "<end>")[1:2]
+    assert message_tokens(row, "hi.") == row[2:4]
+    assert message_tokens(row, "ho") is None
+    assert message_tokens(words("<user>hi", "<end>"), "hi") is None

@@ -216,7 +216,7 @@ class TestTokens:
         await tab.options.nth(3).wait_for()
         kept = "".join((await tab.options.all_text_contents())[:3])
         await tab.options.nth(3).click()
-        row = tab.page.locator(".pl-card:popover-open button[data-alternative='1']")
+        row = tab.page.locator(".pl-docked button[data-alternative='1']")
         wanted = await row.locator(".pl-name").inner_text()
         await row.click()
         await tab.page.get_by_text("2 / 2").wait_for()
@@ -241,7 +241,7 @@ class TestTokens:
         assert f"{count} tokens" in note
         await tab.set_number("Max output tokens", 4)
         await tab.options.nth(2).click()
-        await tab.page.locator(".pl-card:popover-open button[data-alternative='2']").click()
+        await tab.page.locator(".pl-docked button[data-alternative='2']").click()
         await tab.page.get_by_text("2 / 2").wait_for()
 
     async def test_of_a_prompt(self, tab: Tab) -> None:
@@ -258,7 +258,7 @@ class TestTokens:
         labels = await cells.evaluate_all("cells => cells.map((cell) => cell.getAttribute('aria-label'))")
         assert all("percent, rank" in label for label in labels)
         await cells.nth(3).click()
-        card = tab.page.locator(".pl-card:popover-open")
+        card = tab.page.locator(".pl-docked")
         assert await card.locator("[data-alternative]").count() == 10
         assert await card.locator("button[data-alternative]").count() == 0
         await tab.page.locator(".pl-user .pl-look").click()

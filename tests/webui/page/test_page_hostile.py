@@ -69,8 +69,8 @@ async def test_shown_as_text(tmp_path: Path, browser_page: Page) -> None:
         assert await tab.options.count() == len(PARTS) + 1
         for index in range(len(PARTS) + 1):
             await tab.options.nth(index).focus()
-            await expect(browser_page.locator(".pl-card:popover-open")).to_contain_text("<b␣onmouseover=")
-        assert "f0 9f" in (await browser_page.locator(".pl-card:popover-open").inner_text()).lower()
+            await expect(browser_page.locator(".pl-docked")).to_contain_text("<b␣onmouseover=")
+        assert "f0 9f" in (await browser_page.locator(".pl-docked").inner_text()).lower()
         assert await browser_page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
         await browser_page.reload()
         await tab.answered(2)

@@ -26,7 +26,7 @@ async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
     await check_looks(tab.page, scheme)
     await tab.page.locator(".pl-assistant .pl-look").click()
     await tab.options.nth(2).focus()
-    await tab.page.locator(".pl-card:popover-open").wait_for()
+    await tab.page.locator(".pl-docked .pl-numbers").wait_for()
     await check_looks(tab.page, scheme)
 
 

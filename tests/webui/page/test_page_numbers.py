@@ -63,9 +63,9 @@ async def test_of_what_if(tab: Tab) -> None:
     await tab.page.locator(".pl-assistant .pl-look").click()
     answer = tab.page.locator(".pl-assistant")
     await answer.locator(".pl-token").first.wait_for()
-    await answer.locator(".pl-whatif > summary").click()
+    await tab.page.locator(".pl-inspector .pl-whatif > summary").click()
     await answer.locator(".pl-token").first.focus()
-    await answer.locator("[data-whatif]").first.wait_for()  # what-if is drawn in the next frame
+    await tab.page.locator(".pl-inspector [data-whatif]").first.wait_for()  # what-if is drawn in the next frame
     shown = await cards(answer)
     assert len(shown) >= LEAST
     assert [as_number(card["whatif"]) for card in shown] == pytest.approx([as_number(card["sampled"]) for card in shown], abs=1e-5)

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button, iconButton, announce, copy, memory, nameOf, retryForm, AnswerTree } = window.Pellucid;
+  const { make, button, iconButton, announce, copy, memory, nameOf, retryForm, branchWords, AnswerTree } = window.Pellucid;
 
   /** @type {Record<string, string>} */
   const ROLES = { user: "You", assistant: "Answer" };
@@ -91,6 +91,7 @@
       const branches = this.data.role === "assistant" && !this.data.live;
       map.onBranch = branches ? (index, alternative) => this.chat.act("branch", { node: this.data.node, index, alternative }) : null;
       const batches = this.data.tokens || [];
+      const isFresh = !this.tokens.length;
       if (batches.length < this.tokens.length || (this.tokens.length && batches[0] !== this.tokens[0])) {
         map.set(batches.flatMap((batch) => JSON.parse(batch)));
       } else if (batches.length > this.tokens.length) {
@@ -99,7 +100,10 @@
         else map.set(fresh);
       }
       this.tokens = [...batches];
+      const { branched } = this.data.marks ?? {};
+      map.setBranch(branched ? { index: branched.at, text: branchWords(branched) } : null);
       if (this.chosen) map.markRange(...this.chosen);
+      else if (isFresh && !this.data.live && this.element.isConnected) this.chat.inspection.showTop(this.element);
       this.chosen = null;
     }
 
@@ -131,7 +135,7 @@
       this.drawn = [];
       this.tokens = [];
       const label = this.data.role === "assistant" ? "Tokens of the answer" : "Tokens of the message, as the model reads them";
-      const map = new window.Pellucid.HeatMap(this.body, { label });
+      const map = new window.Pellucid.HeatMap(this.body, { label, dock: this.chat.inspection.inspector });
       this.map = map;
       if (this.data.sampling) map.setSampling(this.data.sampling);
       return map;

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button, announce, memory, nameTab, nameOf, mountCodeBlocks, markWrapped, AttachedFiles, ContextNotice, Message, endingOf } = window.Pellucid;
+  const { make, button, announce, memory, nameTab, nameOf, mountCodeBlocks, markWrapped, AttachedFiles, ContextNotice, Inspection, Message, endingOf } = window.Pellucid;
 
   const WAIT = "An answer is being generated: wait for it, or press Escape to stop it. Your text stays here.";
   const STALLED_MS = 15000; // without news of an answer, after which the page asks: the connection may be broken
@@ -37,6 +37,8 @@
       this.isEager = false; // whether to send the field once the server has sent the conversation
       this.heard = 0; // when something was last sent or received
       this.list = make("div", { class: "pl-messages", role: "log", "aria-label": "Conversation", "aria-live": "off", tabindex: "0" });
+      /** @type {Page.Inspection} */
+      this.inspection = new Inspection(this, this.list);
       this.notice = make("p", { class: "pl-notice", role: "alert" });
       this.field = make("textarea", {
         class: "pl-field",
@@ -59,7 +61,8 @@
         make(
           "section",
           { class: "pl-chat", "aria-label": "Chat" },
-          this.list,
+          this.inspection.bar,
+          this.inspection.stage,
           this.room.element,
           this.notice,
           this.files.element,
@@ -166,6 +169,7 @@
       if (moved) this.move(value);
       this.drawMessages(value);
       this.room.update(value.context);
+      this.inspection.update(value, [...this.messages.values()]);
       this.take(value);
       nameTab(value.title);
       const follow = isAtEnd && (this.busy || wasBusy || this.messages.size > count);

@@ -77,12 +77,13 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
    * @param {Page.TokenRecord} record
    * @param {number[]} ranks
    * @param {Page.Mark | null} mark
+   * @param {number | null} [likely] the probability to colour by instead, at other settings of the sampler
    * @returns {string[]}
    */
-  function levels(record, ranks, mark) {
+  function levels(record, ranks, mark, likely = null) {
     const classes = [];
     const entropy = record.e;
-    const probability = probabilityOf(record);
+    const probability = record.l === null ? null : (likely ?? probabilityOf(record));
     if (probability !== null) {
       classes.push(probabilityClass(probability), `s${step((surprisal(record) ?? 0) / MAX_BITS)}`);
       if (probability < UNLIKELY) classes.push("unlikely");

@@ -31,12 +31,14 @@
   class HeatMap {
     /**
      * Create a map in `element`. `label` is its accessible name. `onBranch` is called when the user chooses an alternative of a
-     * token, and is null where branching is impossible; `onSelect` is called when a token gets the focus.
+     * token, and is null where branching is impossible; `onSelect` is called when a token gets the focus. With `dock` tokens are shown
+     * in that inspector instead of a card that floats, and its sliders are the map's.
      * @param {HTMLElement} element
      * @param {Page.HeatMapOptions} options
      */
-    constructor(element, { label, onBranch = null, onSelect = null }) {
+    constructor(element, { label, onBranch = null, onSelect = null, dock = null }) {
       maps += 1;
+      this.dock = dock;
       this.onBranch = onBranch;
       this.onSelect = onSelect;
       /** @type {Page.TokenRecord[]} */
@@ -49,6 +51,11 @@
       this.settings = null;
       /** @type {Page.Sampling | null} */
       this.own = null;
+      /** @type {(number | null)[] | null} */
+      this.likely = null; // by what-if, the probability of each token
+      /** @type {{ index: number, text: string } | null} */
+      this.branch = null;
+      this.isPinned = false; // whether the dock keeps its token while the pointer moves
       this.current = 0;
       this.visited = false;
       this.dismissed = false;
@@ -66,7 +73,7 @@
       this.list = make("div", { class: "pl-tokens", role: "listbox", "aria-label": label, "aria-orientation": "horizontal", "aria-describedby": `${id}-keys` });
       this.empty = make("p", { class: "pl-hint" }, "No tokens yet.");
       this.cells = new Cells(this.list, id);
-      this.card = new Card();
+      this.card = dock ? dock.card : new Card();
       this.spark = new Sparkline({ onGo: (index) => this.focusToken(index), onPoint: (index) => this.point(index) });
       this.toolbar = new Toolbar({
         mode: this.mode,
@@ -76,16 +83,16 @@
         onRanks: (ranks) => this.chooseRanks(ranks),
         onNext: () => this.goSurprising(1),
       });
-      this.panel = new WhatIfPanel((settings) => this.reweigh(settings));
+      this.panel = dock ? null : new WhatIfPanel((settings) => this.reweigh(settings));
       this.root = make(
         "div",
         { class: "pl-heat" },
         this.toolbar.element,
-        this.panel.element,
+        this.panel?.element,
         this.spark.element,
         this.empty,
         this.list,
-        this.card.element,
+        dock ? null : this.card.element,
         make("span", { id: `${id}-keys`, hidden: true }, KEYS),
       );
       this.listeners = new AbortController();
@@ -103,7 +110,7 @@
       this.hideCard();
       this.cells.clear();
       Object.assign(this, { records: [], marks: [], current: 0, visited: false, column: null });
-      if (this.dropped !== null) this.dropped = [];
+      if (this.dropped !== null) [this.dropped, this.likely] = [[], []];
       this.toolbar.allowDifference(false);
       if (this.mode === "difference") this.setMode(rememberedMode());
       this.spark.mark(null);
@@ -119,7 +126,7 @@
       const records = added.map(withText);
       const first = this.records.length;
       this.records.push(...records);
-      if (this.dropped !== null) this.dropped.push(...records.map((record) => this.isDropped(record)));
+      if (this.dropped !== null) this.judge(records);
       this.cells.append(records, (index) => this.description(index));
       this.list.hidden = !this.records.length;
       this.empty.hidden = !this.list.hidden;
@@ -144,7 +151,17 @@
      */
     setSampling(settings) {
       this.own = settings;
-      this.panel.setOwn(settings);
+      this.panel?.setOwn(settings);
+    }
+
+    /**
+     * Mark the token at which this text was branched from another version.
+     * @param {{ index: number, text: string } | null} branch
+     */
+    setBranch(branch) {
+      const before = this.branch;
+      this.branch = branch;
+      for (const one of [before, branch]) if (one && this.cells.all[one.index]) this.cells.describe(one.index, this.description(one.index));
     }
 
     /**
@@ -152,8 +169,10 @@
      * @param {Page.Sampling | null} settings
      */
     ask(settings) {
-      this.panel.element.open = settings !== null;
-      if (settings !== null) this.panel.change(settings);
+      const panel = this.panel ?? this.dock?.panel;
+      if (!panel) return;
+      panel.element.open = settings !== null;
+      if (settings !== null) panel.change(settings);
     }
 
     /**
@@ -212,12 +231,13 @@
       list.addEventListener("keydown", (event) => this.key(event), { signal });
       list.addEventListener("focusin", (event) => this.focused(this.cells.indexOf(event.target)), { signal });
       list.addEventListener("click", (event) => this.clicked(this.cells.indexOf(event.target)), { signal });
+      document.addEventListener("keydown", (event) => event.key === "Escape" && this.escape(event), { signal, capture: true });
       list.addEventListener("pointerover", (event) => event.pointerType === "mouse" && this.hovered(event), { signal });
+      if (this.dock) return; // which stays open
       list.addEventListener("pointerleave", () => this.wait(LEAVE_MS, () => this.unhover()), { signal });
       card.addEventListener("pointerenter", () => this.cancel(), { signal });
       card.addEventListener("pointerleave", () => this.wait(LEAVE_MS, () => this.unhover()), { signal });
       root.addEventListener("focusout", (event) => holds(event.relatedTarget) || this.hideCard(), { signal });
-      document.addEventListener("keydown", (event) => event.key === "Escape" && this.escape(event), { signal, capture: true });
       document.addEventListener("pointerdown", (event) => holds(event.target) || this.hideCard(), { signal });
       window.addEventListener("scroll", () => this.follow(), { signal, capture: true, passive: true });
       window.addEventListener("resize", () => this.follow(), { signal });
@@ -238,7 +258,10 @@
       else said.push(visible.spokenPercent(colours.probabilityOf(record) ?? 0), `rank ${record.r}`);
       if (mark && mark.text) said.push(mark.text);
       if (isDropped) said.push("would have been dropped");
-      const classes = ["pl-token", ...colours.levels(record, this.ranks, mark)];
+      const isBranch = this.branch !== null && this.branch.index === index;
+      if (isBranch) said.push(/** @type {{ text: string }} */ (this.branch).text);
+      const classes = ["pl-token", ...colours.levels(record, this.ranks, mark, this.likely?.[index] ?? null)];
+      if (isBranch) classes.push("pl-branched");
       if (isDropped) classes.push("pl-dropped");
       return { className: classes.join(" "), label: said.join(", ") };
     }
@@ -273,12 +296,15 @@
     }
 
     /**
-     * @param {Page.TokenRecord} record
-     * @returns {boolean}
+     * Append what the sampler would have done with more tokens.
+     * @param {Page.TokenRecord[]} records
      */
-    isDropped(record) {
-      const verdict = this.weigh(record);
-      return verdict !== null && !verdict.chosen.kept;
+    judge(records) {
+      for (const record of records) {
+        const chosen = this.weigh(record)?.chosen ?? null;
+        this.dropped?.push(chosen !== null && !chosen.kept);
+        this.likely?.push(chosen === null ? null : chosen.probability.middle);
+      }
     }
 
     /**
@@ -295,13 +321,14 @@
     }
 
     drawVerdicts() {
-      const before = this.dropped;
-      this.dropped = this.settings === null ? null : this.records.map((record) => this.isDropped(record));
+      const [dropped, likely] = [this.dropped, this.likely];
+      [this.dropped, this.likely] = this.settings === null ? [null, null] : [[], []];
+      if (this.settings !== null) this.judge(this.records);
       /**
        * @param {number} index
        * @returns {boolean}
        */
-      const isDifferent = (index) => (before !== null && before[index]) !== (this.dropped !== null && this.dropped[index]);
+      const isDifferent = (index) => (dropped?.[index] ?? false) !== (this.dropped?.[index] ?? false) || likely?.[index] !== this.likely?.[index];
       this.records.forEach((_, index) => isDifferent(index) && this.cells.describe(index, this.description(index)));
       if (this.shown !== null) this.showCard(this.shown);
     }
@@ -317,21 +344,26 @@
       const anchor = this.cells.all[index];
       anchor.toggleAttribute("data-shown", true);
       this.shown = index;
-      this.card.show({
+      const options = {
         index,
         record: this.records[index],
         mark: this.marks[index] || null,
+        note: this.branch && this.branch.index === index ? sentence(this.branch.text) : "",
         verdict: this.dropped === null ? null : this.weigh(this.records[index]),
-        onBranch: this.onBranch ? (alternative) => this.branch(index, alternative) : null,
+        onBranch: this.onBranch ? (/** @type {number} */ alternative) => this.branchAt(index, alternative) : null,
         onClose: () => this.leaveCard(),
         anchor,
-      });
+      };
+      if (this.dock) this.dock.show(this, options, this.records.length);
+      else this.card.show(options);
     }
 
     hideCard() {
       this.cancel();
       this.unmarkShown();
-      this.card.hide();
+      this.isPinned = false;
+      if (this.dock) this.dock.release(this);
+      else this.card.hide();
     }
 
     unmarkShown() {
@@ -358,7 +390,7 @@
      * @param {number} index
      * @param {number} alternative
      */
-    branch(index, alternative) {
+    branchAt(index, alternative) {
       this.leaveCard();
       this.onBranch?.(index, alternative);
     }
@@ -373,7 +405,7 @@
 
     /** Keep the card at its token after the page was scrolled or resized. */
     follow() {
-      if (this.shown === null) return;
+      if (this.shown === null || this.dock) return;
       const { top, bottom } = this.cells.place(this.shown);
       if (bottom < 0 || top > window.innerHeight) this.card.hide();
       else if (!this.card.isOpen) this.showCard(this.shown);
@@ -399,8 +431,9 @@
     /** @param {PointerEvent} event */
     hovered(event) {
       const index = this.cells.indexOf(event.target);
-      if (event.buttons || this.card.hasFocus) return;
-      if (index === null) this.wait(LEAVE_MS, () => this.unhover());
+      if (event.buttons || this.card.hasFocus || this.isPinned) return;
+      if (index === null && this.dock) this.cancel();
+      else if (index === null) this.wait(LEAVE_MS, () => this.unhover());
       else if (index === this.shown) this.cancel();
       else this.wait(HOVER_MS, () => this.showCard(index));
     }
@@ -414,7 +447,9 @@
 
     /** @param {number | null} index */
     clicked(index) {
-      if (index !== null && index !== this.shown) this.showCard(index);
+      if (index === null) return;
+      if (index !== this.shown) this.showCard(index);
+      this.isPinned = this.dock !== null;
     }
 
     /**
@@ -484,6 +519,22 @@
       this.walk(this.cells.inNextLine(this.current, direction, this.column));
     }
 
+    /** The dock shows another owner's tokens now. */
+    lose() {
+      this.cancel();
+      this.unmarkShown();
+      this.isPinned = false;
+      this.reweigh(null);
+    }
+
+    /**
+     * Go to the next or previous surprising token, for the dock.
+     * @param {number} direction
+     */
+    step(direction) {
+      this.goSurprising(direction);
+    }
+
     /**
      * Go to the next surprising token; the search wraps around.
      * @param {number} direction 1 for the next, -1 for the previous one
@@ -503,9 +554,16 @@
 
     enterCard() {
       this.showCard(this.current);
+      this.isPinned = this.dock !== null;
       this.card.enter();
     }
   }
+
+  /**
+   * @param {string} text
+   * @returns {string} the text as a sentence
+   */
+  const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
 
   /**
    * Return the mode that the user chose last, in any map.

@@ -23,7 +23,11 @@
   const share = (value) => (value === null ? "–" : `${visible.percent(value)} %`);
 
   class Card {
-    constructor() {
+    /**
+     * @param {{ docked?: boolean }} [options] a docked card has a place of its own on the page, which it fills
+     */
+    constructor({ docked = false } = {}) {
+      this.docked = docked;
       /** @type {((alternative: number) => void) | null} */
       this.onBranch = null;
       /** @type {() => void} */
@@ -31,13 +35,14 @@
       /** @type {HTMLElement[]} */
       this.rows = [];
       // Focusable, so that a click into it takes the focus instead of losing it.
-      this.element = make("div", { class: "pl-card", popover: "manual", role: "dialog", tabindex: "-1", onkeydown: (event) => this.key(event) });
+      const role = docked ? { class: "pl-card pl-docked", role: "group" } : { class: "pl-card", popover: "manual", role: "dialog" };
+      this.element = make("div", { ...role, tabindex: "-1", onkeydown: (event) => this.key(event) });
       /** @type {HTMLElement} */
       this.anchor = this.element; // the token, while the card is open
     }
 
     get isOpen() {
-      return this.element.matches(":popover-open");
+      return this.docked ? this.element.childElementCount > 0 : this.element.matches(":popover-open");
     }
 
     /** Whether the keyboard focus is in the card. */
@@ -49,28 +54,41 @@
      * Show a token. `anchor` is its element; `onBranch` is null where branching is impossible; `onClose` closes the card.
      * @param {Page.CardOptions} options
      */
-    show({ index, record, mark, verdict, onBranch, onClose, anchor }) {
+    show({ index, record, mark, verdict, onBranch, onClose, anchor, note = "" }) {
       this.onBranch = onBranch;
       this.onClose = onClose;
       this.anchor = anchor;
       this.describe(index, record);
       this.rows = [];
       const parts = [this.head(record), this.figures(record)];
+      if (note) parts.push(make("p", { class: "pl-remark pl-branch-remark" }, note));
       if (mark && mark.text) parts.push(make("p", { class: "pl-remark" }, mark.text));
       if (record.g) parts.push(make("p", { class: "pl-remark" }, grammarWords(record.g)));
       if (verdict) parts.push(this.verdict(verdict));
       if (record.a.length) parts.push(this.alternatives(record, verdict));
       this.element.replaceChildren(...parts);
+      if (this.docked) return;
       if (!this.isOpen) this.element.showPopover();
       this.place();
     }
 
     hide() {
-      if (this.isOpen) this.element.hidePopover();
+      if (!this.isOpen) return;
+      if (!this.docked) this.element.hidePopover();
+      else this.empty();
+    }
+
+    /** Take the token out of a docked card. */
+    empty() {
+      this.rows = [];
+      this.element.replaceChildren();
+      this.element.removeAttribute("aria-label");
+      for (const name of Object.keys(this.element.dataset)) delete this.element.dataset[name];
     }
 
     /** Move the card next to its token, within the window. A card that is too high scrolls, so that the token stays visible. */
     place() {
+      if (this.docked) return;
       const token = this.anchor.getClientRects()[0] || this.anchor.getBoundingClientRect();
       const [width, height] = [document.documentElement.clientWidth, window.innerHeight];
       const { offsetWidth, offsetHeight, clientHeight, scrollHeight } = this.element;

@@ -151,6 +151,7 @@ declare namespace Page {
     draft: Notice | null;
     redo: number | null;
     arrived: { letter: string; conversation: string } | null;
+    opened: OpenedTokens | null;
     stale: boolean;
     /** Bytes. */
     fileLimit: number;
@@ -220,6 +221,40 @@ declare namespace Page {
     | "up"
     | "down"
     | "upload";
+  /** The tokens of the answer that is inspected. */
+  interface OpenedTokens {
+    node: number;
+    batches: Batch[];
+  }
+
+  /** A token that stood where a version was branched. */
+  interface BranchedToken {
+    at: number;
+    text?: string;
+    p?: number | null;
+  }
+
+  interface VersionData {
+    node: number;
+    origin: number | null;
+    /** The token at which it was branched, its text and its probability. */
+    at?: number;
+    text?: string;
+    p?: number | null;
+  }
+
+  /** Where the tokens of an answer are in its rendered text, as pellucid_webui/inspection/token_marks.py writes it. */
+  interface Marks {
+    lengths: number[];
+    /** Token, block, first UTF-16 unit, the one after the last, and step of the colour, for each piece of a token. */
+    places: number[];
+    unsure: number[];
+    count: number;
+    /** The number of versions. */
+    versions: number;
+    tree: VersionData[];
+    branched: BranchedToken | null;
+  }
 
   interface LiveAnswer {
     /** JSON of a ChatMessage without content. */
@@ -252,6 +287,7 @@ declare namespace Page {
     /** A sentence, if the answer ended before its format did. */
     incomplete?: string;
     trees?: TreeData[];
+    marks?: Marks;
     live?: boolean;
   }
 
@@ -640,6 +676,8 @@ declare namespace Page {
     record: TokenRecord;
     mark: Mark | null;
     verdict: WhatIfResult | null;
+    /** A sentence about the token. */
+    note?: string;
     onBranch: ((alternative: number) => void) | null;
     onClose: () => void;
     anchor: HTMLElement;
@@ -653,6 +691,88 @@ declare namespace Page {
     hide(): void;
     place(): void;
     enter(): boolean;
+  }
+
+  /** What an inspector shows the tokens of: a heat map, or rendered text. */
+  interface TokenOwner {
+    /** The settings with which the tokens were sampled. */
+    readonly own: Sampling | null;
+    reweigh(settings: Sampling | null): void;
+    step(direction: number): unknown;
+    /** The inspector shows the tokens of another owner from now on. */
+    lose(): void;
+  }
+
+  interface InspectorOptions {
+    onStep: (direction: number) => void;
+    onClose: () => void;
+    onSamples: (index: number, alternative: number, count: number) => void;
+  }
+
+  interface Inspector extends Dock {
+    readonly element: HTMLElement;
+    wait(owner: TokenOwner): void;
+  }
+
+  /** What the rendered text of answers shows: nothing, underlined unsure words, or a colour for each token. */
+  type InspectState = "text" | "unsure" | "heat";
+
+  interface RenderedTokens {
+    readonly count: number;
+    /** The tokens that are shown. */
+    readonly order: number[];
+    /** Those of them that are unsure. */
+    readonly stops: number[];
+    paint(name: string, ranges: AbstractRange[]): void;
+    paintUnsure(): void;
+    paintSteps(stepOf: ((token: number) => number | null) | null): void;
+    clear(): void;
+    ranges(token: number): Range[];
+    at(x: number, y: number): number | null;
+    place(token: number): DOMRect | null;
+    next(token: number | null, direction: number, among?: number[]): number | null;
+    inNextLine(token: number, direction: number, x: number): number | null;
+  }
+
+  interface RenderedAnswer extends TokenOwner {
+    readonly message: Message;
+    readonly marks: Marks;
+    readonly blocks: string[];
+    readonly tokens: RenderedTokens;
+    readonly here: number | null;
+    paint(): void;
+    placeBranch(): void;
+    show(token: number, spoken?: boolean): void;
+    arrive(records: TokenRecord[]): void;
+    step(direction: number): boolean;
+    move(key: string): boolean;
+    destroy(): void;
+  }
+
+  interface Inspection {
+    readonly state: InspectState;
+    readonly inspector: Inspector;
+    /** The switch of the three states. */
+    readonly bar: HTMLElement;
+    /** The messages with the inspector next to them. */
+    readonly stage: HTMLElement;
+    update(value: ChatValue, messages: Message[]): void;
+    fetch(node: number): void;
+    canBranch(message: Message): boolean;
+    branch(node: number, index: number, alternative: number): void;
+    pin(answer: RenderedAnswer): void;
+    unpin(): void;
+    reveal(place: DOMRect): void;
+    showTop(element: HTMLElement): void;
+  }
+
+  /** An inspector at a fixed place of the page. */
+  interface Dock {
+    readonly card: Card;
+    readonly panel: WhatIfPanel;
+    readonly owner: TokenOwner | null;
+    show(owner: TokenOwner, options: CardOptions, count: number): void;
+    release(owner: TokenOwner): void;
   }
 
   /** How a token looks, and its accessible name. */
@@ -705,6 +825,7 @@ declare namespace Page {
 
   interface WhatIfPanel {
     readonly element: HTMLDetailsElement;
+    readonly value: Sampling | null;
     setOwn(own: Sampling | null): void;
     change(settings: Partial<Sampling>): void;
   }
@@ -717,12 +838,17 @@ declare namespace Page {
   interface Chat {
     readonly busy: boolean;
     readonly models: string[];
+    readonly inspection: Inspection;
     act(verb: string, more?: object): void;
     focusField(): void;
   }
 
   interface Message {
     readonly element: HTMLElement;
+    readonly body: HTMLElement;
+    /** The HTML of the blocks that are shown. */
+    readonly drawn: string[];
+    readonly map: HeatMap | null;
     data: ChatMessage;
     isLast: boolean;
     /** Whether the chat was busy when the tools were drawn. */
@@ -751,15 +877,17 @@ declare namespace Page {
     label: string;
     onBranch?: ((index: number, alternative: number) => void) | null;
     onSelect?: ((index: number) => void) | null;
+    dock?: Dock | null;
   }
 
-  interface HeatMap {
+  interface HeatMap extends TokenOwner {
     onBranch: ((index: number, alternative: number) => void) | null;
     readonly cells: Cells;
     set(records: TokenRecord[]): void;
     add(records: TokenRecord[]): void;
     annotate(marks: (Mark | null)[], words?: string[]): void;
     setSampling(settings: Sampling | null): void;
+    setBranch(branch: { index: number; text: string } | null): void;
     setMode(mode: Mode): void;
     focusToken(index: number): void;
     markRange(from: number, to: number): void;
@@ -803,7 +931,7 @@ declare namespace Page {
       probabilityOf(record: TokenRecord): number | null;
       probabilityClass(probability: number): string;
       surprisal(record: TokenRecord): number | null;
-      levels(record: TokenRecord, ranks: number[], mark: Mark | null): string[];
+      levels(record: TokenRecord, ranks: number[], mark: Mark | null, likely?: number | null): string[];
       isSurprising(mode: Mode, record: TokenRecord, ranks: number[], mark: Mark | null | undefined): boolean;
       legend(mode: Mode, words: string[]): LegendPart[];
     };
@@ -829,7 +957,7 @@ declare namespace Page {
 
     // token_elements.js, token_card.js, surprisal_bars.js, whatif_sliders.js, heatmap_toolbar.js, heatmap.js
     Cells: new (list: HTMLElement, prefix: string) => Cells;
-    Card: new () => Card;
+    Card: new (options?: { docked?: boolean }) => Card;
     Sparkline: new (options: SparklineOptions) => Sparkline;
     WhatIfPanel: new (onChange: (settings: Sampling | null) => void) => WhatIfPanel;
     Toolbar: new (options: ToolbarOptions) => Toolbar;
@@ -841,6 +969,12 @@ declare namespace Page {
     Minimap: new (options: MinimapOptions) => Minimap;
     chart(data: Chart): HTMLElement;
     diffView(hunks: DiffHunk[]): HTMLElement[];
+    // inspector.js, rendered_tokens.js, rendered_answer.js, inspection.js
+    Inspector: new (options: InspectorOptions) => Inspector;
+    RenderedTokens: new (body: HTMLElement, marks: Marks) => RenderedTokens;
+    RenderedAnswer: new (inspection: Inspection, message: Message, marks: Marks) => RenderedAnswer;
+    branchWords(branched: BranchedToken): string;
+    Inspection: new (chat: Chat, list: HTMLElement) => Inspection;
 
     // answer_tree.js
     AnswerTree: new (data: TreeData, onTokens: (tokens: [number, number]) => void) => AnswerTree;

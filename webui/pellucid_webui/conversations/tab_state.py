@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 
 from pellucid_webui.conversations.turn_settings import TurnSettings
 
@@ -42,6 +43,7 @@ class TabState:
     ``notice`` (a sentence) and ``draft`` (text for the input field) are numbered, so that the script applies each once.
     ``sent_id`` is the script's id of the last message sent. ``delivered`` is the last message saved, which the field may clear.
     ``settings`` are those that its controls show.
+    ``marks`` has where the tokens of answers are in their rendered text, and ``opened`` the tokens of the answer that is inspected.
     A state without an owner belongs to a tab whose own state Gradio has dropped.
     """
 
@@ -57,6 +59,8 @@ class TabState:
     search: str = ""
     settings: TurnSettings = field(default_factory=TurnSettings)
     rendered: dict[int, tuple[object, str]] = field(default_factory=dict)
+    marks: dict[int, dict[str, Any]] = field(default_factory=dict)
+    opened: tuple[int, Sequence[str]] | None = None
 
     def __deepcopy__(self, _: object) -> TabState:
         """Return a new state: Gradio copies the initial one for each tab."""
@@ -74,7 +78,15 @@ class TabState:
         """Show no conversation. The handler that streams to the tab shows the change."""
         self.conversation = None
         self.tokens, self.rendered = {}, {}
+        self.marks, self.opened = {}, None
         self.draft = (0, "")
+
+    def keep_marks(self, node: int, marks: dict[str, Any], most: int) -> None:
+        """Keep the marks of an answer, and forget those of the ones that were asked for longest ago."""
+        self.marks.pop(node, None)
+        self.marks[node] = marks
+        while len(self.marks) > most:
+            del self.marks[next(iter(self.marks))]
 
     def show_notice(self, sentence: str) -> None:
         """Show a sentence; an empty one removes the last one."""

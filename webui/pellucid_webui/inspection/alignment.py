@@ -64,6 +64,29 @@ def last_occurrence(tokens: Sequence[Token], text: str) -> list[Token] | None:
     return None
 
 
+def message_tokens(tokens: Sequence[Token], text: str) -> list[Token] | None:
+    """Return the tokens of a message in a prompt, or None.
+
+    Chat templates may strip a message, and a token may hold its last character and the line end after it. So these are the tokens of the
+    text; else of the stripped text; else those that hold it and nothing else but spaces.
+    """
+    for spelling in dict.fromkeys((text, text.strip())):
+        found = last_occurrence(tokens, spelling)
+        if found:
+            return found
+    start = _text(tokens).rfind(text.strip())
+    if start < 0 or not text.strip():
+        return None
+    end, at = start + len(text.strip()), 0
+    held: list[Token] = []
+    for token in tokens:
+        if at + len(token.text) > start and at < end:
+            held.append(token)
+        at += len(token.text)
+    spelled = _text(held)
+    return held if not spelled.replace(text.strip(), "", 1).strip() else None
+
+
 def first_difference(one: str, other: str) -> int | None:
     """Return the index of the first character at which two texts differ; None if they are equal."""
     for index, (left, right) in enumerate(zip(one, other, strict=False)):

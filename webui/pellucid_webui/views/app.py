@@ -41,6 +41,10 @@ SCRIPTS = (
     "whatif_sliders",
     "heatmap_toolbar",
     "heatmap",
+    "inspector",
+    "rendered_tokens",
+    "rendered_answer",
+    "inspection",
     "answer_tree",
     "chat_message",
     "chat_tab",
@@ -73,7 +77,7 @@ SCRIPTS = (
 )
 """Scripts in dependency order."""
 
-STYLES = ("page", "heatmap", "answer_tree", "dialogs_and_welcome", "chat", "conversation_list", "read", "compare")
+STYLES = ("page", "heatmap", "inspector", "answer_tree", "dialogs_and_welcome", "chat", "conversation_list", "read", "compare")
 
 THEME = gr.themes.Base(
     primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]

@@ -17,15 +17,16 @@ from pellucid.tokens import FinishReason, ScoreQuery, Token
 from pellucid_webui.conversations.attachments import attach, content_of
 from pellucid_webui.conversations.chat_actions import ChatActions
 from pellucid_webui.conversations.compact_tokens import pack
-from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, Node
+from pellucid_webui.conversations.conversation import Conversation, Node
 from pellucid_webui.conversations.model_view import WHOLE, messages_of, seen, view_of
 from pellucid_webui.conversations.store import ConversationStore
 from pellucid_webui.conversations.tab_state import DeliveredMessage, TabState
 from pellucid_webui.conversations.turn import TICK_SECONDS, Turn, Turns
 from pellucid_webui.conversations.turn_settings import ALTERNATIVES, TurnSettings
-from pellucid_webui.inspection.alignment import last_occurrence
+from pellucid_webui.inspection.alignment import message_tokens
 from pellucid_webui.views.chat_display_json import live_payload, payload
 from pellucid_webui.views.context_notice import again_of, full_error, model_context, overflow_of, remedy_of
+from pellucid_webui.views.inspect_answers import INSPECT, inspect
 from pellucid_webui.views.retry_settings import other_settings
 
 SCRIPT = """
@@ -62,7 +63,7 @@ class ChatView:
         turn = None
         if tab.owner:  # else Gradio has dropped the tab's state, and its script reloads the page
             verb = str(event.get("verb"))
-            if verb != REFRESH:
+            if verb not in (REFRESH, INSPECT):
                 tab.show_notice("")
             shown_there = event.get("conversation")
             if isinstance(shown_there, str) and shown_there != tab.conversation:
@@ -212,6 +213,9 @@ class ChatView:
     async def _refresh(self, _: TabState, __: Event, ___: ReadSettings) -> None:
         """Do nothing: every action is followed by the current state."""
 
+    async def _inspect(self, tab: TabState, event: Event, _: ReadSettings) -> None:
+        await inspect(tab, event, self.actions(tab))
+
     async def _toggle_tokens(self, tab: TabState, event: Event, _: ReadSettings) -> None:
         """Show a message as tokens, or as text again. Tokens of a generated message are stored; others are scored now."""
         id, node = _conversation_id(tab), _number(event, "node")
@@ -244,7 +248,7 @@ class ChatView:
                     tokens.append(item)
                 elif item.reason is not FinishReason.STOP:
                     raise PellucidError(item.error or "Scoring this message was interrupted: open its tokens again.")
-        found = last_occurrence(tokens, node.text.strip() if node.role != ASSISTANT else node.text)
+        found = message_tokens(tokens, node.text)
         if found is None:
             raise InvalidRequestError("The model's chat template changes this message, so its tokens cannot be shown.")
         return found
@@ -291,6 +295,7 @@ ACTIONS: Mapping[str, Action] = {
     "undo": ChatView._undo,
     "walk": ChatView._walk,
     "look": ChatView._toggle_tokens,
+    INSPECT: ChatView._inspect,
     REFRESH: ChatView._refresh,
 }
 """Every action of the chat's script, by its verb."""

@@ -47,6 +47,7 @@ def payload(tab: TabState, conversation: Conversation | None, turn: Turn | None,
         "model": "" if context is None else context.model,
         "models": [] if context is None else list(context.models),
         "arrived": None if tab.delivered is None else _delivered(tab.delivered),
+        "opened": None if tab.opened is None else {"node": tab.opened[0], "batches": list(tab.opened[1])},
         "stale": not tab.owner,
         "fileLimit": MAX_FILE_BYTES,
         "filesLimit": MAX_MESSAGE_BYTES,
@@ -104,11 +105,12 @@ def _message(tab: TabState, conversation: Conversation, node: Node) -> str:
     """Return a message as a JSON string, which is rebuilt only if something has changed."""
     versions = tuple(other.id for other in conversation.versions(node))
     tokens = tab.tokens.get(node.id)
-    key = (node.text, node.end, versions, None if tokens is None else len(tokens))
+    marks = tab.marks.get(node.id)
+    key = (node.text, node.end, versions, None if tokens is None else len(tokens), marks and marks["versions"])
     known = tab.rendered.get(node.id)
     if known is not None and known[0] == key:
         return known[1]
-    fields = _about(conversation, node, tokens is not None) | _content(node, tokens)
+    fields = _about(conversation, node, tokens is not None) | _content(node, tokens) | ({} if marks is None else {"marks": marks})
     text = json.dumps(fields, ensure_ascii=False)
     tab.rendered[node.id] = (key, text)
     return text

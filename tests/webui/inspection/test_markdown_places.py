@@ -1,0 +1,96 @@
+"""Tests that characters of rendered Markdown are found in its source: the right ones, or none."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pellucid_webui.conversations.markdown_to_html import as_html
+from pellucid_webui.inspection.markdown_places import RenderedBlock, rendered_blocks
+
+MARKS = (
+    "\n", "\n\n", "\r\n", "\r", " ", "  ", "    ", "\t", "*", "**", "***", "_", "__", "`", "``", "```", "````\n",
+    "~~", "~~~", "# ", "## ", " #", " ##", "> ", "- ", "+ ", "1. ", "10) ", "|", "\\|", "|-|-|\n", "---\n", "===\n",
+    "[", "]", "](http://a.b)", "](http://a.b \"", "\")", "![", "<", ">", "<http://c.d/", "[x]: http://e.f\n", "[x]",
+    "&amp;", "&#42;", "&", "\\", "\\*", "\\\n", "$", "$$", "- [ ] ", "\0", "\u202e", "😀", "\ufeff",
+)  # fmt: skip
+"""Pieces of Markdown that unique characters are put between."""
+
+FIRST = 0x4E00
+"""Unique characters are CJK characters from this one on: letters that are no syntax and have no entities."""
+
+
+@st.composite
+def hostile(draw: st.DrawFn) -> str:
+    """Draw a text of marks and of characters that each occur once."""
+    parts: list[str] = []
+    for index in range(draw(st.integers(1, 30))):
+        parts.append(draw(st.sampled_from(MARKS)))
+        parts.append(chr(FIRST + index) * draw(st.integers(0, 1)))
+    return "".join(parts)
+
+
+def placed(block: RenderedBlock) -> dict[int, int]:
+    """Return the source's index of each placed character of a block."""
+    return {run.text + at: run.source + at for run in block.runs for at in range(run.length)}
+
+
+@given(hostile())
+def test_never_wrong(source: str) -> None:
+    """Whatever the Markdown, a character is placed where it is in the source, or nowhere, and no place is used twice."""
+    used: list[int] = []
+    for block in rendered_blocks(source):
+        found = placed(block)
+        used += found.values()
+        for at, origin in found.items():
+            same = (block.text[at], source[origin])
+            assert same[0] == same[1] or same in ((" ", "\n"), ("\n", "\r"), (" ", "\r"), ("\ufffd", "\0"))
+            if ord(block.text[at]) >= FIRST and block.text[at] not in "😀\ufeff\ufffd":
+                assert origin == source.index(block.text[at])
+    assert len(used) == len(set(used))
+
+
+@given(hostile().filter(lambda source: not re.search(r"[|&$!\[\]<]|- \[", source)))
+def test_nothing_missing(source: str) -> None:
+    """Without tables, entities, links and images every letter that is shown has a place."""
+    for block in rendered_blocks(source):
+        found = placed(block)
+        letters = [at for at, character in enumerate(block.text) if FIRST <= ord(character) < FIRST + 30]
+        assert [at for at in letters if at not in found] == []
+
+
+@given(hostile())
+def test_the_text_is_the_page_s(source: str) -> None:
+    """The texts of the blocks are those of the HTML that the page shows, without those of its controls."""
+    html = re.sub(r"<figcaption>.*?</figcaption>|<[^>]*>", "", as_html(source), flags=re.DOTALL)
+    plain = re.sub(r"[&]#(\d+);|&(\w+);", "?", html)
+    shown = re.sub(r"[&<>\"']", "?", "".join(block.text for block in rendered_blocks(source)))
+    assert shown == re.sub(r"[&<>\"']", "?", plain)
+
+
+@pytest.mark.parametrize(
+    ("source", "letters"),
+    [
+        ("a *b* **c** ~~d~~ `e` [f](http://g.h) \\* i", "abcdefi*"),
+        ("# a #\n\nb\n=\n\n> - c\n>   d\n\n1. e\n   - f", "abcdef"),
+        ("| a | b |\n|---|---|\n| c *d* | e |\n\nf | g\n--|--\nh |\n", "abcdefgh"),
+        ("```python\nif a:\n\tb()\n```\n\n    c\n      d", "ifabcd"),
+        ("- a\n\n  ```\n  b\n    c\n  ```\n", "abc"),
+        ("<http://a.b/c>", "abc"),
+    ],
+)
+def test_constructs(source: str, letters: str) -> None:
+    """All that Markdown knows has places, but addresses, languages and what is written otherwise than shown."""
+    found = "".join(block.text[at] for block in rendered_blocks(source) for at in sorted(placed(block)))
+    assert set(letters) <= set(found)
+    assert "python" not in found
+
+
+@pytest.mark.parametrize("source", ["&amp;", "| a\\|b | c |\n|--|--|\n| d | e |", "![a](http://b.c)"])
+def test_uncertain(source: str) -> None:
+    """Entities, table rows with escaped pipes, and images have no places."""
+    first = rendered_blocks(source)[0]
+    assert not {"&", "a", "b", "c"} & {first.text[at] for at in placed(first)}

@@ -1,0 +1,230 @@
+"""Tests the inspection of rendered answers in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from math import log
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Locator, Page, expect
+
+from pellucid.tokens import Alternative, Token
+from pellucid_webui.hosting.gradio_host import pellucid_view
+from support.page.page_fixtures import Tab, watched
+from support.page.page_tabs import check_looks
+from support.page.small_page_server import paged
+from support.servers.http_servers import ScriptedAssistant, scripted_state
+
+ANSWER = (
+    ("The", 0.9), (" **", 0.9), ("sea", 0.04), ("**", 0.9), (" is", 0.9), (" *", 0.9), ("very", 0.9), ("*", 0.9),
+    (" blue", 0.2), (" and", 0.95), (" wide", 0.95), (",", 0.9), (" as", 0.9), (" everybody", 0.9), (" knows", 0.9),
+    (" who", 0.9), (" has", 0.9), (" ever", 0.9), (" been", 0.9), (" there", 0.9), (".\n\n", 0.9), ("```", 0.9),
+    ("python\n", 0.9), ("def", 0.9), (" swim", 0.5), ("():\n", 0.9), ("    pass\n", 0.9), ("```", 0.9),
+)  # fmt: skip
+"""Texts and probabilities."""
+
+PAINTED = "name => [...(CSS.highlights.get(name) ?? [])].map((range) => range.toString())"
+PLACE = """word => {
+  const walker = document.createTreeWalker(document.querySelector(".pl-assistant .pl-body"), NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const at = walker.currentNode.data.indexOf(word);
+    if (at < 0) continue;
+    const range = document.createRange();
+    range.setStart(walker.currentNode, at);
+    range.setEnd(walker.currentNode, at + word.length);
+    const box = range.getBoundingClientRect();
+    return [box.left + box.width / 2, box.top + box.height / 2];
+  }
+}"""
+"""Returns the middle of a word in the answer."""
+
+
+def tokens(answer: Sequence[tuple[str, float]] = ANSWER) -> list[Token]:
+    """Return the tokens of an answer, each with another one that is less probable."""
+    found = []
+    for index, (text, probability) in enumerate(answer):
+        share = min(probability, 1 - probability) / 2
+        other = Alternative(900 + index, f" other{index}", f" other{index}".encode(), log(share))
+        top = (Alternative(index, text, text.encode(), log(probability)), other)
+        found.append(Token(index, text, text.encode(), index, log(probability), 1, 0.5, top, 1 - probability - share, 1.0))
+    return found
+
+
+@pytest.fixture
+async def answered(tmp_path: Path, browser_page: Page) -> AsyncIterator[Tab]:
+    """Provide a tab with the answer, whose tokens are placed."""
+    with paged(tmp_path, pellucid_view, state=scripted_state(ScriptedAssistant(tokens()))) as server:
+        tab = watched(browser_page, server.server.url)
+        await tab.open()
+        await tab.answer("How is the sea?")
+        await browser_page.wait_for_selector(".pl-body[data-tokens]")
+        yield tab
+        assert tab.problems == []
+        assert tab.elsewhere == []
+
+
+def inspector(tab: Tab) -> Locator:
+    """Return the locator of the inspector."""
+    return tab.page.locator(".pl-inspector")
+
+
+async def painted(tab: Tab, name: str) -> list[str]:
+    """Return the texts that a highlight paints."""
+    found: list[str] = await tab.page.evaluate(PAINTED, name)
+    return found
+
+
+async def point(tab: Tab, word: str) -> None:
+    """Move the pointer to a word of the answer."""
+    x, y = await tab.page.evaluate(PLACE, word)
+    await tab.page.mouse.move(x, y)
+
+
+async def shown(tab: Tab, index: int) -> None:
+    """Wait until the inspector shows a token."""
+    await expect(inspector(tab).locator(".pl-docked")).to_have_attribute("data-index", str(index))
+
+
+async def test_unsure_words_are_underlined(answered: Tab) -> None:
+    """Without a click, the least likely words of a rendered answer are underlined: few, and never its Markdown."""
+    assert await painted(answered, "pl-unsure") == ["sea", "blue"]
+    assert await answered.page.locator(".pl-assistant .pl-block strong").inner_text() == "sea"
+    await answered.page.reload()
+    await answered.page.wait_for_selector(".pl-body[data-tokens]")
+    assert await painted(answered, "pl-unsure") == ["sea", "blue"]
+
+
+async def test_pointer(answered: Tab) -> None:
+    """The inspector shows the token under the pointer, also in code, and moves nothing; a click keeps it, and Escape lets it go."""
+    before = await answered.page.locator(".pl-assistant .pl-body").bounding_box()
+    size = await inspector(answered).bounding_box()
+    await point(answered, "blue")
+    await shown(answered, 8)
+    assert "20.0 %" in await inspector(answered).inner_text()
+    await point(answered, "swim")
+    await shown(answered, 24)
+    assert await answered.page.locator(".pl-assistant .pl-body").bounding_box() == before
+    assert await inspector(answered).bounding_box() == size
+
+    await answered.page.mouse.click(*await answered.page.evaluate(PLACE, "sea"))
+    await shown(answered, 2)
+    await point(answered, "blue")
+    await answered.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    await shown(answered, 2)
+    await answered.page.keyboard.press("Escape")
+    await expect(inspector(answered).locator(".pl-docked")).to_be_empty()
+
+
+async def test_keyboard(answered: Tab) -> None:
+    """Arrow keys walk over what is shown, n and p over unsure words in a circle, Enter leads to the alternatives and Escape back."""
+    press = answered.page.keyboard.press
+    await answered.page.locator(".pl-assistant .pl-body").focus()
+    for key, index in (
+        ("ArrowRight", 0),
+        ("ArrowRight", 1),
+        ("ArrowRight", 2),
+        ("End", 26),
+        ("Home", 0),
+        ("n", 2),
+        ("n", 8),
+        ("n", 2),
+        ("p", 8),
+    ):
+        await press(key)
+        await shown(answered, index)
+    assert await painted(answered, "pl-here") == ["blue"]
+    await press("Enter")
+    assert await answered.page.evaluate("document.activeElement.dataset.alternative") == "0"
+    await press("Escape")
+    assert await answered.page.evaluate("document.activeElement.className") == "pl-body"
+    await expect(inspector(answered).locator(".pl-docked")).to_be_empty()
+
+
+async def test_switch(answered: Tab) -> None:
+    """One switch, also by key, shows all answers as text, with unsure words or in colours, and is remembered."""
+    switch = answered.page.get_by_role("radiogroup", name="Inspect tokens")
+    assert await switch.get_by_label("Unsure words").is_checked()
+    await answered.page.locator(".pl-messages").focus()
+    await answered.page.keyboard.press("i")
+    assert await switch.get_by_label("Heat map").is_checked()
+    assert await painted(answered, "pl-unsure") == []
+    assert await painted(answered, "pl-step-8") == ["sea"]
+    assert " blue" in await painted(answered, "pl-step-6")
+    await answered.page.reload()
+    await answered.page.wait_for_selector(".pl-body[data-tokens]")
+    assert await painted(answered, "pl-step-8") == ["sea"]
+    await switch.get_by_label("Text").check(force=True)
+    assert await painted(answered, "pl-step-8") == []
+    await expect(inspector(answered)).to_be_hidden()
+
+
+async def test_what_if(answered: Tab) -> None:
+    """The sliders of the inspector recolour the whole answer, and close without a trace."""
+    await point(answered, "blue")
+    await shown(answered, 8)
+    await inspector(answered).get_by_text("What if…").click()
+    await inspector(answered).get_by_role("slider", name="Temperature").fill("2")
+    await answered.page.wait_for_function("[1, 2, 3, 4, 5, 6, 7, 8].some((step) => CSS.highlights.get(`pl-step-${step}`)?.size)")
+    await inspector(answered).get_by_text("What if…").click()
+    await answered.page.wait_for_function("[1, 2, 3, 4, 5, 6, 7, 8].every((step) => !CSS.highlights.get(`pl-step-${step}`).size)")
+
+
+async def test_branch(answered: Tab) -> None:
+    """An alternative that is chosen in the inspector starts a version, in which the place is marked with what stood there."""
+    await answered.page.mouse.click(*await answered.page.evaluate(PLACE, "blue"))
+    await shown(answered, 8)
+    await inspector(answered).locator("[data-alternative='1']").click()
+    await answered.page.get_by_text("2 / 2").wait_for()
+    await answered.answered(2)
+    mark = answered.page.get_by_role("img", name="branched here: was “ blue” 20.0 %")
+    await mark.wait_for()
+    assert await painted(answered, "pl-branch") == ["other8"]
+    await answered.page.mouse.click(*await answered.page.evaluate(PLACE, "other8"))
+    await expect(inspector(answered).locator(".pl-branch-remark")).to_have_text("Branched here: was “ blue” 20.0 %.")
+
+
+async def test_samples(answered: Tab) -> None:
+    """Three samples from a token are three versions, and the next one starts when the last one is complete."""
+    await answered.page.mouse.click(*await answered.page.evaluate(PLACE, "blue"))
+    await shown(answered, 8)
+    await inspector(answered).get_by_role("button", name="3 more samples").click()
+    await answered.page.get_by_text("4 / 4").wait_for()
+    await answered.answered(2)
+
+
+async def test_raw_heat_map(answered: Tab) -> None:
+    """The tokens of a message are shown by the same inspector, which keeps them after a click."""
+    await answered.page.locator(".pl-assistant .pl-look").click()
+    await answered.options.nth(2).click()
+    await shown(answered, 2)
+    assert await answered.page.locator(".pl-card").count() == 1
+    await answered.options.nth(4).hover()
+    await answered.page.evaluate("() => new Promise((done) => setTimeout(done, 300))")
+    await shown(answered, 2)
+
+
+@pytest.mark.parametrize("browser_page", [{"viewport": {"width": 390, "height": 800}, "has_touch": True}], indirect=True, ids=["phone"])
+async def test_phone(answered: Tab) -> None:
+    """On a phone a tap opens the inspector as a sheet below the word, which neither moves the text nor scrolls the page sideways."""
+    await expect(inspector(answered)).to_be_hidden()
+    before = await answered.page.locator(".pl-assistant .pl-body").bounding_box()
+    x, y = await answered.page.evaluate(PLACE, "sea")
+    await answered.page.touchscreen.tap(x, y)
+    await shown(answered, 2)
+    sheet = await inspector(answered).bounding_box()
+    assert sheet is not None
+    assert sheet["y"] > y
+    assert await answered.page.locator(".pl-assistant .pl-body").bounding_box() == before
+    assert await answered.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    await inspector(answered).get_by_role("button", name="Close").click()
+    await expect(inspector(answered)).to_be_hidden()
+
+
+@pytest.mark.parametrize("browser_page", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True, ids=["light", "dark"])
+async def test_looks(answered: Tab, request: pytest.FixtureRequest) -> None:
+    """With a token in the inspector axe finds nothing serious, light or dark, on a phone or a wide screen."""
+    await answered.page.locator(".pl-assistant .pl-body").focus()
+    await answered.page.keyboard.press("n")
+    await shown(answered, 2)
+    await check_looks(answered.page, request.node.callspec.params["browser_page"]["color_scheme"])

@@ -1,0 +1,439 @@
+// Inspection in the chat: the switch for all answers, the pointer and the keys on rendered text, and the inspector.
+"use strict";
+
+(() => {
+  const { make, memory, announce, Inspector, RenderedAnswer } = window.Pellucid;
+
+  /** @type {Record<Page.InspectState, string>} */
+  const STATES = { text: "Text", unsure: "Unsure words", heat: "Heat map" };
+  /** @type {Record<Page.InspectState, string>} */
+  const LEGENDS = {
+    text: "",
+    unsure: "Underlined: less than 30 % likely; at most a tenth of the text",
+    heat: "The stronger the colour, the less likely the model found it",
+  };
+  const ASK_MS = 120; // after a scroll, before the places of the answers in view are asked for
+  const KEPT = 8; // answers whose records are kept
+  const WIDE = 736; // pixels from which the inspector is next to the messages
+  const MARGIN = 24; // pixels between a token that is scrolled to and the edge
+  const EDITABLE = "input, textarea, select, [contenteditable=true], .pl-tokens, [role=tree]";
+
+  /**
+   * Versions that are still to be generated from an alternative on. `versions` is how many there were when the last one was asked for.
+   * @typedef {{ node: number, index: number, alternative: number, left: number, versions: number, notice: number }} Sampling
+   */
+
+  class Inspection {
+    /**
+     * @param {Page.Chat} chat
+     * @param {HTMLElement} list of the messages
+     */
+    constructor(chat, list) {
+      this.chat = chat;
+      this.list = list;
+      /** @type {Page.InspectState} */
+      this.state = remembered();
+      /** @type {Map<number, Page.RenderedAnswer>} */
+      this.answers = new Map(); // those in view
+      /** @type {Set<Page.Message>} */
+      this.inView = new Set();
+      /** @type {WeakMap<Page.Message, Page.ChatMessage>} */
+      this.seen = new WeakMap(); // what was known of a message the last time
+      /** @type {WeakMap<Element, Page.Message>} */
+      this.messages = new WeakMap();
+      /** @type {Map<number, number>} */
+      this.asked = new Map(); // how many versions an answer had when its places were asked for
+      /** @type {Map<number, Page.TokenRecord[]>} */
+      this.records = new Map();
+      /** @type {number | null} */
+      this.opened = null; // the answer whose records were asked for last
+      /** @type {Page.RenderedAnswer | null} */
+      this.pinned = null;
+      /** @type {Sampling | null} */
+      this.sampling = null;
+      /** @type {Page.ChatValue | null} */
+      this.value = null;
+      this.timer = 0;
+      this.frame = 0;
+      this.inspector = new Inspector({
+        onStep: (direction) => this.step(direction),
+        onClose: () => this.unpin(),
+        onSamples: (index, alternative, count) => this.sample(index, alternative, count),
+      });
+      this.legend = make("span", { class: "pl-quiet pl-inspect-legend" });
+      this.choices = /** @type {Page.InspectState[]} */ (Object.keys(STATES)).map((state) => this.choice(state));
+      this.bar = make("div", { class: "pl-inspect-bar", role: "radiogroup", "aria-label": "Inspect tokens" }, make("span", { "aria-hidden": "true" }, "Inspect tokens"), make("span", { class: "pl-inspect-choices" }, ...this.choices), this.legend);
+      this.stage = make("div", { class: "pl-stage" }, list, this.inspector.element);
+      this.observer = new IntersectionObserver((entries) => this.scrolled(entries), { root: list, rootMargin: "100px" });
+      new ResizeObserver(() => this.stage.toggleAttribute("data-wide", this.stage.clientWidth >= WIDE)).observe(this.stage);
+      new ResizeObserver(() => this.answers.forEach((answer) => answer.placeBranch())).observe(list);
+      this.listen();
+      this.choose(this.state);
+    }
+
+    /**
+     * @param {Page.InspectState} state
+     * @returns {HTMLElement}
+     */
+    choice(state) {
+      const input = make("input", { type: "radio", name: "pl-inspect", value: state, onchange: () => this.choose(state) });
+      return make("label", { class: "pl-inspect-choice", title: "Key i goes to the next one" }, input, STATES[state]);
+    }
+
+    /** @param {Page.InspectState} state */
+    choose(state) {
+      this.state = state;
+      memory.set("inspect", state);
+      for (const input of this.bar.querySelectorAll("input")) input.checked = input.value === state;
+      this.legend.textContent = this.legend.title = LEGENDS[state];
+      if (state === "text") this.unpin();
+      this.inView.forEach((message) => this.refresh(message));
+      this.answers.forEach((answer) => answer.paint());
+      this.fit();
+      this.ask();
+    }
+
+    listen() {
+      const { list } = this;
+      list.addEventListener("pointermove", (event) => event.pointerType === "mouse" && this.hover(event.target, event.clientX, event.clientY, event.buttons));
+      list.addEventListener("click", (event) => this.click(event));
+      list.addEventListener("keydown", (event) => this.keyInText(event));
+      document.addEventListener("keydown", (event) => this.key(event));
+      document.addEventListener("keydown", (event) => event.key === "Escape" && this.escape(event), { capture: true });
+      document.addEventListener("pellucid-back", () => this.asked.clear()); // what was asked may be lost
+    }
+
+    // What the server sends
+
+    /**
+     * Take a new state of the chat.
+     * @param {Page.ChatValue} value
+     * @param {Page.Message[]} messages
+     */
+    update(value, messages) {
+      const moved = this.value?.id !== value.id;
+      this.value = value;
+      if (moved) this.forget();
+      if (value.opened) this.arrive(value.opened);
+      for (const message of messages) {
+        if (this.seen.get(message) === message.data) continue;
+        if (!this.seen.has(message)) {
+          this.messages.set(message.element, message);
+          this.observer.observe(message.element);
+        }
+        this.seen.set(message, message.data);
+        this.refresh(message);
+      }
+      this.fit();
+      this.ask();
+      this.sampleMore(value, messages);
+    }
+
+    forget() {
+      this.answers.forEach((answer) => answer.destroy());
+      this.answers.clear();
+      this.inView.clear();
+      this.asked.clear();
+      this.records.clear();
+      this.opened = this.pinned = null;
+    }
+
+    /** @param {Page.OpenedTokens} opened */
+    arrive({ node, batches }) {
+      if (this.records.has(node)) return;
+      const records = batches.flatMap((batch) => /** @type {Page.TokenRecord[]} */ (JSON.parse(batch)));
+      this.records.set(node, records);
+      if (this.records.size > KEPT) this.records.delete(this.records.keys().next().value ?? -1);
+      this.answers.get(node)?.arrive(records);
+    }
+
+    /** @param {IntersectionObserverEntry[]} entries */
+    scrolled(entries) {
+      for (const { target, isIntersecting } of entries) {
+        const message = this.messages.get(target);
+        if (!message) continue;
+        if (isIntersecting && target.isConnected) this.inView.add(message);
+        else this.inView.delete(message);
+        this.refresh(message);
+      }
+      this.ask();
+    }
+
+    /**
+     * Create or remove what makes an answer's text inspectable.
+     * @param {Page.Message} message
+     */
+    refresh(message) {
+      const { data } = message;
+      const old = this.answers.get(data.node) ?? null;
+      const marks = data.marks ?? old?.marks ?? null;
+      const isHere = this.inView.has(message) || (old !== null && this.inspector.owner === old);
+      const isShown = this.state !== "text" || Boolean(marks?.branched);
+      const isText = isAnswer(data) && !data.looked && marks !== null && marks.count > 0;
+      if (isHere && isShown && isText && marks && message.element.isConnected) {
+        if (old && old.message === message && old.marks === marks && old.blocks === message.drawn) return;
+        old?.destroy();
+        const answer = new RenderedAnswer(this, message, marks);
+        this.answers.set(data.node, answer);
+        const records = this.records.get(data.node);
+        if (records) answer.arrive(records);
+      } else if (old) {
+        old.destroy();
+        this.answers.delete(data.node);
+        if (this.pinned === old) this.pinned = null;
+      }
+    }
+
+    /** Ask for the places of the tokens of the answers in view. */
+    ask() {
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => {
+        const nodes = [...this.inView].filter(({ data }) => this.isWanted(data)).map(({ data }) => data);
+        if (!nodes.length) return;
+        for (const { node, versions } of nodes) this.asked.set(node, versions.length);
+        this.chat.act("inspect", { nodes: nodes.map(({ node }) => node), open: null });
+      }, ASK_MS);
+    }
+
+    /**
+     * @param {Page.ChatMessage} data
+     * @returns {boolean}
+     */
+    isWanted(data) {
+      const count = data.versions.length;
+      if (!isAnswer(data) || this.asked.get(data.node) === count || data.marks?.versions === count) return false;
+      return this.state !== "text" || count > 1;
+    }
+
+    /**
+     * Ask for the records of an answer.
+     * @param {number} node
+     */
+    fetch(node) {
+      if (this.opened === node && this.value?.opened?.node !== node) return; // on its way
+      this.opened = node;
+      this.chat.act("inspect", { nodes: [], open: node });
+    }
+
+    /** Show the inspector where there is something to inspect. */
+    fit() {
+      const isMap = this.list.querySelector(".pl-message .pl-tokens") !== null;
+      this.stage.dataset.inspect = this.state === "text" && !isMap ? "off" : "on";
+    }
+
+    // The pointer
+
+    /**
+     * @param {EventTarget | null} target
+     * @returns {Page.RenderedAnswer | null}
+     */
+    answerOf(target) {
+      const element = target instanceof Element ? target.closest(".pl-message") : null;
+      const message = element && this.messages.get(element);
+      const found = message && this.answers.get(message.data.node);
+      return found && this.state !== "text" && target instanceof Node && message.body.contains(target) ? found : null;
+    }
+
+    /**
+     * @param {EventTarget | null} target
+     * @param {number} x
+     * @param {number} y
+     * @param {number} buttons
+     */
+    hover(target, x, y, buttons) {
+      if (this.pinned || buttons || this.frame || this.inspector.card.hasFocus) return;
+      this.frame = requestAnimationFrame(() => {
+        this.frame = 0;
+        const answer = this.answerOf(target);
+        const token = answer?.tokens.at(x, y) ?? null;
+        if (answer && token !== null && !(answer.here === token && this.inspector.owner === answer)) answer.show(token);
+      });
+    }
+
+    /** @param {MouseEvent} event */
+    click(event) {
+      const { target } = event;
+      if (!(target instanceof Element) || target.closest("a, button, summary, input, .pl-heat")) return;
+      if (!window.getSelection()?.isCollapsed) return; // the user selects text
+      const answer = this.answerOf(target);
+      const token = answer?.tokens.at(event.clientX, event.clientY) ?? null;
+      if (!answer || token === null) {
+        this.unpin();
+        return;
+      }
+      answer.message.body.focus({ preventScroll: true });
+      this.pin(answer);
+      answer.show(token);
+    }
+
+    /** @param {Page.RenderedAnswer} answer */
+    pin(answer) {
+      this.pinned = answer;
+      this.inspector.element.toggleAttribute("data-pinned", true);
+    }
+
+    /** Let the inspector follow the pointer again, and show nothing until then. */
+    unpin() {
+      this.pinned = null;
+      this.inspector.element.toggleAttribute("data-pinned", false);
+      const { owner } = this.inspector;
+      if (!owner) return;
+      const hadFocus = this.inspector.element.contains(document.activeElement);
+      owner.lose();
+      this.inspector.release(owner);
+      if (hadFocus && owner instanceof RenderedAnswer) owner.message.body.focus({ preventScroll: true });
+    }
+
+    // The keyboard
+
+    /** @param {KeyboardEvent} event */
+    keyInText(event) {
+      const answer = event.target instanceof HTMLElement && "tokens" in event.target.dataset ? this.answerOf(event.target) : null;
+      if (!answer || event.ctrlKey || event.metaKey || event.altKey) return;
+      const isEnter = event.key === "Enter" || event.key === " ";
+      if (isEnter && answer.here !== null) {
+        this.pin(answer);
+        this.inspector.card.enter();
+      } else if (!answer.move(event.key)) return;
+      event.preventDefault();
+    }
+
+    /** @param {KeyboardEvent} event */
+    key(event) {
+      const { target } = event;
+      if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || !this.list.offsetParent) return;
+      if (target instanceof Element && target.closest(EDITABLE)) return;
+      if (event.key === "i") this.cycle();
+      else if (event.key === "n" || event.key === "p") this.stepHere(event.key === "n" ? 1 : -1);
+      else return;
+      event.preventDefault();
+    }
+
+    cycle() {
+      const states = /** @type {Page.InspectState[]} */ (Object.keys(STATES));
+      this.choose(states[(states.indexOf(this.state) + 1) % states.length]);
+      announce(`Inspect tokens: ${STATES[this.state]}`);
+    }
+
+    /** @param {number} direction */
+    stepHere(direction) {
+      const { owner } = this.inspector;
+      if (owner) owner.step(direction);
+      else this.step(direction);
+    }
+
+    /**
+     * Go to an unsure word of the answer in view; of the last one, if there are several.
+     * @param {number} direction
+     */
+    step(direction) {
+      const nodes = [...this.answers.keys()].sort((one, other) => other - one);
+      if (this.state === "text" || !nodes.some((node) => this.answers.get(node)?.step(direction))) announce("No unsure words are in view.");
+    }
+
+    /** @param {KeyboardEvent} event */
+    escape(event) {
+      const { owner } = this.inspector;
+      if (!(owner instanceof RenderedAnswer) || !this.list.offsetParent) return;
+      this.unpin();
+      event.preventDefault(); // this Escape does not stop an answer
+    }
+
+    /**
+     * Scroll a place of the text into view, and no further.
+     * @param {DOMRect} place
+     */
+    reveal({ top, bottom }) {
+      const box = this.list.getBoundingClientRect();
+      const sheet = this.inspector.element.getBoundingClientRect();
+      const isSheet = sheet.left < box.left + box.width / 2; // it lies over the list
+      const end = (isSheet && sheet.height ? Math.min(box.bottom, sheet.top) : box.bottom) - MARGIN;
+      if (top < box.top + MARGIN) this.list.scrollTop += top - box.top - MARGIN;
+      else if (bottom > end) this.list.scrollTop += bottom - end;
+    }
+
+    /**
+     * Scroll the messages until an element begins at their top.
+     * @param {HTMLElement} element
+     */
+    showTop(element) {
+      this.list.scrollTop += element.getBoundingClientRect().top - this.list.getBoundingClientRect().top;
+    }
+
+    // Branches
+
+    /**
+     * @param {Page.Message} message
+     * @returns {boolean}
+     */
+    canBranch({ data }) {
+      return isAnswer(data) && !this.chat.busy;
+    }
+
+    /**
+     * @param {number} node
+     * @param {number} index
+     * @param {number} alternative
+     */
+    branch(node, index, alternative) {
+      this.unpin();
+      this.chat.act("branch", { node, index, alternative });
+    }
+
+    /**
+     * Start several versions that continue from the same alternative, one after the other.
+     * @param {number} index
+     * @param {number} alternative
+     * @param {number} count
+     */
+    sample(index, alternative, count) {
+      const { owner } = this.inspector;
+      const node = owner instanceof RenderedAnswer ? owner.message.data.node : this.nodeOfMap(owner);
+      const message = [...this.inView].find(({ data }) => data.node === node);
+      if (node === null || !message || this.chat.busy) return;
+      this.sampling = { node, index, alternative, left: count - 1, versions: message.data.versions.length, notice: this.value?.notice?.n ?? 0 };
+      this.branch(node, index, alternative);
+    }
+
+    /**
+     * @param {Page.TokenOwner | null} owner
+     * @returns {number | null} the message of a heat map
+     */
+    nodeOfMap(owner) {
+      for (const message of this.inView) if (message.map === owner) return message.data.node;
+      return null;
+    }
+
+    /**
+     * Start the next sample once the last one is complete. A sample that was stopped, failed or refused ends them.
+     * @param {Page.ChatValue} value
+     * @param {Page.Message[]} messages
+     */
+    sampleMore({ live, notice }, messages) {
+      const { sampling } = this;
+      if (!sampling || live) return;
+      const data = messages.find((message) => message.data.versions.includes(sampling.node))?.data;
+      const isRefused = Boolean(notice?.text) && notice?.n !== sampling.notice;
+      if (!data || isRefused) this.sampling = null;
+      else if (data.versions.length > sampling.versions) {
+        const isWhole = data.end !== "cancelled" && data.end !== "error";
+        this.sampling = isWhole && sampling.left > 0 ? { ...sampling, left: sampling.left - 1, versions: data.versions.length } : null;
+        if (this.sampling) this.chat.act("branch", { node: sampling.node, index: sampling.index, alternative: sampling.alternative });
+      }
+    }
+  }
+
+  /**
+   * @param {Page.ChatMessage} data
+   * @returns {boolean} whether it is an answer that has ended
+   */
+  const isAnswer = (data) => data.role === "assistant" && !data.live;
+
+  /** @returns {Page.InspectState} */
+  function remembered() {
+    const state = memory.get("inspect");
+    return state !== null && state in STATES ? /** @type {Page.InspectState} */ (state) : "unsure";
+  }
+
+  window.Pellucid.Inspection = Inspection;
+})();

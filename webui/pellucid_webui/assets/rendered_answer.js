@@ -1,0 +1,254 @@
+// An answer as rendered text whose tokens can be inspected: what is painted on it, and the token that the inspector shows.
+"use strict";
+
+(() => {
+  const { make, announce, colours, visible, whatIf, RenderedTokens } = window.Pellucid;
+
+  const STEPS = 8; // of the colour scale above plain
+
+  class RenderedAnswer {
+    /**
+     * @param {Page.Inspection} inspection
+     * @param {Page.Message} message
+     * @param {Page.Marks} marks
+     */
+    constructor(inspection, message, marks) {
+      this.inspection = inspection;
+      this.message = message;
+      this.marks = marks;
+      this.blocks = message.drawn;
+      this.tokens = new RenderedTokens(message.body, marks);
+      this.own = message.data.sampling ?? null;
+      /** @type {Page.TokenRecord[] | null} */
+      this.records = null;
+      /** @type {Page.Sampling | null} */
+      this.settings = null;
+      /** @type {number | null} */
+      this.here = null; // the token that is shown
+      /** @type {number | null} */
+      this.column = null;
+      this.frame = 0;
+      this.branchMark = make("span", { class: "pl-branch-mark", role: "img", hidden: true }, "↳");
+      message.element.append(this.branchMark);
+      const { body } = message;
+      body.dataset.tokens = "";
+      body.tabIndex = 0;
+      body.setAttribute("role", "group");
+      body.setAttribute("aria-label", "Text of the answer: arrow keys move from token to token, n and p to unsure words");
+      this.paint();
+    }
+
+    /** Paint what the state of the switch asks for. */
+    paint() {
+      const { state } = this.inspection;
+      this.tokens.paint("pl-unsure", []);
+      if (state === "unsure") this.tokens.paintUnsure();
+      this.drawVerdicts();
+      this.placeBranch();
+    }
+
+    /** Put the mark of a branch in front of its token. */
+    placeBranch() {
+      const { branched } = this.marks;
+      const place = branched ? this.tokens.place(branched.at) : null;
+      this.branchMark.hidden = !place;
+      this.tokens.paint("pl-branch", branched ? this.tokens.ranges(branched.at) : []);
+      if (!branched || !place) return;
+      const box = this.message.element.getBoundingClientRect();
+      this.branchMark.style.left = `${Math.round(place.left - box.left)}px`;
+      this.branchMark.style.top = `${Math.round(place.top - box.top)}px`;
+      const words = branchWords(branched);
+      this.branchMark.title = words;
+      this.branchMark.setAttribute("aria-label", words);
+    }
+
+    /**
+     * Show a token in the inspector.
+     * @param {number} token
+     * @param {boolean} [spoken] whether to say it too, as the focus stays where it is
+     */
+    show(token, spoken = false) {
+      this.here = token;
+      this.tokens.paint("pl-here", this.tokens.ranges(token));
+      const { inspector } = this.inspection;
+      if (this.records === null) {
+        inspector.wait(this);
+        this.inspection.fetch(this.message.data.node);
+        return;
+      }
+      const record = this.records[token];
+      const { branched } = this.marks;
+      inspector.show(
+        this,
+        {
+          index: token,
+          record,
+          mark: null,
+          verdict: this.weigh(record),
+          note: branched?.at === token ? `${sentence(branchWords(branched))}.` : "",
+          onBranch: this.inspection.canBranch(this.message) ? (alternative) => this.inspection.branch(this.message.data.node, token, alternative) : null,
+          onClose: () => this.inspection.unpin(),
+          anchor: this.message.body,
+        },
+        this.records.length,
+      );
+      if (spoken) announce(spokenOf(record));
+    }
+
+    /**
+     * Take the records of all tokens.
+     * @param {Page.TokenRecord[]} records
+     */
+    arrive(records) {
+      if (this.records !== null || records.length !== this.tokens.count) return;
+      this.records = records;
+      if (this.here !== null && this.inspection.inspector.owner === this) this.show(this.here, document.activeElement === this.message.body);
+      if (this.settings) this.reweigh(this.settings);
+    }
+
+    /** The inspector shows another answer's token now. */
+    lose() {
+      this.here = null;
+      this.tokens.paint("pl-here", []);
+      this.reweigh(null);
+    }
+
+    /**
+     * Go to the next unsure token, in a circle.
+     * @param {number} direction
+     * @returns {boolean} whether there is one
+     */
+    step(direction) {
+      const { stops } = this.tokens;
+      const goal = this.tokens.next(this.here, direction, stops) ?? this.tokens.next(null, direction, stops);
+      if (goal === null) {
+        announce("No unsure words in this answer.");
+        return false;
+      }
+      this.go(goal);
+      return true;
+    }
+
+    /**
+     * Show a token and keep it, and scroll to it if it is out of view.
+     * @param {number} token
+     */
+    go(token) {
+      this.inspection.pin(this);
+      this.show(token, true);
+      const place = this.tokens.place(token);
+      if (place) this.inspection.reveal(place);
+    }
+
+    /**
+     * @param {string} key
+     * @returns {boolean} whether it moved
+     */
+    move(key) {
+      const { tokens } = this;
+      const from = this.here;
+      if (key !== "ArrowUp" && key !== "ArrowDown") this.column = null;
+      /** @type {Record<string, () => number | null>} */
+      const goals = {
+        ArrowRight: () => tokens.next(from, 1),
+        ArrowLeft: () => tokens.next(from, -1),
+        ArrowDown: () => this.line(1),
+        ArrowUp: () => this.line(-1),
+        Home: () => tokens.next(null, 1),
+        End: () => tokens.next(null, -1),
+      };
+      if (!(key in goals)) return false;
+      const goal = goals[key]();
+      if (goal !== null) this.go(goal);
+      return true;
+    }
+
+    /**
+     * @param {number} direction
+     * @returns {number | null}
+     */
+    line(direction) {
+      if (this.here === null) return this.tokens.next(null, direction);
+      const place = this.tokens.place(this.here);
+      if (this.column === null) this.column = place ? (place.left + place.right) / 2 : 0;
+      return this.tokens.inNextLine(this.here, direction, this.column);
+    }
+
+    /**
+     * @param {Page.TokenRecord} record
+     * @returns {Page.WhatIfResult | null}
+     */
+    weigh(record) {
+      if (this.settings === null || record.g !== undefined) return null; // under a grammar the sampler's choices are unknown
+      return whatIf.weigh(record, this.settings, this.own);
+    }
+
+    /**
+     * Take new settings of the sliders; the text is painted at most once a frame.
+     * @param {Page.Sampling | null} settings
+     */
+    reweigh(settings) {
+      if (settings === null && this.settings === null) return;
+      this.settings = settings;
+      if (this.frame) return;
+      this.frame = requestAnimationFrame(() => {
+        this.frame = 0;
+        this.drawVerdicts();
+        if (this.here !== null && this.records !== null) this.show(this.here);
+      });
+    }
+
+    /** While the sliders are open, colour the whole answer by what they ask for. */
+    drawVerdicts() {
+      const { records, settings, tokens } = this;
+      const isHeat = this.inspection.state === "heat";
+      if (settings === null || records === null) {
+        tokens.paint("pl-out", []);
+        if (isHeat) tokens.paintSteps(null);
+        else for (let step = 1; step <= STEPS; step += 1) tokens.paint(`pl-step-${step}`, []);
+        return;
+      }
+      const chosen = records.map((record) => this.weigh(record)?.chosen ?? null);
+      tokens.paint("pl-out", tokens.order.filter((token) => chosen[token]?.kept === false).flatMap((token) => tokens.ranges(token)));
+      tokens.paintSteps((token) => {
+        const one = chosen[token];
+        return one === null ? null : Math.round((1 - one.probability.middle) * STEPS);
+      });
+    }
+
+    destroy() {
+      cancelAnimationFrame(this.frame);
+      this.inspection.inspector.release(this);
+      this.tokens.clear();
+      this.branchMark.remove();
+      const { body } = this.message;
+      delete body.dataset.tokens;
+      for (const name of ["tabindex", "role", "aria-label"]) body.removeAttribute(name);
+    }
+  }
+
+  /**
+   * @param {Page.BranchedToken} branched
+   * @returns {string}
+   */
+  function branchWords({ text, p }) {
+    if (text === undefined) return "branched here";
+    const share = typeof p === "number" ? ` ${visible.percent(p)} %` : "";
+    return `branched here: was “${text.replaceAll("\n", "↵")}”${share}`;
+  }
+
+  /** @param {string} text */
+  const sentence = (text) => text[0].toUpperCase() + text.slice(1);
+
+  /**
+   * @param {Page.TokenRecord} record
+   * @returns {string}
+   */
+  function spokenOf(record) {
+    const probability = colours.probabilityOf(record);
+    const name = visible.spoken(record.t, record.b);
+    return probability === null ? `${name}, no probability` : `${name}, ${visible.spokenPercent(probability)}, rank ${record.r}`;
+  }
+
+  Object.assign(window.Pellucid, { RenderedAnswer, branchWords });
+})();

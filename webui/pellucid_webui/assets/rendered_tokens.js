@@ -1,0 +1,266 @@
+// The tokens of an answer in its rendered text. They are painted as highlights (CSS Custom Highlight API), which change no element.
+"use strict";
+
+(() => {
+  const FIELDS = 5; // numbers for each piece in `places`
+  const CONTROLS = "figcaption, button"; // whose text is the page's, not the answer's
+
+  /** Names of the highlights, from the lowest to the highest. Their looks are in inspector.css. */
+  const LAYERS = [...Array.from({ length: 8 }, (_, step) => `pl-step-${step + 1}`), "pl-unsure", "pl-branch", "pl-out", "pl-here"];
+
+  /** @typedef {{ token: number, block: number, from: number, to: number, step: number }} Piece */
+  /** @typedef {{ node: Text, from: number, to: number }} Part of the text of a block */
+
+  /**
+   * Return the highlight of a layer, which all answers of the page share.
+   * @param {string} name
+   * @returns {Highlight}
+   */
+  function layer(name) {
+    let found = CSS.highlights.get(name);
+    if (!found) {
+      found = new Highlight();
+      found.priority = LAYERS.indexOf(name);
+      CSS.highlights.set(name, found);
+    }
+    return found;
+  }
+
+  class RenderedTokens {
+    /**
+     * @param {HTMLElement} body whose children are the blocks
+     * @param {Page.Marks} marks
+     */
+    constructor(body, marks) {
+      this.body = body;
+      this.count = marks.count;
+      this.unsure = marks.unsure;
+      /** @type {Part[][]} */
+      this.parts = [...body.children].map(partsOf);
+      /** @type {Map<Node, { block: number, from: number }>} */
+      this.nodes = new Map();
+      this.parts.forEach((parts, block) => parts.forEach(({ node, from }) => this.nodes.set(node, { block, from })));
+      /** @type {Piece[]} */
+      this.pieces = []; // in the order of the text
+      /** @type {Map<number, Piece[]>} */
+      this.byToken = new Map();
+      for (let at = 0; at < marks.places.length; at += FIELDS) {
+        const [token, block, from, to, step] = marks.places.slice(at, at + FIELDS);
+        // A block whose text is another than the server's gets no tokens rather than wrong ones.
+        if (lengthOf(this.parts[block]) !== marks.lengths[block]) continue;
+        const piece = { token, block, from, to, step };
+        this.pieces.push(piece);
+        this.byToken.set(token, [...(this.byToken.get(token) ?? []), piece]);
+      }
+      this.order = [...this.byToken.keys()].sort((one, other) => one - other);
+      this.stops = this.unsure.filter((token) => this.byToken.has(token));
+      /** @type {Map<string, AbstractRange[]>} */
+      this.painted = new Map();
+    }
+
+    /**
+     * Paint a layer instead of what it had.
+     * @param {string} name
+     * @param {AbstractRange[]} ranges
+     */
+    paint(name, ranges) {
+      const highlight = layer(name);
+      for (const range of this.painted.get(name) ?? []) highlight.delete(range);
+      for (const range of ranges) highlight.add(range);
+      this.painted.set(name, ranges);
+    }
+
+    /** Underline the unsure tokens. */
+    paintUnsure() {
+      this.paint("pl-unsure", this.stops.flatMap((token) => this.ranges(token)));
+    }
+
+    /**
+     * Colour all tokens by their steps, or those of a what-if.
+     * @param {((token: number) => number | null) | null} stepOf
+     */
+    paintSteps(stepOf) {
+      /** @type {AbstractRange[][]} */
+      const steps = Array.from({ length: 9 }, () => []);
+      for (const piece of this.pieces) steps[stepOf?.(piece.token) ?? piece.step].push(...this.rangesOf(piece));
+      steps.slice(1).forEach((ranges, index) => this.paint(`pl-step-${index + 1}`, ranges));
+    }
+
+    /** Take everything off the page. */
+    clear() {
+      for (const name of this.painted.keys()) this.paint(name, []);
+      this.painted.clear();
+    }
+
+    /**
+     * Return what a token covers, without the spaces around it.
+     * @param {number} token
+     * @returns {Range[]}
+     */
+    ranges(token) {
+      return (this.byToken.get(token) ?? []).flatMap((piece) => this.rangesOf(this.trimmed(piece)));
+    }
+
+    /**
+     * @param {Piece} piece
+     * @returns {Range[]} one for each text node
+     */
+    rangesOf({ block, from, to }) {
+      return this.parts[block]
+        .filter((part) => part.from < to && part.to > from)
+        .map((part) => {
+          const range = document.createRange();
+          range.setStart(part.node, Math.max(from, part.from) - part.from);
+          range.setEnd(part.node, Math.min(to, part.to) - part.from);
+          return range;
+        });
+    }
+
+    /**
+     * @param {Piece} piece
+     * @returns {Piece} the piece without spaces at its ends, unless it is nothing else
+     */
+    trimmed(piece) {
+      const text = this.textOf(piece);
+      if (!text.trim()) return piece;
+      const from = piece.from + text.length - text.trimStart().length;
+      return { ...piece, from, to: from + text.trim().length };
+    }
+
+    /**
+     * @param {Piece} piece
+     * @returns {string}
+     */
+    textOf({ block, from, to }) {
+      return this.parts[block].map((part) => part.node.data.slice(Math.max(0, from - part.from), Math.max(0, to - part.from))).join("");
+    }
+
+    /**
+     * Return the token at a point of the window, or null.
+     * @param {number} x
+     * @param {number} y
+     * @returns {number | null}
+     */
+    at(x, y) {
+      const caret = caretAt(x, y);
+      const place = caret && this.nodes.get(caret.node);
+      if (!caret || !place) return null;
+      // A caret is between two characters: the point is in one of them, or in none.
+      for (const offset of [caret.offset, caret.offset - 1]) {
+        const piece = this.pieceAt(place.block, place.from + offset);
+        if (piece && this.rangesOf(piece).some((range) => [...range.getClientRects()].some((rect) => holds(rect, x, y)))) return piece.token;
+      }
+      return null;
+    }
+
+    /**
+     * @param {number} block
+     * @param {number} offset in its text
+     * @returns {Piece | null}
+     */
+    pieceAt(block, offset) {
+      let [low, high] = [0, this.pieces.length];
+      while (low < high) {
+        const middle = (low + high) >> 1;
+        const { block: other, to } = this.pieces[middle];
+        if (other < block || (other === block && to <= offset)) low = middle + 1;
+        else high = middle;
+      }
+      const piece = this.pieces[low];
+      return piece && piece.block === block && piece.from <= offset ? piece : null;
+    }
+
+    /**
+     * Return where a token is in the window, or null.
+     * @param {number} token
+     * @returns {DOMRect | null}
+     */
+    place(token) {
+      const [range] = this.ranges(token);
+      return range ? (range.getClientRects()[0] ?? range.getBoundingClientRect()) : null;
+    }
+
+    /**
+     * Return the shown token nearest to one in a direction; null at the end.
+     * @param {number | null} token null is before the first one, or after the last one
+     * @param {number} direction
+     * @param {number[]} [among]
+     * @returns {number | null}
+     */
+    next(token, direction, among = this.order) {
+      if (direction > 0) return among.find((other) => token === null || other > token) ?? null;
+      return [...among].reverse().find((other) => token === null || other < token) ?? null;
+    }
+
+    /**
+     * Return the token nearest to `x` in the line above or below; null if there is none.
+     * @param {number} token
+     * @param {number} direction
+     * @param {number} x
+     * @returns {number | null}
+     */
+    inNextLine(token, direction, x) {
+      const here = this.place(token);
+      if (!here) return null;
+      let line = null;
+      let [found, least] = [/** @type {number | null} */ (null), Infinity];
+      for (let at = this.next(token, direction); at !== null; at = this.next(at, direction)) {
+        const place = this.place(at);
+        if (!place) continue;
+        const isFarther = direction * (place.top - (line ?? here.top)) > here.height / 2;
+        if (line === null && !isFarther) continue;
+        if (line === null) line = place.top;
+        else if (isFarther) break;
+        const distance = Math.abs((place.left + place.right) / 2 - x);
+        if (distance < least) [found, least] = [at, distance];
+      }
+      return found;
+    }
+  }
+
+  /**
+   * @param {Element} block
+   * @returns {Part[]} the text nodes of a block with their places in its text
+   */
+  function partsOf(block) {
+    const walker = document.createTreeWalker(block, NodeFilter.SHOW_TEXT);
+    const found = [];
+    for (let from = 0; walker.nextNode();) {
+      const node = /** @type {Text} */ (walker.currentNode);
+      if (node.parentElement?.closest(CONTROLS)) continue;
+      found.push({ node, from, to: from + node.length });
+      from += node.length;
+    }
+    return found;
+  }
+
+  /**
+   * @param {Part[] | undefined} parts
+   * @returns {number}
+   */
+  const lengthOf = (parts) => (parts ? (parts[parts.length - 1]?.to ?? 0) : -1);
+
+  /**
+   * @param {DOMRect} rect
+   * @param {number} x
+   * @param {number} y
+   * @returns {boolean}
+   */
+  const holds = ({ left, right, top, bottom }, x, y) => left <= x && x <= right && top <= y && y <= bottom;
+
+  /**
+   * @param {number} x
+   * @param {number} y
+   * @returns {{ node: Node, offset: number } | null}
+   */
+  function caretAt(x, y) {
+    if (document.caretPositionFromPoint) {
+      const found = document.caretPositionFromPoint(x, y);
+      return found && { node: found.offsetNode, offset: found.offset };
+    }
+    const range = document.caretRangeFromPoint(x, y); // Safari
+    return range && { node: range.startContainer, offset: range.startOffset };
+  }
+
+  window.Pellucid.RenderedTokens = RenderedTokens;
+})();

@@ -1,0 +1,97 @@
+"""Places the tokens of an answer in its rendered text, and chooses the few that are marked as unsure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
+from math import exp
+from typing import Any
+
+from pellucid_webui.conversations.compact_tokens import records_in
+from pellucid_webui.inspection.markdown_places import RenderedBlock, rendered_blocks
+
+UNSURE_BELOW = 0.3
+"""A token with a lower probability is unsure."""
+
+UNSURE_SHARE = 0.1
+"""Largest part of a text that is marked, the least probable tokens first: more than that, and readers learn to ignore the marks."""
+
+STEPS = 8
+"""Steps of the colour scale above plain, as in colours.js."""
+
+Marks = dict[str, Any]
+
+
+def marks_of(text: str, batches: Sequence[str], before: str = "") -> Marks | None:
+    """Return where the tokens of an answer are in its rendered text; None if its tokens do not spell the end of it.
+
+    ``lengths`` has the number of UTF-16 units of the text of each block. ``places`` has five numbers for each piece of a token: the
+    token, the block, the piece's first unit and the unit after its last, and the step of the token's colour. ``unsure`` has the tokens
+    that are marked, and ``count`` is the number of all tokens. ``before`` is Markdown in front of the text, such as an opening fence.
+    """
+    records = [record for batch in batches for record in records_in(batch)]
+    spelled = "".join(record["t"] for record in records)
+    if not spelled or not text.endswith(spelled):
+        return None
+    blocks = rendered_blocks(before + text)
+    first = len(before) + len(text) - len(spelled)
+    ends = list(accumulate((len(record["t"]) for record in records), initial=first))
+    steps = [_step(record) for record in records]
+    places: list[int] = []
+    lengths: list[int] = []
+    shown = [0] * len(records)  # characters of each token
+    for number, block in enumerate(blocks):
+        units = _Units(block.text)
+        for token, begin, end in _pieces(block, ends):
+            places += (token, number, units(begin), units(end), steps[token])
+            shown[token] += len(block.text[begin:end].strip())
+        lengths.append(units(len(block.text)))
+    return {"lengths": lengths, "places": places, "unsure": _unsure(records, shown), "count": len(records)}
+
+
+def _pieces(block: RenderedBlock, ends: Sequence[int]) -> Iterable[tuple[int, int, int]]:
+    """Yield the pieces of tokens in a block in the order of its text: the token, and where the piece begins and ends."""
+    token = 0
+    for run in block.runs:
+        at, end = max(run.source, ends[0]), run.source + run.length
+        if token and ends[token] > at:
+            token = 0  # a run that is not in the order of the source
+        while at < end and token < len(ends) - 1:
+            if ends[token + 1] <= at:
+                token += 1
+                continue
+            stop = min(end, ends[token + 1])
+            yield token, at - run.source + run.text, stop - run.source + run.text
+            at = stop
+
+
+def _unsure(records: Sequence[Mapping[str, Any]], shown: Sequence[int]) -> list[int]:
+    """Return the least probable tokens that are shown, up to UNSURE_SHARE of the text, in its order."""
+    budget = UNSURE_SHARE * sum(shown)
+    found: list[int] = []
+    for probability, index in sorted((_probability(record), index) for index, record in enumerate(records) if shown[index]):
+        budget -= shown[index]
+        if probability >= UNSURE_BELOW or budget < 0:
+            break
+        found.append(index)
+    return sorted(found)
+
+
+def _probability(record: Mapping[str, Any]) -> float:
+    """Return the probability of a token, among those that a constraint allowed; 1 without a prediction."""
+    logprob = record["l"]
+    return 1.0 if logprob is None else min(1.0, exp(logprob) / (record.get("c") or 1.0))
+
+
+def _step(record: Mapping[str, Any]) -> int:
+    return round((1 - _probability(record)) * STEPS)
+
+
+class _Units:
+    """Converts indices of characters to indices of UTF-16 units, in which a browser counts."""
+
+    def __init__(self, text: str) -> None:
+        self._before = list(accumulate((ord(character) > 0xFFFF for character in text), initial=0)) if not text.isascii() else None
+
+    def __call__(self, index: int) -> int:
+        return index if self._before is None else index + self._before[index]
