@@ -90,6 +90,15 @@ def test_the_temperature_alone(p: list[float], kept_p: int, heat: float) -> None
             assert known.low == pytest.approx(probability, abs=EPSILON)
 
 
+def test_a_low_temperature() -> None:
+    """At a temperature whose powers are too small for a float, the first choice has all the probability."""
+    p = [0.04, *[0.96 / 31] * 31]
+    for heat in (0.001, 0.01):
+        found = choice_of(token(p, 10), heat)
+        assert found is not None
+        assert found.probability(0).low == pytest.approx(1, abs=1e-3)
+
+
 def test_an_unknown_token() -> None:
     """A token that q does not list has at most the probability of its last alternative, which proves a divergence."""
     p, q = [0.6, 0.3, 0.05, 0.05], [0.04, 0.06, 0.5, 0.4]

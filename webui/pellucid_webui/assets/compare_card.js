@@ -15,10 +15,10 @@
    * @param {boolean} isFirst whether it is the first alternative
    * @returns {[low: number, high: number]}
    */
-  function probabilityOf({ temperature, scale }, logprob, isFirst) {
+  function probabilityOf({ record, temperature, scale }, logprob, isFirst) {
     if (scale === null) return [Math.exp(logprob), Math.exp(logprob)];
     if (temperature === 0) return isFirst ? [1, 1] : [0, 0];
-    const weight = Math.exp(logprob / temperature);
+    const weight = Math.exp((logprob - record.a[0][2]) / temperature);
     return [Math.min(1, scale[0] * weight), Math.min(1, scale[1] * weight)];
   }
 

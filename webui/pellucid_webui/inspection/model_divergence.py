@@ -70,8 +70,8 @@ class Bounds:
 class KnownChoice:
     """The known part of a model's choice at one place, at a temperature.
 
-    ``weights`` are the powers of the known probabilities; ``scale`` bounds the factor that makes them probabilities. ``most`` and
-    ``least`` are the powers of the highest and of the lowest probability of any other token.
+    ``weights`` are the powers of the known probabilities as shares of the highest one; ``scale`` bounds the factor that makes them
+    probabilities. ``most`` and ``least`` are the powers of the highest and of the lowest share of any other token.
     """
 
     weights: Mapping[Key, float]
@@ -113,16 +113,17 @@ def choice_of(token: Token, temperature: float = 1.0, *, by_id: bool = True) -> 
         known.append((token.id if by_id else token.bytes, token.logprob))
         rest -= exp(token.logprob)
     power = 1 / temperature
+    top = token.top[0].logprob  # all in units of the highest probability, whose power could be too small for a float
     weights: dict[Key, float] = {}
     for key, logprob in known:
-        weights[key] = weights.get(key, 0.0) + exp(logprob * power)
-    rest = max(rest, 0.0)
-    most = max(min(exp(token.top[-1].logprob), rest), TINIEST)
+        weights[key] = weights.get(key, 0.0) + exp((logprob - top) * power)
+    rest = max(rest, 0.0) / exp(top)
+    most = max(min(exp(token.top[-1].logprob - top), rest), TINIEST)
     spread = MAX_VOCABULARY * (rest / MAX_VOCABULARY) ** power
     low, high = sorted((rest * most ** (power - 1), spread)) if power != 1 else (rest, rest)
     listed = sum(weights.values())
     scale = Bounds(1 / max(listed + high, TINIEST), 1 / max(listed + low, TINIEST))
-    return KnownChoice(weights, scale, most**power, LEAST_PROBABILITY**power)
+    return KnownChoice(weights, scale, most**power, (LEAST_PROBABILITY / exp(top)) ** power)
 
 
 def divergence(p: KnownChoice, q: KnownChoice, *, same_vocabulary: bool = True) -> Bounds:
