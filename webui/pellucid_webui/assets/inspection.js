@@ -215,10 +215,12 @@
       this.chat.act("inspect", { nodes: [], open: node });
     }
 
-    /** Show the inspector where there is something to inspect. */
+    /** Show the inspector, and the switch, where there is something to inspect. */
     fit() {
+      const isEmpty = this.list.querySelector(".pl-message") === null;
       const isMap = this.list.querySelector(".pl-message .pl-tokens") !== null;
-      this.stage.dataset.inspect = this.state === "text" && !isMap ? "off" : "on";
+      this.bar.hidden = isEmpty;
+      this.stage.dataset.inspect = isEmpty || (this.state === "text" && !isMap) ? "off" : "on";
     }
 
     // The pointer
