@@ -225,7 +225,7 @@ async def test_import_of_too_much(tab: Tab) -> None:
     file: FilePayload = {"name": "noise.json", "mimeType": "", "buffer": b64encode(noise)}
     await tab.page.get_by_label("A conversation to import").set_input_files(file)
     banner = tab.page.locator("#pl-refused", has_text="send less, or start the server with a larger --max-body-bytes")
-    await expect(banner).to_be_visible()
+    await expect(banner).to_be_visible(timeout=SECONDS)  # packing and sending it takes a busy machine many seconds
     await tab.page.get_by_role("searchbox", name="Search all conversations").fill("no such word anywhere")
     await expect(tab.page.get_by_text("No matches.")).to_be_visible()
     await expect(banner).to_be_hidden()

@@ -106,14 +106,31 @@
      * @returns {Range[]} one for each text node
      */
     rangesOf({ block, from, to }) {
-      return this.parts[block]
-        .filter((part) => part.from < to && part.to > from)
-        .map((part) => {
-          const range = document.createRange();
-          range.setStart(part.node, Math.max(from, part.from) - part.from);
-          range.setEnd(part.node, Math.min(to, part.to) - part.from);
-          return range;
-        });
+      return this.partsIn(block, from, to).map((part) => {
+        const range = document.createRange();
+        range.setStart(part.node, Math.max(from, part.from) - part.from);
+        range.setEnd(part.node, Math.min(to, part.to) - part.from);
+        return range;
+      });
+    }
+
+    /**
+     * @param {number} block
+     * @param {number} from
+     * @param {number} to
+     * @returns {Part[]} the text nodes between two places: highlighted code has thousands in a block
+     */
+    partsIn(block, from, to) {
+      const parts = this.parts[block];
+      let [low, high] = [0, parts.length];
+      while (low < high) {
+        const middle = (low + high) >> 1;
+        if (parts[middle].to <= from) low = middle + 1;
+        else high = middle;
+      }
+      const found = [];
+      for (let at = low; at < parts.length && parts[at].from < to; at += 1) if (parts[at].to > from) found.push(parts[at]);
+      return found;
     }
 
     /**
@@ -132,7 +149,7 @@
      * @returns {string}
      */
     textOf({ block, from, to }) {
-      return this.parts[block].map((part) => part.node.data.slice(Math.max(0, from - part.from), Math.max(0, to - part.from))).join("");
+      return this.partsIn(block, from, to).map((part) => part.node.data.slice(Math.max(0, from - part.from), Math.max(0, to - part.from))).join("");
     }
 
     /**
