@@ -251,6 +251,6 @@ def watched(page: Page, address: str) -> Tab:
         found.requested.append(request.url)
 
     page.on("request", note)
-    page.on("pageerror", lambda error: found.problems.append(str(error)))
+    page.on("pageerror", lambda error: found.problems.append(error.stack or str(error)))
     page.on("console", lambda message: found.problems.append(message.text) if message.type == "error" else None)
     return found

@@ -45,7 +45,7 @@ CARDS = """map => {
 
 async def cards(within: Locator) -> list[dict[str, Any]]:
     """Return the numbers of the cards of all tokens of a map."""
-    found = await within.locator(".pl-heat").evaluate(CARDS)
+    found = await within.locator(".pl-heat:not([aria-hidden])").evaluate(CARDS)
     assert isinstance(found, list)
     return found
 

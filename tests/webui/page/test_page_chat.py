@@ -96,7 +96,7 @@ async def test_edit_and_walk(tab: Tab) -> None:
     await tab.page.get_by_text("1 / 2").wait_for()
     assert await tab.texts() == before
 
-    await tab.page.get_by_role("button", name="Regenerate").click()
+    await tab.page.get_by_role("button", name="Regenerate", exact=True).click()
     await expect(tab.page.locator(".pl-assistant .pl-version")).to_have_text("2 / 2")
     await tab.answered(2)
     assert await tab.texts() == before

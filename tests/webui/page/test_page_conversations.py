@@ -177,7 +177,7 @@ async def test_export_and_import(tab: Tab, tmp_path: Path) -> None:
     await tab.open()
     await tab.be_brief(6)
     await begin(tab, "Name a planet.")
-    await tab.page.get_by_role("button", name="Regenerate").click()
+    await tab.page.get_by_role("button", name="Regenerate", exact=True).click()
     await tab.page.get_by_text("2 / 2").wait_for()
     await tab.answered(2)
     texts = await tab.texts()
@@ -224,7 +224,7 @@ async def test_import_of_too_much(tab: Tab) -> None:
     noise = Random(0).randbytes(13_000_000)
     file: FilePayload = {"name": "noise.json", "mimeType": "", "buffer": b64encode(noise)}
     await tab.page.get_by_label("A conversation to import").set_input_files(file)
-    banner = tab.page.locator("#pl-refused", has_text="send less, or start the server with a larger --max-body-bytes")
+    banner = tab.page.locator("#pl-away", has_text="send less, or start the server with a larger --max-body-bytes")
     await expect(banner).to_be_visible(timeout=SECONDS)  # packing and sending it takes a busy machine many seconds
     await tab.page.get_by_role("searchbox", name="Search all conversations").fill("no such word anywhere")
     await expect(tab.page.get_by_text("No matches.")).to_be_visible()

@@ -20,7 +20,7 @@ async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
     await tab.set_number("Temperature", 0)
     await tab.set_number("Max output tokens", 48)
     await tab.answer("Write a Python function that adds two numbers.")
-    await tab.page.get_by_role("button", name="Regenerate").click()
+    await tab.page.get_by_role("button", name="Regenerate", exact=True).click()
     await tab.page.get_by_text("2 / 2").wait_for()
     await tab.answered(2)
     await check_looks(tab.page, scheme)

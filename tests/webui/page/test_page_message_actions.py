@@ -91,7 +91,7 @@ async def test_the_row_stays(tab: Tab, model: TwoModels) -> None:
     answer = tab.page.locator(".pl-assistant")
     before = await answer.evaluate(BOXES)
     assert [name for name, *_ in before] == ["Tokens", "Copy", "Edit", "Regenerate", "Retry with…", "Continue"]
-    await expect(answer.get_by_role("button", name="Regenerate")).to_be_disabled()
+    await expect(answer.get_by_role("button", name="Regenerate", exact=True)).to_be_disabled()
     model.held = None
     await tab.answered(2)
     assert await answer.evaluate(BOXES) == before
@@ -130,7 +130,7 @@ async def test_retry_with(tab: Tab, model: TwoModels) -> None:
     await expect(form.get_by_label("Model")).to_be_focused()
     await form.get_by_label("Model").select_option(OTHER)
     await form.get_by_label("Temperature").fill("0")
-    await form.get_by_role("button", name="Regenerate").click()
+    await form.get_by_role("button", name="Regenerate", exact=True).click()
     await tab.page.get_by_text("2 / 2").wait_for()
     await tab.answered(2)
     await expect(answer.locator(".pl-head")).to_contain_text(f"{OTHER}, greedy")

@@ -63,6 +63,7 @@ async def test_of_what_if(tab: Tab) -> None:
     await tab.page.locator(".pl-assistant .pl-look").click()
     answer = tab.page.locator(".pl-assistant")
     await answer.locator(".pl-token").first.wait_for()
+    await tab.show_settings(False)  # the inspector is next to the answer where there is room for it
     await tab.page.locator(".pl-inspector .pl-whatif > summary").click()
     await answer.locator(".pl-token").first.focus()
     await tab.page.locator(".pl-inspector [data-whatif]").first.wait_for()  # what-if is drawn in the next frame

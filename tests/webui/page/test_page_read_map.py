@@ -173,7 +173,7 @@ async def test_two_models(reading: Tab) -> None:
     await expect(page.get_by_role("button", name="Line 2, ")).to_have_accessible_name("Line 2, 21.0 bits saved: a quextion")
     await expect(page.locator(".pl-mode")).to_have_value("difference")
     await page.locator(".pl-token", has_text=SURPRISE).focus()
-    await expect(page.locator(".pl-card")).to_contain_text("bits less surprising to halves")
+    await expect(page.locator(".pl-card:popover-open")).to_contain_text("bits less surprising to halves")
 
 
 async def test_diff(reading: Tab) -> None:

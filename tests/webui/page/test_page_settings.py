@@ -30,7 +30,7 @@ async def test_a_conversation_keeps_its_settings(tab: Tab) -> None:
     await tab.answered(2)
     await tab.show_settings()
     await expect(tab.page.get_by_label("System prompt").first).to_have_value("Answer with one word.")
-    await tab.page.get_by_role("button", name="Regenerate").click()
+    await tab.page.get_by_role("button", name="Regenerate", exact=True).click()
     await tab.page.get_by_text("2 / 2").wait_for()
     await tab.answered(2)
     await expect(head).to_contain_text(f"{SMALL}, greedy")

@@ -57,7 +57,7 @@ async def test_every_tab(alone: str, browser_page: Page) -> None:
 
     await tab.tab("Read")
     await browser_page.locator("#pl-read-go").click()
-    await expect(browser_page.locator("#pl-reading .pl-figures")).to_contain_text("perplexity")
+    await expect(browser_page.locator("#pl-reading .pl-figures")).to_contain_text("Perplexity")
 
     await tab.tab("Infill")
     await browser_page.get_by_role("button", name="Complete at the cursor").click()

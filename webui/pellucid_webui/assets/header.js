@@ -120,7 +120,8 @@
 
     /** What is known about the chosen model; undefined if it is missing. */
     get model() {
-      return this.value?.models.find((one) => one.name === this.value?.model);
+      const { value } = this;
+      return value ? value.models.find((one) => one.name === value.model) : undefined; // Gradio gives "" before the first value
     }
 
     draw() {

@@ -84,7 +84,7 @@
       if (!this.match) return;
       const { node, nodes, search } = this.match;
       const list = document.querySelector("#pl-chat .pl-messages");
-      if (list && !this.bar.isConnected) list.before(this.bar);
+      if (list && !this.bar.isConnected) (list.closest(".pl-stage") ?? list).before(this.bar);
       const ranges = nodes.flatMap((one) => wordsIn(messageOf(one), search));
       if (CSS.highlights) CSS.highlights.set(NAME, new Highlight(...ranges));
       const message = messageOf(node);

@@ -42,7 +42,8 @@ class TabState:
     A handler that streams to the tab notes ``epoch`` and stops once it has changed: the tab then shows something else.
     ``notice`` (a sentence) and ``draft`` (text for the input field) are numbered, so that the script applies each once.
     ``sent_id`` is the script's id of the last message sent. ``delivered`` is the last message saved, which the field may clear.
-    ``settings`` are those that its controls show.
+    ``settings`` are those that its controls show. ``shown_once`` is the last deletion and the last match of the list, both numbered: they
+    are in each update, as the next one may overtake theirs.
     ``marks`` has where the tokens of answers are in their rendered text, and ``opened`` the tokens of the answer that is inspected.
     A state without an owner belongs to a tab whose own state Gradio has dropped.
     """
@@ -55,6 +56,7 @@ class TabState:
     draft: tuple[int, str] = (0, "")
     sent_id: str = ""
     delivered: DeliveredMessage | None = None
+    shown_once: dict[str, Any] = field(default_factory=dict)
     overflow: Overflow | None = None
     search: str = ""
     settings: TurnSettings = field(default_factory=TurnSettings)

@@ -26,6 +26,10 @@ QUIET: dict[str, Any] = {
 }
 
 
+REPEATS = 5
+"""Outputs of a stream that have the settings: with all of them, a user could not change any while an answer is generated."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChatTab:
     """The components of the chat tab."""
@@ -38,7 +42,11 @@ class ChatTab:
 
 
 def connect(parts: ChatTab, page: gr.Blocks, conversations: ConversationList, owner_of: OwnerOf) -> None:
-    """Connect the events to their handlers, which only pass them to ``ChatView`` and ``ConversationList``."""
+    """Connect the events to their handlers, which only pass them to ``ChatView`` and ``ConversationList``.
+
+    The browser may skip all but the last of several outputs that come at once. So each has the whole list and chat, which costs
+    little: only what has changed is sent.
+    """
     chats, controls, header = conversations.chats, parts.controls, parts.header
     unchanged = [gr.skip(), *controls.unchanged()]
 
@@ -53,11 +61,11 @@ def connect(parts: ChatTab, page: gr.Blocks, conversations: ConversationList, ow
     async def on_load(tab: TabState, request: gr.Request) -> AsyncIterator[Sequence[Any]]:
         tab.owner = owner_of(request)
         tab.look_at(request.query_params.get("c") or None)
-        yield [gr.skip(), gr.skip(), *await settings_shown(tab, tab.owner)]
-        listed: Any = await conversations.payload(tab)
+        settings, listed = await settings_shown(tab, tab.owner), await conversations.payload(tab)
+        repeats = REPEATS
         async for shown in chats.follow(tab):
-            yield [listed, shown, *unchanged]
-            listed = gr.skip()
+            yield [listed, shown, *(settings if repeats else unchanged)]
+            repeats = max(0, repeats - 1)
 
     def owned(tab: TabState, request: gr.Request) -> TabState:
         """Return the tab's state, or one without an owner, which reloads the page, if another user has logged in since."""
@@ -65,11 +73,12 @@ def connect(parts: ChatTab, page: gr.Blocks, conversations: ConversationList, ow
 
     async def on_chat(event: gr.EventData, request: gr.Request, tab: TabState, *values: Any) -> AsyncIterator[Sequence[Any]]:
         tab = owned(tab, request)
-        before = None
+        before, listed = None, {}
         async for shown in chats.act(tab, event._data or {}, lambda: controls.settings(values)):
             now = (tab.conversation, shown["title"], shown["live"] is None)
-            yield [gr.skip() if now == before else await conversations.payload(tab), shown]
-            before = now
+            if now != before:
+                before, listed = now, await conversations.payload(tab)
+            yield [listed, shown]
 
     async def on_list(event: gr.EventData, request: gr.Request, tab: TabState, model: str | None) -> AsyncIterator[Sequence[Any]]:
         tab = owned(tab, request)
@@ -79,11 +88,14 @@ def connect(parts: ChatTab, page: gr.Blocks, conversations: ConversationList, ow
             return
         epoch = tab.epoch
         listed = await conversations.act(tab, event._data or {})
-        yield [listed, gr.skip(), *unchanged]
-        if tab.epoch != epoch:
-            yield [gr.skip(), gr.skip(), *await settings_shown(tab, tab.owner, model or "")]
-            async for shown in chats.follow(tab):
-                yield [gr.skip(), shown, *unchanged]
+        if tab.epoch == epoch:
+            yield [listed, gr.skip(), *unchanged]
+            return
+        settings = await settings_shown(tab, tab.owner, model or "")
+        repeats = REPEATS
+        async for shown in chats.follow(tab):
+            yield [listed, shown, *(settings if repeats else unchanged)]
+            repeats = max(0, repeats - 1)
 
     async def on_control(request: gr.Request, tab: TabState, *values: Any) -> None:
         await chats.save_settings(owned(tab, request), lambda: controls.settings(values))

@@ -52,6 +52,7 @@ class ConversationList:
             more = await _action(str(event.get("verb")))(self, tab, event)
         except PellucidError as error:
             more = {"notice": _notice(str(error))}
+        tab.shown_once |= {name: more[name] for name in ("removed", "match") if name in more}
         return await self.payload(tab) | more
 
     async def payload(self, tab: TabState) -> Payload:
@@ -74,6 +75,7 @@ class ConversationList:
             "search": tab.search,
             "notice": _notice(""),
             "importLimit": import_export.MAX_IMPORT_BYTES,
+            **tab.shown_once,
         }
 
     async def _refresh(self, _: TabState, __: Event) -> Payload:
