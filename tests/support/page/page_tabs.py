@@ -23,24 +23,25 @@ WIDTHS = (360, 1920)
 LOOKS = [{"color_scheme": "light"}, {"color_scheme": "dark"}]
 """Options of a browser context."""
 
-CARDS = """map => {
-  const cells = [...map.querySelectorAll(".pl-token")];
-  const found = cells.map((cell) => {
+CARDS = """async map => {
+  const found = [];
+  for (const cell of map.querySelectorAll(".pl-token")) {
     cell.focus({ preventScroll: true });
     const card = map.querySelector(".pl-card") || document.querySelector(".pl-inspector .pl-card");
+    for (let frame = 0; frame < 600 && card.dataset.id === undefined; frame += 1) await new Promise(requestAnimationFrame);
     const rows = [...card.querySelectorAll("[data-alternative]")];
     const verdict = card.querySelector("[data-whatif]");
-    return {
+    found.push({
       ...card.dataset,
       text: cell.textContent,
       whatif: verdict ? verdict.dataset.whatif : null,
       alternatives: rows.map((row) => ({ ...row.dataset })),
-    };
-  });
+    });
+  }
   if (document.activeElement) document.activeElement.blur();
   return found;
 }"""
-"""Returns the numbers of all cards, each opened by focusing its token."""
+"""Returns the numbers of all cards, each opened by focusing its token. The Read tab loads some of them then."""
 
 
 async def cards(within: Locator) -> list[dict[str, Any]]:

@@ -42,6 +42,7 @@ async def test_widths(tab: Tab) -> None:
     overflow = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
     await tab.open()
     await expect(field).to_be_in_viewport(ratio=1)
+    await tab.be_brief(24)
     await tab.send(f"Say yes.\n\n```\n{'long ' * 200}\n```\n\n{'x' * 500}")
     await tab.answered(2)
     assert await tab.page.evaluate(overflow) == 0

@@ -261,7 +261,7 @@
    */
   function recordOf({ l, r, e, b }, text, at) {
     /** @type {Page.TokenRecord} */
-    const record = { i: 0, t: text, l: l[at], r: r[at], e: e[at], s: null, o: 0, a: [] };
+    const record = { i: -1, t: text, l: l[at], r: r[at], e: e[at], s: null, o: 0, a: [] };
     if (b[at] !== undefined) record.b = b[at];
     return record;
   }

@@ -123,7 +123,7 @@
     describe(index, record) {
       const numbers = {
         index,
-        id: record.i,
+        id: record.i < 0 ? null : record.i,
         logprob: record.l,
         probability: colours.probabilityOf(record),
         surprisal: colours.surprisal(record),
@@ -146,7 +146,7 @@
     head(record) {
       const parts = [make("span", { class: "pl-name" }, ...visible.standing(visible.piecesOf(record.t, record.b)))];
       if (record.b !== undefined) parts.push(make("span", { class: "pl-bytes" }, `bytes ${visible.hexOf(visible.bytesOf(record.b))}`));
-      parts.push(make("span", { class: "pl-id" }, `id ${record.i}`));
+      if (record.i >= 0) parts.push(make("span", { class: "pl-id" }, `id ${record.i}`));
       // For touch screens, which have no Escape key and, if the map fills the screen, no place to tap outside. Not a tab stop.
       parts.push(make("button", { type: "button", class: "pl-close", tabindex: "-1", title: "Close", "aria-label": "Close", onclick: () => this.onClose() }, "×"));
       return make("div", { class: "pl-card-head" }, ...parts);

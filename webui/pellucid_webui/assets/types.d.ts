@@ -9,7 +9,7 @@ declare namespace Page {
 
   /** A token as pellucid_webui/conversations/compact_tokens.py writes it. Logprobs and entropies are in nats. */
   interface TokenRecord {
-    /** Token id. */
+    /** Token id; -1 until it is known. */
     i: number;
     /** Text. */
     t: string;
