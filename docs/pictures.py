@@ -38,9 +38,6 @@ SECONDS = 120.0
 """Seconds that loading the model, or one answer, may take."""
 
 QUESTION = "Which three cities of Italy should I see, and why? Two sentences."
-TOKEN = 13
-"""The token of the answer of which the card is shown."""
-
 CODE = """\
 def mean(numbers):
     return sum(numbers) / len(numbers)
@@ -104,9 +101,9 @@ def wait(look: Callable[[], T], name: str) -> T:
 
 
 def picture_page(browser: Browser, address: str, scheme: str) -> None:
-    """Picture an answer in the chat as a heat map, with the card of one token."""
+    """Picture an answer in the chat with its unsure words underlined, and the inspector with one of them."""
     context = browser.new_context(
-        viewport={"width": 1160, "height": 800},
+        viewport={"width": 1280, "height": 720},
         color_scheme="dark" if scheme == "dark" else "light",
         timezone_id="UTC",
         locale="en-GB",
@@ -117,27 +114,23 @@ def picture_page(browser: Browser, address: str, scheme: str) -> None:
     page.goto(address)
     message = page.get_by_role("textbox", name="Your message")
     message.wait_for()
-    set_number(page, "Model & settings", None)
+    settings = page.get_by_role("button", name="Model & settings")
+    settings.click()
     set_number(page, "Temperature", 0)
-    set_number(page, "Model & settings", None)
+    settings.click()
     message.fill(QUESTION)
     message.press("Enter")
     page.wait_for_function("() => document.querySelector('.pl-assistant[aria-busy=false] .pl-note')")
-    page.locator(".pl-assistant .pl-look").click()
-    tokens = page.locator(".pl-assistant [role=option]")
-    tokens.first.wait_for()
-    tokens.nth(TOKEN).focus()
+    page.locator(".pl-messages").focus()
     page.mouse.move(1, 1)  # nothing is under the pointer
+    page.keyboard.press("n")
     page.locator(".pl-docked .pl-numbers").wait_for()
     save(page, f"page-{scheme}")
     context.close()
 
 
-def set_number(page: Page, label: str, value: int | None) -> None:
-    """Set a control, or, without a value, open or close the fold of this name."""
-    if value is None:
-        page.locator("button.label-wrap", has_text=label).first.click()
-        return
+def set_number(page: Page, label: str, value: int) -> None:
+    """Set a control of the settings."""
     field = page.get_by_label(label, exact=True).or_(page.get_by_label(f"number input for {label}", exact=True)).first
     field.fill(str(value))
     field.press("Tab")

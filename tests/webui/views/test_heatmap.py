@@ -246,7 +246,7 @@ class TestColours:
         classes = [str(await heat.cells.nth(index).get_attribute("class")) for index in range(3)]
         assert ["lower" in names or "higher" in names for names in classes] == [False, True, True]
 
-        await heat.page.get_by_role("button", name="Next divergence").click()
+        await heat.page.get_by_role("button", name="Next difference").click()
         assert await heat.focused() == 2
         assert "B by 9 bits" in await heat.card.inner_text()
         assert "B by 9 bits" in str(await heat.cells.nth(2).get_attribute("aria-label"))

@@ -549,7 +549,7 @@
         this.focusToken(index);
         return;
       }
-      this.toolbar.say(this.mode === "difference" ? "No divergences." : "No surprising tokens.");
+      this.toolbar.say(this.mode === "difference" ? "No large differences." : "No surprising tokens.");
     }
 
     enterCard() {

@@ -42,7 +42,7 @@
     show(mode) {
       this.mode = mode;
       this.select.value = mode;
-      this.next.textContent = mode === "difference" ? "Next divergence" : "Next surprising token";
+      this.next.textContent = mode === "difference" ? "Next difference" : "Next surprising token";
       this.say("");
       this.drawLegend();
     }

@@ -159,7 +159,7 @@ def infill_tab(page: gr.Blocks, assistant: Assistant) -> None:
             level = gr.Dropdown(
                 [str(one) for one in GateLevel],
                 value=str(GateLevel.NORMAL),
-                label="Level",
+                label="Confidence threshold",
                 info="how much is risked: quiet shows the fewest",
             )
         view = gr.HTML(value=empty(BEFORE, AFTER), html_template="", js_on_load=SCRIPT, elem_id="pl-infill", apply_default_css=False)
