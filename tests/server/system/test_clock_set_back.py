@@ -33,8 +33,10 @@ DATES = {
     "pellucid/learn/finetune/pipeline.py",
     "pellucid/text/template_renderer.py",
     "pellucid_webui/conversations/blind_reviews.py",
+    "pellucid_webui/conversations/import_export.py",
     "pellucid_webui/conversations/store.py",
     "pellucid_webui/hosting/login_sessions.py",
+    "pellucid_webui/inspection/comparison.py",
 }
 """Files that keep dates. Those of the page's sessions and conversations outlive the process, and have tests with a clock of their own."""
 

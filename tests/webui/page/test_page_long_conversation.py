@@ -106,9 +106,9 @@ async def test_drop(full: Tab, model: SmallContext) -> None:
         ]
         assert await full.page.locator(".pl-border + .pl-message").get_attribute("data-node") == "5"
         await expect(choice(full, "Drop the oldest messages")).to_have_count(0)
+        assert full.problems == []
         await full.page.reload()
         await full.answered(6)
-    assert full.problems == []
 
 
 async def test_summarise(full: Tab, model: SmallContext) -> None:

@@ -84,7 +84,7 @@ async def test_connection_that_breaks(page_server: PageServer, browser_page: Pag
     """An answer that ends while the browser is offline is shown when it is online again, and the chat continues."""
     tab = watched(browser_page, network.address)
     await tab.open()
-    await tab.be_brief(60)
+    await tab.be_brief(200)
     await tab.send("Write a long story about a fox and a hen.")
     await tab.grown(0)
     await network.cut()
@@ -93,7 +93,7 @@ async def test_connection_that_breaks(page_server: PageServer, browser_page: Pag
     assert await browser_page.locator(".pl-message[aria-busy=true]").count() == 1
     await network.mend()
     await tab.answered(2)
-    assert "60 tokens" in await browser_page.locator(".pl-assistant .pl-note").inner_text()
+    assert "200 tokens" in await browser_page.locator(".pl-assistant .pl-note").inner_text()
     await tab.answer("And then?")
 
 

@@ -7,6 +7,21 @@
   /** @type {Map<string, ((value: any) => void)[]>} */
   const listeners = new Map();
 
+  /** @type {Map<string, number>} */
+  const latest = new Map(); // the order of the newest value of each component
+
+  /**
+   * Return whether a newer value has come before: when a stream ends, Gradio draws its last output again, which another event may have replaced.
+   * @param {string} name
+   * @param {any} value
+   */
+  function isLate(name, value) {
+    const order = Number(value?.order ?? 0);
+    const newest = latest.get(name) ?? 0;
+    latest.set(name, Math.max(newest, order));
+    return Boolean(order) && order < newest && !value.stale;
+  }
+
   /** @param {string} name */
   const notify = (name) => {
     for (const listener of listeners.get(name) ?? []) listener(components.get(name)?.props.value);
@@ -26,6 +41,7 @@
       ...component,
       watch: (property, callback) =>
         component.watch(property, () => {
+          if (property === "value" && isLate(name, component.props.value)) return;
           callback();
           if (property === "value") notify(name);
         }),

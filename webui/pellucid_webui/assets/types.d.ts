@@ -153,6 +153,8 @@ declare namespace Page {
     arrived: { letter: string; conversation: string } | null;
     opened: OpenedTokens | null;
     stale: boolean;
+    /** A value with a lower order than one before is out of date. */
+    order: number;
     /** Bytes. */
     fileLimit: number;
     /** Bytes of all attached files together. */

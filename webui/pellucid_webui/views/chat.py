@@ -34,7 +34,10 @@ Pellucid.mountChat(Pellucid.shared("chat", { element, props, watch, act: (data) 
 """
 
 REFRESH = "see"
-"""The action that the script sends by itself. It keeps the tab's notice, which other actions remove."""
+"""The action by which the script asks for the current state."""
+
+AUTOMATIC = (REFRESH, INSPECT)
+"""Actions that the script sends by itself. They keep the tab's notice, and never open a conversation."""
 
 FULL_PACE_TABS = 4
 """Tabs of one user that receive an answer at full pace. With more than these, all are updated less often."""
@@ -63,11 +66,14 @@ class ChatView:
         turn = None
         if tab.owner:  # else Gradio has dropped the tab's state, and its script reloads the page
             verb = str(event.get("verb"))
-            if verb not in (REFRESH, INSPECT):
-                tab.show_notice("")
             shown_there = event.get("conversation")
-            if isinstance(shown_there, str) and shown_there != tab.conversation:
-                tab.look_at(shown_there)
+            is_elsewhere = isinstance(shown_there, str) and shown_there != tab.conversation
+            if verb in AUTOMATIC:
+                verb = REFRESH if is_elsewhere else verb  # the user has opened another conversation since
+            else:
+                tab.show_notice("")
+                if is_elsewhere:
+                    tab.look_at(str(shown_there))
             try:
                 turn = await _action(verb)(self, tab, event, read_settings)
                 if turn is not None:

@@ -53,7 +53,8 @@ class ConversationList:
         except PellucidError as error:
             more = {"notice": _notice(str(error))}
         tab.shown_once |= {name: more[name] for name in ("removed", "match") if name in more}
-        return await self.payload(tab) | more
+        once = {"order": 0} if "file" in more or "notice" in more else {}  # never too late: nothing else repeats them
+        return await self.payload(tab) | more | once
 
     async def payload(self, tab: TabState) -> Payload:
         """Return the list as the script draws it."""
@@ -73,6 +74,7 @@ class ConversationList:
             "keptDays": KEPT_DAYS,
             "open": tab.conversation,
             "search": tab.search,
+            "order": next(_NUMBERS),
             "notice": _notice(""),
             "importLimit": import_export.MAX_IMPORT_BYTES,
             **tab.shown_once,
