@@ -72,7 +72,8 @@ class _Renderer(RendererHTML):
         return f"<code>{_straight(escape(tokens[index].content))}</code>"
 
 
-def _parser() -> MarkdownIt:
+def markdown_parser() -> MarkdownIt:
+    """Return a new parser of the Markdown that is rendered."""
     parser = _Parser("commonmark", {"html": False, "linkify": False, "maxNesting": MAX_NESTING}, renderer_cls=_Renderer)
     return add_extras(parser.enable(["table", "strikethrough"]))
 
@@ -82,7 +83,7 @@ _CODE_BUTTONS = (
     '<button type="button" class="pl-to-infill">Insert into Infill</button>'
     '<button type="button" class="pl-copy" aria-label="Copy the code">Copy</button>'
 )
-_MARKDOWN = _parser()
+_MARKDOWN = markdown_parser()
 _GROWS = "grows"
 _CONTAINERS = frozenset({"blockquote_open", "list_item_open"})
 _FORMATTER: HtmlFormatter[str] = HtmlFormatter(nowrap=True, classprefix="pl-")

@@ -21,7 +21,7 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
-from pellucid_webui.conversations.markdown_to_html import _parser, blocks
+from pellucid_webui.conversations.markdown_to_html import blocks, markdown_parser
 
 CONTROLS = frozenset({"figcaption", "button"})
 """Elements whose text is the page's, not the author's. Scripts change it, so it counts as no text of a block."""
@@ -239,7 +239,7 @@ def _top_level(tokens: Sequence[Token]) -> Iterator[Sequence[Token]]:
 @cache
 def _placing_parser() -> MarkdownIt:
     """Return the page's parser, with places, and a renderer that marks where each text begins."""
-    parser = _parser()
+    parser = markdown_parser()
     parser.core.ruler.disable("text_join")
     parser.inline.ruler2.disable("fragments_join")
     parser.inline = _PlacingInline(parser.inline)
