@@ -43,7 +43,7 @@
       );
       this.bar = make("span", { class: "pl-meter-bar" });
       this.count = make("span", {});
-      this.meter = make("div", { class: "pl-meter", role: "meter", "aria-label": "Context", "aria-valuemin": "0" }, this.count, make("span", { class: "pl-meter-rail" }, this.bar));
+      this.meter = make("div", { class: "pl-meter", role: "meter", "aria-label": "Context", "aria-valuemin": "0", hidden: true }, this.count, make("span", { class: "pl-meter-rail" }, this.bar));
       this.theme = iconButton("Theme", "system", { onclick: () => this.nextTheme() });
       this.missing = make("div", { class: "pl-missing", role: "alert" });
       element.replaceChildren(
@@ -188,7 +188,7 @@
 
     drawMeter() {
       const { model } = this;
-      this.meter.hidden = !model;
+      this.meter.hidden = !model || !this.chat; // a meter without a value is an error to screen readers
       if (!model || !this.chat) return;
       const used = (this.chat.live?.use ?? this.chat.use)?.tokens ?? 0;
       const typed = this.typedTokens();
