@@ -33,7 +33,7 @@ from common.servers import pellucid_server
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from pellucid.tokens import FinishReason
 from pellucid_webui.conversations.conversation import ASSISTANT, USER
-from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn_settings import ALTERNATIVES, TurnSettings
 
 OWNER = "local"

@@ -32,9 +32,9 @@ from pellucid.models.store import Store
 from pellucid.system.api_keys import read_keys
 from pellucid.system.progress_protocol import Silent
 from pellucid_lsp.model_server import server_process
-from pellucid_webui.conversations.blind_reviews import AnswerPair, Judgement, Review, Reviews, Verdict
 from pellucid_webui.conversations.conversation import USER
-from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.storage.blind_reviews import AnswerPair, Judgement, Review, Reviews, Verdict
+from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.hosting.login_sessions import LoginSessions
 from support.bench_reports import report

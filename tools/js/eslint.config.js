@@ -4,7 +4,7 @@ import globals from "globals";
 export default [
   js.configs.recommended,
   {
-    files: ["webui/pellucid_webui/assets/*.js"],
+    files: ["webui/pellucid_webui/assets/**/*.js"],
     languageOptions: {
       ecmaVersion: 2024,
       sourceType: "script", // the page loads each file as a classic script

@@ -27,7 +27,7 @@ from pellucid.serving.listening_socket import listen
 from pellucid.serving.standalone_page import PageServer, notice_of
 from pellucid.system.api_keys import LOCAL, read_keys
 from pellucid.tokens import FinishReason, Message
-from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.hosting.gradio_host import GradioPage

@@ -9,7 +9,7 @@ from typing import Any
 from playwright.async_api import Locator, Page, Route
 
 from pellucid_webui.views.compare import NOTHING, CompareView
-from support.page.heat_page import ASSETS
+from support.page.heat_page import asset
 
 ADDRESS = "http://compare.test/"
 """An origin, so that the browser has storage for the tab. Requests to it stay within the browser."""
@@ -107,6 +107,6 @@ async def _answer(route: Route, theme: str) -> None:
     if route.request.url.split("#")[0] != ADDRESS:
         await route.abort()
         return
-    scripts = "\n".join(f"<script>{(ASSETS / f'{name}.js').read_text(encoding='utf-8')}</script>" for name in SCRIPTS)
-    css = "\n".join((ASSETS / f"{name}.css").read_text(encoding="utf-8") for name in ("page", "compare"))
+    scripts = "\n".join(f"<script>{asset(f'{name}.js')}</script>" for name in SCRIPTS)
+    css = "\n".join(asset(f"{name}.css") for name in ("page", "compare"))
     await route.fulfill(body=HTML.format(css=css, scripts=scripts, theme=theme), content_type="text/html; charset=utf-8")

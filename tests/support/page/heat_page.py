@@ -48,6 +48,12 @@ main {{ max-width: 60rem; margin: 0 auto; padding: 1rem; }}
 {scripts}</body></html>"""
 
 
+def asset(name: str) -> str:
+    """Return the text of the page's script or style with this file name, whichever folder it is in."""
+    (found,) = ASSETS.rglob(name)
+    return found.read_text(encoding="utf-8")
+
+
 @dataclass
 class HeatPage:
     """The page, every address that it requested, and its errors."""
@@ -80,8 +86,8 @@ class HeatPage:
         if route.request.url != ADDRESS:
             await route.abort()
             return
-        scripts = "\n".join(f"<script>{(ASSETS / f'{name}.js').read_text(encoding='utf-8')}</script>" for name in SCRIPTS)
-        html = HTML.format(css=(ASSETS / "heatmap.css").read_text(encoding="utf-8"), scripts=scripts, theme=theme)
+        scripts = "\n".join(f"<script>{asset(f'{name}.js')}</script>" for name in SCRIPTS)
+        html = HTML.format(css=asset("heatmap.css"), scripts=scripts, theme=theme)
         await route.fulfill(body=html, content_type="text/html; charset=utf-8")
 
     @property

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pellucid.tokens import FinishReason, Usage
 from pellucid_webui.conversations.conversation import ASSISTANT, USER
-from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn_settings import TurnSettings
 
 SETTINGS = TurnSettings(model="m", system="", temperature=0.0, seed=1)

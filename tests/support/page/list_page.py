@@ -10,7 +10,7 @@ from playwright.async_api import Locator, Page
 
 from pellucid.tokens import FinishReason
 from pellucid_webui.conversations.conversation import ASSISTANT, USER
-from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.hosting.gradio_host import pellucid_view
 from support.page.small_page_server import PagedServer, paged

@@ -19,7 +19,7 @@ from pellucid.api.server_state import ServerState
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.system.api_keys import read_keys
 from pellucid.tokens import ChatQuery, Message, Token
-from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.gradio_host import GradioPage, PageFactory
 from pellucid_webui.hosting.login import owner_of

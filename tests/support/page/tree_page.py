@@ -6,7 +6,7 @@ from typing import Any
 
 from playwright.async_api import Page
 
-from support.page.heat_page import ASSETS
+from support.page.heat_page import asset
 
 SCRIPTS = ("dom", "colours", "token_text", "answer_tree")
 """Scripts in dependency order."""
@@ -24,7 +24,7 @@ SHOW = """tree => {
 
 async def show_tree(page: Page, tree: dict[str, Any], theme: str = "") -> None:
     """Show a tree; the tokens that are chosen in it are in ``window.chosen``."""
-    scripts = "\n".join(f"<script>{(ASSETS / f'{name}.js').read_text(encoding='utf-8')}</script>" for name in SCRIPTS)
-    css = "\n".join((ASSETS / f"{name}.css").read_text(encoding="utf-8") for name in ("heatmap", "answer_tree"))
+    scripts = "\n".join(f"<script>{asset(f'{name}.js')}</script>" for name in SCRIPTS)
+    css = "\n".join(asset(f"{name}.css") for name in ("heatmap", "answer_tree"))
     await page.set_content(HTML.format(css=css, theme=theme, scripts=scripts))
     await page.evaluate(SHOW, tree)

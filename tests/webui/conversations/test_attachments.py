@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 
 from pellucid.errors import InvalidRequestError
 from pellucid_webui.conversations.attachments import MAX_FILE_BYTES, MAX_MESSAGE_BYTES, attach, block, text_of
-from pellucid_webui.conversations.markdown_to_html import as_html
+from pellucid_webui.conversations.markdown.markdown_to_html import as_html
 
 
 def test_a_message_with_files() -> None:

@@ -17,7 +17,7 @@ from pellucid_webui.conversations.chat_actions import SEEDS, ChatActions
 from pellucid_webui.conversations.compact_tokens import unpack
 from pellucid_webui.conversations.conversation import ASSISTANT, USER, Node
 from pellucid_webui.conversations.model_view import messages_of
-from pellucid_webui.conversations.store import DEFAULT_TITLE, ConversationStore
+from pellucid_webui.conversations.storage.store import DEFAULT_TITLE, ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from support.page.scripted_assistant import MODEL, Item, ScriptedPageAssistant, token, tokens

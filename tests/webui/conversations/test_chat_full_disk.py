@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
-from pellucid_webui.views.chat import ChatView
+from pellucid_webui.views.chat.chat_view import ChatView
 from support.page.scripted_assistant import ScriptedPageAssistant, token
 from support.servers.small_disks import SmallDisk, can_mount, small_disk
 

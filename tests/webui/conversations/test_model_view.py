@@ -28,7 +28,7 @@ from pellucid_webui.conversations.model_view import (
     summarised,
     view_of,
 )
-from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from support.page.scripted_assistant import MODEL, token

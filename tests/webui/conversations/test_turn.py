@@ -23,8 +23,8 @@ from pellucid.errors import UnavailableError
 from pellucid.tokens import CallDelta, CallPart, Finish, FinishReason, GrammarScore, JsonField, Message, OtherValue, Usage
 from pellucid_webui.conversations.compact_tokens import pack, unpack
 from pellucid_webui.conversations.conversation import ASSISTANT, Node
-from pellucid_webui.conversations.markdown_to_html import blocks
-from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.markdown.markdown_to_html import blocks
+from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import FAILED, UNEXPECTED, Turn, Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from support.page.scripted_assistant import MODEL, Item, ScriptedPageAssistant, token, tokens, usage
@@ -373,7 +373,7 @@ ANSWER = """
 import asyncio, sys
 from pathlib import Path
 from pellucid_webui.conversations.turn_settings import TurnSettings
-from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
 from support.page.scripted_assistant import MODEL, ScriptedPageAssistant, token
 

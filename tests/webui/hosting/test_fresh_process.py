@@ -19,7 +19,7 @@ import asyncio, sys
 from pathlib import Path
 from pellucid.client.http_client import Client
 from pellucid_webui.hosting.gradio_host import build, pellucid_view
-from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 
 store = ConversationStore(Path(sys.argv[1]) / "conversations.db")

@@ -16,7 +16,7 @@ from starlette.types import Message, Scope
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import InvalidRequestError
-from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.gradio_host import GradioPage
 from pellucid_webui.hosting.gradio_requests import DATA, HEARTBEAT, JOIN, with_owner_session

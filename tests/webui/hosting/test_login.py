@@ -19,7 +19,7 @@ from pellucid.api.login_rate_limit import FREE_ATTEMPTS, LoginRateLimit
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import ConfigError, PellucidError
 from pellucid.system.api_keys import LOCAL, Keys, read_keys
-from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.hosting.gradio_host import GradioPage

@@ -26,7 +26,7 @@ from pellucid.client.http_client import Client
 from pellucid.system.api_keys import LOCAL
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import FinishReason, Message
-from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.hosting.gradio_host import GradioPage
@@ -80,7 +80,7 @@ def test_a_killed_server_leaves_no_files(tmp_path: Path) -> None:
 import os
 from pathlib import Path
 from pellucid_webui.hosting.gradio_host import build, pellucid_view
-from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 build(pellucid_view, None, ConversationStore(Path({str(data)!r}) / "conversations.db"), Turns(), 1000)
 print("made", flush=True)

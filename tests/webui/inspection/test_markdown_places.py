@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid_webui.conversations.markdown_to_html import as_html
+from pellucid_webui.conversations.markdown.markdown_to_html import as_html
 from pellucid_webui.inspection.markdown_places import RenderedBlock, rendered_blocks
 
 MARKS = (

@@ -14,7 +14,7 @@ from playwright.async_api import FilePayload, Locator, Page, expect
 
 from pellucid.tokens import FinishReason
 from pellucid_webui.conversations.conversation import USER, Conversation, Node
-from pellucid_webui.conversations.markdown_format import to_markdown
+from pellucid_webui.conversations.exchange.markdown_format import to_markdown
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from support.page.page_fixtures import SECONDS, SMALL, PageServer, Tab, watched
 from support.page.page_tabs import choose

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import Page, Route
 
-from support.page.heat_page import ADDRESS, ASSETS
+from support.page.heat_page import ADDRESS, asset
 
 SERVER = """
 // What the server answers: a stream of results that ends when the test says so, and calls whose stream is open or closed.
@@ -33,7 +33,7 @@ async def opened(page: Page) -> Page:
     """Open a page with the script over a scripted server."""
 
     async def answer(route: Route) -> None:
-        scripts = [(ASSETS / f"{name}.js").read_text(encoding="utf-8") for name in ("dom", "server_connection")]
+        scripts = [asset(f"{name}.js") for name in ("dom", "server_connection")]
         body = "".join(f"<script>{script}</script>" for script in (SERVER, *scripts))
         await route.fulfill(body=f"<!doctype html><html><body>{body}</body></html>", content_type="text/html; charset=utf-8")
 

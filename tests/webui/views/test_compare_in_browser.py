@@ -18,7 +18,7 @@ from playwright.async_api import Page, expect
 from pellucid.tokens import Message, ModelCard, Token
 from pellucid_webui.views.compare import NOTHING, CompareView
 from support.page.compare_page import MOUNT, ComparePage
-from support.page.heat_page import ASSETS
+from support.page.heat_page import asset
 from support.page.page_tabs import BEYOND
 from support.page.scripted_assistant import tokens
 from support.page.scripted_reader import ScriptedReader, Text
@@ -364,7 +364,7 @@ LEAST_DISTANCE = 20.0
 @pytest.mark.parametrize("theme", [0, 1])
 def test_colour_blindness(theme: int, blindness: str) -> None:
     """Any two of the four columns' colours are distinct under every kind of colour blindness, in both themes."""
-    found = re.findall(r"--column-[a-d]: (#[0-9a-f]{6});", (ASSETS / "compare.css").read_text(encoding="utf-8"))
+    found = re.findall(r"--column-[a-d]: (#[0-9a-f]{6});", asset("compare.css"))
     assert len(found) == 8
     colours = found[4 * theme : 4 * theme + 4]
     distances: dict[tuple[str, ...], Any] = {pair: dist(*(seen(one, blindness) for one in pair)) for pair in combinations(colours, 2)}

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from pygments.lexers import find_lexer_class_for_filename
 
 from pellucid.errors import InvalidRequestError
-from pellucid_webui.conversations.markdown_to_html import open_fence
+from pellucid_webui.conversations.markdown.markdown_to_html import open_fence
 
 MAX_FILE_BYTES = 200_000
 """Largest size of one file."""

@@ -15,7 +15,7 @@ from pellucid_webui.conversations.compact_tokens import pack, unpack
 from pellucid_webui.conversations.continue_from_token import whole_characters, with_alternative
 from pellucid_webui.conversations.conversation import ASSISTANT, USER, Archive, Conversation, Node
 from pellucid_webui.conversations.model_view import ContextFitting, ModelView, Remedy, narrower, view_of
-from pellucid_webui.conversations.store import DEFAULT_TITLE, ConversationStore
+from pellucid_webui.conversations.storage.store import DEFAULT_TITLE, ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
 

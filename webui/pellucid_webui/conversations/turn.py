@@ -14,10 +14,10 @@ from pellucid.errors import ContextLengthError, PellucidError
 from pellucid.tokens import Finish, FinishReason, Message, Token, Usage
 from pellucid_webui.conversations.answer_details import StoredDetails, details_of
 from pellucid_webui.conversations.compact_tokens import pack, unpack
-from pellucid_webui.conversations.json_as_code import json_as_code
-from pellucid_webui.conversations.markdown_to_html import IncrementalMarkdown
+from pellucid_webui.conversations.markdown.json_as_code import json_as_code
+from pellucid_webui.conversations.markdown.markdown_to_html import IncrementalMarkdown
 from pellucid_webui.conversations.model_view import ContextFitting
-from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn_settings import TurnSettings
 
 logger = logging.getLogger(__name__)

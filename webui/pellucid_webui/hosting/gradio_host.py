@@ -23,7 +23,7 @@ from starlette.routing import Mount
 
 from pellucid.api.errors import invalid_response
 from pellucid.client.assistant_protocol import Assistant
-from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.login import owner_of
 

@@ -28,7 +28,7 @@ from pellucid.api.request_body import BodyReader, admit
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import AuthenticationError, ConfigError, PellucidError, UnavailableError
 from pellucid.system.api_keys import Keys
-from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.gradio_host import GradioApp, PageFactory, build, pellucid_view
 from pellucid_webui.hosting.gradio_requests import API, DATA, HEARTBEAT, GradioRequest, check_call, with_owner_session

@@ -21,7 +21,7 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 
-from pellucid_webui.conversations.markdown_to_html import blocks, markdown_parser
+from pellucid_webui.conversations.markdown.markdown_to_html import blocks, markdown_parser
 
 CONTROLS = frozenset({"figcaption", "button"})
 """Elements whose text is the page's, not the author's. Scripts change it, so it counts as no text of a block."""

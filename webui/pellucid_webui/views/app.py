@@ -7,16 +7,16 @@ from pathlib import Path
 import gradio as gr
 
 from pellucid.client.assistant_protocol import Assistant
-from pellucid_webui.conversations.blind_reviews import REVIEWS, Reviews
-from pellucid_webui.conversations.markdown_to_html import styles
-from pellucid_webui.conversations.store import ConversationStore
+from pellucid_webui.conversations.markdown.markdown_to_html import styles
+from pellucid_webui.conversations.storage.blind_reviews import REVIEWS, Reviews
+from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import Turns
-from pellucid_webui.views.chat import ChatView, chat_panel
-from pellucid_webui.views.chat_events import ChatTab, OwnerOf, connect
+from pellucid_webui.views.chat.chat_events import ChatTab, OwnerOf, connect
+from pellucid_webui.views.chat.chat_view import ChatView, chat_panel
+from pellucid_webui.views.chat.conversation_list import ConversationList, conversation_list_panel
 from pellucid_webui.views.compare import compare_tab
 from pellucid_webui.views.controls import chat_controls
-from pellucid_webui.views.conversation_list import ConversationList, conversation_list_panel
 from pellucid_webui.views.header import header_row
 from pellucid_webui.views.infill import infill_tab
 from pellucid_webui.views.read import read_tab
@@ -25,59 +25,69 @@ from pellucid_webui.views.review import review_tab
 ASSETS = Path(__file__).parents[1] / "assets"
 
 SCRIPTS = (
-    "dom",
-    "shared_components",
-    "icons",
-    "code_blocks",
-    "attached_files",
-    "context_notice",
-    "retry_form",
-    "colours",
-    "sampler_whatif",
-    "token_text",
-    "token_elements",
-    "token_card",
-    "surprisal_bars",
-    "whatif_sliders",
-    "heatmap_toolbar",
-    "heatmap",
-    "inspector",
-    "rendered_tokens",
-    "rendered_answer",
-    "inspection",
-    "answer_tree",
-    "chat_message",
-    "chat_tab",
-    "conversation_dates",
-    "popup_menu",
-    "conversation_rows",
-    "search_match",
-    "deleted_list",
-    "conversation_list",
-    "compare_form",
-    "compare_card",
-    "compare_column",
-    "compare_parts",
-    "compare_tab",
-    "reading_parts",
-    "line_list",
-    "text_minimap",
-    "reading_charts",
-    "diff_view",
-    "read_tab",
+    "shared/dom",
+    "shared/shared_components",
+    "shared/icons",
+    "shared/code_blocks",
+    "chat/attached_files",
+    "chat/context_notice",
+    "chat/retry_form",
+    "tokens/colours",
+    "tokens/sampler_whatif",
+    "tokens/token_text",
+    "tokens/token_elements",
+    "tokens/token_card",
+    "tokens/surprisal_bars",
+    "tokens/whatif_sliders",
+    "tokens/heatmap_toolbar",
+    "tokens/heatmap",
+    "tokens/inspector",
+    "tokens/rendered_tokens",
+    "tokens/rendered_answer",
+    "tokens/inspection",
+    "chat/answer_tree",
+    "chat/chat_message",
+    "chat/chat_tab",
+    "conversations/conversation_dates",
+    "shared/popup_menu",
+    "conversations/conversation_rows",
+    "conversations/search_match",
+    "conversations/deleted_list",
+    "conversations/conversation_list",
+    "compare/compare_form",
+    "compare/compare_card",
+    "compare/compare_column",
+    "compare/compare_parts",
+    "compare/compare_tab",
+    "read/reading_parts",
+    "read/line_list",
+    "read/text_minimap",
+    "read/reading_charts",
+    "read/diff_view",
+    "read/read_tab",
     "infill_tab",
     "review_tab",
-    "server_connection",
-    "drawers",
-    "keyboard_help",
-    "command_palette",
-    "header",
-    "empty_chat",
-    "other_tabs",
+    "frame/server_connection",
+    "frame/drawers",
+    "frame/keyboard_help",
+    "frame/command_palette",
+    "frame/header",
+    "frame/empty_chat",
+    "frame/other_tabs",
 )
 """Scripts in dependency order."""
 
-STYLES = ("page", "heatmap", "inspector", "answer_tree", "dialogs_and_welcome", "chat", "conversation_list", "read", "compare")
+STYLES = (
+    "frame/page",
+    "tokens/heatmap",
+    "tokens/inspector",
+    "chat/answer_tree",
+    "frame/dialogs_and_welcome",
+    "chat/chat",
+    "conversations/conversation_list",
+    "read/read",
+    "compare/compare",
+)
 
 THEME = gr.themes.Base(
     primary_hue="blue", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
@@ -107,7 +117,7 @@ def early_head() -> str:
     """Return what a browser needs before Gradio's scripts have run: the theme, the layout, and a viewport above the on-screen keyboard."""
     return (
         '<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">\n'
-        f"<script>\n{_asset('early_theme.js')}</script>\n<style>\n{_asset('frame.css')}</style>\n"
+        f"<script>\n{_asset('frame/early_theme.js')}</script>\n<style>\n{_asset('frame/frame.css')}</style>\n"
     )
 
 

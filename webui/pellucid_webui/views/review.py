@@ -11,8 +11,8 @@ import gradio as gr
 
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.system.api_keys import LOCAL
-from pellucid_webui.conversations.blind_reviews import REASONS, Judgement, Review, Reviews, Verdict, next_pair
-from pellucid_webui.conversations.markdown_to_html import blocks
+from pellucid_webui.conversations.markdown.markdown_to_html import blocks
+from pellucid_webui.conversations.storage.blind_reviews import REASONS, Judgement, Review, Reviews, Verdict, next_pair
 
 SCRIPT = """
 Pellucid.mountReview({ element, props, watch, act: (data) => trigger('act', data) });

@@ -20,7 +20,7 @@ from pellucid.learn.review.results import ReviewResults, results
 from pellucid.serving.running_or_local_assistant import open_assistant
 from pellucid.system.progress_bars import Steps
 from pellucid.tokens import BACKGROUND, ChatQuery, Finish, FinishReason, Message, SamplingParams
-from pellucid_webui.conversations.blind_reviews import REVIEWS, AnswerPair, Review, Reviews, Verdict
+from pellucid_webui.conversations.storage.blind_reviews import REVIEWS, AnswerPair, Review, Reviews, Verdict
 
 
 def list_reviews(settings: Settings) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pellucid.learn.metrics import Interval, bootstrap, wilson
-from pellucid_webui.conversations.blind_reviews import Judgement, Verdict
+from pellucid_webui.conversations.storage.blind_reviews import Judgement, Verdict
 
 WORTH = {Verdict.A: 1.0, Verdict.B: 0.0, Verdict.BOTH: 0.5, Verdict.NEITHER: 0.5}
 """The value of a verdict for A: a tie is half a win for each."""

@@ -13,7 +13,7 @@ from pellucid.errors import InvalidRequestError
 from pellucid.learn.review.command import make, read_prompts
 from pellucid.learn.review.results import cohens_kappa, results
 from pellucid.tokens import SamplingParams
-from pellucid_webui.conversations.blind_reviews import Judgement, Verdict
+from pellucid_webui.conversations.storage.blind_reviews import Judgement, Verdict
 
 A, B, BOTH, NEITHER = Verdict
 

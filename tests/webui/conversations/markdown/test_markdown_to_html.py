@@ -1,0 +1,604 @@
+"""Tests Markdown as HTML: whatever an answer contains is shown as text, and nothing is loaded or run."""
+
+from __future__ import annotations
+
+import re
+import sys
+from html import escape
+from html.parser import HTMLParser
+from types import FrameType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pellucid_webui.conversations.markdown.markdown_to_html import (
+    MAX_CODE_CHARACTERS,
+    MAX_LINE_CHARACTERS,
+    MAX_NESTING,
+    IncrementalMarkdown,
+    _coloured,
+    as_html,
+    blocks,
+    open_fence,
+    styles,
+)
+
+TAGS = {
+    "p", "em", "strong", "s", "a", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "blockquote", "code", "pre", "bdi",
+    "table", "thead", "tbody", "tr", "th", "td", "span", "figure", "figcaption", "button", "div", "input",
+}  # fmt: skip
+ATTRIBUTES = {
+    "a": {"href", "title", "rel", "target"},
+    "ol": {"start"},
+    "th": {"style"},
+    "td": {"style"},
+    "span": {"class"},
+    "bdi": {"class", "title"},
+    "figure": {"class"},
+    "button": {"type", "class", "aria-label", "aria-pressed"},
+    "code": {"class"},
+    "div": {"class", "role", "aria-label", "tabindex"},
+    "input": {"type", "class", "disabled", "checked", "aria-label"},
+    "pre": {"tabindex"},
+}
+STYLES = {"text-align:left", "text-align:right", "text-align:center"}
+VOID = {"br", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Parses HTML as a browser does, and fails for a tag or an attribute that Markdown should not produce."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.text = ""
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.deepest = 0
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in TAGS
+        given = dict(attrs)
+        assert given.keys() <= ATTRIBUTES.get(tag, set())
+        assert given.get("style") in {None, *STYLES}
+        if tag == "a":
+            assert str(given["href"]).lower().startswith(("http://", "https://", "mailto:"))
+            assert (given["rel"], given["target"]) == ("noopener noreferrer nofollow", "_blank")
+        self.tags.append((tag, given))
+        if tag not in VOID:
+            self._open.append(tag)
+            self.deepest = max(self.deepest, len(self._open))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] != "button":
+            self.text += data
+
+    def handle_comment(self, data: str) -> None:
+        raise AssertionError(data)
+
+    def handle_decl(self, decl: str) -> None:
+        raise AssertionError(decl)
+
+    def handle_pi(self, data: str) -> None:
+        raise AssertionError(data)
+
+    def unknown_decl(self, data: str) -> None:
+        raise AssertionError(data)
+
+    def named(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def code(text: str) -> str:
+    """Return the text of the only code block of a text."""
+    (html,) = blocks(text)
+    assert html.startswith('<figure class="pl-code">')
+    page = Page(html[html.index("<pre") : html.index("</figure>")])
+    return page.text
+
+
+FRAGMENTS = [
+    *(
+        "<script>alert(1)</script>",
+        "<img src=x onerror=alert(1)>",
+        "<!-- c -->",
+        "<?php ?>",
+        "<!DOCTYPE x>",
+        "<![CDATA[x]]>",
+        "&lt;b&gt;",
+        "&#60;b>",
+    ),
+    *(
+        "${alert(1)}",
+        "{{x}}",
+        "![x](http://elsewhere/p.png)",
+        '[x](http://a/ "t")',
+        "[x](javascript:alert(1))",
+        "[x](JaVaScRiPt&colon;alert(1))",
+    ),
+    *(
+        "[x](data:text/html,<script>)",
+        "[x](data:image/png;base64,AA)",
+        "[x](/logout)",
+        "[x](//elsewhere)",
+        "<javascript:alert(1)>",
+        "<http://a/?q=%22>",
+    ),
+    *(
+        "```",
+        "```python\n",
+        "~~~",
+        "`",
+        "``",
+        "    code",
+        "\t",
+        "> ",
+        "- ",
+        "1. ",
+        "* ",
+        "# ",
+        "|a|b|",
+        "|-|:-:|",
+        "---",
+        "===",
+        "**",
+        "__",
+        "~~",
+        "$",
+        "$$",
+        "\\(",
+        "\\)",
+        "\\[",
+        "\\]\n",
+        "$$\n",
+        "[ ] ",
+        "[x] ",
+    ),
+    *(
+        "[a]: http://b\n",
+        "[a]",
+        "[",
+        "](",
+        ")",
+        "!",
+        "\\",
+        '"',
+        "'",
+        "\0",
+        "\u202e",
+        "\u2066",
+        "\u200f",
+        "\n",
+        "\n\n",
+        "\r\n",
+        "\r",
+        " ",
+        "x",
+        "é",
+        "😀",
+    ),
+]
+
+markdown = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=3), max_size=25).map("".join)
+
+
+@given(markdown)
+def test_no_text_becomes_more_than_markdown(text: str) -> None:
+    """Any text becomes balanced tags of Markdown only, without attributes of its own, and with web addresses only."""
+    Page(as_html(text))
+    for html in blocks(text):
+        Page(html)
+
+
+@given(markdown)
+def test_blocks_join_to_the_whole(text: str) -> None:
+    """The blocks of a text joined are its HTML."""
+    assert "".join(blocks(text)) == as_html(text)
+
+
+@given(markdown, st.data())
+def test_growing(text: str, data: st.DataObject) -> None:
+    """A growing text always has the blocks that the same text has at once, except for the highlighting of open code."""
+    growing = IncrementalMarkdown()
+    for end in [*sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6))), len(text)]:
+        found, whole = growing.blocks(text[:end]), blocks(text[:end])
+        if open_fence(text[:end]) is None:
+            assert found == whole
+        assert list(map(uncoloured, found)) == list(map(uncoloured, whole))
+
+
+def uncoloured(html: str) -> str:
+    return re.sub("</?span[^>]*>", "", html)
+
+
+SOURCE = "".join(f"def f{n}(x):\n    # one\n    return ['two'] * {n}\n\n" for n in range(40))
+
+
+@pytest.mark.slow
+def test_growing_code() -> None:
+    """Growing code is highlighted exactly, at much less than the cost of highlighting all of it each time."""
+    text = f"```python\n{SOURCE}"
+    ends = range(0, len(text) + 1, 8)
+    growing = IncrementalMarkdown()
+    for end in ends:
+        (html,) = growing.blocks(text[:end]) or [""]
+        assert uncoloured(html) == uncoloured(as_html(text[:end]))
+    assert html.count("pl-k") == as_html(text).count("pl-k")
+    assert growing.blocks(f"{text}```\nx") == blocks(f"{text}```\nx")
+
+    growing = IncrementalMarkdown()
+    _coloured.cache_clear()
+    cost = calls(lambda: [growing.blocks(text[:end]) for end in ends])
+    _coloured.cache_clear()
+    assert cost * 5 < calls(lambda: [blocks(text[:end]) for end in ends])
+
+
+LONG = "# One\n\nTwo *three*\n\n- four\n- five\n\n```python\nsix = 7\n```\n\n| a | b |\n|---|---|\n| 8 | 9 |\n\n> ten\n\n" * 3
+
+
+def test_a_growing_text_changes_its_last_blocks() -> None:
+    """Appending a character changes only the last two blocks."""
+    before: list[str] = []
+    for end in range(len(LONG) + 1):
+        found = blocks(LONG[:end])
+        settled = before[:-2]
+        assert found[: len(settled)] == settled
+        before = found
+
+
+def test_growing_settles() -> None:
+    """Only the last blocks of a growing text are parsed again."""
+    growing = IncrementalMarkdown()
+    long = LONG * 10
+    growing.blocks(long)
+    assert calls(lambda: growing.blocks(long + "more")) * 10 < calls(lambda: blocks(long + "more"))
+
+
+def test_an_address_after_its_link() -> None:
+    """A link is recognized wherever its address is defined, also if it was shown as text before."""
+    growing = IncrementalMarkdown()
+    text = "[a]\n\n" + "x\n\n" * 10
+    assert Page("".join(growing.blocks(text))).named("a") == []
+    text += "[a]: http://b\n\ny"
+    assert len(Page("".join(growing.blocks(text))).named("a")) == 1
+    assert len(Page("".join(growing.blocks(text + " z"))).named("a")) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>alert(1)</script>",
+        "<!-- hidden -->",
+        "<img src='http://elsewhere'>",
+        "${alert(1)}",
+        "{{x}}",
+        "a <b>bold</b> c",
+        "&lt;",
+        "<br>",
+    ],
+)
+def test_html_is_text(text: str) -> None:
+    """HTML, templates and comments are shown as they were written."""
+    page = Page(as_html(text))
+    assert page.text.strip() == text.replace("&lt;", "<")
+    assert [tag for tag, _ in page.tags] == ["p"]
+
+
+def test_pictures() -> None:
+    """An image is shown as its name and address."""
+    page = Page(as_html('![a *cat*](http://elsewhere/p.png "title")'))
+    assert page.text.strip() == "a cat (http://elsewhere/p.png)"
+    assert page.tags == [("p", {}), ("span", {"class": "pl-picture"})]
+    assert Page(as_html("![](https://elsewhere/p.png)")).text.strip() == "picture (https://elsewhere/p.png)"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("javascript:alert(1)", "JAVASCRIPT:alert(1)", "java&#10;script:x", "&#106;avascript:x", "vbscript:x", "data:text/html,x"),
+        *(
+            "data:image/png;base64,AA",
+            "file:///etc/passwd",
+            "/logout",
+            "//elsewhere/",
+            "#top",
+            "page.html",
+            "ftp://a",
+            "http:a",
+            "blob:x",
+            "x:y",
+        ),
+    ],
+)
+def test_other_addresses_are_no_links(address: str) -> None:
+    """An address that is neither on the web nor a mailbox never becomes a link."""
+    for text in (f"[x]({address})", f"[x](<{address}>)", f"<{address}>", f"[x]\n\n[x]: {address}", f"![x]({address})"):
+        page = Page(as_html(text))
+        assert (page.named("a"), page.named("img")) == ([], [])
+
+
+@pytest.mark.parametrize("address", ["http://a/b?c=d&e", "https://a", "mailto:a@b.c", "HTTPS://A/"])
+def test_links(address: str) -> None:
+    """Links lead to the web, in a new tab."""
+    (link,) = Page(as_html(f'[x]({address} "A <title>")')).named("a")
+    assert str(link["href"]).lower() == address.lower()
+    assert link["title"] == "A <title>"
+
+
+def test_plain_addresses_are_text() -> None:
+    """A bare address is text."""
+    assert as_html("see http://a/b") == "<p>see http://a/b</p>\n"
+
+
+class TestCode:
+    def test_a_block(self) -> None:
+        """Code is highlighted, shows its language, and can be copied, wrapped, and put into the Infill tab."""
+        (html,) = blocks("```python\nif x:\n    return '<b>'\n```")
+        page = Page(html)
+        assert "<span>python</span>" in html
+        assert [button["class"] for button in page.named("button")] == ["pl-wrap", "pl-to-infill", "pl-copy"]
+        assert '<span class="pl-k">if</span>' in html
+        assert "&lt;b&gt;" in html
+
+    @pytest.mark.parametrize(
+        "language", ["", "python", "c", "html", "json", "rust", "makefile", "text", "no such language", "diff", "yaml", "bash"]
+    )
+    @pytest.mark.parametrize(
+        "source", ["    indented\n\tby a tab\n\n\n  and spaces  \n", "\n\nx\n", "\ufeffx\n", "\u2028\n", "a\x0bb\x0c\n", ""]
+    )
+    def test_every_character_stays(self, language: str, source: str) -> None:
+        """Highlighting keeps every character of the code."""
+        assert code(f"```{language}\n{source}```") in {source, source or "\n"}
+
+    @given(
+        st.text(st.sampled_from(" \tab\n(){}'\"#/*<>&:=\\é😀"), max_size=60),
+        st.sampled_from(["python", "c", "html", "js", "sql", "yaml", "php"]),
+    )
+    def test_any_source(self, source: str, language: str) -> None:
+        """Any characters in several languages are kept."""
+        assert code(f"````{language}\n{source}\n````") == source + "\n"
+
+    def test_by_indentation(self) -> None:
+        """Indented code keeps its further indentation."""
+        assert code("    a\n      b\n\n    c") == "a\n  b\n\nc\n"
+
+    def test_an_unclosed_fence(self) -> None:
+        """A fence that is not closed yet is code already, up to its last character."""
+        assert code("```python\ndef f():\n    re") == "def f():\n    re\n"
+        assert code("~~~\n`") == "`"
+        assert code("```py").strip() == ""
+
+    def test_a_fence_in_a_fence(self) -> None:
+        """A longer fence can contain a shorter one."""
+        assert code("````\n```\nx\n```\n````") == "```\nx\n```\n"
+
+    def test_hostile_languages(self) -> None:
+        """A language is shown as text."""
+        (html,) = blocks('```<script>"${x} y\nz\n```')
+        assert "<span>y</span>" in html
+        assert "&lt;script&gt;&quot;${x}" in as_html('```<script>"${x}\nz\n```')
+
+    def test_nothing_turns_its_direction(self) -> None:
+        """Direction marks in code are isolated, and kept in what is copied; in text they are unchanged."""
+        for text in ("```c\n/*\u202e } \u2066 */\n```", "`\u202e} \u2066x`"):
+            page = Page(as_html(text))
+            assert page.named("bdi") == [{"class": "pl-bidi", "title": f"U+{ord(mark):04X}"} for mark in "\u202e\u2066"]
+            assert "\u202e" in page.text
+        assert as_html("a \u202eb \u200fc") == "<p>a \u202eb \u200fc</p>\n"
+
+    def test_long_lines_and_long_blocks(self) -> None:
+        """Code that would be slow to highlight is shown without highlighting."""
+        line = "x = 1; " * (MAX_LINE_CHARACTERS // 7 + 1)
+        assert "pl-n" not in as_html(f"```python\n{line}\n```")
+        assert "pl-n" not in as_html("```python\n" + "x = 1\n" * (MAX_CODE_CHARACTERS // 6 + 1) + "```")
+        assert "pl-n" in as_html("```python\n" + "x = 1\n" * 100 + "```")
+
+
+class TestFormulas:
+    @pytest.mark.parametrize(
+        "formula",
+        ["\\(x^2 + y_1\\)", "\\[x\\]", "$x$", "$a_i * b_i$", "$$\\int_0^1 x\\,dx$$", "\\(\\frac{1}{2} < 3\\)", "$\\$5$", "$x\ny$"],
+    )
+    def test_within_a_line(self, formula: str) -> None:
+        """A formula keeps its source with all backslashes, and nothing in it is read as Markdown."""
+        html = as_html(f"Take {formula}, *then*.")
+        assert html == f'<p>Take <code class="pl-math">{escape(formula)}</code>, <em>then</em>.</p>\n'
+
+    @pytest.mark.parametrize("formula", ["\\[\nx\n= 1\n- y\n\\]", "$$\n\\sum_{i=1}^n i\n$$", "$$ x $$", "\\[ x \\]", "$$\nx\n= 1"])
+    def test_a_block(self, formula: str) -> None:
+        """A formula of several lines is a block of its own, also right after a line, and also while its end has not come."""
+        block = f'<div class="pl-math-block"><code class="pl-math">{escape(formula)}</code></div>\n'
+        assert blocks(f"# Title\n{formula}")[1] == block
+        assert blocks(f"Text:\n\n{formula}\n") == ["<p>Text:</p>\n", block]
+
+    def test_after_a_line(self) -> None:
+        """A whole formula may follow a line directly, in a list too."""
+        assert len(blocks("Text:\n$$\nx\n$$\nmore")) == 3
+        assert '<code class="pl-math">$$\ny\n$$</code>' in as_html("- Text:\n  $$\n  y\n  $$")
+
+    @pytest.mark.parametrize(
+        "text",
+        ["It costs $5 and $10.", "$HOME and $PATH", "$A/$B", "a $ b $ c", "5$ and 6$", "\\\\(x\\\\)", "$$\n\nx", "$$", "\\(", "\\( \\)"],
+    )
+    def test_what_is_none(self, text: str) -> None:
+        """Prices, variables of a shell, escaped marks and open ones are text."""
+        assert "pl-math" not in as_html(text)
+
+    def test_in_code(self) -> None:
+        """Code keeps its dollars and backslashes."""
+        assert "pl-math" not in as_html("`$x$` and\n\n```\n$$\nx\n$$\n```")
+
+
+def test_tasks() -> None:
+    """Items of a list that begin with [ ] or [x] have a check box that cannot be changed; brackets elsewhere are text."""
+    page = Page(as_html("- [ ] open\n- [x] *done*\n- [y] neither\n\n1. [X] done\n\n[x] text"))
+    assert [(box.get("checked") is not None, box["aria-label"], box["disabled"]) for box in page.named("input")] == [
+        (False, "open", ""),
+        (True, "done", ""),
+        (True, "done", ""),
+    ]
+    assert "[y] neither" in page.text
+    assert "[x] text" in page.text
+    assert "[ ]" not in page.text
+
+
+def test_tables_scroll() -> None:
+    """A table is in a region of its own, which scrolls where the screen is too narrow."""
+    page = Page(as_html("| a |\n|--|\n| 1 |"))
+    assert page.named("div") == [{"class": "pl-table-scroll", "role": "region", "aria-label": "Table", "tabindex": "0"}]
+
+
+def test_tables() -> None:
+    """A table is rendered with the alignment of its columns."""
+    page = Page(as_html("| a | b |\n|:--|--:|\n| `|` | <b> |"))
+    assert [tag for tag, _ in page.tags if tag in ("table", "tr")] == ["table", "tr", "tr"]
+    assert page.named("td") == [{"style": "text-align:left"}, {"style": "text-align:right"}]
+
+
+def test_nested_lists() -> None:
+    """Lists can be nested, and numbering starts where the text says."""
+    page = Page(as_html("3. a\n   - b\n     - c\n\n       ```\n       code\n       ```\n4. d"))
+    assert [tag for tag, _ in page.tags if tag in ("ol", "ul")] == ["ol", "ul", "ul"]
+    assert page.named("ol") == [{"start": "3"}]
+    assert "code" in page.text
+
+
+@pytest.mark.parametrize("opening", [">", "> ", "- ", "1. ", "> - ", ">> 1. "])
+@pytest.mark.parametrize("depth", [10, 30, 39, 40, 41, 1000])
+def test_deep_nesting(opening: str, depth: int) -> None:
+    """Deeply nested text is not lost: it is shown as source, no deeper than browsers nest."""
+    page = Page(as_html(opening * depth + "the end"))
+    assert "the end" in page.text
+    assert page.deepest <= 2 * MAX_NESTING + 5
+
+
+@pytest.mark.parametrize(
+    "text", ["*" * 1000 + "a" + "*" * 1000, "[" * 1000 + "a" + "]" * 1000, "![" * 1000 + "a", "`" * 1000, "**a " * 1000]
+)
+def test_deep_nesting_within_a_line(text: str) -> None:
+    """Nested inline marks do no harm, and their text is shown."""
+    assert "a" in Page(as_html(text)).text or text.startswith("`")
+
+
+def test_a_long_line() -> None:
+    """A line of 20,000 characters is shown completely, as text, code and heading."""
+    line = "word " * 4_000
+    for text in (line, f"```python\n{line}\n```", f"# {line}", f"| {line} |\n|---|"):
+        assert line.strip() in Page(as_html(text)).text
+
+
+def test_nothing() -> None:
+    """An empty text, or one of spaces, has no blocks."""
+    assert blocks("") == blocks("  \n\n\t\n") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "fence"),
+    [
+        ("", None),
+        ("a", None),
+        ("```", "```"),
+        ("```\n```", None),
+        ("```\n``", "```"),
+        ("```\na\n```  \n\n", None),
+        ("````\na\n```", "````"),
+        ("~~~~ py\na\n~~~", "~~~~"),
+        ("~~~\na\n```", "~~~"),
+        ("```\na\n    ```", "```"),
+        ("```\na\n   ```", None),
+        ("- ```\n  a", None),
+        ("> ```\n> a", None),
+        ("```\na\n```\nb", None),
+        ("a\n\n```py\nb\n\n", "```"),
+    ],
+)
+def test_open_fence(text: str, fence: str | None) -> None:
+    """A fence is open if text appended to it would be code."""
+    assert open_fence(text) == fence
+    assert ("<em>" in as_html(f"{text}\n\n*x*")) is (fence is None)
+    if fence is not None:
+        assert "<em>" in as_html(f"{text}\n{fence}\n\n*x*")
+
+
+def calls(work: Any) -> int:
+    """Count the function calls of a task, as its cost without a clock."""
+    count = 0
+
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "word ",
+        "*a* ",
+        "**",
+        "[",
+        "]",
+        "[a](b",
+        "![",
+        "`",
+        "``a`",
+        "<a ",
+        "<!--",
+        "&amp;",
+        "\\",
+        "> a\n",
+        "- a\n",
+        "a\n\n",
+        "# a\n",
+        "| a |\n",
+        "~~~\n",
+        "```\n",
+        "[a]: b\n",
+        "*_",
+        "_a",
+        "~~",
+        "a\n===\n",
+        "<http://a>",
+        "1. a\n  ",
+        "$a ",
+        "$$ ",
+        "$$ a\n",
+        "\\(",
+        "\\[ a\n",
+        "\\[\n",
+        "- [ ] a\n",
+    ],
+)
+def test_cost_grows_with_the_text(piece: str) -> None:
+    """Twice the input costs about twice as much."""
+
+    def cost(size: int) -> int:
+        text = piece * (size // len(piece))
+        return calls(lambda: blocks(text))
+
+    blocks(piece)
+    assert cost(8_000) < 2.5 * cost(4_000) + 1000
+
+
+def test_styles() -> None:
+    """The highlighting rules are restricted to a selector."""
+    rules = styles(".dark .pl-code", "github-dark")
+    assert ".dark .pl-code .pl-k {" in rules
+    assert "url(" not in rules
+    assert "@import" not in rules

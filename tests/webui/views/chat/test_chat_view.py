@@ -1,0 +1,305 @@
+"""Tests what the server keeps of a tab."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pellucid.errors import InvalidRequestError, UnavailableError
+from pellucid.tokens import Finish, FinishReason, ModelCard, ScoreQuery, Token
+from pellucid_webui.conversations.compact_tokens import unpack
+from pellucid_webui.conversations.storage.store import ConversationStore
+from pellucid_webui.conversations.tab_state import TabState
+from pellucid_webui.conversations.turn import TICK_SECONDS, Turns
+from pellucid_webui.conversations.turn_settings import TurnSettings
+from pellucid_webui.views.chat.chat_display_json import payload
+from pellucid_webui.views.chat.chat_view import FULL_PACE_TABS, ChatView, pause
+from support.page.scripted_assistant import Item, ScriptedPageAssistant, token, tokens, usage
+
+
+@dataclass
+class ShyAssistant(ScriptedPageAssistant):
+    """Has no model until the second request."""
+
+    met: int = 0
+
+    async def cards(self) -> list[ModelCard]:
+        self.met += 1
+        if self.met == 1:
+            raise UnavailableError("No model is there yet.")
+        return await super().cards()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ConversationStore]:
+    """Provide an empty store."""
+    found = ConversationStore(tmp_path / "conversations.db")
+    yield found
+    found.close()
+
+
+def broken() -> TurnSettings:
+    """Raise as controls do that show invalid settings."""
+    raise InvalidRequestError("Top-p is empty: enter a number.")
+
+
+async def payloads(view: ChatView, tab: TabState, **event: Any) -> list[dict[str, Any]]:
+    """Return all payloads of an action."""
+    return [shown async for shown in view.act(tab, event, TurnSettings)]
+
+
+async def first(shown: AsyncIterator[dict[str, Any]], wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Return the first payload that satisfies a condition."""
+    async for one in shown:
+        if wanted(one):
+            return one
+    raise AssertionError("no picture is like this")
+
+
+async def test_forgotten(store: ConversationStore) -> None:
+    """A tab whose state was dropped reloads, and its action is not run."""
+    view = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
+    shown = await payloads(view, TabState(), verb="send", text="Hello", letter="a")
+    assert [one["stale"] for one in shown] == [True]
+    assert store.list("") == []
+    assert not (await payloads(view, TabState("me"), verb="send", text="Hello", letter="a"))[-1]["stale"]
+
+
+async def test_refused_letter(store: ConversationStore) -> None:
+    """A message that cannot be sent leaves no conversation behind and can be sent again; a sent one is not sent twice."""
+    view = ChatView(store, ShyAssistant([tokens("yes")]), Turns())
+    tab = TabState("me")
+    letter = {"verb": "send", "text": "Hello", "letter": "a"}
+    assert (await payloads(view, tab, **letter))[-1]["notice"]["text"] == "No model is there yet."
+    assert store.list("me") == []
+    for _ in range(2):
+        assert len((await payloads(view, tab, **letter))[-1]["messages"]) == 2
+    assert len(store.list("me")) == 1
+
+
+async def test_what_is_on_the_screen(store: ConversationStore) -> None:
+    """An action runs in the conversation that the tab shows, whatever the server has recorded for it."""
+    view = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
+    tab = TabState("me")
+    await payloads(view, tab, verb="send", text="Hello", letter="a")
+    first = tab.conversation
+    tab.look_at(None)
+    shown = await payloads(view, tab, verb="send", text="And now", letter="b", conversation=first)
+    assert shown[-1]["id"] == first
+    assert len(shown[-1]["messages"]) == 4
+
+
+async def test_controls_that_say_nothing(store: ConversationStore) -> None:
+    """Actions that start no answer ignore the controls; those that start one report an invalid setting, and save nothing."""
+    view = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
+    tab = TabState("me")
+    node = list(store.conversation("me", str((await payloads(view, tab, verb="send", text="Hello", letter="a"))[-1]["id"])).nodes)[1]
+
+    async def reported(verb: str, **more: Any) -> str:
+        shown = [one async for one in view.act(tab, {"verb": verb, **more}, broken)][-1]
+        return str(shown["notice"]["text"])
+
+    assert [await reported(verb, node=node) for verb in ("see", "look", "walk", "stop", "undo")] == [""] * 5
+    assert await reported("send", text="x", letter="b") == await reported("retry", node=node) == "Top-p is empty: enter a number."
+    assert len(store.conversation("me", str(tab.conversation)).nodes) == 2
+
+
+async def test_unknown_action(store: ConversationStore) -> None:
+    """An action that does not exist, or that lacks its message, is refused in the tab with a sentence."""
+    view = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
+    tab = TabState("me")
+    await payloads(view, tab, verb="send", text="Hello", letter="a")
+    assert (await payloads(view, tab, verb="fly"))[-1]["notice"]["text"] == "The chat has no action 'fly': reload the page."
+    assert (await payloads(view, tab, verb="walk", node="1"))[-1]["notice"]["text"] == "The page sent no valid node: reload it."
+
+
+async def test_another_conversation_opened_meanwhile(store: ConversationStore) -> None:
+    """A message is delivered to its conversation if the user opens another one meanwhile, whose settings stay as they are."""
+    view = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
+    tab = TabState("me")
+    other = store.create("me", TurnSettings(system="other"))
+    sent = asyncio.create_task(payloads(view, tab, verb="send", text="Hello", letter="a"))
+    while not store.list("me")[:-1]:
+        await asyncio.sleep(0)
+    tab.look_at(other)
+    await sent
+    await view.turns.wait_until_idle()
+
+    shown = [one async for one in view.follow(tab)][-1]
+    assert (shown["id"], shown["messages"]) == (other, [])
+    assert shown["arrived"] == {"letter": "a", "conversation": next(one.id for one in store.list("me") if one.id != other)}
+    assert store.conversation("me", other).settings.system == "other"
+
+
+async def test_two_streams(store: ConversationStore) -> None:
+    """Only one handler streams to a tab: earlier ones end."""
+    view = ChatView(store, ScriptedPageAssistant([[*tokens("yes"), None]]), Turns())
+    tab = TabState("me")
+    before = view.act(tab, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    await first(before, lambda shown: shown["live"] is not None)
+    after = view.act(tab, {"verb": "see"}, TurnSettings)
+    assert (await anext(after))["live"] is not None
+    assert [shown async for shown in before] == []
+    await view.turns.aclose()
+    assert [shown["live"] for shown in [one async for one in after]][-1] is None
+
+
+async def test_finished_messages_are_drawn_once(store: ConversationStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """During an answer only the growing part is built again, and the whole only at its beginning and end."""
+    drawn: list[bool] = []
+
+    def counted(*given: Any) -> dict[str, Any]:
+        drawn.append(True)
+        return payload(*given)
+
+    monkeypatch.setattr("pellucid_webui.views.chat.chat_view.payload", counted)
+    steps = [asyncio.Event() for _ in range(5)]
+    script: list[Item] = [item for step in steps for item in (token("more "), step)]
+    view = ChatView(store, ScriptedPageAssistant([script]), Turns())
+    act = view.act(TabState("me"), {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    for number, step in enumerate(steps, 1):
+        await first(act, lambda shown, text=number: str(shown["live"]["blocks"]).count("more") == text)  # type: ignore[misc]
+        step.set()
+    assert len([shown async for shown in act]) >= 1
+    assert len(drawn) == 2
+
+
+async def test_many_tabs_share_the_pace_of_their_user(store: ConversationStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The more tabs of a user follow answers, the longer each waits between two payloads; other users' tabs are not affected."""
+    counted: list[int] = []
+
+    def noted(following: int) -> float:
+        counted.append(following)
+        return 0.0
+
+    monkeypatch.setattr("pellucid_webui.views.chat.chat_view.pause", noted)
+    step = asyncio.Event()
+    view = ChatView(store, ScriptedPageAssistant([[token("one "), step, token("two ")]]), Turns())
+    tab = TabState("me")
+    act = view.act(tab, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    await first(act, lambda shown: shown["live"] is not None)
+    tabs = [view.follow(TabState("me", tab.conversation)) for _ in range(5)]
+    hers = view.act(TabState("you"), {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    for shown in (*tabs, hers):
+        for _ in range(2):  # the second payload has the running answer
+            await anext(shown)
+    counted.clear()
+    step.set()
+    for shown in (act, *tabs, hers):
+        async for _ in shown:
+            pass
+    assert set(counted) == {1, 2, 3, 4, 5, 6}
+    assert view.following == {}
+
+
+def test_pause() -> None:
+    """A few tabs do not wait; with more, the total of their updates per second stays constant."""
+    assert [pause(tabs) for tabs in (1, FULL_PACE_TABS)] == [0.0, 0.0]
+    for tabs in (FULL_PACE_TABS + 1, 2 * FULL_PACE_TABS, 8 * FULL_PACE_TABS):
+        assert tabs / pause(tabs) == pytest.approx(FULL_PACE_TABS / TICK_SECONDS)
+
+
+async def test_stopped_while_its_tokens_are_open(store: ConversationStore) -> None:
+    """An open answer that another request stops shows all its tokens, including those generated after it was opened."""
+    go_on = asyncio.Event()
+    view = ChatView(store, ScriptedPageAssistant([[*tokens("one ", "two "), go_on, *tokens("three ", "four "), asyncio.Event()]]), Turns())
+    tab = TabState("me")
+    sent = view.act(tab, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    shown = await first(sent, lambda shown: "two" in str(shown["live"]["blocks"]))
+    node = json.loads(shown["live"]["message"])["node"]
+    looked = view.act(tab, {"verb": "look", "node": node}, TurnSettings)
+    await first(looked, lambda shown: len(unpack(shown["live"]["tokens"])) == 2)
+    go_on.set()
+    await first(looked, lambda shown: len(unpack(shown["live"]["tokens"])) == 4)
+    shown = (await payloads(view, tab, verb="stop", node=node))[-1]  # which also ends the payloads of "look"
+    assert [token.text for token in unpack(json.loads(shown["messages"][-1])["tokens"])] == ["one ", "two ", "three ", "four "]
+
+
+@dataclass
+class Reader(ScriptedPageAssistant):
+    """Scores nothing, and ends with ``end``."""
+
+    end: Finish = field(default_factory=lambda: Finish(FinishReason.ERROR, usage(0), error="The reading failed."))
+    read: int = 0
+
+    async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
+        self.read += 1
+        yield self.end
+
+
+class TestTokensOfAMessage:
+    @pytest.mark.parametrize(
+        ("end", "reported"),
+        [
+            (Finish(FinishReason.ERROR, usage(0), error="The reading failed."), "The reading failed."),
+            (Finish(FinishReason.DEADLINE, usage(0)), "Scoring this message was interrupted: open its tokens again."),
+            (
+                Finish(FinishReason.STOP, usage(0)),
+                "The model's chat template changes this message, so its tokens cannot be shown.",
+            ),
+        ],
+    )
+    async def test_not_read(self, store: ConversationStore, end: Finish, reported: str) -> None:
+        """A message whose tokens cannot be scored stays as it is, and the tab shows why."""
+        view = ChatView(store, Reader([tokens("yes")], end=end), Turns())
+        tab = TabState("me")
+        await payloads(view, tab, verb="send", text="Hello", letter="a")
+        node = next(iter(store.conversation("me", str(tab.conversation)).nodes))
+        shown = (await payloads(view, tab, verb="look", node=node))[-1]
+        assert shown["notice"]["text"] == reported
+        assert tab.tokens == {}
+
+    async def test_of_an_answer_that_has_none_yet(self, store: ConversationStore) -> None:
+        """A running answer opens at once without being scored: its tokens are those that are generated."""
+        begin = asyncio.Event()
+        assistant = Reader([[begin, *tokens("yes")]])
+        view = ChatView(store, assistant, Turns())
+        tab = TabState("me")
+        act = view.act(tab, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+        await anext(act)
+        node = list(store.conversation("me", str(tab.conversation)).nodes)[1]
+        looked = view.act(tab, {"verb": "look", "node": node}, TurnSettings)
+        assert (await anext(looked))["live"]["tokens"] == []
+        begin.set()
+        await first(looked, lambda shown: shown["live"] is None and len(tab.tokens[node]) == 1)
+        assert assistant.read == 0
+
+
+async def test_nothing_to_add(store: ConversationStore) -> None:
+    """A continued version without further text says so; its tokens are open if the answer's were."""
+    view = ChatView(store, ScriptedPageAssistant([tokens("yes"), [Finish(FinishReason.STOP, usage(0))]]), Turns())
+    tab = TabState("me")
+    node = list(store.conversation("me", (await payloads(view, tab, verb="send", text="Hi", letter="a"))[-1]["id"]).nodes)[1]
+    await payloads(view, tab, verb="look", node=node)
+    shown = (await payloads(view, tab, verb="resume", node=node))[-1]
+    answer = json.loads(shown["messages"][-1])
+    assert (answer["idle"], answer["looked"], answer["text"], len(answer["versions"])) == (True, True, "yes", 2)
+
+
+async def test_undone(store: ConversationStore) -> None:
+    """An undone message can be selected again."""
+    view = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
+    tab = TabState("me")
+    assert (await payloads(view, tab, verb="send", text="Hi", letter="a"))[-1]["redo"] is None
+    undone = (await payloads(view, tab, verb="undo"))[-1]
+    assert undone["messages"] == []
+    assert len((await payloads(view, tab, verb="walk", node=undone["redo"]))[-1]["messages"]) == 2
+
+
+async def test_deleted_elsewhere(store: ConversationStore) -> None:
+    """A tab whose conversation is deleted in another tab says so and shows none, during an answer and afterwards."""
+    view = ChatView(store, ScriptedPageAssistant([[*tokens("yes"), None]]), Turns())
+    tab, other = TabState("me"), TabState("me")
+    act = view.act(tab, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    id = str((await first(act, lambda shown: shown["live"] is not None))["id"])
+    await view.actions(other).delete(id)
+
+    for shown in ([one async for one in act][-1], (await payloads(view, tab, verb="see", conversation=id))[-1]):
+        assert (shown["id"], shown["messages"], shown["live"]) == (None, [], None)
+        assert shown["notice"]["text"].startswith("This conversation was deleted: you can restore it")

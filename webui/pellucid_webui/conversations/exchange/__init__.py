@@ -1,0 +1,1 @@
+"""Conversations as files: exported, and imported from Pellucid and other programs."""

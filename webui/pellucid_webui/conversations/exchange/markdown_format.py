@@ -1,0 +1,171 @@
+"""Exports the selected path of a conversation as readable Markdown with its settings, and imports it again.
+
+Comments mark where messages begin. They contain a name that occurs in no message and is recorded in the front matter, so that
+every message is restored exactly. The front matter is YAML in which each value is JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pellucid.errors import InvalidRequestError
+from pellucid.tokens import FinishReason
+from pellucid_webui.conversations.conversation import ASSISTANT, Archive, Conversation, Node
+from pellucid_webui.conversations.exchange.json_format import settings_of
+from pellucid_webui.conversations.markdown.markdown_to_html import open_fence
+
+VERSION = 1
+
+_FRONT = re.compile(r"---\n(.*?\n)---\n(.*)", re.DOTALL)
+_MESSAGE = re.compile(r"(\{[^\n]*\}) -->\n\n## [^\n]*\n\n(.*)\n\n", re.DOTALL)
+_END = "end -->"
+
+
+class _Mark(BaseModel):
+    """The fields of the comment before a message. ``closing`` was appended to close its last code block.
+
+    ``begins`` and ``summary`` are those of a Node; ``begins`` counts the messages of the file from 1.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    role: Literal["user", "assistant"]
+    model: str
+    end: FinishReason | None
+    created: str
+    closing: str
+    begins: int | None = None
+    summary: str = ""
+
+
+def to_markdown(conversation: Conversation) -> str:
+    """Return the selected path as Markdown. The front matter has the settings of the last answer, or else the conversation's."""
+    path = conversation.path()
+    mark = _free_mark([conversation.title, *(node.text for node in path), *(node.model for node in path), *(node.summary for node in path)])
+    front = {"pellucid": VERSION, "mark": mark, "title": conversation.title, "created": _written_time(conversation.created)}
+    settings = next((node.settings for node in reversed(path) if node.settings is not None), conversation.settings)
+    lines = [f"{name}: {_json(value)}" for name, value in (front | settings.record()).items()]
+    title = " ".join(conversation.title.split())
+    numbers: dict[int | None, int | None] = {None: None} | {node.id: number for number, node in enumerate(path, 1)}
+    messages = [_written(mark, node, numbers[node.begins]) for node in path]
+    return "\n".join(["---", *lines, "---", "", f"# {title}", "", *messages, f"<!-- {mark} {_END}", ""])
+
+
+def from_markdown(text: str) -> Archive:
+    """Return the conversation of an exported file: one version of each message, and an empty id.
+
+    Raises InvalidRequestError, which names what is wrong.
+    """
+    if text.startswith("---\r\n"):  # an editor has converted all line ends to those of Windows
+        text = text.replace("\r\n", "\n")
+    front, body = _read_front(text)
+    mark, title, created = (front.pop(name, None) for name in ("mark", "title", "created"))
+    if not (isinstance(mark, str) and isinstance(title, str) and isinstance(created, str)):
+        raise InvalidRequestError("The front matter lacks one of the lines mark, title and created.")
+    nodes = _read_messages(body, f"<!-- {mark} ")
+    conversation = Conversation(
+        id="",
+        title=title,
+        settings=settings_of(front),
+        created=_read_time(created),
+        updated=max([_read_time(created), *(node.created for node in nodes)]),
+        leaf=len(nodes) or None,
+        nodes={node.id: node for node in nodes},
+    )
+    return Archive(conversation, {})
+
+
+def _free_mark(texts: Sequence[str]) -> str:
+    """Return a name for the marks that occurs in no text."""
+    marks = (f"pellucid-{number}" for number in count(1))
+    return next(mark for mark in marks if not any(f"<!-- {mark} " in text for text in texts))
+
+
+def _written(mark: str, node: Node, begins: int | None) -> str:
+    fence = open_fence(node.text)
+    closing = "" if fence is None else fence if node.text.endswith("\n") else f"\n{fence}"
+    fields = _Mark(role=_role(node), model=node.model, end=node.end, created=_written_time(node.created), closing=closing)
+    view = {} if begins is None else {"begins": begins} | ({"summary": node.summary} if node.summary else {})
+    written = fields.model_dump(exclude={"begins", "summary"}) | view
+    name = f"Assistant ({'edited' if node.is_edited else node.model})" if node.role == ASSISTANT else "User"
+    return f"<!-- {mark} {_json(written)} -->\n\n## {' '.join(name.split())}\n\n{node.text}{closing}\n"
+
+
+def _role(node: Node) -> Literal["user", "assistant"]:
+    return "assistant" if node.role == ASSISTANT else "user"
+
+
+def _read_front(text: str) -> tuple[dict[str, Any], str]:
+    """Return the front matter without the version, and all that follows it."""
+    found = _FRONT.match(text)
+    if found is None:
+        raise InvalidRequestError("It is not an exported conversation: those begin with --- and their settings.")
+    front: dict[str, Any] = {}
+    for line in found[1].split("\n")[:-1]:
+        name, _, value = line.partition(": ")
+        try:
+            front[name] = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise InvalidRequestError(f"The line {line[:80]!r} of the front matter is not a name, a colon and JSON.") from error
+    if front.pop("pellucid", None) != VERSION:
+        raise InvalidRequestError(f"It is not an exported conversation in format version {VERSION}.")
+    return front, found[2]
+
+
+def _read_messages(body: str, mark: str) -> list[Node]:
+    _, *parts = body.split(mark)
+    if not parts or not parts[-1].startswith(_END):
+        raise InvalidRequestError("It is incomplete: the last mark is missing.")
+    nodes = [_read_message(number, part) for number, part in enumerate(parts[:-1], 1)]
+    return [replace(node, chosen=node.id + 1 if node.id < len(nodes) else None) for node in nodes]
+
+
+def _read_message(number: int, part: str) -> Node:
+    found = _MESSAGE.fullmatch(part)
+    if found is None:
+        raise InvalidRequestError(f"Message {number} is not in the exported format: keep its comment, its heading and the empty lines.")
+    try:
+        mark = _Mark.model_validate_json(found[1])
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        raise InvalidRequestError(f"The comment of message {number} is wrong ({detail['msg']}).") from error
+    if mark.begins is not None and not 0 < mark.begins < number:
+        raise InvalidRequestError(f"The comment of message {number} is wrong (it does not come after message {mark.begins}).")
+    return Node(
+        id=number,
+        parent=number - 1 or None,
+        role=mark.role,
+        text=found[2].removesuffix(mark.closing),
+        created=_read_time(mark.created),
+        model=mark.model,
+        end=mark.end,
+        begins=mark.begins,
+        summary=mark.summary,
+    )
+
+
+def _written_time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def _read_time(written: str) -> float:
+    try:
+        seconds = datetime.fromisoformat(written).timestamp()
+    except (ValueError, OverflowError) as error:
+        raise InvalidRequestError(f"{written[:80]!r} is not a time.") from error
+    if seconds < 0:
+        raise InvalidRequestError(f"{written[:80]!r} is before 1970.")
+    return seconds
+
+
+def _json(value: object) -> str:
+    """Return JSON that cannot end a comment."""
+    return json.dumps(value, ensure_ascii=False).replace(">", "\\u003e")

@@ -1,0 +1,1 @@
+"""The Markdown of messages as HTML."""

@@ -1,0 +1,233 @@
+"""Renders Markdown as safe HTML: no HTML from the author, no images, no scripts. Code is highlighted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from html import escape
+from math import isqrt
+from typing import Any
+
+from markdown_it import MarkdownIt
+from markdown_it.common.utils import unescapeAll
+from markdown_it.renderer import RendererHTML
+from markdown_it.token import Token
+from markdown_it.utils import EnvType, OptionsDict
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexer import Lexer
+from pygments.lexers import find_lexer_class_by_name, get_all_lexers
+
+from pellucid_webui.conversations.markdown.markdown_extras import add_extras
+
+LINK_SCHEMES = ("http://", "https://", "mailto:")
+"""Only addresses with these schemes become links; others are shown as text."""
+
+MAX_NESTING = 40
+"""Deepest nesting of quotes and lists; deeper ones are shown as source."""
+
+MAX_CODE_CHARACTERS = 20_000
+"""Longest code block that is highlighted: some lexers are slow for longer ones."""
+
+MAX_LINE_CHARACTERS = 5_000
+"""Longest line of a code block that is highlighted."""
+
+_BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
+"""Characters that change the direction of the text after them: in code they could hide what really runs."""
+
+
+class _Parser(MarkdownIt):
+    def validateLink(self, url: str) -> bool:  # noqa: N802 (the library's name)
+        return url.lower().startswith(LINK_SCHEMES)
+
+
+class _Renderer(RendererHTML):
+    """The library's renderer with other images, links and code."""
+
+    def image(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+        """Render an image as its name and address: loading it would reveal to its server that the page was viewed."""
+        token = tokens[index]
+        name = self.renderInlineAsText(token.children, options, env)
+        return f'<span class="pl-picture">{escape(name or "picture")} ({escape(str(token.attrGet("src")))})</span>'
+
+    def link_open(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+        """Render a link that opens in another tab and sends no referrer."""
+        tokens[index].attrSet("rel", "noopener noreferrer nofollow")
+        tokens[index].attrSet("target", "_blank")
+        return self.renderToken(tokens, index, options, env)
+
+    def fence(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+        """Render a code block with its file name or language, and a button to copy it."""
+        language, _, name = unescapeAll(tokens[index].info).strip().partition(" ")
+        return _code(tokens[index].content, language, name.strip() or language or "text", grows=bool(env.get(_GROWS)))
+
+    def code_block(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+        """Render an indented code block."""
+        return _code(tokens[index].content, "", "text")
+
+    def code_inline(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+        """Render code within a line."""
+        return f"<code>{_straight(escape(tokens[index].content))}</code>"
+
+
+def markdown_parser() -> MarkdownIt:
+    """Return a new parser of the Markdown that is rendered."""
+    parser = _Parser("commonmark", {"html": False, "linkify": False, "maxNesting": MAX_NESTING}, renderer_cls=_Renderer)
+    return add_extras(parser.enable(["table", "strikethrough"]))
+
+
+_CODE_BUTTONS = (
+    '<button type="button" class="pl-wrap" aria-pressed="false" aria-label="Wrap long lines">Wrap</button>'
+    '<button type="button" class="pl-to-infill">Insert into Infill</button>'
+    '<button type="button" class="pl-copy" aria-label="Copy the code">Copy</button>'
+)
+_MARKDOWN = markdown_parser()
+_GROWS = "grows"
+_CONTAINERS = frozenset({"blockquote_open", "list_item_open"})
+_FORMATTER: HtmlFormatter[str] = HtmlFormatter(nowrap=True, classprefix="pl-")
+
+
+def blocks(text: str) -> list[str]:
+    """Return the HTML of a text, one string per top-level block: a growing text changes only the last ones."""
+    return [block.html for block in _parsed(_normal(text), {})]
+
+
+def as_html(text: str) -> str:
+    """Return the HTML of a whole text."""
+    return "".join(blocks(text))
+
+
+class IncrementalMarkdown:
+    """Renders a text that grows at its end, at the cost of its last blocks only.
+
+    The result is that of ``blocks``, except for the highlighting of a code block that is not closed yet: its last lines are
+    highlighted independently of the lines before them.
+    """
+
+    def __init__(self) -> None:
+        self._settled: list[str] = []
+        self._start = 0  # of the part that may still change
+        self._addresses = False
+
+    def blocks(self, text: str) -> list[str]:
+        """Return the blocks of a text, which must begin with the previous one."""
+        if self._addresses:
+            return blocks(text)
+        text = _normal(text)
+        env: dict[str, Any] = {}
+        found = _parsed(text[self._start :], env, grows=True)
+        if env.get("references"):  # a link may come long before the definition of its address
+            self._addresses = True
+            return blocks(text)
+        shown = [*self._settled, *(block.html for block in found)]
+        self._settle(text, found)
+        return shown
+
+    def _settle(self, text: str, found: Sequence[_Block]) -> None:
+        """Keep the blocks that no longer change: those before a block whose first two lines are complete."""
+        lines = text[self._start :].split("\n")
+        last = max((index for index, block in enumerate(found) if block.line + 2 < len(lines)), default=0)
+        self._settled += [block.html for block in found[:last]]
+        self._start += sum(len(line) + 1 for line in lines[: found[last].line]) if last else 0
+
+
+def open_fence(text: str) -> str | None:
+    """Return the fence of the code block that is still open at the end of a text, or None. It would swallow any text appended."""
+    text = _normal(text)
+    last = next(reversed(_MARKDOWN.parse(text)), None)
+    return last.markup if last is not None and _is_open(last, text.split("\n")) else None
+
+
+def _is_open(token: Token, lines: Sequence[str]) -> bool:
+    """Return whether a token is a top-level fence that is not closed."""
+    if token.type != "fence" or token.level or token.map is None:
+        return False
+    first, end = token.map
+    closing = re.compile(f" {{0,3}}{re.escape(token.markup[0])}{{{len(token.markup)},}}[ \\t]*")
+    return end - first < 2 or closing.fullmatch(lines[end - 1]) is None
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    line: int
+    html: str
+
+
+def _parsed(text: str, env: EnvType, *, grows: bool = False) -> list[_Block]:
+    tokens = _MARKDOWN.parse(text, env)
+    lines = text.split("\n")
+    found: list[_Block] = []
+    start = depth = 0
+    for index, token in enumerate(tokens):
+        depth += token.nesting
+        if depth == 0:
+            found.append(_block(tokens[start : index + 1], lines, grows and index + 1 == len(tokens)))
+            start = index + 1
+    return found
+
+
+def _block(tokens: Sequence[Token], lines: Sequence[str], grows: bool) -> _Block:
+    first, last = tokens[0].map or (0, 0)
+    if any(token.level >= MAX_NESTING - 1 and token.type in _CONTAINERS for token in tokens):  # the parser has dropped the content
+        return _Block(first, _code("\n".join(lines[first:last]), "", "text"))
+    env = {_GROWS: grows and _is_open(tokens[0], lines)}
+    return _Block(first, _MARKDOWN.renderer.render(tokens, _MARKDOWN.options, env))
+
+
+def _normal(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _code(source: str, language: str, caption: str, *, grows: bool = False) -> str:
+    coloured = _coloured_in_two(source, language) if grows else _coloured(source, language)
+    return (
+        f'<figure class="pl-code"><figcaption><span>{escape(caption)}</span>{_CODE_BUTTONS}</figcaption>'
+        f'<pre tabindex="0"><code>{_straight(coloured)}</code></pre></figure>'
+    )
+
+
+@lru_cache(maxsize=64)
+def _coloured(source: str, language: str) -> str:
+    lexer = _lexer_class(language)
+    if lexer is None or len(source) > MAX_CODE_CHARACTERS or max(map(len, source.split("\n"))) > MAX_LINE_CHARACTERS:
+        return escape(source)
+    mark = "\ufeff" if source.startswith("\ufeff") else ""  # which lexers remove
+    coloured: str = highlight(source, lexer(stripnl=False, ensurenl=False), _FORMATTER)
+    return mark + coloured
+
+
+def _coloured_in_two(source: str, language: str) -> str:
+    """Highlight growing code in two parts, so that the first one can be taken from the cache for a while.
+
+    With a step of the square root of the length, highlighting the first part now and then costs as much as highlighting the
+    second part each time, which minimizes their sum.
+    """
+    if len(source) > MAX_CODE_CHARACTERS:
+        return escape(source)
+    step = 1 << (isqrt(len(source)).bit_length() + 1)
+    border = source.rfind("\n", 0, len(source) // step * step) + 1
+    return _coloured(source[:border], language) + _coloured(source[border:], language)
+
+
+@lru_cache(maxsize=256)
+def _lexer_class(language: str) -> type[Lexer] | None:
+    found: type[Lexer] | None = find_lexer_class_by_name(language) if language.lower() in _languages() else None
+    return found
+
+
+@cache
+def _languages() -> frozenset[str]:
+    """Return the names of the languages that come with Pygments, without those of installed plugins."""
+    return frozenset(alias.lower() for _, aliases, _, _ in get_all_lexers(plugins=False) for alias in aliases)
+
+
+def _straight(html: str) -> str:
+    """Return the HTML of code with its direction-changing characters isolated and marked."""
+    return _BIDI.sub(lambda found: f'<bdi class="pl-bidi" title="U+{ord(found[0]):04X}">{found[0]}</bdi>', html)
+
+
+def styles(selector: str, style: str) -> str:
+    """Return the CSS rules that highlight code within a selector."""
+    return str(HtmlFormatter(style=style, classprefix="pl-").get_style_defs(selector))  # type: ignore[no-untyped-call]

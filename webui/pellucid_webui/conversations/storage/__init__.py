@@ -1,0 +1,1 @@
+"""Conversations, folders and reviews in SQLite."""

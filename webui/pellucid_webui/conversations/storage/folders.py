@@ -1,0 +1,100 @@
+"""Stores the folders of conversations, which are each owner's own, and pins."""
+
+from __future__ import annotations
+
+import builtins
+import sqlite3
+import uuid
+from dataclasses import dataclass
+
+from pellucid.errors import InvalidRequestError, NotFoundError
+from pellucid_webui.conversations.encodable_text import encodable
+from pellucid_webui.conversations.storage.database import Database
+from pellucid_webui.conversations.storage.owned_rows import owned
+
+MAX_FOLDERS = 200
+"""Most folders of an owner."""
+
+MAX_NAME = 100
+"""Longest name of a folder, in characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder in the list; ``collapsed`` hides its conversations."""
+
+    id: str
+    name: str
+    collapsed: bool
+
+
+class Folders:
+    """The folders in a database. Methods raise NotFoundError for a folder or conversation of another owner."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def list(self, owner: str) -> builtins.list[Folder]:
+        """Return the owner's folders by name."""
+        with self._database.reading() as run:
+            rows = run.execute("SELECT id, name, collapsed FROM folder WHERE owner = ?", (owner,)).fetchall()
+        return sorted(
+            (Folder(row["id"], row["name"], bool(row["collapsed"])) for row in rows), key=lambda one: (one.name.casefold(), one.id)
+        )
+
+    def create(self, owner: str, name: str) -> str:
+        """Create an empty folder, and return its id."""
+        name, id = _checked(name), uuid.uuid4().hex
+        with self._database.writing() as run:
+            (count,) = run.execute("SELECT count(*) FROM folder WHERE owner = ?", (owner,)).fetchone()
+            if count >= MAX_FOLDERS:
+                raise InvalidRequestError(f"There are {MAX_FOLDERS} folders already: delete one first.")
+            run.execute("INSERT INTO folder (id, owner, name) VALUES (?, ?, ?)", (id, owner, name))
+        return id
+
+    def rename(self, owner: str, id: str, name: str) -> None:
+        """Change the name of a folder."""
+        name = _checked(name)
+        with self._database.writing() as run:
+            run.execute("UPDATE folder SET name = ? WHERE key = ?", (name, self._key(run, owner, id)))
+
+    def collapse(self, owner: str, id: str, collapsed: bool) -> None:
+        """Hide or show the conversations of a folder."""
+        with self._database.writing() as run:
+            run.execute("UPDATE folder SET collapsed = ? WHERE key = ?", (collapsed, self._key(run, owner, id)))
+
+    def delete(self, owner: str, id: str) -> builtins.list[str]:
+        """Delete a folder. Its conversations stay, outside of folders; return their ids."""
+        with self._database.writing() as run:
+            key = self._key(run, owner, id)
+            inside = run.execute("SELECT id FROM conversation WHERE folder = ? AND deleted IS NULL", (key,)).fetchall()
+            run.execute("DELETE FROM folder WHERE key = ?", (key,))
+        return [row["id"] for row in inside]
+
+    def move(self, owner: str, conversation: str, folder: str | None) -> None:
+        """Move a conversation into a folder; None moves it out of its folder."""
+        with self._database.writing() as run:
+            key = None if folder is None else self._key(run, owner, folder)
+            run.execute("UPDATE conversation SET folder = ? WHERE key = ?", (key, owned(run, owner, conversation)["key"]))
+
+    def pin(self, owner: str, conversation: str, pinned: bool) -> None:
+        """Pin a conversation to the top of the list, or unpin it."""
+        with self._database.writing() as run:
+            run.execute("UPDATE conversation SET pinned = ? WHERE key = ?", (pinned, owned(run, owner, conversation)["key"]))
+
+    @staticmethod
+    def _key(run: sqlite3.Connection, owner: str, id: str) -> int:
+        row = run.execute("SELECT key FROM folder WHERE id = ? AND owner = ?", (id, owner)).fetchone()
+        if row is None:
+            raise NotFoundError("There is no such folder: it may have been deleted.")
+        return int(row["key"])
+
+
+def _checked(name: str) -> str:
+    """Return the name in one line. Raises InvalidRequestError for one that is empty or too long."""
+    name = " ".join(encodable(name).split())
+    if not name:
+        raise InvalidRequestError("The folder has no name: enter one.")
+    if len(name) > MAX_NAME:
+        raise InvalidRequestError(f"The name of a folder has at most {MAX_NAME} characters: shorten it.")
+    return name

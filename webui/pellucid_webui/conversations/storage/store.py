@@ -1,0 +1,401 @@
+"""Stores conversations in an SQLite file: every version of every message with its tokens, each conversation with an owner."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from pellucid.errors import NotFoundError
+from pellucid.tokens import FinishReason, Usage
+from pellucid_webui.conversations.answer_details import StoredDetails
+from pellucid_webui.conversations.conversation import Archive, Conversation, ConversationSummary, Node
+from pellucid_webui.conversations.encodable_text import encodable
+from pellucid_webui.conversations.storage.database import Database
+from pellucid_webui.conversations.storage.deleted_conversations import DeletedConversations
+from pellucid_webui.conversations.storage.folders import Folders
+from pellucid_webui.conversations.storage.owned_rows import owned
+from pellucid_webui.conversations.storage.search import conversations_with, matching_nodes
+from pellucid_webui.conversations.turn_settings import TurnSettings
+
+DEFAULT_TITLE = "New conversation"
+
+LIST = """
+SELECT key, id, title, updated, pinned, coalesce((SELECT depth FROM node WHERE node.id = leaf), 0) AS messages,
+    (SELECT folder.id FROM folder WHERE folder.key = conversation.folder) AS folder
+FROM conversation WHERE key IN (
+    SELECT key FROM conversation WHERE owner = :owner AND deleted IS NULL
+    ORDER BY pinned DESC, folder IS NOT NULL DESC, updated DESC, key DESC LIMIT :most
+) ORDER BY updated DESC, key DESC
+"""
+
+UNLIMITED = -1
+"""The value of SQLite's LIMIT for no limit."""
+
+ARRIVING = """
+SELECT node.id AS node, arriving.text AS text FROM node JOIN arriving ON arriving.node = node.id
+WHERE node.conversation = ? ORDER BY arriving.id
+"""
+
+CHOOSE = """
+WITH RECURSIVE above (id, parent) AS (
+    SELECT id, parent FROM node WHERE id = :node
+    UNION ALL SELECT node.id, node.parent FROM node JOIN above ON node.id = above.parent
+)
+UPDATE node SET chosen = above.id FROM above WHERE node.id = above.parent AND node.chosen IS NOT above.id
+"""
+
+LAST_CHOSEN = """
+WITH RECURSIVE below (id, chosen, depth) AS (
+    SELECT id, chosen, depth FROM node WHERE id = :node
+    UNION ALL SELECT node.id, node.chosen, node.depth FROM node JOIN below ON node.id = below.chosen
+)
+SELECT id FROM below ORDER BY depth DESC LIMIT 1
+"""
+
+INSERT = """
+INSERT INTO node (
+    conversation, parent, depth, role, text, created, settings, model, ending, usage, error, origin, branched, details,
+    begins, summary, continued
+)
+VALUES (
+    :conversation, :parent, :depth, :role, :text, :created, :settings, :model, :ending, :usage, :error, :origin, :branched, :details,
+    :begins, :summary, :continued
+)
+"""
+
+Batches = list[str]
+Names = list[str]
+Ids = list[int]
+Summaries = list[ConversationSummary]  # inside the class ``list`` is a method
+
+
+class ConversationStore:
+    """The store in the file at ``path``, created if missing. Raises ConfigError if it cannot be opened, or is another program's.
+
+    Every method is one transaction and may be called from any thread. What it wrote survives a crash of the process. Methods
+    with an ``owner`` raise NotFoundError for a conversation of another owner. All raise PellucidError if the file cannot be
+    read or written.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self.folder = path.parent
+        self._clock = clock
+        self._database = Database(path)
+        self.folders = Folders(self._database)
+        self.deleted = DeletedConversations(self._database, clock)
+        self.deleted.erase_expired()
+        with self._database.writing() as run:  # finish answers that were being generated when the last process ended
+            for row in run.execute("SELECT DISTINCT node FROM arriving").fetchall():
+                _settle(run, row["node"])
+
+    def close(self) -> None:
+        """Close the file; the store must not be used afterwards."""
+        self._database.close()
+
+    def create(self, owner: str, settings: TurnSettings, title: str = DEFAULT_TITLE) -> str:
+        """Create a conversation, and return its id."""
+        now = self._clock()
+        with self._database.writing() as run:
+            return _create(run, owner, title, settings, now, _after_all(run, owner, now))[1]
+
+    def list(self, owner: str, search: str = "", most: int | None = None) -> Summaries:
+        """Return the owner's conversations, the latest first; with ``search`` those that contain words beginning with each of its words.
+
+        The words may be anywhere in a conversation, including its title and other versions; an answer is found once it has
+        ended. ``most`` limits the number; pinned conversations and those in folders come before others then. Raises
+        InvalidRequestError for too many words.
+        """
+        with self._database.reading() as run:
+            found = conversations_with(run, owner, search) if search.strip() else None
+            limit = most if found is None and most is not None else UNLIMITED
+            rows = run.execute(LIST, {"owner": owner, "most": limit}).fetchall()
+        return [
+            ConversationSummary(
+                row["id"],
+                row["title"],
+                row["updated"],
+                row["messages"],
+                pinned=bool(row["pinned"]),
+                folder=row["folder"],
+                match=None if found is None else found[row["key"]],
+            )
+            for row in rows
+            if found is None or row["key"] in found
+        ][:most]
+
+    def matches(self, owner: str, id: str, search: str) -> Ids:
+        """Return the messages of a conversation, on all its paths, that have a word of a search, the oldest first."""
+        with self._database.reading() as run:
+            return matching_nodes(run, owned(run, owner, id)["key"], search)
+
+    def conversation(self, owner: str, id: str) -> Conversation:
+        """Return a conversation with all its messages, without their tokens."""
+        with self._database.reading() as run:
+            return _conversation(run, owned(run, owner, id))
+
+    def rename(self, owner: str, id: str, title: str) -> None:
+        """Change the title of a conversation."""
+        with self._database.writing() as run:
+            run.execute("UPDATE conversation SET title = ? WHERE key = ?", (encodable(title), owned(run, owner, id)["key"]))
+
+    def set_settings(self, owner: str, id: str, settings: TurnSettings) -> None:
+        """Set the settings of the next turn of a conversation."""
+        with self._database.writing() as run:
+            run.execute("UPDATE conversation SET settings = ? WHERE key = ?", (_json(settings), owned(run, owner, id)["key"]))
+
+    def delete(self, owner: str, id: str) -> None:
+        """Delete a conversation: ``deleted`` can restore it for KEPT_DAYS, and then erases it."""
+        now = self._clock()
+        with self._database.writing() as run:
+            run.execute("UPDATE conversation SET deleted = ? WHERE key = ?", (now, owned(run, owner, id)["key"]))
+
+    def add(
+        self,
+        owner: str,
+        conversation: str,
+        parent: int | None,
+        role: str,
+        text: str,
+        *,
+        settings: TurnSettings | None = None,
+        model: str = "",
+        end: FinishReason | None = None,
+        origin: int | None = None,
+        branched: int | None = None,
+        continued: int | None = None,
+        begins: int | None = None,
+        summary: str = "",
+        batches: Sequence[str] = (),
+    ) -> int:
+        """Add a version of the message after ``parent``, select it, and return its id."""
+        now = self._clock()
+        node = Node(0, parent, role, text, now, settings, model, end, origin=origin, branched=branched, begins=begins, summary=summary)
+        node = replace(node, continued=continued)
+        with self._database.writing() as run:
+            key = owned(run, owner, conversation)["key"]
+            if parent is not None:
+                _node_of(run, key, parent)
+            id = _insert(run, key, node, batches)
+            run.execute(CHOOSE, {"node": id})
+            run.execute("UPDATE conversation SET leaf = ?, updated = ? WHERE key = ?", (id, _after_all(run, owner, now), key))
+        return id
+
+    def append(self, node: int, text: str, batch: str) -> None:
+        """Append to an answer: text, and its tokens as one string.
+
+        The message and its search index are written when it ends: updating them for each piece would cost the square of its
+        length.
+        """
+        with self._database.writing() as run:
+            _require_changed(run.execute("INSERT INTO arriving (node, text) SELECT id, ? FROM node WHERE id = ?", (encodable(text), node)))
+            run.execute("INSERT INTO batch (node, tokens) VALUES (?, ?)", (node, batch))
+
+    def finish(self, node: int, end: FinishReason, usage: Usage, error: str | None = None, details: StoredDetails | None = None) -> None:
+        """Record the end of an answer."""
+        with self._database.writing() as run:
+            _settle(run, node)
+            values = (end, json.dumps(asdict(usage)), None if error is None else encodable(error), _details_json(details), node)
+            _require_changed(run.execute("UPDATE node SET ending = ?, usage = ?, error = ?, details = ? WHERE id = ?", values))
+
+    def set_view(self, node: int, begins: int, summary: str) -> None:
+        """Record the first message that the model reads from an answer on, and the summary of those before."""
+        with self._database.writing() as run:
+            values = (begins, encodable(summary), node)
+            _require_changed(run.execute("UPDATE node SET begins = ?, summary = ? WHERE id = ?", values))
+
+    def discard(self, node: int) -> None:
+        """Remove an answer that the model refused to begin, and select the version from which it was made, if there is one."""
+        with self._database.writing() as run:
+            row = run.execute("SELECT conversation, parent, origin FROM node WHERE id = ?", (node,)).fetchone()
+            if row is None:
+                raise _no_message()
+            leaf = row["parent"]
+            if row["origin"] is not None:
+                leaf = run.execute(LAST_CHOSEN, {"node": row["origin"]}).fetchone()["id"]
+            run.execute("UPDATE node SET chosen = ? WHERE id = ? AND chosen = ?", (row["origin"], row["parent"], node))
+            run.execute("UPDATE conversation SET leaf = ? WHERE key = ? AND leaf = ?", (leaf, row["conversation"], node))
+            run.execute("DELETE FROM node WHERE id = ?", (node,))
+
+    def tokens(self, owner: str, conversation: str, node: int) -> Batches:
+        """Return the tokens of an answer, in the batches in which they were added."""
+        with self._database.reading() as run:
+            return _batches(run, _node_of(run, owned(run, owner, conversation)["key"], node)["id"])
+
+    def look_at(self, owner: str, conversation: str, node: int | None) -> None:
+        """Select a version: the path leads through it, and continues as it did the last time. None selects the empty path."""
+        with self._database.writing() as run:
+            key = owned(run, owner, conversation)["key"]
+            leaf = node
+            if node is not None:
+                _node_of(run, key, node)
+                run.execute(CHOOSE, {"node": node})
+                leaf = run.execute(LAST_CHOSEN, {"node": node}).fetchone()["id"]
+            run.execute("UPDATE conversation SET leaf = ? WHERE key = ?", (leaf, key))
+
+    def stop_at(self, owner: str, conversation: str, node: int | None) -> None:
+        """Select the path that ends at a message. The messages after it are kept, as versions that can be selected again."""
+        with self._database.writing() as run:
+            key = owned(run, owner, conversation)["key"]
+            if node is not None:
+                _node_of(run, key, node)
+                run.execute(CHOOSE, {"node": node})
+                run.execute("UPDATE node SET chosen = NULL WHERE id = ?", (node,))
+            run.execute("UPDATE conversation SET leaf = ? WHERE key = ?", (node, key))
+
+    def archive(self, owner: str, id: str) -> Archive:
+        """Return all of a conversation, with its tokens."""
+        with self._database.reading() as run:
+            found = _conversation(run, owned(run, owner, id))
+            return Archive(found, {node: _batches(run, node) for node in found.nodes})
+
+    def restore(self, owner: str, archive: Archive) -> str:
+        """Save the conversation of an archive as a new one of this owner, and return its id.
+
+        Its messages get new ids; each must come after its parent.
+        """
+        return self.restore_all(owner, [archive])[0]
+
+    def restore_all(self, owner: str, archives: Sequence[Archive]) -> Names:
+        """Save the conversations of archives, all or none, and return their ids."""
+        with self._database.writing() as run:
+            return [_restore(run, owner, archive) for archive in archives]
+
+
+def _restore(run: sqlite3.Connection, owner: str, archive: Archive) -> str:
+    old = archive.conversation
+    new: dict[int | None, int | None] = {None: None}
+    key, id = _create(run, owner, old.title, old.settings, old.created, old.updated)
+    for node in old.nodes.values():
+        moved = replace(node, parent=new[node.parent], origin=new[node.origin], begins=new[node.begins])
+        new[node.id] = _insert(run, key, moved, archive.tokens.get(node.id, ()))
+    chosen = [(new[node.chosen], new[node.id]) for node in old.nodes.values()]
+    run.executemany("UPDATE node SET chosen = ? WHERE id = ?", chosen)
+    run.execute("UPDATE conversation SET leaf = ? WHERE key = ?", (new[old.leaf], key))
+    return id
+
+
+def _after_all(run: sqlite3.Connection, owner: str, now: float) -> float:
+    """Return ``now``, or a time just after the owner's latest conversation if the clock was set back: the latest is listed first."""
+    (latest,) = run.execute("SELECT max(updated) FROM conversation WHERE owner = ?", (owner,)).fetchone()
+    return now if latest is None or now > latest else math.nextafter(latest, math.inf)
+
+
+def _settle(run: sqlite3.Connection, node: int) -> None:
+    """Move the pieces that have arrived of a message into its text."""
+    rows = run.execute("SELECT text FROM arriving WHERE node = ? ORDER BY id", (node,)).fetchall()
+    run.execute("UPDATE node SET text = text || ? WHERE id = ?", ("".join(row["text"] for row in rows), node))
+    run.execute("DELETE FROM arriving WHERE node = ?", (node,))
+
+
+def _node_of(run: sqlite3.Connection, conversation: int, id: int) -> sqlite3.Row:
+    row: sqlite3.Row | None = run.execute("SELECT * FROM node WHERE id = ? AND conversation = ?", (id, conversation)).fetchone()
+    if row is None:
+        raise _no_message()
+    return row
+
+
+def _require_changed(cursor: sqlite3.Cursor) -> None:
+    if not cursor.rowcount:
+        raise _no_message()
+
+
+def _no_message() -> NotFoundError:
+    return NotFoundError("There is no such message: its conversation may have been deleted.")
+
+
+def _create(run: sqlite3.Connection, owner: str, title: str, settings: TurnSettings, created: float, updated: float) -> tuple[int, str]:
+    """Create a conversation, and return its key and id."""
+    id = uuid.uuid4().hex
+    cursor = run.execute(
+        "INSERT INTO conversation (id, owner, title, settings, created, updated) VALUES (?, ?, ?, ?, ?, ?)",
+        (id, owner, encodable(title), _json(settings), created, updated),
+    )
+    return _row_id(cursor), id
+
+
+def _insert(run: sqlite3.Connection, conversation: int, node: Node, batches: Sequence[str]) -> int:
+    """Insert a copy of ``node``, without its id and ``chosen``, and return the new id."""
+    above = run.execute("SELECT depth FROM node WHERE id = ?", (node.parent,)).fetchone()
+    row = {
+        "conversation": conversation,
+        "parent": node.parent,
+        "depth": 1 if above is None else above["depth"] + 1,
+        "role": node.role,
+        "text": encodable(node.text),
+        "created": node.created,
+        "settings": None if node.settings is None else _json(node.settings),
+        "model": encodable(node.model),
+        "ending": node.end,
+        "usage": None if node.usage is None else json.dumps(asdict(node.usage)),
+        "error": None if node.error is None else encodable(node.error),
+        "origin": node.origin,
+        "branched": node.branched,
+        "details": _details_json(node.details),
+        "begins": node.begins,
+        "summary": encodable(node.summary),
+        "continued": node.continued,
+    }
+    id = _row_id(run.execute(INSERT, row))
+    run.executemany("INSERT INTO batch (node, tokens) VALUES (?, ?)", [(id, batch) for batch in batches])
+    return id
+
+
+def _row_id(cursor: sqlite3.Cursor) -> int:
+    assert cursor.lastrowid is not None, "an INSERT sets it"
+    return cursor.lastrowid
+
+
+def _batches(run: sqlite3.Connection, node: int) -> list[str]:
+    return [row["tokens"] for row in run.execute("SELECT tokens FROM batch WHERE node = ? ORDER BY id", (node,))]
+
+
+def _conversation(run: sqlite3.Connection, row: sqlite3.Row) -> Conversation:
+    arriving: dict[int, list[str]] = {}
+    for piece in run.execute(ARRIVING, (row["key"],)):
+        arriving.setdefault(piece["node"], []).append(piece["text"])
+    nodes = run.execute("SELECT * FROM node WHERE conversation = ? ORDER BY id", (row["key"],))
+    return Conversation(
+        id=row["id"],
+        title=row["title"],
+        settings=TurnSettings.read(json.loads(row["settings"])),
+        created=row["created"],
+        updated=row["updated"],
+        leaf=row["leaf"],
+        nodes={node["id"]: _node(node, "".join(arriving.get(node["id"], ()))) for node in nodes},
+    )
+
+
+def _node(row: sqlite3.Row, arriving: str) -> Node:
+    return Node(
+        id=row["id"],
+        parent=row["parent"],
+        role=row["role"],
+        text=row["text"] + arriving,
+        created=row["created"],
+        settings=None if row["settings"] is None else TurnSettings.read(json.loads(row["settings"])),
+        model=row["model"],
+        end=None if row["ending"] is None else FinishReason(row["ending"]),
+        usage=None if row["usage"] is None else Usage(**json.loads(row["usage"])),
+        error=row["error"],
+        origin=row["origin"],
+        branched=row["branched"],
+        chosen=row["chosen"],
+        details=None if row["details"] is None else StoredDetails.model_validate_json(row["details"]),
+        begins=row["begins"],
+        summary=row["summary"] or "",
+        continued=row["continued"],
+    )
+
+
+def _json(settings: TurnSettings) -> str:
+    return json.dumps(settings.record())
+
+
+def _details_json(details: StoredDetails | None) -> str | None:
+    return None if details is None else details.model_dump_json(exclude_defaults=True)

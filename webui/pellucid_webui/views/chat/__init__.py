@@ -1,0 +1,1 @@
+"""The chat tab and its list of conversations."""

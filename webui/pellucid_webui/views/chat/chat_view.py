@@ -1,0 +1,336 @@
+"""Serves the chat tab: runs the actions that its script sends, and streams the conversation that a tab shows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+
+from pellucid.client.assistant_protocol import Assistant
+from pellucid.errors import InvalidRequestError, NotFoundError, PellucidError
+from pellucid.tokens import FinishReason, ScoreQuery, Token
+from pellucid_webui.conversations.attachments import attach, content_of
+from pellucid_webui.conversations.chat_actions import ChatActions
+from pellucid_webui.conversations.compact_tokens import pack
+from pellucid_webui.conversations.conversation import Conversation, Node
+from pellucid_webui.conversations.model_view import WHOLE, messages_of, seen, view_of
+from pellucid_webui.conversations.storage.store import ConversationStore
+from pellucid_webui.conversations.tab_state import DeliveredMessage, TabState
+from pellucid_webui.conversations.turn import TICK_SECONDS, Turn, Turns
+from pellucid_webui.conversations.turn_settings import ALTERNATIVES, TurnSettings
+from pellucid_webui.inspection.alignment import message_tokens
+from pellucid_webui.views.chat.chat_display_json import live_payload, payload
+from pellucid_webui.views.chat.context_notice import again_of, full_error, model_context, overflow_of, remedy_of
+from pellucid_webui.views.chat.inspect_answers import INSPECT, inspect
+from pellucid_webui.views.chat.retry_settings import other_settings
+
+SCRIPT = """
+Pellucid.mountChat(Pellucid.shared("chat", { element, props, watch, act: (data) => trigger('act', data) }));
+"""
+
+REFRESH = "see"
+"""The action by which the script asks for the current state."""
+
+AUTOMATIC = (REFRESH, INSPECT)
+"""Actions that the script sends by itself. They keep the tab's notice, and never open a conversation."""
+
+FULL_PACE_TABS = 4
+"""Tabs of one user that receive an answer at full pace. With more than these, all are updated less often."""
+
+Event = Mapping[str, Any]
+"""The data of an event: ``verb`` names the action, ``conversation`` the conversation that the tab shows."""
+
+Payload = dict[str, Any]
+
+ReadSettings = Callable[[], TurnSettings]
+"""Returns the settings that the controls show. Raises a PellucidError for values that cannot be sampled with."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatView:
+    """Serves the chats of all tabs."""
+
+    store: ConversationStore
+    assistant: Assistant
+    turns: Turns
+    following: Counter[str] = field(default_factory=Counter)
+    """The number of tabs of each user that are receiving an answer."""
+
+    async def act(self, tab: TabState, event: Event, read_settings: ReadSettings) -> AsyncIterator[Payload]:
+        """Run the action of an event, then yield what the tab shows until the answer has ended. Show an error in the tab."""
+        turn = None
+        if tab.owner:  # else Gradio has dropped the tab's state, and its script reloads the page
+            verb = str(event.get("verb"))
+            shown_there = event.get("conversation")
+            is_elsewhere = isinstance(shown_there, str) and shown_there != tab.conversation
+            if verb in AUTOMATIC:
+                verb = REFRESH if is_elsewhere else verb  # the user has opened another conversation since
+            else:
+                tab.show_notice("")
+                if is_elsewhere:
+                    tab.look_at(str(shown_there))
+            try:
+                turn = await _action(verb)(self, tab, event, read_settings)
+                if turn is not None:
+                    turn.again = again_of(event)
+            except PellucidError as error:
+                tab.show_notice(str(error))
+        async for shown in self.follow(tab, turn):
+            yield shown
+
+    async def settings(self, tab: TabState) -> TurnSettings | None:
+        """Return the settings of the tab's conversation, or None if it shows none."""
+        conversation = await self._conversation(tab)
+        if conversation is None:
+            return None
+        tab.settings = conversation.settings
+        return tab.settings
+
+    async def save_settings(self, tab: TabState, read_settings: ReadSettings) -> None:
+        """Save the settings of the controls with the tab, and with its conversation, if it shows one."""
+        if tab.owner:
+            with suppress(PellucidError):  # such as a half-typed number; the next answer reports it
+                tab.settings = read_settings()
+                if tab.conversation is not None:
+                    await self._save_settings(tab, tab.conversation, tab.settings)
+
+    async def follow(self, tab: TabState, turn: Turn | None = None) -> AsyncIterator[Payload]:
+        """Yield the conversation, with the answer that is being generated in it, for as long as the tab shows it."""
+        tab.epoch += 1  # ends any other stream to this tab
+        epoch = tab.epoch
+        conversation = await self._conversation(tab)
+        if conversation is None or (turn is not None and turn.node not in conversation.nodes):  # the tab shows another one by now
+            self._note_overflow(tab, turn, conversation)  # or it was refused already
+            turn = None
+        if turn is None and conversation is not None:
+            turn = self.turns.find(conversation.leaf)
+        context = await model_context(self.assistant, conversation)
+        shown = await asyncio.to_thread(payload, tab, conversation, turn, context)
+        if tab.epoch != epoch:
+            return
+        yield shown
+        if turn is None or conversation is None:
+            return
+        with self._counted(tab.owner):
+            async for _ in turn.updates():
+                if tab.epoch != epoch:
+                    return
+                if turn.end is None:
+                    yield shown | {"live": live_payload(tab, conversation, turn)}
+                    await asyncio.sleep(pause(self.following[tab.owner]))
+        conversation = await self._conversation(tab)
+        node = None if conversation is None else conversation.nodes.get(turn.node)
+        if turn.error is not None and node is not None and node.end is None:
+            tab.show_notice(turn.error)  # the answer could not be saved, for example because the disk is full
+        self._note_overflow(tab, turn, conversation)
+        shown = await asyncio.to_thread(payload, tab, conversation, None, context)
+        if tab.epoch == epoch:
+            yield shown
+
+    @staticmethod
+    def _note_overflow(tab: TabState, turn: Turn | None, conversation: Conversation | None) -> None:
+        if turn is not None and conversation is not None:
+            tab.overflow = overflow_of(turn, conversation)
+
+    def actions(self, tab: TabState) -> ChatActions:
+        """Return the actions on the conversations of the tab's owner."""
+        return ChatActions(tab.owner, self.store, self.assistant, self.turns)
+
+    async def _send(self, tab: TabState, event: Event, read_settings: ReadSettings) -> Turn | None:
+        """Send a message. Ignore one with the id of the last one: its event was sent twice."""
+        settings, sent_id, id = read_settings(), str(event.get("letter", "")), tab.conversation
+        if sent_id and sent_id == tab.sent_id:
+            return None
+        tab.sent_id = sent_id
+        try:
+            files = event.get("files")
+            text = attach(str(event.get("text", "")), [content_of(file) for file in files] if isinstance(files, list) else [])
+            if id is None:
+                id, turn = await self.actions(tab).send_first(text, settings)
+                if tab.conversation is None:  # else the user has opened another one meanwhile
+                    tab.look_at(id)
+            else:
+                turn = await self.actions(tab).send(id, text, settings)
+                await self._save_settings(tab, id, settings)
+        except BaseException:
+            if tab.sent_id == sent_id:
+                tab.sent_id = ""  # it may be corrected and sent again
+            raise
+        tab.delivered = DeliveredMessage(sent_id, id)
+        return turn
+
+    async def _retry(self, tab: TabState, event: Event, read_settings: ReadSettings) -> Turn:
+        id, settings, node = _conversation_id(tab), read_settings(), _number(event, "node")
+        if "with" in event:  # for this answer only
+            turn = await self.actions(tab).retry(id, node, other_settings(settings, event["with"]))
+            if node in tab.tokens:
+                tab.tokens[turn.node] = turn.batches
+            return turn
+        reads_all = event.get("remedy") == "all"
+        turn = await self.actions(tab).retry(id, node, settings, remedy=remedy_of(event), reads_all=reads_all)
+        return await self._started(tab, id, settings, turn, shown_as=node)
+
+    async def _resume(self, tab: TabState, event: Event, read_settings: ReadSettings) -> Turn:
+        id, settings, node = _conversation_id(tab), read_settings(), _number(event, "node")
+        turn = await self.actions(tab).resume(id, node, settings, remedy=remedy_of(event))
+        return await self._started(tab, id, settings, turn, shown_as=node)
+
+    async def _branch(self, tab: TabState, event: Event, read_settings: ReadSettings) -> Turn:
+        id, settings, node = _conversation_id(tab), read_settings(), _number(event, "node")
+        index, alternative = _number(event, "index"), _number(event, "alternative")
+        turn = await self.actions(tab).branch(id, node, index, alternative, settings, remedy=remedy_of(event))
+        return await self._started(tab, id, settings, turn, shown_as=node)
+
+    async def _fork(self, tab: TabState, _: Event, read_settings: ReadSettings) -> Turn:
+        id, settings = _conversation_id(tab), read_settings()
+        conversation = await self.actions(tab).conversation(id)
+        full = full_error(tab, conversation, await model_context(self.assistant, conversation))
+        copy, turn = await self.actions(tab).fork(id, settings, full)
+        if tab.conversation == id:  # else the user has opened another one meanwhile
+            tab.look_at(copy)
+        return turn
+
+    async def _edit(self, tab: TabState, event: Event, read_settings: ReadSettings) -> Turn | None:
+        id, settings, node = _conversation_id(tab), read_settings(), _number(event, "node")
+        turn = await self.actions(tab).edit(id, node, str(event.get("text", "")), settings)
+        return None if turn is None else await self._started(tab, id, settings, turn)
+
+    async def _started(self, tab: TabState, id: str, settings: TurnSettings, turn: Turn, shown_as: int | None = None) -> Turn:
+        """Save the settings of an answer that was started, and show it as text or tokens like the node ``shown_as``."""
+        if shown_as in tab.tokens:
+            tab.tokens[turn.node] = turn.batches
+        await self._save_settings(tab, id, settings)
+        return turn
+
+    async def _stop(self, tab: TabState, event: Event, _: ReadSettings) -> None:
+        await self.actions(tab).stop(_conversation_id(tab), _number(event, "node"))
+
+    async def _undo(self, tab: TabState, _: Event, __: ReadSettings) -> None:
+        tab.fill_draft(await self.actions(tab).undo(_conversation_id(tab)))
+
+    async def _walk(self, tab: TabState, event: Event, _: ReadSettings) -> None:
+        await self.actions(tab).walk(_conversation_id(tab), _number(event, "node"))
+
+    async def _refresh(self, _: TabState, __: Event, ___: ReadSettings) -> None:
+        """Do nothing: every action is followed by the current state."""
+
+    async def _inspect(self, tab: TabState, event: Event, _: ReadSettings) -> None:
+        await inspect(tab, event, self.actions(tab))
+
+    async def _toggle_tokens(self, tab: TabState, event: Event, _: ReadSettings) -> None:
+        """Show a message as tokens, or as text again. Tokens of a generated message are stored; others are scored now."""
+        id, node = _conversation_id(tab), _number(event, "node")
+        if tab.tokens.pop(node, None) is not None:
+            return
+        actions = self.actions(tab)
+        conversation = await actions.conversation(id)
+        message = conversation.nodes.get(node)
+        if message is None:
+            raise InvalidRequestError("This conversation has no such message.")
+        batches = await actions.batches(id, node)
+        if not batches and message.text and actions.running(conversation, node) is None:
+            batches = [pack(await self._score(conversation, message))]
+        tab.tokens[node] = batches
+
+    async def _score(self, conversation: Conversation, node: Node) -> Sequence[Token]:
+        """Return the tokens of a message that a person wrote, as the model that answered it read them in their context."""
+        answer = conversation.nodes.get(node.chosen) if node.chosen is not None else None
+        settings = node.settings or (answer.settings if answer is not None else None) or conversation.settings
+        path = conversation.path(node.id)
+        view = view_of(path if answer is None else [*path, answer])
+        if node not in seen(path, view):
+            view = WHOLE
+        messages = messages_of(path, "", settings, view)
+        tokens: list[Token] = []
+        query = ScoreQuery(messages, model=settings.model or None, top_logprobs=ALTERNATIVES, tools=settings.functions())
+        async with aclosing(self.assistant.score(query)) as items:
+            async for item in items:
+                if isinstance(item, Token):
+                    tokens.append(item)
+                elif item.reason is not FinishReason.STOP:
+                    raise PellucidError(item.error or "Scoring this message was interrupted: open its tokens again.")
+        found = message_tokens(tokens, node.text)
+        if found is None:
+            raise InvalidRequestError("The model's chat template changes this message, so its tokens cannot be shown.")
+        return found
+
+    async def _save_settings(self, tab: TabState, id: str, settings: TurnSettings) -> None:
+        """Save settings as those of the next turn; an answer keeps the settings that it was generated with."""
+        await asyncio.to_thread(self.store.set_settings, tab.owner, id, settings)
+
+    async def _conversation(self, tab: TabState) -> Conversation | None:
+        """Return the conversation that a tab shows. If it was deleted, close it and show why."""
+        id = tab.conversation
+        if id is None:
+            return None
+        try:
+            return await self.actions(tab).conversation(id)
+        except NotFoundError as error:
+            if tab.conversation == id:  # else the tab has opened another one meanwhile
+                tab.close_conversation()
+                tab.show_notice(str(error))
+            return None
+
+    @contextmanager
+    def _counted(self, owner: str) -> Iterator[None]:
+        self.following[owner] += 1
+        try:
+            yield
+        finally:
+            self.following[owner] -= 1
+            if not self.following[owner]:
+                del self.following[owner]
+
+
+Action = Callable[[ChatView, TabState, Event, ReadSettings], Awaitable[Turn | None]]
+"""Runs an action, and returns the answer that it starts, if any. Raises a PellucidError for the tab to show."""
+
+ACTIONS: Mapping[str, Action] = {
+    "send": ChatView._send,
+    "retry": ChatView._retry,
+    "resume": ChatView._resume,
+    "branch": ChatView._branch,
+    "fork": ChatView._fork,
+    "edit": ChatView._edit,
+    "stop": ChatView._stop,
+    "undo": ChatView._undo,
+    "walk": ChatView._walk,
+    "look": ChatView._toggle_tokens,
+    INSPECT: ChatView._inspect,
+    REFRESH: ChatView._refresh,
+}
+"""Every action of the chat's script, by its verb."""
+
+
+def pause(following: int) -> float:
+    """Return the seconds between two updates of each of a user's tabs, so that together they cost no more than FULL_PACE_TABS."""
+    return 0.0 if following <= FULL_PACE_TABS else TICK_SECONDS * following / FULL_PACE_TABS
+
+
+def chat_panel() -> gr.HTML:
+    """Return the component whose script triggers ``act``."""
+    return gr.HTML(value=None, html_template="", js_on_load=SCRIPT, elem_id="pl-chat", apply_default_css=False)
+
+
+def _action(verb: str) -> Action:
+    if verb not in ACTIONS:
+        raise InvalidRequestError(f"The chat has no action {verb!r}: reload the page.")
+    return ACTIONS[verb]
+
+
+def _conversation_id(tab: TabState) -> str:
+    if tab.conversation is None:
+        raise InvalidRequestError("There is no conversation yet: send a message first.")
+    return tab.conversation
+
+
+def _number(event: Event, name: str) -> int:
+    value = event.get(name)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidRequestError(f"The page sent no valid {name}: reload it.")
+    return value

@@ -1,0 +1,259 @@
+"""Serves the list of conversations next to the chat."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
+from itertools import count
+from typing import Any
+
+import gradio as gr
+
+from pellucid.errors import InvalidRequestError, PellucidError
+from pellucid_webui.conversations.attachments import content_of
+from pellucid_webui.conversations.conversation import ConversationSummary
+from pellucid_webui.conversations.exchange import import_export
+from pellucid_webui.conversations.storage.deleted_conversations import KEPT_DAYS
+from pellucid_webui.conversations.storage.store import ConversationStore
+from pellucid_webui.conversations.tab_state import TabState
+from pellucid_webui.views.chat.chat_view import ChatView
+
+SCRIPT = """
+Pellucid.mountConversations(Pellucid.shared("conversations", { element, props, watch, act: (data) => trigger('act', data) }));
+"""
+
+MAX_LISTED = 500
+"""Conversations in the list: older ones are found by searching."""
+
+_NUMBERS = count(1)
+
+Event = Mapping[str, Any]
+"""The data of an event: ``verb`` names the action, ``id`` the conversation or folder."""
+
+Payload = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationList:
+    """Serves the lists of all tabs."""
+
+    chats: ChatView
+
+    @property
+    def store(self) -> ConversationStore:
+        """The store of the conversations."""
+        return self.chats.store
+
+    async def act(self, tab: TabState, event: Event) -> Payload:
+        """Run the action of an event, and return the list after it, with a notice if the action failed."""
+        try:
+            more = await _action(str(event.get("verb")))(self, tab, event)
+        except PellucidError as error:
+            more = {"notice": _notice(str(error))}
+        tab.shown_once |= {name: more[name] for name in ("removed", "match") if name in more}
+        once = {"order": 0} if "file" in more or "notice" in more else {}  # never too late: nothing else repeats them
+        return await self.payload(tab) | more | once
+
+    async def payload(self, tab: TabState) -> Payload:
+        """Return the list as the script draws it."""
+        return await asyncio.to_thread(self._payload, tab)
+
+    def _payload(self, tab: TabState) -> Payload:
+        self.store.deleted.erase_expired()
+        found = self.store.list(tab.owner, tab.search, MAX_LISTED + 1)
+        is_cut = len(found) > MAX_LISTED
+        if is_cut:  # pinned conversations and those in folders are always in the list
+            found.remove(next((one for one in reversed(found) if not one.pinned and one.folder is None), found[-1]))
+        return {
+            "items": [_item(one) for one in found],
+            "isCut": is_cut,
+            "folders": [asdict(one) for one in self.store.folders.list(tab.owner)],
+            "deleted": [asdict(one) for one in self.store.deleted.list(tab.owner, MAX_LISTED)],
+            "keptDays": KEPT_DAYS,
+            "open": tab.conversation,
+            "search": tab.search,
+            "order": next(_NUMBERS),
+            "notice": _notice(""),
+            "importLimit": import_export.MAX_IMPORT_BYTES,
+            **tab.shown_once,
+        }
+
+    async def _refresh(self, _: TabState, __: Event) -> Payload:
+        """Do nothing: every action is followed by the current list."""
+        return {}
+
+    async def _new(self, tab: TabState, _: Event) -> Payload:
+        tab.look_at(None)
+        return {}
+
+    async def _open(self, tab: TabState, event: Event) -> Payload:
+        """Open a conversation; with ``node`` on the path that leads to this match of the search."""
+        id, node = _id(event), event.get("node")
+        await asyncio.to_thread(self.store.conversation, tab.owner, id)
+        more: Payload = {}
+        nodes = await asyncio.to_thread(self.store.matches, tab.owner, id, tab.search)
+        if node in nodes:
+            await asyncio.to_thread(self.store.look_at, tab.owner, id, node)
+            more = {"match": {"n": next(_NUMBERS), "conversation": id, "node": node, "nodes": nodes, "search": tab.search}}
+        tab.look_at(id)
+        return more
+
+    async def _search(self, tab: TabState, event: Event) -> Payload:
+        text = str(event.get("text", ""))
+        await asyncio.to_thread(self.store.list, tab.owner, text, 1)  # raises for a search that is not allowed
+        tab.search = text
+        return {}
+
+    async def _rename(self, tab: TabState, event: Event) -> Payload:
+        await asyncio.to_thread(self.store.rename, tab.owner, _id(event), str(event.get("title", "")))
+        return {}
+
+    async def _pin(self, tab: TabState, event: Event) -> Payload:
+        await asyncio.to_thread(self.store.folders.pin, tab.owner, _id(event), event.get("pinned") is True)
+        return {}
+
+    async def _delete(self, tab: TabState, event: Event) -> Payload:
+        id = _id(event)
+        title = (await asyncio.to_thread(self.store.conversation, tab.owner, id)).title
+        await self.chats.actions(tab).delete(id)
+        was_open = tab.conversation == id
+        if was_open:
+            tab.look_at(None)
+        return {"removed": {"n": next(_NUMBERS), "kind": "conversation", "id": id, "title": title, "wasOpen": was_open}}
+
+    async def _restore(self, tab: TabState, event: Event) -> Payload:
+        """Restore a deleted conversation; with ``open`` show it again."""
+        id = _id(event)
+        await asyncio.to_thread(self.store.deleted.restore, tab.owner, id)
+        if event.get("open") is True:
+            tab.look_at(id)
+        return {}
+
+    async def _erase(self, tab: TabState, event: Event) -> Payload:
+        await asyncio.to_thread(self.store.deleted.erase, tab.owner, _id(event))
+        return {}
+
+    async def _erase_all(self, tab: TabState, _: Event) -> Payload:
+        await asyncio.to_thread(self.store.deleted.erase_all, tab.owner)
+        return {}
+
+    async def _move(self, tab: TabState, event: Event) -> Payload:
+        """Move a conversation into a ``folder``, or out of its folder."""
+        folder = event.get("folder")
+        await asyncio.to_thread(self.store.folders.move, tab.owner, _id(event), None if folder is None else str(folder))
+        return {}
+
+    async def _create_folder(self, tab: TabState, event: Event) -> Payload:
+        """Create a folder, and move the conversations ``ids`` into it."""
+        folder = await asyncio.to_thread(self.store.folders.create, tab.owner, str(event.get("name", "")))
+        ids = event.get("ids")
+        for id in ids if isinstance(ids, list) else []:
+            await asyncio.to_thread(self.store.folders.move, tab.owner, str(id), folder)
+        return {}
+
+    async def _rename_folder(self, tab: TabState, event: Event) -> Payload:
+        await asyncio.to_thread(self.store.folders.rename, tab.owner, _id(event), str(event.get("name", "")))
+        return {}
+
+    async def _collapse_folder(self, tab: TabState, event: Event) -> Payload:
+        await asyncio.to_thread(self.store.folders.collapse, tab.owner, _id(event), event.get("collapsed") is True)
+        return {}
+
+    async def _delete_folder(self, tab: TabState, event: Event) -> Payload:
+        """Delete a folder. The undo creates one of this name with the same conversations."""
+        id = _id(event)
+        name = next((one.name for one in await asyncio.to_thread(self.store.folders.list, tab.owner) if one.id == id), "")
+        ids = await asyncio.to_thread(self.store.folders.delete, tab.owner, id)
+        return {"removed": {"n": next(_NUMBERS), "kind": "folder", "id": id, "title": name, "ids": ids}}
+
+    async def _export(self, tab: TabState, event: Event) -> Payload:
+        return {"file": await asyncio.to_thread(self._exported, tab.owner, _id(event), str(event.get("form", "")))}
+
+    async def _import(self, tab: TabState, event: Event) -> Payload:
+        name, data = content_of(event)
+        imported = await asyncio.to_thread(import_export.read_file, self.store, tab.owner, data, name, tab.settings)
+        tab.look_at(imported.ids[0])
+        count = len(imported.ids)
+        number = f"{count} conversations were imported from {name}." if count > 1 else ""
+        return {"notice": _notice(" ".join(filter(None, [number, imported.left_out.sentence()])), wrong=False)}
+
+    def _exported(self, owner: str, id: str, form: str) -> Payload:
+        """Return a conversation as a file for the browser to save."""
+        title = self.store.conversation(owner, id).title
+        name = re.sub(r"[^\w.-]+", "-", title).strip("-.") or "conversation"
+        if form == "json":
+            return {
+                "n": next(_NUMBERS),
+                "name": f"{name}.json",
+                "type": "application/json",
+                "text": import_export.as_json(self.store, owner, id),
+            }
+        if form == "markdown":
+            return {
+                "n": next(_NUMBERS),
+                "name": f"{name}.md",
+                "type": "text/markdown",
+                "text": import_export.as_markdown(self.store, owner, id),
+            }
+        raise InvalidRequestError(f"Conversations are exported as json or markdown, not as {form!r}.")
+
+
+Action = Callable[[ConversationList, TabState, Event], Awaitable[Payload]]
+"""Runs an action, and returns what to add to the payload of the list. Raises a PellucidError for the tab to show."""
+
+ACTIONS: Mapping[str, Action] = {
+    "see": ConversationList._refresh,
+    "new": ConversationList._new,
+    "open": ConversationList._open,
+    "search": ConversationList._search,
+    "rename": ConversationList._rename,
+    "pin": ConversationList._pin,
+    "delete": ConversationList._delete,
+    "restore": ConversationList._restore,
+    "erase": ConversationList._erase,
+    "eraseAll": ConversationList._erase_all,
+    "move": ConversationList._move,
+    "createFolder": ConversationList._create_folder,
+    "renameFolder": ConversationList._rename_folder,
+    "collapseFolder": ConversationList._collapse_folder,
+    "deleteFolder": ConversationList._delete_folder,
+    "export": ConversationList._export,
+    "import": ConversationList._import,
+}
+"""Every action of the list's script, by its verb."""
+
+
+def conversation_list_panel() -> gr.HTML:
+    """Return the component whose script triggers ``act``."""
+    return gr.HTML(value=None, html_template="", js_on_load=SCRIPT, elem_id="pl-shelf", apply_default_css=False)
+
+
+def _item(one: ConversationSummary) -> Payload:
+    """Return a row of the list."""
+    found = {} if one.match is None else {"snippet": one.match.snippet, "node": one.match.node, "matches": one.match.count}
+    return {
+        "id": one.id,
+        "title": one.title,
+        "updated": one.updated,
+        "messages": one.messages,
+        "pinned": one.pinned,
+        "folder": one.folder,
+        **found,
+    }
+
+
+def _notice(sentence: str, *, wrong: bool = True) -> Payload:
+    """Return a sentence for the list to show once; ``wrong`` says whether it reports an error."""
+    return {"n": next(_NUMBERS), "text": sentence, "wrong": wrong}
+
+
+def _action(verb: str) -> Action:
+    if verb not in ACTIONS:
+        raise InvalidRequestError(f"The list of conversations has no action {verb!r}: reload the page.")
+    return ACTIONS[verb]
+
+
+def _id(event: Event) -> str:
+    return str(event.get("id", ""))

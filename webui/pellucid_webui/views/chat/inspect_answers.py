@@ -1,0 +1,88 @@
+"""Serves the inspection of answers: where their tokens are in the rendered text, their versions as a tree, and the tokens of one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from math import exp
+from typing import Any
+
+from pellucid_webui.conversations.chat_actions import ChatActions
+from pellucid_webui.conversations.compact_tokens import records_in
+from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, Node
+from pellucid_webui.conversations.markdown.json_as_code import json_as_code
+from pellucid_webui.conversations.tab_state import TabState
+from pellucid_webui.inspection.token_marks import marks_of
+
+INSPECT = "inspect"
+"""The action that the script sends by itself for the answers in view. It keeps the tab's notice, as ``see`` does."""
+
+MAX_ANSWERS = 20
+"""Answers that are placed for one action."""
+
+KEPT_ANSWERS = 60
+"""Answers whose places a tab keeps: every update of the page compares them."""
+
+MAX_VERSIONS = 30
+"""Versions of an answer that the tree shows with their probabilities."""
+
+
+async def inspect(tab: TabState, event: Mapping[str, Any], actions: ChatActions) -> None:
+    """Place the tokens of the answers ``nodes``, and hold the tokens of the answer ``open`` for the tab's inspector."""
+    if tab.conversation is None:
+        return
+    id = tab.conversation
+    conversation = await actions.conversation(id)
+    asked, wanted = event.get("nodes"), event.get("open")
+    for number in asked[:MAX_ANSWERS] if isinstance(asked, list) else []:
+        node = _finished(conversation, number, actions)
+        if node is not None:
+            batches = await actions.batches(id, node.id)
+            marks = await asyncio.to_thread(_marks, node, batches)
+            tab.keep_marks(node.id, marks | await _versions(conversation, node, id, actions), KEPT_ANSWERS)
+    node = _finished(conversation, wanted, actions)
+    if node is not None:
+        tab.opened = (node.id, await actions.batches(id, node.id))
+
+
+def _finished(conversation: Conversation, number: object, actions: ChatActions) -> Node | None:
+    """Return the answer of a number that a tab has sent, if it has ended."""
+    node = conversation.nodes.get(number) if isinstance(number, int) else None
+    return node if node is not None and node.role == ASSISTANT and actions.running(conversation, node.id) is None else None
+
+
+def _marks(node: Node, batches: Sequence[str]) -> dict[str, Any]:
+    """Return the places of an answer's tokens; none for a text without tokens, such as one that a person wrote."""
+    has_format = node.settings is not None and node.settings.answer_format != "free"
+    before = json_as_code("") if has_format and node.text else ""
+    return marks_of(node.text, batches, before) or {"lengths": [], "places": [], "unsure": [], "count": 0}
+
+
+async def _versions(conversation: Conversation, node: Node, id: str, actions: ChatActions) -> dict[str, Any]:
+    """Return the versions of an answer with the token at which each was branched, and that of this one."""
+    versions = conversation.versions(node)
+    found: list[dict[str, Any]] = []
+    for version in versions[:MAX_VERSIONS] if len(versions) > 1 else []:
+        one: dict[str, Any] = {"node": version.id, "origin": version.origin}
+        if version.branched is not None:
+            one |= {"at": version.branched} | _token(await actions.batches(id, version.id), version.branched)
+        found.append(one)
+    return {"versions": len(versions), "tree": found, "branched": await _branched(conversation, node, id, actions)}
+
+
+async def _branched(conversation: Conversation, node: Node, id: str, actions: ChatActions) -> dict[str, Any] | None:
+    """Return the token that stood where this version was branched."""
+    if node.branched is None or node.origin is None or node.origin not in conversation.nodes:
+        return None
+    return {"at": node.branched, **_token(await actions.batches(id, node.origin), node.branched)}
+
+
+def _token(batches: Sequence[str], index: int) -> dict[str, Any]:
+    """Return the text and the probability of a token; nothing if there is no such token."""
+    for batch in batches:
+        records = records_in(batch)
+        if index < len(records):
+            record = records[index]
+            return {"text": record["t"], "p": None if record["l"] is None else exp(record["l"])}
+        index -= len(records)
+    return {}
