@@ -46,3 +46,11 @@ def test_the_same_text(text: str) -> None:
 def test_words(a: str, b: str, expected: list[tuple[str, str]]) -> None:
     """Texts differ in whole words, and words with only white space between them are one difference."""
     assert [(a[slice(*one.a)], b[slice(*one.b)]) for one in differences(a, b)] == expected
+
+
+def test_one_word_of_many() -> None:
+    """In a text of a few frequent words, only the changed one differs."""
+    words = [f"word{number % 12}" for number in range(300)]
+    changed = [*words[:150], "other", *words[151:]]
+    (found,) = differences(" ".join(words), " ".join(changed))
+    assert (" ".join(words)[slice(*found.a)], " ".join(changed)[slice(*found.b)]) == ("word6", "other")

@@ -2,7 +2,9 @@
 "use strict";
 
 (() => {
-  const { make, button } = window.Pellucid;
+  const { make, button, tabMemory } = window.Pellucid;
+
+  const CODE = "infill.code"; // the key in `tabMemory`
 
   class Infill {
     /**
@@ -41,6 +43,7 @@
         ),
       );
       this.map = new window.Pellucid.HeatMap(this.body, { label: "Tokens of the suggestion", onBranch: null });
+      this.field.addEventListener("input", () => tabMemory.set(CODE, this.field.value));
       this.field.addEventListener("keydown", (event) => {
         if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.ask();
       });
@@ -81,8 +84,10 @@
     update(value) {
       if (!value) return;
       if (!this.value) {
-        this.field.value = value.before + value.after;
-        this.field.setSelectionRange(value.before.length, value.before.length);
+        const written = tabMemory.get(CODE);
+        this.field.value = written ?? value.before + value.after;
+        const at = written === null ? value.before.length : written.length;
+        this.field.setSelectionRange(at, at);
       }
       this.value = value;
       this.taker.disabled = !value.shown;

@@ -7,7 +7,11 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import accumulate
 
-_PIECES = re.compile(r"\w+|\s+|[^\w\s]")
+_PIECES = re.compile(r"\s*(?:\w+|[^\w\s])|\s+$")
+"""A word or a sign, with the white space in front of it."""
+
+_MAX_PAIRS = 4_000_000
+"""Pairs of pieces up to which every piece is compared. In longer texts the matcher skips frequent ones, or it would take seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,8 @@ def differences(a: str, b: str) -> list[TextDifference]:
     pieces_a, pieces_b = _PIECES.findall(a), _PIECES.findall(b)
     ends_a, ends_b = [0, *accumulate(map(len, pieces_a))], [0, *accumulate(map(len, pieces_b))]
     found: list[TextDifference] = []
-    for kind, from_a, to_a, from_b, to_b in SequenceMatcher(None, pieces_a, pieces_b).get_opcodes():
+    is_long = len(pieces_a) * len(pieces_b) > _MAX_PAIRS
+    for kind, from_a, to_a, from_b, to_b in SequenceMatcher(None, pieces_a, pieces_b, autojunk=is_long).get_opcodes():
         if kind == "equal":
             continue
         here = TextDifference((ends_a[from_a], ends_a[to_a]), (ends_b[from_b], ends_b[to_b]))
@@ -31,4 +36,12 @@ def differences(a: str, b: str) -> list[TextDifference]:
             here = TextDifference((found[-1].a[0], here.a[1]), (found[-1].b[0], here.b[1]))
             found.pop()
         found.append(here)
-    return found
+    return [_without_common_space(a, b, one) for one in found]
+
+
+def _without_common_space(a: str, b: str, found: TextDifference) -> TextDifference:
+    """Return a difference without the white space with which both of its sides begin."""
+    (from_a, to_a), (from_b, to_b) = found.a, found.b
+    while from_a < to_a and from_b < to_b and a[from_a] == b[from_b] and a[from_a].isspace():
+        from_a, from_b = from_a + 1, from_b + 1
+    return TextDifference((from_a, to_a), (from_b, to_b))

@@ -13,7 +13,7 @@ from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import PellucidError
 from pellucid_webui.conversations.attachments import content_of, text_of
 from pellucid_webui.views.controls import model_choices
-from pellucid_webui.views.read_session import AUTOMATIC, DIFF, TEXT, KeptReadings, ReadRequest, ReadState, act, read
+from pellucid_webui.views.read_session import AUTOMATIC, DIFF, TEXT, KeptReadings, ReadRequest, ReadState, Run, act, read
 
 SCRIPT = """
 Pellucid.mountReading({ element, props, watch, act: (data) => trigger('act', data) });
@@ -73,11 +73,7 @@ def read_tab(page: gr.Blocks, assistant: Assistant, owner_of: OwnerOf) -> None:
     async def on_act(event: gr.EventData, request: gr.Request, state: ReadState) -> Sequence[Any]:
         asked = _asked(event)
         if asked.get("verb") == "restore":
-            run = kept.find(owner_of(request), asked.get("key"))
-            if run is None or state.run is not None or state.running is not None:
-                return [gr.skip()] * 3
-            state.run = run
-            return [run.shown, run.request.text, run.request.kind]
+            return _restored(state, kept.find(owner_of(request), asked.get("key")), asked.get("text"))
         shown = await act(state, asked)
         return [gr.skip() if shown is None else shown, gr.skip(), gr.skip()]
 
@@ -106,6 +102,15 @@ async def choices(assistant: Assistant) -> Sequence[Any]:
     """Return updates of the menus of the first and the second model."""
     menu = await model_choices(assistant, "scores the text")
     return [menu, gr.Dropdown(choices=[NO_SECOND, *[name for name, _ in menu.choices]], value=NO_SECOND)]
+
+
+def _restored(state: ReadState, run: Run | None, typed: object) -> Sequence[Any]:
+    """Return updates of the view, the text and its kind for a tab that was reloaded. Text that was typed since is kept."""
+    text = typed if isinstance(typed, str) and typed else None
+    if run is None or state.run is not None or state.running is not None:
+        return [gr.skip(), gr.skip() if text is None else text, gr.skip()]
+    state.run = run
+    return [run.shown, run.request.text if text is None else text, run.request.kind]
 
 
 def _asked(event: gr.EventData) -> Mapping[str, Any]:

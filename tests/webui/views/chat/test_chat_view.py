@@ -95,6 +95,18 @@ async def test_what_is_on_the_screen(store: ConversationStore) -> None:
     assert len(shown[-1]["messages"]) == 4
 
 
+async def test_sent_from_a_new_chat(store: ConversationStore) -> None:
+    """A message sent from a new chat starts a conversation, even if the tab was opening another one."""
+    view = ChatView(store, ScriptedPageAssistant([tokens("yes")] * 2), Turns())
+    tab = TabState("me")
+    await payloads(view, tab, verb="send", text="Hello", letter="a")
+    opening = tab.conversation
+    shown = await payloads(view, tab, verb="send", text="Another matter", letter="b", conversation=None)
+    assert shown[-1]["id"] not in (None, opening)
+    assert len(shown[-1]["messages"]) == 2
+    assert len(store.conversation("me", str(opening)).nodes) == 2
+
+
 async def test_controls_that_say_nothing(store: ConversationStore) -> None:
     """Actions that start no answer ignore the controls; those that start one report an invalid setting, and save nothing."""
     view = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())

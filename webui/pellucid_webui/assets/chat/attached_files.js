@@ -66,10 +66,14 @@
       }
       const refused = [];
       for (const file of files) {
-        const found = await contentOf(file, limits.fileLimit);
-        const reason = this.refusal(file, found, limits);
-        if (reason) refused.push(reason);
-        else this.pending.push(found);
+        try {
+          const found = await contentOf(file, limits.fileLimit);
+          const reason = this.refusal(file, found, limits);
+          if (reason) refused.push(reason);
+          else this.pending.push(found);
+        } catch {
+          refused.push(`${file.name} cannot be read: choose a file that you have access to, not a folder.`);
+        }
       }
       this.draw();
       this.refuse(refused.join(" "));

@@ -40,6 +40,8 @@
       this.drawnTrees = null;
       /** @type {[number, number] | null} */
       this.chosen = null; // the tokens to mark once they are shown
+      /** @type {string | null} */
+      this.saved = null; // the edited text that was sent last
       this.element = make("article", { class: "pl-message" }, this.head, this.body, this.trees, this.note, this.more, this.tools);
       /** @type {Page.HeatMap | null} */
       this.map = null;
@@ -257,10 +259,15 @@
       /** @type {HTMLElement | null} */ (form.querySelector("select"))?.focus();
     }
 
+    /** Forget the edited text that has become another version. */
+    forgetEdit() {
+      if (this.saved !== null && (memory.get(editOf(this.data.node)) ?? this.saved) === this.saved) memory.set(editOf(this.data.node), "");
+    }
+
     /** Let the user edit the message; Escape cancels. */
     edit() {
       const field = make("textarea", { class: "pl-field", "aria-label": "Edit the message", rows: Math.min(12, this.data.text.split("\n").length + 1) });
-      const kept = `edit.${this.data.node}`; // like drafts: the page may be reloaded while this is open
+      const kept = editOf(this.data.node); // like drafts: the page may be reloaded while this is open
       field.value = memory.get(kept) || this.data.text;
       field.addEventListener("input", () => memory.set(kept, field.value));
       const done = () => {
@@ -271,7 +278,7 @@
       };
       const save = () => {
         if (this.chat.busy) return; // the text stays until it can be sent
-        done();
+        this.saved = field.value; // the form stays until the new version is there: the server may refuse it
         this.chat.act("edit", { node: this.data.node, text: field.value });
       };
       const form = make(
@@ -293,6 +300,12 @@
       field.focus();
     }
   }
+
+  /**
+   * @param {number} node
+   * @returns {string} the key of a message's edited text in `memory`
+   */
+  const editOf = (node) => `edit.${node}`;
 
   /**
    * @param {Page.ChatMessage} data of an answer that has ended

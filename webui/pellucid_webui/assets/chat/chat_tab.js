@@ -6,7 +6,6 @@
 
   const WAIT = "An answer is being generated: wait for it, or press Escape to stop it. Your text stays here.";
   const STALLED_MS = 15000; // without news of an answer, after which the page asks: the connection may be broken
-  const CACHED = 2000; // parsed messages
   const NEAR_END = 80; // pixels from the bottom within which the list scrolls with new text
 
   /**
@@ -26,7 +25,7 @@
       /** @type {Map<number, Page.Message>} */
       this.messages = new Map();
       /** @type {Map<string, Page.ChatMessage>} */
-      this.cache = new Map(); // of parsed messages
+      this.parsedMessages = new Map(); // by their JSON text: those of the last update
       this.seen = { notice: 0, draft: 0 };
       /** @type {Letter | null} */
       this.letter = null;
@@ -182,7 +181,10 @@
       if (follow || moved || this.messages.size > count + 1) this.list.scrollTop = this.list.scrollHeight;
       if (wasBusy && !this.busy && !moved) this.announceEnd(value);
       if (!this.busy && this.notice.textContent === WAIT) this.notice.textContent = "";
-      if (early) this.field.value = early;
+      if (early) {
+        this.field.value = [this.field.value, early].filter(Boolean).join("\n\n");
+        this.keepDraft();
+      }
       this.files.addEarly();
       if (this.isEager) this.submit();
     }
@@ -213,7 +215,9 @@
 
     /** @param {Page.ChatValue} value */
     drawMessages({ messages, live }) {
-      const data = messages.map((text) => this.parsed(text));
+      const parsed = new Map(messages.map((text) => [text, this.parsed(text)]));
+      this.parsedMessages = parsed;
+      const data = [...parsed.values()];
       if (live) {
         data.push({ ...JSON.parse(live.message), blocks: live.blocks, tokens: live.tokens, stats: live.stats, live: true });
       }
@@ -240,6 +244,7 @@
       });
       for (const [node, message] of this.messages) {
         if (kept.has(node)) continue;
+        message.forgetEdit();
         message.element.remove();
         this.messages.delete(node);
       }
@@ -260,13 +265,7 @@
      * @returns {Page.ChatMessage}
      */
     parsed(text) {
-      let found = this.cache.get(text);
-      if (!found) {
-        found = /** @type {Page.ChatMessage} */ (JSON.parse(text));
-        this.cache.set(text, found);
-        if (this.cache.size > CACHED) this.cache.delete(this.cache.keys().next().value ?? "");
-      }
-      return found;
+      return this.parsedMessages.get(text) ?? /** @type {Page.ChatMessage} */ (JSON.parse(text));
     }
 
     /**

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, compareLink } = window.Pellucid;
+  const { make, tabMemory, compareLink } = window.Pellucid;
 
   /**
    * @param {string} name
@@ -84,19 +84,15 @@
     /** @returns {Page.CompareFormValue | null} */
     get() {
       try {
-        const form = JSON.parse(sessionStorage.getItem("pellucid.compare.form") ?? "null");
+        const form = JSON.parse(tabMemory.get("compare.form") ?? "null");
         return compareLink.isForm(form) ? form : null;
       } catch {
-        return null;
+        return null; // it is not JSON
       }
     },
     /** @param {Page.CompareFormValue} form */
     set(form) {
-      try {
-        sessionStorage.setItem("pellucid.compare.form", JSON.stringify(form));
-      } catch {
-        // A browser without storage forgets the form at a reload.
-      }
+      tabMemory.set("compare.form", JSON.stringify(form));
     },
   };
 
@@ -106,13 +102,9 @@
    */
   function tabId() {
     const fresh = Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-    try {
-      const kept = sessionStorage.getItem("pellucid.compare.tab") ?? fresh;
-      sessionStorage.setItem("pellucid.compare.tab", kept);
-      return kept;
-    } catch {
-      return fresh;
-    }
+    const kept = tabMemory.get("compare.tab") ?? fresh;
+    tabMemory.set("compare.tab", kept);
+    return kept;
   }
 
   window.Pellucid.compareParts = { select, table, range, flags, merged, draft, tabId };

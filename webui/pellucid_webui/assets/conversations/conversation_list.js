@@ -97,7 +97,13 @@
       const limit = this.value.importLimit;
       const remedy = file.name.endsWith(".zip") ? "choose the conversations.json in it instead" : "it cannot be imported";
       if (file.size > limit) this.say(`${file.name} is larger than ${limit / 1e6} MB: ${remedy}.`, true);
-      else this.act("import", { name: file.name, data: await compressed(file) });
+      else {
+        try {
+          this.act("import", { name: file.name, data: await compressed(file) });
+        } catch {
+          this.say(`${file.name} cannot be read: choose a file that you have access to, not a folder.`, true);
+        }
+      }
     }
 
     /**

@@ -31,7 +31,13 @@
         event.stopPropagation();
         this.clear();
       });
-      this.observer = new MutationObserver(() => this.draw());
+      this.frame = 0;
+      this.observer = new MutationObserver(() => {
+        this.frame ||= requestAnimationFrame(() => {
+          this.frame = 0;
+          this.draw();
+        });
+      });
     }
 
     /** @returns {string | null} id of the conversation whose matches are shown */

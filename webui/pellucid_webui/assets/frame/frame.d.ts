@@ -69,7 +69,6 @@ declare namespace Page {
     // drawers.js, keyboard_help.js, command_palette.js, header.js
     drawers: { set(name: DrawerName, isOpen: boolean): void; toggle(name: DrawerName): void; draw(): void; isOpen(name: DrawerName): boolean };
     showKeys(): void;
-    addKeys(group: KeyGroup): void;
     commandKey: string;
     showPalette(): void;
     mountHeader(component: Component<HeaderValue | null>): unknown;

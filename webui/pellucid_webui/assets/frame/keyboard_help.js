@@ -13,7 +13,7 @@
       keys: [
         [`${COMMAND}+K`, "open the command palette"],
         ["?", "show these keys"],
-        ["Escape", "close a dialog, drawer or card"],
+        ["Escape", "close a dialog, drawer or inspector"],
       ],
     },
     {
@@ -23,16 +23,40 @@
         ["Shift+Enter", "start a new line"],
         ["Escape", "stop the answer"],
         [`${COMMAND}+Enter`, "save an edited message"],
+        ["i", "inspect tokens: text, unsure words, heat map"],
       ],
     },
     {
       title: "Tokens, in every tab",
       keys: [
         ["Arrow keys, Home, End", "move from token to token"],
-        ["n, p", "go to the next or previous surprising token"],
-        ["Enter, Space", "move to the card; its arrow keys choose an alternative"],
-        ["Escape", "close the card"],
+        ["n, p", "go to the next or previous unsure token"],
+        ["Enter, Space", "move to the inspector; its arrow keys choose an alternative"],
+        ["Escape", "close the inspector"],
       ],
+    },
+    {
+      title: "List of conversations",
+      keys: [
+        ["F2", "rename"],
+        ["p", "pin or unpin"],
+        ["Delete", "delete; Undo restores it"],
+      ],
+    },
+    {
+      title: "Compare",
+      keys: [
+        ["d", "go to the next difference"],
+        ["Shift+D", "go to the previous difference"],
+      ],
+    },
+    {
+      title: "Read",
+      keys: [[". ,", "go to the next or previous line of the list"]],
+    },
+    {
+      title: "Review",
+      keys: [["1, 2, 3, 4", "left is better, both are good, neither, right is better"]],
     },
     {
       title: "Values of a JSON answer",
@@ -85,15 +109,5 @@
     showKeys();
   });
 
-  /**
-   * Add keys to the dialog, or to the group of that title.
-   * @param {Page.KeyGroup} group
-   */
-  function addKeys({ title, keys }) {
-    const known = GROUPS.find((group) => group.title === title);
-    if (known) known.keys.push(...keys);
-    else GROUPS.push({ title, keys });
-  }
-
-  Object.assign(window.Pellucid, { showKeys, addKeys, commandKey: COMMAND });
+  Object.assign(window.Pellucid, { showKeys, commandKey: COMMAND });
 })();

@@ -9,6 +9,7 @@
   const TOLERATED = 2; // requests without an answer before the page says so
 
   const NOTICED_MS = 30;
+  const PATIENCE_MS = 10000; // for one answer
 
   /** @type {Promise<void>} */
   let results = Promise.resolve(); // settled once the stream of results has ended
@@ -88,7 +89,7 @@
   /** Ask whether the server is there. If another process answers, reload the page: drafts and conversations are kept. */
   async function ask() {
     try {
-      const response = await fetch("page/alive", { cache: "no-store" });
+      const response = await fetch("page/alive", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
       if (!response.ok) throw new Error(String(response.status));
       const { process, locked } = await response.json();
       if (locked && known === null) {

@@ -2,13 +2,14 @@
 "use strict";
 
 (() => {
-  const { make, button, download, contentOf, chart, diffView, HeatMap, LineList, Minimap, PartLoader } = window.Pellucid;
+  const { make, button, download, contentOf, tabMemory, chart, diffView, HeatMap, LineList, Minimap, PartLoader } = window.Pellucid;
 
   const SETTLED_MS = 100; // after the last scroll, the alternatives of the tokens in view are asked for
   const PART_TOKENS = 256; // as in stored_reading.py
   const STRONGEST_BITS = 6; // a difference of this many bits has the strongest colour
   const MARGIN = 0.25; // share of the map above a line that is gone to
-  const MEMORY = "pellucid.read";
+  const READING = "read"; // in `tabMemory`, the key of this tab's last reading
+  const TEXT = "read.text"; // in `tabMemory`, the text that was typed
 
   /** @type {Reading | null} */
   let mounted = null;
@@ -61,8 +62,11 @@
       new ResizeObserver(() => this.scrolled()).observe(this.tokens);
       watch("value", () => this.update(props.value));
       this.update(props.value);
-      const key = remembered();
-      if (key && !props.value) this.send({ verb: "restore", key });
+      document.addEventListener("input", ({ target }) => {
+        if (target instanceof HTMLTextAreaElement && target.closest("#pl-read-text")) tabMemory.set(TEXT, target.value);
+      });
+      const [key, text] = [tabMemory.get(READING), tabMemory.get(TEXT)];
+      if ((key || text) && !props.value) this.send({ verb: "restore", key, text });
     }
 
     /** @param {Page.ReadValue | null} value */
@@ -104,7 +108,7 @@
 
     /** @param {Page.ReadValue} value */
     drawResult(value) {
-      remember(value.key);
+      tabMemory.set(READING, value.key);
       if (this.records.length < value.tokens) this.loader.ask("tokens", this.records.length);
       if (this.figures.childElementCount) {
         this.complete();
@@ -166,7 +170,7 @@
     }
 
     /**
-     * Complete the records of a part, and show the alternatives of a token in it that has the focus.
+     * Complete the records of a part, and the card of a token in it that is open.
      * @param {Page.TokenRecord[]} records
      * @param {number} part
      */
@@ -174,11 +178,8 @@
       const first = part * PART_TOKENS;
       records.forEach(({ i, o, a, s }, at) => this.records[first + at] && Object.assign(this.records[first + at], { i, o, a, s }));
       if (records.length === PART_TOKENS || this.isComplete) this.detailed.add(part);
-      const focused = this.map.cells.indexOf(document.activeElement);
-      if (focused === null || focused < first || focused >= first + records.length) return;
-      const cell = this.map.cells.all[focused];
-      cell.blur();
-      cell.focus({ preventScroll: true });
+      const { shown } = this.map;
+      if (shown !== null && first <= shown && shown < first + records.length) this.map.showCard(shown);
     }
 
     /** @param {(number | null)[]} saved bits, for each token */
@@ -292,24 +293,6 @@
     );
   }
 
-  /** @returns {string | null} the key of this tab's last reading */
-  function remembered() {
-    try {
-      return sessionStorage.getItem(MEMORY);
-    } catch {
-      return null; // a browser that stores nothing starts without a reading
-    }
-  }
-
-  /** @param {string} key */
-  function remember(key) {
-    try {
-      sessionStorage.setItem(MEMORY, key);
-    } catch {
-      // a browser that stores nothing starts without a reading
-    }
-  }
-
   /** Connect the channel for tokens, which is another component. */
   function connect() {
     if (mounted !== null && channel !== null) mounted.loader.connect(channel);
@@ -367,6 +350,7 @@
       if (files.length !== 1) return;
       try {
         this.send(await contentOf(files[0], this.limit));
+        tabMemory.set(TEXT, null); // the file's text replaces it
       } catch {
         this.notice.textContent = `${files[0].name} cannot be read: choose a file that you have access to, not a folder.`;
       }

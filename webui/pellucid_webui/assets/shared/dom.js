@@ -112,38 +112,46 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
     return { name: file.name, data: btoa(text), size: bytes.length };
   }
 
-  /** @type {Map<string, string | null>} */
-  const unkept = new Map(); // used while the page is open, in a browser that has no localStorage
+  /** Texts that are kept in a storage of the browser; while the page is open, if the browser refuses or the storage is full. */
+  class Memory {
+    /** @param {() => Storage} storage throws in a browser that has none */
+    constructor(storage) {
+      this.storage = storage;
+      /** @type {Map<string, string | null>} */
+      this.unkept = new Map();
+    }
 
-  /** Texts that this browser remembers, if it can. */
-  const memory = {
     /**
      * @param {string} key
      * @returns {string | null}
      */
     get(key) {
-      const value = unkept.get(key);
+      const value = this.unkept.get(key);
       if (value !== undefined) return value;
       try {
-        return localStorage.getItem(`pellucid.${key}`);
+        return this.storage().getItem(`pellucid.${key}`);
       } catch {
         return null;
       }
-    },
+    }
+
     /**
      * @param {string} key
      * @param {string | null} value null or "" forgets the key
      */
     set(key, value) {
-      unkept.delete(key);
+      this.unkept.delete(key);
       try {
-        if (value === null || value === "") localStorage.removeItem(`pellucid.${key}`);
-        else localStorage.setItem(`pellucid.${key}`, value);
+        if (value === null || value === "") this.storage().removeItem(`pellucid.${key}`);
+        else this.storage().setItem(`pellucid.${key}`, value);
       } catch {
-        unkept.set(key, value);
+        this.unkept.set(key, value);
       }
-    },
-  };
+    }
+  }
+
+  const memory = new Memory(() => localStorage); // of all tabs, for good
+  const tabMemory = new Memory(() => sessionStorage); // of this tab, until it is closed; a reload keeps it
 
   /**
    * Name the browser's tab after the conversation that it shows.
@@ -159,5 +167,5 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
    */
   const nameOf = (element) => element.getAttribute("aria-label") || element.textContent;
 
-  Object.assign(window.Pellucid, { make, button, announce, copy, download, contentOf, memory, nameTab, nameOf });
+  Object.assign(window.Pellucid, { make, button, announce, copy, download, contentOf, memory, tabMemory, nameTab, nameOf });
 })();

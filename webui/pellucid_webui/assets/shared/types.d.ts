@@ -856,6 +856,7 @@ declare namespace Page {
     /** Whether the chat was busy when the tools were drawn. */
     drawnBusy: boolean | null;
     update(data: ChatMessage): void;
+    forgetEdit(): void;
     focus(name: string | null): void;
   }
 
@@ -885,6 +886,9 @@ declare namespace Page {
   interface HeatMap extends TokenOwner {
     onBranch: ((index: number, alternative: number) => void) | null;
     readonly cells: Cells;
+    /** The token whose card is open. */
+    readonly shown: number | null;
+    showCard(index: number): void;
     set(records: TokenRecord[]): void;
     add(records: TokenRecord[]): void;
     annotate(marks: (Mark | null)[], words?: string[]): void;
@@ -896,6 +900,11 @@ declare namespace Page {
     destroy(): void;
   }
 
+  interface Memory {
+    get(key: string): string | null;
+    set(key: string, value: string | null): void;
+  }
+
   /** `window.Pellucid`. */
   interface Scripts {
     // dom.js
@@ -905,7 +914,8 @@ declare namespace Page {
     copy(text: string, pressed: HTMLElement): Promise<void>;
     download(name: string, text: string, type: string): void;
     contentOf(file: File, limit: number): Promise<FileContent>;
-    memory: { get(key: string): string | null; set(key: string, value: string | null): void };
+    memory: Memory;
+    tabMemory: Memory;
     nameTab(title: string): void;
     nameOf(element: Element): string | null;
 

@@ -100,7 +100,10 @@
       list.addEventListener("keydown", (event) => this.keyInText(event));
       document.addEventListener("keydown", (event) => this.key(event));
       document.addEventListener("keydown", (event) => event.key === "Escape" && this.escape(event), { capture: true });
-      document.addEventListener("pellucid-back", () => this.asked.clear()); // what was asked may be lost
+      document.addEventListener("pellucid-back", () => {
+        this.asked.clear(); // what was asked may be lost
+        this.opened = null;
+      });
     }
 
     // What the server sends
@@ -116,7 +119,9 @@
       if (moved) this.forget();
       if (value.opened) this.arrive(value.opened);
       for (const message of messages) {
-        if (this.seen.get(message) === message.data) continue;
+        const before = this.seen.get(message);
+        if (before === message.data) continue;
+        if (before?.marks && !message.data.marks) this.asked.delete(message.data.node); // the server keeps those of some answers only
         if (!this.seen.has(message)) {
           this.messages.set(message.element, message);
           this.observer.observe(message.element);

@@ -143,10 +143,13 @@ class ChatView:
 
     async def _send(self, tab: TabState, event: Event, read_settings: ReadSettings) -> Turn | None:
         """Send a message. Ignore one with the id of the last one: its event was sent twice."""
-        settings, sent_id, id = read_settings(), str(event.get("letter", "")), tab.conversation
+        settings, sent_id = read_settings(), str(event.get("letter", ""))
         if sent_id and sent_id == tab.sent_id:
             return None
         tab.sent_id = sent_id
+        if event.get("conversation", tab.conversation) is None and tab.conversation is not None:
+            tab.look_at(None)  # the page still showed a new chat while another conversation was opening
+        id = tab.conversation
         try:
             files = event.get("files")
             text = attach(str(event.get("text", "")), [content_of(file) for file in files] if isinstance(files, list) else [])
@@ -211,7 +214,10 @@ class ChatView:
         await self.actions(tab).stop(_conversation_id(tab), _number(event, "node"))
 
     async def _undo(self, tab: TabState, _: Event, __: ReadSettings) -> None:
-        tab.fill_draft(await self.actions(tab).undo(_conversation_id(tab)))
+        id = _conversation_id(tab)
+        text = await self.actions(tab).undo(id)
+        if tab.conversation == id:  # else the field belongs to another conversation; the message is kept as a version
+            tab.fill_draft(text)
 
     async def _walk(self, tab: TabState, event: Event, _: ReadSettings) -> None:
         await self.actions(tab).walk(_conversation_id(tab), _number(event, "node"))

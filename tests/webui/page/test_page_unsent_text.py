@@ -1,0 +1,62 @@
+"""Tests that the page loses nothing that was typed and not yet sent, in a real browser with a scripted model."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page, expect
+
+from pellucid_webui.hosting.gradio_host import pellucid_view
+from support.page.page_fixtures import Tab, watched
+from support.page.small_page_server import paged
+from support.servers.http_servers import ScriptedAssistant, scripted_state
+
+CODE = "def add(a, b):\n    return "
+
+
+@pytest.fixture
+async def tab(tmp_path: Path, browser_page: Page) -> AsyncIterator[Tab]:
+    with paged(tmp_path, pellucid_view, state=scripted_state(ScriptedAssistant())) as server:
+        server.wait()
+        tab = watched(browser_page, server.server.url)
+        await tab.open()
+        yield tab
+
+
+async def test_refused_edit(tab: Tab) -> None:
+    """A refused edit stays open with its text, and can be corrected; once it is a version, it is not offered again."""
+    await tab.answer("Hi")
+    question = tab.page.locator(".pl-user")
+    await question.get_by_role("button", name="Edit").click()
+    field = tab.page.get_by_label("Edit the message")
+    await field.fill("   ")
+    await field.press("Control+Enter")
+    await expect(tab.page.locator("#pl-chat .pl-notice")).to_contain_text("The edited message is empty")
+    await expect(field).to_have_value("   ")
+    await field.fill("Hello")
+    await field.press("Control+Enter")
+    await question.get_by_text("2 / 2").wait_for()
+    await expect(field).to_have_count(0)
+    await question.get_by_role("button", name="Previous version").click()
+    await question.get_by_text("1 / 2").wait_for()
+    await question.get_by_role("button", name="Edit").click()
+    await expect(field).to_have_value("Hi")
+    assert tab.problems == []
+
+
+async def test_reload(tab: Tab) -> None:
+    """Code in Infill and a text in Read are still there after a reload, which the page does by itself for a new server."""
+    await tab.tab("Infill")
+    code = tab.page.get_by_label("Code; the cursor marks where to complete")
+    await code.fill(CODE)
+    await tab.tab("Read")
+    text = tab.page.locator("#pl-read-text textarea")
+    await text.fill("A text that was not read yet.")
+    await tab.page.reload()
+    await tab.tab("Infill")
+    await expect(code).to_have_value(CODE)
+    await tab.tab("Read")
+    await expect(text).to_have_value("A text that was not read yet.")
+    assert tab.problems == []
