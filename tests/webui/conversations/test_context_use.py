@@ -5,6 +5,8 @@ from __future__ import annotations
 from pellucid.tokens import FinishReason, Usage
 from pellucid_webui.conversations.context_use import of_path
 from pellucid_webui.conversations.conversation import Node
+from pellucid_webui.conversations.model_view import estimated_tokens
+from pellucid_webui.conversations.turn_settings import TurnSettings
 
 
 def node(id: int, role: str, usage: Usage | None = None) -> Node:
@@ -13,19 +15,21 @@ def node(id: int, role: str, usage: Usage | None = None) -> Node:
 
 
 def test_the_last_answer_counts() -> None:
-    """A conversation takes what its last answer read and generated; its speed is that of the tokens after the first one."""
+    """A conversation takes what its last answer read and generated, and what follows; its speed is that after the first token."""
     first, last = Usage(computed=10, generated=5), Usage(cached=15, computed=10, generated=9, decode=2.0)
     path = [node(1, "user"), node(2, "assistant", first), node(3, "user"), node(4, "assistant", last), node(5, "user")]
-    assert of_path(path) == {"model": "tiny", "tokens": 34, "rate": 4.0}
+    assert of_path(path[:4], TurnSettings()) == {"model": "tiny", "tokens": 34, "rate": 4.0}
+    assert of_path(path, TurnSettings()) == {"model": "tiny", "tokens": estimated_tokens(path, TurnSettings()), "rate": 4.0}
+    assert estimated_tokens(path, TurnSettings()) > 34
 
 
 def test_an_answer_that_was_refused() -> None:
-    """An answer that read nothing does not count: the one before it does."""
+    """After an answer that read nothing, the one before it is what the estimate is based on."""
     path = [node(1, "user"), node(2, "assistant", Usage(computed=10, generated=1)), node(3, "user"), node(4, "assistant", Usage())]
-    assert of_path(path) == {"model": "tiny", "tokens": 11, "rate": None}
+    assert of_path(path, TurnSettings()) == {"model": "tiny", "tokens": estimated_tokens(path, TurnSettings()), "rate": None}
 
 
 def test_nothing_is_known_before_the_first_answer() -> None:
     """Without an answer there is no figure."""
-    assert of_path([]) is None
-    assert of_path([node(1, "user")]) is None
+    assert of_path([], TurnSettings()) is None
+    assert of_path([node(1, "user")], TurnSettings()) is None

@@ -242,10 +242,10 @@ async def test_the_keys(framed: Tab) -> None:
     page = framed.page
     field = page.get_by_role("textbox", name="Your message")
     await field.press_sequentially("why?")
-    await expect(page.get_by_role("dialog", name="Keys")).to_be_hidden()
+    await expect(page.get_by_role("dialog", name="Keys and words")).to_be_hidden()
     await page.get_by_role("tab", name="Chat").focus()
     await page.keyboard.press("?")
-    await expect(page.get_by_role("dialog", name="Keys")).to_contain_text("go to the next or previous surprising token")
+    await expect(page.get_by_role("dialog", name="Keys and words")).to_contain_text("go to the next or previous unsure token")
     await page.keyboard.press("Escape")
     await expect(page.get_by_role("tab", name="Chat")).to_be_focused()
 

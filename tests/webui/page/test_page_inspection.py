@@ -141,6 +141,17 @@ async def test_keyboard(answered: Tab) -> None:
     await expect(inspector(answered).locator(".pl-docked")).to_be_empty()
 
 
+async def test_least_likely(answered: Tab) -> None:
+    """One press goes to the least likely token of the answer, from wherever the focus is."""
+    await answered.page.get_by_label("Your message").focus()
+    await answered.page.get_by_role("button", name="Least likely").click()
+    await shown(answered, 2)
+    await answered.page.keyboard.press("Escape")
+    await answered.page.get_by_role("radio", name="Unsure words").focus()
+    await answered.page.keyboard.press("l")
+    await shown(answered, 2)
+
+
 async def test_switch(answered: Tab) -> None:
     """One switch, also by key, shows all answers as text, with unsure words or in colours, and is remembered."""
     switch = answered.page.get_by_role("radiogroup", name="Inspect tokens")
@@ -206,7 +217,8 @@ async def test_raw_heat_map(answered: Tab) -> None:
 
 @pytest.mark.parametrize("browser_page", [{"viewport": {"width": 390, "height": 800}, "has_touch": True}], indirect=True, ids=["phone"])
 async def test_phone(answered: Tab) -> None:
-    """On a phone a tap opens the inspector as a sheet below the word, which neither moves the text nor scrolls the page sideways."""
+    """On a narrow page only a tap opens the inspector, as a sheet below the word, which neither moves the text nor scrolls the page sideways."""
+    await point(answered, "blue")
     await expect(inspector(answered)).to_be_hidden()
     before = await answered.page.locator(".pl-assistant .pl-body").bounding_box()
     x, y = await answered.page.evaluate(PLACE, "sea")

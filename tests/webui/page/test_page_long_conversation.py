@@ -94,8 +94,8 @@ async def test_warned_before(tmp_path: Path, browser_page: Page, model: SmallCon
 
 async def test_drop(full: Tab, model: SmallContext) -> None:
     """Dropping the oldest messages answers the message, dims what is no longer seen, says so, and is remembered by a reload."""
-    await expect(room(full)).to_contain_text(f"This conversation has 260 tokens, and {TINY} reads at most 200.")
-    await choice(full, "Drop the oldest messages").click()
+    await expect(room(full)).to_contain_text(f"This conversation is 260 tokens long, and {TINY} can read 200.")
+    await choice(full, "Leave out the oldest messages").click()
     await full.answered(6)
     assert model.read[-1] == 1
     for _ in range(2):
@@ -105,7 +105,7 @@ async def test_drop(full: Tab, model: SmallContext) -> None:
             *[False] * 2,
         ]
         assert await full.page.locator(".pl-border + .pl-message").get_attribute("data-node") == "5"
-        await expect(choice(full, "Drop the oldest messages")).to_have_count(0)
+        await expect(choice(full, "Leave out the oldest messages")).to_have_count(0)
         assert full.problems == []
         await full.page.reload()
         await full.answered(6)
@@ -130,12 +130,12 @@ async def test_fork(full: Tab) -> None:
     assert (await full.texts()) == [LONG.strip(), "Yes."]
     await full.page.goto(old)
     await full.answered(5)
-    await expect(choice(full, "Drop the oldest messages")).to_be_visible()
+    await expect(choice(full, "Leave out the oldest messages")).to_be_visible()
 
 
 async def test_other_versions(full: Tab) -> None:
     """Nothing is dimmed once messages were edited so that all fit; back at the version that was too long the border is back."""
-    await choice(full, "Drop the oldest messages").click()
+    await choice(full, "Leave out the oldest messages").click()
     await full.answered(6)
     await full.page.locator(".pl-user .pl-edit-button").last.click()
     editor = full.page.get_by_role("textbox", name="Edit the message")
@@ -151,11 +151,11 @@ async def test_other_versions(full: Tab) -> None:
 
 async def test_too_long_alone(full: Tab) -> None:
     """A message that does not fit alone is reported with the remedy, without choices that could not help."""
-    await choice(full, "Drop the oldest messages").click()
+    await choice(full, "Leave out the oldest messages").click()
     await full.answered(6)
     await full.send("x" * 300)
     await expect(room(full)).to_have_text(
-        f"Your message and the system prompt have 304 tokens, and {TINY} reads at most 200: "
+        f"Your message and the system prompt are 304 tokens long, and {TINY} can read 200: "
         "shorten them, or choose a model with a larger context."
     )
     await full.answered(7)

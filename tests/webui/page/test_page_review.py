@@ -127,7 +127,7 @@ class TestNoReview:
         """The tab says how to create a review, asks for nothing, and has the review after a reload."""
         await tab.open()
         await tab.tab("Review")
-        await expect(tab.page.locator(".pl-review [role=status]")).to_contain_text("There is nothing to review yet.")
+        await expect(tab.page.locator(".pl-review [role=status]")).to_contain_text("There is no review yet.")
         await expect(tab.page.get_by_label("Your name")).to_be_hidden()
         Reviews(page_server.folder / "data" / REVIEWS).create(Review("new", "this model", "that model", PAIRS))
         await tab.open()

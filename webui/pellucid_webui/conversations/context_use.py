@@ -7,22 +7,24 @@ from typing import Any
 
 from pellucid.tokens import Usage
 from pellucid_webui.conversations.conversation import Node
+from pellucid_webui.conversations.model_view import estimated_tokens
 from pellucid_webui.conversations.turn import Turn
+from pellucid_webui.conversations.turn_settings import TurnSettings
 
 
-def of_path(path: Sequence[Node]) -> dict[str, Any] | None:
-    """Return the tokens that the last answer of a path read and generated; None before there is one."""
+def of_path(path: Sequence[Node], settings: TurnSettings) -> dict[str, Any] | None:
+    """Return about how many tokens a path takes, and how fast its last answer was; None before there is an answer."""
     for node in reversed(path):
         if node.usage is not None and node.usage.prompt:
-            return _use(node.model, node.usage, node.usage.generated)
+            return _use(node.model, node.usage, estimated_tokens(path, settings))
     return None
 
 
 def of_turn(model: str, turn: Turn) -> dict[str, Any] | None:
     """Return the tokens of an answer that is being generated; None until the model has read the prompt."""
-    return _use(model, turn.usage, max(turn.generated, turn.usage.generated)) if turn.usage.prompt else None
+    return _use(model, turn.usage, turn.usage.prompt + max(turn.generated, turn.usage.generated)) if turn.usage.prompt else None
 
 
-def _use(model: str, usage: Usage, generated: int) -> dict[str, Any]:
+def _use(model: str, usage: Usage, tokens: int) -> dict[str, Any]:
     rate = (usage.generated - 1) / usage.decode if usage.generated > 1 and usage.decode else None
-    return {"model": model, "tokens": usage.prompt + generated, "rate": rate}
+    return {"model": model, "tokens": tokens, "rate": rate}

@@ -92,7 +92,15 @@ def estimated_tokens(path: Sequence[Node], settings: TurnSettings) -> int:
             return counted + round(rest / min(max(rate, 1.0), 2 * CHARACTERS_PER_TOKEN))
         if nodes[place].id == recorded:
             break  # answers before it had another view
-    messages = messages_of(path, "", settings, view)
+    return _by_characters(messages_of(path, "", settings, view))
+
+
+def estimated_whole(path: Sequence[Node], settings: TurnSettings) -> int:
+    """Return about how many tokens all messages of a path have, also those that the model no longer sees."""
+    return _by_characters(messages_of(path, "", settings))
+
+
+def _by_characters(messages: Sequence[Message]) -> int:
     return round(sum(message.characters for message in messages) / CHARACTERS_PER_TOKEN)
 
 

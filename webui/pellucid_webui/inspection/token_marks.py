@@ -27,7 +27,8 @@ def marks_of(text: str, batches: Sequence[str], before: str = "") -> Marks | Non
 
     ``lengths`` has the number of UTF-16 units of the text of each block. ``places`` has five numbers for each piece of a token: the
     token, the block, the piece's first unit and the unit after its last, and the step of the token's colour. ``unsure`` has the tokens
-    that are marked, and ``count`` is the number of all tokens. ``before`` is Markdown in front of the text, such as an opening fence.
+    that are marked, ``least`` is the least probable token that is shown, and ``count`` is the number of all tokens. ``before`` is
+    Markdown in front of the text, such as an opening fence.
     """
     records = [record for batch in batches for record in records_in(batch)]
     spelled = "".join(record["t"] for record in records)
@@ -46,7 +47,14 @@ def marks_of(text: str, batches: Sequence[str], before: str = "") -> Marks | Non
             places += (token, number, units(begin), units(end), steps[token])
             shown[token] += len(block.text[begin:end].strip())
         lengths.append(units(len(block.text)))
-    return {"lengths": lengths, "places": places, "unsure": _unsure(records, shown), "count": len(records)}
+    ranked = sorted((_probability(record), index) for index, record in enumerate(records) if shown[index])
+    return {
+        "lengths": lengths,
+        "places": places,
+        "unsure": _unsure(ranked, shown),
+        "least": ranked[0][1] if ranked else None,
+        "count": len(records),
+    }
 
 
 def _pieces(block: RenderedBlock, ends: Sequence[int]) -> Iterable[tuple[int, int, int]]:
@@ -65,11 +73,11 @@ def _pieces(block: RenderedBlock, ends: Sequence[int]) -> Iterable[tuple[int, in
             at = stop
 
 
-def _unsure(records: Sequence[Mapping[str, Any]], shown: Sequence[int]) -> list[int]:
-    """Return the least probable tokens that are shown, up to UNSURE_SHARE of the text, in its order."""
+def _unsure(ranked: Sequence[tuple[float, int]], shown: Sequence[int]) -> list[int]:
+    """Return the least probable of the tokens, up to UNSURE_SHARE of the text, in its order."""
     budget = UNSURE_SHARE * sum(shown)
     found: list[int] = []
-    for probability, index in sorted((_probability(record), index) for index, record in enumerate(records) if shown[index]):
+    for probability, index in ranked:
         budget -= shown[index]
         if probability >= UNSURE_BELOW or budget < 0:
             break

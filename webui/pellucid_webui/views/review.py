@@ -19,8 +19,8 @@ Pellucid.mountReview({ element, props, watch, act: (data) => trigger('act', data
 """
 
 NO_REVIEWS = (
-    "There is nothing to review yet. Create a review in a terminal, then reload this page: "
-    "pellucid review NAME --model A --model B --prompts FILE"
+    "Here people rate pairs of answers without knowing which model wrote which. There is no review yet. Create one in a terminal, "
+    "then reload this page: pellucid review NAME --model A --model B --prompts FILE"
 )
 
 NO_RATER = "Enter your name first; agreement is computed between named raters."

@@ -13,7 +13,7 @@
       this.element = make("div", { class: "pl-room", role: "status", hidden: true }, this.text, this.choices);
       this.summary = make("div", { class: "pl-summary-text", tabindex: "0", role: "region", "aria-label": "Summary of the messages above" });
       this.details = make("details", {}, make("summary", {}, "Summary that the model reads instead, written by the model"), this.summary);
-      this.widen = button("Regenerate with all messages", {}, "Needs a model with room for all of them");
+      this.widen = button("Regenerate with all messages", {}, "The context of this model has room for all of them");
       this.border = make("div", { class: "pl-border", role: "note" }, make("p", {}, "The model no longer sees the messages above."), this.details, this.widen);
       this.drawn = "";
       this.marked = "";
@@ -49,7 +49,7 @@
       /** @param {string} remedy */
       const repeat = (remedy) => once(() => again && this.chat.act(again.verb, { ...again, remedy }));
       return [
-        button("Drop the oldest messages", { class: "pl-button pl-first", onclick: repeat("drop") }, "The model reads the newest messages that fit"),
+        button("Leave out the oldest messages", { class: "pl-button pl-first", onclick: repeat("drop") }, "The model reads the newest messages that fit; the others stay in the conversation"),
         button("Summarise them", { onclick: repeat("summarise") }, "The model reads its own summary instead of the oldest messages"),
         button("Continue in a new conversation", { onclick: once(() => this.chat.act("fork")) }, "Copies the newest messages that fit; this conversation stays as it is"),
       ];
@@ -63,7 +63,7 @@
     mark(context, elements) {
       const begins = context ? context.begins : null;
       const last = elements[elements.length - 1];
-      const state = JSON.stringify([begins, elements.length, last?.dataset.node, context?.summary, this.chat.busy]);
+      const state = JSON.stringify([begins, elements.length, last?.dataset.node, context?.summary, context?.fits, this.chat.busy]);
       if (state === this.marked && this.border.nextElementSibling === this.first) return;
       this.marked = state;
       const first = (this.first = begins === null ? null : (elements.find((one) => one.dataset.node === String(begins)) ?? null));
@@ -77,7 +77,7 @@
       this.details.hidden = !context.summary;
       this.summary.textContent = context.summary;
       const isAnswer = Boolean(last?.classList.contains("pl-assistant"));
-      this.widen.hidden = !isAnswer || this.chat.busy;
+      this.widen.hidden = !isAnswer || !context.fits || this.chat.busy;
       this.widen.onclick = () => this.chat.act("retry", { node: Number(last?.dataset.node), remedy: "all" });
     }
   }

@@ -57,7 +57,7 @@
       ...["light", "dark", "system"]
         .filter((name) => name !== theme.get())
         .map((name) => ({ title: `Theme: ${name}`, run: () => theme.set(/** @type {Page.Theme} */ (name)) })),
-      { title: "Show all keys", hint: "?", run: showKeys },
+      { title: "Show all keys and words", hint: "?", run: showKeys },
       ...("locked" in document.body.dataset ? [{ title: "Log out", run: () => location.assign("logout") }] : []),
       ...(list?.items ?? [])
         .filter((item) => item.id !== open)

@@ -59,7 +59,7 @@
         ),
         iconButton("Commands", "palette", { onclick: showPalette, title: `Commands (${commandKey}+K)`, "aria-keyshortcuts": "Control+K" }),
         this.theme,
-        iconButton("Keys", "help", { onclick: showKeys, title: "Keys (?)", id: "pl-help-toggle", "aria-keyshortcuts": "?" }),
+        iconButton("Keys and words", "help", { onclick: showKeys, title: "Keys and words (?)", id: "pl-help-toggle", "aria-keyshortcuts": "?" }),
         make("span", { class: "pl-account" }),
         this.missing,
       );

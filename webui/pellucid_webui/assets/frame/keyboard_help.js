@@ -1,4 +1,4 @@
-// The keys of the page, in a dialog that `?` opens.
+// The keys of the page and the words for its figures, in a dialog that `?` opens.
 "use strict";
 
 (() => {
@@ -24,6 +24,7 @@
         ["Escape", "stop the answer"],
         [`${COMMAND}+Enter`, "save an edited message"],
         ["i", "inspect tokens: text, unsure words, heat map"],
+        ["l", "go to the least likely word of the answer in view"],
       ],
     },
     {
@@ -67,21 +68,39 @@
     },
   ];
 
+  /** @type {[term: string, meaning: string][]} */
+  const TERMS = [
+    ["Token", "a word or a part of a word: what the model reads and generates, one after the other"],
+    ["Probability", "how likely the model found the token at its place, before any setting changed that"],
+    ["Sampling probability", "how likely it was to be generated, with temperature, top-p and the other settings"],
+    ["Rank", "1: no other token was more probable there"],
+    ["Surprisal", "a low probability as a number: 1 bit is one chance in 2, 10 bits are one in 1,024"],
+    ["Entropy", "how undecided the model was between all tokens: 0 bits if only one was possible, 1 bit for two equal ones"],
+    ["Unsure", "less probable than 30 %"],
+    ["Branch", "another version of an answer that continues from another token; the old version is kept"],
+    ["Read", "a text of yours, and how surprising each of its lines is to a model, or to two"],
+    ["Compare", "one prompt, several models or settings, token by token"],
+    ["Infill", "what an editor would suggest at a cursor"],
+    ["Review", "two answers side by side, without the names of their models, for people to rate"],
+  ];
+
+  /**
+   * @param {string} title
+   * @param {[name: Page.Child[], words: string][]} rows
+   * @returns {HTMLElement}
+   */
+  const list = (title, rows) =>
+    make("section", {}, make("h3", {}, title), make("dl", {}, ...rows.map(([name, words]) => make("div", {}, make("dt", {}, ...name), make("dd", {}, words)))));
+
   /** @returns {HTMLDialogElement} */
   function create() {
     /** @type {HTMLDialogElement} */
     const created = make(
       "dialog",
       { class: "pl-dialog pl-help", "aria-labelledby": "pl-help-title", closedby: "any" },
-      make("div", { class: "pl-dialog-head" }, make("h2", { id: "pl-help-title" }, "Keys"), button("Close", { onclick: () => created.close() }, "Escape")),
-      ...GROUPS.map(({ title, keys }) =>
-        make(
-          "section",
-          {},
-          make("h3", {}, title),
-          make("dl", {}, ...keys.map(([key, words]) => make("div", {}, make("dt", {}, ...spelled(key)), make("dd", {}, words)))),
-        ),
-      ),
+      make("div", { class: "pl-dialog-head" }, make("h2", { id: "pl-help-title" }, "Keys and words"), button("Close", { onclick: () => created.close() }, "Escape")),
+      ...GROUPS.map(({ title, keys }) => list(title, keys.map(([key, words]) => [spelled(key), words]))),
+      list("Words", TERMS.map(([term, meaning]) => [[term], meaning])),
     );
     document.body.append(created);
     return created;

@@ -172,6 +172,8 @@ declare namespace Page {
     begins: number | null;
     /** What it reads instead of those before; may be empty. */
     summary: string;
+    /** Whether it has room for all messages again, as after the choice of another model. */
+    fits: boolean;
     notice: ContextWarning | null;
   }
 
@@ -251,6 +253,8 @@ declare namespace Page {
     /** Token, block, first UTF-16 unit, the one after the last, and step of the colour, for each piece of a token. */
     places: number[];
     unsure: number[];
+    /** The least probable token that is shown. */
+    least: number | null;
     count: number;
     /** The number of versions. */
     versions: number;
@@ -747,6 +751,7 @@ declare namespace Page {
     show(token: number, spoken?: boolean): void;
     arrive(records: TokenRecord[]): void;
     step(direction: number): boolean;
+    go(token: number): void;
     move(key: string): boolean;
     destroy(): void;
   }

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, memory, announce, Inspector, RenderedAnswer } = window.Pellucid;
+  const { make, button, memory, announce, Inspector, RenderedAnswer } = window.Pellucid;
 
   /** @type {Record<Page.InspectState, string>} */
   const STATES = { text: "Text", unsure: "Unsure words", heat: "Heat map" };
@@ -16,7 +16,7 @@
   const KEPT = 8; // answers whose records are kept
   const WIDE = 736; // pixels from which the inspector is next to the messages
   const MARGIN = 24; // pixels between a token that is scrolled to and the edge
-  const EDITABLE = "input, textarea, select, [contenteditable=true], .pl-tokens, [role=tree]";
+  const EDITABLE = "input:not([type=radio], [type=checkbox]), textarea, select, [contenteditable=true], .pl-tokens, [role=tree]";
 
   /**
    * Versions that are still to be generated from an alternative on. `versions` is how many there were when the last one was asked for.
@@ -61,8 +61,10 @@
         onSamples: (index, alternative, count) => this.sample(index, alternative, count),
       });
       this.legend = make("span", { class: "pl-quiet pl-inspect-legend" });
+      this.least = button("Least likely", { class: "pl-button pl-inspect-least", onclick: () => this.goToLeast() }, "Go to the least likely word of the answer in view (l)");
       this.choices = /** @type {Page.InspectState[]} */ (Object.keys(STATES)).map((state) => this.choice(state));
-      this.bar = make("div", { class: "pl-inspect-bar", role: "radiogroup", "aria-label": "Inspect tokens" }, make("span", { "aria-hidden": "true" }, "Inspect tokens"), make("span", { class: "pl-inspect-choices" }, ...this.choices), this.legend);
+      const radios = make("div", { class: "pl-inspect-switch", role: "radiogroup", "aria-label": "Inspect tokens" }, make("span", { "aria-hidden": "true" }, "Inspect tokens"), make("span", { class: "pl-inspect-choices" }, ...this.choices));
+      this.bar = make("div", { class: "pl-inspect-bar" }, radios, this.least, this.legend);
       this.stage = make("div", { class: "pl-stage" }, list, this.inspector.element);
       this.observer = new IntersectionObserver((entries) => this.scrolled(entries), { root: list, rootMargin: "100px" });
       new ResizeObserver(() => this.stage.toggleAttribute("data-wide", this.stage.clientWidth >= WIDE)).observe(this.stage);
@@ -86,6 +88,7 @@
       memory.set("inspect", state);
       for (const input of this.bar.querySelectorAll("input")) input.checked = input.value === state;
       this.legend.textContent = this.legend.title = LEGENDS[state];
+      this.least.disabled = state === "text";
       if (state === "text") this.unpin();
       this.inView.forEach((message) => this.refresh(message));
       this.answers.forEach((answer) => answer.paint());
@@ -248,7 +251,8 @@
      * @param {number} buttons
      */
     hover(target, x, y, buttons) {
-      if (this.pinned || buttons || this.frame || this.inspector.card.hasFocus) return;
+      const isSheet = !this.stage.hasAttribute("data-wide"); // it would cover the text under the pointer
+      if (isSheet || this.pinned || buttons || this.frame || this.inspector.card.hasFocus) return;
       this.frame = requestAnimationFrame(() => {
         this.frame = 0;
         const answer = this.answerOf(target);
@@ -271,6 +275,8 @@
       answer.message.body.focus({ preventScroll: true });
       this.pin(answer);
       answer.show(token);
+      const place = answer.tokens.place(token);
+      if (place) this.reveal(place); // a sheet may cover it
     }
 
     /** @param {Page.RenderedAnswer} answer */
@@ -312,6 +318,7 @@
       if (target instanceof Element && target.closest(EDITABLE)) return;
       if (event.key === "i") this.cycle();
       else if (event.key === "n" || event.key === "p") this.stepHere(event.key === "n" ? 1 : -1);
+      else if (event.key === "l") this.goToLeast();
       else return;
       event.preventDefault();
     }
@@ -336,6 +343,14 @@
     step(direction) {
       const nodes = [...this.answers.keys()].sort((one, other) => other - one);
       if (this.state === "text" || !nodes.some((node) => this.answers.get(node)?.step(direction))) announce("No unsure words are in view.");
+    }
+
+    /** Go to the least likely token of the answer that is inspected; of the last one in view, if none is. */
+    goToLeast() {
+      const { owner } = this.inspector;
+      const answer = owner instanceof RenderedAnswer ? owner : this.answers.get(Math.max(-1, ...this.answers.keys()));
+      if (this.state === "text" || !answer || answer.marks.least === null) announce("No answer with tokens is in view.");
+      else answer.go(answer.marks.least);
     }
 
     /** @param {KeyboardEvent} event */

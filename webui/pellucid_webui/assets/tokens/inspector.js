@@ -4,7 +4,8 @@
 (() => {
   const { make, button, Card, WhatIfPanel } = window.Pellucid;
 
-  const HINT = "Point at a word of an answer, or press n for the next word that the model was unsure of.";
+  const HINT = "Click a word of an answer, or press n for the next word that the model was unsure of.";
+  const TITLE = "Inspector";
   const WAITING = "Reading the tokens of this answer…";
 
   class Inspector {
@@ -22,7 +23,7 @@
       this.options = null;
       this.card = new Card({ docked: true });
       this.panel = new WhatIfPanel((settings) => this.owner?.reweigh(settings));
-      this.place = make("span", { class: "pl-quiet pl-inspector-place" });
+      this.place = make("strong", { class: "pl-inspector-place" }, TITLE);
       this.hint = make("p", { class: "pl-hint pl-inspector-hint" }, HINT);
       /** @param {number} direction */
       const step = (direction) => (this.owner ? this.owner.step(direction) : onStep(direction));
@@ -34,10 +35,9 @@
         make(
           "header",
           { class: "pl-inspector-head" },
-          make("strong", {}, "Inspector"),
           this.place,
-          button("‹", { "aria-label": "Previous unsure word", onclick: () => step(-1) }, "Previous unsure word (p)"),
-          button("›", { "aria-label": "Next unsure word", onclick: () => step(1) }, "Next unsure word (n)"),
+          button("‹ unsure", { "aria-label": "Previous unsure word", onclick: () => step(-1) }, "Previous unsure word (p)"),
+          button("unsure ›", { "aria-label": "Next unsure word", onclick: () => step(1) }, "Next unsure word (n)"),
         ),
         make("div", { class: "pl-inspector-body" }, this.hint, this.card.element),
         make("div", { class: "pl-inspector-actions" }, this.again, this.samples),
@@ -61,7 +61,7 @@
       this.take(owner);
       this.options = options;
       this.card.show({ ...options, onClose: () => this.close(options) });
-      this.place.textContent = `token ${options.index + 1} of ${count}`;
+      this.place.textContent = `Token ${options.index + 1} of ${count}`;
       this.draw();
     }
 
@@ -73,7 +73,7 @@
       this.take(owner);
       this.options = null;
       this.card.hide();
-      this.place.textContent = "";
+      this.place.textContent = TITLE;
       this.draw();
     }
 
@@ -86,7 +86,7 @@
       owner.reweigh(null);
       this.owner = this.options = null;
       this.card.hide();
-      this.place.textContent = "";
+      this.place.textContent = TITLE;
       this.draw();
     }
 

@@ -9,6 +9,7 @@
   const MIN_TOP = 8; // bits; a text without surprises is drawn low
   const MIN_COLUMN = 1.5; // pixels; a column for several tokens shows the most surprising one
   const MAX_COLUMN = 12;
+  const CURSOR = 1.5; // pixels
 
   class Sparkline {
     /**
@@ -26,7 +27,7 @@
       /** @type {number | null} */
       this.focused = null;
       this.bars = draw("path", { class: "pl-spark-bars" });
-      this.cursor = draw("rect", { class: "pl-spark-cursor", y: 0, height: HEIGHT, visibility: "hidden" });
+      this.cursor = draw("rect", { class: "pl-spark-cursor", y: 0, width: CURSOR, height: HEIGHT, visibility: "hidden" });
       this.line = draw("svg", { class: "pl-spark", role: "img", height: HEIGHT, preserveAspectRatio: "none" }, this.cursor, this.bars);
       this.line.addEventListener("click", (event) => this.columns.length && onGo(this.at(event)));
       this.line.addEventListener("pointermove", (event) => this.columns.length && this.onPoint(this.at(event)));
@@ -117,9 +118,7 @@
       const known = focused !== null && focused < this.records.length && this.columns.length > 0;
       this.cursor.setAttribute("visibility", known ? "visible" : "hidden");
       if (!known) return;
-      const width = Math.max(this.step, 2);
-      this.cursor.setAttribute("width", String(width));
-      this.cursor.setAttribute("x", String((Math.floor(focused / this.perColumn) + 0.5) * this.step - width / 2));
+      this.cursor.setAttribute("x", String((Math.floor(focused / this.perColumn) + 0.5) * this.step - CURSOR / 2));
     }
 
     name() {

@@ -52,7 +52,7 @@ def payload(tab: TabState, conversation: Conversation | None, turn: Turn | None,
         "order": tab.epoch,
         "fileLimit": MAX_FILE_BYTES,
         "filesLimit": MAX_MESSAGE_BYTES,
-        "use": context_use.of_path(finished),
+        "use": None if conversation is None else context_use.of_path(finished, conversation.settings),
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import ContextLengthError, InvalidRequestError, PellucidError
 from pellucid_webui.conversations.conversation import USER, Conversation, Node
-from pellucid_webui.conversations.model_view import Remedy, estimated_tokens, seen, view_of
+from pellucid_webui.conversations.model_view import Remedy, estimated_tokens, estimated_whole, seen, view_of
 from pellucid_webui.conversations.tab_state import Overflow, TabState
 from pellucid_webui.conversations.turn import Turn
 
@@ -18,7 +18,7 @@ NEAR = 0.85
 
 SOON = {
     "ask": "soon the oldest messages will have to be left out.",
-    "drop": "older messages will be dropped soon.",
+    "drop": "older messages will be left out soon.",
     "summarise": "older messages will be summarised soon.",
 }
 """What happens next, by the remedy of the present view."""
@@ -54,6 +54,7 @@ def context_payload(tab: TabState, conversation: Conversation, turn: Turn | None
     return {
         "begins": view.begins,
         "summary": view.summary,
+        "fits": context is not None and estimated_whole(path, conversation.settings) < context.tokens,
         "notice": None if context is None else _notice(tab, conversation, path, turn, context),
     }
 
@@ -115,9 +116,12 @@ def _notice(
 
 def _full(used: str, limit: str, model: str, again: Mapping[str, Any], *, can_drop: bool) -> dict[str, Any]:
     if can_drop:
-        text = f"This conversation has {used} tokens, and {model} reads at most {limit}. Choose how to continue; every message is kept."
+        text = (
+            f"This conversation is {used} tokens long, and {model} can read {limit}. "
+            "Choose what the model reads from now on; no message is deleted."
+        )
     elif again.get("verb") == "retry":
-        long = f"Your message and the system prompt have {used} tokens, and {model} reads at most {limit}"
+        long = f"Your message and the system prompt are {used} tokens long, and {model} can read {limit}"
         text = f"{long}: shorten them, or choose a model with a larger context."
     else:
         text = f"This answer fills the context of {limit} tokens, so it cannot be continued: ask for the rest in a new message."

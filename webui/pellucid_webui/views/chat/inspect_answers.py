@@ -55,7 +55,7 @@ def _marks(node: Node, batches: Sequence[str]) -> dict[str, Any]:
     """Return the places of an answer's tokens; none for a text without tokens, such as one that a person wrote."""
     has_format = node.settings is not None and node.settings.answer_format != "free"
     before = json_as_code("") if has_format and node.text else ""
-    return marks_of(node.text, batches, before) or {"lengths": [], "places": [], "unsure": [], "count": 0}
+    return marks_of(node.text, batches, before) or {"lengths": [], "places": [], "unsure": [], "least": None, "count": 0}
 
 
 async def _versions(conversation: Conversation, node: Node, id: str, actions: ChatActions) -> dict[str, Any]:
