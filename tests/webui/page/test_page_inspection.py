@@ -217,7 +217,7 @@ async def test_raw_heat_map(answered: Tab) -> None:
 
 @pytest.mark.parametrize("browser_page", [{"viewport": {"width": 390, "height": 800}, "has_touch": True}], indirect=True, ids=["phone"])
 async def test_phone(answered: Tab) -> None:
-    """On a narrow page only a tap opens the inspector, as a sheet below the word, which neither moves the text nor scrolls the page sideways."""
+    """On a narrow page only a tap opens the inspector, as a sheet below the word; neither text nor page moves."""
     await point(answered, "blue")
     await expect(inspector(answered)).to_be_hidden()
     before = await answered.page.locator(".pl-assistant .pl-body").bounding_box()

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from pellucid_webui.conversations.tab_state import TabState
-from pellucid_webui.conversations.turn_settings import TurnSettings
+from pellucid_webui.views.chat.chat_view import ChatView
 from pellucid_webui.views.chat.conversation_list import ConversationList
 from pellucid_webui.views.controls import Controls, model_menu
 from pellucid_webui.views.header import Header, header_payload
@@ -42,83 +42,106 @@ class ChatTab:
 
 
 def connect(parts: ChatTab, page: gr.Blocks, conversations: ConversationList, owner_of: OwnerOf) -> None:
-    """Connect the events to their handlers, which only pass them to ``ChatView`` and ``ConversationList``.
+    """Connect the events of the tab and the header to their handlers."""
+    events = ChatEvents(parts, conversations, owner_of)
+    state, shown_parts = parts.state, [parts.list_panel, parts.chat, parts.header.panel, *parts.controls.parts]
+    latest = QUIET | {"trigger_mode": "always_last"}
+    page.load(events.load, [state], shown_parts, **QUIET)
+    parts.chat.act(events.act_on_chat, [state, *parts.controls.parts], [parts.list_panel, parts.chat], **QUIET)
+    parts.list_panel.act(events.act_on_list, [state, parts.header.model], shown_parts, **QUIET)
+    parts.header.panel.act(events.act_on_header, [state, *parts.controls.parts], [parts.header.panel, parts.header.model], **QUIET)
+    parts.header.model.input(events.show_model, [parts.header.model], [parts.header.panel], **latest)
+    gr.on(parts.controls.inputs, events.save_settings, [state, *parts.controls.parts], None, **latest)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatEvents:
+    """Passes the events of the chat tab to ``ChatView`` and ``ConversationList``.
 
     The browser may skip all but the last of several outputs that come at once. So each has the whole list and chat, which costs
     little: only what has changed is sent.
     """
-    chats, controls, header = conversations.chats, parts.controls, parts.header
-    unchanged = [gr.skip(), *controls.unchanged()]
 
-    async def settings_shown(tab: TabState, owner: str, model: str = "") -> list[Any]:
-        """Return updates of the header and the controls that show the tab's conversation; a new chat keeps what they show."""
-        served, settings = await ServedModels.ask(chats.assistant), await chats.settings(tab)
-        if settings is None:
-            kept = model if model in served.names or served.problem else ""
-            return [header_payload(served, owner, kept), model_menu(served, chosen=kept), *controls.unchanged()[1:]]
-        return [header_payload(served, owner, settings.model), model_menu(served, chosen=settings.model), *controls.values(settings)[1:]]
+    parts: ChatTab
+    conversations: ConversationList
+    owner_of: OwnerOf
 
-    async def on_load(tab: TabState, request: gr.Request) -> AsyncIterator[Sequence[Any]]:
-        tab.owner = owner_of(request)
+    @property
+    def _chats(self) -> ChatView:
+        return self.conversations.chats
+
+    @property
+    def _controls(self) -> Controls:
+        return self.parts.controls
+
+    async def load(self, tab: TabState, request: gr.Request) -> AsyncIterator[Sequence[Any]]:
+        """Show the conversation of the page's address to the user of the request."""
+        tab.owner = self.owner_of(request)
         tab.look_at(request.query_params.get("c") or None)
-        settings, listed = await settings_shown(tab, tab.owner), await conversations.payload(tab)
-        repeats = REPEATS
-        async for shown in chats.follow(tab):
-            yield [listed, shown, *(settings if repeats else unchanged)]
-            repeats = max(0, repeats - 1)
+        settings, listed = await self._settings_shown(tab), await self.conversations.payload(tab)
+        async for shown in self._follow(tab, listed, settings):
+            yield shown
 
-    def owned(tab: TabState, request: gr.Request) -> TabState:
-        """Return the tab's state, or one without an owner, which reloads the page, if another user has logged in since."""
-        return tab if tab.owner == owner_of(request) else TabState()
-
-    async def on_chat(event: gr.EventData, request: gr.Request, tab: TabState, *values: Any) -> AsyncIterator[Sequence[Any]]:
-        tab = owned(tab, request)
+    async def act_on_chat(self, event: gr.EventData, request: gr.Request, tab: TabState, *values: Any) -> AsyncIterator[Sequence[Any]]:
+        """Run an action of the chat, and update the list where it changes what the list shows."""
+        tab = self._owned(tab, request)
         before, listed = None, {}
-        async for shown in chats.act(tab, event._data or {}, lambda: controls.settings(values)):
+        async for shown in self._chats.act(tab, event._data or {}, lambda: self._controls.settings(values)):
             now = (tab.conversation, shown["title"], shown["live"] is None)
             if now != before:
-                before, listed = now, await conversations.payload(tab)
+                before, listed = now, await self.conversations.payload(tab)
             yield [listed, shown]
 
-    async def on_list(event: gr.EventData, request: gr.Request, tab: TabState, model: str | None) -> AsyncIterator[Sequence[Any]]:
-        tab = owned(tab, request)
+    async def act_on_list(self, event: gr.EventData, request: gr.Request, tab: TabState, model: str | None) -> AsyncIterator[Sequence[Any]]:
+        """Run an action of the list. If it opens another conversation, show that one and its settings."""
+        tab = self._owned(tab, request)
         if not tab.owner:
-            async for shown in chats.follow(tab):
-                yield [gr.skip(), shown, *unchanged]
+            async for shown in self._follow(tab, gr.skip(), self._unchanged()):
+                yield shown
             return
         epoch = tab.epoch
-        listed = await conversations.act(tab, event._data or {})
+        listed = await self.conversations.act(tab, event._data or {})
         if tab.epoch == epoch:
-            yield [listed, gr.skip(), *unchanged]
+            yield [listed, gr.skip(), *self._unchanged()]
             return
-        settings = await settings_shown(tab, tab.owner, model or "")
-        repeats = REPEATS
-        async for shown in chats.follow(tab):
-            yield [listed, shown, *(settings if repeats else unchanged)]
-            repeats = max(0, repeats - 1)
+        async for shown in self._follow(tab, listed, await self._settings_shown(tab, model or "")):
+            yield shown
 
-    async def on_control(request: gr.Request, tab: TabState, *values: Any) -> None:
-        await chats.save_settings(owned(tab, request), lambda: controls.settings(values))
-
-    async def on_model(request: gr.Request, model: str | None) -> Any:
-        return header_payload(await ServedModels.ask(chats.assistant), owner_of(request), model or "")
-
-    async def on_header(event: gr.EventData, request: gr.Request, tab: TabState, *values: Any) -> Sequence[Any]:
+    async def act_on_header(self, event: gr.EventData, request: gr.Request, tab: TabState, *values: Any) -> Sequence[Any]:
         """Choose the model that the event names; without one, ask again which models are served."""
         chosen = str((event._data or {}).get("model") or values[0] or "")
+        await self._chats.save_settings(self._owned(tab, request), lambda: self._controls.settings([chosen, *values[1:]]))
+        served = await ServedModels.ask(self._chats.assistant)
+        return [header_payload(served, self.owner_of(request), chosen), model_menu(served, chosen=chosen)]
 
-        def settings() -> TurnSettings:
-            return controls.settings([chosen, *values[1:]])
+    async def show_model(self, request: gr.Request, model: str | None) -> Any:
+        """Return the header for a model that was chosen in its menu."""
+        return header_payload(await ServedModels.ask(self._chats.assistant), self.owner_of(request), model or "")
 
-        await chats.save_settings(owned(tab, request), settings)
-        served = await ServedModels.ask(chats.assistant)
-        return [header_payload(served, owner_of(request), chosen), model_menu(served, chosen=chosen)]
+    async def save_settings(self, request: gr.Request, tab: TabState, *values: Any) -> None:
+        """Save the settings that the controls show."""
+        await self._chats.save_settings(self._owned(tab, request), lambda: self._controls.settings(values))
 
-    state, shown_parts = parts.state, [parts.list_panel, parts.chat, header.panel, *controls.parts]
-    latest = QUIET | {"trigger_mode": "always_last"}
-    page.load(on_load, [state], shown_parts, **QUIET)
-    parts.chat.act(on_chat, [state, *controls.parts], [parts.list_panel, parts.chat], **QUIET)
-    gr.on(controls.inputs, on_control, [state, *controls.parts], None, **latest)
-    header.model.input(on_model, [header.model], [header.panel], **latest)
-    header.panel.act(on_header, [state, *controls.parts], [header.panel, header.model], **QUIET)
-    parts.list_panel.act(on_list, [state, header.model], shown_parts, **QUIET)
+    async def _follow(self, tab: TabState, listed: Any, settings: Sequence[Any]) -> AsyncIterator[Sequence[Any]]:
+        """Yield what the tab shows, the first times with the settings."""
+        repeats = REPEATS
+        async for shown in self._chats.follow(tab):
+            yield [listed, shown, *(settings if repeats else self._unchanged())]
+            repeats = max(0, repeats - 1)
+
+    async def _settings_shown(self, tab: TabState, model: str = "") -> list[Any]:
+        """Return updates of the header and the controls that show the tab's conversation; a new chat keeps what they show."""
+        served, settings = await ServedModels.ask(self._chats.assistant), await self._chats.settings(tab)
+        if settings is None:
+            kept = model if model in served.names or served.problem else ""
+            return [header_payload(served, tab.owner, kept), model_menu(served, chosen=kept), *self._controls.unchanged()[1:]]
+        header = header_payload(served, tab.owner, settings.model)
+        return [header, model_menu(served, chosen=settings.model), *self._controls.values(settings)[1:]]
+
+    def _unchanged(self) -> list[Any]:
+        """Return updates of the header and the controls that change nothing."""
+        return [gr.skip(), *self._controls.unchanged()]
+
+    def _owned(self, tab: TabState, request: gr.Request) -> TabState:
+        """Return the tab's state, or one without an owner, which reloads the page, if another user has logged in since."""
+        return tab if tab.owner == self.owner_of(request) else TabState()
