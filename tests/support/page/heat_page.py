@@ -87,7 +87,7 @@ class HeatPage:
             await route.abort()
             return
         scripts = "\n".join(f"<script>{asset(f'{name}.js')}</script>" for name in SCRIPTS)
-        html = HTML.format(css=asset("heatmap.css"), scripts=scripts, theme=theme)
+        html = HTML.format(css=asset("heatmap.css") + asset("colours.css"), scripts=scripts, theme=theme)
         await route.fulfill(body=html, content_type="text/html; charset=utf-8")
 
     @property

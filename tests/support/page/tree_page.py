@@ -25,6 +25,6 @@ SHOW = """tree => {
 async def show_tree(page: Page, tree: dict[str, Any], theme: str = "") -> None:
     """Show a tree; the tokens that are chosen in it are in ``window.chosen``."""
     scripts = "\n".join(f"<script>{asset(f'{name}.js')}</script>" for name in SCRIPTS)
-    css = "\n".join(asset(f"{name}.css") for name in ("heatmap", "answer_tree"))
+    css = "\n".join(asset(f"{name}.css") for name in ("heatmap", "colours", "answer_tree"))
     await page.set_content(HTML.format(css=css, theme=theme, scripts=scripts))
     await page.evaluate(SHOW, tree)

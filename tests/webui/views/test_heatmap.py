@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from itertools import pairwise
-from math import dist, exp, isclose, log
+from math import exp, isclose, log
 from typing import Any
 from xml.etree import ElementTree
 
@@ -12,6 +11,7 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page
 
+from support.page.colour_vision import SIGHTS, ciede2000, lab
 from support.page.heat_page import HeatPage, Record, many, token
 
 HELLO = [
@@ -51,44 +51,15 @@ CONTRAST = """() => {
 
 
 FILLS = """() => {
-  const names = ["s", "lower", "higher"].flatMap((scale) => Array.from({ length: 9 }, (_, step) => scale + step));
+  const names = ["s", "e", "lower", "higher"].flatMap((scale) => Array.from({ length: 9 }, (_, step) => scale + step));
   const paper = getComputedStyle(document.querySelector(".pl-tokens")).backgroundColor;
   return Object.fromEntries(names.map((name) => {
-    map.setMode(name.startsWith("s") ? "surprisal" : "difference");
+    map.setMode({ s: "surprisal", e: "entropy" }[name[0]] ?? "difference");
     const fill = getComputedStyle(document.querySelector(`.pl-token.${name}`)).backgroundColor;
     return [name, fill === "rgba(0, 0, 0, 0)" ? paper : fill];
   }));
 }"""
 """Returns the fill of every step of the scales."""
-
-Matrix = tuple[tuple[float, float, float], ...]
-
-SIGHTS: dict[str, Matrix] = {
-    "no red": ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)),
-    "no green": ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881)),
-    "no blue": ((1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602), (0.004733, 0.691367, 0.303900)),
-    "no colour": ((0.2126, 0.7152, 0.0722),) * 3,
-}
-"""Matrices that simulate colour blindness on linear red, green and blue (Machado, Oliveira and Fernandes 2009, IEEE TVCG 15(6))."""
-
-XYZ: Matrix = ((0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505))
-
-
-def lab(sight: Matrix, colour: str) -> tuple[float, float, float]:
-    """Convert a CSS colour to CIE Lab, in which a distance of 2.3 is a just noticeable difference."""
-    linear = [((value + 0.055) / 1.055) ** 2.4 if value > 0.04045 else value / 12.92 for value in numbers(colour)]
-    seen = [min(max(value, 0.0), 1.0) for value in times(sight, linear)]
-    x, y, z = (value / white for value, white in zip(times(XYZ, seen), (0.9505, 1.0, 1.089), strict=True))
-    fx, fy, fz = (value ** (1 / 3) if value > 0.008856 else 7.787 * value + 16 / 116 for value in (x, y, z))
-    return 116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)
-
-
-def numbers(colour: str) -> list[float]:
-    return [int(value) / 255 for value in re.findall(r"\d+", colour)[:3]]
-
-
-def times(matrix: Matrix, vector: list[float]) -> list[float]:
-    return [sum(one * other for one, other in zip(row, vector, strict=True)) for row in matrix]
 
 
 @pytest.fixture
@@ -115,7 +86,7 @@ class TestColours:
         await heat.open(HELLO)
         fills = {}
         await heat.page.evaluate("window.before = [...document.querySelectorAll('.pl-token')]")
-        for mode in ("probability", "rank", "surprisal", "two"):
+        for mode in ("probability", "rank", "surprisal", "entropy"):
             await heat.page.get_by_label("Colour by").select_option(mode)
             fills[mode] = await heat.cells.nth(4).evaluate(
                 "cell => getComputedStyle(cell).backgroundColor + getComputedStyle(cell).textDecoration"
@@ -131,7 +102,7 @@ class TestColours:
         await heat.page.evaluate(f"map.annotate({MARKS})")
         found = await heat.page.evaluate(CONTRAST)
 
-        for mode, fills in (("probability", 9), ("rank", 4), ("surprisal", 9), ("two", 9), ("difference", 17)):
+        for mode, fills in (("probability", 9), ("rank", 4), ("surprisal", 9), ("entropy", 9), ("difference", 17)):
             assert len({one["fill"] for one in found if one["mode"] == mode}) == fills
         assert min(one["ratio"] for one in found) >= 4.5
 
@@ -152,15 +123,16 @@ class TestColours:
         await heat.page.evaluate(f"map.annotate({MARKS})")
         fills: dict[str, str] = await heat.page.evaluate(FILLS)
         seen = {name: lab(SIGHTS[sight], fill) for name, fill in fills.items()}
-        for scale in ("s", "lower", "higher"):
-            lightness = [seen[f"{scale}{step}"][0] for step in range(9)]
+        for scale in ("s", "e", "lower", "higher"):
+            steps = [seen[f"{scale}{step}"] for step in range(9)]
+            lightness = [step[0] for step in steps]
             assert lightness == sorted(lightness, reverse=not theme)
-            assert abs(lightness[8] - lightness[0]) > 15
+            assert min(ciede2000(one, other) for one, other in pairwise(steps)) >= 2.5
         if sight != "no colour":  # where the legend and the card have to suffice
             for step in range(4, 9):
-                assert dist(seen[f"lower{step}"], seen[f"higher{step}"]) > 15
+                assert ciede2000(seen[f"lower{step}"], seen[f"higher{step}"]) > 10
 
-    @pytest.mark.parametrize("mode", ["probability", "rank", "surprisal", "two", "difference"])
+    @pytest.mark.parametrize("mode", ["probability", "rank", "surprisal", "entropy", "difference"])
     async def test_legend(self, heat: HeatPage, mode: str) -> None:
         """The legend has a sample of every fill and line that the mode gives to a token, in the tokens' own styles."""
         await heat.open([*every_level(), token("plain", 1.0, entropy=0.0)])
@@ -176,8 +148,9 @@ class TestColours:
             assert used <= set(await samples.evaluate_all(script))
 
     async def test_lines_in_addition_to_fills(self, heat: HeatPage) -> None:
-        """Surprising tokens have a line, which differs between bins of ranks, and with two channels between steps of entropy."""
-        await heat.open([*HELLO, token("x", 0.02, rank=50, entropy=0.2), token("y", 0.01, rank=5000, entropy=1.7)])
+        """Surprising tokens have a line, which differs between bins of ranks; by entropy, those of unsure choices have one."""
+        shown = [*HELLO, token("x", 0.02, rank=50, entropy=0.2), token("y", 0.01, rank=5000, entropy=1.7)]
+        await heat.open(shown)
 
         async def lines(mode: str) -> list[str]:
             await heat.page.evaluate("mode => map.setMode(mode)", mode)
@@ -190,10 +163,25 @@ class TestColours:
         ranks = await lines("rank")
         assert ranks[:4] == [""] * 4
         assert len(set(ranks[4:])) == 3
-        two = await lines("two")
-        assert len(set(two)) == 5
-        above = await heat.cells.evaluate_all("cells => cells.map((cell) => getComputedStyle(cell).boxShadow !== 'none')")
-        assert above == [False, False, True, False, True, True, True]
+        assert [bool(line) for line in await lines("entropy")] == [bool(record["e"] / log(2) >= 2) for record in shown]
+
+    async def test_a_mode_that_is_gone(self, heat: HeatPage) -> None:
+        """A browser that remembers a mode which is gone shows another one and says so, once."""
+        await heat.open(HELLO)
+        await heat.page.evaluate("Pellucid.memory.set('heat.mode', 'two')")
+        await heat.make(HELLO)
+        assert await heat.page.get_by_label("Colour by").input_value() == "surprisal"
+        assert "is now two modes" in await heat.page.get_by_role("status").first.inner_text()
+        await heat.make(HELLO)
+        assert await heat.page.get_by_label("Colour by").input_value() == "surprisal"
+        assert await heat.page.get_by_role("status").first.inner_text() == ""
+
+    async def test_unsure_choices(self, heat: HeatPage) -> None:
+        """By entropy, the button goes to the next choice that was as open as one among four."""
+        await heat.open([token("a", 0.01, entropy=0.1), token("b", 0.9, entropy=1.4), token("c", 0.9, entropy=0.1)])
+        await heat.page.get_by_label("Colour by").select_option("entropy")
+        await heat.page.get_by_role("button", name="Next unsure choice").click()
+        assert await heat.card.get_attribute("data-index") == "1"
 
     async def test_ranks_can_be_chosen(self, heat: HeatPage) -> None:
         """Users can set the borders of the bins: tokens change at once, falling borders are refused, and valid ones remembered."""
@@ -435,7 +423,7 @@ class TestHeard:
         """Axe finds nothing wrong in any mode, with and without the card and the sliders."""
         await heat.open([*HELLO, *every_level()], theme=theme, branches=branches)
         await heat.page.evaluate(f"map.annotate({MARKS})")
-        for mode in ("probability", "rank", "surprisal", "two", "difference"):
+        for mode in ("probability", "rank", "surprisal", "entropy", "difference"):
             await heat.page.evaluate("mode => map.setMode(mode)", mode)
             await self._check(heat)
         await heat.page.evaluate("map.focusToken(0)")

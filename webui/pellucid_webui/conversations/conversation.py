@@ -115,8 +115,20 @@ class Conversation:
 
 
 @dataclass(frozen=True, slots=True)
+class Filing:
+    """The place of a conversation in the list: whether it is pinned, and the name of its folder."""
+
+    pinned: bool = False
+    folder: str | None = None
+
+
+UNFILED = Filing()
+
+
+@dataclass(frozen=True, slots=True)
 class Archive:
     """A complete conversation. ``tokens`` holds the batches of records of its messages, by their ids."""
 
     conversation: Conversation
     tokens: Mapping[int, Sequence[str]]
+    filing: Filing = UNFILED

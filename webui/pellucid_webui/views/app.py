@@ -80,6 +80,7 @@ SCRIPTS = (
 STYLES = (
     "frame/page",
     "tokens/heatmap",
+    "tokens/colours",
     "tokens/inspector",
     "chat/answer_tree",
     "frame/dialogs_and_welcome",

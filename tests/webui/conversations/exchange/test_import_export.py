@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from pellucid_webui.conversations.conversation import ASSISTANT, USER, Archive, 
 from pellucid_webui.conversations.exchange import import_export, json_format
 from pellucid_webui.conversations.exchange.json_format import from_json, to_json
 from pellucid_webui.conversations.exchange.markdown_format import from_markdown, to_markdown
+from pellucid_webui.conversations.storage.folders import MAX_NAME
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from support.page.scripted_assistant import tokens
@@ -111,6 +112,43 @@ class TestJson:
         assert len(store.list("bob", "thanks")) == 1
         with pytest.raises(NotFoundError):
             store.conversation("ann", copy)
+
+    @pytest.mark.parametrize(("write", "name"), [(import_export.as_json, "a.json"), (import_export.as_markdown, "a.md")])
+    def test_pin_and_folder(
+        self, store: ConversationStore, id: str, write: Callable[[ConversationStore, str, str], str], name: str
+    ) -> None:
+        """Pin and folder are in the file and restored: into the owner's folder of that name, which is created if there is none."""
+        folder = store.folders.create("ann", 'Bread & "butter"')
+        store.folders.move("ann", id, folder)
+        store.folders.pin("ann", id, True)
+        text = write(store, "ann", id)
+
+        again = import_export.read(store, "ann", text, name)
+        copies = [import_export.read(store, "bob", text, name) for _ in range(2)]
+
+        assert {(one.pinned, one.folder) for one in store.list("ann") if one.id in (id, again)} == {(True, folder)}
+        (new,) = store.folders.list("bob")
+        assert new.name == 'Bread & "butter"'
+        assert {one.id: (one.pinned, one.folder) for one in store.list("bob")} == dict.fromkeys(copies, (True, new.id))
+        store.folders.delete("ann", folder)
+        store.folders.pin("ann", id, False)
+        plain = import_export.read(store, "bob", write(store, "ann", id), name)
+        assert [(one.pinned, one.folder) for one in store.list("bob") if one.id == plain] == [(False, None)]
+
+    @pytest.mark.parametrize("folder", ["", " ", "x" * (MAX_NAME + 1)])
+    def test_a_folder_that_cannot_be(self, store: ConversationStore, id: str, folder: str) -> None:
+        """A file whose folder has no valid name is refused by name, and nothing of it is saved."""
+        text = json.dumps(written(store, id) | {"folder": folder})
+        with pytest.raises(InvalidRequestError, match=r"a\.json cannot be imported: The .*folder has"):
+            import_export.read(store, "bob", text, "a.json")
+        assert (store.list("bob"), store.folders.list("bob")) == ([], [])
+
+    def test_a_file_without_pin_and_folder(self, store: ConversationStore, id: str) -> None:
+        """A file of an earlier release has neither, and is imported outside of folders."""
+        found = written(store, id)
+        del found["pinned"], found["folder"]
+        import_export.read(store, "bob", json.dumps(found), "a.json")
+        assert [(one.pinned, one.folder) for one in store.list("bob")] == [(False, None)]
 
     def test_details(self, store: ConversationStore, id: str) -> None:
         """The values of an answer are in the file, which is read without them too, as earlier releases wrote it."""

@@ -197,6 +197,7 @@ class TestOwners:
         "look_at": lambda store, owner, at, node: store.look_at(owner, at, node),
         "stop_at": lambda store, owner, at, node: store.stop_at(owner, at, node),
         "archive": lambda store, owner, at, node: store.archive(owner, at),
+        "filing": lambda store, owner, at, node: store.filing(owner, at),
     }
 
     @pytest.mark.parametrize("verb", VERBS)

@@ -92,13 +92,24 @@ declare namespace Page {
 
   // Colours and text
 
-  type Mode = "probability" | "rank" | "surprisal" | "two" | "difference";
+  type Mode = "probability" | "rank" | "surprisal" | "entropy" | "difference";
 
   interface LegendScale {
     /** Class names, from the first step to the last. */
     scale: string[];
-    from: string;
-    to: string;
+    /** What the first step means: a word and a number. */
+    from: string[];
+    /** What the last step means: a number and a word. */
+    to: string[];
+  }
+
+  interface LegendMeaning {
+    meaning: string;
+  }
+
+  interface RetiredMode {
+    mode: Mode;
+    text: string;
   }
 
   interface LegendSample {
@@ -109,7 +120,7 @@ declare namespace Page {
     threshold?: number | null;
   }
 
-  type LegendPart = LegendScale | LegendSample;
+  type LegendPart = LegendScale | LegendSample | LegendMeaning;
 
   /** A part of a text; a picture replaces a character without a visible shape. */
   interface Piece {
@@ -746,6 +757,7 @@ declare namespace Page {
     readonly blocks: string[];
     readonly tokens: RenderedTokens;
     readonly here: number | null;
+    readonly settings: Sampling | null;
     paint(): void;
     placeBranch(): void;
     show(token: number, spoken?: boolean): void;
@@ -764,6 +776,7 @@ declare namespace Page {
     /** The messages with the inspector next to them. */
     readonly stage: HTMLElement;
     update(value: ChatValue, messages: Message[]): void;
+    drawLegend(): void;
     fetch(node: number): void;
     canBranch(message: Message): boolean;
     branch(node: number, index: number, alternative: number): void;
@@ -941,6 +954,7 @@ declare namespace Page {
     // colours.js
     colours: {
       MODES: Record<Mode, string>;
+      RETIRED: Record<string, RetiredMode>;
       RANKS: number[];
       UNLIKELY: number;
       toBits(nats: number): number;
@@ -978,6 +992,7 @@ declare namespace Page {
     Sparkline: new (options: SparklineOptions) => Sparkline;
     WhatIfPanel: new (onChange: (settings: Sampling | null) => void) => WhatIfPanel;
     Toolbar: new (options: ToolbarOptions) => Toolbar;
+    legendScale(scale: LegendScale): HTMLElement;
     HeatMap: new (element: HTMLElement, options: HeatMapOptions) => HeatMap;
 
     // reading_parts.js, line_list.js, text_minimap.js, reading_charts.js, diff_view.js

@@ -1,4 +1,4 @@
-// How a token is coloured: the modes, the strength of each colour, and the legends. The colours themselves are in heatmap.css.
+// How a token is coloured: the modes, the strength of each colour, and the legends. The colours themselves are in colours.css.
 "use strict";
 
 window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
@@ -8,8 +8,13 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
     probability: "Probability",
     rank: "Rank",
     surprisal: "Surprisal",
-    two: "Surprisal and entropy",
+    entropy: "Entropy",
     difference: "Difference",
+  };
+
+  /** Modes that earlier versions had and browsers may remember: the mode instead, and what to say about it. @type {Record<string, Page.RetiredMode>} */
+  const RETIRED = {
+    two: { mode: "surprisal", text: "“Surprisal and entropy” is now two modes: this one, and “Entropy”." },
   };
 
   /** The highest ranks of GLTR's colours (Gehrmann et al. 2019, arXiv 1906.04043). */
@@ -17,7 +22,8 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
 
   const STRONGEST = 8; // steps of a scale above plain
   const MAX_BITS = 12; // the surprisal that has the strongest colour
-  const ENTROPIES = [1, 2, 3, 4]; // bits at which the next underline begins
+  const MAX_ENTROPY = 4; // the entropy in bits that has the strongest colour: a choice among 16 equally likely tokens
+  const UNSURE_BITS = 2; // from this entropy on, a choice is unsure
   const UNLIKELY = 0.1; // below this probability a token is surprising
   const APART = 0.5; // from this difference on, two models disagree
 
@@ -72,6 +78,9 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
    */
   const bin = (value, borders) => borders.filter((border) => value > border).length;
 
+  /** @param {number} entropy in nats */
+  const isUnsure = (entropy) => toBits(entropy) >= UNSURE_BITS;
+
   /**
    * Return the classes that colour a token in every mode, so that changing the mode changes one attribute of the map.
    * @param {Page.TokenRecord} record
@@ -89,7 +98,10 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
       if (probability < UNLIKELY) classes.push("unlikely");
     }
     if (record.r !== null) classes.push(`r${bin(record.r, ranks)}`);
-    if (entropy !== null) classes.push(`e${ENTROPIES.filter((least) => toBits(entropy) >= least).length}`);
+    if (entropy !== null) {
+      classes.push(`e${step(toBits(entropy) / MAX_ENTROPY)}`);
+      if (isUnsure(entropy)) classes.push("unsure");
+    }
     if (mark) classes.push(...differenceClasses(mark.value));
     return classes;
   }
@@ -114,6 +126,7 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
    */
   function isSurprising(mode, record, ranks, mark) {
     if (mode === "difference") return mark ? Math.abs(mark.value) >= APART : false;
+    if (mode === "entropy") return record.e !== null && isUnsure(record.e);
     if (mode === "rank") return record.r !== null && record.r > ranks[0];
     const probability = probabilityOf(record);
     return probability !== null && probability < UNLIKELY;
@@ -126,26 +139,44 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
   const scale = (name) => Array.from({ length: STRONGEST + 1 }, (_, index) => `${name}${index}`);
 
   /**
-   * Return the legend of a mode.
+   * Return the legend of a mode, in words and numbers for readers who see it for the first time.
    * @param {Page.Mode} mode
    * @param {string[]} words for a difference of -1 and of 1
    * @returns {Page.LegendPart[]}
    */
   function legend(mode, words) {
-    const unlikely = { sample: "unlikely", text: "below 10 %" };
-    if (mode === "probability") return [{ scale: scale("p"), from: "100 %", to: "0 %" }, unlikely];
-    if (mode === "surprisal") return [{ scale: scale("s"), from: "0", to: `${MAX_BITS} bits` }, unlikely];
-    if (mode === "rank") return [0, 1, 2, 3].map((index) => ({ sample: `r${index}`, threshold: index < RANKS.length ? index : null }));
-    if (mode === "difference") {
-      const steps = [...scale("lower").reverse(), ...scale("higher").slice(1)];
-      return [{ scale: steps, from: words[0], to: words[1] }, { sample: "apart", text: "large difference" }];
+    if (mode === "probability") {
+      return [
+        { scale: scale("p"), from: ["expected", "100 %"], to: ["0 %", "unexpected"] },
+        { sample: "unlikely", text: "below 10 %, 1 chance in 10" },
+        { meaning: "The stronger the colour, the less probable the model found the token." },
+      ];
     }
+    if (mode === "surprisal") {
+      return [
+        { scale: scale("s"), from: ["expected", "0 bits"], to: [`${MAX_BITS} bits`, "surprising"] },
+        { sample: "unlikely", text: "over 3.3 bits, less than 1 chance in 10" },
+        { meaning: "The stronger the colour, the more the token surprised the model. Each bit halves the chance: 4 bits are 1 chance in 16, 12 bits 1 in 4,096." },
+      ];
+    }
+    if (mode === "rank") {
+      const bins = [0, 1, 2, 3].map((index) => ({ sample: `r${index}`, threshold: index < RANKS.length ? index : null }));
+      return [...bins, { meaning: "Rank 1 is the model's first choice. The stronger the colour, the further down its list the token is." }];
+    }
+    if (mode === "entropy") {
+      return [
+        { scale: scale("e"), from: ["sure", "0 bits"], to: [`${MAX_ENTROPY} bits or more`, "unsure"] },
+        { sample: "unsure", text: `${UNSURE_BITS} bits or more` },
+        { meaning: "The stronger the colour, the less sure the model was before the token. 2 bits are like a choice among 4 equally likely tokens, 4 bits among 16." },
+      ];
+    }
+    const steps = [...scale("lower").reverse(), ...scale("higher").slice(1)];
     return [
-      { scale: scale("s"), from: "surprisal 0", to: `${MAX_BITS} bits` },
-      ...ENTROPIES.map((least, index) => ({ sample: `e${index + 1}`, text: `${index ? "" : "entropy "}${least}+${index === ENTROPIES.length - 1 ? " bits" : ""}` })),
-      unlikely,
+      { scale: steps, from: [words[0], ""], to: ["", words[1]] },
+      { sample: "apart", text: "large difference" },
+      { meaning: "The stronger the colour, the more the two models differ on the token." },
     ];
   }
 
-  window.Pellucid.colours = { MODES, RANKS, UNLIKELY, toBits, constrain, probabilityOf, probabilityClass, surprisal, levels, isSurprising, legend };
+  window.Pellucid.colours = { MODES, RETIRED, RANKS, UNLIKELY, toBits, constrain, probabilityOf, probabilityClass, surprisal, levels, isSurprising, legend };
 })();

@@ -7,6 +7,8 @@
   const HOVER_MS = 120; // a pointer that rests this long on a token opens its card
   const LEAVE_MS = 250; // and has this long to reach the card before it closes
   const WORDS = ["less likely", "more likely"]; // for a difference of -1 and of 1
+  /** @type {Partial<Record<Page.Mode, string>>} */
+  const NONE = { difference: "No large differences.", entropy: "No unsure choices." };
   const KEYS = "Arrow keys move from token to token, n and p to the next and the previous surprising one; Enter moves to the alternatives.";
 
   /**
@@ -99,6 +101,15 @@
       this.listen(this.listeners.signal);
       element.append(this.root);
       this.setMode(this.mode);
+      this.replaceRetiredMode();
+    }
+
+    /** Tell once that the mode that the browser remembers is gone. */
+    replaceRetiredMode() {
+      const retired = colours.RETIRED[memory.get("heat.mode") ?? ""];
+      if (!retired) return;
+      this.chooseMode(retired.mode);
+      this.toolbar.say(retired.text);
     }
 
     /**
@@ -549,7 +560,7 @@
         this.focusToken(index);
         return;
       }
-      this.toolbar.say(this.mode === "difference" ? "No large differences." : "No surprising tokens.");
+      this.toolbar.say(NONE[this.mode] ?? "No surprising tokens.");
     }
 
     enterCard() {

@@ -4,6 +4,9 @@
 (() => {
   const { make, colours } = window.Pellucid;
 
+  /** @type {Partial<Record<Page.Mode, string>>} */
+  const NEXT = { difference: "Next difference", entropy: "Next unsure choice" };
+
   class Toolbar {
     /**
      * Call `onMode` and `onRanks` when the user chooses, and `onNext` to go to the next surprising token.
@@ -42,7 +45,7 @@
     show(mode) {
       this.mode = mode;
       this.select.value = mode;
-      this.next.textContent = mode === "difference" ? "Next difference" : "Next surprising token";
+      this.next.textContent = NEXT[mode] ?? "Next surprising token";
       this.say("");
       this.drawLegend();
     }
@@ -73,14 +76,8 @@
      * @returns {HTMLElement}
      */
     legendPart(part) {
-      /**
-       * @param {string} className
-       * @returns {HTMLElement}
-       */
-      const swatch = (className) => make("i", { class: `pl-swatch ${className}` }, "\u00a0");
-      if ("scale" in part) {
-        return make("span", { class: "pl-scale" }, part.from, make("span", { class: "pl-steps" }, ...part.scale.map(swatch)), part.to);
-      }
+      if ("scale" in part) return legendScale(part);
+      if ("meaning" in part) return make("span", { class: "pl-meaning" }, part.meaning);
       const sample = make("i", { class: `pl-sample ${part.sample}` }, "ab");
       if (part.threshold === undefined) return make("span", { class: "pl-key" }, sample, part.text);
       if (part.threshold === null) return make("span", { class: "pl-key" }, sample, "above");
@@ -115,5 +112,17 @@
     }
   }
 
-  window.Pellucid.Toolbar = Toolbar;
+  /**
+   * Return a scale with what its ends mean: a word and a number.
+   * @param {Page.LegendScale} scale
+   * @returns {HTMLElement}
+   */
+  function legendScale({ scale, from, to }) {
+    const steps = scale.map((className) => make("i", { class: `pl-swatch ${className}` }, "\u00a0"));
+    const [word, least] = from;
+    const [most, other] = to;
+    return make("span", { class: "pl-scale" }, make("b", {}, word), least, make("span", { class: "pl-steps", "aria-hidden": "true" }, ...steps), most, make("b", {}, other));
+  }
+
+  Object.assign(window.Pellucid, { Toolbar, legendScale });
 })();

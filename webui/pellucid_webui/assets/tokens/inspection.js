@@ -2,16 +2,10 @@
 "use strict";
 
 (() => {
-  const { make, button, memory, announce, Inspector, RenderedAnswer } = window.Pellucid;
+  const { make, button, memory, announce, colours, legendScale, Inspector, RenderedAnswer } = window.Pellucid;
 
   /** @type {Record<Page.InspectState, string>} */
   const STATES = { text: "Text", unsure: "Unsure words", heat: "Heat map" };
-  /** @type {Record<Page.InspectState, string>} */
-  const LEGENDS = {
-    text: "",
-    unsure: "Underlined: less than 30 % likely; at most a tenth of the text",
-    heat: "The stronger the colour, the less likely the model found it",
-  };
   const ASK_MS = 120; // after a scroll, before the places of the answers in view are asked for
   const KEPT = 8; // answers whose records are kept
   const WIDE = 736; // pixels from which the inspector is next to the messages
@@ -60,7 +54,7 @@
         onClose: () => this.unpin(),
         onSamples: (index, alternative, count) => this.sample(index, alternative, count),
       });
-      this.legend = make("span", { class: "pl-quiet pl-inspect-legend" });
+      this.legend = make("span", { class: "pl-heat pl-inspect-legend", role: "group", "aria-label": "What the marks mean", "data-mode": "probability" });
       this.least = button("Least likely", { class: "pl-button pl-inspect-least", onclick: () => this.goToLeast() }, "Go to the least likely word of the answer in view (l)");
       this.choices = /** @type {Page.InspectState[]} */ (Object.keys(STATES)).map((state) => this.choice(state));
       const radios = make("div", { class: "pl-inspect-switch", role: "radiogroup", "aria-label": "Inspect tokens" }, make("span", { "aria-hidden": "true" }, "Inspect tokens"), make("span", { class: "pl-inspect-choices" }, ...this.choices));
@@ -87,13 +81,28 @@
       this.state = state;
       memory.set("inspect", state);
       for (const input of this.bar.querySelectorAll("input")) input.checked = input.value === state;
-      this.legend.textContent = this.legend.title = LEGENDS[state];
       this.least.disabled = state === "text";
+      this.drawLegend();
       if (state === "text") this.unpin();
       this.inView.forEach((message) => this.refresh(message));
       this.answers.forEach((answer) => answer.paint());
       this.fit();
       this.ask();
+    }
+
+    /** Say what the underlines mean, or the colours, which the sliders show too. */
+    drawLegend() {
+      const isColoured = this.state === "heat" || [...this.answers.values()].some(({ settings }) => settings !== null);
+      const shown = isColoured ? "heat" : this.state;
+      if (this.legend.dataset.shown === shown) return;
+      this.legend.dataset.shown = shown;
+      this.legend.hidden = shown === "text";
+      if (isColoured) {
+        const parts = colours.legend("probability", []).flatMap((part) => ("scale" in part ? [legendScale(part)] : []));
+        this.legend.replaceChildren(...parts);
+      } else {
+        this.legend.replaceChildren(make("i", { class: "pl-unsure-sample" }, "word"), " less than 30 % likely, the least likely tenth at most");
+      }
     }
 
     listen() {

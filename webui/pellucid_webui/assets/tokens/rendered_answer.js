@@ -190,6 +190,7 @@
     reweigh(settings) {
       if (settings === null && this.settings === null) return;
       this.settings = settings;
+      this.inspection.drawLegend();
       if (this.frame) return;
       this.frame = requestAnimationFrame(() => {
         this.frame = 0;

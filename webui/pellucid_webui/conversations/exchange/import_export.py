@@ -41,7 +41,7 @@ def as_json(store: ConversationStore, owner: str, id: str) -> str:
 
 def as_markdown(store: ConversationStore, owner: str, id: str) -> str:
     """Return the selected path of a conversation in the format that ``markdown_export`` describes."""
-    return to_markdown(store.conversation(owner, id))
+    return to_markdown(store.conversation(owner, id), store.filing(owner, id))
 
 
 @dataclass(frozen=True, slots=True)

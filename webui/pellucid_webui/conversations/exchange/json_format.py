@@ -1,9 +1,11 @@
 """Exports complete conversations as JSON, and imports them again.
 
-The JSON is an object with these keys, all required except the last four of a message; times are in seconds since 1970:
+The JSON is an object with these keys, all required except ``pinned``, ``folder`` and the last four of a message; times are in seconds
+since 1970:
 
 - ``format`` "pellucid-conversation" and ``version`` 1
 - ``title``, ``created``, ``updated``
+- ``pinned``: whether it is pinned to the top of the list, and ``folder``: the name of its folder, or null
 - ``settings``: the settings of the next turn (``model``, ``system``, ``temperature``, ``top_p``, ``top_k``, ``min_p``, ``seed``,
   ``max_tokens``, ``answer_format``, ``schema``, ``tools``, ``tool_choice``)
 - ``leaf``: the last message of the selected path, or null
@@ -38,7 +40,8 @@ from pellucid.errors import InvalidRequestError
 from pellucid.tokens import FinishReason, Token, Usage
 from pellucid_webui.conversations.answer_details import StoredDetails
 from pellucid_webui.conversations.compact_tokens import pack, records_in, token_of
-from pellucid_webui.conversations.conversation import Archive, Conversation, Node
+from pellucid_webui.conversations.conversation import Archive, Conversation, Filing, Node
+from pellucid_webui.conversations.storage.folders import checked_name
 from pellucid_webui.conversations.turn_settings import TurnSettings
 
 FORMAT = "pellucid-conversation"
@@ -92,6 +95,8 @@ class _File(_Strict):
     title: str
     created: Seconds
     updated: Seconds
+    pinned: bool = False
+    folder: str | None = None
     settings: dict[str, Any]
     leaf: Number | None
     messages: list[_Message]
@@ -107,6 +112,8 @@ def to_json(archive: Archive) -> str:
         "title": conversation.title,
         "created": conversation.created,
         "updated": conversation.updated,
+        "pinned": archive.filing.pinned,
+        "folder": archive.filing.folder,
         "settings": conversation.settings.record(),
         "leaf": numbers[conversation.leaf],
     }
@@ -134,7 +141,8 @@ def from_json(text: str) -> Archive:
         leaf=file.leaf,
         nodes={message.id: _node(message) for message in file.messages},
     )
-    return Archive(conversation, {message.id: _batches(message) for message in file.messages})
+    filing = Filing(file.pinned, None if file.folder is None else checked_name(file.folder))
+    return Archive(conversation, {message.id: _batches(message) for message in file.messages}, filing)
 
 
 def settings_of(record: Mapping[str, Any]) -> TurnSettings:

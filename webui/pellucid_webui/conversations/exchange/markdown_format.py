@@ -18,9 +18,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pellucid.errors import InvalidRequestError
 from pellucid.tokens import FinishReason
-from pellucid_webui.conversations.conversation import ASSISTANT, Archive, Conversation, Node
+from pellucid_webui.conversations.conversation import ASSISTANT, UNFILED, Archive, Conversation, Filing, Node
 from pellucid_webui.conversations.exchange.json_format import settings_of
 from pellucid_webui.conversations.markdown.markdown_to_html import open_fence
+from pellucid_webui.conversations.storage.folders import checked_name
 
 VERSION = 1
 
@@ -46,11 +47,16 @@ class _Mark(BaseModel):
     summary: str = ""
 
 
-def to_markdown(conversation: Conversation) -> str:
-    """Return the selected path as Markdown. The front matter has the settings of the last answer, or else the conversation's."""
+def to_markdown(conversation: Conversation, filing: Filing = UNFILED) -> str:
+    """Return the selected path as Markdown.
+
+    The front matter has the settings of the last answer, or else the conversation's, and ``pinned`` and ``folder`` where it has them.
+    """
     path = conversation.path()
     mark = _free_mark([conversation.title, *(node.text for node in path), *(node.model for node in path), *(node.summary for node in path)])
     front = {"pellucid": VERSION, "mark": mark, "title": conversation.title, "created": _written_time(conversation.created)}
+    front |= {"pinned": True} if filing.pinned else {}
+    front |= {} if filing.folder is None else {"folder": filing.folder}
     settings = next((node.settings for node in reversed(path) if node.settings is not None), conversation.settings)
     lines = [f"{name}: {_json(value)}" for name, value in (front | settings.record()).items()]
     title = " ".join(conversation.title.split())
@@ -70,6 +76,7 @@ def from_markdown(text: str) -> Archive:
     mark, title, created = (front.pop(name, None) for name in ("mark", "title", "created"))
     if not (isinstance(mark, str) and isinstance(title, str) and isinstance(created, str)):
         raise InvalidRequestError("The front matter lacks one of the lines mark, title and created.")
+    filing = _read_filing(front.pop("pinned", False), front.pop("folder", None))
     nodes = _read_messages(body, f"<!-- {mark} ")
     conversation = Conversation(
         id="",
@@ -80,7 +87,13 @@ def from_markdown(text: str) -> Archive:
         leaf=len(nodes) or None,
         nodes={node.id: node for node in nodes},
     )
-    return Archive(conversation, {})
+    return Archive(conversation, {}, filing)
+
+
+def _read_filing(pinned: object, folder: object) -> Filing:
+    if not isinstance(pinned, bool) or not (folder is None or isinstance(folder, str)):
+        raise InvalidRequestError("The front matter's pinned is not true or false, or its folder is not a name.")
+    return Filing(pinned, None if folder is None else checked_name(folder))
 
 
 def _free_mark(texts: Sequence[str]) -> str:

@@ -44,17 +44,12 @@ class Folders:
 
     def create(self, owner: str, name: str) -> str:
         """Create an empty folder, and return its id."""
-        name, id = _checked(name), uuid.uuid4().hex
         with self._database.writing() as run:
-            (count,) = run.execute("SELECT count(*) FROM folder WHERE owner = ?", (owner,)).fetchone()
-            if count >= MAX_FOLDERS:
-                raise InvalidRequestError(f"There are {MAX_FOLDERS} folders already: delete one first.")
-            run.execute("INSERT INTO folder (id, owner, name) VALUES (?, ?, ?)", (id, owner, name))
-        return id
+            return _create(run, owner, checked_name(name))
 
     def rename(self, owner: str, id: str, name: str) -> None:
         """Change the name of a folder."""
-        name = _checked(name)
+        name = checked_name(name)
         with self._database.writing() as run:
             run.execute("UPDATE folder SET name = ? WHERE key = ?", (name, self._key(run, owner, id)))
 
@@ -90,7 +85,25 @@ class Folders:
         return int(row["key"])
 
 
-def _checked(name: str) -> str:
+def file_under(run: sqlite3.Connection, owner: str, conversation: int, name: str) -> None:
+    """Put a conversation, given by its key, into the owner's folder of this name, which is created if missing."""
+    select = "SELECT key FROM folder WHERE owner = ? AND name = ? ORDER BY key"
+    if run.execute(select, (owner, name)).fetchone() is None:
+        _create(run, owner, name)
+    (key,) = run.execute(select, (owner, name)).fetchone()
+    run.execute("UPDATE conversation SET folder = ? WHERE key = ?", (key, conversation))
+
+
+def _create(run: sqlite3.Connection, owner: str, name: str) -> str:
+    (count,) = run.execute("SELECT count(*) FROM folder WHERE owner = ?", (owner,)).fetchone()
+    if count >= MAX_FOLDERS:
+        raise InvalidRequestError(f"There are {MAX_FOLDERS} folders already: delete one first.")
+    id = uuid.uuid4().hex
+    run.execute("INSERT INTO folder (id, owner, name) VALUES (?, ?, ?)", (id, owner, name))
+    return id
+
+
+def checked_name(name: str) -> str:
     """Return the name in one line. Raises InvalidRequestError for one that is empty or too long."""
     name = " ".join(encodable(name).split())
     if not name:

@@ -14,11 +14,11 @@ from pathlib import Path
 from pellucid.errors import NotFoundError
 from pellucid.tokens import FinishReason, Usage
 from pellucid_webui.conversations.answer_details import StoredDetails
-from pellucid_webui.conversations.conversation import Archive, Conversation, ConversationSummary, Node
+from pellucid_webui.conversations.conversation import Archive, Conversation, ConversationSummary, Filing, Node
 from pellucid_webui.conversations.encodable_text import encodable
 from pellucid_webui.conversations.storage.database import Database
 from pellucid_webui.conversations.storage.deleted_conversations import DeletedConversations
-from pellucid_webui.conversations.storage.folders import Folders
+from pellucid_webui.conversations.storage.folders import Folders, checked_name, file_under
 from pellucid_webui.conversations.storage.owned_rows import owned
 from pellucid_webui.conversations.storage.search import conversations_with, matching_nodes
 from pellucid_webui.conversations.turn_settings import TurnSettings
@@ -251,13 +251,19 @@ class ConversationStore:
     def archive(self, owner: str, id: str) -> Archive:
         """Return all of a conversation, with its tokens."""
         with self._database.reading() as run:
-            found = _conversation(run, owned(run, owner, id))
-            return Archive(found, {node: _batches(run, node) for node in found.nodes})
+            row = owned(run, owner, id)
+            found = _conversation(run, row)
+            return Archive(found, {node: _batches(run, node) for node in found.nodes}, _filing(run, row))
+
+    def filing(self, owner: str, id: str) -> Filing:
+        """Return whether a conversation is pinned, and the name of its folder."""
+        with self._database.reading() as run:
+            return _filing(run, owned(run, owner, id))
 
     def restore(self, owner: str, archive: Archive) -> str:
         """Save the conversation of an archive as a new one of this owner, and return its id.
 
-        Its messages get new ids; each must come after its parent.
+        Its messages get new ids; each must come after its parent. Its folder is created if the owner has none of its name.
         """
         return self.restore_all(owner, [archive])[0]
 
@@ -276,8 +282,15 @@ def _restore(run: sqlite3.Connection, owner: str, archive: Archive) -> str:
         new[node.id] = _insert(run, key, moved, archive.tokens.get(node.id, ()))
     chosen = [(new[node.chosen], new[node.id]) for node in old.nodes.values()]
     run.executemany("UPDATE node SET chosen = ? WHERE id = ?", chosen)
-    run.execute("UPDATE conversation SET leaf = ? WHERE key = ?", (new[old.leaf], key))
+    run.execute("UPDATE conversation SET leaf = ?, pinned = ? WHERE key = ?", (new[old.leaf], archive.filing.pinned, key))
+    if archive.filing.folder is not None:
+        file_under(run, owner, key, checked_name(archive.filing.folder))
     return id
+
+
+def _filing(run: sqlite3.Connection, row: sqlite3.Row) -> Filing:
+    folder = run.execute("SELECT name FROM folder WHERE key = ?", (row["folder"],)).fetchone()
+    return Filing(bool(row["pinned"]), None if folder is None else folder["name"])
 
 
 def _after_all(run: sqlite3.Connection, owner: str, now: float) -> float:

@@ -1,0 +1,95 @@
+"""Tests that the colours of tokens differ visibly and can be read, with any colour vision, in light and dark mode."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+import pytest
+
+from support.page.colour_vision import SIGHTS, ciede2000, contrast, lab
+from support.page.heat_page import asset
+
+THEMES = ("light", "dark")
+SCALES = ("warm", "cool", "violet")
+STEPS = range(1, 9)
+
+APART = 2.5
+"""Least CIEDE2000 distance of neighbouring steps: more than twice what is just noticeable."""
+
+READABLE = 4.5
+"""Least contrast of text (WCAG 1.4.3)."""
+
+VISIBLE = 3.0
+"""Least contrast of a line (WCAG 1.4.11)."""
+
+
+def variables(theme: str) -> dict[str, str]:
+    """Return the colours that the maps have as variables in a theme."""
+    css = asset("heatmap.css") + asset("colours.css")
+    selector = ".dark .pl-heat" if theme == "dark" else ".pl-heat"
+    blocks = re.findall(rf"^{re.escape(selector)} {{\n(.*?)^}}", css, re.DOTALL | re.MULTILINE)
+    return dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", "".join(blocks)))
+
+
+def highlights(theme: str) -> dict[str, str]:
+    """Return the declarations of the highlights on rendered text in a theme."""
+    prefix = r"\.dark " if theme == "dark" else ""
+    return dict(re.findall(rf"^{prefix}::highlight\((pl-[\w-]+)\) {{ (.*?) }}", asset("inspector.css"), re.MULTILINE))
+
+
+def scale(theme: str, name: str) -> list[str]:
+    """Return the colours of a scale, from the background to the strongest."""
+    colours = variables(theme)
+    return [colours["heat-paper"], *(colours[f"{name}-{step}"] for step in STEPS)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "distance"),
+    [
+        ((50.0, 2.6772, -79.7751), (50.0, 0.0, -82.7485), 2.0425),
+        ((50.0, 2.5, 0.0), (73.0, 25.0, -18.0), 27.1492),
+        ((50.0, -1.0, 2.0), (50.0, 0.0, 0.0), 2.3669),
+        ((2.0776, 0.0795, -1.1350), (0.9033, -0.0636, -0.5514), 0.9082),
+    ],
+)
+def test_the_distance(one: tuple[float, float, float], other: tuple[float, float, float], distance: float) -> None:
+    """The distance that the other tests use is that of the pairs which its authors published."""
+    assert ciede2000(one, other) == pytest.approx(distance, abs=1e-4)
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("name", SCALES)
+@pytest.mark.parametrize("sight", SIGHTS)
+def test_steps_are_apart(theme: str, name: str, sight: str) -> None:
+    """Neighbouring steps differ visibly, and lightness alone orders all of them, whichever colours the reader does not see."""
+    seen = [lab(SIGHTS[sight], colour) for colour in scale(theme, name)]
+    assert min(ciede2000(one, other) for one, other in pairwise(seen)) >= APART
+    lightness = [colour[0] for colour in seen]
+    assert all((other < one) == (theme == "light") for one, other in pairwise(lightness))
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("name", SCALES)
+def test_text_is_readable(theme: str, name: str) -> None:
+    """Text has enough contrast on every step."""
+    ink = variables(theme)["heat-ink"]
+    assert min(contrast(ink, fill) for fill in scale(theme, name)) >= READABLE
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_rendered_text_has_the_same_scale(theme: str) -> None:
+    """Rendered text is coloured like the maps, with the same readable text."""
+    found, colours = highlights(theme), variables(theme)
+    for step in STEPS:
+        assert found[f"pl-step-{step}"] == f"background-color: {colours[f'warm-{step}']}; color: {colours['heat-ink']};"
+    fill, text = re.findall(r"#[0-9a-f]{3,6}", found["pl-here"])
+    assert contrast(fill, text.replace("#fff", "#ffffff") if len(text) == 4 else text) >= READABLE
+
+
+@pytest.mark.parametrize(("theme", "paper"), [("light", "#ffffff"), ("light", "#f8fafc"), ("dark", "#020617"), ("dark", "#1e293b")])
+def test_lines_are_visible(theme: str, paper: str) -> None:
+    """Lines under unsure words, under a branched token and through dropped ones are seen on the page and on a block of code."""
+    for name in ("pl-unsure", "pl-branch", "pl-out"):
+        (line,) = re.findall(r"#[0-9a-f]{6}", highlights(theme)[name])
+        assert contrast(line, paper) >= VISIBLE, name
