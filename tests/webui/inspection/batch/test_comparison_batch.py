@@ -178,7 +178,7 @@ async def test_summary() -> None:
     assert said[0] == "3 prompts, 2 seeds each: 6 of 6 done."
     assert said[1] == (
         "A and B write the same answer in 0 of 6 comparisons (0 %, 95 % interval 0 % to 39 %). "
-        "Where they differ, the first difference is at token 3 of the first answer in the median."
+        "Where they differ, the median first difference is at token 3 of A's answer."
     )
     assert "over 3 prompts" in said[3]
     assert said[-1].startswith("Each prompt counts once")

@@ -180,7 +180,7 @@ def _equal(rows: Sequence[RowFigures], at: int, both: str) -> str:
     share = share_interval(same, len(differences))
     start = f"{both} write the same answer in {same} of {len(rows)} comparisons ({100 * share.value:.0f} %"
     start += f", 95 % interval {100 * share.low:.0f} % to {100 * share.high:.0f} %)" if len(rows) > 1 else ")"
-    return f"{start}. Where they differ, the first difference is at token {median(known):g} of the first answer in the median."
+    return f"{start}. Where they differ, the median first difference is at token {median(known):g} of {both[0]}'s answer."
 
 
 def _divergence(unit: Unit, rows: Sequence[RowFigures], at: int, letters: tuple[str, str]) -> list[str]:
@@ -216,6 +216,10 @@ def _surer(unit: Unit, at: int, letters: tuple[str, str]) -> list[str]:
 def _interval(unit: Unit, found: Interval, *, signed: bool = False) -> str:
     if found.count == 1 or not isfinite(found.high):
         return f" (one of the {unit.name} is too few for an interval)"
-    ends = f"{round(found.low, 3) + 0.0:+.3f} to {round(found.high, 3) + 0.0:+.3f}" if signed else f"{found.low:.3f} to {found.high:.3f}"
+    ends = f"{_signed(found.low)} to {_signed(found.high)}" if signed else f"{found.low:.3f} to {found.high:.3f}"
     start = "bits per token, " if signed else ""
     return f" ({start}95 % interval {ends} over {found.count} {unit.name})"
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 3) + 0.0:+.3f}"  # + 0.0 makes -0.0 positive
