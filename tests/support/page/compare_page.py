@@ -9,6 +9,7 @@ from typing import Any
 from playwright.async_api import Locator, Page, Route
 
 from pellucid_webui.views.compare import NOTHING, CompareView
+from pellucid_webui.views.compare_batch import BatchView
 from support.page.heat_page import asset
 
 ADDRESS = "http://compare.test/"
@@ -23,6 +24,10 @@ SCRIPTS = (
     "compare_card",
     "compare_column",
     "compare_parts",
+    "compare_legend",
+    "comparison_picture",
+    "batch_table",
+    "batch_panel",
     "compare_tab",
 )
 """Scripts in dependency order."""
@@ -46,6 +51,14 @@ MOUNT = """first => {
   Pellucid.mountCompare({ element: document.getElementById("place"), props, watch, act: (data) => window.act(data) });
 }"""
 
+MOUNT_BATCH = """() => {
+  const props = { value: null };
+  let changed = () => {};
+  window.receiveBatch = (value) => { props.value = value; changed(); };
+  const watch = (_, callback) => { changed = callback; };
+  Pellucid.mountCompareBatch({ element: document.createElement("div"), props, watch, act: (data) => window.actBatch(data) });
+}"""
+
 
 @dataclass
 class ComparePage:
@@ -62,6 +75,7 @@ class ComparePage:
         self.page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" else None)
         self.page.on("request", lambda request: self.requested.append(request.url))
         await self.page.expose_function("act", self._act)
+        await self.page.expose_function("actBatch", self._act_batch)
         await self.page.route("**/*", lambda route: _answer(route, theme))
         await self.load(fragment)
 
@@ -70,6 +84,7 @@ class ComparePage:
         await self.page.goto("about:blank")
         await self.page.goto(ADDRESS + fragment)
         await self.page.evaluate(MOUNT, dict(NOTHING) | await self.view.opened())
+        await self.page.evaluate(MOUNT_BATCH)
         await self.page.locator(".pl-column-form").nth(1).wait_for()
 
     async def compare(self) -> None:
@@ -80,6 +95,10 @@ class ComparePage:
     async def _act(self, data: Mapping[str, Any]) -> None:
         async for shown in self.view.act("me", data):
             await self.page.evaluate("shown => window.receive(shown)", shown)
+
+    async def _act_batch(self, data: Mapping[str, Any]) -> None:
+        async for shown in BatchView(self.view.assistant, self.view.batches).act("me", data):
+            await self.page.evaluate("shown => window.receiveBatch(shown)", shown)
 
     @property
     def status(self) -> Locator:
@@ -108,5 +127,5 @@ async def _answer(route: Route, theme: str) -> None:
         await route.abort()
         return
     scripts = "\n".join(f"<script>{asset(f'{name}.js')}</script>" for name in SCRIPTS)
-    css = "\n".join(asset(f"{name}.css") for name in ("page", "compare"))
+    css = "\n".join(asset(f"{name}.css") for name in ("page", "compare", "batch"))
     await route.fulfill(body=HTML.format(css=css, scripts=scripts, theme=theme), content_type="text/html; charset=utf-8")

@@ -96,8 +96,9 @@ FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimati
 
 BEYOND = """() => [...document.querySelectorAll("[class^='pl-'], [class*=' pl-']")]
   .filter((element) => element.checkVisibility() && element.getBoundingClientRect().right > innerWidth + 1)
+  .filter((element) => !element.parentElement.closest("[role=region][tabindex='0']"))
   .map((element) => element.className)"""
-"""Returns our elements that are cut off at the right."""
+"""Returns our elements that are cut off at the right, except those within a region that scrolls by itself."""
 
 
 async def scored(address: str, model: str, **given: Any) -> Sequence[dict[str, Any]]:

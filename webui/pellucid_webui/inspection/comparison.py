@@ -65,10 +65,11 @@ class Column:
             self.batches.append(pack(fresh))
             self._packed += len(fresh)
 
-    def messages(self, prompt: str) -> list[Message]:
-        """Return the conversation that it answers."""
-        system = [Message(SYSTEM, self.settings.system)] if self.settings.system.strip() else []
-        return [*system, Message(USER, prompt)]
+    def messages(self, prompt: str, history: Sequence[Message] = ()) -> list[Message]:
+        """Return the conversation that it answers; a system prompt of its own replaces that of the history."""
+        if self.settings.system.strip():
+            history = [Message(SYSTEM, self.settings.system), *(one for one in history if one.role != SYSTEM)]
+        return [*history, Message(USER, prompt)]
 
 
 @dataclass(eq=False)
@@ -84,12 +85,14 @@ class ComparedText:
 class Comparison:
     """A comparison of columns, and its progress.
 
-    ``texts`` are the answers in the order of the columns, followed by the reference if there is one.
+    ``texts`` are the answers in the order of the columns, followed by the reference if there is one. ``history`` are the messages
+    before the prompt.
     """
 
     prompt: str
     reference: str
     columns: list[Column]
+    history: Sequence[Message] = ()
     number: int = field(default_factory=lambda: next(_NUMBERS))
     status: str = ""
     stopped: bool = False
@@ -155,7 +158,7 @@ class Comparison:
     async def _answer(self, assistant: Assistant, column: Column) -> None:
         """Have a column answer; keep the reason if it cannot."""
         begun = time.monotonic()
-        query = ChatQuery(column.messages(self.prompt), column.settings.sampling(), model=column.settings.model or None)
+        query = ChatQuery(column.messages(self.prompt, self.history), column.settings.sampling(), model=column.settings.model or None)
         try:
             async with aclosing(assistant.chat(query)) as items:
                 async for item in items:
@@ -188,7 +191,7 @@ class Comparison:
     async def _score(self, assistant: Assistant, text: ComparedText, readers: Sequence[int]) -> None:
         """Have a column score a text as if it were its own answer, for all ``readers`` of the same model and system prompt."""
         column = self.columns[readers[0]]
-        conversation = [*column.messages(self.prompt), Message(ASSISTANT, text.text)]
+        conversation = [*column.messages(self.prompt, self.history), Message(ASSISTANT, text.text)]
         tokens: list[Token] = []
         try:
             query = ScoreQuery(conversation, model=column.settings.model or None, top_logprobs=ALTERNATIVES)

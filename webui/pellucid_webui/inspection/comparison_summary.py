@@ -69,7 +69,7 @@ def difference_sentence(places: ComparedPlaces, a: Column, b: Column) -> str:
     both = f"{a.letter} and {b.letter}"
     if at is None:
         return f"{both} write the same answer ({len(a.tokens)} {'token' if len(a.tokens) == 1 else 'tokens'})."
-    here, there = _index(a.tokens, at), _index(b.tokens, at)
+    here, there = token_index(a.tokens, at), token_index(b.tokens, at)
     if here == there == 0:
         start = f"The answers of {both} differ from the first token"
     elif here == there:
@@ -94,10 +94,10 @@ def figures(places: ComparedPlaces) -> list[list[str]]:
     view = default_view(places.comparison)
     rows = [["", *[f"{column.letter}'s answer" for column in columns]]]
     for other, column in enumerate(columns):
-        cells = ["–" if at == other else _mean_divergence(places, at, other, view) for at in range(len(columns))]
+        cells = ["–" if at == other else _divergence_words(mean_divergence(places, at, other, view)) for at in range(len(columns))]
         rows.append([f"KL divergence to {column.letter}, bits per token", *cells])
     for other, column in enumerate(columns if not places.comparison.same_reader else []):
-        cells = ["–" if at == other else _agreement(places, at, other) for at in range(len(columns))]
+        cells = ["–" if at == other else _share_words(agreement(places, at, other)) for at in range(len(columns))]
         rows.append([f"same first choice as {column.letter}", *cells])
     rows.append(["tokens", *[str(len(column.tokens)) for column in columns]])
     rows.append(["seconds", *["–" if column.took is None else f"{column.took:.1f}" for column in columns]])
@@ -165,7 +165,7 @@ def _text_differences(places: ComparedPlaces) -> list[Jump]:
                 jump = Jump(
                     "difference",
                     text,
-                    _index(columns[text].tokens, at),
+                    token_index(columns[text].tokens, at),
                     _described(places, (columns[a], columns[b]), one, first=not number),
                 )
                 found.setdefault((text, jump.token), jump)
@@ -177,7 +177,7 @@ def _described(places: ComparedPlaces, columns: tuple[Column, Column], differenc
     a, b = columns
     text_a, text_b = a.text[slice(*difference.a)], b.text[slice(*difference.b)]
     if first and text_a and text_b:
-        here, there = _index(a.tokens, difference.a[0]), _index(b.tokens, difference.b[0])
+        here, there = token_index(a.tokens, difference.a[0]), token_index(b.tokens, difference.b[0])
         return f"token {here + 1}: {_next(places, a, here)}, {_next(places, b, there)}"
     if text_a and text_b:
         return f"{a.letter} has {quoted(text_a)}, {b.letter} has {quoted(text_b)}"
@@ -228,26 +228,37 @@ def _likelihood(ratio: float, column: Column, against: Column) -> str:
     return f"{against.letter} finds {column.letter}'s answer {times(-ratio)} as likely per token as {column.letter} does."
 
 
-def _mean_divergence(places: ComparedPlaces, text: int, other: int, view: str) -> str:
+def mean_divergence(places: ComparedPlaces, text: int, other: int, view: str) -> Bounds | None:
+    """Return the mean KL divergence of another column at the tokens of an answer, in bits; None if it is known at none of them."""
     known = [kl for place in places.links(text, other) if (kl := place.views[view].kl) is not None]
     if not known:
-        return "–"
-    low, high = (sum(values) / len(known) / log(2) for values in ([one.low for one in known], [one.high for one in known]))
-    if low == inf:
-        return "infinite"
-    if high == inf:
-        return f"at least {low:.3f}"
-    return f"{low:.3f}" if high - low < 0.0005 else f"{low:.3f} to {high:.3f}"
+        return None
+    return Bounds(*(sum(values) / len(known) / log(2) for values in ([one.low for one in known], [one.high for one in known])))
 
 
-def _agreement(places: ComparedPlaces, text: int, other: int) -> str:
+def agreement(places: ComparedPlaces, text: int, other: int) -> float | None:
+    """Return at how many of an answer's tokens another column has the same first choice, as a share; None if it has read none."""
     tokens = places.columns[text].tokens
     read = places.comparison.texts[text].tokens.get(other, []) if places.comparison.texts else []
     linked = [
         (token, read[place.token]) for token, place in zip(tokens, places.links(text, other), strict=False) if place.token is not None
     ]
     both = [(one.top[0].bytes == two.top[0].bytes) for one, two in linked if one.top and two.top]
-    return f"{sum(both) / len(both):.1%}" if both else "–"
+    return sum(both) / len(both) if both else None
+
+
+def _divergence_words(found: Bounds | None) -> str:
+    if found is None:
+        return "–"
+    if found.low == inf:
+        return "infinite"
+    if found.high == inf:
+        return f"at least {found.low:.3f}"
+    return f"{found.low:.3f}" if found.high - found.low < 0.0005 else f"{found.low:.3f} to {found.high:.3f}"
+
+
+def _share_words(share: float | None) -> str:
+    return "–" if share is None else f"{share:.1%}"
 
 
 def _cell(tokens: Sequence[Token] | None) -> str:
@@ -277,7 +288,7 @@ def _next(places: ComparedPlaces, column: Column, index: int) -> str:
     return f"{column.letter} has {quoted(token.text)} ({percent(probability)})"
 
 
-def _index(tokens: Sequence[Token], character: int) -> int:
+def token_index(tokens: Sequence[Token], character: int) -> int:
     """Return the index of the token that has a character; the number of tokens for the end of the text."""
     return bisect_right(list(accumulate(len(token.text) for token in tokens)), character)
 

@@ -58,6 +58,10 @@ SCRIPTS = (
     "compare/compare_card",
     "compare/compare_column",
     "compare/compare_parts",
+    "compare/compare_legend",
+    "compare/comparison_picture",
+    "compare/batch_table",
+    "compare/batch_panel",
     "compare/compare_tab",
     "read/reading_parts",
     "read/line_list",
@@ -88,6 +92,7 @@ STYLES = (
     "conversations/conversation_list",
     "read/read",
     "compare/compare",
+    "compare/batch",
 )
 
 THEME = gr.themes.Base(

@@ -16,6 +16,7 @@ from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid_webui.inspection.comparison import TICK_SECONDS, Comparison
 from pellucid_webui.inspection.comparison_export import export
 from pellucid_webui.inspection.comparison_payload import payload
+from pellucid_webui.views.compare_batch import BATCH_SCRIPT, BatchView, KeptBatches
 from pellucid_webui.views.comparison_form import comparison_of, default_form, form_of
 
 SCRIPT = """
@@ -59,6 +60,7 @@ class CompareView:
 
     assistant: Assistant
     max_tokens: int = MAX_KEPT_TOKENS
+    batches: KeptBatches = field(default_factory=KeptBatches)
     _kept: dict[tuple[str, str], _Kept] = field(default_factory=dict)
 
     async def act(self, owner: str, data: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
@@ -76,6 +78,8 @@ class CompareView:
                     async with aclosing(self._compare(tab, data.get("form"))) as payloads:
                         async for shown in payloads:
                             yield shown
+                case "row":
+                    yield await self._open_row(tab, data.get("row"))
                 case "export":
                     yield shown | {"file": await asyncio.to_thread(_file, kept, str(data.get("kind")))}
                 case _:
@@ -116,6 +120,18 @@ class CompareView:
             self._forget()
         yield kept.shown
 
+    async def _open_row(self, tab: tuple[str, str], row: object) -> dict[str, Any]:
+        """Show a comparison of the tab's batch as if it had just been made. Raises InvalidRequestError if it has not ended."""
+        batch, comparison = await asyncio.to_thread(self.batches.comparison, tab, row)
+        before = self._kept.pop(tab, None)
+        if before is not None:
+            before.comparison.stop()
+        constant = {"models": await self._models(), "form": form_of(comparison), "row": {"batch": batch, "number": row}}
+        shown = await asyncio.to_thread(payload, comparison) | constant
+        self._kept[tab] = _Kept(comparison, shown)
+        self._forget()
+        return shown
+
     def _forget(self) -> None:
         """Drop the oldest comparisons that exceed the limit."""
         for tab in list(self._kept)[:-1]:
@@ -138,17 +154,20 @@ def _file(kept: _Kept | None, kind: str) -> dict[str, Any]:
 def compare_tab(page: gr.Blocks, assistant: Assistant, owner_of: OwnerOf) -> None:
     """Add the tab to a page."""
     compare = CompareView(assistant)
+    batches = BatchView(assistant, compare.batches)
     with gr.Tab("Compare", id="compare"):
         view = gr.HTML(value=None, html_template="", js_on_load=SCRIPT, elem_id="pl-compare", apply_default_css=False)
+        batch = gr.HTML(value=None, html_template="", js_on_load=BATCH_SCRIPT, elem_id="pl-compare-batch", apply_default_css=False)
 
     async def on_act(event: gr.EventData, request: gr.Request) -> AsyncGenerator[Any]:
-        isempty = True
-        async with aclosing(compare.act(owner_of(request), event._data or {})) as payloads:
+        async with aclosing(_or_skip(compare.act(owner_of(request), event._data or {}))) as payloads:
             async for shown in payloads:
-                isempty = False
                 yield shown
-        if isempty:
-            yield gr.skip()
+
+    async def on_batch(event: gr.EventData, request: gr.Request) -> AsyncGenerator[Any]:
+        async with aclosing(_or_skip(batches.act(owner_of(request), event._data or {}))) as payloads:
+            async for shown in payloads:
+                yield shown
 
     async def on_load() -> dict[str, Any]:
         try:
@@ -159,3 +178,15 @@ def compare_tab(page: gr.Blocks, assistant: Assistant, owner_of: OwnerOf) -> Non
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
     page.load(on_load, None, [view], **quiet)
     view.act(on_act, None, [view], trigger_mode="multiple", **quiet)  # so that a stop is not held up by the comparison
+    batch.act(on_batch, None, [batch], trigger_mode="multiple", **quiet)
+
+
+async def _or_skip(payloads: AsyncGenerator[dict[str, Any]]) -> AsyncGenerator[Any]:
+    """Yield payloads, or, if there are none, what changes nothing: Gradio reports a stream without outputs as an error."""
+    isempty = True
+    async with aclosing(payloads):
+        async for shown in payloads:
+            isempty = False
+            yield shown
+    if isempty:
+        yield gr.skip()

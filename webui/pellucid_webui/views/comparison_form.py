@@ -10,6 +10,8 @@ from pellucid.errors import InvalidRequestError
 from pellucid.tokens import ModelCard
 from pellucid_webui.conversations.encodable_text import encodable
 from pellucid_webui.conversations.turn_settings import TurnSettings
+from pellucid_webui.inspection.batch.comparison_batch import ComparisonBatch
+from pellucid_webui.inspection.batch.prompt_file import FilePrompt, PromptFile
 from pellucid_webui.inspection.comparison import LETTERS, Column, Comparison
 
 EXAMPLE = "Write a Python function that checks if a year is a leap year."
@@ -35,20 +37,51 @@ def comparison_of(form: object, cards: Sequence[ModelCard]) -> Comparison:
     """Return the comparison that a form asks for. Raises InvalidRequestError, in a sentence for the user."""
     if not isinstance(form, Mapping):
         raise InvalidRequestError("The page sent no form: reload it.")
-    prompt, reference = (_text(form, name) for name in ("prompt", "reference"))
+    return Comparison(prompt_of(form), _text(form, "reference"), columns_of(form, cards))
+
+
+def batch_of(form: object, cards: Sequence[ModelCard], chosen: PromptFile | None) -> ComparisonBatch:
+    """Return the batch that a form asks for: of the prompts of a file, else of its own. Raises InvalidRequestError as ``comparison_of``."""
+    if not isinstance(form, Mapping):
+        raise InvalidRequestError("The page sent no form: reload it.")
+    prompts = [FilePrompt(prompt_of(form))] if chosen is None else chosen.prompts
+    seeds = form.get("seeds", 1)
+    if not isinstance(seeds, int) or isinstance(seeds, bool):
+        raise InvalidRequestError(f"Seeds must be a whole number, not {str(seeds)[:20]!r}.")
+    return ComparisonBatch("" if chosen is None else chosen.name, prompts, _text(form, "reference"), columns_of(form, cards), seeds)
+
+
+def prompt_of(form: Mapping[str, Any]) -> str:
+    """Return the prompt of a form. Raises InvalidRequestError if it is empty."""
+    prompt = _text(form, "prompt")
     if not prompt.strip():
         raise InvalidRequestError("The prompt is empty: write what all columns should answer.")
+    return prompt
+
+
+def columns_of(form: Mapping[str, Any], cards: Sequence[ModelCard]) -> list[Column]:
+    """Return the columns of a form. Raises InvalidRequestError, in a sentence for the user."""
     columns = form.get("columns")
     if not isinstance(columns, list) or not 2 <= len(columns) <= len(LETTERS):
         raise InvalidRequestError(f"A comparison has 2 to {len(LETTERS)} columns: add or remove some.")
     names = [card.name for card in cards]
-    return Comparison(prompt, reference, [_column(letter, found, names) for letter, found in zip(LETTERS, columns, strict=False)])
+    return [_column(letter, found, names) for letter, found in zip(LETTERS, columns, strict=False)]
 
 
 def form_of(comparison: Comparison) -> dict[str, Any]:
     """Return the form that asks for a comparison."""
-    columns = [_fields(column.settings) for column in comparison.columns]
-    return {"prompt": comparison.prompt, "reference": comparison.reference, "columns": columns}
+    return {"prompt": comparison.prompt, "reference": comparison.reference, "columns": fields_of(comparison.columns)}
+
+
+def form_of_batch(batch: ComparisonBatch) -> dict[str, Any]:
+    """Return the form that asks for a batch; its prompt is empty if the prompts are those of a file."""
+    prompt = "" if batch.name else batch.prompts[0].prompt
+    return {"prompt": prompt, "reference": batch.reference, "columns": fields_of(batch.columns), "seeds": batch.seeds}
+
+
+def fields_of(columns: Sequence[Column]) -> list[dict[str, Any]]:
+    """Return the settings of columns as the form has them."""
+    return [_fields(column.settings) for column in columns]
 
 
 def _fields(settings: TurnSettings) -> dict[str, Any]:

@@ -108,18 +108,21 @@
       this.more = button("Add column", { onclick: () => this.add() });
       this.list = make("div", { class: "pl-column-forms" });
       this.fold = make("details", { class: "pl-column-more" }, make("summary", {}, "Reference text"), labelled("Reference text, scored by all columns", this.reference));
+      this.seeds = number(1, onChange, 1);
+      this.many = make("details", { class: "pl-column-more pl-batch-options" }, make("summary", {}, "Many prompts or seeds"), labelled("Seeds", this.seeds, "answers of each column to each prompt"));
       this.element = make(
         "div",
         { class: "pl-compare-form" },
         make("div", { class: "pl-compare-top" }, labelled("Prompt", this.prompt), this.go, this.stop),
         this.list,
-        make("div", { class: "pl-compare-extra" }, this.more, button("Copy link", { onclick: (event) => onLink(event.currentTarget) }, "A link that fills in this form"), this.fold),
+        make("div", { class: "pl-compare-extra" }, this.more, button("Copy link", { onclick: (event) => onLink(event.currentTarget) }, "A link that fills in this form"), this.fold, this.many),
       );
     }
 
     /** @returns {Page.CompareFormValue} */
     get value() {
-      return { prompt: this.prompt.value, reference: this.reference.value, columns: this.columns.map((column) => column.value) };
+      const seeds = read(this.seeds);
+      return { prompt: this.prompt.value, reference: this.reference.value, columns: this.columns.map((column) => column.value), ...(seeds === 1 ? {} : { seeds }) };
     }
 
     /** @param {Page.CompareFormValue} form */
@@ -127,6 +130,8 @@
       this.prompt.value = form.prompt;
       this.reference.value = form.reference;
       this.fold.open = form.reference !== "";
+      this.seeds.value = String(form.seeds ?? 1);
+      this.many.open = this.many.open || this.seeds.value !== "1";
       this.columns = [];
       for (const settings of form.columns) this.insert({ ...EMPTY, ...settings });
       this.arrange();
@@ -248,6 +253,7 @@
   function isForm(form) {
     const isObject = form !== null && typeof form === "object";
     if (!isObject || typeof form.prompt !== "string" || typeof form.reference !== "string" || !Array.isArray(form.columns)) return false;
+    if (form.seeds !== undefined && !Number.isSafeInteger(form.seeds)) return false;
     if (form.columns.length < LEAST || form.columns.length > LETTERS.length) return false;
     return form.columns.every(
       (/** @type {any} */ column) =>

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button, announce, copy, download, CompareForm, CompareCard, CompareColumn, compareLink, compared, compareParts } = window.Pellucid;
+  const { make, button, announce, copy, download, CompareForm, CompareCard, CompareColumn, compareLink, compared, compareParts, comparisonLegend, comparisonPicture, batchOf } = window.Pellucid;
   const { select, table, range, flags, merged, draft, tabId } = compareParts;
 
   const NARROW = 640; // pixels below which the columns are below each other
@@ -42,7 +42,7 @@
       this.isPinned = false; // whether the status speaks of a link, which stays until something is asked for
       /** @type {InstanceType<Page.Scripts["CompareColumn"]>[]} */
       this.columns = [];
-      this.form = new CompareForm({ onCompare: () => this.compare(), onStop: () => this.ask({ verb: "stop" }), onChange: () => draft.set(this.form.value), onLink: (pressed) => this.copyLink(pressed) });
+      this.form = new CompareForm({ onCompare: () => this.compare(), onStop: () => this.stop(), onChange: () => this.changed(), onLink: (pressed) => this.copyLink(pressed) });
       this.form.element.hidden = true; // until it is filled in, so that nothing written is overwritten
       this.status = make("p", { class: "pl-note", role: "status" });
       this.mode = select("Colour by", MODES, () => this.repaint());
@@ -72,7 +72,7 @@
       this.jumps = make("div", { class: "pl-compare-jumps" });
       this.list = make("div", { class: "pl-columns" });
       this.tables = make("div", { class: "pl-compare-tables" });
-      this.exports = make("div", { class: "pl-row" }, ...Object.entries(EXPORTS).map(([kind, name]) => button(`Download ${name}`, { onclick: () => this.ask({ verb: "export", kind }) })));
+      this.exports = make("div", { class: "pl-row" }, ...Object.entries(EXPORTS).map(([kind, name]) => button(`Download ${name}`, { onclick: () => this.ask({ verb: "export", kind }) })), button("Download PNG", { onclick: () => this.savePicture() }));
       this.result = make(
         "div",
         { class: "pl-compare-result", hidden: true },
@@ -82,7 +82,8 @@
         this.tables,
         this.exports,
       );
-      this.element = make("section", { class: "pl-compare", "aria-label": "Compare answers" }, this.form.element, this.status, this.result);
+      this.batch = batchOf(this);
+      this.element = make("section", { class: "pl-compare", "aria-label": "Compare answers" }, this.form.element, this.status, this.batch.element, this.result);
       element.replaceChildren(this.element);
       this.element.addEventListener("keydown", (event) => this.key(event));
       window.addEventListener("hashchange", () => this.followLink());
@@ -100,11 +101,25 @@
     }
 
     compare() {
-      if (this.value?.running) return;
+      if (this.value?.running || this.batch.running) return;
       this.isPinned = false;
       this.say("Waiting for the server…");
       this.form.setRunning(true);
-      this.ask({ verb: "compare", form: this.form.value });
+      if (!this.batch.start(this.form.value)) this.ask({ verb: "compare", form: this.form.value });
+    }
+
+    stop() {
+      if (this.batch.running) this.batch.stop();
+      else this.ask({ verb: "stop" });
+    }
+
+    changed() {
+      draft.set(this.form.value);
+      this.batch.nameButton(this.form.value);
+    }
+
+    savePicture() {
+      comparisonPicture.save(this).catch((error) => this.say(error.message, true));
     }
 
     /** @param {HTMLElement} pressed */
@@ -128,7 +143,7 @@
       if (this.isPinned) history.replaceState(history.state, "", location.href.replace(/#.*$/su, ""));
       if (form === null) return false;
       this.form.set(form);
-      draft.set(this.form.value);
+      this.changed();
       const models = this.value?.models ?? [];
       const missing = [...new Set(form.columns.map((column) => column.model).filter((name) => !models.includes(name)))];
       if (missing.length) this.say(`The link names a model that this server does not have: ${missing.join(", ")}. Choose another one.`, true);
@@ -145,7 +160,7 @@
       if (isFirst && value.form) this.open(value.form);
       if (value.number > this.number) this.begin(value);
       if (value.status || !(isFirst || this.isPinned)) this.say(value.status, value.wrong);
-      this.form.setRunning(value.running);
+      this.form.setRunning(value.running || this.batch.running);
       value.columns.forEach((column, index) => this.columns[index]?.update(column));
       if (value.analysis !== null && this.analysis === null) this.finish(value, value.analysis);
       if (value.file && value.file.n !== this.saved) {
@@ -165,12 +180,14 @@
       this.form.set(written ?? form);
       this.form.offer(this.value?.models ?? []);
       this.followLink();
+      this.batch.nameButton(this.form.value);
       this.ask({ verb: "open" });
     }
 
     /** @param {Page.CompareValue} value */
     begin(value) {
       this.number = value.number;
+      this.batch.showRow(value.row ?? null);
       this.analysis = null;
       this.place = null;
       this.jump = -1;
@@ -224,7 +241,7 @@
       this.list.dataset.mode = mode;
       const pair = this.pair();
       for (const { element } of [this.first, this.second]) element.hidden = mode !== "difference" || this.columns.length === 2;
-      this.drawLegend(mode, pair);
+      this.legend.replaceChildren(...comparisonLegend(mode, pair.map((at) => this.columns[at]?.letter ?? "")));
       if (analysis === null) return;
       this.columns.forEach((column, at) => {
         const apart = flags(analysis.apart[at], column.records.length);
@@ -250,25 +267,6 @@
       const letters = this.columns.map((column) => column.letter);
       const [a, b] = [this.first, this.second].map(({ field }) => Math.max(0, letters.indexOf(field.value)));
       return a === b ? [a, a === 0 ? 1 : 0] : [a, b];
-    }
-
-    /**
-     * @param {Page.CompareMode} mode
-     * @param {[number, number]} pair
-     */
-    drawLegend(mode, pair) {
-      /** @param {string[]} classes */
-      const scale = (classes) => make("span", { class: "pl-compare-scale", "data-mode": mode, "aria-hidden": "true" }, ...classes.map((name) => make("i", { class: `pl-token ${name}` }, "\u00a0")));
-      /** @param {string} name */
-      const steps = (name) => [0, 2, 4, 6, 8].map((at) => `pl-${name}${at}`);
-      const [a, b] = pair.map((at) => this.columns[at]?.letter ?? "");
-      if (mode === "difference") {
-        const toA = [8, 6, 4, 2].map((at) => `pl-d${at} pl-more-${a}`);
-        const toB = [0, 2, 4, 6, 8].map((at) => `pl-d${at} pl-more-${b}`);
-        this.legend.replaceChildren(compared.badge(a), " more likely ", scale([...toA, ...toB]), compared.badge(b), " more likely; a line marks a large difference; ");
-      } else if (mode === "surprisal") this.legend.replaceChildren("0 ", scale(steps("s")), " 12 bits; ");
-      else this.legend.replaceChildren("100 % ", scale(steps("p")), " 0 %; ");
-      this.legend.append(make("strong", { class: "pl-apart" }, "bold"), " not in all answers");
     }
 
     fold() {

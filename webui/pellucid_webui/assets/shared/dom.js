@@ -85,13 +85,13 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
   }
 
   /**
-   * Have the browser save a text as a file.
+   * Have the browser save a text or other content as a file.
    * @param {string} name
-   * @param {string} text
+   * @param {BlobPart} content
    * @param {string} type
    */
-  function download(name, text, type) {
-    const url = URL.createObjectURL(new Blob([text], { type }));
+  function download(name, content, type) {
+    const url = URL.createObjectURL(new Blob([content], { type }));
     const link = make("a", { href: url, download: name });
     document.body.append(link);
     link.click();

@@ -425,12 +425,67 @@ declare namespace Page {
     models: string[];
     form: CompareFormValue | null;
     file?: SavedFile;
+    /** The row of a batch that this comparison is. */
+    row?: { batch: number; number: number };
   }
 
   interface CompareFormValue {
     prompt: string;
     reference: string;
     columns: CompareSettings[];
+    /** How many answers each column gives to each prompt; one if it is not there. */
+    seeds?: number | string;
+  }
+
+  interface BatchHead {
+    key: string;
+    name: string;
+    hint: string;
+    kind: "text" | "token" | "bits" | "share" | "count";
+  }
+
+  /** Followed by the figures in the order of the heads; 999 is infinity, null unknown, or "same" for a token. */
+  type BatchRow = [number: number, prompt: string, seeds: number[], error: string, ...figures: (number | null)[]];
+
+  interface BatchValue {
+    /** Rises with each payload. */
+    order: number;
+    number: number;
+    name: string;
+    status: string;
+    wrong: boolean;
+    running: boolean;
+    heads: BatchHead[];
+    /** JSON of the rows that ended at the same time. */
+    rows: string[];
+    total: number;
+    /** Rows without figures. */
+    left: number;
+    summary: { sentences: string[]; table: string[][]; most: number[] } | null;
+    form: CompareFormValue | null;
+    chosen: { name: string; count: number } | null;
+    /** Largest size of a file of prompts, in bytes. */
+    limit: number;
+    file?: SavedFile;
+  }
+
+  /** What a batch needs of the Compare tab. */
+  interface CompareHost {
+    readonly tab: string;
+    readonly form: InstanceType<Scripts["CompareForm"]>;
+    readonly value: CompareValue | null;
+    ask(data: object): void;
+    say(text: string, isWrong?: boolean): void;
+  }
+
+  /** What a picture of a comparison is drawn from. */
+  interface PicturedComparison {
+    readonly element: HTMLElement;
+    readonly value: CompareValue | null;
+    readonly columns: InstanceType<Scripts["CompareColumn"]>[];
+    readonly legend: HTMLElement;
+    readonly mode: CompareSelect;
+    readonly viewChoice: CompareSelect;
   }
 
   /** A text stands for a number that the user has not written as one: the server names it. */
@@ -930,7 +985,7 @@ declare namespace Page {
     button(text: string, attributes?: Attributes, hint?: string | null): HTMLButtonElement;
     announce(text: string): void;
     copy(text: string, pressed: HTMLElement): Promise<void>;
-    download(name: string, text: string, type: string): void;
+    download(name: string, content: BlobPart, type: string): void;
     contentOf(file: File, limit: number): Promise<FileContent>;
     memory: Memory;
     tabMemory: Memory;
@@ -1038,6 +1093,9 @@ declare namespace Page {
     CompareForm: new (actions: { onCompare: () => void; onStop: () => void; onChange: () => void; onLink: (pressed: HTMLElement) => void }) => {
       readonly element: HTMLElement;
       readonly value: CompareFormValue;
+      readonly go: HTMLButtonElement;
+      readonly prompt: HTMLTextAreaElement;
+      readonly many: HTMLDetailsElement;
       set(form: CompareFormValue): void;
       offer(models: string[]): void;
       setRunning(running: boolean): void;
@@ -1066,6 +1124,7 @@ declare namespace Page {
       readonly element: HTMLElement;
       readonly letter: string;
       readonly records: TokenRecord[];
+      readonly cells: { readonly all: HTMLElement[] };
       update(value: CompareColumnValue): void;
       paint(lookOf: (index: number) => CompareLook): void;
       fold(apart: [from: number, to: number][] | null): void;
@@ -1073,6 +1132,28 @@ declare namespace Page {
       focusToken(index: number): void;
       reveal(): void;
     };
+
+    // compare_legend.js, comparison_picture.js, batch_table.js, batch_panel.js
+    comparisonLegend(mode: CompareMode, letters: string[]): (Node | string)[];
+    comparisonPicture: { save(comparison: PicturedComparison): Promise<void> };
+    BatchTable: new (onOpen: (row: number) => void) => {
+      readonly element: HTMLElement;
+      readonly body: HTMLElement;
+      readonly rows: Map<number, BatchRow>;
+      begin(heads: BatchHead[], hasSeeds: boolean): void;
+      add(rows: BatchRow[]): void;
+      mark(row: number): void;
+      neighbour(direction: number): number | null;
+    };
+    batchOf(host: CompareHost): {
+      readonly element: HTMLElement;
+      readonly running: boolean;
+      start(form: CompareFormValue): boolean;
+      stop(): void;
+      nameButton(form: CompareFormValue): void;
+      showRow(row: { batch: number; number: number } | null): void;
+    };
+    mountCompareBatch(component: Component<BatchValue | null>): void;
 
     // The tabs, which Gradio's components mount
     mountChat(component: Component<ChatValue | null>): unknown;

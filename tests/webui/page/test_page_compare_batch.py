@@ -1,0 +1,106 @@
+"""Tests batches of the Compare tab in a real browser with real models."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from playwright.async_api import FilePayload, Page, expect
+
+from support.page.page_fixtures import SMALL, Tab
+from support.page.page_tabs import LOOKS, busy, check_looks, until_idle
+from support.servers.real_model_server import CODER
+
+pytestmark = pytest.mark.model
+
+PROMPTS = ["Name a colour.", "Name an animal.", "Write one sentence about the sea."]
+
+MOST = 12
+"""Most tokens of an answer."""
+
+SAID = "name => [...document.querySelectorAll(`[aria-label='Answer ${name}'] .pl-token`)].map((cell) => cell.textContent).join('')"
+
+
+async def prepare(tab: Tab, prompts: list[str], most: int = MOST) -> Page:
+    """Open the tab with a file of prompts and a number of tokens."""
+    await tab.open()
+    await tab.tab("Compare")
+    page = tab.page
+    await page.locator("#pl-compare-prompt").wait_for()
+    for letter in "AB":
+        column = page.get_by_role("group", name=f"Column {letter}")
+        await column.get_by_label(f"More settings of column {letter}").click()
+        await column.get_by_label("Max output tokens").fill(str(most))
+    await page.get_by_text("Many prompts or seeds").click()
+    content = "\n".join(json.dumps({"messages": [{"role": "user", "content": one}]}) for one in prompts)
+    file: FilePayload = {"name": "asked.jsonl", "mimeType": "", "buffer": content.encode()}
+    await page.get_by_label("File of prompts").set_input_files([file])
+    await page.get_by_role("button", name=f"Compare {len(prompts)} prompts").wait_for()
+    return page
+
+
+async def ended(page: Page, words: str) -> None:
+    await expect(page.locator(".pl-batch-summary")).to_contain_text(words)
+    await expect(page.get_by_role("button", name="Stop", exact=True)).to_be_hidden()
+
+
+async def test_two_models(tab: Tab) -> None:
+    """Two models answer each prompt of a file; a row opens with both answers, whose lengths are the table's, and stays after a reload."""
+    page = await prepare(tab, PROMPTS)
+    await page.get_by_role("button", name=re.compile("^Compare 3")).click()
+    await ended(page, "3 prompts: 3 of 3 done.")
+    assert "over 3 prompts" in await page.locator(".pl-batch-summary").inner_text()
+    row = page.locator(".pl-batch-table tbody tr", has_text=PROMPTS[2])
+    lengths = [int(one) for one in (await row.locator("td").all_inner_texts())[-2:]]
+    await row.get_by_role("button").click()
+    await expect(page.locator(".pl-batch-opened")).to_have_text(f"Row 3: {PROMPTS[2]}")
+    for letter, model, length in zip("AB", (CODER, SMALL), lengths, strict=True):
+        await expect(page.locator(f"[aria-label='Answer {letter}'] .pl-token")).to_have_count(length)
+        assert model in await page.locator(f"[aria-label='Answer {letter}'] h3").inner_text()
+    before = [await page.evaluate(SAID, letter) for letter in "AB"]
+    await tab.open()
+    await tab.tab("Compare")
+    await expect(page.locator(".pl-batch-table tbody tr")).to_have_count(3)
+    await expect(page.locator(".pl-batch-opened")).to_have_text(f"Row 3: {PROMPTS[2]}")
+    assert [await page.evaluate(SAID, letter) for letter in "AB"] == before
+    assert tab.elsewhere == []
+    assert tab.problems == []
+
+
+async def test_stop_and_resume(tab: Tab) -> None:
+    """Stop ends the engine's work at once and keeps the rows that are done; Resume completes the table."""
+    page = await prepare(tab, ["Say yes.", *(f"Write a story about {one}." for one in ("the sea", "a fox", "the moon", "a king"))], 40)
+    await page.get_by_role("button", name=re.compile("^Compare 5")).click()
+    await page.locator(".pl-batch-table tbody tr").first.wait_for()
+    await page.get_by_role("button", name="Stop", exact=True).click()
+    await ended(page, "Stopped")
+    await until_idle(tab.address)
+    assert await page.locator(".pl-batch-table tbody tr").count() < 5
+    await page.get_by_role("button", name="Resume").click()
+    await ended(page, "5 prompts: 5 of 5 done.")
+    await expect(page.locator(".pl-batch-table tbody tr")).to_have_count(5)
+
+
+async def test_closing_the_tab(tab: Tab) -> None:
+    """Closing the page ends the batch in the engine."""
+    page = await prepare(tab, [f"Write a long story about {one}." for one in ("the sea", "a fox")], 600)
+    await page.get_by_role("button", name=re.compile("^Compare 2")).click()
+    for _ in range(600):
+        if await busy(tab.address):
+            break
+        await page.wait_for_timeout(100)
+    assert await busy(tab.address)
+    await page.close()
+    await until_idle(tab.address)
+
+
+@pytest.mark.parametrize("browser_page", LOOKS, indirect=True, ids=lambda look: look["color_scheme"])
+async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
+    """With a batch of one row open axe finds nothing serious, light or dark."""
+    page = await prepare(tab, PROMPTS[:2], 6)
+    await page.get_by_role("button", name=re.compile("^Compare 2")).click()
+    await ended(page, "2 prompts: 2 of 2 done.")
+    await page.locator(".pl-batch-open").first.click()
+    await page.locator(".pl-compare-result[data-done=true]").wait_for()
+    await check_looks(page, request.node.callspec.params["browser_page"]["color_scheme"])

@@ -1,0 +1,185 @@
+"""Tests the server side of batches in the Compare tab: the file, progress, what is kept for each browser tab, and rows that open."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from base64 import b64encode
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from pellucid_webui.inspection.batch.prompt_file import MAX_FILE_BYTES
+from pellucid_webui.views.compare import CompareView
+from pellucid_webui.views.compare_batch import NO_BATCH, BatchView, KeptBatches
+from support.page.scripted_assistant import MODEL, Item, token, tokens
+from support.page.scripted_reader import ScriptedReader
+
+FORM = {"prompt": "Say it.", "reference": "", "columns": [{"model": MODEL}, {"model": MODEL, "temperature": 1}]}
+
+
+def view(*answers: Sequence[Item], max_tokens: int = 10_000) -> BatchView:
+    return BatchView(ScriptedReader(list(answers), reads=lambda _text, _model: [token("x")]), KeptBatches(max_tokens))
+
+
+async def act(found: BatchView, owner: str = "me", tab: str = "1", **data: Any) -> list[dict[str, Any]]:
+    return [shown async for shown in found.act(owner, {"tab": tab, **data})]
+
+
+def file(name: str, content: str) -> dict[str, str]:
+    return {"name": name, "data": b64encode(content.encode()).decode()}
+
+
+async def chosen(found: BatchView, *lines: str) -> dict[str, Any]:
+    (shown,) = await act(found, verb="choose", file=file("p.txt", "\n".join(lines)))
+    return shown
+
+
+def rows(shown: dict[str, Any]) -> list[list[Any]]:
+    return [row for batch in shown["rows"] for row in json.loads(batch)]
+
+
+async def test_a_file() -> None:
+    """A file is read when it is chosen; a wrong one is refused, and the one chosen before stays until it is removed."""
+    found = view(tokens("It"))
+    assert (await chosen(found, "one", "two"))["chosen"] == {"name": "p.txt", "count": 2}
+    (shown,) = await act(found, verb="choose", file=file("q.jsonl", "{}"))
+    assert shown["wrong"]
+    assert shown["status"].startswith("q.jsonl was not used. Line 1: ")
+    assert shown["chosen"] == {"name": "p.txt", "count": 2}
+    (shown,) = await act(found, verb="remove")
+    assert shown["chosen"] is None
+    (shown,) = await act(found, verb="choose", file=file("big.txt", "x" * (MAX_FILE_BYTES + 1)))
+    assert shown["status"] == "big.txt is larger than 4000 kB: use only the relevant part of it."
+
+
+async def test_progress() -> None:
+    """Each payload is complete: it has all rows that have ended, and the last one has all of them and the summary."""
+    found = view(tokens("It"))
+    await chosen(found, "one", "two", "three")
+    payloads = await act(found, verb="start", form=FORM)
+    counts = [len(rows(shown)) for shown in payloads]
+    assert counts == sorted(counts)
+    last = payloads[-1]
+    assert sorted(row[0] for row in rows(last)) == [0, 1, 2]
+    assert (last["running"], last["left"], last["total"]) == (False, 0, 3)
+    assert [row[1] for row in sorted(rows(last))] == ["one", "two", "three"]
+    assert all(len(row) == 4 + len(last["heads"]) for row in rows(last))
+    assert last["summary"]["sentences"][0] == "3 prompts: 3 of 3 done."
+    assert [one["order"] for one in payloads] == sorted(one["order"] for one in payloads)
+
+
+async def test_seeds_of_the_prompt() -> None:
+    """Without a file the form's own prompt runs with each seed; a number of seeds that is none is refused."""
+    found = view(tokens("It"))
+    *_, last = await act(found, verb="start", form=FORM | {"seeds": 3})
+    assert [row[1] for row in rows(last)] == ["Say it."] * 3
+    assert last["form"]["seeds"] == 3
+    (shown,) = await act(found, verb="start", form=FORM | {"seeds": "many"})
+    assert (shown["status"], shown["number"]) == ("Seeds must be a whole number, not 'many'.", last["number"])
+
+
+async def test_a_reload() -> None:
+    """The batch and the file of a browser tab are there after a reload; other tabs and other users do not see them."""
+    found = view(tokens("It"))
+    await chosen(found, "one", "two")
+    *_, last = await act(found, verb="start", form=FORM)
+    (again,) = await act(found, verb="open")
+    assert again | {"order": 0} == last | {"order": 0}
+    for other in ({"tab": "2"}, {"owner": "you"}):
+        (shown,) = await act(found, verb="open", **other)
+        assert shown == dict(NO_BATCH) | {"order": shown["order"], "status": "", "wrong": False, "limit": MAX_FILE_BYTES, "chosen": None}
+
+
+async def test_stop_and_resume() -> None:
+    """Stop ends the batch of this tab and keeps its rows; resume runs those that are left."""
+    hold = asyncio.Event()
+    found = view(tokens("It"), tokens("It"), [*tokens("It"), hold], tokens("It"))
+    await chosen(found, "one", "two")
+    stream = found.act("me", {"tab": "1", "verb": "start", "form": FORM})
+    async for shown in stream:
+        if rows(shown):
+            break
+    assert await act(found, tab="2", verb="stop") == []
+    assert await act(found, verb="stop") == []
+    *_, last = [shown async for shown in stream]
+    assert (last["running"], last["left"]) == (False, 1)
+    hold.set()
+    *_, last = await act(found, verb="resume")
+    assert sorted(row[0] for row in rows(last)) == [0, 1]
+    assert last["left"] == 0
+
+
+async def test_a_reload_while_it_runs() -> None:
+    """A second view of a running batch follows it to its end."""
+    hold = asyncio.Event()
+    found = view([*tokens("It"), hold], tokens("It"))
+    await chosen(found, "one")
+    running = asyncio.create_task(act(found, verb="start", form=FORM))
+    await asyncio.sleep(0.05)
+    following = asyncio.create_task(act(found, verb="open"))
+    await asyncio.sleep(0.05)
+    assert not following.done()
+    hold.set()
+    assert (await following)[-1]["rows"] == (await running)[-1]["rows"]
+
+
+async def test_a_new_batch_stops_the_old_one() -> None:
+    """A second batch in a tab ends the first one, whose stream yields nothing of the second."""
+    found = view([None], [None], tokens("It"))
+    stream = found.act("me", {"tab": "1", "verb": "start", "form": FORM})
+    first = await anext(stream)
+    await asyncio.sleep(0.05)
+    *_, second = await act(found, verb="start", form=FORM)
+    assert {shown["number"] async for shown in stream} <= {first["number"]}
+    assert first["number"] < second["number"]
+
+
+async def test_a_row_opens() -> None:
+    """A row opens in the tab as a comparison, newer than the one shown before, which a reload shows again and which is exported."""
+    found = view(tokens("It", " is"), tokens("He"))
+    compare = CompareView(found.assistant, batches=found.batches)
+    await chosen(found, "one", "two")
+    *_, before = [shown async for shown in compare.act("me", {"tab": "1", "verb": "compare", "form": FORM})]
+    await act(found, verb="start", form=FORM)
+    (opened,) = [shown async for shown in compare.act("me", {"tab": "1", "verb": "row", "row": 1})]
+    assert opened["number"] > before["number"]
+    assert opened["form"]["prompt"] == "two"
+    assert opened["analysis"] is not None
+    (again,) = [shown async for shown in compare.act("me", {"tab": "1", "verb": "open"})]
+    assert again == opened
+    (exported,) = [shown async for shown in compare.act("me", {"tab": "1", "verb": "export", "kind": "json"})]
+    assert json.loads(exported["file"]["text"])["form"]["prompt"] == "two"
+
+
+@pytest.mark.parametrize("row", [7, -1, None, "0"])
+async def test_a_row_that_does_not_open(row: object) -> None:
+    """A row that is not there is refused in a sentence, and the comparison that is shown stays."""
+    found = view(tokens("It"))
+    compare = CompareView(found.assistant, batches=found.batches)
+    await act(found, verb="start", form=FORM)
+    (shown,) = [one async for one in compare.act("me", {"tab": "1", "verb": "row", "row": row})]
+    assert (shown["status"], shown["wrong"]) == ("This row has not been run yet: press Resume.", True)
+    (shown,) = [one async for one in compare.act("me", {"tab": "2", "verb": "row", "row": row})]
+    assert shown["status"] == "The server no longer has this batch: run it again, then open the row."
+
+
+async def test_the_limit() -> None:
+    """The oldest batches are dropped once all together hold too many tokens; the newest one never is."""
+    found = view(tokens("It", " is"), max_tokens=5)
+    for tab in "123":
+        await act(found, tab=tab, verb="start", form=FORM)
+    assert [(await act(found, tab=tab, verb="open"))[-1]["number"] > 0 for tab in "123"] == [False, False, True]
+
+
+async def test_export() -> None:
+    """A batch is exported as CSV or JSON; another kind, or none to export, is refused in a sentence."""
+    found = view(tokens("It"))
+    (shown,) = await act(found, verb="export", kind="csv")
+    assert shown["status"] == "The server no longer has this batch: run it again, then export."
+    await act(found, verb="start", form=FORM)
+    (shown,) = await act(found, verb="export", kind="csv")
+    assert shown["file"]["name"] == "comparisons.csv"
+    (shown,) = await act(found, verb="export", kind="png")
+    assert shown["status"] == "Batches are exported as csv, json, not as 'png'."

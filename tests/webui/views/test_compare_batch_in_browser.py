@@ -1,0 +1,341 @@
+"""Tests batches and pictures of the Compare tab in a real browser, over its own server side with scripted answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import struct
+from base64 import b64encode
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import FilePayload, Locator, Page, expect
+
+from pellucid.errors import InvalidRequestError
+from pellucid.tokens import ChatQuery, Finish, Message, ModelCard, OnUsage, Token
+from pellucid_webui.views.compare import CompareView
+from support.page.compare_page import ComparePage
+from support.page.page_tabs import BEYOND
+from support.page.scripted_assistant import tokens
+from support.page.scripted_reader import ScriptedReader, Text
+
+FRAMES = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+
+class Counting(ScriptedReader):
+    """Serves two models. To "N words" the small one answers N words, and the large one a word more, which the other finds less likely."""
+
+    hold: asyncio.Event | None = None
+
+    async def cards(self) -> list[ModelCard]:
+        names = ("large", "small")
+        return [ModelCard(name=one, context=64, infill=True, chat=True, weight_bytes=1, description="", licence=None) for one in names]
+
+    async def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        found = re.match(r"\d+", query.messages[-1].content)
+        if found is None:
+            raise InvalidRequestError("There is no number in the prompt.")
+        count = int(found[0])
+        if self.hold is not None and count > 5:
+            await self.hold.wait()
+        self.scripts = [tokens(*(f" w{n}" for n in range(count + (query.model == "large"))))]
+        async for item in super().chat(query, on_usage=on_usage):
+            yield item
+
+
+def read(text: Text, model: str | None) -> Sequence[Token]:
+    """Read an answer; the longer it is, the less likely the small model finds it."""
+    assert not isinstance(text, str)
+    last = text[-1]
+    assert isinstance(last, Message)
+    words = re.findall(r" \w+", last.content)
+    return [replace(one, logprob=-0.25 - 0.1 * len(words) * (model == "small")) for one in tokens(*words)]
+
+
+@pytest.fixture
+async def compared(browser_page: Page) -> AsyncIterator[ComparePage]:
+    """Provide the page before a comparison, and check that it had no error and no request elsewhere."""
+    found = ComparePage(browser_page, CompareView(Counting([], reads=read)))
+    yield found
+    assert found.problems == []
+    assert [url for url in found.requested if not url.startswith(("http://compare.test/", "about:", "blob:"))] == []
+
+
+async def choose(compared: ComparePage, name: str, text: str) -> None:
+    """Choose a file of prompts."""
+    many = compared.page.locator(".pl-batch-options")
+    if await many.get_attribute("open") is None:
+        await many.locator("summary").click()
+    file: FilePayload = {"name": name, "mimeType": "", "buffer": text.encode()}
+    await compared.page.get_by_label("File of prompts").set_input_files([file])
+
+
+async def run(compared: ComparePage, *prompts: str) -> None:
+    """Run a batch of these prompts, and wait for its end."""
+    await choose(compared, "prompts.txt", "\n".join(prompts))
+    await compared.page.get_by_role("button", name=re.compile(rf"^Compare {len(prompts)} prompts")).click()
+    await ended(compared)
+
+
+async def ended(compared: ComparePage) -> None:
+    """Wait until no batch runs."""
+    await expect(compared.page.locator(".pl-batch")).to_be_visible()
+    await expect(compared.page.get_by_role("button", name=re.compile("^Compare"))).to_be_visible()
+
+
+def rows(compared: ComparePage) -> Locator:
+    return compared.page.locator(".pl-batch-open")
+
+
+def content(file: Path) -> bytes:
+    """Return what the browser has saved."""
+    return file.read_bytes()
+
+
+async def test_a_batch(compared: ComparePage) -> None:
+    """A file of prompts runs through the columns: the summary has an interval over the prompts, and the table a row for each."""
+    await compared.open()
+    await run(compared, "3 words", "1 word", "2 words")
+    said = await compared.page.locator(".pl-batch-summary").inner_text()
+    assert "3 prompts: 3 of 3 done." in said
+    assert "over 3 prompts" in said
+    assert await rows(compared).all_inner_texts() == ["3 words", "1 word", "2 words"]
+    cells = await compared.page.locator(".pl-batch-table tbody tr").first.locator("td").all_inner_texts()
+    assert (cells[0], cells[1]) == ("1", "4")
+    await compared.page.get_by_text("Mean of each figure").click()
+    assert "3.0" in await compared.page.get_by_role("row", name=re.compile("^A: tokens")).inner_text()
+
+
+async def test_sorting_by_keyboard(compared: ComparePage) -> None:
+    """Every column sorts by its head's button, which keeps the focus; a second press turns the order around; arrows move between rows."""
+    await compared.open()
+    await run(compared, "3 words", "1 word", "2 words")
+    heads = compared.page.locator(".pl-batch-sort")
+    for at in range(await heads.count()):
+        head = heads.nth(at)
+        await head.focus()
+        orders = []
+        for _ in range(2):
+            await compared.page.keyboard.press("Enter")
+            await expect(head).to_be_focused()
+            orders.append(await head.locator("xpath=..").get_attribute("aria-sort"))
+        assert set(orders) == {"ascending", "descending"}
+    await heads.filter(has_text="A: tokens").click()
+    assert await rows(compared).all_inner_texts() == ["3 words", "2 words", "1 word"]
+    await rows(compared).first.focus()
+    await compared.page.keyboard.press("ArrowDown")
+    await expect(rows(compared).nth(1)).to_be_focused()
+
+
+async def test_a_row_opens(compared: ComparePage) -> None:
+    """A row opens as a full comparison in view, says which row it is, and leads to its neighbours in the table and back to it."""
+    await compared.open()
+    await run(compared, "3 words", "1 word", "2 words")
+    await compared.page.locator(".pl-batch-sort").filter(has_text="A: tokens").click()
+    await rows(compared).first.click()
+    await compared.page.locator(".pl-compare-result[data-done=true]").wait_for()
+    title = compared.page.locator(".pl-batch-opened")
+    await expect(title).to_have_text("Row 1: 3 words")
+    await expect(title).to_be_focused()
+    await expect(title).to_be_in_viewport()
+    assert await compared.tokens("B").all_text_contents() == [" w0", " w1", " w2"]
+    await compared.page.get_by_role("button", name="Next row").click()
+    await expect(title).to_have_text("Row 3: 2 words")
+    await expect(compared.tokens("B")).to_have_count(2)
+    await compared.page.get_by_role("button", name="Back to the table").click()
+    await expect(rows(compared).nth(1)).to_be_focused()
+    await compared.tokens("A").nth(2).focus()
+    await expect(compared.card).to_have_attribute("data-place", "A2")
+
+
+async def test_a_reload(compared: ComparePage) -> None:
+    """After a reload the file, the batch and the open row are there again; a comparison of one prompt closes the row."""
+    await compared.open()
+    await run(compared, "3 words", "1 word")
+    await rows(compared).nth(1).click()
+    await expect(compared.page.locator(".pl-batch-opened")).to_have_text("Row 2: 1 word")
+    await compared.load()
+    await expect(rows(compared)).to_have_count(2)
+    await expect(compared.page.locator(".pl-batch-opened")).to_have_text("Row 2: 1 word")
+    await expect(compared.page.locator(".pl-batch-file")).to_have_text("prompts.txt: 2 prompts")
+    await compared.page.get_by_role("button", name="Remove file").click()
+    await compared.page.get_by_label("Prompt", exact=True).fill("2 words")
+    await compared.page.get_by_role("button", name="Compare", exact=True).click()
+    await expect(compared.tokens("B")).to_have_count(2)
+    await expect(compared.page.locator(".pl-batch-opened")).to_be_hidden()
+
+
+async def test_stop_and_resume(compared: ComparePage) -> None:
+    """Stop keeps the rows that are done, and Resume runs the others."""
+    assistant = Counting([], reads=read)
+    assistant.hold = asyncio.Event()
+    compared.view = CompareView(assistant)
+    await compared.open()
+    await choose(compared, "prompts.txt", "3 words\n9 words\n2 words")
+    await compared.page.get_by_role("button", name="Compare 3 prompts").click()
+    await expect(rows(compared)).to_have_count(2)
+    await compared.page.get_by_role("button", name="Stop", exact=True).click()
+    await expect(compared.page.locator(".pl-batch-summary")).to_contain_text("3 prompts: 2 of 3 done. Stopped")
+    assistant.hold.set()
+    await compared.page.get_by_role("button", name="Resume").click()
+    await expect(compared.page.locator(".pl-batch-summary")).to_contain_text("3 prompts: 3 of 3 done.")
+    assert await rows(compared).all_inner_texts() == ["3 words", "9 words", "2 words"]
+    await expect(compared.page.get_by_role("button", name="Resume")).to_be_hidden()
+
+
+async def test_failed_rows(compared: ComparePage) -> None:
+    """A row that fails says why, and is last in every order of figures."""
+    await compared.open()
+    await run(compared, "no number", "1 word", "2 words")
+    failed = compared.page.locator(".pl-batch-table tr", has_text="no number")
+    await expect(failed).to_contain_text("Column A: There is no number in the prompt.")
+    for _ in range(2):
+        await compared.page.locator(".pl-batch-sort").filter(has_text="B: tokens").click()
+        assert (await rows(compared).all_inner_texts())[-1] == "no number"
+
+
+async def test_a_wrong_file(compared: ComparePage) -> None:
+    """A wrong file is refused with its line and the reason, and nothing else changes."""
+    await compared.open()
+    await choose(compared, "prompts.jsonl", '{"prompt": "1 word"}\n{"prompt": 7}')
+    await expect(compared.status).to_have_text(
+        "prompts.jsonl was not used. Line 2: the prompt must be text, not 7. Mend the file and choose it again."
+    )
+    await expect(compared.page.get_by_role("button", name="Compare", exact=True)).to_be_visible()
+
+
+async def test_seeds(compared: ComparePage) -> None:
+    """Seeds run the form's own prompt several times; greedy columns, which would only repeat themselves, are refused."""
+    await compared.open()
+    await compared.page.get_by_label("Prompt", exact=True).fill("2 words")
+    await compared.page.get_by_text("Many prompts or seeds").click()
+    await compared.page.get_by_label(re.compile("^Seeds")).fill("3")
+    await compared.page.get_by_role("button", name="Compare 3 seeds").click()
+    await expect(compared.status).to_contain_text("All columns are greedy")
+    await compared.page.get_by_role("group", name="Column A").get_by_label("Temperature").fill("1")
+    await compared.page.get_by_role("button", name="Compare 3 seeds").click()
+    await expect(compared.page.locator(".pl-batch-summary")).to_contain_text("One prompt, 3 seeds: 3 of 3 done.")
+    await expect(compared.page.locator(".pl-batch-summary")).to_contain_text("over 3 seeds")
+    assert len(set(await compared.page.locator(".pl-batch-table tbody th .pl-quiet").all_inner_texts())) == 3
+    await compared.load()
+    await expect(compared.page.get_by_label(re.compile("^Seeds"))).to_have_value("3")
+
+
+async def test_a_thousand_prompts(compared: ComparePage) -> None:
+    """The page holds one page of rows of a thousand, and no tokens until a row opens; pages keep the focus on a button that works."""
+    await compared.open()
+    await run(compared, *(f"{n % 4 + 1} words, number {n}" for n in range(1000)))
+    await expect(compared.page.locator(".pl-batch-summary")).to_contain_text("1000 of 1000 done")
+    assert await rows(compared).count() == 25
+    assert await compared.page.locator(".pl-compare [role=option]").count() == 0
+    await compared.page.get_by_role("button", name="Next page").click()
+    await expect(compared.page.get_by_text("Rows 26 to 50 of 1000")).to_be_visible()
+    await compared.page.locator(".pl-batch-sort").filter(has_text="Row").click()
+    await expect(rows(compared).first).to_have_text("4 words, number 999")
+    await rows(compared).first.click()
+    await expect(compared.tokens("A")).to_have_count(5)
+
+
+async def test_downloads(compared: ComparePage) -> None:
+    """The results are saved as CSV and JSON."""
+    await compared.open()
+    await run(compared, "3 words", "1 word")
+    for name in ("CSV", "JSON"):
+        async with compared.page.expect_download() as waiting:
+            await compared.page.get_by_role("button", name=f"Download results as {name}").click()
+        download = await waiting.value
+        text = content(await download.path()).decode()
+        assert download.suggested_filename == f"comparisons.{name.lower()}"
+        assert len(json.loads(text)["rows"] if name == "JSON" else text.splitlines()[1:]) == 2
+
+
+PIXELS = """async (url) => {
+  const image = new Image();
+  image.src = url;
+  await image.decode();
+  const canvas = Object.assign(document.createElement("canvas"), { width: image.width, height: image.height });
+  const context = canvas.getContext("2d");
+  context.drawImage(image, 0, 0);
+  const { data } = context.getImageData(0, 0, image.width, image.height);
+  const seen = new Map();
+  for (let at = 0; at < data.length; at += 4) {
+    const key = [data[at], data[at + 1], data[at + 2], data[at + 3]].join();
+    seen.set(key, (seen.get(key) || 0) + 1);
+  }
+  return [...seen].sort((one, other) => other[1] - one[1]).slice(0, 40).map(([key]) => key);
+}"""
+"""Returns the most frequent colours of a picture."""
+
+COLOURS = "(element, names) => names.map((name) => getComputedStyle(element).getPropertyValue(name).trim())"
+
+
+def rgba(colour: str) -> str:
+    return ",".join(str(int(colour[at : at + 2], 16)) for at in (1, 3, 5)) + ",255"
+
+
+@pytest.mark.parametrize("theme", ["", "dark"])
+async def test_a_picture(compared: ComparePage, theme: str) -> None:
+    """A picture has the theme's paper, the colours of both columns and of the tokens, and grows with the answers."""
+    await compared.open(theme)
+    sizes = []
+    for prompt in ("3 words", "50 words"):
+        await compared.page.get_by_label("Prompt", exact=True).fill(prompt)
+        await compared.compare()
+        await expect(compared.tokens("B")).to_have_count(int(prompt.split()[0]))
+        await compared.page.locator(".pl-compare-result[data-done=true]").wait_for()
+        await compared.page.get_by_label("Colour by").select_option("difference")
+        async with compared.page.expect_download() as waiting:
+            await compared.page.get_by_role("button", name="Download PNG").click()
+        download = await waiting.value
+        picture = content(await download.path())
+        assert download.suggested_filename == "comparison.png"
+        assert picture.startswith(b"\x89PNG")
+        sizes.append(struct.unpack(">II", picture[16:24]))
+    assert sizes[0][0] == sizes[1][0]
+    assert sizes[0][1] < sizes[1][1]
+    url = "data:image/png;base64," + b64encode(picture).decode()
+    frequent = await compared.page.evaluate(PIXELS, url)
+    names = ["--compare-paper", "--column-a", "--column-b"]
+    paper, a, b = await compared.page.locator(".pl-compare").evaluate(COLOURS, names)
+    assert frequent[0] == rgba(paper)
+    assert {rgba(a), rgba(b)} <= set(frequent)
+
+
+async def test_a_picture_that_is_too_long(compared: ComparePage) -> None:
+    """A comparison that no browser can draw as one picture is refused with what to do instead; folded, it can be drawn."""
+    await compared.open()
+    await compared.page.get_by_label("Prompt", exact=True).fill("6000 words")
+    await compared.compare()
+    await compared.page.get_by_role("button", name="Download PNG").click()
+    await expect(compared.status).to_have_text(
+        "This comparison is too long for a picture: fold its equal parts, or download the HTML page."
+    )
+    await compared.page.get_by_label("Fold equal parts").check()
+    async with compared.page.expect_download():
+        await compared.page.get_by_role("button", name="Download PNG").click()
+
+
+@pytest.mark.parametrize("theme", ["", "dark"])
+async def test_looks(compared: ComparePage, theme: str) -> None:
+    """With a batch and an open row axe finds nothing serious in either theme, and nothing is cut off at 360 pixels or at 1920."""
+    await compared.open(theme)
+    await run(compared, *(f"{n} words" for n in range(1, 30)), "no number")
+    await rows(compared).nth(1).click()
+    await expect(compared.page.locator(".pl-batch-opened")).to_have_text("Row 2: 2 words")
+    await compared.page.get_by_text("Mean of each figure").click()
+    for width in (1920, 390, 360):
+        await compared.page.set_viewport_size({"width": width, "height": 800})
+        await compared.page.evaluate(FRAMES)
+        assert await compared.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert await compared.page.evaluate(BEYOND) == [], width
+        found = await Axe().run(compared.page)
+        problems = [
+            (one["id"], [node["html"] for node in one["nodes"]])
+            for one in found.response["violations"]
+            if one["impact"] in ("serious", "critical")
+        ]
+        assert problems == []

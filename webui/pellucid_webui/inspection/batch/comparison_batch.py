@@ -1,0 +1,149 @@
+"""Runs many prompts, each with one or more seeds, through the columns of a comparison; can be stopped and resumed."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from itertools import count
+
+from pellucid.client.assistant_protocol import Assistant
+from pellucid.errors import InvalidRequestError
+from pellucid_webui.conversations.turn_settings import LARGEST
+from pellucid_webui.inspection.batch.prompt_file import FilePrompt
+from pellucid_webui.inspection.batch.row_figures import RowFigures, figures_of
+from pellucid_webui.inspection.batch.stored_comparison import StoredComparison, store
+from pellucid_webui.inspection.comparison import Column, Comparison
+
+MAX_ROWS = 5000
+"""Most comparisons of a batch."""
+
+TICK_SECONDS = 0.5
+
+ROWS_AT_ONCE = 4
+"""Comparisons that run at the same time, so that the engine has several rows to batch."""
+
+MAX_RANDOM_SEED = 2**31
+
+_NUMBERS = count(int(1000 * time.time()))
+"""Numbers of batches, which keep rising when the server is restarted."""
+
+
+@dataclass(eq=False)
+class BatchRow:
+    """A comparison of a batch: a prompt with the seeds of all columns, and its result."""
+
+    number: int
+    prompt: FilePrompt
+    seeds: tuple[int, ...]
+    figures: RowFigures | None = None
+    error: str = ""
+    stored: StoredComparison | None = None
+
+    @property
+    def done(self) -> bool:
+        """True if it has figures, or has failed."""
+        return self.stored is not None
+
+
+@dataclass(eq=False)
+class ComparisonBatch:
+    """All comparisons of prompts and seeds, and their progress.
+
+    ``name`` is the file of the prompts, empty for a single prompt. ``finished`` are the rows in the order in which they ended, and a row
+    that is run again is there twice.
+    """
+
+    name: str
+    prompts: Sequence[FilePrompt]
+    reference: str
+    columns: Sequence[Column]
+    seeds: int = 1
+    number: int = field(default_factory=lambda: next(_NUMBERS))
+    rows: list[BatchRow] = field(default_factory=list)
+    finished: list[BatchRow] = field(default_factory=list)
+    running: bool = False
+    _tasks: Sequence[asyncio.Task[None]] = ()
+
+    def __post_init__(self) -> None:
+        check(len(self.prompts), self.seeds, self.columns)
+        drawn = secrets.randbelow(MAX_RANDOM_SEED)  # one for all columns without a seed, so that equal columns give equal answers
+        firsts = [drawn if column.settings.seed is None else column.settings.seed for column in self.columns]
+        for prompt in self.prompts:
+            for n in range(self.seeds):
+                self.rows.append(BatchRow(len(self.rows), prompt, tuple(first + n for first in firsts)))
+
+    @property
+    def size(self) -> int:
+        """The number of tokens that it holds."""
+        return sum(row.stored.size for row in self.rows if row.stored is not None)
+
+    @property
+    def left(self) -> list[BatchRow]:
+        """The rows that have no figures yet: those that were not run, and those that failed."""
+        return [row for row in self.rows if row.figures is None]
+
+    def stop(self) -> None:
+        """Stop the rows that are running. Rows that have ended are kept."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def run(self, assistant: Assistant) -> AsyncGenerator[None]:
+        """Run the rows that are left; yield now and then. Closing the generator stops them."""
+        rows = iter(self.left)
+        self._tasks = [asyncio.create_task(self._work(assistant, rows)) for _ in range(ROWS_AT_ONCE)]
+        self.running = True
+        try:
+            yield
+            while not all(task.done() for task in self._tasks):
+                await asyncio.wait(self._tasks, timeout=TICK_SECONDS)
+                yield
+        finally:
+            self.stop()
+            await asyncio.wait(self._tasks)
+            self.running = False
+        for task in self._tasks:
+            if not task.cancelled():
+                task.result()
+
+    async def _work(self, assistant: Assistant, rows: Iterator[BatchRow]) -> None:
+        for row in rows:
+            comparison = self.comparison_of(row)
+            async with aclosing(comparison.run(assistant)) as ticks:
+                async for _ in ticks:
+                    pass
+            row.error = " ".join(f"Column {column.letter}: {column.error}" for column in comparison.columns if column.error)
+            figures, row.stored = await asyncio.to_thread(_result, comparison)
+            row.figures = None if row.error else figures
+            self.finished.append(row)
+
+    def comparison_of(self, row: BatchRow) -> Comparison:
+        """Return the comparison that a row asks for."""
+        columns = [Column(one.letter, replace(one.settings, seed=seed)) for one, seed in zip(self.columns, row.seeds, strict=True)]
+        return Comparison(row.prompt.prompt, row.prompt.reference or self.reference, columns, row.prompt.history)
+
+
+def check(prompts: int, seeds: int, columns: Sequence[Column]) -> None:
+    """Raise InvalidRequestError for a batch that is too large, or whose seeds change nothing."""
+    if not 1 <= seeds <= MAX_ROWS:
+        raise InvalidRequestError(f"Seeds must be a whole number from 1 to {MAX_ROWS}, not {seeds}.")
+    if prompts * seeds > MAX_ROWS:
+        raise InvalidRequestError(
+            f"{prompts} prompts with {seeds} seeds each are {prompts * seeds} comparisons: a batch has at most {MAX_ROWS}."
+        )
+    for column in columns:
+        if column.settings.seed is not None and column.settings.seed + seeds > LARGEST:
+            raise InvalidRequestError(
+                f"Column {column.letter}: with {seeds} seeds the last one would be larger than {LARGEST}: lower the seed."
+            )
+    if seeds > 1 and not any(column.settings.temperature for column in columns):
+        raise InvalidRequestError(
+            "All columns are greedy (temperature 0), so every seed gives the same answers: raise a temperature, or set Seeds to 1."
+        )
+
+
+def _result(comparison: Comparison) -> tuple[RowFigures, StoredComparison]:
+    return figures_of(comparison), store(comparison)

@@ -1,0 +1,237 @@
+"""Serves the batches of the Compare tab: many prompts or seeds, run through the columns of the form."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from pellucid.client.assistant_protocol import Assistant
+from pellucid.errors import InvalidRequestError, PellucidError
+from pellucid_webui.conversations.attachments import content_of, text_of
+from pellucid_webui.inspection.batch.batch_export import export
+from pellucid_webui.inspection.batch.batch_summary import figures, most_different, sentences, table
+from pellucid_webui.inspection.batch.comparison_batch import TICK_SECONDS, BatchRow, ComparisonBatch
+from pellucid_webui.inspection.batch.prompt_file import MAX_FILE_BYTES, PromptFile, read_prompts
+from pellucid_webui.inspection.comparison import UNEXPECTED, Comparison
+from pellucid_webui.inspection.comparison_payload import INFINITE_NATS
+from pellucid_webui.views.comparison_form import batch_of, form_of_batch
+
+logger = logging.getLogger(__name__)
+
+BATCH_SCRIPT = """
+Pellucid.mountCompareBatch({ element, props, watch, act: (data) => trigger('act', data) });
+"""
+
+MAX_KEPT_TOKENS = 2_000_000
+"""Tokens of all kept batches together, at about 100 bytes each; the newest batch is always kept."""
+
+EXPORTS = ("csv", "json")
+
+MAX_PROMPT_CHARACTERS = 200
+"""Characters of a prompt that the table gets."""
+
+MAX_TAB_CHARACTERS = 64
+
+NO_BATCH: Mapping[str, Any] = {
+    "number": 0,
+    "name": "",
+    "running": False,
+    "heads": [],
+    "rows": [],
+    "total": 0,
+    "left": 0,
+    "summary": None,
+    "form": None,
+}
+"""The payload before the first batch."""
+
+Tab = tuple[str, str]
+
+_ORDERS = count(int(1000 * time.time()))
+"""Numbers of payloads, which keep rising when the server is restarted: the page ignores what is older than what it shows."""
+
+_NUMBERS = count(1)
+
+
+@dataclass(eq=False)
+class _Kept:
+    """The batch of a tab, and the rows as the page gets them: a string for those that ended at the same time."""
+
+    batch: ComparisonBatch
+    rows: list[str] = field(default_factory=list)
+    packed: int = 0
+    summary: dict[str, Any] | None = None
+    summed_up: tuple[int, bool] | None = None
+
+    def sum_up(self) -> dict[str, Any]:
+        """Return the summary, which changes only if rows have ended or the batch has."""
+        state = (self.packed, self.batch.running)
+        if self.summary is None or self.summed_up != state:
+            self.summed_up = state
+            self.summary = {"sentences": sentences(self.batch), "table": table(self.batch), "most": most_different(self.batch)}
+        return self.summary
+
+
+@dataclass(eq=False)
+class KeptBatches:
+    """The last batch of each tab, and the file of prompts that is chosen there."""
+
+    max_tokens: int = MAX_KEPT_TOKENS
+    chosen: dict[Tab, PromptFile] = field(default_factory=dict)
+    _kept: dict[Tab, _Kept] = field(default_factory=dict)
+
+    def keep(self, tab: Tab, batch: ComparisonBatch) -> None:
+        """Keep a batch instead of the tab's last one, which is stopped."""
+        before = self._kept.pop(tab, None)
+        if before is not None:
+            before.batch.stop()
+        self._kept[tab] = _Kept(batch)
+
+    def find(self, tab: Tab) -> _Kept | None:
+        """Return the batch of a tab, or None."""
+        return self._kept.get(tab)
+
+    def forget(self) -> None:
+        """Drop the oldest batches that exceed the limit."""
+        for tab in list(self._kept)[:-1]:
+            if sum(kept.batch.size for kept in self._kept.values()) <= self.max_tokens:
+                return
+            if not self._kept[tab].batch.running:
+                del self._kept[tab]
+
+    def comparison(self, tab: Tab, row: object) -> tuple[int, Comparison]:
+        """Return the number of a tab's batch, and one of its comparisons. Raises InvalidRequestError if there is none that has ended."""
+        kept = self._kept.get(tab)
+        if kept is None:
+            raise InvalidRequestError("The server no longer has this batch: run it again, then open the row.")
+        rows = kept.batch.rows
+        stored = rows[row].stored if isinstance(row, int) and 0 <= row < len(rows) else None
+        if stored is None:
+            raise InvalidRequestError("This row has not been run yet: press Resume.")
+        return kept.batch.number, stored.open()
+
+
+@dataclass(eq=False)
+class BatchView:
+    """The batches of all tabs."""
+
+    assistant: Assistant
+    batches: KeptBatches = field(default_factory=KeptBatches)
+
+    async def act(self, owner: str, data: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
+        """Do what the page asks for in one of its tabs, and yield payloads."""
+        tab = (owner, str(data.get("tab", ""))[:MAX_TAB_CHARACTERS])
+        kept = self.batches.find(tab)
+        try:
+            match data.get("verb"):
+                case "stop":
+                    if kept is not None:
+                        kept.batch.stop()
+                    return
+                case "choose":
+                    self.batches.chosen[tab] = await asyncio.to_thread(_prompts_of, data.get("file"))
+                case "remove":
+                    self.batches.chosen.pop(tab, None)
+                case "start":
+                    self.batches.keep(tab, batch_of(data.get("form"), await self.assistant.cards(), self.batches.chosen.get(tab)))
+                    async with aclosing(self._run(tab)) as payloads:
+                        async for shown in payloads:
+                            yield shown
+                    return
+                case "resume":
+                    if kept is None:
+                        raise InvalidRequestError("The server no longer has this batch: run it again.")
+                    if not kept.batch.running:
+                        async with aclosing(self._run(tab)) as payloads:
+                            async for shown in payloads:
+                                yield shown
+                    return
+                case "export":
+                    file = await asyncio.to_thread(_file, kept, str(data.get("kind")))
+                    yield self.payload(tab) | {"file": file}
+                    return
+                case _:
+                    while kept is not None and kept.batch.running:
+                        yield self.payload(tab)
+                        await asyncio.sleep(TICK_SECONDS)
+            yield self.payload(tab)
+        except PellucidError as error:
+            yield self.payload(tab, str(error), wrong=True)
+
+    def payload(self, tab: Tab, status: str = "", *, wrong: bool = False) -> dict[str, Any]:
+        """Return the state of a tab's batch, and of the file that is chosen."""
+        chosen = self.batches.chosen.get(tab)
+        shown = {"order": next(_ORDERS), "status": status, "wrong": wrong, "limit": MAX_FILE_BYTES}
+        shown["chosen"] = None if chosen is None else {"name": chosen.name, "count": len(chosen.prompts)}
+        kept = self.batches.find(tab)
+        return dict(NO_BATCH) | shown if kept is None else _payload(kept) | shown
+
+    async def _run(self, tab: Tab) -> AsyncGenerator[dict[str, Any]]:
+        kept = self.batches.find(tab)
+        assert kept is not None, "the batch was kept before"
+        status = ""
+        try:
+            async with aclosing(kept.batch.run(self.assistant)) as ticks:
+                async for _ in ticks:
+                    if self.batches.find(tab) is not kept:
+                        return  # a newer batch has replaced it
+                    yield self.payload(tab)
+        except PellucidError:
+            raise
+        except Exception as error:
+            logger.error("A batch of comparisons failed.", exc_info=error)
+            status = UNEXPECTED
+        finally:
+            self.batches.forget()
+        if self.batches.find(tab) is kept:
+            yield self.payload(tab, status, wrong=bool(status))
+
+
+def _payload(kept: _Kept) -> dict[str, Any]:
+    batch = kept.batch
+    measured = figures(batch)
+    fresh = batch.finished[kept.packed :]
+    if fresh:
+        kept.rows.append(json.dumps([_row(row, [one.of(row.figures) if row.figures else None for one in measured]) for row in fresh]))
+        kept.packed += len(fresh)
+    return {
+        "number": batch.number,
+        "name": batch.name,
+        "running": batch.running,
+        "heads": [{"key": one.key, "name": one.name, "hint": one.hint, "kind": one.kind} for one in measured],
+        "rows": list(kept.rows),
+        "total": len(batch.rows),
+        "left": len(batch.left),
+        "summary": kept.sum_up(),
+        "form": form_of_batch(batch),
+    }
+
+
+def _row(row: BatchRow, values: Sequence[float | None]) -> list[Any]:
+    """Return [number, prompt, seeds, error, the figures]."""
+    words = " ".join(row.prompt.prompt.split())
+    shown = words if len(words) <= MAX_PROMPT_CHARACTERS else words[: MAX_PROMPT_CHARACTERS - 1] + "…"
+    numbers = [None if value is None else min(round(value, 5), INFINITE_NATS) for value in values]
+    return [row.number, shown, list(row.seeds), row.error, *numbers]
+
+
+def _prompts_of(file: object) -> PromptFile:
+    name, content = content_of(file)
+    return PromptFile(name, read_prompts(name, text_of(name, content, MAX_FILE_BYTES)))
+
+
+def _file(kept: _Kept | None, kind: str) -> dict[str, Any]:
+    """Return a batch as a file for the browser to save. Raises InvalidRequestError if there is none."""
+    if kind not in EXPORTS:
+        raise InvalidRequestError(f"Batches are exported as {', '.join(EXPORTS)}, not as {kind!r}.")
+    if kept is None:
+        raise InvalidRequestError("The server no longer has this batch: run it again, then export.")
+    name, media, text = export(kept.batch, form_of_batch(kept.batch), kind)
+    return {"n": next(_NUMBERS), "name": name, "type": media, "text": text}
