@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from pellucid.errors import InvalidRequestError
@@ -30,7 +30,7 @@ def default_form(cards: Sequence[ModelCard]) -> dict[str, Any]:
     columns = (
         [{"model": name} for name in names[:2]] if len(names) > 1 else [{"model": name, "temperature": t} for name in names for t in (0, 1)]
     )
-    return {"prompt": EXAMPLE, "reference": "", "columns": [_fields(START) | column for column in columns]}
+    return {"prompt": EXAMPLE, "reference": "", "columns": [fields_of(START) | column for column in columns]}
 
 
 def comparison_of(form: object, cards: Sequence[ModelCard]) -> Comparison:
@@ -44,6 +44,8 @@ def batch_of(form: object, cards: Sequence[ModelCard], chosen: PromptFile | None
     """Return the batch that a form asks for: of the prompts of a file, else of its own. Raises InvalidRequestError as ``comparison_of``."""
     if not isinstance(form, Mapping):
         raise InvalidRequestError("The page sent no form: reload it.")
+    if chosen is None and form.get("chat") is not None:
+        raise InvalidRequestError("The answers of a chat cannot be run with several seeds: clear the chat from the form, or press Compare.")
     prompts = [FilePrompt(prompt_of(form))] if chosen is None else chosen.prompts
     seeds = form.get("seeds", 1)
     if not isinstance(seeds, int) or isinstance(seeds, bool):
@@ -70,21 +72,27 @@ def columns_of(form: Mapping[str, Any], cards: Sequence[ModelCard]) -> list[Colu
 
 def form_of(comparison: Comparison) -> dict[str, Any]:
     """Return the form that asks for a comparison."""
-    return {"prompt": comparison.prompt, "reference": comparison.reference, "columns": fields_of(comparison.columns)}
+    columns = fields_of_columns(comparison.columns)
+    for fields, column in zip(columns, comparison.columns, strict=True):
+        if column.stored is not None:
+            fields["answer"] = column.stored.node
+    form = {"prompt": comparison.prompt, "reference": comparison.reference, "columns": columns}
+    return form if comparison.chat is None else form | {"chat": asdict(comparison.chat)}
 
 
 def form_of_batch(batch: ComparisonBatch) -> dict[str, Any]:
     """Return the form that asks for a batch; its prompt is empty if the prompts are those of a file."""
     prompt = "" if batch.name else batch.prompts[0].prompt
-    return {"prompt": prompt, "reference": batch.reference, "columns": fields_of(batch.columns), "seeds": batch.seeds}
+    return {"prompt": prompt, "reference": batch.reference, "columns": fields_of_columns(batch.columns), "seeds": batch.seeds}
 
 
-def fields_of(columns: Sequence[Column]) -> list[dict[str, Any]]:
+def fields_of_columns(columns: Sequence[Column]) -> list[dict[str, Any]]:
     """Return the settings of columns as the form has them."""
-    return [_fields(column.settings) for column in columns]
+    return [fields_of(column.settings) for column in columns]
 
 
-def _fields(settings: TurnSettings) -> dict[str, Any]:
+def fields_of(settings: TurnSettings) -> dict[str, Any]:
+    """Return the settings that the form of a column has."""
     return {name: value for name, value in settings.record().items() if name in FIELDS}
 
 
@@ -92,7 +100,7 @@ def _column(letter: str, found: object, names: Sequence[str]) -> Column:
     try:
         if not isinstance(found, Mapping):
             raise InvalidRequestError("it has no settings.")
-        settings = TurnSettings.read(_fields(START) | {name: value for name, value in found.items() if name in FIELDS})
+        settings = TurnSettings.read(fields_of(START) | {name: value for name, value in found.items() if name in FIELDS})
         settings.sampling()
     except InvalidRequestError as error:
         raise InvalidRequestError(f"Column {letter}: {error}", param=error.param) from error

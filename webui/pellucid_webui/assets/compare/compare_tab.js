@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button, announce, copy, download, CompareForm, CompareCard, CompareColumn, compareLink, compared, compareParts, comparisonLegend, comparisonPicture, batchOf } = window.Pellucid;
+  const { make, button, announce, copy, download, CompareForm, CompareCard, CompareColumn, compareLink, offerChat, compared, compareParts, comparisonLegend, comparisonPicture, batchOf } = window.Pellucid;
   const { select, table, range, flags, merged, draft, tabId } = compareParts;
 
   const NARROW = 640; // pixels below which the columns are below each other
@@ -102,6 +102,20 @@
 
     compare() {
       if (this.value?.running || this.batch.running) return;
+      this.run();
+    }
+
+    /**
+     * Fill in the form, and compare.
+     * @param {Page.CompareFormValue} form
+     */
+    fill(form) {
+      this.form.set(form);
+      draft.set(this.form.value);
+      this.run();
+    }
+
+    run() {
       this.isPinned = false;
       this.say("Waiting for the server…");
       this.form.setRunning(true);
@@ -167,6 +181,7 @@
         this.saved = value.file.n;
         download(value.file.name, value.file.text, value.file.type);
       }
+      offerChat(this, value);
     }
 
     /**

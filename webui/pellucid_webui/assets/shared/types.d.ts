@@ -208,6 +208,8 @@ declare namespace Page {
   type IconName =
     | "copy"
     | "tokens"
+    | "versions"
+    | "compare"
     | "text"
     | "edit"
     | "regenerate"
@@ -1002,7 +1004,8 @@ declare namespace Page {
     retryForm(
       models: string[],
       own: { model: string; temperature: number },
-      listeners: { onRetry: (other: { model: string; temperature: number }) => void; onCancel: () => void },
+      words: { label: string; verb: string },
+      listeners: { onDone: (other: { model: string; temperature: number }) => void; onCancel: () => void },
     ): HTMLElement;
     insertIntoInfill(code: string): void;
 

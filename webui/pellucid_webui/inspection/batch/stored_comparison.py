@@ -34,7 +34,7 @@ class StoredComparison:
             Column(
                 one.letter,
                 one.settings,
-                texts[at].tokens[at] if texts else [],
+                tokens=texts[at].tokens[at] if texts else [],
                 usage=one.usage,
                 end=one.end,
                 error=one.error,
