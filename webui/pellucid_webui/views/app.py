@@ -59,11 +59,14 @@ SCRIPTS = (
     "compare/compare_column",
     "compare/compare_parts",
     "compare/compare_tab",
+    "read/reading_inputs",
+    "read/both_models",
     "read/reading_parts",
     "read/line_list",
     "read/text_minimap",
     "read/reading_charts",
     "read/diff_view",
+    "read/text_opener",
     "read/read_tab",
     "infill_tab",
     "review_tab",
@@ -86,6 +89,7 @@ STYLES = (
     "chat/chat",
     "conversations/conversation_list",
     "read/read",
+    "read/reading_inputs",
     "compare/compare",
 )
 
