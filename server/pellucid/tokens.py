@@ -367,7 +367,9 @@ class ScoreQuery:
     """A text, token ids or a conversation to read, with ``top_logprobs`` alternatives for each token.
 
     ``special`` reads what spells a marker in a text as that marker. With ``continue_last`` a conversation ends within its last
-    message, the assistant's. ``tools`` are the functions that its model was shown.
+    message, the assistant's. ``tools`` are the functions that its model was shown. With ``windows`` a text may be longer than the
+    context: it is read in windows that overlap, so that each token is read with at least half a context of text before it (near the
+    beginning with all that there is). Each token is scored once; the usage is that of all windows.
     """
 
     text: str | Sequence[int] | Sequence[Message]
@@ -377,6 +379,7 @@ class ScoreQuery:
     special: bool = False
     continue_last: bool = False
     tools: Sequence[Mapping[str, Any]] = ()
+    windows: bool = False
 
 
 @dataclass(frozen=True, slots=True)

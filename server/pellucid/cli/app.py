@@ -155,12 +155,13 @@ def score(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The text to read.")],
     model: ModelOption = None,
     top_logprobs: TopLogprobs = 0,
+    windows: Annotated[bool, typer.Option("--windows", help="Read a text longer than the context, in windows that overlap.")] = False,
     json: Json = False,
 ) -> None:
     """Show how probable each token of a file was to the model: by colour in a terminal, as figures with --json."""
     from pellucid.cli import complete_chat_score
 
-    complete_chat_score.score(complete_chat_score.read_text(file), top_logprobs, model, json)
+    complete_chat_score.score(complete_chat_score.read_text(file), top_logprobs, model, json, windows=windows)
 
 
 @app.command(epilog="Example: pellucid doctor --json")

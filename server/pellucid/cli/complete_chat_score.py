@@ -123,10 +123,10 @@ def complete(prefix: str, suffix: str, params: SamplingParams, grammar: Grammar 
         _show_or_exit(runner, assistant.complete(CompletionQuery(prefix, suffix, params=params, model=name, grammar=grammar)), sink)
 
 
-def score(text: str, top_logprobs: int, model: str | None, as_json: bool) -> None:
-    """Read a text and print how probable each token was."""
+def score(text: str, top_logprobs: int, model: str | None, as_json: bool, *, windows: bool) -> None:
+    """Read a text, in windows if it is longer than the context and ``windows`` allows that, and print how probable each token was."""
     with asyncio.Runner() as runner, open_assistant(runner, model) as (assistant, name):
-        _show_or_exit(runner, assistant.score(ScoreQuery(text, model=name, top_logprobs=top_logprobs)), _sink(as_json))
+        _show_or_exit(runner, assistant.score(ScoreQuery(text, model=name, top_logprobs=top_logprobs, windows=windows)), _sink(as_json))
 
 
 def chat(

@@ -164,6 +164,8 @@ class Client:
             body["messages"] = [_message(item) for item in text if isinstance(item, Message)]
             if query.continue_last:  # older servers do not know the field
                 body["continue_final_message"] = True
+        if query.windows:  # as above
+            body["windows"] = True
         async with aclosing(self._events("/v1/score", body)) as events:
             async for event in events:
                 for record in event.get("tokens", ()):

@@ -173,8 +173,7 @@ class ModelWorker:
 
     def end(self, sequence: Sequence, reason: FinishReason, error: str | None = None) -> None:
         """Free a sequence's slot and deliver its last item."""
-        if sequence.request.pool and sequence.slot is not None:
-            # No request continues such a text. The next one takes the empty slot, so that many of them cost only one donor.
+        if (sequence.request.pool or not sequence.request.keep) and sequence.slot is not None:
             self.cache.forget(sequence.slot)
         self.scheduler.remove(sequence)
         self._totals.finished += 1

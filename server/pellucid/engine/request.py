@@ -48,7 +48,8 @@ class Request:
     ``score_from`` is the index of the first prompt token whose probability is wanted: scores of the prompt tokens from
     there on come before the generated ones. ``stop_ids`` end the answer and are not part of it. Without ``lookup`` no
     token is guessed, which changes only the time that the answer takes. With ``pool`` nothing is generated, and the whole prompt
-    is computed, as a cached prefix has no hidden states.
+    is computed, as a cached prefix has no hidden states. With ``pool``, or without ``keep``, its slot is emptied at the end, because no
+    request will continue such a text: the next one takes the empty slot, so that many of them displace only one cached prefix.
     """
 
     prompt: IdSequence[int]
@@ -59,6 +60,7 @@ class Request:
     constraint: Constraint | None = field(default=None, compare=False)
     lookup: bool = True
     pool: bool = False
+    keep: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ Perplexity, bits per byte and the other figures are ratios of sums over tokens o
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pellucid.errors import PellucidError
 from pellucid.learn.metrics import calibration_error
 from pellucid.system.progress_protocol import Progress
+from pellucid.text.score_windows import windows
 from pellucid.tokens import Finish, FinishReason, ScoreQuery, Token
 
 TOP = 5
@@ -104,26 +105,6 @@ class TextReading:
     def calibration_error(self) -> float:
         """Expected calibration error of the first choices, with ten bins of equal width."""
         return calibration_error(self.confidences, self.ranks == 1)
-
-
-@dataclass(frozen=True, slots=True)
-class ReadingWindow:
-    """Tokens from ``begin`` to ``end`` that are read together; the last ``counted`` of them count."""
-
-    begin: int
-    end: int
-    counted: int
-
-
-def windows(length: int, window: int, stride: int | None = None) -> Iterator[ReadingWindow]:
-    """Yield windows of at most ``window`` tokens over a text of ``length`` tokens, such that each token counts once (see :func:`read`)."""
-    step = stride or max(window // 2, 1)
-    assert 0 < step < window, "the tokens that count have a context"
-    read_until = 0
-    while read_until < length:
-        end = min(length, window if not read_until else read_until + step)
-        yield ReadingWindow(max(0, end - window), end, end - read_until)
-        read_until = end
 
 
 async def read(

@@ -85,13 +85,13 @@ class PythonModel:
         """Do the same as ``chat`` without blocking."""
         return await self._await(self._chat(messages, model, sampling))
 
-    def score(self, text: str, *, model: str | None = None, top_logprobs: int = 0) -> TokenTrace:
+    def score(self, text: str, *, model: str | None = None, top_logprobs: int = 0, windows: bool = False) -> TokenTrace:
         """Read a text and return how probable each of its tokens is."""
-        return self._run(self._score(text, model, top_logprobs))
+        return self._run(self._score(text, model, top_logprobs, windows=windows))
 
-    async def ascore(self, text: str, *, model: str | None = None, top_logprobs: int = 0) -> TokenTrace:
+    async def ascore(self, text: str, *, model: str | None = None, top_logprobs: int = 0, windows: bool = False) -> TokenTrace:
         """Do the same as ``score`` without blocking."""
-        return await self._await(self._score(text, model, top_logprobs))
+        return await self._await(self._score(text, model, top_logprobs, windows=windows))
 
     def models(self) -> list[str]:
         """Return the names of the models, the default one first."""
@@ -135,8 +135,9 @@ class PythonModel:
         conversation = _conversation(messages)
         return await self._collect(self._assistant.chat(ChatQuery(conversation, _params(sampling), model=model)), model)
 
-    async def _score(self, text: str, model: str | None, top_logprobs: int) -> TokenTrace:
-        return await self._collect(self._assistant.score(ScoreQuery(text, model=model, top_logprobs=top_logprobs)), model)
+    async def _score(self, text: str, model: str | None, top_logprobs: int, *, windows: bool) -> TokenTrace:
+        query = ScoreQuery(text, model=model, top_logprobs=top_logprobs, windows=windows)
+        return await self._collect(self._assistant.score(query), model)
 
     async def _collect(self, items: Items, model: str | None) -> TokenTrace:
         """Read a stream to its end. Raise PellucidError if it ends with an error."""

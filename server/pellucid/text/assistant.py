@@ -14,7 +14,7 @@ import torch
 
 from pellucid.engine.engine import Engine
 from pellucid.engine.parked_prefixes import SavedPrefixes
-from pellucid.engine.request import Constraint, Request
+from pellucid.engine.request import Admission, Constraint, Request
 from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import InvalidRequestError, unknown_model
 from pellucid.models.calibrations import CalibrationFile
@@ -25,6 +25,7 @@ from pellucid.text.healing import Healing
 from pellucid.text.margin_stop import MarginStop
 from pellucid.text.model_with_tokenizer import TextModel, run_template, run_tokenizer
 from pellucid.text.prompts import Tools, chat_characters, infill, surroundings, with_bos
+from pellucid.text.score_windows import RequestKeys, score_windows
 from pellucid.text.spelled_infill import SpelledInfill, read_spelled_infill
 from pellucid.text.stopping import EndingRule, StopGate, StopStrings
 from pellucid.text.structured.grammar_constraint import GrammarConstraint
@@ -88,6 +89,7 @@ class LocalAssistant:
     def __init__(self, engine: Engine, models: Sequence[LoadedModel]) -> None:
         assert models, "an assistant needs a model"
         self._engine = engine
+        self._keys = RequestKeys()
         self._served: dict[str, TextModel] = {}
         self._unloaded: dict[str, str] = {}  # unloaded models with an adapter -> their bases
         for model in sorted(models, key=lambda model: model.base is not None):  # bases first, as the others share their parts
@@ -151,15 +153,29 @@ class LocalAssistant:
             raise InvalidRequestError("There is nothing to score: send at least one token of text.", param="input")
         request = Request(ids, SamplingParams(max_tokens=0, top_logprobs=query.top_logprobs), query.terms, score_from=0)
         detokenizer = Detokenizer(served.tokenizer, strip_space=served.tokenizer.prefix_space, show_markers=True)
-        async with aclosing(self._engine.generate(served.name, request)) as items:
+        async with aclosing(self._scores(served, request, has_bos=has_bos, windows=query.windows)) as items:
             async for item in items:
                 if isinstance(item, Finish):
                     for token in detokenizer.flush():
                         yield token
                     yield replace(item, reason=FinishReason.STOP) if item.reason is FinishReason.LENGTH else item  # all was read
-                elif isinstance(item, TokenScore):
+                else:
                     for token in detokenizer.feed(item):
                         yield replace(token, text="") if has_bos and token.position == 0 else token
+
+    async def _scores(self, served: TextModel, request: Request, *, has_bos: bool, windows: bool) -> AsyncGenerator[TokenScore | Finish]:
+        """Yield the scores of a prompt, in windows if it is longer than the context and ``windows`` allows that."""
+        items: AsyncGenerator[Admission | TokenScore | Finish]
+        with self._keys.hold(request.terms.key) as is_newest:
+            if windows and len(request.prompt) > self._engine.context(served.name):
+                served.check_ids(request.prompt)  # now, as each window is checked only when it is read
+                items = score_windows(self._engine, served.name, request, has_bos=has_bos, is_newest=is_newest)
+            else:
+                items = self._engine.generate(served.name, request)
+            async with aclosing(items):
+                async for item in items:
+                    if not isinstance(item, Admission):
+                        yield item
 
     async def embed(self, text: str | Sequence[int], model: str | None = None, *, truncate: bool = False) -> Embedding:
         """Return the embedding of a text or of token ids; with ``truncate`` that of its beginning if the context holds no more."""
@@ -374,29 +390,30 @@ class LocalAssistant:
         detokenizer, gate, calls = generation.detokenizer, generation.gate, generation.calls
         under_grammar = isinstance(generation.request.constraint, GrammarConstraint)
         meter = UsageMeter(len(generation.request.prompt))
-        async with aclosing(self._engine.generate(generation.model, generation.request)) as items:
-            async for item in items:
-                if isinstance(item, TokenScore):
-                    meter.count()
-                    if on_usage is not None:
-                        on_usage(meter.usage())
-                    tokens = detokenizer.feed(item)
-                    for token in gate.feed(tokens if calls is None else calls.feed(tokens)):
-                        yield token
-                    if gate.reason is not None or (calls is not None and calls.closed):
-                        break
-                elif isinstance(item, Finish):
-                    _check_form(item, generation)
-                    tokens = detokenizer.flush()
-                    for token in [*gate.feed(tokens if calls is None else [*calls.feed(tokens), *calls.finish()]), *gate.finish()]:
-                        yield token
-                    if under_grammar:
-                        item = replace(item, complete=gate.reason is None and item.reason is FinishReason.STOP)
-                    finish = item if gate.reason is None else replace(item, reason=gate.reason, stop=gate.stop)
-                    yield self._detailed(finish, generation)
-                    return
-                else:
-                    meter.admit(item)
+        with self._keys.hold(generation.request.terms.key):
+            async with aclosing(self._engine.generate(generation.model, generation.request)) as items:
+                async for item in items:
+                    if isinstance(item, TokenScore):
+                        meter.count()
+                        if on_usage is not None:
+                            on_usage(meter.usage())
+                        tokens = detokenizer.feed(item)
+                        for token in gate.feed(tokens if calls is None else calls.feed(tokens)):
+                            yield token
+                        if gate.reason is not None or (calls is not None and calls.closed):
+                            break
+                    elif isinstance(item, Finish):
+                        _check_form(item, generation)
+                        tokens = detokenizer.flush()
+                        for token in [*gate.feed(tokens if calls is None else [*calls.feed(tokens), *calls.finish()]), *gate.finish()]:
+                            yield token
+                        if under_grammar:
+                            item = replace(item, complete=gate.reason is None and item.reason is FinishReason.STOP)
+                        finish = item if gate.reason is None else replace(item, reason=gate.reason, stop=gate.stop)
+                        yield self._detailed(finish, generation)
+                        return
+                    else:
+                        meter.admit(item)
         for token in gate.finish():
             yield token
         finish = Finish(gate.reason or FinishReason.STOP, meter.usage(), gate.stop, complete=False if under_grammar else None)

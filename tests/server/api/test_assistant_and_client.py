@@ -42,6 +42,7 @@ VERBS: dict[str, Verb] = {
     "hot": lambda assistant: assistant.complete(CompletionQuery("def add", params=SamplingParams(max_tokens=4, temperature=50.0, seed=1))),
     "score on terms": lambda assistant: assistant.score(ScoreQuery("héllo", terms=Terms(Priority.CHAT, "window", 60.0))),
     "score chat": lambda assistant: assistant.score(ScoreQuery(CHAT)),
+    "score windows": lambda assistant: assistant.score(ScoreQuery("héllo wörld " * 40, top_logprobs=2, windows=True)),
 }
 
 
@@ -160,6 +161,7 @@ async def test_same_infill_prompt(model: str, suffix: str | None) -> None:
     ("verb", "error"),
     [
         (lambda assistant: assistant.complete(CompletionQuery("x" * 300)), ContextLengthError),
+        (lambda assistant: assistant.score(ScoreQuery("x" * 300)), ContextLengthError),
         (lambda assistant: assistant.complete(CompletionQuery("x", model="nobody")), NotFoundError),
         (lambda assistant: assistant.complete(CompletionQuery([10**6])), InvalidRequestError),
         (lambda assistant: assistant.complete(CompletionQuery("x", "y", [Extra("f", "t")], model=TINY_PLAIN)), InvalidRequestError),

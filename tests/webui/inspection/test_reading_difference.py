@@ -29,7 +29,8 @@ def test_same_tokens() -> None:
     assert saved(found.tokens) == [None, 1.0, -0.5, 7.0]
     assert found.lines == pytest.approx({1: 0.5, 2: 7.0})
     assert found.summary() == (
-        "large finds this text 2.50 bits per token less surprising than small; the largest difference is line 2 (7.0 bits less)."
+        "Bits saved by large: +2.50 bits per token, so it finds this text less surprising than small does. "
+        "The largest difference is line 2: +7.0 bits."
     )
 
 
@@ -39,15 +40,31 @@ def test_other_tokens() -> None:
     found = difference(first, reading("large", ("a", None), ("bc", 2.0), ("d", 3.0), ("ef", 1.0)))
     assert saved(found.tokens) == [None, -3.0, 0.0]
     assert found.summary() == (
-        "large finds this text 0.60 bits per byte more surprising than small; the largest difference is line 1 (3.0 bits more)."
+        "Bits saved by large: \u22120.60 bits per byte, so it finds this text more surprising than small does. "
+        "The largest difference is line 1: \u22123.0 bits."
     )
 
 
 def test_equal() -> None:
     """Two equal readings are called equally surprising."""
     one = reading("a", ("x", None), ("y", 1.0))
-    assert difference(one, reading("b", ("x", None), ("y", 1.0))).summary().startswith("b finds this text as surprising as a;")
-    assert difference(reading("a", ("x", None)), reading("b", ("x", None))).summary() == "b finds this text as surprising as a."
+    equal = "Bits saved by b: 0.00 bits per token, so it finds this text as surprising as a does."
+    assert difference(one, reading("b", ("x", None), ("y", 1.0))).summary() == f"{equal} The largest difference is line 1: 0.0 bits."
+    assert difference(reading("a", ("x", None)), reading("b", ("x", None))).summary() == equal
+
+
+def test_figures_of_both() -> None:
+    """Each token has both models' bits of its piece; rank and entropy only where the second model has one token, and else the text."""
+    first = reading("small", ("a", None), ("bcd", 2.0), ("e", 1.0), ("fg", 4.0), ("h", 8.0))
+    found = difference(first, reading("large", ("a", None), ("bc", 2.0), ("d", 3.0), ("efg", 1.5), ("h", 4.0)))
+    assert found.figures(0, 9) == [
+        None,
+        [2.0, 5.0, 1, 2, None, None, "bcd"],
+        [5.0, 1.5, 2, 1, 1, 0.5, "efg"],
+        [5.0, 1.5, 2, 1, 1, 0.5, "efg"],
+        [8.0, 4.0, 1, 1, 1, 0.5, ""],
+    ]
+    assert found.figures(4, 5) == found.figures(0, 9)[4:]
 
 
 def test_pieces_without_a_probability() -> None:

@@ -10,15 +10,21 @@ import math
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from playwright.async_api import Download, Page, expect
 
-from pellucid_webui.views.read import EXAMPLE
 from support.page.page_fixtures import SMALL, Tab
 from support.page.page_tabs import LOOKS, busy, check_looks, choose, scored, until_idle
 from support.servers.real_model_server import CODER
 
 pytestmark = pytest.mark.model
+
+FILL = "(field, text) => { field.value = text; field.dispatchEvent(new Event('input', { bubbles: true })); }"
+"""Writes a text as a paste does."""
+
+SLOW_READING = 240_000
+"""Timeout in milliseconds of a reading of thousands of tokens on a busy machine."""
 
 TEXT = "To be, or not to be: that is the quextion.\n\nIt is – as always – déjà vu.\n"
 
@@ -109,15 +115,23 @@ async def test_file(tab: Tab, tmp_path: Path) -> None:
 
 
 async def test_too_long(tab: Tab) -> None:
-    """A text longer than the context is reported in one sentence; the text and the last reading stay."""
-    await read(tab)
-    page, long = tab.page, "word salad " * 6000
-    await page.locator("#pl-read-text textarea").fill(long)
+    """A text longer than the context is read to its end, with a sentence that says how; its most surprising line is found."""
+    async with httpx.AsyncClient(base_url=tab.address, timeout=120) as http:
+        context = (await http.get("/v1/models")).json()["data"][1]["meta"]["n_ctx"]
+    lines = [f"{number}: The cat sat on the mat." for number in range(context // 8)]
+    lines[-3] = "Zebra quintessence fractal."
+    await tab.open()
+    await tab.tab("Read")
+    page = tab.page
+    await choose(page, "Model", SMALL)
+    await page.locator("#pl-read-text textarea").evaluate(FILL, "\n".join(lines) + "\n")
     await page.get_by_role("button", name="Read", exact=True).click()
-    await page.locator(".pl-reading > .pl-wrong").wait_for()
-    assert "tokens and the context holds" in await page.locator(".pl-reading > .pl-wrong").inner_text()
-    assert await page.locator("#pl-read-text textarea").input_value() == long
-    await expect(page.locator(".pl-reading .pl-token")).to_have_count(len(await scored(tab.address, CODER, text=EXAMPLE)))
+    await page.locator(".pl-line-row").first.wait_for(timeout=SLOW_READING)
+    assert int(await page.locator(".pl-figures dd").first.inner_text()) > context
+    sentence = f"longer than the context of {context:,} tokens: each token was read with at least the {context // 2:,} before it."
+    await expect(page.locator(".pl-read-note")).to_contain_text(sentence)
+    await expect(page.locator(".pl-line-row .pl-line-number").first).to_have_text(str(len(lines) - 2))
+    assert tab.problems == []
 
 
 async def test_stop(tab: Tab) -> None:

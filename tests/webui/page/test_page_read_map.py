@@ -11,9 +11,9 @@ from playwright.async_api import Page, expect
 
 from pellucid_webui.hosting.gradio_host import pellucid_view
 from support.page.page_fixtures import Tab, watched
-from support.page.page_tabs import LOOKS, check_looks
+from support.page.page_tabs import LOOKS, check_looks, choose
 from support.page.small_page_server import PagedServer, paged
-from support.page.text_reader import HALVES, SURPRISE, TextReader, long_text, pieces
+from support.page.text_reader import HALVES, SURPRISE, WORDS, TextReader, long_text, pieces
 from support.servers.http_servers import scripted_state
 
 LINES = 1500
@@ -114,12 +114,12 @@ async def test_sorts(reading: Tab) -> None:
     await read(reading, f"a total index\na {SURPRISE}\n" + "name of the line with many words and counts " * 8 + "\n")
     first = reading.page.locator(".pl-line-row .pl-line-number").first
     found = {}
-    for name in ("Total bits", "Bits per token", "Most surprising token"):
+    for name in ("Total bits of the line", "Mean bits of a token", "Most surprising token"):
         await reading.page.get_by_label("Sort lines by").select_option(name)
         found[name] = await first.inner_text()
         bits = [float(one) for one in await reading.page.locator(".pl-line-bits").all_inner_texts()]
         assert bits == sorted(bits, reverse=True)
-    assert found == {"Total bits": "3", "Bits per token": "2", "Most surprising token": "2"}
+    assert found == {"Total bits of the line": "3", "Mean bits of a token": "2", "Most surprising token": "2"}
 
 
 async def test_minimap(reading: Tab) -> None:
@@ -167,13 +167,109 @@ async def test_two_models(reading: Tab) -> None:
     await read(reading, f"a total index\na {SURPRISE}\nname of the line\n", HALVES)
     page = reading.page
     summary = page.locator(".pl-read-summary")
-    await expect(summary).to_contain_text("halves finds this text")
-    await expect(summary).to_contain_text("bits per byte less surprising than words; the largest difference is line 2 (")
-    await expect(page.get_by_label("Sort lines by")).to_have_value("saved")
-    await expect(page.get_by_role("button", name="Line 2, ")).to_have_accessible_name("Line 2, 21.0 bits saved: a quextion")
+    await expect(summary).to_contain_text("bits per byte, so it finds this text less surprising than words does.")
+    await expect(summary).to_contain_text("Bits saved by halves: +")
+    await expect(summary).to_contain_text("The largest difference is line 2: +21.0 bits.")
+    sort = page.get_by_label("Sort lines by")
+    await expect(sort).to_have_value("saved")
+    await expect(sort.locator("option:checked")).to_have_text("Bits saved by halves")
+    await expect(page.get_by_role("button", name="Line 2, ")).to_have_accessible_name("Line 2, +21.0 bits saved by halves: a quextion")
+    await expect(page.locator(".pl-line-bits").first).to_have_text("+21.0")
     await expect(page.locator(".pl-mode")).to_have_value("difference")
+    await expect(page.locator(".pl-legend")).to_contain_text("+6 bits saved by halves")
+    await expect(page.locator(".pl-read-owner")).to_have_text("Figures of words")
     await page.locator(".pl-token", has_text=SURPRISE).focus()
-    await expect(page.locator(".pl-card:popover-open")).to_contain_text("bits less surprising to halves")
+    await expect(page.locator(".pl-card:popover-open")).to_contain_text("Bits saved by halves: +")
+
+
+async def test_card_of_two_models(reading: Tab) -> None:
+    """A token's card has the figures of both models, each named; where they split the text differently, it says of what they are."""
+    await read(reading, f"a total index\na {SURPRISE}\nname of the line\n", HALVES)
+    page = reading.page
+    await page.locator(".pl-token", has_text=SURPRISE).focus()
+    card = page.locator(".pl-card:popover-open")
+    table = card.locator(".pl-both")
+    await expect(table.locator("thead th")).to_have_text(["words", "halves"])
+    await expect(table.locator("tbody th")).to_have_text(["probability", "rank", "surprisal", "entropy"])
+    bits = [float(one.split()[0]) for one in await table.locator("tbody tr").nth(2).locator("td").all_inner_texts()]
+    assert bits[0] > 20 > bits[1] > 0
+    await expect(card).to_contain_text("to words and 3 tokens to halves.")
+    await expect(card).to_contain_text("Read only reads")
+    assert await card.locator("button:not(.pl-close)").count() == 0
+
+
+async def test_card_keeps_its_head_and_the_toolbar_in_view(reading: Tab) -> None:
+    """The card of a token opens with its head in view, also after another one was scrolled, and does not cover the toolbar."""
+    await read(reading, long_text(60), HALVES)
+    page = reading.page
+    card, seen = page.locator(".pl-card:popover-open"), 0
+    toolbar = await page.locator(".pl-toolbar").bounding_box()
+    assert toolbar is not None
+    for index in (3, 60, 120, 180):
+        await page.locator(".pl-read-body .pl-token").nth(index).focus()
+        await expect(card.locator("[data-alternative]").first).to_be_attached()
+        await expect(card.locator(".pl-card-head")).to_be_in_viewport(ratio=0.99)
+        box = await card.bounding_box()
+        assert box is not None
+        assert box["y"] >= toolbar["y"] + toolbar["height"] or box["y"] + box["height"] <= toolbar["y"]
+        assert await card.evaluate("card => card.scrollTop") == 0
+        await card.evaluate("card => { card.scrollTop = card.scrollHeight; }")
+        seen += await card.evaluate("card => card.scrollTop") > 0
+    assert seen, "a card was scrolled before the next one opened"
+
+
+@pytest.mark.parametrize(("width", "height"), [(1366, 850), (390, 844)])
+async def test_button_is_in_view(reading: Tab, width: int, height: int) -> None:
+    """The button is in the window without scrolling, also with a long text; a press shows at once, next to it, that it reads."""
+    page = reading.page
+    await page.set_viewport_size({"width": width, "height": height})
+    button = page.get_by_role("button", name="Read", exact=True)
+    await expect(button).to_be_in_viewport(ratio=0.99)
+    await page.locator("#pl-read-text textarea").evaluate(FILL, long_text(300))
+    await expect(button).to_be_in_viewport(ratio=0.99)
+    said = "() => { document.querySelector('#pl-read-go').click(); return document.querySelector('.pl-read-status').innerText; }"
+    assert await page.evaluate(said) == "Reading…"
+    await page.locator(".pl-line-row").first.wait_for()
+    await expect(page.locator(".pl-read-status")).to_have_text("The results are below." if width == 390 else "")
+    assert await page.evaluate("scrollY") == 0
+    assert reading.problems == []
+
+
+async def test_errors_next_to_the_button(reading: Tab) -> None:
+    """An error appears next to the button as well as above the results, and one live region announces it."""
+    page = reading.page
+    await page.locator("#pl-read-text textarea").evaluate(FILL, "")
+    await page.get_by_role("button", name="Read", exact=True).click()
+    sentence = "There is no text to read: paste one, or open a file."
+    await expect(page.locator(".pl-read-status.pl-wrong")).to_have_text(sentence)
+    await expect(page.locator(".pl-read-status.pl-wrong")).to_be_in_viewport()
+    await expect(page.get_by_role("status").filter(has_text=sentence)).to_have_count(1)
+
+
+async def test_results_of_another_text(reading: Tab) -> None:
+    """Results of another text, model or kind than the controls show are dimmed, with a sentence, until they are the same again."""
+    page = reading.page
+    await read(reading, "one two\n")
+    stale, results = page.locator(".pl-read-stale"), page.locator(".pl-read-results")
+    field = page.locator("#pl-read-text textarea")
+    await expect(stale).to_be_hidden()
+    await field.press("End")
+    await page.keyboard.type("x")
+    await expect(stale).to_have_text("These results are of the text that was read before: press Read.")
+    await expect(results).to_have_attribute("data-stale", "")
+    await page.keyboard.press("Backspace")
+    await expect(stale).to_be_hidden()
+    await page.get_by_label("Diff", exact=True).check()
+    await expect(stale).to_be_visible()
+    await page.get_by_label("Automatic", exact=True).check()
+    await expect(stale).to_be_hidden()
+    await page.get_by_label("Second model", exact=True).click()
+    await page.get_by_role("option", name=HALVES).click()
+    await expect(stale).to_be_visible()
+    await page.get_by_role("button", name="Read", exact=True).click()
+    await expect(page.locator(".pl-read-summary")).to_contain_text("Bits saved by halves")
+    await expect(stale).to_be_hidden()
+    await expect(results).not_to_have_attribute("data-stale", "")
 
 
 async def test_diff(reading: Tab) -> None:
@@ -204,6 +300,24 @@ async def test_reload(reading: Tab) -> None:
     await expect(page.locator("#pl-read-text textarea")).to_have_value(text)
     await page.locator(".pl-read-body .pl-token").nth(3).focus()
     await expect(page.locator(".pl-card [data-alternative]")).to_have_count(10)
+    await expect(page.locator(".pl-read-stale")).to_be_hidden()
+
+
+async def test_reload_with_two_models(reading: Tab) -> None:
+    """After a reload the menus show the models of the comparison that is shown, and its results are not called those of another text."""
+    page = reading.page
+    await choose(page, "Model", HALVES)
+    await expect(page.get_by_role("option").locator("visible=true")).to_have_count(0)
+    await choose(page, "Second model", WORDS)
+    await read(reading, "one two\n")
+    await page.reload()
+    await reading.tab("Read")
+    await expect(page.locator(".pl-read-summary")).to_contain_text("Bits saved by words")
+    await expect(page.get_by_label("Model", exact=True).locator("visible=true")).to_have_value(HALVES)
+    await expect(page.get_by_label("Second model", exact=True)).to_have_value(WORDS)
+    await expect(page.locator(".pl-read-stale")).to_be_hidden()
+    await page.locator("#pl-read-text textarea").press_sequentially("x")
+    await expect(page.locator(".pl-read-stale")).to_be_visible()
 
 
 async def test_histograms(reading: Tab) -> None:

@@ -9,18 +9,18 @@ import io
 import json
 import logging
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pellucid.errors import ContextLengthError, InvalidRequestError
-from pellucid.tokens import Finish, FinishReason
+from pellucid.tokens import Finish, FinishReason, ScoreQuery, Token
 from pellucid_webui.inspection.reading_figures import ReadingFigures
 from pellucid_webui.views import read_session
 from pellucid_webui.views.read import MAX_TEXT_BYTES, NO_SECOND, opened, request_of
-from pellucid_webui.views.read_payload import NOTHING, figures, line_columns
+from pellucid_webui.views.read_payload import NOTHING, figures, line_columns, windows_note
 from pellucid_webui.views.read_session import (
     AUTOMATIC,
     TEXT,
@@ -151,7 +151,54 @@ async def test_second_model() -> None:
     assert json.loads(saved["data"]) == pytest.approx([each, each, 0], abs=1e-3)
     assert json.loads(last["lines"])["saved"] == pytest.approx([2 * each], abs=1e-3)
     assert (last["second"], last["compared"]) == ("large", True)
-    assert last["summary"].startswith("large finds this text 0.03 bits per byte less surprising than scripted; ")
+    assert last["summary"].startswith("Bits saved by large: +0.03 bits per byte, so it finds this text less surprising than scripted does.")
+    both = kept.part({"number": last["number"], "kind": "second", "start": 0})
+    assert both is not None
+    assert [figures[-1] for figures in json.loads(both["data"])] == ["", "", " three"]
+
+
+async def test_progress_of_two_models() -> None:
+    """The progress counts the text for each model that reads it, and says which one is reading."""
+    hold, kept = asyncio.Event(), ReadState()
+    shown = read(two(WORDS, (*WORDS[:1], hold, *WORDS[1:])), kept, ask("one two three", second="large"))
+    found = [await anext(shown)]
+    while "large" not in found[-1]["progress"]["words"]:
+        found.append(await anext(shown))
+    assert found[-1]["progress"] == {"share": pytest.approx((1 + 3 / 13) / 2, abs=1e-4), "words": "1 of about 4 tokens by large"}
+    hold.set()
+    await all_of(shown)
+
+
+async def test_longer_than_the_context() -> None:
+    """Every text is read in windows, and where that mattered a sentence says how; one that fits has none."""
+    many = tokens(*[f" {number}" for number in range(70)])
+    text = "".join(token.text for token in many)
+    asked: list[bool] = []
+
+    class Reader(ScriptedReader):
+        def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
+            asked.append(query.windows)
+            return super().score(query)
+
+    *_, last = await all_of(read(Reader(reads=lambda _text, _model: many), ReadState(), ask(text)))
+    assert last["note"] == "The text is longer than the context of 64 tokens: each token was read with at least the 32 before it."
+    *_, last = await all_of(read(Reader(reads=lambda _text, _model: WORDS), ReadState(), ask("one two three")))
+    assert last["note"] == ""
+    *_, last = await all_of(read(Reader(reads=lambda _text, _model: many), ReadState(), ask(DIFF_TEXT, kind=AUTOMATIC)))
+    assert last["note"].startswith("The text is longer than the context of 64 tokens")
+    assert set(asked) == {True}
+
+
+def test_windows_of_two_models() -> None:
+    """With two models the sentence names those whose context the text exceeds, once if both have the same."""
+    end = "each token was read with at least the"
+    both = windows_note({"a": 1100, "b": 1200}, {"a": 1024, "b": 1024})
+    assert both == f"The text is longer than the context of both models, 1,024 tokens: {end} 512 before it."
+    one = windows_note({"a": 1100, "b": 1200}, {"a": 1024, "b": 2048})
+    assert one == f"The text is longer than the context of a, 1,024 tokens: {end} 512 before it."
+    other = windows_note({"a": 1100, "b": 1200}, {"a": 1024, "b": 100})
+    assert other == f"{one} The text is longer than the context of b, 100 tokens: {end} 50 before it."
+    assert windows_note({"a": 9}, {}) == ""
 
 
 async def test_second_model_fails() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
+from typing import Any
 
 from pellucid.tokens import Token
 from pellucid_webui.inspection.alignment import Segment, align
@@ -19,13 +20,16 @@ class ReadingDifference:
     """The bits that the second model saves: positive where it is less surprised than the first one.
 
     ``tokens`` has a value for each token of the first model: that of the shortest piece around it at whose ends both models have a
-    token border; None where a model has no probability. ``lines`` has the sum of each line, by line number.
+    token border; None where a model has no probability. ``lines`` has the sum of each line, by line number. ``segments`` are these
+    pieces, and ``places`` the index of the piece of each token of the first model.
     """
 
     first: ReadingFigures
     second: ReadingFigures
     tokens: tuple[float | None, ...]
     lines: dict[int, float]
+    segments: tuple[Segment, ...] = ()
+    places: tuple[int, ...] = ()
 
     @property
     def shares_tokens(self) -> bool:
@@ -39,14 +43,21 @@ class ReadingDifference:
             share, unit = _ratio(saved, sum(token.logprob is not None for token in self.first.tokens)), "bits per token"
         else:
             share, unit = _ratio(saved, self.first.bytes), "bits per byte"
-        if abs(share) < EQUAL_BITS:
-            verdict = f"{self.second.model} finds this text as surprising as {self.first.model}"
-        else:
-            verdict = f"{self.second.model} finds this text {abs(share):.2f} {unit} {_direction(share)} surprising than {self.first.model}"
+        direction = "as" if abs(share) < EQUAL_BITS else "less" if share > 0 else "more"
+        than = f"as surprising as {self.first.model} does" if direction == "as" else f"{direction} surprising than {self.first.model} does"
+        verdict = f"Bits saved by {self.second.model}: {signed(share, 2)} {unit}, so it finds this text {than}."
         if not self.lines:
-            return f"{verdict}."
+            return verdict
         number, bits = max(self.lines.items(), key=lambda line: abs(line[1]))
-        return f"{verdict}; the largest difference is line {number} ({abs(bits):.1f} bits {_direction(bits)})."
+        return f"{verdict} The largest difference is line {number}: {signed(bits, 1)} bits."
+
+    def figures(self, start: int, end: int) -> list[list[Any] | None]:
+        """Return both models' figures of the piece of each token from ``start`` to ``end``, for the page.
+
+        These are the bits of both, the tokens of both, the second model's rank and entropy in nats if the piece is one token of it, and
+        the text of the piece if it is not one token of both; None where a model has no probability.
+        """
+        return [_figures(self.segments[place]) for place in self.places[start:end]]
 
 
 def difference(first: ReadingFigures, second: ReadingFigures) -> ReadingDifference:
@@ -54,13 +65,16 @@ def difference(first: ReadingFigures, second: ReadingFigures) -> ReadingDifferen
     numbers = iter(first.line_numbers())
     tokens: list[float | None] = []
     lines: dict[int, float] = {}
-    for segment in align(first.tokens, second.tokens):
+    segments = align(first.tokens, second.tokens)
+    places: list[int] = []
+    for place, segment in enumerate(segments):
         saved = saved_bits(segment)
+        places += [place] * len(segment.a)
         within = [next(numbers) for _ in segment.a]
         tokens += [saved] * len(segment.a)
         if saved is not None and within:
             lines[within[0]] = lines.get(within[0], 0.0) + saved
-    return ReadingDifference(first, second, tuple(tokens), lines)
+    return ReadingDifference(first, second, tuple(tokens), lines, tuple(segments), tuple(places))
 
 
 def saved_bits(segment: Segment) -> float | None:
@@ -89,5 +103,16 @@ def _ratio(value: float, count: int) -> float:
     return value / count if count else 0.0
 
 
-def _direction(saved: float) -> str:
-    return "less" if saved > 0 else "more"
+def signed(value: float, digits: int) -> str:
+    """Return a number with its sign, and zero without one."""
+    shown = f"{value:+.{digits}f}"
+    return shown[1:] if float(shown) == 0 else shown.replace("-", "\u2212")
+
+
+def _figures(segment: Segment) -> list[Any] | None:
+    if segment.logprobs is None:
+        return None
+    one = segment.b[0] if len(segment.b) == 1 else None
+    bits = [round(-logprob / log(2), 3) for logprob in segment.logprobs]
+    text = "" if len(segment.a) == len(segment.b) == 1 else segment.text
+    return [*bits, len(segment.a), len(segment.b), one and one.rank, one and one.entropy and round(one.entropy, 4), text]

@@ -12,8 +12,9 @@ import gradio as gr
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import PellucidError
 from pellucid_webui.conversations.attachments import content_of, text_of
-from pellucid_webui.views.controls import model_choices
+from pellucid_webui.views.controls import model_menu
 from pellucid_webui.views.read_session import AUTOMATIC, DIFF, TEXT, KeptReadings, ReadRequest, ReadState, Run, act, read
+from pellucid_webui.views.served_models import ServedModels
 
 SCRIPT = """
 Pellucid.mountReading({ element, props, watch, act: (data) => trigger('act', data) });
@@ -26,6 +27,12 @@ Pellucid.mountReadingParts({ element, props, watch, act: (data) => trigger('act'
 OPENER_SCRIPT = """
 Pellucid.mountOpener({ element, props, act: (data) => trigger('act', data) });
 """
+
+CHANGED = "(...asked) => { Pellucid.readInputs.change(...asked); }"
+"""Tells the script what the controls ask for, so that it can mark results of another text."""
+
+PRESSED = "(state, ...asked) => { Pellucid.readInputs.press(...asked); return [state, ...asked]; }"
+"""Tells the script what is being read."""
 
 EXAMPLE = "def mean(values):\n    total = 0\n    for value in values:\n        total += value\n    return total / len(valeus)\n"
 
@@ -54,7 +61,7 @@ def read_tab(page: gr.Blocks, assistant: Assistant, owner_of: OwnerOf) -> None:
         tab_state = gr.State(ReadState())
         with gr.Row(elem_id="pl-read"):
             with gr.Column(scale=1, min_width=280, elem_id="pl-read-side"):
-                text, opener, model, second, kind, go = _inputs()
+                text, go, opener, model, second, kind = _inputs()
             with gr.Column(scale=3, min_width=280):
                 view = gr.HTML(value=None, html_template="", js_on_load=SCRIPT, elem_id="pl-reading", apply_default_css=False)
                 parts = gr.HTML(value=None, html_template="", js_on_load=PARTS_SCRIPT, elem_id="pl-reading-parts", apply_default_css=False)
@@ -67,15 +74,17 @@ def read_tab(page: gr.Blocks, assistant: Assistant, owner_of: OwnerOf) -> None:
                     kept.keep(owner_of(request), state.run)
                 yield shown
 
-    async def on_load() -> Sequence[Any]:
-        return await choices(assistant)
+    async def on_load(state: ReadState) -> Sequence[Any]:
+        served = await ServedModels.ask(assistant)
+        return model_menus(served, state.run)
 
     async def on_act(event: gr.EventData, request: gr.Request, state: ReadState) -> Sequence[Any]:
         asked = _asked(event)
         if asked.get("verb") == "restore":
-            return _restored(state, kept.find(owner_of(request), asked.get("key")), asked.get("text"))
+            served = await ServedModels.ask(assistant)
+            return _restored(state, kept.find(owner_of(request), asked.get("key")), asked.get("text"), served)
         shown = await act(state, asked)
-        return [gr.skip() if shown is None else shown, gr.skip(), gr.skip()]
+        return [gr.skip() if shown is None else shown, gr.skip(), gr.skip(), gr.skip(), gr.skip()]
 
     async def on_part(event: gr.EventData, state: ReadState) -> Any:
         found = await asyncio.to_thread(state.part, _asked(event))
@@ -86,9 +95,11 @@ def read_tab(page: gr.Blocks, assistant: Assistant, owner_of: OwnerOf) -> None:
         return gr.skip() if found is None else found, shown
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-    page.load(on_load, None, [model, second], **quiet)
-    go.click(on_read, [tab_state, text, model, second, kind], [view], **quiet)
-    view.act(on_act, [tab_state], [view, text, kind], trigger_mode="multiple", **quiet)
+    inputs: list[Any] = [text, model, second, kind]
+    page.load(on_load, [tab_state], [model, second], **quiet)
+    go.click(on_read, [tab_state, *inputs], [view], js=PRESSED, **quiet)
+    gr.on([one.change for one in inputs], None, inputs, None, js=CHANGED, show_progress="hidden")
+    view.act(on_act, [tab_state], [view, *inputs], trigger_mode="multiple", **quiet)
     parts.act(on_part, [tab_state], [parts], trigger_mode="multiple", **quiet)
     opener.act(on_file, [tab_state], [text, view], trigger_mode="multiple", **quiet)
 
@@ -98,19 +109,20 @@ def request_of(text: str, model: str | None, second: str | None, kind: str | Non
     return ReadRequest(text, model or "", "" if second in (None, NO_SECOND) else str(second), kind or AUTOMATIC)
 
 
-async def choices(assistant: Assistant) -> Sequence[Any]:
-    """Return updates of the menus of the first and the second model."""
-    menu = await model_choices(assistant, "scores the text")
-    return [menu, gr.Dropdown(choices=[NO_SECOND, *[name for name, _ in menu.choices]], value=NO_SECOND)]
+def model_menus(served: ServedModels, run: Run | None) -> Sequence[Any]:
+    """Return updates of the menus of the first and the second model, with those of a reading chosen."""
+    first, second = ("", NO_SECOND) if run is None else (run.first.model, run.request.second or NO_SECOND)
+    names = list(dict.fromkeys([NO_SECOND, *served.names, second]))  # one that is not served any more stays chosen: reading reports it
+    return [model_menu(served, "scores the text", first), gr.Dropdown(choices=names, value=second)]
 
 
-def _restored(state: ReadState, run: Run | None, typed: object) -> Sequence[Any]:
-    """Return updates of the view, the text and its kind for a tab that was reloaded. Text that was typed since is kept."""
+def _restored(state: ReadState, run: Run | None, typed: object, served: ServedModels) -> Sequence[Any]:
+    """Return updates of the view and the inputs for a tab that was reloaded. Text that was typed since is kept."""
     text = typed if isinstance(typed, str) and typed else None
     if run is None or state.run is not None or state.running is not None:
-        return [gr.skip(), gr.skip() if text is None else text, gr.skip()]
+        return [gr.skip(), gr.skip() if text is None else text, gr.skip(), gr.skip(), gr.skip()]
     state.run = run
-    return [run.shown, run.request.text if text is None else text, run.request.kind]
+    return [run.shown, run.request.text if text is None else text, *model_menus(served, run), run.request.kind]
 
 
 def _asked(event: gr.EventData) -> Mapping[str, Any]:
@@ -118,8 +130,8 @@ def _asked(event: gr.EventData) -> Mapping[str, Any]:
     return event._data if isinstance(event._data, Mapping) else {}
 
 
-def _inputs() -> tuple[gr.Textbox, gr.HTML, gr.Dropdown, gr.Dropdown, gr.Radio, gr.Button]:
-    """Add the controls that say what to read: text, file, both models, and how; and the button that starts."""
+def _inputs() -> tuple[gr.Textbox, gr.Button, gr.HTML, gr.Dropdown, gr.Dropdown, gr.Radio]:
+    """Add the text, the button that starts, right below it so that it is always in view, a file, both models, and how to read."""
     text = gr.Textbox(
         EXAMPLE,
         label="Text or diff",
@@ -128,10 +140,11 @@ def _inputs() -> tuple[gr.Textbox, gr.HTML, gr.Dropdown, gr.Dropdown, gr.Radio, 
         max_lines=8,
         elem_id="pl-read-text",
     )
+    go = gr.Button("Read", variant="primary", elem_id="pl-read-go")
     opener = gr.HTML(
         value={"limit": MAX_TEXT_BYTES}, html_template="", js_on_load=OPENER_SCRIPT, elem_id="pl-read-file", apply_default_css=False
     )
     model = gr.Dropdown([], label="Model", info="scores the text")
     second = gr.Dropdown([NO_SECOND], value=NO_SECOND, label="Second model", info="reads the text as well, to compare")
     kind = gr.Radio([AUTOMATIC, TEXT, DIFF], value=AUTOMATIC, label="Read as", info="Automatic: as a diff, if the text is one")
-    return text, opener, model, second, kind, gr.Button("Read", variant="primary", elem_id="pl-read-go")
+    return text, go, opener, model, second, kind

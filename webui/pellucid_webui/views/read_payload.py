@@ -23,6 +23,7 @@ NOTHING: Mapping[str, Any] = {
     "tokens": 0,
     "compared": False,
     "summary": "",
+    "note": "",
     "figures": [],
     "lines": None,
     "charts": [],
@@ -41,6 +42,19 @@ def figures(reading: ReadingFigures) -> list[tuple[str, str, str]]:
         hint = "The surprisal per byte of text, which can be compared between models with different tokenizers."
         found.append(("Bits per byte", f"{reading.bits_per_byte:.4f}", hint))
     return [*found, ("Total bits", f"{reading.bits:.1f}", "The surprisal of the whole text: the sum of -log2 of each token's probability.")]
+
+
+def windows_note(tokens: Mapping[str, int], contexts: Mapping[str, int]) -> str:
+    """Say how each model read a text that its context does not hold; empty if all texts fit. ``tokens`` are those of its longest text."""
+    long = {model: contexts[model] for model, count in tokens.items() if count > contexts.get(model, count)}
+    if len(tokens) > 1 and len(long) == len(tokens) and len(set(long.values())) == 1:
+        found = [(" of both models,", next(iter(long.values())))]
+    else:
+        found = [(f" of {model}," if len(tokens) > 1 else " of", context) for model, context in long.items()]
+    return " ".join(
+        f"The text is longer than the context{whose} {context:,} tokens: each token was read with at least the {context // 2:,} before it."
+        for whose, context in found
+    )
 
 
 def diff_figures(readings: Sequence[HunkReading]) -> list[tuple[str, str, str]]:

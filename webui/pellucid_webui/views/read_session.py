@@ -19,9 +19,9 @@ from pellucid_webui.conversations.turn_settings import ALTERNATIVES
 from pellucid_webui.inspection.diff_reading import HunkReading
 from pellucid_webui.inspection.reading_difference import ReadingDifference, common_text, difference
 from pellucid_webui.inspection.reading_figures import ReadingFigures
-from pellucid_webui.inspection.stored_reading import StoredReading, as_json, numbers
+from pellucid_webui.inspection.stored_reading import PART_TOKENS, StoredReading, as_json, numbers
 from pellucid_webui.inspection.unified_diff import is_diff, parse_diff
-from pellucid_webui.views.read_payload import NOTHING, diff_result, text_result
+from pellucid_webui.views.read_payload import NOTHING, diff_result, text_result, windows_note
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +73,7 @@ class Run:
     second: StoredReading | None = None
     hunks: list[HunkReading] = field(default_factory=list)
     difference: ReadingDifference | None = None
+    contexts: Mapping[str, int] = field(default_factory=dict)
     shown: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -81,12 +82,19 @@ class Run:
         second = [] if self.second is None else self.second.tokens
         return len(self.first.tokens) + len(second) + sum(len(hunk.old) + len(hunk.new) for hunk in self.hunks)
 
+    @property
+    def _has_second(self) -> bool:
+        """True if a second model reads the text as well."""
+        return bool(self.request.second) and self.request.second != self.first.model
+
     async def read(self, assistant: Assistant) -> None:
         """Read all of it. Raises a PellucidError if that fails."""
         request = self.request
         if not request.text:
             raise InvalidRequestError("There is no text to read: paste one, or open a file.")
-        self.first.model = request.model or (await assistant.cards())[0].name
+        cards = await assistant.cards()
+        self.contexts = {card.name: card.context for card in cards}
+        self.first.model = request.model or cards[0].name
         if request.is_diff:
             self.hunks = [HunkReading(hunk) for hunk in parse_diff(request.text)]
             for hunk in self.hunks:
@@ -94,7 +102,7 @@ class Run:
                     await _score(assistant, text, self.first.model, tokens.append)
             return
         await _score(assistant, request.text, self.first.model, self.first.append)
-        if request.second and request.second != self.first.model:
+        if self._has_second:
             self.second = StoredReading(request.second)
             await _score(assistant, request.text, request.second, self.second.append)
 
@@ -110,7 +118,7 @@ class Run:
                     ReadingFigures(self.first.model, tuple(first)), ReadingFigures(self.second.model, tuple(second))
                 )
             found = text_result(reading, self.difference)
-        self.shown = dict(NOTHING) | {"number": self.number, "key": self.key} | found
+        self.shown = dict(NOTHING) | {"number": self.number, "key": self.key, "note": windows_note(self._longest(), self.contexts)} | found
 
     def running(self) -> dict[str, Any]:
         """Return the payload of a running reading."""
@@ -123,7 +131,7 @@ class Run:
         }
 
     def part(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Return tokens of the reading: columns from a token on, the bits saved, or the alternatives of a part."""
+        """Return tokens of the reading: columns from a token on, the bits saved, or of a part the alternatives or both models' figures."""
         kind, start = asked.get("kind"), asked.get("start")
         if not isinstance(start, int) or isinstance(start, bool) or start < 0:
             raise InvalidRequestError("The page asked for tokens without a number: reload the page.")
@@ -135,9 +143,19 @@ class Run:
             )
         elif kind == "alternatives":
             data = self.first.part(start)
+        elif kind == "second":
+            first = start * PART_TOKENS
+            data = as_json([] if self.difference is None else self.difference.figures(first, first + PART_TOKENS))
         else:
             raise InvalidRequestError("The page asked for a part of a reading that does not exist: reload the page.")
         return {"n": asked.get("n"), "number": self.number, "kind": kind, "start": start, "data": data}
+
+    def _longest(self) -> dict[str, int]:
+        """Return the tokens of each model's longest text."""
+        if self.hunks:
+            return {self.first.model: max(max(len(hunk.old), len(hunk.new)) for hunk in self.hunks)}
+        readings = [self.first] if self.second is None else [self.first, self.second]
+        return {reading.model: len(reading.tokens) for reading in readings}
 
     def _progress(self) -> dict[str, Any]:
         """Return the share that has been read, and a description that estimates the number of tokens from the bytes so far."""
@@ -150,8 +168,11 @@ class Run:
         if not size or not done:
             return {"share": 0.0, "words": ""}
         share, read = min(done / size, 1.0), len(reading.tokens)
-        by = f" by {reading.model}" if self.second is not None else ""
-        return {"share": round(share, 4), "words": f"{read} of about {max(round(read / share), read)} tokens{by}"}
+        words = f"{read} of about {max(round(read / share), read)} tokens"
+        if self._has_second:  # which reads the same text after the first model
+            share = (share + (self.second is not None)) / 2
+            words += f" by {reading.model}"
+        return {"share": round(share, 4), "words": words}
 
 
 @dataclass(eq=False)
@@ -225,7 +246,7 @@ async def read(assistant: Assistant, state: ReadState, request: ReadRequest) -> 
 
 async def _score(assistant: Assistant, text: str, model: str, add: Callable[[Token], None]) -> None:
     """Score a text to its end. Raises a PellucidError if that fails."""
-    async with aclosing(assistant.score(ScoreQuery(text, model=model, top_logprobs=ALTERNATIVES))) as items:
+    async with aclosing(assistant.score(ScoreQuery(text, model=model, top_logprobs=ALTERNATIVES, windows=True))) as items:
         async for item in items:
             if not isinstance(item, Finish):
                 add(item)

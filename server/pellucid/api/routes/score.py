@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from pellucid.api.generation.generated_answer import GeneratedAnswer, Items, collect
+from pellucid.api.generation.generated_answer import Items, checked
 from pellucid.api.generation.request_fields import end_details, terms_of, usage_reply
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.metrics import GenerationTimer
@@ -22,7 +23,7 @@ from pellucid.api.server_state import state_of
 from pellucid.api.sse import Event, attend, event_stream
 from pellucid.client.token_json import clamped, record_of
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import Message, Priority, ScoreQuery, Token
+from pellucid.tokens import Finish, Message, Priority, ScoreQuery, Token
 
 router = APIRouter(tags=["Pellucid"], route_class=JsonRoute)
 
@@ -48,21 +49,61 @@ async def score(body: ScoreRequest, request: Request) -> Response:
         terms=terms,
         special=body.parse_special,
         continue_last=body.continue_final_message,
+        windows=body.windows,
     )
     timer = state.metrics.timer(model, state.clock)
     if body.stream:
         return await event_stream(request, state, _events(assistant.score(query), model, timer))
+    reply = await attend(request, state, _reply(assistant.score(query), model, timer))
+    return Response(reply, media_type="application/json")
+
+
+@dataclass(slots=True)
+class Reading:
+    """The sums over the tokens that have been read. It keeps no tokens, as a text may be much longer than the context."""
+
+    logprob_sum: float = 0.0
+    scored: int = 0
+    bytes: int = 0
+    finish: Finish | None = None
+
+    def take(self, item: Token | Finish) -> None:
+        """Add an item. Raises the error of a reading that failed."""
+        if isinstance(item, Finish):
+            self.finish = checked(item)
+        elif item.logprob is not None:
+            self.logprob_sum += clamped(item.logprob)
+            self.scored += 1
+            self.bytes += len(item.bytes)
+
+    @property
+    def end(self) -> Finish:
+        """The Finish of a reading that has ended."""
+        assert self.finish is not None
+        return self.finish
+
+    def summary(self) -> ScoreSummary:
+        """Return the sums over all tokens with a logprob, which the first one lacks."""
+        return ScoreSummary(
+            logprob_sum=self.logprob_sum,
+            perplexity=_exp(-self.logprob_sum / self.scored) if self.scored else None,
+            bits_per_byte=-self.logprob_sum / math.log(2) / self.bytes if self.bytes else None,
+        )
+
+
+async def _reply(items: Items, model: str, timer: GenerationTimer) -> str:
+    """Return a ScoreReply as JSON. The tokens are written as they come: as objects they would take much more memory."""
+    reading, records = Reading(), list[str]()
     with timer:
-        answer = await attend(request, state, collect(assistant.score(query), timer))
-    return Response(await asyncio.to_thread(_written, answer, model), media_type="application/json")
-
-
-def _written(answer: GeneratedAnswer, model: str) -> str:
-    """Return a ScoreReply as JSON. It is assembled token by token, as one call for all would block other threads for long."""
-    usage = usage_reply([answer.end.usage], [answer.end.usage])
-    bare = ScoreReply(model=model, tokens=[], usage=usage, summary=summary(answer.tokens), pellucid=end_details(answer.end))
-    tokens = ", ".join(json.dumps(record_of(token)) for token in answer.tokens)
-    return f'{json.dumps(bare.model_dump(exclude={"tokens"}))[:-1]}, "tokens": [{tokens}]}}'
+        async with aclosing(items):
+            async for item in items:
+                timer.note(item)
+                reading.take(item)
+                if isinstance(item, Token):
+                    records.append(json.dumps(record_of(item)))
+    usage = usage_reply([reading.end.usage], [reading.end.usage])
+    bare = ScoreReply(model=model, tokens=[], usage=usage, summary=reading.summary(), pellucid=end_details(reading.end))
+    return f'{json.dumps(bare.model_dump(exclude={"tokens"}))[:-1]}, "tokens": [{", ".join(records)}]}}'
 
 
 def _text(body: ScoreRequest) -> str | list[int] | list[Message]:
@@ -79,30 +120,19 @@ def _text(body: ScoreRequest) -> str | list[int] | list[Message]:
 
 
 async def _events(items: Items, model: str, timer: GenerationTimer) -> AsyncGenerator[Event]:
-    answer = GeneratedAnswer()
-    sent = 0
+    reading, records = Reading(), list[dict[str, Any]]()
     with timer:
         async with aclosing(items):
             async for item in items:
                 timer.note(item)
-                answer.take(item)
-                if len(answer.tokens) - sent >= EVENT_TOKENS or (answer.finish and sent < len(answer.tokens)):
-                    yield ScoreChunk(model=model, tokens=[record_of(token) for token in answer.tokens[sent:]])
-                    sent = len(answer.tokens)
-    usage = usage_reply([answer.end.usage], [answer.end.usage])
-    yield ScoreChunk(model=model, tokens=[], usage=usage, summary=summary(answer.tokens), pellucid=end_details(answer.end))
-
-
-def summary(tokens: Sequence[Token]) -> ScoreSummary:
-    """Return the sums over all tokens with a logprob, which the first one lacks."""
-    scored = [(clamped(token.logprob), len(token.bytes)) for token in tokens if token.logprob is not None]
-    total = sum(logprob for logprob, _ in scored)
-    size = sum(count for _, count in scored)
-    return ScoreSummary(
-        logprob_sum=total,
-        perplexity=_exp(-total / len(scored)) if scored else None,
-        bits_per_byte=-total / math.log(2) / size if size else None,
-    )
+                reading.take(item)
+                if isinstance(item, Token):
+                    records.append(record_of(item))
+                if len(records) >= EVENT_TOKENS or (reading.finish and records):
+                    yield ScoreChunk(model=model, tokens=records)
+                    records = []
+    usage = usage_reply([reading.end.usage], [reading.end.usage])
+    yield ScoreChunk(model=model, tokens=[], usage=usage, summary=reading.summary(), pellucid=end_details(reading.end))
 
 
 def _exp(value: float) -> float:

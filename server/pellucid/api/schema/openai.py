@@ -248,6 +248,11 @@ class ScoreRequest(Admittance):
     parse_special: bool = Field(False, description="with text: parse special tokens that are written in the text")
     continue_final_message: bool = Field(False, description="with messages: end within the last message, which must be from the assistant")
     top_logprobs: Alternatives = Field(0, description="return this many alternatives for each token")
+    windows: bool = Field(
+        False,
+        description="read a text that is longer than the context in windows that overlap: each token is scored once, with at least half a "
+        "context of text before it; without this field such a text is refused. The usage counts the tokens of all windows",
+    )
     stream: bool = False
 
 

@@ -2,11 +2,11 @@
 "use strict";
 
 (() => {
-  const { make, button } = window.Pellucid;
+  const { make, button, bothModels } = window.Pellucid;
 
   const SHOWN = 100; // lines that are shown at first, and more at each wish
   /** @type {Record<string, string>} */
-  const SORTS = { bits: "Total bits", mean: "Bits per token", most: "Most surprising token" };
+  const SORTS = { bits: "Total bits of the line", mean: "Mean bits of a token", most: "Most surprising token" };
   const SAVED = "saved";
 
   class LineList {
@@ -18,6 +18,7 @@
       this.columns = null;
       /** @type {string[]} */
       this.texts = [];
+      this.second = ""; // the model that saves bits
       /** @type {number[]} */
       this.values = [];
       /** @type {number[]} */
@@ -56,7 +57,7 @@
      * @param {string} second the model that saves bits, or ""
      */
     set(columns, texts, second) {
-      Object.assign(this, { columns, texts, current: -1 });
+      Object.assign(this, { columns, texts, second, current: -1 });
       this.offer(columns !== null && columns.saved !== undefined ? second : "");
       if (columns?.saved !== undefined) this.select.value = SAVED;
       this.sort();
@@ -68,7 +69,7 @@
      */
     offer(second) {
       const before = this.select.value;
-      const sorts = Object.entries({ ...SORTS, ...(second ? { [SAVED]: `Difference to ${second}` } : {}) });
+      const sorts = Object.entries({ ...SORTS, ...(second ? { [SAVED]: `Bits saved by ${second}` } : {}) });
       this.select.replaceChildren(...sorts.map(([value, name]) => make("option", { value }, name)));
       if (sorts.some(([value]) => value === before)) this.select.value = before;
     }
@@ -108,9 +109,9 @@
       const value = this.values[at];
       const isSaved = this.select.value === SAVED;
       const most = Math.abs(this.values[this.order[0]]) || 1;
-      const bits = isSaved ? `${value > 0 ? "+" : ""}${value.toFixed(1)}` : value.toFixed(1);
+      const bits = isSaved ? bothModels.signed(value, 1) : value.toFixed(1);
       const text = (this.texts[number - 1] || "").trim() || "(blank)";
-      const spoken = isSaved ? `${Math.abs(value).toFixed(1)} bits ${value > 0 ? "saved" : "lost"}` : `${bits} bits`;
+      const spoken = isSaved ? `${bits} bits saved by ${this.second}` : `${bits} bits`;
       const bar = make("span", { class: `pl-line-bar${value < 0 ? " pl-line-lost" : ""}${isSaved ? " pl-line-saved" : ""}`, style: `--share: ${((100 * Math.abs(value)) / most).toFixed(1)}%` });
       const choose = make(
         "button",

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button, download, contentOf, tabMemory, chart, diffView, HeatMap, LineList, Minimap, PartLoader } = window.Pellucid;
+  const { make, button, download, tabMemory, chart, diffView, readInputs, bothModels, HeatMap, LineList, Minimap, PartLoader } = window.Pellucid;
 
   const SETTLED_MS = 100; // after the last scroll, the alternatives of the tokens in view are asked for
   const PART_TOKENS = 256; // as in stored_reading.py
@@ -10,6 +10,8 @@
   const MARGIN = 0.25; // share of the map above a line that is gone to
   const READING = "read"; // in `tabMemory`, the key of this tab's last reading
   const TEXT = "read.text"; // in `tabMemory`, the text that was typed
+  const STALE = "These results are of the text that was read before: press Read.";
+  const ONLY_READS = "Read only reads: to continue from an alternative, ask in the Chat tab.";
 
   /** @type {Reading | null} */
   let mounted = null;
@@ -31,6 +33,8 @@
       this.isComplete = false;
       /** @type {Set<number>} */
       this.detailed = new Set(); // the parts whose alternatives are there
+      /** @type {Map<number, (Page.BothFigures | null)[]>} */
+      this.both = new Map(); // by part, the figures of both models
       /** @type {Page.LineColumns | null} */
       this.columns = null;
       this.timer = 0;
@@ -39,7 +43,13 @@
       this.bar = make("progress", { max: 1, "aria-label": "How much of the text has been read" });
       this.count = make("span", { class: "pl-quiet" });
       this.progress = make("div", { class: "pl-row pl-progress" }, button("Stop", { onclick: () => this.send({ verb: "stop" }) }), this.bar, this.count);
+      readInputs.place.append(this.progress);
+      readInputs.onPress = () => this.press();
+      readInputs.onChange = () => this.markStale();
+      this.stale = make("p", { class: "pl-read-stale", hidden: true }, STALE);
       this.summary = make("p", { class: "pl-read-summary" });
+      this.owner = make("p", { class: "pl-read-owner" });
+      this.note = make("p", { class: "pl-read-note" });
       this.figures = make("dl", { class: "pl-figures pl-read-figures" });
       this.body = make("div", { class: "pl-body pl-read-body" });
       this.minimap = new Minimap({ onGo: (line) => this.scrollTo(line) });
@@ -53,9 +63,15 @@
         button("Export CSV", { onclick: () => this.send({ verb: "export", form: "csv" }) }),
         button("Export JSON", { onclick: () => this.send({ verb: "export", form: "json" }) }),
       );
-      const parts = [this.status, this.progress, this.summary, this.figures, this.text, this.diff, this.tools, this.charts];
-      element.replaceChildren(make("section", { class: "pl-reading", "aria-label": "The text as the model reads it" }, ...parts));
-      this.map = new HeatMap(this.body, { label: "Tokens of the text", onBranch: null, onSelect: (index) => this.detail(index, index + 1) });
+      const results = [this.summary, this.owner, this.figures, this.note, this.text, this.diff, this.tools, this.charts];
+      this.results = make("div", { class: "pl-read-results" }, ...results);
+      element.replaceChildren(make("section", { class: "pl-reading", "aria-label": "The text as the model reads it" }, this.status, this.stale, this.results));
+      this.map = new HeatMap(this.body, {
+        label: "Tokens of the text",
+        onBranch: null,
+        onSelect: (index) => this.detail(index, index + 1),
+        card: (index) => this.cardOf(index),
+      });
       this.map.cells.numberLines();
       this.tokens = /** @type {HTMLElement} */ (this.body.querySelector(".pl-tokens"));
       this.tokens.addEventListener("scroll", () => this.scrolled(), { passive: true });
@@ -69,6 +85,33 @@
       if ((key || text) && !props.value) this.send({ verb: "restore", key, text });
     }
 
+    /** The button was pressed: show that at once, before the server has answered. */
+    press() {
+      if (!this.progress.hidden) return;
+      this.say("Reading…", false);
+      this.bar.removeAttribute("value");
+      this.count.textContent = "";
+      this.progress.hidden = false;
+    }
+
+    /**
+     * @param {string} text
+     * @param {boolean} isWrong
+     */
+    say(text, isWrong) {
+      if (this.status.textContent !== text) this.status.textContent = text; // else a screen reader would read it again
+      this.status.classList.toggle("pl-wrong", isWrong);
+      readInputs.say(text, isWrong);
+    }
+
+    /** Dim results of another text, model or kind than the controls ask for. */
+    markStale() {
+      const { value } = this;
+      const isStale = Boolean(value?.key) && value?.progress === null && readInputs.isStale;
+      this.stale.hidden = !isStale;
+      this.results.toggleAttribute("data-stale", isStale);
+    }
+
     /** @param {Page.ReadValue | null} value */
     update(value) {
       this.progress.hidden = !value || value.progress === null;
@@ -76,8 +119,7 @@
       this.tools.hidden = !value || !value.lines;
       if (!value) return;
       this.value = value;
-      if (this.status.textContent !== value.status) this.status.textContent = value.status; // else a screen reader would read it again
-      this.status.classList.toggle("pl-wrong", value.wrong);
+      this.say(value.status, value.wrong);
       if (value.progress !== null) {
         this.bar.value = value.progress.share;
         this.count.textContent = value.progress.words;
@@ -89,6 +131,7 @@
         this.seen = value.file.n;
         download(value.file.name, value.file.text, value.file.type);
       }
+      this.markStale();
     }
 
     /** @param {Page.ReadValue} value */
@@ -97,10 +140,11 @@
       this.map.set([]);
       Object.assign(this, { records: [], isComplete: false, columns: null });
       this.detailed.clear();
+      this.both.clear();
       this.loader.reset(value.number);
       this.lines.set(null, [], "");
       this.minimap.set(0, [], []);
-      this.summary.textContent = "";
+      for (const part of [this.summary, this.owner, this.note]) part.textContent = "";
       this.figures.replaceChildren();
       this.charts.replaceChildren();
       this.diff.replaceChildren();
@@ -108,6 +152,7 @@
 
     /** @param {Page.ReadValue} value */
     drawResult(value) {
+      if (value.key !== tabMemory.get(READING)) readInputs.adopt(this.results);
       tabMemory.set(READING, value.key);
       if (this.records.length < value.tokens) this.loader.ask("tokens", this.records.length);
       if (this.figures.childElementCount) {
@@ -115,6 +160,8 @@
         return; // it is the same reading with another status
       }
       this.summary.textContent = value.summary;
+      this.owner.textContent = `Figures of ${value.model}`;
+      this.note.textContent = value.note;
       this.figures.replaceChildren(...value.figures.map(([name, figure, hint], index) => explained(name, figure, hint, index)));
       this.charts.replaceChildren(...value.charts.map((one) => chart(one)));
       this.diff.replaceChildren(...(value.diff === null ? [] : diffView(JSON.parse(value.diff))));
@@ -151,6 +198,7 @@
     take({ kind, start, data }) {
       if (kind === "tokens") this.takeTokens(JSON.parse(data), start);
       else if (kind === "alternatives") this.takeAlternatives(JSON.parse(data), start);
+      else if (kind === "second") this.takeBoth(JSON.parse(data), start);
       else this.takeSaved(JSON.parse(data));
     }
 
@@ -178,15 +226,40 @@
       const first = part * PART_TOKENS;
       records.forEach(({ i, o, a, s }, at) => this.records[first + at] && Object.assign(this.records[first + at], { i, o, a, s }));
       if (records.length === PART_TOKENS || this.isComplete) this.detailed.add(part);
+      this.redrawCard(part);
+    }
+
+    /**
+     * @param {(Page.BothFigures | null)[]} figures
+     * @param {number} part
+     */
+    takeBoth(figures, part) {
+      this.both.set(part, figures);
+      this.redrawCard(part);
+    }
+
+    /** @param {number} part whose tokens have new figures */
+    redrawCard(part) {
       const { shown } = this.map;
-      if (shown !== null && first <= shown && shown < first + records.length) this.map.showCard(shown);
+      if (shown !== null && Math.floor(shown / PART_TOKENS) === part) this.map.showCard(shown);
+    }
+
+    /**
+     * Return what the card of a token has in place of one model's figures without names.
+     * @param {number} index
+     * @returns {Page.CardExtras}
+     */
+    cardOf(index) {
+      const both = this.both.get(Math.floor(index / PART_TOKENS))?.[index % PART_TOKENS] ?? null;
+      const { model = "", second = "" } = this.value ?? {};
+      return { figures: both === null ? null : bothModels.table(this.records[index], both, [model, second]), hint: ONLY_READS };
     }
 
     /** @param {(number | null)[]} saved bits, for each token */
     takeSaved(saved) {
       const second = this.value?.second ?? "";
-      const marks = saved.map((bits) => (bits === null ? null : { value: Math.max(-1, Math.min(bits / STRONGEST_BITS, 1)), text: savedWords(bits, second) }));
-      this.map.annotate(marks, [`more surprising to ${second}`, `less surprising to ${second}`]);
+      const marks = saved.map((bits) => (bits === null ? null : { value: Math.max(-1, Math.min(bits / STRONGEST_BITS, 1)), text: bothModels.savedWords(bits, second) }));
+      this.map.annotate(marks, [`\u2212${STRONGEST_BITS}`, `+${STRONGEST_BITS} bits saved by ${second}`]);
       this.map.setMode("difference");
     }
 
@@ -198,6 +271,7 @@
     detail(from, to) {
       for (let part = Math.floor(from / PART_TOKENS); part * PART_TOKENS < Math.min(to, this.records.length); part += 1) {
         if (!this.detailed.has(part)) this.loader.ask("alternatives", part);
+        if (this.value?.compared && !this.both.has(part)) this.loader.ask("second", part);
       }
     }
 
@@ -268,13 +342,6 @@
   }
 
   /**
-   * @param {number} bits
-   * @param {string} model
-   * @returns {string}
-   */
-  const savedWords = (bits, model) => (Math.abs(bits) < 0.005 ? `equally surprising to ${model}` : `${Math.abs(bits).toFixed(2)} bits ${bits > 0 ? "less" : "more"} surprising to ${model}`);
-
-  /**
    * Return a figure that explains itself on hover and focus.
    * @param {string} name
    * @param {string} figure
@@ -298,66 +365,6 @@
     if (mounted !== null && channel !== null) mounted.loader.connect(channel);
   }
 
-  /** Opens a text file that is chosen or dropped. This script reads its bytes: the server never gets a path. */
-  class Opener {
-    /**
-     * @param {Omit<Page.Component<{ limit: number }>, "watch">} component
-     */
-    constructor({ element, props, act }) {
-      this.send = act;
-      this.limit = props.value.limit;
-      this.input = make("input", { type: "file", class: "pl-heard", tabindex: "-1", "aria-label": "A text file to read" });
-      this.notice = make("p", { class: "pl-notice", role: "alert" });
-      const choose = button("Open a file", { onclick: () => this.input.click() }, "Open a text file; its text replaces the one above");
-      element.replaceChildren(make("div", { class: "pl-row" }, choose, this.input, make("span", { class: "pl-quiet" }, "or drop one here")), this.notice);
-      this.input.addEventListener("change", async () => {
-        await this.open(/** @type {FileList} */ (this.input.files));
-        this.input.value = ""; // so that the same file can be chosen again
-      });
-      this.takeDrops(/** @type {HTMLElement} */ (element.closest("#pl-read-side")));
-    }
-
-    /**
-     * Accept dropped files; the browser handles everything else that is dragged.
-     * @param {HTMLElement} place
-     */
-    takeDrops(place) {
-      /**
-       * @param {DragEvent} event
-       * @returns {FileList | null} null if something else is dragged
-       */
-      const filesOf = ({ dataTransfer }) => (dataTransfer?.types.includes("Files") ? dataTransfer.files : null);
-      place.addEventListener("dragover", (event) => {
-        if (filesOf(event) === null) return;
-        event.preventDefault();
-        place.classList.add("pl-drop");
-      });
-      place.addEventListener("dragleave", (event) => {
-        if (!place.contains(/** @type {Node | null} */ (event.relatedTarget))) place.classList.remove("pl-drop");
-      });
-      place.addEventListener("drop", (event) => {
-        place.classList.remove("pl-drop");
-        const files = filesOf(event);
-        if (files === null) return;
-        event.preventDefault();
-        this.open(files);
-      });
-    }
-
-    /** @param {FileList} files */
-    async open(files) {
-      this.notice.textContent = files.length > 1 ? "Open one file at a time." : "";
-      if (files.length !== 1) return;
-      try {
-        this.send(await contentOf(files[0], this.limit));
-        tabMemory.set(TEXT, null); // the file's text replaces it
-      } catch {
-        this.notice.textContent = `${files[0].name} cannot be read: choose a file that you have access to, not a folder.`;
-      }
-    }
-  }
-
-  window.Pellucid.mountOpener = (options) => new Opener(options);
   window.Pellucid.mountReading = (options) => {
     mounted = new Reading(options);
     connect();

@@ -600,6 +600,8 @@ declare namespace Page {
     /** Whether the bits that the second model saves can be asked for. */
     compared: boolean;
     summary: string;
+    /** How a text that is longer than the context was read. */
+    note: string;
     figures: [name: string, figure: string, hint: string][];
     /** JSON of LineColumns. */
     lines: string | null;
@@ -608,6 +610,20 @@ declare namespace Page {
     diff: string | null;
     file?: SavedFile;
   }
+
+  interface ReadChoices {
+    model: string;
+    second: string;
+    kind: string;
+  }
+
+  /** What the controls ask to be read. */
+  interface ReadAsked extends ReadChoices {
+    text: string;
+  }
+
+  /** Bits and tokens of a piece by both models, the second one's rank and entropy (nats), and the text of a piece of several tokens. */
+  type BothFigures = [first: number, second: number, here: number, there: number, rank: number | null, entropy: number | null, text: string];
 
   /** The lines that have tokens, one item in each list. Bits are surprisals. */
   interface LineColumns {
@@ -647,7 +663,7 @@ declare namespace Page {
     n: number;
     /** The reading's number. */
     number: number;
-    kind: "tokens" | "saved" | "alternatives";
+    kind: "tokens" | "saved" | "alternatives" | "second";
     start: number;
     /** JSON. */
     data: string;
@@ -755,7 +771,15 @@ declare namespace Page {
     onBranch: ((alternative: number) => void) | null;
     onClose: () => void;
     anchor: HTMLElement;
+    /** What the card does not cover where there is room. */
+    clear?: HTMLElement | null;
+    /** In place of the token's figures. */
+    figures?: HTMLElement | null;
+    /** A sentence below the alternatives. */
+    hint?: string;
   }
+
+  type CardExtras = Pick<CardOptions, "figures" | "hint">;
 
   interface Card {
     readonly element: HTMLElement;
@@ -955,6 +979,7 @@ declare namespace Page {
     label: string;
     onBranch?: ((index: number, alternative: number) => void) | null;
     onSelect?: ((index: number) => void) | null;
+    card?: ((index: number) => CardExtras) | null;
     dock?: Dock | null;
   }
 
@@ -1053,7 +1078,20 @@ declare namespace Page {
     legendScale(scale: LegendScale): HTMLElement;
     HeatMap: new (element: HTMLElement, options: HeatMapOptions) => HeatMap;
 
-    // reading_parts.js, line_list.js, text_minimap.js, reading_charts.js, diff_view.js
+    // reading_inputs.js, both_models.js, reading_parts.js, line_list.js, text_minimap.js, reading_charts.js, diff_view.js
+    readInputs: {
+      readonly place: HTMLElement;
+      readonly isStale: boolean;
+      onPress: () => void;
+      onChange: () => void;
+      adopt(results: HTMLElement): void;
+      say(text: string, isWrong: boolean): void;
+    };
+    bothModels: {
+      signed(value: number, digits: number): string;
+      savedWords(bits: number, model: string): string;
+      table(record: TokenRecord, both: BothFigures, models: string[]): HTMLElement;
+    };
     PartLoader: new (onPart: (part: ReadPart) => void) => PartLoader;
     LineList: new (options: LineListOptions) => LineList;
     Minimap: new (options: MinimapOptions) => Minimap;

@@ -38,11 +38,12 @@
      * @param {HTMLElement} element
      * @param {Page.HeatMapOptions} options
      */
-    constructor(element, { label, onBranch = null, onSelect = null, dock = null }) {
+    constructor(element, { label, onBranch = null, onSelect = null, dock = null, card = null }) {
       maps += 1;
       this.dock = dock;
       this.onBranch = onBranch;
       this.onSelect = onSelect;
+      this.extras = card;
       /** @type {Page.TokenRecord[]} */
       this.records = [];
       /** @type {(Page.Mark | null)[]} */
@@ -364,6 +365,8 @@
         onBranch: this.onBranch ? (/** @type {number} */ alternative) => this.branchAt(index, alternative) : null,
         onClose: () => this.leaveCard(),
         anchor,
+        clear: this.toolbar.element,
+        ...this.extras?.(index),
       };
       if (this.dock) this.dock.show(this, options, this.records.length);
       else this.card.show(options);

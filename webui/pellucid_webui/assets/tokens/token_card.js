@@ -40,6 +40,8 @@
       this.element = make("div", { ...role, tabindex: "-1", onkeydown: (event) => this.key(event) });
       /** @type {HTMLElement} */
       this.anchor = this.element; // the token, while the card is open
+      /** @type {HTMLElement | null} */
+      this.clear = null; // is not covered, if it is above the token
     }
 
     get isOpen() {
@@ -55,22 +57,26 @@
      * Show a token. `anchor` is its element; `onBranch` is null where branching is impossible; `onClose` closes the card.
      * @param {Page.CardOptions} options
      */
-    show({ index, record, mark, verdict, onBranch, onClose, anchor, note = "" }) {
+    show({ index, record, mark, verdict, onBranch, onClose, anchor, note = "", figures = null, hint = "", clear = null }) {
+      const isSame = this.isOpen && this.element.dataset.index === String(index);
+      this.clear = clear;
       this.onBranch = onBranch;
       this.onClose = onClose;
       this.anchor = anchor;
       this.describe(index, record);
       this.rows = [];
-      const parts = [this.head(record), this.figures(record)];
+      const parts = [this.head(record), figures ?? this.figures(record)];
       if (note) parts.push(make("p", { class: "pl-remark pl-branch-remark" }, note));
       if (mark && mark.text) parts.push(make("p", { class: "pl-remark" }, mark.text));
       if (record.g) parts.push(make("p", { class: "pl-remark" }, grammarWords(record.g)));
       if (verdict) parts.push(this.verdict(verdict));
       if (record.a.length) parts.push(this.alternatives(record, verdict));
+      if (hint) parts.push(make("p", { class: "pl-remark pl-card-hint" }, hint));
       this.element.replaceChildren(...parts);
       if (this.docked) return;
       if (!this.isOpen) this.element.showPopover();
       this.place();
+      if (!isSame) this.element.scrollTop = 0; // else another token's card would open with its head out of view
     }
 
     hide() {
@@ -94,7 +100,9 @@
       const [width, height] = [document.documentElement.clientWidth, window.innerHeight];
       const { offsetWidth, offsetHeight, clientHeight, scrollHeight } = this.element;
       const whole = offsetHeight - clientHeight + scrollHeight; // measured without letting it grow, so that it keeps its scroll position
-      const room = { below: height - MARGIN - token.bottom - GAP, above: token.top - GAP - MARGIN };
+      const above = this.clear?.getBoundingClientRect().bottom ?? 0;
+      const least = above > 0 && above <= token.top ? above + GAP : MARGIN;
+      const room = { below: height - MARGIN - token.bottom - GAP, above: token.top - GAP - least };
       const isBelow = whole <= room.below || room.below >= room.above;
       const most = Math.max(MIN_HEIGHT, isBelow ? room.below : room.above);
       const shown = Math.min(whole, most);

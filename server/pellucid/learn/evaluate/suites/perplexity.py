@@ -15,7 +15,8 @@ from pellucid.learn.evaluate.measures.token_calibration import calibration_error
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.subjects import Ability
 from pellucid.learn.evaluate.suite_protocol import Better, Diagram, Facts, FigureFormat, Measure, Question, Suite, SuiteRecord, mean
-from pellucid.learn.score_text import TOP, ReadingWindow, TextReading, windows
+from pellucid.learn.score_text import TOP, TextReading
+from pellucid.text.score_windows import ReadingWindow, windows
 
 NAME = "perplexity"
 

@@ -1,0 +1,107 @@
+"""Reads a text that is longer than the context: in windows that overlap, so that each token has enough text before it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass, replace
+from time import monotonic
+
+from pellucid.engine.engine import Engine
+from pellucid.engine.request import Request
+from pellucid.engine.token_scores import TokenScore
+from pellucid.tokens import Finish, FinishReason, Terms, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingWindow:
+    """Tokens from ``begin`` to ``end`` that are read together; the last ``counted`` of them count."""
+
+    begin: int
+    end: int
+    counted: int
+
+
+def windows(length: int, window: int, stride: int | None = None) -> Iterator[ReadingWindow]:
+    """Yield windows of at most ``window`` tokens over a text of ``length`` tokens, such that each token counts once.
+
+    All tokens of the first window count, and of the others the last ``stride``, by default half a window: so each token after the first
+    window has at least ``window - stride`` tokens before it.
+    """
+    step = stride or max(window // 2, 1)
+    assert 0 < step < window, "the tokens that count have a context"
+    read_until = 0
+    while read_until < length:
+        end = min(length, window if not read_until else read_until + step)
+        yield ReadingWindow(max(0, end - window), end, end - read_until)
+        read_until = end
+
+
+class RequestKeys:
+    """Knows the newest request of each key. Use it from one event loop.
+
+    The engine supersedes only what it holds, and between two windows it holds nothing of a reading.
+    """
+
+    def __init__(self) -> None:
+        self._newest: dict[str, object] = {}
+
+    @contextmanager
+    def hold(self, key: str | None) -> Iterator[Callable[[], bool]]:
+        """Hold a key as its newest request does; yield a function that returns whether no newer one has come."""
+        mark = object()
+        if key is not None:
+            self._newest[key] = mark
+        try:
+            yield lambda: key is None or self._newest.get(key) is mark
+        finally:
+            if key is not None and self._newest.get(key) is mark:
+                del self._newest[key]
+
+
+async def score_windows(
+    engine: Engine, model: str, request: Request, *, has_bos: bool, is_newest: Callable[[], bool]
+) -> AsyncGenerator[TokenScore | Finish]:
+    """Yield the score of each token of a prompt that the context does not hold, once and in order, then one Finish.
+
+    Each window begins with the BOS that was put in front of the text, if there is one. Closing the generator cancels the window that is
+    being read. The deadline is that of the whole reading, and ``usage`` the cost of all windows.
+    """
+    ids, begun, usage, bos = request.prompt, monotonic(), Usage(), int(has_bos)
+    for window in windows(len(ids) - bos, engine.context(model) - bos):
+        if not is_newest():
+            yield Finish(FinishReason.SUPERSEDED, usage)
+            return
+        part = replace(
+            request,
+            prompt=[*ids[:bos], *ids[bos + window.begin : bos + window.end]],
+            terms=_remaining(request.terms, begun),
+            score_from=bos + window.end - window.begin - window.counted if window.begin else 0,
+            keep=False,
+        )
+        async with aclosing(engine.generate(model, part)) as items:
+            async for item in items:
+                if isinstance(item, TokenScore):
+                    yield replace(item, position=window.begin + item.position)
+                elif isinstance(item, Finish):
+                    usage = _sum([usage, item.usage])
+                    if item.reason is not FinishReason.LENGTH:
+                        yield replace(item, usage=usage)
+                        return
+    yield Finish(FinishReason.LENGTH, usage)
+
+
+def _remaining(terms: Terms, begun: float) -> Terms:
+    """Return the terms of a later window, which has what is left of the deadline; the engine ends it at once if that is nothing."""
+    return terms if terms.deadline is None else replace(terms, deadline=terms.deadline - (monotonic() - begun))
+
+
+def _sum(usages: Sequence[Usage]) -> Usage:
+    return Usage(
+        cached=sum(usage.cached for usage in usages),
+        computed=sum(usage.computed for usage in usages),
+        generated=sum(usage.generated for usage in usages),
+        queued=sum(usage.queued for usage in usages),
+        prefill=sum(usage.prefill for usage in usages),
+        decode=sum(usage.decode for usage in usages),
+    )
