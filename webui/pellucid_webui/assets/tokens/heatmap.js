@@ -267,7 +267,7 @@
     }
 
     repaint() {
-      this.records.forEach((_, index) => this.cells.describe(index, this.description(index)));
+      this.cells.describeAgain();
       if (this.shown !== null) this.showCard(this.shown);
     }
 
