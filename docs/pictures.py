@@ -120,8 +120,8 @@ def picture_page(browser: Browser, address: str, scheme: str) -> None:
     settings.click()
     message.fill(QUESTION)
     message.press("Enter")
-    page.wait_for_function("() => document.querySelector('.pl-assistant[aria-busy=false] .pl-note')")
-    page.locator(".pl-messages").focus()
+    page.locator(".pl-assistant[aria-busy=false] .pl-body[data-tokens]").wait_for()  # earlier there are no unsure words to go to
+    message.blur()  # where "n" is a letter
     page.mouse.move(1, 1)  # nothing is under the pointer
     page.keyboard.press("n")
     page.locator(".pl-docked .pl-numbers").wait_for()

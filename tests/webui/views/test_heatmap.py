@@ -733,6 +733,22 @@ class TestManyTokens:
         assert box is not None
         assert 0 <= box["y"] <= 720
 
+    async def test_few_are_described(self, heat: HeatPage) -> None:
+        """Marks and other limits of ranks cost what is near the window, however long the text is; the rest gets them when it is shown."""
+        await heat.open(many(12_000))
+        await heat.page.wait_for_function("map.cells.made[0] !== undefined && !map.cells.awaited.length")
+        await heat.page.evaluate(
+            "() => { window.described = 0; const own = map.description.bind(map);"
+            " map.description = (index) => { window.described += 1; return own(index); }; }"
+        )
+        marks = "map.annotate(map.records.map((_, index) => ({ text: `mark ${index}`, value: 1 })))"
+        for change in (marks, "map.chooseRanks([1, 2, 3])"):
+            await heat.page.evaluate(f"() => {{ window.described = 0; {change}; }}")
+            assert 0 < await heat.page.evaluate("window.described") < 3_000
+            assert "mark 0" in str(await heat.page.locator("[data-token='0']").get_attribute("aria-label"))
+        await heat.page.evaluate("map.focusToken(11_998)")
+        assert "mark 11998" in str(await heat.page.locator("[data-token='11998']").get_attribute("aria-label"))
+
     async def test_add(self, heat: HeatPage) -> None:
         """New tokens are appended to the existing ones, which remain the same elements."""
         records = many(500)

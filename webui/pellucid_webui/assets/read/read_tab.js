@@ -258,7 +258,7 @@
     /** @param {(number | null)[]} saved bits, for each token */
     takeSaved(saved) {
       const second = this.value?.second ?? "";
-      const marks = saved.map((bits) => (bits === null ? null : { value: Math.max(-1, Math.min(bits / STRONGEST_BITS, 1)), text: bothModels.savedWords(bits, second) }));
+      const marks = saved.map((bits) => (bits === null ? null : savedMark(bits, second)));
       this.map.annotate(marks, [`\u2212${STRONGEST_BITS}`, `+${STRONGEST_BITS} bits saved by ${second}`]);
       this.map.setMode("difference");
     }
@@ -340,6 +340,18 @@
     if (b[at] !== undefined) record.b = b[at];
     return record;
   }
+
+  /**
+   * @param {number} bits
+   * @param {string} model
+   * @returns {Page.Mark} whose words are written when they are read: a long text has many marks, and shows few
+   */
+  const savedMark = (bits, model) => ({
+    value: Math.max(-1, Math.min(bits / STRONGEST_BITS, 1)),
+    get text() {
+      return bothModels.savedWords(bits, model);
+    },
+  });
 
   /**
    * Return a figure that explains itself on hover and focus.

@@ -891,6 +891,7 @@ declare namespace Page {
     clear(): void;
     append(records: TokenRecord[], describe: (index: number) => CellDescription): void;
     describe(index: number, description: CellDescription): void;
+    describeAgain(): void;
     indexOf(target: EventTarget | null): number | null;
     place(index: number): DOMRect;
     inNextLine(index: number, direction: number, x: number): number;

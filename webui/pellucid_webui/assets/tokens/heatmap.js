@@ -279,7 +279,7 @@
     }
 
     repaint() {
-      this.records.forEach((_, index) => this.cells.describe(index, this.description(index)));
+      this.cells.describeAgain();
       if (this.shown !== null) this.showCard(this.shown);
     }
 

@@ -16,6 +16,7 @@
   const LONGEST_BLOCK = 2000; // tokens; a line that is longer is continued in the next block
   const MANY = 6000; // tokens above which only the blocks near the window have elements
   const MARGIN = "600px 0px"; // around the window, within which a block is near
+  const FRAME_SHARE_MS = 6; // of a frame, for the elements of blocks that are near but not in view
   const PINNED = '[tabindex="0"], [data-shown], .pl-ranged, .pl-pointed'; // a block with one of these keeps its elements
   const LINE_EMS = 1.8; // the height of a line in heatmap.css
   const LINE_CHARACTERS = 90; // a guess of a line's length, for blocks that were never laid out
@@ -48,6 +49,9 @@
       this.describeToken = () => ({ className: "", label: "" });
       /** @type {Map<Element, Block>} */
       this.blockOf = new Map();
+      /** @type {Block[]} */
+      this.awaited = []; // blocks near the window that get their elements in the next frames
+      this.frame = 0;
       /** The elements of all tokens; one that is asked for is made. */
       this.all = lazily(
         () => this.records.length,
@@ -66,7 +70,8 @@
     clear() {
       this.observer.disconnect();
       this.blockOf.clear();
-      Object.assign(this, { records: [], made: [], blocks: [], block: null, isLong: this.numbered });
+      cancelAnimationFrame(this.frame);
+      Object.assign(this, { records: [], made: [], blocks: [], block: null, awaited: [], frame: 0, isLong: this.numbered });
       this.list.replaceChildren();
     }
 
@@ -123,6 +128,13 @@
       if (cell === undefined) return; // it is described when it is made
       cell.className = className;
       cell.setAttribute("aria-label", label);
+    }
+
+    /** Describe all tokens again that have an element: in a long text only those near the window do. */
+    describeAgain() {
+      for (const block of this.blocks) {
+        if (block.filled) for (let index = block.first; index < block.end; index += 1) this.describe(index, this.describeToken(index));
+      }
     }
 
     /**
@@ -301,13 +313,32 @@
 
     /** @param {IntersectionObserverEntry[]} entries */
     seen(entries) {
-      for (const { target, isIntersecting } of entries) {
+      const view = this.list.getBoundingClientRect();
+      const [top, bottom] = [Math.max(view.top, 0), Math.min(view.bottom, window.innerHeight)];
+      for (const { target, isIntersecting, boundingClientRect: box } of entries) {
         const block = this.blockOf.get(target);
         if (block === undefined) continue;
         block.near = isIntersecting;
-        if (isIntersecting) this.show(block);
+        if (!isIntersecting || block.filled) continue;
+        if (box.bottom > top && box.top < bottom) this.show(block);
+        else this.awaited.push(block);
       }
       for (const block of this.blocks) if (block.filled && !block.near) this.hide(block);
+      this.showAwaited();
+    }
+
+    /** Give the blocks near the window their elements, a few in each frame: all at once they would hold up the scrolling. */
+    showAwaited() {
+      if (this.frame || !this.awaited.length) return;
+      this.frame = requestAnimationFrame(() => {
+        this.frame = 0;
+        const end = performance.now() + FRAME_SHARE_MS;
+        do {
+          const block = this.awaited.shift();
+          if (block?.near) this.show(block);
+        } while (this.awaited.length && performance.now() < end);
+        this.showAwaited();
+      });
     }
 
     // Line numbers
