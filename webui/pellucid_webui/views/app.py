@@ -58,6 +58,8 @@ SCRIPTS = (
     "compare/compare_card",
     "compare/compare_column",
     "compare/compare_parts",
+    "compare/compare_readings",
+    "compare/compare_whatif",
     "compare/compare_legend",
     "compare/comparison_picture",
     "compare/batch_table",
@@ -92,6 +94,7 @@ STYLES = (
     "read/read",
     "compare/compare",
     "compare/batch",
+    "compare/compare_whatif",
 )
 
 THEME = gr.themes.Base(
