@@ -18,13 +18,17 @@ ADDRESS = "http://compare.test/"
 SCRIPTS = (
     "dom",
     "colours",
+    "sampler_whatif",
     "token_text",
     "token_elements",
+    "whatif_sliders",
     "compare_chat",
     "compare_form",
     "compare_card",
     "compare_column",
     "compare_parts",
+    "compare_readings",
+    "compare_whatif",
     "compare_legend",
     "comparison_picture",
     "batch_table",
@@ -128,5 +132,5 @@ async def _answer(route: Route, theme: str) -> None:
         await route.abort()
         return
     scripts = "\n".join(f"<script>{asset(f'{name}.js')}</script>" for name in SCRIPTS)
-    css = "\n".join(asset(f"{name}.css") for name in ("page", "compare", "batch"))
+    css = "\n".join(asset(f"{name}.css") for name in ("page", "compare", "batch", "compare_whatif"))
     await route.fulfill(body=HTML.format(css=css, scripts=scripts, theme=theme), content_type="text/html; charset=utf-8")

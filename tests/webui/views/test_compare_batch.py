@@ -12,7 +12,7 @@ import pytest
 
 from pellucid_webui.inspection.batch.prompt_file import MAX_FILE_BYTES
 from pellucid_webui.views.compare import CompareView
-from pellucid_webui.views.compare_batch import NO_BATCH, BatchView, KeptBatches
+from pellucid_webui.views.compare_batch import MAX_CHOSEN_FILES, NO_BATCH, BatchView, KeptBatches
 from support.page.scripted_assistant import MODEL, Item, token, tokens
 from support.page.scripted_reader import ScriptedReader
 
@@ -29,6 +29,12 @@ async def act(found: BatchView, owner: str = "me", tab: str = "1", **data: Any) 
 
 def file(name: str, content: str) -> dict[str, str]:
     return {"name": name, "data": b64encode(content.encode()).decode()}
+
+
+async def start(found: BatchView, tab: str = "1", form: Any = FORM) -> list[dict[str, Any]]:
+    """Start a batch as the page does, which names the file that it shows as chosen."""
+    file = found.batches.chosen.get(("me", tab))
+    return await act(found, tab=tab, verb="start", form=form, file=None if file is None else file.name)
 
 
 async def chosen(found: BatchView, *lines: str) -> dict[str, Any]:
@@ -58,7 +64,7 @@ async def test_progress() -> None:
     """Each payload is complete: it has all rows that have ended, and the last one has all of them and the summary."""
     found = view(tokens("It"))
     await chosen(found, "one", "two", "three")
-    payloads = await act(found, verb="start", form=FORM)
+    payloads = await start(found, form=FORM)
     counts = [len(rows(shown)) for shown in payloads]
     assert counts == sorted(counts)
     last = payloads[-1]
@@ -73,10 +79,10 @@ async def test_progress() -> None:
 async def test_seeds_of_the_prompt() -> None:
     """Without a file the form's own prompt runs with each seed; a number of seeds that is none is refused."""
     found = view(tokens("It"))
-    *_, last = await act(found, verb="start", form=FORM | {"seeds": 3})
+    *_, last = await start(found, form=FORM | {"seeds": 3})
     assert [row[1] for row in rows(last)] == ["Say it."] * 3
     assert last["form"]["seeds"] == 3
-    (shown,) = await act(found, verb="start", form=FORM | {"seeds": "many"})
+    (shown,) = await start(found, form=FORM | {"seeds": "many"})
     assert (shown["status"], shown["number"]) == ("Seeds must be a whole number, not 'many'.", last["number"])
 
 
@@ -84,7 +90,7 @@ async def test_a_reload() -> None:
     """The batch and the file of a browser tab are there after a reload; other tabs and other users do not see them."""
     found = view(tokens("It"))
     await chosen(found, "one", "two")
-    *_, last = await act(found, verb="start", form=FORM)
+    *_, last = await start(found, form=FORM)
     (again,) = await act(found, verb="open")
     assert again | {"order": 0} == last | {"order": 0}
     for other in ({"tab": "2"}, {"owner": "you"}):
@@ -97,7 +103,7 @@ async def test_stop_and_resume() -> None:
     hold = asyncio.Event()
     found = view(tokens("It"), tokens("It"), [*tokens("It"), hold], tokens("It"))
     await chosen(found, "one", "two")
-    stream = found.act("me", {"tab": "1", "verb": "start", "form": FORM})
+    stream = found.act("me", {"tab": "1", "verb": "start", "form": FORM, "file": "p.txt"})
     async for shown in stream:
         if rows(shown):
             break
@@ -116,7 +122,7 @@ async def test_a_reload_while_it_runs() -> None:
     hold = asyncio.Event()
     found = view([*tokens("It"), hold], tokens("It"))
     await chosen(found, "one")
-    running = asyncio.create_task(act(found, verb="start", form=FORM))
+    running = asyncio.create_task(start(found))
     await asyncio.sleep(0.05)
     following = asyncio.create_task(act(found, verb="open"))
     await asyncio.sleep(0.05)
@@ -131,7 +137,7 @@ async def test_a_new_batch_stops_the_old_one() -> None:
     stream = found.act("me", {"tab": "1", "verb": "start", "form": FORM})
     first = await anext(stream)
     await asyncio.sleep(0.05)
-    *_, second = await act(found, verb="start", form=FORM)
+    *_, second = await start(found, form=FORM)
     assert {shown["number"] async for shown in stream} <= {first["number"]}
     assert first["number"] < second["number"]
 
@@ -142,7 +148,7 @@ async def test_a_row_opens() -> None:
     compare = CompareView(found.assistant, batches=found.batches)
     await chosen(found, "one", "two")
     *_, before = [shown async for shown in compare.act("me", {"tab": "1", "verb": "compare", "form": FORM})]
-    await act(found, verb="start", form=FORM)
+    await start(found, form=FORM)
     (opened,) = [shown async for shown in compare.act("me", {"tab": "1", "verb": "row", "row": 1})]
     assert opened["number"] > before["number"]
     assert opened["form"]["prompt"] == "two"
@@ -158,7 +164,7 @@ async def test_a_row_that_does_not_open(row: object) -> None:
     """A row that is not there is refused in a sentence, and the comparison that is shown stays."""
     found = view(tokens("It"))
     compare = CompareView(found.assistant, batches=found.batches)
-    await act(found, verb="start", form=FORM)
+    await start(found, form=FORM)
     (shown,) = [one async for one in compare.act("me", {"tab": "1", "verb": "row", "row": row})]
     assert (shown["status"], shown["wrong"]) == ("This row has not been run yet: press Resume.", True)
     (shown,) = [one async for one in compare.act("me", {"tab": "2", "verb": "row", "row": row})]
@@ -169,7 +175,7 @@ async def test_the_limit() -> None:
     """The oldest batches are dropped once all together hold too many tokens; the newest one never is."""
     found = view(tokens("It", " is"), max_tokens=5)
     for tab in "123":
-        await act(found, tab=tab, verb="start", form=FORM)
+        await start(found, tab)
     assert [(await act(found, tab=tab, verb="open"))[-1]["number"] > 0 for tab in "123"] == [False, False, True]
 
 
@@ -178,8 +184,19 @@ async def test_export() -> None:
     found = view(tokens("It"))
     (shown,) = await act(found, verb="export", kind="csv")
     assert shown["status"] == "The server no longer has this batch: run it again, then export."
-    await act(found, verb="start", form=FORM)
+    await start(found, form=FORM)
     (shown,) = await act(found, verb="export", kind="csv")
     assert shown["file"]["name"] == "comparisons.csv"
     (shown,) = await act(found, verb="export", kind="png")
     assert shown["status"] == "Batches are exported as csv, json, not as 'png'."
+
+
+async def test_a_file_that_is_gone() -> None:
+    """If the server has dropped the file that the page shows, the batch is refused, and the form's own prompt is not used instead."""
+    found = view(tokens("It"))
+    await chosen(found, "one", "two")
+    for n in range(MAX_CHOSEN_FILES):
+        await act(found, tab=f"other {n}", verb="choose", file=file("q.txt", "three"))
+    (shown,) = await act(found, verb="start", form=FORM, file="p.txt")
+    assert shown["status"] == "The server no longer has the file p.txt: choose it again."
+    assert (shown["number"], shown["chosen"]) == (0, None)

@@ -62,6 +62,8 @@ SCRIPTS = (
     "compare/compare_card",
     "compare/compare_column",
     "compare/compare_parts",
+    "compare/compare_readings",
+    "compare/compare_whatif",
     "compare/compare_legend",
     "compare/comparison_picture",
     "compare/batch_table",
@@ -103,6 +105,7 @@ STYLES = (
     "compare/compare",
     "compare/batch",
     "compare/compare_chat",
+    "compare/compare_whatif",
 )
 
 THEME = gr.themes.Base(

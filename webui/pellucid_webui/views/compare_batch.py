@@ -32,6 +32,9 @@ Pellucid.mountCompareBatch({ element, props, watch, act: (data) => trigger('act'
 MAX_KEPT_TOKENS = 2_000_000
 """Tokens of all kept batches together, at about 100 bytes each; the newest batch is always kept."""
 
+MAX_CHOSEN_FILES = 20
+"""Files of prompts that are kept, of all tabs together; the oldest is dropped first."""
+
 EXPORTS = ("csv", "json")
 
 MAX_PROMPT_CHARACTERS = 200
@@ -87,6 +90,22 @@ class KeptBatches:
     chosen: dict[Tab, PromptFile] = field(default_factory=dict)
     _kept: dict[Tab, _Kept] = field(default_factory=dict)
 
+    def choose(self, tab: Tab, file: PromptFile) -> None:
+        """Keep a file for the next batch of a tab."""
+        self.chosen.pop(tab, None)
+        self.chosen[tab] = file
+        while len(self.chosen) > MAX_CHOSEN_FILES:
+            del self.chosen[next(iter(self.chosen))]
+
+    def file(self, tab: Tab, name: object) -> PromptFile | None:
+        """Return the file that the page shows, by its name, or None if it shows none. Raises InvalidRequestError if the server lacks it."""
+        if name is None:
+            return None
+        found = self.chosen.get(tab)
+        if found is None or found.name != name:
+            raise InvalidRequestError(f"The server no longer has the file {str(name)[:MAX_PROMPT_CHARACTERS]}: choose it again.")
+        return found
+
     def keep(self, tab: Tab, batch: ComparisonBatch) -> None:
         """Keep a batch instead of the tab's last one, which is stopped."""
         before = self._kept.pop(tab, None)
@@ -136,11 +155,12 @@ class BatchView:
                         kept.batch.stop()
                     return
                 case "choose":
-                    self.batches.chosen[tab] = await asyncio.to_thread(_prompts_of, data.get("file"))
+                    self.batches.choose(tab, await asyncio.to_thread(_prompts_of, data.get("file")))
                 case "remove":
                     self.batches.chosen.pop(tab, None)
                 case "start":
-                    self.batches.keep(tab, batch_of(data.get("form"), await self.assistant.cards(), self.batches.chosen.get(tab)))
+                    chosen = self.batches.file(tab, data.get("file"))
+                    self.batches.keep(tab, batch_of(data.get("form"), await self.assistant.cards(), chosen))
                     async with aclosing(self._run(tab)) as payloads:
                         async for shown in payloads:
                             yield shown

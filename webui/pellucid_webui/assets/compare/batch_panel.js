@@ -96,7 +96,7 @@
     start(form) {
       if (!this.value?.chosen && (form.seeds ?? 1) === 1) return false;
       this.waiting = true;
-      this.ask("start", { form });
+      this.ask("start", { form, file: this.value?.chosen?.name ?? null });
       return true;
     }
 

@@ -13,9 +13,11 @@
    * @param {Page.CompareReading} reading
    * @param {number} logprob
    * @param {boolean} isFirst whether it is the first alternative
+   * @param {Page.Weighed} [weighed] the token at the what-if sliders' settings
    * @returns {[low: number, high: number]}
    */
-  function probabilityOf({ record, temperature, scale }, logprob, isFirst) {
+  function probabilityOf({ record, temperature, scale }, logprob, isFirst, weighed) {
+    if (weighed) return [weighed.probability.low, weighed.probability.high];
     if (scale === null) return [Math.exp(logprob), Math.exp(logprob)];
     if (temperature === 0) return isFirst ? [1, 1] : [0, 0];
     const weight = Math.exp((logprob - record.a[0][2]) / temperature);
@@ -29,7 +31,7 @@
    */
   function ownProbability(reading) {
     const { record } = reading;
-    return record.l === null ? null : probabilityOf(reading, record.l, record.r === 1);
+    return record.l === null ? null : probabilityOf(reading, record.l, record.r === 1, reading.weighed?.chosen);
   }
 
   /**
@@ -37,7 +39,8 @@
    * @param {Page.CompareReading} reading
    * @returns {[one: number, all: number]}
    */
-  function unlisted({ record, scale }) {
+  function unlisted({ record, scale, weighed }) {
+    if (weighed) return [Math.min(weighed.rest.high, weighed.alternatives[weighed.alternatives.length - 1].probability.high), weighed.rest.high];
     if (scale !== null) return [scale[2], scale[3]];
     const last = record.a[record.a.length - 1];
     const isListed = record.l === null || record.a.some((one) => one[0] === record.i);
@@ -63,13 +66,13 @@
     readings.forEach((reading, column) => {
       if (reading === null) return;
       const { record } = reading;
-      /** @type {[text: string, bytes: string | undefined, logprob: number, isFirst: boolean][]} */
-      const known = record.a.map(([, text, logprob, bytes], index) => [text, bytes, logprob, index === 0]);
-      if (record.l !== null && !record.a.some((one) => one[0] === record.i)) known.push([record.t, record.b, record.l, false]);
-      for (const [text, bytes, logprob, isFirst] of known) {
+      /** @type {[text: string, bytes: string | undefined, logprob: number, isFirst: boolean, weighed: Page.Weighed | undefined][]} */
+      const known = record.a.map(([, text, logprob, bytes], index) => [text, bytes, logprob, index === 0, reading.weighed?.alternatives[index]]);
+      if (record.l !== null && !record.a.some((one) => one[0] === record.i)) known.push([record.t, record.b, record.l, false, reading.weighed?.chosen]);
+      for (const [text, bytes, logprob, isFirst, weighed] of known) {
         const key = keyOf(text, bytes);
         const row = rows.get(key) ?? { key, text, bytes, shares: readings.map(() => null) };
-        row.shares[column] ??= probabilityOf(reading, logprob, isFirst);
+        row.shares[column] ??= probabilityOf(reading, logprob, isFirst, weighed);
         rows.set(key, row);
       }
     });
@@ -139,12 +142,12 @@
    * @param {boolean} isBetween whether the other column has no token border here
    * @returns {HTMLElement}
    */
-  function line(here, there, { ratio, kl, tokens }, hasUpper, isBetween) {
+  function line(here, there, { ratio, kl, tokens, isWhatIf = false }, hasUpper, isBetween) {
     const parts = [];
     if (kl !== null) parts.push(`KL(${here}‖${there}) ${klWords(kl)}`);
     else if (isBetween) parts.push(`${there} has no token border here`);
     if (ratio !== null) parts.push(`${tokens > 1 ? `these ${tokens} tokens` : "this token"}: ${ratioWords(here, there, ratio)}`);
-    const hint = hasUpper ? "The upper bound assumes that no token is less likely than 0.0000001 % under the other model." : "The vocabularies differ, so there is no upper bound.";
+    const hint = isWhatIf ? "At other settings only a lower bound is computed." : hasUpper ? "The upper bound assumes that no token is less likely than 0.0000001 % under the other model." : "The vocabularies differ, so there is no upper bound.";
     const element = make("p", { title: kl === null ? null : hint }, badge(there), parts.join("; "));
     if (kl !== null) Object.assign(element.dataset, { klLow: String(kl[0]), klHigh: String(kl[1]) });
     if (ratio !== null) Object.assign(element.dataset, { ratioLow: String(ratio[0]), ratioHigh: String(ratio[1]) });

@@ -2,8 +2,8 @@
 "use strict";
 
 (() => {
-  const { make, button, announce, copy, download, CompareForm, CompareCard, CompareColumn, compareLink, offerChat, compared, compareParts, comparisonLegend, comparisonPicture, batchOf } = window.Pellucid;
-  const { select, table, range, flags, merged, draft, tabId } = compareParts;
+  const { make, button, announce, copy, download, CompareForm, CompareCard, CompareColumn, CompareReadings, CompareWhatIf, compareLink, offerChat, compared, compareParts, comparisonLegend, comparisonPicture, batchOf } = window.Pellucid;
+  const { select, table, flags, merged, draft, tabId } = compareParts;
 
   const NARROW = 640; // pixels below which the columns are below each other
   const WIDE = 1000; // pixels from which the card is next to two columns
@@ -32,8 +32,8 @@
       this.analysis = null;
       this.number = 0; // of the comparison that is drawn
       this.saved = 0; // the file that was saved last
-      /** @type {"own" | "sampled"} */
-      this.view = "own";
+      /** @type {InstanceType<Page.Scripts["CompareReadings"]> | null} */
+      this.readings = null;
       /** @type {[text: number, token: number] | null} */
       this.place = null;
       this.jump = -1;
@@ -46,7 +46,8 @@
       this.form.element.hidden = true; // until it is filled in, so that nothing written is overwritten
       this.status = make("p", { class: "pl-note", role: "status" });
       this.mode = select("Colour by", MODES, () => this.repaint());
-      this.viewChoice = select("Probabilities", [["own", "Model's own"], ["sampled", "As sampled"]], () => this.chooseView());
+      this.viewChoice = select("Probabilities", [["own", "Model's own"], ["sampled", "As sampled"], ["whatif", "What if…"]], () => this.chooseView());
+      this.whatIf = new CompareWhatIf(() => this.chooseView(), () => this.chooseView(this.analysis?.view));
       this.first = select("More likely in", [], () => this.repaint());
       this.second = select("or in", [], () => this.repaint());
       this.folded = make("input", { type: "checkbox", onchange: () => this.fold() });
@@ -78,6 +79,7 @@
         { class: "pl-compare-result", hidden: true },
         this.summary,
         this.tools,
+        this.whatIf.element,
         make("div", { class: "pl-compare-main" }, make("div", { class: "pl-compare-side" }, this.card.element, this.jumps), this.list),
         this.tables,
         this.exports,
@@ -203,7 +205,7 @@
     begin(value) {
       this.number = value.number;
       this.batch.showRow(value.row ?? null);
-      this.analysis = null;
+      this.analysis = this.readings = null;
       this.place = null;
       this.jump = -1;
       this.columns = value.columns.map(({ letter }, index) => new CompareColumn(letter, { onSelect: (token) => this.show(index, token), onHover: (token) => this.hover(index, token) }));
@@ -231,9 +233,9 @@
       this.columns.forEach((column, at) => (readings[at][at] = column.records));
       this.analysis = { ...found, readings };
       this.result.dataset.done = "true";
-      this.view = this.viewChoice.field.value = found.view;
+      this.readings = new CompareReadings({ ...found, readings }, value.columns.map((column) => column.temperature));
       this.drawSummary(value);
-      this.repaint();
+      this.chooseView(found.view);
       const jump = value.summary?.jumps[0];
       if (jump) this.show(jump.text, jump.token, jump.words);
       else {
@@ -244,27 +246,32 @@
 
     // Colours
 
-    chooseView() {
-      this.view = /** @type {"own" | "sampled"} */ (this.viewChoice.field.value);
+    /** @param {Page.CompareView} [view] the chosen one, if not given */
+    chooseView(view = /** @type {Page.CompareView} */ (this.viewChoice.field.value)) {
+      this.viewChoice.field.value = view;
+      this.whatIf.show(view === "whatif");
+      if (this.readings === null) return;
+      this.readings.choose(view, this.whatIf.value);
+      if (view === "whatif") this.whatIf.sumUp(this.readings, this.columns.map((column) => column.letter));
       this.repaint();
     }
 
     /** Draw the tokens in the chosen mode and view. */
     repaint() {
-      const { analysis } = this;
+      const { analysis, readings } = this;
       const mode = /** @type {Page.CompareMode} */ (this.mode.field.value);
       this.list.dataset.mode = mode;
       const pair = this.pair();
       for (const { element } of [this.first, this.second]) element.hidden = mode !== "difference" || this.columns.length === 2;
       this.legend.replaceChildren(...comparisonLegend(mode, pair.map((at) => this.columns[at]?.letter ?? "")));
-      if (analysis === null) return;
+      if (analysis === null || readings === null) return;
       this.columns.forEach((column, at) => {
         const apart = flags(analysis.apart[at], column.records.length);
         const other = at === pair[0] ? pair[1] : at === pair[1] ? pair[0] : null;
         column.paint((index) => {
-          const reading = this.reading(at, at, index);
+          const reading = readings.reading(at, at, index);
           const share = reading === null ? null : compared.ownProbability(reading);
-          const link = other === null || other === at ? null : this.link(at, other, index);
+          const link = other === null || other === at ? null : readings.link(at, other, index);
           return {
             probability: share === null ? null : (share[0] + share[1]) / 2,
             ratio: link === null ? null : link.ratio,
@@ -293,48 +300,15 @@
     // The card
 
     /**
-     * Return the token of a text as a column reads it; null if that column has none that begins there.
-     * @param {number} text
-     * @param {number} column
-     * @param {number} index of the token in the text's own answer
-     * @returns {Page.CompareReading | null}
-     */
-    reading(text, column, index) {
-      const { analysis, value } = this;
-      if (analysis === null || value === null) return null;
-      const token = text === column ? index : (analysis.links[text][column][index]?.[0] ?? -1);
-      const record = token === null || token < 0 ? undefined : analysis.readings[text][column]?.[token];
-      if (record === undefined) return null;
-      const scale = this.view === "sampled" ? (analysis.sampled[text][column][/** @type {number} */ (token)] ?? null) : null;
-      return { record, temperature: value.columns[column].temperature, scale };
-    }
-
-    /**
-     * Return how far another column is from a text's own column at a token.
-     * @param {number} text
-     * @param {number} other
-     * @param {number} index
-     * @returns {Page.CompareLink | null}
-     */
-    link(text, other, index) {
-      const row = this.analysis?.links[text][other][index];
-      if (!row) return null;
-      const at = this.view === "own" ? 3 : 7;
-      const [from, to] = [row[1] ?? 0, row[2] ?? 0];
-      const [ratio, kl] = [range(row, at), range(row, at + 2)];
-      return { ratio, kl, tokens: to - from };
-    }
-
-    /**
      * Show a token in the card, and mark the same place in the other columns.
      * @param {number} text
      * @param {number} index
      * @param {string} [remark] why the user was led here
      */
     show(text, index, remark = "") {
-      const { analysis } = this;
+      const { analysis, readings } = this;
       clearTimeout(this.timer);
-      if (analysis === null || this.reading(text, text, index) === null) return;
+      if (analysis === null || readings === null || readings.reading(text, text, index) === null) return;
       this.place = [text, index];
       const numbers = this.columns.map((_, at) => at);
       this.card.show({
@@ -342,8 +316,8 @@
         text,
         index,
         count: this.columns[text].records.length,
-        readings: numbers.map((column) => this.reading(text, column, index)),
-        links: numbers.map((column) => (column === text ? null : this.link(text, column, index))),
+        readings: numbers.map((column) => readings.reading(text, column, index)),
+        links: numbers.map((column) => (column === text ? null : readings.link(text, column, index))),
         upper: analysis.upper[text],
         remark,
       });

@@ -224,9 +224,11 @@
    * @param {{ x: number, y: number }} place
    * @returns {number} the y below it
    */
-  function drawLegend(layout, { legend, mode, viewChoice }, { x: left, y }) {
+  function drawLegend(layout, { legend, mode, viewChoice, whatIf }, { x: left, y }) {
     const muted = layout.colour("--compare-muted");
     const chosen = [mode, viewChoice].map(({ field }) => field.selectedOptions[0].text.toLowerCase());
+    const settings = whatIf.value;
+    if (settings) chosen[1] = `what if: temperature ${settings.temperature}, top-k ${settings.top_k || "off"}, top-p ${settings.top_p}, min-p ${settings.min_p}`;
     let x = layout.text(`Colours: ${chosen[0]}, ${chosen[1]}.  `, left, y, SMALL, muted);
     for (const node of legend.childNodes) {
       if (!(node instanceof HTMLElement)) x = layout.text(node.textContent ?? "", x, y, SMALL, muted);

@@ -488,6 +488,7 @@ declare namespace Page {
     readonly legend: HTMLElement;
     readonly mode: CompareSelect;
     readonly viewChoice: CompareSelect;
+    readonly whatIf: InstanceType<Scripts["CompareWhatIf"]>;
   }
 
   /** A text stands for a number that the user has not written as one: the server names it. */
@@ -544,13 +545,19 @@ declare namespace Page {
     record: TokenRecord;
     temperature: number;
     scale: CompareScale | null;
+    /** At the what-if sliders' settings; null in the other views. */
+    weighed: WhatIfResult | null;
   }
+
+  type CompareView = "own" | "sampled" | "whatif";
 
   interface CompareLink {
     ratio: [low: number, high: number] | null;
     kl: [low: number, high: number] | null;
     /** Tokens that the ratio is of. */
     tokens: number;
+    /** Whether it is at the what-if sliders' settings. */
+    isWhatIf?: boolean;
   }
 
   interface CompareRow {
@@ -1175,7 +1182,20 @@ declare namespace Page {
       reveal(): void;
     };
 
-    // compare_legend.js, comparison_picture.js, batch_table.js, batch_panel.js
+    // compare_readings.js, compare_whatif.js, compare_legend.js, comparison_picture.js, batch_table.js, batch_panel.js
+    CompareReadings: new (analysis: CompareAnalysis, temperatures: number[]) => {
+      choose(view: CompareView, settings: Sampling | null): void;
+      reading(text: number, column: number, index: number): CompareReading | null;
+      link(text: number, other: number, index: number): CompareLink | null;
+      divergences(text: number, other: number): { known: number; infinite: number; mean: number };
+    };
+    leastDivergence(recordP: TokenRecord, p: WhatIfResult, recordQ: TokenRecord, q: WhatIfResult): number;
+    CompareWhatIf: new (onChange: (settings: Sampling) => void, onClose: () => void) => {
+      readonly element: HTMLElement;
+      readonly value: Sampling | null;
+      show(isShown: boolean): void;
+      sumUp(readings: InstanceType<Scripts["CompareReadings"]>, letters: string[]): void;
+    };
     comparisonLegend(mode: CompareMode, letters: string[]): (Node | string)[];
     comparisonPicture: { save(comparison: PicturedComparison): Promise<void> };
     BatchTable: new (onOpen: (row: number) => void) => {

@@ -1,0 +1,101 @@
+"""Tests the what-if divergences of Compare in the browser against the true ones of the server's sampler."""
+
+from __future__ import annotations
+
+from math import inf, log
+from typing import Any
+
+import pytest
+import torch
+from playwright.async_api import Page
+from torch import Tensor
+
+from pellucid.engine.sampler import score_rows, token_scores, truncate
+from pellucid.tokens import Alternative, Token
+from pellucid_webui.conversations.compact_tokens import record
+from support.page.heat_page import HeatPage, asset
+
+KEPT = 10
+"""Alternatives of a token."""
+
+INFINITE = 999
+
+SETTINGS = [
+    {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0},
+    {"temperature": 0.5, "top_k": 0, "top_p": 1.0, "min_p": 0.0},
+    {"temperature": 1.4, "top_k": 0, "top_p": 1.0, "min_p": 0.0},
+    {"temperature": 0.8, "top_k": 0, "top_p": 0.9, "min_p": 0.0},
+    {"temperature": 1.0, "top_k": 5, "top_p": 1.0, "min_p": 0.0},
+    {"temperature": 0.7, "top_k": 0, "top_p": 1.0, "min_p": 0.1},
+    {"temperature": 0.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0},
+]
+
+LEAST = """pairs => pairs.map(([p, q, settings]) => {
+  const [one, other] = [p, q].map((record) => Pellucid.whatIf.weigh(record, settings));
+  return Pellucid.leastDivergence(p, one, q, other);
+})"""
+
+
+def recorded(logits: Tensor) -> dict[str, Any]:
+    """Return the record of the most likely token."""
+    id = int(logits.argmax())
+    score = token_scores(score_rows(logits[None], torch.tensor([id]), KEPT), [0])[0]
+    top = tuple(Alternative(one, f"t{one}", f"t{one}".encode(), logprob) for one, logprob in score.top)
+    return record(Token(id, f"t{id}", f"t{id}".encode(), 0, score.logprob, score.rank, score.entropy, top, score.rest))
+
+
+def shares(logits: Tensor, settings: dict[str, float]) -> dict[int, float]:
+    """Return the probabilities with which the server's sampler takes each token."""
+    if settings["temperature"] == 0:
+        return {int(logits.argmax()): 1.0}
+    ids, weights = truncate(logits / settings["temperature"], int(settings["top_k"]), settings["top_p"], settings["min_p"])
+    found = (weights.double() / weights.double().sum()).tolist()
+    return dict(zip(range(len(found)) if ids is None else ids.tolist(), found, strict=True))
+
+
+def divergence(p: dict[int, float], q: dict[int, float]) -> float:
+    """Return KL(p || q)."""
+    return sum(x * (log(x / q[id]) if q.get(id) else inf) for id, x in p.items() if x > 0)
+
+
+def pair(seed: int) -> tuple[Tensor, Tensor]:
+    """Return the logits of two models of one vocabulary, from alike to unrelated."""
+    random = torch.Generator().manual_seed(seed)
+    size = int(torch.randint(40, 3000, (), generator=random))
+    first = torch.randn(size, generator=random) * (1.0, 3.0, 5.0)[seed % 3]
+    return first, first + torch.randn(size, generator=random) * (0.1, 1.0, 4.0)[seed // 3 % 3]
+
+
+@pytest.fixture
+async def page(browser_page: Page) -> Page:
+    """Provide a page with the functions."""
+    await HeatPage(browser_page).open([])
+    await browser_page.evaluate(asset("compare_readings.js").replace("compareParts }", "compareParts = {} }"))
+    return browser_page
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda one: "-".join(str(value) for value in one.values()))
+async def test_a_lower_bound(page: Page, settings: dict[str, float]) -> None:
+    """The divergence is never below the bound, and is infinite wherever the bound says so.
+
+    For alike models whose alternatives have most of the mass, as those of language models do, the bound is most of the divergence.
+    """
+    pairs = [pair(seed) for seed in range(90)]
+    found = await page.evaluate(LEAST, [[recorded(p), recorded(q), settings] for p, q in pairs])
+    truths = [divergence(shares(p, settings), shares(q, settings)) for p, q in pairs]
+    for low, true in zip(found, truths, strict=True):
+        assert low <= true + 1e-4 or (low == INFINITE and true == inf)
+    if settings == SETTINGS[0]:
+        peaked = [(low, true) for seed, (low, true) in enumerate(zip(found, truths, strict=True)) if seed % 3 == 2 and seed // 3 % 3 < 2]
+        assert sum(low for low, _ in peaked) > 0.7 * sum(true for _, true in peaked)
+    infinite = [low for low, true in zip(found, truths, strict=True) if true == inf]
+    if settings["temperature"] == 0 or settings["top_k"]:
+        assert infinite
+        assert set(infinite) == {INFINITE}
+
+
+async def test_equal_models(page: Page) -> None:
+    """A model has no divergence from itself."""
+    pairs = [pair(seed)[0] for seed in range(20)]
+    for settings in SETTINGS:
+        assert max(await page.evaluate(LEAST, [[recorded(p), recorded(p), settings] for p in pairs])) < 1e-3

@@ -1,0 +1,163 @@
+"""Tests the what-if sliders of the Compare tab in a real browser, over its own server side with scripted answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from math import exp, log
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Page, expect
+
+from pellucid.tokens import Alternative, Message, ModelCard, Token
+from pellucid_webui.views.compare import CompareView
+from support.page.compare_page import ComparePage
+from support.page.page_tabs import BEYOND
+from support.page.scripted_assistant import Item
+from support.page.scripted_reader import ScriptedReader, Text
+
+VOCABULARY = ("red", "green", "blue", "grey")
+
+SHARES = {"large": (0.6, 0.2, 0.15, 0.05), "small": (0.1, 0.5, 0.25, 0.15)}
+"""The whole distribution of each model, which is the same at every token."""
+
+
+def chosen(word: str, model: str) -> Token:
+    """Return a word as a model generates or reads it; all tokens of its vocabulary are among the alternatives."""
+    ranked = sorted(zip(SHARES[model], VOCABULARY, strict=True), reverse=True)
+    top = tuple(Alternative(VOCABULARY.index(one), one, one.encode(), log(share)) for share, one in ranked)
+    share = SHARES[model][VOCABULARY.index(word)]
+    entropy = -sum(one * log(one) for one in SHARES[model])
+    return Token(
+        VOCABULARY.index(word), word, word.encode(), 0, log(share), 1 + [one for _, one in ranked].index(word), entropy, top, rest=0.0
+    )
+
+
+def read(text: Text, model: str | None) -> Sequence[Token]:
+    assert not isinstance(text, str)
+    last = text[-1]
+    assert isinstance(last, Message)
+    assert model is not None
+    return [chosen(word, model) for word in re.findall("|".join(VOCABULARY), last.content)]
+
+
+class TwoModels(ScriptedReader):
+    """Serves two models with the same vocabulary."""
+
+    async def cards(self) -> list[ModelCard]:
+        names = ("large", "small")
+        return [ModelCard(name=one, context=64, infill=True, chat=True, weight_bytes=1, description="", licence=None) for one in names]
+
+
+@pytest.fixture
+async def compared(browser_page: Page) -> AsyncIterator[ComparePage]:
+    """Provide the page after a comparison with the sliders open, and check that it had no error."""
+    scripts: list[Sequence[Item]] = [
+        [chosen(word, "large") for word in ("red", "blue", "red")],
+        [chosen(word, "small") for word in ("red", "green", "blue")],
+    ]
+    found = ComparePage(browser_page, CompareView(TwoModels(scripts, reads=read)))
+    yield found
+    assert found.problems == []
+
+
+async def opened(compared: ComparePage, theme: str = "") -> None:
+    await compared.open(theme)
+    await compared.compare()
+    await compared.page.get_by_label("Probabilities").select_option("whatif")
+
+
+async def move(compared: ComparePage, name: str, value: float) -> None:
+    """Move a slider, and wait until the page has followed."""
+    slider = compared.page.locator(f"[data-setting={name}]")
+    await slider.evaluate(
+        "(slider, value) => { slider.value = value; slider.dispatchEvent(new Event('input', { bubbles: true })); }", str(value)
+    )
+    await compared.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def at(temperature: float, model: str) -> list[float]:
+    powers = [share ** (1 / temperature) for share in SHARES[model]]
+    return [one / sum(powers) for one in powers]
+
+
+async def shares(compared: ComparePage) -> dict[str, list[float]]:
+    """Return the probabilities in the card, by token."""
+    rows = await compared.card.locator("tbody tr").all()
+    cells = "cells => cells.map((cell) => Number(cell.dataset.share))"
+    return {re.findall(r"\w+", await row.locator("th").inner_text())[0]: await row.locator("td").evaluate_all(cells) for row in rows[:4]}
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 1.2])
+async def test_temperature(compared: ComparePage, temperature: float) -> None:
+    """The card, the labels of the tokens and the divergence follow the temperature in both columns, and nothing is asked of the server."""
+    await opened(compared)
+    before = len(compared.requested)
+    await move(compared, "temperature", temperature)
+    await compared.tokens("A").nth(1).focus()
+    large, small = at(temperature, "large"), at(temperature, "small")
+    found = await shares(compared)
+    for index, word in enumerate(VOCABULARY):
+        assert found[word] == pytest.approx([large[index], small[index]], abs=1e-2)
+    kl = sum(p * log(p / q) for p, q in zip(large, small, strict=True))
+    line = compared.card.locator("[data-kl-low]")
+    low = float(await line.get_attribute("data-kl-low") or "nan")
+    assert low == pytest.approx(kl, abs=2e-2)
+    assert low <= kl + 1e-4
+    ratio = float(await line.get_attribute("data-ratio-low") or "nan")
+    assert ratio == pytest.approx(log(large[2] / small[2]), abs=2e-2)
+    said = await compared.page.locator(".pl-compare-whatif-kl").inner_text()
+    assert f"KL(A‖B) is at least {low / log(2):.3f} bits per token on average over A's answer." in said
+    assert len(compared.requested) == before
+
+
+async def test_truncation(compared: ComparePage) -> None:
+    """With top-k 1 each column takes only its first choice: the columns never agree, and a token that is dropped has 0 percent."""
+    await opened(compared)
+    await move(compared, "top_k", 1)
+    labels = [await compared.tokens("A").nth(at).get_attribute("aria-label") or "" for at in range(3)]
+    assert ["100 percent" in label for label in labels] == [True, False, True]
+    assert "0 percent" in labels[1]
+    said = await compared.page.locator(".pl-compare-whatif-kl").inner_text()
+    assert "KL(A‖B) is infinite at 3 of 3 tokens of A's answer, where A could take a token that B never takes." in said
+    await compared.tokens("A").nth(0).focus()
+    await expect(compared.card.locator("[data-kl-low]")).to_contain_text("KL(A‖B) is infinite")
+
+
+async def test_other_views(compared: ComparePage) -> None:
+    """Closing the sliders, or choosing another view, shows the probabilities that were there before."""
+    await opened(compared)
+    before = exp(log(0.15))
+    await move(compared, "temperature", 0)
+    await compared.tokens("A").nth(1).focus()
+    assert (await shares(compared))["blue"][0] == 0
+    await compared.page.locator(".pl-compare-whatif summary").click()
+    await expect(compared.page.locator(".pl-compare-whatif")).to_be_hidden()
+    await expect(compared.page.get_by_label("Probabilities")).to_have_value("own")
+    await compared.tokens("A").nth(1).focus()
+    assert (await shares(compared))["blue"][0] == pytest.approx(before, abs=1e-3)
+    await compared.page.get_by_label("Probabilities").select_option("whatif")
+    assert (await shares(compared))["blue"][0] == 0
+    await compared.page.get_by_label("Probabilities").select_option("sampled")
+    await expect(compared.page.locator(".pl-compare-whatif")).to_be_hidden()
+    await expect(compared.page.get_by_label("Probabilities")).to_have_value("sampled")
+
+
+@pytest.mark.parametrize("theme", ["", "dark"])
+async def test_looks(compared: ComparePage, theme: str) -> None:
+    """With the sliders open axe finds nothing serious in either theme, and nothing is cut off at 360 pixels or at 1920."""
+    await opened(compared, theme)
+    await move(compared, "temperature", 0.6)
+    for width in (1920, 360):
+        await compared.page.set_viewport_size({"width": width, "height": 800})
+        await compared.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        assert await compared.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert await compared.page.evaluate(BEYOND) == [], width
+        found = await Axe().run(compared.page)
+        problems = [
+            (one["id"], [node["html"] for node in one["nodes"]])
+            for one in found.response["violations"]
+            if one["impact"] in ("serious", "critical")
+        ]
+        assert problems == []
