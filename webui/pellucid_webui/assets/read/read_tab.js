@@ -252,7 +252,8 @@
     cardOf(index) {
       const both = this.both.get(Math.floor(index / PART_TOKENS))?.[index % PART_TOKENS] ?? null;
       const { model = "", second = "" } = this.value ?? {};
-      return { figures: both === null ? null : bothModels.table(this.records[index], both, [model, second]), hint: ONLY_READS };
+      if (both === null) return { hint: ONLY_READS };
+      return { figures: bothModels.table(this.records[index], both, [model, second]), hint: `The alternatives are those of ${model}. ${ONLY_READS}` };
     }
 
     /** @param {(number | null)[]} saved bits, for each token */
