@@ -19,6 +19,7 @@ SCRIPTS = (
     "colours",
     "token_text",
     "token_elements",
+    "compare_chat",
     "compare_form",
     "compare_card",
     "compare_column",

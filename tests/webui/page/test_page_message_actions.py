@@ -90,7 +90,7 @@ async def test_the_row_stays(tab: Tab, model: TwoModels) -> None:
     await tab.grown()
     answer = tab.page.locator(".pl-assistant")
     before = await answer.evaluate(BOXES)
-    assert [name for name, *_ in before] == ["Tokens", "Copy", "Edit", "Regenerate", "Retry with…", "Continue"]
+    assert [name for name, *_ in before] == ["Tokens", "Copy", "Edit", "Regenerate", "Retry with…", "Compare with…", "Continue"]
     await expect(answer.get_by_role("button", name="Regenerate", exact=True)).to_be_disabled()
     model.held = None
     await tab.answered(2)

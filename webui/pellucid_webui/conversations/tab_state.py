@@ -45,6 +45,7 @@ class TabState:
     ``settings`` are those that its controls show. ``shown_once`` is the last deletion and the last match of the list, both numbered: they
     are in each update, as the next one may overtake theirs.
     ``marks`` has where the tokens of answers are in their rendered text, and ``opened`` the tokens of the answer that is inspected.
+    ``versions`` is the JSON of all versions of the conversation, once its tree has been opened.
     A state without an owner belongs to a tab whose own state Gradio has dropped.
     """
 
@@ -63,6 +64,7 @@ class TabState:
     rendered: dict[int, tuple[object, str]] = field(default_factory=dict)
     marks: dict[int, dict[str, Any]] = field(default_factory=dict)
     opened: tuple[int, Sequence[str]] | None = None
+    versions: str | None = None
 
     def __deepcopy__(self, _: object) -> TabState:
         """Return a new state: Gradio copies the initial one for each tab."""
@@ -80,7 +82,7 @@ class TabState:
         """Show no conversation. The handler that streams to the tab shows the change."""
         self.conversation = None
         self.tokens, self.rendered = {}, {}
-        self.marks, self.opened = {}, None
+        self.marks, self.opened, self.versions = {}, None, None
         self.draft = (0, "")
 
     def keep_marks(self, node: int, marks: dict[str, Any], most: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import PellucidError
-from pellucid.tokens import ChatQuery, Finish, FinishReason, Message, ScoreQuery, Token, Usage
+from pellucid.tokens import Finish, FinishReason, Message, ScoreQuery, Token, Usage
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import ASSISTANT, SYSTEM, USER
 from pellucid_webui.conversations.turn_settings import ALTERNATIVES, TurnSettings
@@ -30,16 +30,39 @@ UNEXPECTED = "Internal server error; see the server log."
 
 REFERENCE = "the reference"
 
+Reader = tuple[str, str, tuple[Message, ...] | None]
+"""A model, a system prompt, and the messages of a chat."""
+
 _NUMBERS = count(int(1000 * time.time()))
 """Numbers of comparisons, which keep rising when the server is restarted: the page ignores what is older than what it shows."""
 
 
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """An answer of a chat, which a column shows instead of generating one. Without ``tokens`` the column's model reads the text."""
+
+    node: int
+    text: str
+    tokens: Sequence[Token] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ChatSource:
+    """The chat that a comparison is of. Columns that generate an answer answer what the answer ``node`` answered."""
+
+    conversation: str
+    title: str
+    node: int
+
+
 @dataclass(eq=False)
 class Column:
-    """A column: its settings and its answer."""
+    """A column: its settings and its answer. ``conversation`` are the messages that it answers, if they are not only the prompt."""
 
     letter: str
     settings: TurnSettings
+    conversation: tuple[Message, ...] | None = None
+    stored: StoredAnswer | None = None
     tokens: list[Token] = field(default_factory=list)
     batches: list[str] = field(default_factory=list)
     usage: Usage | None = None
@@ -54,9 +77,9 @@ class Column:
         return "".join(token.text for token in self.tokens)
 
     @property
-    def reader(self) -> tuple[str, str]:
-        """The model and the system prompt: columns with equal ones score every text the same."""
-        return self.settings.model, self.settings.system
+    def reader(self) -> Reader:
+        """The model and the messages before an answer: columns with equal ones score every text the same."""
+        return self.settings.model, self.settings.system, self.conversation
 
     def pack(self) -> None:
         """Pack the tokens since the last call into a batch."""
@@ -67,6 +90,8 @@ class Column:
 
     def messages(self, prompt: str) -> list[Message]:
         """Return the conversation that it answers."""
+        if self.conversation is not None:
+            return list(self.conversation)
         system = [Message(SYSTEM, self.settings.system)] if self.settings.system.strip() else []
         return [*system, Message(USER, prompt)]
 
@@ -90,6 +115,7 @@ class Comparison:
     prompt: str
     reference: str
     columns: list[Column]
+    chat: ChatSource | None = None
     number: int = field(default_factory=lambda: next(_NUMBERS))
     status: str = ""
     stopped: bool = False
@@ -154,8 +180,11 @@ class Comparison:
 
     async def _answer(self, assistant: Assistant, column: Column) -> None:
         """Have a column answer; keep the reason if it cannot."""
+        if column.stored is not None:
+            await self._open_stored(assistant, column, column.stored)
+            return
         begun = time.monotonic()
-        query = ChatQuery(column.messages(self.prompt), column.settings.sampling(), model=column.settings.model or None)
+        query = column.settings.query(column.messages(self.prompt))
         try:
             async with aclosing(assistant.chat(query)) as items:
                 async for item in items:
@@ -169,6 +198,15 @@ class Comparison:
         finally:
             column.took = time.monotonic() - begun
 
+    async def _open_stored(self, assistant: Assistant, column: Column, stored: StoredAnswer) -> None:
+        """Show a stored answer. Its model reads it now if it has no tokens, for example because a person wrote it."""
+        column.end, column.tokens = FinishReason.STOP, list(stored.tokens)
+        if not stored.tokens and stored.text.strip():
+            at = self.columns.index(column)
+            text = ComparedText(column.letter, stored.text)
+            await self._score(assistant, text, [at])
+            column.tokens = text.tokens.get(at, [])
+
     def _scorings(self, assistant: Assistant) -> list[Coroutine[Any, Any, None]]:
         """Return what is left to score. Columns with the same model and system prompt share one reading of a text."""
         works = []
@@ -176,7 +214,7 @@ class Comparison:
             if not text.text.strip():
                 continue
             known = {self.columns[at].reader: tokens for at, tokens in text.tokens.items()}
-            unknown: dict[tuple[str, str], list[int]] = {}
+            unknown: dict[Reader, list[int]] = {}
             for at, column in enumerate(self.columns):
                 if column.reader in known:
                     text.tokens[at] = known[column.reader]

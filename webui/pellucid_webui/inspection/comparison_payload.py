@@ -60,13 +60,14 @@ def column_payload(column: Column) -> dict[str, Any]:
 def about(column: Column) -> str:
     """Describe the settings of a column in words."""
     settings = column.settings
-    parts = [f"temperature {settings.temperature:g}" if settings.temperature else "greedy"]
+    parts = ["stored answer"] if column.stored is not None else []
+    parts.append(f"temperature {settings.temperature:g}" if settings.temperature else "greedy")
     if settings.temperature:
         parts += [f"top-p {settings.top_p:g}"] if settings.top_p < 1 else []
         parts += [f"min-p {settings.min_p:g}"] if settings.min_p else []
         parts += [f"top-k {settings.top_k}"] if settings.top_k else []
         parts += [f"seed {settings.seed}"] if settings.seed is not None else []
-    parts.append(f"at most {settings.max_tokens} tokens")
+    parts += [f"at most {settings.max_tokens} tokens"] if settings.max_tokens and column.stored is None else []
     if settings.system.strip():
         parts.append(f"system prompt “{' '.join(settings.system.split())}”")
     return ", ".join(parts)
@@ -134,5 +135,6 @@ def _note(column: Column) -> str:
     if usage is not None and column.took is not None and usage.decode and usage.generated > 1:
         speed = f"{usage.generated} tokens in {column.took:.1f} s, {(usage.generated - 1) / usage.decode:.1f} tokens/s"
     if column.end is FinishReason.LENGTH:
-        speed += f"{'. ' if speed else ''}Stopped at the limit of {column.settings.max_tokens} tokens."
+        limit = column.settings.max_tokens
+        speed += f"{'. ' if speed else ''}{f'Stopped at the limit of {limit} tokens.' if limit else 'Stopped: the context is full.'}"
     return speed

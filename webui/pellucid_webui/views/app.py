@@ -46,6 +46,9 @@ SCRIPTS = (
     "tokens/rendered_answer",
     "tokens/inspection",
     "chat/answer_tree",
+    "chat/version_layout",
+    "chat/version_rows",
+    "chat/version_tree",
     "chat/chat_message",
     "chat/chat_tab",
     "conversations/conversation_dates",
@@ -54,6 +57,7 @@ SCRIPTS = (
     "conversations/search_match",
     "conversations/deleted_list",
     "conversations/conversation_list",
+    "compare/compare_chat",
     "compare/compare_form",
     "compare/compare_card",
     "compare/compare_column",
@@ -84,9 +88,11 @@ STYLES = (
     "chat/answer_tree",
     "frame/dialogs_and_welcome",
     "chat/chat",
+    "chat/version_tree",
     "conversations/conversation_list",
     "read/read",
     "compare/compare",
+    "compare/compare_chat",
 )
 
 THEME = gr.themes.Base(
@@ -150,7 +156,7 @@ def create_page(assistant: Assistant, store: ConversationStore, turns: Turns, ow
                 gr.HTML(SETTINGS_TITLE, apply_default_css=False)
                 controls = chat_controls(header.model)
         read_tab(page, assistant, owner_of)
-        compare_tab(page, assistant, owner_of)
+        compare_tab(page, assistant, owner_of, store)
         infill_tab(page, assistant)
         review_tab(page, Reviews(store.folder / REVIEWS), owner_of)
         connect(ChatTab(gr.State(TabState()), header, list_panel, chat, controls), page, ConversationList(chats), owner_of)

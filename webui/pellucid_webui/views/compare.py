@@ -13,9 +13,11 @@ import gradio as gr
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import InvalidRequestError, PellucidError
+from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.inspection.comparison import TICK_SECONDS, Comparison
 from pellucid_webui.inspection.comparison_export import export
 from pellucid_webui.inspection.comparison_payload import payload
+from pellucid_webui.views.chat_comparison import ChatAnswers
 from pellucid_webui.views.comparison_form import comparison_of, default_form, form_of
 
 SCRIPT = """
@@ -59,6 +61,8 @@ class CompareView:
 
     assistant: Assistant
     max_tokens: int = MAX_KEPT_TOKENS
+    chats: ChatAnswers | None = None
+    """The chats whose answers can be compared, if the page has any."""
     _kept: dict[tuple[str, str], _Kept] = field(default_factory=dict)
 
     async def act(self, owner: str, data: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
@@ -76,6 +80,9 @@ class CompareView:
                     async with aclosing(self._compare(tab, data.get("form"))) as payloads:
                         async for shown in payloads:
                             yield shown
+                case "chat" if self.chats is not None:
+                    form = await self.chats.form(owner, data)
+                    yield shown | {"offer": {"n": data.get("n"), "form": form}, "models": await self._models()}
                 case "export":
                     yield shown | {"file": await asyncio.to_thread(_file, kept, str(data.get("kind")))}
                 case _:
@@ -101,6 +108,8 @@ class CompareView:
     async def _compare(self, tab: tuple[str, str], form: object) -> AsyncGenerator[dict[str, Any]]:
         cards = await self.assistant.cards()
         comparison = comparison_of(form, cards)
+        if self.chats is not None and isinstance(form, Mapping):
+            await self.chats.fill(tab[0], comparison, form)
         before = self._kept.pop(tab, None)
         if before is not None:
             before.comparison.stop()
@@ -135,9 +144,9 @@ def _file(kept: _Kept | None, kind: str) -> dict[str, Any]:
     return {"n": next(_NUMBERS), "name": name, "type": media, "text": text}
 
 
-def compare_tab(page: gr.Blocks, assistant: Assistant, owner_of: OwnerOf) -> None:
-    """Add the tab to a page."""
-    compare = CompareView(assistant)
+def compare_tab(page: gr.Blocks, assistant: Assistant, owner_of: OwnerOf, store: ConversationStore) -> None:
+    """Add the tab to a page. It can compare the answers of the chats in ``store``."""
+    compare = CompareView(assistant, chats=ChatAnswers(store))
     with gr.Tab("Compare", id="compare"):
         view = gr.HTML(value=None, html_template="", js_on_load=SCRIPT, elem_id="pl-compare", apply_default_css=False)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from pellucid.errors import InvalidRequestError
@@ -28,7 +28,7 @@ def default_form(cards: Sequence[ModelCard]) -> dict[str, Any]:
     columns = (
         [{"model": name} for name in names[:2]] if len(names) > 1 else [{"model": name, "temperature": t} for name in names for t in (0, 1)]
     )
-    return {"prompt": EXAMPLE, "reference": "", "columns": [_fields(START) | column for column in columns]}
+    return {"prompt": EXAMPLE, "reference": "", "columns": [fields_of(START) | column for column in columns]}
 
 
 def comparison_of(form: object, cards: Sequence[ModelCard]) -> Comparison:
@@ -47,11 +47,16 @@ def comparison_of(form: object, cards: Sequence[ModelCard]) -> Comparison:
 
 def form_of(comparison: Comparison) -> dict[str, Any]:
     """Return the form that asks for a comparison."""
-    columns = [_fields(column.settings) for column in comparison.columns]
-    return {"prompt": comparison.prompt, "reference": comparison.reference, "columns": columns}
+    columns: list[dict[str, Any]] = [fields_of(column.settings) for column in comparison.columns]
+    for fields, column in zip(columns, comparison.columns, strict=True):
+        if column.stored is not None:
+            fields["answer"] = column.stored.node
+    form = {"prompt": comparison.prompt, "reference": comparison.reference, "columns": columns}
+    return form if comparison.chat is None else form | {"chat": asdict(comparison.chat)}
 
 
-def _fields(settings: TurnSettings) -> dict[str, Any]:
+def fields_of(settings: TurnSettings) -> dict[str, Any]:
+    """Return the settings that the form of a column has."""
     return {name: value for name, value in settings.record().items() if name in FIELDS}
 
 
@@ -59,7 +64,7 @@ def _column(letter: str, found: object, names: Sequence[str]) -> Column:
     try:
         if not isinstance(found, Mapping):
             raise InvalidRequestError("it has no settings.")
-        settings = TurnSettings.read(_fields(START) | {name: value for name, value in found.items() if name in FIELDS})
+        settings = TurnSettings.read(fields_of(START) | {name: value for name, value in found.items() if name in FIELDS})
         settings.sampling()
     except InvalidRequestError as error:
         raise InvalidRequestError(f"Column {letter}: {error}", param=error.param) from error

@@ -14,6 +14,8 @@
     error: "Failed.",
     "": "Interrupted: the server stopped before the answer was complete.",
   };
+  const RETRY = { name: "Retry with…", label: "Retry with another model or temperature", verb: "Regenerate", needsIdle: true };
+  const COMPARE = { name: "Compare with…", label: "Compare with another model or temperature", verb: "Compare", needsIdle: false };
   const CONTEXT_FULL = "Stopped: the context is full.";
 
   class Message {
@@ -194,7 +196,8 @@
       );
       if (answer) {
         tools.push(iconButton("regenerate", "Regenerate", { "data-needs": "idle", onclick: () => chat.act("retry", { node }) }, "Generate another version of this answer"));
-        tools.push(iconButton("options", "Retry with…", { "data-needs": "idle", onclick: () => this.retryWith() }, "Generate another version with another model or temperature"));
+        tools.push(iconButton("options", RETRY.name, { "data-needs": "idle", onclick: () => this.retryWith() }, "Generate another version with another model or temperature"));
+        tools.push(iconButton("compare", COMPARE.name, { "data-needs": "end", onclick: () => this.compareWith() }, "Compare this answer with that of another model or temperature"));
         if (!isCut(data)) tools.push(iconButton("continue", "Continue", { "data-needs": "idle", onclick: () => chat.act("resume", { node }) }, "Continue the answer where it ended"));
       } else if (this.isLast) {
         tools.push(iconButton("answer", "Answer", { "data-needs": "idle", onclick: () => chat.act("retry", { node }) }, "Generate an answer to this message"));
@@ -235,24 +238,38 @@
         button("‹", { "aria-label": "Previous version", disabled: at === 0, "data-needs": at === 0 ? null : "idle", onclick: () => walk(-1) }),
         make("span", { class: "pl-version", "aria-label": `Version ${at + 1} of ${data.versions.length}` }, `${at + 1} / ${data.versions.length}`),
         button("›", { "aria-label": "Next version", disabled: at === last, "data-needs": at === last ? null : "idle", onclick: () => walk(1) }),
+        iconButton("versions", "Versions", { onclick: () => chat.showVersions(data.node) }, "Show all versions of the conversation as a tree"),
       ];
     }
 
     /** Ask for another model or temperature, and generate another version with them. */
     retryWith() {
-      if (this.element.querySelector(".pl-retry")) return;
+      this.askOther(RETRY, (other) => this.chat.act("retry", { node: this.data.node, with: other }));
+    }
+
+    /** Ask for another model or temperature, and compare this answer with theirs. */
+    compareWith() {
+      this.askOther(COMPARE, (other) => this.chat.compare([{ answer: this.data.node }, other]));
+    }
+
+    /**
+     * @param {typeof RETRY} words
+     * @param {(other: { model: string, temperature: number }) => void} use
+     */
+    askOther(words, use) {
+      this.element.querySelector(".pl-retry")?.remove();
       const { data, chat } = this;
       const done = () => {
         form.remove();
-        this.focus("Retry with…");
+        this.focus(words.name);
       };
       const own = { model: data.model ?? "", temperature: data.sampling?.temperature ?? 0 };
-      const form = retryForm(chat.models, own, {
+      const form = retryForm(chat.models, own, words, {
         onCancel: done,
-        onRetry: (other) => {
-          if (chat.busy) return;
+        onDone: (other) => {
+          if (words.needsIdle && chat.busy) return; // the form stays until it can be used
           done();
-          chat.act("retry", { node: data.node, with: other });
+          use(other);
         },
       });
       this.tools.after(form);

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button, announce, memory, nameTab, nameOf, mountCodeBlocks, markWrapped, AttachedFiles, ContextNotice, Inspection, Message, endingOf } = window.Pellucid;
+  const { make, button, announce, memory, nameTab, nameOf, mountCodeBlocks, markWrapped, AttachedFiles, ContextNotice, Inspection, Message, VersionTree, endingOf } = window.Pellucid;
 
   const WAIT = "An answer is being generated: wait for it, or press Escape to stop it. Your text stays here.";
   const STALLED_MS = 15000; // without news of an answer, after which the page asks: the connection may be broken
@@ -51,6 +51,9 @@
         refuse: (sentences) => (this.notice.textContent = sentences),
       });
       this.room = new ContextNotice(this);
+      this.versions = new VersionTree(this);
+      /** @type {number | null} */
+      this.going = null; // the message to scroll to as soon as it is there
       this.sendButton = button("Send", { class: "pl-button pl-first", onclick: () => this.submit() }, "Enter");
       this.stopButton = button("Stop", { class: "pl-button pl-first", onclick: () => this.stop() }, "Escape");
       this.undoButton = button("Undo", { onclick: () => this.act("undo") }, "Move the last message back into the field; it is kept as a version");
@@ -95,6 +98,41 @@
 
     focusField() {
       this.field.focus();
+    }
+
+    /** The messages that are shown, from the first one to the last. */
+    get shown() {
+      return [...this.messages.keys()];
+    }
+
+    /** @param {number} [node] */
+    showVersions(node) {
+      this.versions.show(node);
+    }
+
+    /**
+     * Show a version of a message, and go to it.
+     * @param {number} node
+     */
+    goTo(node) {
+      this.going = node;
+      if (!this.messages.has(node)) this.act("walk", { node });
+      this.arriveAt();
+    }
+
+    /** @param {Page.ChatColumn[]} columns */
+    compare(columns) {
+      if (this.value?.id) window.Pellucid.compareFromChat({ conversation: this.value.id, columns });
+    }
+
+    /** Scroll to the message that the user has gone to, once it is drawn. */
+    arriveAt() {
+      const element = this.going === null ? undefined : this.messages.get(this.going)?.element;
+      if (!element) return;
+      this.going = null;
+      this.list.scrollTop += element.getBoundingClientRect().top - this.list.getBoundingClientRect().top;
+      element.tabIndex = -1;
+      element.focus({ preventScroll: true });
     }
 
     get busy() {
@@ -179,6 +217,8 @@
       this.undoButton.disabled = this.busy || !value.messages.length;
       this.redoButton.hidden = value.redo === null;
       if (follow || moved || this.messages.size > count + 1) this.list.scrollTop = this.list.scrollHeight;
+      this.arriveAt();
+      this.versions.update(value);
       if (wasBusy && !this.busy && !moved) this.announceEnd(value);
       if (!this.busy && this.notice.textContent === WAIT) this.notice.textContent = "";
       if (early) {
@@ -204,6 +244,7 @@
      */
     move({ id }) {
       this.messages.clear();
+      this.going = null;
       this.list.replaceChildren();
       this.place = id;
       this.field.value = memory.get(draftOf(this.place)) || "";

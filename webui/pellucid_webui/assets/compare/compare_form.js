@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button } = window.Pellucid;
+  const { make, button, ChatOrigin, isChat } = window.Pellucid;
 
   const LETTERS = ["A", "B", "C", "D"];
   const LEAST = 2; // columns
@@ -10,23 +10,30 @@
   const PREFIX = "#compare=";
 
   /** @type {Page.CompareSettings} */
-  const EMPTY = { model: "", system: "", temperature: 0, top_p: 1, top_k: 0, min_p: 0, seed: null, max_tokens: 128 };
+  const EMPTY = { model: "", system: "", temperature: 0, top_p: 1, top_k: 0, min_p: 0, seed: null, max_tokens: 128, answer: null };
 
   /** @type {[name: "top_p" | "min_p" | "top_k" | "max_tokens", label: string, hint: string][]} */
   const NUMBERS = [
     ["top_p", "Top-p", "1: off"],
     ["min_p", "Min-p", "0: off"],
     ["top_k", "Top-k", "0: off"],
-    ["max_tokens", "Max output tokens", ""],
+    ["max_tokens", "Max output tokens", "0: no limit"],
   ];
 
   class ColumnForm {
     /**
      * @param {Page.CompareSettings} settings
-     * @param {() => void} onChange
+     * @param {() => void} onEdit
      * @param {() => void} onRemove
      */
-    constructor(settings, onChange, onRemove) {
+    constructor(settings, onEdit, onRemove) {
+      this.answer = settings.answer ?? null; // the stored answer of a chat that it shows
+      this.stored = make("p", { class: "pl-column-stored", hidden: this.answer === null }, "Shows the stored answer. With other settings, a new one is generated.");
+      const onChange = () => {
+        this.answer = null; // other settings would not have given this answer
+        this.stored.hidden = true;
+        onEdit();
+      };
       this.model = make("select", { class: "pl-field", onchange: onChange });
       /** @type {HTMLInputElement} */
       this.temperature = number(settings.temperature, onChange, 0.1);
@@ -48,6 +55,7 @@
         "div",
         { class: "pl-column-form", role: "group" },
         make("div", { class: "pl-column-row" }, this.badge, this.model, labelled("Temperature", this.temperature), this.toggle, this.remove),
+        this.stored,
         this.more,
       );
       this.chosen = settings.model;
@@ -86,7 +94,7 @@
       const numbers = /** @type {Pick<Page.CompareSettings, "top_p" | "min_p" | "top_k" | "max_tokens">} */ (
         Object.fromEntries(NUMBERS.map(([name]) => [name, read(this.numbers[name])]))
       );
-      return { model: this.model.value, system: this.system.value, temperature: read(this.temperature), ...numbers, seed: seed === "" ? null : /^\d{1,15}$/u.test(seed) ? Number(seed) : seed };
+      return { model: this.model.value, system: this.system.value, temperature: read(this.temperature), ...numbers, seed: seed === "" ? null : /^\d{1,15}$/u.test(seed) ? Number(seed) : seed, ...(this.answer === null ? {} : { answer: this.answer }) };
     }
   }
 
@@ -96,6 +104,9 @@
      */
     constructor({ onCompare, onStop, onChange, onLink }) {
       this.onChange = onChange;
+      /** @type {Page.CompareChat | null} */
+      this.chat = null; // whose messages are answered
+      this.origin = new ChatOrigin(() => this.detach());
       /** @type {string[]} */
       this.models = [];
       /** @type {ColumnForm[]} */
@@ -111,6 +122,7 @@
       this.element = make(
         "div",
         { class: "pl-compare-form" },
+        this.origin.element,
         make("div", { class: "pl-compare-top" }, labelled("Prompt", this.prompt), this.go, this.stop),
         this.list,
         make("div", { class: "pl-compare-extra" }, this.more, button("Copy link", { onclick: (event) => onLink(event.currentTarget) }, "A link that fills in this form"), this.fold),
@@ -119,17 +131,36 @@
 
     /** @returns {Page.CompareFormValue} */
     get value() {
-      return { prompt: this.prompt.value, reference: this.reference.value, columns: this.columns.map((column) => column.value) };
+      const chat = this.chat === null ? {} : { chat: this.chat };
+      return { prompt: this.prompt.value, reference: this.reference.value, columns: this.columns.map((column) => column.value), ...chat };
     }
 
     /** @param {Page.CompareFormValue} form */
     set(form) {
       this.prompt.value = form.prompt;
+      this.follow(form.chat ?? null);
       this.reference.value = form.reference;
       this.fold.open = form.reference !== "";
       this.columns = [];
       for (const settings of form.columns) this.insert({ ...EMPTY, ...settings });
       this.arrange();
+    }
+
+    /**
+     * Answer the messages of a chat, of which the prompt is the last; null: the prompt alone.
+     * @param {Page.CompareChat | null} chat
+     */
+    follow(chat) {
+      this.chat = chat;
+      this.prompt.readOnly = chat !== null;
+      this.origin.show(chat);
+    }
+
+    /** Answer the prompt without the messages before it. No stored answer is one to that. */
+    detach() {
+      this.set({ ...this.value, columns: this.columns.map((column) => ({ ...column.value, answer: null })), chat: undefined });
+      this.prompt.focus();
+      this.onChange();
     }
 
     /** @param {string[]} models */
@@ -148,7 +179,7 @@
     add() {
       if (this.columns.length >= LETTERS.length) return;
       const last = this.columns[this.columns.length - 1];
-      this.insert(last ? last.value : EMPTY);
+      this.insert({ ...(last ? last.value : EMPTY), answer: null });
       this.arrange();
       this.columns[this.columns.length - 1].model.focus();
       this.onChange();
@@ -248,7 +279,7 @@
   function isForm(form) {
     const isObject = form !== null && typeof form === "object";
     if (!isObject || typeof form.prompt !== "string" || typeof form.reference !== "string" || !Array.isArray(form.columns)) return false;
-    if (form.columns.length < LEAST || form.columns.length > LETTERS.length) return false;
+    if (form.columns.length < LEAST || form.columns.length > LETTERS.length || !isChat(form.chat)) return false;
     return form.columns.every(
       (/** @type {any} */ column) =>
         column !== null &&
@@ -256,7 +287,7 @@
         Object.keys(column).every((name) => name in EMPTY) &&
         ["model", "system"].every((name) => typeof column[name] === "string") &&
         ["temperature", "top_p", "min_p", "top_k", "max_tokens"].every((name) => Number.isFinite(column[name])) &&
-        (column.seed === null || Number.isSafeInteger(column.seed)),
+        [column.seed, column.answer ?? null].every((one) => one === null || Number.isSafeInteger(one)),
     );
   }
 

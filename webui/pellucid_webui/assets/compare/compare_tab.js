@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button, announce, copy, download, CompareForm, CompareCard, CompareColumn, compareLink, compared, compareParts } = window.Pellucid;
+  const { make, button, announce, copy, download, CompareForm, CompareCard, CompareColumn, compareLink, offerChat, compared, compareParts } = window.Pellucid;
   const { select, table, range, flags, merged, draft, tabId } = compareParts;
 
   const NARROW = 640; // pixels below which the columns are below each other
@@ -101,6 +101,20 @@
 
     compare() {
       if (this.value?.running) return;
+      this.run();
+    }
+
+    /**
+     * Fill in the form, and compare.
+     * @param {Page.CompareFormValue} form
+     */
+    fill(form) {
+      this.form.set(form);
+      draft.set(this.form.value);
+      this.run();
+    }
+
+    run() {
       this.isPinned = false;
       this.say("Waiting for the server…");
       this.form.setRunning(true);
@@ -152,6 +166,7 @@
         this.saved = value.file.n;
         download(value.file.name, value.file.text, value.file.type);
       }
+      offerChat(this, value);
     }
 
     /**

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, follow, actOn, drawers, theme, showKeys } = window.Pellucid;
+  const { make, follow, actOn, drawers, theme, showKeys, showVersions } = window.Pellucid;
 
   const MOST = 50; // shown at once
 
@@ -50,6 +50,7 @@
         .map((model) => ({ title: `Use model ${model.name}`, run: inChat(() => actOn("header", { model: model.name })) })),
       ...(open
         ? [
+            { title: "Show the versions of this conversation", hint: "v", run: inChat(showVersions) },
             { title: "Export this conversation as JSON", run: () => actOn("conversations", { verb: "export", id: open, form: "json" }) },
             { title: "Export this conversation as Markdown", run: () => actOn("conversations", { verb: "export", id: open, form: "markdown" }) },
           ]

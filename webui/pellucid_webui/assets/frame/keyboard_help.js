@@ -22,9 +22,18 @@
         ["Enter", "send the message"],
         ["Shift+Enter", "start a new line"],
         ["Escape", "stop the answer"],
+        ["v", "show all versions as a tree"],
         [`${COMMAND}+Enter`, "save an edited message"],
         ["i", "inspect tokens: text, unsure words, heat map"],
         ["l", "go to the least likely word of the answer in view"],
+      ],
+    },
+    {
+      title: "Versions",
+      keys: [
+        ["Arrow keys, Home, End", "move from row to row; left and right: to the message before and after"],
+        ["Enter", "show this version in the chat"],
+        ["Space", "choose an answer to compare"],
       ],
     },
     {

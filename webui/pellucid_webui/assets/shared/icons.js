@@ -14,6 +14,8 @@
     edit: "M4 20l1-4L16 5l3 3L8 19z M14 7l3 3",
     regenerate: "M20 5v6h-6 M4 19v-6h6 M19 11a7 7 0 0 0-13-3 M5 13a7 7 0 0 0 13 3",
     continue: "M5 5v14l8-7z M15 5v14",
+    versions: "M6 4v12 M6 8h6a3 3 0 0 1 3 3v1 M4 18a2 2 0 1 0 4 0a2 2 0 1 0-4 0 M13 14a2 2 0 1 0 4 0a2 2 0 1 0-4 0",
+    compare: "M4 5h6v14H4z M14 5h6v14h-6z M12 3v18",
     options: "M4 8h9 M17 8h3 M4 16h3 M11 16h9 M15 5v6 M9 13v6",
     answer: "M4 5h16v11H10l-4 4v-4H4z",
     settings: "M4 7h10M18 7h2M4 17h2M10 17h10M14 4v6M6 14v6",

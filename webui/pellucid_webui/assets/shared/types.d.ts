@@ -197,6 +197,8 @@ declare namespace Page {
   type IconName =
     | "copy"
     | "tokens"
+    | "versions"
+    | "compare"
     | "text"
     | "edit"
     | "regenerate"
@@ -934,7 +936,8 @@ declare namespace Page {
     retryForm(
       models: string[],
       own: { model: string; temperature: number },
-      listeners: { onRetry: (other: { model: string; temperature: number }) => void; onCancel: () => void },
+      words: { label: string; verb: string },
+      listeners: { onDone: (other: { model: string; temperature: number }) => void; onCancel: () => void },
     ): HTMLElement;
     insertIntoInfill(code: string): void;
 

@@ -28,6 +28,7 @@ from pellucid_webui.views.chat.chat_display_json import live_payload, payload
 from pellucid_webui.views.chat.context_notice import again_of, full_error, model_context, overflow_of, remedy_of
 from pellucid_webui.views.chat.inspect_answers import INSPECT, inspect
 from pellucid_webui.views.chat.retry_settings import other_settings
+from pellucid_webui.views.chat.version_tree import VERSIONS, open_versions
 
 SCRIPT = """
 Pellucid.mountChat(Pellucid.shared("chat", { element, props, watch, act: (data) => trigger('act', data) }));
@@ -36,7 +37,7 @@ Pellucid.mountChat(Pellucid.shared("chat", { element, props, watch, act: (data) 
 REFRESH = "see"
 """The action by which the script asks for the current state."""
 
-AUTOMATIC = (REFRESH, INSPECT)
+AUTOMATIC = (REFRESH, INSPECT, VERSIONS)
 """Actions that the script sends by itself. They keep the tab's notice, and never open a conversation."""
 
 FULL_PACE_TABS = 4
@@ -228,6 +229,9 @@ class ChatView:
     async def _inspect(self, tab: TabState, event: Event, _: ReadSettings) -> None:
         await inspect(tab, event, self.actions(tab))
 
+    async def _open_versions(self, tab: TabState, _: Event, __: ReadSettings) -> None:
+        await open_versions(tab, self.actions(tab))
+
     async def _toggle_tokens(self, tab: TabState, event: Event, _: ReadSettings) -> None:
         """Show a message as tokens, or as text again. Tokens of a generated message are stored; others are scored now."""
         id, node = _conversation_id(tab), _number(event, "node")
@@ -308,6 +312,7 @@ ACTIONS: Mapping[str, Action] = {
     "walk": ChatView._walk,
     "look": ChatView._toggle_tokens,
     INSPECT: ChatView._inspect,
+    VERSIONS: ChatView._open_versions,
     REFRESH: ChatView._refresh,
 }
 """Every action of the chat's script, by its verb."""

@@ -1,0 +1,142 @@
+"""Tests where the versions of a conversation are in the picture of their tree, for random trees in a real browser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+from playwright.async_api import Page
+
+from support.page.heat_page import asset
+
+TREES = 150
+
+LAYOUT = "trees => trees.map(({ nodes, shown, unfolded }) => Pellucid.versionLayout(nodes, shown, new Set(unfolded)))"
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A tree of versions with the path that is shown."""
+
+    parents: dict[int, int | None]
+    shown: list[int]
+    unfolded: list[int]
+
+    def children(self, node: int | None) -> list[int]:
+        """Return the versions of the message after a version, the oldest first."""
+        return [one for one, parent in self.parents.items() if parent == node]
+
+    def depth(self, node: int) -> int:
+        """Return the number of messages up to a version."""
+        parent = self.parents[node]
+        return 1 if parent is None else 1 + self.depth(parent)
+
+    def record(self, random: Random) -> dict[str, Any]:
+        """Return what the script takes."""
+        nodes = [
+            {"node": node, "parent": parent, "chosen": random.choice([None, *self.children(node)])} for node, parent in self.parents.items()
+        ]
+        return {"nodes": nodes, "shown": self.shown, "unfolded": self.unfolded}
+
+
+def random_tree(random: Random) -> Tree:
+    """Return a tree, mostly a long conversation with a few branches, with numbers that rise but have gaps."""
+    parents: dict[int, int | None] = {}
+    node = 0
+    for _ in range(random.randint(1, 60)):
+        node += random.randint(1, 3)
+        known = list(parents)
+        parents[node] = known[-1] if known and random.random() < 0.8 else random.choice([None, *known])
+    at = random.choice(list(parents))
+    shown: list[int] = []
+    step: int | None = at
+    while step is not None:
+        shown.insert(0, step)
+        step = parents[step]
+    return Tree(parents, shown, random.sample(list(parents), random.randint(0, len(parents))))
+
+
+async def layouts(page: Page, records: list[dict[str, Any]]) -> list[list[Row]]:
+    """Return the rows of each tree."""
+    await page.set_content(f"<script>{asset('version_layout.js')}</script>")
+    found = await page.evaluate(LAYOUT, records)
+    assert isinstance(found, list)
+    return found
+
+
+async def test_every_tree(browser_page: Page) -> None:
+    """In every tree each version is in one row, below its parent; the shown path is one straight line, and lines never cross."""
+    random = Random(17)
+    trees = [random_tree(random) for _ in range(TREES)]
+    found = await layouts(browser_page, [tree.record(random) for tree in trees])
+    assert any(row["isFold"] for rows in found for row in rows), "some have messages to fold"
+    assert max(row["lane"] for rows in found for row in rows) > 2, "some have branches within branches"
+    for tree, rows in zip(trees, found, strict=True):
+        check_rows(tree, rows)
+        check_lines(tree, rows)
+
+
+def check_rows(tree: Tree, rows: list[Row]) -> None:
+    """Assert that the rows are the tree's versions, and that their numbers are true."""
+    assert sorted(node for row in rows for node in row["nodes"]) == sorted(tree.parents)
+    row_of = {node: index for index, row in enumerate(rows) for node in row["nodes"]}
+    for index, row in enumerate(rows):
+        node = row["node"]
+        parent = tree.parents[node]
+        siblings = tree.children(parent)
+        assert row["parent"] == (-1 if parent is None else row_of[parent])
+        assert row["parent"] < index
+        assert (row["level"], row["count"], row["version"]) == (tree.depth(node), len(siblings), siblings.index(node) + 1)
+        same = [one for one in rows if one["parent"] == row["parent"]]
+        assert row["place"] == same.index(row) + 1
+        assert row["isFold"] == (len(row["nodes"]) > 1)
+        if row["isFold"]:
+            assert node not in tree.unfolded
+            assert all(len(tree.children(tree.parents[one])) == 1 == len(tree.children(one)) for one in row["nodes"])
+            assert all(tree.parents[below] == above for above, below in pairwise(row["nodes"]))
+            assert len(tree.children(tree.parents[parent] if parent is not None else None)) == 1, "what begins a branch is not folded"
+
+
+def check_lines(tree: Tree, rows: list[Row]) -> None:
+    """Assert that the shown path stays in the first lane, and that no line runs through a row or another line."""
+    shown = set(tree.shown)
+    assert all(row["lane"] == 0 for row in rows if row["node"] in shown)
+    lines = [(row["parent"], index, row) for index, row in enumerate(rows) if row["parent"] >= 0]
+    for above, below, row in lines:
+        lane = rows[above]["lane"]
+        assert row["lane"] in (lane, lane + 1)
+        between = rows[above + 1 : below]
+        assert all(one["lane"] > lane for one in between), "the line down the lane meets no other version"
+    deepest = max(row["lane"] for row in rows)
+    assert deepest <= max(sum(len(tree.children(tree.parents[one])) > 1 for one in path_to(tree, node)) for node in tree.parents)
+
+
+def path_to(tree: Tree, node: int | None) -> list[int]:
+    """Return a version and all before it."""
+    found = []
+    while node is not None:
+        found.append(node)
+        node = tree.parents[node]
+    return found
+
+
+async def test_a_long_conversation(browser_page: Page) -> None:
+    """A conversation of thousands of messages is folded into a few rows, which open, and 200 versions of one take one lane more."""
+    long = Tree({node: node - 1 or None for node in range(1, 5001)}, list(range(1, 5001)), [])
+    many = Tree({1: None, **dict.fromkeys(range(2, 202), 1)}, [1, 100], [])
+    opened = Tree(long.parents, long.shown, [2])
+    random = Random(1)
+    chain = [{"node": node, "parent": parent, "chosen": None} for node, parent in long.parents.items()]
+    first, second, third = await layouts(
+        browser_page,
+        [{"nodes": chain, "shown": tree.shown, "unfolded": tree.unfolded} for tree in (long, opened)] + [many.record(random)],
+    )
+    assert [len(row["nodes"]) for row in first] == [1, 4998, 1]
+    assert [row["level"] for row in first] == [1, 2, 5000]
+    assert [row["node"] for row in second] == long.shown
+    assert [row["node"] for row in third][-1] == 100
+    assert {row["lane"] for row in third} == {0, 1}

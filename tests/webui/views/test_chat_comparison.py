@@ -1,0 +1,171 @@
+"""Tests comparisons that begin in a chat: stored answers as columns, and other settings for the same messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pellucid.errors import PellucidError
+from pellucid.tokens import FinishReason, Message
+from pellucid_webui.conversations.compact_tokens import pack
+from pellucid_webui.conversations.conversation import ASSISTANT, SYSTEM, USER
+from pellucid_webui.conversations.storage.store import ConversationStore
+from pellucid_webui.conversations.turn_settings import TurnSettings
+from pellucid_webui.views.chat_comparison import ChatAnswers
+from pellucid_webui.views.compare import CompareView
+from support.page.scripted_assistant import MODEL, Item, token, tokens
+from support.page.scripted_reader import ScriptedReader
+
+SETTINGS = TurnSettings(model=MODEL, system="Be brief.", temperature=0.5, seed=7)
+
+BEFORE = [Message(SYSTEM, "Be brief."), Message(USER, "Hello"), Message(ASSISTANT, "It is"), Message(USER, "Why?")]
+
+
+@dataclass
+class Chat:
+    """A store with a conversation: two versions of a first answer, a second question, its answer, and another one that Ann wrote."""
+
+    store: ConversationStore
+    assistant: ScriptedReader
+    id: str = ""
+    first: list[int] = field(default_factory=list)
+    second: int = 0
+    written: int = 0
+
+    def fill(self) -> None:
+        """Write the conversation."""
+        self.id = self.store.create("ann", SETTINGS, "Talk")
+        hello = self._add(None, USER, "Hello")
+        self.first = [self._answer(hello, " It", " was"), self._answer(hello, "It", " is")]
+        why = self._add(self.first[1], USER, "Why?")
+        self.second = self._answer(why, "Be", "cause")
+        self.written = self._add(why, ASSISTANT, "My words", origin=self.second)
+
+    def _add(self, parent: int | None, role: str, text: str, **more: Any) -> int:
+        return self.store.add("ann", self.id, parent, role, text, end=FinishReason.STOP, **more)
+
+    def _answer(self, parent: int, *parts: str) -> int:
+        return self._add(parent, ASSISTANT, "".join(parts), settings=SETTINGS, model=MODEL, batches=[pack(tokens(*parts))])
+
+    @property
+    def view(self) -> CompareView:
+        return CompareView(self.assistant, chats=ChatAnswers(self.store))
+
+    async def form(self, *columns: dict[str, Any], owner: str = "ann") -> dict[str, Any]:
+        """Return the form that the page receives for these columns."""
+        asked = {"verb": "chat", "tab": "1", "n": 5, "conversation": self.id, "columns": list(columns)}
+        *_, shown = [shown async for shown in self.view.act(owner, asked)]
+        if shown["wrong"]:
+            raise PellucidError(shown["status"])
+        assert (shown["offer"]["n"], shown["models"]) == (5, [MODEL])
+        found = shown["offer"]["form"]
+        assert isinstance(found, dict)
+        return found
+
+    async def compare(self, form: dict[str, Any], owner: str = "ann") -> dict[str, Any]:
+        """Return the end of a comparison."""
+        return [shown async for shown in self.view.act(owner, {"verb": "compare", "tab": "1", "form": form})][-1]
+
+
+def reads(text: Any, model: str | None) -> list[Item]:
+    """Score the last message as one token."""
+    return [token(text[-1].content)]
+
+
+@pytest.fixture
+def chat(tmp_path: Path) -> Iterator[Chat]:
+    """Provide the chat."""
+    store = ConversationStore(tmp_path / "conversations.db")
+    found = Chat(store, ScriptedReader([tokens("New")], reads=reads))
+    found.fill()
+    yield found
+    store.close()
+
+
+async def test_two_versions(chat: Chat) -> None:
+    """Two stored answers are compared as they are: nothing is generated, and both keep their tokens and their settings."""
+    form = await chat.form(*({"answer": node} for node in chat.first))
+    assert (form["prompt"], form["chat"]) == ("Hello", {"conversation": chat.id, "title": "Talk", "node": chat.first[0]})
+    assert [(one["answer"], one["temperature"], one["seed"]) for one in form["columns"]] == [(node, 0.5, 7) for node in chat.first]
+    last = await chat.compare(form)
+    assert (chat.assistant.chat_requests, chat.assistant.read_requests) == ([], []), "one model with the same messages scores both the same"
+    assert [column["batches"] for column in last["columns"]] == [[pack(tokens(" It", " was"))], [pack(tokens("It", " is"))]]
+    assert last["columns"][0]["about"].startswith("stored answer, temperature 0.5")
+    assert last["form"] == form
+    assert last["summary"]["sentences"]
+
+
+async def test_other_settings(chat: Chat) -> None:
+    """Another temperature answers all messages before the answer, and all else is that of the answer."""
+    form = await chat.form({"answer": chat.second}, {"model": MODEL, "temperature": 0})
+    assert [one.get("answer") for one in form["columns"]] == [chat.second, None]
+    assert form["columns"][1] == {name: value for name, value in form["columns"][0].items() if name != "answer"} | {"temperature": 0}
+    last = await chat.compare(form)
+    (request,) = chat.assistant.chat_requests
+    assert request.messages == BEFORE
+    assert (request.params.temperature, request.params.seed) == (0, 7)
+    assert [column["batches"] for column in last["columns"]] == [[pack(tokens("Be", "cause"))], [pack(tokens("New"))]]
+
+
+async def test_another_place(chat: Chat) -> None:
+    """Answers to different messages are each scored by the other column after the messages that this one answered."""
+    form = await chat.form({"answer": chat.first[0]}, {"answer": chat.second})
+    await chat.compare(form)
+    read = {tuple(request.text) for request in chat.assistant.read_requests}
+    assert read == {(*BEFORE[:2], Message(ASSISTANT, "Because")), (*BEFORE, Message(ASSISTANT, " It was"))}
+
+
+async def test_a_written_answer(chat: Chat) -> None:
+    """An answer that a person wrote has no tokens: the model of the version that it replaced reads it."""
+    form = await chat.form({"answer": chat.written}, {"answer": chat.second})
+    assert form["columns"][0]["model"] == MODEL
+    last = await chat.compare(form)
+    assert last["columns"][0]["batches"] == [pack([token("My words")])]
+    assert last["columns"][0]["note"] == ""
+    (request,) = chat.assistant.read_requests
+    assert list(request.text) == [*BEFORE, Message(ASSISTANT, "My words")]
+
+
+async def test_a_column_without_its_stored_answer(chat: Chat) -> None:
+    """A column whose settings were changed in the form generates an answer to the same messages; without a chat, to the prompt alone."""
+    form = await chat.form({"answer": chat.second}, {"answer": chat.written})
+    first, second = form["columns"]
+    del first["answer"]
+    await chat.compare(form | {"columns": [first | {"temperature": 1}, second]})
+    assert chat.assistant.chat_requests[0].messages == BEFORE
+    alone = {name: value for name, value in form.items() if name != "chat"}
+    last = await chat.compare(alone)
+    assert chat.assistant.chat_requests[-1].messages == [BEFORE[0], Message(USER, "Why?")]
+    assert "chat" not in last["form"]
+
+
+async def test_what_cannot_be_compared(chat: Chat) -> None:
+    """Another user's answers, missing ones, questions and unfinished answers are refused in a sentence, and so is a broken request."""
+    one = {"answer": chat.second}
+    with pytest.raises(PellucidError, match="conversation"):
+        await chat.form(one, one, owner="eve")
+    for other in (999, chat.second - 1, "2", None):
+        with pytest.raises(PellucidError, match="The chat has no such answer any more: choose another one"):
+            await chat.form(one, {"answer": other})
+    running = chat.store.add("ann", chat.id, chat.second - 1, ASSISTANT, "So", settings=SETTINGS, model=MODEL)
+    with pytest.raises(PellucidError, match="An answer that is incomplete cannot be compared"):
+        await chat.form(one, {"answer": running})
+    for columns in ([], [one], [one] * 5, [one, 3]):
+        with pytest.raises(PellucidError, match="The page sent no valid answers of a chat: reload it"):
+            await chat.form(*columns)
+    with pytest.raises(PellucidError, match="no valid model and temperature"):
+        await chat.form(one, {"model": 3, "temperature": 0})
+
+
+async def test_a_chat_that_was_deleted(chat: Chat) -> None:
+    """A link to a comparison whose conversation is not there any more, or another user's, says so."""
+    form = await chat.form({"answer": chat.first[0]}, {"answer": chat.first[1]})
+    assert (await chat.compare(form, owner="eve"))["wrong"]
+    chat.store.delete("ann", chat.id)
+    last = await chat.compare(form)
+    assert last["wrong"]
+    assert "conversation" in last["status"]

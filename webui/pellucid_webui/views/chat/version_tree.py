@@ -1,0 +1,122 @@
+"""Describes all versions of all messages of a conversation, for the picture of the tree that they form."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from math import exp
+from typing import Any
+
+from pellucid.errors import InvalidRequestError
+from pellucid_webui.conversations.chat_actions import ChatActions
+from pellucid_webui.conversations.compact_tokens import records_in
+from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, Node
+from pellucid_webui.conversations.tab_state import TabState
+
+VERSIONS = "versions"
+"""The action that the script sends by itself while the picture is open. It keeps the tab's notice, as ``see`` does."""
+
+WORDS = 160
+"""Characters of a version that the picture shows."""
+
+LEAST_SHARED = 40
+"""Versions that begin with this many equal characters are shown from where they differ."""
+
+LEAD = 24
+"""Characters that are shown before the difference."""
+
+
+async def open_versions(tab: TabState, actions: ChatActions) -> None:
+    """Hold the versions of the tab's conversation for its script. Raises InvalidRequestError if there is no conversation."""
+    if tab.conversation is None:
+        raise InvalidRequestError("There is no conversation yet: send a message first.")
+    conversation = await actions.conversation(tab.conversation)
+    tab.versions = json.dumps({"id": conversation.id, "nodes": await versions_of(conversation, actions)}, ensure_ascii=False)
+
+
+async def versions_of(conversation: Conversation, actions: ChatActions) -> list[dict[str, Any]]:
+    """Return every version of every message, in the order in which they were made."""
+    found = []
+    for node in sorted(conversation.nodes.values(), key=lambda one: one.id):
+        origin = None if node.origin is None else conversation.nodes.get(node.origin)
+        one: dict[str, Any] = {
+            "node": node.id,
+            "parent": node.parent,
+            "role": node.role,
+            "words": words(node.text, _older(conversation, node)),
+            "made": made(node),
+            "about": _about(node),
+            "chosen": node.chosen,
+        }
+        if actions.running(conversation, node.id) is not None:
+            one["live"] = True
+        if node.branched is not None:
+            batches = await actions.batches(conversation.id, node.id)
+            before = [] if origin is None else await actions.batches(conversation.id, origin.id)
+            one["branch"] = await asyncio.to_thread(_branch, node.branched, batches, before)
+        found.append(one)
+    return found
+
+
+def made(node: Node) -> str:
+    """Return how a version came to be, in one word."""
+    if node.role != ASSISTANT:
+        return "written" if node.origin is None else "edited"
+    if node.is_edited:
+        return "edited"
+    if node.branched is not None:
+        return "branched"
+    if node.continued is not None:
+        return "continued"
+    return "answered" if node.origin is None else "regenerated"
+
+
+def words(text: str, older: str | None) -> str:
+    """Return the first words of a version, or where it begins like an older one, those around the first difference."""
+    shared = 0 if older is None else _shared(text, older)
+    if shared < LEAST_SHARED or shared == len(text):
+        return _line(text[: 2 * WORDS])
+    begin = text.find(" ", shared - LEAD, shared) + 1 or shared - LEAD
+    return f"…{_line(text[begin : begin + 2 * WORDS])}"
+
+
+def token_at(batches: Sequence[str], index: int) -> dict[str, Any] | None:
+    """Return the text and the probability of a token, None if there is no such token."""
+    for batch in batches:
+        records = records_in(batch)
+        if index < len(records):
+            return _token(records[index])
+        index -= len(records)
+    return None
+
+
+def _branch(index: int, batches: Sequence[str], before: Sequence[str]) -> dict[str, Any]:
+    return {"at": index, "token": token_at(batches, index), "replaced": token_at(before, index)}
+
+
+def _token(record: Mapping[str, Any]) -> dict[str, Any]:
+    found = {"t": record["t"], "p": None if record["l"] is None else exp(record["l"])}
+    return found | ({"b": record["b"]} if "b" in record else {})
+
+
+def _older(conversation: Conversation, node: Node) -> str | None:
+    """Return the text of the version that a version was made from, else of the first version of the message."""
+    older = conversation.nodes.get(node.origin) if node.origin is not None else conversation.versions(node)[0]
+    return None if older is None or older is node else older.text
+
+
+def _about(node: Node) -> str:
+    if node.settings is None or node.role != ASSISTANT:
+        return ""
+    return f"{node.model}, {f'temperature {node.settings.temperature:g}' if node.settings.temperature else 'greedy'}"
+
+
+def _shared(one: str, other: str) -> int:
+    """Return the number of characters with which both begin."""
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= WORDS else line[: WORDS - 1].rstrip() + "…"

@@ -1,0 +1,118 @@
+"""Compares answers of a chat: as they are stored, and as other settings answer the same messages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pellucid.errors import InvalidRequestError
+from pellucid_webui.conversations.compact_tokens import unpack
+from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, Node
+from pellucid_webui.conversations.model_view import messages_of, view_of
+from pellucid_webui.conversations.storage.store import ConversationStore
+from pellucid_webui.conversations.turn_settings import TurnSettings
+from pellucid_webui.inspection.comparison import LETTERS, ChatSource, Column, Comparison, StoredAnswer
+from pellucid_webui.views.chat.retry_settings import other_settings
+from pellucid_webui.views.comparison_form import fields_of
+
+RELOAD = "The page sent no valid answers of a chat: reload it."
+
+
+class ChatAnswers:
+    """Gives comparisons the answers of the chats in a store."""
+
+    def __init__(self, store: ConversationStore) -> None:
+        self._store = store
+
+    async def form(self, owner: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the form of a comparison that begins in a chat.
+
+        Each of the columns asked for names a stored ``answer``, or the ``model`` and ``temperature`` that answer the messages before the
+        first of these answers. Raises a PellucidError if one cannot be compared.
+        """
+        conversation = await self._conversation(owner, asked.get("conversation"))
+        columns = asked.get("columns")
+        if not isinstance(columns, list) or not 2 <= len(columns) <= len(LETTERS) or not all(isinstance(one, Mapping) for one in columns):
+            raise InvalidRequestError(RELOAD)
+        first = _answer(conversation, next((one["answer"] for one in columns if "answer" in one), None))
+        prompt = _prompt(conversation, first)
+        chat = {"conversation": conversation.id, "title": conversation.title, "node": first.id}
+        return {"prompt": prompt, "reference": "", "columns": [_column(conversation, first, one) for one in columns], "chat": chat}
+
+    async def fill(self, owner: str, comparison: Comparison, form: Mapping[str, Any]) -> None:
+        """Give the columns of a comparison the stored answers that its form names, and the messages before them.
+
+        Do nothing for a form without a chat. Raises a PellucidError if an answer is not there any more.
+        """
+        chat = form.get("chat")
+        if chat is None:
+            return
+        if not isinstance(chat, Mapping):
+            raise InvalidRequestError(RELOAD)
+        conversation = await self._conversation(owner, chat.get("conversation"))
+        answered = _answer(conversation, chat.get("node"))
+        comparison.chat = ChatSource(conversation.id, conversation.title, answered.id)
+        comparison.prompt = _prompt(conversation, answered)
+        for column, fields in zip(comparison.columns, form["columns"], strict=False):
+            number = fields.get("answer")
+            node = answered if number is None else _answer(conversation, number)
+            _follow(column, conversation, node)
+            if number is not None:
+                column.stored = await self._stored(owner, conversation, node)
+
+    async def _stored(self, owner: str, conversation: Conversation, node: Node) -> StoredAnswer:
+        batches = await asyncio.to_thread(self._store.tokens, owner, conversation.id, node.id)
+        tokens = await asyncio.to_thread(unpack, batches)
+        is_whole = "".join(token.text for token in tokens) == node.text
+        return StoredAnswer(node.id, node.text, tokens if is_whole else ())
+
+    async def _conversation(self, owner: str, id: object) -> Conversation:
+        if not isinstance(id, str):
+            raise InvalidRequestError(RELOAD)
+        return await asyncio.to_thread(self._store.conversation, owner, id)
+
+
+def _answer(conversation: Conversation, number: object) -> Node:
+    """Return an answer that can be compared. Raises InvalidRequestError if it cannot."""
+    node = conversation.nodes.get(number) if isinstance(number, int) else None
+    if node is None or node.role != ASSISTANT:
+        raise InvalidRequestError("The chat has no such answer any more: choose another one.")
+    if node.end is None:
+        raise InvalidRequestError("An answer that is incomplete cannot be compared: wait for its end, or regenerate it.")
+    if node.details is not None and node.details.calls:
+        raise InvalidRequestError("An answer with tool calls cannot be compared: choose one that is text.")
+    return node
+
+
+def _column(conversation: Conversation, first: Node, asked: Mapping[str, Any]) -> dict[str, Any]:
+    if "answer" not in asked:
+        return fields_of(other_settings(_settings(conversation, first), asked))
+    node = _answer(conversation, asked["answer"])
+    return fields_of(_settings(conversation, node)) | {"answer": node.id}
+
+
+def _settings(conversation: Conversation, node: Node) -> TurnSettings:
+    """Return the settings of an answer. One that a person wrote has those of the version that it was made from."""
+    at: Node | None = node
+    while at is not None and at.settings is None:
+        at = None if at.origin is None else conversation.nodes.get(at.origin)
+    if at is None or at.settings is None:
+        return conversation.settings
+    return replace(at.settings, model=at.model or at.settings.model)
+
+
+def _follow(column: Column, conversation: Conversation, node: Node) -> None:
+    """Have a column answer what an answer followed, with the format that it had."""
+    own = _settings(conversation, node)
+    column.settings = replace(
+        column.settings, answer_format=own.answer_format, schema=own.schema, tools=own.tools, tool_choice=own.tool_choice
+    )
+    path = conversation.path(node.id)
+    column.conversation = tuple(messages_of(path[:-1], "", column.settings, view_of(path)))
+
+
+def _prompt(conversation: Conversation, node: Node) -> str:
+    before: Sequence[Node] = conversation.path(node.id)[:-1]
+    return before[-1].text if before and before[-1].text.strip() else conversation.title
