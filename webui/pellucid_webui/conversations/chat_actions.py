@@ -172,8 +172,12 @@ class ChatActions:
 
         For an answer that is being generated this is the list that grows until its end.
         """
-        turn = self.running(await self.conversation(id), node)
-        return await asyncio.to_thread(self._store.tokens, self._owner, id, node) if turn is None else turn.batches
+        return await self.batches_in(await self.conversation(id), node)
+
+    async def batches_in(self, conversation: Conversation, node: int) -> list[str]:
+        """Return the tokens of a message of a conversation that is loaded: to load a long one for each message would take long."""
+        turn = self.running(conversation, node)
+        return await asyncio.to_thread(self._store.tokens, self._owner, conversation.id, node) if turn is None else turn.batches
 
     async def stop(self, id: str, node: int) -> None:
         """Stop an answer and keep the text so far. Do nothing if it has ended."""

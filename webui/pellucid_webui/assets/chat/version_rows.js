@@ -68,12 +68,11 @@
    * Draw the lines and the dots: a few elements, however many versions there are. Return the indent of each row in pixels.
    * @param {SVGSVGElement} picture
    * @param {Page.VersionRow[]} rows
-   * @param {{ known: Map<number, Page.VersionNode>, onPath: Set<number>, width: number, more: number }} options `more`: rem that the words take
+   * @param {{ known: Map<number, Page.VersionNode>, onPath: Set<number>, width: number, rem: number, more: number }} options `more`: rem that the words take
    *   in a narrow window
    * @returns {number[]}
    */
-  function drawVersionLines(picture, rows, { known, onPath, width, more }) {
-    const rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
+  function drawVersionLines(picture, rows, { known, onPath, width, rem, more }) {
     const lanes = Math.max(0, ...rows.map((row) => row.lane));
     const pitch = lanes ? Math.min(LANE, (width * GUTTER_SHARE) / lanes) : LANE;
     const across = rows.map((row) => EDGE + row.lane * pitch);

@@ -6,8 +6,10 @@
 
   const SVG = "http://www.w3.org/2000/svg";
   const MOST_COMPARED = 4;
+  const MORE_WORDS = 1.3125; // rem of a second line of words
   const NARROW = 480; // pixels of the picture below which words take two lines
   const WAIT = "An answer is being generated: wait for it, or stop it, before you go to another version.";
+  const EMPTY = "There is no conversation yet: send a message first.";
   const HINT = "Choose answers with Space or their boxes to compare them.";
 
   /** @type {VersionTree | null} */
@@ -54,7 +56,12 @@
       this.tree.addEventListener("keydown", (event) => this.key(event));
       this.tree.addEventListener("click", (event) => this.click(event));
       this.tree.addEventListener("focusin", (event) => this.settle(rowOf(event.target)));
-      new ResizeObserver(() => this.draw()).observe(this.frame);
+      this.width = 0; // of the picture
+      this.rem = 16; // pixels
+      new ResizeObserver(([{ contentRect }]) => {
+        this.width = contentRect.width;
+        this.draw();
+      }).observe(this.frame);
       mounted = this;
     }
 
@@ -64,6 +71,7 @@
      */
     show(node) {
       if (this.element.open) return;
+      this.rem = parseFloat(getComputedStyle(document.documentElement).fontSize);
       if (!this.element.isConnected) document.body.append(this.element);
       this.selected = [];
       this.unfolded.clear();
@@ -73,10 +81,11 @@
       this.data = null;
       this.rows = [];
       this.tree.replaceChildren();
-      this.about.textContent = "Loading…";
+      const isEmpty = !this.chat.shown.length;
+      this.about.textContent = isEmpty ? EMPTY : "Loading…";
       this.drawFoot();
       this.element.showModal();
-      this.ask();
+      if (!isEmpty) this.ask();
     }
 
     /**
@@ -124,22 +133,24 @@
       this.items = this.rows.map((row, index) =>
         versionRow(row, /** @type {Page.VersionNode} */ (this.known.get(row.node)), { index, isShown: this.onPath.has(row.node), isSelected: this.selected.includes(row.node) }),
       );
+      this.draw();
       this.tree.replaceChildren(this.picture, ...this.items);
       const messages = new Set(data.nodes.map(({ parent }) => parent)).size;
       const [versions, places] = [data.nodes.length, messages].map((count) => count.toLocaleString("en"));
       this.about.textContent = data.nodes.length === messages ? "No message has other versions yet. Edit one, or regenerate an answer." : `${versions} versions of ${places} messages. What the chat shows is bold.`;
-      this.draw();
       this.drawFoot();
       if (hadFocus) this.focus(this.here);
       else this.settle(this.rows[this.indexOf(this.here)] ? this.indexOf(this.here) : 0);
     }
 
-    /** Draw the lines, which depend on the width. */
+    /** Draw the lines, which depend on the width. Nothing is measured: that would have the browser lay out all messages behind. */
     draw() {
       if (!this.rows.length || !this.element.open) return;
-      const { known, onPath } = this;
-      this.tree.toggleAttribute("data-narrow", this.frame.clientWidth < NARROW);
-      const indents = drawVersionLines(this.picture, this.rows, { known, onPath, width: this.frame.clientWidth, more: parseFloat(getComputedStyle(this.tree).getPropertyValue("--more-words")) });
+      const { known, onPath, width, rem } = this;
+      const more = width < NARROW ? MORE_WORDS : 0;
+      this.tree.toggleAttribute("data-narrow", width < NARROW);
+      this.tree.style.setProperty("--more-words", `${more}rem`);
+      const indents = drawVersionLines(this.picture, this.rows, { known, onPath, width, rem, more });
       indents.forEach((pixels, index) => this.item(index)?.style.setProperty("--indent", `${pixels}px`));
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from math import exp
@@ -52,9 +51,9 @@ async def versions_of(conversation: Conversation, actions: ChatActions) -> list[
         if actions.running(conversation, node.id) is not None:
             one["live"] = True
         if node.branched is not None:
-            batches = await actions.batches(conversation.id, node.id)
-            before = [] if origin is None else await actions.batches(conversation.id, origin.id)
-            one["branch"] = await asyncio.to_thread(_branch, node.branched, batches, before)
+            batches = await actions.batches_in(conversation, node.id)
+            before = [] if origin is None else await actions.batches_in(conversation, origin.id)
+            one["branch"] = _branch(node.branched, batches, before)
         found.append(one)
     return found
 
