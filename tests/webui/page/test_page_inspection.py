@@ -141,6 +141,42 @@ async def test_keyboard(answered: Tab) -> None:
     await expect(inspector(answered).locator(".pl-docked")).to_be_empty()
 
 
+@pytest.fixture
+async def without_highlights(browser_page: Page) -> None:
+    """Make the browser one without the CSS Custom Highlight API, before any script of the page runs."""
+    await browser_page.add_init_script("delete CSS.highlights")
+
+
+DRAWN = """words => {
+  const boxes = [...document.querySelectorAll(".pl-drawn > .pl-unsure")].map((box) => box.getBoundingClientRect());
+  const found = boxes.map(({ left, top, width, height }) => {
+    const at = document.caretPositionFromPoint(left + width / 2, top + height / 2);
+    return at.offsetNode.nodeValue?.slice(at.offset - 1, at.offset + 1);
+  });
+  return found.length === words.length && words.every((word, index) => found[index] && word.includes(found[index]));
+}"""
+"""Returns whether the boxes that are drawn for unsure words are over these words."""
+
+
+@pytest.mark.usefixtures("without_highlights")
+@pytest.mark.parametrize("browser_page", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True, ids=["light", "dark"])
+async def test_a_browser_without_highlights(answered: Tab, request: pytest.FixtureRequest) -> None:
+    """Without highlights, boxes over the words mark the unsure ones, the token that is shown, and the colours, and take no clicks."""
+    page = answered.page
+    assert await page.evaluate("CSS.highlights === undefined")
+    await page.wait_for_function(DRAWN, arg=["sea", "blue"])
+    await page.mouse.click(*await page.evaluate(PLACE, "sea"))
+    await shown(answered, 2)
+    await expect(page.locator(".pl-drawn > .pl-here")).to_have_count(1)
+    await check_looks(page, request.node.callspec.params["browser_page"]["color_scheme"])
+    await page.keyboard.press("Escape")
+    await page.set_viewport_size({"width": 500, "height": 700})
+    await page.wait_for_function(DRAWN, arg=["sea", "blue"])
+    await page.keyboard.press("i")
+    await expect(page.locator(".pl-drawn > .pl-step-8")).to_have_count(1)
+    await expect(page.locator(".pl-drawn > .pl-unsure")).to_have_count(0)
+
+
 async def test_switch(answered: Tab) -> None:
     """One switch, also by key, shows all answers as text, with unsure words or in colours, and is remembered."""
     switch = answered.page.get_by_role("radiogroup", name="Inspect tokens")
