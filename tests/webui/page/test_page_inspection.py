@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from math import log
 from pathlib import Path
@@ -178,12 +179,15 @@ async def test_a_browser_without_highlights(answered: Tab, request: pytest.Fixtu
 
 
 async def test_switch(answered: Tab) -> None:
-    """One switch, also by key, shows all answers as text, with unsure words or in colours, and is remembered."""
+    """One switch, also by key, shows all answers as text, with unsure words or in colours, says what these mean, and is remembered."""
     switch = answered.page.get_by_role("radiogroup", name="Inspect tokens")
+    legend = switch.get_by_role("group", name="What the marks mean")
+    await expect(legend).to_contain_text("less than 30 % likely")
     assert await switch.get_by_label("Unsure words").is_checked()
     await answered.page.locator(".pl-messages").focus()
     await answered.page.keyboard.press("i")
     assert await switch.get_by_label("Heat map").is_checked()
+    await expect(legend).to_have_text(re.compile("expected100 %.*0 %unexpected"))
     assert await painted(answered, "pl-unsure") == []
     assert await painted(answered, "pl-step-8") == ["sea"]
     assert " blue" in await painted(answered, "pl-step-6")
@@ -193,16 +197,20 @@ async def test_switch(answered: Tab) -> None:
     await switch.get_by_label("Text").check(force=True)
     assert await painted(answered, "pl-step-8") == []
     await expect(inspector(answered)).to_be_hidden()
+    await expect(legend).to_be_hidden()
 
 
 async def test_what_if(answered: Tab) -> None:
-    """The sliders of the inspector recolour the whole answer, and close without a trace."""
+    """The sliders of the inspector recolour the whole answer, with a legend, and close without a trace."""
+    legend = answered.page.get_by_role("group", name="What the marks mean")
     await point(answered, "blue")
     await shown(answered, 8)
     await inspector(answered).get_by_text("What if…").click()
     await inspector(answered).get_by_role("slider", name="Temperature").fill("2")
     await answered.page.wait_for_function("[1, 2, 3, 4, 5, 6, 7, 8].some((step) => CSS.highlights.get(`pl-step-${step}`)?.size)")
+    await expect(legend).to_contain_text("unexpected")
     await inspector(answered).get_by_text("What if…").click()
+    await expect(legend).to_contain_text("less than 30 % likely")
     await answered.page.wait_for_function("[1, 2, 3, 4, 5, 6, 7, 8].every((step) => !CSS.highlights.get(`pl-step-${step}`).size)")
 
 
