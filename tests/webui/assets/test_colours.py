@@ -79,10 +79,14 @@ def test_text_is_readable(theme: str, name: str) -> None:
 
 @pytest.mark.parametrize("theme", THEMES)
 def test_rendered_text_has_the_same_scale(theme: str) -> None:
-    """Rendered text is coloured like the maps, with the same readable text."""
-    found, colours = highlights(theme), variables(theme)
+    """Rendered text, with highlights or without, and formulas are coloured like the maps, with the same readable text."""
+    found, colours, marks = highlights(theme), variables(theme), asset("marks.css")
+    prefix = ".dark " if theme == "dark" else ""
     for step in STEPS:
-        assert found[f"pl-step-{step}"] == f"background-color: {colours[f'warm-{step}']}; color: {colours['heat-ink']};"
+        fill = f"background-color: {colours[f'warm-{step}']};"
+        assert found[f"pl-step-{step}"] == f"{fill} color: {colours['heat-ink']};"
+        assert f"\n{prefix}.pl-formula.pl-step-{step} {{ {fill} color: {colours['heat-ink']}; }}" in marks
+        assert f"\n{prefix}.pl-drawn > .pl-step-{step} {{ {fill} mix-blend-mode: {'lighten' if prefix else 'multiply'}; }}" in marks
     fill, text = re.findall(r"#[0-9a-f]{3,6}", found["pl-here"])
     assert contrast(fill, text.replace("#fff", "#ffffff") if len(text) == 4 else text) >= READABLE
 

@@ -15,6 +15,7 @@ MARKS = (
     "\n", "\n\n", "\r\n", "\r", " ", "  ", "    ", "\t", "*", "**", "***", "_", "__", "`", "``", "```", "````\n",
     "~~", "~~~", "# ", "## ", " #", " ##", "> ", "- ", "+ ", "1. ", "10) ", "|", "\\|", "|-|-|\n", "---\n", "===\n",
     "[", "]", "](http://a.b)", "](http://a.b \"", "\")", "![", "<", ">", "<http://c.d/", "[x]: http://e.f\n", "[x]",
+    "\\(", "\\)", "\\[", "\\]",
     "&amp;", "&#42;", "&", "\\", "\\*", "\\\n", "$", "$$", "- [ ] ", "\0", "\u202e", "😀", "\ufeff",
 )  # fmt: skip
 """Pieces of Markdown that unique characters are put between."""
@@ -31,6 +32,11 @@ def hostile(draw: st.DrawFn) -> str:
         parts.append(draw(st.sampled_from(MARKS)))
         parts.append(chr(FIRST + index) * draw(st.integers(0, 1)))
     return "".join(parts)
+
+
+def assert_whole(formula: str) -> None:
+    """Check that a part of the source is a formula with both its marks."""
+    assert re.fullmatch(r"\$\$.+\$\$|\$.+\$|\\\(.+\\\)|\\\[.+\\\]", formula, re.DOTALL), formula
 
 
 def placed(block: RenderedBlock) -> dict[int, int]:
@@ -50,6 +56,10 @@ def test_never_wrong(source: str) -> None:
             assert same[0] == same[1] or same in ((" ", "\n"), ("\n", "\r"), (" ", "\r"), ("\ufffd", "\0"))
             if ord(block.text[at]) >= FIRST and block.text[at] not in "😀\ufeff\ufffd":
                 assert origin == source.index(block.text[at])
+        for formula in block.formulas:
+            used += range(formula.source, formula.source_end)
+            assert_whole(source[formula.source : formula.source_end])
+            assert not any(formula.text <= at < formula.text_end for at in found)
     assert len(used) == len(set(used))
 
 
@@ -87,6 +97,25 @@ def test_constructs(source: str, letters: str) -> None:
     found = "".join(block.text[at] for block in rendered_blocks(source) for at in sorted(placed(block)))
     assert set(letters) <= set(found)
     assert "python" not in found
+
+
+@pytest.mark.parametrize(
+    ("source", "formulas"),
+    [
+        ("Take $x^2$ and \\(\\nothing\\), *b*", ["$x^2$"]),
+        ("> $$\n> \\frac{a}{b}\n> $$\n\nx", ["$$\n> \\frac{a}{b}\n> $$"]),
+        ("a\r\n\r\n\\[\r\nx\r\n\\]\r\n", ["\\[\r\nx\r\n\\]"]),
+        ("| $a$ | b |\n|--|--|\n| c | $d$ |", ["$a$", "$d$"]),
+        ("$$\nx", []),
+    ],
+)
+def test_formulas(source: str, formulas: list[str]) -> None:
+    """A rendered formula is one place with its marks; one that is shown as its source is placed by its characters."""
+    blocks = rendered_blocks(source)
+    assert [source[one.source : one.source_end] for block in blocks for one in block.formulas] == formulas
+    assert all(block.text[one.text : one.text_end].strip() for block in blocks for one in block.formulas)
+    shown = "".join(source[place] for block in blocks for place in placed(block).values())
+    assert ("nothing" in source) == ("\\(\\nothing\\)" in shown)
 
 
 @pytest.mark.parametrize("source", ["&amp;", "| a\\|b | c |\n|--|--|\n| d | e |", "![a](http://b.c)"])

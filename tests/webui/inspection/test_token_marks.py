@@ -67,3 +67,16 @@ def test_json_answer() -> None:
     marks = marks_of('{"a": 1}', [batch(('{"a"', 1), (": 1}", 1))], "```json\n")
     assert marks is not None
     assert shown('```json\n{"a": 1}', marks) == [(0, '{"a"', 0), (1, ": 1}", 0)]
+
+
+def test_formula() -> None:
+    """All tokens of a formula are at the one place where it is shown, with the tokens before and after it at theirs."""
+    text = "So $x^2$ is"
+    marks = marks_of(text, [batch(("So", 1), (" $", 1), ("x", 0.5), ("^2", 0.01), ("$ is", 1))])
+    assert marks is not None
+    assert shown(text, marks) == [(0, "So", 0), (1, " ", 0), (1, "x2", 0), (2, "x2", 4), (3, "x2", 8), (4, "x2", 0), (4, " is", 0)]
+    assert marks["unsure"] == []  # the formula is more than a tenth of this text
+    longer = text + " sure" * 12
+    marks = marks_of(longer, [batch(("So", 1), (" $", 1), ("x", 0.5), ("^2", 0.01), ("$ is", 1), *([(" sure", 1)] * 12))])
+    assert marks is not None
+    assert marks["unsure"] == [3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from math import log
 from pathlib import Path
@@ -152,13 +153,52 @@ async def test_least_likely(answered: Tab) -> None:
     await shown(answered, 2)
 
 
+@pytest.fixture
+async def without_highlights(browser_page: Page) -> None:
+    """Make the browser one without the CSS Custom Highlight API, before any script of the page runs."""
+    await browser_page.add_init_script("delete CSS.highlights")
+
+
+DRAWN = """words => {
+  const boxes = [...document.querySelectorAll(".pl-drawn > .pl-unsure")].map((box) => box.getBoundingClientRect());
+  const found = boxes.map(({ left, top, width, height }) => {
+    const at = document.caretPositionFromPoint(left + width / 2, top + height / 2);
+    return at.offsetNode.nodeValue?.slice(at.offset - 1, at.offset + 1);
+  });
+  return found.length === words.length && words.every((word, index) => found[index] && word.includes(found[index]));
+}"""
+"""Returns whether the boxes that are drawn for unsure words are over these words."""
+
+
+@pytest.mark.usefixtures("without_highlights")
+@pytest.mark.parametrize("browser_page", [{"color_scheme": "light"}, {"color_scheme": "dark"}], indirect=True, ids=["light", "dark"])
+async def test_a_browser_without_highlights(answered: Tab, request: pytest.FixtureRequest) -> None:
+    """Without highlights, boxes over the words mark the unsure ones, the token that is shown, and the colours, and take no clicks."""
+    page = answered.page
+    assert await page.evaluate("CSS.highlights === undefined")
+    await page.wait_for_function(DRAWN, arg=["sea", "blue"])
+    await page.mouse.click(*await page.evaluate(PLACE, "sea"))
+    await shown(answered, 2)
+    await expect(page.locator(".pl-drawn > .pl-here")).to_have_count(1)
+    await check_looks(page, request.node.callspec.params["browser_page"]["color_scheme"])
+    await page.keyboard.press("Escape")
+    await page.set_viewport_size({"width": 500, "height": 700})
+    await page.wait_for_function(DRAWN, arg=["sea", "blue"])
+    await page.keyboard.press("i")
+    await expect(page.locator(".pl-drawn > .pl-step-8")).to_have_count(1)
+    await expect(page.locator(".pl-drawn > .pl-unsure")).to_have_count(0)
+
+
 async def test_switch(answered: Tab) -> None:
-    """One switch, also by key, shows all answers as text, with unsure words or in colours, and is remembered."""
+    """One switch, also by key, shows all answers as text, with unsure words or in colours, says what these mean, and is remembered."""
     switch = answered.page.get_by_role("radiogroup", name="Inspect tokens")
+    legend = switch.get_by_role("group", name="What the marks mean")
+    await expect(legend).to_contain_text("less than 30 % likely")
     assert await switch.get_by_label("Unsure words").is_checked()
     await answered.page.locator(".pl-messages").focus()
     await answered.page.keyboard.press("i")
     assert await switch.get_by_label("Heat map").is_checked()
+    await expect(legend).to_have_text(re.compile("expected100 %.*0 %unexpected"))
     assert await painted(answered, "pl-unsure") == []
     assert await painted(answered, "pl-step-8") == ["sea"]
     assert " blue" in await painted(answered, "pl-step-6")
@@ -168,16 +208,20 @@ async def test_switch(answered: Tab) -> None:
     await switch.get_by_label("Text").check(force=True)
     assert await painted(answered, "pl-step-8") == []
     await expect(inspector(answered)).to_be_hidden()
+    await expect(legend).to_be_hidden()
 
 
 async def test_what_if(answered: Tab) -> None:
-    """The sliders of the inspector recolour the whole answer, and close without a trace."""
+    """The sliders of the inspector recolour the whole answer, with a legend, and close without a trace."""
+    legend = answered.page.get_by_role("group", name="What the marks mean")
     await point(answered, "blue")
     await shown(answered, 8)
     await inspector(answered).get_by_text("What if…").click()
     await inspector(answered).get_by_role("slider", name="Temperature").fill("2")
     await answered.page.wait_for_function("[1, 2, 3, 4, 5, 6, 7, 8].some((step) => CSS.highlights.get(`pl-step-${step}`)?.size)")
+    await expect(legend).to_contain_text("unexpected")
     await inspector(answered).get_by_text("What if…").click()
+    await expect(legend).to_contain_text("less than 30 % likely")
     await answered.page.wait_for_function("[1, 2, 3, 4, 5, 6, 7, 8].every((step) => !CSS.highlights.get(`pl-step-${step}`).size)")
 
 

@@ -209,9 +209,10 @@ class TestFiles:
 
 
 async def test_markdown(tab: Tab) -> None:
-    """A formula keeps its backslashes, and tasks are check boxes that cannot be changed."""
+    """A formula is rendered, and tasks are check boxes that cannot be changed."""
     await tab.answer("Hi")
-    await expect(tab.page.locator(".pl-assistant .pl-math")).to_have_text("\\(x_1 + y_1\\)")
+    await expect(tab.page.locator(".pl-assistant .pl-formula")).to_have_attribute("data-source", "\\(x_1 + y_1\\)")
+    await expect(tab.page.locator(".pl-assistant .pl-formula msub").first).to_have_text("x1")
     boxes: list[Any] = json.loads(
         await tab.page.locator(".pl-task").evaluate_all("all => JSON.stringify(all.map((one) => [one.checked, one.disabled]))")
     )

@@ -1,7 +1,7 @@
 """Finds where each character of a Markdown text is in its rendered HTML, so that tokens can be shown in rendered text.
 
 The inline parser knows where it reads while it adds text; here it records that. What cannot be placed with certainty, such as an
-entity or a table cell with an escaped pipe, gets no place.
+entity or a table cell with an escaped pipe, gets no place. A rendered formula is one place: its characters are not those of its source.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ NOWHERE = -1
 _PLACES = "places"
 _AT = "at"
 _MARK = "\0"  # never in HTML, since the parser replaces this character in its input
+_FORMULA = "\0formula"  # instead of the content of a text
 _CLOSING = re.compile(r"[ \t]+#+[ \t]*$")
 _CONTAINER = re.compile(r"[\s>]*(?:(?:[-+*]|\d{1,9}[.)])[\s>]*)*")
 
@@ -47,11 +48,22 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class Formula:
+    """A formula: its characters in the source with its marks, and what is shown for them in the text of a block."""
+
+    source: int
+    source_end: int
+    text: int
+    text_end: int
+
+
+@dataclass(frozen=True, slots=True)
 class RenderedBlock:
     """A top-level block: its text as a browser has it, without that of ``CONTROLS``, and where it comes from."""
 
     text: str
     runs: tuple[Run, ...]
+    formulas: tuple[Formula, ...] = ()
 
 
 def rendered_blocks(source: str) -> list[RenderedBlock]:
@@ -132,6 +144,8 @@ def _place_pushed(tokens: Sequence[Token], source: str) -> None:
             start += not inside.replace("\n", " ").startswith(token.content)
         elif token.type == "text_special" and token.info == "escape":
             start = begin + len(token.markup) - len(token.content)
+        elif token.type == "formula":
+            start = begin
         else:
             continue
         if source[start : start + len(token.content)].replace("\n", " ") == token.content:
@@ -195,7 +209,7 @@ def _place_blocks(tokens: Sequence[Token], lines: _Lines) -> None:
                 _move(token, lines.places(token.content, token.map[0], before.markup.startswith("#")))
         elif token.type == "fence" and token.map is not None:
             token.meta[_PLACES] = lines.places(token.content, token.map[0] + 1)
-        elif token.type == "code_block" and token.map is not None:
+        elif token.type in ("code_block", "formula_block") and token.map is not None:
             token.meta[_PLACES] = lines.places(token.content, token.map[0])
         elif token.type == "tr_close":
             _place_row(cells, lines)
@@ -247,6 +261,8 @@ def _placing_parser() -> MarkdownIt:
     rules["text_special"] = rules["text"]
     for name, opening in {"text": "", "text_special": "", "code_inline": "<code>", "fence": "<code>", "code_block": "<code>"}.items():
         rules[name] = _marking(rules[name], opening)
+    for name in ("formula", "formula_block"):
+        rules[name] = _marking_formula(rules[name])
     return parser
 
 
@@ -260,6 +276,22 @@ def _marking(rule: RenderRule, opening: str) -> RenderRule:
             return html
         env[_PLACES].append((token.content, places))
         return html.replace(opening, f"{opening}{_MARK}{len(env[_PLACES]) - 1}{_MARK}", 1)
+
+    return render
+
+
+def _marking_formula(rule: RenderRule) -> RenderRule:
+    """Return a rule that writes a number where a rendered formula begins and one where it ends, or marks its source as other text."""
+    source = _marking(rule, '<code class="pl-math">')
+
+    def render(tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+        html, places = rule(tokens, index, options, env), tokens[index].meta.get(_PLACES)
+        begin, end = html.find("<math"), html.rfind("</math>")
+        if not places or begin < 0:
+            return source(tokens, index, options, env)
+        env[_PLACES] += [(_FORMULA, places), (_FORMULA, [])]
+        number = len(env[_PLACES])
+        return f"{html[:begin]}{_MARK}{number - 2}{_MARK}{html[begin:end]}{_MARK}{number - 1}{_MARK}{html[end:]}"
 
     return render
 
@@ -302,8 +334,13 @@ def _text_of(marked: str) -> tuple[str, list[tuple[int, int]]]:
 def _block(marked: str, texts: Sequence[tuple[str, list[int]]], source: str, origins: Sequence[int] | None) -> RenderedBlock:
     text, numbers = _text_of(marked)
     runs: list[Run] = []
+    formulas: list[Formula] = []
+    ends = dict(numbers)
     for number, begin in numbers:
         content, places = texts[number]
+        if content == _FORMULA:
+            formulas += _formula(places, begin, ends.get(number + 1, begin), origins)
+            continue
         if text[begin : begin + len(content)] != content:
             continue
         for run in _runs(content, places, begin, source, origins):
@@ -312,7 +349,14 @@ def _block(marked: str, texts: Sequence[tuple[str, list[int]]], source: str, ori
                 runs[-1] = Run(last.source, last.text, last.length + run.length)
             else:
                 runs.append(run)
-    return RenderedBlock(text, tuple(runs))
+    return RenderedBlock(text, tuple(runs), tuple(formulas))
+
+
+def _formula(places: Sequence[int], begin: int, end: int, origins: Sequence[int] | None) -> Iterator[Formula]:
+    """Yield the formula at these places, if both its ends are known."""
+    if places and end > begin and NOWHERE not in (places[0], places[-1]):
+        first, last = (place if origins is None else origins[place] for place in (places[0], places[-1]))
+        yield Formula(first, last + 1, begin, end)
 
 
 def _runs(content: str, places: Sequence[int], begin: int, source: str, origins: Sequence[int] | None) -> Iterator[Run]:

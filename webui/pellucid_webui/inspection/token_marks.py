@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from math import exp
 from typing import Any
 
 from pellucid_webui.conversations.compact_tokens import records_in
-from pellucid_webui.inspection.markdown_places import RenderedBlock, rendered_blocks
+from pellucid_webui.inspection.markdown_places import Formula, RenderedBlock, Run, rendered_blocks
 
 UNSURE_BELOW = 0.3
 """A token with a lower probability is unsure."""
@@ -26,9 +27,9 @@ def marks_of(text: str, batches: Sequence[str], before: str = "") -> Marks | Non
     """Return where the tokens of an answer are in its rendered text; None if its tokens do not spell the end of it.
 
     ``lengths`` has the number of UTF-16 units of the text of each block. ``places`` has five numbers for each piece of a token: the
-    token, the block, the piece's first unit and the unit after its last, and the step of the token's colour. ``unsure`` has the tokens
-    that are marked, ``least`` is the least probable token that is shown, and ``count`` is the number of all tokens. ``before`` is
-    Markdown in front of the text, such as an opening fence.
+    token, the block, the piece's first unit and the unit after its last, and the step of the token's colour. All tokens of a formula
+    have the same piece, the whole of it. ``unsure`` has the tokens that are marked, ``least`` is the least probable token that is
+    shown, and ``count`` is the number of all tokens. ``before`` is Markdown in front of the text, such as an opening fence.
     """
     records = [record for batch in batches for record in records_in(batch)]
     spelled = "".join(record["t"] for record in records)
@@ -43,9 +44,9 @@ def marks_of(text: str, batches: Sequence[str], before: str = "") -> Marks | Non
     shown = [0] * len(records)  # characters of each token
     for number, block in enumerate(blocks):
         units = _Units(block.text)
-        for token, begin, end in _pieces(block, ends):
+        for token, begin, end, share in _pieces(block, ends):
             places += (token, number, units(begin), units(end), steps[token])
-            shown[token] += len(block.text[begin:end].strip())
+            shown[token] += max(1, len(block.text[begin:end].strip()) // share) if share > 1 else len(block.text[begin:end].strip())
         lengths.append(units(len(block.text)))
     ranked = sorted((_probability(record), index) for index, record in enumerate(records) if shown[index])
     return {
@@ -57,10 +58,16 @@ def marks_of(text: str, batches: Sequence[str], before: str = "") -> Marks | Non
     }
 
 
-def _pieces(block: RenderedBlock, ends: Sequence[int]) -> Iterable[tuple[int, int, int]]:
-    """Yield the pieces of tokens in a block in the order of its text: the token, and where the piece begins and ends."""
+def _pieces(block: RenderedBlock, ends: Sequence[int]) -> Iterable[tuple[int, int, int, int]]:
+    """Yield the pieces of tokens in a block in the order of its text: the token, the piece's two ends, and how many tokens have it."""
     token = 0
-    for run in block.runs:
+    shown: list[Run | Formula] = [*block.runs, *block.formulas]
+    for run in sorted(shown, key=lambda one: one.text):
+        if isinstance(run, Formula):
+            inside = range(bisect_right(ends, run.source) - 1, bisect_left(ends, run.source_end))
+            held = [one for one in inside if 0 <= one < len(ends) - 1]
+            yield from ((one, run.text, run.text_end, len(held)) for one in held)
+            continue
         at, end = max(run.source, ends[0]), run.source + run.length
         if token and ends[token] > at:
             token = 0  # a run that is not in the order of the source
@@ -69,7 +76,7 @@ def _pieces(block: RenderedBlock, ends: Sequence[int]) -> Iterable[tuple[int, in
                 token += 1
                 continue
             stop = min(end, ends[token + 1])
-            yield token, at - run.source + run.text, stop - run.source + run.text
+            yield token, at - run.source + run.text, stop - run.source + run.text, 1
             at = stop
 
 

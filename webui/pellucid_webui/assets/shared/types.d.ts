@@ -828,7 +828,7 @@ declare namespace Page {
     readonly order: number[];
     /** Those of them that are unsure. */
     readonly stops: number[];
-    paint(name: string, ranges: AbstractRange[]): void;
+    paint(name: string, ranges: Range[]): void;
     paintUnsure(): void;
     paintSteps(stepOf: ((token: number) => number | null) | null): void;
     clear(): void;
@@ -837,6 +837,11 @@ declare namespace Page {
     place(token: number): DOMRect | null;
     next(token: number | null, direction: number, among?: number[]): number | null;
     inNextLine(token: number, direction: number, x: number): number | null;
+  }
+
+  interface DrawnMarks {
+    set(name: string, ranges: Range[]): void;
+    destroy(): void;
   }
 
   interface RenderedAnswer extends TokenOwner {
@@ -1107,6 +1112,8 @@ declare namespace Page {
     diffView(hunks: DiffHunk[]): HTMLElement[];
     // inspector.js, rendered_tokens.js, rendered_answer.js, inspection.js
     Inspector: new (options: InspectorOptions) => Inspector;
+    DrawnMarks: new (body: HTMLElement) => DrawnMarks;
+    paintsHighlights(element: Element): boolean;
     RenderedTokens: new (body: HTMLElement, marks: Marks) => RenderedTokens;
     RenderedAnswer: new (inspection: Inspection, message: Message, marks: Marks) => RenderedAnswer;
     branchWords(branched: BranchedToken): string;

@@ -1,7 +1,10 @@
-// The tokens of an answer in its rendered text. They are painted as highlights (CSS Custom Highlight API), which change no element.
+// The tokens of an answer in its rendered text. They are painted as highlights (CSS Custom Highlight API), which change no element, or as
+// boxes in browsers without these. A formula is one place for all its tokens, and is marked as an element.
 "use strict";
 
 (() => {
+  const { DrawnMarks, paintsHighlights } = window.Pellucid;
+
   const FIELDS = 5; // numbers for each piece in `places`
   const CONTROLS = "figcaption, button"; // whose text is the page's, not the answer's
 
@@ -40,6 +43,13 @@
       /** @type {Map<Node, { block: number, from: number }>} */
       this.nodes = new Map();
       this.parts.forEach((parts, block) => parts.forEach(({ node, from }) => this.nodes.set(node, { block, from })));
+      /** @type {Map<Element, { block: number, from: number }>} */
+      this.formulas = new Map();
+      this.parts.forEach((parts, block) => parts.forEach(({ node, from }) => {
+        const formula = formulaOf(node);
+        if (formula && !this.formulas.has(formula)) this.formulas.set(formula, { block, from });
+      }));
+      this.drawn = paintsHighlights(body) ? null : new DrawnMarks(body);
       /** @type {Piece[]} */
       this.pieces = []; // in the order of the text
       /** @type {Map<number, Piece[]>} */
@@ -54,19 +64,24 @@
       }
       this.order = [...this.byToken.keys()].sort((one, other) => one - other);
       this.stops = this.unsure.filter((token) => this.byToken.has(token));
-      /** @type {Map<string, AbstractRange[]>} */
+      /** @type {Map<string, Range[]>} */
       this.painted = new Map();
     }
 
     /**
      * Paint a layer instead of what it had.
      * @param {string} name
-     * @param {AbstractRange[]} ranges
+     * @param {Range[]} ranges
      */
     paint(name, ranges) {
-      const highlight = layer(name);
-      for (const range of this.painted.get(name) ?? []) highlight.delete(range);
-      for (const range of ranges) highlight.add(range);
+      for (const range of this.painted.get(name) ?? []) formulaOf(range.startContainer)?.classList.remove(name);
+      for (const range of ranges) formulaOf(range.startContainer)?.classList.add(name);
+      if (this.drawn) this.drawn.set(name, ranges.filter((range) => !formulaOf(range.startContainer)));
+      else {
+        const highlight = layer(name);
+        for (const range of this.painted.get(name) ?? []) highlight.delete(range);
+        for (const range of ranges) if (!formulaOf(range.startContainer)) highlight.add(range);
+      }
       this.painted.set(name, ranges);
     }
 
@@ -80,7 +95,7 @@
      * @param {((token: number) => number | null) | null} stepOf
      */
     paintSteps(stepOf) {
-      /** @type {AbstractRange[][]} */
+      /** @type {Range[][]} */
       const steps = Array.from({ length: 9 }, () => []);
       for (const piece of this.pieces) steps[stepOf?.(piece.token) ?? piece.step].push(...this.rangesOf(piece));
       steps.slice(1).forEach((ranges, index) => this.paint(`pl-step-${index + 1}`, ranges));
@@ -90,6 +105,7 @@
     clear() {
       for (const name of this.painted.keys()) this.paint(name, []);
       this.painted.clear();
+      this.drawn?.destroy();
     }
 
     /**
@@ -103,11 +119,17 @@
 
     /**
      * @param {Piece} piece
-     * @returns {Range[]} one for each text node
+     * @returns {Range[]} one for each text node, or for the whole of a formula
      */
     rangesOf({ block, from, to }) {
-      return this.partsIn(block, from, to).map((part) => {
+      return this.partsIn(block, from, to).flatMap((part) => {
         const range = document.createRange();
+        const formula = formulaOf(part.node);
+        if (formula) {
+          if (part.from > from && formulaOf(this.partsIn(block, part.from - 1, part.from)[0].node) === formula) return []; // not its first
+          range.selectNodeContents(formula);
+          return [range];
+        }
         range.setStart(part.node, Math.max(from, part.from) - part.from);
         range.setEnd(part.node, Math.min(to, part.to) - part.from);
         return range;
@@ -159,6 +181,8 @@
      * @returns {number | null}
      */
     at(x, y) {
+      const formula = this.formulas.get(document.elementFromPoint(x, y)?.closest(".pl-formula") ?? this.body);
+      if (formula) return this.leastLikelyAt(formula.block, formula.from);
       const caret = caretAt(x, y);
       const place = caret && this.nodes.get(caret.node);
       if (!caret || !place) return null;
@@ -168,6 +192,19 @@
         if (piece && this.rangesOf(piece).some((range) => [...range.getClientRects()].some((rect) => holds(rect, x, y)))) return piece.token;
       }
       return null;
+    }
+
+    /**
+     * Return the least likely token of the formula at a place, or null.
+     * @param {number} block
+     * @param {number} offset
+     * @returns {number | null}
+     */
+    leastLikelyAt(block, offset) {
+      const inside = this.pieces.filter((piece) => piece.block === block && piece.from <= offset && offset < piece.to);
+      const unsure = inside.find(({ token }) => this.unsure.includes(token));
+      const least = unsure ?? inside.reduce((one, other) => (other.step > one.step ? other : one), inside[0]);
+      return least ? least.token : null;
     }
 
     /**
@@ -194,6 +231,8 @@
      */
     place(token) {
       const [range] = this.ranges(token);
+      const formula = range && formulaOf(range.startContainer);
+      if (formula) return formula.getBoundingClientRect();
       return range ? (range.getClientRects()[0] ?? range.getBoundingClientRect()) : null;
     }
 
@@ -250,6 +289,12 @@
     }
     return found;
   }
+
+  /**
+   * @param {Node} node
+   * @returns {Element | null} the rendered formula that a node is in
+   */
+  const formulaOf = (node) => (node instanceof Element ? node : node.parentElement)?.closest(".pl-formula") ?? null;
 
   /**
    * @param {Part[] | undefined} parts

@@ -1,6 +1,7 @@
 r"""Adds to Markdown what chats with models contain: formulas, lists of tasks, and tables that scroll.
 
-Formulas are shown as their source, with every backslash: ``$x$``, ``$$x$$``, ``\(x\)`` and ``\[x\]``.
+Formulas are ``$x$``, ``$$x$$``, ``\(x\)`` and ``\[x\]``. They are rendered as MathML; one that cannot be, or whose end has not come yet,
+is shown as its source, with every backslash.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from markdown_it.rules_core import StateCore
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
+
+from pellucid_webui.conversations.markdown.formulas import mathml
 
 DELIMITERS = {"\\(": "\\)", "\\[": "\\]", "$$": "$$"}
 """The marks around a formula; single dollars have rules of their own."""
@@ -35,6 +38,11 @@ _DOLLARS = re.compile(r"\$(?![\s$])(?:[^$\\]|\\.)*?(?<!\s)\$(?![0-9A-Za-z$])", r
 _TASK = re.compile(r"\[([ xX])\][ \t]+")
 
 _CODE_INDENT = 4
+
+WIDE_CHARACTERS = 30
+"""A formula within a line that shows more characters scrolls sideways by itself: it might be wider than a phone."""
+
+_TAG = re.compile("<[^>]*>")
 
 
 def add_extras(parser: MarkdownIt) -> MarkdownIt:
@@ -116,11 +124,39 @@ def _tasks(state: StateCore) -> None:
 
 
 def _render_formula(self: Any, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-    return f'<code class="pl-math">{escape(tokens[index].content)}</code>'
+    source = tokens[index].content
+    rendered = _rendered(source)
+    if rendered is None:
+        return f'<code class="pl-math">{escape(source)}</code>'
+    is_display = _is_display(source)
+    is_wide = is_display or len(_TAG.sub("", rendered)) > WIDE_CHARACTERS
+    shape = " pl-formula-display" if is_display else " pl-formula-wide" if is_wide else ""
+    scrolls = ' role="group" aria-label="Formula" tabindex="0"' if is_wide else ""
+    return f'<span class="pl-formula{shape}"{scrolls} data-source="{escape(source)}">{rendered}</span>'
 
 
 def _render_formula_block(self: Any, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
-    return f'<div class="pl-math-block"><code class="pl-math">{escape(tokens[index].content)}</code></div>\n'
+    source = tokens[index].content
+    rendered = _rendered(source)
+    if rendered is None:
+        return f'<div class="pl-math-block"><code class="pl-math">{escape(source)}</code></div>\n'
+    return (
+        '<div class="pl-formula pl-formula-display" role="group" aria-label="Formula" tabindex="0"'
+        f' data-source="{escape(source)}">{rendered}</div>\n'
+    )
+
+
+def _is_display(source: str) -> bool:
+    return source.startswith(tuple(BLOCK_DELIMITERS))
+
+
+def _rendered(source: str) -> str | None:
+    """Return the MathML of a formula with its marks; None if it has no end yet, or cannot be rendered."""
+    opening = source[:2] if source[:2] in DELIMITERS else "$"
+    closing = DELIMITERS.get(opening, "$")
+    if len(source) < len(opening) + len(closing) or not source.endswith(closing):
+        return None
+    return mathml(source[len(opening) : -len(closing)], _is_display(source))
 
 
 def _render_task(self: Any, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:

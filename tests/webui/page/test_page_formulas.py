@@ -1,0 +1,124 @@
+"""Tests formulas in rendered answers in a real browser: how they look, what their tokens are, and what is copied."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from math import log
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Locator, Page, expect
+
+from pellucid.tokens import Alternative, Token
+from pellucid_webui.hosting.gradio_host import pellucid_view
+from support.page.page_fixtures import Tab, watched
+from support.page.page_tabs import check_looks
+from support.page.small_page_server import paged
+from support.servers.http_servers import ScriptedAssistant, scripted_state
+
+LONG = "1 + x + " + " + ".join(rf"\frac{{x^{{{power}}}}}{{{power}!}}" for power in range(2, 20))
+
+ANSWER = (
+    ("The", 0.9), (" mean", 0.9), (" is", 0.9), (" $", 0.9), ("\\mu", 0.9), ("^2", 0.05), ("$", 0.9), (", and", 0.9), (" *here*", 0.9),
+    (" the density of the normal distribution:\n\n", 0.9),
+    ("$$\np(x) = \\frac{1}{\\sigma\\sqrt{2\\pi}}", 0.9), (" \\exp\\left(-\\frac{(x - \\mu)^2}{2\\sigma^2}\\right)\n$$\n\n", 0.9),
+    ("An unknown one: \\(\\nothing{x}\\)", 0.9), (".\n\n", 0.9), (f"\\[\n{LONG}\n\\]", 0.9),
+    ("\n\nand \\(\\begin{pmatrix} a & b \\\\ c & d \\end{pmatrix} \\in \\mathbb{R}^{2 \\times 2}\\).", 0.9),
+)  # fmt: skip
+"""Texts and probabilities."""
+
+SOURCE = "".join(text for text, _ in ANSWER)
+
+COPIED = """selector => {
+  const range = document.createRange();
+  range.selectNodeContents(document.querySelector(selector));
+  getSelection().removeAllRanges();
+  getSelection().addRange(range);
+  const clipboardData = new DataTransfer();
+  document.querySelector(selector).dispatchEvent(new ClipboardEvent("copy", { clipboardData, bubbles: true, cancelable: true }));
+  getSelection().removeAllRanges();
+  return clipboardData.getData("text/plain");
+}"""
+"""Selects what an element contains, copies it, and returns the copied text."""
+
+
+def tokens() -> list[Token]:
+    """Return the tokens of the answer, each with another one."""
+    found = []
+    for index, (text, probability) in enumerate(ANSWER):
+        share = min(probability, 1 - probability) / 2
+        other = Alternative(900 + index, " other", b" other", log(share))
+        top = (Alternative(index, text, text.encode(), log(probability)), other)
+        found.append(Token(index, text, text.encode(), index, log(probability), 1, 0.5, top, 1 - probability - share, 1.0))
+    return found
+
+
+@pytest.fixture
+async def answered(tmp_path: Path, browser_page: Page) -> AsyncIterator[Tab]:
+    """Provide a tab with the answer, whose tokens are placed."""
+    with paged(tmp_path, pellucid_view, state=scripted_state(ScriptedAssistant(tokens()))) as server:
+        tab = watched(browser_page, server.server.url)
+        await tab.open()
+        await tab.answer("What is the normal distribution?")
+        await browser_page.wait_for_selector(".pl-body[data-tokens]")
+        yield tab
+        assert tab.problems == []
+        assert tab.elsewhere == []
+
+
+def formula(tab: Tab, index: int) -> Locator:
+    """Return the locator of a rendered formula."""
+    return tab.page.locator(".pl-assistant .pl-formula").nth(index)
+
+
+async def test_shown(answered: Tab) -> None:
+    """Formulas are rendered: a fraction has its numerator above; one with an unknown command is shown as its source."""
+    await expect(answered.page.locator(".pl-assistant .pl-formula")).to_have_count(4)
+    top, bottom = [await formula(answered, 1).locator("mfrac").first.locator("> *").nth(child).bounding_box() for child in (0, 1)]
+    assert top is not None
+    assert bottom is not None
+    assert top["y"] + top["height"] <= bottom["y"] + 1
+    await expect(answered.page.locator(".pl-assistant .pl-math")).to_have_text("\\(\\nothing{x}\\)")
+
+
+async def test_tokens(answered: Tab) -> None:
+    """A formula with an unsure token is underlined; pointing at it shows this token, and the arrow keys walk through all its tokens."""
+    await expect(answered.page.locator(".pl-formula.pl-unsure")).to_have_count(1)
+    await formula(answered, 0).hover()
+    card = answered.page.locator(".pl-inspector .pl-docked")
+    await expect(card).to_have_attribute("data-index", "5")
+    await expect(answered.page.locator(".pl-formula.pl-here")).to_have_count(1)
+    await answered.page.locator(".pl-assistant .pl-body").focus()
+    for key, index in (("ArrowLeft", 4), ("ArrowLeft", 3), ("ArrowLeft", 2), ("n", 5), ("ArrowRight", 6), ("ArrowRight", 7)):
+        await answered.page.keyboard.press(key)
+        await expect(card).to_have_attribute("data-index", str(index))
+    await expect(answered.page.locator(".pl-formula.pl-here")).to_have_count(0)
+    await answered.page.keyboard.press("i")
+    await expect(formula(answered, 0)).to_have_class("pl-formula pl-step-1 pl-step-8")
+
+
+async def test_copied(answered: Tab) -> None:
+    """Copying text with formulas gives their source, in lines as they are shown, and copying a part of a formula the whole of it."""
+    copied = await answered.page.evaluate(COPIED, ".pl-assistant .pl-body")
+    assert copied.startswith("The mean is $\\mu^2$, and here the density")
+    for part in (SOURCE[SOURCE.index("$$") : SOURCE.rindex("$$") + 2], f"\\[\n{LONG}\n\\]", "\\(\\begin{pmatrix}"):
+        assert part in copied
+    assert await answered.page.evaluate(COPIED, ".pl-formula msup") == "$\\mu^2$"
+    assert await answered.page.locator(".pl-copied").count() == 0
+
+
+@pytest.mark.parametrize(
+    "browser_page",
+    [{"color_scheme": scheme, "viewport": {"width": width, "height": 900}} for scheme in ("light", "dark") for width in (390, 1280)],
+    indirect=True,
+    ids=["light-390", "light-1280", "dark-390", "dark-1280"],
+)
+async def test_looks(answered: Tab, request: pytest.FixtureRequest) -> None:
+    """A long formula scrolls by itself, by keyboard too, and the page never sideways; axe finds nothing serious, light or dark."""
+    long = formula(answered, 2)
+    assert await long.evaluate("element => element.scrollWidth > element.clientWidth")
+    await long.focus()
+    await answered.page.keyboard.press("ArrowRight")
+    await answered.page.wait_for_function("() => document.activeElement.scrollLeft > 0")
+    assert await answered.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    await check_looks(answered.page, request.node.callspec.params["browser_page"]["color_scheme"])
