@@ -478,7 +478,7 @@ class TestOwners:
 
     def test_every_verb_is_among_them(self) -> None:
         """The tests above cover every action."""
-        assert {name for name in vars(ChatActions) if not name.startswith("_")} == {*ALL_VERBS, "running", "send_first"}
+        assert {name for name in vars(ChatActions) if not name.startswith("_")} == {*ALL_VERBS, "running", "send_first", "batches_in"}
 
 
 def test_messages() -> None:

@@ -4,7 +4,6 @@
 (() => {
   const { make, button, announce, download, nameTab, icon, openMenu, ConversationRows, SearchMatches, UndoNotice, DeletedList } = window.Pellucid;
 
-  const NARROW = "(max-width: 640px)"; // the list is closed at first, because it would push the chat off the screen
   const TYPING_MS = 200;
   const MINUTE_MS = 60000;
   const REFRESH_MS = 1000; // a window that comes to the front fires two events
@@ -56,7 +55,7 @@
       first.prepend(icon("add"));
       load.prepend(icon("upload"));
       folder.append(icon("folderAdd"));
-      const all = make("details", { open: !matchMedia(NARROW).matches }, make("summary", { class: "pl-quiet" }, "Conversations"));
+      const all = make("details", { open: true }, make("summary", { class: "pl-quiet" }, "Conversations"));
       all.append(make("div", { class: "pl-search-row" }, this.search, folder), this.found, this.list, this.deleted.element);
       return make("nav", { class: "pl-shelf", "aria-label": "Conversations" }, make("div", { class: "pl-row" }, first, load, this.file), this.notice, this.undo.element, all);
     }

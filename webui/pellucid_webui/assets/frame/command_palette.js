@@ -92,7 +92,7 @@
         "aria-autocomplete": "list",
         autocomplete: "off",
         spellcheck: "false",
-        placeholder: "Type a command, or the title of a conversation",
+        placeholder: "Command or conversation",
         oninput: () => this.filter(),
         onkeydown: (event) => this.key(event),
       });

@@ -251,15 +251,6 @@ declare namespace Page {
     p?: number | null;
   }
 
-  interface VersionData {
-    node: number;
-    origin: number | null;
-    /** The token at which it was branched, its text and its probability. */
-    at?: number;
-    text?: string;
-    p?: number | null;
-  }
-
   /** Where the tokens of an answer are in its rendered text, as pellucid_webui/inspection/token_marks.py writes it. */
   interface Marks {
     lengths: number[];
@@ -271,7 +262,6 @@ declare namespace Page {
     count: number;
     /** The number of versions. */
     versions: number;
-    tree: VersionData[];
     branched: BranchedToken | null;
   }
 

@@ -5,6 +5,7 @@
   const { make, button, Card, WhatIfPanel } = window.Pellucid;
 
   const HINT = "Click a word of an answer, or press n for the next word that the model was unsure of.";
+  const CHOOSE = "Click a row to continue the answer from it, as another version.";
   const TITLE = "Inspector";
   const WAITING = "Reading the tokens of this answer…";
 
@@ -60,7 +61,7 @@
     show(owner, options, count) {
       this.take(owner);
       this.options = options;
-      this.card.show({ ...options, onClose: () => this.close(options) });
+      this.card.show({ ...options, hint: options.onBranch ? CHOOSE : "", onClose: () => this.close(options) });
       this.place.textContent = `Token ${options.index + 1} of ${count}`;
       this.draw();
     }

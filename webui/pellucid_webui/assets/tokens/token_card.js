@@ -7,7 +7,6 @@
   const GAP = 6; // pixels between a token and its card
   const MARGIN = 8; // pixels that the card keeps from the edges of the window
   const MIN_HEIGHT = 160; // pixels of a card that scrolls; in a lower window it covers its token
-  const CHOOSE = "Click a row to continue the answer from it, as another version.";
   const HALF = "This is only half a character, so no answer can continue from it.";
 
   /**
@@ -206,8 +205,7 @@
       const chosenIsListed = record.a.some((one) => one[0] === record.i);
       if (!chosenIsListed && record.l !== null) rows.push(this.unlisted(record, record.l, verdict));
       rows.push(this.rest(record, chosenIsListed || record.l === null, verdict));
-      const list = make("ul", { class: `pl-alternatives${verdict ? " pl-weighed" : ""}`, "aria-label": "Alternatives" }, ...rows);
-      return this.onBranch ? make("div", {}, list, make("p", { class: "pl-hint" }, CHOOSE)) : list;
+      return make("ul", { class: `pl-alternatives${verdict ? " pl-weighed" : ""}`, "aria-label": "Alternatives" }, ...rows);
     }
 
     /**

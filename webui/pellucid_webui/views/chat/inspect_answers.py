@@ -1,4 +1,4 @@
-"""Serves the inspection of answers: where their tokens are in the rendered text, their versions as a tree, and the tokens of one."""
+"""Serves the inspection of answers: where their tokens are in the rendered text, where they were branched, and the tokens of one."""
 
 from __future__ import annotations
 
@@ -23,26 +23,22 @@ MAX_ANSWERS = 20
 KEPT_ANSWERS = 60
 """Answers whose places a tab keeps: every update of the page compares them."""
 
-MAX_VERSIONS = 30
-"""Versions of an answer that the tree shows with their probabilities."""
-
 
 async def inspect(tab: TabState, event: Mapping[str, Any], actions: ChatActions) -> None:
     """Place the tokens of the answers ``nodes``, and hold the tokens of the answer ``open`` for the tab's inspector."""
     if tab.conversation is None:
         return
-    id = tab.conversation
-    conversation = await actions.conversation(id)
+    conversation = await actions.conversation(tab.conversation)
     asked, wanted = event.get("nodes"), event.get("open")
     for number in asked[:MAX_ANSWERS] if isinstance(asked, list) else []:
         node = _finished(conversation, number, actions)
         if node is not None:
-            batches = await actions.batches(id, node.id)
-            marks = await asyncio.to_thread(_marks, node, batches)
-            tab.keep_marks(node.id, marks | await _versions(conversation, node, id, actions), KEPT_ANSWERS)
+            marks = await asyncio.to_thread(_marks, node, await actions.batches_in(conversation, node.id))
+            versions = {"versions": len(conversation.versions(node)), "branched": await _branched(conversation, node, actions)}
+            tab.keep_marks(node.id, marks | versions, KEPT_ANSWERS)
     node = _finished(conversation, wanted, actions)
     if node is not None:
-        tab.opened = (node.id, await actions.batches(id, node.id))
+        tab.opened = (node.id, await actions.batches_in(conversation, node.id))
 
 
 def _finished(conversation: Conversation, number: object, actions: ChatActions) -> Node | None:
@@ -58,23 +54,11 @@ def _marks(node: Node, batches: Sequence[str]) -> dict[str, Any]:
     return marks_of(node.text, batches, before) or {"lengths": [], "places": [], "unsure": [], "least": None, "count": 0}
 
 
-async def _versions(conversation: Conversation, node: Node, id: str, actions: ChatActions) -> dict[str, Any]:
-    """Return the versions of an answer with the token at which each was branched, and that of this one."""
-    versions = conversation.versions(node)
-    found: list[dict[str, Any]] = []
-    for version in versions[:MAX_VERSIONS] if len(versions) > 1 else []:
-        one: dict[str, Any] = {"node": version.id, "origin": version.origin}
-        if version.branched is not None:
-            one |= {"at": version.branched} | _token(await actions.batches(id, version.id), version.branched)
-        found.append(one)
-    return {"versions": len(versions), "tree": found, "branched": await _branched(conversation, node, id, actions)}
-
-
-async def _branched(conversation: Conversation, node: Node, id: str, actions: ChatActions) -> dict[str, Any] | None:
+async def _branched(conversation: Conversation, node: Node, actions: ChatActions) -> dict[str, Any] | None:
     """Return the token that stood where this version was branched."""
     if node.branched is None or node.origin is None or node.origin not in conversation.nodes:
         return None
-    return {"at": node.branched, **_token(await actions.batches(id, node.origin), node.branched)}
+    return {"at": node.branched, **_token(await actions.batches_in(conversation, node.origin), node.branched)}
 
 
 def _token(batches: Sequence[str], index: int) -> dict[str, Any]:
