@@ -147,7 +147,9 @@ async def test_wrong(tab: Tab) -> None:
     before = await page.evaluate(SAID, "A")
     await page.locator("#pl-compare-prompt").fill("  ")
     await page.get_by_role("button", name="Compare", exact=True).click()
-    await expect(page.locator(".pl-compare > [role=status]")).to_have_text("The prompt is empty: write what all columns should answer.")
+    await expect(page.locator(".pl-compare > [role=status]")).to_have_text(
+        "The prompt is empty: write one, or a reference text that all columns read."
+    )
     assert await page.evaluate(SAID, "A") == before
     await page.locator("#pl-compare-prompt").fill("word salad " * 6000)
     await page.get_by_role("button", name="Compare", exact=True).click()

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pellucid.errors import UnavailableError
-from pellucid.tokens import ModelCard
+from pellucid.tokens import ModelCard, Token
 from pellucid_webui.views.compare import NOTHING, CompareView
 from pellucid_webui.views.comparison_form import default_form
 from support.page.scripted_assistant import MODEL, Item, token, tokens
-from support.page.scripted_reader import ScriptedReader
+from support.page.scripted_reader import ScriptedReader, Text
 
 FORM = {"prompt": "Say it.", "reference": "", "columns": [{"model": MODEL}, {"model": MODEL, "temperature": 1}]}
 
@@ -37,6 +38,24 @@ async def test_compare() -> None:
     assert [column["letter"] for column in last["columns"]] == ["A", "B"]
     assert last["summary"]["sentences"][0].startswith("The answers of A and B differ from the first token")
     assert last["form"]["columns"][1]["temperature"] == 1
+
+
+async def test_a_text_without_a_prompt() -> None:
+    """Without a prompt the columns only read the reference, as a plain text; the summary says which is the surest of it."""
+    texts: list[Text] = []
+
+    def reads(text: Text, _model: str | None) -> Sequence[Token]:
+        texts.append(text)
+        return [replace(one, logprob=logprob) for one, logprob in zip(tokens("a", " b"), (None, -1.0), strict=True)]
+
+    found = CompareView(ScriptedReader([], reads=reads), 1000)
+    *_, last = await act(found, verb="compare", form=FORM | {"prompt": " ", "reference": "a b"})
+    assert (last["running"], last["wrong"]) == (False, False)
+    assert texts == ["a b"] * 2
+    assert [column["about"] for column in last["columns"]] == ["reads the text"] * 2
+    assert last["summary"]["sentences"] == [f"A ({MODEL}) is the surest of the text, with 1.4 bits in all; B 0.0 bits more."]
+    assert [row[0] for row in last["summary"]["matrix"]] == ["", "the text"]
+    assert last["form"]["columns"][0].get("answer") is None
 
 
 async def test_a_reload() -> None:
@@ -102,7 +121,10 @@ async def test_the_limit() -> None:
     ("form", "sentence"),
     [
         (None, "The page sent no form: reload it."),
-        (FORM | {"prompt": " "}, "The prompt is empty: write what all columns should answer."),
+        (
+            FORM | {"prompt": " "},
+            "The prompt is empty: write one, or a reference text that all columns read.",
+        ),
         (FORM | {"columns": FORM["columns"][:1]}, "A comparison has 2 to 4 columns: add or remove some."),
         (FORM | {"columns": [{"model": MODEL}] * 5}, "A comparison has 2 to 4 columns: add or remove some."),
         (FORM | {"columns": [{"model": MODEL}, "x"]}, "Column B: it has no settings."),

@@ -111,7 +111,7 @@ class Comparison:
     """A comparison of columns, and its progress.
 
     ``texts`` are the answers in the order of the columns, followed by the reference if there is one. ``history`` are the messages
-    before the prompt.
+    before the prompt. Without a prompt the columns read the reference in place of an answer, as a text that no question precedes.
     """
 
     prompt: str
@@ -125,6 +125,16 @@ class Comparison:
     ended: bool = False
     texts: list[ComparedText] = field(default_factory=list)
     _tasks: Sequence[asyncio.Task[None]] = ()
+
+    def __post_init__(self) -> None:
+        if self.reads_only:
+            for column in self.columns:
+                column.stored = StoredAnswer(0, self.reference)
+
+    @property
+    def reads_only(self) -> bool:
+        """True if the columns read the reference, and answer nothing."""
+        return not self.prompt.strip() and self.chat is None and not self.history
 
     @property
     def size(self) -> int:
@@ -150,12 +160,12 @@ class Comparison:
     async def run(self, assistant: Assistant) -> AsyncGenerator[None]:
         """Have all columns answer, then score the other texts; yield whenever there may be something new to show."""
         try:
-            self.status = "Generating the answers…"
+            self.status = "Reading the text…" if self.reads_only else "Generating the answers…"
             async with aclosing(self._until([self._answer(assistant, column) for column in self.columns])) as ticks:
                 async for tick in ticks:
                     yield tick
             self.texts = [ComparedText(column.letter, column.text, {at: column.tokens}) for at, column in enumerate(self.columns)]
-            if self.reference.strip():
+            if self.reference.strip() and not self.reads_only:
                 self.texts.append(ComparedText(REFERENCE, self.reference))
             if not self.stopped:
                 self.status = "Scoring each answer with the other columns…"
@@ -229,10 +239,10 @@ class Comparison:
     async def _score(self, assistant: Assistant, text: ComparedText, readers: Sequence[int]) -> None:
         """Have a column score a text as if it were its own answer, for all ``readers`` of the same model and system prompt."""
         column = self.columns[readers[0]]
-        conversation = [*column.messages(self.prompt, self.history), Message(ASSISTANT, text.text)]
+        read = text.text if self.reads_only else [*column.messages(self.prompt, self.history), Message(ASSISTANT, text.text)]
         tokens: list[Token] = []
         try:
-            query = ScoreQuery(conversation, model=column.settings.model or None, top_logprobs=ALTERNATIVES)
+            query = ScoreQuery(read, model=column.settings.model or None, top_logprobs=ALTERNATIVES)
             async with aclosing(assistant.score(query)) as items:
                 async for item in items:
                     if isinstance(item, Finish):

@@ -28,7 +28,7 @@ def payload(comparison: Comparison) -> dict[str, Any]:
         "status": comparison.status,
         "wrong": False,
         "running": not comparison.ended,
-        "columns": [column_payload(column) for column in comparison.columns],
+        "columns": [column_payload(column, reads=comparison.reads_only) for column in comparison.columns],
         "summary": None,
         "analysis": None,
     }
@@ -44,13 +44,13 @@ def payload(comparison: Comparison) -> dict[str, Any]:
     return shown | {"summary": summary, "analysis": json.dumps(analysis(places), separators=(",", ":"))}
 
 
-def column_payload(column: Column) -> dict[str, Any]:
-    """Return a column and its answer."""
+def column_payload(column: Column, *, reads: bool = False) -> dict[str, Any]:
+    """Return a column and its answer, or the text that it reads in place of one."""
     return {
         "letter": column.letter,
         "model": column.settings.model,
         "temperature": column.settings.temperature,
-        "about": about(column),
+        "about": "reads the text" if reads else about(column),
         "batches": list(column.batches),
         "note": column.error or _note(column),
         "wrong": column.error is not None,

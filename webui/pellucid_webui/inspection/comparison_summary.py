@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, combinations
+from itertools import accumulate, combinations, takewhile
 from math import exp, inf, log
 
 from pellucid.tokens import Token
@@ -54,6 +54,8 @@ def sentences(places: ComparedPlaces) -> list[str]:
     failed = [column.letter for column in comparison.columns if column.error]
     if failed:
         found.append(f"{_joined(failed)} failed; see the message in the column.")
+    if comparison.reads_only:
+        return found + _surest(comparison)
     with_text = [column for column in comparison.columns if column.text]
     found += [difference_sentence(places, a, b) for a, b in _pairs(with_text)]
     if comparison.same_reader:
@@ -61,6 +63,30 @@ def sentences(places: ComparedPlaces) -> list[str]:
     else:
         found += _likelihoods(comparison)
     return found
+
+
+def _surest(comparison: Comparison) -> list[str]:
+    """Return which column finds the text that all read the most likely, and how much less the others do.
+
+    Models without a token that begins a text do not predict its first one, so what any column does not predict counts for none.
+    """
+    read = [column for column in comparison.columns if column.error is None and any(one.logprob is not None for one in column.tokens)]
+    if len(read) < 2:
+        return []
+    first = max(_predicted_from(column.tokens) for column in read)
+    found = []
+    for column in read:
+        begins = accumulate((len(token.text) for token in column.tokens), initial=0)
+        predicted = [token for token, begin in zip(column.tokens, begins, strict=False) if begin >= first]
+        found.append((-_sum(predicted) / log(2), column))
+    (least, surest), *others = sorted(found, key=lambda one: one[0])
+    more = ", ".join(f"{column.letter} {bits - least:.1f} bits more" for bits, column in others)
+    return [f"{surest.letter} ({surest.settings.model}) is the surest of the text, with {least:.1f} bits in all; {more}."]
+
+
+def _predicted_from(tokens: Sequence[Token]) -> int:
+    """Return the character at which the first predicted token begins."""
+    return sum(len(token.text) for token in takewhile(lambda token: token.logprob is None, tokens))
 
 
 def difference_sentence(places: ComparedPlaces, a: Column, b: Column) -> str:
@@ -84,6 +110,10 @@ def matrix(comparison: Comparison) -> list[list[str]]:
     rows = [["", *[f"under {column.letter}" for column in comparison.columns]]]
     for text in comparison.texts:
         name = text.name if text.name == REFERENCE else f"{text.name}'s answer"
+        if comparison.reads_only:
+            if text is not comparison.texts[0]:
+                continue  # all read the same
+            name = "the text"
         rows.append([name, *[_cell(text.tokens.get(at)) for at in range(len(comparison.columns))]])
     return rows
 

@@ -37,7 +37,14 @@ def comparison_of(form: object, cards: Sequence[ModelCard]) -> Comparison:
     """Return the comparison that a form asks for. Raises InvalidRequestError, in a sentence for the user."""
     if not isinstance(form, Mapping):
         raise InvalidRequestError("The page sent no form: reload it.")
-    return Comparison(prompt_of(form), _text(form, "reference"), columns_of(form, cards))
+    reference, columns = _text(form, "reference"), columns_of(form, cards)
+    if reference.strip() and not _text(form, "prompt").strip():
+        if any(column.settings.system.strip() for column in columns):
+            raise InvalidRequestError(
+                "Without a prompt, the text is read without a system prompt too: write a prompt, or clear that one."
+            )
+        return Comparison("", reference, columns)
+    return Comparison(prompt_of(form), reference, columns)
 
 
 def batch_of(form: object, cards: Sequence[ModelCard], chosen: PromptFile | None) -> ComparisonBatch:
@@ -57,7 +64,7 @@ def prompt_of(form: Mapping[str, Any]) -> str:
     """Return the prompt of a form. Raises InvalidRequestError if it is empty."""
     prompt = _text(form, "prompt")
     if not prompt.strip():
-        raise InvalidRequestError("The prompt is empty: write what all columns should answer.")
+        raise InvalidRequestError("The prompt is empty: write one, or a reference text that all columns read.")
     return prompt
 
 
@@ -74,7 +81,7 @@ def form_of(comparison: Comparison) -> dict[str, Any]:
     """Return the form that asks for a comparison."""
     columns = fields_of_columns(comparison.columns)
     for fields, column in zip(columns, comparison.columns, strict=True):
-        if column.stored is not None:
+        if column.stored is not None and comparison.chat is not None:
             fields["answer"] = column.stored.node
     form = {"prompt": comparison.prompt, "reference": comparison.reference, "columns": columns}
     return form if comparison.chat is None else form | {"chat": asdict(comparison.chat)}

@@ -118,7 +118,7 @@
       this.stop = button("Stop", { onclick: onStop, hidden: true });
       this.more = button("Add column", { onclick: () => this.add() });
       this.list = make("div", { class: "pl-column-forms" });
-      this.fold = make("details", { class: "pl-column-more" }, make("summary", {}, "Reference text"), labelled("Reference text, scored by all columns", this.reference));
+      this.fold = make("details", { class: "pl-column-more" }, make("summary", {}, "Reference text"), labelled("Reference text, scored by all columns; without a prompt, they only read this", this.reference));
       this.seeds = number(1, onChange, 1);
       this.many = make("details", { class: "pl-column-more pl-batch-options" }, make("summary", {}, "Many prompts or seeds"), labelled("Seeds", this.seeds, "answers of each column to each prompt"));
       this.element = make(
