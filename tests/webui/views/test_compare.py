@@ -53,7 +53,7 @@ async def test_a_text_without_a_prompt() -> None:
     assert (last["running"], last["wrong"]) == (False, False)
     assert texts == ["a b"] * 2
     assert [column["about"] for column in last["columns"]] == ["reads the text"] * 2
-    assert last["summary"]["sentences"] == [f"A ({MODEL}) is the surest of the text, with 1.4 bits in all; B 0.0 bits more."]
+    assert last["summary"]["sentences"] == ["A and B are equally sure of the text: 1.4 bits of surprisal."]
     assert [row[0] for row in last["summary"]["matrix"]] == ["", "the text"]
     assert last["form"]["columns"][0].get("answer") is None
 

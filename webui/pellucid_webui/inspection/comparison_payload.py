@@ -28,6 +28,7 @@ def payload(comparison: Comparison) -> dict[str, Any]:
         "status": comparison.status,
         "wrong": False,
         "running": not comparison.ended,
+        "reads": comparison.reads_only,
         "columns": [column_payload(column, reads=comparison.reads_only) for column in comparison.columns],
         "summary": None,
         "analysis": None,

@@ -17,6 +17,10 @@ from pellucid_webui.inspection.word_diff import TextDifference
 
 LARGEST_SHOWN = 5
 
+EQUAL_BITS = 0.05
+"""A smaller difference of a text's surprisal is not shown with one decimal."""
+
+
 LEAST_RATIO_NATS = log(1.5)
 """The log ratio from which a token is listed among the largest differences."""
 
@@ -80,8 +84,10 @@ def _surest(comparison: Comparison) -> list[str]:
         predicted = [token for token, begin in zip(column.tokens, begins, strict=False) if begin >= first]
         found.append((-_sum(predicted) / log(2), column))
     (least, surest), *others = sorted(found, key=lambda one: one[0])
-    more = ", ".join(f"{column.letter} {bits - least:.1f} bits more" for bits, column in others)
-    return [f"{surest.letter} ({surest.settings.model}) is the surest of the text, with {least:.1f} bits in all; {more}."]
+    if others[-1][0] - least < EQUAL_BITS:
+        return [f"{_joined([column.letter for column in read])} are equally sure of the text: {least:.1f} bits of surprisal."]
+    rest = ", ".join(f"{column.letter} with {bits:.1f}" for bits, column in others)
+    return [f"{surest.letter} ({surest.settings.model}) is the surest of the text, with {least:.1f} bits of surprisal; {rest}."]
 
 
 def _predicted_from(tokens: Sequence[Token]) -> int:
@@ -143,9 +149,11 @@ def largest(places: ComparedPlaces) -> list[Jump]:
     """Return the tokens that two columns find most differently likely, the largest difference first."""
     view = default_view(places.comparison)
     found: dict[tuple[int, tuple[int, int]], tuple[float, Jump]] = {}
+    reads = places.comparison.reads_only
     for at, column in enumerate(places.columns):
+        whose = "Token" if reads else f"{column.letter}'s token"
         for other, against in enumerate(places.columns):
-            if other == at:
+            if other == at or (reads and at):  # all columns have the same text: the places of one are enough
                 continue
             for index, place in enumerate(places.links(at, other)):
                 ratio = place.views[view].ratio
@@ -154,7 +162,7 @@ def largest(places: ComparedPlaces) -> list[Jump]:
                 key = (at, place.segment)
                 if key not in found or abs(ratio.middle) > found[key][0]:
                     tokens = column.tokens[slice(*place.segment)]
-                    words = f"{column.letter}'s token {index + 1}: {_compared(column, against, tokens, ratio)}"
+                    words = f"{whose} {index + 1}: {_compared(column, against, tokens, ratio)}"
                     found[key] = abs(ratio.middle), Jump("large", at, index, words)
     ranked = sorted(found.values(), key=lambda one: (-one[0], one[1].text, one[1].token))
     return [jump for _, jump in ranked[:LARGEST_SHOWN]]

@@ -40,9 +40,7 @@ def comparison_of(form: object, cards: Sequence[ModelCard]) -> Comparison:
     reference, columns = _text(form, "reference"), columns_of(form, cards)
     if reference.strip() and not _text(form, "prompt").strip():
         if any(column.settings.system.strip() for column in columns):
-            raise InvalidRequestError(
-                "Without a prompt, the text is read without a system prompt too: write a prompt, or clear that one."
-            )
+            raise InvalidRequestError("Without a prompt, the text is read without a system prompt too: write a prompt, or clear that one.")
         return Comparison("", reference, columns)
     return Comparison(prompt_of(form), reference, columns)
 

@@ -14,7 +14,8 @@
       this.summary = make("div", { class: "pl-summary-text", tabindex: "0", role: "region", "aria-label": "Summary of the messages above" });
       this.details = make("details", {}, make("summary", {}, "Summary that the model reads instead, written by the model"), this.summary);
       this.widen = button("Regenerate with all messages", {}, "The context of this model has room for all of them");
-      this.border = make("div", { class: "pl-border", role: "note" }, make("p", {}, "The model no longer sees the messages above."), this.details, this.widen);
+      this.unseen = make("p", {});
+      this.border = make("div", { class: "pl-border", role: "note" }, this.unseen, this.details, this.widen);
       this.drawn = "";
       this.marked = "";
       /** @type {HTMLElement | null} */
@@ -74,6 +75,8 @@
         return;
       }
       first.before(this.border);
+      const messages = seen === 1 ? "message" : `${seen} messages`;
+      this.unseen.textContent = `The model no longer sees the ${messages} above: a quarter of its context is kept free for answers.`;
       this.details.hidden = !context.summary;
       this.summary.textContent = context.summary;
       const isAnswer = Boolean(last?.classList.contains("pl-assistant"));

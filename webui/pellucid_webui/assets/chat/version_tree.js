@@ -136,8 +136,7 @@
       this.draw();
       this.tree.replaceChildren(this.picture, ...this.items);
       const messages = new Set(data.nodes.map(({ parent }) => parent)).size;
-      const [versions, places] = [data.nodes.length, messages].map((count) => count.toLocaleString("en"));
-      this.about.textContent = data.nodes.length === messages ? "No message has other versions yet. Edit one, or regenerate an answer." : `${versions} versions of ${places} messages. What the chat shows is bold.`;
+      this.about.textContent = data.nodes.length === messages ? "No message has other versions yet. Edit one, or regenerate an answer." : "What the chat shows is bold.";
       this.drawFoot();
       if (hadFocus) this.focus(this.here);
       else this.settle(this.rows[this.indexOf(this.here)] ? this.indexOf(this.here) : 0);

@@ -91,13 +91,13 @@
     }
 
     /** @param {Page.CompareCardOptions} options */
-    show({ letters, text, index, count, readings, links, upper, remark }) {
+    show({ letters, text, index, count, readings, links, upper, remark, reads }) {
       const own = /** @type {Page.CompareReading} */ (readings[text]);
       const letter = letters[text];
       this.title.replaceChildren(
         badge(letter),
         make("span", { class: "pl-token-name" }, ...visible.standing(visible.piecesOf(own.record.t, own.record.b))),
-        make("span", { class: "pl-quiet" }, `token ${index + 1} of ${count} in ${letter}'s answer`),
+        make("span", { class: "pl-quiet" }, `token ${index + 1} of ${count} in ${reads ? "the text" : `${letter}'s answer`}`),
       );
       this.remark.textContent = remark;
       this.element.dataset.columns = String(letters.length);

@@ -320,6 +320,7 @@
         links: numbers.map((column) => (column === text ? null : readings.link(text, column, index))),
         upper: analysis.upper[text],
         remark,
+        reads: Boolean(this.value?.reads),
       });
       this.columns.forEach((column, at) => {
         const isShown = at === text;

@@ -8,9 +8,6 @@
   const NEARLY_FULL = 0.8;
   const CHARACTERS = 4; // of a token, by and large: only the model knows
 
-  /** @type {Page.Theme[]} */
-  const THEMES = ["system", "light", "dark"];
-
   /**
    * @param {string} name the accessible name
    * @param {Page.IconName} picture
@@ -100,7 +97,10 @@
     }
 
     nextTheme() {
-      const next = THEMES[(THEMES.indexOf(theme.get()) + 1) % THEMES.length];
+      // The first press always changes something: to the opposite of the system's theme.
+      /** @type {Page.Theme[]} */
+      const order = matchMedia("(prefers-color-scheme: dark)").matches ? ["system", "light", "dark"] : ["system", "dark", "light"];
+      const next = order[(order.indexOf(theme.get()) + 1) % order.length];
       theme.set(next);
       announce(`Theme: ${next}`);
     }
@@ -186,6 +186,7 @@
       this.account.append(make("span", { title: "Logged in" }, owner), make("a", { href: "logout" }, "Log out"), make("a", { href: "sessions" }, "Sessions"));
     }
 
+    /** Show how much of the context is used. The words follow the numbers, as colours alone tell some readers nothing. */
     drawMeter() {
       const { model } = this;
       this.meter.hidden = !model || !this.chat; // a meter without a value is an error to screen readers
@@ -195,7 +196,9 @@
       const share = Math.min(1, (used + typed) / model.context);
       const words = `${used.toLocaleString("en")} of ${model.context.toLocaleString("en")}`;
       const more = typed ? ` and about ${typed.toLocaleString("en")} being typed` : "";
-      this.count.textContent = typed ? `${used.toLocaleString("en")} + about ${typed.toLocaleString("en")} of ${model.context.toLocaleString("en")}` : words;
+      const isTooLong = typed > 0 && used + typed > model.context;
+      const sum = `${used.toLocaleString("en")} + about ${typed.toLocaleString("en")} of ${model.context.toLocaleString("en")}`;
+      this.count.textContent = `${typed ? sum : words}${isTooLong ? ": too long" : " tokens"}`;
       this.bar.style.width = `${100 * share}%`;
       this.meter.dataset.level = share >= FULL ? "full" : share >= NEARLY_FULL ? "high" : "";
       this.meter.setAttribute("aria-valuemax", String(model.context));

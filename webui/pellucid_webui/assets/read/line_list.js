@@ -135,7 +135,7 @@
     offerMore() {
       const rest = this.order.length - this.shown;
       this.more.hidden = rest <= 0;
-      this.more.textContent = `Show ${Math.min(rest, SHOWN)} more of ${rest}`;
+      this.more.textContent = rest > SHOWN ? `Show ${SHOWN} of ${rest} more lines` : `Show ${rest} more lines`;
       this.previous.disabled = this.next.disabled = !this.order.length;
     }
 

@@ -409,6 +409,8 @@ declare namespace Page {
     status: string;
     wrong: boolean;
     running: boolean;
+    /** Whether the columns read the reference in place of an answer. */
+    reads: boolean;
     columns: CompareColumnValue[];
     /** Null until the comparison has ended. */
     summary: { sentences: string[]; matrix: string[][]; figures: string[][]; jumps: CompareJump[] } | null;
@@ -567,6 +569,8 @@ declare namespace Page {
     upper: boolean[];
     /** Why the user was led here, if so. */
     remark: string;
+    /** Whether the columns read a text, and answered nothing. */
+    reads: boolean;
   }
 
   interface CompareSelect {

@@ -47,6 +47,9 @@
       this.sampling = null;
       /** @type {Page.ChatValue | null} */
       this.value = null;
+      /** @type {Page.Message | null} */
+      this.last = null; // the last answer that has ended
+      this.wantsLeast = false;
       this.timer = 0;
       this.frame = 0;
       this.inspector = new Inspector({
@@ -81,7 +84,6 @@
       this.state = state;
       memory.set("inspect", state);
       for (const input of this.bar.querySelectorAll("input")) input.checked = input.value === state;
-      this.least.disabled = state === "text";
       this.drawLegend();
       if (state === "text") this.unpin();
       this.inView.forEach((message) => this.refresh(message));
@@ -101,7 +103,7 @@
         const parts = colours.legend("probability", []).flatMap((part) => ("scale" in part ? [legendScale(part)] : []));
         this.legend.replaceChildren(...parts);
       } else {
-        this.legend.replaceChildren(make("i", { class: "pl-unsure-sample" }, "word"), " less than 30 % likely, the least likely tenth at most");
+        this.legend.replaceChildren(make("i", { class: "pl-unsure-sample" }, "word"), ": less than 30 % likely. At most a tenth of the text is marked.");
       }
     }
 
@@ -141,6 +143,7 @@
         this.seen.set(message, message.data);
         this.refresh(message);
       }
+      this.last = messages.filter(({ data }) => isAnswer(data)).at(-1) ?? null;
       this.fit();
       this.ask();
       this.sampleMore(value, messages);
@@ -194,6 +197,7 @@
         this.answers.set(data.node, answer);
         const records = this.records.get(data.node);
         if (records) answer.arrive(records);
+        if (this.wantsLeast) this.goToLeast();
       } else if (old) {
         old.destroy();
         this.answers.delete(data.node);
@@ -237,6 +241,7 @@
       const isEmpty = this.list.querySelector(".pl-message") === null;
       const isMap = this.list.querySelector(".pl-message .pl-tokens") !== null;
       this.bar.hidden = isEmpty;
+      this.least.disabled = this.state === "text" || !this.last;
       this.stage.dataset.inspect = isEmpty || (this.state === "text" && !isMap) ? "off" : "on";
     }
 
@@ -358,14 +363,16 @@
     goToLeast() {
       const { owner } = this.inspector;
       const answer = owner instanceof RenderedAnswer ? owner : this.answers.get(Math.max(-1, ...this.answers.keys()));
-      if (this.state === "text" || !answer || answer.marks.least === null) announce("No answer with tokens is in view.");
-      else answer.go(answer.marks.least);
+      if (this.state === "text" || !this.last) return;
+      this.wantsLeast = !answer; // then the last answer is scrolled into view, and comes once its places are there
+      if (!answer) this.showTop(this.last.element);
+      else if (answer.marks.least !== null) answer.go(answer.marks.least);
     }
 
     /** @param {KeyboardEvent} event */
     escape(event) {
       const { owner } = this.inspector;
-      if (!(owner instanceof RenderedAnswer) || !this.list.offsetParent) return;
+      if (!(owner instanceof RenderedAnswer) || !this.list.offsetParent || document.querySelector("dialog[open]")) return;
       this.unpin();
       event.preventDefault(); // this Escape does not stop an answer
     }
