@@ -32,11 +32,13 @@ DATES = {
     "pellucid/learn/evaluate/results.py",
     "pellucid/learn/finetune/pipeline.py",
     "pellucid/text/template_renderer.py",
-    "pellucid_webui/conversations/blind_reviews.py",
-    "pellucid_webui/conversations/import_export.py",
-    "pellucid_webui/conversations/store.py",
+    "pellucid_webui/conversations/exchange/import_export.py",
+    "pellucid_webui/conversations/storage/blind_reviews.py",
+    "pellucid_webui/conversations/storage/store.py",
     "pellucid_webui/hosting/login_sessions.py",
+    "pellucid_webui/inspection/batch/comparison_batch.py",
     "pellucid_webui/inspection/comparison.py",
+    "pellucid_webui/views/compare_batch.py",
 }
 """Files that keep dates. Those of the page's sessions and conversations outlive the process, and have tests with a clock of their own."""
 

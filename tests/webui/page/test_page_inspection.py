@@ -192,7 +192,7 @@ async def test_a_browser_without_highlights(answered: Tab, request: pytest.Fixtu
 async def test_switch(answered: Tab) -> None:
     """One switch, also by key, shows all answers as text, with unsure words or in colours, says what these mean, and is remembered."""
     switch = answered.page.get_by_role("radiogroup", name="Inspect tokens")
-    legend = switch.get_by_role("group", name="What the marks mean")
+    legend = answered.page.get_by_role("group", name="What the marks mean")
     await expect(legend).to_contain_text("less than 30 % likely")
     assert await switch.get_by_label("Unsure words").is_checked()
     await answered.page.locator(".pl-messages").focus()

@@ -7,14 +7,14 @@ import csv
 import io
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from playwright.async_api import Download, Page, expect
 
-from support.page.page_fixtures import SMALL, Tab
+from support.page.page_fixtures import SMALL, PageServer, Tab, watched
 from support.page.page_tabs import LOOKS, busy, check_looks, choose, scored, until_idle
 from support.servers.real_model_server import CODER
 
@@ -114,12 +114,23 @@ async def test_file(tab: Tab, tmp_path: Path) -> None:
     await expect(page.locator(".pl-reading .pl-token")).to_have_count(len(await scored(tab.address, SMALL, text=good.read_text())))
 
 
-async def test_too_long(tab: Tab) -> None:
+CONTEXT = 512
+
+
+@pytest.fixture
+def short_server(tmp_path: Path) -> Iterator[PageServer]:
+    """Provide a server whose models have a short context."""
+    server = PageServer(tmp_path, "--context", str(CONTEXT))
+    server.start()
+    yield server
+    server.stop()
+
+
+async def test_too_long(short_server: PageServer, browser_page: Page) -> None:
     """A text longer than the context is read to its end, with a sentence that says how; its most surprising line is found."""
-    async with httpx.AsyncClient(base_url=tab.address, timeout=120) as http:
-        context = (await http.get("/v1/models")).json()["data"][1]["meta"]["n_ctx"]
-    lines = [f"{number}: The cat sat on the mat." for number in range(context // 8)]
+    lines = [f"{number}: The cat sat on the mat." for number in range(CONTEXT // 4)]
     lines[-3] = "Zebra quintessence fractal."
+    tab = watched(browser_page, short_server.address)
     await tab.open()
     await tab.tab("Read")
     page = tab.page
@@ -127,8 +138,8 @@ async def test_too_long(tab: Tab) -> None:
     await page.locator("#pl-read-text textarea").evaluate(FILL, "\n".join(lines) + "\n")
     await page.get_by_role("button", name="Read", exact=True).click()
     await page.locator(".pl-line-row").first.wait_for(timeout=SLOW_READING)
-    assert int(await page.locator(".pl-figures dd").first.inner_text()) > context
-    sentence = f"longer than the context of {context:,} tokens: each token was read with at least the {context // 2:,} before it."
+    assert int(await page.locator(".pl-figures dd").first.inner_text()) > 2 * CONTEXT
+    sentence = f"longer than the context of {CONTEXT} tokens: each token was read with at least the {CONTEXT // 2} before it."
     await expect(page.locator(".pl-read-note")).to_contain_text(sentence)
     await expect(page.locator(".pl-line-row .pl-line-number").first).to_have_text(str(len(lines) - 2))
     assert tab.problems == []
