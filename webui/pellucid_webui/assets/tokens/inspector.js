@@ -5,7 +5,7 @@
   const { make, button, Card, WhatIfPanel } = window.Pellucid;
 
   const HINT = "Click a word of an answer, or press n for the next word that the model was unsure of.";
-  const CHOOSE = "Click a row to continue the answer from it, as another version.";
+  const CHOOSE = "Click a row to continue from it.";
   const TITLE = "Inspector";
   const WAITING = "Reading the tokens of this answer…";
 
