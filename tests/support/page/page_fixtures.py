@@ -17,8 +17,8 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.async_api import ConsoleMessage, FilePayload, Frame, Locator, Page, async_playwright, expect
 from playwright.async_api import Error as BrowserError
-from playwright.async_api import FilePayload, Locator, Page, Request, async_playwright, expect
 
 from support.servers.real_model_server import CODER, is_healthy, real_models
 
@@ -29,6 +29,9 @@ PATIENCE = 300.0
 
 SECONDS = 60_000
 """Timeout in milliseconds, reached only if a test fails."""
+
+UNLOADING = "the document is being left"
+"""Written to the console before Gradio's own listeners abort its requests."""
 
 FLAGS = (
     "--no-sandbox",
@@ -230,6 +233,7 @@ async def browser_page(request: pytest.FixtureRequest) -> AsyncIterator[Page]:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=executable, args=FLAGS)
         context = await browser.new_context(**getattr(request, "param", {}))
+        await context.add_init_script(f"addEventListener('beforeunload', () => console.debug('{UNLOADING}'))")
         page = await context.new_page()
         page.set_default_timeout(SECONDS)
         expect.set_options(timeout=SECONDS)
@@ -244,13 +248,28 @@ def tab(page_server: PageServer, browser_page: Page) -> Tab:
 
 
 def watched(page: Page, address: str) -> Tab:
-    """Return a tab that records its requests and errors."""
+    """Return a tab that records its requests and errors, except those of a document that is being left.
+
+    When a document is left, Gradio aborts its own requests and writes an error for each that was still running.
+    """
     found = Tab(page, address)
+    kept: int | None = None  # how many errors there were when the document began to unload
 
-    def note(request: Request) -> None:
-        found.requested.append(request.url)
+    def note_message(message: ConsoleMessage) -> None:
+        nonlocal kept
+        if message.text == UNLOADING:
+            kept = len(found.problems)
+        elif message.type == "error":
+            found.problems.append(message.text)
 
-    page.on("request", note)
+    def note_arrival(frame: Frame) -> None:
+        nonlocal kept
+        if frame == page.main_frame and kept is not None:
+            del found.problems[kept:]
+            kept = None
+
+    page.on("request", lambda request: found.requested.append(request.url))
+    page.on("framenavigated", note_arrival)
     page.on("pageerror", lambda error: found.problems.append(error.stack or str(error)))
-    page.on("console", lambda message: found.problems.append(message.text) if message.type == "error" else None)
+    page.on("console", note_message)
     return found
