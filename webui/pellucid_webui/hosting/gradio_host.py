@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -20,12 +21,14 @@ from fastapi.exceptions import RequestValidationError
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Mount
+from starlette.types import ASGIApp
 
 from pellucid.api.errors import invalid_response
 from pellucid.client.assistant_protocol import Assistant
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.login import owner_of
+from pellucid_webui.hosting.responses import PageResponses
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -75,12 +78,12 @@ PageFactory = Callable[[Assistant, ConversationStore, Turns], GradioPage]
 
 @dataclass(frozen=True, slots=True)
 class GradioApp:
-    """Gradio's application, to be run within its lifespan, then closed."""
+    """Gradio's application with our responses, to be run within its lifespan, then closed."""
 
-    app: FastAPI
+    app: ASGIApp
+    lifespan: Callable[[], AbstractAsyncContextManager[Any]]
     blocks: gr.Blocks
     tabs: TabLimits
-    early_head: bytes = b""
 
     def close(self) -> None:
         """Stop Gradio's queue."""
@@ -167,4 +170,5 @@ def _mounted(view: GradioPage, max_file_size: int) -> GradioApp:
         if isinstance(route, Mount) and isinstance(route.app, App):
             # FastAPI's own response repeats the request, which fails for lone surrogates and for numbers that are not finite.
             route.app.add_exception_handler(RequestValidationError, invalid_response)
-    return GradioApp(app, blocks, TabLimits(blocks), view.early_head.encode())
+    responses = PageResponses(app, view.early_head.encode())
+    return GradioApp(responses, lambda: app.router.lifespan_context(app), blocks, TabLimits(blocks))

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import AbstractContextManager, ExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +18,11 @@ from typing import Any
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from pellucid.api.errors import error_response
 from pellucid.api.login_rate_limit import LoginRateLimit
-from pellucid.api.plain_page import GUARDS, PageNotice, plain_page
+from pellucid.api.plain_page import PageNotice, plain_page
 from pellucid.api.request_body import BodyReader, admit
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import AuthenticationError, ConfigError, PellucidError, UnavailableError
@@ -34,11 +33,12 @@ from pellucid_webui.hosting.gradio_host import GradioApp, PageFactory, build, pe
 from pellucid_webui.hosting.gradio_requests import API, DATA, HEARTBEAT, GradioRequest, check_call, with_owner_session
 from pellucid_webui.hosting.login import OWNER, PATHS, LoginGate, login_form
 from pellucid_webui.hosting.login_sessions import LoginSessions
+from pellucid_webui.hosting.responses import CONFIG, FRONT, cancel, respond_until
 
 logger = logging.getLogger(__name__)
 
-FRONT = "/"
-FILES = ("/assets/", "/static/")
+FOLDERS = ("/assets/", "/static/")
+SINGLE = frozenset({CONFIG, "/theme.css", "/manifest.json", "/favicon.ico"})
 
 ALIVE = "/page/alive"
 """The path that an open page polls to see that its server runs, and is still the same process."""
@@ -46,23 +46,8 @@ ALIVE = "/page/alive"
 STREAM = "pellucid-stream"
 """A header in the response to each call, which says whether the tab's stream of results is open."""
 
-SINGLE = frozenset({"/config", "/theme.css", "/manifest.json", "/favicon.ico"})
-
 FINAL_UPDATES_SECONDS = 1.0
 """Time in which the last updates of stopped answers can be shown."""
-
-POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
-    "font-src 'self' data:; connect-src 'self' data: blob:; media-src 'self' data: blob:; worker-src 'self' blob:; object-src 'none'; "
-    "base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
-)
-"""Browsers contact only this server, whatever a model generates. Gradio needs inline scripts, and evaluates its templates."""
-
-SOCIAL_METADATA = re.compile(rb'\s*<meta\s+(?:property="og:|name="twitter:)[^>]*>')
-"""Social-media metadata of Gradio's page, with addresses of other servers."""
-
-VIEWPORT = re.compile(rb'\s*<meta\s+name="viewport"[^>]*>')
-"""Gradio's viewport, which an on-screen keyboard covers: the page has its own."""
 
 PREPARING = PageNotice("Preparing the page. This takes a few seconds.")
 
@@ -111,7 +96,7 @@ class Page:
 
     def owns(self, path: str) -> bool:
         """Return whether the page answers a path. Other paths belong to the API."""
-        return path in (FRONT, ALIVE) or path in PATHS or path in SINGLE or path.startswith((*FILES, API))
+        return path in (FRONT, ALIVE) or path in PATHS or path in SINGLE or path.startswith((*FOLDERS, API))
 
     def watches(self, path: str) -> bool:
         """Return whether an open page requests a path only to see that its server runs."""
@@ -167,13 +152,12 @@ class Page:
         assert self._gradio is not None, "requests that are not answered here are Gradio's"
         tabs, path = self._gradio.tabs, request.scope["path"]
         end = self._server.departing if path.startswith(HEARTBEAT) else self._streams_end
-        shown = _FrontPageSend(send, self._gradio.early_head) if path == FRONT else _SecureSend(send)
 
         async def noted(message: Message) -> None:
             if request.call is not None and request.tab is not None and message["type"] == "http.response.start":
                 share.close()
                 MutableHeaders(scope=message)[STREAM] = "open" if tabs.is_read(request.tab) else "closed"
-            await shown(message)
+            await send(message)
 
         await respond_until(self._gradio.app, request.scope, request.receive, noted, end)
 
@@ -242,7 +226,7 @@ class Page:
             await asyncio.to_thread(store.close)
 
     async def _serve(self, gradio: GradioApp, turns: Turns) -> None:
-        async with gradio.app.router.lifespan_context(gradio.app):
+        async with gradio.lifespan():
             self._gradio = gradio
             await _first(self._server.closing.wait(), self._ending.wait())
             # The server exits once no requests are left, but an answer that no tab shows has its grace time too.
@@ -254,82 +238,11 @@ class Page:
             gradio.close()
 
 
-class _SecureSend:
-    """A ``send`` that adds security headers."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            headers = MutableHeaders(scope=message)
-            headers.update({"content-security-policy": POLICY} | GUARDS)
-        await self._send(message)
-
-
-class _FrontPageSend:
-    """A ``send`` for Gradio's front page, which removes its social-media metadata and adds our own head and viewport."""
-
-    def __init__(self, send: Send, early_head: bytes) -> None:
-        self._send = _SecureSend(send)
-        self._early_head = early_head
-        self._start: Message = {}
-        self._body = b""
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self._start = message
-            return
-        self._body += message.get("body", b"")
-        if message.get("more_body", False):
-            return
-        body = VIEWPORT.sub(b"", SOCIAL_METADATA.sub(b"", self._body)).replace(b"<head>", b"<head>\n" + self._early_head, 1)
-        headers = MutableHeaders(scope=self._start)
-        headers["content-length"] = str(len(body))
-        headers["cache-control"] = "no-store"
-        await self._send(self._start)
-        await self._send({"type": "http.response.body", "body": body})
-
-
-async def respond_until(app: ASGIApp, scope: Scope, receive: Receive, send: Send, end: asyncio.Event) -> None:
-    """Answer a request until ``end`` at the latest. A response that has begun is ended properly."""
-    begun = complete = False
-
-    async def noted(message: Message) -> None:
-        nonlocal begun, complete
-        begun = True
-        complete = message["type"] == "http.response.body" and not message.get("more_body", False)
-        await send(message)
-
-    async def answer() -> None:
-        await app(scope, receive, noted)
-
-    tasks = (asyncio.create_task(answer()), asyncio.create_task(end.wait()))
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if tasks[0].done():
-            tasks[0].result()
-            return
-    finally:
-        await _cancel(tasks)
-    if not begun:
-        await error_response(UnavailableError("The server is shutting down."))(scope, receive, send)
-    elif not complete:
-        await send({"type": "http.response.body", "body": b""})
-
-
 async def _first(*waits: Coroutine[Any, Any, object], within: float | None = None) -> None:
     """Wait until one of them is done, for at most ``within`` seconds."""
     tasks = [asyncio.create_task(wait) for wait in waits]
     await asyncio.wait(tasks, timeout=within, return_when=asyncio.FIRST_COMPLETED)
-    await _cancel(tasks)
-
-
-async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel tasks whose results are no longer needed."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await cancel(tasks)
 
 
 def _failure(error: Exception) -> str:

@@ -1,0 +1,76 @@
+"""Tests what the page's server adds to Gradio's responses: compression and caching."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterator
+
+import pytest
+from starlette.datastructures import Headers
+from starlette.types import Message, Receive, Scope, Send
+
+from pellucid_webui.hosting.responses import PageResponses
+from support.page.small_page_server import PagedServer, paged
+
+pytestmark = pytest.mark.slow
+
+BROWSER = {"accept-encoding": "gzip, deflate, br"}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PagedServer]:
+    """Start a server whose page is ready."""
+    with paged(tmp_path_factory.mktemp("data")) as server:
+        server.wait()
+        yield server
+
+
+@pytest.mark.parametrize("path", ["/", "/config"])
+def test_large_documents_are_compressed(small: PagedServer, path: str) -> None:
+    """A browser receives the page and its configuration in less than half of their bytes, with the same content."""
+    plain = small.http.get(path, headers={"accept-encoding": "identity"})
+    with small.http.stream("GET", path, headers=BROWSER) as packed:
+        sent = b"".join(packed.iter_raw())
+
+    assert "content-encoding" not in plain.headers
+    assert packed.headers["content-encoding"] == "gzip"
+    assert int(packed.headers["content-length"]) == len(sent) < len(plain.content) / 2
+    assert gzip.decompress(sent) == plain.content
+
+
+def test_only_files_named_by_content_are_cached(small: PagedServer) -> None:
+    """A script whose name changes with its content is not requested again; the page is, and so is a script that is missing."""
+    page = small.http.get("/")
+    script = page.text.split('src="./assets/')[1].split('"')[0]
+
+    assert page.headers["cache-control"] == "no-store"
+    assert small.http.get(f"/assets/{script}").headers["cache-control"] == "private, max-age=31536000, immutable"
+    missing = small.http.get("/assets/index-12345678.js")
+    assert (missing.status_code, missing.headers.get("cache-control")) == (404, None)
+
+
+async def test_streams_are_sent_as_they_come() -> None:
+    """Events of the stream of results leave one by one, uncompressed, although a browser accepts gzip."""
+    sent: list[Message] = []
+    counts: list[int] = []
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        for event in (b"data: 1\n\n", b"data: 2\n\n"):
+            counts.append(len(sent))
+            await send({"type": "http.response.body", "body": event, "more_body": True})
+        counts.append(len(sent))
+        await send({"type": "http.response.body", "body": b""})
+
+    async def collect(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        raise AssertionError("a stream has no body to read")
+
+    scope = {"type": "http", "method": "GET", "path": "/gradio_api/queue/data", "headers": [(b"accept-encoding", b"gzip")]}
+    await PageResponses(stream, b"")(scope, receive, collect)
+
+    assert counts == [1, 2, 3]
+    assert [message.get("body") for message in sent] == [None, b"data: 1\n\n", b"data: 2\n\n", b""]
+    assert "content-encoding" not in Headers(raw=sent[0]["headers"])
