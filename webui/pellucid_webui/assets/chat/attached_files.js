@@ -19,7 +19,7 @@
       this.pending = [];
       /** @type {File[]} */
       this.early = []; // chosen while the page was loading
-      this.input = make("input", { type: "file", multiple: true, class: "pl-heard", tabindex: "-1", "aria-label": "Attach text files" });
+      this.input = make("input", { type: "file", multiple: true, class: "pl-visually-hidden", tabindex: "-1", "aria-label": "Attach text files" });
       this.element = make("ul", { class: "pl-attached", "aria-label": "Attached files" });
       this.input.addEventListener("change", async () => {
         await this.add([...(this.input.files ?? [])]);

@@ -26,7 +26,7 @@
       /** @type {((data: object) => void) | null} */
       this.send = null;
       this.waiting = false;
-      this.input = make("input", { type: "file", class: "pl-heard", accept: ".txt,.jsonl,.ndjson,.csv", "aria-label": "File of prompts", tabindex: "-1" });
+      this.input = make("input", { type: "file", class: "pl-visually-hidden", accept: ".txt,.jsonl,.ndjson,.csv", "aria-label": "File of prompts", tabindex: "-1" });
       this.name = make("span", { class: "pl-batch-file" });
       this.remove = button("Remove file", { onclick: () => this.ask("remove"), hidden: true });
       this.addChooser();

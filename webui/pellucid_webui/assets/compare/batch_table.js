@@ -30,7 +30,7 @@
       this.hasSeeds = false;
       this.head = make("tr", {});
       this.body = make("tbody", { onkeydown: (/** @type {KeyboardEvent} */ event) => this.key(event) });
-      this.caption = make("caption", { class: "pl-heard" });
+      this.caption = make("caption", { class: "pl-visually-hidden" });
       this.place = make("span", { class: "pl-quiet", role: "status" });
       this.previous = button("Previous page", { onclick: () => this.turn(-1) });
       this.next = button("Next page", { onclick: () => this.turn(1) });

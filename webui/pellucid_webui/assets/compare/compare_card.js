@@ -119,7 +119,7 @@
       const limits = readings.map((reading) => (reading === null || !reading.record.a.length ? null : unlisted(reading)));
       const rows = rowsOf(readings).map((row) => {
         const name = make("th", { scope: "row" }, ...visible.standing(visible.piecesOf(row.text, row.bytes)));
-        if (row.key === chosen) name.append(make("span", { class: "pl-heard" }, " (in the answer)"));
+        if (row.key === chosen) name.append(make("span", { class: "pl-visually-hidden" }, " (in the answer)"));
         const cells = row.shares.map((share, column) => cell(letters[column], share, limits[column], readings[column]));
         return make("tr", { "aria-current": row.key === chosen ? "true" : null }, name, ...cells);
       });
@@ -199,7 +199,7 @@
     if (share === null) {
       const most = `${visible.percent(limit[0])} %`;
       const words = `not among the top ${reading.record.a.length}: at most ${most}`;
-      return make("td", { class: "pl-unknown", title: words }, make("span", { "aria-hidden": "true" }, `≤ ${most}`), make("span", { class: "pl-heard" }, words));
+      return make("td", { class: "pl-unknown", title: words }, make("span", { "aria-hidden": "true" }, `≤ ${most}`), make("span", { class: "pl-visually-hidden" }, words));
     }
     const [low, high] = share;
     const middle = (low + high) / 2;

@@ -29,7 +29,7 @@
       this.refreshed = 0;
       this.seen = { file: 0, notice: 0, removed: 0, match: 0 };
       this.search = make("input", { type: "search", class: "pl-search", placeholder: "Search", "aria-label": "Search all conversations" });
-      this.file = make("input", { type: "file", accept: ".json,.jsonl,.md,.zip", class: "pl-heard", tabindex: "-1", "aria-label": "A conversation to import" });
+      this.file = make("input", { type: "file", accept: ".json,.jsonl,.md,.zip", class: "pl-visually-hidden", tabindex: "-1", "aria-label": "A conversation to import" });
       this.found = make("p", { class: "pl-quiet pl-found" });
       this.list = make("div", { class: "pl-conversations" });
       this.notice = make("p", { class: "pl-notice", role: "alert" });

@@ -108,7 +108,7 @@
         item.title,
       );
       const time = make("time", { class: "pl-time", datetime: new Date(item.updated * 1000).toISOString(), title: about });
-      time.append(make("span", { "aria-hidden": "true" }, dates.shortTime(item.updated)), make("span", { class: "pl-heard", id: `pl-about-${item.id}` }, about));
+      time.append(make("span", { "aria-hidden": "true" }, dates.shortTime(item.updated)), make("span", { class: "pl-visually-hidden", id: `pl-about-${item.id}` }, about));
       const line = make("li", { "data-id": item.id, class: chosen ? "pl-row-line pl-chosen" : "pl-row-line", draggable: "true" }, name, time);
       line.append(this.more(`Actions for “${item.title}”`, () => this.menu(item)));
       if (item.snippet) line.append(make("p", { class: "pl-snippet", dir: "auto" }, ...marked(item.snippet)));

@@ -32,7 +32,7 @@
     const [kind, number, bits, pieces] = side;
     const look = `pl-diff-${NAMES[kind]}`;
     const isChanged = kind !== " ";
-    const text = make("td", { class: `pl-diff-text ${look}` }, isChanged ? make("span", { class: "pl-heard" }, `${NAMES[kind]}: `) : null, ...pieces.map(piece));
+    const text = make("td", { class: `pl-diff-text ${look}` }, isChanged ? make("span", { class: "pl-visually-hidden" }, `${NAMES[kind]}: `) : null, ...pieces.map(piece));
     const share = isChanged && bits !== null ? `--share: ${((100 * bits) / most).toFixed(1)}%` : null;
     return [
       make("td", { class: `pl-diff-number ${look}` }, `${isChanged ? kind : ""}${number}`),

@@ -39,7 +39,7 @@
       this.columns = null;
       this.timer = 0;
       this.loader = new PartLoader((part) => this.take(part));
-      this.status = make("p", { class: "pl-note pl-heard", role: "status" }); // the same words are shown under the button
+      this.status = make("p", { class: "pl-note pl-visually-hidden", role: "status" }); // the same words are shown under the button
       this.bar = make("progress", { max: 1, "aria-label": "How much of the text has been read" });
       this.count = make("span", { class: "pl-quiet" });
       this.progress = make("div", { class: "pl-row pl-progress" }, button("Stop", { onclick: () => this.send({ verb: "stop" }) }), this.bar, this.count);

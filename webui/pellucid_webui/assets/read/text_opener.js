@@ -13,7 +13,7 @@
     constructor({ element, props, act }) {
       this.send = act;
       this.limit = props.value.limit;
-      this.input = make("input", { type: "file", class: "pl-heard", tabindex: "-1", "aria-label": "A text file to read" });
+      this.input = make("input", { type: "file", class: "pl-visually-hidden", tabindex: "-1", "aria-label": "A text file to read" });
       this.notice = make("p", { class: "pl-notice", role: "alert" });
       const choose = button("Open a file", { onclick: () => this.input.click() }, "Open a text file; its text replaces the one above");
       element.replaceChildren(make("div", { class: "pl-row" }, choose, this.input, make("span", { class: "pl-quiet" }, "or drop one here")), this.notice);

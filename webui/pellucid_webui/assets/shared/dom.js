@@ -44,7 +44,7 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
   function announce(text) {
     let place = document.getElementById("pl-announcer");
     if (!place) {
-      place = make("div", { id: "pl-announcer", class: "pl-heard", role: "status", "aria-live": "polite" });
+      place = make("div", { id: "pl-announcer", class: "pl-visually-hidden", role: "status", "aria-live": "polite" });
       document.body.append(place);
     }
     place.textContent = text;
@@ -74,7 +74,7 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
       await navigator.clipboard.writeText(text);
       return true;
     } catch {
-      const field = make("textarea", { class: "pl-heard" });
+      const field = make("textarea", { class: "pl-visually-hidden" });
       field.value = text;
       document.body.append(field);
       field.select();
