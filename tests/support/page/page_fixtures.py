@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.async_api import ConsoleMessage, FilePayload, Frame, Locator, Page, async_playwright, expect
+from playwright.async_api import Browser, ConsoleMessage, FilePayload, Frame, Locator, Page, async_playwright, expect
 from playwright.async_api import Error as BrowserError
 
 from support.servers.real_model_server import CODER, is_healthy, real_models
@@ -225,20 +225,27 @@ def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer
     server.stop()
 
 
-@pytest.fixture
-async def browser_page(request: pytest.FixtureRequest) -> AsyncIterator[Page]:
-    """Provide a Chromium page; ``pytest.mark.parametrize`` it indirectly with options of a browser context."""
+@pytest.fixture(scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    """Provide a Chromium for all tests of a process: starting one takes longer than many a test."""
     executable = shutil.which("chromium") or shutil.which("chromium-browser")
     assert executable is not None, "the tests of the page need Chromium: install Debian's package chromium"
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=executable, args=FLAGS)
-        context = await browser.new_context(**getattr(request, "param", {}))
-        await context.add_init_script(f"addEventListener('beforeunload', () => console.debug('{UNLOADING}'))")
-        page = await context.new_page()
-        page.set_default_timeout(SECONDS)
-        expect.set_options(timeout=SECONDS)
-        yield page
+        yield browser
         await browser.close()
+
+
+@pytest.fixture
+async def browser_page(request: pytest.FixtureRequest, chromium: Browser) -> AsyncIterator[Page]:
+    """Provide a page with a storage of its own; ``pytest.mark.parametrize`` it indirectly with options of a browser context."""
+    context = await chromium.new_context(**getattr(request, "param", {}))
+    await context.add_init_script(f"addEventListener('beforeunload', () => console.debug('{UNLOADING}'))")
+    page = await context.new_page()
+    page.set_default_timeout(SECONDS)
+    expect.set_options(timeout=SECONDS)
+    yield page
+    await context.close()
 
 
 @pytest.fixture
