@@ -11,9 +11,9 @@
    */
   function comparisonLegend(mode, [a, b]) {
     /** @param {string[]} classes */
-    const scale = (classes) => make("span", { class: "pl-compare-scale", "data-mode": mode, "aria-hidden": "true" }, ...classes.map((name) => make("i", { class: `pl-token ${name}` }, "\u00a0")));
+    const scale = (classes) => make("span", { class: "pl-steps", "aria-hidden": "true" }, ...classes.map((name) => make("i", { class: `pl-swatch ${name}` }, "\u00a0")));
     /** @param {string} name */
-    const steps = (name) => scale([0, 2, 4, 6, 8].map((at) => `pl-${name}${at}`));
+    const steps = (name) => scale([0, 2, 4, 6, 8].map((at) => `${name}${at}`));
     const bold = [make("strong", { class: "pl-apart" }, "bold"), " not in all answers"];
     if (mode === "surprisal") return ["0 ", steps("s"), " 12 bits; ", ...bold];
     if (mode === "probability") return ["100 % ", steps("p"), " 0 %; ", ...bold];

@@ -23,7 +23,7 @@
           if (this.panel.value) onChange(this.panel.value);
         });
       });
-      this.element = make("div", { class: "pl-compare-whatif", hidden: true }, this.panel.element, make("p", { class: "pl-hint" }, "The settings apply to all columns."), this.said);
+      this.element = make("div", { class: "pl-heat pl-compare-whatif", hidden: true }, this.panel.element, make("p", { class: "pl-hint" }, "The settings apply to all columns."), this.said);
       this.isReady = true;
     }
 

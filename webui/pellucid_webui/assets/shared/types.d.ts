@@ -794,9 +794,7 @@ declare namespace Page {
 
   /** What an inspector shows the tokens of: a heat map, or rendered text. */
   interface TokenOwner {
-    /** The settings with which the tokens were sampled. */
-    readonly own: Sampling | null;
-    reweigh(settings: Sampling | null): void;
+    readonly verdicts: WhatIfVerdicts;
     step(direction: number): unknown;
     /** The inspector shows the tokens of another owner from now on. */
     lose(): void;
@@ -816,7 +814,7 @@ declare namespace Page {
   /** What the rendered text of answers shows: nothing, underlined unsure words, or a colour for each token. */
   type InspectState = "text" | "unsure" | "heat";
 
-  interface RenderedTokens {
+  interface RenderedTokens extends WalkedTokens {
     readonly count: number;
     /** The tokens that are shown. */
     readonly order: number[];
@@ -825,12 +823,11 @@ declare namespace Page {
     paint(name: string, ranges: Range[]): void;
     paintUnsure(): void;
     paintSteps(stepOf: ((token: number) => number | null) | null): void;
+    clearSteps(): void;
     clear(): void;
     ranges(token: number): Range[];
     at(x: number, y: number): number | null;
-    place(token: number): DOMRect | null;
     next(token: number | null, direction: number, among?: number[]): number | null;
-    inNextLine(token: number, direction: number, x: number): number | null;
   }
 
   interface DrawnMarks {
@@ -844,7 +841,6 @@ declare namespace Page {
     readonly blocks: string[];
     readonly tokens: RenderedTokens;
     readonly here: number | null;
-    readonly settings: Sampling | null;
     paint(): void;
     placeBranch(): void;
     show(token: number, spoken?: boolean): void;
@@ -888,7 +884,21 @@ declare namespace Page {
     label: string;
   }
 
-  interface Cells {
+  /** Tokens through which keys walk. */
+  interface WalkedTokens {
+    /** Where a token is in the window; null if it is not shown. */
+    place(token: number): DOMRect | null;
+    /** The nearest shown token in a direction, or null; from null it is the first one, or the last one. */
+    next(token: number | null, direction: number): number | null;
+  }
+
+  interface TokenWalk {
+    goal(key: string, from: number | null): number | null | undefined;
+  }
+
+  interface Cells extends WalkedTokens {
+    /** The token that the Tab key goes to. */
+    readonly current: number;
     numberLines(): void;
     between(top: number, bottom: number): [from: number, to: number];
     lineAt(offset: number): number;
@@ -900,7 +910,8 @@ declare namespace Page {
     describeAgain(): void;
     indexOf(target: EventTarget | null): number | null;
     place(index: number): DOMRect;
-    inNextLine(index: number, direction: number, x: number): number;
+    select(index: number): void;
+    focus(index: number): void;
   }
 
   interface SparklineOptions {
@@ -931,10 +942,21 @@ declare namespace Page {
     say(text: string): void;
   }
 
+  interface WhatIfVerdicts {
+    /** The settings with which the tokens were sampled; null for tokens that were read. */
+    used: Sampling | null;
+    /** Those of the sliders; null while they are closed. */
+    readonly settings: Sampling | null;
+    change(settings: Sampling | null): void;
+    of(record: TokenRecord): WhatIfResult | null;
+    chosen(record: TokenRecord): Weighed | null;
+    destroy(): void;
+  }
+
   interface WhatIfPanel {
     readonly element: HTMLDetailsElement;
     readonly value: Sampling | null;
-    setOwn(own: Sampling | null): void;
+    setUsed(used: Sampling | null): void;
     change(settings: Partial<Sampling>): void;
   }
 
@@ -1046,12 +1068,16 @@ declare namespace Page {
       MODES: Record<Mode, string>;
       RETIRED: Record<string, RetiredMode>;
       RANKS: number[];
+      /** Steps of a scale above plain. */
+      STEPS: number;
       UNLIKELY: number;
+      /** Return the step of a share from 0 to 1. */
+      step(share: number): number;
       toBits(nats: number): number;
       constrain(record: TokenRecord, logprob: number): number;
       probabilityOf(record: TokenRecord): number | null;
-      probabilityClass(probability: number): string;
       surprisal(record: TokenRecord): number | null;
+      likelihoodClasses(probability: number, inBits?: number): string[];
       levels(record: TokenRecord, ranks: number[], mark: Mark | null, likely?: number | null): string[];
       isSurprising(mode: Mode, record: TokenRecord, ranks: number[], mark: Mark | null | undefined): boolean;
       legend(mode: Mode, words: string[]): LegendPart[];
@@ -1060,7 +1086,7 @@ declare namespace Page {
     // sampler_whatif.js
     whatIf: {
       OFF: Readonly<Sampling>;
-      weigh(record: TokenRecord, settings: Sampling, own?: Sampling | null): WhatIfResult | null;
+      weigh(record: TokenRecord, settings: Sampling, used?: Sampling | null): WhatIfResult | null;
       isSame(one: Sampling, other: Sampling): boolean;
     };
 
@@ -1076,10 +1102,12 @@ declare namespace Page {
       hexOf(bytes: number[]): string;
     };
 
-    // token_elements.js, token_card.js, surprisal_bars.js, whatif_sliders.js, heatmap_toolbar.js, heatmap.js
+    // token_walk.js, token_elements.js, token_card.js, whatif_verdicts.js, surprisal_bars.js, whatif_sliders.js, heatmap_toolbar.js, heatmap.js
+    TokenWalk: new (tokens: WalkedTokens) => TokenWalk;
     Cells: new (list: HTMLElement, prefix: string) => Cells;
     Card: new (options?: { docked?: boolean }) => Card;
     Sparkline: new (options: SparklineOptions) => Sparkline;
+    WhatIfVerdicts: new (onChange: () => void) => WhatIfVerdicts;
     WhatIfPanel: new (onChange: (settings: Sampling | null) => void) => WhatIfPanel;
     Toolbar: new (options: ToolbarOptions) => Toolbar;
     legendScale(scale: LegendScale): HTMLElement;
@@ -1176,7 +1204,7 @@ declare namespace Page {
       readonly records: TokenRecord[];
       readonly cells: { readonly all: HTMLElement[] };
       update(value: CompareColumnValue): void;
-      paint(lookOf: (index: number) => CompareLook): void;
+      paint(mode: CompareMode, lookOf: (index: number) => CompareLook): void;
       fold(apart: [from: number, to: number][] | null): void;
       mark(range: [from: number, to: number] | null, isShown: boolean): void;
       focusToken(index: number): void;

@@ -94,7 +94,7 @@
 
     /** Say what the underlines mean, or the colours, which the sliders show too. */
     drawLegend() {
-      const isColoured = this.state === "heat" || [...this.answers.values()].some(({ settings }) => settings !== null);
+      const isColoured = this.state === "heat" || [...this.answers.values()].some(({ verdicts }) => verdicts.settings !== null);
       const shown = isColoured ? "heat" : this.state;
       if (this.legend.dataset.shown === shown) return;
       this.legend.dataset.shown = shown;

@@ -23,7 +23,7 @@
       /** @type {Page.CardOptions | null} */
       this.options = null;
       this.card = new Card({ docked: true });
-      this.panel = new WhatIfPanel((settings) => this.owner?.reweigh(settings));
+      this.panel = new WhatIfPanel((settings) => this.owner?.verdicts.change(settings));
       this.place = make("strong", { class: "pl-inspector-place" }, TITLE);
       this.hint = make("p", { class: "pl-hint pl-inspector-hint" }, HINT);
       /** @param {number} direction */
@@ -84,7 +84,7 @@
      */
     release(owner) {
       if (this.owner !== owner) return;
-      owner.reweigh(null);
+      owner.verdicts.change(null);
       this.owner = this.options = null;
       this.card.hide();
       this.place.textContent = TITLE;
@@ -96,7 +96,7 @@
       if (this.owner === owner) return;
       this.owner?.lose();
       this.owner = owner;
-      this.panel.setOwn(owner.own); // which applies the sliders, if they are open
+      this.panel.setUsed(owner.verdicts.used); // which applies the sliders, if they are open
     }
 
     /** @param {Page.CardOptions} options */
