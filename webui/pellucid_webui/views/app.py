@@ -47,6 +47,7 @@ SCRIPTS = (
     "tokens/drawn_marks",
     "tokens/rendered_tokens",
     "tokens/rendered_answer",
+    "tokens/more_samples",
     "tokens/inspection",
     "chat/answer_tree",
     "chat/version_layout",

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, colours, visible, Cells, TokenWalk, compared } = window.Pellucid;
+  const { make, colours, visible, TokenElements, TokenWalk, compared } = window.Pellucid;
 
   const STRONG_NATS = 4; // the log ratio that has the strongest colour
   const LARGE_NATS = 2; // the log ratio from which a token has a line as well
@@ -32,7 +32,7 @@
       this.about = make("p", { class: "pl-quiet" });
       this.note = make("p", { class: "pl-note" });
       this.list = make("div", { class: "pl-tokens", role: "listbox", "aria-label": `Tokens of answer ${letter}`, "aria-orientation": "horizontal", tabindex: "-1" });
-      this.cells = new Cells(this.list, `pl-column-${columns}`);
+      this.cells = new TokenElements(this.list, `pl-column-${columns}`);
       this.walk = new TokenWalk(this.cells);
       this.heat = make("div", { class: "pl-heat" }, this.list);
       this.element = make(

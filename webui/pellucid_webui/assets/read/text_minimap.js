@@ -7,8 +7,8 @@
   const LEAST = 0.08; // share of the strip's width of the shortest mark
   const TALLEST = 12; // pixels of a line in a short text
 
-  class Minimap {
-    /** @param {Page.MinimapOptions} options */
+  class TextMinimap {
+    /** @param {Page.TextMinimapOptions} options */
     constructor({ onGo }) {
       this.lines = 0;
       /** @type {number[]} */
@@ -109,5 +109,5 @@
     }
   }
 
-  window.Pellucid.Minimap = Minimap;
+  window.Pellucid.TextMinimap = TextMinimap;
 })();

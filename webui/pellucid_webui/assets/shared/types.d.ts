@@ -49,8 +49,8 @@ declare namespace Page {
   /** JSON of an array of TokenRecord. */
   type Batch = string;
 
-  /** A remark on a token: how much two models differ in it, from -1 to 1, and that in words. */
-  interface Mark {
+  /** How much two models differ in a token, from -1 to 1, and that in words. */
+  interface TokenDifference {
     text: string;
     value: number;
   }
@@ -704,11 +704,11 @@ declare namespace Page {
     step(direction: number): void;
   }
 
-  interface MinimapOptions {
+  interface TextMinimapOptions {
     onGo: (line: number) => void;
   }
 
-  interface Minimap {
+  interface TextMinimap {
     readonly element: HTMLElement;
     set(lines: number, numbers: number[], values: number[]): void;
     show(from: number, to: number): void;
@@ -765,7 +765,7 @@ declare namespace Page {
   interface CardOptions {
     index: number;
     record: TokenRecord;
-    mark: Mark | null;
+    difference: TokenDifference | null;
     verdict: WhatIfResult | null;
     /** A sentence about the token. */
     note?: string;
@@ -782,7 +782,7 @@ declare namespace Page {
 
   type CardExtras = Pick<CardOptions, "figures" | "hint">;
 
-  interface Card {
+  interface TokenCard {
     readonly element: HTMLElement;
     readonly isOpen: boolean;
     readonly hasFocus: boolean;
@@ -840,7 +840,8 @@ declare namespace Page {
     readonly marks: Marks;
     readonly blocks: string[];
     readonly tokens: RenderedTokens;
-    readonly here: number | null;
+    /** The token that the inspector shows. */
+    readonly shown: number | null;
     paint(): void;
     placeBranch(): void;
     show(token: number, spoken?: boolean): void;
@@ -849,6 +850,20 @@ declare namespace Page {
     go(token: number): void;
     move(key: string): boolean;
     destroy(): void;
+  }
+
+  /** Asks for a version that continues from an alternative of a token. */
+  interface BranchRequest {
+    /** The answer. */
+    node: number;
+    /** The token. */
+    index: number;
+    alternative: number;
+  }
+
+  interface MoreSamples {
+    begin(branch: BranchRequest, count: number, versions: number, notice: number): void;
+    update(value: ChatValue, messages: Message[]): void;
   }
 
   interface Inspection {
@@ -860,7 +875,7 @@ declare namespace Page {
     readonly stage: HTMLElement;
     update(value: ChatValue, messages: Message[]): void;
     drawLegend(): void;
-    fetch(node: number): void;
+    askForTokens(node: number): void;
     canBranch(message: Message): boolean;
     branch(node: number, index: number, alternative: number): void;
     pin(answer: RenderedAnswer): void;
@@ -871,8 +886,8 @@ declare namespace Page {
 
   /** An inspector at a fixed place of the page. */
   interface Dock {
-    readonly card: Card;
-    readonly panel: WhatIfPanel;
+    readonly card: TokenCard;
+    readonly sliders: WhatIfSliders;
     readonly owner: TokenOwner | null;
     show(owner: TokenOwner, options: CardOptions, count: number): void;
     release(owner: TokenOwner): void;
@@ -896,7 +911,7 @@ declare namespace Page {
     goal(key: string, from: number | null): number | null | undefined;
   }
 
-  interface Cells extends WalkedTokens {
+  interface TokenElements extends WalkedTokens {
     /** The token that the Tab key goes to. */
     readonly current: number;
     numberLines(): void;
@@ -914,19 +929,19 @@ declare namespace Page {
     focus(index: number): void;
   }
 
-  interface SparklineOptions {
+  interface SurprisalBarsOptions {
     onGo: (index: number) => void;
     onPoint: (index: number | null) => void;
   }
 
-  interface Sparkline {
+  interface SurprisalBars {
     readonly element: HTMLElement;
     set(records: TokenRecord[]): void;
     mark(index: number | null): void;
     destroy(): void;
   }
 
-  interface ToolbarOptions {
+  interface HeatMapToolbarOptions {
     mode: Mode;
     ranks: number[];
     words: string[];
@@ -935,7 +950,7 @@ declare namespace Page {
     onNext: () => void;
   }
 
-  interface Toolbar {
+  interface HeatMapToolbar {
     readonly element: HTMLElement;
     show(mode: Mode): void;
     allowDifference(allowed: boolean, words?: string[]): void;
@@ -953,7 +968,7 @@ declare namespace Page {
     destroy(): void;
   }
 
-  interface WhatIfPanel {
+  interface WhatIfSliders {
     readonly element: HTMLDetailsElement;
     readonly value: Sampling | null;
     setUsed(used: Sampling | null): void;
@@ -1014,13 +1029,13 @@ declare namespace Page {
 
   interface HeatMap extends TokenOwner {
     onBranch: ((index: number, alternative: number) => void) | null;
-    readonly cells: Cells;
+    readonly cells: TokenElements;
     /** The token whose card is open. */
     readonly shown: number | null;
     showCard(index: number): void;
     set(records: TokenRecord[]): void;
     add(records: TokenRecord[]): void;
-    annotate(marks: (Mark | null)[], words?: string[]): void;
+    setDifferences(differences: (TokenDifference | null)[], words?: string[]): void;
     setSampling(settings: Sampling | null): void;
     setBranch(branch: { index: number; text: string } | null): void;
     setMode(mode: Mode): void;
@@ -1078,8 +1093,8 @@ declare namespace Page {
       probabilityOf(record: TokenRecord): number | null;
       surprisal(record: TokenRecord): number | null;
       likelihoodClasses(probability: number, inBits?: number): string[];
-      levels(record: TokenRecord, ranks: number[], mark: Mark | null, likely?: number | null): string[];
-      isSurprising(mode: Mode, record: TokenRecord, ranks: number[], mark: Mark | null | undefined): boolean;
+      levels(record: TokenRecord, ranks: number[], difference: TokenDifference | null, likely?: number | null): string[];
+      isSurprising(mode: Mode, record: TokenRecord, ranks: number[], difference: TokenDifference | null | undefined): boolean;
       legend(mode: Mode, words: string[]): LegendPart[];
     };
 
@@ -1104,12 +1119,12 @@ declare namespace Page {
 
     // token_walk.js, token_elements.js, token_card.js, whatif_verdicts.js, surprisal_bars.js, whatif_sliders.js, heatmap_toolbar.js, heatmap.js
     TokenWalk: new (tokens: WalkedTokens) => TokenWalk;
-    Cells: new (list: HTMLElement, prefix: string) => Cells;
-    Card: new (options?: { docked?: boolean }) => Card;
-    Sparkline: new (options: SparklineOptions) => Sparkline;
+    TokenElements: new (list: HTMLElement, prefix: string) => TokenElements;
+    TokenCard: new (options?: { docked?: boolean }) => TokenCard;
+    SurprisalBars: new (options: SurprisalBarsOptions) => SurprisalBars;
     WhatIfVerdicts: new (onChange: () => void) => WhatIfVerdicts;
-    WhatIfPanel: new (onChange: (settings: Sampling | null) => void) => WhatIfPanel;
-    Toolbar: new (options: ToolbarOptions) => Toolbar;
+    WhatIfSliders: new (onChange: (settings: Sampling | null) => void) => WhatIfSliders;
+    HeatMapToolbar: new (options: HeatMapToolbarOptions) => HeatMapToolbar;
     legendScale(scale: LegendScale): HTMLElement;
     HeatMap: new (element: HTMLElement, options: HeatMapOptions) => HeatMap;
 
@@ -1129,16 +1144,17 @@ declare namespace Page {
     };
     PartLoader: new (onPart: (part: ReadPart) => void) => PartLoader;
     LineList: new (options: LineListOptions) => LineList;
-    Minimap: new (options: MinimapOptions) => Minimap;
+    TextMinimap: new (options: TextMinimapOptions) => TextMinimap;
     chart(data: Chart): HTMLElement;
     diffView(hunks: DiffHunk[]): HTMLElement[];
-    // inspector.js, rendered_tokens.js, rendered_answer.js, inspection.js
+    // inspector.js, drawn_marks.js, rendered_tokens.js, rendered_answer.js, more_samples.js, inspection.js
     Inspector: new (options: InspectorOptions) => Inspector;
     DrawnMarks: new (body: HTMLElement) => DrawnMarks;
     paintsHighlights(element: Element): boolean;
     RenderedTokens: new (body: HTMLElement, marks: Marks) => RenderedTokens;
     RenderedAnswer: new (inspection: Inspection, message: Message, marks: Marks) => RenderedAnswer;
     branchWords(branched: BranchedToken): string;
+    MoreSamples: new (onStart: (branch: BranchRequest) => void) => MoreSamples;
     Inspection: new (chat: Chat, list: HTMLElement) => Inspection;
 
     // answer_tree.js

@@ -91,11 +91,11 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
    * Return the classes that colour a token in every mode, so that changing the mode changes one attribute of the map.
    * @param {Page.TokenRecord} record
    * @param {number[]} ranks
-   * @param {Page.Mark | null} mark
+   * @param {Page.TokenDifference | null} difference
    * @param {number | null} [likely] the probability to colour by instead, at other settings of the sampler
    * @returns {string[]}
    */
-  function levels(record, ranks, mark, likely = null) {
+  function levels(record, ranks, difference, likely = null) {
     const classes = [];
     const entropy = record.e;
     const probability = record.l === null ? null : (likely ?? probabilityOf(record));
@@ -105,7 +105,7 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
       classes.push(`e${step(toBits(entropy) / MAX_ENTROPY)}`);
       if (isUnsure(entropy)) classes.push("unsure");
     }
-    if (mark) classes.push(...differenceClasses(mark.value));
+    if (difference) classes.push(...differenceClasses(difference.value));
     return classes;
   }
 
@@ -124,11 +124,11 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
    * @param {Page.Mode} mode
    * @param {Page.TokenRecord} record
    * @param {number[]} ranks
-   * @param {Page.Mark | null | undefined} mark
+   * @param {Page.TokenDifference | null | undefined} difference
    * @returns {boolean}
    */
-  function isSurprising(mode, record, ranks, mark) {
-    if (mode === "difference") return mark ? Math.abs(mark.value) >= LARGE_DIFFERENCE : false;
+  function isSurprising(mode, record, ranks, difference) {
+    if (mode === "difference") return difference ? Math.abs(difference.value) >= LARGE_DIFFERENCE : false;
     if (mode === "entropy") return record.e !== null && isUnsure(record.e);
     if (mode === "rank") return record.r !== null && record.r > ranks[0];
     const probability = probabilityOf(record);

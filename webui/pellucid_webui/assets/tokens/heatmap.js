@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, memory, colours, visible, Card, Cells, Sparkline, TokenWalk, Toolbar, WhatIfPanel, WhatIfVerdicts } = window.Pellucid;
+  const { make, memory, colours, visible, TokenCard, TokenElements, SurprisalBars, TokenWalk, HeatMapToolbar, WhatIfSliders, WhatIfVerdicts } = window.Pellucid;
 
   const HOVER_MS = 120; // a pointer that rests this long on a token opens its card
   const LEAVE_MS = 250; // and has this long to reach the card before it closes
@@ -46,8 +46,8 @@
       this.extras = card;
       /** @type {Page.TokenRecord[]} */
       this.records = [];
-      /** @type {(Page.Mark | null)[]} */
-      this.marks = [];
+      /** @type {(Page.TokenDifference | null)[]} */
+      this.differences = [];
       this.verdicts = new WhatIfVerdicts(() => this.drawVerdicts());
       /** @type {(Page.Weighed | null)[] | null} */
       this.chosen = null; // the verdicts that are drawn; the card computes those on alternatives again, which costs less than keeping them
@@ -66,11 +66,11 @@
       const id = `pl-heat-${maps}`;
       this.list = make("div", { class: "pl-tokens", role: "listbox", "aria-label": label, "aria-orientation": "horizontal", "aria-describedby": `${id}-keys` });
       this.empty = make("p", { class: "pl-hint" }, "No tokens yet.");
-      this.cells = new Cells(this.list, id);
+      this.cells = new TokenElements(this.list, id);
       this.walk = new TokenWalk(this.cells);
-      this.card = dock ? dock.card : new Card();
-      this.spark = new Sparkline({ onGo: (index) => this.focusToken(index), onPoint: (index) => this.point(index) });
-      this.toolbar = new Toolbar({
+      this.card = dock ? dock.card : new TokenCard();
+      this.surprisalBars = new SurprisalBars({ onGo: (index) => this.focusToken(index), onPoint: (index) => this.point(index) });
+      this.toolbar = new HeatMapToolbar({
         mode: this.mode,
         ranks: this.ranks,
         words: WORDS,
@@ -78,13 +78,13 @@
         onRanks: (ranks) => this.chooseRanks(ranks),
         onNext: () => this.goSurprising(1),
       });
-      this.panel = dock ? null : new WhatIfPanel((settings) => this.verdicts.change(settings));
+      this.sliders = dock ? null : new WhatIfSliders((settings) => this.verdicts.change(settings));
       this.root = make(
         "div",
         { class: "pl-heat" },
         this.toolbar.element,
-        this.panel?.element,
-        this.spark.element,
+        this.sliders?.element,
+        this.surprisalBars.element,
         this.empty,
         this.list,
         dock ? null : this.card.element,
@@ -114,11 +114,11 @@
       this.hideCard();
       this.cells.clear();
       this.walk = new TokenWalk(this.cells);
-      Object.assign(this, { records: [], marks: [], visited: false });
+      Object.assign(this, { records: [], differences: [], visited: false });
       if (this.chosen !== null) this.chosen = [];
       this.toolbar.allowDifference(false);
       if (this.mode === "difference") this.setMode(rememberedMode());
-      this.spark.mark(null);
+      this.surprisalBars.mark(null);
       this.add(records);
       if (hadFocus && records.length) this.focusToken(0);
     }
@@ -136,16 +136,16 @@
       this.list.hidden = !this.records.length;
       this.empty.hidden = !this.list.hidden;
       if (first === 0 && records.length) this.cells.select(0);
-      this.spark.set(this.records);
+      this.surprisalBars.set(this.records);
     }
 
     /**
-     * Mark how each token differs.
-     * @param {(Page.Mark | null)[]} marks
+     * Set how each token differs.
+     * @param {(Page.TokenDifference | null)[]} differences
      * @param {string[]} [words] for a difference of -1 and of 1
      */
-    annotate(marks, words = WORDS) {
-      this.marks = [...marks];
+    setDifferences(differences, words = WORDS) {
+      this.differences = [...differences];
       this.toolbar.allowDifference(true, words);
       this.repaint();
     }
@@ -156,7 +156,7 @@
      */
     setSampling(settings) {
       this.verdicts.used = settings;
-      this.panel?.setUsed(settings);
+      this.sliders?.setUsed(settings);
     }
 
     /**
@@ -174,10 +174,10 @@
      * @param {Page.Sampling | null} settings
      */
     ask(settings) {
-      const panel = this.panel ?? this.dock?.panel;
-      if (!panel) return;
-      panel.element.open = settings !== null;
-      if (settings !== null) panel.change(settings);
+      const sliders = this.sliders ?? this.dock?.sliders;
+      if (!sliders) return;
+      sliders.element.open = settings !== null;
+      if (settings !== null) sliders.change(settings);
     }
 
     /**
@@ -216,7 +216,7 @@
     /** Take the map off the page. */
     destroy() {
       this.hideCard();
-      this.spark.destroy();
+      this.surprisalBars.destroy();
       this.listeners.abort();
       this.verdicts.destroy();
       this.root.remove();
@@ -254,17 +254,17 @@
      */
     description(index) {
       const record = this.records[index];
-      const mark = this.marks[index] || null;
+      const difference = this.differences[index] || null;
       const chosen = this.chosen?.[index] ?? null;
       const isDropped = chosen !== null && !chosen.kept;
       const said = [`token ${visible.spoken(record.t, record.b)}`];
       if (record.l === null) said.push("no probability");
       else said.push(visible.spokenPercent(colours.probabilityOf(record) ?? 0), `rank ${record.r}`);
-      if (mark && mark.text) said.push(mark.text);
+      if (difference && difference.text) said.push(difference.text);
       if (isDropped) said.push("would have been dropped");
       const isBranch = this.branch !== null && this.branch.index === index;
       if (isBranch) said.push(/** @type {{ text: string }} */ (this.branch).text);
-      const classes = ["pl-token", ...colours.levels(record, this.ranks, mark, chosen?.probability.middle)];
+      const classes = ["pl-token", ...colours.levels(record, this.ranks, difference, chosen?.probability.middle)];
       if (isBranch) classes.push("pl-branched");
       if (isDropped) classes.push("pl-dropped");
       return { className: classes.join(" "), label: said.join(", ") };
@@ -319,7 +319,7 @@
       const options = {
         index,
         record: this.records[index],
-        mark: this.marks[index] || null,
+        difference: this.differences[index] || null,
         note: this.branch && this.branch.index === index ? sentence(this.branch.text) : "",
         verdict: this.verdicts.of(this.records[index]),
         onBranch: this.onBranch ? (/** @type {number} */ alternative) => this.branchAt(index, alternative) : null,
@@ -427,7 +427,7 @@
     }
 
     /**
-     * Mark the token whose bar in the sparkline is at the pointer.
+     * Mark the token whose bar is at the pointer.
      * @param {number | null} index
      */
     point(index) {
@@ -444,7 +444,7 @@
       this.visited = true;
       this.dismissed = false;
       this.cells.select(index);
-      this.spark.mark(index);
+      this.surprisalBars.mark(index);
       this.showCard(index);
       if (this.onSelect) this.onSelect(index);
     }
@@ -491,7 +491,7 @@
       const start = this.visited ? this.cells.current : direction > 0 ? -1 : count;
       for (let step = 1; step <= count; step += 1) {
         const index = (((start + direction * step) % count) + count) % count;
-        if (!colours.isSurprising(this.mode, this.records[index], this.ranks, this.marks[index])) continue;
+        if (!colours.isSurprising(this.mode, this.records[index], this.ranks, this.differences[index])) continue;
         this.toolbar.say("");
         this.focusToken(index);
         return;

@@ -22,7 +22,7 @@
       /** @type {Page.TokenRecord[] | null} */
       this.records = null;
       /** @type {number | null} */
-      this.here = null; // the token that is shown
+      this.shown = null; // the token that the inspector shows
       this.branchMark = make("span", { class: "pl-branch-mark", role: "img", hidden: true }, "↳");
       message.element.append(this.branchMark);
       const { body } = message;
@@ -63,12 +63,12 @@
      * @param {boolean} [spoken] whether to say it too, as the focus stays where it is
      */
     show(token, spoken = false) {
-      this.here = token;
+      this.shown = token;
       this.tokens.paint("pl-here", this.tokens.ranges(token));
       const { inspector } = this.inspection;
       if (this.records === null) {
         inspector.wait(this);
-        this.inspection.fetch(this.message.data.node);
+        this.inspection.askForTokens(this.message.data.node);
         return;
       }
       const record = this.records[token];
@@ -78,7 +78,7 @@
         {
           index: token,
           record,
-          mark: null,
+          difference: null,
           verdict: this.verdicts.of(record),
           note: branched?.at === token ? `${sentence(branchWords(branched))}.` : "",
           onBranch: this.inspection.canBranch(this.message) ? (alternative) => this.inspection.branch(this.message.data.node, token, alternative) : null,
@@ -97,13 +97,13 @@
     arrive(records) {
       if (this.records !== null || records.length !== this.tokens.count) return;
       this.records = records;
-      if (this.here !== null && this.inspection.inspector.owner === this) this.show(this.here, document.activeElement === this.message.body);
+      if (this.shown !== null && this.inspection.inspector.owner === this) this.show(this.shown, document.activeElement === this.message.body);
       this.verdicts.change(this.verdicts.settings);
     }
 
     /** The inspector shows another answer's token now. */
     lose() {
-      this.here = null;
+      this.shown = null;
       this.tokens.paint("pl-here", []);
       this.verdicts.change(null);
     }
@@ -115,7 +115,7 @@
      */
     step(direction) {
       const { stops } = this.tokens;
-      const goal = this.tokens.next(this.here, direction, stops) ?? this.tokens.next(null, direction, stops);
+      const goal = this.tokens.next(this.shown, direction, stops) ?? this.tokens.next(null, direction, stops);
       if (goal === null) {
         announce("No unsure words in this answer.");
         return false;
@@ -140,7 +140,7 @@
      * @returns {boolean} whether it moved
      */
     move(key) {
-      const goal = this.walk.goal(key, this.here);
+      const goal = this.walk.goal(key, this.shown);
       if (goal === undefined) return false;
       if (goal !== null) this.go(goal);
       return true;
@@ -150,7 +150,7 @@
     drawChange() {
       this.inspection.drawLegend();
       this.drawVerdicts();
-      if (this.here !== null && this.records !== null) this.show(this.here);
+      if (this.shown !== null && this.records !== null) this.show(this.shown);
     }
 
     /** While the sliders are open, colour the whole answer by what they ask for. */

@@ -27,7 +27,7 @@
    */
   const linesOf = (characters) => Math.max(1, Math.ceil(characters / LINE_CHARACTERS));
 
-  class Cells {
+  class TokenElements {
     /**
      * @param {HTMLElement} list
      * @param {string} prefix of the elements' ids
@@ -452,5 +452,5 @@
     element.style.containIntrinsicBlockSize = `auto ${(all * LINE_EMS).toFixed(1)}em`;
   }
 
-  window.Pellucid.Cells = Cells;
+  window.Pellucid.TokenElements = TokenElements;
 })();

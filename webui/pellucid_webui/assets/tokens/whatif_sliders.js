@@ -26,7 +26,7 @@
   }
 
   /** A part that opens and holds the sliders, which apply while it is open. */
-  class WhatIfPanel {
+  class WhatIfSliders {
     /**
      * @param {(settings: Page.Sampling | null) => void} onChange gets null when the part is closed
      */
@@ -104,5 +104,5 @@
     }
   }
 
-  window.Pellucid.WhatIfPanel = WhatIfPanel;
+  window.Pellucid.WhatIfSliders = WhatIfSliders;
 })();
