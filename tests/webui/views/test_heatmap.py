@@ -820,7 +820,7 @@ class TestSurprisalBars:
         records[2_501] = token("b ", 1e-4)
         await heat.open(records)
         await heat.page.wait_for_function("document.querySelector('.pl-spark-bars').hasAttribute('d')")
-        columns = await heat.page.evaluate("map.spark.columns")
+        columns = await heat.page.evaluate("map.surprisalBars.columns")
         assert len(columns) < 1_000
         assert 2_501 in columns
 

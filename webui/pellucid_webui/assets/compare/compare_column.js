@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, colours, visible, TokenElements, TokenWalk, compared } = window.Pellucid;
+  const { make, colours, visible, TokenElements, TokenWalk, compareParts, ratioWords } = window.Pellucid;
 
   const STRONG_NATS = 4; // the log ratio that has the strongest colour
   const LARGE_NATS = 2; // the log ratio from which a token has a line as well
@@ -38,7 +38,7 @@
       this.element = make(
         "article",
         { class: "pl-column", "data-column": letter, "aria-label": `Answer ${letter}` },
-        make("h3", {}, compared.badge(letter), this.model),
+        make("h3", {}, compareParts.badge(letter), this.model),
         this.about,
         this.heat,
         this.note,
@@ -86,7 +86,7 @@
           const size = Math.abs(ratio[0] + ratio[1]) / 2;
           classes.push(`pl-d${colours.step(size / STRONG_NATS)}`, `pl-more-${more}`);
           if (size >= LARGE_NATS) classes.push("large");
-          said.push(compared.ratioWords(this.letter, other, ratio));
+          said.push(ratioWords(this.letter, other, ratio));
         }
         if (isApart) {
           classes.push("pl-apart");

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, compared } = window.Pellucid;
+  const { make, compareParts } = window.Pellucid;
 
   /**
    * @param {Page.CompareMode} mode
@@ -19,7 +19,7 @@
     if (mode === "probability") return ["100 % ", steps("p"), " 0 %; ", ...bold];
     const toA = [8, 6, 4, 2].map((at) => `pl-d${at} pl-more-${a}`);
     const toB = [0, 2, 4, 6, 8].map((at) => `pl-d${at} pl-more-${b}`);
-    return [compared.badge(a), " more likely ", scale([...toA, ...toB]), compared.badge(b), " more likely; a line marks a large difference; ", ...bold];
+    return [compareParts.badge(a), " more likely ", scale([...toA, ...toB]), compareParts.badge(b), " more likely; a line marks a large difference; ", ...bold];
   }
 
   window.Pellucid.comparisonLegend = comparisonLegend;

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button, announce, copy, download, CompareForm, CompareCard, CompareColumn, CompareReadings, CompareWhatIf, compareLink, offerChat, compared, compareParts, comparisonLegend, comparisonPicture, batchOf } = window.Pellucid;
+  const { make, button, announce, copy, download, CompareForm, CompareCard, CompareColumn, CompareReadings, CompareWhatIf, compareLink, offerChat, ownProbability, compareParts, comparisonLegend, comparisonPicture, batchOf } = window.Pellucid;
   const { select, table, flags, merged, draft, tabId } = compareParts;
 
   const NARROW = 640; // pixels below which the columns are below each other
@@ -270,7 +270,7 @@
         const other = at === pair[0] ? pair[1] : at === pair[1] ? pair[0] : null;
         column.paint(mode, (index) => {
           const reading = readings.reading(at, at, index);
-          const share = reading === null ? null : compared.ownProbability(reading);
+          const share = reading === null ? null : ownProbability(reading);
           const link = other === null || other === at ? null : readings.link(at, other, index);
           return {
             probability: share === null ? null : (share[0] + share[1]) / 2,

@@ -1200,12 +1200,11 @@ declare namespace Page {
       isForm(form: any): form is CompareFormValue;
     };
     CompareCard: new () => { readonly element: HTMLElement; show(options: CompareCardOptions): void };
-    compared: {
-      badge(letter: string): HTMLElement;
-      ownProbability(reading: CompareReading): [low: number, high: number] | null;
-      ratioWords(here: string, there: string, ratio: [low: number, high: number]): string;
-    };
+    ratioWords(here: string, there: string, ratio: [low: number, high: number]): string;
     compareParts: {
+      INFINITE: number;
+      badge(letter: string): HTMLElement;
+      keyOf(text: string, bytes: string | undefined): string;
       select(name: string, options: [value: string, text: string][], onChange: () => void): CompareSelect;
       table(caption: string, rows: string[][]): HTMLElement;
       range(row: (number | null)[], at: number): [low: number, high: number] | null;
@@ -1234,6 +1233,8 @@ declare namespace Page {
       link(text: number, other: number, index: number): CompareLink | null;
       divergences(text: number, other: number): { known: number; infinite: number; mean: number };
     };
+    probabilityIn(reading: CompareReading, logprob: number, isFirst: boolean, weighed?: Weighed): [low: number, high: number];
+    ownProbability(reading: CompareReading): [low: number, high: number] | null;
     leastDivergence(recordP: TokenRecord, p: WhatIfResult, recordQ: TokenRecord, q: WhatIfResult): number;
     CompareWhatIf: new (onChange: (settings: Sampling) => void, onClose: () => void) => {
       readonly element: HTMLElement;
