@@ -20,14 +20,15 @@ SCRIPTS = (
     "colours",
     "sampler_whatif",
     "token_text",
+    "token_walk",
     "token_elements",
     "whatif_sliders",
     "compare_chat",
     "compare_form",
-    "compare_card",
-    "compare_column",
     "compare_parts",
     "compare_readings",
+    "compare_card",
+    "compare_column",
     "compare_whatif",
     "compare_legend",
     "comparison_picture",
@@ -36,6 +37,8 @@ SCRIPTS = (
     "compare_tab",
 )
 """Scripts in dependency order."""
+
+STYLES = ("page", "heatmap", "colours", "compare", "compare_form", "compare_card", "compare_column", "batch", "compare_whatif")
 
 HTML = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Compare</title>
@@ -132,5 +135,5 @@ async def _answer(route: Route, theme: str) -> None:
         await route.abort()
         return
     scripts = "\n".join(f"<script>{asset(f'{name}.js')}</script>" for name in SCRIPTS)
-    css = "\n".join(asset(f"{name}.css") for name in ("page", "compare", "batch", "compare_whatif"))
+    css = "\n".join(asset(f"{name}.css") for name in STYLES)
     await route.fulfill(body=HTML.format(css=css, scripts=scripts, theme=theme), content_type="text/html; charset=utf-8")

@@ -70,7 +70,8 @@ def pair(seed: int) -> tuple[Tensor, Tensor]:
 async def page(browser_page: Page) -> Page:
     """Provide a page with the functions."""
     await HeatPage(browser_page).open([])
-    await browser_page.evaluate(asset("compare_readings.js").replace("compareParts }", "compareParts = {} }"))
+    for name in ("compare_parts", "compare_readings"):
+        await browser_page.evaluate(asset(f"{name}.js"))
     return browser_page
 
 

@@ -99,7 +99,7 @@ class TestColours:
     async def test_contrast(self, heat: HeatPage, theme: str) -> None:
         """Text is readable on every step of every scale: its contrast is at least 4.5, in light and dark mode."""
         await heat.open(every_level(), theme=theme)
-        await heat.page.evaluate(f"map.annotate({MARKS})")
+        await heat.page.evaluate(f"map.setDifferences({MARKS})")
         found = await heat.page.evaluate(CONTRAST)
 
         for mode, fills in (("probability", 9), ("rank", 4), ("surprisal", 9), ("entropy", 9), ("difference", 17)):
@@ -120,7 +120,7 @@ class TestColours:
     async def test_seen_without_all_colours(self, heat: HeatPage, theme: str, sight: str) -> None:
         """Every kind of colour blindness leaves the steps in order, and shows which of two models finds a token more likely."""
         await heat.open(every_level(), theme=theme)
-        await heat.page.evaluate(f"map.annotate({MARKS})")
+        await heat.page.evaluate(f"map.setDifferences({MARKS})")
         fills: dict[str, str] = await heat.page.evaluate(FILLS)
         seen = {name: lab(SIGHTS[sight], fill) for name, fill in fills.items()}
         for scale in ("s", "e", "lower", "higher"):
@@ -136,7 +136,7 @@ class TestColours:
     async def test_legend(self, heat: HeatPage, mode: str) -> None:
         """The legend has a sample of every fill and line that the mode gives to a token, in the tokens' own styles."""
         await heat.open([*every_level(), token("plain", 1.0, entropy=0.0)])
-        await heat.page.evaluate(f"map.annotate({MARKS})")
+        await heat.page.evaluate(f"map.setDifferences({MARKS})")
         await heat.page.evaluate("mode => map.setMode(mode)", mode)
         assert await heat.page.get_by_role("group", name="What the colours mean").is_visible()
         looks = "parts => parts.map((part) => { const { %s } = getComputedStyle(part); return String([%s]); })"
@@ -229,7 +229,7 @@ class TestColours:
         await heat.open(HELLO)
         select = heat.page.get_by_label("Colour by")
         assert await select.locator("[value=difference]").is_disabled()
-        await heat.page.evaluate("map.annotate([null, {text: 'A by 0.1 bits', value: 0.1}, {text: 'B by 9 bits', value: -0.9}])")
+        await heat.page.evaluate("map.setDifferences([null, {text: 'A by 0.1 bits', value: 0.1}, {text: 'B by 9 bits', value: -0.9}])")
         await select.select_option("difference")
         classes = [str(await heat.cells.nth(index).get_attribute("class")) for index in range(3)]
         assert ["lower" in names or "higher" in names for names in classes] == [False, True, True]
@@ -422,7 +422,7 @@ class TestHeard:
     async def test_axe(self, heat: HeatPage, theme: str, branches: bool) -> None:
         """Axe finds nothing wrong in any mode, with and without the card and the sliders."""
         await heat.open([*HELLO, *every_level()], theme=theme, branches=branches)
-        await heat.page.evaluate(f"map.annotate({MARKS})")
+        await heat.page.evaluate(f"map.setDifferences({MARKS})")
         for mode in ("probability", "rank", "surprisal", "entropy", "difference"):
             await heat.page.evaluate("mode => map.setMode(mode)", mode)
             await self._check(heat)
@@ -645,7 +645,7 @@ class TestText:
         ]
         others = [(100 + index, text, 0.05) for index, text in enumerate(texts)]
         await heat.open([token(text, 0.5, id=index, others=others) for index, text in enumerate(texts)])
-        await heat.page.evaluate(f"map.annotate([{{ text: {texts[1]!r}, value: 1 }}])")
+        await heat.page.evaluate(f"map.setDifferences([{{ text: {texts[1]!r}, value: 1 }}])")
         for index in range(len(texts)):
             await heat.page.evaluate("index => map.focusToken(index)", index)
         await heat.page.wait_for_timeout(100)
@@ -741,7 +741,7 @@ class TestManyTokens:
             "() => { window.described = 0; const own = map.description.bind(map);"
             " map.description = (index) => { window.described += 1; return own(index); }; }"
         )
-        marks = "map.annotate(map.records.map((_, index) => ({ text: `mark ${index}`, value: 1 })))"
+        marks = "map.setDifferences(map.records.map((_, index) => ({ text: `mark ${index}`, value: 1 })))"
         for change in (marks, "map.chooseRanks([1, 2, 3])"):
             await heat.page.evaluate(f"() => {{ window.described = 0; {change}; }}")
             assert 0 < await heat.page.evaluate("window.described") < 3_000
@@ -768,7 +768,7 @@ class TestManyTokens:
     async def test_set_again(self, heat: HeatPage) -> None:
         """Other tokens replace the existing ones; the keyboard focus stays in the map."""
         await heat.open(many(50))
-        await heat.page.evaluate("map.annotate([]); map.setMode('difference'); map.focusToken(40)")
+        await heat.page.evaluate("map.setDifferences([]); map.setMode('difference'); map.focusToken(40)")
         await heat.page.evaluate("records => map.set(records)", HELLO)
         assert await heat.cells.count() == 5
         assert await heat.focused() == 0
@@ -792,16 +792,16 @@ class TestManyTokens:
         assert heat.problems == []
 
 
-class TestSparkline:
+class TestSurprisalBars:
     async def test_name(self, heat: HeatPage) -> None:
-        """The sparkline has a description, and is no tab stop: the tokens are."""
+        """The surprisal bars have a description, and are no tab stop: the tokens are."""
         await heat.open(HELLO)
         line = heat.page.get_by_role("img", name="Surprisal of 5 tokens: at most 11.0 bits, for “Bye”")
         await line.wait_for()
         assert await line.get_attribute("tabindex") is None
 
     async def test_leads_to_tokens(self, heat: HeatPage) -> None:
-        """Clicking a bar goes to its token, hovering marks the token, and the sparkline marks the focused token."""
+        """Clicking a bar goes to its token, hovering marks the token, and the bars mark the focused token."""
         await heat.open(HELLO)
         line = heat.page.locator(".pl-spark")
         cursor = heat.page.locator(".pl-spark-cursor")
@@ -820,12 +820,12 @@ class TestSparkline:
         records[2_501] = token("b ", 1e-4)
         await heat.open(records)
         await heat.page.wait_for_function("document.querySelector('.pl-spark-bars').hasAttribute('d')")
-        columns = await heat.page.evaluate("map.spark.columns")
+        columns = await heat.page.evaluate("map.surprisalBars.columns")
         assert len(columns) < 1_000
         assert 2_501 in columns
 
     async def test_saved(self, heat: HeatPage) -> None:
-        """The sparkline can be saved as an image with all tokens, their colours and a description; without tokens it cannot."""
+        """The surprisal bars can be saved as an image with all tokens, their colours and a description; without tokens it cannot."""
         await heat.open([])
         button = heat.page.get_by_role("button", name="Download chart: surprisal of all tokens")
         assert await button.is_disabled()

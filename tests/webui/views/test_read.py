@@ -241,22 +241,22 @@ async def test_damaged_diff() -> None:
 
 async def test_kept_for_a_reload(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reading is found again by its key and its owner alone; the oldest ones are dropped when there are too many tokens."""
-    kept, runs = KeptReadings(), []
+    kept, readings = KeptReadings(), []
     for text in ("one", "two", "three"):
         state = ReadState()
         await all_of(read(reader(*WORDS), state, ask(text)))
-        assert state.run is not None
-        runs.append(state.run)
-    kept.keep("ann", runs[0])
-    assert kept.find("ann", runs[0].key) is runs[0]
-    assert [kept.find("bob", runs[0].key), kept.find("ann", "else"), kept.find("ann", None)] == [None, None, None]
+        assert state.last is not None
+        readings.append(state.last)
+    kept.keep("ann", readings[0])
+    assert kept.find("ann", readings[0].key) is readings[0]
+    assert [kept.find("bob", readings[0].key), kept.find("ann", "else"), kept.find("ann", None)] == [None, None, None]
     monkeypatch.setattr(read_session, "MAX_KEPT_TOKENS", 6)
-    for run in runs[1:]:
-        kept.keep("ann", run)
-    assert [kept.find("ann", run.key) for run in runs] == [None, *runs[1:]]
+    for reading in readings[1:]:
+        kept.keep("ann", reading)
+    assert [kept.find("ann", reading.key) for reading in readings] == [None, *readings[1:]]
     monkeypatch.setattr(read_session, "MAX_KEPT_TOKENS", 1)
-    kept.keep("ann", runs[0])
-    assert kept.find("ann", runs[0].key) is runs[0]
+    kept.keep("ann", readings[0])
+    assert kept.find("ann", readings[0].key) is readings[0]
 
 
 def test_request() -> None:

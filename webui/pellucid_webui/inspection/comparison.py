@@ -18,6 +18,7 @@ from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import ASSISTANT, SYSTEM, USER
 from pellucid_webui.conversations.turn_settings import ALTERNATIVES, TurnSettings
 from pellucid_webui.inspection.alignment import last_occurrence
+from pellucid_webui.inspection.scoring import require_complete, score
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,7 @@ UNEXPECTED = "Internal server error; see the server log."
 REFERENCE = "the reference"
 
 Reader = tuple[str, str, tuple[Message, ...] | None]
-"""A model, a system prompt, and the messages of a chat."""
+"""What determines how a text is scored: a model, a system prompt, and the messages of a chat."""
 
 _NUMBERS = count(int(1000 * time.time()))
 """Numbers of comparisons, which keep rising when the server is restarted: the page ignores what is older than what it shows."""
@@ -203,7 +204,7 @@ class Comparison:
                 async for item in items:
                     if isinstance(item, Finish):
                         column.usage, column.end = item.usage, item.reason
-                        _check(item)
+                        require_complete(item, _ended_early)
                     else:
                         column.tokens.append(item)
         except Exception as error:
@@ -233,36 +234,29 @@ class Comparison:
                     text.tokens[at] = known[column.reader]
                 else:
                     unknown.setdefault(column.reader, []).append(at)
-            works += [self._score(assistant, text, readers) for readers in unknown.values()]
+            works += [self._score(assistant, text, columns) for columns in unknown.values()]
         return works
 
-    async def _score(self, assistant: Assistant, text: ComparedText, readers: Sequence[int]) -> None:
-        """Have a column score a text as if it were its own answer, for all ``readers`` of the same model and system prompt."""
-        column = self.columns[readers[0]]
+    async def _score(self, assistant: Assistant, text: ComparedText, columns: Sequence[int]) -> None:
+        """Have the first of some columns score a text as if it were its own answer; all of them have the same reader."""
+        column = self.columns[columns[0]]
         read = text.text if self.reads_only else [*column.messages(self.prompt, self.history), Message(ASSISTANT, text.text)]
         tokens: list[Token] = []
         try:
             query = ScoreQuery(read, model=column.settings.model or None, top_logprobs=ALTERNATIVES)
-            async with aclosing(assistant.score(query)) as items:
-                async for item in items:
-                    if isinstance(item, Finish):
-                        _check(item)
-                    else:
-                        tokens.append(item)
+            await score(assistant, query, tokens.append, _ended_early)
             found = last_occurrence(tokens, text.text)
             if found is None:
                 name = text.name if text.name == REFERENCE else f"{text.name}'s answer"
                 raise PellucidError(f"The chat template of {column.letter}'s model changes {name}, so {column.letter} cannot score it.")
-            text.tokens |= dict.fromkeys(readers, found)
+            text.tokens |= dict.fromkeys(columns, found)
         except Exception as error:
-            for at in readers:
+            for at in columns:
                 self.columns[at].error = self.columns[at].error or _sentence(error)
 
 
-def _check(finish: Finish) -> None:
-    """Raise a PellucidError if a stream was cut short."""
-    if finish.reason not in (FinishReason.STOP, FinishReason.LENGTH):
-        raise PellucidError(finish.error or f"The server ended this answer early: {finish.reason}.")
+def _ended_early(reason: FinishReason) -> str:
+    return f"The server ended this answer early: {reason}."
 
 
 def _sentence(error: Exception) -> str:

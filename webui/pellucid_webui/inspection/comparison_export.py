@@ -113,9 +113,9 @@ def _rows(places: ComparedPlaces) -> Iterator[Sequence[Any]]:
                 numbers = (exp(token.logprob), token.logprob, -token.logprob / log(2)) if token.logprob is not None else (None,) * 3
                 choice = places.choice(column, token, SAMPLED) if known else None
                 sampled = choice.probability(token.id) if choice is not None else None
-                heated = (None, None) if sampled is None else (sampled.low, sampled.high)
+                at_temperature = (None, None) if sampled is None else (sampled.low, sampled.high)
                 names = (text.name, places.columns[column].letter, index, token.text, token.bytes.hex())
-                yield (*names, *numbers, token.rank, token.entropy, *heated, token.rest, alternatives)
+                yield (*names, *numbers, token.rank, token.entropy, *at_temperature, token.rest, alternatives)
 
 
 def _divergences(places: ComparedPlaces, text: int) -> dict[str, list[dict[str, Any]]]:
@@ -140,19 +140,19 @@ def _bounds(bounds: Bounds | None) -> list[float | None] | None:
 def _article(places: ComparedPlaces, at: int) -> str:
     column = places.columns[at]
     apart = {index for start, end in places.apart(at) for index in range(start, end)}
-    tokens = "".join(_span(token, isapart=index in apart) for index, token in enumerate(column.tokens))
+    tokens = "".join(_span(token, is_apart=index in apart) for index, token in enumerate(column.tokens))
     note = f"<p><strong>{escape(column.error)}</strong></p>" if column.error else ""
     head = f"<h3>{column.letter} · {escape(column.settings.model)}</h3><p>{escape(about(column))}</p>"
     return f'<article class="{column.letter}">{head}<pre>{tokens}</pre>{note}</article>'
 
 
-def _span(token: Token, *, isapart: bool) -> str:
+def _span(token: Token, *, is_apart: bool) -> str:
     if token.logprob is None:
         return escape(token.text)
     probability = exp(token.logprob)
     others = ", ".join(f"{one.text!r} {percent(exp(one.logprob))}" for one in token.top)
     shade = min(int((1 - probability) * SHADES), SHADES - 1)
-    names = " ".join([f"s{shade}", *(["apart"] if isapart else [])])
+    names = " ".join([f"s{shade}", *(["apart"] if is_apart else [])])
     return f'<span class="{names}" title="{escape(f"{percent(probability)}, rank {token.rank}: {others}")}">{escape(token.text)}</span>'
 
 

@@ -17,7 +17,7 @@ EQUAL_BITS = 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class ReadLine:
+class ScoredLine:
     """A line of a hunk with its tokens, without those of the text around it."""
 
     line: DiffLine
@@ -47,16 +47,16 @@ class HunkReading:
         both = ((self.hunk.old, self.old), (self.hunk.new, self.new))
         return [(text_of(self.hunk, lines), tokens) for lines, tokens in both if lines]
 
-    def lines(self) -> tuple[list[ReadLine], list[ReadLine]]:
+    def lines(self) -> tuple[list[ScoredLine], list[ScoredLine]]:
         """Return the lines before and after the change."""
-        return _read_lines(self.hunk, self.hunk.old, self.old), _read_lines(self.hunk, self.hunk.new, self.new)
+        return _scored_lines(self.hunk, self.hunk.old, self.old), _scored_lines(self.hunk, self.hunk.new, self.new)
 
-    def rows(self) -> list[tuple[ReadLine | None, ReadLine | None]]:
+    def rows(self) -> list[tuple[ScoredLine | None, ScoredLine | None]]:
         """Return the lines side by side: unchanged ones together, and the removed ones of a place next to the added ones."""
         old, new = (iter(lines) for lines in self.lines())
-        found: list[tuple[ReadLine | None, ReadLine | None]] = []
-        removed: list[ReadLine] = []
-        added: list[ReadLine] = []
+        found: list[tuple[ScoredLine | None, ScoredLine | None]] = []
+        removed: list[ScoredLine] = []
+        added: list[ScoredLine] = []
         for line in self.hunk.lines:
             if line.kind == "-":
                 removed.append(next(old))
@@ -91,7 +91,7 @@ def summary(readings: Sequence[HunkReading], model: str) -> str:
     return " ".join(parts)
 
 
-def changed(readings: Sequence[HunkReading]) -> tuple[list[ReadLine], list[ReadLine]]:
+def changed(readings: Sequence[HunkReading]) -> tuple[list[ScoredLine], list[ScoredLine]]:
     """Return all removed and all added lines that have been read."""
     sides = [reading.lines() for reading in readings]
     removed = [one for old, _ in sides for one in old if one.line.kind == "-" and one.tokens]
@@ -110,16 +110,16 @@ def diff_json(readings: Sequence[HunkReading]) -> list[dict[str, Any]]:
     ]
 
 
-def _read_lines(hunk: Hunk, lines: Sequence[DiffLine], tokens: Sequence[Token]) -> list[ReadLine]:
+def _scored_lines(hunk: Hunk, lines: Sequence[DiffLine], tokens: Sequence[Token]) -> list[ScoredLine]:
     offset = 1 if hunk.section else 0
     groups: list[list[Token]] = [[] for _ in lines]
     for token, number in zip(tokens, ReadingFigures("", tuple(tokens)).line_numbers(), strict=True):
         if 0 <= number - 1 - offset < len(lines):
             groups[number - 1 - offset].append(token)
-    return [ReadLine(line, tuple(group)) for line, group in zip(lines, groups, strict=True)]
+    return [ScoredLine(line, tuple(group)) for line, group in zip(lines, groups, strict=True)]
 
 
-def _side(one: ReadLine | None, *, is_new: bool) -> list[Any] | None:
+def _side(one: ScoredLine | None, *, is_new: bool) -> list[Any] | None:
     if one is None:
         return None
     pieces = [[token.text.strip("\r\n"), None if token.logprob is None else round(-token.logprob / log(2), 2)] for token in one.tokens]
@@ -128,7 +128,7 @@ def _side(one: ReadLine | None, *, is_new: bool) -> list[Any] | None:
     return [one.line.kind, one.line.new if is_new else one.line.old, round(one.bits, 2) if one.tokens else None, pieces]
 
 
-def _amount(lines: Sequence[ReadLine]) -> str:
+def _amount(lines: Sequence[ScoredLine]) -> str:
     if not lines:
         return "nothing"
     per_byte = _per_byte(lines)
@@ -136,6 +136,6 @@ def _amount(lines: Sequence[ReadLine]) -> str:
     return f"{len(lines)} {'line' if len(lines) == 1 else 'lines'} with {sum(one.bits for one in lines):.1f} bits{each}"
 
 
-def _per_byte(lines: Sequence[ReadLine]) -> float | None:
+def _per_byte(lines: Sequence[ScoredLine]) -> float | None:
     size = sum(one.bytes for one in lines)
     return sum(one.bits for one in lines) / size if size else None

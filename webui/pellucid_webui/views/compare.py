@@ -192,10 +192,10 @@ def compare_tab(page: gr.Blocks, assistant: Assistant, owner_of: OwnerOf, store:
 
 async def _or_skip(payloads: AsyncGenerator[dict[str, Any]]) -> AsyncGenerator[Any]:
     """Yield payloads, or, if there are none, what changes nothing: Gradio reports a stream without outputs as an error."""
-    isempty = True
+    is_empty = True
     async with aclosing(payloads):
         async for shown in payloads:
-            isempty = False
+            is_empty = False
             yield shown
-    if isempty:
+    if is_empty:
         yield gr.skip()

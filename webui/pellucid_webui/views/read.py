@@ -13,7 +13,7 @@ from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import PellucidError
 from pellucid_webui.conversations.attachments import content_of, text_of
 from pellucid_webui.views.controls import model_menu
-from pellucid_webui.views.read_session import AUTOMATIC, DIFF, TEXT, KeptReadings, ReadRequest, ReadState, Run, act, read
+from pellucid_webui.views.read_session import AUTOMATIC, DIFF, TEXT, KeptReadings, Reading, ReadRequest, ReadState, act, read
 from pellucid_webui.views.served_models import ServedModels
 
 SCRIPT = """
@@ -67,16 +67,16 @@ def read_tab(page: gr.Blocks, assistant: Assistant, owner_of: OwnerOf) -> None:
                 parts = gr.HTML(value=None, html_template="", js_on_load=PARTS_SCRIPT, elem_id="pl-reading-parts", apply_default_css=False)
 
     async def on_read(request: gr.Request, state: ReadState, *asked: str) -> AsyncGenerator[Any]:
-        before = state.run
+        before = state.last
         async with aclosing(read(assistant, state, request_of(*asked))) as payloads:
             async for shown in payloads:
-                if state.run is not None and state.run is not before:
-                    kept.keep(owner_of(request), state.run)
+                if state.last is not None and state.last is not before:
+                    kept.keep(owner_of(request), state.last)
                 yield shown
 
     async def on_load(state: ReadState) -> Sequence[Any]:
         served = await ServedModels.ask(assistant)
-        return model_menus(served, state.run)
+        return model_menus(served, state.last)
 
     async def on_act(event: gr.EventData, request: gr.Request, state: ReadState) -> Sequence[Any]:
         asked = _asked(event)
@@ -109,20 +109,20 @@ def request_of(text: str, model: str | None, second: str | None, kind: str | Non
     return ReadRequest(text, model or "", "" if second in (None, NO_SECOND) else str(second), kind or AUTOMATIC)
 
 
-def model_menus(served: ServedModels, run: Run | None) -> Sequence[Any]:
+def model_menus(served: ServedModels, reading: Reading | None) -> Sequence[Any]:
     """Return updates of the menus of the first and the second model, with those of a reading chosen."""
-    first, second = ("", NO_SECOND) if run is None else (run.first.model, run.request.second or NO_SECOND)
+    first, second = ("", NO_SECOND) if reading is None else (reading.first.model, reading.request.second or NO_SECOND)
     names = list(dict.fromkeys([NO_SECOND, *served.names, second]))  # one that is not served any more stays chosen: reading reports it
     return [model_menu(served, "scores the text", first), gr.Dropdown(choices=names, value=second)]
 
 
-def _restored(state: ReadState, run: Run | None, typed: object, served: ServedModels) -> Sequence[Any]:
+def _restored(state: ReadState, reading: Reading | None, typed: object, served: ServedModels) -> Sequence[Any]:
     """Return updates of the view and the inputs for a tab that was reloaded. Text that was typed since is kept."""
     text = typed if isinstance(typed, str) and typed else None
-    if run is None or state.run is not None or state.running is not None:
+    if reading is None or state.last is not None or state.running is not None:
         return [gr.skip(), gr.skip() if text is None else text, gr.skip(), gr.skip(), gr.skip()]
-    state.run = run
-    return [run.shown, run.request.text if text is None else text, *model_menus(served, run), run.request.kind]
+    state.last = reading
+    return [reading.shown, reading.request.text if text is None else text, *model_menus(served, reading), reading.request.kind]
 
 
 def _asked(event: gr.EventData) -> Mapping[str, Any]:

@@ -7,18 +7,18 @@ import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import InvalidRequestError, PellucidError
-from pellucid.tokens import Finish, FinishReason, ScoreQuery, Token
+from pellucid.tokens import FinishReason, ScoreQuery, Token
 from pellucid_webui.conversations.turn_settings import ALTERNATIVES
 from pellucid_webui.inspection.diff_reading import HunkReading
 from pellucid_webui.inspection.reading_difference import ReadingDifference, common_text, difference
 from pellucid_webui.inspection.reading_figures import ReadingFigures
+from pellucid_webui.inspection.scoring import score
 from pellucid_webui.inspection.stored_reading import PART_TOKENS, StoredReading, as_json, numbers
 from pellucid_webui.inspection.unified_diff import is_diff, parse_diff
 from pellucid_webui.views.read_payload import NOTHING, diff_result, text_result, windows_note
@@ -63,7 +63,7 @@ class ReadRequest:
 
 
 @dataclass(eq=False)
-class Run:
+class Reading:
     """A reading, running or done: what is read, and all that has been read so far."""
 
     request: ReadRequest
@@ -120,7 +120,7 @@ class Run:
             found = text_result(reading, self.difference)
         self.shown = dict(NOTHING) | {"number": self.number, "key": self.key, "note": windows_note(self._longest(), self.contexts)} | found
 
-    def running(self) -> dict[str, Any]:
+    def progress_payload(self) -> dict[str, Any]:
         """Return the payload of a running reading."""
         return dict(NOTHING) | {
             "number": self.number,
@@ -179,8 +179,8 @@ class Run:
 class ReadState:
     """The last reading of one tab, and the running one with its task."""
 
-    run: Run | None = None
-    running: Run | None = None
+    last: Reading | None = None
+    running: Reading | None = None
     scoring: asyncio.Task[None] | None = None
 
     def __deepcopy__(self, _: object) -> ReadState:
@@ -190,7 +190,7 @@ class ReadState:
     @property
     def shown(self) -> dict[str, Any]:
         """The payload of the last reading."""
-        return dict(NOTHING) if self.run is None else self.run.shown
+        return dict(NOTHING) if self.last is None else self.last.shown
 
     def stop(self) -> None:
         """Stop the running reading."""
@@ -199,24 +199,24 @@ class ReadState:
 
     def part(self, asked: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return tokens of the reading that is named by its number; None if it has been replaced by another."""
-        run = next((run for run in (self.running, self.run) if run is not None and run.number == asked.get("number")), None)
-        return None if run is None else run.part(asked)
+        found = next((one for one in (self.running, self.last) if one is not None and one.number == asked.get("number")), None)
+        return None if found is None else found.part(asked)
 
 
 class KeptReadings:
     """The last readings of all tabs, so that a reloaded page shows its own again. Use it from the event loop only."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, tuple[str, Run]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[str, Reading]] = OrderedDict()
 
-    def keep(self, owner: str, run: Run) -> None:
+    def keep(self, owner: str, reading: Reading) -> None:
         """Keep a reading of a user, and drop the oldest ones if that is too much."""
-        self._kept[run.key] = (owner, run)
-        self._kept.move_to_end(run.key)
+        self._kept[reading.key] = (owner, reading)
+        self._kept.move_to_end(reading.key)
         while len(self._kept) > 1 and sum(kept.tokens for _, kept in self._kept.values()) > MAX_KEPT_TOKENS:
             self._kept.popitem(last=False)
 
-    def find(self, owner: str, key: object) -> Run | None:
+    def find(self, owner: str, key: object) -> Reading | None:
         """Return the user's reading with this key, or None if it is no longer kept."""
         kept = self._kept.get(key) if isinstance(key, str) else None
         return kept[1] if kept is not None and kept[0] == owner else None
@@ -224,34 +224,29 @@ class KeptReadings:
 
 async def read(assistant: Assistant, state: ReadState, request: ReadRequest) -> AsyncGenerator[dict[str, Any]]:
     """Read a text and yield payloads meanwhile. If no token is read, keep the last reading."""
-    run = state.running = Run(request)
-    scoring = state.scoring = asyncio.create_task(run.read(assistant))
+    reading = state.running = Reading(request)
+    scoring = state.scoring = asyncio.create_task(reading.read(assistant))
     try:
         before = 0
-        yield run.running()
+        yield reading.progress_payload()
         while not scoring.done():
             await asyncio.wait([scoring], timeout=TICK_SECONDS)
-            if run.tokens > before:
-                before = run.tokens
-                yield run.running()
+            if reading.tokens > before:
+                before = reading.tokens
+                yield reading.progress_payload()
     finally:
         scoring.cancel()
         await asyncio.wait([scoring])
         state.running = None
-    if run.tokens:
-        await asyncio.to_thread(run.finish)
-        state.run = run
-    yield state.shown | _outcome(scoring, run.tokens)
+    if reading.tokens:
+        await asyncio.to_thread(reading.finish)
+        state.last = reading
+    yield state.shown | _outcome(scoring, reading.tokens)
 
 
 async def _score(assistant: Assistant, text: str, model: str, add: Callable[[Token], None]) -> None:
-    """Score a text to its end. Raises a PellucidError if that fails."""
-    async with aclosing(assistant.score(ScoreQuery(text, model=model, top_logprobs=ALTERNATIVES, windows=True))) as items:
-        async for item in items:
-            if not isinstance(item, Finish):
-                add(item)
-            elif item.reason in CUT_SHORT:
-                raise PellucidError(item.error or CUT_SHORT[item.reason])
+    query = ScoreQuery(text, model=model, top_logprobs=ALTERNATIVES, windows=True)
+    await score(assistant, query, add, CUT_SHORT.__getitem__)
 
 
 def _outcome(scoring: asyncio.Task[None], tokens: int) -> dict[str, Any]:
@@ -268,13 +263,13 @@ def _outcome(scoring: asyncio.Task[None], tokens: int) -> dict[str, Any]:
 
 def export(state: ReadState, form: str) -> dict[str, Any]:
     """Return the last reading as a file for the browser to save. Raises InvalidRequestError if there is none."""
-    if state.run is None or not state.run.first.tokens:
+    if state.last is None or not state.last.first.tokens:
         raise InvalidRequestError("There is no reading to export yet: read a text first.")
-    reading = state.run.first.with_alternatives()
+    found = state.last.first.with_alternatives()
     if form == "csv":
-        return {"n": next(_NUMBERS), "name": "reading.csv", "type": "text/csv", "text": reading.csv()}
+        return {"n": next(_NUMBERS), "name": "reading.csv", "type": "text/csv", "text": found.csv()}
     if form == "json":
-        return {"n": next(_NUMBERS), "name": "reading.json", "type": "application/json", "text": reading.json()}
+        return {"n": next(_NUMBERS), "name": "reading.json", "type": "application/json", "text": found.json()}
     raise InvalidRequestError(f"Readings are exported as csv or json, not as {form!r}.")
 
 

@@ -205,7 +205,7 @@
    * @returns {HTMLElement}
    */
   function bar(probability) {
-    const fill = make("span", { class: `pl-tree-fill ${colours.probabilityClass(probability)}` });
+    const fill = make("span", { class: `pl-tree-fill ${colours.likelihoodClasses(probability).join(" ")}` });
     fill.style.setProperty("--share", `${100 * probability}%`);
     return make("span", { class: "pl-tree-bar" }, fill);
   }

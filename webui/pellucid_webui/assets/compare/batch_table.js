@@ -2,10 +2,9 @@
 "use strict";
 
 (() => {
-  const { make, button } = window.Pellucid;
+  const { make, button, compareParts } = window.Pellucid;
 
   const PAGE_ROWS = 25;
-  const INFINITE = 999; // stands for infinity
   const FIRST_FIGURE = 4; // before it a row has its number, prompt, seeds and error
 
   /** @type {Page.BatchHead[]} */
@@ -180,7 +179,7 @@
    */
   function words(value, kind) {
     if (value === null) return kind === "token" ? "same" : "–";
-    if (kind === "bits") return value >= INFINITE ? "infinite" : value.toFixed(3);
+    if (kind === "bits") return value >= compareParts.INFINITE ? "infinite" : value.toFixed(3);
     return kind === "share" ? `${(100 * value).toFixed(1)} %` : String(value);
   }
 

@@ -2,37 +2,11 @@
 "use strict";
 
 (() => {
-  const { make, visible } = window.Pellucid;
+  const { make, visible, compareParts, probabilityIn } = window.Pellucid;
+  const { INFINITE, badge, keyOf } = compareParts;
 
-  const INFINITE = 999; // nats; stands for infinity
   const EQUAL_NATS = 0.03; // log ratios below this are called equal
   const EXACT = 0.001; // an interval of probabilities that is narrower than this counts as one number
-
-  /**
-   * Return the interval of the probability of a token with this logprob, in the view of the card.
-   * @param {Page.CompareReading} reading
-   * @param {number} logprob
-   * @param {boolean} isFirst whether it is the first alternative
-   * @param {Page.Weighed} [weighed] the token at the what-if sliders' settings
-   * @returns {[low: number, high: number]}
-   */
-  function probabilityOf({ record, temperature, scale }, logprob, isFirst, weighed) {
-    if (weighed) return [weighed.probability.low, weighed.probability.high];
-    if (scale === null) return [Math.exp(logprob), Math.exp(logprob)];
-    if (temperature === 0) return isFirst ? [1, 1] : [0, 0];
-    const weight = Math.exp((logprob - record.a[0][2]) / temperature);
-    return [Math.min(1, scale[0] * weight), Math.min(1, scale[1] * weight)];
-  }
-
-  /**
-   * Return the interval of the probability of a reading's own token.
-   * @param {Page.CompareReading} reading
-   * @returns {[low: number, high: number] | null}
-   */
-  function ownProbability(reading) {
-    const { record } = reading;
-    return record.l === null ? null : probabilityOf(reading, record.l, record.r === 1, reading.weighed?.chosen);
-  }
 
   /**
    * Return the most that a token that is not listed can have, and the most that all of them can have together.
@@ -47,13 +21,6 @@
     const rest = Math.max(0, record.o - (isListed ? 0 : Math.exp(record.l ?? 0)));
     return [Math.min(rest, Math.exp(last[2])), rest];
   }
-
-  /**
-   * @param {string} text
-   * @param {string | undefined} bytes
-   * @returns {string}
-   */
-  const keyOf = (text, bytes) => `${bytes ?? ""}\u0000${text}`;
 
   /**
    * Return the union of the alternatives of all columns, the most likely first, each with its probability by column; null: not listed.
@@ -72,7 +39,7 @@
       for (const [text, bytes, logprob, isFirst, weighed] of known) {
         const key = keyOf(text, bytes);
         const row = rows.get(key) ?? { key, text, bytes, shares: readings.map(() => null) };
-        row.shares[column] ??= probabilityOf(reading, logprob, isFirst, weighed);
+        row.shares[column] ??= probabilityIn(reading, logprob, isFirst, weighed);
         rows.set(key, row);
       }
     });
@@ -221,13 +188,5 @@
     return element;
   }
 
-  /**
-   * @param {string} letter
-   * @returns {HTMLElement}
-   */
-  function badge(letter) {
-    return make("span", { class: "pl-letter", "data-column": letter }, letter);
-  }
-
-  Object.assign(window.Pellucid, { CompareCard, compared: { badge, ownProbability, ratioWords } });
+  Object.assign(window.Pellucid, { CompareCard, ratioWords });
 })();

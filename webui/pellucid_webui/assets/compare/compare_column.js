@@ -2,13 +2,10 @@
 "use strict";
 
 (() => {
-  const { make, visible, Cells, compared } = window.Pellucid;
+  const { make, colours, visible, TokenElements, TokenWalk, compareParts, ratioWords } = window.Pellucid;
 
-  const STEPS = 8; // of a colour scale
   const STRONG_NATS = 4; // the log ratio that has the strongest colour
   const LARGE_NATS = 2; // the log ratio from which a token has a line as well
-  const MAX_BITS = 12; // the surprisal that has the strongest colour
-  const UNLIKELY = 0.1;
   const CONTEXT = 4; // equal tokens that stay visible at each end of a folded part
   const LEAST_FOLDED = 12;
 
@@ -25,7 +22,6 @@
       this.batches = 0; // drawn so far
       /** @type {Page.TokenRecord[]} */
       this.records = [];
-      this.current = 0;
       /** @type {[from: number, to: number][]} */
       this.folds = [];
       /** @type {HTMLElement[]} */
@@ -36,13 +32,15 @@
       this.about = make("p", { class: "pl-quiet" });
       this.note = make("p", { class: "pl-note" });
       this.list = make("div", { class: "pl-tokens", role: "listbox", "aria-label": `Tokens of answer ${letter}`, "aria-orientation": "horizontal", tabindex: "-1" });
-      this.cells = new Cells(this.list, `pl-column-${columns}`);
+      this.cells = new TokenElements(this.list, `pl-column-${columns}`);
+      this.walk = new TokenWalk(this.cells);
+      this.heat = make("div", { class: "pl-heat" }, this.list);
       this.element = make(
         "article",
         { class: "pl-column", "data-column": letter, "aria-label": `Answer ${letter}` },
-        make("h3", {}, compared.badge(letter), this.model),
+        make("h3", {}, compareParts.badge(letter), this.model),
         this.about,
-        this.list,
+        this.heat,
         this.note,
       );
       this.onSelect = onSelect;
@@ -64,14 +62,16 @@
       if (!fresh.length) return;
       this.records.push(...fresh);
       this.cells.append(fresh, (index) => ({ className: "pl-token", label: `token ${visible.spoken(this.records[index].t, this.records[index].b)}` }));
-      this.makeTabStop(this.current);
+      this.cells.select(this.cells.current);
     }
 
     /**
      * Colour the tokens.
+     * @param {Page.CompareMode} mode
      * @param {(index: number) => Page.CompareLook} lookOf
      */
-    paint(lookOf) {
+    paint(mode, lookOf) {
+      this.heat.dataset.mode = mode;
       this.records.forEach((record, index) => {
         const { probability, ratio, other, isApart } = lookOf(index);
         const said = [`token ${visible.spoken(record.t, record.b)}`];
@@ -79,15 +79,14 @@
         if (probability === null) said.push("no probability");
         else {
           said.push(visible.spokenPercent(probability));
-          classes.push(`pl-p${step(1 - probability)}`, `pl-s${step(-Math.log2(Math.max(probability, 1e-12)) / MAX_BITS)}`);
-          if (probability < UNLIKELY) classes.push("pl-unlikely");
+          classes.push(...colours.likelihoodClasses(probability));
         }
         if (ratio !== null) {
           const more = ratio[0] + ratio[1] >= 0 ? this.letter : other;
           const size = Math.abs(ratio[0] + ratio[1]) / 2;
-          classes.push(`pl-d${step(size / STRONG_NATS)}`, `pl-more-${more}`);
-          if (size >= LARGE_NATS) classes.push("pl-large");
-          said.push(compared.ratioWords(this.letter, other, ratio));
+          classes.push(`pl-d${colours.step(size / STRONG_NATS)}`, `pl-more-${more}`);
+          if (size >= LARGE_NATS) classes.push("large");
+          said.push(ratioWords(this.letter, other, ratio));
         }
         if (isApart) {
           classes.push("pl-apart");
@@ -103,7 +102,7 @@
      */
     fold(apart) {
       this.unfold();
-      if (apart === null) return;
+      if (apart === null || !this.records.length) return;
       let start = 0;
       for (const [from, to] of [...apart, [this.records.length, this.records.length]]) {
         const first = start === 0 ? 0 : start + CONTEXT;
@@ -112,7 +111,8 @@
         start = Math.max(start, to);
       }
       this.folds.forEach((range) => this.drawFold(range, true));
-      this.makeTabStop(this.visibleFrom(this.current, 1) ?? this.visibleFrom(this.current, -1) ?? 0);
+      const { cells } = this;
+      if (cells.all[cells.current].hidden) cells.select(cells.next(cells.current, 1) ?? cells.next(cells.current, -1) ?? 0);
     }
 
     /** Show all folded parts, or the one that has this token. */
@@ -154,7 +154,7 @@
       const [from, to] = range;
       this.linked = from < to ? this.cells.all.slice(from, to) : this.cells.all.slice(from, from + 1);
       for (const cell of this.linked) cell.dataset[isShown ? "shown" : from < to ? "linked" : "gap"] = to - from === 1 ? "one" : "several";
-      if (!isShown && !this.list.contains(document.activeElement)) this.makeTabStop(Math.min(from, this.records.length - 1));
+      if (!isShown && !this.list.contains(document.activeElement)) this.cells.select(Math.min(from, this.records.length - 1));
     }
 
     /** @param {number} index */
@@ -163,8 +163,7 @@
       const cell = this.cells.all[index];
       if (!cell) return;
       if (isOpened && cell === document.activeElement) cell.blur();
-      cell.focus({ preventScroll: true });
-      cell.scrollIntoView({ block: "nearest", inline: "nearest" });
+      this.cells.focus(index);
     }
 
     /** Scroll the marked tokens into view, if the column scrolls. */
@@ -179,7 +178,7 @@
     /** @param {number | null} index */
     focused(index) {
       if (index === null) return;
-      this.makeTabStop(index);
+      this.cells.select(index);
       this.onSelect(index);
     }
 
@@ -190,65 +189,17 @@
       this.cells.all[index].focus({ preventScroll: true });
     }
 
-    /** @param {number} index */
-    makeTabStop(index) {
-      const before = this.cells.all[this.current];
-      if (before) {
-        before.tabIndex = -1;
-        before.removeAttribute("aria-selected");
-      }
-      const cell = this.cells.all[index];
-      if (!cell) return;
-      this.current = index;
-      cell.tabIndex = 0;
-      cell.setAttribute("aria-selected", "true");
-    }
-
-    /**
-     * @param {number} index
-     * @param {number} direction
-     * @returns {number | null} the nearest token from this one on that is not folded away
-     */
-    visibleFrom(index, direction) {
-      for (let at = index; at >= 0 && at < this.records.length; at += direction) if (!this.cells.all[at].hidden) return at;
-      return null;
-    }
-
     /** @param {KeyboardEvent} event */
     key(event) {
       if (event.ctrlKey || event.metaKey || event.altKey || !this.records.length) return;
-      const last = this.records.length - 1;
-      /** @param {number} direction */
-      const inLine = (direction) => {
-        const { left, right } = this.cells.place(this.current);
-        return this.cells.inNextLine(this.current, direction, (left + right) / 2);
-      };
-      /** @type {Record<string, () => number | null>} */
-      const goals = {
-        ArrowLeft: () => this.visibleFrom(this.current - 1, -1),
-        ArrowRight: () => this.visibleFrom(this.current + 1, 1),
-        ArrowUp: () => this.visibleFrom(inLine(-1), -1),
-        ArrowDown: () => this.visibleFrom(inLine(1), 1),
-        Home: () => this.visibleFrom(0, 1),
-        End: () => this.visibleFrom(last, -1),
-      };
-      const isFolded = Boolean(this.cells.all[this.current].dataset.folded);
-      if (event.key === "Enter" && isFolded) this.focusToken(this.current);
-      else if (event.key in goals) {
-        const goal = goals[event.key]();
-        const cell = goal === null ? null : this.cells.all[goal];
-        cell?.focus({ preventScroll: true });
-        cell?.scrollIntoView({ block: "nearest", inline: "nearest" });
-      } else return;
+      const { current } = this.cells;
+      const goal = this.walk.goal(event.key, current);
+      if (event.key === "Enter" && this.cells.all[current].dataset.folded) this.focusToken(current);
+      else if (goal === undefined) return;
+      else if (goal !== null) this.cells.focus(goal);
       event.preventDefault();
     }
   }
-
-  /**
-   * @param {number} share from 0 to 1
-   * @returns {number}
-   */
-  const step = (share) => Math.max(0, Math.min(STEPS, Math.round(share * STEPS)));
 
   window.Pellucid.CompareColumn = CompareColumn;
 })();

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, compared } = window.Pellucid;
+  const { make, compareParts } = window.Pellucid;
 
   /**
    * @param {Page.CompareMode} mode
@@ -11,15 +11,15 @@
    */
   function comparisonLegend(mode, [a, b]) {
     /** @param {string[]} classes */
-    const scale = (classes) => make("span", { class: "pl-compare-scale", "data-mode": mode, "aria-hidden": "true" }, ...classes.map((name) => make("i", { class: `pl-token ${name}` }, "\u00a0")));
+    const scale = (classes) => make("span", { class: "pl-steps", "aria-hidden": "true" }, ...classes.map((name) => make("i", { class: `pl-swatch ${name}` }, "\u00a0")));
     /** @param {string} name */
-    const steps = (name) => scale([0, 2, 4, 6, 8].map((at) => `pl-${name}${at}`));
+    const steps = (name) => scale([0, 2, 4, 6, 8].map((at) => `${name}${at}`));
     const bold = [make("strong", { class: "pl-apart" }, "bold"), " not in all answers"];
     if (mode === "surprisal") return ["0 ", steps("s"), " 12 bits; ", ...bold];
     if (mode === "probability") return ["100 % ", steps("p"), " 0 %; ", ...bold];
     const toA = [8, 6, 4, 2].map((at) => `pl-d${at} pl-more-${a}`);
     const toB = [0, 2, 4, 6, 8].map((at) => `pl-d${at} pl-more-${b}`);
-    return [compared.badge(a), " more likely ", scale([...toA, ...toB]), compared.badge(b), " more likely; a line marks a large difference; ", ...bold];
+    return [compareParts.badge(a), " more likely ", scale([...toA, ...toB]), compareParts.badge(b), " more likely; a line marks a large difference; ", ...bold];
   }
 
   window.Pellucid.comparisonLegend = comparisonLegend;

@@ -4,6 +4,22 @@
 (() => {
   const { make, tabMemory, compareLink } = window.Pellucid;
 
+  const INFINITE = 999; // stands for infinity, as in comparison_payload.py
+
+  /**
+   * @param {string} letter of a column
+   * @returns {HTMLElement}
+   */
+  const badge = (letter) => make("span", { class: "pl-letter", "data-column": letter }, letter);
+
+  /**
+   * Return what distinguishes tokens of models with different vocabularies.
+   * @param {string} text
+   * @param {string | undefined} bytes
+   * @returns {string}
+   */
+  const keyOf = (text, bytes) => `${bytes ?? ""}\u0000${text}`;
+
   /**
    * @param {string} name
    * @param {[value: string, text: string][]} options
@@ -107,5 +123,5 @@
     return kept;
   }
 
-  window.Pellucid.compareParts = { select, table, range, flags, merged, draft, tabId };
+  window.Pellucid.compareParts = { INFINITE, badge, keyOf, select, table, range, flags, merged, draft, tabId };
 })();

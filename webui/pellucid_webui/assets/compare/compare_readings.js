@@ -3,8 +3,8 @@
 
 (() => {
   const { whatIf, compareParts } = window.Pellucid;
+  const { INFINITE, keyOf, range } = compareParts;
 
-  const INFINITE = 999; // nats; stands for infinity
   const ROUNDING = 1e-6; // masses are known to about this precision
 
   /** @typedef {{ low: number, high: number }} Share */
@@ -87,7 +87,7 @@
       const [from, to] = [row[1] ?? 0, row[2] ?? 0];
       if (this.view === "whatif") return { ratio: this.ratio(text, other, from, to), kl: this.divergence(text, other, index), tokens: to - from, isWhatIf: true };
       const at = this.view === "own" ? 3 : 7;
-      return { ratio: compareParts.range(row, at), kl: compareParts.range(row, at + 2), tokens: to - from };
+      return { ratio: range(row, at), kl: range(row, at + 2), tokens: to - from };
     }
 
     /**
@@ -149,6 +149,32 @@
       const finite = known.filter((low) => low < INFINITE);
       return { known: known.length, infinite: known.length - finite.length, mean: finite.reduce((sum, low) => sum + low, 0) / Math.max(finite.length, 1) };
     }
+  }
+
+  /**
+   * Return the interval of the probability of a token with this logprob, in the view of a reading.
+   * @param {Page.CompareReading} reading
+   * @param {number} logprob
+   * @param {boolean} isFirst whether it is the first alternative
+   * @param {Page.Weighed} [weighed] the token at the what-if sliders' settings
+   * @returns {[low: number, high: number]}
+   */
+  function probabilityIn({ record, temperature, scale }, logprob, isFirst, weighed) {
+    if (weighed) return [weighed.probability.low, weighed.probability.high];
+    if (scale === null) return [Math.exp(logprob), Math.exp(logprob)];
+    if (temperature === 0) return isFirst ? [1, 1] : [0, 0];
+    const weight = Math.exp((logprob - record.a[0][2]) / temperature);
+    return [Math.min(1, scale[0] * weight), Math.min(1, scale[1] * weight)];
+  }
+
+  /**
+   * Return the interval of the probability of a reading's own token.
+   * @param {Page.CompareReading} reading
+   * @returns {[low: number, high: number] | null}
+   */
+  function ownProbability(reading) {
+    const { record } = reading;
+    return record.l === null ? null : probabilityIn(reading, record.l, record.r === 1, reading.weighed?.chosen);
   }
 
   /**
@@ -222,11 +248,5 @@
     return found;
   }
 
-  /**
-   * @param {string} text
-   * @param {string | undefined} bytes
-   */
-  const keyOf = (text, bytes) => `${bytes ?? ""}\u0000${text}`;
-
-  Object.assign(window.Pellucid, { CompareReadings, leastDivergence });
+  Object.assign(window.Pellucid, { CompareReadings, leastDivergence, probabilityIn, ownProbability });
 })();

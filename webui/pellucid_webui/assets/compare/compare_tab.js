@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button, announce, copy, download, CompareForm, CompareCard, CompareColumn, CompareReadings, CompareWhatIf, compareLink, offerChat, compared, compareParts, comparisonLegend, comparisonPicture, batchOf } = window.Pellucid;
+  const { make, button, announce, copy, download, CompareForm, CompareCard, CompareColumn, CompareReadings, CompareWhatIf, compareLink, offerChat, ownProbability, compareParts, comparisonLegend, comparisonPicture, batchOf } = window.Pellucid;
   const { select, table, flags, merged, draft, tabId } = compareParts;
 
   const NARROW = 640; // pixels below which the columns are below each other
@@ -52,7 +52,7 @@
       this.second = select("or in", [], () => this.repaint());
       this.folded = make("input", { type: "checkbox", onchange: () => this.fold() });
       this.summary = make("div", { class: "pl-compare-summary" });
-      this.legend = make("div", { class: "pl-compare-legend", role: "group", "aria-label": "What the colours mean" });
+      this.legend = make("div", { class: "pl-heat pl-compare-legend", role: "group", "aria-label": "What the colours mean" });
       this.count = make("span", { class: "pl-compare-count", role: "status" });
       this.previous = button("Previous difference", { onclick: () => this.walk(-1) }, "Key D");
       this.next = button("Next difference", { onclick: () => this.walk(1) }, "Key d");
@@ -260,7 +260,7 @@
     repaint() {
       const { analysis, readings } = this;
       const mode = /** @type {Page.CompareMode} */ (this.mode.field.value);
-      this.list.dataset.mode = mode;
+      this.legend.dataset.mode = mode;
       const pair = this.pair();
       for (const { element } of [this.first, this.second]) element.hidden = mode !== "difference" || this.columns.length === 2;
       this.legend.replaceChildren(...comparisonLegend(mode, pair.map((at) => this.columns[at]?.letter ?? "")));
@@ -268,9 +268,9 @@
       this.columns.forEach((column, at) => {
         const apart = flags(analysis.apart[at], column.records.length);
         const other = at === pair[0] ? pair[1] : at === pair[1] ? pair[0] : null;
-        column.paint((index) => {
+        column.paint(mode, (index) => {
           const reading = readings.reading(at, at, index);
-          const share = reading === null ? null : compared.ownProbability(reading);
+          const share = reading === null ? null : ownProbability(reading);
           const link = other === null || other === at ? null : readings.link(at, other, index);
           return {
             probability: share === null ? null : (share[0] + share[1]) / 2,

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, WhatIfPanel } = window.Pellucid;
+  const { make, WhatIfSliders } = window.Pellucid;
 
   class CompareWhatIf {
     /**
@@ -13,29 +13,29 @@
       this.isQueued = false;
       this.isReady = false;
       this.said = make("div", { class: "pl-compare-whatif-kl", role: "status" });
-      this.panel = new WhatIfPanel((settings) => {
+      this.sliders = new WhatIfSliders((settings) => {
         if (!this.isReady || this.element.hidden) return;
         if (settings === null) onClose();
         if (settings === null || this.isQueued) return;
         this.isQueued = true;
         requestAnimationFrame(() => {
           this.isQueued = false;
-          if (this.panel.value) onChange(this.panel.value);
+          if (this.sliders.value) onChange(this.sliders.value);
         });
       });
-      this.element = make("div", { class: "pl-compare-whatif", hidden: true }, this.panel.element, make("p", { class: "pl-hint" }, "The settings apply to all columns."), this.said);
+      this.element = make("div", { class: "pl-heat pl-compare-whatif", hidden: true }, this.sliders.element, make("p", { class: "pl-hint" }, "The settings apply to all columns."), this.said);
       this.isReady = true;
     }
 
     /** @returns {Page.Sampling | null} the settings; null while the sliders are not shown */
     get value() {
-      return this.element.hidden ? null : this.panel.value;
+      return this.element.hidden ? null : this.sliders.value;
     }
 
     /** @param {boolean} isShown */
     show(isShown) {
       this.element.hidden = !isShown;
-      this.panel.element.open = isShown;
+      this.sliders.element.open = isShown;
     }
 
     /**

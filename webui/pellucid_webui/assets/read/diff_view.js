@@ -49,8 +49,7 @@
     const shown = text.replace(/[\r\n]+/gu, "↵");
     if (bits === null) return make("span", {}, shown);
     const probability = 2 ** -bits;
-    const unlikely = probability < colours.UNLIKELY ? " unlikely" : "";
-    return make("span", { class: `pl-token ${colours.probabilityClass(probability)}${unlikely}`, title: `${bits.toFixed(2)} bits` }, shown);
+    return make("span", { class: `pl-token ${colours.likelihoodClasses(probability).join(" ")}`, title: `${bits.toFixed(2)} bits` }, shown);
   }
 
   window.Pellucid.diffView = diffView;

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button, download, tabMemory, chart, diffView, readInputs, bothModels, HeatMap, LineList, Minimap, PartLoader } = window.Pellucid;
+  const { make, button, download, tabMemory, chart, diffView, readInputs, bothModels, HeatMap, LineList, TextMinimap, PartLoader } = window.Pellucid;
 
   const SETTLED_MS = 100; // after the last scroll, the alternatives of the tokens in view are asked for
   const PART_TOKENS = 256; // as in stored_reading.py
@@ -52,7 +52,7 @@
       this.note = make("p", { class: "pl-read-note" });
       this.figures = make("dl", { class: "pl-figures pl-read-figures" });
       this.body = make("div", { class: "pl-body pl-read-body" });
-      this.minimap = new Minimap({ onGo: (line) => this.scrollTo(line) });
+      this.minimap = new TextMinimap({ onGo: (line) => this.scrollTo(line) });
       this.lines = new LineList({ onGo: (index) => this.goTo(index), onEnter: (index) => this.enter(index), onSort: () => this.drawMinimap() });
       this.text = make("div", { class: "pl-read-text", onkeydown: (event) => this.key(event) }, this.body, this.minimap.element, this.lines.element);
       this.diff = make("div", { class: "pl-diffs" });
@@ -259,8 +259,8 @@
     /** @param {(number | null)[]} saved bits, for each token */
     takeSaved(saved) {
       const second = this.value?.second ?? "";
-      const marks = saved.map((bits) => (bits === null ? null : savedMark(bits, second)));
-      this.map.annotate(marks, [`\u2212${STRONGEST_BITS}`, `+${STRONGEST_BITS} bits saved by ${second}`]);
+      const differences = saved.map((bits) => (bits === null ? null : savedDifference(bits, second)));
+      this.map.setDifferences(differences, [`\u2212${STRONGEST_BITS}`, `+${STRONGEST_BITS} bits saved by ${second}`]);
       this.map.setMode("difference");
     }
 
@@ -345,9 +345,9 @@
   /**
    * @param {number} bits
    * @param {string} model
-   * @returns {Page.Mark} whose words are written when they are read: a long text has many marks, and shows few
+   * @returns {Page.TokenDifference} whose words are written when they are read: a long text has many differences, and shows few
    */
-  const savedMark = (bits, model) => ({
+  const savedDifference = (bits, model) => ({
     value: Math.max(-1, Math.min(bits / STRONGEST_BITS, 1)),
     get text() {
       return bothModels.savedWords(bits, model);

@@ -2,14 +2,13 @@
 "use strict";
 
 (() => {
-  const { make } = window.Pellucid;
+  const { make, colours } = window.Pellucid;
 
-  const STEPS = 8; // of the colours in heatmap.css
   const LEAST = 0.08; // share of the strip's width of the shortest mark
   const TALLEST = 12; // pixels of a line in a short text
 
-  class Minimap {
-    /** @param {Page.MinimapOptions} options */
+  class TextMinimap {
+    /** @param {Page.TextMinimapOptions} options */
     constructor({ onGo }) {
       this.lines = 0;
       /** @type {number[]} */
@@ -80,7 +79,7 @@
       for (const [top, value] of this.signed(tall)) {
         const share = Math.abs(value) / most;
         const name = hasNegative && value > 0 ? "cool" : "warm";
-        pen.fillStyle = style.getPropertyValue(`--${name}-${Math.max(1, Math.round(share * STEPS))}`);
+        pen.fillStyle = style.getPropertyValue(`--${name}-${Math.max(1, colours.step(share))}`);
         pen.fillRect(0, top, Math.max(share, LEAST) * width, Math.max(tall - (tall > 3 ? 1 : 0), 1));
       }
     }
@@ -110,5 +109,5 @@
     }
   }
 
-  window.Pellucid.Minimap = Minimap;
+  window.Pellucid.TextMinimap = TextMinimap;
 })();

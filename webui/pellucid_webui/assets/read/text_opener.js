@@ -6,7 +6,7 @@
 
   const TEXT = "read.text"; // as in read_tab.js
 
-  class Opener {
+  class TextOpener {
     /**
      * @param {Omit<Page.Component<{ limit: number }>, "watch">} component
      */
@@ -65,5 +65,5 @@
     }
   }
 
-  window.Pellucid.mountOpener = (options) => new Opener(options);
+  window.Pellucid.mountOpener = (options) => new TextOpener(options);
 })();

@@ -49,8 +49,8 @@ declare namespace Page {
   /** JSON of an array of TokenRecord. */
   type Batch = string;
 
-  /** A remark on a token: how much two models differ in it, from -1 to 1, and that in words. */
-  interface Mark {
+  /** How much two models differ in a token, from -1 to 1, and that in words. */
+  interface TokenDifference {
     text: string;
     value: number;
   }
@@ -704,11 +704,11 @@ declare namespace Page {
     step(direction: number): void;
   }
 
-  interface MinimapOptions {
+  interface TextMinimapOptions {
     onGo: (line: number) => void;
   }
 
-  interface Minimap {
+  interface TextMinimap {
     readonly element: HTMLElement;
     set(lines: number, numbers: number[], values: number[]): void;
     show(from: number, to: number): void;
@@ -765,7 +765,7 @@ declare namespace Page {
   interface CardOptions {
     index: number;
     record: TokenRecord;
-    mark: Mark | null;
+    difference: TokenDifference | null;
     verdict: WhatIfResult | null;
     /** A sentence about the token. */
     note?: string;
@@ -782,7 +782,7 @@ declare namespace Page {
 
   type CardExtras = Pick<CardOptions, "figures" | "hint">;
 
-  interface Card {
+  interface TokenCard {
     readonly element: HTMLElement;
     readonly isOpen: boolean;
     readonly hasFocus: boolean;
@@ -794,9 +794,7 @@ declare namespace Page {
 
   /** What an inspector shows the tokens of: a heat map, or rendered text. */
   interface TokenOwner {
-    /** The settings with which the tokens were sampled. */
-    readonly own: Sampling | null;
-    reweigh(settings: Sampling | null): void;
+    readonly verdicts: WhatIfVerdicts;
     step(direction: number): unknown;
     /** The inspector shows the tokens of another owner from now on. */
     lose(): void;
@@ -816,7 +814,7 @@ declare namespace Page {
   /** What the rendered text of answers shows: nothing, underlined unsure words, or a colour for each token. */
   type InspectState = "text" | "unsure" | "heat";
 
-  interface RenderedTokens {
+  interface RenderedTokens extends WalkedTokens {
     readonly count: number;
     /** The tokens that are shown. */
     readonly order: number[];
@@ -825,12 +823,11 @@ declare namespace Page {
     paint(name: string, ranges: Range[]): void;
     paintUnsure(): void;
     paintSteps(stepOf: ((token: number) => number | null) | null): void;
+    clearSteps(): void;
     clear(): void;
     ranges(token: number): Range[];
     at(x: number, y: number): number | null;
-    place(token: number): DOMRect | null;
     next(token: number | null, direction: number, among?: number[]): number | null;
-    inNextLine(token: number, direction: number, x: number): number | null;
   }
 
   interface DrawnMarks {
@@ -843,8 +840,8 @@ declare namespace Page {
     readonly marks: Marks;
     readonly blocks: string[];
     readonly tokens: RenderedTokens;
-    readonly here: number | null;
-    readonly settings: Sampling | null;
+    /** The token that the inspector shows. */
+    readonly shown: number | null;
     paint(): void;
     placeBranch(): void;
     show(token: number, spoken?: boolean): void;
@@ -853,6 +850,20 @@ declare namespace Page {
     go(token: number): void;
     move(key: string): boolean;
     destroy(): void;
+  }
+
+  /** Asks for a version that continues from an alternative of a token. */
+  interface BranchRequest {
+    /** The answer. */
+    node: number;
+    /** The token. */
+    index: number;
+    alternative: number;
+  }
+
+  interface MoreSamples {
+    begin(branch: BranchRequest, count: number, versions: number, notice: number): void;
+    update(value: ChatValue, messages: Message[]): void;
   }
 
   interface Inspection {
@@ -864,7 +875,7 @@ declare namespace Page {
     readonly stage: HTMLElement;
     update(value: ChatValue, messages: Message[]): void;
     drawLegend(): void;
-    fetch(node: number): void;
+    askForTokens(node: number): void;
     canBranch(message: Message): boolean;
     branch(node: number, index: number, alternative: number): void;
     pin(answer: RenderedAnswer): void;
@@ -875,8 +886,8 @@ declare namespace Page {
 
   /** An inspector at a fixed place of the page. */
   interface Dock {
-    readonly card: Card;
-    readonly panel: WhatIfPanel;
+    readonly card: TokenCard;
+    readonly sliders: WhatIfSliders;
     readonly owner: TokenOwner | null;
     show(owner: TokenOwner, options: CardOptions, count: number): void;
     release(owner: TokenOwner): void;
@@ -888,7 +899,21 @@ declare namespace Page {
     label: string;
   }
 
-  interface Cells {
+  /** Tokens through which keys walk. */
+  interface WalkedTokens {
+    /** Where a token is in the window; null if it is not shown. */
+    place(token: number): DOMRect | null;
+    /** The nearest shown token in a direction, or null; from null it is the first one, or the last one. */
+    next(token: number | null, direction: number): number | null;
+  }
+
+  interface TokenWalk {
+    goal(key: string, from: number | null): number | null | undefined;
+  }
+
+  interface TokenElements extends WalkedTokens {
+    /** The token that the Tab key goes to. */
+    readonly current: number;
     numberLines(): void;
     between(top: number, bottom: number): [from: number, to: number];
     lineAt(offset: number): number;
@@ -900,22 +925,23 @@ declare namespace Page {
     describeAgain(): void;
     indexOf(target: EventTarget | null): number | null;
     place(index: number): DOMRect;
-    inNextLine(index: number, direction: number, x: number): number;
+    select(index: number): void;
+    focus(index: number): void;
   }
 
-  interface SparklineOptions {
+  interface SurprisalBarsOptions {
     onGo: (index: number) => void;
     onPoint: (index: number | null) => void;
   }
 
-  interface Sparkline {
+  interface SurprisalBars {
     readonly element: HTMLElement;
     set(records: TokenRecord[]): void;
     mark(index: number | null): void;
     destroy(): void;
   }
 
-  interface ToolbarOptions {
+  interface HeatMapToolbarOptions {
     mode: Mode;
     ranks: number[];
     words: string[];
@@ -924,17 +950,28 @@ declare namespace Page {
     onNext: () => void;
   }
 
-  interface Toolbar {
+  interface HeatMapToolbar {
     readonly element: HTMLElement;
     show(mode: Mode): void;
     allowDifference(allowed: boolean, words?: string[]): void;
     say(text: string): void;
   }
 
-  interface WhatIfPanel {
+  interface WhatIfVerdicts {
+    /** The settings with which the tokens were sampled; null for tokens that were read. */
+    used: Sampling | null;
+    /** Those of the sliders; null while they are closed. */
+    readonly settings: Sampling | null;
+    change(settings: Sampling | null): void;
+    of(record: TokenRecord): WhatIfResult | null;
+    chosen(record: TokenRecord): Weighed | null;
+    destroy(): void;
+  }
+
+  interface WhatIfSliders {
     readonly element: HTMLDetailsElement;
     readonly value: Sampling | null;
-    setOwn(own: Sampling | null): void;
+    setUsed(used: Sampling | null): void;
     change(settings: Partial<Sampling>): void;
   }
 
@@ -992,13 +1029,13 @@ declare namespace Page {
 
   interface HeatMap extends TokenOwner {
     onBranch: ((index: number, alternative: number) => void) | null;
-    readonly cells: Cells;
+    readonly cells: TokenElements;
     /** The token whose card is open. */
     readonly shown: number | null;
     showCard(index: number): void;
     set(records: TokenRecord[]): void;
     add(records: TokenRecord[]): void;
-    annotate(marks: (Mark | null)[], words?: string[]): void;
+    setDifferences(differences: (TokenDifference | null)[], words?: string[]): void;
     setSampling(settings: Sampling | null): void;
     setBranch(branch: { index: number; text: string } | null): void;
     setMode(mode: Mode): void;
@@ -1046,21 +1083,25 @@ declare namespace Page {
       MODES: Record<Mode, string>;
       RETIRED: Record<string, RetiredMode>;
       RANKS: number[];
+      /** Steps of a scale above plain. */
+      STEPS: number;
       UNLIKELY: number;
+      /** Return the step of a share from 0 to 1. */
+      step(share: number): number;
       toBits(nats: number): number;
       constrain(record: TokenRecord, logprob: number): number;
       probabilityOf(record: TokenRecord): number | null;
-      probabilityClass(probability: number): string;
       surprisal(record: TokenRecord): number | null;
-      levels(record: TokenRecord, ranks: number[], mark: Mark | null, likely?: number | null): string[];
-      isSurprising(mode: Mode, record: TokenRecord, ranks: number[], mark: Mark | null | undefined): boolean;
+      likelihoodClasses(probability: number, inBits?: number): string[];
+      levels(record: TokenRecord, ranks: number[], difference: TokenDifference | null, likely?: number | null): string[];
+      isSurprising(mode: Mode, record: TokenRecord, ranks: number[], difference: TokenDifference | null | undefined): boolean;
       legend(mode: Mode, words: string[]): LegendPart[];
     };
 
     // sampler_whatif.js
     whatIf: {
       OFF: Readonly<Sampling>;
-      weigh(record: TokenRecord, settings: Sampling, own?: Sampling | null): WhatIfResult | null;
+      weigh(record: TokenRecord, settings: Sampling, used?: Sampling | null): WhatIfResult | null;
       isSame(one: Sampling, other: Sampling): boolean;
     };
 
@@ -1076,12 +1117,14 @@ declare namespace Page {
       hexOf(bytes: number[]): string;
     };
 
-    // token_elements.js, token_card.js, surprisal_bars.js, whatif_sliders.js, heatmap_toolbar.js, heatmap.js
-    Cells: new (list: HTMLElement, prefix: string) => Cells;
-    Card: new (options?: { docked?: boolean }) => Card;
-    Sparkline: new (options: SparklineOptions) => Sparkline;
-    WhatIfPanel: new (onChange: (settings: Sampling | null) => void) => WhatIfPanel;
-    Toolbar: new (options: ToolbarOptions) => Toolbar;
+    // token_walk.js, token_elements.js, token_card.js, whatif_verdicts.js, surprisal_bars.js, whatif_sliders.js, heatmap_toolbar.js, heatmap.js
+    TokenWalk: new (tokens: WalkedTokens) => TokenWalk;
+    TokenElements: new (list: HTMLElement, prefix: string) => TokenElements;
+    TokenCard: new (options?: { docked?: boolean }) => TokenCard;
+    SurprisalBars: new (options: SurprisalBarsOptions) => SurprisalBars;
+    WhatIfVerdicts: new (onChange: () => void) => WhatIfVerdicts;
+    WhatIfSliders: new (onChange: (settings: Sampling | null) => void) => WhatIfSliders;
+    HeatMapToolbar: new (options: HeatMapToolbarOptions) => HeatMapToolbar;
     legendScale(scale: LegendScale): HTMLElement;
     HeatMap: new (element: HTMLElement, options: HeatMapOptions) => HeatMap;
 
@@ -1101,16 +1144,17 @@ declare namespace Page {
     };
     PartLoader: new (onPart: (part: ReadPart) => void) => PartLoader;
     LineList: new (options: LineListOptions) => LineList;
-    Minimap: new (options: MinimapOptions) => Minimap;
+    TextMinimap: new (options: TextMinimapOptions) => TextMinimap;
     chart(data: Chart): HTMLElement;
     diffView(hunks: DiffHunk[]): HTMLElement[];
-    // inspector.js, rendered_tokens.js, rendered_answer.js, inspection.js
+    // inspector.js, drawn_marks.js, rendered_tokens.js, rendered_answer.js, more_samples.js, inspection.js
     Inspector: new (options: InspectorOptions) => Inspector;
     DrawnMarks: new (body: HTMLElement) => DrawnMarks;
     paintsHighlights(element: Element): boolean;
     RenderedTokens: new (body: HTMLElement, marks: Marks) => RenderedTokens;
     RenderedAnswer: new (inspection: Inspection, message: Message, marks: Marks) => RenderedAnswer;
     branchWords(branched: BranchedToken): string;
+    MoreSamples: new (onStart: (branch: BranchRequest) => void) => MoreSamples;
     Inspection: new (chat: Chat, list: HTMLElement) => Inspection;
 
     // answer_tree.js
@@ -1156,12 +1200,11 @@ declare namespace Page {
       isForm(form: any): form is CompareFormValue;
     };
     CompareCard: new () => { readonly element: HTMLElement; show(options: CompareCardOptions): void };
-    compared: {
-      badge(letter: string): HTMLElement;
-      ownProbability(reading: CompareReading): [low: number, high: number] | null;
-      ratioWords(here: string, there: string, ratio: [low: number, high: number]): string;
-    };
+    ratioWords(here: string, there: string, ratio: [low: number, high: number]): string;
     compareParts: {
+      INFINITE: number;
+      badge(letter: string): HTMLElement;
+      keyOf(text: string, bytes: string | undefined): string;
       select(name: string, options: [value: string, text: string][], onChange: () => void): CompareSelect;
       table(caption: string, rows: string[][]): HTMLElement;
       range(row: (number | null)[], at: number): [low: number, high: number] | null;
@@ -1176,7 +1219,7 @@ declare namespace Page {
       readonly records: TokenRecord[];
       readonly cells: { readonly all: HTMLElement[] };
       update(value: CompareColumnValue): void;
-      paint(lookOf: (index: number) => CompareLook): void;
+      paint(mode: CompareMode, lookOf: (index: number) => CompareLook): void;
       fold(apart: [from: number, to: number][] | null): void;
       mark(range: [from: number, to: number] | null, isShown: boolean): void;
       focusToken(index: number): void;
@@ -1190,6 +1233,8 @@ declare namespace Page {
       link(text: number, other: number, index: number): CompareLink | null;
       divergences(text: number, other: number): { known: number; infinite: number; mean: number };
     };
+    probabilityIn(reading: CompareReading, logprob: number, isFirst: boolean, weighed?: Weighed): [low: number, high: number];
+    ownProbability(reading: CompareReading): [low: number, high: number] | null;
     leastDivergence(recordP: TokenRecord, p: WhatIfResult, recordQ: TokenRecord, q: WhatIfResult): number;
     CompareWhatIf: new (onChange: (settings: Sampling) => void, onClose: () => void) => {
       readonly element: HTMLElement;

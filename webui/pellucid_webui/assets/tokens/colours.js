@@ -20,12 +20,12 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
   /** The highest ranks of GLTR's colours (Gehrmann et al. 2019, arXiv 1906.04043). */
   const RANKS = [10, 100, 1000];
 
-  const STRONGEST = 8; // steps of a scale above plain
+  const STEPS = 8; // steps of a scale above plain
   const MAX_BITS = 12; // the surprisal that has the strongest colour
   const MAX_ENTROPY = 4; // the entropy in bits that has the strongest colour: a choice among 16 equally likely tokens
   const UNSURE_BITS = 2; // from this entropy on, a choice is unsure
   const UNLIKELY = 0.1; // below this probability a token is surprising
-  const APART = 0.5; // from this difference on, two models disagree
+  const LARGE_DIFFERENCE = 0.5; // from this difference on, two models disagree
 
   /**
    * @param {number} nats
@@ -63,13 +63,19 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
    * @param {number} share from 0 to 1
    * @returns {number} a step of a scale
    */
-  const step = (share) => Math.max(0, Math.min(STRONGEST, Math.round(share * STRONGEST)));
+  const step = (share) => Math.max(0, Math.min(STEPS, Math.round(share * STEPS)));
 
   /**
+   * Return the classes that colour a token by its probability and by its surprisal.
    * @param {number} probability
-   * @returns {string} the class that has its colour
+   * @param {number} [inBits] the surprisal, if it is not that of the probability
+   * @returns {string[]}
    */
-  const probabilityClass = (probability) => `p${step(1 - probability)}`;
+  function likelihoodClasses(probability, inBits = -Math.log2(probability)) {
+    const classes = [`p${step(1 - probability)}`, `s${step(inBits / MAX_BITS)}`];
+    if (probability < UNLIKELY) classes.push("unlikely");
+    return classes;
+  }
 
   /**
    * @param {number} value
@@ -85,24 +91,21 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
    * Return the classes that colour a token in every mode, so that changing the mode changes one attribute of the map.
    * @param {Page.TokenRecord} record
    * @param {number[]} ranks
-   * @param {Page.Mark | null} mark
+   * @param {Page.TokenDifference | null} difference
    * @param {number | null} [likely] the probability to colour by instead, at other settings of the sampler
    * @returns {string[]}
    */
-  function levels(record, ranks, mark, likely = null) {
+  function levels(record, ranks, difference, likely = null) {
     const classes = [];
     const entropy = record.e;
     const probability = record.l === null ? null : (likely ?? probabilityOf(record));
-    if (probability !== null) {
-      classes.push(probabilityClass(probability), `s${step((surprisal(record) ?? 0) / MAX_BITS)}`);
-      if (probability < UNLIKELY) classes.push("unlikely");
-    }
+    if (probability !== null) classes.push(...likelihoodClasses(probability, surprisal(record) ?? 0));
     if (record.r !== null) classes.push(`r${bin(record.r, ranks)}`);
     if (entropy !== null) {
       classes.push(`e${step(toBits(entropy) / MAX_ENTROPY)}`);
       if (isUnsure(entropy)) classes.push("unsure");
     }
-    if (mark) classes.push(...differenceClasses(mark.value));
+    if (difference) classes.push(...differenceClasses(difference.value));
     return classes;
   }
 
@@ -112,7 +115,7 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
    */
   function differenceClasses(value) {
     const found = [`${value < 0 ? "lower" : "higher"}${step(Math.abs(value))}`];
-    if (Math.abs(value) >= APART) found.push("apart");
+    if (Math.abs(value) >= LARGE_DIFFERENCE) found.push("large");
     return found;
   }
 
@@ -121,11 +124,11 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
    * @param {Page.Mode} mode
    * @param {Page.TokenRecord} record
    * @param {number[]} ranks
-   * @param {Page.Mark | null | undefined} mark
+   * @param {Page.TokenDifference | null | undefined} difference
    * @returns {boolean}
    */
-  function isSurprising(mode, record, ranks, mark) {
-    if (mode === "difference") return mark ? Math.abs(mark.value) >= APART : false;
+  function isSurprising(mode, record, ranks, difference) {
+    if (mode === "difference") return difference ? Math.abs(difference.value) >= LARGE_DIFFERENCE : false;
     if (mode === "entropy") return record.e !== null && isUnsure(record.e);
     if (mode === "rank") return record.r !== null && record.r > ranks[0];
     const probability = probabilityOf(record);
@@ -136,7 +139,7 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
    * @param {string} name
    * @returns {string[]} the classes of a scale
    */
-  const scale = (name) => Array.from({ length: STRONGEST + 1 }, (_, index) => `${name}${index}`);
+  const scale = (name) => Array.from({ length: STEPS + 1 }, (_, index) => `${name}${index}`);
 
   /**
    * Return the legend of a mode, in words and numbers for readers who see it for the first time.
@@ -173,10 +176,10 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
     const steps = [...scale("lower").reverse(), ...scale("higher").slice(1)];
     return [
       { scale: steps, from: [words[0], ""], to: ["", words[1]] },
-      { sample: "apart", text: "large difference" },
+      { sample: "large", text: "large difference" },
       { meaning: "The stronger the colour, the more the two models differ on the token." },
     ];
   }
 
-  window.Pellucid.colours = { MODES, RETIRED, RANKS, UNLIKELY, toBits, constrain, probabilityOf, probabilityClass, surprisal, levels, isSurprising, legend };
+  window.Pellucid.colours = { MODES, RETIRED, RANKS, STEPS, UNLIKELY, step, toBits, constrain, probabilityOf, surprisal, likelihoodClasses, levels, isSurprising, legend };
 })();

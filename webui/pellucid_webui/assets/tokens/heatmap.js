@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, memory, colours, visible, whatIf, Card, Cells, Sparkline, Toolbar, WhatIfPanel } = window.Pellucid;
+  const { make, memory, colours, visible, TokenCard, TokenElements, SurprisalBars, TokenWalk, HeatMapToolbar, WhatIfSliders, WhatIfVerdicts } = window.Pellucid;
 
   const HOVER_MS = 120; // a pointer that rests this long on a token opens its card
   const LEAVE_MS = 250; // and has this long to reach the card before it closes
@@ -46,39 +46,31 @@
       this.extras = card;
       /** @type {Page.TokenRecord[]} */
       this.records = [];
-      /** @type {(Page.Mark | null)[]} */
-      this.marks = [];
-      /** @type {boolean[] | null} */
-      this.dropped = null; // by what-if, for each token; the card computes the rest again, which costs less than keeping it
-      /** @type {Page.Sampling | null} */
-      this.settings = null;
-      /** @type {Page.Sampling | null} */
-      this.own = null;
-      /** @type {(number | null)[] | null} */
-      this.likely = null; // by what-if, the probability of each token
+      /** @type {(Page.TokenDifference | null)[]} */
+      this.differences = [];
+      this.verdicts = new WhatIfVerdicts(() => this.drawVerdicts());
+      /** @type {(Page.Weighed | null)[] | null} */
+      this.chosen = null; // the verdicts that are drawn; the card computes those on alternatives again, which costs less than keeping them
       /** @type {{ index: number, text: string } | null} */
       this.branch = null;
       this.isPinned = false; // whether the dock keeps its token while the pointer moves
-      this.current = 0;
       this.visited = false;
       this.dismissed = false;
       /** @type {number | null} */
       this.shown = null;
-      /** @type {number | null} */
-      this.column = null;
       /** @type {HTMLElement | null} */
       this.pointed = null;
       this.timer = 0;
-      this.frame = 0;
       this.ranks = rememberedRanks();
       this.mode = rememberedMode();
       const id = `pl-heat-${maps}`;
       this.list = make("div", { class: "pl-tokens", role: "listbox", "aria-label": label, "aria-orientation": "horizontal", "aria-describedby": `${id}-keys` });
       this.empty = make("p", { class: "pl-hint" }, "No tokens yet.");
-      this.cells = new Cells(this.list, id);
-      this.card = dock ? dock.card : new Card();
-      this.spark = new Sparkline({ onGo: (index) => this.focusToken(index), onPoint: (index) => this.point(index) });
-      this.toolbar = new Toolbar({
+      this.cells = new TokenElements(this.list, id);
+      this.walk = new TokenWalk(this.cells);
+      this.card = dock ? dock.card : new TokenCard();
+      this.surprisalBars = new SurprisalBars({ onGo: (index) => this.focusToken(index), onPoint: (index) => this.point(index) });
+      this.toolbar = new HeatMapToolbar({
         mode: this.mode,
         ranks: this.ranks,
         words: WORDS,
@@ -86,13 +78,13 @@
         onRanks: (ranks) => this.chooseRanks(ranks),
         onNext: () => this.goSurprising(1),
       });
-      this.panel = dock ? null : new WhatIfPanel((settings) => this.reweigh(settings));
+      this.sliders = dock ? null : new WhatIfSliders((settings) => this.verdicts.change(settings));
       this.root = make(
         "div",
         { class: "pl-heat" },
         this.toolbar.element,
-        this.panel?.element,
-        this.spark.element,
+        this.sliders?.element,
+        this.surprisalBars.element,
         this.empty,
         this.list,
         dock ? null : this.card.element,
@@ -121,11 +113,12 @@
       const hadFocus = this.list.contains(document.activeElement);
       this.hideCard();
       this.cells.clear();
-      Object.assign(this, { records: [], marks: [], current: 0, visited: false, column: null });
-      if (this.dropped !== null) [this.dropped, this.likely] = [[], []];
+      this.walk = new TokenWalk(this.cells);
+      Object.assign(this, { records: [], differences: [], visited: false });
+      if (this.chosen !== null) this.chosen = [];
       this.toolbar.allowDifference(false);
       if (this.mode === "difference") this.setMode(rememberedMode());
-      this.spark.mark(null);
+      this.surprisalBars.mark(null);
       this.add(records);
       if (hadFocus && records.length) this.focusToken(0);
     }
@@ -138,21 +131,21 @@
       const records = added.map(withText);
       const first = this.records.length;
       this.records.push(...records);
-      if (this.dropped !== null) this.judge(records);
+      this.chosen?.push(...records.map((record) => this.verdicts.chosen(record)));
       this.cells.append(records, (index) => this.description(index));
       this.list.hidden = !this.records.length;
       this.empty.hidden = !this.list.hidden;
-      if (first === 0 && records.length) this.makeTabStop(0);
-      this.spark.set(this.records);
+      if (first === 0 && records.length) this.cells.select(0);
+      this.surprisalBars.set(this.records);
     }
 
     /**
-     * Mark how each token differs.
-     * @param {(Page.Mark | null)[]} marks
+     * Set how each token differs.
+     * @param {(Page.TokenDifference | null)[]} differences
      * @param {string[]} [words] for a difference of -1 and of 1
      */
-    annotate(marks, words = WORDS) {
-      this.marks = [...marks];
+    setDifferences(differences, words = WORDS) {
+      this.differences = [...differences];
       this.toolbar.allowDifference(true, words);
       this.repaint();
     }
@@ -162,8 +155,8 @@
      * @param {Page.Sampling | null} settings null for tokens that were read
      */
     setSampling(settings) {
-      this.own = settings;
-      this.panel?.setOwn(settings);
+      this.verdicts.used = settings;
+      this.sliders?.setUsed(settings);
     }
 
     /**
@@ -181,10 +174,10 @@
      * @param {Page.Sampling | null} settings
      */
     ask(settings) {
-      const panel = this.panel ?? this.dock?.panel;
-      if (!panel) return;
-      panel.element.open = settings !== null;
-      if (settings !== null) panel.change(settings);
+      const sliders = this.sliders ?? this.dock?.sliders;
+      if (!sliders) return;
+      sliders.element.open = settings !== null;
+      if (settings !== null) sliders.change(settings);
     }
 
     /**
@@ -203,10 +196,8 @@
      * @param {number} index
      */
     focusToken(index) {
-      const cell = this.cells.all[index];
-      if (!cell) throw new RangeError(`There is no token ${index}: the map has ${this.records.length}.`);
-      cell.focus({ preventScroll: true });
-      cell.scrollIntoView({ block: "nearest", inline: "nearest" });
+      if (!(index in this.records)) throw new RangeError(`There is no token ${index}: the map has ${this.records.length}.`);
+      this.cells.focus(index);
       if (this.shown === index) this.card.place();
     }
 
@@ -225,9 +216,9 @@
     /** Take the map off the page. */
     destroy() {
       this.hideCard();
-      this.spark.destroy();
+      this.surprisalBars.destroy();
       this.listeners.abort();
-      cancelAnimationFrame(this.frame);
+      this.verdicts.destroy();
       this.root.remove();
     }
 
@@ -263,16 +254,17 @@
      */
     description(index) {
       const record = this.records[index];
-      const mark = this.marks[index] || null;
-      const isDropped = this.dropped !== null && this.dropped[index];
+      const difference = this.differences[index] || null;
+      const chosen = this.chosen?.[index] ?? null;
+      const isDropped = chosen !== null && !chosen.kept;
       const said = [`token ${visible.spoken(record.t, record.b)}`];
       if (record.l === null) said.push("no probability");
       else said.push(visible.spokenPercent(colours.probabilityOf(record) ?? 0), `rank ${record.r}`);
-      if (mark && mark.text) said.push(mark.text);
+      if (difference && difference.text) said.push(difference.text);
       if (isDropped) said.push("would have been dropped");
       const isBranch = this.branch !== null && this.branch.index === index;
       if (isBranch) said.push(/** @type {{ text: string }} */ (this.branch).text);
-      const classes = ["pl-token", ...colours.levels(record, this.ranks, mark, this.likely?.[index] ?? null)];
+      const classes = ["pl-token", ...colours.levels(record, this.ranks, difference, chosen?.probability.middle)];
       if (isBranch) classes.push("pl-branched");
       if (isDropped) classes.push("pl-dropped");
       return { className: classes.join(" "), label: said.join(", ") };
@@ -298,49 +290,17 @@
 
     // What-if
 
-    /**
-     * @param {Page.TokenRecord} record
-     * @returns {Page.WhatIfResult | null}
-     */
-    weigh(record) {
-      if (record.g !== undefined) return null; // the sampler chose among the tokens that the grammar allowed, which are unknown
-      return this.settings === null ? null : whatIf.weigh(record, this.settings, this.own);
-    }
-
-    /**
-     * Append what the sampler would have done with more tokens.
-     * @param {Page.TokenRecord[]} records
-     */
-    judge(records) {
-      for (const record of records) {
-        const chosen = this.weigh(record)?.chosen ?? null;
-        this.dropped?.push(chosen !== null && !chosen.kept);
-        this.likely?.push(chosen === null ? null : chosen.probability.middle);
-      }
-    }
-
-    /**
-     * Take new settings of the sliders; the map is drawn at most once a frame.
-     * @param {Page.Sampling | null} settings
-     */
-    reweigh(settings) {
-      this.settings = settings;
-      if (this.frame) return;
-      this.frame = requestAnimationFrame(() => {
-        this.frame = 0;
-        this.drawVerdicts();
-      });
-    }
-
     drawVerdicts() {
-      const [dropped, likely] = [this.dropped, this.likely];
-      [this.dropped, this.likely] = this.settings === null ? [null, null] : [[], []];
-      if (this.settings !== null) this.judge(this.records);
+      const before = this.chosen;
+      this.chosen = this.verdicts.settings === null ? null : this.records.map((record) => this.verdicts.chosen(record));
       /**
        * @param {number} index
        * @returns {boolean}
        */
-      const isDifferent = (index) => (dropped?.[index] ?? false) !== (this.dropped?.[index] ?? false) || likely?.[index] !== this.likely?.[index];
+      const isDifferent = (index) => {
+        const [one, other] = [before?.[index], this.chosen?.[index]];
+        return one?.kept !== other?.kept || one?.probability.middle !== other?.probability.middle;
+      };
       this.records.forEach((_, index) => isDifferent(index) && this.cells.describe(index, this.description(index)));
       if (this.shown !== null) this.showCard(this.shown);
     }
@@ -359,9 +319,9 @@
       const options = {
         index,
         record: this.records[index],
-        mark: this.marks[index] || null,
+        difference: this.differences[index] || null,
         note: this.branch && this.branch.index === index ? sentence(this.branch.text) : "",
-        verdict: this.dropped === null ? null : this.weigh(this.records[index]),
+        verdict: this.verdicts.of(this.records[index]),
         onBranch: this.onBranch ? (/** @type {number} */ alternative) => this.branchAt(index, alternative) : null,
         onClose: () => this.leaveCard(),
         anchor,
@@ -455,7 +415,7 @@
     /** Show the card of the token with the focus again after the pointer has left. */
     unhover() {
       if (this.card.hasFocus) return;
-      if (!this.dismissed && this.list.contains(document.activeElement)) this.showCard(this.current);
+      if (!this.dismissed && this.list.contains(document.activeElement)) this.showCard(this.cells.current);
       else this.hideCard();
     }
 
@@ -467,7 +427,7 @@
     }
 
     /**
-     * Mark the token whose bar in the sparkline is at the pointer.
+     * Mark the token whose bar is at the pointer.
      * @param {number | null} index
      */
     point(index) {
@@ -483,54 +443,27 @@
       if (index === null) return;
       this.visited = true;
       this.dismissed = false;
-      this.makeTabStop(index);
-      this.spark.mark(index);
+      this.cells.select(index);
+      this.surprisalBars.mark(index);
       this.showCard(index);
       if (this.onSelect) this.onSelect(index);
-    }
-
-    /** @param {number} index */
-    makeTabStop(index) {
-      const before = this.cells.all[this.current];
-      before.tabIndex = -1;
-      before.removeAttribute("aria-selected");
-      this.current = index;
-      this.cells.all[index].tabIndex = 0;
-      this.cells.all[index].setAttribute("aria-selected", "true");
     }
 
     /** @param {KeyboardEvent} event */
     key(event) {
       if (event.ctrlKey || event.metaKey || event.altKey) return;
       /** @type {Record<string, () => void>} */
-      const moves = {
-        ArrowLeft: () => this.walk(this.current - 1),
-        ArrowRight: () => this.walk(this.current + 1),
-        ArrowUp: () => this.walkLines(-1),
-        ArrowDown: () => this.walkLines(1),
-        Home: () => this.walk(0),
-        End: () => this.walk(this.records.length - 1),
+      const actions = {
         n: () => this.goSurprising(1),
         p: () => this.goSurprising(-1),
         Enter: () => this.enterCard(),
         " ": () => this.enterCard(),
       };
-      if (!(event.key in moves)) return;
+      const goal = this.walk.goal(event.key, this.cells.current);
+      if (goal === undefined && !(event.key in actions)) return;
       event.preventDefault();
-      if (event.key !== "ArrowUp" && event.key !== "ArrowDown") this.column = null;
-      moves[event.key]();
-    }
-
-    /** @param {number} index */
-    walk(index) {
-      if (index >= 0 && index < this.records.length) this.focusToken(index);
-    }
-
-    /** @param {number} direction -1 for up, 1 for down */
-    walkLines(direction) {
-      const { left, right } = this.cells.place(this.current);
-      if (this.column === null) this.column = (left + right) / 2;
-      this.walk(this.cells.inNextLine(this.current, direction, this.column));
+      if (goal === undefined) actions[event.key]();
+      else if (goal !== null) this.focusToken(goal);
     }
 
     /** The dock shows another owner's tokens now. */
@@ -538,7 +471,7 @@
       this.cancel();
       this.unmarkShown();
       this.isPinned = false;
-      this.reweigh(null);
+      this.verdicts.change(null);
     }
 
     /**
@@ -555,10 +488,10 @@
      */
     goSurprising(direction) {
       const count = this.records.length;
-      const start = this.visited ? this.current : direction > 0 ? -1 : count;
+      const start = this.visited ? this.cells.current : direction > 0 ? -1 : count;
       for (let step = 1; step <= count; step += 1) {
         const index = (((start + direction * step) % count) + count) % count;
-        if (!colours.isSurprising(this.mode, this.records[index], this.ranks, this.marks[index])) continue;
+        if (!colours.isSurprising(this.mode, this.records[index], this.ranks, this.differences[index])) continue;
         this.toolbar.say("");
         this.focusToken(index);
         return;
@@ -567,7 +500,7 @@
     }
 
     enterCard() {
-      this.showCard(this.current);
+      this.showCard(this.cells.current);
       this.isPinned = this.dock !== null;
       this.card.enter();
     }

@@ -7,10 +7,10 @@
   /** @type {Partial<Record<Page.Mode, string>>} */
   const NEXT = { difference: "Next difference", entropy: "Next unsure choice" };
 
-  class Toolbar {
+  class HeatMapToolbar {
     /**
      * Call `onMode` and `onRanks` when the user chooses, and `onNext` to go to the next surprising token.
-     * @param {Page.ToolbarOptions} options
+     * @param {Page.HeatMapToolbarOptions} options
      */
     constructor({ mode, ranks, words, onMode, onRanks, onNext }) {
       this.mode = mode;
@@ -124,5 +124,5 @@
     return make("span", { class: "pl-scale" }, make("b", {}, word), least, make("span", { class: "pl-steps", "aria-hidden": "true" }, ...steps), most, make("b", {}, other));
   }
 
-  Object.assign(window.Pellucid, { Toolbar, legendScale });
+  Object.assign(window.Pellucid, { HeatMapToolbar, legendScale });
 })();

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button, memory, announce, colours, legendScale, Inspector, RenderedAnswer } = window.Pellucid;
+  const { make, button, memory, announce, colours, legendScale, Inspector, MoreSamples, RenderedAnswer } = window.Pellucid;
 
   /** @type {Record<Page.InspectState, string>} */
   const STATES = { text: "Text", unsure: "Unsure words", heat: "Heat map" };
@@ -11,11 +11,6 @@
   const WIDE = 736; // pixels from which the inspector is next to the messages
   const MARGIN = 24; // pixels between a token that is scrolled to and the edge
   const EDITABLE = "input:not([type=radio], [type=checkbox]), textarea, select, [contenteditable=true], .pl-tokens, [role=tree]";
-
-  /**
-   * Versions that are still to be generated from an alternative on. `versions` is how many there were when the last one was asked for.
-   * @typedef {{ node: number, index: number, alternative: number, left: number, versions: number, notice: number }} Sampling
-   */
 
   class Inspection {
     /**
@@ -43,8 +38,7 @@
       this.opened = null; // the answer whose records were asked for last
       /** @type {Page.RenderedAnswer | null} */
       this.pinned = null;
-      /** @type {Sampling | null} */
-      this.sampling = null;
+      this.samples = new MoreSamples((branch) => this.chat.act("branch", branch));
       /** @type {Page.ChatValue | null} */
       this.value = null;
       /** @type {Page.Message | null} */
@@ -55,7 +49,7 @@
       this.inspector = new Inspector({
         onStep: (direction) => this.step(direction),
         onClose: () => this.unpin(),
-        onSamples: (index, alternative, count) => this.sample(index, alternative, count),
+        onSamples: (index, alternative, count) => this.generateSamples(index, alternative, count),
       });
       this.legend = make("span", { class: "pl-heat pl-inspect-legend", role: "group", "aria-label": "What the marks mean", "data-mode": "probability" });
       this.least = button("Least likely", { class: "pl-button pl-inspect-least", onclick: () => this.goToLeast() }, "Go to the least likely word of the answer in view (l)");
@@ -89,12 +83,12 @@
       this.inView.forEach((message) => this.refresh(message));
       this.answers.forEach((answer) => answer.paint());
       this.fit();
-      this.ask();
+      this.askForPlaces();
     }
 
     /** Say what the underlines mean, or the colours, which the sliders show too. */
     drawLegend() {
-      const isColoured = this.state === "heat" || [...this.answers.values()].some(({ settings }) => settings !== null);
+      const isColoured = this.state === "heat" || [...this.answers.values()].some(({ verdicts }) => verdicts.settings !== null);
       const shown = isColoured ? "heat" : this.state;
       if (this.legend.dataset.shown === shown) return;
       this.legend.dataset.shown = shown;
@@ -145,8 +139,8 @@
       }
       this.last = messages.filter(({ data }) => isAnswer(data)).at(-1) ?? null;
       this.fit();
-      this.ask();
-      this.sampleMore(value, messages);
+      this.askForPlaces();
+      this.samples.update(value, messages);
     }
 
     forget() {
@@ -176,7 +170,7 @@
         else this.inView.delete(message);
         this.refresh(message);
       }
-      this.ask();
+      this.askForPlaces();
     }
 
     /**
@@ -206,7 +200,7 @@
     }
 
     /** Ask for the places of the tokens of the answers in view. */
-    ask() {
+    askForPlaces() {
       clearTimeout(this.timer);
       this.timer = setTimeout(() => {
         const nodes = [...this.inView].filter(({ data }) => this.isWanted(data)).map(({ data }) => data);
@@ -227,10 +221,10 @@
     }
 
     /**
-     * Ask for the records of an answer.
+     * Ask for the tokens of an answer.
      * @param {number} node
      */
-    fetch(node) {
+    askForTokens(node) {
       if (this.opened === node && this.value?.opened?.node !== node) return; // on its way
       this.opened = node;
       this.chat.act("inspect", { nodes: [], open: node });
@@ -271,7 +265,7 @@
         this.frame = 0;
         const answer = this.answerOf(target);
         const token = answer?.tokens.at(x, y) ?? null;
-        if (answer && token !== null && !(answer.here === token && this.inspector.owner === answer)) answer.show(token);
+        if (answer && token !== null && !(answer.shown === token && this.inspector.owner === answer)) answer.show(token);
       });
     }
 
@@ -318,7 +312,7 @@
       const answer = event.target instanceof HTMLElement && "tokens" in event.target.dataset ? this.answerOf(event.target) : null;
       if (!answer || event.ctrlKey || event.metaKey || event.altKey) return;
       const isEnter = event.key === "Enter" || event.key === " ";
-      if (isEnter && answer.here !== null) {
+      if (isEnter && answer.shown !== null) {
         this.pin(answer);
         this.inspector.card.enter();
       } else if (!answer.move(event.key)) return;
@@ -419,18 +413,18 @@
     }
 
     /**
-     * Start several versions that continue from the same alternative, one after the other.
+     * Start several versions that continue from the same alternative.
      * @param {number} index
      * @param {number} alternative
      * @param {number} count
      */
-    sample(index, alternative, count) {
+    generateSamples(index, alternative, count) {
       const { owner } = this.inspector;
       const node = owner instanceof RenderedAnswer ? owner.message.data.node : this.nodeOfMap(owner);
       const message = [...this.inView].find(({ data }) => data.node === node);
       if (node === null || !message || this.chat.busy) return;
-      this.sampling = { node, index, alternative, left: count - 1, versions: message.data.versions.length, notice: this.value?.notice?.n ?? 0 };
-      this.branch(node, index, alternative);
+      this.unpin();
+      this.samples.begin({ node, index, alternative }, count, message.data.versions.length, this.value?.notice?.n ?? 0);
     }
 
     /**
@@ -440,24 +434,6 @@
     nodeOfMap(owner) {
       for (const message of this.inView) if (message.map === owner) return message.data.node;
       return null;
-    }
-
-    /**
-     * Start the next sample once the last one is complete. A sample that was stopped, failed or refused ends them.
-     * @param {Page.ChatValue} value
-     * @param {Page.Message[]} messages
-     */
-    sampleMore({ live, notice }, messages) {
-      const { sampling } = this;
-      if (!sampling || live) return;
-      const data = messages.find((message) => message.data.versions.includes(sampling.node))?.data;
-      const isRefused = Boolean(notice?.text) && notice?.n !== sampling.notice;
-      if (!data || isRefused) this.sampling = null;
-      else if (data.versions.length > sampling.versions) {
-        const isWhole = data.end !== "cancelled" && data.end !== "error";
-        this.sampling = isWhole && sampling.left > 0 ? { ...sampling, left: sampling.left - 1, versions: data.versions.length } : null;
-        if (this.sampling) this.chat.act("branch", { node: sampling.node, index: sampling.index, alternative: sampling.alternative });
-      }
     }
   }
 

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button, Card, WhatIfPanel } = window.Pellucid;
+  const { make, button, TokenCard, WhatIfSliders } = window.Pellucid;
 
   const HINT = "Click a word of an answer, or press n for the next word that the model was unsure of.";
   const CHOOSE = "Click a row to continue from it.";
@@ -22,8 +22,8 @@
       this.owner = null;
       /** @type {Page.CardOptions | null} */
       this.options = null;
-      this.card = new Card({ docked: true });
-      this.panel = new WhatIfPanel((settings) => this.owner?.reweigh(settings));
+      this.card = new TokenCard({ docked: true });
+      this.sliders = new WhatIfSliders((settings) => this.owner?.verdicts.change(settings));
       this.place = make("strong", { class: "pl-inspector-place" }, TITLE);
       this.hint = make("p", { class: "pl-hint pl-inspector-hint" }, HINT);
       /** @param {number} direction */
@@ -42,7 +42,7 @@
         ),
         make("div", { class: "pl-inspector-body" }, this.hint, this.card.element),
         make("div", { class: "pl-inspector-actions" }, this.again, this.samples),
-        this.panel.element,
+        this.sliders.element,
       );
       this.draw();
     }
@@ -84,7 +84,7 @@
      */
     release(owner) {
       if (this.owner !== owner) return;
-      owner.reweigh(null);
+      owner.verdicts.change(null);
       this.owner = this.options = null;
       this.card.hide();
       this.place.textContent = TITLE;
@@ -96,7 +96,7 @@
       if (this.owner === owner) return;
       this.owner?.lose();
       this.owner = owner;
-      this.panel.setOwn(owner.own); // which applies the sliders, if they are open
+      this.sliders.setUsed(owner.verdicts.used); // which applies the sliders, if they are open
     }
 
     /** @param {Page.CardOptions} options */

@@ -2,9 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, announce, colours, visible, whatIf, RenderedTokens } = window.Pellucid;
-
-  const STEPS = 8; // of the colour scale above plain
+  const { make, announce, colours, visible, RenderedTokens, TokenWalk, WhatIfVerdicts } = window.Pellucid;
 
   class RenderedAnswer {
     /**
@@ -18,16 +16,13 @@
       this.marks = marks;
       this.blocks = message.drawn;
       this.tokens = new RenderedTokens(message.body, marks);
-      this.own = message.data.sampling ?? null;
+      this.walk = new TokenWalk(this.tokens);
+      this.verdicts = new WhatIfVerdicts(() => this.drawChange());
+      this.verdicts.used = message.data.sampling ?? null;
       /** @type {Page.TokenRecord[] | null} */
       this.records = null;
-      /** @type {Page.Sampling | null} */
-      this.settings = null;
       /** @type {number | null} */
-      this.here = null; // the token that is shown
-      /** @type {number | null} */
-      this.column = null;
-      this.frame = 0;
+      this.shown = null; // the token that the inspector shows
       this.branchMark = make("span", { class: "pl-branch-mark", role: "img", hidden: true }, "↳");
       message.element.append(this.branchMark);
       const { body } = message;
@@ -68,12 +63,12 @@
      * @param {boolean} [spoken] whether to say it too, as the focus stays where it is
      */
     show(token, spoken = false) {
-      this.here = token;
+      this.shown = token;
       this.tokens.paint("pl-here", this.tokens.ranges(token));
       const { inspector } = this.inspection;
       if (this.records === null) {
         inspector.wait(this);
-        this.inspection.fetch(this.message.data.node);
+        this.inspection.askForTokens(this.message.data.node);
         return;
       }
       const record = this.records[token];
@@ -83,8 +78,8 @@
         {
           index: token,
           record,
-          mark: null,
-          verdict: this.weigh(record),
+          difference: null,
+          verdict: this.verdicts.of(record),
           note: branched?.at === token ? `${sentence(branchWords(branched))}.` : "",
           onBranch: this.inspection.canBranch(this.message) ? (alternative) => this.inspection.branch(this.message.data.node, token, alternative) : null,
           onClose: () => this.inspection.unpin(),
@@ -102,15 +97,15 @@
     arrive(records) {
       if (this.records !== null || records.length !== this.tokens.count) return;
       this.records = records;
-      if (this.here !== null && this.inspection.inspector.owner === this) this.show(this.here, document.activeElement === this.message.body);
-      if (this.settings) this.reweigh(this.settings);
+      if (this.shown !== null && this.inspection.inspector.owner === this) this.show(this.shown, document.activeElement === this.message.body);
+      this.verdicts.change(this.verdicts.settings);
     }
 
     /** The inspector shows another answer's token now. */
     lose() {
-      this.here = null;
+      this.shown = null;
       this.tokens.paint("pl-here", []);
-      this.reweigh(null);
+      this.verdicts.change(null);
     }
 
     /**
@@ -120,7 +115,7 @@
      */
     step(direction) {
       const { stops } = this.tokens;
-      const goal = this.tokens.next(this.here, direction, stops) ?? this.tokens.next(null, direction, stops);
+      const goal = this.tokens.next(this.shown, direction, stops) ?? this.tokens.next(null, direction, stops);
       if (goal === null) {
         announce("No unsure words in this answer.");
         return false;
@@ -145,81 +140,39 @@
      * @returns {boolean} whether it moved
      */
     move(key) {
-      const { tokens } = this;
-      const from = this.here;
-      if (key !== "ArrowUp" && key !== "ArrowDown") this.column = null;
-      /** @type {Record<string, () => number | null>} */
-      const goals = {
-        ArrowRight: () => tokens.next(from, 1),
-        ArrowLeft: () => tokens.next(from, -1),
-        ArrowDown: () => this.line(1),
-        ArrowUp: () => this.line(-1),
-        Home: () => tokens.next(null, 1),
-        End: () => tokens.next(null, -1),
-      };
-      if (!(key in goals)) return false;
-      const goal = goals[key]();
+      const goal = this.walk.goal(key, this.shown);
+      if (goal === undefined) return false;
       if (goal !== null) this.go(goal);
       return true;
     }
 
-    /**
-     * @param {number} direction
-     * @returns {number | null}
-     */
-    line(direction) {
-      if (this.here === null) return this.tokens.next(null, direction);
-      const place = this.tokens.place(this.here);
-      if (this.column === null) this.column = place ? (place.left + place.right) / 2 : 0;
-      return this.tokens.inNextLine(this.here, direction, this.column);
-    }
-
-    /**
-     * @param {Page.TokenRecord} record
-     * @returns {Page.WhatIfResult | null}
-     */
-    weigh(record) {
-      if (this.settings === null || record.g !== undefined) return null; // under a grammar the sampler's choices are unknown
-      return whatIf.weigh(record, this.settings, this.own);
-    }
-
-    /**
-     * Take new settings of the sliders; the text is painted at most once a frame.
-     * @param {Page.Sampling | null} settings
-     */
-    reweigh(settings) {
-      if (settings === null && this.settings === null) return;
-      this.settings = settings;
+    /** Show other verdicts. */
+    drawChange() {
       this.inspection.drawLegend();
-      if (this.frame) return;
-      this.frame = requestAnimationFrame(() => {
-        this.frame = 0;
-        this.drawVerdicts();
-        if (this.here !== null && this.records !== null) this.show(this.here);
-      });
+      this.drawVerdicts();
+      if (this.shown !== null && this.records !== null) this.show(this.shown);
     }
 
     /** While the sliders are open, colour the whole answer by what they ask for. */
     drawVerdicts() {
-      const { records, settings, tokens } = this;
-      const isHeat = this.inspection.state === "heat";
-      if (settings === null || records === null) {
+      const { records, tokens, verdicts } = this;
+      if (verdicts.settings === null || records === null) {
         tokens.paint("pl-out", []);
-        if (isHeat) tokens.paintSteps(null);
-        else for (let step = 1; step <= STEPS; step += 1) tokens.paint(`pl-step-${step}`, []);
+        if (this.inspection.state === "heat") tokens.paintSteps(null);
+        else tokens.clearSteps();
         return;
       }
-      const chosen = records.map((record) => this.weigh(record)?.chosen ?? null);
+      const chosen = records.map((record) => verdicts.chosen(record));
       tokens.paint("pl-out", tokens.order.filter((token) => chosen[token]?.kept === false).flatMap((token) => tokens.ranges(token)));
       tokens.paintSteps((token) => {
         const one = chosen[token];
-        return one === null ? null : Math.round((1 - one.probability.middle) * STEPS);
+        return one === null ? null : colours.step(1 - one.probability.middle);
       });
     }
 
     destroy() {
-      cancelAnimationFrame(this.frame);
       this.inspection.inspector.release(this);
+      this.verdicts.destroy();
       this.tokens.clear();
       this.branchMark.remove();
       const { body } = this.message;

@@ -3,13 +3,14 @@
 "use strict";
 
 (() => {
-  const { DrawnMarks, paintsHighlights } = window.Pellucid;
+  const { colours, DrawnMarks, paintsHighlights } = window.Pellucid;
 
   const FIELDS = 5; // numbers for each piece in `places`
   const CONTROLS = "figcaption, button"; // whose text is the page's, not the answer's
 
   /** Names of the highlights, from the lowest to the highest. Their looks are in inspector.css. */
-  const LAYERS = [...Array.from({ length: 8 }, (_, step) => `pl-step-${step + 1}`), "pl-unsure", "pl-branch", "pl-out", "pl-here"];
+  const STEP_LAYERS = Array.from({ length: colours.STEPS }, (_, step) => `pl-step-${step + 1}`);
+  const LAYERS = [...STEP_LAYERS, "pl-unsure", "pl-branch", "pl-out", "pl-here"];
 
   /** @typedef {{ token: number, block: number, from: number, to: number, step: number }} Piece */
   /** @typedef {{ node: Text, from: number, to: number }} Part of the text of a block */
@@ -96,9 +97,13 @@
      */
     paintSteps(stepOf) {
       /** @type {Range[][]} */
-      const steps = Array.from({ length: 9 }, () => []);
+      const steps = Array.from({ length: colours.STEPS + 1 }, () => []);
       for (const piece of this.pieces) steps[stepOf?.(piece.token) ?? piece.step].push(...this.rangesOf(piece));
-      steps.slice(1).forEach((ranges, index) => this.paint(`pl-step-${index + 1}`, ranges));
+      STEP_LAYERS.forEach((name, index) => this.paint(name, steps[index + 1]));
+    }
+
+    clearSteps() {
+      for (const name of STEP_LAYERS) this.paint(name, []);
     }
 
     /** Take everything off the page. */
@@ -246,31 +251,6 @@
     next(token, direction, among = this.order) {
       if (direction > 0) return among.find((other) => token === null || other > token) ?? null;
       return [...among].reverse().find((other) => token === null || other < token) ?? null;
-    }
-
-    /**
-     * Return the token nearest to `x` in the line above or below; null if there is none.
-     * @param {number} token
-     * @param {number} direction
-     * @param {number} x
-     * @returns {number | null}
-     */
-    inNextLine(token, direction, x) {
-      const here = this.place(token);
-      if (!here) return null;
-      let line = null;
-      let [found, least] = [/** @type {number | null} */ (null), Infinity];
-      for (let at = this.next(token, direction); at !== null; at = this.next(at, direction)) {
-        const place = this.place(at);
-        if (!place) continue;
-        const isFarther = direction * (place.top - (line ?? here.top)) > here.height / 2;
-        if (line === null && !isFarther) continue;
-        if (line === null) line = place.top;
-        else if (isFarther) break;
-        const distance = Math.abs((place.left + place.right) / 2 - x);
-        if (distance < least) [found, least] = [at, distance];
-      }
-      return found;
     }
   }
 

@@ -91,16 +91,16 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
    * token was sampled its probability is known, and with it the sum that divides all weights.
    * @param {Page.TokenRecord} record
    * @param {Page.Sampling} settings
-   * @param {Page.Sampling | null} [own] the settings with which the token was sampled, if it was
+   * @param {Page.Sampling | null} [used] the settings with which the token was sampled, if it was
    * @returns {Page.WhatIfResult | null} null for a token without a prediction
    */
-  function weigh(record, settings, own = null) {
+  function weigh(record, settings, used = null) {
     if (!isGiven(record)) return null;
     if (settings.temperature === 0) return greedy(record);
-    const sampled = own !== null && own.temperature > 0 && record.s !== null && record.s > 0 ? { settings: own, probability: record.s } : null;
+    const sampled = used !== null && used.temperature > 0 && record.s !== null && record.s > 0 ? { settings: used, probability: record.s } : null;
     const choice = choiceAt(record, settings.temperature, sampled);
-    const isOwn = sampled !== null && isSame(settings, sampled.settings) && choice.chosen > 0;
-    return truncated(record, choice, settings, isOwn ? choice.chosen / sampled.probability : null);
+    const isUsed = sampled !== null && isSame(settings, sampled.settings) && choice.chosen > 0;
+    return truncated(record, choice, settings, isUsed ? choice.chosen / sampled.probability : null);
   }
 
   /**
@@ -230,18 +230,18 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
    * Return bounds of the tail at the temperature of the server, where the sampled probability gives the sum of all kept weights.
    * @param {Choice} choice
    * @param {number} kept sum of all kept weights
-   * @param {Page.Sampling} own
+   * @param {Page.Sampling} used
    * @returns {Page.Interval}
    */
-  function tailFromSampled(choice, kept, own) {
+  function tailFromSampled(choice, kept, used) {
     const beyond = Math.max(kept - choice.known, 0);
-    if (!truncates(own)) return exactly(beyond);
+    if (!truncates(used)) return exactly(beyond);
     let { low, high } = choice.tail;
     const [least, most] = [kept * (1 - SUM_NOISE), kept * (1 + SUM_NOISE)];
     low = Math.max(low, least - choice.known);
-    if (own.top_p < 1 && !own.top_k) {
-      if (least > choice.known) low = Math.max(low, (least - choice.least) / own.top_p - choice.known);
-      if (!own.min_p) high = Math.min(high, Math.max(most / own.top_p - choice.known, 0));
+    if (used.top_p < 1 && !used.top_k) {
+      if (least > choice.known) low = Math.max(low, (least - choice.least) / used.top_p - choice.known);
+      if (!used.min_p) high = Math.min(high, Math.max(most / used.top_p - choice.known, 0));
     }
     high = Math.max(low, high);
     return { low, middle: clamp(choice.tail.middle, low, high), high };

@@ -11,10 +11,10 @@
   const MAX_COLUMN = 12;
   const CURSOR = 1.5; // pixels
 
-  class Sparkline {
+  class SurprisalBars {
     /**
      * Call `onGo` with the index of a clicked token, and `onPoint` with that of the token at the pointer, or null without one.
-     * @param {Page.SparklineOptions} options
+     * @param {Page.SurprisalBarsOptions} options
      */
     constructor({ onGo, onPoint }) {
       this.onPoint = onPoint;
@@ -174,5 +174,5 @@
     return element;
   }
 
-  window.Pellucid.Sparkline = Sparkline;
+  window.Pellucid.SurprisalBars = SurprisalBars;
 })();

@@ -22,7 +22,7 @@
    */
   const share = (value) => (value === null ? "–" : `${visible.percent(value)} %`);
 
-  class Card {
+  class TokenCard {
     /**
      * @param {{ docked?: boolean }} [options] a docked card has a place of its own on the page, which it fills
      */
@@ -56,7 +56,7 @@
      * Show a token. `anchor` is its element; `onBranch` is null where branching is impossible; `onClose` closes the card.
      * @param {Page.CardOptions} options
      */
-    show({ index, record, mark, verdict, onBranch, onClose, anchor, note = "", figures = null, hint = "", clear = null }) {
+    show({ index, record, difference, verdict, onBranch, onClose, anchor, note = "", figures = null, hint = "", clear = null }) {
       const isSame = this.isOpen && this.element.dataset.index === String(index);
       this.clear = clear;
       this.onBranch = onBranch;
@@ -66,7 +66,7 @@
       this.rows = [];
       const parts = [this.head(record), figures ?? this.figures(record)];
       if (note) parts.push(make("p", { class: "pl-remark pl-branch-remark" }, note));
-      if (mark && mark.text) parts.push(make("p", { class: "pl-remark" }, mark.text));
+      if (difference && difference.text) parts.push(make("p", { class: "pl-remark" }, difference.text));
       if (record.g) parts.push(make("p", { class: "pl-remark" }, grammarWords(record.g)));
       if (verdict) parts.push(this.verdict(verdict));
       if (record.a.length) parts.push(this.alternatives(record, verdict));
@@ -361,5 +361,5 @@
     return `The format allowed ${allowed} tokens, to which the model gave ${visible.percent(mass)} %; among them this one has ${visible.percent(Math.exp(logprob))} %.`;
   }
 
-  window.Pellucid.Card = Card;
+  window.Pellucid.TokenCard = TokenCard;
 })();

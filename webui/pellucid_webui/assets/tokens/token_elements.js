@@ -27,7 +27,7 @@
    */
   const linesOf = (characters) => Math.max(1, Math.ceil(characters / LINE_CHARACTERS));
 
-  class Cells {
+  class TokenElements {
     /**
      * @param {HTMLElement} list
      * @param {string} prefix of the elements' ids
@@ -52,6 +52,7 @@
       /** @type {Block[]} */
       this.awaited = []; // blocks near the window that get their elements in the next frames
       this.frame = 0;
+      this.current = 0; // the token that the Tab key goes to
       /** The elements of all tokens; one that is asked for is made. */
       this.all = lazily(
         () => this.records.length,
@@ -71,7 +72,7 @@
       this.observer.disconnect();
       this.blockOf.clear();
       cancelAnimationFrame(this.frame);
-      Object.assign(this, { records: [], made: [], blocks: [], block: null, awaited: [], frame: 0, isLong: this.numbered });
+      Object.assign(this, { records: [], made: [], blocks: [], block: null, awaited: [], frame: 0, current: 0, isLong: this.numbered });
       this.list.replaceChildren();
     }
 
@@ -158,27 +159,38 @@
     }
 
     /**
-     * Return the token nearest to `x` in the line above or below; `index` itself if there is no such line.
-     * @param {number} index
-     * @param {number} direction -1 for above, 1 for below
-     * @param {number} x
-     * @returns {number}
+     * Return the next token in a direction that is not hidden, or null.
+     * @param {number | null} index null is before the first token, or after the last one
+     * @param {number} direction
+     * @returns {number | null}
      */
-    inNextLine(index, direction, x) {
-      const here = this.place(index);
-      let line = null;
-      let [found, least] = [index, Infinity];
-      for (let at = index + direction; at >= 0 && at < this.length; at += direction) {
-        const place = this.place(at);
-        const from = line === null ? here.top : line;
-        const isFarther = direction * (place.top - from) > here.height / 2;
-        if (line === null && !isFarther) continue;
-        if (line === null) line = place.top;
-        else if (isFarther) break;
-        const distance = Math.abs((place.left + place.right) / 2 - x);
-        if (distance < least) [found, least] = [at, distance];
-      }
-      return found;
+    next(index, direction) {
+      let at = (index ?? (direction > 0 ? -1 : this.length)) + direction;
+      while (this.made[at]?.hidden) at += direction;
+      return at >= 0 && at < this.length ? at : null;
+    }
+
+    /**
+     * Make a token the one that the Tab key goes to.
+     * @param {number} index
+     */
+    select(index) {
+      const before = this.all[this.current];
+      before.tabIndex = -1;
+      before.removeAttribute("aria-selected");
+      this.current = index;
+      this.all[index].tabIndex = 0;
+      this.all[index].setAttribute("aria-selected", "true");
+    }
+
+    /**
+     * Move the keyboard focus to a token, and scroll no further than needed.
+     * @param {number} index
+     */
+    focus(index) {
+      const cell = this.all[index];
+      cell.focus({ preventScroll: true });
+      cell.scrollIntoView({ block: "nearest", inline: "nearest" });
     }
 
     /**
@@ -440,5 +452,5 @@
     element.style.containIntrinsicBlockSize = `auto ${(all * LINE_EMS).toFixed(1)}em`;
   }
 
-  window.Pellucid.Cells = Cells;
+  window.Pellucid.TokenElements = TokenElements;
 })();

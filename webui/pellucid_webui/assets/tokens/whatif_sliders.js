@@ -26,18 +26,18 @@
   }
 
   /** A part that opens and holds the sliders, which apply while it is open. */
-  class WhatIfPanel {
+  class WhatIfSliders {
     /**
      * @param {(settings: Page.Sampling | null) => void} onChange gets null when the part is closed
      */
     constructor(onChange) {
       this.onChange = onChange;
       /** @type {Page.Sampling | null} */
-      this.own = null;
+      this.used = null; // the settings with which the tokens were sampled
       /** @type {Page.Sampling} */
       this.settings = { ...OFF };
       this.sliders = SLIDERS.map((slider) => this.buildSlider(slider));
-      this.resetButton = make("button", { type: "button", class: "pl-tool", onclick: () => this.change({ ...(this.own || OFF) }) });
+      this.resetButton = make("button", { type: "button", class: "pl-tool", onclick: () => this.change({ ...(this.used || OFF) }) });
       this.element = make(
         "details",
         { class: "pl-whatif", ontoggle: () => this.report() },
@@ -56,12 +56,12 @@
 
     /**
      * Set the settings with which the tokens were sampled, where the sliders start.
-     * @param {Page.Sampling | null} own null for tokens that were read
+     * @param {Page.Sampling | null} used null for tokens that were read
      */
-    setOwn(own) {
-      const untouched = isSame(this.settings, this.own || OFF);
-      this.own = own;
-      if (untouched) this.settings = { ...(own || OFF) };
+    setUsed(used) {
+      const untouched = isSame(this.settings, this.used || OFF);
+      this.used = used;
+      if (untouched) this.settings = { ...(used || OFF) };
       this.draw();
       this.report();
     }
@@ -94,15 +94,15 @@
     draw() {
       for (const { name, most, input, output } of this.sliders) {
         const value = this.settings[name];
-        input.max = String(Math.max(most, this.own ? this.own[name] : 0, value));
+        input.max = String(Math.max(most, this.used ? this.used[name] : 0, value));
         input.value = String(value);
         output.textContent = wordOf(name, value);
         input.setAttribute("aria-valuetext", output.textContent);
       }
-      this.resetButton.textContent = this.own ? "Reset to the settings that were used" : "Reset to the model's own distribution";
-      this.resetButton.disabled = isSame(this.settings, this.own || OFF);
+      this.resetButton.textContent = this.used ? "Reset to the settings that were used" : "Reset to the model's own distribution";
+      this.resetButton.disabled = isSame(this.settings, this.used || OFF);
     }
   }
 
-  window.Pellucid.WhatIfPanel = WhatIfPanel;
+  window.Pellucid.WhatIfSliders = WhatIfSliders;
 })();

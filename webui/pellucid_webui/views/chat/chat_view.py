@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ import gradio as gr
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import InvalidRequestError, NotFoundError, PellucidError
-from pellucid.tokens import FinishReason, ScoreQuery, Token
+from pellucid.tokens import ScoreQuery, Token
 from pellucid_webui.conversations.attachments import attach, content_of
 from pellucid_webui.conversations.chat_actions import ChatActions
 from pellucid_webui.conversations.compact_tokens import pack
@@ -24,6 +24,7 @@ from pellucid_webui.conversations.tab_state import DeliveredMessage, TabState
 from pellucid_webui.conversations.turn import TICK_SECONDS, Turn, Turns
 from pellucid_webui.conversations.turn_settings import ALTERNATIVES, TurnSettings
 from pellucid_webui.inspection.alignment import message_tokens
+from pellucid_webui.inspection.scoring import score
 from pellucid_webui.views.chat.chat_display_json import live_payload, payload
 from pellucid_webui.views.chat.context_notice import again_of, full_error, model_context, overflow_of, remedy_of
 from pellucid_webui.views.chat.inspect_answers import INSPECT, inspect
@@ -258,12 +259,7 @@ class ChatView:
         messages = messages_of(path, "", settings, view)
         tokens: list[Token] = []
         query = ScoreQuery(messages, model=settings.model or None, top_logprobs=ALTERNATIVES, tools=settings.functions())
-        async with aclosing(self.assistant.score(query)) as items:
-            async for item in items:
-                if isinstance(item, Token):
-                    tokens.append(item)
-                elif item.reason is not FinishReason.STOP:
-                    raise PellucidError(item.error or "Scoring this message was interrupted: open its tokens again.")
+        await score(self.assistant, query, tokens.append, lambda _: "Scoring this message was interrupted: open its tokens again.")
         found = message_tokens(tokens, node.text)
         if found is None:
             raise InvalidRequestError("The model's chat template changes this message, so its tokens cannot be shown.")

@@ -1,0 +1,31 @@
+"""Has a model read a text, and collects the tokens with their probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import aclosing
+
+from pellucid.client.assistant_protocol import Assistant
+from pellucid.errors import PellucidError
+from pellucid.tokens import Finish, FinishReason, ScoreQuery, Token
+
+COMPLETE = (FinishReason.STOP, FinishReason.LENGTH)
+
+Explain = Callable[[FinishReason], str]
+"""Returns a sentence for the user about a stream that was cut short."""
+
+
+async def score(assistant: Assistant, query: ScoreQuery, add: Callable[[Token], None], explain: Explain) -> None:
+    """Score a text to its end, and hand each token to ``add``. Raises a PellucidError if that fails or is cut short."""
+    async with aclosing(assistant.score(query)) as items:
+        async for item in items:
+            if isinstance(item, Finish):
+                require_complete(item, explain)
+            else:
+                add(item)
+
+
+def require_complete(finish: Finish, explain: Explain) -> None:
+    """Raise a PellucidError, in the words of the server if it has any, for a stream that was cut short."""
+    if finish.reason not in COMPLETE:
+        raise PellucidError(finish.error or explain(finish.reason))
