@@ -123,7 +123,7 @@
    */
   function insertIntoInfill(code) {
     offered = code;
-    /** @type {HTMLElement | undefined} */ ([...document.querySelectorAll("[role=tab]")].find((tab) => tab.textContent?.trim() === "Infill"))?.click();
+    window.Pellucid.openTab("Infill");
     requestAnimationFrame(() => mounted?.insertOffered()); // when the tab is shown; a new one does it once it has its value
   }
 

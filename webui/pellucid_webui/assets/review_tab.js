@@ -21,7 +21,7 @@
       this.send = act;
       /** @type {ShownPair | null} */
       this.drawn = null;
-      this.names = make("select", { class: "pl-field", "aria-label": "Review to rate", onchange: () => this.ask("look") });
+      this.names = make("select", { class: "pl-field", "aria-label": "Review to rate", onchange: () => this.ask("refresh") });
       this.rater = make("input", { class: "pl-field", "aria-label": "Your name", placeholder: "Your name", autocomplete: "off", onchange: () => this.rename() });
       this.choice = make("div", { class: "pl-row" }, this.names, this.rater);
       this.status = make("p", { class: "pl-note", role: "status" });
@@ -51,7 +51,7 @@
       this.rater.value = memory.get("rater") || "";
       watch("value", () => this.update(props.value));
       this.update(props.value);
-      if (this.rater.value) this.ask("look");
+      if (this.rater.value) this.ask("refresh");
     }
 
     get who() {
@@ -68,7 +68,7 @@
 
     rename() {
       memory.set("rater", this.who);
-      this.ask("look");
+      this.ask("refresh");
     }
 
     /** @param {string} verdict */
@@ -76,7 +76,7 @@
       if (this.drawn === null) return;
       const { review, rater, pair } = this.drawn;
       if (this.names.value !== review || this.who !== rater) {
-        this.ask("look"); // each rater sees the sides in another order, so this verdict would mean nothing
+        this.ask("refresh"); // each rater sees the sides in another order, so this verdict would mean nothing
         return;
       }
       const boxes = /** @type {NodeListOf<HTMLInputElement>} */ (this.reasons.querySelectorAll("input:checked"));

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button, iconButton, announce, copy, memory, nameOf, retryForm, branchWords, AnswerTree } = window.Pellucid;
+  const { make, button, tipIconButton, announce, copy, memory, nameOf, retryForm, branchWords, AnswerTree } = window.Pellucid;
 
   /** @type {Record<string, string>} */
   const ROLES = { user: "You", assistant: "Answer" };
@@ -64,12 +64,12 @@
       this.element.dataset.node = String(data.node);
       this.element.setAttribute("aria-label", ROLES[data.role] || data.role);
       this.element.setAttribute("aria-busy", String(Boolean(data.live)));
-      if (data.looked) this.drawTokens();
+      if (data.asTokens) this.drawTokens();
       else this.drawText();
       this.drawHead();
       this.drawTrees();
       this.drawNote();
-      const state = JSON.stringify([data.versions, data.live, data.looked, data.role, this.isLast]);
+      const state = JSON.stringify([data.versions, data.live, data.asTokens, data.role, this.isLast]);
       if (state !== this.toolState) this.drawTools();
       this.toolState = state;
       this.allowTools();
@@ -130,7 +130,7 @@
         return;
       }
       this.chosen = tokens;
-      this.chat.act("look", { node: this.data.node });
+      this.chat.act("toggleTokens", { node: this.data.node });
     }
 
     /** @returns {Page.HeatMap} */
@@ -180,14 +180,14 @@
       const tools = [];
       if (data.versions.length > 1) tools.push(...this.versionTools());
       tools.push(
-        iconButton(
-          data.looked ? "text" : "tokens",
-          data.looked ? "Text" : "Tokens",
-          { "aria-pressed": String(Boolean(data.looked)), class: "pl-button pl-look", onclick: () => chat.act("look", { node }) },
-          data.looked ? "Show the text again" : "Show every token with its probability",
+        tipIconButton(
+          data.asTokens ? "text" : "tokens",
+          data.asTokens ? "Text" : "Tokens",
+          { "aria-pressed": String(Boolean(data.asTokens)), class: "pl-button pl-tokens-button", onclick: () => chat.act("toggleTokens", { node }) },
+          data.asTokens ? "Show the text again" : "Show every token with its probability",
         ),
-        iconButton("copy", "Copy", { "data-needs": "end", onclick: (event) => copy(data.text, /** @type {HTMLElement} */ (event.currentTarget.lastElementChild)) }, "Copy the text"),
-        iconButton(
+        tipIconButton("copy", "Copy", { "data-needs": "end", onclick: (event) => copy(data.text, /** @type {HTMLElement} */ (event.currentTarget.lastElementChild)) }, "Copy the text"),
+        tipIconButton(
           "edit",
           "Edit",
           { class: "pl-button pl-edit-button", "data-needs": "idle", onclick: () => this.edit() },
@@ -195,12 +195,12 @@
         ),
       );
       if (answer) {
-        tools.push(iconButton("regenerate", "Regenerate", { "data-needs": "idle", onclick: () => chat.act("retry", { node }) }, "Generate another version of this answer"));
-        tools.push(iconButton("options", RETRY.name, { "data-needs": "idle", onclick: () => this.retryWith() }, "Generate another version with another model or temperature"));
-        tools.push(iconButton("compare", COMPARE.name, { "data-needs": "end", onclick: () => this.compareWith() }, "Compare this answer with that of another model or temperature"));
-        if (!isCut(data)) tools.push(iconButton("continue", "Continue", { "data-needs": "idle", onclick: () => chat.act("resume", { node }) }, "Continue the answer where it ended"));
+        tools.push(tipIconButton("regenerate", "Regenerate", { "data-needs": "idle", onclick: () => chat.act("retry", { node }) }, "Generate another version of this answer"));
+        tools.push(tipIconButton("options", RETRY.name, { "data-needs": "idle", onclick: () => this.retryWith() }, "Generate another version with another model or temperature"));
+        tools.push(tipIconButton("compare", COMPARE.name, { "data-needs": "end", onclick: () => this.compareWith() }, "Compare this answer with that of another model or temperature"));
+        if (!isCut(data)) tools.push(tipIconButton("continue", "Continue", { "data-needs": "idle", onclick: () => chat.act("resume", { node }) }, "Continue the answer where it ended"));
       } else if (this.isLast) {
-        tools.push(iconButton("answer", "Answer", { "data-needs": "idle", onclick: () => chat.act("retry", { node }) }, "Generate an answer to this message"));
+        tools.push(tipIconButton("answer", "Answer", { "data-needs": "idle", onclick: () => chat.act("retry", { node }) }, "Generate an answer to this message"));
       }
       const held = this.tools.contains(document.activeElement) ? nameOf(/** @type {Element} */ (document.activeElement)) : null;
       this.tools.replaceChildren(...tools);
@@ -223,8 +223,8 @@
      */
     focus(name) {
       const tools = /** @type {HTMLElement[]} */ ([...this.tools.querySelectorAll("button:not(:disabled)")]);
-      const look = /** @type {HTMLElement} */ (this.tools.querySelector(".pl-look"));
-      (tools.find((one) => nameOf(one) === name) || look).focus();
+      const tokensButton = /** @type {HTMLElement} */ (this.tools.querySelector(".pl-tokens-button"));
+      (tools.find((one) => nameOf(one) === name) || tokensButton).focus();
     }
 
     /** @returns {HTMLElement[]} */
@@ -233,12 +233,12 @@
       const at = data.versions.indexOf(data.node);
       const last = data.versions.length - 1;
       /** @param {number} step */
-      const walk = (step) => chat.act("walk", { node: data.versions[at + step] });
+      const show = (step) => chat.act("selectVersion", { node: data.versions[at + step] });
       return [
-        button("‹", { "aria-label": "Previous version", disabled: at === 0, "data-needs": at === 0 ? null : "idle", onclick: () => walk(-1) }),
+        button("‹", { "aria-label": "Previous version", disabled: at === 0, "data-needs": at === 0 ? null : "idle", onclick: () => show(-1) }),
         make("span", { class: "pl-version", "aria-label": `Version ${at + 1} of ${data.versions.length}` }, `${at + 1} / ${data.versions.length}`),
-        button("›", { "aria-label": "Next version", disabled: at === last, "data-needs": at === last ? null : "idle", onclick: () => walk(1) }),
-        iconButton("versions", "Versions", { onclick: () => chat.showVersions(data.node) }, "Show all versions of the conversation as a tree"),
+        button("›", { "aria-label": "Next version", disabled: at === last, "data-needs": at === last ? null : "idle", onclick: () => show(1) }),
+        tipIconButton("versions", "Versions", { onclick: () => chat.showVersions(data.node) }, "Show all versions of the conversation as a tree"),
       ];
     }
 
