@@ -16,18 +16,18 @@
       this.regenerateWithAll = button("Regenerate with all messages", {}, "The context of this model has room for all of them");
       this.unseen = make("p", {});
       this.divider = make("div", { class: "pl-context-divider", role: "note" }, this.unseen, this.details, this.regenerateWithAll);
-      this.drawn = "";
-      this.marked = "";
+      this.drawnNotice = ""; // JSON of what the notice and its buttons show
+      this.drawnDivider = ""; // JSON of what the divider and the dimmed messages show
       /** @type {HTMLElement | null} */
-      this.first = null; // the first message that the model sees, if it does not see all
+      this.firstSeen = null; // the first message that the model sees, if it does not see all
     }
 
     /** @param {Page.ContextState | null} context */
     update(context) {
       const notice = context && context.notice;
       const state = JSON.stringify([notice, this.chat.busy]);
-      if (state === this.drawn) return;
-      this.drawn = state;
+      if (state === this.drawnNotice) return;
+      this.drawnNotice = state;
       this.element.hidden = !notice;
       this.element.classList.toggle("pl-full", Boolean(notice?.isFull));
       this.text.textContent = notice ? notice.text : "";
@@ -65,9 +65,9 @@
       const begins = context ? context.begins : null;
       const last = elements[elements.length - 1];
       const state = JSON.stringify([begins, elements.length, last?.dataset.node, context?.summary, context?.fits, this.chat.busy]);
-      if (state === this.marked && this.divider.nextElementSibling === this.first) return;
-      this.marked = state;
-      const first = (this.first = begins === null ? null : (elements.find((one) => one.dataset.node === String(begins)) ?? null));
+      if (state === this.drawnDivider && this.divider.nextElementSibling === this.firstSeen) return;
+      this.drawnDivider = state;
+      const first = (this.firstSeen = begins === null ? null : (elements.find((one) => one.dataset.node === String(begins)) ?? null));
       const seen = first ? elements.indexOf(first) : 0;
       elements.forEach((one, index) => one.toggleAttribute("data-unseen", index < seen));
       if (!first || !context) {

@@ -28,7 +28,7 @@
       this.searchTimer = 0;
       this.lastRefresh = 0;
       this.lastShown = { notice: 0, removed: 0, match: 0 }; // their numbers
-      this.exported = new ServerFiles();
+      this.files = new ServerFiles();
       this.search = make("input", { type: "search", class: "pl-search", placeholder: "Search", "aria-label": "Search all conversations" });
       this.file = make("input", { type: "file", accept: ".json,.jsonl,.md,.zip", class: "pl-visually-hidden", tabindex: "-1", "aria-label": "A conversation to import" });
       this.resultCount = make("p", { class: "pl-quiet pl-found" });
@@ -130,7 +130,7 @@
       this.deleted.draw(value);
       const open = value.items.find((item) => item.id === value.open);
       if (open) nameTab(open.title);
-      this.exported.save(file);
+      this.files.save(file);
       if (search !== this.announced) announce(search ? `${value.items.length} ${value.items.length === 1 ? "conversation" : "conversations"} found` : "");
       this.announced = search;
       if (match && match.n !== this.lastShown.match) {

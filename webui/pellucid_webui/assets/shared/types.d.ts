@@ -683,8 +683,6 @@ declare namespace Page {
   }
 
   interface PartLoader {
-    /** Whether the server can be asked. */
-    readonly isReady: boolean;
     connect(component: Component<ReadPart | null>): void;
     reset(number: number): void;
     ask(kind: ReadPart["kind"], start: number): void;
@@ -736,7 +734,7 @@ declare namespace Page {
     review: string;
     rater: string;
     /** Whether the rater has logged in, so that the name is fixed. */
-    known: boolean;
+    isLoggedIn: boolean;
     status: string;
     wrong: boolean;
     reasons: string[];

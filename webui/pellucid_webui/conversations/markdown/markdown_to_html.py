@@ -94,11 +94,6 @@ def blocks(text: str) -> list[str]:
     return [block.html for block in _parsed(_normal(text), {})]
 
 
-def as_html(text: str) -> str:
-    """Return the HTML of a whole text."""
-    return "".join(blocks(text))
-
-
 class IncrementalMarkdown:
     """Renders a text that grows at its end, at the cost of its last blocks only.
 
