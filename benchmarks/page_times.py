@@ -153,10 +153,10 @@ async def many_messages(page: Page, served: Served) -> dict[str, float]:
 
 async def long_answer(page: Page, served: Served) -> dict[str, float]:
     await page.goto(f"{served.url}/?c={served.answer}")
-    await page.locator(".pl-assistant .pl-look").wait_for()
+    await page.locator(".pl-assistant .pl-tokens-button").wait_for()
     await page.evaluate(WATCH_TASKS)
     begun = time.monotonic()
-    await page.locator(".pl-assistant .pl-look").click()
+    await page.locator(".pl-assistant .pl-tokens-button").click()
     await page.locator(".pl-assistant .pl-heat [role=option]").first.wait_for()
     await page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     return {"open the tokens of the long answer": passed(begun)}

@@ -9,7 +9,7 @@ from markdown_it import MarkdownIt
 
 from pellucid.errors import InvalidRequestError
 from pellucid_webui.conversations.attachments import MAX_FILE_BYTES, MAX_MESSAGE_BYTES, attach, block, text_of
-from pellucid_webui.conversations.markdown.markdown_to_html import as_html
+from pellucid_webui.conversations.markdown.markdown_to_html import blocks
 
 
 def test_a_message_with_files() -> None:
@@ -75,7 +75,7 @@ def test_fences_in_a_file(text: str) -> None:
 
 def test_it_is_shown_by_its_name() -> None:
     """The page shows the file's name above its code, highlighted in its language."""
-    html = as_html(attach("Look:", [("<b>.py", b"import os")]))
+    html = "".join(blocks(attach("Look:", [("<b>.py", b"import os")])))
     assert "<figcaption><span>&lt;b&gt;.py</span>" in html
     assert '<span class="pl-kn">import</span>' in html
 

@@ -200,7 +200,7 @@ class TestVersions:
         assert chat.path == ["Hi", "two"]
         assert chat.last_messages == [(USER, "Hi")]
         assert (chat.node(second.node).origin, chat.node(second.node).parent) == (first, chat.node(first).parent)
-        await chat.actions.walk(chat.id, first)
+        await chat.actions.select_version(chat.id, first)
         assert chat.path == ["Hi", "one"]
 
     async def test_retry_of_an_older_answer(self, chat: ScriptedChat) -> None:
@@ -210,7 +210,7 @@ class TestVersions:
         chat.script(*tokens("two"))
         await ended(await chat.actions.retry(chat.id, first, SETTINGS))
         assert (chat.path, chat.last_messages) == (["Hi", "two"], [(USER, "Hi")])
-        await chat.actions.walk(chat.id, first)
+        await chat.actions.select_version(chat.id, first)
         assert chat.path == ["Hi", "one", "more", "three"]
 
     async def test_retry_of_a_question(self, chat: ScriptedChat) -> None:
@@ -232,7 +232,7 @@ class TestVersions:
 
         assert (chat.path, chat.last_messages) == (["Ho", "two"], [(USER, "Ho")])
         assert chat.node(chat.node(turn.node).parent or 0).origin == question
-        await chat.actions.walk(chat.id, question)
+        await chat.actions.select_version(chat.id, question)
         assert chat.path == ["Hi", "one"]
 
     async def test_edit_an_answer(self, chat: ScriptedChat) -> None:
@@ -260,7 +260,7 @@ class TestVersions:
         assert chat.path == ["Hi", "one"]
         await chat.say("else", "three")
         assert chat.path == ["Hi", "one", "else", "three"]
-        await chat.actions.walk(chat.id, second)
+        await chat.actions.select_version(chat.id, second)
         assert chat.path == ["Hi", "one", "more", "two"]
 
     async def test_undo_everything(self, chat: ScriptedChat) -> None:
@@ -316,7 +316,7 @@ class TestGoingOn:
         assert chat.assistant.chat_requests[-1].continue_last
         assert chat.said_by(turn.node) == ["one", " other", " and more"]
         assert (chat.node(turn.node).origin, chat.node(turn.node).branched) == (first, 1)
-        await chat.actions.walk(chat.id, first)
+        await chat.actions.select_version(chat.id, first)
         assert chat.path == ["Hi", "one two three"]
 
     async def test_branch_of_a_branch(self, chat: ScriptedChat) -> None:
@@ -378,7 +378,7 @@ ALL_VERBS: dict[str, Verb] = VERBS | {
     "conversation": lambda actions, at, node: actions.conversation(at),
     "delete": lambda actions, at, node: actions.delete(at),
     "fork": lambda actions, at, node: actions.fork(at, SETTINGS, ContextLengthError(9, 8)),
-    "walk": lambda actions, at, node: actions.walk(at, node),
+    "select_version": lambda actions, at, node: actions.select_version(at, node),
     "batches": lambda actions, at, node: actions.batches(at, node),
     "stop": lambda actions, at, node: actions.stop(at, node),
 }
@@ -424,7 +424,7 @@ class TestOnItsWay:
         first = await chat.say("Hi", "one")
         chat.script(*tokens("two"), None)
         turn = await chat.actions.retry(chat.id, first, SETTINGS)
-        await chat.actions.walk(chat.id, first)
+        await chat.actions.select_version(chat.id, first)
         await chat.say("more", "three")
         with pytest.raises(InvalidRequestError, match="being generated"):
             await chat.actions.branch(chat.id, turn.node, 0, 1, SETTINGS)
@@ -433,7 +433,7 @@ class TestOnItsWay:
         assert chat.turns.find(turn.node) is turn
         await chat.actions.stop(chat.id, turn.node)
         assert turn.end is FinishReason.CANCELLED
-        await chat.actions.walk(chat.id, turn.node)
+        await chat.actions.select_version(chat.id, turn.node)
         assert chat.path == ["Hi", "two"]
 
     async def test_its_tokens(self, chat: ScriptedChat) -> None:
@@ -467,7 +467,7 @@ class TestOwners:
 
         with pytest.raises(NotFoundError, match="no such conversation"):
             await ALL_VERBS[verb](bob, chat.id, turn.node)
-        if verb in ("walk", "batches"):
+        if verb in ("select_version", "batches"):
             with pytest.raises(NotFoundError, match="no such message"):
                 await ALL_VERBS[verb](bob, own, turn.node)
         await bob.stop(own, turn.node)

@@ -48,7 +48,7 @@ async def first(shown: AsyncIterator[dict[str, Any]], wanted: Callable[[dict[str
 
 async def last(view: ChatView, tab: TabState, text: str) -> dict[str, Any]:
     """Send a message, and return the last payload."""
-    event = {"verb": "send", "text": text, "letter": text[:20]}
+    event = {"verb": "send", "text": text, "messageId": text[:20]}
     return [shown async for shown in view.act(tab, event, TurnSettings)][-1]
 
 
@@ -58,7 +58,7 @@ async def test_in_the_middle_of_an_answer(store: ConversationStore, disk: SmallD
     go_on = asyncio.Event()
     view = ChatView(store, ScriptedPageAssistant([[token("Kept. "), go_on, token(LONG)], [token("Yes.")], [token("Again.")]]), Turns())
     tab = TabState("me")
-    act = view.act(tab, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    act = view.act(tab, {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
     await first(act, lambda shown: shown["live"] is not None and "Kept" in str(shown["live"]["blocks"]))
     disk.fill()
     go_on.set()

@@ -234,7 +234,7 @@ class TestTooLong:
         again = await ended(await chat.actions.retry(chat.id, turn.node, SETTINGS))
         assert chat.read == [*LONG[2:]]
         assert chat.conversation.nodes[again.node].begins == chat.conversation.nodes[turn.node].begins
-        await chat.actions.walk(chat.id, whole)
+        await chat.actions.select_version(chat.id, whole)
         assert view_of(chat.conversation.path()) == ModelView()
 
     async def test_read_all_again(self, chat: LongChat) -> None:

@@ -57,4 +57,4 @@ def test_nothing_is_sent_twice() -> None:
     for position in range(BATCH_TOKENS + 10):
         many.append(replace(TOKENS[1], text=f"{position} "))
     assert len(many.columns(0)["t"]) == BATCH_TOKENS
-    assert "".join(many.columns(0)["t"] + many.columns(BATCH_TOKENS)["t"]) == many.text
+    assert "".join(many.columns(0)["t"] + many.columns(BATCH_TOKENS)["t"]) == "".join(token.text for token in many.tokens)

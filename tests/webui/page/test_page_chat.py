@@ -197,7 +197,7 @@ class TestTokens:
         await tab.open()
         await tab.be_brief()
         before = await tab.answer("Name a colour.")
-        await tab.page.locator(".pl-assistant .pl-look").click()
+        await tab.page.locator(".pl-assistant .pl-tokens-button").click()
         await tab.options.first.focus()
         for key in ("Enter", "ArrowDown", "Enter"):
             await tab.page.keyboard.press(key)
@@ -212,7 +212,7 @@ class TestTokens:
         await tab.open()
         await tab.be_brief()
         before = await tab.answer("Tell me one sentence about the sea.")
-        await tab.page.locator(".pl-assistant .pl-look").click()
+        await tab.page.locator(".pl-assistant .pl-tokens-button").click()
         await tab.options.nth(3).wait_for()
         kept = "".join((await tab.options.all_text_contents())[:3])
         await tab.options.nth(3).click()
@@ -232,7 +232,7 @@ class TestTokens:
         await tab.be_brief(2000)
         await tab.send(LONG)
         await tab.grown(0)
-        await tab.page.locator(".pl-assistant .pl-look").click()
+        await tab.page.locator(".pl-assistant .pl-tokens-button").click()
         await tab.page.wait_for_function("() => document.querySelectorAll('.pl-assistant [role=option]').length > 12")
         await tab.page.get_by_role("button", name="Stop").click()
         await tab.answered(2)
@@ -250,7 +250,7 @@ class TestTokens:
         await tab.open()
         await tab.be_brief(4)
         await tab.answer(text)
-        await tab.page.locator(".pl-user .pl-look").click()
+        await tab.page.locator(".pl-user .pl-tokens-button").click()
         cells = tab.page.locator(".pl-user [role=option]")
         await cells.first.wait_for()
         shown_tokens = await cells.evaluate_all("cells => cells.map((cell) => cell.textContent)")
@@ -261,7 +261,7 @@ class TestTokens:
         card = tab.page.locator(".pl-docked")
         assert await card.locator("[data-alternative]").count() == 10
         assert await card.locator("button[data-alternative]").count() == 0
-        await tab.page.locator(".pl-user .pl-look").click()
+        await tab.page.locator(".pl-user .pl-tokens-button").click()
         await expect(cells).to_have_count(0)
         assert (await tab.texts())[0] == text
 
@@ -335,7 +335,7 @@ async def test_empty_settings(tab: Tab) -> None:
     await tab.set_number("Max output tokens", "")
     await tab.page.get_by_role("button", name="Stop").click()
     await tab.answered(2)
-    await tab.page.locator(".pl-assistant .pl-look").click()
+    await tab.page.locator(".pl-assistant .pl-tokens-button").click()
     await tab.options.first.wait_for()
     await tab.send("Say yes.")
     await expect(tab.notice).to_have_text("Max output tokens is empty: enter a number.")

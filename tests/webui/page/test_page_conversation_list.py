@@ -222,7 +222,7 @@ def versions(folder: Path) -> Iterator[tuple[PagedServer, Library, str, list[int
         other = found.add("Other", "A finch", "sings", at=NOON + 1)
         nodes = [node.id for node in found.store.conversation(LOCAL, id).path()]
         branch = found.store.add(LOCAL, id, nodes[0], ASSISTANT, "Only a zebra.", end=FinishReason.STOP)
-        found.store.look_at(LOCAL, id, nodes[1])
+        found.store.select_version(LOCAL, id, nodes[1])
         with listed_page(folder) as server:
             assert other
             yield server, found, id, [nodes[0], nodes[3], branch]
@@ -352,7 +352,7 @@ class TestKeys:
         """Hovering over a row or focusing it moves and resizes nothing in the list."""
         server, ids = three
         await open_page(browser_page, server)
-        boxes = "() => [...document.querySelectorAll('.pl-shelf *')].map((one) => JSON.stringify(one.getBoundingClientRect()))"
+        boxes = "() => [...document.querySelectorAll('.pl-conversation-panel *')].map((one) => JSON.stringify(one.getBoundingClientRect()))"
         await browser_page.mouse.move(900, 10)
         before = await browser_page.evaluate(boxes)
         await row(browser_page, ids["Birds"]).hover()

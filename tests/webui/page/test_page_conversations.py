@@ -195,13 +195,13 @@ async def test_export_and_import(tab: Tab, tmp_path: Path) -> None:
         await tab.answered(2)
         assert await tab.texts() == texts
         assert await tab.page.locator(".pl-version").all_inner_texts() == versions
-        await tab.page.locator(".pl-assistant .pl-look").click()
+        await tab.page.locator(".pl-assistant .pl-tokens-button").click()
         await tab.options.first.wait_for()
-        await tab.page.locator(".pl-assistant .pl-look").click()
+        await tab.page.locator(".pl-assistant .pl-tokens-button").click()
         await expect(tab.options).to_have_count(0)
 
     await choose.set_input_files({"name": "notes.json", "mimeType": "", "buffer": b"[1, 2]"})
-    await expect(tab.page.locator(".pl-shelf .pl-notice")).to_contain_text("notes.json cannot be imported")
+    await expect(tab.page.locator(".pl-conversation-panel .pl-notice")).to_contain_text("notes.json cannot be imported")
     assert await tab.page.locator(".pl-message").count() == 2
 
 
@@ -224,7 +224,7 @@ async def test_import_of_too_much(tab: Tab) -> None:
     noise = Random(0).randbytes(13_000_000)
     file: FilePayload = {"name": "noise.json", "mimeType": "", "buffer": b64encode(noise)}
     await tab.page.get_by_label("A conversation to import").set_input_files(file)
-    banner = tab.page.locator("#pl-away", has_text="send less, or start the server with a larger --max-body-bytes")
+    banner = tab.page.locator("#pl-server-problem", has_text="send less, or start the server with a larger --max-body-bytes")
     await expect(banner).to_be_visible(timeout=SECONDS)  # packing and sending it takes a busy machine many seconds
     await tab.page.get_by_role("searchbox", name="Search all conversations").fill("no such word anywhere")
     await expect(tab.page.get_by_text("No matches.")).to_be_visible()

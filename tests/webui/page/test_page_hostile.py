@@ -64,7 +64,7 @@ async def test_shown_as_text(tmp_path: Path, browser_page: Page) -> None:
         assert "javascript:" not in links
         await expect(browser_page.locator(".pl-title").first).to_contain_text("<script>window.harmed")
 
-        await browser_page.locator(".pl-assistant .pl-look").click()
+        await browser_page.locator(".pl-assistant .pl-tokens-button").click()
         await tab.options.first.wait_for()
         assert await tab.options.count() == len(PARTS) + 1
         for index in range(len(PARTS) + 1):

@@ -250,7 +250,7 @@ async def test_samples(answered: Tab) -> None:
 
 async def test_raw_heat_map(answered: Tab) -> None:
     """The tokens of a message are shown by the same inspector, which keeps them after a click."""
-    await answered.page.locator(".pl-assistant .pl-look").click()
+    await answered.page.locator(".pl-assistant .pl-tokens-button").click()
     await answered.options.nth(2).click()
     await shown(answered, 2)
     assert await answered.page.locator(".pl-card").count() == 1

@@ -72,7 +72,7 @@ async def full(tmp_path: Path, browser_page: Page, model: SmallContext) -> Async
 
 def room(tab: Tab) -> Locator:
     """Return the notice about the context."""
-    return tab.page.locator(".pl-room")
+    return tab.page.locator(".pl-context-notice")
 
 
 def choice(tab: Tab, name: str) -> Locator:
@@ -99,12 +99,12 @@ async def test_drop(full: Tab, model: SmallContext) -> None:
     await full.answered(6)
     assert model.read[-1] == 1
     for _ in range(2):
-        await expect(full.page.locator(".pl-border")).to_contain_text("The model no longer sees the")
+        await expect(full.page.locator(".pl-context-divider")).to_contain_text("The model no longer sees the")
         assert await full.page.locator(".pl-message").evaluate_all("all => all.map((one) => one.hasAttribute('data-unseen'))") == [
             *[True] * 4,
             *[False] * 2,
         ]
-        assert await full.page.locator(".pl-border + .pl-message").get_attribute("data-node") == "5"
+        assert await full.page.locator(".pl-context-divider + .pl-message").get_attribute("data-node") == "5"
         await expect(choice(full, "Leave out the oldest messages")).to_have_count(0)
         assert full.problems == []
         await full.page.reload()
@@ -115,7 +115,7 @@ async def test_summarise(full: Tab, model: SmallContext) -> None:
     """The model's summary is shown as what it is, and read instead of the oldest messages."""
     await choice(full, "Summarise them").click()
     await full.answered(6)
-    border = full.page.locator(".pl-border")
+    border = full.page.locator(".pl-context-divider")
     await border.get_by_text("Summary that the model reads instead, written by the model").click()
     await expect(border.locator(".pl-summary-text")).to_have_text("They spoke.")
     assert model.read[-1] == 2
@@ -143,9 +143,9 @@ async def test_other_versions(full: Tab) -> None:
     await full.page.get_by_role("button", name="Save & resend").click()
     await full.page.locator(".pl-user").get_by_text("2 / 2").wait_for()
     await full.answered(6)
-    await expect(full.page.locator(".pl-border")).to_have_count(0)
+    await expect(full.page.locator(".pl-context-divider")).to_have_count(0)
     await full.page.locator(".pl-user").get_by_role("button", name="Previous version").click()
-    await expect(full.page.locator(".pl-border")).to_have_count(1)
+    await expect(full.page.locator(".pl-context-divider")).to_have_count(1)
     assert await full.page.locator(".pl-message[data-unseen]").count() == 4
 
 
@@ -168,6 +168,6 @@ async def test_looks(full: Tab, request: pytest.FixtureRequest) -> None:
     await check_looks(full.page, scheme)
     await choice(full, "Summarise them").click()
     await full.answered(6)
-    await full.page.locator(".pl-border summary").click()
+    await full.page.locator(".pl-context-divider summary").click()
     await full.page.get_by_role("button", name="Retry with…").last.click()
     await check_looks(full.page, scheme)

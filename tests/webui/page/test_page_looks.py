@@ -24,7 +24,7 @@ async def test_looks(tab: Tab, request: pytest.FixtureRequest) -> None:
     await tab.page.get_by_text("2 / 2").wait_for()
     await tab.answered(2)
     await check_looks(tab.page, scheme)
-    await tab.page.locator(".pl-assistant .pl-look").click()
+    await tab.page.locator(".pl-assistant .pl-tokens-button").click()
     await tab.options.nth(2).focus()
     await tab.page.locator(".pl-docked .pl-numbers").wait_for()
     await check_looks(tab.page, scheme)
@@ -47,7 +47,7 @@ async def test_widths(tab: Tab) -> None:
     await tab.answered(2)
     assert await tab.page.evaluate(overflow) == 0
     await expect(field).to_be_in_viewport(ratio=1)
-    await tab.page.locator(".pl-user .pl-look").click()
+    await tab.page.locator(".pl-user .pl-tokens-button").click()
     await tab.page.locator(".pl-user [role=option]").first.wait_for()
     assert await tab.page.evaluate(overflow) == 0
     await expect(field).to_be_in_viewport(ratio=1)
@@ -83,13 +83,13 @@ async def test_by_keyboard(tab: Tab) -> None:
     await tabbed(page, "Tokens", "Shift+Tab")
     await page.keyboard.press("Enter")
     await tab.options.first.wait_for()
-    await expect(page.locator(".pl-assistant .pl-look")).to_be_focused()
+    await expect(page.locator(".pl-assistant .pl-tokens-button")).to_be_focused()
     await tabbed(page, "token ", "Shift+Tab")
     for key in ("ArrowRight", "Enter", "ArrowDown", "Enter"):
         await page.keyboard.press(key)
     await page.get_by_text("2 / 2").wait_for()
     await tab.grown(10)
-    await expect(page.locator(".pl-assistant .pl-look")).to_be_focused()
+    await expect(page.locator(".pl-assistant .pl-tokens-button")).to_be_focused()
     await page.keyboard.press("Escape")
     await tab.answered(2)
     assert "branched at token 2" in await page.locator(".pl-assistant .pl-head").inner_text()

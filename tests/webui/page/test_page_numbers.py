@@ -60,7 +60,7 @@ async def test_of_what_if(tab: Tab) -> None:
     for label, value in {"Temperature": 0.8, "Top-p": 0.9, "Min-p": 0.05, "Seed": 5, "Max output tokens": 64}.items():
         await tab.set_number(label, value)
     await tab.answer("Write a letter to a friend.")
-    await tab.page.locator(".pl-assistant .pl-look").click()
+    await tab.page.locator(".pl-assistant .pl-tokens-button").click()
     answer = tab.page.locator(".pl-assistant")
     await answer.locator(".pl-token").first.wait_for()
     await tab.show_settings(False)  # the inspector is next to the answer where there is room for it

@@ -52,7 +52,7 @@ async def test_every_tab(alone: str, browser_page: Page) -> None:
     await tab.open()
     await tab.send("Say yes and nothing else.")
     await tab.answered(2)
-    await browser_page.locator(".pl-assistant .pl-look").click()
+    await browser_page.locator(".pl-assistant .pl-tokens-button").click()
     await browser_page.locator(".pl-assistant .pl-token").first.wait_for()
 
     await tab.tab("Read")

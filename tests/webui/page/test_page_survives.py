@@ -88,7 +88,7 @@ async def test_connection_that_breaks(page_server: PageServer, browser_page: Pag
     await tab.send("Write a long story about a fox and a hen.")
     await tab.grown(0)
     await network.cut()
-    await expect(browser_page.locator("#pl-away")).to_contain_text("The server does not answer.")
+    await expect(browser_page.locator("#pl-server-problem")).to_contain_text("The server does not answer.")
     await until_idle(page_server.address)
     assert await browser_page.locator(".pl-message[aria-busy=true]").count() == 1
     await network.mend()
@@ -110,7 +110,7 @@ async def test_in_the_middle(mortal: PageServer, browser_page: Page, end: Callab
     field = browser_page.get_by_role("textbox", name="Your message")
     await field.fill("and then")
     end(mortal)
-    await expect(browser_page.locator("#pl-away")).to_contain_text("The server does not answer. Your text is kept")
+    await expect(browser_page.locator("#pl-server-problem")).to_contain_text("The server does not answer. Your text is kept")
     shown = max(shown, (await tab.texts())[3], key=len)
     assert await field.input_value() == "and then"
     for toast in await browser_page.get_by_test_id("toast-body").all_inner_texts():
@@ -124,7 +124,7 @@ async def test_in_the_middle(mortal: PageServer, browser_page: Page, end: Callab
     assert texts[3].startswith(shown)
     assert browser_page.url == address
     assert await field.input_value() == "and then"
-    await expect(browser_page.locator("#pl-away")).to_be_hidden()
+    await expect(browser_page.locator("#pl-server-problem")).to_be_hidden()
 
     await browser_page.get_by_role("button", name="Continue").last.click()
     await tab.grown(len(texts[3]) + 10)

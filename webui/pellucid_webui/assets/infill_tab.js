@@ -4,7 +4,7 @@
 (() => {
   const { make, button, tabMemory } = window.Pellucid;
 
-  const CODE = "infill.code"; // the key in `tabMemory`
+  const CODE_KEY = "infill.code"; // in `tabMemory`
 
   class Infill {
     /**
@@ -23,7 +23,7 @@
       this.gate = make("table", { class: "pl-table" });
       this.prompt = make("pre", { class: "pl-prompt", tabindex: "0", "aria-label": "The prompt" });
       this.more = make("details", {}, make("summary", {}, "The prompt, as the model read it"), this.prompt);
-      this.taker = button("Insert", { onclick: () => this.take() }, "Insert the suggestion into the code");
+      this.insertButton = button("Insert", { onclick: () => this.insertSuggestion() }, "Insert the suggestion into the code");
       element.replaceChildren(
         make(
           "section",
@@ -36,14 +36,14 @@
               "div",
               { class: "pl-row" },
               button("Complete at the cursor", { class: "pl-button pl-first", onclick: () => this.ask() }, "Ctrl+Enter"),
-              this.taker,
+              this.insertButton,
             ),
           ),
           make("div", {}, this.status, this.caveat, this.ghost, this.body, this.gate, this.cost, this.more),
         ),
       );
       this.map = new window.Pellucid.HeatMap(this.body, { label: "Tokens of the suggestion", onBranch: null });
-      this.field.addEventListener("input", () => tabMemory.set(CODE, this.field.value));
+      this.field.addEventListener("input", () => tabMemory.set(CODE_KEY, this.field.value));
       this.field.addEventListener("keydown", (event) => {
         if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.ask();
       });
@@ -56,7 +56,8 @@
       this.send({ verb: "complete", before: this.field.value.slice(0, at), after: this.field.value.slice(at) });
     }
 
-    take() {
+    /** Insert the suggestion at the cursor. */
+    insertSuggestion() {
       if (!this.value || !this.value.shown) return;
       const { before, after, shown } = this.value;
       this.field.focus();
@@ -69,10 +70,10 @@
     }
 
     /** Insert code from elsewhere on the page before the cursor. */
-    insertOffered() {
-      if (!this.value || offered === null) return;
-      const code = offered;
-      offered = null;
+    insertPendingCode() {
+      if (!this.value || pendingCode === null) return;
+      const code = pendingCode;
+      pendingCode = null;
       const at = this.field.selectionStart;
       this.field.focus();
       document.execCommand("insertText", false, code); // unlike an assignment, the browser can undo this
@@ -84,13 +85,13 @@
     update(value) {
       if (!value) return;
       if (!this.value) {
-        const written = tabMemory.get(CODE);
+        const written = tabMemory.get(CODE_KEY);
         this.field.value = written ?? value.before + value.after;
         const at = written === null ? value.before.length : written.length;
         this.field.setSelectionRange(at, at);
       }
       this.value = value;
-      this.taker.disabled = !value.shown;
+      this.insertButton.disabled = !value.shown;
       this.status.textContent = value.status;
       this.status.classList.toggle("pl-wrong", value.wrong);
       this.caveat.textContent = value.caveat;
@@ -108,23 +109,23 @@
       );
       this.more.hidden = !value.prompt;
       this.prompt.textContent = value.prompt;
-      this.insertOffered();
+      this.insertPendingCode();
     }
   }
 
   /** @type {Infill | null} */
   let mounted = null;
   /** @type {string | null} */
-  let offered = null; // code that waits for the tab
+  let pendingCode = null; // to be inserted once the tab is shown
 
   /**
    * Open the tab, and put code before the cursor.
    * @param {string} code
    */
   function insertIntoInfill(code) {
-    offered = code;
-    /** @type {HTMLElement | undefined} */ ([...document.querySelectorAll("[role=tab]")].find((tab) => tab.textContent?.trim() === "Infill"))?.click();
-    requestAnimationFrame(() => mounted?.insertOffered()); // when the tab is shown; a new one does it once it has its value
+    pendingCode = code;
+    window.Pellucid.openTab("Infill");
+    requestAnimationFrame(() => mounted?.insertPendingCode()); // when the tab is shown; a new one does it once it has its value
   }
 
   window.Pellucid.mountInfill = (options) => (mounted = new Infill(options));

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button, announce, memory } = window.Pellucid;
+  const { make, button, announce, hasModifier, memory } = window.Pellucid;
 
   const VERDICTS = [
     ["left", "Left is better", "1"],
@@ -21,7 +21,7 @@
       this.send = act;
       /** @type {ShownPair | null} */
       this.drawn = null;
-      this.names = make("select", { class: "pl-field", "aria-label": "Review to rate", onchange: () => this.ask("look") });
+      this.names = make("select", { class: "pl-field", "aria-label": "Review to rate", onchange: () => this.ask("refresh") });
       this.rater = make("input", { class: "pl-field", "aria-label": "Your name", placeholder: "Your name", autocomplete: "off", onchange: () => this.rename() });
       this.choice = make("div", { class: "pl-row" }, this.names, this.rater);
       this.status = make("p", { class: "pl-note", role: "status" });
@@ -35,7 +35,7 @@
       this.verdicts = VERDICTS.map(([verdict, name, key]) => button(name, { "aria-keyshortcuts": key, "data-verdict": verdict, onclick: () => this.judge(verdict) }, `Key ${key}`));
       this.reasons = make("fieldset", { class: "pl-row" });
       this.note = make("input", { class: "pl-field", "aria-label": "Note", placeholder: "Other remarks (saved with the verdict)" });
-      this.before = button("Previous pair", { onclick: () => this.drawn && this.ask("show", this.drawn.pair - 1) });
+      this.previousButton = button("Previous pair", { onclick: () => this.drawn && this.ask("show", this.drawn.pair - 1) });
       this.pair = make(
         "div",
         { hidden: true },
@@ -43,7 +43,7 @@
         make("div", { class: "pl-review-sides" }, ...this.sides.map(({ whole }) => whole)),
         this.reasons,
         this.note,
-        make("div", { class: "pl-row" }, ...this.verdicts, this.before),
+        make("div", { class: "pl-row" }, ...this.verdicts, this.previousButton),
       );
       this.root = make("section", { class: "pl-review", "aria-label": "Review" }, this.choice, this.status, this.pair);
       element.replaceChildren(this.root);
@@ -51,10 +51,10 @@
       this.rater.value = memory.get("rater") || "";
       watch("value", () => this.update(props.value));
       this.update(props.value);
-      if (this.rater.value) this.ask("look");
+      if (this.rater.value) this.ask("refresh");
     }
 
-    get who() {
+    get raterName() {
       return this.rater.value.trim();
     }
 
@@ -63,20 +63,20 @@
      * @param {number | null} [pair]
      */
     ask(verb, pair = null) {
-      this.send({ verb, review: this.names.value, rater: this.who, pair });
+      this.send({ verb, review: this.names.value, rater: this.raterName, pair });
     }
 
     rename() {
-      memory.set("rater", this.who);
-      this.ask("look");
+      memory.set("rater", this.raterName);
+      this.ask("refresh");
     }
 
     /** @param {string} verdict */
     judge(verdict) {
       if (this.drawn === null) return;
       const { review, rater, pair } = this.drawn;
-      if (this.names.value !== review || this.who !== rater) {
-        this.ask("look"); // each rater sees the sides in another order, so this verdict would mean nothing
+      if (this.names.value !== review || this.raterName !== rater) {
+        this.ask("refresh"); // each rater sees the sides in another order, so this verdict would mean nothing
         return;
       }
       const boxes = /** @type {NodeListOf<HTMLInputElement>} */ (this.reasons.querySelectorAll("input:checked"));
@@ -88,7 +88,7 @@
     key(event) {
       const found = VERDICTS.find(([, , key]) => key === event.key);
       const writes = event.target instanceof HTMLInputElement && event.target.type !== "checkbox";
-      if (!found || writes || event.target === this.names || this.pair.hidden || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (!found || writes || event.target === this.names || this.pair.hidden || hasModifier(event)) return;
       event.preventDefault();
       this.judge(found[0]);
     }
@@ -105,13 +105,13 @@
     /** @param {Page.ReviewValue | null} value */
     update(value) {
       if (!value) return;
-      if (!value.known && value.rater !== this.who) return; // for an earlier name: the value for this one will follow
+      if (!value.isLoggedIn && value.rater !== this.raterName) return; // for an earlier name: the value for this one will follow
       const { drawn } = this;
-      const moved = !drawn || drawn.pair !== value.pair || drawn.review !== value.review || drawn.rater !== value.rater;
+      const isOther = !drawn || drawn.pair !== value.pair || drawn.review !== value.review || drawn.rater !== value.rater;
       this.names.replaceChildren(...value.names.map((name) => make("option", { value: name, selected: name === value.review }, name)));
       this.choice.hidden = !value.names.length;
-      if (value.known) this.rater.value = value.rater;
-      this.rater.disabled = value.known;
+      if (value.isLoggedIn) this.rater.value = value.rater;
+      this.rater.disabled = value.isLoggedIn;
       this.say(value.status, value.wrong);
       const refused = value.wrong && value.pair === null && !this.pair.hidden; // keep the pair, with the reasons that were chosen
       if (refused) return;
@@ -121,8 +121,8 @@
       draw(this.prompt, value.prompt);
       for (const { side, body } of this.sides) draw(body, value[side]);
       for (const one of this.verdicts) one.setAttribute("aria-pressed", String(one.dataset.verdict === value.chosen));
-      this.before.disabled = value.pair === 0;
-      if (!moved) return;
+      this.previousButton.disabled = value.pair === 0;
+      if (!isOther) return;
       const boxes = value.reasons.map((reason) => make("label", {}, make("input", { type: "checkbox", value: reason, checked: value.given.includes(reason) }), ` ${reason}`));
       this.reasons.replaceChildren(make("legend", { class: "pl-quiet" }, "Why (optional)"), ...boxes);
       this.note.value = value.note;

@@ -160,12 +160,12 @@ class ChatActions:
             message = next((node for node in reversed(conversation.path()) if node.role == USER), None)
             if message is None:
                 raise InvalidRequestError("There is nothing to undo in this conversation.")
-            await asyncio.to_thread(self._store.stop_at, self._owner, id, message.parent)
+            await asyncio.to_thread(self._store.end_path_at, self._owner, id, message.parent)
             return message.text
 
-    async def walk(self, id: str, node: int) -> None:
+    async def select_version(self, id: str, node: int) -> None:
         """Select another version of a message, and what followed it the last time."""
-        await asyncio.to_thread(self._store.look_at, self._owner, id, node)
+        await asyncio.to_thread(self._store.select_version, self._owner, id, node)
 
     async def batches(self, id: str, node: int) -> list[str]:
         """Return the tokens of a message. They cover its end, and all of it except what a person wrote at the beginning.

@@ -51,6 +51,17 @@ def records_in(batch: str) -> list[Any]:
     return found
 
 
+def record_at(batches: Iterable[str], index: int) -> dict[str, Any] | None:
+    """Return the record of a token of batches, None if there is no such token. Raises InvalidRequestError for an invalid batch."""
+    for batch in batches:
+        records = records_in(batch)
+        if index < len(records):
+            found: dict[str, Any] = records[index]
+            return found
+        index -= len(records)
+    return None
+
+
 def record(token: Token) -> dict[str, Any]:
     """Return the record of a token."""
     found: dict[str, Any] = {

@@ -49,21 +49,21 @@ class ModelView:
         return "ask" if self.begins is None else "summarise" if self.summary else "drop"
 
 
-WHOLE = ModelView()
+ALL_MESSAGES = ModelView()
 
 
 def view_of(path: Sequence[Node]) -> ModelView:
     """Return the view at the end of a path: the one that was recorded last."""
     node = next((node for node in reversed(path) if node.begins is not None), None)
-    return WHOLE if node is None or node.begins == path[0].id else ModelView(node.begins, node.summary)
+    return ALL_MESSAGES if node is None or node.begins == path[0].id else ModelView(node.begins, node.summary)
 
 
-def seen(path: Sequence[Node], view: ModelView) -> Sequence[Node]:
+def nodes_in_view(path: Sequence[Node], view: ModelView) -> Sequence[Node]:
     """Return the messages of a path that the model reads."""
     return path[_start(path, view) :]
 
 
-def messages_of(path: Sequence[Node], beginning: str, settings: TurnSettings, view: ModelView = WHOLE) -> list[Message]:
+def messages_of(path: Sequence[Node], beginning: str, settings: TurnSettings, view: ModelView = ALL_MESSAGES) -> list[Message]:
     """Return the messages that the model reads: the system prompt, the path, and the beginning of the answer if there is one.
 
     A summary is part of the system prompt. Calls that are incomplete are left out, as a chat template cannot show them.
@@ -71,7 +71,7 @@ def messages_of(path: Sequence[Node], beginning: str, settings: TurnSettings, vi
     parts = [settings.system] if settings.system.strip() else []
     parts += [f"{SUMMARY_PREFACE}\n\n{view.summary}"] if view.summary else []
     system = [Message(SYSTEM, "\n\n".join(parts))] if parts else []
-    written = [Message(node.role, node.text, _whole_calls(node)) for node in seen(path, view)]
+    written = [Message(node.role, node.text, _whole_calls(node)) for node in nodes_in_view(path, view)]
     return [*system, *written, *([Message(ASSISTANT, beginning)] if beginning else [])]
 
 
@@ -81,7 +81,7 @@ def estimated_tokens(path: Sequence[Node], settings: TurnSettings) -> int:
     The last answer of the same view tells its own length exactly; only what follows it is estimated, at its rate.
     """
     view = view_of(path)
-    nodes = seen(path, view)
+    nodes = nodes_in_view(path, view)
     recorded = next((node.id for node in reversed(path) if node.begins is not None), None)
     for place in range(len(nodes) - 1, -1, -1):
         usage = nodes[place].usage

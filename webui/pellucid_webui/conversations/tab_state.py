@@ -24,15 +24,15 @@ class DeliveredMessage:
 class Overflow:
     """A conversation that was too long for an answer after the message ``leaf``.
 
-    ``again`` is the action to repeat with fewer messages, unless there ``is_alone`` one that is too long.
+    ``action`` is what to repeat with fewer messages. If ``is_narrowest``, no more messages can be left out.
     """
 
     conversation: str
     leaf: int
     tokens: int
     limit: int
-    again: Mapping[str, object]
-    is_alone: bool
+    action: Mapping[str, object]
+    is_narrowest: bool
 
 
 @dataclass(eq=False)
@@ -70,7 +70,7 @@ class TabState:
         """Return a new state: Gradio copies the initial one for each tab."""
         return TabState()
 
-    def look_at(self, conversation: str | None) -> None:
+    def show_conversation(self, conversation: str | None) -> None:
         """Show another conversation, or reload the same one."""
         if conversation != self.conversation:
             self.close_conversation()

@@ -40,8 +40,8 @@ class Turn:
 
     ``text``, ``batches``, ``usage`` and ``end`` are the current state. ``error`` is a sentence about what went wrong. ``status`` is one
     about what is done before the answer begins. ``overflow`` is set if the messages were too long: the answer is then not kept,
-    and ``is_alone`` tells whether nothing more could have been left out.
-    ``again`` is the action of the page that started it, unless that was a new message.
+    and ``is_narrowest`` tells whether nothing more could have been left out.
+    ``action`` is the action of the page that started it, unless that was a new message.
     ``started`` and ``first_token`` are times by the clock; ``generated`` counts tokens.
     """
 
@@ -56,8 +56,8 @@ class Turn:
         self.error: str | None = None
         self.status = ""
         self.overflow: ContextLengthError | None = None
-        self.is_alone = False
-        self.again: Mapping[str, object] = {}
+        self.is_narrowest = False
+        self.action: Mapping[str, object] = {}
         self.started = clock()
         self.first_token: float | None = None
         self.generated = 0
@@ -137,7 +137,7 @@ class Turn:
             except ContextLengthError as error:
                 if fitting is None or self.generated:
                     raise
-                self.is_alone = fitting.is_narrowest(error)
+                self.is_narrowest = fitting.is_narrowest(error)
                 messages = await fitting.make_room(assistant, error, self._report)
 
     def _report(self, status: str) -> None:

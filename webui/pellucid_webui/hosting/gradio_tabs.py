@@ -34,7 +34,7 @@ class TabLimits:
     def __init__(self, blocks: gr.Blocks) -> None:
         self._blocks = blocks
         self._queue = blocks._queue
-        self._of: dict[str, OrderedDict[str, None]] = {}
+        self._tabs_of: dict[str, OrderedDict[str, None]] = {}
         self._arriving: Counter[str] = Counter()
         self._streams: Counter[str] = Counter()
         self._readers: Counter[str] = Counter()
@@ -42,8 +42,8 @@ class TabLimits:
     def check_call(self, call: Mapping[str, Any]) -> None:
         """Raise InvalidRequestError for a call that this page does not make: Gradio would fail and log a traceback."""
         function, data = call.get("fn_index"), call.get("data")
-        known = self._blocks.fns.get(function) if type(function) is int else None
-        if known is None or not isinstance(data, list) or len(data) != len(known.inputs):
+        called = self._blocks.fns.get(function) if type(function) is int else None
+        if called is None or not isinstance(data, list) or len(data) != len(called.inputs):
             raise InvalidRequestError("The page has no such call: reload it.")
 
     @contextmanager
@@ -52,7 +52,7 @@ class TabLimits:
 
         Raises QueueFullError if too many calls of this owner are running, or if a running tab does not read its results.
         """
-        tabs = self._of.setdefault(owner, OrderedDict())
+        tabs = self._tabs_of.setdefault(owner, OrderedDict())
         running = self._running()
         if sum(running[name] for name in tabs) >= MAX_RUNNING_CALLS + MAX_STOP_CALLS * stops:
             raise QueueFullError(f"You already have {MAX_RUNNING_CALLS} requests running: stop one or close a tab, then try again.")

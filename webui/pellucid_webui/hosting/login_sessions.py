@@ -66,11 +66,11 @@ class LoginSessions:
     def begin(self, owner: str, agent: str = "") -> str:
         """Begin a session and return its id, which authenticates its bearer as the owner. ``agent`` is the browser's User-Agent."""
         id, now = secrets.token_urlsafe(32), self._clock()
-        with self._file.autocommit() as run:
-            run.execute("DELETE FROM session WHERE expires <= ?", (now,))
+        with self._file.autocommit() as connection:
+            connection.execute("DELETE FROM session WHERE expires <= ?", (now,))
             row = (self._digest(owner, id), self._mark(owner), now, now + SESSION_SECONDS, agent[:MAX_AGENT_CHARACTERS])
-            run.execute("INSERT INTO session VALUES (?, ?, ?, ?, ?)", row)
-            run.execute(
+            connection.execute("INSERT INTO session VALUES (?, ?, ?, ?, ?)", row)
+            connection.execute(
                 "DELETE FROM session WHERE owner = ?1 AND digest != ?2 AND digest NOT IN "
                 "(SELECT digest FROM session WHERE owner = ?1 AND digest != ?2 ORDER BY begun DESC, digest LIMIT ?3)",
                 (row[1], row[0], MAX_SESSIONS - 1),
@@ -83,15 +83,15 @@ class LoginSessions:
 
     def end(self, id: str) -> None:
         """End a session."""
-        with self._file.autocommit() as run:
+        with self._file.autocommit() as connection:
             for owner in self._keys.by_owner:
-                run.execute("DELETE FROM session WHERE digest = ?", (self._digest(owner, id),))
+                connection.execute("DELETE FROM session WHERE digest = ?", (self._digest(owner, id),))
 
     def open_sessions(self, owner: str, id: str) -> list[LoginSession]:
         """Return the sessions of an owner, the newest first; ``id`` is the session of the request."""
         this = self._digest(owner, id)
-        with self._file.autocommit() as run:
-            rows = run.execute(
+        with self._file.autocommit() as connection:
+            rows = connection.execute(
                 "SELECT digest, begun, expires, agent FROM session WHERE owner = ? AND expires > ? ORDER BY begun DESC, digest",
                 (self._mark(owner), self._clock()),
             ).fetchall()
@@ -99,35 +99,35 @@ class LoginSessions:
 
     def end_one(self, owner: str, digest: str) -> None:
         """End the session with this digest, if it belongs to the owner."""
-        with self._file.autocommit() as run:
-            run.execute("DELETE FROM session WHERE owner = ? AND digest = ?", (self._mark(owner), digest))
+        with self._file.autocommit() as connection:
+            connection.execute("DELETE FROM session WHERE owner = ? AND digest = ?", (self._mark(owner), digest))
 
     def end_others(self, owner: str, id: str) -> None:
         """End all sessions of an owner except the one with this id."""
-        with self._file.autocommit() as run:
-            run.execute("DELETE FROM session WHERE owner = ? AND digest != ?", (self._mark(owner), self._digest(owner, id)))
+        with self._file.autocommit() as connection:
+            connection.execute("DELETE FROM session WHERE owner = ? AND digest != ?", (self._mark(owner), self._digest(owner, id)))
 
     def close(self) -> None:
         """Close the file; it must not be used afterwards."""
         self._file.close()
 
-    def _prepare(self, run: sqlite3.Connection) -> None:
-        tables = [sql for (sql,) in run.execute("SELECT sql FROM sqlite_master")]
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        tables = [sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master")]
         if tables == [OLD_TABLE]:
-            run.execute("DROP TABLE session")
+            connection.execute("DROP TABLE session")
             tables = []
         if not tables:
-            run.execute(TABLE)
+            connection.execute(TABLE)
         elif tables != [TABLE]:
             raise ConfigError(f"{self._path} belongs to another program: move it away, since the login sessions are kept there.")
 
     def _is_open(self, digest: str) -> bool:
-        with self._file.autocommit() as run:
-            row = run.execute("SELECT expires FROM session WHERE digest = ?", (digest,)).fetchone()
+        with self._file.autocommit() as connection:
+            row = connection.execute("SELECT expires FROM session WHERE digest = ?", (digest,)).fetchone()
             if row is None or row[0] > self._clock():
                 return row is not None
             with suppress(sqlite3.Error):  # expired in any case; deleting it keeps it so if the clock is set back
-                run.execute("DELETE FROM session WHERE digest = ?", (digest,))
+                connection.execute("DELETE FROM session WHERE digest = ?", (digest,))
             return False
 
     def _digest(self, owner: str, id: str) -> str:

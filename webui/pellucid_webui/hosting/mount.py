@@ -38,7 +38,7 @@ from pellucid_webui.hosting.responses import CONFIG, FRONT, cancel, respond_unti
 logger = logging.getLogger(__name__)
 
 FOLDERS = ("/assets/", "/static/")
-SINGLE = frozenset({CONFIG, "/theme.css", "/manifest.json", "/favicon.ico"})
+SINGLE_FILES = frozenset({CONFIG, "/theme.css", "/manifest.json", "/favicon.ico"})
 
 ALIVE = "/page/alive"
 """The path that an open page polls to see that its server runs, and is still the same process."""
@@ -85,7 +85,7 @@ class Page:
         self._settings = settings
         self._bodies = BodyReader(settings.max_file_size)
         self._create = create
-        self._name = secrets.token_hex(8)
+        self._process_id = secrets.token_hex(8)
         self._gate: LoginGate | None = None
         self._opening = asyncio.Lock()
         self._gradio: GradioApp | None = None
@@ -96,7 +96,7 @@ class Page:
 
     def owns(self, path: str) -> bool:
         """Return whether the page answers a path. Other paths belong to the API."""
-        return path in (FRONT, ALIVE) or path in PATHS or path in SINGLE or path.startswith((*FOLDERS, API))
+        return path in (FRONT, ALIVE) or path in PATHS or path in SINGLE_FILES or path.startswith((*FOLDERS, API))
 
     def watches(self, path: str) -> bool:
         """Return whether an open page requests a path only to see that its server runs."""
@@ -153,19 +153,19 @@ class Page:
         tabs, path = self._gradio.tabs, request.scope["path"]
         end = self._server.departing if path.startswith(HEARTBEAT) else self._streams_end
 
-        async def noted(message: Message) -> None:
+        async def send_and_release(message: Message) -> None:
             if request.call is not None and request.tab is not None and message["type"] == "http.response.start":
                 share.close()
                 MutableHeaders(scope=message)[STREAM] = "open" if tabs.is_read(request.tab) else "closed"
             await send(message)
 
-        await respond_until(self._gradio.app, request.scope, request.receive, noted, end)
+        await respond_until(self._gradio.app, request.scope, request.receive, send_and_release, end)
 
     async def _answer(self, request: Request) -> Response | None:
         """Answer a request without Gradio, or return None if it is Gradio's. Raises a PellucidError for a request that is refused."""
         path = request.scope["path"]
         if path == ALIVE:
-            return JSONResponse({"process": self._name, "locked": self._settings.keys is not None})
+            return JSONResponse({"process": self._process_id, "locked": self._settings.keys is not None})
         gate = await self._login_gate()
         if path in PATHS:
             return await gate.answer(request)
@@ -228,17 +228,17 @@ class Page:
     async def _serve(self, gradio: GradioApp, turns: Turns) -> None:
         async with gradio.lifespan():
             self._gradio = gradio
-            await _first(self._server.closing.wait(), self._ending.wait())
+            await _wait_for_first(self._server.closing.wait(), self._ending.wait())
             # The server exits once no requests are left, but an answer that no tab shows has its grace time too.
-            await _first(self._server.closing.wait(), turns.wait_until_idle())
+            await _wait_for_first(self._server.closing.wait(), turns.wait_until_idle())
             await turns.aclose()
-            await _first(self._ending.wait(), within=FINAL_UPDATES_SECONDS)
+            await _wait_for_first(self._ending.wait(), within=FINAL_UPDATES_SECONDS)
             self._streams_end.set()
             await self._ending.wait()
             gradio.close()
 
 
-async def _first(*waits: Coroutine[Any, Any, object], within: float | None = None) -> None:
+async def _wait_for_first(*waits: Coroutine[Any, Any, object], within: float | None = None) -> None:
     """Wait until one of them is done, for at most ``within`` seconds."""
     tasks = [asyncio.create_task(wait) for wait in waits]
     await asyncio.wait(tasks, timeout=within, return_when=asyncio.FIRST_COMPLETED)

@@ -94,14 +94,14 @@ async def respond_until(app: ASGIApp, scope: Scope, receive: Receive, send: Send
     """Answer a request until ``end`` at the latest. A response that has begun is ended properly."""
     begun = complete = False
 
-    async def noted(message: Message) -> None:
+    async def send_and_watch(message: Message) -> None:
         nonlocal begun, complete
         begun = True
         complete = message["type"] == "http.response.body" and not message.get("more_body", False)
         await send(message)
 
     async def answer() -> None:
-        await app(scope, receive, noted)
+        await app(scope, receive, send_and_watch)
 
     tasks = (asyncio.create_task(answer()), asyncio.create_task(end.wait()))
     try:

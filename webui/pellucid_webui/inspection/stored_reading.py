@@ -38,11 +38,6 @@ class StoredReading:
             self._parts.append(zlib.compress(pack(self._last).encode()))
             self._last.clear()
 
-    @property
-    def text(self) -> str:
-        """The text that has been read."""
-        return "".join(token.text for token in self.tokens)
-
     def columns(self, start: int) -> dict[str, Any]:
         """Return what the page needs to draw the tokens from ``start``: a list for each field, without alternatives."""
         tokens = self.tokens[start : start + BATCH_TOKENS]

@@ -44,9 +44,9 @@ class ReviewView:
 
     def _act(self, event: Mapping[str, Any], owner: str) -> dict[str, Any]:
         name, rater, note = str(event.get("review", "")), str(event.get("rater", "")).strip(), ""
-        known = owner != LOCAL
-        own = not known or rater == owner
-        if known:
+        is_logged_in = owner != LOCAL
+        own = not is_logged_in or rater == owner
+        if is_logged_in:
             rater = owner
         names: list[str] = []
         try:
@@ -56,10 +56,10 @@ class ReviewView:
             if name not in names:
                 name = names[0] if names else ""
             if name:
-                return self._payload(names, name, rater, event) | {"known": known}
+                return self._payload(names, name, rater, event) | {"isLoggedIn": is_logged_in}
         except PellucidError as error:
             note = str(error)
-        return _shown(names, name, rater, note or NO_REVIEWS, wrong=bool(note)) | {"known": known}
+        return _shown(names, name, rater, note or NO_REVIEWS, wrong=bool(note)) | {"isLoggedIn": is_logged_in}
 
     def _judge(self, name: str, rater: str, event: Mapping[str, Any]) -> None:
         if not rater:
@@ -106,7 +106,7 @@ def _shown(names: Sequence[str], name: str, rater: str, status: str, *, wrong: b
         "names": list(names),
         "review": name,
         "rater": rater,
-        "known": False,
+        "isLoggedIn": False,
         "status": status,
         "wrong": wrong,
         "reasons": list(REASONS),

@@ -56,7 +56,7 @@ def id(store: ConversationStore) -> str:
     store.finish(answer, FinishReason.ERROR, USAGE, "It broke.", DETAILS)
     other = store.add("ann", id, question, ASSISTANT, "Like", model="m", origin=answer, branched=1, batches=[pack(tokens("Li", "ke"))])
     store.add("ann", id, other, USER, "Thanks")
-    store.look_at("ann", id, answer)
+    store.select_version("ann", id, answer)
     return id
 
 
@@ -352,7 +352,7 @@ class TestMarkdown:
             (USER, "How?", FinishReason.STOP),
             (ASSISTANT, "Like so", FinishReason.ERROR),
         ]
-        store.look_at("bob", copy, path[0].id)
+        store.select_version("bob", copy, path[0].id)
         assert len(store.conversation("bob", copy).path()) == 2
 
     def test_what_the_model_sees(self) -> None:

@@ -94,7 +94,7 @@ class TestOpenWebui:
         ]
         assert (question.created, question.model) == (1700000000.0, "")
         other = found.versions(answer)[1]
-        store.look_at("ann", found.id, other.id)
+        store.select_version("ann", found.id, other.id)
         assert said(store.conversation("ann", found.id)) == [("user", "How?"), ("assistant", "Otherwise.")]
         assert found.settings == TurnSettings(model="m", system="Be brief.", temperature=0.25)
 

@@ -20,7 +20,6 @@ from pellucid_webui.conversations.markdown.markdown_to_html import (
     MAX_NESTING,
     IncrementalMarkdown,
     _coloured,
-    as_html,
     blocks,
     open_fence,
     styles,
@@ -101,6 +100,11 @@ class Page(HTMLParser):
 
     def named(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]
+
+
+def as_html(text: str) -> str:
+    """Return the HTML of a whole text."""
+    return "".join(blocks(text))
 
 
 def code(text: str) -> str:

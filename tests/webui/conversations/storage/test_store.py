@@ -162,7 +162,7 @@ class TestKeeping:
         (first, *_) = say(store, one, "a", "b")
         say(store, one, "c", parent=first)
         store.rename(ANN, two, "zwei")
-        store.look_at(ANN, two, None)
+        store.select_version(ANN, two, None)
 
         assert [(found.title, found.messages, found.match) for found in store.list(ANN)] == [("one", 2, None), ("zwei", 0, None)]
 
@@ -194,8 +194,8 @@ class TestOwners:
         "matches": lambda store, owner, at, node: store.matches(owner, at, "secret"),
         "add": lambda store, owner, at, node: store.add(owner, at, node, USER, "x"),
         "tokens": lambda store, owner, at, node: store.tokens(owner, at, node),
-        "look_at": lambda store, owner, at, node: store.look_at(owner, at, node),
-        "stop_at": lambda store, owner, at, node: store.stop_at(owner, at, node),
+        "select_version": lambda store, owner, at, node: store.select_version(owner, at, node),
+        "end_path_at": lambda store, owner, at, node: store.end_path_at(owner, at, node),
         "archive": lambda store, owner, at, node: store.archive(owner, at),
         "filing": lambda store, owner, at, node: store.filing(owner, at),
     }
@@ -213,7 +213,7 @@ class TestOwners:
 
         assert store.archive(ANN, id) == before
 
-    @pytest.mark.parametrize("verb", ["add", "tokens", "look_at", "stop_at"])
+    @pytest.mark.parametrize("verb", ["add", "tokens", "select_version", "end_path_at"])
     def test_a_message_of_another_conversation(self, store: ConversationStore, verb: str) -> None:
         """A message is reached only through its own conversation, even if another one of the same owner is given."""
         mine = store.create(ANN, SETTINGS)
@@ -372,9 +372,9 @@ class TestWalking:
         say(store, id, "q3", parent=other)
         assert shown(store, id) == ["q", "a'", "q3"]
 
-        store.look_at(ANN, id, answer)
+        store.select_version(ANN, id, answer)
         assert shown(store, id) == ["q", "a", "q2"]
-        store.look_at(ANN, id, other)
+        store.select_version(ANN, id, other)
         assert shown(store, id) == ["q", "a'", "q3"]
 
     def test_versions_of_the_first_message(self, store: ConversationStore) -> None:
@@ -382,7 +382,7 @@ class TestWalking:
         id = store.create(ANN, SETTINGS)
         one, _ = say(store, id, "q", "a")
         two, _ = say(store, id, "q'", "a'")
-        store.look_at(ANN, id, one)
+        store.select_version(ANN, id, one)
 
         found = store.conversation(ANN, id)
         assert shown(store, id) == ["q", "a"]
@@ -395,30 +395,30 @@ class TestWalking:
         first, left, left_below = say(store, id, "q", "left", "left below")
         (right,) = say(store, id, "right", parent=first)
         (deep,) = say(store, id, "deep", parent=left)
-        store.look_at(ANN, id, right)
+        store.select_version(ANN, id, right)
 
-        store.look_at(ANN, id, left_below)
-        store.look_at(ANN, id, right)
-        store.look_at(ANN, id, left)
+        store.select_version(ANN, id, left_below)
+        store.select_version(ANN, id, right)
+        store.select_version(ANN, id, left)
         assert shown(store, id) == ["q", "left", "left below"]
         assert deep in store.conversation(ANN, id).nodes
 
     def test_stop_at(self, store: ConversationStore) -> None:
-        """After stop_at the path ends there, also after coming back to it; the messages after it can still be selected."""
+        """After end_path_at the path ends there, also after coming back to it; the messages after it can still be selected."""
         id = store.create(ANN, SETTINGS)
         first, answer, after = say(store, id, "q", "a", "q2")
         (other,) = say(store, id, "a'", parent=first)
 
-        store.stop_at(ANN, id, answer)
+        store.end_path_at(ANN, id, answer)
         assert shown(store, id) == ["q", "a"]
-        store.look_at(ANN, id, other)
-        store.look_at(ANN, id, answer)
+        store.select_version(ANN, id, other)
+        store.select_version(ANN, id, answer)
         assert shown(store, id) == ["q", "a"]
-        store.look_at(ANN, id, after)
+        store.select_version(ANN, id, after)
         assert shown(store, id) == ["q", "a", "q2"]
-        store.stop_at(ANN, id, None)
+        store.end_path_at(ANN, id, None)
         assert shown(store, id) == []
-        store.look_at(ANN, id, None)
+        store.select_version(ANN, id, None)
         assert shown(store, id) == []
 
 
@@ -448,16 +448,16 @@ class Tree(RuleBasedStateMachine):
         self.messages[node] = (parent, before + text)
 
     @rule(node=nodes)
-    def look_at(self, node: int) -> None:
+    def select_version(self, node: int) -> None:
         before = self.now
-        self.store.look_at(ANN, self.id, node)
+        self.store.select_version(ANN, self.id, node)
         assert node in [one.id for one in self.now.path()]
         if node in [one.id for one in before.path()]:
             assert self.now.leaf == before.leaf
 
     @rule(node=st.none() | nodes)
-    def stop_at(self, node: int | None) -> None:
-        self.store.stop_at(ANN, self.id, node)
+    def end_path_at(self, node: int | None) -> None:
+        self.store.end_path_at(ANN, self.id, node)
         assert self.now.leaf == node
 
     @rule()
@@ -481,7 +481,7 @@ class Tree(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         for node, (_, text) in self.messages.items():
-            self.store.look_at(ANN, self.id, node)
+            self.store.select_version(ANN, self.id, node)
             assert text in shown(self.store, self.id)
         self.store.close()
         self.folder.cleanup()
@@ -515,8 +515,8 @@ class TestRemoving:
         nodes = {n: Node(n, n - 1 or None, USER, str(n), 1.0, chosen=n + 1 if n < 1500 else None) for n in range(1, 1501)}
         id = store.restore(ANN, Archive(Conversation("", "long", SETTINGS, 1.0, 1.0, 1500, nodes), {}))
         leaf = store.conversation(ANN, id).leaf
-        store.look_at(ANN, id, None)
-        store.look_at(ANN, id, min(store.conversation(ANN, id).nodes))
+        store.select_version(ANN, id, None)
+        store.select_version(ANN, id, min(store.conversation(ANN, id).nodes))
         assert store.conversation(ANN, id).leaf == leaf
 
         store.deleted.erase(ANN, id)
@@ -551,7 +551,7 @@ class TestArchives:
         )
         details = StoredDetails(calls=(StoredCall(id="c", name="f", arguments="{}", complete=True, enforced=False),))
         store.finish(other, FinishReason.LENGTH, USAGE, "too long", details)
-        store.look_at(ANN, id, answer)
+        store.select_version(ANN, id, answer)
         archive = store.archive(ANN, id)
 
         copy = store.restore(BOB, archive)
@@ -565,8 +565,8 @@ class TestArchives:
         assert (node.settings, node.end, node.usage, node.error, node.created) == (SETTINGS, FinishReason.LENGTH, USAGE, "too long", 5.0)
         assert node.details == details
         assert found.tokens[new[other]] == ["[1]", "[2]"]
-        store.look_at(BOB, copy, new[other])
-        store.look_at(BOB, copy, new[answer])
+        store.select_version(BOB, copy, new[other])
+        store.select_version(BOB, copy, new[answer])
         assert shown(store, copy, BOB) == ["q", "a", "q2"]
         assert [(one.title, one.updated) for one in store.list(BOB)] == [("A title", archive.conversation.updated)]
         assert len(store.list(BOB, "q2")) == 1

@@ -65,21 +65,21 @@ async def first(shown: AsyncIterator[dict[str, Any]], wanted: Callable[[dict[str
 async def test_forgotten(store: ConversationStore) -> None:
     """A tab whose state was dropped reloads, and its action is not run."""
     view = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
-    shown = await payloads(view, TabState(), verb="send", text="Hello", letter="a")
+    shown = await payloads(view, TabState(), verb="send", text="Hello", messageId="a")
     assert [one["stale"] for one in shown] == [True]
     assert store.list("") == []
-    assert not (await payloads(view, TabState("me"), verb="send", text="Hello", letter="a"))[-1]["stale"]
+    assert not (await payloads(view, TabState("me"), verb="send", text="Hello", messageId="a"))[-1]["stale"]
 
 
-async def test_refused_letter(store: ConversationStore) -> None:
+async def test_refused_message(store: ConversationStore) -> None:
     """A message that cannot be sent leaves no conversation behind and can be sent again; a sent one is not sent twice."""
     view = ChatView(store, ShyAssistant([tokens("yes")]), Turns())
     tab = TabState("me")
-    letter = {"verb": "send", "text": "Hello", "letter": "a"}
-    assert (await payloads(view, tab, **letter))[-1]["notice"]["text"] == "No model is there yet."
+    message = {"verb": "send", "text": "Hello", "messageId": "a"}
+    assert (await payloads(view, tab, **message))[-1]["notice"]["text"] == "No model is there yet."
     assert store.list("me") == []
     for _ in range(2):
-        assert len((await payloads(view, tab, **letter))[-1]["messages"]) == 2
+        assert len((await payloads(view, tab, **message))[-1]["messages"]) == 2
     assert len(store.list("me")) == 1
 
 
@@ -87,10 +87,10 @@ async def test_what_is_on_the_screen(store: ConversationStore) -> None:
     """An action runs in the conversation that the tab shows, whatever the server has recorded for it."""
     view = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
     tab = TabState("me")
-    await payloads(view, tab, verb="send", text="Hello", letter="a")
+    await payloads(view, tab, verb="send", text="Hello", messageId="a")
     first = tab.conversation
-    tab.look_at(None)
-    shown = await payloads(view, tab, verb="send", text="And now", letter="b", conversation=first)
+    tab.show_conversation(None)
+    shown = await payloads(view, tab, verb="send", text="And now", messageId="b", conversation=first)
     assert shown[-1]["id"] == first
     assert len(shown[-1]["messages"]) == 4
 
@@ -99,9 +99,9 @@ async def test_sent_from_a_new_chat(store: ConversationStore) -> None:
     """A message sent from a new chat starts a conversation, even if the tab was opening another one."""
     view = ChatView(store, ScriptedPageAssistant([tokens("yes")] * 2), Turns())
     tab = TabState("me")
-    await payloads(view, tab, verb="send", text="Hello", letter="a")
+    await payloads(view, tab, verb="send", text="Hello", messageId="a")
     opening = tab.conversation
-    shown = await payloads(view, tab, verb="send", text="Another matter", letter="b", conversation=None)
+    shown = await payloads(view, tab, verb="send", text="Another matter", messageId="b", conversation=None)
     assert shown[-1]["id"] not in (None, opening)
     assert len(shown[-1]["messages"]) == 2
     assert len(store.conversation("me", str(opening)).nodes) == 2
@@ -111,14 +111,14 @@ async def test_controls_that_say_nothing(store: ConversationStore) -> None:
     """Actions that start no answer ignore the controls; those that start one report an invalid setting, and save nothing."""
     view = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
     tab = TabState("me")
-    node = list(store.conversation("me", str((await payloads(view, tab, verb="send", text="Hello", letter="a"))[-1]["id"])).nodes)[1]
+    node = list(store.conversation("me", str((await payloads(view, tab, verb="send", text="Hello", messageId="a"))[-1]["id"])).nodes)[1]
 
     async def reported(verb: str, **more: Any) -> str:
         shown = [one async for one in view.act(tab, {"verb": verb, **more}, broken)][-1]
         return str(shown["notice"]["text"])
 
-    assert [await reported(verb, node=node) for verb in ("see", "look", "walk", "stop", "undo")] == [""] * 5
-    assert await reported("send", text="x", letter="b") == await reported("retry", node=node) == "Top-p is empty: enter a number."
+    assert [await reported(verb, node=node) for verb in ("refresh", "toggleTokens", "selectVersion", "stop", "undo")] == [""] * 5
+    assert await reported("send", text="x", messageId="b") == await reported("retry", node=node) == "Top-p is empty: enter a number."
     assert len(store.conversation("me", str(tab.conversation)).nodes) == 2
 
 
@@ -126,9 +126,9 @@ async def test_unknown_action(store: ConversationStore) -> None:
     """An action that does not exist, or that lacks its message, is refused in the tab with a sentence."""
     view = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
     tab = TabState("me")
-    await payloads(view, tab, verb="send", text="Hello", letter="a")
+    await payloads(view, tab, verb="send", text="Hello", messageId="a")
     assert (await payloads(view, tab, verb="fly"))[-1]["notice"]["text"] == "The chat has no action 'fly': reload the page."
-    assert (await payloads(view, tab, verb="walk", node="1"))[-1]["notice"]["text"] == "The page sent no valid node: reload it."
+    assert (await payloads(view, tab, verb="selectVersion", node="1"))[-1]["notice"]["text"] == "The page sent no valid node: reload it."
 
 
 async def test_another_conversation_opened_meanwhile(store: ConversationStore) -> None:
@@ -136,16 +136,16 @@ async def test_another_conversation_opened_meanwhile(store: ConversationStore) -
     view = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
     tab = TabState("me")
     other = store.create("me", TurnSettings(system="other"))
-    sent = asyncio.create_task(payloads(view, tab, verb="send", text="Hello", letter="a"))
+    sent = asyncio.create_task(payloads(view, tab, verb="send", text="Hello", messageId="a"))
     while not store.list("me")[:-1]:
         await asyncio.sleep(0)
-    tab.look_at(other)
+    tab.show_conversation(other)
     await sent
     await view.turns.wait_until_idle()
 
     shown = [one async for one in view.follow(tab)][-1]
     assert (shown["id"], shown["messages"]) == (other, [])
-    assert shown["arrived"] == {"letter": "a", "conversation": next(one.id for one in store.list("me") if one.id != other)}
+    assert shown["delivered"] == {"id": "a", "conversation": next(one.id for one in store.list("me") if one.id != other)}
     assert store.conversation("me", other).settings.system == "other"
 
 
@@ -153,9 +153,9 @@ async def test_two_streams(store: ConversationStore) -> None:
     """Only one handler streams to a tab: earlier ones end."""
     view = ChatView(store, ScriptedPageAssistant([[*tokens("yes"), None]]), Turns())
     tab = TabState("me")
-    before = view.act(tab, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    before = view.act(tab, {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
     await first(before, lambda shown: shown["live"] is not None)
-    after = view.act(tab, {"verb": "see"}, TurnSettings)
+    after = view.act(tab, {"verb": "refresh"}, TurnSettings)
     assert (await anext(after))["live"] is not None
     assert [shown async for shown in before] == []
     await view.turns.aclose()
@@ -174,7 +174,7 @@ async def test_finished_messages_are_drawn_once(store: ConversationStore, monkey
     steps = [asyncio.Event() for _ in range(5)]
     script: list[Item] = [item for step in steps for item in (token("more "), step)]
     view = ChatView(store, ScriptedPageAssistant([script]), Turns())
-    act = view.act(TabState("me"), {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    act = view.act(TabState("me"), {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
     for number, step in enumerate(steps, 1):
         await first(act, lambda shown, text=number: str(shown["live"]["blocks"]).count("more") == text)  # type: ignore[misc]
         step.set()
@@ -194,10 +194,10 @@ async def test_many_tabs_share_the_pace_of_their_user(store: ConversationStore, 
     step = asyncio.Event()
     view = ChatView(store, ScriptedPageAssistant([[token("one "), step, token("two ")]]), Turns())
     tab = TabState("me")
-    act = view.act(tab, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    act = view.act(tab, {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
     await first(act, lambda shown: shown["live"] is not None)
     tabs = [view.follow(TabState("me", tab.conversation)) for _ in range(5)]
-    hers = view.act(TabState("you"), {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    hers = view.act(TabState("you"), {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
     for shown in (*tabs, hers):
         for _ in range(2):  # the second payload has the running answer
             await anext(shown)
@@ -222,14 +222,14 @@ async def test_stopped_while_its_tokens_are_open(store: ConversationStore) -> No
     go_on = asyncio.Event()
     view = ChatView(store, ScriptedPageAssistant([[*tokens("one ", "two "), go_on, *tokens("three ", "four "), asyncio.Event()]]), Turns())
     tab = TabState("me")
-    sent = view.act(tab, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    sent = view.act(tab, {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
     shown = await first(sent, lambda shown: "two" in str(shown["live"]["blocks"]))
     node = json.loads(shown["live"]["message"])["node"]
-    looked = view.act(tab, {"verb": "look", "node": node}, TurnSettings)
-    await first(looked, lambda shown: len(unpack(shown["live"]["tokens"])) == 2)
+    toggled = view.act(tab, {"verb": "toggleTokens", "node": node}, TurnSettings)
+    await first(toggled, lambda shown: len(unpack(shown["live"]["tokens"])) == 2)
     go_on.set()
-    await first(looked, lambda shown: len(unpack(shown["live"]["tokens"])) == 4)
-    shown = (await payloads(view, tab, verb="stop", node=node))[-1]  # which also ends the payloads of "look"
+    await first(toggled, lambda shown: len(unpack(shown["live"]["tokens"])) == 4)
+    shown = (await payloads(view, tab, verb="stop", node=node))[-1]  # which also ends the payloads of "toggleTokens"
     assert [token.text for token in unpack(json.loads(shown["messages"][-1])["tokens"])] == ["one ", "two ", "three ", "four "]
 
 
@@ -261,9 +261,9 @@ class TestTokensOfAMessage:
         """A message whose tokens cannot be scored stays as it is, and the tab shows why."""
         view = ChatView(store, Reader([tokens("yes")], end=end), Turns())
         tab = TabState("me")
-        await payloads(view, tab, verb="send", text="Hello", letter="a")
+        await payloads(view, tab, verb="send", text="Hello", messageId="a")
         node = next(iter(store.conversation("me", str(tab.conversation)).nodes))
-        shown = (await payloads(view, tab, verb="look", node=node))[-1]
+        shown = (await payloads(view, tab, verb="toggleTokens", node=node))[-1]
         assert shown["notice"]["text"] == reported
         assert tab.tokens == {}
 
@@ -273,13 +273,13 @@ class TestTokensOfAMessage:
         assistant = Reader([[begin, *tokens("yes")]])
         view = ChatView(store, assistant, Turns())
         tab = TabState("me")
-        act = view.act(tab, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+        act = view.act(tab, {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
         await anext(act)
         node = list(store.conversation("me", str(tab.conversation)).nodes)[1]
-        looked = view.act(tab, {"verb": "look", "node": node}, TurnSettings)
-        assert (await anext(looked))["live"]["tokens"] == []
+        toggled = view.act(tab, {"verb": "toggleTokens", "node": node}, TurnSettings)
+        assert (await anext(toggled))["live"]["tokens"] == []
         begin.set()
-        await first(looked, lambda shown: shown["live"] is None and len(tab.tokens[node]) == 1)
+        await first(toggled, lambda shown: shown["live"] is None and len(tab.tokens[node]) == 1)
         assert assistant.read == 0
 
 
@@ -287,31 +287,31 @@ async def test_nothing_to_add(store: ConversationStore) -> None:
     """A continued version without further text says so; its tokens are open if the answer's were."""
     view = ChatView(store, ScriptedPageAssistant([tokens("yes"), [Finish(FinishReason.STOP, usage(0))]]), Turns())
     tab = TabState("me")
-    node = list(store.conversation("me", (await payloads(view, tab, verb="send", text="Hi", letter="a"))[-1]["id"]).nodes)[1]
-    await payloads(view, tab, verb="look", node=node)
+    node = list(store.conversation("me", (await payloads(view, tab, verb="send", text="Hi", messageId="a"))[-1]["id"]).nodes)[1]
+    await payloads(view, tab, verb="toggleTokens", node=node)
     shown = (await payloads(view, tab, verb="resume", node=node))[-1]
     answer = json.loads(shown["messages"][-1])
-    assert (answer["idle"], answer["looked"], answer["text"], len(answer["versions"])) == (True, True, "yes", 2)
+    assert (answer["idle"], answer["asTokens"], answer["text"], len(answer["versions"])) == (True, True, "yes", 2)
 
 
 async def test_undone(store: ConversationStore) -> None:
     """An undone message can be selected again."""
     view = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
     tab = TabState("me")
-    assert (await payloads(view, tab, verb="send", text="Hi", letter="a"))[-1]["redo"] is None
+    assert (await payloads(view, tab, verb="send", text="Hi", messageId="a"))[-1]["redo"] is None
     undone = (await payloads(view, tab, verb="undo"))[-1]
     assert undone["messages"] == []
-    assert len((await payloads(view, tab, verb="walk", node=undone["redo"]))[-1]["messages"]) == 2
+    assert len((await payloads(view, tab, verb="selectVersion", node=undone["redo"]))[-1]["messages"]) == 2
 
 
 async def test_deleted_elsewhere(store: ConversationStore) -> None:
     """A tab whose conversation is deleted in another tab says so and shows none, during an answer and afterwards."""
     view = ChatView(store, ScriptedPageAssistant([[*tokens("yes"), None]]), Turns())
     tab, other = TabState("me"), TabState("me")
-    act = view.act(tab, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    act = view.act(tab, {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
     id = str((await first(act, lambda shown: shown["live"] is not None))["id"])
     await view.actions(other).delete(id)
 
-    for shown in ([one async for one in act][-1], (await payloads(view, tab, verb="see", conversation=id))[-1]):
+    for shown in ([one async for one in act][-1], (await payloads(view, tab, verb="refresh", conversation=id))[-1]):
         assert (shown["id"], shown["messages"], shown["live"]) == (None, [], None)
         assert shown["notice"]["text"].startswith("This conversation was deleted: you can restore it")

@@ -55,7 +55,7 @@ def file(name: str, content: object) -> dict[str, str]:
 async def test_delete_and_undo(listed: ConversationList, store: ConversationStore) -> None:
     """Deleting the open conversation closes it and stops its answer; undoing the deletion opens it again."""
     tab = TabState(ME)
-    answering = listed.chats.act(tab, {"verb": "send", "text": "Hello", "letter": "a"}, TurnSettings)
+    answering = listed.chats.act(tab, {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
     async for shown in answering:
         if shown["live"] is not None:
             break
@@ -77,7 +77,7 @@ async def test_a_match(listed: ConversationList, store: ConversationStore) -> No
     id = create(store, "T", "zebra", "none")
     first, other = (node.id for node in store.conversation(ME, id).path())
     branch = store.add(ME, id, first, ASSISTANT, "zebras", end=FinishReason.STOP)
-    store.look_at(ME, id, other)
+    store.select_version(ME, id, other)
     tab = TabState(ME)
     (item,) = (await listed.act(tab, {"verb": "search", "text": "zebra"}))["items"]
     assert item["matches"] == 2

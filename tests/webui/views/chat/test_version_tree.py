@@ -18,7 +18,7 @@ from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.views.chat.chat_view import ChatView
-from pellucid_webui.views.chat.version_tree import WORDS, words
+from pellucid_webui.views.chat.version_tree import MAX_CHARACTERS, words
 from support.page.scripted_assistant import MODEL, ScriptedPageAssistant, token, tokens
 
 SETTINGS = TurnSettings(model=MODEL, temperature=0.5)
@@ -50,7 +50,7 @@ async def versions(view: ChatView, tab: TabState) -> dict[int, dict[str, Any]]:
 async def test_how_each_came_to_be(view: ChatView) -> None:
     """Each version names its parent and how it was made; a branch has its token and the replaced one, each with its probability."""
     tab = TabState("me")
-    await act(view, tab, "send", " A", " b", text="Hello", letter="1")
+    await act(view, tab, "send", " A", " b", text="Hello", messageId="1")
     await act(view, tab, "retry", " C", node=2)
     await act(view, tab, "branch", " d", node=2, index=1, alternative=1)
     await act(view, tab, "resume", " e", node=3)
@@ -83,7 +83,7 @@ async def test_an_answer_that_grows(view: ChatView) -> None:
     assert isinstance(view.assistant, ScriptedPageAssistant)
     hold = asyncio.Event()
     view.assistant.scripts = [[token("A"), hold]]
-    stream = view.act(tab, {"verb": "send", "text": "Hello", "letter": "1"}, lambda: SETTINGS)
+    stream = view.act(tab, {"verb": "send", "text": "Hello", "messageId": "1"}, lambda: SETTINGS)
     async for shown in stream:
         if shown["live"] and shown["live"]["blocks"]:
             break
@@ -92,7 +92,7 @@ async def test_an_answer_that_grows(view: ChatView) -> None:
         break
     assert [one.get("live") for one in found] == [None, True]
     hold.set()
-    await act(view, tab, "see")
+    await act(view, tab, "refresh")
     assert "live" not in (await versions(view, tab))[2]
 
 
@@ -101,9 +101,9 @@ async def test_without_a_conversation(view: ChatView) -> None:
     tab = TabState("me")
     shown = await act(view, tab, "versions")
     assert (shown["versions"], shown["notice"]["text"]) == (None, "There is no conversation yet: send a message first.")
-    await act(view, tab, "send", "A", text="Hello", letter="1")
+    await act(view, tab, "send", "A", text="Hello", messageId="1")
     await versions(view, tab)
-    tab.look_at(None)
+    tab.show_conversation(None)
     assert tab.versions is None
 
 
@@ -113,7 +113,7 @@ def test_words(start: str, one: str, other: str) -> None:
     text = f"{start}X{one}"
     found = words(text, f"{start}Y{other}")
     assert "\n" not in found
-    assert len(found) <= WORDS + 1
+    assert len(found) <= MAX_CHARACTERS + 1
     assert "X" in found
     assert found.removeprefix("…").removesuffix("…").strip() in " ".join(text.split())
 

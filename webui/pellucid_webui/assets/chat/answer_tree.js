@@ -2,9 +2,9 @@
 "use strict";
 
 (() => {
-  const { make, colours, visible } = window.Pellucid;
+  const { make, colours, hasModifier, visible } = window.Pellucid;
 
-  const BENT = 0.5; // below this mass the format changed what the model would have written
+  const FORCED_BELOW = 0.5; // of the mass: the format then changed what the model would have written
   const MAX_SPOKEN = 200; // characters of a value in its accessible name
 
   /** @param {string} text */
@@ -44,7 +44,7 @@
       if (this.items.length) this.items[0].tabIndex = 0;
       this.list.addEventListener("keydown", (event) => this.key(event));
       this.list.addEventListener("click", (event) => this.clicked(event));
-      this.list.addEventListener("focusin", (event) => this.focused(this.indexOf(event.target)));
+      this.list.addEventListener("focusin", (event) => this.setTabStop(this.indexOf(event.target)));
     }
 
     /**
@@ -92,7 +92,7 @@
         const value = make("span", { class: "pl-tree-value", dir: "auto" }, ...shown(other.value));
         found.push(make("span", {}, "or ", value, ` ${visible.percent(other.probability)} %`));
       }
-      if (mass !== undefined && mass < BENT) found.push(make("span", { class: "pl-tree-bent" }, bentWords(`${visible.percent(mass)} %`)));
+      if (mass !== undefined && mass < FORCED_BELOW) found.push(make("span", { class: "pl-tree-forced" }, forcedWords(`${visible.percent(mass)} %`)));
       return found.length ? [make("span", { class: "pl-tree-more" }, ...found)] : [];
     }
 
@@ -105,8 +105,11 @@
       return item === null ? this.current : Number(item.dataset.row);
     }
 
-    /** @param {number} index */
-    focused(index) {
+    /**
+     * Make a row the only one that Tab reaches.
+     * @param {number} index
+     */
+    setTabStop(index) {
       this.items[this.current].tabIndex = -1;
       this.current = index;
       this.items[index].tabIndex = 0;
@@ -148,11 +151,11 @@
 
     /** @param {KeyboardEvent} event */
     key(event) {
-      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      if (hasModifier(event)) return;
       /** @type {Record<string, () => void>} */
       const moves = {
-        ArrowDown: () => this.walk(1),
-        ArrowUp: () => this.walk(-1),
+        ArrowDown: () => this.moveFocus(1),
+        ArrowUp: () => this.moveFocus(-1),
         ArrowRight: () => this.inward(),
         ArrowLeft: () => this.outward(),
         Home: () => this.items[0].focus(),
@@ -167,10 +170,10 @@
     }
 
     /**
-     * Go to the next visible row in a direction.
+     * Move the focus to the next visible row in a direction.
      * @param {number} step
      */
-    walk(step) {
+    moveFocus(step) {
       let at = this.current + step;
       while (this.items[at]?.hidden) at += step;
       this.items[at]?.focus();
@@ -179,7 +182,7 @@
     inward() {
       if (!this.rows[this.current].isOpen) return;
       if (this.closed.has(this.current)) this.expand(this.current, true);
-      else this.walk(1);
+      else this.moveFocus(1);
     }
 
     outward() {
@@ -195,7 +198,7 @@
   }
 
   /** @param {string} mass in percent */
-  const bentWords = (mass) => `Only ${mass} of the model's own answers fit the format`;
+  const forcedWords = (mass) => `Only ${mass} of the model's own answers fit the format`;
 
   /** @param {number} probability */
   const number = (probability) => make("span", { class: "pl-number" }, `${visible.percent(probability)} %`);
@@ -218,7 +221,7 @@
     const said = [[key, spoken(value)].filter(Boolean).join(": ")];
     if (probability !== undefined) said.push(`probability ${visible.spokenPercent(probability)}`);
     if (other) said.push(`or ${spoken(other.value)} ${visible.spokenPercent(other.probability)}`);
-    if (mass !== undefined && mass < BENT) said.push(bentWords(visible.spokenPercent(mass)));
+    if (mass !== undefined && mass < FORCED_BELOW) said.push(forcedWords(visible.spokenPercent(mass)));
     return said.join(", ");
   }
 

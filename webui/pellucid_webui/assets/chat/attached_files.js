@@ -5,7 +5,7 @@
   const { make, button, contentOf } = window.Pellucid;
 
   const PICTURE = /\.(png|jpe?g|gif|webp|bmp|ico|heic|avif|tiff?)$/i;
-  const WIDE_MARKS = ["\xff\xfe", "\xfe\xff"]; // texts in UTF-16 begin with one of these
+  const UTF16_MARKS = ["\xff\xfe", "\xfe\xff"]; // texts in UTF-16 begin with one of these
 
   class AttachedFiles {
     /**
@@ -118,7 +118,7 @@
    * @returns {boolean} whether they are a text that the server can read
    */
   function isText(bytes) {
-    if (WIDE_MARKS.some((mark) => bytes.startsWith(mark))) return true;
+    if (UTF16_MARKS.some((mark) => bytes.startsWith(mark))) return true;
     try {
       new TextDecoder("utf-8", { fatal: true }).decode(Uint8Array.from(bytes, (one) => one.charCodeAt(0)));
     } catch {

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button, iconButton, announce, copy, memory, nameOf, retryForm, branchWords, AnswerTree } = window.Pellucid;
+  const { make, button, tipIconButton, announce, copy, memory, nameOf, retryForm, branchWords, AnswerTree } = window.Pellucid;
 
   /** @type {Record<string, string>} */
   const ROLES = { user: "You", assistant: "Answer" };
@@ -36,15 +36,15 @@
       this.tools = make("div", { class: "pl-tools", role: "toolbar", "aria-label": "Message actions" });
       this.head = make("header", { class: "pl-head" });
       this.note = make("p", { class: "pl-note" });
-      this.more = button("Continue", { class: "pl-button pl-continue", hidden: true, onclick: () => chat.act("resume", { node: this.data.node }) }, "Continue the answer where it ended");
+      this.continueButton = button("Continue", { class: "pl-button pl-continue", hidden: true, onclick: () => chat.act("resume", { node: this.data.node }) }, "Continue the answer where it ended");
       this.trees = make("div", { class: "pl-trees" });
       /** @type {Page.TreeData[] | null} */
       this.drawnTrees = null;
       /** @type {[number, number] | null} */
-      this.chosen = null; // the tokens to mark once they are shown
+      this.tokensToMark = null; // once the message is shown as tokens
       /** @type {string | null} */
-      this.saved = null; // the edited text that was sent last
-      this.element = make("article", { class: "pl-message" }, this.head, this.body, this.trees, this.note, this.more, this.tools);
+      this.savedEdit = null; // the edited text that was sent last
+      this.element = make("article", { class: "pl-message" }, this.head, this.body, this.trees, this.note, this.continueButton, this.tools);
       /** @type {Page.HeatMap | null} */
       this.map = null;
       /** @type {string[]} */
@@ -64,12 +64,12 @@
       this.element.dataset.node = String(data.node);
       this.element.setAttribute("aria-label", ROLES[data.role] || data.role);
       this.element.setAttribute("aria-busy", String(Boolean(data.live)));
-      if (data.looked) this.drawTokens();
+      if (data.asTokens) this.drawTokens();
       else this.drawText();
       this.drawHead();
       this.drawTrees();
       this.drawNote();
-      const state = JSON.stringify([data.versions, data.live, data.looked, data.role, this.isLast]);
+      const state = JSON.stringify([data.versions, data.live, data.asTokens, data.role, this.isLast]);
       if (state !== this.toolState) this.drawTools();
       this.toolState = state;
       this.allowTools();
@@ -106,9 +106,9 @@
       this.tokens = [...batches];
       const { branched } = this.data.marks ?? {};
       map.setBranch(branched ? { index: branched.at, text: branchWords(branched) } : null);
-      if (this.chosen) map.markRange(...this.chosen);
+      if (this.tokensToMark) map.markRange(...this.tokensToMark);
       else if (isFresh && !this.data.live && this.element.isConnected) this.chat.inspection.showTop(this.element);
-      this.chosen = null;
+      this.tokensToMark = null;
     }
 
     drawTrees() {
@@ -129,8 +129,8 @@
         this.map.markRange(from, to);
         return;
       }
-      this.chosen = tokens;
-      this.chat.act("look", { node: this.data.node });
+      this.tokensToMark = tokens;
+      this.chat.act("toggleTokens", { node: this.data.node });
     }
 
     /** @returns {Page.HeatMap} */
@@ -169,8 +169,8 @@
       if (data.stats) sentences.push(data.stats);
       this.note.textContent = sentences.filter(Boolean).join(" ");
       this.note.classList.toggle("pl-wrong", Boolean(data.error || data.incomplete));
-      this.more.hidden = !isCut(data);
-      this.more.disabled = this.chat.busy;
+      this.continueButton.hidden = !isUnfinished(data);
+      this.continueButton.disabled = this.chat.busy;
     }
 
     drawTools() {
@@ -180,14 +180,14 @@
       const tools = [];
       if (data.versions.length > 1) tools.push(...this.versionTools());
       tools.push(
-        iconButton(
-          data.looked ? "text" : "tokens",
-          data.looked ? "Text" : "Tokens",
-          { "aria-pressed": String(Boolean(data.looked)), class: "pl-button pl-look", onclick: () => chat.act("look", { node }) },
-          data.looked ? "Show the text again" : "Show every token with its probability",
+        tipIconButton(
+          data.asTokens ? "text" : "tokens",
+          data.asTokens ? "Text" : "Tokens",
+          { "aria-pressed": String(Boolean(data.asTokens)), class: "pl-button pl-tokens-button", onclick: () => chat.act("toggleTokens", { node }) },
+          data.asTokens ? "Show the text again" : "Show every token with its probability",
         ),
-        iconButton("copy", "Copy", { "data-needs": "end", onclick: (event) => copy(data.text, /** @type {HTMLElement} */ (event.currentTarget.lastElementChild)) }, "Copy the text"),
-        iconButton(
+        tipIconButton("copy", "Copy", { "data-needs": "end", onclick: (event) => copy(data.text, /** @type {HTMLElement} */ (event.currentTarget.lastElementChild)) }, "Copy the text"),
+        tipIconButton(
           "edit",
           "Edit",
           { class: "pl-button pl-edit-button", "data-needs": "idle", onclick: () => this.edit() },
@@ -195,16 +195,16 @@
         ),
       );
       if (answer) {
-        tools.push(iconButton("regenerate", "Regenerate", { "data-needs": "idle", onclick: () => chat.act("retry", { node }) }, "Generate another version of this answer"));
-        tools.push(iconButton("options", RETRY.name, { "data-needs": "idle", onclick: () => this.retryWith() }, "Generate another version with another model or temperature"));
-        tools.push(iconButton("compare", COMPARE.name, { "data-needs": "end", onclick: () => this.compareWith() }, "Compare this answer with that of another model or temperature"));
-        if (!isCut(data)) tools.push(iconButton("continue", "Continue", { "data-needs": "idle", onclick: () => chat.act("resume", { node }) }, "Continue the answer where it ended"));
+        tools.push(tipIconButton("regenerate", "Regenerate", { "data-needs": "idle", onclick: () => chat.act("retry", { node }) }, "Generate another version of this answer"));
+        tools.push(tipIconButton("options", RETRY.name, { "data-needs": "idle", onclick: () => this.retryWith() }, "Generate another version with another model or temperature"));
+        tools.push(tipIconButton("compare", COMPARE.name, { "data-needs": "end", onclick: () => this.compareWith() }, "Compare this answer with that of another model or temperature"));
+        if (!isUnfinished(data)) tools.push(tipIconButton("continue", "Continue", { "data-needs": "idle", onclick: () => chat.act("resume", { node }) }, "Continue the answer where it ended"));
       } else if (this.isLast) {
-        tools.push(iconButton("answer", "Answer", { "data-needs": "idle", onclick: () => chat.act("retry", { node }) }, "Generate an answer to this message"));
+        tools.push(tipIconButton("answer", "Answer", { "data-needs": "idle", onclick: () => chat.act("retry", { node }) }, "Generate an answer to this message"));
       }
-      const held = this.tools.contains(document.activeElement) ? nameOf(/** @type {Element} */ (document.activeElement)) : null;
+      const focused = this.tools.contains(document.activeElement) ? nameOf(/** @type {Element} */ (document.activeElement)) : null;
       this.tools.replaceChildren(...tools);
-      if (held !== null) this.focus(held);
+      if (focused !== null) this.focus(focused);
     }
 
     /** Enable the tools that can be used now. They are not drawn again for that: there may be thousands. */
@@ -213,8 +213,8 @@
       for (const tool of /** @type {NodeListOf<HTMLButtonElement>} */ (this.tools.querySelectorAll("[data-needs]"))) {
         tool.disabled = isLive || (this.chat.busy && tool.dataset.needs === "idle");
       }
-      const held = /** @type {HTMLButtonElement | null} */ (document.activeElement);
-      if (held?.disabled && this.tools.contains(held)) this.focus(null);
+      const focused = /** @type {HTMLButtonElement | null} */ (document.activeElement);
+      if (focused?.disabled && this.tools.contains(focused)) this.focus(null);
     }
 
     /**
@@ -223,8 +223,8 @@
      */
     focus(name) {
       const tools = /** @type {HTMLElement[]} */ ([...this.tools.querySelectorAll("button:not(:disabled)")]);
-      const look = /** @type {HTMLElement} */ (this.tools.querySelector(".pl-look"));
-      (tools.find((one) => nameOf(one) === name) || look).focus();
+      const tokensButton = /** @type {HTMLElement} */ (this.tools.querySelector(".pl-tokens-button"));
+      (tools.find((one) => nameOf(one) === name) || tokensButton).focus();
     }
 
     /** @returns {HTMLElement[]} */
@@ -233,30 +233,30 @@
       const at = data.versions.indexOf(data.node);
       const last = data.versions.length - 1;
       /** @param {number} step */
-      const walk = (step) => chat.act("walk", { node: data.versions[at + step] });
+      const show = (step) => chat.act("selectVersion", { node: data.versions[at + step] });
       return [
-        button("‹", { "aria-label": "Previous version", disabled: at === 0, "data-needs": at === 0 ? null : "idle", onclick: () => walk(-1) }),
+        button("‹", { "aria-label": "Previous version", disabled: at === 0, "data-needs": at === 0 ? null : "idle", onclick: () => show(-1) }),
         make("span", { class: "pl-version", "aria-label": `Version ${at + 1} of ${data.versions.length}` }, `${at + 1} / ${data.versions.length}`),
-        button("›", { "aria-label": "Next version", disabled: at === last, "data-needs": at === last ? null : "idle", onclick: () => walk(1) }),
-        iconButton("versions", "Versions", { onclick: () => chat.showVersions(data.node) }, "Show all versions of the conversation as a tree"),
+        button("›", { "aria-label": "Next version", disabled: at === last, "data-needs": at === last ? null : "idle", onclick: () => show(1) }),
+        tipIconButton("versions", "Versions", { onclick: () => chat.showVersions(data.node) }, "Show all versions of the conversation as a tree"),
       ];
     }
 
     /** Ask for another model or temperature, and generate another version with them. */
     retryWith() {
-      this.askOther(RETRY, (other) => this.chat.act("retry", { node: this.data.node, with: other }));
+      this.askModelAndTemperature(RETRY, (other) => this.chat.act("retry", { node: this.data.node, with: other }));
     }
 
     /** Ask for another model or temperature, and compare this answer with theirs. */
     compareWith() {
-      this.askOther(COMPARE, (other) => this.chat.compare([{ answer: this.data.node }, other]));
+      this.askModelAndTemperature(COMPARE, (other) => this.chat.compare([{ answer: this.data.node }, other]));
     }
 
     /**
      * @param {typeof RETRY} words
      * @param {(other: { model: string, temperature: number }) => void} use
      */
-    askOther(words, use) {
+    askModelAndTemperature(words, use) {
       this.element.querySelector(".pl-retry")?.remove();
       const { data, chat } = this;
       const done = () => {
@@ -278,24 +278,24 @@
 
     /** Forget the edited text that has become another version. */
     forgetEdit() {
-      if (this.saved !== null && (memory.get(editOf(this.data.node)) ?? this.saved) === this.saved) memory.set(editOf(this.data.node), "");
+      if (this.savedEdit !== null && (memory.get(editKey(this.data.node)) ?? this.savedEdit) === this.savedEdit) memory.set(editKey(this.data.node), "");
     }
 
     /** Let the user edit the message; Escape cancels. */
     edit() {
       const field = make("textarea", { class: "pl-field", "aria-label": "Edit the message", rows: Math.min(12, this.data.text.split("\n").length + 1) });
-      const kept = editOf(this.data.node); // like drafts: the page may be reloaded while this is open
-      field.value = memory.get(kept) || this.data.text;
-      field.addEventListener("input", () => memory.set(kept, field.value));
+      const key = editKey(this.data.node); // kept like drafts: the page may be reloaded while this is open
+      field.value = memory.get(key) || this.data.text;
+      field.addEventListener("input", () => memory.set(key, field.value));
       const done = () => {
-        memory.set(kept, "");
+        memory.set(key, "");
         form.remove();
         this.body.hidden = this.tools.hidden = false;
         /** @type {HTMLElement | null} */ (this.tools.querySelector(".pl-edit-button"))?.focus();
       };
       const save = () => {
         if (this.chat.busy) return; // the text stays until it can be sent
-        this.saved = field.value; // the form stays until the new version is there: the server may refuse it
+        this.savedEdit = field.value; // the form stays until the new version is there: the server may refuse it
         this.chat.act("edit", { node: this.data.node, text: field.value });
       };
       const form = make(
@@ -322,7 +322,7 @@
    * @param {number} node
    * @returns {string} the key of a message's edited text in `memory`
    */
-  const editOf = (node) => `edit.${node}`;
+  const editKey = (node) => `edit.${node}`;
 
   /**
    * @param {Page.ChatMessage} data of an answer that has ended
@@ -334,7 +334,7 @@
    * @param {Page.ChatMessage} data
    * @returns {boolean} whether it is an answer that ended before the model ended it, and that can be continued
    */
-  const isCut = (data) => data.role === "assistant" && !data.live && data.end !== "stop" && Boolean(data.canContinue);
+  const isUnfinished = (data) => data.role === "assistant" && !data.live && data.end !== "stop" && Boolean(data.canContinue);
 
   Object.assign(window.Pellucid, { Message, endingOf });
 })();

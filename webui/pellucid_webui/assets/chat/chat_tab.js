@@ -6,11 +6,11 @@
 
   const WAIT = "An answer is being generated: wait for it, or press Escape to stop it. Your text stays here.";
   const STALLED_MS = 15000; // without news of an answer, after which the page asks: the connection may be broken
-  const NEAR_END = 80; // pixels from the bottom within which the list scrolls with new text
+  const NEAR_END_PIXELS = 80; // from the bottom, within which the list scrolls with new text
 
   /**
-   * A message that was sent but is not yet in the conversation. `name` is its random id.
-   * @typedef {{ name: string, place: string | null, text: string, files: Page.FileContent[] }} Letter
+   * A message that was sent but is not yet saved. Its id is random; `conversation` is null for the first one of a new conversation.
+   * @typedef {{ id: string, conversation: string | null, text: string, files: Page.FileContent[] }} OutgoingMessage
    */
 
   class Chat {
@@ -26,15 +26,15 @@
       this.messages = new Map();
       /** @type {Map<string, Page.ChatMessage>} */
       this.parsedMessages = new Map(); // by their JSON text: those of the last update
-      this.seen = { notice: 0, draft: 0 };
-      /** @type {Letter | null} */
-      this.letter = null;
+      this.lastShown = { notice: 0, draft: 0 }; // their numbers
+      /** @type {OutgoingMessage | null} */
+      this.outgoing = null;
       /** @type {string | null} */
-      this.place = null; // the conversation whose draft is in the field
+      this.draftConversation = null; // the conversation whose draft is in the field; null for a new one
       /** @type {string | null} */
-      this.offered = null; // the last text that the server put into the field
-      this.isEager = false; // whether to send the field once the server has sent the conversation
-      this.heard = 0; // when something was last sent or received
+      this.filledText = null; // the text of the field after the server last filled it
+      this.isSendPending = false; // whether to send the message as soon as the conversation is loaded
+      this.lastActivity = 0; // when something was last sent or received
       this.list = make("div", { class: "pl-messages", role: "log", "aria-label": "Conversation", "aria-live": "off", tabindex: "0" });
       /** @type {Page.Inspection} */
       this.inspection = new Inspection(this, this.list);
@@ -50,14 +50,14 @@
         limits: () => this.value,
         refuse: (sentences) => (this.notice.textContent = sentences),
       });
-      this.room = new ContextNotice(this);
+      this.contextNotice = new ContextNotice(this);
       this.versions = new VersionTree(this);
       /** @type {number | null} */
-      this.going = null; // the message to scroll to as soon as it is there
+      this.scrollTarget = null; // the message to scroll to as soon as it is drawn
       this.sendButton = button("Send", { class: "pl-button pl-first", onclick: () => this.submit() }, "Enter");
       this.stopButton = button("Stop", { class: "pl-button pl-first", onclick: () => this.stop() }, "Escape");
       this.undoButton = button("Undo", { onclick: () => this.act("undo") }, "Move the last message back into the field; it is kept as a version");
-      this.redoButton = button("Redo", { onclick: () => this.act("walk", { node: this.value?.redo }) }, "Show the messages that followed");
+      this.redoButton = button("Redo", { onclick: () => this.act("selectVersion", { node: this.value?.redo }) }, "Show the messages that followed");
       this.attachButton = button("Attach", { onclick: () => this.files.input.click() }, "Add text files to the message");
       element.replaceChildren(
         make(
@@ -65,7 +65,7 @@
           { class: "pl-chat", "aria-label": "Chat" },
           this.inspection.bar,
           this.inspection.stage,
-          this.room.element,
+          this.contextNotice.element,
           this.notice,
           this.files.element,
           this.field,
@@ -80,12 +80,12 @@
       });
       // Another tab may have continued the conversation.
       document.addEventListener("visibilitychange", () => {
-        if (document.visibilityState === "visible") this.see();
+        if (document.visibilityState === "visible") this.refresh();
       });
-      window.addEventListener("focus", () => this.see());
-      document.addEventListener("pellucid-back", () => this.see());
+      window.addEventListener("focus", () => this.refresh());
+      document.addEventListener("pellucid-server-back", () => this.refresh());
       setInterval(() => {
-        if (this.busy && !document.hidden && Date.now() - this.heard > STALLED_MS) this.see();
+        if (this.busy && !document.hidden && Date.now() - this.lastActivity > STALLED_MS) this.refresh();
       }, STALLED_MS);
       watch("value", () => this.update(props.value));
       this.update(props.value);
@@ -115,9 +115,9 @@
      * @param {number} node
      */
     goTo(node) {
-      this.going = node;
-      if (!this.messages.has(node)) this.act("walk", { node });
-      this.arriveAt();
+      this.scrollTarget = node;
+      if (!this.messages.has(node)) this.act("selectVersion", { node });
+      this.scrollToTarget();
     }
 
     /** @param {Page.ChatColumn[]} columns */
@@ -126,10 +126,10 @@
     }
 
     /** Scroll to the message that the user has gone to, once it is drawn. */
-    arriveAt() {
-      const element = this.going === null ? undefined : this.messages.get(this.going)?.element;
+    scrollToTarget() {
+      const element = this.scrollTarget === null ? undefined : this.messages.get(this.scrollTarget)?.element;
       if (!element) return;
-      this.going = null;
+      this.scrollTarget = null;
       this.list.scrollTop += element.getBoundingClientRect().top - this.list.getBoundingClientRect().top;
       element.tabIndex = -1;
       element.focus({ preventScroll: true });
@@ -145,13 +145,13 @@
      */
     act(verb, more = {}) {
       if (this.value === null) return; // the page is still loading
-      this.heard = Date.now();
+      this.lastActivity = Date.now();
       this.send({ verb, conversation: this.value.id, ...more });
     }
 
     /** Ask the server for the current state. */
-    see() {
-      if (this.value) this.act("see");
+    refresh() {
+      if (this.value) this.act("refresh");
     }
 
     /** Stop the answer that is being generated. */
@@ -168,21 +168,21 @@
     }
 
     submit() {
-      this.isEager = !this.value;
+      this.isSendPending = !this.value;
       if (this.busy) this.notice.textContent = WAIT;
       const text = this.field.value;
-      if (this.isEager || this.busy || (!text.trim() && !this.files.pending.length)) return;
-      // The server ignores a letter that it has already received; a changed message is a new letter.
-      const { letter } = this;
-      const isSame = letter && letter.place === this.place && text.startsWith(letter.text) && letter.files.every((file) => this.files.pending.includes(file));
-      const sent = isSame ? letter : { name: newLetter(), place: this.place, text, files: [...this.files.pending] };
-      this.letter = sent;
+      if (this.isSendPending || this.busy || (!text.trim() && !this.files.pending.length)) return;
+      // The server ignores an id that it has already received; a changed message has a new id.
+      const { outgoing, draftConversation: conversation } = this;
+      const isSame = outgoing && outgoing.conversation === conversation && text.startsWith(outgoing.text) && outgoing.files.every((file) => this.files.pending.includes(file));
+      const sent = isSame ? outgoing : { id: randomId(), conversation, text, files: [...this.files.pending] };
+      this.outgoing = sent;
       this.notice.textContent = "";
-      this.act("send", { text: sent.text, files: sent.files, letter: sent.name });
+      this.act("send", { text: sent.text, files: sent.files, messageId: sent.id });
     }
 
     keepDraft() {
-      if (this.value) memory.set(draftOf(this.place), this.field.value);
+      if (this.value) memory.set(draftKey(this.draftConversation), this.field.value);
     }
 
     /**
@@ -196,37 +196,37 @@
         return;
       }
       const early = this.value ? "" : this.field.value; // written while the page was loading
-      const moved = !this.value || this.value.id !== value.id;
+      const isOther = !this.value || this.value.id !== value.id;
       const wasBusy = this.busy;
       const count = this.messages.size;
-      this.heard = Date.now();
-      const isAtEnd = this.list.scrollHeight - this.list.scrollTop - this.list.clientHeight < NEAR_END;
+      this.lastActivity = Date.now();
+      const isAtEnd = this.list.scrollHeight - this.list.scrollTop - this.list.clientHeight < NEAR_END_PIXELS;
       this.value = value;
-      this.arrive(value);
-      if (moved) this.move(value);
+      this.clearDelivered(value);
+      if (isOther) this.openConversation(value);
       this.drawMessages(value);
-      this.room.update(value.context);
+      this.contextNotice.update(value.context);
       this.inspection.update(value, [...this.messages.values()]);
-      this.take(value);
+      this.showNoticeAndDraft(value);
       nameTab(value.title);
       const follow = isAtEnd && (this.busy || wasBusy || this.messages.size > count);
-      const held = [this.sendButton, this.stopButton].some((one) => one === document.activeElement);
+      const hadFocus = [this.sendButton, this.stopButton].some((one) => one === document.activeElement);
       this.sendButton.hidden = this.busy;
       this.stopButton.hidden = !this.busy;
-      if (held) (this.busy ? this.stopButton : this.sendButton).focus();
+      if (hadFocus) (this.busy ? this.stopButton : this.sendButton).focus();
       this.undoButton.disabled = this.busy || !value.messages.length;
       this.redoButton.hidden = value.redo === null;
-      if (follow || moved || this.messages.size > count + 1) this.list.scrollTop = this.list.scrollHeight;
-      this.arriveAt();
+      if (follow || isOther || this.messages.size > count + 1) this.list.scrollTop = this.list.scrollHeight;
+      this.scrollToTarget();
       this.versions.update(value);
-      if (wasBusy && !this.busy && !moved) this.announceEnd(value);
+      if (wasBusy && !this.busy && !isOther) this.announceEnd(value);
       if (!this.busy && this.notice.textContent === WAIT) this.notice.textContent = "";
       if (early) {
         this.field.value = [this.field.value, early].filter(Boolean).join("\n\n");
         this.keepDraft();
       }
       this.files.addEarly();
-      if (this.isEager) this.submit();
+      if (this.isSendPending) this.submit();
     }
 
     /**
@@ -242,12 +242,12 @@
      * Show another conversation.
      * @param {Page.ChatValue} value
      */
-    move({ id }) {
+    openConversation({ id }) {
       this.messages.clear();
-      this.going = null;
+      this.scrollTarget = null;
       this.list.replaceChildren();
-      this.place = id;
-      this.field.value = memory.get(draftOf(this.place)) || "";
+      this.draftConversation = id;
+      this.field.value = memory.get(draftKey(id)) || "";
       const url = new URL(location.href);
       if (id) url.searchParams.set("c", id);
       else url.searchParams.delete("c");
@@ -263,9 +263,9 @@
         data.push({ ...JSON.parse(live.message), blocks: live.blocks, tokens: live.tokens, stats: live.stats, live: true });
       }
       const kept = new Set();
-      const held = document.activeElement;
-      const { border } = this.room;
-      const place = [...this.list.children].filter((element) => element !== border).findIndex((element) => element.contains(held));
+      const focused = document.activeElement;
+      const { divider } = this.contextNotice;
+      const focusedAt = [...this.list.children].filter((element) => element !== divider).findIndex((element) => element.contains(focused));
       let next = this.list.firstElementChild; // where the next message should be
       data.forEach((one, index) => {
         kept.add(one.node);
@@ -279,7 +279,7 @@
           message.update(one);
         }
         message.drawnBusy = this.busy;
-        if (next === border) next = border.nextElementSibling;
+        if (next === divider) next = divider.nextElementSibling;
         if (next === message.element) next = next.nextElementSibling;
         else this.list.insertBefore(message.element, next);
       });
@@ -289,14 +289,14 @@
         message.element.remove();
         this.messages.delete(node);
       }
-      if (held && place >= 0 && !this.list.contains(held)) {
-        const there = data[Math.min(place, data.length - 1)];
-        if (there) this.messages.get(there.node)?.focus(nameOf(held));
+      if (focused && focusedAt >= 0 && !this.list.contains(focused)) {
+        const nearest = data[Math.min(focusedAt, data.length - 1)];
+        if (nearest) this.messages.get(nearest.node)?.focus(nameOf(focused));
         else this.field.focus();
       }
       this.list.classList.toggle("pl-empty", !data.length);
       const shown = data.map((one) => this.messages.get(one.node)?.element).filter((one) => one !== undefined);
-      this.room.mark(this.value?.context ?? null, shown);
+      this.contextNotice.mark(this.value?.context ?? null, shown);
       markWrapped(this.list);
     }
 
@@ -310,36 +310,36 @@
     }
 
     /**
-     * Clear the letter that has arrived from the field; text that was written since then stays the conversation's draft.
+     * Remove the message that the server has saved from the field. Text that was written since then stays the conversation's draft.
      * @param {Page.ChatValue} value
      */
-    arrive({ arrived }) {
-      const letter = this.letter;
-      if (!arrived || !letter || arrived.letter !== letter.name) return;
-      this.letter = null;
-      this.files.remove(letter.files);
-      const isHere = letter.place === this.place; // else the field shows the draft of another conversation
-      const draft = isHere ? this.field.value : memory.get(draftOf(letter.place)) || "";
-      const rest = draft.startsWith(letter.text) ? draft.slice(letter.text.length) : draft;
-      memory.set(draftOf(letter.place), "");
-      memory.set(draftOf(arrived.conversation), rest);
+    clearDelivered({ delivered }) {
+      const sent = this.outgoing;
+      if (!delivered || !sent || delivered.id !== sent.id) return;
+      this.outgoing = null;
+      this.files.remove(sent.files);
+      const isHere = sent.conversation === this.draftConversation; // else the field shows the draft of another conversation
+      const draft = isHere ? this.field.value : memory.get(draftKey(sent.conversation)) || "";
+      const rest = draft.startsWith(sent.text) ? draft.slice(sent.text.length) : draft;
+      memory.set(draftKey(sent.conversation), "");
+      memory.set(draftKey(delivered.conversation), rest);
       if (isHere) this.field.value = rest;
     }
 
     /**
-     * Show what the server sends once: a sentence, or a text for the field.
+     * Show a notice and put a draft into the field, each only once.
      * @param {Page.ChatValue} value
      */
-    take({ notice, draft }) {
-      if (notice && notice.n !== this.seen.notice) {
-        this.seen.notice = notice.n;
+    showNoticeAndDraft({ notice, draft }) {
+      if (notice && notice.n !== this.lastShown.notice) {
+        this.lastShown.notice = notice.n;
         this.notice.textContent = notice.text;
-        if (notice.text) this.letter = null; // it was refused: a corrected message is a new letter
+        if (notice.text) this.outgoing = null; // it was refused: a corrected message is a new one
       }
-      if (draft && draft.n !== this.seen.draft) {
-        this.seen.draft = draft.n;
-        const written = this.field.value === this.offered ? "" : this.field.value;
-        this.field.value = this.offered = [draft.text, written].filter(Boolean).join("\n\n");
+      if (draft && draft.n !== this.lastShown.draft) {
+        this.lastShown.draft = draft.n;
+        const written = this.field.value === this.filledText ? "" : this.field.value;
+        this.field.value = this.filledText = [draft.text, written].filter(Boolean).join("\n\n");
         this.keepDraft();
         this.field.focus();
       }
@@ -347,16 +347,16 @@
   }
 
   /**
-   * @param {string | null} place id of a conversation
+   * @param {string | null} conversation null for a new one
    * @returns {string} the key of its draft in `memory`
    */
-  const draftOf = (place) => `draft.${place || "new"}`;
+  const draftKey = (conversation) => `draft.${conversation || "new"}`;
 
   /**
-   * Return a random name for a letter, so that a letter that is sent twice is added once.
+   * Return a random id for a message, so that the server adds it once even if it receives it twice.
    * @returns {string}
    */
-  function newLetter() {
+  function randomId() {
     return Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(36)).join("-");
   }
 

@@ -2,9 +2,8 @@
 "use strict";
 
 (() => {
-  const { make, visible } = window.Pellucid;
+  const { make, makeSvg, visible } = window.Pellucid;
 
-  const SVG = "http://www.w3.org/2000/svg";
   const LANE = 18; // pixels between two lanes, where there is room
   const GUTTER_SHARE = 0.35; // of the width, which all lanes together may take
   const EDGE = 12; // pixels left of the first lane and right of the last
@@ -41,7 +40,7 @@
     const role = ROLES[data.role] ?? data.role;
     const canCompare = data.role === "assistant" && !data.live;
     const number = row.count > 1 ? `version ${row.version} of ${row.count}` : "";
-    const spoken = [role, number, madeOf(data), data.about, data.branch ? spokenBranch(data.branch) : "", isShown ? "shown" : ""];
+    const spoken = [role, number, originOf(data), data.about, data.branch ? spokenBranch(data.branch) : "", isShown ? "shown" : ""];
     return make(
       "div",
       {
@@ -55,7 +54,7 @@
         "span",
         { class: "pl-version-head" },
         make("span", { class: "pl-version-role" }, role),
-        make("span", { class: "pl-quiet pl-version-about" }, [madeOf(data), data.about].filter(Boolean).join(" · ")),
+        make("span", { class: "pl-quiet pl-version-about" }, [originOf(data), data.about].filter(Boolean).join(" · ")),
         row.count > 1 ? make("span", { class: "pl-quiet" }, `${row.version} / ${row.count}`) : null,
         canCompare ? make("span", { class: "pl-version-box", title: "Choose for comparing (Space)" }) : null,
       ),
@@ -68,17 +67,17 @@
    * Draw the lines and the dots: a few elements, however many versions there are. Return the indent of each row in pixels.
    * @param {SVGSVGElement} picture
    * @param {Page.VersionRow[]} rows
-   * @param {{ known: Map<number, Page.VersionNode>, onPath: Set<number>, width: number, rem: number, more: number }} options `more`: rem that the words take
+   * @param {{ nodes: Map<number, Page.VersionNode>, onPath: Set<number>, width: number, rem: number, more: number }} options `more`: rem that the words take
    *   in a narrow window
    * @returns {number[]}
    */
-  function drawVersionLines(picture, rows, { known, onPath, width, rem, more }) {
+  function drawVersionLines(picture, rows, { nodes, onPath, width, rem, more }) {
     const lanes = Math.max(0, ...rows.map((row) => row.lane));
     const pitch = lanes ? Math.min(LANE, (width * GUTTER_SHARE) / lanes) : LANE;
     const across = rows.map((row) => EDGE + row.lane * pitch);
     let height = 0;
     const down = rows.map((row) => {
-      const size = (heightOf(row, known.get(row.node)) + (row.isFold ? 0 : more)) * rem;
+      const size = (heightOf(row, nodes.get(row.node)) + (row.isFold ? 0 : more)) * rem;
       height += size;
       return row.isFold ? height - size / 2 : height - size + FIRST_LINE * rem;
     });
@@ -97,19 +96,8 @@
     });
     picture.setAttribute("height", String(height));
     picture.setAttribute("width", String(lanes * pitch + 2 * EDGE));
-    picture.replaceChildren(...Object.entries(shapes).map(([name, parts]) => shape(name, parts.join(""))));
+    picture.replaceChildren(...Object.entries(shapes).map(([name, parts]) => makeSvg("path", { class: `pl-version-${name}`, d: parts.join("") })));
     return across.map((x) => x + EDGE);
-  }
-
-  /**
-   * @param {string} name
-   * @param {string} d
-   */
-  function shape(name, d) {
-    const path = document.createElementNS(SVG, "path");
-    path.setAttribute("class", `pl-version-${name}`);
-    path.setAttribute("d", d);
-    return path;
   }
 
   /**
@@ -119,7 +107,7 @@
   const heightOf = (row, data) => (row.isFold ? HEIGHTS.fold : data?.branch ? HEIGHTS.branch : HEIGHTS.version);
 
   /** @param {Page.VersionNode} data */
-  function madeOf({ made, branch, live }) {
+  function originOf({ made, branch, live }) {
     if (live) return "being generated";
     return made === "written" || made === "answered" ? "" : branch ? `branched at token ${branch.at + 1}` : made;
   }
@@ -163,8 +151,8 @@
   /** @param {NonNullable<Page.VersionNode["branch"]>} branch */
   function spokenBranch({ token, replaced }) {
     /** @param {Page.BranchToken} one */
-    const said = ({ t, p, b }) => `${visible.spoken(t, b)}${p === null ? "" : ` ${visible.spokenPercent(p)}`}`;
-    return [token ? said(token) : "", replaced ? `was ${said(replaced)}` : ""].filter(Boolean).join(", ");
+    const words = ({ t, p, b }) => `${visible.spoken(t, b)}${p === null ? "" : ` ${visible.spokenPercent(p)}`}`;
+    return [token ? words(token) : "", replaced ? `was ${words(replaced)}` : ""].filter(Boolean).join(", ");
   }
 
   Object.assign(window.Pellucid, { versionRow, drawVersionLines });

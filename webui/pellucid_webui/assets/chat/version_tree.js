@@ -2,10 +2,9 @@
 "use strict";
 
 (() => {
-  const { make, button, announce, versionLayout, versionRow, drawVersionLines } = window.Pellucid;
+  const { make, makeSvg, button, announce, hasModifier, isTabOpen, takesKeys, versionLayout, versionRow, drawVersionLines } = window.Pellucid;
 
-  const SVG = "http://www.w3.org/2000/svg";
-  const MOST_COMPARED = 4;
+  const MAX_COMPARED = 4;
   const MORE_WORDS = 1.3125; // rem of a second line of words
   const NARROW = 480; // pixels of the picture below which words take two lines
   const WAIT = "An answer is being generated: wait for it, or stop it, before you go to another version.";
@@ -21,25 +20,24 @@
       this.chat = chat;
       /** @type {{ id: string, nodes: Page.VersionNode[] } | null} */
       this.data = null;
-      this.text = ""; // the JSON of what is drawn
+      this.drawnJson = "";
       /** @type {Page.VersionRow[]} */
       this.rows = [];
       /** @type {HTMLElement[]} */
       this.items = []; // the elements of the rows
       /** @type {Map<number, Page.VersionNode>} */
-      this.known = new Map();
+      this.nodes = new Map();
       /** @type {Set<number>} */
       this.unfolded = new Set();
       /** @type {number[]} */
       this.selected = []; // answers to compare, in the order in which they were chosen
       /** @type {number | null} */
-      this.here = null; // the row that has the focus
+      this.focused = null; // the version of the row that Tab reaches
       /** @type {Set<number>} */
       this.onPath = new Set(); // what the chat shows
-      this.asked = ""; // the state of the chat for which the versions were asked for
+      this.requestedState = ""; // the state of the chat for which the versions were requested
       this.about = make("p", { class: "pl-quiet" });
-      this.picture = document.createElementNS(SVG, "svg");
-      this.picture.setAttribute("aria-hidden", "true");
+      this.picture = makeSvg("svg", { "aria-hidden": "true" });
       this.tree = make("div", { class: "pl-versions-tree", role: "tree", "aria-label": "Versions of the conversation", "aria-multiselectable": "true" });
       this.frame = make("div", { class: "pl-versions-frame" }, this.tree);
       this.status = make("p", { class: "pl-quiet", role: "status" });
@@ -55,7 +53,7 @@
       );
       this.tree.addEventListener("keydown", (event) => this.key(event));
       this.tree.addEventListener("click", (event) => this.click(event));
-      this.tree.addEventListener("focusin", (event) => this.settle(rowOf(event.target)));
+      this.tree.addEventListener("focusin", (event) => this.setTabStop(rowOf(event.target)));
       this.width = 0; // of the picture
       this.rem = 16; // pixels
       new ResizeObserver(([{ contentRect }]) => {
@@ -75,9 +73,9 @@
       if (!this.element.isConnected) document.body.append(this.element);
       this.selected = [];
       this.unfolded.clear();
-      this.here = node ?? this.chat.shown.at(-1) ?? null;
-      this.asked = "";
-      this.text = "";
+      this.focused = node ?? this.chat.shown.at(-1) ?? null;
+      this.requestedState = "";
+      this.drawnJson = "";
       this.data = null;
       this.rows = [];
       this.tree.replaceChildren();
@@ -85,17 +83,17 @@
       this.about.textContent = isEmpty ? EMPTY : "Loading…";
       this.drawFoot();
       this.element.showModal();
-      if (!isEmpty) this.ask();
+      if (!isEmpty) this.request();
     }
 
     /**
-     * Draw the versions that have come, and ask for them again when the chat has changed.
+     * Draw the versions that have arrived, and request them again when the chat has changed.
      * @param {Page.ChatValue} value
      */
     update(value) {
       if (!this.element.open) return;
-      if (value.versions && value.versions !== this.text) this.take(value.versions, value.id);
-      if (this.asked && this.asked !== this.state) this.ask();
+      if (value.versions && value.versions !== this.drawnJson) this.receive(value.versions, value.id);
+      if (this.requestedState && this.requestedState !== this.state) this.request();
     }
 
     /** What the versions depend on. */
@@ -103,25 +101,26 @@
       return JSON.stringify([this.chat.busy, this.chat.shown]);
     }
 
-    ask() {
-      this.asked = this.state;
+    request() {
+      this.requestedState = this.state;
       this.chat.act("versions");
     }
 
     /**
-     * @param {string} text
+     * Draw versions that have arrived.
+     * @param {string} json
      * @param {string | null} conversation that is shown
      */
-    take(text, conversation) {
-      const found = JSON.parse(text);
-      if (found.id !== conversation) return; // the answer to an earlier question
+    receive(json, conversation) {
+      const found = JSON.parse(json);
+      if (found.id !== conversation) return; // the answer to an earlier request
       const isFirst = this.data === null;
-      this.text = text;
+      this.drawnJson = json;
       this.data = found;
-      this.known = new Map(found.nodes.map((/** @type {Page.VersionNode} */ one) => [one.node, one]));
-      this.selected = this.selected.filter((node) => this.known.has(node));
+      this.nodes = new Map(found.nodes.map((/** @type {Page.VersionNode} */ one) => [one.node, one]));
+      this.selected = this.selected.filter((node) => this.nodes.has(node));
       this.drawRows();
-      if (isFirst) this.focus(this.here, "center");
+      if (isFirst) this.focus(this.focused, "center");
     }
 
     drawRows() {
@@ -131,25 +130,25 @@
       this.rows = versionLayout(data.nodes, this.chat.shown, this.unfolded);
       this.onPath = new Set(this.chat.shown);
       this.items = this.rows.map((row, index) =>
-        versionRow(row, /** @type {Page.VersionNode} */ (this.known.get(row.node)), { index, isShown: this.onPath.has(row.node), isSelected: this.selected.includes(row.node) }),
+        versionRow(row, /** @type {Page.VersionNode} */ (this.nodes.get(row.node)), { index, isShown: this.onPath.has(row.node), isSelected: this.selected.includes(row.node) }),
       );
       this.draw();
       this.tree.replaceChildren(this.picture, ...this.items);
       const messages = new Set(data.nodes.map(({ parent }) => parent)).size;
       this.about.textContent = data.nodes.length === messages ? "No message has other versions yet. Edit one, or regenerate an answer." : "What the chat shows is bold.";
       this.drawFoot();
-      if (hadFocus) this.focus(this.here);
-      else this.settle(this.rows[this.indexOf(this.here)] ? this.indexOf(this.here) : 0);
+      if (hadFocus) this.focus(this.focused);
+      else this.setTabStop(this.rows[this.indexOf(this.focused)] ? this.indexOf(this.focused) : 0);
     }
 
     /** Draw the lines, which depend on the width. Nothing is measured: that would have the browser lay out all messages behind. */
     draw() {
       if (!this.rows.length || !this.element.open) return;
-      const { known, onPath, width, rem } = this;
+      const { nodes, onPath, width, rem } = this;
       const more = width < NARROW ? MORE_WORDS : 0;
       this.tree.toggleAttribute("data-narrow", width < NARROW);
       this.tree.style.setProperty("--more-words", `${more}rem`);
-      const indents = drawVersionLines(this.picture, this.rows, { known, onPath, width, rem, more });
+      const indents = drawVersionLines(this.picture, this.rows, { nodes, onPath, width, rem, more });
       indents.forEach((pixels, index) => this.item(index)?.style.setProperty("--indent", `${pixels}px`));
     }
 
@@ -167,7 +166,7 @@
       const { selected } = this;
       if (selected.length !== 1) return selected;
       const level = this.rows.find((row) => row.node === selected[0])?.level ?? 0;
-      const shown = this.rows.filter((row) => !row.isFold && this.onPath.has(row.node) && this.known.get(row.node)?.role === "assistant");
+      const shown = this.rows.filter((row) => !row.isFold && this.onPath.has(row.node) && this.nodes.get(row.node)?.role === "assistant");
       const near = shown.find((row) => row.level === level) ?? shown.at(-1);
       return !near || near.node === selected[0] ? selected : [near.node, selected[0]];
     }
@@ -204,20 +203,20 @@
     }
 
     /**
-     * Make a row the one that Tab leads to.
+     * Make a row the only one that Tab reaches.
      * @param {number} index
      */
-    settle(index) {
+    setTabStop(index) {
       if (index < 0 || !this.rows[index]) return;
       this.tree.querySelector('[tabindex="0"]')?.setAttribute("tabindex", "-1");
       this.item(index)?.setAttribute("tabindex", "0");
-      this.here = this.rows[index].node;
+      this.focused = this.rows[index].node;
     }
 
     /** @param {KeyboardEvent} event */
     key(event) {
       const at = rowOf(event.target);
-      if (at < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (at < 0 || hasModifier(event)) return;
       /** @type {Record<string, () => void>} */
       const actions = {
         ArrowDown: () => this.move(Math.min(at + 1, this.rows.length - 1)),
@@ -277,7 +276,7 @@
     unfold(index) {
       const { node, nodes } = this.rows[index];
       this.unfolded.add(node);
-      this.here = node;
+      this.focused = node;
       this.drawRows();
       announce(`${nodes.length} messages are shown.`);
     }
@@ -291,8 +290,8 @@
       const item = this.item(index);
       if (!item?.hasAttribute("aria-selected")) return;
       const isChosen = !this.selected.includes(node);
-      if (isChosen && this.selected.length === MOST_COMPARED) {
-        this.status.textContent = `At most ${MOST_COMPARED} answers can be compared.`;
+      if (isChosen && this.selected.length === MAX_COMPARED) {
+        this.status.textContent = `At most ${MAX_COMPARED} answers can be compared.`;
         return;
       }
       this.selected = isChosen ? [...this.selected, node] : this.selected.filter((one) => one !== node);
@@ -309,10 +308,9 @@
   const rowOf = (target) => Number(/** @type {HTMLElement | null} */ (/** @type {Element} */ (target).closest("[data-row]"))?.dataset.row ?? -1);
 
   document.addEventListener("keydown", (event) => {
-    const target = /** @type {HTMLElement} */ (event.target);
-    if (event.key !== "v" || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-    if (target.isContentEditable || target.closest("input, textarea, select, dialog") || document.querySelector("dialog:modal")) return;
-    if (document.getElementById("pl-tab-chat-button")?.getAttribute("aria-selected") !== "true") return;
+    const target = /** @type {Element} */ (event.target);
+    if (event.key !== "v" || hasModifier(event) || event.defaultPrevented || !isTabOpen("Chat")) return;
+    if (takesKeys(target) || target.closest("dialog") || document.querySelector("dialog:modal")) return;
     event.preventDefault();
     mounted?.show();
   });

@@ -105,7 +105,7 @@ declare namespace Page {
     drawVersionLines(
       picture: SVGSVGElement,
       rows: VersionRow[],
-      options: { known: Map<number, VersionNode>; onPath: Set<number>; width: number; rem: number; more: number },
+      options: { nodes: Map<number, VersionNode>; onPath: Set<number>; width: number; rem: number; more: number },
     ): number[];
     VersionTree: new (chat: Chat) => VersionTree;
     showVersions(): void;

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button, announce, download, contentOf, compareParts, BatchTable } = window.Pellucid;
+  const { make, button, announce, ServerFiles, contentOf, compareParts, BatchTable } = window.Pellucid;
 
   const HINT = "A .txt file with one prompt a line, .jsonl with prompt or messages, or .csv with a column prompt. A key or column reference is read by all columns.";
 
@@ -20,7 +20,7 @@
       /** @type {Page.BatchValue | null} */
       this.value = null;
       this.drawn = 0; // batches of rows in the table
-      this.saved = 0;
+      this.files = new ServerFiles();
       this.order = 0;
       this.row = -1; // the row that is shown below
       /** @type {((data: object) => void) | null} */
@@ -137,10 +137,7 @@
       if (isOther) this.showRow(this.host.value?.row ?? null);
       this.drawSummary(value);
       if (wasRunning && !value.running && value.number) announce("The batch has ended.");
-      if (value.file && value.file.n !== this.saved) {
-        this.saved = value.file.n;
-        download(value.file.name, value.file.text, value.file.type);
-      }
+      this.files.save(value.file);
     }
 
     /** @param {Page.BatchValue} value */

@@ -63,9 +63,7 @@
    */
   function compareFromChat(asked) {
     waiting = asked;
-    const opener = /** @type {HTMLElement | undefined} */ ([...document.querySelectorAll("[role=tab]")].find((one) => one.textContent?.trim() === "Compare"));
-    opener?.click();
-    opener?.focus();
+    window.Pellucid.openTab("Compare")?.focus();
     ask();
   }
 

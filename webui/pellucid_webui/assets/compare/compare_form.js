@@ -306,13 +306,8 @@
   /** Open the tab of a comparison whose link was followed, as soon as the page has it. */
   function followLink() {
     if (!location.hash.startsWith(PREFIX)) return;
-    const open = () => {
-      const tab = [...document.querySelectorAll("[role=tab]")].find((one) => one.textContent?.trim() === "Compare");
-      if (tab instanceof HTMLElement) tab.click();
-      return Boolean(tab);
-    };
-    const watcher = new MutationObserver(() => open() && watcher.disconnect());
-    if (!open()) watcher.observe(document.documentElement, { childList: true, subtree: true });
+    const watcher = new MutationObserver(() => window.Pellucid.openTab("Compare") && watcher.disconnect());
+    if (!window.Pellucid.openTab("Compare")) watcher.observe(document.documentElement, { childList: true, subtree: true });
   }
 
   followLink();

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button, announce, copy, download, CompareForm, CompareCard, CompareColumn, CompareReadings, CompareWhatIf, compareLink, offerChat, ownProbability, compareParts, comparisonLegend, comparisonPicture, batchOf } = window.Pellucid;
+  const { make, button, announce, copy, ServerFiles, CompareForm, CompareCard, CompareColumn, CompareReadings, CompareWhatIf, compareLink, offerChat, ownProbability, compareParts, comparisonLegend, comparisonPicture, batchOf } = window.Pellucid;
   const { select, table, flags, merged, draft, tabId } = compareParts;
 
   const NARROW = 640; // pixels below which the columns are below each other
@@ -31,7 +31,7 @@
       /** @type {Page.CompareAnalysis | null} */
       this.analysis = null;
       this.number = 0; // of the comparison that is drawn
-      this.saved = 0; // the file that was saved last
+      this.files = new ServerFiles();
       /** @type {InstanceType<Page.Scripts["CompareReadings"]> | null} */
       this.readings = null;
       /** @type {[text: number, token: number] | null} */
@@ -179,10 +179,7 @@
       this.form.setRunning(value.running || this.batch.running);
       value.columns.forEach((column, index) => this.columns[index]?.update(column));
       if (value.analysis !== null && this.analysis === null) this.finish(value, value.analysis);
-      if (value.file && value.file.n !== this.saved) {
-        this.saved = value.file.n;
-        download(value.file.name, value.file.text, value.file.type);
-      }
+      this.files.save(value.file);
       offerChat(this, value);
     }
 

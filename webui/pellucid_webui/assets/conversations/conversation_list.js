@@ -2,13 +2,13 @@
 "use strict";
 
 (() => {
-  const { make, button, announce, download, nameTab, icon, openMenu, ConversationRows, SearchMatches, UndoNotice, DeletedList } = window.Pellucid;
+  const { make, iconButton, iconTextButton, announce, ServerFiles, hasModifier, nameTab, openMenu, ConversationRows, SearchMatches, UndoNotice, DeletedList } = window.Pellucid;
 
-  const TYPING_MS = 200;
+  const TYPING_MS = 200; // without another key, after which the search starts
   const MINUTE_MS = 60000;
-  const REFRESH_MS = 1000; // a window that comes to the front fires two events
-  const GONE_MS = 15000; // how long a deleted row is hidden: if the server could not be reached, it comes back
-  const STOPS = ".pl-title, .pl-folder-name"; // between which the arrow keys move
+  const REFRESH_MS = 1000; // between two refreshes at least: a window that comes to the front fires two events
+  const HIDDEN_MS = 15000; // for which a deleted row is hidden: if the server could not be reached, it comes back
+  const ROW_BUTTONS = ".pl-title, .pl-folder-name"; // between which the arrow keys move
 
   class Conversations {
     /**
@@ -23,14 +23,15 @@
       /** @type {string | null} */
       this.announced = null; // the search whose result was announced
       /** @type {Map<string, number>} */
-      this.gone = new Map(); // deleted here, but not yet by the server, with the time
+      this.deletedAt = new Map(); // the times at which conversations were deleted here that the server may still have
       this.isEditing = false; // whether a title or a name is being edited
-      this.timer = 0;
-      this.refreshed = 0;
-      this.seen = { file: 0, notice: 0, removed: 0, match: 0 };
+      this.searchTimer = 0;
+      this.lastRefresh = 0;
+      this.lastShown = { notice: 0, removed: 0, match: 0 }; // their numbers
+      this.files = new ServerFiles();
       this.search = make("input", { type: "search", class: "pl-search", placeholder: "Search", "aria-label": "Search all conversations" });
       this.file = make("input", { type: "file", accept: ".json,.jsonl,.md,.zip", class: "pl-visually-hidden", tabindex: "-1", "aria-label": "A conversation to import" });
-      this.found = make("p", { class: "pl-quiet pl-found" });
+      this.resultCount = make("p", { class: "pl-quiet pl-found" });
       this.list = make("div", { class: "pl-conversations" });
       this.notice = make("p", { class: "pl-notice", role: "alert" });
       this.undo = new UndoNotice((removed) => this.undelete(removed));
@@ -49,26 +50,23 @@
 
     /** @returns {HTMLElement} */
     panel() {
-      const first = button("New chat", { class: "pl-button pl-first", onclick: () => this.act("new") });
-      const load = button("Import", { onclick: () => this.file.click() }, "Import conversations from Pellucid, open-webui or ChatGPT, or OpenAI messages");
-      const folder = button("", { class: "pl-button pl-icon-button", "aria-label": "New folder", onclick: () => this.newFolder([]) }, "New folder");
-      first.prepend(icon("add"));
-      load.prepend(icon("upload"));
-      folder.append(icon("folderAdd"));
+      const create = iconTextButton("add", "New chat", { class: "pl-button pl-first", onclick: () => this.act("new") });
+      const load = iconTextButton("upload", "Import", { onclick: () => this.file.click() }, "Import conversations from Pellucid, open-webui or ChatGPT, or OpenAI messages");
+      const folder = iconButton("folderAdd", "New folder", { onclick: () => this.newFolder([]) });
       const all = make("details", { open: true }, make("summary", { class: "pl-quiet" }, "Conversations"));
-      all.append(make("div", { class: "pl-search-row" }, this.search, folder), this.found, this.list, this.deleted.element);
-      return make("nav", { class: "pl-shelf", "aria-label": "Conversations" }, make("div", { class: "pl-row" }, first, load, this.file), this.notice, this.undo.element, all);
+      all.append(make("div", { class: "pl-search-row" }, this.search, folder), this.resultCount, this.list, this.deleted.element);
+      return make("nav", { class: "pl-conversation-panel", "aria-label": "Conversations" }, make("div", { class: "pl-row" }, create, load, this.file), this.notice, this.undo.element, all);
     }
 
     listen() {
       this.search.addEventListener("input", () => {
-        clearTimeout(this.timer);
-        this.timer = setTimeout(() => this.act("search", { text: this.search.value }), TYPING_MS);
+        clearTimeout(this.searchTimer);
+        this.searchTimer = setTimeout(() => this.act("search", { text: this.search.value }), TYPING_MS);
       });
       this.search.addEventListener("keydown", (event) => this.searchKey(event));
       this.file.addEventListener("change", () => this.import());
       this.list.addEventListener("keydown", (event) => this.key(event));
-      this.list.addEventListener("focusin", (event) => this.enter(/** @type {Element} */ (event.target)));
+      this.list.addEventListener("focusin", (event) => this.setTabStop(/** @type {Element} */ (event.target)));
       // Another tab may have changed the list, and the day may have ended.
       document.addEventListener("visibilitychange", () => this.refresh());
       window.addEventListener("focus", () => this.refresh());
@@ -76,9 +74,9 @@
     }
 
     refresh() {
-      if (document.hidden || !this.value || Date.now() - this.refreshed < REFRESH_MS) return;
-      this.refreshed = Date.now();
-      this.act("see");
+      if (document.hidden || !this.value || Date.now() - this.lastRefresh < REFRESH_MS) return;
+      this.lastRefresh = Date.now();
+      this.act("refresh");
     }
 
     /**
@@ -118,28 +116,25 @@
     update(value) {
       if (!value) return;
       const { notice, removed, file, match, search } = value;
-      if (removed && removed.n !== this.seen.removed) {
-        this.seen.removed = removed.n;
-        this.gone.delete(removed.id);
+      if (removed && removed.n !== this.lastShown.removed) {
+        this.lastShown.removed = removed.n;
+        this.deletedAt.delete(removed.id);
         this.undo.show(removed);
       }
-      if (notice && notice.n !== this.seen.notice) {
-        this.seen.notice = notice.n;
+      if (notice && notice.n !== this.lastShown.notice) {
+        this.lastShown.notice = notice.n;
         this.say(notice.text, notice.wrong);
-        if (notice.text) this.gone.clear(); // a deletion may have failed
+        if (notice.text) this.deletedAt.clear(); // a deletion may have failed
       }
       this.draw(value);
       this.deleted.draw(value);
       const open = value.items.find((item) => item.id === value.open);
       if (open) nameTab(open.title);
-      if (file && file.n !== this.seen.file) {
-        this.seen.file = file.n;
-        download(file.name, file.text, file.type);
-      }
+      this.files.save(file);
       if (search !== this.announced) announce(search ? `${value.items.length} ${value.items.length === 1 ? "conversation" : "conversations"} found` : "");
       this.announced = search;
-      if (match && match.n !== this.seen.match) {
-        this.seen.match = match.n;
+      if (match && match.n !== this.lastShown.match) {
+        this.lastShown.match = match.n;
         this.matches.show(match);
       } else if (this.matches.conversation !== null && (this.matches.conversation !== value.open || !search)) this.matches.clear();
     }
@@ -150,27 +145,26 @@
      */
     draw(value) {
       this.value = value;
-      const items = value.items.filter((item) => Date.now() - (this.gone.get(item.id) ?? 0) > GONE_MS);
+      const items = value.items.filter((item) => Date.now() - (this.deletedAt.get(item.id) ?? 0) > HIDDEN_MS);
       const state = JSON.stringify([items, value.folders, value.open, value.search, value.isCut, new Date().toDateString()]);
       if (this.isEditing || state === this.drawn) return;
       this.drawn = state;
-      const held = /** @type {HTMLElement | null} */ (this.list.contains(document.activeElement) ? document.activeElement : null);
-      const row = held?.closest("[data-id]");
-      const stops = this.stops();
-      const place = held ? stops.findIndex((stop) => row?.contains(stop)) : -1;
+      const focused = /** @type {HTMLElement | null} */ (this.list.contains(document.activeElement) ? document.activeElement : null);
+      const row = focused?.closest("[data-id]");
+      const place = focused ? this.rowButtons().findIndex((one) => row?.contains(one)) : -1;
       const scrolled = this.list.scrollTop;
       this.list.replaceChildren(...(value.search ? this.rows.results(items, value) : this.rows.groups(items, value)));
       this.list.scrollTop = scrolled;
       if (value.isCut) this.list.append(make("p", { class: "pl-quiet" }, "Search to find older conversations."));
       if (!items.length) this.list.append(make("p", { class: "pl-quiet" }, value.search ? "No matches." : "No conversations yet."));
-      this.found.textContent = value.search && items.length ? `${items.length} ${items.length === 1 ? "conversation" : "conversations"} found` : "";
-      if (held && row) this.focusRow(row.getAttribute("data-id") ?? "", held.classList.contains("pl-more"), place);
-      this.enter(this.list.contains(document.activeElement) ? document.activeElement : this.list.querySelector(".pl-chosen .pl-title"));
+      this.resultCount.textContent = value.search && items.length ? `${items.length} ${items.length === 1 ? "conversation" : "conversations"} found` : "";
+      if (focused && row) this.focusRow(row.getAttribute("data-id") ?? "", focused.classList.contains("pl-more"), place);
+      this.setTabStop(this.list.contains(document.activeElement) ? document.activeElement : this.list.querySelector(".pl-chosen .pl-title"));
     }
 
-    /** @returns {HTMLElement[]} what the arrow keys move between */
-    stops() {
-      return /** @type {HTMLElement[]} */ ([...this.list.querySelectorAll(STOPS)]);
+    /** @returns {HTMLElement[]} the buttons of all rows, between which the arrow keys move */
+    rowButtons() {
+      return /** @type {HTMLElement[]} */ ([...this.list.querySelectorAll(ROW_BUTTONS)]);
     }
 
     /**
@@ -181,18 +175,18 @@
      */
     focusRow(id, isMenu, place) {
       const row = this.list.querySelector(`[data-id="${CSS.escape(id)}"]`);
-      const same = /** @type {HTMLElement | null | undefined} */ (row?.querySelector(isMenu ? ".pl-more" : STOPS));
-      const stops = this.stops();
-      (same ?? stops[Math.min(place, stops.length - 1)] ?? this.search).focus();
+      const same = /** @type {HTMLElement | null | undefined} */ (row?.querySelector(isMenu ? ".pl-more" : ROW_BUTTONS));
+      const buttons = this.rowButtons();
+      (same ?? buttons[Math.min(place, buttons.length - 1)] ?? this.search).focus();
     }
 
     /**
-     * Make a row the one that Tab enters.
+     * Make a row the only one that Tab reaches.
      * @param {Element | null} target
      */
-    enter(target) {
-      const row = target?.closest("[data-id]") ?? this.stops()[0]?.closest("[data-id]");
-      for (const one of this.list.querySelectorAll(`${STOPS}, .pl-more`)) one.setAttribute("tabindex", one.closest("[data-id]") === row ? "0" : "-1");
+    setTabStop(target) {
+      const row = target?.closest("[data-id]") ?? this.rowButtons()[0]?.closest("[data-id]");
+      for (const one of this.list.querySelectorAll(`${ROW_BUTTONS}, .pl-more`)) one.setAttribute("tabindex", one.closest("[data-id]") === row ? "0" : "-1");
     }
 
     /**
@@ -256,7 +250,7 @@
 
     /** @param {string} id */
     delete(id) {
-      this.gone.set(id, Date.now()); // the row disappears at once
+      this.deletedAt.set(id, Date.now()); // the row disappears at once
       if (this.value) this.draw(this.value);
       this.act("delete", { id });
     }
@@ -276,7 +270,7 @@
         this.clearSearch();
       } else if (event.key === "ArrowDown") {
         event.preventDefault();
-        this.stops()[0]?.focus();
+        this.rowButtons()[0]?.focus();
       } else if (event.key === "Enter" && !event.isComposing) {
         const first = this.value?.search === this.search.value ? this.value.items[0] : undefined;
         if (this.matches.conversation !== null) this.matches.step(event.shiftKey ? -1 : 1);
@@ -285,7 +279,7 @@
     }
 
     clearSearch() {
-      clearTimeout(this.timer);
+      clearTimeout(this.searchTimer);
       this.search.value = "";
       this.matches.clear();
       if (this.value?.search) this.act("search", { text: "" });
@@ -294,36 +288,37 @@
     /** @param {KeyboardEvent} event */
     key(event) {
       const target = /** @type {HTMLElement} */ (event.target);
-      if (target.closest("input") || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (target.closest("input") || hasModifier(event)) return;
       const id = target.closest("[data-id]")?.getAttribute("data-id") ?? "";
       const item = this.value?.items.find((one) => one.id === id);
       const folder = this.value?.folders.find((one) => one.id === id);
       if (event.key === "Escape" && this.value?.search) {
         this.clearSearch();
         this.search.focus();
-      } else if (["ArrowDown", "ArrowUp", "Home", "End"].includes(event.key)) this.walk(target, event.key);
+      } else if (["ArrowDown", "ArrowUp", "Home", "End"].includes(event.key)) this.moveFocus(target, event.key);
       else if (folder && (event.key === "ArrowRight" || event.key === "ArrowLeft")) {
         if (folder.collapsed === (event.key === "ArrowRight")) this.act("collapseFolder", { id, collapsed: !folder.collapsed });
-      } else if (event.key === "F2" && item) this.rename(item);
-      else if (event.key === "F2" && folder) this.renameFolder(id);
-      else if (event.key === "Delete" && item) this.delete(id);
-      else if (event.key === "Delete" && folder) this.act("deleteFolder", { id });
-      else if (event.key === "p" && item) this.pin(item);
-      else return;
+      } else {
+        const choices = item ? this.menu(item) : folder ? this.folderMenu(id) : [];
+        const choice = choices.find((one) => one.key === event.key);
+        if (!choice) return;
+        choice.run();
+      }
       event.preventDefault();
     }
 
     /**
+     * Move the focus to another row.
      * @param {HTMLElement} target
      * @param {string} key
      */
-    walk(target, key) {
-      const stops = this.stops();
+    moveFocus(target, key) {
+      const buttons = this.rowButtons();
       const row = target.closest("[data-id]");
-      const at = stops.findIndex((stop) => row?.contains(stop));
+      const at = buttons.findIndex((one) => row?.contains(one));
       if (key === "ArrowUp" && at === 0) this.search.focus();
-      else if (key === "Home") stops[0]?.focus();
-      else stops[key === "End" ? stops.length - 1 : Math.min(at + (key === "ArrowDown" ? 1 : -1), stops.length - 1)]?.focus();
+      else if (key === "Home") buttons[0]?.focus();
+      else buttons[key === "End" ? buttons.length - 1 : Math.min(at + (key === "ArrowDown" ? 1 : -1), buttons.length - 1)]?.focus();
     }
 
     /** @param {Page.ConversationItem} item */
@@ -345,40 +340,40 @@
      */
     newFolder(ids) {
       if (this.isEditing) return;
-      const place = make("span", {});
-      this.list.prepend(place);
+      const placeholder = make("span", {});
+      this.list.prepend(placeholder);
       this.list.scrollTop = 0;
-      this.edit(place, "Name of the new folder", "", (name) => this.act("createFolder", { name, ids }));
+      this.edit(placeholder, "Name of the new folder", "", (name) => this.act("createFolder", { name, ids }));
     }
 
     /**
      * Replace an element by a field until Enter, Escape, or the focus leaves.
-     * @param {HTMLElement} shown
+     * @param {HTMLElement} replaced
      * @param {string} label
      * @param {string} text
      * @param {(text: string) => void} save
      */
-    edit(shown, label, text, save) {
+    edit(replaced, label, text, save) {
       const field = make("input", { class: "pl-search pl-name-field", "aria-label": label, placeholder: label });
       field.value = text;
       this.isEditing = true;
       /** @param {string} written nothing is changed if it is empty */
-      const leave = (written) => {
+      const finish = (written) => {
         if (!this.isEditing) return; // removing the field takes its focus, which calls this again
         this.isEditing = false;
-        const isHeld = field === document.activeElement;
-        field.replaceWith(shown);
-        if (isHeld) (shown.matches(STOPS) ? shown : this.search).focus();
-        if (!shown.matches(STOPS)) shown.remove();
+        const hadFocus = field === document.activeElement;
+        field.replaceWith(replaced);
+        if (hadFocus) (replaced.matches(ROW_BUTTONS) ? replaced : this.search).focus();
+        if (!replaced.matches(ROW_BUTTONS)) replaced.remove();
         if (this.value) this.draw(this.value);
         if (written && written !== text) save(written);
       };
       field.addEventListener("keydown", (event) => {
-        if (event.key === "Enter" && !event.isComposing) leave(field.value.trim());
-        if (event.key === "Escape") leave("");
+        if (event.key === "Enter" && !event.isComposing) finish(field.value.trim());
+        if (event.key === "Escape") finish("");
       });
-      field.addEventListener("blur", () => leave(field.value.trim()));
-      shown.replaceWith(field);
+      field.addEventListener("blur", () => finish(field.value.trim()));
+      replaced.replaceWith(field);
       field.focus();
       field.select();
     }

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button, icon, dates } = window.Pellucid;
+  const { make, button, icon, iconButton, iconTextButton, dates } = window.Pellucid;
 
   /** The notice after a deletion. It stays until it is dismissed, or until the next deletion. */
   class UndoNotice {
@@ -14,17 +14,15 @@
 
     /** @param {Page.Removed} removed */
     show(removed) {
-      const undo = button("Undo", { class: "pl-button pl-undo-button", "aria-label": "Undo the deletion", onclick: () => this.leave(() => this.onUndo(removed)) });
-      const dismiss = button("", { class: "pl-button pl-icon-button", "aria-label": "Dismiss", onclick: () => this.leave() }, "Dismiss");
-      undo.prepend(icon("undo"));
-      dismiss.append(icon("close"));
+      const undo = iconTextButton("undo", "Undo", { class: "pl-button pl-undo-button", "aria-label": "Undo the deletion", onclick: () => this.dismiss(() => this.onUndo(removed)) });
+      const dismiss = iconButton("close", "Dismiss", { onclick: () => this.dismiss() });
       const words = removed.kind === "folder" ? "Deleted the folder " : "Deleted ";
       const title = make("bdi", {}, removed.title);
       this.element.replaceChildren(make("span", { class: "pl-undo-text" }, `${words}“`, title, "”."), undo, dismiss);
     }
 
     /** @param {() => void} [then] */
-    leave(then) {
+    dismiss(then) {
       this.element.replaceChildren();
       then?.();
     }
@@ -40,7 +38,7 @@
       this.name = make("summary", { class: "pl-group-name" });
       this.about = make("p", { class: "pl-quiet" });
       this.list = make("ul", {});
-      this.all = this.eraser("Delete all permanently", "Really delete all permanently?", () => this.act("eraseAll"));
+      this.all = this.eraseButton("Delete all permanently", "Really delete all permanently?", () => this.act("eraseAll"));
       this.element = make("details", { class: "pl-deleted", hidden: true }, this.name, this.about, this.list, this.all);
     }
 
@@ -65,7 +63,7 @@
     row({ id, title, deleted }, keptDays) {
       const days = Math.max(0, keptDays - dates.daysSince(deleted));
       const restore = button("Restore", { "aria-label": `Restore “${title}”`, onclick: () => this.act("restore", { id }) });
-      const erase = this.eraser("Delete permanently", "Really delete permanently?", () => this.act("erase", { id }));
+      const erase = this.eraseButton("Delete permanently", "Really delete permanently?", () => this.act("erase", { id }));
       return make(
         "li",
         { "data-id": id },
@@ -76,13 +74,13 @@
     }
 
     /**
-     * Return a button that acts when it is pressed twice, because this cannot be undone.
+     * Return a button for what cannot be undone: it acts when it is pressed twice.
      * @param {string} text
      * @param {string} question
      * @param {() => void} run
      * @returns {HTMLButtonElement}
      */
-    eraser(text, question, run) {
+    eraseButton(text, question, run) {
       const erase = button(text, {
         onclick: () => {
           if (erase.dataset.sure) run();

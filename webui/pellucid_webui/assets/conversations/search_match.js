@@ -1,11 +1,11 @@
-// The matches of a search in the open conversation: scrolls to one, marks its words, and walks to the next and previous one.
+// The matches of a search in the open conversation: scrolls to one, marks its words, and goes to the next and previous one.
 "use strict";
 
 (() => {
-  const { make, button, announce, icon } = window.Pellucid;
+  const { make, iconButton, announce } = window.Pellucid;
 
-  const PATIENCE_MS = 15000; // how long a message may take to be drawn: long conversations need seconds
-  const NAME = "pl-match";
+  const DRAWING_MS = 15000; // in which a message is drawn at the latest: long conversations need seconds
+  const HIGHLIGHT = "pl-match";
   const BLOCKS = "p, li, td, th, h1, h2, h3, h4, h5, h6, pre, dt, dd, blockquote, figcaption, div";
   const WORDS = /[\p{L}\p{N}\p{M}\p{Co}]+/gu; // as SQLite divides text into words
 
@@ -15,16 +15,13 @@
       this.onGo = onGo;
       /** @type {Page.SearchMatch | null} */
       this.match = null;
-      this.isThere = false; // whether the message has been scrolled to
-      this.late = 0; // when to give up waiting for it
+      this.hasScrolled = false; // whether the message has been scrolled to
+      this.scrollUntil = 0; // the time after which a message that is drawn late is no longer scrolled to
       this.count = make("span", { class: "pl-match-count" });
-      this.before = button("", { class: "pl-button pl-icon-button", "aria-label": "Previous match", onclick: () => this.step(-1) }, "Previous match (Shift+Enter in the search)");
-      this.after = button("", { class: "pl-button pl-icon-button", "aria-label": "Next match", onclick: () => this.step(1) }, "Next match (Enter in the search)");
-      const close = button("", { class: "pl-button pl-icon-button", "aria-label": "Remove the marks", onclick: () => this.clear() }, "Remove the marks (Escape)");
-      this.before.append(icon("up"));
-      this.after.append(icon("down"));
-      close.append(icon("close"));
-      this.bar = make("div", { class: "pl-match-bar", role: "group", "aria-label": "Matches of the search" }, this.count, this.before, this.after, close);
+      this.previous = iconButton("up", "Previous match", { onclick: () => this.step(-1) }, "Previous match (Shift+Enter in the search)");
+      this.next = iconButton("down", "Next match", { onclick: () => this.step(1) }, "Next match (Enter in the search)");
+      const close = iconButton("close", "Remove the marks", { onclick: () => this.clear() }, "Remove the marks (Escape)");
+      this.bar = make("div", { class: "pl-match-bar", role: "group", "aria-label": "Matches of the search" }, this.count, this.previous, this.next, close);
       this.bar.addEventListener("keydown", (event) => {
         if (event.key !== "Escape") return;
         event.preventDefault(); // this Escape does not stop an answer
@@ -51,11 +48,11 @@
      */
     show(match) {
       this.match = match;
-      this.isThere = false;
-      this.late = Date.now() + PATIENCE_MS;
+      this.hasScrolled = false;
+      this.scrollUntil = Date.now() + DRAWING_MS;
       const at = match.nodes.indexOf(match.node) + 1;
       this.count.textContent = `Match ${at} of ${match.nodes.length}`;
-      this.before.hidden = this.after.hidden = match.nodes.length < 2;
+      this.previous.hidden = this.next.hidden = match.nodes.length < 2;
       announce(`Match ${at} of ${match.nodes.length}`);
       const chat = document.getElementById("pl-chat");
       if (chat) this.observer.observe(chat, { childList: true, subtree: true });
@@ -81,7 +78,7 @@
       const hadFocus = this.bar.contains(document.activeElement);
       this.bar.remove();
       document.querySelectorAll("[data-match]").forEach((element) => element.removeAttribute("data-match"));
-      CSS.highlights?.delete(NAME);
+      CSS.highlights?.delete(HIGHLIGHT);
       if (hadFocus) /** @type {HTMLElement | null} */ (document.querySelector(".pl-messages"))?.focus();
     }
 
@@ -92,13 +89,13 @@
       const list = document.querySelector("#pl-chat .pl-messages");
       if (list && !this.bar.isConnected) (list.closest(".pl-stage") ?? list).before(this.bar);
       const ranges = nodes.flatMap((one) => wordsIn(messageOf(one), search));
-      if (CSS.highlights) CSS.highlights.set(NAME, new Highlight(...ranges));
+      if (CSS.highlights) CSS.highlights.set(HIGHLIGHT, new Highlight(...ranges));
       const message = messageOf(node);
       for (const element of document.querySelectorAll("[data-match]")) if (element !== message) element.removeAttribute("data-match");
       if (!message) return;
       message.dataset.match = "current";
-      if (this.isThere || Date.now() > this.late) return;
-      this.isThere = true;
+      if (this.hasScrolled || Date.now() > this.scrollUntil) return;
+      this.hasScrolled = true;
       scrollTo(message, wordsIn(message, search)[0]);
     }
   }
@@ -135,7 +132,7 @@
       const words = [...part.matchAll(WORDS)].map(([word]) => folded(word));
       return words.map((word, index) => ({ word, isPrefix: index === words.length - 1 }));
     });
-    return flowsIn(body).flatMap((texts) => {
+    return textRunsIn(body).flatMap((texts) => {
       const words = [...texts.map((text) => text.data).join("").matchAll(WORDS)];
       return words
         .filter(([word]) => wanted.some((one) => (one.isPrefix ? folded(word).startsWith(one.word) : folded(word) === one.word)))
@@ -148,19 +145,19 @@
    * @param {Element} body
    * @returns {Text[][]}
    */
-  function flowsIn(body) {
+  function textRunsIn(body) {
     /** @type {Text[][]} */
-    const flows = [];
+    const runs = [];
     const walker = document.createTreeWalker(body, NodeFilter.SHOW_TEXT);
     /** @type {Element | null | undefined} */
     let block = null;
     for (let text = walker.nextNode(); text; text = walker.nextNode()) {
       const around = text.parentElement?.closest(BLOCKS);
-      if (around !== block || !flows.length) flows.push([]);
-      flows.at(-1)?.push(/** @type {Text} */ (text));
+      if (around !== block || !runs.length) runs.push([]);
+      runs.at(-1)?.push(/** @type {Text} */ (text));
       block = around;
     }
-    return flows;
+    return runs;
   }
 
   /**

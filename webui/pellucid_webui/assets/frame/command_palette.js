@@ -2,9 +2,9 @@
 "use strict";
 
 (() => {
-  const { make, follow, actOn, drawers, theme, showKeys, showVersions } = window.Pellucid;
+  const { make, pageTabs, isTabOpen, openTab, chatField, follow, actOn, drawers, theme, showKeys, showVersions } = window.Pellucid;
 
-  const MOST = 50; // shown at once
+  const MAX_SHOWN = 50;
 
   /** @type {Page.ConversationsValue | null} */
   let list = null;
@@ -13,27 +13,17 @@
   follow("conversations", (value) => (list = value));
   follow("header", (value) => (header = value));
 
-  /** @returns {HTMLElement[]} the page's tabs, without the copies that Gradio measures */
-  const tabs = () => /** @type {HTMLElement[]} */ ([...document.querySelectorAll('[role="tab"]')].filter((tab) => !tab.closest(".visually-hidden")));
-
   /**
    * Return a command that first goes to the chat, which it concerns.
    * @param {() => void} run
    * @returns {() => void}
    */
   const inChat = (run) => () => {
-    const chat = document.getElementById("pl-tab-chat-button");
-    if (!chat || chat.getAttribute("aria-selected") === "true") {
-      run();
-      return;
-    }
-    chat.click();
-    requestAnimationFrame(() => requestAnimationFrame(run)); // Gradio shows the tab meanwhile
+    if (isTabOpen("Chat") || !openTab("Chat")) run();
+    else requestAnimationFrame(() => requestAnimationFrame(run)); // Gradio shows the tab meanwhile
   };
 
-  function focusField() {
-    /** @type {HTMLElement | null} */ (document.querySelector("#pl-chat textarea.pl-field"))?.focus();
-  }
+  const focusField = () => chatField()?.focus();
 
   /** @returns {Page.Command[]} */
   function commands() {
@@ -41,7 +31,7 @@
     const models = header?.models ?? [];
     return [
       { title: "New chat", run: inChat(() => (actOn("conversations", { verb: "new" }), focusField())) },
-      ...tabs().map((tab) => ({ title: `Go to ${tab.textContent?.trim()}`, run: () => (tab.click(), tab.focus()) })),
+      ...pageTabs().map((tab) => ({ title: `Go to ${tab.textContent?.trim()}`, run: () => (tab.click(), tab.focus()) })),
       { title: "Write a message", run: inChat(focusField) },
       { title: drawers.isOpen("settings") ? "Close model & settings" : "Open model & settings", run: inChat(() => drawers.toggle("settings")) },
       { title: drawers.isOpen("side") ? "Hide the conversations" : "Show the conversations", run: inChat(() => drawers.toggle("side")) },
@@ -74,14 +64,14 @@
     const words = text.toLowerCase().split(/\s+/).filter(Boolean);
     const found = commands().filter(({ title }) => words.every((word) => title.toLowerCase().includes(word)));
     const begins = (/** @type {Page.Command} */ { title }) => title.toLowerCase().startsWith(words.join(" "));
-    return [...found.filter(begins), ...found.filter((command) => !begins(command))].slice(0, MOST);
+    return [...found.filter(begins), ...found.filter((command) => !begins(command))].slice(0, MAX_SHOWN);
   }
 
   class Palette {
     constructor() {
       /** @type {Page.Command[]} */
       this.found = [];
-      this.at = 0;
+      this.chosen = 0; // the index of the command that Enter runs
       this.field = make("input", {
         type: "text",
         class: "pl-search",
@@ -97,8 +87,8 @@
         onkeydown: (event) => this.key(event),
       });
       this.list = make("ul", { id: "pl-palette-list", role: "listbox", "aria-label": "Commands", tabindex: "-1" });
-      this.none = make("p", { class: "pl-quiet", role: "status" });
-      this.dialog = make("dialog", { class: "pl-dialog pl-palette", "aria-label": "Command palette", closedby: "any" }, this.field, this.list, this.none);
+      this.noMatch = make("p", { class: "pl-quiet", role: "status" });
+      this.dialog = make("dialog", { class: "pl-dialog pl-palette", "aria-label": "Command palette", closedby: "any" }, this.field, this.list, this.noMatch);
       this.list.addEventListener("click", (event) => {
         const row = /** @type {Element} */ (event.target).closest("li");
         if (row) this.run([...this.list.children].indexOf(row));
@@ -121,26 +111,26 @@
           make("li", { role: "option", id: `pl-command-${index}`, dir: "auto" }, make("span", {}, title), hint ? make("span", { class: "pl-quiet" }, hint) : null),
         ),
       );
-      this.none.textContent = this.found.length ? "" : "Nothing has this name.";
+      this.noMatch.textContent = this.found.length ? "" : "Nothing has this name.";
       this.list.hidden = !this.found.length;
-      this.mark(0);
+      this.choose(0);
     }
 
     /** @param {number} index */
-    mark(index) {
+    choose(index) {
       const rows = [...this.list.children];
-      this.at = rows.length ? (index + rows.length) % rows.length : 0;
-      rows.forEach((row, one) => row.setAttribute("aria-selected", String(one === this.at)));
-      if (rows.length) this.field.setAttribute("aria-activedescendant", `pl-command-${this.at}`);
+      this.chosen = rows.length ? (index + rows.length) % rows.length : 0;
+      rows.forEach((row, one) => row.setAttribute("aria-selected", String(one === this.chosen)));
+      if (rows.length) this.field.setAttribute("aria-activedescendant", `pl-command-${this.chosen}`);
       else this.field.removeAttribute("aria-activedescendant");
-      rows[this.at]?.scrollIntoView({ block: "nearest" });
+      rows[this.chosen]?.scrollIntoView({ block: "nearest" });
     }
 
     /** @param {KeyboardEvent} event */
     key(event) {
-      const moves = { ArrowDown: this.at + 1, ArrowUp: this.at - 1, PageDown: Math.min(this.at + 8, this.found.length - 1), PageUp: Math.max(this.at - 8, 0) };
-      if (event.key in moves) this.mark(moves[/** @type {keyof typeof moves} */ (event.key)]);
-      else if (event.key === "Enter" && !event.isComposing) this.run(this.at);
+      const moves = { ArrowDown: this.chosen + 1, ArrowUp: this.chosen - 1, PageDown: Math.min(this.chosen + 8, this.found.length - 1), PageUp: Math.max(this.chosen - 8, 0) };
+      if (event.key in moves) this.choose(moves[/** @type {keyof typeof moves} */ (event.key)]);
+      else if (event.key === "Enter" && !event.isComposing) this.run(this.chosen);
       else return;
       event.preventDefault();
     }

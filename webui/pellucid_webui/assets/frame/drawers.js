@@ -6,12 +6,12 @@
 
   const NARROW = matchMedia("(max-width: 60rem)"); // the same as in frame.css
   const FOCUSABLE = "button:not(:disabled), input:not([type=file]), textarea, select, a[href], summary";
-  const KEPT = "side"; // "closed" if the user has hidden the list of a wide window
+  const SIDE_KEY = "side"; // in `memory`: "closed" if the user has hidden the list of a wide window
 
   /** @type {Page.DrawerName[]} */
   const NAMES = ["side", "settings"];
   /** @type {Record<Page.DrawerName, boolean>} */
-  const open = { side: !NARROW.matches && memory.get(KEPT) !== "closed", settings: false };
+  const open = { side: !NARROW.matches && memory.get(SIDE_KEY) !== "closed", settings: false };
 
   /** @param {Page.DrawerName} name */
   const drawerOf = (name) => document.getElementById(`pl-${name}`);
@@ -38,7 +38,7 @@
     const hadFocus = drawerOf(name)?.contains(document.activeElement) ?? false;
     open[name] = isOpen;
     if (NARROW.matches && isOpen) for (const other of NAMES) open[other] = other === name;
-    if (name === "side" && !NARROW.matches) memory.set(KEPT, isOpen ? null : "closed");
+    if (name === "side" && !NARROW.matches) memory.set(SIDE_KEY, isOpen ? null : "closed");
     draw();
     if (isOpen) /** @type {HTMLElement | null | undefined} */ (drawerOf(name)?.querySelector(FOCUSABLE))?.focus({ preventScroll: true });
     else if (hadFocus) toggleOf(name)?.focus();
@@ -67,7 +67,7 @@
   });
 
   NARROW.addEventListener("change", () => {
-    open.side = !NARROW.matches && memory.get(KEPT) !== "closed";
+    open.side = !NARROW.matches && memory.get(SIDE_KEY) !== "closed";
     open.settings = false;
     draw();
   });

@@ -12,8 +12,8 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
   /** @type {Page.Theme} */
   let chosen = "system";
   try {
-    const kept = localStorage.getItem(KEY);
-    if (kept === "light" || kept === "dark") chosen = kept;
+    const stored = localStorage.getItem(KEY);
+    if (stored === "light" || stored === "dark") chosen = stored;
   } catch {
     // A browser that keeps nothing follows the system.
   }

@@ -2,34 +2,31 @@
 "use strict";
 
 (() => {
-  const { make, follow, actOn } = window.Pellucid;
+  const { make, chatField, follow, actOn } = window.Pellucid;
 
-  /** @type {{ prompt: string, opens?: boolean }[]} */
+  /** @type {{ prompt: string, opensTokens?: boolean }[]} */
   const EXAMPLES = [
-    { prompt: "What is the capital of Australia?", opens: true },
+    { prompt: "What is the capital of Australia?", opensTokens: true },
     { prompt: "Write a Python function that checks if a year is a leap year." },
     { prompt: "Explain list comprehensions in Python with an example." },
     { prompt: "Write a regular expression for dates such as 2026-11-28." },
   ];
 
-  /** The prompt whose answer opens its tokens as soon as there is one. */
-  let awaited = "";
-
-  /** @returns {HTMLTextAreaElement | null} the field of the chat */
-  const fieldOf = () => document.querySelector("#pl-chat textarea.pl-field");
+  /** The prompt whose answer is shown as tokens as soon as there is one. */
+  let awaitedPrompt = "";
 
   /**
    * Send a prompt as if it had been typed.
    * @param {string} prompt
-   * @param {boolean} opens
+   * @param {boolean} opensTokens
    */
-  function ask(prompt, opens) {
-    const field = fieldOf();
+  function ask(prompt, opensTokens) {
+    const field = chatField();
     if (!field) return;
     field.value = prompt;
     field.focus();
     field.dispatchEvent(new Event("input", { bubbles: true }));
-    awaited = opens ? prompt : "";
+    awaitedPrompt = opensTokens ? prompt : "";
     field.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true, cancelable: true }));
   }
 
@@ -41,15 +38,15 @@
     make(
       "ul",
       {},
-      ...EXAMPLES.map(({ prompt, opens = false }) =>
+      ...EXAMPLES.map(({ prompt, opensTokens = false }) =>
         make(
           "li",
           {},
           make(
             "button",
-            { type: "button", class: "pl-example", onclick: () => ask(prompt, opens) },
+            { type: "button", class: "pl-example", onclick: () => ask(prompt, opensTokens) },
             make("span", {}, prompt),
-            opens ? make("span", { class: "pl-quiet" }, "and open the tokens of the answer") : null,
+            opensTokens ? make("span", { class: "pl-quiet" }, "and open the tokens of the answer") : null,
           ),
         ),
       ),
@@ -62,12 +59,12 @@
     const isEmpty = !value.messages.length && !value.live;
     if (isEmpty) list.before(welcome);
     else welcome.remove();
-    if (isEmpty || !awaited) return;
+    if (isEmpty || !awaitedPrompt) return;
     const messages = [...value.messages, ...(value.live ? [value.live.message] : [])].map((text) => /** @type {Page.ChatMessage} */ (JSON.parse(text)));
     const [asked, answer] = messages;
-    if (messages.length > 2 || asked.text.trim() !== awaited) awaited = ""; // the user has gone elsewhere
-    if (!awaited || answer?.role !== "assistant") return;
-    awaited = "";
-    if (!answer.looked) actOn("chat", { verb: "look", conversation: value.id, node: answer.node });
+    if (messages.length > 2 || asked.text.trim() !== awaitedPrompt) awaitedPrompt = ""; // the user has gone elsewhere
+    if (!awaitedPrompt || answer?.role !== "assistant") return;
+    awaitedPrompt = "";
+    if (!answer.asTokens) actOn("chat", { verb: "toggleTokens", conversation: value.id, node: answer.node });
   });
 })();

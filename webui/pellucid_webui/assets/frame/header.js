@@ -2,20 +2,11 @@
 "use strict";
 
 (() => {
-  const { make, icon, announce, follow, drawers, theme, showKeys, showPalette, commandKey } = window.Pellucid;
+  const { make, icon, iconButton, announce, chatField, follow, drawers, theme, showKeys, showPalette, commandKey } = window.Pellucid;
 
   const FULL = 0.95; // of the context
   const NEARLY_FULL = 0.8;
-  const CHARACTERS = 4; // of a token, by and large: only the model knows
-
-  /**
-   * @param {string} name the accessible name
-   * @param {Page.IconName} picture
-   * @param {Page.Attributes} attributes
-   */
-  function iconButton(name, picture, attributes) {
-    return make("button", { type: "button", class: "pl-icon-button", "aria-label": name, title: name, ...attributes }, icon(picture));
-  }
+  const CHARACTERS_PER_TOKEN = 4; // an estimate: only the model knows
 
   class Header {
     /**
@@ -27,7 +18,7 @@
       this.value = null;
       /** @type {Page.ChatValue | null} */
       this.chat = null;
-      this.isAway = false;
+      this.isUnreachable = false; // whether the server does not answer
       this.state = make("span", { class: "pl-model-state" });
       this.summary = make("span", { class: "pl-model-summary" });
       this.facts = make("dl", {});
@@ -41,7 +32,7 @@
       this.bar = make("span", { class: "pl-meter-bar" });
       this.count = make("span", {});
       this.meter = make("div", { class: "pl-meter", role: "meter", "aria-label": "Context", "aria-valuemin": "0", hidden: true }, this.count, make("span", { class: "pl-meter-rail" }, this.bar));
-      this.theme = iconButton("Theme", "system", { onclick: () => this.nextTheme() });
+      this.theme = iconButton("system", "Theme", { class: "pl-icon-button", onclick: () => this.nextTheme() });
       this.missing = make("div", { class: "pl-missing", role: "alert" });
       element.replaceChildren(
         this.about,
@@ -54,9 +45,9 @@
           icon("settings"),
           make("span", {}, "Model & settings"),
         ),
-        iconButton("Commands", "palette", { onclick: showPalette, title: `Commands (${commandKey}+K)`, "aria-keyshortcuts": "Control+K" }),
+        iconButton("palette", "Commands", { class: "pl-icon-button", onclick: showPalette, "aria-keyshortcuts": "Control+K" }, `Commands (${commandKey}+K)`),
         this.theme,
-        iconButton("Keys and words", "help", { onclick: showKeys, title: "Keys and words (?)", id: "pl-help-toggle", "aria-keyshortcuts": "?" }),
+        iconButton("help", "Keys and words", { class: "pl-icon-button", onclick: showKeys, id: "pl-help-toggle", "aria-keyshortcuts": "?" }, "Keys and words (?)"),
         make("span", { class: "pl-account" }),
         this.missing,
       );
@@ -66,17 +57,17 @@
       follow("chat", (chat) => {
         this.chat = chat;
         this.value ??= props.value;
-        if (chat && !this.value) this.ask(); // Gradio loses an update that comes while this script begins
+        if (chat && !this.value) this.refresh(); // Gradio loses an update that comes while this script begins
         this.draw();
       });
       // What is being typed counts, without a call of the server.
       document.addEventListener("input", (event) => {
         if (/** @type {Element} */ (event.target).closest("#pl-chat")) this.drawMeter();
       });
-      document.addEventListener("pellucid-away", () => this.setAway(true));
-      document.addEventListener("pellucid-back", () => {
-        this.setAway(false);
-        this.ask();
+      document.addEventListener("pellucid-server-lost", () => this.setUnreachable(true));
+      document.addEventListener("pellucid-server-back", () => {
+        this.setUnreachable(false);
+        this.refresh();
       });
       document.addEventListener("pellucid-locked", () => this.draw());
       document.addEventListener("pellucid-theme", () => this.drawTheme());
@@ -85,14 +76,14 @@
       this.update(props.value);
     }
 
-    /** Ask which models are served now. */
-    ask() {
+    /** Ask the server which models it serves now. */
+    refresh() {
       this.act({});
     }
 
-    /** @param {boolean} isAway */
-    setAway(isAway) {
-      this.isAway = isAway;
+    /** @param {boolean} isUnreachable */
+    setUnreachable(isUnreachable) {
+      this.isUnreachable = isUnreachable;
       this.draw();
     }
 
@@ -155,8 +146,8 @@
      * @returns {[state: string, words: string]}
      */
     stateOf(value, model) {
-      if (this.isAway) return ["away", "Not answering"];
-      if (value.problem) return ["away", "Not ready"];
+      if (this.isUnreachable) return ["unavailable", "Not answering"];
+      if (value.problem) return ["unavailable", "Not ready"];
       if (!model) return ["missing", "Missing"];
       return this.chat?.live ? ["busy", "Generating"] : ["ready", "Ready"];
     }
@@ -209,8 +200,7 @@
 
     /** @returns {number} an estimate of the tokens of the text that is being typed */
     typedTokens() {
-      const field = /** @type {HTMLTextAreaElement | null} */ (document.querySelector("#pl-chat textarea.pl-field"));
-      return Math.ceil((field?.value.trim().length ?? 0) / CHARACTERS);
+      return Math.ceil((chatField()?.value.trim().length ?? 0) / CHARACTERS_PER_TOKEN);
     }
   }
 

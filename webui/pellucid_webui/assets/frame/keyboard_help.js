@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button } = window.Pellucid;
+  const { make, button, hasModifier, takesKeys } = window.Pellucid;
 
   const COMMAND = /Mac|iPhone|iPad/.test(navigator.platform) ? "Cmd" : "Ctrl";
 
@@ -108,7 +108,7 @@
       "dialog",
       { class: "pl-dialog pl-help", "aria-labelledby": "pl-help-title", closedby: "any" },
       make("div", { class: "pl-dialog-head" }, make("h2", { id: "pl-help-title" }, "Keys and words"), button("Close", { onclick: () => created.close() }, "Escape")),
-      ...GROUPS.map(({ title, keys }) => list(title, keys.map(([key, words]) => [spelled(key), words]))),
+      ...GROUPS.map(({ title, keys }) => list(title, keys.map(([key, words]) => [keyElements(key), words]))),
       list("Words", TERMS.map(([term, meaning]) => [[term], meaning])),
     );
     document.body.append(created);
@@ -117,9 +117,9 @@
 
   /**
    * @param {string} keys
-   * @returns {Page.Child[]} the keys as `kbd` elements with the words between them
+   * @returns {Page.Child[]} the keys as `kbd` elements, with what separates them
    */
-  const spelled = (keys) => keys.split(/(, |\+)/).map((part, index) => (index % 2 ? part : make("kbd", {}, part)));
+  const keyElements = (keys) => keys.split(/(, |\+)/).map((part, index) => (index % 2 ? part : make("kbd", {}, part)));
 
   /** @type {HTMLDialogElement | null} */
   let dialog = null;
@@ -130,9 +130,8 @@
   }
 
   document.addEventListener("keydown", (event) => {
-    const target = /** @type {HTMLElement} */ (event.target);
-    if (event.key !== "?" || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-    if (target.isContentEditable || target.closest("input, textarea, select")) return;
+    const target = /** @type {Element} */ (event.target);
+    if (event.key !== "?" || hasModifier(event) || event.defaultPrevented || takesKeys(target)) return;
     event.preventDefault();
     showKeys();
   });

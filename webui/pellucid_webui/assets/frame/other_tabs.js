@@ -29,6 +29,6 @@
 
   channel.addEventListener("message", ({ data }) => {
     // A hidden tab asks when it is shown; one that receives an answer is up to date.
-    if (shown && !document.hidden && !shown.live && data !== state) actOn("chat", { verb: "see", conversation: shown.id });
+    if (shown && !document.hidden && !shown.live && data !== state) actOn("chat", { verb: "refresh", conversation: shown.id });
   });
 })();

@@ -1,24 +1,24 @@
-// The page itself: it shows why the server refuses a request, waits for a server that went away, and reloads for a new one.
+// The connection to the server: shows why it refuses a request, waits while it does not answer, and reloads the page for a new process.
 "use strict";
 
 (() => {
   const { make, announce } = window.Pellucid;
 
-  const ASK_MS = 3000;
-  const AGAIN_MS = 1000; // while there is no answer
-  const TOLERATED = 2; // requests without an answer before the page says so
+  const CHECK_MS = 3000; // between two checks
+  const RETRY_MS = 1000; // between two checks while there is no answer
+  const SILENT_FAILURES = 2; // checks without an answer before the page says so
 
-  const NOTICED_MS = 30;
-  const PATIENCE_MS = 10000; // for one answer
+  const GRADIO_MS = 30; // in which Gradio notices the end of a stream
+  const TIMEOUT_MS = 10000; // of one check
 
   /** @type {Promise<void>} */
   let results = Promise.resolve(); // settled once the stream of results has ended
-  let missed = 0;
+  let failures = 0; // checks without an answer since the last answer
   /** @type {string | null} */
-  let known = null;
+  let serverProcess = null; // the random id of the one that has answered
 
-  const banner = make("p", { id: "pl-away", class: "pl-banner", role: "alert", hidden: true });
-  const problems = { away: "", refused: "" };
+  const banner = make("p", { id: "pl-server-problem", class: "pl-banner", role: "alert", hidden: true });
+  const problems = { unreachable: "", refused: "" };
 
   /**
    * Show or remove a problem. There is one banner: a server that does not answer explains what it refuses.
@@ -28,12 +28,12 @@
   function report(kind, text) {
     problems[kind] = text;
     if (!banner.isConnected) document.body.prepend(banner);
-    const shown = problems.away || problems.refused;
+    const shown = problems.unreachable || problems.refused;
     if (banner.textContent !== shown) banner.textContent = shown;
     banner.hidden = !shown;
   }
 
-  const plainly = window.fetch.bind(window);
+  const originalFetch = window.fetch.bind(window);
 
   /**
    * Gradio uses this for its requests. By itself it does not show why the server refuses a request, for example because it is
@@ -44,9 +44,9 @@
    * @returns {Promise<Response>}
    */
   window.fetch = async (asked, options) => {
-    const response = await plainly(asked, options);
+    const response = await originalFetch(asked, options);
     const { pathname } = new URL(asked instanceof Request ? asked.url : asked, location.href);
-    if (pathname.endsWith("/queue/data") && response.body) return noted(response, response.body);
+    if (pathname.endsWith("/queue/data") && response.body) return withEndNoted(response, response.body);
     if (pathname.endsWith("/queue/join")) {
       report("refused", response.ok ? "" : await reason(response.clone()));
       if (response.headers.get("pellucid-stream") === "closed") await results;
@@ -60,10 +60,10 @@
    * @param {ReadableStream<Uint8Array<ArrayBuffer>>} body
    * @returns {Response}
    */
-  function noted(response, body) {
+  function withEndNoted(response, body) {
     const { readable, writable } = new TransformStream();
     /** @returns {Promise<void>} */
-    const later = () => new Promise((resolve) => setTimeout(resolve, NOTICED_MS));
+    const later = () => new Promise((resolve) => setTimeout(resolve, GRADIO_MS));
     results = body.pipeTo(writable).then(later, later);
     return new Response(readable, response);
   }
@@ -80,35 +80,35 @@
     }
   }
 
-  /** Ask the server now and then whether it is there. */
-  async function watch() {
-    if (!document.hidden) await ask();
-    setTimeout(watch, missed ? AGAIN_MS : ASK_MS);
+  /** Check again and again that the server answers. */
+  async function keepChecking() {
+    if (!document.hidden) await check();
+    setTimeout(keepChecking, failures ? RETRY_MS : CHECK_MS);
   }
 
-  /** Ask whether the server is there. If another process answers, reload the page: drafts and conversations are kept. */
-  async function ask() {
+  /** Check that the server answers. If another process does, reload the page: drafts and conversations are kept. */
+  async function check() {
     try {
-      const response = await fetch("page/alive", { cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
+      const response = await fetch("page/alive", { cache: "no-store", signal: AbortSignal.timeout(TIMEOUT_MS) });
       if (!response.ok) throw new Error(String(response.status));
       const { process, locked } = await response.json();
-      if (locked && known === null) {
+      if (locked && serverProcess === null) {
         document.body.dataset.locked = "";
         document.dispatchEvent(new Event("pellucid-locked"));
       }
-      if (known !== null && process !== known) location.reload();
-      known = process;
-      if (missed >= TOLERATED) announce("The server is back.");
-      if (missed) document.dispatchEvent(new Event("pellucid-back"));
-      missed = 0;
-      report("away", "");
+      if (serverProcess !== null && process !== serverProcess) location.reload();
+      serverProcess = process;
+      if (failures >= SILENT_FAILURES) announce("The server is back.");
+      if (failures) document.dispatchEvent(new Event("pellucid-server-back"));
+      failures = 0;
+      report("unreachable", "");
     } catch {
-      missed += 1;
-      if (missed < TOLERATED) return;
-      if (missed === TOLERATED) document.dispatchEvent(new Event("pellucid-away"));
-      report("away", "The server does not answer. Your text is kept; this page resumes when the server is back.");
+      failures += 1;
+      if (failures < SILENT_FAILURES) return;
+      if (failures === SILENT_FAILURES) document.dispatchEvent(new Event("pellucid-server-lost"));
+      report("unreachable", "The server does not answer. Your text is kept; this page resumes when the server is back.");
     }
   }
 
-  watch();
+  keepChecking();
 })();

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button, download, tabMemory, chart, diffView, readInputs, bothModels, HeatMap, LineList, TextMinimap, PartLoader } = window.Pellucid;
+  const { make, button, ServerFiles, tabMemory, chart, diffView, readInputs, bothModels, HeatMap, LineList, TextMinimap, PartLoader } = window.Pellucid;
 
   const SETTLED_MS = 100; // after the last scroll, the alternatives of the tokens in view are asked for
   const PART_TOKENS = 256; // as in stored_reading.py
@@ -27,7 +27,7 @@
       /** @type {Page.ReadValue | null} */
       this.value = null;
       this.number = -1; // of the reading that is drawn
-      this.seen = 0;
+      this.files = new ServerFiles();
       /** @type {Page.TokenRecord[]} */
       this.records = [];
       this.isComplete = false;
@@ -127,10 +127,7 @@
       if (value.number !== this.number) this.begin(value);
       if (value.key) this.drawResult(value);
       else if (this.records.length < value.tokens) this.loader.ask("tokens", this.records.length);
-      if (value.file && value.file.n !== this.seen) {
-        this.seen = value.file.n;
-        download(value.file.name, value.file.text, value.file.type);
-      }
+      this.files.save(value.file);
       this.markStale();
     }
 

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button, download } = window.Pellucid;
+  const { make, makeSvg, button, download } = window.Pellucid;
 
   const SVG = "http://www.w3.org/2000/svg";
   const WIDTH = 320;
@@ -44,12 +44,12 @@
     const parts = counts.flatMap((count, at) => {
       const tall = (count / most) * height;
       const x = LEFT + at * step;
-      const bar = shape("rect", { class: "pl-chart-bar", x: x + step * 0.06, y: TOP + height - tall, width: step * 0.88, height: tall });
+      const bar = makeSvg("rect", { class: "pl-chart-bar", x: x + step * 0.06, y: TOP + height - tall, width: step * 0.88, height: tall });
       bar.append(text("title", {}, `${labels[at]}: ${count} of ${all} tokens`));
       return at % every ? [bar] : [bar, text("text", { x: x + step / 2, y: HEIGHT - 20, "text-anchor": "middle" }, labels[at])];
     });
-    const line = shape("path", { class: "pl-chart-line", d: `M${LEFT} ${TOP + height}H${WIDTH - RIGHT}` });
-    return shape(
+    const line = makeSvg("path", { class: "pl-chart-line", d: `M${LEFT} ${TOP + height}H${WIDTH - RIGHT}` });
+    return makeSvg(
       "svg",
       { xmlns: SVG, viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: WIDTH, height: HEIGHT, role: "img", "aria-label": `Histogram: ${name} of ${all} tokens`, class: "pl-chart-picture" },
       text("text", { x: LEFT - 5, y: TOP + 9, "text-anchor": "end" }, String(most)),
@@ -76,28 +76,13 @@
   }
 
   /**
-   * Create an SVG element.
-   * @template {keyof SVGElementTagNameMap} Name
-   * @param {Name} name
-   * @param {Record<string, string | number>} attributes
-   * @param {...Node} children
-   * @returns {SVGElementTagNameMap[Name]}
-   */
-  function shape(name, attributes, ...children) {
-    const element = document.createElementNS(SVG, name);
-    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, String(value));
-    element.append(...children);
-    return element;
-  }
-
-  /**
    * @param {"text" | "title"} name
    * @param {Record<string, string | number>} attributes
    * @param {string} content
    * @returns {SVGElement}
    */
   function text(name, attributes, content) {
-    const element = shape(name, attributes);
+    const element = makeSvg(name, attributes);
     element.textContent = content;
     return element;
   }

@@ -17,10 +17,6 @@
       this.timer = 0;
     }
 
-    get isReady() {
-      return this.send !== null;
-    }
-
     /** @param {Page.Component<Page.ReadPart | null>} component */
     connect({ props, watch, act }) {
       this.send = act;

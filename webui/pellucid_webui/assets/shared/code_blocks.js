@@ -4,10 +4,10 @@
 (() => {
   const { copy, memory, announce } = window.Pellucid;
 
-  const WRAP = "wrap"; // the key in `memory`
+  const WRAP_KEY = "wrap"; // in `memory`
 
   /** @returns {boolean} */
-  const isWrapped = () => memory.get(WRAP) === "1";
+  const isWrapped = () => memory.get(WRAP_KEY) === "1";
 
   /**
    * Let the buttons of the code blocks within an element work.
@@ -31,7 +31,7 @@
    */
   function wrap(list) {
     const wrapped = !isWrapped();
-    memory.set(WRAP, wrapped ? "1" : null);
+    memory.set(WRAP_KEY, wrapped ? "1" : null);
     announce(wrapped ? "Long lines of code are wrapped." : "Long lines of code scroll.");
     list.classList.toggle("pl-wrapped", wrapped);
     for (const one of list.querySelectorAll(".pl-wrap")) one.setAttribute("aria-pressed", String(wrapped));

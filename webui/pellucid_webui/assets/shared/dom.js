@@ -27,6 +27,21 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
   }
 
   /**
+   * Create an SVG element.
+   * @template {keyof SVGElementTagNameMap} Name
+   * @param {Name} name
+   * @param {Record<string, string | number>} [attributes]
+   * @param {...Node} children
+   * @returns {SVGElementTagNameMap[Name]}
+   */
+  function makeSvg(name, attributes = {}, ...children) {
+    const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, String(value));
+    element.append(...children);
+    return element;
+  }
+
+  /**
    * Create a button.
    * @param {string} text
    * @param {Page.Attributes} [attributes]
@@ -42,12 +57,12 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
    * @param {string} text
    */
   function announce(text) {
-    let place = document.getElementById("pl-announcer");
-    if (!place) {
-      place = make("div", { id: "pl-announcer", class: "pl-visually-hidden", role: "status", "aria-live": "polite" });
-      document.body.append(place);
+    let region = document.getElementById("pl-announcer");
+    if (!region) {
+      region = make("div", { id: "pl-announcer", class: "pl-visually-hidden", role: "status", "aria-live": "polite" });
+      document.body.append(region);
     }
-    place.textContent = text;
+    region.textContent = text;
   }
 
   /**
@@ -99,6 +114,20 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
     setTimeout(() => URL.revokeObjectURL(url), 1000);
   }
 
+  /** Downloads files that the server sends, each once: a payload may come several times. */
+  class ServerFiles {
+    constructor() {
+      this.last = 0; // the number of the last file
+    }
+
+    /** @param {Page.SavedFile | undefined} file */
+    save(file) {
+      if (!file || file.n === this.last) return;
+      this.last = file.n;
+      download(file.name, file.text, file.type);
+    }
+  }
+
   /**
    * Read at most one byte more than `limit` of a file: with that byte the server sees that the file is too large.
    * @param {File} file
@@ -118,7 +147,7 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
     constructor(storage) {
       this.storage = storage;
       /** @type {Map<string, string | null>} */
-      this.unkept = new Map();
+      this.unsaved = new Map(); // what the browser refused
     }
 
     /**
@@ -126,7 +155,7 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
      * @returns {string | null}
      */
     get(key) {
-      const value = this.unkept.get(key);
+      const value = this.unsaved.get(key);
       if (value !== undefined) return value;
       try {
         return this.storage().getItem(`pellucid.${key}`);
@@ -140,12 +169,12 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
      * @param {string | null} value null or "" forgets the key
      */
     set(key, value) {
-      this.unkept.delete(key);
+      this.unsaved.delete(key);
       try {
         if (value === null || value === "") this.storage().removeItem(`pellucid.${key}`);
         else this.storage().setItem(`pellucid.${key}`, value);
       } catch {
-        this.unkept.set(key, value);
+        this.unsaved.set(key, value);
       }
     }
   }
@@ -167,5 +196,59 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
    */
   const nameOf = (element) => element.getAttribute("aria-label") || element.textContent;
 
-  Object.assign(window.Pellucid, { make, button, announce, copy, download, contentOf, memory, tabMemory, nameTab, nameOf });
+  /** @returns {HTMLElement[]} the buttons that open the page's tabs */
+  const pageTabs = () => /** @type {HTMLElement[]} */ ([...document.querySelectorAll('[role="tab"]')]);
+
+  /** @param {string} name */
+  const pageTab = (name) => pageTabs().find((tab) => tab.textContent?.trim() === name);
+
+  /**
+   * @param {string} name
+   * @returns {boolean}
+   */
+  const isTabOpen = (name) => pageTab(name)?.getAttribute("aria-selected") === "true";
+
+  /**
+   * Open a tab of the page.
+   * @param {string} name
+   * @returns {HTMLElement | undefined} its button, if the page has it by now
+   */
+  function openTab(name) {
+    const tab = pageTab(name);
+    tab?.click();
+    return tab;
+  }
+
+  /** @returns {HTMLTextAreaElement | null} the field for a new message of the chat */
+  const chatField = () => document.querySelector("#pl-chat textarea.pl-field");
+
+  /** @param {KeyboardEvent} event */
+  const hasModifier = (event) => event.ctrlKey || event.metaKey || event.altKey;
+
+  /**
+   * @param {Element} target
+   * @returns {boolean} whether a key that is pressed there is part of a text or a choice
+   */
+  const takesKeys = (target) => /** @type {HTMLElement} */ (target).isContentEditable || Boolean(target.closest("input, textarea, select"));
+
+  Object.assign(window.Pellucid, {
+    make,
+    makeSvg,
+    button,
+    announce,
+    copy,
+    download,
+    ServerFiles,
+    contentOf,
+    memory,
+    tabMemory,
+    nameTab,
+    nameOf,
+    pageTabs,
+    isTabOpen,
+    openTab,
+    chatField,
+    hasModifier,
+    takesKeys,
+  });
 })();

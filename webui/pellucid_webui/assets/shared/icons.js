@@ -2,9 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, button } = window.Pellucid;
-
-  const SVG = "http://www.w3.org/2000/svg";
+  const { make, makeSvg, button } = window.Pellucid;
 
   /** Paths in a square of 24. */
   const LARGE = {
@@ -55,34 +53,57 @@
    * @returns {SVGSVGElement}
    */
   function icon(name) {
-    const known = drawn.get(name);
-    if (known) return /** @type {SVGSVGElement} */ (known.cloneNode(true));
-    const svg = document.createElementNS(SVG, "svg");
-    const isLarge = name in LARGE;
-    svg.setAttribute("viewBox", isLarge ? "0 0 24 24" : "0 0 16 16");
-    svg.setAttribute("aria-hidden", "true");
-    svg.setAttribute("class", isLarge ? "pl-icon" : "pl-icon pl-small-icon");
-    const path = document.createElementNS(SVG, "path");
-    path.setAttribute("d", { ...SMALL, ...LARGE }[name]);
-    svg.append(path);
-    drawn.set(name, svg);
+    let svg = drawn.get(name);
+    if (!svg) {
+      const [viewBox, classes] = name in LARGE ? ["0 0 24 24", "pl-icon"] : ["0 0 16 16", "pl-icon pl-small-icon"];
+      svg = makeSvg("svg", { viewBox, "aria-hidden": "true", class: classes }, makeSvg("path", { d: { ...SMALL, ...LARGE }[name] }));
+      drawn.set(name, svg);
+    }
     return /** @type {SVGSVGElement} */ (svg.cloneNode(true));
   }
 
   /**
-   * Create a button with an icon, whose label is shown while it has the focus or the pointer.
+   * Create a button with an icon, whose label is shown at once while it has the focus or the pointer.
    * @param {Page.IconName} name
    * @param {string} label
    * @param {Page.Attributes} [attributes]
    * @param {string | null} [description] for screen readers, where the label says too little
    * @returns {HTMLButtonElement}
    */
-  function iconButton(name, label, attributes = {}, description = null) {
-    const found = button("", { "aria-label": label, "aria-description": description, ...attributes });
-    found.classList.add("pl-icon-button");
-    found.append(icon(name), make("span", { class: "pl-tip", "aria-hidden": "true" }, label));
-    return found;
+  function tipIconButton(name, label, attributes = {}, description = null) {
+    const created = iconButton(name, label, { title: null, "aria-description": description, ...attributes });
+    created.append(make("span", { class: "pl-tip", "aria-hidden": "true" }, label));
+    return created;
   }
 
-  Object.assign(window.Pellucid, { icon, iconButton });
+  /**
+   * Create a button with an icon in place of a text.
+   * @param {Page.IconName} name
+   * @param {string} label
+   * @param {Page.Attributes} [attributes]
+   * @param {string} [hint] shown on hover
+   * @returns {HTMLButtonElement}
+   */
+  function iconButton(name, label, attributes = {}, hint = label) {
+    const created = button("", { "aria-label": label, ...attributes }, hint);
+    created.classList.add("pl-icon-button");
+    created.append(icon(name));
+    return created;
+  }
+
+  /**
+   * Create a button with an icon before its text.
+   * @param {Page.IconName} name
+   * @param {string} text
+   * @param {Page.Attributes} [attributes]
+   * @param {string | null} [hint] shown on hover
+   * @returns {HTMLButtonElement}
+   */
+  function iconTextButton(name, text, attributes = {}, hint = null) {
+    const created = button(text, attributes, hint);
+    created.prepend(icon(name));
+    return created;
+  }
+
+  Object.assign(window.Pellucid, { icon, iconButton, tipIconButton, iconTextButton });
 })();

@@ -44,7 +44,7 @@
     menu.addEventListener("toggle", (event) => {
       if (/** @type {ToggleEvent} */ (event).newState === "closed" && !hasChosen && menu.isConnected) close();
     });
-    (anchor.closest(".pl-shelf") ?? document.body).append(menu);
+    (anchor.closest(".pl-conversation-panel") ?? document.body).append(menu);
     menu.showPopover();
     anchor.setAttribute("aria-expanded", "true");
     place(menu, anchor.getBoundingClientRect());

@@ -8,17 +8,17 @@
   const listeners = new Map();
 
   /** @type {Map<string, number>} */
-  const latest = new Map(); // the order of the newest value of each component
+  const newestOrders = new Map(); // the order of the newest value of each component
 
   /**
    * Return whether a newer value has come before: when a stream ends, Gradio draws its last output again, which another event may have replaced.
    * @param {string} name
    * @param {any} value
    */
-  function isLate(name, value) {
+  function isOutdated(name, value) {
     const order = Number(value?.order ?? 0);
-    const newest = latest.get(name) ?? 0;
-    latest.set(name, Math.max(newest, order));
+    const newest = newestOrders.get(name) ?? 0;
+    newestOrders.set(name, Math.max(newest, order));
     return Boolean(order) && order < newest && !value.stale;
   }
 
@@ -41,7 +41,7 @@
       ...component,
       watch: (property, callback) =>
         component.watch(property, () => {
-          if (property === "value" && isLate(name, component.props.value)) return;
+          if (property === "value" && isOutdated(name, component.props.value)) return;
           callback();
           if (property === "value") notify(name);
         }),

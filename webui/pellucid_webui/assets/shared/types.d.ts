@@ -161,8 +161,10 @@ declare namespace Page {
     notice: Notice | null;
     draft: Notice | null;
     redo: number | null;
-    arrived: { letter: string; conversation: string } | null;
+    /** The last message that was saved: the id that this tab gave it. */
+    delivered: { id: string; conversation: string } | null;
     opened: OpenedTokens | null;
+    /** Whether the server has dropped the state of this tab: the page is then loaded again. */
     stale: boolean;
     /** A value with a lower order than one before is out of date. */
     order: number;
@@ -191,7 +193,7 @@ declare namespace Page {
   interface ContextWarning {
     text: string;
     /** The action to repeat with a remedy; null if nothing was refused. */
-    again: { verb: string; node: number; index?: number; alternative?: number } | null;
+    action: { verb: string; node: number; index?: number; alternative?: number } | null;
     isFull: boolean;
     canDrop: boolean;
   }
@@ -278,7 +280,7 @@ declare namespace Page {
     role: string;
     versions: number[];
     /** Whether it is shown as tokens. */
-    looked: boolean;
+    asTokens: boolean;
     about: string;
     sampling?: Sampling;
     model?: string;
@@ -681,8 +683,6 @@ declare namespace Page {
   }
 
   interface PartLoader {
-    /** Whether the server can be asked. */
-    readonly isReady: boolean;
     connect(component: Component<ReadPart | null>): void;
     reset(number: number): void;
     ask(kind: ReadPart["kind"], start: number): void;
@@ -734,7 +734,7 @@ declare namespace Page {
     review: string;
     rater: string;
     /** Whether the rater has logged in, so that the name is fixed. */
-    known: boolean;
+    isLoggedIn: boolean;
     status: string;
     wrong: boolean;
     reasons: string[];
@@ -1006,7 +1006,7 @@ declare namespace Page {
   interface ContextNotice {
     readonly element: HTMLElement;
     /** Separates what the model no longer sees. */
-    readonly border: HTMLElement;
+    readonly divider: HTMLElement;
     update(context: ContextState | null): void;
     mark(context: ContextState | null, elements: HTMLElement[]): void;
   }
@@ -1053,19 +1053,29 @@ declare namespace Page {
   interface Scripts {
     // dom.js
     make<Name extends keyof HTMLElementTagNameMap>(name: Name, attributes?: Attributes, ...children: Child[]): HTMLElementTagNameMap[Name];
+    makeSvg<Name extends keyof SVGElementTagNameMap>(name: Name, attributes?: Record<string, string | number>, ...children: Node[]): SVGElementTagNameMap[Name];
     button(text: string, attributes?: Attributes, hint?: string | null): HTMLButtonElement;
     announce(text: string): void;
     copy(text: string, pressed: HTMLElement): Promise<void>;
     download(name: string, content: BlobPart, type: string): void;
+    ServerFiles: new () => { save(file: SavedFile | undefined): void };
     contentOf(file: File, limit: number): Promise<FileContent>;
     memory: Memory;
     tabMemory: Memory;
     nameTab(title: string): void;
     nameOf(element: Element): string | null;
+    pageTabs(): HTMLElement[];
+    isTabOpen(name: string): boolean;
+    openTab(name: string): HTMLElement | undefined;
+    chatField(): HTMLTextAreaElement | null;
+    hasModifier(event: KeyboardEvent): boolean;
+    takesKeys(target: Element): boolean;
 
     // icons.js, code_blocks.js, attached_files.js, context_notice.js, retry_form.js, infill_tab.js
     icon(name: IconName): SVGSVGElement;
-    iconButton(name: IconName, label: string, attributes?: Attributes, description?: string | null): HTMLButtonElement;
+    iconButton(name: IconName, label: string, attributes?: Attributes, hint?: string): HTMLButtonElement;
+    tipIconButton(name: IconName, label: string, attributes?: Attributes, description?: string | null): HTMLButtonElement;
+    iconTextButton(name: IconName, text: string, attributes?: Attributes, hint?: string | null): HTMLButtonElement;
     mountCodeBlocks(list: HTMLElement): void;
     markWrapped(list: HTMLElement): void;
     AttachedFiles: new (area: HTMLElement, options: AttachOptions) => AttachedFiles;

@@ -108,7 +108,7 @@
       list.addEventListener("keydown", (event) => this.keyInText(event));
       document.addEventListener("keydown", (event) => this.key(event));
       document.addEventListener("keydown", (event) => event.key === "Escape" && this.escape(event), { capture: true });
-      document.addEventListener("pellucid-back", () => {
+      document.addEventListener("pellucid-server-back", () => {
         this.asked.clear(); // what was asked may be lost
         this.opened = null;
       });
@@ -183,7 +183,7 @@
       const marks = data.marks ?? old?.marks ?? null;
       const isHere = this.inView.has(message) || (old !== null && this.inspector.owner === old);
       const isShown = this.state !== "text" || Boolean(marks?.branched);
-      const isText = isAnswer(data) && !data.looked && marks !== null && marks.count > 0;
+      const isText = isAnswer(data) && !data.asTokens && marks !== null && marks.count > 0;
       if (isHere && isShown && isText && marks && message.element.isConnected) {
         if (old && old.message === message && old.marks === marks && old.blocks === message.drawn) return;
         old?.destroy();

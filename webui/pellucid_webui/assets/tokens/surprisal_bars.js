@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const { make, colours, download, visible } = window.Pellucid;
+  const { make, makeSvg, colours, download, visible } = window.Pellucid;
 
   const SVG = "http://www.w3.org/2000/svg";
   const HEIGHT = 32;
@@ -26,9 +26,9 @@
       this.step = MAX_COLUMN; // pixels
       /** @type {number | null} */
       this.focused = null;
-      this.bars = draw("path", { class: "pl-spark-bars" });
-      this.cursor = draw("rect", { class: "pl-spark-cursor", y: 0, width: CURSOR, height: HEIGHT, visibility: "hidden" });
-      this.line = draw("svg", { class: "pl-spark", role: "img", height: HEIGHT, preserveAspectRatio: "none" }, this.cursor, this.bars);
+      this.bars = makeSvg("path", { class: "pl-spark-bars" });
+      this.cursor = makeSvg("rect", { class: "pl-spark-cursor", y: 0, width: CURSOR, height: HEIGHT, visibility: "hidden" });
+      this.line = makeSvg("svg", { class: "pl-spark", role: "img", height: HEIGHT, preserveAspectRatio: "none" }, this.cursor, this.bars);
       this.line.addEventListener("click", (event) => this.columns.length && onGo(this.at(event)));
       this.line.addEventListener("pointermove", (event) => this.columns.length && this.onPoint(this.at(event)));
       this.line.addEventListener("pointerleave", () => this.onPoint(null));
@@ -68,10 +68,10 @@
     picture() {
       const { fill } = getComputedStyle(this.bars);
       const [, , width, height] = /** @type {string} */ (this.line.getAttribute("viewBox")).split(" ");
-      const title = draw("title", {});
+      const title = makeSvg("title", {});
       title.textContent = this.line.getAttribute("aria-label");
-      const bars = draw("path", { d: this.bars.getAttribute("d"), fill });
-      const picture = draw("svg", { xmlns: SVG, width, height, viewBox: `0 0 ${width} ${height}` }, title, bars);
+      const bars = makeSvg("path", { d: this.bars.getAttribute("d") ?? "", fill });
+      const picture = makeSvg("svg", { xmlns: SVG, width, height, viewBox: `0 0 ${width} ${height}` }, title, bars);
       return new XMLSerializer().serializeToString(picture);
     }
 
@@ -157,21 +157,6 @@
       const column = Math.floor((event.clientX - box.left) / this.step);
       return this.columns[Math.max(0, Math.min(column, this.columns.length - 1))];
     }
-  }
-
-  /**
-   * Create an SVG element.
-   * @template {keyof SVGElementTagNameMap} Name
-   * @param {Name} name
-   * @param {Record<string, string | number | null>} attributes
-   * @param {...Node} children
-   * @returns {SVGElementTagNameMap[Name]}
-   */
-  function draw(name, attributes, ...children) {
-    const element = document.createElementNS(SVG, name);
-    for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, String(value));
-    element.append(...children);
-    return element;
   }
 
   window.Pellucid.SurprisalBars = SurprisalBars;

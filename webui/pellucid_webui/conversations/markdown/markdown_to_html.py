@@ -69,7 +69,7 @@ class _Renderer(RendererHTML):
 
     def code_inline(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
         """Render code within a line."""
-        return f"<code>{_straight(escape(tokens[index].content))}</code>"
+        return f"<code>{_with_marked_bidi(escape(tokens[index].content))}</code>"
 
 
 def markdown_parser() -> MarkdownIt:
@@ -92,11 +92,6 @@ _FORMATTER: HtmlFormatter[str] = HtmlFormatter(nowrap=True, classprefix="pl-")
 def blocks(text: str) -> list[str]:
     """Return the HTML of a text, one string per top-level block: a growing text changes only the last ones."""
     return [block.html for block in _parsed(_normal(text), {})]
-
-
-def as_html(text: str) -> str:
-    """Return the HTML of a whole text."""
-    return "".join(blocks(text))
 
 
 class IncrementalMarkdown:
@@ -184,7 +179,7 @@ def _code(source: str, language: str, caption: str, *, grows: bool = False) -> s
     coloured = _coloured_in_two(source, language) if grows else _coloured(source, language)
     return (
         f'<figure class="pl-code"><figcaption><span>{escape(caption)}</span>{_CODE_BUTTONS}</figcaption>'
-        f'<pre tabindex="0"><code>{_straight(coloured)}</code></pre></figure>'
+        f'<pre tabindex="0"><code>{_with_marked_bidi(coloured)}</code></pre></figure>'
     )
 
 
@@ -223,7 +218,7 @@ def _languages() -> frozenset[str]:
     return frozenset(alias.lower() for _, aliases, _, _ in get_all_lexers(plugins=False) for alias in aliases)
 
 
-def _straight(html: str) -> str:
+def _with_marked_bidi(html: str) -> str:
     """Return the HTML of code with its direction-changing characters isolated and marked."""
     return _BIDI.sub(lambda found: f'<bdi class="pl-bidi" title="U+{ord(found[0]):04X}">{found[0]}</bdi>', html)
 

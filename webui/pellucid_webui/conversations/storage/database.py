@@ -122,16 +122,16 @@ class Database:
 
     def shrink(self) -> None:
         """Move what was written from the log into the file. If another process is reading, that one does it later."""
-        with suppress(PellucidError), self._file.autocommit() as run:
-            run.execute("PRAGMA wal_checkpoint (TRUNCATE)")
+        with suppress(PellucidError), self._file.autocommit() as connection:
+            connection.execute("PRAGMA wal_checkpoint (TRUNCATE)")
 
-    def _prepare(self, run: sqlite3.Connection) -> None:
-        application, version = (run.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
-        if run.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        application, version = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
+        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
             for statement in _statements(SCHEMA + FOLDERS):
-                run.execute(statement)
-            run.execute(f"PRAGMA application_id = {APPLICATION}")
-            run.execute(f"PRAGMA user_version = {VERSION}")
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {APPLICATION}")
+            connection.execute(f"PRAGMA user_version = {VERSION}")
         elif application != APPLICATION:
             raise ConfigError(f"{self._path} belongs to another program: choose another file for the conversations.")
         elif version != VERSION:
@@ -140,18 +140,20 @@ class Database:
                 "move the file away, or start that version."
             )
         else:
-            _upgrade(run)
+            _upgrade(connection)
 
 
-def _upgrade(run: sqlite3.Connection) -> None:
+def _upgrade(connection: sqlite3.Connection) -> None:
     """Add what a file of an earlier release lacks. Its version stays, as earlier releases read such files too."""
-    lacking = [one for one in ADDED_COLUMNS if not any(row["name"] == one[1] for row in run.execute(f"PRAGMA table_info ({one[0]})"))]
+    lacking = [
+        one for one in ADDED_COLUMNS if not any(row["name"] == one[1] for row in connection.execute(f"PRAGMA table_info ({one[0]})"))
+    ]
     for table, name, kind in lacking:
-        run.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
     if any(name == "begins" for _, name, _ in lacking):
-        run.execute(NO_OLD_LIMIT, {"old": OLD_MAX_TOKENS})
+        connection.execute(NO_OLD_LIMIT, {"old": OLD_MAX_TOKENS})
     for statement in _statements(FOLDERS):
-        run.execute(statement)
+        connection.execute(statement)
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -49,24 +49,24 @@ class DeletedConversations:
 
     def list(self, owner: str, most: int) -> builtins.list[DeletedConversation]:
         """Return the owner's deleted conversations that can be restored, the latest first."""
-        with self._database.reading() as run:
-            return [DeletedConversation(row["id"], row["title"], row["deleted"]) for row in run.execute(DELETED, (owner, most))]
+        with self._database.reading() as connection:
+            return [DeletedConversation(row["id"], row["title"], row["deleted"]) for row in connection.execute(DELETED, (owner, most))]
 
     def restore(self, owner: str, id: str) -> None:
         """Restore a deleted conversation with its pin and folder. Does nothing for one that is not deleted."""
-        with self._database.writing() as run:
-            run.execute("UPDATE conversation SET deleted = NULL WHERE key = ?", (owned_or_deleted(run, owner, id)["key"],))
+        with self._database.writing() as connection:
+            connection.execute("UPDATE conversation SET deleted = NULL WHERE key = ?", (owned_or_deleted(connection, owner, id)["key"],))
 
     def erase(self, owner: str, id: str) -> None:
         """Erase a conversation at once, whether it was deleted before or not."""
-        with self._database.writing() as run:
-            _erase(run, ERASE, owned_or_deleted(run, owner, id)["key"])
+        with self._database.writing() as connection:
+            _erase(connection, ERASE, owned_or_deleted(connection, owner, id)["key"])
         self._database.shrink()
 
     def erase_all(self, owner: str) -> None:
         """Erase all deleted conversations of an owner at once. Raises NotFoundError if there are none."""
-        with self._database.writing() as run:
-            if not _erase(run, ERASE_ALL, owner):
+        with self._database.writing() as connection:
+            if not _erase(connection, ERASE_ALL, owner):
                 raise NotFoundError("There are no deleted conversations.")
         self._database.shrink()
 
@@ -77,17 +77,17 @@ class DeletedConversations:
             return
         self._checked = now
         limit = now - KEPT_DAYS * DAY_SECONDS
-        with self._database.reading() as run:
-            if run.execute(EXPIRED, (limit,)).fetchone() is None:
+        with self._database.reading() as connection:
+            if connection.execute(EXPIRED, (limit,)).fetchone() is None:
                 return
-        with self._database.writing() as run:
-            _erase(run, ERASE_EXPIRED, limit)
+        with self._database.writing() as connection:
+            _erase(connection, ERASE_EXPIRED, limit)
         self._database.shrink()
 
 
-def _erase(run: sqlite3.Connection, statement: str, value: object) -> int:
+def _erase(connection: sqlite3.Connection, statement: str, value: object) -> int:
     """Erase the conversations of a statement with all that belongs to them, and return their number."""
-    count = run.execute(statement, (value,)).rowcount
-    run.execute("INSERT INTO words (words) VALUES ('optimize')")  # an index keeps deleted words until it is merged
-    run.execute("INSERT INTO titles (titles) VALUES ('optimize')")
+    count = connection.execute(statement, (value,)).rowcount
+    connection.execute("INSERT INTO words (words) VALUES ('optimize')")  # an index keeps deleted words until it is merged
+    connection.execute("INSERT INTO titles (titles) VALUES ('optimize')")
     return count

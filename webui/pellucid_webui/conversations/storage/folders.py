@@ -36,70 +36,70 @@ class Folders:
 
     def list(self, owner: str) -> builtins.list[Folder]:
         """Return the owner's folders by name."""
-        with self._database.reading() as run:
-            rows = run.execute("SELECT id, name, collapsed FROM folder WHERE owner = ?", (owner,)).fetchall()
+        with self._database.reading() as connection:
+            rows = connection.execute("SELECT id, name, collapsed FROM folder WHERE owner = ?", (owner,)).fetchall()
         return sorted(
             (Folder(row["id"], row["name"], bool(row["collapsed"])) for row in rows), key=lambda one: (one.name.casefold(), one.id)
         )
 
     def create(self, owner: str, name: str) -> str:
         """Create an empty folder, and return its id."""
-        with self._database.writing() as run:
-            return _create(run, owner, checked_name(name))
+        with self._database.writing() as connection:
+            return _create(connection, owner, checked_name(name))
 
     def rename(self, owner: str, id: str, name: str) -> None:
         """Change the name of a folder."""
         name = checked_name(name)
-        with self._database.writing() as run:
-            run.execute("UPDATE folder SET name = ? WHERE key = ?", (name, self._key(run, owner, id)))
+        with self._database.writing() as connection:
+            connection.execute("UPDATE folder SET name = ? WHERE key = ?", (name, self._key(connection, owner, id)))
 
     def collapse(self, owner: str, id: str, collapsed: bool) -> None:
         """Hide or show the conversations of a folder."""
-        with self._database.writing() as run:
-            run.execute("UPDATE folder SET collapsed = ? WHERE key = ?", (collapsed, self._key(run, owner, id)))
+        with self._database.writing() as connection:
+            connection.execute("UPDATE folder SET collapsed = ? WHERE key = ?", (collapsed, self._key(connection, owner, id)))
 
     def delete(self, owner: str, id: str) -> builtins.list[str]:
         """Delete a folder. Its conversations stay, outside of folders; return their ids."""
-        with self._database.writing() as run:
-            key = self._key(run, owner, id)
-            inside = run.execute("SELECT id FROM conversation WHERE folder = ? AND deleted IS NULL", (key,)).fetchall()
-            run.execute("DELETE FROM folder WHERE key = ?", (key,))
+        with self._database.writing() as connection:
+            key = self._key(connection, owner, id)
+            inside = connection.execute("SELECT id FROM conversation WHERE folder = ? AND deleted IS NULL", (key,)).fetchall()
+            connection.execute("DELETE FROM folder WHERE key = ?", (key,))
         return [row["id"] for row in inside]
 
     def move(self, owner: str, conversation: str, folder: str | None) -> None:
         """Move a conversation into a folder; None moves it out of its folder."""
-        with self._database.writing() as run:
-            key = None if folder is None else self._key(run, owner, folder)
-            run.execute("UPDATE conversation SET folder = ? WHERE key = ?", (key, owned(run, owner, conversation)["key"]))
+        with self._database.writing() as connection:
+            key = None if folder is None else self._key(connection, owner, folder)
+            connection.execute("UPDATE conversation SET folder = ? WHERE key = ?", (key, owned(connection, owner, conversation)["key"]))
 
     def pin(self, owner: str, conversation: str, pinned: bool) -> None:
         """Pin a conversation to the top of the list, or unpin it."""
-        with self._database.writing() as run:
-            run.execute("UPDATE conversation SET pinned = ? WHERE key = ?", (pinned, owned(run, owner, conversation)["key"]))
+        with self._database.writing() as connection:
+            connection.execute("UPDATE conversation SET pinned = ? WHERE key = ?", (pinned, owned(connection, owner, conversation)["key"]))
 
     @staticmethod
-    def _key(run: sqlite3.Connection, owner: str, id: str) -> int:
-        row = run.execute("SELECT key FROM folder WHERE id = ? AND owner = ?", (id, owner)).fetchone()
+    def _key(connection: sqlite3.Connection, owner: str, id: str) -> int:
+        row = connection.execute("SELECT key FROM folder WHERE id = ? AND owner = ?", (id, owner)).fetchone()
         if row is None:
             raise NotFoundError("There is no such folder: it may have been deleted.")
         return int(row["key"])
 
 
-def file_under(run: sqlite3.Connection, owner: str, conversation: int, name: str) -> None:
+def file_under(connection: sqlite3.Connection, owner: str, conversation: int, name: str) -> None:
     """Put a conversation, given by its key, into the owner's folder of this name, which is created if missing."""
     select = "SELECT key FROM folder WHERE owner = ? AND name = ? ORDER BY key"
-    if run.execute(select, (owner, name)).fetchone() is None:
-        _create(run, owner, name)
-    (key,) = run.execute(select, (owner, name)).fetchone()
-    run.execute("UPDATE conversation SET folder = ? WHERE key = ?", (key, conversation))
+    if connection.execute(select, (owner, name)).fetchone() is None:
+        _create(connection, owner, name)
+    (key,) = connection.execute(select, (owner, name)).fetchone()
+    connection.execute("UPDATE conversation SET folder = ? WHERE key = ?", (key, conversation))
 
 
-def _create(run: sqlite3.Connection, owner: str, name: str) -> str:
-    (count,) = run.execute("SELECT count(*) FROM folder WHERE owner = ?", (owner,)).fetchone()
+def _create(connection: sqlite3.Connection, owner: str, name: str) -> str:
+    (count,) = connection.execute("SELECT count(*) FROM folder WHERE owner = ?", (owner,)).fetchone()
     if count >= MAX_FOLDERS:
         raise InvalidRequestError(f"There are {MAX_FOLDERS} folders already: delete one first.")
     id = uuid.uuid4().hex
-    run.execute("INSERT INTO folder (id, owner, name) VALUES (?, ?, ?)", (id, owner, name))
+    connection.execute("INSERT INTO folder (id, owner, name) VALUES (?, ?, ?)", (id, owner, name))
     return id
 
 

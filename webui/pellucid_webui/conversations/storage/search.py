@@ -35,7 +35,7 @@ HIT, HIT_END = "\x02", "\x03"
 SNIPPET = "SELECT snippet(words, 0, :hit, :hit_end, '…', 8) FROM words WHERE words MATCH :words AND rowid = :node"
 
 
-def conversations_with(run: sqlite3.Connection, owner: str, search: str) -> dict[int, SearchMatch]:
+def conversations_with(connection: sqlite3.Connection, owner: str, search: str) -> dict[int, SearchMatch]:
     """Return the keys of the conversations that contain all words of a search, each with its best match.
 
     Words without letters and digits are ignored.
@@ -43,30 +43,32 @@ def conversations_with(run: sqlite3.Connection, owner: str, search: str) -> dict
     words = _queries(search)
     found: set[int] | None = None
     for word in words:
-        keys = {row["key"] for row in run.execute(WITH_WORD, {"word": word, "owner": owner})}
+        keys = {row["key"] for row in connection.execute(WITH_WORD, {"word": word, "owner": owner})}
         found = keys if found is None else found & keys
-    return _best_matches(run, owner, " OR ".join(words), found) if found else {}
+    return _best_matches(connection, owner, " OR ".join(words), found) if found else {}
 
 
-def matching_nodes(run: sqlite3.Connection, key: int, search: str) -> list[int]:
+def matching_nodes(connection: sqlite3.Connection, key: int, search: str) -> list[int]:
     """Return the messages of a conversation that have a word of a search, the oldest first."""
     words = _queries(search)
-    return [row["id"] for row in run.execute(IN_CONVERSATION, {"words": " OR ".join(words), "key": key})] if words else []
+    return [row["id"] for row in connection.execute(IN_CONVERSATION, {"words": " OR ".join(words), "key": key})] if words else []
 
 
-def _best_matches(run: sqlite3.Connection, owner: str, words: str, keys: set[int]) -> dict[int, SearchMatch]:
+def _best_matches(connection: sqlite3.Connection, owner: str, words: str, keys: set[int]) -> dict[int, SearchMatch]:
     """Return the best match of each conversation, empty if only its title matches."""
     best: dict[int, int] = {}
     counts: Counter[int] = Counter()
-    for row in run.execute(BEST_FIRST, {"words": words, "owner": owner}).fetchall():
+    for row in connection.execute(BEST_FIRST, {"words": words, "owner": owner}).fetchall():
         if row["key"] in keys:
             best.setdefault(row["key"], row["node"])
             counts[row["key"]] += 1
-    return {key: SearchMatch(_snippet(run, words, best[key]), best[key], counts[key]) if key in best else SearchMatch() for key in keys}
+    return {
+        key: SearchMatch(_snippet(connection, words, best[key]), best[key], counts[key]) if key in best else SearchMatch() for key in keys
+    }
 
 
-def _snippet(run: sqlite3.Connection, words: str, node: int) -> str:
-    (found,) = run.execute(SNIPPET, {"words": words, "node": node, "hit": HIT, "hit_end": HIT_END}).fetchone()
+def _snippet(connection: sqlite3.Connection, words: str, node: int) -> str:
+    (found,) = connection.execute(SNIPPET, {"words": words, "node": node, "hit": HIT, "hit_end": HIT_END}).fetchone()
     return str(found)
 
 

@@ -90,9 +90,9 @@ class ConversationStore:
         self.folders = Folders(self._database)
         self.deleted = DeletedConversations(self._database, clock)
         self.deleted.erase_expired()
-        with self._database.writing() as run:  # finish answers that were being generated when the last process ended
-            for row in run.execute("SELECT DISTINCT node FROM arriving").fetchall():
-                _settle(run, row["node"])
+        with self._database.writing() as connection:  # finish answers that were being generated when the last process ended
+            for row in connection.execute("SELECT DISTINCT node FROM arriving").fetchall():
+                _merge_pieces(connection, row["node"])
 
     def close(self) -> None:
         """Close the file; the store must not be used afterwards."""
@@ -101,8 +101,8 @@ class ConversationStore:
     def create(self, owner: str, settings: TurnSettings, title: str = DEFAULT_TITLE) -> str:
         """Create a conversation, and return its id."""
         now = self._clock()
-        with self._database.writing() as run:
-            return _create(run, owner, title, settings, now, _after_all(run, owner, now))[1]
+        with self._database.writing() as connection:
+            return _create(connection, owner, title, settings, now, _after_all(connection, owner, now))[1]
 
     def list(self, owner: str, search: str = "", most: int | None = None) -> Summaries:
         """Return the owner's conversations, the latest first; with ``search`` those that contain words beginning with each of its words.
@@ -111,10 +111,10 @@ class ConversationStore:
         ended. ``most`` limits the number; pinned conversations and those in folders come before others then. Raises
         InvalidRequestError for too many words.
         """
-        with self._database.reading() as run:
-            found = conversations_with(run, owner, search) if search.strip() else None
+        with self._database.reading() as connection:
+            found = conversations_with(connection, owner, search) if search.strip() else None
             limit = most if found is None and most is not None else UNLIMITED
-            rows = run.execute(LIST, {"owner": owner, "most": limit}).fetchall()
+            rows = connection.execute(LIST, {"owner": owner, "most": limit}).fetchall()
         return [
             ConversationSummary(
                 row["id"],
@@ -131,29 +131,29 @@ class ConversationStore:
 
     def matches(self, owner: str, id: str, search: str) -> Ids:
         """Return the messages of a conversation, on all its paths, that have a word of a search, the oldest first."""
-        with self._database.reading() as run:
-            return matching_nodes(run, owned(run, owner, id)["key"], search)
+        with self._database.reading() as connection:
+            return matching_nodes(connection, owned(connection, owner, id)["key"], search)
 
     def conversation(self, owner: str, id: str) -> Conversation:
         """Return a conversation with all its messages, without their tokens."""
-        with self._database.reading() as run:
-            return _conversation(run, owned(run, owner, id))
+        with self._database.reading() as connection:
+            return _conversation(connection, owned(connection, owner, id))
 
     def rename(self, owner: str, id: str, title: str) -> None:
         """Change the title of a conversation."""
-        with self._database.writing() as run:
-            run.execute("UPDATE conversation SET title = ? WHERE key = ?", (encodable(title), owned(run, owner, id)["key"]))
+        with self._database.writing() as connection:
+            connection.execute("UPDATE conversation SET title = ? WHERE key = ?", (encodable(title), owned(connection, owner, id)["key"]))
 
     def set_settings(self, owner: str, id: str, settings: TurnSettings) -> None:
         """Set the settings of the next turn of a conversation."""
-        with self._database.writing() as run:
-            run.execute("UPDATE conversation SET settings = ? WHERE key = ?", (_json(settings), owned(run, owner, id)["key"]))
+        with self._database.writing() as connection:
+            connection.execute("UPDATE conversation SET settings = ? WHERE key = ?", (_json(settings), owned(connection, owner, id)["key"]))
 
     def delete(self, owner: str, id: str) -> None:
         """Delete a conversation: ``deleted`` can restore it for KEPT_DAYS, and then erases it."""
         now = self._clock()
-        with self._database.writing() as run:
-            run.execute("UPDATE conversation SET deleted = ? WHERE key = ?", (now, owned(run, owner, id)["key"]))
+        with self._database.writing() as connection:
+            connection.execute("UPDATE conversation SET deleted = ? WHERE key = ?", (now, owned(connection, owner, id)["key"]))
 
     def add(
         self,
@@ -177,13 +177,13 @@ class ConversationStore:
         now = self._clock()
         node = Node(0, parent, role, text, now, settings, model, end, origin=origin, branched=branched, begins=begins, summary=summary)
         node = replace(node, continued=continued)
-        with self._database.writing() as run:
-            key = owned(run, owner, conversation)["key"]
+        with self._database.writing() as connection:
+            key = owned(connection, owner, conversation)["key"]
             if parent is not None:
-                _node_of(run, key, parent)
-            id = _insert(run, key, node, batches)
-            run.execute(CHOOSE, {"node": id})
-            run.execute("UPDATE conversation SET leaf = ?, updated = ? WHERE key = ?", (id, _after_all(run, owner, now), key))
+                _node_of(connection, key, parent)
+            id = _insert(connection, key, node, batches)
+            connection.execute(CHOOSE, {"node": id})
+            connection.execute("UPDATE conversation SET leaf = ?, updated = ? WHERE key = ?", (id, _after_all(connection, owner, now), key))
         return id
 
     def append(self, node: int, text: str, batch: str) -> None:
@@ -192,73 +192,75 @@ class ConversationStore:
         The message and its search index are written when it ends: updating them for each piece would cost the square of its
         length.
         """
-        with self._database.writing() as run:
-            _require_changed(run.execute("INSERT INTO arriving (node, text) SELECT id, ? FROM node WHERE id = ?", (encodable(text), node)))
-            run.execute("INSERT INTO batch (node, tokens) VALUES (?, ?)", (node, batch))
+        with self._database.writing() as connection:
+            _require_changed(
+                connection.execute("INSERT INTO arriving (node, text) SELECT id, ? FROM node WHERE id = ?", (encodable(text), node))
+            )
+            connection.execute("INSERT INTO batch (node, tokens) VALUES (?, ?)", (node, batch))
 
     def finish(self, node: int, end: FinishReason, usage: Usage, error: str | None = None, details: StoredDetails | None = None) -> None:
         """Record the end of an answer."""
-        with self._database.writing() as run:
-            _settle(run, node)
+        with self._database.writing() as connection:
+            _merge_pieces(connection, node)
             values = (end, json.dumps(asdict(usage)), None if error is None else encodable(error), _details_json(details), node)
-            _require_changed(run.execute("UPDATE node SET ending = ?, usage = ?, error = ?, details = ? WHERE id = ?", values))
+            _require_changed(connection.execute("UPDATE node SET ending = ?, usage = ?, error = ?, details = ? WHERE id = ?", values))
 
     def set_view(self, node: int, begins: int, summary: str) -> None:
         """Record the first message that the model reads from an answer on, and the summary of those before."""
-        with self._database.writing() as run:
+        with self._database.writing() as connection:
             values = (begins, encodable(summary), node)
-            _require_changed(run.execute("UPDATE node SET begins = ?, summary = ? WHERE id = ?", values))
+            _require_changed(connection.execute("UPDATE node SET begins = ?, summary = ? WHERE id = ?", values))
 
     def discard(self, node: int) -> None:
         """Remove an answer that the model refused to begin, and select the version from which it was made, if there is one."""
-        with self._database.writing() as run:
-            row = run.execute("SELECT conversation, parent, origin FROM node WHERE id = ?", (node,)).fetchone()
+        with self._database.writing() as connection:
+            row = connection.execute("SELECT conversation, parent, origin FROM node WHERE id = ?", (node,)).fetchone()
             if row is None:
                 raise _no_message()
             leaf = row["parent"]
             if row["origin"] is not None:
-                leaf = run.execute(LAST_CHOSEN, {"node": row["origin"]}).fetchone()["id"]
-            run.execute("UPDATE node SET chosen = ? WHERE id = ? AND chosen = ?", (row["origin"], row["parent"], node))
-            run.execute("UPDATE conversation SET leaf = ? WHERE key = ? AND leaf = ?", (leaf, row["conversation"], node))
-            run.execute("DELETE FROM node WHERE id = ?", (node,))
+                leaf = connection.execute(LAST_CHOSEN, {"node": row["origin"]}).fetchone()["id"]
+            connection.execute("UPDATE node SET chosen = ? WHERE id = ? AND chosen = ?", (row["origin"], row["parent"], node))
+            connection.execute("UPDATE conversation SET leaf = ? WHERE key = ? AND leaf = ?", (leaf, row["conversation"], node))
+            connection.execute("DELETE FROM node WHERE id = ?", (node,))
 
     def tokens(self, owner: str, conversation: str, node: int) -> Batches:
         """Return the tokens of an answer, in the batches in which they were added."""
-        with self._database.reading() as run:
-            return _batches(run, _node_of(run, owned(run, owner, conversation)["key"], node)["id"])
+        with self._database.reading() as connection:
+            return _batches(connection, _node_of(connection, owned(connection, owner, conversation)["key"], node)["id"])
 
-    def look_at(self, owner: str, conversation: str, node: int | None) -> None:
+    def select_version(self, owner: str, conversation: str, node: int | None) -> None:
         """Select a version: the path leads through it, and continues as it did the last time. None selects the empty path."""
-        with self._database.writing() as run:
-            key = owned(run, owner, conversation)["key"]
+        with self._database.writing() as connection:
+            key = owned(connection, owner, conversation)["key"]
             leaf = node
             if node is not None:
-                _node_of(run, key, node)
-                run.execute(CHOOSE, {"node": node})
-                leaf = run.execute(LAST_CHOSEN, {"node": node}).fetchone()["id"]
-            run.execute("UPDATE conversation SET leaf = ? WHERE key = ?", (leaf, key))
+                _node_of(connection, key, node)
+                connection.execute(CHOOSE, {"node": node})
+                leaf = connection.execute(LAST_CHOSEN, {"node": node}).fetchone()["id"]
+            connection.execute("UPDATE conversation SET leaf = ? WHERE key = ?", (leaf, key))
 
-    def stop_at(self, owner: str, conversation: str, node: int | None) -> None:
+    def end_path_at(self, owner: str, conversation: str, node: int | None) -> None:
         """Select the path that ends at a message. The messages after it are kept, as versions that can be selected again."""
-        with self._database.writing() as run:
-            key = owned(run, owner, conversation)["key"]
+        with self._database.writing() as connection:
+            key = owned(connection, owner, conversation)["key"]
             if node is not None:
-                _node_of(run, key, node)
-                run.execute(CHOOSE, {"node": node})
-                run.execute("UPDATE node SET chosen = NULL WHERE id = ?", (node,))
-            run.execute("UPDATE conversation SET leaf = ? WHERE key = ?", (node, key))
+                _node_of(connection, key, node)
+                connection.execute(CHOOSE, {"node": node})
+                connection.execute("UPDATE node SET chosen = NULL WHERE id = ?", (node,))
+            connection.execute("UPDATE conversation SET leaf = ? WHERE key = ?", (node, key))
 
     def archive(self, owner: str, id: str) -> Archive:
         """Return all of a conversation, with its tokens."""
-        with self._database.reading() as run:
-            row = owned(run, owner, id)
-            found = _conversation(run, row)
-            return Archive(found, {node: _batches(run, node) for node in found.nodes}, _filing(run, row))
+        with self._database.reading() as connection:
+            row = owned(connection, owner, id)
+            found = _conversation(connection, row)
+            return Archive(found, {node: _batches(connection, node) for node in found.nodes}, _filing(connection, row))
 
     def filing(self, owner: str, id: str) -> Filing:
         """Return whether a conversation is pinned, and the name of its folder."""
-        with self._database.reading() as run:
-            return _filing(run, owned(run, owner, id))
+        with self._database.reading() as connection:
+            return _filing(connection, owned(connection, owner, id))
 
     def restore(self, owner: str, archive: Archive) -> str:
         """Save the conversation of an archive as a new one of this owner, and return its id.
@@ -269,45 +271,45 @@ class ConversationStore:
 
     def restore_all(self, owner: str, archives: Sequence[Archive]) -> Names:
         """Save the conversations of archives, all or none, and return their ids."""
-        with self._database.writing() as run:
-            return [_restore(run, owner, archive) for archive in archives]
+        with self._database.writing() as connection:
+            return [_restore(connection, owner, archive) for archive in archives]
 
 
-def _restore(run: sqlite3.Connection, owner: str, archive: Archive) -> str:
+def _restore(connection: sqlite3.Connection, owner: str, archive: Archive) -> str:
     old = archive.conversation
     new: dict[int | None, int | None] = {None: None}
-    key, id = _create(run, owner, old.title, old.settings, old.created, old.updated)
+    key, id = _create(connection, owner, old.title, old.settings, old.created, old.updated)
     for node in old.nodes.values():
         moved = replace(node, parent=new[node.parent], origin=new[node.origin], begins=new[node.begins])
-        new[node.id] = _insert(run, key, moved, archive.tokens.get(node.id, ()))
+        new[node.id] = _insert(connection, key, moved, archive.tokens.get(node.id, ()))
     chosen = [(new[node.chosen], new[node.id]) for node in old.nodes.values()]
-    run.executemany("UPDATE node SET chosen = ? WHERE id = ?", chosen)
-    run.execute("UPDATE conversation SET leaf = ?, pinned = ? WHERE key = ?", (new[old.leaf], archive.filing.pinned, key))
+    connection.executemany("UPDATE node SET chosen = ? WHERE id = ?", chosen)
+    connection.execute("UPDATE conversation SET leaf = ?, pinned = ? WHERE key = ?", (new[old.leaf], archive.filing.pinned, key))
     if archive.filing.folder is not None:
-        file_under(run, owner, key, checked_name(archive.filing.folder))
+        file_under(connection, owner, key, checked_name(archive.filing.folder))
     return id
 
 
-def _filing(run: sqlite3.Connection, row: sqlite3.Row) -> Filing:
-    folder = run.execute("SELECT name FROM folder WHERE key = ?", (row["folder"],)).fetchone()
+def _filing(connection: sqlite3.Connection, row: sqlite3.Row) -> Filing:
+    folder = connection.execute("SELECT name FROM folder WHERE key = ?", (row["folder"],)).fetchone()
     return Filing(bool(row["pinned"]), None if folder is None else folder["name"])
 
 
-def _after_all(run: sqlite3.Connection, owner: str, now: float) -> float:
+def _after_all(connection: sqlite3.Connection, owner: str, now: float) -> float:
     """Return ``now``, or a time just after the owner's latest conversation if the clock was set back: the latest is listed first."""
-    (latest,) = run.execute("SELECT max(updated) FROM conversation WHERE owner = ?", (owner,)).fetchone()
+    (latest,) = connection.execute("SELECT max(updated) FROM conversation WHERE owner = ?", (owner,)).fetchone()
     return now if latest is None or now > latest else math.nextafter(latest, math.inf)
 
 
-def _settle(run: sqlite3.Connection, node: int) -> None:
-    """Move the pieces that have arrived of a message into its text."""
-    rows = run.execute("SELECT text FROM arriving WHERE node = ? ORDER BY id", (node,)).fetchall()
-    run.execute("UPDATE node SET text = text || ? WHERE id = ?", ("".join(row["text"] for row in rows), node))
-    run.execute("DELETE FROM arriving WHERE node = ?", (node,))
+def _merge_pieces(connection: sqlite3.Connection, node: int) -> None:
+    """Append the pieces that have arrived of an answer to its text."""
+    rows = connection.execute("SELECT text FROM arriving WHERE node = ? ORDER BY id", (node,)).fetchall()
+    connection.execute("UPDATE node SET text = text || ? WHERE id = ?", ("".join(row["text"] for row in rows), node))
+    connection.execute("DELETE FROM arriving WHERE node = ?", (node,))
 
 
-def _node_of(run: sqlite3.Connection, conversation: int, id: int) -> sqlite3.Row:
-    row: sqlite3.Row | None = run.execute("SELECT * FROM node WHERE id = ? AND conversation = ?", (id, conversation)).fetchone()
+def _node_of(connection: sqlite3.Connection, conversation: int, id: int) -> sqlite3.Row:
+    row: sqlite3.Row | None = connection.execute("SELECT * FROM node WHERE id = ? AND conversation = ?", (id, conversation)).fetchone()
     if row is None:
         raise _no_message()
     return row
@@ -322,19 +324,21 @@ def _no_message() -> NotFoundError:
     return NotFoundError("There is no such message: its conversation may have been deleted.")
 
 
-def _create(run: sqlite3.Connection, owner: str, title: str, settings: TurnSettings, created: float, updated: float) -> tuple[int, str]:
+def _create(
+    connection: sqlite3.Connection, owner: str, title: str, settings: TurnSettings, created: float, updated: float
+) -> tuple[int, str]:
     """Create a conversation, and return its key and id."""
     id = uuid.uuid4().hex
-    cursor = run.execute(
+    cursor = connection.execute(
         "INSERT INTO conversation (id, owner, title, settings, created, updated) VALUES (?, ?, ?, ?, ?, ?)",
         (id, owner, encodable(title), _json(settings), created, updated),
     )
     return _row_id(cursor), id
 
 
-def _insert(run: sqlite3.Connection, conversation: int, node: Node, batches: Sequence[str]) -> int:
+def _insert(connection: sqlite3.Connection, conversation: int, node: Node, batches: Sequence[str]) -> int:
     """Insert a copy of ``node``, without its id and ``chosen``, and return the new id."""
-    above = run.execute("SELECT depth FROM node WHERE id = ?", (node.parent,)).fetchone()
+    above = connection.execute("SELECT depth FROM node WHERE id = ?", (node.parent,)).fetchone()
     row = {
         "conversation": conversation,
         "parent": node.parent,
@@ -354,8 +358,8 @@ def _insert(run: sqlite3.Connection, conversation: int, node: Node, batches: Seq
         "summary": encodable(node.summary),
         "continued": node.continued,
     }
-    id = _row_id(run.execute(INSERT, row))
-    run.executemany("INSERT INTO batch (node, tokens) VALUES (?, ?)", [(id, batch) for batch in batches])
+    id = _row_id(connection.execute(INSERT, row))
+    connection.executemany("INSERT INTO batch (node, tokens) VALUES (?, ?)", [(id, batch) for batch in batches])
     return id
 
 
@@ -364,15 +368,15 @@ def _row_id(cursor: sqlite3.Cursor) -> int:
     return cursor.lastrowid
 
 
-def _batches(run: sqlite3.Connection, node: int) -> list[str]:
-    return [row["tokens"] for row in run.execute("SELECT tokens FROM batch WHERE node = ? ORDER BY id", (node,))]
+def _batches(connection: sqlite3.Connection, node: int) -> list[str]:
+    return [row["tokens"] for row in connection.execute("SELECT tokens FROM batch WHERE node = ? ORDER BY id", (node,))]
 
 
-def _conversation(run: sqlite3.Connection, row: sqlite3.Row) -> Conversation:
+def _conversation(connection: sqlite3.Connection, row: sqlite3.Row) -> Conversation:
     arriving: dict[int, list[str]] = {}
-    for piece in run.execute(ARRIVING, (row["key"],)):
+    for piece in connection.execute(ARRIVING, (row["key"],)):
         arriving.setdefault(piece["node"], []).append(piece["text"])
-    nodes = run.execute("SELECT * FROM node WHERE conversation = ? ORDER BY id", (row["key"],))
+    nodes = connection.execute("SELECT * FROM node WHERE conversation = ? ORDER BY id", (row["key"],))
     return Conversation(
         id=row["id"],
         title=row["title"],

@@ -42,11 +42,11 @@ def payload(tab: TabState, conversation: Conversation | None, turn: Turn | None,
         "live": None if turn is None or conversation is None else live_payload(tab, conversation, turn),
         "notice": {"n": number, "text": sentence},
         "draft": {"n": draft, "text": text} if draft else None,
-        "redo": None if conversation is None or turn is not None else _next(conversation),
+        "redo": None if conversation is None or turn is not None else _redo_node(conversation),
         "context": None if conversation is None else context_payload(tab, conversation, turn, context),
         "model": "" if context is None else context.model,
         "models": [] if context is None else list(context.models),
-        "arrived": None if tab.delivered is None else _delivered(tab.delivered),
+        "delivered": None if tab.delivered is None else _delivered(tab.delivered),
         "opened": None if tab.opened is None else {"node": tab.opened[0], "batches": list(tab.opened[1])},
         "versions": tab.versions,
         "stale": not tab.owner,
@@ -94,13 +94,13 @@ def node_stats(usage: Usage) -> str:
     return " · ".join([*parts, *_prompt(usage)])
 
 
-def _next(conversation: Conversation) -> int | None:
+def _redo_node(conversation: Conversation) -> int | None:
     """Return the latest message after the end of the path, for redo."""
     return max((node.id for node in conversation.children(conversation.leaf)), default=None)
 
 
 def _delivered(message: DeliveredMessage) -> dict[str, str]:
-    return {"letter": message.id, "conversation": message.conversation}
+    return {"id": message.id, "conversation": message.conversation}
 
 
 def _message(tab: TabState, conversation: Conversation, node: Node) -> str:
@@ -109,9 +109,9 @@ def _message(tab: TabState, conversation: Conversation, node: Node) -> str:
     tokens = tab.tokens.get(node.id)
     marks = tab.marks.get(node.id)
     key = (node.text, node.end, versions, None if tokens is None else len(tokens), marks and marks["versions"])
-    known = tab.rendered.get(node.id)
-    if known is not None and known[0] == key:
-        return known[1]
+    cached = tab.rendered.get(node.id)
+    if cached is not None and cached[0] == key:
+        return cached[1]
     fields = _about(conversation, node, tokens is not None) | _content(node, tokens) | ({} if marks is None else {"marks": marks})
     text = json.dumps(fields, ensure_ascii=False)
     tab.rendered[node.id] = (key, text)
@@ -145,7 +145,7 @@ def _about(conversation: Conversation, node: Node, as_tokens: bool) -> dict[str,
         "node": node.id,
         "role": node.role,
         "versions": [other.id for other in conversation.versions(node)],
-        "looked": as_tokens,
+        "asTokens": as_tokens,
         "about": _description(conversation, node),
     }
     if settings is not None and node.role == ASSISTANT:

@@ -18,7 +18,7 @@ from pellucid_webui.views.served_models import ServedModels
 OwnerOf = Callable[[gr.Request], str]
 """Returns the user whose conversations a request may see."""
 
-QUIET: dict[str, Any] = {
+EVENT_OPTIONS: dict[str, Any] = {
     "show_progress": "hidden",
     "api_visibility": "private",
     "concurrency_limit": None,
@@ -26,7 +26,7 @@ QUIET: dict[str, Any] = {
 }
 
 
-REPEATS = 5
+SETTINGS_REPEATS = 5
 """Outputs of a stream that have the settings: with all of them, a user could not change any while an answer is generated."""
 
 
@@ -45,11 +45,11 @@ def connect(parts: ChatTab, page: gr.Blocks, conversations: ConversationList, ow
     """Connect the events of the tab and the header to their handlers."""
     events = ChatEvents(parts, conversations, owner_of)
     state, shown_parts = parts.state, [parts.list_panel, parts.chat, parts.header.panel, *parts.controls.parts]
-    latest = QUIET | {"trigger_mode": "always_last"}
-    page.load(events.load, [state], shown_parts, **QUIET)
-    parts.chat.act(events.act_on_chat, [state, *parts.controls.parts], [parts.list_panel, parts.chat], **QUIET)
-    parts.list_panel.act(events.act_on_list, [state, parts.header.model], shown_parts, **QUIET)
-    parts.header.panel.act(events.act_on_header, [state, *parts.controls.parts], [parts.header.panel, parts.header.model], **QUIET)
+    latest = EVENT_OPTIONS | {"trigger_mode": "always_last"}
+    page.load(events.load, [state], shown_parts, **EVENT_OPTIONS)
+    parts.chat.act(events.act_on_chat, [state, *parts.controls.parts], [parts.list_panel, parts.chat], **EVENT_OPTIONS)
+    parts.list_panel.act(events.act_on_list, [state, parts.header.model], shown_parts, **EVENT_OPTIONS)
+    parts.header.panel.act(events.act_on_header, [state, *parts.controls.parts], [parts.header.panel, parts.header.model], **EVENT_OPTIONS)
     parts.header.model.input(events.show_model, [parts.header.model], [parts.header.panel], **latest)
     gr.on(parts.controls.inputs, events.save_settings, [state, *parts.controls.parts], None, **latest)
 
@@ -77,7 +77,7 @@ class ChatEvents:
     async def load(self, tab: TabState, request: gr.Request) -> AsyncIterator[Sequence[Any]]:
         """Show the conversation of the page's address to the user of the request."""
         tab.owner = self.owner_of(request)
-        tab.look_at(request.query_params.get("c") or None)
+        tab.show_conversation(request.query_params.get("c") or None)
         settings, listed = await self._settings_shown(tab), await self.conversations.payload(tab)
         async for shown in self._follow(tab, listed, settings):
             yield shown
@@ -124,7 +124,7 @@ class ChatEvents:
 
     async def _follow(self, tab: TabState, listed: Any, settings: Sequence[Any]) -> AsyncIterator[Sequence[Any]]:
         """Yield what the tab shows, the first times with the settings."""
-        repeats = REPEATS
+        repeats = SETTINGS_REPEATS
         async for shown in self._chats.follow(tab):
             yield [listed, shown, *(settings if repeats else self._unchanged())]
             repeats = max(0, repeats - 1)

@@ -18,7 +18,7 @@ from pellucid_webui.conversations.attachments import attach, content_of
 from pellucid_webui.conversations.chat_actions import ChatActions
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import Conversation, Node
-from pellucid_webui.conversations.model_view import WHOLE, messages_of, seen, view_of
+from pellucid_webui.conversations.model_view import ALL_MESSAGES, messages_of, nodes_in_view, view_of
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.tab_state import DeliveredMessage, TabState
 from pellucid_webui.conversations.turn import TICK_SECONDS, Turn, Turns
@@ -26,7 +26,7 @@ from pellucid_webui.conversations.turn_settings import ALTERNATIVES, TurnSetting
 from pellucid_webui.inspection.alignment import message_tokens
 from pellucid_webui.inspection.scoring import score
 from pellucid_webui.views.chat.chat_display_json import live_payload, payload
-from pellucid_webui.views.chat.context_notice import again_of, full_error, model_context, overflow_of, remedy_of
+from pellucid_webui.views.chat.context_notice import full_error, model_context, overflow_of, remedy_of, repeatable_action
 from pellucid_webui.views.chat.inspect_answers import INSPECT, inspect
 from pellucid_webui.views.chat.retry_settings import other_settings
 from pellucid_webui.views.chat.version_tree import VERSIONS, open_versions
@@ -35,7 +35,7 @@ SCRIPT = """
 Pellucid.mountChat(Pellucid.shared("chat", { element, props, watch, act: (data) => trigger('act', data) }));
 """
 
-REFRESH = "see"
+REFRESH = "refresh"
 """The action by which the script asks for the current state."""
 
 AUTOMATIC = (REFRESH, INSPECT, VERSIONS)
@@ -75,11 +75,11 @@ class ChatView:
             else:
                 tab.show_notice("")
                 if is_elsewhere:
-                    tab.look_at(str(shown_there))
+                    tab.show_conversation(str(shown_there))
             try:
                 turn = await _action(verb)(self, tab, event, read_settings)
                 if turn is not None:
-                    turn.again = again_of(event)
+                    turn.action = repeatable_action(event)
             except PellucidError as error:
                 tab.show_notice(str(error))
         async for shown in self.follow(tab, turn):
@@ -145,12 +145,12 @@ class ChatView:
 
     async def _send(self, tab: TabState, event: Event, read_settings: ReadSettings) -> Turn | None:
         """Send a message. Ignore one with the id of the last one: its event was sent twice."""
-        settings, sent_id = read_settings(), str(event.get("letter", ""))
+        settings, sent_id = read_settings(), str(event.get("messageId", ""))
         if sent_id and sent_id == tab.sent_id:
             return None
         tab.sent_id = sent_id
         if event.get("conversation", tab.conversation) is None and tab.conversation is not None:
-            tab.look_at(None)  # the page still showed a new chat while another conversation was opening
+            tab.show_conversation(None)  # the page still showed a new chat while another conversation was opening
         id = tab.conversation
         try:
             files = event.get("files")
@@ -158,7 +158,7 @@ class ChatView:
             if id is None:
                 id, turn = await self.actions(tab).send_first(text, settings)
                 if tab.conversation is None:  # else the user has opened another one meanwhile
-                    tab.look_at(id)
+                    tab.show_conversation(id)
             else:
                 turn = await self.actions(tab).send(id, text, settings)
                 await self._save_settings(tab, id, settings)
@@ -197,7 +197,7 @@ class ChatView:
         full = full_error(tab, conversation, await model_context(self.assistant, conversation))
         copy, turn = await self.actions(tab).fork(id, settings, full)
         if tab.conversation == id:  # else the user has opened another one meanwhile
-            tab.look_at(copy)
+            tab.show_conversation(copy)
         return turn
 
     async def _edit(self, tab: TabState, event: Event, read_settings: ReadSettings) -> Turn | None:
@@ -221,8 +221,8 @@ class ChatView:
         if tab.conversation == id:  # else the field belongs to another conversation; the message is kept as a version
             tab.fill_draft(text)
 
-    async def _walk(self, tab: TabState, event: Event, _: ReadSettings) -> None:
-        await self.actions(tab).walk(_conversation_id(tab), _number(event, "node"))
+    async def _select_version(self, tab: TabState, event: Event, _: ReadSettings) -> None:
+        await self.actions(tab).select_version(_conversation_id(tab), _number(event, "node"))
 
     async def _refresh(self, _: TabState, __: Event, ___: ReadSettings) -> None:
         """Do nothing: every action is followed by the current state."""
@@ -254,8 +254,8 @@ class ChatView:
         settings = node.settings or (answer.settings if answer is not None else None) or conversation.settings
         path = conversation.path(node.id)
         view = view_of(path if answer is None else [*path, answer])
-        if node not in seen(path, view):
-            view = WHOLE
+        if node not in nodes_in_view(path, view):
+            view = ALL_MESSAGES
         messages = messages_of(path, "", settings, view)
         tokens: list[Token] = []
         query = ScoreQuery(messages, model=settings.model or None, top_logprobs=ALTERNATIVES, tools=settings.functions())
@@ -305,8 +305,8 @@ ACTIONS: Mapping[str, Action] = {
     "edit": ChatView._edit,
     "stop": ChatView._stop,
     "undo": ChatView._undo,
-    "walk": ChatView._walk,
-    "look": ChatView._toggle_tokens,
+    "selectVersion": ChatView._select_version,
+    "toggleTokens": ChatView._toggle_tokens,
     INSPECT: ChatView._inspect,
     VERSIONS: ChatView._open_versions,
     REFRESH: ChatView._refresh,

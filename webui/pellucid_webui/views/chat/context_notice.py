@@ -9,11 +9,11 @@ from typing import Any
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import ContextLengthError, InvalidRequestError, PellucidError
 from pellucid_webui.conversations.conversation import USER, Conversation, Node
-from pellucid_webui.conversations.model_view import Remedy, estimated_tokens, estimated_whole, seen, view_of
+from pellucid_webui.conversations.model_view import Remedy, estimated_tokens, estimated_whole, nodes_in_view, view_of
 from pellucid_webui.conversations.tab_state import Overflow, TabState
 from pellucid_webui.conversations.turn import Turn
 
-NEAR = 0.85
+NEARLY_FULL = 0.85
 """Share of the context from which on a warning is shown."""
 
 SOON = {
@@ -63,11 +63,11 @@ def overflow_of(turn: Turn, conversation: Conversation) -> Overflow | None:
     """Return that an answer could not begin because the conversation was too long, or None if it did."""
     if turn.overflow is None or conversation.leaf is None:
         return None
-    again = turn.again or {"verb": "retry", "node": conversation.leaf}
-    return Overflow(conversation.id, conversation.leaf, turn.overflow.prompt_tokens, turn.overflow.context, again, turn.is_alone)
+    action = turn.action or {"verb": "retry", "node": conversation.leaf}
+    return Overflow(conversation.id, conversation.leaf, turn.overflow.prompt_tokens, turn.overflow.context, action, turn.is_narrowest)
 
 
-def again_of(event: Mapping[str, Any]) -> dict[str, Any]:
+def repeatable_action(event: Mapping[str, Any]) -> dict[str, Any]:
     """Return the action of an event, to be repeated with a remedy; nothing for one that is repeated by answering its message."""
     verb = str(event.get("verb"))
     return {"verb": verb} | {name: event[name] for name in REPEATED[verb] if name in event} if verb in REPEATED else {}
@@ -101,28 +101,28 @@ def _notice(
 ) -> dict[str, Any] | None:
     found = tab.overflow
     if found is not None and turn is None and found.conversation == conversation.id and found.leaf == conversation.leaf:
-        return _full(f"{found.tokens:,}", f"{found.limit:,}", context.model, found.again, can_drop=not found.is_alone)
+        return _full(f"{found.tokens:,}", f"{found.limit:,}", context.model, found.action, can_drop=not found.is_narrowest)
     before = path if turn is None else [node for node in path if node.id != turn.node]
     used, limit = estimated_tokens(before, conversation.settings), context.tokens
     if turn is None and path and used >= limit and path[-1].role == USER:
-        can_drop = sum(node.role == USER for node in seen(path, view_of(path))) > 1
-        again = {"verb": "retry", "node": path[-1].id}
-        return _full(f"about {used:,}", f"{limit:,}", context.model, again, can_drop=can_drop)
-    if used < NEAR * limit:
+        can_drop = sum(node.role == USER for node in nodes_in_view(path, view_of(path))) > 1
+        action = {"verb": "retry", "node": path[-1].id}
+        return _full(f"about {used:,}", f"{limit:,}", context.model, action, can_drop=can_drop)
+    if used < NEARLY_FULL * limit:
         return None
     soon = SOON[view_of(path).remedy]
-    return {"text": f"About {min(used, limit):,} of {limit:,} tokens are used: {soon}", "again": None, "isFull": False, "canDrop": False}
+    return {"text": f"About {min(used, limit):,} of {limit:,} tokens are used: {soon}", "action": None, "isFull": False, "canDrop": False}
 
 
-def _full(used: str, limit: str, model: str, again: Mapping[str, Any], *, can_drop: bool) -> dict[str, Any]:
+def _full(used: str, limit: str, model: str, action: Mapping[str, Any], *, can_drop: bool) -> dict[str, Any]:
     if can_drop:
         text = (
             f"This conversation is {used} tokens long, and {model} can read {limit}. "
             "Choose what the model reads from now on; no message is deleted."
         )
-    elif again.get("verb") == "retry":
+    elif action.get("verb") == "retry":
         long = f"Your message and the system prompt are {used} tokens long, and {model} can read {limit}"
         text = f"{long}: shorten them, or choose a model with a larger context."
     else:
         text = f"This answer fills the context of {limit} tokens, so it cannot be continued: ask for the rest in a new message."
-    return {"text": text, "again": dict(again), "isFull": True, "canDrop": can_drop}
+    return {"text": text, "action": dict(action), "isFull": True, "canDrop": can_drop}

@@ -85,7 +85,7 @@ class ConversationList:
         return {}
 
     async def _new(self, tab: TabState, _: Event) -> Payload:
-        tab.look_at(None)
+        tab.show_conversation(None)
         return {}
 
     async def _open(self, tab: TabState, event: Event) -> Payload:
@@ -95,9 +95,9 @@ class ConversationList:
         more: Payload = {}
         nodes = await asyncio.to_thread(self.store.matches, tab.owner, id, tab.search)
         if node in nodes:
-            await asyncio.to_thread(self.store.look_at, tab.owner, id, node)
+            await asyncio.to_thread(self.store.select_version, tab.owner, id, node)
             more = {"match": {"n": next(_NUMBERS), "conversation": id, "node": node, "nodes": nodes, "search": tab.search}}
-        tab.look_at(id)
+        tab.show_conversation(id)
         return more
 
     async def _search(self, tab: TabState, event: Event) -> Payload:
@@ -120,7 +120,7 @@ class ConversationList:
         await self.chats.actions(tab).delete(id)
         was_open = tab.conversation == id
         if was_open:
-            tab.look_at(None)
+            tab.show_conversation(None)
         return {"removed": {"n": next(_NUMBERS), "kind": "conversation", "id": id, "title": title, "wasOpen": was_open}}
 
     async def _restore(self, tab: TabState, event: Event) -> Payload:
@@ -128,7 +128,7 @@ class ConversationList:
         id = _id(event)
         await asyncio.to_thread(self.store.deleted.restore, tab.owner, id)
         if event.get("open") is True:
-            tab.look_at(id)
+            tab.show_conversation(id)
         return {}
 
     async def _erase(self, tab: TabState, event: Event) -> Payload:
@@ -174,7 +174,7 @@ class ConversationList:
     async def _import(self, tab: TabState, event: Event) -> Payload:
         name, data = content_of(event)
         imported = await asyncio.to_thread(import_export.read_file, self.store, tab.owner, data, name, tab.settings)
-        tab.look_at(imported.ids[0])
+        tab.show_conversation(imported.ids[0])
         count = len(imported.ids)
         number = f"{count} conversations were imported from {name}." if count > 1 else ""
         return {"notice": _notice(" ".join(filter(None, [number, imported.left_out.sentence()])), wrong=False)}
@@ -204,7 +204,7 @@ Action = Callable[[ConversationList, TabState, Event], Awaitable[Payload]]
 """Runs an action, and returns what to add to the payload of the list. Raises a PellucidError for the tab to show."""
 
 ACTIONS: Mapping[str, Action] = {
-    "see": ConversationList._refresh,
+    "refresh": ConversationList._refresh,
     "new": ConversationList._new,
     "open": ConversationList._open,
     "search": ConversationList._search,
@@ -227,7 +227,7 @@ ACTIONS: Mapping[str, Action] = {
 
 def conversation_list_panel() -> gr.HTML:
     """Return the component whose script triggers ``act``."""
-    return gr.HTML(value=None, html_template="", js_on_load=SCRIPT, elem_id="pl-shelf", apply_default_css=False)
+    return gr.HTML(value=None, html_template="", js_on_load=SCRIPT, elem_id="pl-conversation-panel", apply_default_css=False)
 
 
 def _item(one: ConversationSummary) -> Payload:

@@ -8,14 +8,14 @@ from math import exp
 from typing import Any
 
 from pellucid_webui.conversations.chat_actions import ChatActions
-from pellucid_webui.conversations.compact_tokens import records_in
+from pellucid_webui.conversations.compact_tokens import record_at
 from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, Node
 from pellucid_webui.conversations.markdown.json_as_code import json_as_code
 from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.inspection.token_marks import marks_of
 
 INSPECT = "inspect"
-"""The action that the script sends by itself for the answers in view. It keeps the tab's notice, as ``see`` does."""
+"""The action that the script sends by itself for the answers in view. It keeps the tab's notice, as ``refresh`` does."""
 
 MAX_ANSWERS = 20
 """Answers that are placed for one action."""
@@ -63,10 +63,5 @@ async def _branched(conversation: Conversation, node: Node, actions: ChatActions
 
 def _token(batches: Sequence[str], index: int) -> dict[str, Any]:
     """Return the text and the probability of a token; nothing if there is no such token."""
-    for batch in batches:
-        records = records_in(batch)
-        if index < len(records):
-            record = records[index]
-            return {"text": record["t"], "p": None if record["l"] is None else exp(record["l"])}
-        index -= len(records)
-    return {}
+    record = record_at(batches, index)
+    return {} if record is None else {"text": record["t"], "p": None if record["l"] is None else exp(record["l"])}

@@ -9,20 +9,20 @@ from typing import Any
 
 from pellucid.errors import InvalidRequestError
 from pellucid_webui.conversations.chat_actions import ChatActions
-from pellucid_webui.conversations.compact_tokens import records_in
+from pellucid_webui.conversations.compact_tokens import record_at
 from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, Node
 from pellucid_webui.conversations.tab_state import TabState
 
 VERSIONS = "versions"
-"""The action that the script sends by itself while the picture is open. It keeps the tab's notice, as ``see`` does."""
+"""The action that the script sends by itself while the picture is open. It keeps the tab's notice, as ``refresh`` does."""
 
-WORDS = 160
+MAX_CHARACTERS = 160
 """Characters of a version that the picture shows."""
 
 LEAST_SHARED = 40
 """Versions that begin with this many equal characters are shown from where they differ."""
 
-LEAD = 24
+LEAD_CHARACTERS = 24
 """Characters that are shown before the difference."""
 
 
@@ -75,26 +75,18 @@ def words(text: str, older: str | None) -> str:
     """Return the first words of a version, or where it begins like an older one, those around the first difference."""
     shared = 0 if older is None else _shared(text, older)
     if shared < LEAST_SHARED or shared == len(text):
-        return _line(text[: 2 * WORDS])
-    begin = text.find(" ", shared - LEAD, shared) + 1 or shared - LEAD
-    return f"…{_line(text[begin : begin + 2 * WORDS])}"
-
-
-def token_at(batches: Sequence[str], index: int) -> dict[str, Any] | None:
-    """Return the text and the probability of a token, None if there is no such token."""
-    for batch in batches:
-        records = records_in(batch)
-        if index < len(records):
-            return _token(records[index])
-        index -= len(records)
-    return None
+        return _line(text[: 2 * MAX_CHARACTERS])
+    begin = text.find(" ", shared - LEAD_CHARACTERS, shared) + 1 or shared - LEAD_CHARACTERS
+    return f"…{_line(text[begin : begin + 2 * MAX_CHARACTERS])}"
 
 
 def _branch(index: int, batches: Sequence[str], before: Sequence[str]) -> dict[str, Any]:
-    return {"at": index, "token": token_at(batches, index), "replaced": token_at(before, index)}
+    return {"at": index, "token": _token(record_at(batches, index)), "replaced": _token(record_at(before, index))}
 
 
-def _token(record: Mapping[str, Any]) -> dict[str, Any]:
+def _token(record: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if record is None:
+        return None
     found = {"t": record["t"], "p": None if record["l"] is None else exp(record["l"])}
     return found | ({"b": record["b"]} if "b" in record else {})
 
@@ -118,4 +110,4 @@ def _shared(one: str, other: str) -> int:
 
 def _line(text: str) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= WORDS else line[: WORDS - 1].rstrip() + "…"
+    return line if len(line) <= MAX_CHARACTERS else line[: MAX_CHARACTERS - 1].rstrip() + "…"
