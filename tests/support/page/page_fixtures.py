@@ -30,6 +30,9 @@ PATIENCE = 300.0
 SECONDS = 60_000
 """Timeout in milliseconds, reached only if a test fails."""
 
+ENDLESS = 7_000
+"""A limit of tokens that no answer reaches before a test stops it, and which the context admits."""
+
 UNLOADING = "the document is being left"
 """Written to the console before Gradio's own listeners abort its requests."""
 

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.async_api import FilePayload, expect
 
-from support.page.page_fixtures import Tab, Upload
+from support.page.page_fixtures import ENDLESS, Tab, Upload
 from support.servers.real_model_server import CODER
 
 pytestmark = pytest.mark.model
@@ -36,7 +36,7 @@ async def test_send(tab: Tab) -> None:
 async def test_stream_and_stop(tab: Tab) -> None:
     """An answer and its figures grow during generation; after a stop it is over, says so, and stays as it was shown."""
     await tab.open()
-    await tab.be_brief(2000)
+    await tab.be_brief(ENDLESS)
     await tab.send(LONG)
     first = await tab.grown(0)
     note = tab.page.locator(".pl-assistant .pl-note")
@@ -229,7 +229,7 @@ class TestTokens:
     async def test_while_it_is_generated(self, tab: Tab) -> None:
         """Tokens appear during generation and stay afterwards, and can then be used for a branch without being opened again."""
         await tab.open()
-        await tab.be_brief(2000)
+        await tab.be_brief(ENDLESS)
         await tab.send(LONG)
         await tab.grown(0)
         await tab.page.locator(".pl-assistant .pl-tokens-button").click()
@@ -240,6 +240,7 @@ class TestTokens:
         note = await tab.page.locator(".pl-assistant .pl-note").inner_text()
         assert f"{count} tokens" in note
         await tab.set_number("Max output tokens", 4)
+        await tab.show_settings(False)
         await tab.options.nth(2).click()
         await tab.page.locator(".pl-docked button[data-alternative='2']").click()
         await tab.page.get_by_text("2 / 2").wait_for()
@@ -329,7 +330,7 @@ async def test_settings_that_cannot_be(tab: Tab) -> None:
 async def test_empty_settings(tab: Tab) -> None:
     """An empty setting is reported instead of an answer, but a running answer can be stopped and opened."""
     await tab.open()
-    await tab.be_brief(2000)
+    await tab.be_brief(ENDLESS)
     await tab.send("Write a long story about a fox and a hen.")
     await tab.grown(0)
     await tab.set_number("Max output tokens", "")

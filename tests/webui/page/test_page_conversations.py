@@ -16,7 +16,7 @@ from pellucid.tokens import FinishReason
 from pellucid_webui.conversations.conversation import USER, Conversation, Node
 from pellucid_webui.conversations.exchange.markdown_format import to_markdown
 from pellucid_webui.conversations.turn_settings import TurnSettings
-from support.page.page_fixtures import SECONDS, SMALL, PageServer, Tab, watched
+from support.page.page_fixtures import ENDLESS, SECONDS, SMALL, PageServer, Tab, watched
 from support.page.page_tabs import choose
 
 pytestmark = pytest.mark.model
@@ -134,7 +134,7 @@ async def test_rename_by_clicking_elsewhere(tab: Tab) -> None:
 async def test_delete(tab: Tab, other: Tab) -> None:
     """A deleted conversation disappears at once while its answer stops; another tab says so, and undo brings it back in both."""
     await tab.open()
-    await tab.be_brief(2000)
+    await tab.be_brief(ENDLESS)
     await tab.send("Write a long story about a fox and a hen.")
     await tab.grown(20)
     id = str(await chosen(tab).get_attribute("data-id"))
@@ -267,7 +267,7 @@ async def test_reload_in_the_middle(tab: Tab) -> None:
 async def test_two_tabs(tab: Tab, other: Tab) -> None:
     """Two tabs answer at once in their own conversations; in the same conversation the second one follows and can stop the answer."""
     await tab.open()
-    await tab.be_brief(2000)
+    await tab.be_brief(ENDLESS)
     await tab.send("Write a long story about a fox and a hen.")
     await tab.grown(20)
     await other.open()

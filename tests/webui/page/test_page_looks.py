@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import Page, expect
 
-from support.page.page_fixtures import Tab
+from support.page.page_fixtures import ENDLESS, Tab
 from support.page.page_tabs import LOOKS, check_looks
 
 pytestmark = pytest.mark.model
@@ -70,7 +70,7 @@ async def tabbed(page: Page, name: str, key: str = "Tab", most: int = 40) -> Non
 async def test_by_keyboard(tab: Tab) -> None:
     """Writing, stopping, opening tokens, branching and selecting versions need no mouse, and the focus is never lost."""
     await tab.open()
-    await tab.be_brief(2000)
+    await tab.be_brief(ENDLESS)
     page = tab.page
     await tabbed(page, "Your message")
     await page.keyboard.type("Write a long story about a fox and a hen.")

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import Page, expect
 
-from support.page.page_fixtures import PageServer, watched
+from support.page.page_fixtures import ENDLESS, PageServer, watched
 from support.page.page_tabs import until_idle
 
 pytestmark = pytest.mark.model
@@ -102,7 +102,7 @@ async def test_in_the_middle(mortal: PageServer, browser_page: Page, end: Callab
     """No shown or typed text is lost if the server dies: the page says so meanwhile, reconnects by itself, and continues."""
     tab = watched(browser_page, mortal.address)
     await tab.open()
-    await tab.be_brief(2000)
+    await tab.be_brief(ENDLESS)
     first = await tab.answer("Say yes and nothing else.")
     await tab.send("Write a long story about a fox and a hen.")
     shown = await tab.grown(40)
