@@ -31,7 +31,7 @@ SOCIAL_METADATA = re.compile(rb'\s*<meta\s+(?:property="og:|name="twitter:)[^>]*
 VIEWPORT = re.compile(rb'\s*<meta\s+name="viewport"[^>]*>')
 """Gradio's viewport, which an on-screen keyboard covers: the page has its own."""
 
-NAMED_BY_CONTENT = re.compile(r"/assets/.+-[\w-]{8}\.(?:js|css)")
+NAMED_BY_CONTENT = re.compile(r"/assets/.+-[\w-]{8,9}\.(?:js|css)")
 """Files whose names change with their content, so that a browser need not request them again."""
 
 COMPRESSION_LEVEL = 6

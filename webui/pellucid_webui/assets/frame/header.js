@@ -33,7 +33,7 @@
       this.count = make("span", {});
       this.meter = make("div", { class: "pl-meter", role: "meter", "aria-label": "Context", "aria-valuemin": "0", hidden: true }, this.count, make("span", { class: "pl-meter-rail" }, this.bar));
       this.theme = iconButton("system", "Theme", { class: "pl-icon-button", onclick: () => this.nextTheme() });
-      this.missing = make("div", { class: "pl-missing", role: "alert" });
+      this.missing = make("div", { class: "pl-missing", role: "alert", hidden: true });
       element.replaceChildren(
         this.about,
         this.details,
