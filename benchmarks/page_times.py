@@ -33,6 +33,9 @@ KEYS = "the quick brown fox jumps over the lazy dog "
 WHEELS = ((400, 40), (2000, 40), (20_000, 20))
 """Pixels and number of turns of the wheel: reading, skimming, jumping."""
 
+TOKENS_BUTTON = ".pl-assistant :is(.pl-tokens-button, .pl-look)"
+"""With the name that it had before."""
+
 PAINT = "() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? NaN"
 
 WATCH_TASKS = """() => {
@@ -153,10 +156,10 @@ async def many_messages(page: Page, served: Served) -> dict[str, float]:
 
 async def long_answer(page: Page, served: Served) -> dict[str, float]:
     await page.goto(f"{served.url}/?c={served.answer}")
-    await page.locator(".pl-assistant .pl-tokens-button").wait_for()
+    await page.locator(TOKENS_BUTTON).wait_for()
     await page.evaluate(WATCH_TASKS)
     begun = time.monotonic()
-    await page.locator(".pl-assistant .pl-tokens-button").click()
+    await page.locator(TOKENS_BUTTON).click()
     await page.locator(".pl-assistant .pl-heat [role=option]").first.wait_for()
     await page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     return {"open the tokens of the long answer": passed(begun)}
