@@ -69,7 +69,7 @@ async def test_streams_are_sent_as_they_come() -> None:
         raise AssertionError("a stream has no body to read")
 
     scope = {"type": "http", "method": "GET", "path": "/gradio_api/queue/data", "headers": [(b"accept-encoding", b"gzip")]}
-    await PageResponses(stream, b"")(scope, receive, collect)
+    await PageResponses(stream, "", "")(scope, receive, collect)
 
     assert counts == [1, 2, 3]
     assert [message.get("body") for message in sent] == [None, b"data: 1\n\n", b"data: 2\n\n", b""]

@@ -60,16 +60,16 @@ ENVIRONMENT = {
 
 @dataclass(frozen=True, slots=True)
 class GradioPage:
-    """A page for Gradio to serve: its Blocks, theme, style sheet and HTML head.
+    """A page for Gradio to serve: its Blocks, theme and style sheet.
 
-    Gradio adds ``head`` once its own scripts run. ``early_head`` is in the page that the server sends.
+    ``early_head`` is in the page that the server sends. ``script`` is a file that runs before Gradio's own scripts.
     """
 
     blocks: gr.Blocks
     theme: gr.themes.Base | None = None
     css: str = ""
-    head: str = ""
     early_head: str = ""
+    script: str = ""
 
 
 PageFactory = Callable[[Assistant, ConversationStore, Turns], GradioPage]
@@ -94,7 +94,7 @@ def pellucid_view(assistant: Assistant, store: ConversationStore, turns: Turns) 
     """Create Pellucid's page."""
     from pellucid_webui.views import app
 
-    return GradioPage(app.create_page(assistant, store, turns, owner_of), app.THEME, app.css(), app.head(), app.early_head())
+    return GradioPage(app.create_page(assistant, store, turns, owner_of), app.THEME, app.css(), app.early_head(), app.script())
 
 
 def build(create: PageFactory, assistant: Assistant, store: ConversationStore, turns: Turns, max_file_size: int) -> GradioApp:
@@ -164,11 +164,10 @@ def _mounted(view: GradioPage, max_file_size: int) -> GradioApp:
         mcp_server=False,
         theme=view.theme,
         css=view.css,
-        head=view.head,
     )
     for route in app.routes:
         if isinstance(route, Mount) and isinstance(route.app, App):
             # FastAPI's own response repeats the request, which fails for lone surrogates and for numbers that are not finite.
             route.app.add_exception_handler(RequestValidationError, invalid_response)
-    responses = PageResponses(app, view.early_head.encode())
+    responses = PageResponses(app, view.early_head, view.script)
     return GradioApp(responses, lambda: app.router.lifespan_context(app), blocks, TabLimits(blocks))

@@ -1,14 +1,16 @@
-"""Turns Gradio's responses into ours: security headers, our own head of the page, compression, and what browsers may cache."""
+"""Turns Gradio's responses into ours: security headers, our own head and script of the page, compression, and what browsers may cache."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 from collections.abc import Iterable
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pellucid.api.errors import error_response
@@ -39,16 +41,19 @@ COMPRESSION_LEVEL = 6
 
 
 class PageResponses:
-    """An ASGI application: Gradio's, with our headers, our head of the front page, and both large documents compressed."""
+    """An ASGI application: Gradio's, with our headers, our head of the front page, our script, and large texts compressed."""
 
-    def __init__(self, app: ASGIApp, early_head: bytes) -> None:
+    def __init__(self, app: ASGIApp, early_head: str, script: str) -> None:
         self._app = app
-        self._early_head = early_head
+        self._script = script.encode()
+        self._script_path = f"/assets/pellucid-{hashlib.sha256(self._script).hexdigest()[:8]}.js"
+        # Deferred scripts run in their order in the page, and so before Gradio's, which is a module.
+        self._early_head = f'{early_head}<script defer src="{self._script_path}"></script>\n'.encode()
         self._compressed = GZipMiddleware(self._respond, compresslevel=COMPRESSION_LEVEL)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Gradio compresses its scripts itself. A stream must not be compressed: its events would wait for one another.
-        respond = self._compressed if scope["path"] in (FRONT, CONFIG) else self._respond
+        respond = self._compressed if scope["path"] in (FRONT, CONFIG, self._script_path) else self._respond
         await respond(scope, receive, send)
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,7 +69,10 @@ class PageResponses:
                     headers["cache-control"] = "private, max-age=31536000, immutable"
             await send(message)
 
-        await self._app(scope, receive, _FrontPageSend(with_headers, self._early_head) if path == FRONT else with_headers)
+        if path == self._script_path:
+            await Response(self._script, media_type="text/javascript")(scope, receive, with_headers)
+        else:
+            await self._app(scope, receive, _FrontPageSend(with_headers, self._early_head) if path == FRONT else with_headers)
 
 
 class _FrontPageSend:

@@ -149,9 +149,9 @@ def early_head() -> str:
     )
 
 
-def head() -> str:
-    """Return all scripts as inline ``<script>`` elements."""
-    return "\n".join(f"<script>\n{_asset(f'{name}.js')}\n</script>" for name in SCRIPTS)
+def script() -> str:
+    """Return all scripts as one. Each keeps its names to itself, and all are strict."""
+    return "\n".join(_asset(f"{name}.js") for name in SCRIPTS)
 
 
 def css() -> str:
