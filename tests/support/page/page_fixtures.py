@@ -252,7 +252,7 @@ async def browser_page(request: pytest.FixtureRequest, chromium: Browser) -> Asy
 
 
 @pytest.fixture
-def tab(page_server: PageServer, browser_page: Page) -> Tab:
+async def tab(page_server: PageServer, browser_page: Page) -> Tab:
     """Provide a tab with the server's page."""
     return watched(browser_page, page_server.address)
 

@@ -25,6 +25,12 @@ NOON = datetime(2026, 3, 15, 12, tzinfo=ZoneInfo("Pacific/Auckland")).timestamp(
 
 FOCUSED = "() => document.activeElement.closest('[data-id]')?.dataset.id ?? document.activeElement.type"
 
+KEEP_LIST = """addEventListener("DOMContentLoaded", () => {
+  const mount = Pellucid.mountConversations;
+  Pellucid.mountConversations = (options) => (window.list = mount(options));
+})"""
+"""Makes the list's object reachable, to see what has arrived but is not drawn."""
+
 MARKED = "() => [...(CSS.highlights.get('pl-match') ?? [])].map((range) => range.toString())"
 
 
@@ -393,3 +399,28 @@ async def test_looks(browser_page: Page, versions: tuple[PagedServer, Library, s
     await browser_page.set_viewport_size({"width": 360, "height": 800})
     await browser_page.wait_for_function("() => document.documentElement.clientWidth === 360")
     assert await browser_page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+async def test_a_change_waits_for_an_open_menu(browser_page: Page, three: tuple[PagedServer, dict[str, str]]) -> None:
+    """A change that arrives while a row's menu is open is drawn when the menu closes, and the row's button keeps the focus."""
+    server, ids = three
+    await browser_page.add_init_script(KEEP_LIST)
+    await open_page(browser_page, server)
+    other = await browser_page.context.new_page()
+    await open_page(other, server)
+    await row(browser_page, ids["Birds"]).hover()
+    await row(browser_page, ids["Birds"]).locator(".pl-more").click()
+    await browser_page.get_by_role("menu").wait_for()
+
+    await row(other, ids["Ants"]).locator(".pl-title").click()
+    await other.keyboard.press("F2")
+    await other.get_by_role("textbox", name="Title of the conversation").fill("Bees")
+    await other.keyboard.press("Enter")
+    await expect(row(other, ids["Ants"]).locator(".pl-title")).to_have_text("Bees")
+    await browser_page.evaluate("() => window.dispatchEvent(new Event('focus'))")
+    await browser_page.wait_for_function("() => window.list.value.items.some((item) => item.title === 'Bees')")
+    await expect(row(browser_page, ids["Ants"]).locator(".pl-title")).to_have_text("Ants")
+    await browser_page.keyboard.press("Escape")
+
+    await expect(row(browser_page, ids["Ants"]).locator(".pl-title")).to_have_text("Bees")
+    assert await browser_page.evaluate(FOCUSED) == ids["Birds"]

@@ -244,8 +244,11 @@ def test_where() -> None:
 
 
 @pytest.mark.browser
-def test_moved_elements_of_the_page_fail(pictured: PagedServer, browser: Browser, conversation: str, tmp_path: Path) -> None:
+def test_moved_elements_of_the_page_fail(
+    pictured: PagedServer, browser: Browser, conversation: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On the page itself: a missing button and a moved panel are found, and the pictures are written."""
+    monkeypatch.delenv(UPDATE, raising=False)
     page = picture_page(browser, 1280, SIZES[1280], TIMEOUT_MS)
     open_state(page, pictured.server.url, "answer", conversation)
     name = "answer-1280-light"

@@ -160,7 +160,7 @@ class TestReviewView:
     async def test_who_has_logged_in_is_the_rater(self, reviews: Reviews) -> None:
         """With a login no user can judge in another user's name, and a verdict on another rater's pair is not saved."""
         shown = await act(reviews, "bob", verb="judge", review="first", rater="ann", pair=0, verdict="left")
-        assert (shown["rater"], shown["known"], shown["pair"]) == ("bob", True, 0)
+        assert (shown["rater"], shown["isLoggedIn"], shown["pair"]) == ("bob", True, 0)
         assert reviews.judgements("first") == []
         await act(reviews, "bob", verb="judge", review="first", rater="bob", pair=0, verdict="left")
         assert [one.rater for one in reviews.judgements("first")] == ["bob"]

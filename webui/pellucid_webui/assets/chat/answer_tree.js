@@ -208,7 +208,7 @@
    * @returns {HTMLElement}
    */
   function bar(probability) {
-    const fill = make("span", { class: `pl-tree-fill ${colours.likelihoodClasses(probability).join(" ")}` });
+    const fill = make("span", { class: `pl-tree-fill p${colours.step(1 - probability)}` });
     fill.style.setProperty("--share", `${100 * probability}%`);
     return make("span", { class: "pl-tree-bar" }, fill);
   }

@@ -41,7 +41,7 @@
       this.notice = make("p", { class: "pl-notice", role: "alert" });
       this.field = make("textarea", {
         class: "pl-field",
-        rows: 3,
+        rows: 2,
         placeholder: "Ask something. Enter sends, Shift+Enter starts a new line.",
         "aria-label": "Your message",
       });
@@ -67,9 +67,13 @@
           this.inspection.stage,
           this.contextNotice.element,
           this.notice,
-          this.files.element,
-          this.field,
-          make("div", { class: "pl-row" }, this.sendButton, this.stopButton, this.undoButton, this.redoButton, this.attachButton, this.files.input),
+          make(
+            "div",
+            { class: "pl-composer" },
+            this.files.element,
+            this.field,
+            make("div", { class: "pl-row" }, this.attachButton, this.files.input, this.undoButton, this.redoButton, this.sendButton, this.stopButton),
+          ),
         ),
       );
       this.field.addEventListener("keydown", (event) => this.key(event));

@@ -8,6 +8,7 @@
   const MINUTE_MS = 60000;
   const REFRESH_MS = 1000; // between two refreshes at least: a window that comes to the front fires two events
   const HIDDEN_MS = 15000; // for which a deleted row is hidden: if the server could not be reached, it comes back
+  const HELD_ROW = ".pl-dragged, .pl-more[aria-expanded=true]";
   const ROW_BUTTONS = ".pl-title, .pl-folder-name"; // between which the arrow keys move
 
   class Conversations {
@@ -65,6 +66,7 @@
       });
       this.search.addEventListener("keydown", (event) => this.searchKey(event));
       this.file.addEventListener("change", () => this.import());
+      for (const released of ["dragend", "pellucid-menu-closed"]) this.list.addEventListener(released, () => this.value && this.draw(this.value));
       this.list.addEventListener("keydown", (event) => this.key(event));
       this.list.addEventListener("focusin", (event) => this.setTabStop(/** @type {Element} */ (event.target)));
       // Another tab may have changed the list, and the day may have ended.
@@ -140,14 +142,14 @@
     }
 
     /**
-     * Draw the list if it has changed, but not while a title is being edited.
+     * Draw the list if it has changed, but not while a title is edited, a menu is open or a row is dragged: they would lose their row.
      * @param {Page.ConversationsValue} value
      */
     draw(value) {
       this.value = value;
       const items = value.items.filter((item) => Date.now() - (this.deletedAt.get(item.id) ?? 0) > HIDDEN_MS);
       const state = JSON.stringify([items, value.folders, value.open, value.search, value.isCut, new Date().toDateString()]);
-      if (this.isEditing || state === this.drawn) return;
+      if (this.isEditing || this.list.querySelector(HELD_ROW) || state === this.drawn) return;
       this.drawn = state;
       const focused = /** @type {HTMLElement | null} */ (this.list.contains(document.activeElement) ? document.activeElement : null);
       const row = focused?.closest("[data-id]");

@@ -113,7 +113,11 @@
       line.append(this.more(`Actions for “${item.title}”`, () => this.menu(item)));
       if (item.snippet) line.append(make("p", { class: "pl-snippet", dir: "auto" }, ...marked(item.snippet)));
       if (item.matches && item.matches > 1) line.append(make("p", { class: "pl-quiet pl-count" }, `${item.matches} messages match`));
-      line.addEventListener("dragstart", (event) => event.dataTransfer?.setData(DRAGGED, item.id));
+      line.addEventListener("dragstart", (event) => {
+        event.dataTransfer?.setData(DRAGGED, item.id);
+        line.classList.add("pl-dragged");
+      });
+      line.addEventListener("dragend", () => line.classList.remove("pl-dragged"));
       return line;
     }
 

@@ -7,7 +7,8 @@
   const GAP = 4; // pixels between the menu and its button, and the edges of the window
 
   /**
-   * Open a menu at a button. It closes on Escape, Tab, a click elsewhere, and when an item is chosen; the button gets the focus again.
+   * Open a menu at a button. It closes on Escape, Tab, a click elsewhere, and when an item is chosen; the button gets the focus again,
+   * and then the event `pellucid-menu-closed`.
    * @param {HTMLElement} anchor
    * @param {string} label
    * @param {Page.MenuItem[]} items
@@ -31,6 +32,7 @@
       menu.remove();
       anchor.setAttribute("aria-expanded", "false");
       if (isInside && anchor.isConnected) anchor.focus();
+      anchor.dispatchEvent(new Event("pellucid-menu-closed", { bubbles: true }));
     }
 
     menu.addEventListener("keydown", (event) => {
