@@ -1,4 +1,4 @@
-"""Tests what the page's server adds to Gradio's responses: compression and caching."""
+"""Tests what the page's server adds to Gradio's responses: compression, caching and the first words."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gzip
 from collections.abc import Iterator
 
 import pytest
+from playwright.async_api import Page
 from starlette.datastructures import Headers
 from starlette.types import Message, Receive, Scope, Send
 
@@ -74,3 +75,11 @@ async def test_streams_are_sent_as_they_come() -> None:
     assert counts == [1, 2, 3]
     assert [message.get("body") for message in sent] == [None, b"data: 1\n\n", b"data: 2\n\n", b""]
     assert "content-encoding" not in Headers(raw=sent[0]["headers"])
+
+
+async def test_first_words(small: PagedServer, browser_page: Page) -> None:
+    """Without scripts the page says that it is starting; with them the words give way to the page."""
+    assert '<p id="pl-starting">Pellucid is starting.</p>' in small.http.get("/").text
+    await browser_page.goto(small.server.url)
+    await browser_page.get_by_role("button", name="answer").wait_for()
+    assert await browser_page.locator("#pl-starting").evaluate("words => words.matches(':not(:only-child)')")

@@ -33,6 +33,10 @@ SOCIAL_METADATA = re.compile(rb'\s*<meta\s+(?:property="og:|name="twitter:)[^>]*
 VIEWPORT = re.compile(rb'\s*<meta\s+name="viewport"[^>]*>')
 """Gradio's viewport, which an on-screen keyboard covers: the page has its own."""
 
+PLACE_OF_PAGE = re.compile(rb"<gradio-app[^>]*>")
+STARTING = b'<p id="pl-starting">Pellucid is starting.</p>'
+"""Shown until Gradio has put the page next to it; see frame.css."""
+
 NAMED_BY_CONTENT = re.compile(r"/assets/.+-[\w-]{8,9}\.(?:js|css)")
 """Files whose names change with their content, so that a browser need not request them again."""
 
@@ -76,7 +80,7 @@ class PageResponses:
 
 
 class _FrontPageSend:
-    """A ``send`` for Gradio's front page, which removes its social-media metadata and adds our own head and viewport."""
+    """A ``send`` for Gradio's front page, which removes its social-media metadata and adds our own head and first words."""
 
     def __init__(self, send: Send, early_head: bytes) -> None:
         self._send = send
@@ -92,6 +96,7 @@ class _FrontPageSend:
         if message.get("more_body", False):
             return
         body = VIEWPORT.sub(b"", SOCIAL_METADATA.sub(b"", self._body)).replace(b"<head>", b"<head>\n" + self._early_head, 1)
+        body = PLACE_OF_PAGE.sub(rb"\g<0>" + STARTING, body)
         headers = MutableHeaders(scope=self._start)
         headers["content-length"] = str(len(body))
         await self._send(self._start)
