@@ -140,14 +140,7 @@ STATES: dict[str, Callable[[Page], None]] = {
 WITH_CONVERSATION = {"answer", "conversations"}
 """States that show the conversation."""
 
-PICTURED = {
-    1280: tuple(STATES),
-    390: ("answer", "conversations", "compare", "read", "settings"),
-    1920: ("answer", "compare"),
-}
-"""The states of each width. The others differ from these in nothing that depends on it."""
-
-CASES = [(state, width) for width, states in PICTURED.items() for state in states]
+CASES = [(state, width) for width in SIZES for state in STATES]
 
 
 @pytest.mark.browser
