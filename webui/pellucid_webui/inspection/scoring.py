@@ -1,4 +1,4 @@
-"""Has a model read a text, and collects the tokens with their probabilities."""
+"""Scores a text with a model, to its end or with the reason why not."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@
     }
 
     /**
-     * Return the token that a key leads to; null if there is none, undefined if the key does not walk.
+     * Return the token to which a key moves: null at the end of the text, undefined for a key that moves to no token.
      * @param {string} key
      * @param {number | null} from null is before the first token, or after the last one
      * @returns {number | null | undefined}
