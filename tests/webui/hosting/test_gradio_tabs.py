@@ -7,7 +7,7 @@ import errno
 import gc
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -15,6 +15,7 @@ import gradio as gr
 import httpx
 import pytest
 from gradio.server_messages import HeartbeatMessage
+from starlette.types import Message, Receive, Scope, Send
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid_webui.conversations.storage.store import ConversationStore
@@ -22,6 +23,7 @@ from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.gradio_host import GradioPage
 from pellucid_webui.hosting.gradio_tabs import MAX_RUNNING_CALLS, MAX_STOP_CALLS, MAX_STREAMS, MAX_TABS, MAX_UNREAD_MESSAGES
 from pellucid_webui.hosting.login import owner_of
+from pellucid_webui.hosting.mount import Page
 from support.page.small_page_server import PagedServer, paged
 
 pytestmark = pytest.mark.slow
@@ -127,10 +129,7 @@ def test_unread_messages(anna: PagedServer) -> None:
     """A tab that reads none of its messages is dropped with them, and refused while one of its calls runs."""
     queue = gradio(anna)._queue
     assert join(anna, NOTE, "deaf", "x").status_code == 200
-    late = time.monotonic() + PATIENCE
-    while queue.event_ids_to_events:
-        assert time.monotonic() < late, "the call does not end"
-        time.sleep(0.01)
+    wait_until(lambda: not queue.event_ids_to_events)
     (unread,) = queue.pending_messages_per_session.values()
     for _ in range(MAX_UNREAD_MESSAGES):
         unread.put_nowait(HeartbeatMessage())
@@ -189,10 +188,15 @@ def test_open_connections(anna: PagedServer, ben: PagedServer) -> None:
             assert http.get("/gradio_api/heartbeat/one").status_code == 429
             with anna.http.stream("GET", "/gradio_api/heartbeat/hers") as stream:
                 assert stream.status_code == 200
-        late = time.monotonic() + PATIENCE
-        while not is_admitted(http):
-            assert time.monotonic() < late, "closed connections are still counted"
-            time.sleep(0.01)
+        wait_until(lambda: is_admitted(http))
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait until a condition holds."""
+    late = time.monotonic() + PATIENCE
+    while not holds():
+        assert time.monotonic() < late
+        time.sleep(0.01)
 
 
 def is_admitted(http: httpx.Client) -> bool:
@@ -208,10 +212,33 @@ def test_calls_say_whether_their_results_are_read(anna: PagedServer) -> None:
         assert stream.status_code == 200
         assert join(anna, RECALL, "tab", None).headers["pellucid-stream"] == "open"
         assert join(anna, RECALL, "other", None).headers["pellucid-stream"] == "closed"
-    late = time.monotonic() + PATIENCE
-    while join(anna, RECALL, "tab", None).headers["pellucid-stream"] == "open":
-        assert time.monotonic() < late, "a closed stream counts as open"
-        time.sleep(0.01)
+    wait_until(lambda: join(anna, RECALL, "tab", None).headers["pellucid-stream"] == "closed")
+
+
+def test_a_call_while_a_stream_ends(anna: PagedServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The response to a call that comes while the tab's stream sends its last message says that the stream is closed."""
+    page, announced, called = Page.__call__, asyncio.Event(), asyncio.Event()
+
+    async def delay_the_end(self: Page, scope: Scope, receive: Receive, send: Send) -> None:
+        async def pass_on(message: Message) -> None:
+            if b"close_stream" in message.get("body", b""):
+                announced.set()
+                await called.wait()
+            await send(message)
+            if announced.is_set() and scope["path"].endswith("/join"):
+                called.set()
+
+        await page(self, scope, receive, pass_on)
+
+    monkeypatch.setattr(Page, "__call__", delay_the_end)
+    join(anna, NOTE, "tab", "x")
+    with anna.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": "tab"}) as stream:
+        lines = stream.iter_lines()
+        while "process_completed" not in next(lines):
+            pass
+        wait_until(announced.is_set)
+        assert join(anna, RECALL, "tab", None).headers["pellucid-stream"] == "closed"
+        assert "close_stream" in "".join(lines)
 
 
 NO_CALLS: list[dict[str, Any]] = [
@@ -260,10 +287,7 @@ def test_two_readers_of_one_tab(anna: PagedServer) -> None:
             stream = opened.enter_context(anna.http.stream("GET", "/gradio_api/queue/data", params={"session_hash": "twice"}))
             assert stream.status_code == 200
         assert tasks() > before
-    late = time.monotonic() + PATIENCE
-    while tasks() > before:
-        assert time.monotonic() < late, "a task is left"
-        time.sleep(0.05)
+    wait_until(lambda: tasks() <= before)
 
 
 def tasks() -> int:

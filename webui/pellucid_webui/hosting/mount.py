@@ -46,6 +46,9 @@ ALIVE = "/page/alive"
 STREAM = "pellucid-stream"
 """A header in the response to each call, which says whether the tab's stream of results is open."""
 
+CLOSE_MESSAGE = b'"msg":"close_stream"'
+"""Part of Gradio's last message in a stream of results. No value of a user contains it: quotation marks in those are escaped."""
+
 FINAL_UPDATES_SECONDS = 1.0
 """Time in which the last updates of stopped answers can be shown."""
 
@@ -148,7 +151,11 @@ class Page:
         return (tabs.reading if request.scope["path"] == DATA else tabs.streaming)(owner, request.tab)
 
     async def _forward(self, request: GradioRequest, send: Send, share: ExitStack) -> None:
-        """Let Gradio answer a request. A call is counted until its response begins: from then on Gradio's queue holds it."""
+        """Let Gradio answer a request. Release its share as soon as Gradio no longer needs it.
+
+        That is when the response to a call begins, as Gradio's queue then holds the call; and when a stream of results announces
+        its end, as it has no results of later calls.
+        """
         assert self._gradio is not None, "requests that are not answered here are Gradio's"
         tabs, path = self._gradio.tabs, request.scope["path"]
         end = self._server.departing if path.startswith(HEARTBEAT) else self._streams_end
@@ -157,6 +164,8 @@ class Page:
             if request.call is not None and request.tab is not None and message["type"] == "http.response.start":
                 share.close()
                 MutableHeaders(scope=message)[STREAM] = "open" if tabs.is_read(request.tab) else "closed"
+            elif path == DATA and CLOSE_MESSAGE in message.get("body", b""):
+                share.close()
             await send(message)
 
         await respond_until(self._gradio.app, request.scope, request.receive, send_and_release, end)
