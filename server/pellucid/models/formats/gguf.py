@@ -13,12 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from pellucid.engine.decoders.quantized_blocks import Blocks
 from pellucid.errors import ModelError
-from pellucid.models.formats.gguf_blocks import as_blocks
 from pellucid.models.untrusted_files import shown, token_id
 
 if TYPE_CHECKING:
@@ -128,12 +124,12 @@ class GGUF:
             if info.offset + self._stored_bytes(name, info) > len(self._data):
                 raise ModelError(f"{self.path} is truncated ({len(self._data)} bytes, tensor {shown(name)} is missing): download it again.")
 
-    def blocks(self, name: str) -> Blocks | None:
-        """Return a tensor's blocks; None if it is not stored in blocks. Raises ModelError as :meth:`tensor` does."""
+    def stored_rows(self, name: str) -> tuple[npt.NDArray[np.uint8], str]:
+        """Return a tensor's rows as they are stored (rows, bytes), and their ggml type. Raises ModelError as :meth:`floats` does."""
         rows, kind = self._rows(name)
-        return as_blocks(rows, kind.name)
+        return rows, kind.name
 
-    def tensor(self, name: str) -> Tensor:
+    def floats(self, name: str) -> npt.NDArray[np.float32]:
         """Return a tensor as float32, however it is stored. Raises ModelError for a missing or unreadable one."""
         from gguf.quants import dequantize
 
@@ -153,7 +149,7 @@ class GGUF:
             raise ModelError(
                 f"{self.path} stores {shown(name)} as {kind.name}, which is not supported: use another quantization."
             ) from None
-        return torch.from_numpy(values.reshape(info.shape))
+        return values.reshape(info.shape)
 
     def _rows(self, name: str) -> tuple[npt.NDArray[np.uint8], GGMLQuantizationType]:
         """Return a tensor's stored rows (rows, bytes), and their type."""

@@ -15,6 +15,7 @@ from pellucid.engine.weight_packing import Weight
 from pellucid.errors import ModelError
 from pellucid.models.formats.decoder_bounds import check
 from pellucid.models.formats.gguf import GGUF
+from pellucid.models.formats.gguf_blocks import as_blocks
 from pellucid.models.untrusted_files import damage_explained, shown
 
 ARCHITECTURES = ("llama", "qwen2", "qwen3")
@@ -103,7 +104,7 @@ def _read_weight(file: GGUF, config: DecoderConfig, stored: str, *, blocks: bool
     name = _hugging_face_name(stored)
     if name is None:
         raise ModelError(f"{file.path} has a tensor {shown(stored)}, which is not supported for its architecture.")
-    weight: Weight = (file.blocks(stored) if blocks else None) or file.tensor(stored)
+    weight: Weight = (as_blocks(*file.stored_rows(stored)) if blocks else None) or torch.from_numpy(file.floats(stored))
     if interleaved and (".self_attn.q_proj." in name or ".self_attn.k_proj." in name):
         if weight.shape[0] % config.head_dim:
             raise ModelError(f"{file.path} is damaged: {stored} has {weight.shape[0]} rows, not a multiple of a head's {config.head_dim}.")
@@ -141,7 +142,7 @@ def _with_scaling(file: GGUF, arch: str, config: DecoderConfig) -> DecoderConfig
 
 def _with_llama3_scaling(file: GGUF, config: DecoderConfig) -> DecoderConfig:
     """Return the configuration with Llama 3.1's scaling. GGUF stores one divisor per frequency, from which it is inferred."""
-    divisors = file.tensor(_ROPE_FACTORS)
+    divisors = torch.from_numpy(file.floats(_ROPE_FACTORS))
     factor = float(divisors.max())
     if factor == 1.0:
         return config
