@@ -24,7 +24,7 @@ from transformers import AutoModelForCausalLM
 from transformers.generation.streamers import BaseStreamer
 
 from pellucid.config import load_settings
-from pellucid.engine.engine import Engine
+from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
 from pellucid.models.catalog import DEFAULT_MODEL
@@ -49,7 +49,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     loaded = load(arguments.model, device="cpu", store=Store(load_settings().cache), progress=Silent())
     theirs = load_theirs(loaded.path)
-    engine = Engine({loaded.name: loaded.model}, EngineSettings(slots=4, context=arguments.prompt + arguments.answer))
+    engine = LocalEngine({loaded.name: loaded.model}, EngineSettings(slots=4, context=arguments.prompt + arguments.answer))
     try:
         rows = race(loaded, engine, theirs, arguments)
     finally:
@@ -65,7 +65,7 @@ def load_theirs(path: Path) -> Any:
     return model.eval()
 
 
-def race(loaded: LoadedModel, engine: Engine, theirs: Any, arguments: argparse.Namespace) -> dict[str, list[Times]]:
+def race(loaded: LoadedModel, engine: LocalEngine, theirs: Any, arguments: argparse.Namespace) -> dict[str, list[Times]]:
     """Return the times of every contestant, measured in turns. The first turn warms up and does not count."""
     dice = random.Random(0)
     contestants: dict[str, Callable[[Sequence[int]], Times]] = {
@@ -81,7 +81,7 @@ def race(loaded: LoadedModel, engine: Engine, theirs: Any, arguments: argparse.N
     return times
 
 
-async def time_ours(engine: Engine, model: str, ids: Sequence[int], answer: int) -> Times:
+async def time_ours(engine: LocalEngine, model: str, ids: Sequence[int], answer: int) -> Times:
     """Time one answer of the engine."""
     request = Request(ids, SamplingParams(max_tokens=answer, ignore_eos=True))
     start = time.perf_counter()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import get_args
 
 from pellucid.config import load_settings
-from pellucid.engine.engine import Engine
+from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.learn.evaluate.suites.code_gap_base import Task, count_passing, single_lines
 from pellucid.models.catalog import DEFAULT_MODEL, InfillFormat, Order
@@ -44,7 +44,7 @@ def main() -> None:
     loaded = load(options.model, device=options.device, quant=options.quant, store=Store(load_settings().cache), progress=Silent())
     if loaded.infill is None:
         raise SystemExit(f"{options.model} has no infill markers, so there are no formats to compare.")
-    engine = Engine({loaded.name: loaded.model}, EngineSettings(slots=AT_ONCE, context=2048))
+    engine = LocalEngine({loaded.name: loaded.model}, EngineSettings(slots=AT_ONCE, context=2048))
     print(f"{loaded.name}, {loaded.model.description}\n")
     print("| order | healing | pass@1 | same as the solution | tasks | seconds a task |\n|---|---|---|---|---|---|")
     try:
@@ -55,7 +55,7 @@ def main() -> None:
         engine.close()
 
 
-async def measure(engine: Engine, loaded: LoadedModel, format: InfillFormat, heal: bool, tasks: Sequence[Task]) -> str:
+async def measure(engine: LocalEngine, loaded: LoadedModel, format: InfillFormat, heal: bool, tasks: Sequence[Task]) -> str:
     """Return a row of the table."""
     assistant = LocalAssistant(engine, [replace(loaded, infill=format)])
     turns = asyncio.Semaphore(AT_ONCE)

@@ -22,7 +22,7 @@ from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from common.infill_tasks import Half, Shape, tasks
 from common.machine import about
 from pellucid.config import load_settings
-from pellucid.engine.engine import Engine
+from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.learn.evaluate.suites.code_gap_base import Task, count_passing
 from pellucid.learn.metrics import wilson
@@ -55,7 +55,7 @@ def main() -> None:
     options = parser.parse_args()
     drawn = tasks(options.data, options.shape, options.half)
     loaded = load(options.model, device=options.device, quant=options.quant, store=Store(load_settings().cache), progress=Silent())
-    engine = Engine({loaded.name: loaded.model}, EngineSettings(slots=AT_ONCE, context=2048))
+    engine = LocalEngine({loaded.name: loaded.model}, EngineSettings(slots=AT_ONCE, context=2048))
     print(f"{about()}\n{loaded.name}, {loaded.model.description}: {options.shape}, {options.half}\n")
     try:
         print(asyncio.run(measure(LocalAssistant(engine, [loaded]), drawn, first_line=options.shape is Shape.LINE)))

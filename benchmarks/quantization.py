@@ -44,7 +44,7 @@ from common.text_windows import windows
 from pellucid.config import load_settings
 from pellucid.engine import weight_packing
 from pellucid.engine.cache import SlotCache
-from pellucid.engine.engine import Engine
+from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model import Batch, BatchSpan, Model
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.errors import ConfigError
@@ -156,7 +156,7 @@ class Study:
             for one in self.held:
                 one.right.append(is_right(await filled(assistant, one.loaded.name, cursor), cursor.truth))
 
-    async def race(self, engine: Engine, progress: Progress) -> None:
+    async def race(self, engine: LocalEngine, progress: Progress) -> None:
         """Measure speeds, in turns. The first turn warms up and does not count."""
         for turn in progress.track(range(self._options.turns + 1), description="speeds"):
             for one in self.held:
@@ -204,7 +204,7 @@ def main() -> None:
     ) as progress:
         study.read(progress)
         models = [one.loaded for one in study.held]
-        with closing(Engine({one.name: one.model for one in models}, EngineSettings(slots=2, context=CONTEXT_TOKENS))) as engine:
+        with closing(LocalEngine({one.name: one.model for one in models}, EngineSettings(slots=2, context=CONTEXT_TOKENS))) as engine:
             asyncio.run(study.fill(LocalAssistant(engine, models), progress))
             asyncio.run(study.race(engine, progress))
         study.weigh(progress)

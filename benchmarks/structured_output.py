@@ -33,7 +33,7 @@ from common.machine import about
 from common.markdown_tables import table
 from common.quantiles import quantile
 from pellucid.config import load_settings
-from pellucid.engine.engine import Engine
+from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
 from pellucid.engine.sampler import MaskRow, Sampler
@@ -119,7 +119,7 @@ async def measure(loaded: LoadedModel, compiler: GrammarCompiler, tokens: int, r
     await compiler.constraint(Grammar("regex", "a"))
     prepared = time.perf_counter() - begun
     rows = []
-    with closing(Engine({loaded.name: loaded.model}, EngineSettings(slots=1, context=2048))) as engine:
+    with closing(LocalEngine({loaded.name: loaded.model}, EngineSettings(slots=1, context=2048))) as engine:
         await answer(engine, loaded, prompt, tokens)
         steps = [(await answer(engine, loaded, prompt, tokens))[1] for _ in range(2)]
         for name, grammar in GRAMMARS.items():
@@ -153,7 +153,7 @@ def _row(
 
 
 async def answer(
-    engine: Engine, loaded: LoadedModel, prompt: Sequence[int], tokens: int, constraint: Any = None, *, lookup: bool = False
+    engine: LocalEngine, loaded: LoadedModel, prompt: Sequence[int], tokens: int, constraint: Any = None, *, lookup: bool = False
 ) -> tuple[int, float]:
     """Generate an answer; return its number of tokens and the seconds for each of them after the first."""
     stops = loaded.tokenizer.eos_ids if constraint is not None else frozenset[int]()

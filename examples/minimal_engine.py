@@ -9,7 +9,7 @@ import asyncio
 import sys
 from math import exp
 
-from pellucid.engine.engine import Engine
+from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
 from pellucid.engine.token_scores import TokenScore
@@ -19,7 +19,7 @@ from pellucid.system.progress_protocol import Silent
 from pellucid.tokens import Finish, SamplingParams
 
 
-async def generate(engine: Engine, model: str, ids: list[int]) -> list[int]:
+async def generate(engine: LocalEngine, model: str, ids: list[int]) -> list[int]:
     """Return the greedy continuation of a prompt of token ids, and print each token's probability."""
     answer: list[int] = []
     async for item in engine.generate(model, Request(ids, SamplingParams(max_tokens=8))):
@@ -36,7 +36,7 @@ def main(name: str = "smollm2-135m-instruct") -> None:
     from pellucid.config import load_settings
 
     loaded = load(name, device="cpu", quant="auto", store=Store(load_settings().cache), progress=Silent())
-    engine = Engine({loaded.name: loaded.model}, EngineSettings(slots=1, context=512))
+    engine = LocalEngine({loaded.name: loaded.model}, EngineSettings(slots=1, context=512))
     try:
         prompt = loaded.tokenizer.encode("def fibonacci(n):\n")
         answer = asyncio.run(generate(engine, loaded.name, prompt))

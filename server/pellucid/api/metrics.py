@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pellucid.engine.model_worker import WorkerStatus
+from pellucid.engine.status import WorkerStatus
 from pellucid.tokens import Finish, FinishReason, Token
 
 Statuses = Callable[[], Mapping[str, WorkerStatus]]

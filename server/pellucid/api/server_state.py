@@ -13,12 +13,12 @@ from fastapi import Request
 from pellucid.api.idle_exit import Idleness
 from pellucid.api.login_rate_limit import LoginRateLimit
 from pellucid.api.metrics import Metrics
-from pellucid.engine.engine import FAILED, Engine
-from pellucid.engine.model_worker import WorkerStatus
+from pellucid.engine.port import FAILED, Engine
+from pellucid.engine.status import WorkerStatus
 from pellucid.errors import InvalidRequestError, NotSupportedError, UnavailableError
 from pellucid.system.api_keys import Keys
 from pellucid.system.progress_protocol import Noted, Silent
-from pellucid.text.adapter_loading import LoadedAdapters
+from pellucid.text.adapters import Adapters
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import ModelCard
 
@@ -56,14 +56,14 @@ class ServerState:
     idleness: Idleness = field(init=False)
     _assistant: LocalAssistant | None = None
     _engine: Engine | None = None
-    _adapters: LoadedAdapters | None = None
+    _adapters: Adapters | None = None
     _cards: dict[str, ModelCard] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.metrics.watch_models(self.statuses)
         self.idleness = Idleness(self.clock)
 
-    def open(self, assistant: LocalAssistant, engine: Engine, adapters: LoadedAdapters | None = None) -> None:
+    def open(self, assistant: LocalAssistant, engine: Engine, adapters: Adapters | None = None) -> None:
         """Serve from now on; without ``adapters`` no adapters can be loaded."""
         self._assistant, self._engine, self._adapters = assistant, engine, adapters
         self.note_models()
@@ -99,7 +99,7 @@ class ServerState:
         assert self._assistant is not None
         return self._assistant
 
-    def require_adapters(self) -> LoadedAdapters:
+    def require_adapters(self) -> Adapters:
         """Return the adapters. Raises UnavailableError as ``require_ready`` does, and NotSupportedError on a server without adapters."""
         self.require_ready()
         if self._adapters is None:

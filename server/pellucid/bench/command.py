@@ -128,7 +128,7 @@ def measure_here(settings: Settings, rounds: Rounds, notes: Sequence[str]) -> Re
         return Report(
             date=datetime.now().astimezone().isoformat(timespec="seconds"),
             versions=machine.versions(),
-            machine=machine.machine(model.cache_shape.device),
+            machine=machine.machine(str(model.cache_shape.device)),
             model={"name": name, "description": model.description},
             setup={
                 "threads": threads,

@@ -20,7 +20,7 @@ from pellucid.bench.keystrokes import replay, session
 from pellucid.bench.machine_limits import Floors
 from pellucid.bench.report import Unit
 from pellucid.bench.same_step_start import together
-from pellucid.engine.engine import Engine
+from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model import TokenCost
 from pellucid.engine.request import Request
 from pellucid.engine.token_scores import TokenScore
@@ -73,7 +73,7 @@ class Measurements:
     ``left_out`` has a sentence for each that they do not allow.
     """
 
-    def __init__(self, engine: Engine, assistant: LocalAssistant, model: str, cost: TokenCost | None, vocab_size: int) -> None:
+    def __init__(self, engine: LocalEngine, assistant: LocalAssistant, model: str, cost: TokenCost | None, vocab_size: int) -> None:
         self.left_out: list[str] = []
         self._engine = engine
         self._assistant = assistant

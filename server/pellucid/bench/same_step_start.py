@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from pellucid.engine.engine import Engine
+from pellucid.engine.port import Engine
 from pellucid.engine.request import Request
 from pellucid.engine.token_mask import TokenMask
 from pellucid.tokens import COMPLETION, SamplingParams

@@ -10,13 +10,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pellucid.engine.masked_row import mask_row
 from pellucid.engine.model import Batch, BatchSpan, KVStorage, Model
 from pellucid.engine.native.native_decoder import NativeDecoder
-from pellucid.engine.request import ConstraintError, HiddenSum
+from pellucid.engine.request import ConstraintError
 from pellucid.engine.sampler import MOST_PROBABLE, score_rows, token_scores
 from pellucid.engine.scheduler import PrefillChunk
-from pellucid.engine.sequence import Sequence
-from pellucid.engine.token_mask import mask_row
+from pellucid.engine.sequence import HiddenSum, Sequence
 from pellucid.engine.token_scores import Choice, TokenScore
 from pellucid.tokens import GrammarScore
 

@@ -12,12 +12,12 @@ from pellucid.engine.batch_runner import Runner
 from pellucid.engine.cache import SlotCache
 from pellucid.engine.model import Model
 from pellucid.engine.parked_prefixes import SavedPrefixes
-from pellucid.engine.request import HiddenSum
 from pellucid.engine.scheduler import PrefillChunk, Scheduler
-from pellucid.engine.sequence import Sequence
+from pellucid.engine.sequence import HiddenSum, Sequence
+from pellucid.engine.status import SlotStatus, Totals, WorkerStatus
 from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import QueueFullError
-from pellucid.tokens import FinishReason, Priority
+from pellucid.tokens import FinishReason
 
 CHUNKS = {"cpu": 192, "cuda": 512}
 """Tokens of a step that keep a device busy. Larger steps are no faster, and new requests would wait longer.
@@ -48,52 +48,6 @@ class EngineSettings:
     def chunk_on(self, device: torch.device) -> int:
         """Return the tokens of a step on this device."""
         return self.chunk or CHUNKS["cpu" if device.type == "cpu" else "cuda"]
-
-
-@dataclass(frozen=True, slots=True)
-class SlotStatus:
-    """A slot: how many tokens it holds, and whether a sequence holds it (then with its priority and generated tokens)."""
-
-    id: int
-    tokens: int
-    busy: bool
-    priority: Priority | None = None
-    generated: int = 0
-
-
-@dataclass(slots=True)
-class Totals:
-    """Totals since the worker started, in tokens, steps and finished requests.
-
-    ``guessed`` tokens were computed ahead, and ``right`` of them proved right.
-    """
-
-    cached: int = 0
-    computed: int = 0
-    generated: int = 0
-    guessed: int = 0
-    right: int = 0
-    steps: int = 0
-    finished: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerStatus:
-    """The state of a worker at the end of a step.
-
-    ``cache_bytes`` is the size of the tokens in the slots, and ``cache_limit`` its maximum; ``parked_bytes`` and ``parked_limit``
-    are the same for parked prefixes. ``limit`` is how many requests may run and wait at once.
-    """
-
-    slots: tuple[SlotStatus, ...]
-    running: int
-    waiting: int
-    limit: int
-    cache_bytes: int
-    cache_limit: int
-    parked_bytes: int
-    parked_limit: int
-    totals: Totals
 
 
 @dataclass(eq=False)

@@ -6,8 +6,6 @@ from collections.abc import Sequence as IdSequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from torch import Tensor
-
 from pellucid.engine.token_mask import TokenMask
 from pellucid.tokens import SamplingParams, Terms
 
@@ -69,10 +67,3 @@ class Admission:
 
     cached: int
     queued: float
-
-
-@dataclass(frozen=True, slots=True)
-class HiddenSum:
-    """The sum (hidden,) of the last hidden states of some prompt tokens, float64 on the host."""
-
-    values: Tensor

@@ -10,8 +10,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from pellucid.engine.masked_row import MaskedRow, mask_row
 from pellucid.engine.request import Constraint
-from pellucid.engine.token_mask import MaskedRow, TokenMask, mask_row
+from pellucid.engine.token_mask import TokenMask
 from pellucid.engine.token_scores import Choice, Limits, RowScores, TokenScore
 from pellucid.tokens import SamplingParams
 

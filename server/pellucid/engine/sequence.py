@@ -6,13 +6,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
+from torch import Tensor
 
 from pellucid.engine.kv_snapshot import Ids
 from pellucid.engine.prompt_lookup import Lookup
-from pellucid.engine.request import Admission, HiddenSum, Request
+from pellucid.engine.request import Admission, Request
 from pellucid.engine.sampler import Sampler
 from pellucid.engine.token_scores import TokenScore
 from pellucid.tokens import Finish, FinishReason, Priority, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class HiddenSum:
+    """The sum (hidden,) of the last hidden states of some prompt tokens, float64 on the host."""
+
+    values: Tensor
+
 
 Item = Admission | TokenScore | HiddenSum | Finish | Exception
 

@@ -17,7 +17,7 @@ from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.errors import AdapterError, ModelError, NotSupportedError
 from pellucid.models.adapter_folder import CONFIG, WEIGHTS, AdapterCard
 from pellucid.models.fingerprint import fingerprint
-from pellucid.models.load import LoadedModel, split_quant
+from pellucid.models.load import LoadedModel, facts_of, split_quant
 from pellucid.models.untrusted_files import damage_explained, shown
 
 _KEY = re.compile(r"base_model\.model\.(?:model\.)?(?P<module>.+)\.lora_(?P<side>A|B)\.weight")
@@ -75,6 +75,7 @@ def adapt(loaded: LoadedModel, card: AdapterCard) -> LoadedModel:
     return replace(
         loaded,
         name=f"{loaded.name}:{card.name}",
+        facts=facts_of(model),
         model=model,
         path=card.path,
         prefixes=prefixes,

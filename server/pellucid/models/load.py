@@ -25,14 +25,14 @@ from pellucid.engine.native import calls
 from pellucid.engine.weight_packing import Weight
 from pellucid.errors import ConfigError, ModelError, PellucidError
 from pellucid.models import byte_window_folder
-from pellucid.models.adapter_folder import AdapterCard
 from pellucid.models.calibrations import CalibrationFile
-from pellucid.models.catalog import CatalogEntry, InfillFormat, catalog, infill_format
+from pellucid.models.catalog import CatalogEntry, catalog, infill_format
 from pellucid.models.fingerprint import fingerprint
 from pellucid.models.formats import folder_decoder, gguf_decoder, transformers_bounds
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.packed_file import DamagedFileError, PackedWeights, read_packed, write_packed
 from pellucid.models.saved_prefixes import PrefixFile, prefix_key
+from pellucid.models.served_model import ModelFacts, ServedModel
 from pellucid.models.store import Store, could_be_remote, local_name, local_path
 from pellucid.models.tokenizers import folder_tokenizer, gguf_tokenizer
 from pellucid.models.tokenizers.tokenizer import Tokenizer
@@ -43,25 +43,21 @@ from pellucid.system.progress_protocol import Progress
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """A model with its tokenizer. ``infill`` is None if the model has no infill markers; ``path`` is its file or folder.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel(ServedModel):
+    """A served model together with the ``model`` that computes it.
 
-    ``prefixes`` is where the prefixes of its prompts can be saved, ``calibration`` is the file of its calibration, and ``files``
-    are those that its weights come from. An adapted model has the name of its ``base``, and its ``adapter``.
+    ``prefixes`` is where the prefixes of its prompts can be saved, and ``files`` are those that its weights come from.
     """
 
-    name: str
     model: Model
-    tokenizer: Tokenizer
-    infill: InfillFormat | None
-    entry: CatalogEntry | None
-    path: Path
     prefixes: PrefixFile | None = None
-    calibration: CalibrationFile | None = None
     files: tuple[Path, ...] = ()
-    base: str | None = None
-    adapter: AdapterCard | None = None
+
+
+def facts_of(model: Model) -> ModelFacts:
+    """Return the facts of a model."""
+    return ModelFacts(model.vocab_size, model.context, model.weight_bytes, model.description, str(model.cache_shape.device))
 
 
 def served_name(name_or_path: str) -> str:
@@ -116,7 +112,18 @@ def load(name_or_path: str, *, device: str = "auto", quant: str = "auto", store:
     prefixes = PrefixFile(store.prefixes_path(stored_as, form), key, model.cache_shape, source.files[0])
     calibration = CalibrationFile(store.calibration_path(stored_as, form), f"{state}-{form}", _catalog_checksum(source.files, entry))
     infill = infill_format(tokenizer.special, entry)
-    return LoadedModel(served_name(name_or_path), model, tokenizer, infill, entry, path, prefixes, calibration, tuple(source.files))
+    return LoadedModel(
+        served_name(name_or_path),
+        tokenizer,
+        infill,
+        entry,
+        path,
+        facts_of(model),
+        calibration,
+        model=model,
+        prefixes=prefixes,
+        files=tuple(source.files),
+    )
 
 
 @dataclass(frozen=True, slots=True)

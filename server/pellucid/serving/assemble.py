@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from pellucid.config import Settings
-from pellucid.engine.engine import Engine
+from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model import Model
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.errors import ConfigError
@@ -16,6 +16,8 @@ from pellucid.models.adapter_folder import adapter_folder, is_stored, local_adap
 from pellucid.models.load import LoadedModel, find_device, load, served_name, split_quant
 from pellucid.models.saved_prefixes import PrefixFile
 from pellucid.models.store import Store, local_path
+from pellucid.serving.adapter_loading import LoadedAdapters
+from pellucid.serving.server_parts import ServerParts
 from pellucid.system.atomic_files import human
 from pellucid.system.processors import threads_to_use
 from pellucid.system.progress_protocol import Progress
@@ -24,7 +26,7 @@ from pellucid.text.assistant import LocalAssistant
 
 def assemble(
     settings: Settings, names: Sequence[str], progress: Progress, *, adapters: Sequence[str] = ()
-) -> tuple[Engine, LocalAssistant]:
+) -> tuple[LocalEngine, LocalAssistant]:
     """Load models, downloading and packing them if needed, and start an engine for them. Blocks.
 
     A name may be ``model:adapter``. Each of ``adapters`` is served with the model that it was made for, after the named models;
@@ -51,7 +53,7 @@ def assemble(
     models = {model.name: model.model for model in bases.values()}
     saved = _saved(settings, [*bases.values(), *variants])
     try:
-        engine = Engine(models, limits, saved=saved)
+        engine = LocalEngine(models, limits, saved=saved)
         for variant in variants:
             engine.add_model(variant.name, variant.model, slots=settings.adapter_slots, saved=saved.get(variant.name)).result()
     except (RuntimeError, MemoryError) as error:  # how torch and numpy report that memory cannot be allocated
@@ -62,6 +64,13 @@ def assemble(
         ) from error
     first = f"{served_name(asked[0][0])}:{asked[0][1]}"
     return engine, LocalAssistant(engine, sorted([*bases.values(), *variants], key=lambda model: model.name != first))
+
+
+def assemble_server(settings: Settings, progress: Progress) -> ServerParts:
+    """Assemble the models and adapters of the settings for a server, to which adapters can be added later. See ``assemble``."""
+    engine, assistant = assemble(settings, settings.models, progress, adapters=settings.adapters)
+    saves = settings.prefix_save and settings.prefix_memory > 0
+    return ServerParts(engine, assistant, LoadedAdapters(engine, assistant, Store(settings.cache), settings.adapter_slots, saves))
 
 
 def check_names(settings: Settings) -> None:

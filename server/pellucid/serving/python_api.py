@@ -17,7 +17,7 @@ from pellucid.serving.notebook_results import TokenTrace
 from pellucid.tokens import ChatQuery, CompletionQuery, Extra, Finish, FinishReason, Message, SamplingParams, ScoreQuery, Token
 
 if TYPE_CHECKING:
-    from pellucid.engine.engine import Engine
+    from pellucid.engine.port import Engine
 
 CLOSED = "This model was closed before its answer was complete."
 T = TypeVar("T")

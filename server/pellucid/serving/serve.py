@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import typer
@@ -21,17 +22,15 @@ from pellucid.api.plain_page import PageNotice
 from pellucid.api.routes.info import about, notice_of
 from pellucid.api.server_state import ServerState
 from pellucid.config import Settings
-from pellucid.engine.engine import Engine
-from pellucid.models.store import Store
-from pellucid.serving.assemble import assemble, check_names
+from pellucid.engine.port import Engine
 from pellucid.serving.graceful_server import GracefulServer
 from pellucid.serving.listening_socket import listen
+from pellucid.serving.server_parts import BuildParts, ServerParts
 from pellucid.system.atomic_files import human
 from pellucid.system.installed_version import installed_version
 from pellucid.system.machine import memory_fields
 from pellucid.system.progress_bars import Bars
 from pellucid.system.progress_protocol import Noted
-from pellucid.text.adapter_loading import LoadedAdapters
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import CompletionQuery, SamplingParams
 
@@ -39,9 +38,9 @@ from pellucid.tokens import CompletionQuery, SamplingParams
 def run(settings: Settings) -> None:
     """Serve until a signal arrives. Raise a PellucidError if the port is taken or a model cannot be loaded."""
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    check_names(settings)
+    build = local_parts(settings)
     with listen(settings.host, settings.port) as listener:
-        server = Server(settings)
+        server = Server(settings, build)
         typer.echo(f"Pellucid {installed_version()} listens at {settings.url}; Ctrl-C stops it.")
         server.run(sockets=[listener])
     if server.failure is not None:
@@ -53,12 +52,21 @@ def run(settings: Settings) -> None:
         os._exit(0)
 
 
-class Server(GracefulServer):
-    """The server, with a thread that loads the models."""
+def local_parts(settings: Settings) -> BuildParts:
+    """Return what builds the parts of a server that computes in this process. Raises the errors of ``check_names``."""
+    from pellucid.serving import assemble  # torch, which it imports, takes seconds
 
-    def __init__(self, settings: Settings) -> None:
+    assemble.check_names(settings)
+    return partial(assemble.assemble_server, settings)
+
+
+class Server(GracefulServer):
+    """The server, with a thread in which ``build`` loads the models."""
+
+    def __init__(self, settings: Settings, build: BuildParts) -> None:
         self.failure: Exception | None = None
         self._settings = settings
+        self._build = build
         self._engine: Engine | None = None
         self._bars = Bars()
         # A daemon, so that a download does not delay shutdown; it resumes at the next start.
@@ -99,19 +107,17 @@ class Server(GracefulServer):
         assert loop is not None, "startup runs in the loop"
         try:
             with self._bars:
-                engine, assistant = assemble(self._settings, self._settings.models, self._state.progress, adapters=self._settings.adapters)
-            asyncio.run(warm_up(assistant))
-            loop.call_soon_threadsafe(self._open, engine, assistant)
+                parts = self._build(self._state.progress)
+            asyncio.run(warm_up(parts.assistant))
+            loop.call_soon_threadsafe(self._open, parts)
         except Exception as error:
             # Unexpected errors end the process as well: a server that loads for ever would be worse.
             loop.call_soon_threadsafe(self._give_up, error)
 
-    def _open(self, engine: Engine, assistant: LocalAssistant) -> None:
-        self._engine = engine
-        settings = self._settings
-        saves = settings.prefix_save and settings.prefix_memory > 0
-        self._state.open(assistant, engine, LoadedAdapters(assistant, Store(settings.cache), settings.adapter_slots, saves))
-        typer.echo(greeting(self._settings, assistant))
+    def _open(self, parts: ServerParts) -> None:
+        self._engine = parts.engine
+        self._state.open(parts.assistant, parts.engine, parts.adapters)
+        typer.echo(greeting(self._settings, parts.assistant))
         if self._settings.idle_exit:
             self._watch_idleness()
 

@@ -52,16 +52,20 @@ def versions() -> Facts:
     return {"pellucid": installed_version(), "python": platform.python_version(), "torch": torch.__version__}
 
 
-def machine(device: torch.device) -> Facts:
-    """Return the processor, how many of them this process may use, memory in bytes, and the device that computes."""
-    import torch
-
+def machine(device: str) -> Facts:
+    """Return the processor, how many of them this process may use, memory in bytes, and the device that computes, by torch's name."""
     name = cpu_info(Path("/proc/cpuinfo"))[0] or platform.machine()
     facts: Facts = {"processor": name, "processors": len(usable_processors()), "system": f"{platform.system()} {platform.machine()}"}
     if "SC_PHYS_PAGES" in getattr(os, "sysconf_names", {}):
         facts["memory"] = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    facts["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    facts["device"] = _gpu_name(device) if device.startswith("cuda") else device
     return facts
+
+
+def _gpu_name(device: str) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device)
 
 
 def resident() -> int | None:

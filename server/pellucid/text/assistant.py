@@ -10,15 +10,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
-import torch
-
-from pellucid.engine.engine import Engine
-from pellucid.engine.parked_prefixes import SavedPrefixes
+from pellucid.engine.port import Engine
 from pellucid.engine.request import Admission, Constraint, Request
 from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import InvalidRequestError, unknown_model
 from pellucid.models.calibrations import CalibrationFile
-from pellucid.models.load import LoadedModel
+from pellucid.models.served_model import ServedModel
 from pellucid.text.detokenizer import Detokenizer, decode
 from pellucid.text.embedding import embed
 from pellucid.text.healing import Healing
@@ -86,7 +83,7 @@ class LocalAssistant:
     It obeys the protocol ``Assistant``. Methods that tokenize and are not asynchronous are to be called through ``off_loop``.
     """
 
-    def __init__(self, engine: Engine, models: Sequence[LoadedModel]) -> None:
+    def __init__(self, engine: Engine, models: Sequence[ServedModel]) -> None:
         assert models, "an assistant needs a model"
         self._engine = engine
         self._keys = RequestKeys()
@@ -96,33 +93,30 @@ class LocalAssistant:
             self._served[model.name] = self._prepared(model)
         self._served = {model.name: self._served[model.name] for model in models}
 
-    async def add(self, loaded: LoadedModel, *, slots: int = 0, saved: SavedPrefixes | None = None) -> None:
-        """Serve another model from now on. One of the same name is replaced; its running answers continue. See ``Engine.add_model``."""
-        served = await asyncio.to_thread(self._prepared, loaded)
-        added = await asyncio.to_thread(self._engine.add_model, loaded.name, loaded.model, slots=slots, saved=saved)
-        await asyncio.wrap_future(added)
-        self._served[loaded.name] = served
+    async def add(self, model: ServedModel) -> None:
+        """Serve another model, which the engine already has, from now on. It replaces one of the same name."""
+        self._served[model.name] = await asyncio.to_thread(self._prepared, model)
 
     def remove(self, model: str) -> Future[None]:
         """Take no new requests for a model with an adapter; the future is done when its last answer has ended.
 
         Raises NotFoundError for an unknown model, and InvalidRequestError for one without an adapter.
         """
-        loaded = self._find(model).loaded
-        if loaded.base is None:
-            raise InvalidRequestError(f"{loaded.name} has no adapter: only models with an adapter can be unloaded.", param="model")
-        removed = self._engine.remove_model(loaded.name)
-        self._unloaded[loaded.name] = loaded.base
-        del self._served[loaded.name]
+        served = self._find(model).model
+        if served.base is None:
+            raise InvalidRequestError(f"{served.name} has no adapter: only models with an adapter can be unloaded.", param="model")
+        removed = self._engine.remove_model(served.name)
+        self._unloaded[served.name] = served.base
+        del self._served[served.name]
         return removed
 
-    def loaded(self) -> list[LoadedModel]:
+    def served(self) -> list[ServedModel]:
         """Return the models that are served, the default one first."""
-        return [served.loaded for served in [*self._served.values()]]
+        return [served.model for served in [*self._served.values()]]
 
-    def device(self) -> torch.device:
-        """Return the device that computes the default model."""
-        return next(iter(self._served.values())).loaded.model.cache_shape.device
+    def device(self) -> str:
+        """Return the device that computes the default model; see ``ModelFacts``."""
+        return self._find(None).model.facts.device
 
     def complete(self, query: CompletionQuery, *, endings: Sequence[EndingRule] = (), on_usage: OnUsage | None = None) -> Stream:
         """Continue a text or token ids or, with a suffix ("" included), fill in what belongs between the two.
@@ -191,7 +185,7 @@ class LocalAssistant:
 
     def spelled_infill(self, prompt: str, model: str) -> SpelledInfill | None:
         """Return the infill that a prompt spells with the model's own markers, or None."""
-        format = self._find(model).loaded.infill
+        format = self._find(model).model.infill
         return None if format is None else read_spelled_infill(prompt, format)
 
     def models(self) -> list[ModelCard]:
@@ -204,7 +198,7 @@ class LocalAssistant:
 
     def calibration_file(self, model: str | None = None) -> CalibrationFile | None:
         """Return the calibration file of a model; None for a model that was not loaded from a store."""
-        return self._find(model).loaded.calibration
+        return self._find(model).model.calibration
 
     async def render(self, messages: Sequence[Message], model: str | None = None, *, continue_last: bool = False, tools: Tools = ()) -> str:
         """Return the prompt of a chat as text."""
@@ -302,7 +296,7 @@ class LocalAssistant:
             return next(iter(self._served.values()))
         served = self._served.get(model)
         if served is None:  # the adapter's own name is enough if only one model has it
-            named = [other for other in [*self._served.values()] if other.loaded.adapter and other.loaded.adapter.name == model]
+            named = [other for other in [*self._served.values()] if other.model.adapter and other.model.adapter.name == model]
             if len(named) != 1:
                 raise unknown_model(model, self._served)
             served = named[0]
@@ -312,15 +306,15 @@ class LocalAssistant:
         """Return the model that tokenizes for this one, also if its adapter was unloaded while it answered."""
         return self._find(model if model is None or model in self._served else self._unloaded.get(model, model))
 
-    def _prepared(self, loaded: LoadedModel) -> TextModel:
-        return TextModel(loaded, None if loaded.base is None else self._served[loaded.base])
+    def _prepared(self, model: ServedModel) -> TextModel:
+        return TextModel(model, None if model.base is None else self._served[model.base])
 
     def _infill(self, served: TextModel, query: CompletionQuery, *, heal: bool) -> tuple[list[int], Healing | None]:
         """Return the ids of an infill, with at least half of the context for them, and the healing of its prefix."""
         assert isinstance(query.prefix, str)
         context = self._engine.context(served.name)
         budget = max(context - query.params.max_tokens, context // 2) - 1
-        format = served.loaded.infill
+        format = served.model.infill
         around = surroundings(served.tokenizer, format, query.prefix, query.suffix or "", query.extra, budget, query.window)
         healing = None
         if heal:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import torch.nn.functional as F
+import numpy as np
 
-from pellucid.engine.engine import Engine
+from pellucid.engine.port import Engine
 from pellucid.engine.request import Request
 from pellucid.errors import InvalidRequestError
 from pellucid.text.model_with_tokenizer import TextModel, run_tokenizer
 from pellucid.tokens import BACKGROUND, Embedding, SamplingParams, ScoreQuery
+
+SHORTEST = 1e-12
+"""Vectors are divided by at least this length, as a vector of zeros has none."""
 
 
 async def embed(engine: Engine, served: TextModel, text: str | Sequence[int], *, truncate: bool) -> Embedding:
@@ -30,4 +33,5 @@ async def embed(engine: Engine, served: TextModel, text: str | Sequence[int], *,
     except InvalidRequestError as error:
         error.param = "input"  # which the engine knows as the prompt
         raise
-    return Embedding(F.normalize(total, dim=0).tolist(), finish)  # the sum has the direction of the mean
+    length = max(float(np.linalg.norm(total)), SHORTEST)
+    return Embedding((total / length).tolist(), finish)  # the sum has the direction of the mean

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from pellucid.errors import InvalidRequestError
-from pellucid.models.load import LoadedModel
+from pellucid.models.served_model import ServedModel
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.healing import Healer
 from pellucid.text.model_thread import ModelThread
@@ -25,24 +25,24 @@ LONG_TEXT_CHARACTERS = 20_000
 
 
 class TextModel:
-    """A loaded model with its tokenizer, chat template, healer and grammars. Models with an adapter share these with their base."""
+    """A served model with its tokenizer, chat template, healer and grammars. Models with an adapter share these with their base."""
 
-    def __init__(self, loaded: LoadedModel, base: TextModel | None = None) -> None:
+    def __init__(self, model: ServedModel, base: TextModel | None = None) -> None:
         self._base = base
-        self.loaded = loaded
-        self.name = loaded.name
-        self.tokenizer: Tokenizer = loaded.tokenizer
-        self.template: ChatTemplate = ChatTemplate(loaded.tokenizer, loaded.name, None if base is None else base.template)
+        self.model = model
+        self.name = model.name
+        self.tokenizer: Tokenizer = model.tokenizer
+        self.template: ChatTemplate = ChatTemplate(model.tokenizer, model.name, None if base is None else base.template)
         # Sorts the vocabulary, which is done while models load rather than on the event loop.
-        self.healer: Healer = Healer(loaded.tokenizer) if base is None else base.healer
-        self.thread: ModelThread = ModelThread(loaded.name) if base is None else base.thread
-        self.markers = frozenset(loaded.tokenizer.special.values())
+        self.healer: Healer = Healer(model.tokenizer) if base is None else base.healer
+        self.thread: ModelThread = ModelThread(model.name) if base is None else base.thread
+        self.markers = frozenset(model.tokenizer.special.values())
         """Ids that end an infill, as no marker belongs in the middle of a text."""
 
     @property
     def takes_files(self) -> bool:
         """True if an infill may have pieces of other files."""
-        return self.loaded.infill is not None and self.loaded.infill.file is not None
+        return self.model.infill is not None and self.model.infill.file is not None
 
     @cached_property
     def grammars(self) -> GrammarCompiler:
@@ -97,20 +97,20 @@ class TextModel:
 
     def card(self, context: int) -> ModelCard:
         """Return the model's card, with its calibration as it is now."""
-        file = self.loaded.calibration
+        file = self.model.calibration
         calibration, note = (None, None) if file is None else file.read()  # read each time: it may be made while the server runs
         return ModelCard(
             name=self.name,
             context=context,
-            infill=self.loaded.infill is not None,
+            infill=self.model.infill is not None,
             chat=self.template.available,
-            weight_bytes=self.loaded.model.weight_bytes,
-            description=self.loaded.model.description,
-            licence=self.loaded.entry.licence if self.loaded.entry is not None else None,
+            weight_bytes=self.model.facts.weight_bytes,
+            description=self.model.facts.description,
+            licence=self.model.entry.licence if self.model.entry is not None else None,
             chat_template=self.tokenizer.chat_template if self.template.available else None,
             files=self.takes_files,
-            base=self.loaded.base,
-            adapter=None if self.loaded.adapter is None else self.loaded.adapter.name,
+            base=self.model.base,
+            adapter=None if self.model.adapter is None else self.model.adapter.name,
             revision=None if file is None else file.key,
             calibration=calibration,
             calibration_note=note,

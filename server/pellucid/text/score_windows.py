@@ -7,7 +7,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
 from time import monotonic
 
-from pellucid.engine.engine import Engine
+from pellucid.engine.port import Engine
 from pellucid.engine.request import Request
 from pellucid.engine.token_scores import TokenScore
 from pellucid.tokens import Finish, FinishReason, Terms, Usage

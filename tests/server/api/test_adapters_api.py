@@ -17,8 +17,8 @@ from pellucid.client.http_client import Client
 from pellucid.engine.decoders.decoder import Decoder
 from pellucid.errors import NotFoundError
 from pellucid.models.store import Store
+from pellucid.serving.adapter_loading import LoadedAdapters
 from pellucid.system.api_keys import read_keys
-from pellucid.text.adapter_loading import LoadedAdapters
 from pellucid.tokens import CompletionQuery, Extra, Finish, FinishReason, Message, SamplingParams, Token
 from support.models.tiny_adapters import random_adapter, write_adapter
 from support.servers.http_servers import ADAPTER, TINY, TINY_PLAIN, LiveServer, live, scripted_state, tiny_adapters, tiny_assistant
@@ -31,7 +31,7 @@ TWENTY = SamplingParams(max_tokens=20, ignore_eos=True)
 def adapters(tmp_path: Path) -> Iterator[LoadedAdapters]:
     """Return a server state with two tiny models, and an adapter in the store."""
     assistant, engine = tiny_assistant(queue=500)
-    yield tiny_adapters(assistant, tmp_path / "cache")
+    yield tiny_adapters(assistant, engine, tmp_path / "cache")
     engine.close()
 
 
@@ -39,7 +39,7 @@ def adapters(tmp_path: Path) -> Iterator[LoadedAdapters]:
 def server(adapters: LoadedAdapters) -> Iterator[LiveServer]:
     """A server for one test alone."""
     state = ServerState(models=(TINY,), grace=0.0)
-    state.open(adapters.assistant, adapters.assistant._engine, adapters)
+    state.open(adapters.assistant, adapters.engine, adapters)
     with live(state) as server:
         yield server
 
@@ -52,9 +52,9 @@ def http(server: LiveServer) -> Iterator[httpx.Client]:
 
 def another(store: Store, name: str, adapters: LoadedAdapters, seed: int = 1) -> Path:
     """Write another adapter into the store."""
-    (model, *_) = adapters.assistant.loaded()
-    assert isinstance(model.model, Decoder)
-    return write_adapter(store.adapters_path(name), random_adapter(model.model.config, seed=seed))
+    model = adapters.engine.model(TINY)
+    assert isinstance(model, Decoder)
+    return write_adapter(store.adapters_path(name), random_adapter(model.config, seed=seed))
 
 
 def completion(http: httpx.Client, model: str, **fields: Any) -> Any:
@@ -217,7 +217,7 @@ def test_without_memory(http: httpx.Client, adapters: LoadedAdapters, monkeypatc
     def refuse(*arguments: object, **options: object) -> None:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
-    monkeypatch.setattr(adapters.assistant._engine, "add_model", refuse)
+    monkeypatch.setattr(adapters.engine, "add_model", refuse)
     assert problem(http.post("/v1/adapters", json={"name": ADAPTER})) == (
         503,
         "unavailable_error",
@@ -249,7 +249,7 @@ def test_vllm_routes(http: httpx.Client, adapters: LoadedAdapters) -> None:
 def test_key_and_origin(adapters: LoadedAdapters) -> None:
     """On a server with a key loading and unloading needs it, and pages of other sites are always refused."""
     state = ServerState(models=(TINY,), grace=0.0, keys=read_keys("secret"))
-    state.open(adapters.assistant, adapters.assistant._engine, adapters)
+    state.open(adapters.assistant, adapters.engine, adapters)
     with live(state) as server, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
         calls: list[tuple[str, str, dict[str, str] | None]] = [
             ("GET", "/v1/adapters", None),

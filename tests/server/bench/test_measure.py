@@ -14,7 +14,7 @@ from pellucid.bench.keystrokes import Keystroke
 from pellucid.bench.machine_limits import Floors
 from pellucid.bench.measure import Measurements, Trial, check, rate_together
 from pellucid.bench.report import Unit
-from pellucid.engine.engine import Engine
+from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model import TokenCost
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.errors import UnavailableError
@@ -28,13 +28,13 @@ MODEL = to_decoder(tiny_llama(max_position_embeddings=CONTEXT))
 
 
 @pytest.fixture
-def engine() -> Iterator[Engine]:
-    engine = Engine({"tiny": MODEL}, EngineSettings(slots=4, context=CONTEXT))
+def engine() -> Iterator[LocalEngine]:
+    engine = LocalEngine({"tiny": MODEL}, EngineSettings(slots=4, context=CONTEXT))
     yield engine
     engine.close()
 
 
-def measurements(engine: Engine, cost: TokenCost | None = MODEL.cost) -> Measurements:
+def measurements(engine: LocalEngine, cost: TokenCost | None = MODEL.cost) -> Measurements:
     return Measurements(engine, NO_ASSISTANT, "tiny", cost, VOCAB_SIZE)
 
 
@@ -42,7 +42,7 @@ def find(trials: tuple[Trial, ...], label: str) -> Trial:
     return next(trial for trial in trials if trial.label == label)
 
 
-def test_what_does_not_fit_is_left_out(engine: Engine) -> None:
+def test_what_does_not_fit_is_left_out(engine: LocalEngine) -> None:
     """A prompt beyond the context and streams beyond the slots are not measured, and the report says so."""
     found = measurements(engine)
 
@@ -64,7 +64,7 @@ def test_what_does_not_fit_is_left_out(engine: Engine) -> None:
     ]
 
 
-def test_limits(engine: Engine) -> None:
+def test_limits(engine: LocalEngine) -> None:
     """Each limit is the floors' least time in the quantity's unit; a warm token is one token's pass."""
     cost = TokenCost(read_bytes=400, body=300, head=100, dtype=MODEL.dtype)
     floors = Floors(reading=20e3, multiplying=1e6)
@@ -91,7 +91,7 @@ def test_limits(engine: Engine) -> None:
     )
 
 
-def test_without_a_known_cost(engine: Engine) -> None:
+def test_without_a_known_cost(engine: LocalEngine) -> None:
     """If the weights of a token depend on the token, there is no limit, and the report gives the reason."""
     found = measurements(engine, None)
 
@@ -99,7 +99,7 @@ def test_without_a_known_cost(engine: Engine) -> None:
     assert found.left_out[-1] == "Limits of tiny: the weights that are read depend on the token."
 
 
-async def test_reading_a_prompt(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_reading_a_prompt(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rate covers all tokens of an unknown prompt, and the warm prompt computes only its last token."""
     clock = itertools.count()
     monkeypatch.setattr("pellucid.bench.measure.time.perf_counter", lambda: float(next(clock)))  # one second from request to token
@@ -110,7 +110,7 @@ async def test_reading_a_prompt(engine: Engine, monkeypatch: pytest.MonkeyPatch)
     assert (engine.status("tiny").totals.computed, engine.status("tiny").totals.cached) == (513, 511)
 
 
-async def test_decoding(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_decoding(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The time per token is that of the answer after its first token, divided by the number of tokens after it."""
     clock = itertools.count(step=0.25)
     monkeypatch.setattr("pellucid.bench.measure.time.perf_counter", lambda: float(next(clock)))
@@ -119,7 +119,7 @@ async def test_decoding(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None
     assert engine.status("tiny").totals.generated == 64
 
 
-async def test_streams_run_together(engine: Engine) -> None:
+async def test_streams_run_together(engine: LocalEngine) -> None:
     """Four streams are one batch: they take as many steps as one, plus one for the common start."""
     (rate,) = await find(measurements(engine).trials, "4 streams").run()
 
@@ -129,7 +129,7 @@ async def test_streams_run_together(engine: Engine) -> None:
     assert totals.steps == measure.STREAM_ANSWER + 1
 
 
-async def test_streams_of_an_engine_that_is_gone(engine: Engine) -> None:
+async def test_streams_of_an_engine_that_is_gone(engine: LocalEngine) -> None:
     """A closed engine raises an error instead of a hang."""
     found = measurements(engine)
     await asyncio.to_thread(engine.close)
@@ -138,7 +138,7 @@ async def test_streams_of_an_engine_that_is_gone(engine: Engine) -> None:
         await find(found.trials, "4 streams").run()
 
 
-async def test_no_prompt_is_known(engine: Engine) -> None:
+async def test_no_prompt_is_known(engine: LocalEngine) -> None:
     """The cache never has a prefix of a measured prompt, however often it is measured."""
     trial = find(measurements(engine).trials, "prefill of 128 tokens")
     for _ in range(12):
@@ -166,7 +166,7 @@ def test_broken_answers_are_no_figures(finish: Finish, why: str) -> None:
         check(finish, 8)
 
 
-async def test_typing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_typing(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keystrokes are summarized by median and 95th percentile, and by the mean of computed tokens."""
 
     async def replay(*_: Any) -> list[Keystroke]:

@@ -54,7 +54,7 @@ def server(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveServer
     """A running server that the settings name, with an adapter in its folder."""
     assistant, engine = tiny_assistant()
     state = ServerState(models=(TINY,), grace=0.0)
-    state.open(assistant, engine, tiny_adapters(assistant, store.root))
+    state.open(assistant, engine, tiny_adapters(assistant, engine, store.root))
     with live(state) as server:
         monkeypatch.setenv("PELLUCID_PORT", str(server.port))
         yield server

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import pytest
 
-from pellucid.engine.engine import Engine
+from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Admission, Request
 from pellucid.engine.scheduler import Scheduler
@@ -33,13 +33,13 @@ ADAPTED = merged_into(REFERENCE, ADAPTER)
 
 
 @pytest.fixture
-def engine() -> Iterator[Engine]:
-    engine = Engine({"base": BASE}, EngineSettings(slots=4, context=128, chunk=16, queue=200, prefix_memory=1000))
+def engine() -> Iterator[LocalEngine]:
+    engine = LocalEngine({"base": BASE}, EngineSettings(slots=4, context=128, chunk=16, queue=200, prefix_memory=1000))
     yield engine
     engine.close()
 
 
-async def whole(engine: Engine, model: str, prompt: list[int], max_tokens: int = 8) -> Job:
+async def whole(engine: LocalEngine, model: str, prompt: list[int], max_tokens: int = 8) -> Job:
     """Return all items of a request."""
     request = Request(prompt, SamplingParams(max_tokens=max_tokens, top_logprobs=3))
     job = Job(Sequence(request, 0, lambda item: None, 0.0, 128))
@@ -53,7 +53,7 @@ async def done(future: Future[None]) -> None:
         await asyncio.wrap_future(future)
 
 
-async def started(engine: Engine, model: str) -> AsyncIterator[Admission | TokenScore | Finish]:
+async def started(engine: LocalEngine, model: str) -> AsyncIterator[Admission | TokenScore | Finish]:
     """Return a long answer that has begun."""
     stream = engine.generate(model, Request(random_ids(10), SamplingParams(max_tokens=100)))
     assert isinstance(await anext(stream), Admission)
@@ -64,7 +64,7 @@ async def rest(stream: AsyncIterator[Admission | TokenScore | Finish]) -> list[A
     return [item async for item in stream]
 
 
-async def test_added_model_is_served(engine: Engine) -> None:
+async def test_added_model_is_served(engine: LocalEngine) -> None:
     """An added model obeys the law and has the slots that it was given, and the base is unchanged."""
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER), slots=2))
 
@@ -75,7 +75,7 @@ async def test_added_model_is_served(engine: Engine) -> None:
     assert (len(engine.status("base").slots), len(engine.status("base:one").slots)) == (4, 2)
 
 
-async def test_prefixes_are_its_own(engine: Engine) -> None:
+async def test_prefixes_are_its_own(engine: LocalEngine) -> None:
     """A variant does not reuse prefixes of its base, whose keys and values differ."""
     prompt = random_ids(40)
     await whole(engine, "base", prompt)
@@ -88,7 +88,7 @@ async def test_prefixes_are_its_own(engine: Engine) -> None:
     assert (first.finish.usage.cached, second.finish.usage.cached) == (0, 39)
 
 
-async def test_removed_model_finishes_what_it_began(engine: Engine) -> None:
+async def test_removed_model_finishes_what_it_began(engine: LocalEngine) -> None:
     """A running answer of a removed model continues to its end; a new request fails with NotFoundError."""
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER)))
     stream = await started(engine, "base:one")
@@ -105,7 +105,7 @@ async def test_removed_model_finishes_what_it_began(engine: Engine) -> None:
         engine.remove_model("base:one")
 
 
-async def test_memory_is_freed(engine: Engine) -> None:
+async def test_memory_is_freed(engine: LocalEngine) -> None:
     """Once a removed model is idle, nothing holds the model or its cache."""
     model = BASE.adapted(ADAPTER)
     await done(engine.add_model("base:one", model))
@@ -121,7 +121,7 @@ async def test_memory_is_freed(engine: Engine) -> None:
     assert [reference() for reference in left] == [None] * 4
 
 
-async def test_replaced_while_it_answers(engine: Engine) -> None:
+async def test_replaced_while_it_answers(engine: LocalEngine) -> None:
     """A model that replaces another answers new requests, and the old one finishes its own."""
     other = random_adapter(BASE.config, seed=5)
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER)))
@@ -138,7 +138,7 @@ async def test_replaced_while_it_answers(engine: Engine) -> None:
     assert_lawful(new, merged_into(REFERENCE, other))
 
 
-async def test_cancelling_reaches_a_removed_model(engine: Engine) -> None:
+async def test_cancelling_reaches_a_removed_model(engine: LocalEngine) -> None:
     """Cancelling an answer of a removed model ends it at once, and so its removal."""
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER)))
     stream = engine.generate("base:one", Request(random_ids(10), SamplingParams(max_tokens=118, ignore_eos=True)))
@@ -152,7 +152,7 @@ async def test_cancelling_reaches_a_removed_model(engine: Engine) -> None:
     assert worker.status.totals.generated < 118
 
 
-async def test_waiting_for_a_removal_cannot_stop_it(engine: Engine) -> None:
+async def test_waiting_for_a_removal_cannot_stop_it(engine: LocalEngine) -> None:
     """Giving up the wait for a removal does not stop it."""
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER)))
     stream = await started(engine, "base:one")
@@ -167,7 +167,7 @@ async def test_waiting_for_a_removal_cannot_stop_it(engine: Engine) -> None:
     assert engine.failure is None
 
 
-async def test_memory_for_prefixes_is_shared_by_those_there_are(engine: Engine) -> None:
+async def test_memory_for_prefixes_is_shared_by_those_there_are(engine: LocalEngine) -> None:
     """All models may park equally much, and together no more than the setting."""
     assert engine.status("base").parked_limit == 1000
     for name in ("one", "two", "three"):
@@ -178,7 +178,7 @@ async def test_memory_for_prefixes_is_shared_by_those_there_are(engine: Engine) 
     assert [engine.status(name).parked_limit for name in ("base", "three")] == [500] * 2
 
 
-async def test_close_ends_what_a_removed_model_does(engine: Engine) -> None:
+async def test_close_ends_what_a_removed_model_does(engine: LocalEngine) -> None:
     """Closing the engine also ends the answers of removed models, and completes their removal."""
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER)))
     stream = await started(engine, "base:one")
@@ -194,7 +194,7 @@ async def test_close_ends_what_a_removed_model_does(engine: Engine) -> None:
         engine.add_model("base:two", BASE.adapted(ADAPTER))
 
 
-async def test_a_dead_engine_keeps_no_promise(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_dead_engine_keeps_no_promise(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the engine's thread fails, waiting for a removal raises an error: none waits forever."""
     await done(engine.add_model("base:one", BASE.adapted(ADAPTER)))
     stream = await started(engine, "base:one")
@@ -212,7 +212,7 @@ async def test_a_dead_engine_keeps_no_promise(engine: Engine, monkeypatch: pytes
         await done(removed)
 
 
-async def test_models_come_and_go_under_load(engine: Engine) -> None:
+async def test_models_come_and_go_under_load(engine: LocalEngine) -> None:
     """While adapters are added, replaced and removed, many answers of the base and of one that stays obey the law."""
     await done(engine.add_model("base:stays", BASE.adapted(ADAPTER)))
     over = asyncio.Event()

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from pellucid.config import load_settings
 from pellucid.engine import weight_packing
-from pellucid.engine.engine import Engine
+from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model import Model
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
@@ -136,7 +136,7 @@ async def test_second_start_reads_no_prompt_again(store: Store, served: LoadedMo
     answers: list[list[TokenScore]] = []
     computed: list[int] = []
     for _ in range(2):
-        engine = Engine({NAME: served.model}, EngineSettings(slots=2, context=2048), saved={NAME: file})
+        engine = LocalEngine({NAME: served.model}, EngineSettings(slots=2, context=2048), saved={NAME: file})
         items = [item async for item in engine.generate(NAME, request)]
         engine.close()
         answers.append([item for item in items if isinstance(item, TokenScore)])

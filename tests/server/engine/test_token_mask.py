@@ -11,8 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pellucid.engine.masked_row import mask_row
 from pellucid.engine.native.calls import Kernels
-from pellucid.engine.token_mask import fitted, ids_in, mask_row, pack_ids
+from pellucid.engine.token_mask import fitted, ids_in, pack_ids
 
 
 @given(st.data(), st.integers(1, 200))

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
 from transformers import PreTrainedModel
 
-from pellucid.engine.engine import Engine
+from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.learn.score_text import TextReading, read
-from pellucid.models.load import LoadedModel
 from pellucid.text.assistant import LocalAssistant
+from support.models.served_models import served_model
 from support.models.tiny_models import reference_logprobs, tiny_llama, to_decoder
 from support.servers.scripted_engine import FORMAT, byte_tokenizer
 
@@ -32,8 +31,8 @@ def theirs() -> PreTrainedModel:
 def assistant(theirs: PreTrainedModel) -> Iterator[LocalAssistant]:
     """Return an assistant of it."""
     model = to_decoder(theirs)
-    engine = Engine({"tiny": model}, EngineSettings(slots=2, context=128, chunk=32))
-    yield LocalAssistant(engine, [LoadedModel("tiny", model, TOKENIZER, FORMAT, None, Path("tiny"))])
+    engine = LocalEngine({"tiny": model}, EngineSettings(slots=2, context=128, chunk=32))
+    yield LocalAssistant(engine, [served_model("tiny", TOKENIZER, FORMAT)])
     engine.close()
 
 

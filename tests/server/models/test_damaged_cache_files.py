@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from pellucid.config import load_settings
-from pellucid.engine.engine import Engine
 from pellucid.engine.kv_snapshot import KVSnapshot
+from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model import CacheShape
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.token_scores import TokenScore
@@ -145,7 +145,7 @@ def test_prefixes_belong_to_the_weights_that_computed_them(model: Path, store: S
     def served() -> tuple[int, list[TokenScore]]:
         loaded = start(model, store)
         assert loaded.prefixes is not None
-        engine = Engine({"tiny": loaded.model}, EngineSettings(slots=2, context=200, chunk=64), saved={"tiny": loaded.prefixes})
+        engine = LocalEngine({"tiny": loaded.model}, EngineSettings(slots=2, context=200, chunk=64), saved={"tiny": loaded.prefixes})
         try:
             return asyncio.run(answer(engine, prompt))
         finally:

@@ -17,8 +17,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from pellucid.engine.engine import Engine
 from pellucid.engine.kv_snapshot import KVSnapshot
+from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model import CacheShape
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.models import saved_prefixes as module
@@ -293,17 +293,17 @@ class TestTwoEngines:
         return lambda: load(str(path), device="cpu", store=store, progress=Silent())
 
     @pytest.fixture
-    def start(self, loaded: Callable[[], LoadedModel]) -> Callable[[], Engine]:
+    def start(self, loaded: Callable[[], LoadedModel]) -> Callable[[], LocalEngine]:
         """Return a function that starts an engine with the prefixes of the one before."""
 
-        def start() -> Engine:
+        def start() -> LocalEngine:
             model = loaded()
             assert model.prefixes is not None
-            return Engine({"tiny": model.model}, SETTINGS, saved={"tiny": model.prefixes})
+            return LocalEngine({"tiny": model.model}, SETTINGS, saved={"tiny": model.prefixes})
 
         return start
 
-    async def test_second_start_computes_the_last_token(self, start: Callable[[], Engine]) -> None:
+    async def test_second_start_computes_the_last_token(self, start: Callable[[], LocalEngine]) -> None:
         """After a restart, prompts from slots and parked ones compute only their last token, with the same answers."""
         prompts = [random_ids(90 + seed, seed) for seed in range(5)]
         first = start()
@@ -320,7 +320,7 @@ class TestTwoEngines:
         assert [computed for computed, _ in again] == [1] * 5
         assert again == warm
 
-    async def test_nothing_new_is_not_written(self, start: Callable[[], Engine], store: Store) -> None:
+    async def test_nothing_new_is_not_written(self, start: Callable[[], LocalEngine], store: Store) -> None:
         """A start that adds nothing does not write the file."""
         engine = start()
         await answer(engine, random_ids(90))
@@ -330,7 +330,7 @@ class TestTwoEngines:
         start().close()
         assert (path.stat().st_ino, path.stat().st_mtime_ns) == before
 
-    async def test_changed_model(self, start: Callable[[], Engine], tmp_path: Path) -> None:
+    async def test_changed_model(self, start: Callable[[], LocalEngine], tmp_path: Path) -> None:
         """The prefixes of a model are not used for another one of the same name."""
         prompt = random_ids(90)
         engine = start()
@@ -344,7 +344,7 @@ class TestTwoEngines:
         finally:
             engine.close()
 
-    async def test_removed_with_the_model(self, start: Callable[[], Engine], store: Store, tmp_path: Path) -> None:
+    async def test_removed_with_the_model(self, start: Callable[[], LocalEngine], store: Store, tmp_path: Path) -> None:
         """Removing a model deletes its saved prefixes and counts their bytes."""
         engine = start()
         await answer(engine, random_ids(90))

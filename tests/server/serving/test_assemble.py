@@ -19,6 +19,7 @@ from pellucid.models.store import Store
 from pellucid.serving import assemble as module
 from pellucid.serving.assemble import assemble
 from pellucid.system.progress_protocol import Silent
+from support.models.loaded_models import loaded_model
 from support.models.model_files import byte_level_bpe, write_gguf
 from support.models.tiny_models import tiny_llama
 from support.servers.scripted_engine import byte_tokenizer
@@ -41,10 +42,10 @@ def test_two_models_of_one_name_are_refused_before_loading(tmp_path: Path, monke
 def test_cache_that_does_not_fit_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cache beyond any memory tells its bytes and the two settings that make it smaller."""
     shape = CacheShape(layers=1, kv_heads=1024, head_dim=2**20, dtype=torch.float32, device=torch.device("cpu"))
-    model = cast("Model", SimpleNamespace(context=4096, cache_shape=shape))
+    model = cast("Model", SimpleNamespace(context=4096, cache_shape=shape, vocab_size=300, weight_bytes=0, description="huge"))
 
     def load(name: str, **options: Any) -> LoadedModel:
-        return LoadedModel(name, model, byte_tokenizer(), None, None, tmp_path)
+        return loaded_model(name, model, byte_tokenizer())
 
     monkeypatch.setattr(module, "load", load)
     size = 1024 * 4096 * 2 * 1024 * 2**20 * 4

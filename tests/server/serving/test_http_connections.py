@@ -292,7 +292,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """A server with a tiny model and an adapter, and with its default limit of bodies."""
     assistant, engine = tiny_assistant()
     state = ServerState(models=(TINY,), grace=0.0, max_body_bytes=16 * 2**20)
-    state.open(assistant, engine, tiny_adapters(assistant, tmp_path_factory.mktemp("cache")))
+    state.open(assistant, engine, tiny_adapters(assistant, engine, tmp_path_factory.mktemp("cache")))
     with live(state) as server:
         yield server
     engine.close()

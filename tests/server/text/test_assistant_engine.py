@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pellucid.engine.engine import Engine
+from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
 from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import ContextLengthError
-from pellucid.models.load import LoadedModel
 from pellucid.text.assistant import LocalAssistant, Stream
 from pellucid.text.healing import Healer
 from pellucid.tokens import CompletionQuery, Finish, FinishReason, SamplingParams, ScoreQuery, Token
+from support.models.loaded_models import loaded_model
 from support.models.tiny_models import tiny_llama, to_decoder
 from support.servers.scripted_engine import FORMAT, WORDS, byte_tokenizer
 
@@ -28,19 +27,18 @@ HEALER = Healer(TOKENIZER)
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
+def engine() -> Iterator[LocalEngine]:
     """An engine with one tiny model."""
     model = to_decoder(tiny_llama(vocab_size=TOKENIZER.vocab_size))
-    engine = Engine({"tiny": model}, EngineSettings(slots=2, context=CONTEXT, chunk=32))
+    engine = LocalEngine({"tiny": model}, EngineSettings(slots=2, context=CONTEXT, chunk=32))
     yield engine
     engine.close()
 
 
 @pytest.fixture(scope="module")
-def assistant(engine: Engine) -> LocalAssistant:
+def assistant(engine: LocalEngine) -> LocalAssistant:
     """An assistant of that engine."""
-    model = to_decoder(tiny_llama(vocab_size=TOKENIZER.vocab_size))
-    return LocalAssistant(engine, [LoadedModel("tiny", model, TOKENIZER, FORMAT, None, Path("tiny"))])
+    return LocalAssistant(engine, [loaded_model("tiny", engine.model("tiny"), TOKENIZER, FORMAT)])
 
 
 async def collect(stream: Stream) -> tuple[list[Token], Finish]:
@@ -55,7 +53,7 @@ TEXTS = st.lists(st.sampled_from([*(word.decode() for word in WORDS), "r", "e", 
 
 @settings(max_examples=30)
 @given(text=TEXTS, seed=st.integers(0, 99))
-def test_a_healed_answer_repeats_what_was_typed(engine: Engine, text: str, seed: int) -> None:
+def test_a_healed_answer_repeats_what_was_typed(engine: LocalEngine, text: str, seed: int) -> None:
     """At any temperature the healed prompt and the answer begin with the bytes of the text."""
     ids, healing = HEALER.heal([0, *TOKENIZER.encode(text)], keep=1)
     params = SamplingParams(max_tokens=len(text.encode()) + 1, temperature=50.0, seed=seed)

@@ -22,12 +22,11 @@ import pellucid.system.isolated_python
 import pellucid.text.template_process
 from pellucid.api.server_state import ServerState
 from pellucid.config import load_settings
-from pellucid.engine.engine import Engine
+from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.errors import InvalidRequestError, NotSupportedError
 from pellucid.models.catalog import catalog
 from pellucid.models.formats.gguf import GGUF
-from pellucid.models.load import LoadedModel
 from pellucid.models.store import Store
 from pellucid.text import model_thread
 from pellucid.text.assistant import LocalAssistant
@@ -37,6 +36,7 @@ from pellucid.text.template_renderer import Renderer, RenderingError
 from pellucid.tokens import Message
 from support.find_children import children_of
 from support.models.model_files import byte_level_bpe, write_folder
+from support.models.served_models import served_model
 from support.models.tiny_models import tiny_llama, to_decoder
 from support.servers.hostile_templates import BENIGN, HOSTILE, SPIN
 from support.servers.http_servers import live
@@ -253,8 +253,8 @@ def two_models() -> Iterator[tuple[str, LocalAssistant]]:
     """Return the address and the assistant of a server with two models; the template of one may spin."""
     decoder = to_decoder(tiny_llama(vocab_size=256 + len(MARKERS) + len(WORDS), max_position_embeddings=2048))
     sources = {"spins": ECHO, "plain": BENIGN["Llama 3"], "long": "x" * 10**6}
-    models = [LoadedModel(name, decoder, byte_tokenizer(chat_template=source), None, None, Path(name)) for name, source in sources.items()]
-    engine = Engine(dict.fromkeys(sources, decoder), EngineSettings(slots=4, context=1024, chunk=64, queue=64))
+    models = [served_model(name, byte_tokenizer(chat_template=source)) for name, source in sources.items()]
+    engine = LocalEngine(dict.fromkeys(sources, decoder), EngineSettings(slots=4, context=1024, chunk=64, queue=64))
     assistant = LocalAssistant(engine, models)
     state = ServerState(models=("spins",), grace=0.0)
     state.open(assistant, engine)

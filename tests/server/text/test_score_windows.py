@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import aclosing
-from pathlib import Path
 
 import pytest
 import torch
 
-from pellucid.engine.engine import Engine
+from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.errors import ContextLengthError, InvalidRequestError
-from pellucid.models.load import LoadedModel
 from pellucid.text import score_windows
 from pellucid.text.assistant import LocalAssistant, Stream
 from pellucid.tokens import CompletionQuery, Finish, FinishReason, Priority, SamplingParams, ScoreQuery, Terms, Token
+from support.models.served_models import served_model
 from support.models.tiny_models import tiny_llama, to_decoder
 from support.servers.scripted_engine import BEGIN, FORMAT, USAGE, ScriptedEngine, byte_tokenizer, scripted_assistant
 
@@ -26,17 +25,19 @@ MODEL = tiny_llama(vocab_size=TOKENIZERS["plain"].vocab_size)
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
+def engine() -> Iterator[LocalEngine]:
     """An engine whose models have a context that the text does not fit."""
-    engine = Engine({name: to_decoder(MODEL) for name in TOKENIZERS}, EngineSettings(slots=2, context=CONTEXT, chunk=8, prefix_memory=0))
+    engine = LocalEngine(
+        {name: to_decoder(MODEL) for name in TOKENIZERS}, EngineSettings(slots=2, context=CONTEXT, chunk=8, prefix_memory=0)
+    )
     yield engine
     engine.close()
 
 
 @pytest.fixture(scope="module")
-def assistant(engine: Engine) -> LocalAssistant:
+def assistant(engine: LocalEngine) -> LocalAssistant:
     """An assistant with a model that wants a BOS, and one that does not."""
-    loaded = [LoadedModel(name, engine.model(name), tokenizer, FORMAT, None, Path(name)) for name, tokenizer in TOKENIZERS.items()]
+    loaded = [served_model(name, tokenizer, FORMAT) for name, tokenizer in TOKENIZERS.items()]
     return LocalAssistant(engine, loaded)
 
 
@@ -102,7 +103,7 @@ async def test_without_windows_a_long_text_is_refused(assistant: LocalAssistant)
         await anext(assistant.score(ScoreQuery([1] * 100 + [99999], windows=True)))
 
 
-async def test_closing_cancels_the_window(assistant: LocalAssistant, engine: Engine) -> None:
+async def test_closing_cancels_the_window(assistant: LocalAssistant, engine: LocalEngine) -> None:
     """A reading that is closed in a later window leaves nothing in the engine, and no window follows."""
     async with aclosing(assistant.score(ScoreQuery(TEXT, windows=True))) as items:
         async for item in items:

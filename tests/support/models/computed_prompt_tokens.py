@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from pellucid.engine.engine import Engine
+from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.request import Admission, Request
 from pellucid.engine.token_scores import TokenScore
 from pellucid.tokens import Finish, SamplingParams
 
 
-async def answer(engine: Engine, prompt: list[int]) -> tuple[int, list[TokenScore]]:
+async def answer(engine: LocalEngine, prompt: list[int]) -> tuple[int, list[TokenScore]]:
     """Return how many of a prompt's tokens were computed, and the scores of a greedy answer."""
     scores: list[TokenScore] = []
     items: AsyncIterator[Admission | TokenScore | Finish] = engine.generate(

@@ -387,7 +387,7 @@ def folder_cases(root: Path, count: int, seed: int) -> list[Callable[[], None]]:
 def adapter_trial(root: Path, count: int, seed: int) -> Tally:
     """Load ``count`` mutated adapters into a running server, list all adapters after each, and ask the models for completions."""
     assistant, engine = tiny_assistant()
-    adapters = tiny_adapters(assistant, root / "cache")
+    adapters = tiny_adapters(assistant, engine, root / "cache")
     base = adapters.store.adapters_path(ADAPTER)
     state = ServerState(models=(TINY,), grace=0.0)
     state.open(assistant, engine, adapters)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, cast
 
 from pellucid.api.server_state import ServerState
-from pellucid.engine.engine import Engine
-from pellucid.engine.model import Model
-from pellucid.models.load import LoadedModel
+from pellucid.engine.port import Engine
 from pellucid.models.tokenizers.tokenizer import Conventions, Tokenizer, Vocabulary
 from pellucid.text.assistant import LocalAssistant
+from support.models.served_models import served_model
 from support.servers import http_servers
 from support.servers.http_servers import LiveServer, live
 from support.servers.scripted_engine import ScriptedEngine
@@ -52,15 +50,7 @@ def calling_assistant(answer: str, template: str = TEMPLATE) -> tuple[LocalAssis
     """Return an assistant that gives this answer, and its engine."""
     tokenizer = calling_tokenizer(template)
     engine = ScriptedEngine(tokenizer.encode(answer, special=True), context=4096)
-    loaded = LoadedModel(CALLING, cast("Model", _WeighsNothing()), tokenizer, None, None, Path(CALLING))
-    return LocalAssistant(cast("Engine", engine), [loaded]), engine
-
-
-class _WeighsNothing:
-    """Stands in for a model where only its description is asked for."""
-
-    weight_bytes = 0
-    description = "scripted"
+    return LocalAssistant(cast("Engine", engine), [served_model(CALLING, tokenizer)]), engine
 
 
 @contextmanager

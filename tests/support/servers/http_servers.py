@@ -17,19 +17,21 @@ from pellucid.api.app import create_app
 from pellucid.api.page_routing import MountedPage
 from pellucid.api.server_state import ServerState
 from pellucid.engine.decoders.decoder import Decoder
-from pellucid.engine.engine import Engine
-from pellucid.engine.model_worker import EngineSettings, SlotStatus, Totals, WorkerStatus
+from pellucid.engine.local_engine import LocalEngine
+from pellucid.engine.model_worker import EngineSettings
+from pellucid.engine.port import Engine
+from pellucid.engine.status import SlotStatus, Totals, WorkerStatus
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.catalog import InfillFormat
-from pellucid.models.load import LoadedModel
 from pellucid.models.store import Store
 from pellucid.models.tokenizers.tokenizer import Conventions, Tokenizer, Vocabulary
+from pellucid.serving.adapter_loading import LoadedAdapters
 from pellucid.serving.graceful_server import uvicorn_config
 from pellucid.serving.listening_socket import listen
-from pellucid.text.adapter_loading import LoadedAdapters
 from pellucid.text.assistant import LocalAssistant, TextPiece
 from pellucid.text.stopping import EndingRule
 from pellucid.tokens import Alternative, ChatQuery, CompletionQuery, Finish, FinishReason, ModelCard, OnUsage, ScoreQuery, Token, Usage
+from support.models.loaded_models import loaded_model
 from support.models.tiny_adapters import random_adapter, write_adapter
 from support.models.tiny_models import tiny_llama, to_decoder
 
@@ -60,7 +62,7 @@ def byte_tokenizer(markers: Sequence[str] = MARKERS, template: str | None = None
 
 def tiny_assistant(
     slots: int = 4, context: int = 256, queue: int = 64, calibration: CalibrationFile | None = None, *, alone: bool = False
-) -> tuple[LocalAssistant, Engine]:
+) -> tuple[LocalAssistant, LocalEngine]:
     """Return an assistant of two tiny random models of bytes, the second one without infill tokens, or of the first one alone.
 
     Alone its chat template has a place for tools.
@@ -70,22 +72,20 @@ def tiny_assistant(
     )
     decoder = to_decoder(tiny_llama(vocab_size=256 + len(MARKERS), max_position_embeddings=2048))
     models = [
-        LoadedModel(
-            TINY, decoder, byte_tokenizer(template=TOOLS_TEMPLATE if alone else None), infill, None, Path(TINY), calibration=calibration
-        ),
-        LoadedModel(TINY_PLAIN, decoder, byte_tokenizer(MARKERS[:3]), None, None, Path(TINY_PLAIN)),
+        loaded_model(TINY, decoder, byte_tokenizer(template=TOOLS_TEMPLATE if alone else None), infill, calibration),
+        loaded_model(TINY_PLAIN, decoder, byte_tokenizer(MARKERS[:3])),
     ][: 1 if alone else 2]
-    engine = Engine({model.name: model.model for model in models}, EngineSettings(slots=slots, context=context, chunk=64, queue=queue))
+    engine = LocalEngine({model.name: model.model for model in models}, EngineSettings(slots=slots, context=context, chunk=64, queue=queue))
     return LocalAssistant(engine, models), engine
 
 
-def tiny_adapters(assistant: LocalAssistant, root: Path) -> LoadedAdapters:
+def tiny_adapters(assistant: LocalAssistant, engine: LocalEngine, root: Path) -> LoadedAdapters:
     """Return the adapters of the store in this folder, which has one adapter, :data:`ADAPTER`."""
     store = Store(root)
-    (model, *_) = assistant.loaded()
-    assert isinstance(model.model, Decoder)
-    write_adapter(store.adapters_path(ADAPTER), random_adapter(model.model.config))
-    return LoadedAdapters(assistant, store, slots=2)
+    model = engine.model(TINY)
+    assert isinstance(model, Decoder)
+    write_adapter(store.adapters_path(ADAPTER), random_adapter(model.config))
+    return LoadedAdapters(engine, assistant, store, slots=2)
 
 
 def spoken(text: str, position: int = 4, id: int = 7) -> Token:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from pathlib import Path
 from typing import cast
 
-from pellucid.engine.engine import Engine
-from pellucid.engine.model import Model
+from pellucid.engine.port import Engine
 from pellucid.engine.request import Admission, Request
 from pellucid.engine.token_scores import TokenScore
 from pellucid.models.catalog import InfillFormat
-from pellucid.models.load import LoadedModel
 from pellucid.models.tokenizers.tokenizer import Conventions, PrefixSpace, Tokenizer, Vocabulary
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import Finish, FinishReason, Usage
+from support.models.served_models import served_model
 
 MARKERS = ("<|begin|>", "<|end|>", "<|im_start|>", "<|im_end|>", "<|pre|>", "<|suf|>", "<|mid|>", "<|file|>", "<|repo|>")
 BEGIN, END, IM_START, IM_END, PRE, SUF, MID, FILE, REPO = range(256, 256 + len(MARKERS))
@@ -88,5 +86,4 @@ class ScriptedEngine:
 
 def scripted_assistant(engine: ScriptedEngine, tokenizer: Tokenizer | None = None, infill: InfillFormat | None = FORMAT) -> LocalAssistant:
     """Return an assistant with one model, named scripted, that generates the engine's script."""
-    loaded = LoadedModel("scripted", cast("Model", None), tokenizer or byte_tokenizer(), infill, None, Path("scripted"))
-    return LocalAssistant(cast("Engine", engine), [loaded])
+    return LocalAssistant(cast("Engine", engine), [served_model("scripted", tokenizer or byte_tokenizer(), infill)])

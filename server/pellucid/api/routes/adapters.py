@@ -14,7 +14,7 @@ from pellucid.api.schema.adapters import AdapterList, AdapterObject, AdapterRequ
 from pellucid.api.server_state import state_of
 from pellucid.errors import InvalidRequestError, PermissionDeniedError
 from pellucid.models.store import Store
-from pellucid.text.adapter_loading import AdapterStatus
+from pellucid.text.adapters import AdapterStatus
 
 router = APIRouter(route_class=JsonRoute)
 

@@ -62,7 +62,7 @@ async def tags(request: Request) -> Response:
 async def running(request: Request) -> Response:
     """List the models that are loaded: all that are served."""
     state = state_of(request)
-    on_gpu = state.require_ready().device().type == "cuda"
+    on_gpu = state.require_ready().device().startswith("cuda")
     models = [
         OllamaRunningModel(
             **_entry(state, card), expires_at=NEVER, size_vram=card.weight_bytes if on_gpu else 0, context_length=card.context

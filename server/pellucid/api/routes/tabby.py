@@ -6,7 +6,6 @@ import platform
 import re
 from functools import lru_cache
 
-import torch
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -77,7 +76,7 @@ async def health(request: Request) -> Response:
         TabbyHealth(
             model=card.name,
             chat_model=card.name if card.chat else None,
-            device="cuda" if device.type == "cuda" else "cpu",
+            device="cuda" if device.startswith("cuda") else "cpu",
             arch=platform.machine(),
             cpu_info=name,
             cpu_count=processors,
@@ -125,7 +124,7 @@ def _ignored(body: TabbyCompletionRequest, card: ModelCard) -> list[str]:
 
 
 @lru_cache(maxsize=1)
-def _machine(device: torch.device) -> tuple[str, int, list[str]]:
+def _machine(device: str) -> tuple[str, int, list[str]]:
     """Return the processor's name, how many of them the server may use, and the names of its GPUs."""
     facts = machine(device)
-    return str(facts["processor"]), int(facts["processors"]), [str(facts["device"])] if device.type == "cuda" else []
+    return str(facts["processor"]), int(facts["processors"]), [str(facts["device"])] if device.startswith("cuda") else []

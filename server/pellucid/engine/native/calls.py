@@ -12,9 +12,10 @@ import platformdirs
 import torch
 from torch import Tensor
 
+from pellucid.engine.masked_row import MaskedRow, checked
 from pellucid.engine.native.library import KernelsUnavailableError, load_library
 from pellucid.engine.native.native_structs import DecoderParts, MaskParts, NativeBatch, ScoreParts
-from pellucid.engine.token_mask import MaskedRow, TokenMask, checked, fitted
+from pellucid.engine.token_mask import TokenMask, fitted
 from pellucid.engine.token_scores import RowScores
 
 _folder = platformdirs.user_cache_path("pellucid") / "kernels"
@@ -154,7 +155,7 @@ class Kernels:
         )
 
     def mask_row(self, logits: Tensor, mask: TokenMask, *, keep: bool = True) -> MaskedRow:
-        """Mask a row as :func:`pellucid.engine.token_mask.mask_row` does, for logits on the CPU."""
+        """Mask a row as :func:`pellucid.engine.masked_row.mask_row` does, for logits on the CPU."""
         assert logits.dtype == torch.float32
         assert logits.stride(0) == 1
         mask, out = fitted(mask, len(logits)), torch.empty_like(logits) if keep else None

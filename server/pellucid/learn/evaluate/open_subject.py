@@ -31,7 +31,7 @@ async def open_local(settings: Settings, name: str) -> AsyncIterator[Subject]:
     with Bars() as bars:
         engine, assistant = assemble(settings.model_copy(update={"adapters": ()}), [name], bars)  # the settings' adapters are not evaluated
     try:
-        card, loaded = assistant.models()[0], assistant.loaded()[0]  # a model with an adapter is followed by its base
+        card, loaded = assistant.models()[0], assistant.served()[0]  # a model with an adapter is followed by its base
         model = engine.model(card.name)
         parameters = None if model.cost is None else model.cost.body + model.cost.head
         identity: dict[str, str | int] = {

@@ -110,7 +110,7 @@ class Circumstances(_ResultPart):
     def now(cls) -> Self:
         """Return the circumstances of this process."""
         date = datetime.now().astimezone().isoformat(timespec="seconds")
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
         return cls(date=date, versions=machine.versions(), machine=machine.machine(device))
 
     @property

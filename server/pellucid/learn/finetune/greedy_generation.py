@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from pellucid.engine.token_mask import mask_row
+from pellucid.engine.masked_row import mask_row
 from pellucid.learn.finetune.training.samples import InfillExample
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.healing import Healing

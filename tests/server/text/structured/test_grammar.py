@@ -9,7 +9,6 @@ import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -17,12 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pellucid.engine.engine import Engine
+from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
 from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import InvalidRequestError
-from pellucid.models.load import LoadedModel
 from pellucid.text.assistant import LocalAssistant, Stream
 from pellucid.text.structured import grammar_compiler, grammar_constraint
 from pellucid.text.structured.grammar_compiler import GrammarCompiler
@@ -38,6 +36,7 @@ from pellucid.tokens import (
     ScoreQuery,
     Token,
 )
+from support.models.served_models import served_model
 from support.models.tiny_models import tiny_llama, to_decoder
 from support.servers.http_servers import byte_tokenizer
 from support.servers.scripted_engine import FORMAT
@@ -65,8 +64,8 @@ PERSON: dict[str, Any] = {
 def assistant() -> Iterator[LocalAssistant]:
     """An assistant of one tiny model."""
     model = to_decoder(tiny_llama(vocab_size=TOKENIZER.vocab_size, max_position_embeddings=1024))
-    engine = Engine({"tiny": model}, EngineSettings(slots=2, context=512, chunk=64))
-    yield LocalAssistant(engine, [LoadedModel("tiny", model, TOKENIZER, None, None, Path("tiny"))])
+    engine = LocalEngine({"tiny": model}, EngineSettings(slots=2, context=512, chunk=64))
+    yield LocalAssistant(engine, [served_model("tiny", TOKENIZER)])
     engine.close()
 
 
@@ -190,11 +189,11 @@ def test_lookup_changes_nothing(temperature: float) -> None:
     params = SamplingParams(max_tokens=120, temperature=temperature, seed=5, logit_bias=TO_ENDS, top_logprobs=2)
     grammar = Grammar("json_schema", json.dumps(PERSON), whitespace="")
 
-    async def scores(engine: Engine, lookup: bool) -> list[TokenScore]:
+    async def scores(engine: LocalEngine, lookup: bool) -> list[TokenScore]:
         request = Request(prompt, params, stop_ids=TOKENIZER.eos_ids, constraint=await compiler.constraint(grammar), lookup=lookup)
         return [item async for item in engine.generate("tiny", request) if isinstance(item, TokenScore)]
 
-    engine = Engine({"tiny": model}, EngineSettings(slots=2, context=512, chunk=64))
+    engine = LocalEngine({"tiny": model}, EngineSettings(slots=2, context=512, chunk=64))
     try:
         plain, guessed = asyncio.run(scores(engine, False)), asyncio.run(scores(engine, True))
         right = engine.status("tiny").totals.right
@@ -385,9 +384,9 @@ def test_an_infill_under_a_grammar() -> None:
     """An infill with a grammar is not healed, and keeps to the grammar."""
     tokenizer = infill_tokenizer()
     model = to_decoder(tiny_llama(vocab_size=tokenizer.vocab_size))
-    engine = Engine({"tiny": model}, EngineSettings(slots=2, context=128, chunk=32))
+    engine = LocalEngine({"tiny": model}, EngineSettings(slots=2, context=128, chunk=32))
     try:
-        assistant = LocalAssistant(engine, [LoadedModel("tiny", model, tokenizer, FORMAT, None, Path("tiny"))])
+        assistant = LocalAssistant(engine, [served_model("tiny", tokenizer, FORMAT)])
         query = CompletionQuery("x = ret", "\n", params=SamplingParams(max_tokens=9), grammar=Grammar("regex", "urn [0-9]"))
         tokens, finish = asyncio.run(collect(assistant.complete(query)))
     finally:

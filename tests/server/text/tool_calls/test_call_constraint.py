@@ -5,24 +5,23 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
-from pellucid.engine.engine import Engine
+from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Constraint
 from pellucid.engine.token_mask import ids_in
 from pellucid.errors import InvalidRequestError
-from pellucid.models.load import LoadedModel
 from pellucid.text.assistant import LocalAssistant, Stream
 from pellucid.text.structured.grammar_compiler import GrammarCompiler
 from pellucid.text.tool_calls.call_constraint import CallConstraint, CallConstraints
 from pellucid.text.tool_calls.call_reader import call_format
 from pellucid.text.tool_calls.calls_of_answer import calls_of, is_enforced
 from pellucid.tokens import ChatQuery, Finish, FinishReason, Message, NamedTool, SamplingParams, Token
+from support.models.served_models import served_model
 from support.models.tiny_models import tiny_llama, to_decoder
 from support.servers.http_servers import byte_tokenizer
 
@@ -68,8 +67,8 @@ SCHEMAS: dict[str, Any] = {"weather": WEATHER | {"additionalProperties": False},
 def assistant() -> Iterator[LocalAssistant]:
     """An assistant of one tiny model with several templates."""
     model = to_decoder(tiny_llama(vocab_size=BYTES.vocab_size, max_position_embeddings=4096))
-    engine = Engine(dict.fromkeys(TEMPLATES, model), EngineSettings(slots=2, context=2048, chunk=256))
-    models = [LoadedModel(name, model, byte_tokenizer(MARKERS, template), None, None, Path("tiny")) for name, template in TEMPLATES.items()]
+    engine = LocalEngine(dict.fromkeys(TEMPLATES, model), EngineSettings(slots=2, context=2048, chunk=256))
+    models = [served_model(name, byte_tokenizer(MARKERS, template)) for name, template in TEMPLATES.items()]
     yield LocalAssistant(engine, models)
     engine.close()
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pellucid.engine.engine import Engine
+from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model import Batch, KVStorage
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Admission, Request
@@ -51,9 +51,9 @@ class Failing:
 
 
 @pytest.fixture
-def engine() -> Iterator[Engine]:
+def engine() -> Iterator[LocalEngine]:
     models = {name: to_decoder(model) for name, model in REFERENCES.items()}
-    engine = Engine(models, SMALL)
+    engine = LocalEngine(models, SMALL)
     yield engine
     engine.close()
 
@@ -69,19 +69,19 @@ async def collect(stream: AsyncIterator[Admission | TokenScore | Finish]) -> tup
 
 
 def generate(
-    engine: Engine, prompt: list[int], *, model: str = "llama", max_tokens: int = 4
+    engine: LocalEngine, prompt: list[int], *, model: str = "llama", max_tokens: int = 4
 ) -> AsyncIterator[Admission | TokenScore | Finish]:
     return engine.generate(model, Request(prompt, SamplingParams(max_tokens=max_tokens)))
 
 
-async def until_idle(engine: Engine, model: str) -> None:
+async def until_idle(engine: LocalEngine, model: str) -> None:
     """Wait until nothing runs or waits on a worker."""
     while engine.status(model).running or engine.status(model).waiting:
         await asyncio.sleep(0)
 
 
 class TestGenerate:
-    async def test_several_models_under_load(self, engine: Engine) -> None:
+    async def test_several_models_under_load(self, engine: LocalEngine) -> None:
         """Requests of two models at once, some abandoned midway, are each served as by the plain model, and nothing leaks."""
         dice = random.Random(7)
 
@@ -106,7 +106,7 @@ class TestGenerate:
             await until_idle(engine, name)
             assert all(not slot.busy for slot in engine.status(name).slots)
 
-    async def test_prefix_is_reused(self, engine: Engine) -> None:
+    async def test_prefix_is_reused(self, engine: LocalEngine) -> None:
         """A prompt that continues an earlier one computes only what is new."""
         prompt = random_ids(50)
         await collect(generate(engine, prompt, max_tokens=0))
@@ -117,14 +117,14 @@ class TestGenerate:
         assert admission.cached == 49  # the last token is continued from, so it is computed
         assert (finish.usage.cached, finish.usage.computed) == (50, 2)
 
-    async def test_siblings_share_prefill(self, engine: Engine) -> None:
+    async def test_siblings_share_prefill(self, engine: LocalEngine) -> None:
         """Requests with one prompt that arrive together compute it once."""
         prompt = random_ids(90)
         results = await asyncio.gather(*(collect(generate(engine, prompt, max_tokens=3)) for _ in range(3)))
 
         assert sum(finish.usage.computed for _, finish in results) < 2 * len(prompt)
 
-    async def test_close_cancels(self, engine: Engine) -> None:
+    async def test_close_cancels(self, engine: LocalEngine) -> None:
         """Closing the stream frees the sequence."""
         stream = engine.generate("llama", Request(random_ids(10), SamplingParams(max_tokens=100)))
         assert isinstance(await anext(stream), Admission)
@@ -136,7 +136,7 @@ class TestGenerate:
 
         assert engine.status("llama").totals.generated < 100
 
-    async def test_supersede(self, engine: Engine) -> None:
+    async def test_supersede(self, engine: LocalEngine) -> None:
         """A newer request with the same key ends the older one as superseded."""
         request = Request(random_ids(10), SamplingParams(max_tokens=100), Terms(key="editor"))
         older = engine.generate("llama", request)
@@ -147,7 +147,7 @@ class TestGenerate:
 
         assert (len(newer), finish.reason, ended.reason) == (2, FinishReason.LENGTH, FinishReason.SUPERSEDED)
 
-    async def test_context_limits_the_answer(self, engine: Engine) -> None:
+    async def test_context_limits_the_answer(self, engine: LocalEngine) -> None:
         """An answer ends where the context is full."""
         scores, finish = await collect(generate(engine, random_ids(120), max_tokens=100))
 
@@ -157,7 +157,7 @@ class TestGenerate:
         """An editor that changes its model supersedes its request to the other one."""
         slow = Failing()
         slow.may_run.clear()
-        engine = Engine({"slow": slow, "other": to_decoder(REFERENCES["qwen3"])}, SMALL)
+        engine = LocalEngine({"slow": slow, "other": to_decoder(REFERENCES["qwen3"])}, SMALL)
         with closing(engine):
             older = asyncio.create_task(collect(engine.generate("slow", Request(random_ids(10), SamplingParams(max_tokens=100), EDITOR))))
             await asyncio.sleep(0)  # the older request is submitted
@@ -170,23 +170,23 @@ class TestGenerate:
 
 
 class TestRefusals:
-    async def test_unknown_model(self, engine: Engine) -> None:
+    async def test_unknown_model(self, engine: LocalEngine) -> None:
         """The error for an unknown model names the known ones."""
         with pytest.raises(NotFoundError, match="llama, qwen3"):
             await collect(generate(engine, [1], model="gpt-5"))
 
-    async def test_prompt_over_context(self, engine: Engine) -> None:
+    async def test_prompt_over_context(self, engine: LocalEngine) -> None:
         """A prompt over the context is refused with the two numbers."""
         with pytest.raises(ContextLengthError, match="128 tokens and the context holds 128: shorten the prompt, or"):
             await collect(generate(engine, random_ids(128)))
 
     @pytest.mark.parametrize("prompt", [[], [-1], [VOCAB_SIZE]])
-    async def test_impossible_prompt(self, engine: Engine, prompt: list[int]) -> None:
+    async def test_impossible_prompt(self, engine: LocalEngine, prompt: list[int]) -> None:
         """An empty prompt and ids outside of the vocabulary are refused."""
         with pytest.raises(InvalidRequestError):
             await collect(generate(engine, prompt))
 
-    async def test_a_bad_bias_is_named(self, engine: Engine) -> None:
+    async def test_a_bad_bias_is_named(self, engine: LocalEngine) -> None:
         """A bias for a token that does not exist is refused under its own name."""
         request = Request([1], SamplingParams(logit_bias={VOCAB_SIZE: 1.0}))
         with pytest.raises(InvalidRequestError) as refusal:
@@ -198,7 +198,7 @@ class TestFailure:
     async def test_a_failing_step_costs_its_own_requests_only(self) -> None:
         """If a model raises, its request ends with the error, and the engine serves the next one."""
         model = Failing()
-        engine = Engine({"failing": model}, EngineSettings(slots=2, context=64))
+        engine = LocalEngine({"failing": model}, EngineSettings(slots=2, context=64))
         try:
             model.fails = True
             _, finish = await collect(generate(engine, random_ids(5), model="failing", max_tokens=3))
@@ -212,7 +212,7 @@ class TestFailure:
         assert "the device is gone" in finish.error
         assert (len(scores), after.reason) == (3, FinishReason.LENGTH)
 
-    async def test_a_dead_engine_fails_its_requests(self, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_dead_engine_fails_its_requests(self, engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
         """If the thread itself fails, running requests end with an error and later ones are refused: none waits forever."""
         running = engine.generate("llama", Request(random_ids(10), SamplingParams(max_tokens=100)))
         await anext(running)
@@ -230,7 +230,7 @@ class TestFailure:
 
     async def test_close_ends_streams(self) -> None:
         """Closing the engine ends running and waiting requests with a last item, and later ones are refused."""
-        engine = Engine({"llama": to_decoder(REFERENCES["llama"])}, EngineSettings(slots=1, context=128))
+        engine = LocalEngine({"llama": to_decoder(REFERENCES["llama"])}, EngineSettings(slots=1, context=128))
         streams = [generate(engine, random_ids(5 + n), max_tokens=120) for n in range(2)]
         await anext(streams[0])
         waiting = asyncio.create_task(collect(streams[1]))
@@ -251,7 +251,7 @@ async def test_cuda() -> None:
     reference = tiny_llama()
     model: Any = tiny_llama()
     decoder = to_decoder(model.to("cuda"))
-    engine = Engine({"llama": decoder}, EngineSettings(slots=2, context=64, chunk=8))
+    engine = LocalEngine({"llama": decoder}, EngineSettings(slots=2, context=64, chunk=8))
     try:
         request = Request(random_ids(30), SamplingParams(max_tokens=10, top_logprobs=5), score_from=0)
         job = Job(Sequence(request, 0, lambda item: None, 0.0, 64))

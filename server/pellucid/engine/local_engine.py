@@ -1,4 +1,7 @@
-"""The generation core: one thread owns every model's worker; other threads post messages and get tokens through their event loops."""
+"""The engine that computes in this process.
+
+One thread owns every model's worker; other threads post messages and get tokens through their event loops.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,16 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import cast
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from pellucid.engine.messages import Add, Cancel, Close, Message, Outbox, Remove, Submit, promise
 from pellucid.engine.model import Model
-from pellucid.engine.model_worker import EngineSettings, ModelWorker, WorkerStatus
+from pellucid.engine.model_worker import EngineSettings, ModelWorker
 from pellucid.engine.parked_prefixes import SavedPrefixes
-from pellucid.engine.request import Admission, HiddenSum, Request
-from pellucid.engine.sequence import Item, Sequence
+from pellucid.engine.port import FAILED, HiddenVector
+from pellucid.engine.request import Admission, Request
+from pellucid.engine.sequence import HiddenSum, Item, Sequence
+from pellucid.engine.status import WorkerStatus
 from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, NotSupportedError, UnavailableError, unknown_model
 from pellucid.tokens import Finish, FinishReason
@@ -31,12 +35,10 @@ from pellucid.tokens import Finish, FinishReason
 MAX_PASSED_OVER = 4
 """How often a busy worker may be passed over for one with more urgent work."""
 
-FAILED = "The engine has failed and no longer serves requests: see the server log, then restart the server."
-
 logger = logging.getLogger(__name__)
 
 
-class Engine:
+class LocalEngine:
     """Serves requests of any number of models, one step of one model at a time: they share the processor, not the batch.
 
     All models share the memory for parked prefixes evenly. ``saved`` maps a model to the place where its prefixes are read from
@@ -75,18 +77,18 @@ class Engine:
         assert not request.pool
         return cast("AsyncGenerator[Admission | TokenScore | Finish]", self._run(model, request))  # without ``pool`` there are no sums
 
-    async def sum_hidden(self, model: str, request: Request) -> tuple[Tensor, Finish]:
+    async def sum_hidden(self, model: str, request: Request) -> tuple[HiddenVector, Finish]:
         """Return the sum (hidden,) of the last hidden states of a prompt's tokens, in float64. ``request`` has ``pool`` set.
 
         Raises NotSupportedError for a model without hidden states, and the errors of ``generate``.
         """
         assert request.pool
         size = self.hidden_size(model)
-        total = torch.zeros(size, dtype=torch.float64)
+        total = np.zeros(size)
         async with aclosing(self._run(model, request)) as items:
             async for item in items:
                 if isinstance(item, HiddenSum):
-                    total += item.values
+                    total += item.values.numpy()
                 elif isinstance(item, Finish):
                     return total, item
         raise AssertionError("the engine's last item is a Finish")
