@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 from pellucid.api.server_state import ServerState
-from pellucid.engine.port import Engine
 from pellucid.models.tokenizers.tokenizer import Conventions, Tokenizer, Vocabulary
 from pellucid.text.assistant import LocalAssistant
 from support.models.served_models import served_model
-from support.servers import http_servers
 from support.servers.http_servers import LiveServer, live
 from support.servers.scripted_engine import ScriptedEngine
 
@@ -50,7 +48,7 @@ def calling_assistant(answer: str, template: str = TEMPLATE) -> tuple[LocalAssis
     """Return an assistant that gives this answer, and its engine."""
     tokenizer = calling_tokenizer(template)
     engine = ScriptedEngine(tokenizer.encode(answer, special=True), context=4096)
-    return LocalAssistant(cast("Engine", engine), [served_model(CALLING, tokenizer)]), engine
+    return LocalAssistant(engine, [served_model(CALLING, tokenizer)]), engine
 
 
 @contextmanager
@@ -58,7 +56,7 @@ def calling_server(answer: str, template: str = TEMPLATE) -> Iterator[tuple[Live
     """Run a server whose model gives this answer to every request."""
     assistant, engine = calling_assistant(answer, template)
     state = ServerState(models=(CALLING,), grace=0.0)
-    state.open(assistant, cast("Engine", http_servers.ScriptedEngine()))
+    state.open(assistant, engine)
     with live(state) as server:
         yield server, engine
 

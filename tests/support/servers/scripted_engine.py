@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import cast
+from concurrent.futures import Future
 
-from pellucid.engine.port import Engine
+import numpy as np
+
+from pellucid.engine.port import HiddenVector
 from pellucid.engine.request import Admission, Request
+from pellucid.engine.status import SlotStatus, Totals, WorkerStatus
 from pellucid.engine.token_scores import TokenScore
 from pellucid.models.catalog import InfillFormat
 from pellucid.models.tokenizers.tokenizer import Conventions, PrefixSpace, Tokenizer, Vocabulary
@@ -44,13 +47,14 @@ def byte_tokenizer(
 
 
 class ScriptedEngine:
-    """Generates the ids of its script, scores prompts, and records its requests and how often it was closed."""
+    """Generates the ids of its script, scores prompts, and records its requests and how many of them were closed."""
 
     def __init__(self, script: Sequence[int] = (), context: int = 512, reason: FinishReason = FinishReason.STOP) -> None:
         self.script = list(script)
         self.requests: list[Request] = []
         self.closed = 0
         self.generated = 0
+        self.failure: Exception | None = None
         self._context = context
         self._reason = reason
 
@@ -72,7 +76,7 @@ class ScriptedEngine:
                 if id in request.stop_ids:
                     reason = FinishReason.STOP
                     break
-                if self.generated == request.params.max_tokens:
+                if position == len(request.prompt) + request.params.max_tokens:
                     reason = FinishReason.LENGTH
                     break
                 self.generated += 1
@@ -83,7 +87,28 @@ class ScriptedEngine:
         finally:
             self.closed += 1
 
+    def status(self, model: str) -> WorkerStatus:
+        """Return the status of a model with one idle slot."""
+        return WorkerStatus((SlotStatus(0, 0, busy=False),), 0, 0, 64, 0, 1, 0, 0, Totals())
+
+    def hidden_size(self, model: str) -> int:
+        """Return the length of the sums of hidden states."""
+        return 2
+
+    async def sum_hidden(self, model: str, request: Request) -> tuple[HiddenVector, Finish]:
+        """Return the same sum for every prompt."""
+        return np.array([3.0, 4.0]), Finish(FinishReason.LENGTH, USAGE)
+
+    def remove_model(self, name: str) -> Future[None]:
+        """Do nothing."""
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
+
+    def close(self) -> None:
+        """Do nothing."""
+
 
 def scripted_assistant(engine: ScriptedEngine, tokenizer: Tokenizer | None = None, infill: InfillFormat | None = FORMAT) -> LocalAssistant:
     """Return an assistant with one model, named scripted, that generates the engine's script."""
-    return LocalAssistant(cast("Engine", engine), [served_model("scripted", tokenizer or byte_tokenizer(), infill)])
+    return LocalAssistant(engine, [served_model("scripted", tokenizer or byte_tokenizer(), infill)])
