@@ -101,10 +101,12 @@ class Token:
     is split between tokens is in the text of the token that finishes it, so that the texts of consecutive tokens join to
     the whole text, while ``bytes`` are always the token's true bytes.
     The first token of a prompt follows nothing: its ``logprob``, ``rank`` and ``entropy`` (in nats) are None.
+    An engine elsewhere may not report the entropy of other tokens: ``entropy`` is None, and ``entropy_range`` bounds the exact
+    entropy (least, most), in nats. It is None if the entropy is exact or nothing is known about it.
     ``rank`` 1 is the model's first choice. ``top`` holds the most probable alternatives in order, including the token itself
     if it is one of them, and ``rest`` is the probability of all tokens that are not in ``top``.
     ``sampled`` is the probability with which the sampler drew the token, after temperature, penalties and truncation
-    (1.0 when greedy); None for tokens that were read rather than generated.
+    (1.0 when greedy); None for tokens that were read rather than generated, and for those whose engine did not report it.
     ``allowed`` is the probability of all tokens that repeat what was typed, where token healing demands that: ``top`` holds only
     these, as others contradict the prompt, and ``constrained_logprob`` is the token's logprob given that one of them comes. It is 1.0
     without healing.
@@ -126,6 +128,14 @@ class Token:
     allowed: float = 1.0
     part: CallPart | None = None
     grammar: GrammarScore | None = None
+    entropy_range: tuple[float, float] | None = None
+
+    @property
+    def entropy_estimate(self) -> float | None:
+        """The exact entropy, else the middle of its range, in nats; None if neither is known."""
+        if self.entropy is None and self.entropy_range is not None:
+            return sum(self.entropy_range) / 2
+        return self.entropy
 
     @property
     def constrained_logprob(self) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pellucid.tokens import Alternative, CallDelta, CallPart, GrammarScore, Token
@@ -26,6 +26,7 @@ def record_of(token: Token) -> dict[str, Any]:
         "logprob": None if token.logprob is None else clamped(token.logprob),
         "rank": token.rank,
         "entropy": token.entropy,
+        **({} if token.entropy_range is None else {"entropy_range": list(token.entropy_range)}),
         "top": [{"id": one.id, "token": one.text, "bytes": list(one.bytes), "logprob": clamped(one.logprob)} for one in token.top],
         "rest": token.rest,
         "sampled": token.sampled,
@@ -61,6 +62,7 @@ def token_of(record: Mapping[str, Any]) -> Token:
         allowed=record.get("allowed", 1.0),  # older servers do not send it
         part=_part_of(record["part"]) if "part" in record else None,
         grammar=_grammar_of(record.get("grammar")),
+        entropy_range=_range_of(record.get("entropy_range")),
     )
 
 
@@ -71,6 +73,10 @@ def _delta_record(delta: CallDelta) -> dict[str, Any]:
 
 def _part_of(record: Mapping[str, Any]) -> CallPart:
     return CallPart(record["call"], tuple(CallDelta(**delta) for delta in record["deltas"]))
+
+
+def _range_of(record: Sequence[float] | None) -> tuple[float, float] | None:
+    return None if record is None else (record[0], record[1])
 
 
 def _grammar_of(record: Mapping[str, Any] | None) -> GrammarScore | None:

@@ -21,7 +21,11 @@ class RowScores(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TokenScore:
-    """A token id and its place in the model's distribution. See :class:`pellucid.tokens.Token` for the fields."""
+    """A token id and its place in the model's distribution. See :class:`pellucid.tokens.Token` for the fields.
+
+    ``entropy_range`` bounds the entropy where the engine does not report it. ``sampled`` is None for a token that was read, and for
+    one whose engine did not report it.
+    """
 
     id: int
     position: int
@@ -33,6 +37,7 @@ class TokenScore:
     sampled: float | None = None
     allowed: float = 1.0
     grammar: GrammarScore | None = None
+    entropy_range: tuple[float, float] | None = None
 
 
 class Limits(NamedTuple):

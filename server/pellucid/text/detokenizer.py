@@ -79,6 +79,7 @@ class Detokenizer:
             sampled=score.sampled,
             allowed=score.allowed,
             grammar=score.grammar,
+            entropy_range=score.entropy_range,
         )
 
     def _alternative(self, id: int, logprob: float, typed: bytes) -> Alternative:

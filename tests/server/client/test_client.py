@@ -66,6 +66,7 @@ TOKENS = st.builds(
     top=st.lists(ALTERNATIVES, max_size=3).map(tuple),
     rest=st.floats(0, 1),
     sampled=st.none() | st.floats(0, 1),
+    entropy_range=st.none() | st.tuples(st.floats(0, 20), st.floats(0, 20)),
 )
 SPOKEN = Token(7, "é", b"\xa9", 3, -0.5, 2, 1.5, (Alternative(9, "e", b"e", -0.25), Alternative(7, "\ufffd", b"\xa9", -0.5)), 0.25, 0.75)
 USAGE = Usage(cached=3, computed=1, generated=1, queued=0.1, prefill=0.2, decode=0.3)
@@ -125,6 +126,13 @@ def test_record_has_its_documented_shape(token: Token) -> None:
     """A token's record, which is written without a schema for speed, is what the schema of the API describes."""
     record = record_of(token)
     assert TokenRecord.model_validate(record, strict=True).model_dump() == record
+
+
+def test_an_exact_entropy_sends_no_range() -> None:
+    """A token's record has a range of its entropy, least and most, only if there is one: other tokens cost nothing more."""
+    assert "entropy_range" not in record_of(SPOKEN)
+    bounded = record_of(replace(SPOKEN, entropy=None, entropy_range=(1.5, 2.0)))
+    assert (bounded["entropy"], bounded["entropy_range"]) == (None, [1.5, 2.0])
 
 
 async def test_complete() -> None:

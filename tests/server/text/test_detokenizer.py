@@ -98,6 +98,13 @@ def test_a_token_carries_everything_that_the_engine_says() -> None:
     ]
 
 
+def test_a_token_carries_what_is_known_of_its_entropy() -> None:
+    """A token of an engine that reports no entropy has its range; what the engine does not report stays unknown."""
+    bounded = TokenScore(0x61, 7, -1.5, 2, None, entropy_range=(0.5, 1.25))
+    (token,) = Detokenizer(TOKENIZER).feed(bounded)
+    assert (token.entropy, token.entropy_range, token.sampled) == (None, (0.5, 1.25), None)
+
+
 @given(st.text())
 def test_decode_undoes_encode(text: str) -> None:
     """The ids of a text decode to that text, with and without a space that the tokenizer puts in front."""

@@ -222,10 +222,20 @@ class TokenRecord(Reply):
     position: int = Field(description="position, counted from the first token of the prompt")
     logprob: float | None
     rank: int | None = Field(description="rank in the model's distribution; 1 is the most probable token")
-    entropy: float | None = Field(description="entropy of the model's distribution, in nats")
+    entropy: float | None = Field(
+        description="entropy of the model's distribution, in nats; null for a prompt's first token, and if the engine does not report it"
+    )
+    entropy_range: list[float] | None = Field(
+        None,
+        min_length=2,
+        max_length=2,
+        description="only if the exact entropy is not known: the least and the most that it can be, in nats",
+    )
     top: list[AlternativeRecord]
     rest: float = Field(description="the total probability of all tokens that are not in top")
-    sampled: float | None = Field(description="the probability with which the sampler picked it; null for prompt tokens")
+    sampled: float | None = Field(
+        description="the probability with which the sampler picked it; null for prompt tokens, and if the engine does not report it"
+    )
     allowed: float = Field(description="under token healing, the probability of all tokens that repeat what was typed; otherwise 1")
     part: CallPartRecord | None = Field(None, description="only for the tokens of a tool call, which have no text")
     grammar: GrammarRecord | None = Field(None, description="only with a grammar")
