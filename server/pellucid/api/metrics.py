@@ -52,9 +52,9 @@ class Metrics:
         """Count an answered request under its route's pattern."""
         self._requests.labels(route, str(status)).inc()
 
-    def timer(self, model: str, clock: Callable[[], float]) -> GenerationTimer:
-        """Return a timer for one generation, which starts now."""
-        return GenerationTimer(self, model, clock)
+    def timer(self, model: str, clock: Callable[[], float], *, reads: bool = False) -> GenerationTimer:
+        """Return a timer for one generation, which starts now. With ``reads`` its tokens are those of a prompt."""
+        return GenerationTimer(self, model, clock, reads=reads)
 
     def response(self) -> Response:
         """Return all metrics in the format of Prometheus."""
@@ -64,10 +64,11 @@ class Metrics:
 class GenerationTimer:
     """Observes when the tokens of one generation come. As a context manager it counts at its exit how the generation ended."""
 
-    def __init__(self, metrics: Metrics, model: str, clock: Callable[[], float]) -> None:
+    def __init__(self, metrics: Metrics, model: str, clock: Callable[[], float], *, reads: bool = False) -> None:
         self._metrics = metrics
         self._model = model
         self._clock = clock
+        self._reads = reads
         self._last = clock()
         self._begun = False
         self._reason = FinishReason.CANCELLED  # unless it ends by itself
@@ -82,7 +83,7 @@ class GenerationTimer:
         """Observe an item that has come now; tokens of a prompt are not timed."""
         if isinstance(item, Finish):
             self._reason = item.reason
-        elif item.sampled is not None:
+        elif not self._reads:
             now = self._clock()
             seconds = self._metrics.token_seconds if self._begun else self._metrics.first_token_seconds
             seconds.labels(self._model).observe(now - self._last)

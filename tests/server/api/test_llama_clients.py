@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
+from pellucid.api.generation.llama_reply import token_probs
+from pellucid.api.schema.llama import LlamaCompletionRequest
 from pellucid.tokens import Finish, FinishReason, SamplingParams, Token, Usage
 from support.servers.http_servers import TINY, TINY_PLAIN, ScriptedAssistant, live, scripted_state, spoken
 
@@ -118,6 +121,15 @@ def test_completion_probabilities(http: httpx.Client) -> None:
         assert len(entry["top_probs"]) == 3
         assert sum(one["prob"] for one in entry["top_probs"]) == pytest.approx(1, abs=1e-4)
         assert entry["prob"] in [one["prob"] for one in entry["top_probs"] if one["id"] == entry["id"]]
+
+
+def test_probabilities_after_sampling_that_the_engine_does_not_report() -> None:
+    """Without the token's own probability after sampling, post_sampling_probs returns neither that nor the alternatives', and no 0."""
+    token = replace(spoken("a"), sampled=None)
+    reply = token_probs(token, LlamaCompletionRequest(prompt="x", n_probs=2, post_sampling_probs=True), SamplingParams(temperature=0.7))
+
+    assert (reply.prob, reply.top_probs) == (None, [])
+    assert "prob" not in reply.model_dump()
 
 
 def test_completion_takes_markers(http: httpx.Client) -> None:

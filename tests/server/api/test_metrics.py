@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse
 
 from pellucid.api.metrics import Metrics
@@ -84,6 +87,18 @@ def test_parked_prefixes_are_measured() -> None:
     assert status.parked_bytes == 40 * status.cache_limit // 256
     exported = [found[f"pellucid_{name}_bytes", TINY] for name in ("parked", "parked_limit")]
     assert exported == [memory["parked"], memory["parked_limit"]] == [status.parked_bytes, status.parked_limit]
+
+
+@pytest.mark.parametrize(("reads", "timed"), [(False, (1, 1)), (True, (0, 0))])
+def test_tokens_without_their_sampling_probability_are_timed(reads: bool, timed: tuple[int, int]) -> None:
+    """The tokens of an answer are timed, also if the engine does not report how they were sampled; those of a read text are not."""
+    metrics = Metrics()
+    with metrics.timer(TINY, lambda: 0.0, reads=reads) as timer:
+        for text in "ab":
+            timer.note(replace(spoken(text), sampled=None))
+
+    names = ("pellucid_time_to_first_token_seconds_count", "pellucid_time_per_token_seconds_count")
+    assert tuple(metrics.registry.get_sample_value(name, {"model": TINY}) or 0 for name in names) == timed
 
 
 def test_abandoned_answers_count() -> None:

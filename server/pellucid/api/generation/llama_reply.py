@@ -53,10 +53,11 @@ def survivors(token: Token, params: SamplingParams) -> list[LlamaProb]:
     """Return the alternatives that temperature, top_k, top_p and min_p left, with their probabilities after them.
 
     The ratio of two of these is that of the model's own probabilities to the power of 1/temperature, the one of the sampled token
-    is known, and all of them sum to 1, which ends the list.
+    is known, and all of them sum to 1, which ends the list. An engine that does not report that one leaves the list empty.
     """
     assert token.logprob is not None
-    assert token.sampled is not None
+    if token.sampled is None:
+        return []
     if params.temperature == 0:
         return [_prob(Alternative(token.id, _text(token.bytes), token.bytes, token.logprob), prob=token.sampled)]
     probs: list[LlamaProb] = []

@@ -51,7 +51,7 @@ async def score(body: ScoreRequest, request: Request) -> Response:
         continue_last=body.continue_final_message,
         windows=body.windows,
     )
-    timer = state.metrics.timer(model, state.clock)
+    timer = state.metrics.timer(model, state.clock, reads=True)
     if body.stream:
         return await event_stream(request, state, _events(assistant.score(query), model, timer))
     reply = await attend(request, state, _reply(assistant.score(query), model, timer))

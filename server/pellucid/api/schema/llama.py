@@ -146,7 +146,7 @@ class Timings(Reply):
 
 
 class LlamaProb(Reply):
-    """An alternative: logprob, or with post_sampling_probs prob."""
+    """An alternative: logprob, or with post_sampling_probs prob, which is missing if the engine does not report it."""
 
     id: int
     token: str
