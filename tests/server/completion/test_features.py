@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.suggestion import DocumentCursor
-from pellucid.completion.trust.features import NAMES, CursorFeatures, features
+from pellucid.completion.trust.features import NAMES, CursorFeatures, features, judged_entropy
+from pellucid.tokens import Token
 from support.editors.token_factory import healed, make_tokens, token
 
 HERE = DocumentCursor("file:///a.py", "def add(a, b):\n    total = a + b\n    ret", "\n\nx = 1\n", "python")
@@ -88,6 +89,39 @@ def test_part() -> None:
 def test_cursor(cursor: DocumentCursor, name: str, value: float) -> None:
     """Features of the cursor describe its position, and whether the line occurred before."""
     assert isclose(numbers(cursor, "urn", " total")[name], value)
+
+
+ENTROPIES = ("first entropy", "worst entropy", "all entropy")
+
+
+def entropies(one: Token) -> list[float]:
+    """Return the numbers of a suggestion of one token that depend on its entropy."""
+    values = features((one,), CursorFeatures.read(ParsedCursor(HERE)), Ending.LINE, whole=True)
+    return [dict(zip(NAMES, values, strict=True))[name] for name in ENTROPIES]
+
+
+def test_a_range_of_entropies_counts_with_its_middle() -> None:
+    """A token whose entropy is known within bounds is judged like one with the middle as its exact entropy."""
+    bounded = replace(token("urn", 0.5), entropy=None, entropy_range=(1.0, 2.0))
+    assert entropies(bounded) == entropies(replace(bounded, entropy=1.5, entropy_range=None))
+
+
+def test_an_exact_entropy_counts_rather_than_a_range() -> None:
+    """An exact entropy is judged as it is, a 0 included."""
+    assert judged_entropy(replace(token("urn", 0.5), entropy=0.0, entropy_range=(1.0, 2.0))) == 0.0
+
+
+@given(st.floats(0.001, 1.0), st.lists(st.floats(0.001, 1.0), min_size=1, max_size=50))
+def test_an_unknown_entropy_claims_no_certainty(p: float, others: list[float]) -> None:
+    """A token of unknown entropy counts at least as unsure as any distribution that gives it this probability."""
+    shares = [p, *((1 - p) * share / sum(others) for share in others)]
+    exact = -sum(share * log(share) for share in shares if share > 0)
+    assert judged_entropy(replace(token("urn", p), entropy=None)) >= exact - 1e-9
+
+
+def test_a_certain_token_of_unknown_entropy_is_certain() -> None:
+    """A probability of 1 leaves no doubt, whatever else is unknown."""
+    assert judged_entropy(replace(token("urn", 1.0), entropy=None)) == 0.0
 
 
 def test_entropy_of_all_tokens() -> None:

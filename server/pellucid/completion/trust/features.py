@@ -29,6 +29,9 @@ LOOKBACK_CHARACTERS = 4_000
 MIN_LETTERS = 4
 """Least letters and digits of a line that can be recognised elsewhere."""
 
+MAX_VOCABULARY = 2**19
+"""No vocabulary is assumed to have more tokens."""
+
 MAX_NAME = 100
 """Characters of a name's beginning that are read."""
 
@@ -110,7 +113,7 @@ def features(tokens: Sequence[Token], at: CursorFeatures, ending: str, *, whole:
         max(sum(logprobs), MIN_SUM),
         _entropy(scored, 0),
         _entropy(scored, worst),
-        log(1 + sum(max(token.entropy or 0.0, 0.0) for token in scored)),
+        log(1 + sum(max(judged_entropy(token), 0.0) for token in scored)),
         _margin(scored, 0),
         _margin(scored, worst),
         log(1 + len(text)),
@@ -144,9 +147,30 @@ def geometric_mean(values: Sequence[float]) -> float:
     return exp(values[0])
 
 
+def judged_entropy(token: Token) -> float:
+    """Return the entropy of a scored token by which its suggestion is judged, in nats.
+
+    This is the exact one if it is known, else the middle of its range. Only a calibration that was fitted on such middles should judge
+    them; its model's ``revision`` ensures that.
+    """
+    if token.entropy_estimate is not None:
+        return token.entropy_estimate
+    # Nothing is known but the token's probability. The largest entropy that agrees with it, where all other tokens are equally
+    # likely, never claims more certainty than there is: an unknown entropy can only hide a suggestion. A token that is nearly certain
+    # by its probability still counts as nearly certain.
+    assert token.logprob is not None, "the caller dropped tokens without one"
+    own = min(exp(token.logprob), 1.0)
+    return _surprisal_share(own) + _surprisal_share(1 - own) + (1 - own) * log(MAX_VOCABULARY)
+
+
+def _surprisal_share(probability: float) -> float:
+    """Return what an outcome of this probability contributes to an entropy, in nats."""
+    return -probability * log(probability) if probability > 0 else 0.0
+
+
 def _entropy(tokens: Sequence[Token], index: int) -> float:
-    """Return the entropy of a token in nats, or 0 if it is not known."""
-    return (tokens[index].entropy or 0.0) if tokens else 0.0
+    """Return the entropy of a token in nats; without any token, that of a choice of which nothing is known."""
+    return judged_entropy(tokens[index]) if tokens else log(MAX_VOCABULARY)
 
 
 def _margin(tokens: Sequence[Token], index: int) -> float:
