@@ -1,4 +1,4 @@
-"""Tests what a token tells about itself."""
+"""Tests the figures of a token that are derived from others."""
 
 from __future__ import annotations
 

@@ -126,7 +126,11 @@ def test_completion_probabilities(http: httpx.Client) -> None:
 def test_probabilities_after_sampling_that_the_engine_does_not_report() -> None:
     """Without the token's own probability after sampling, post_sampling_probs returns neither that nor the alternatives', and no 0."""
     token = replace(spoken("a"), sampled=None)
-    reply = token_probs(token, LlamaCompletionRequest(prompt="x", n_probs=2, post_sampling_probs=True), SamplingParams(temperature=0.7))
+    reply = token_probs(
+        token,
+        LlamaCompletionRequest.model_validate({"prompt": "x", "n_probs": 2, "post_sampling_probs": True}),
+        SamplingParams(temperature=0.7),
+    )
 
     assert (reply.prob, reply.top_probs) == (None, [])
     assert "prob" not in reply.model_dump()

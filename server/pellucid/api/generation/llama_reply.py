@@ -53,7 +53,7 @@ def survivors(token: Token, params: SamplingParams) -> list[LlamaProb]:
     """Return the alternatives that temperature, top_k, top_p and min_p left, with their probabilities after them.
 
     The ratio of two of these is that of the model's own probabilities to the power of 1/temperature, the one of the sampled token
-    is known, and all of them sum to 1, which ends the list. An engine that does not report that one leaves the list empty.
+    is known, and all of them sum to 1, which ends the list. If the engine does not report that one, the list is empty.
     """
     assert token.logprob is not None
     if token.sampled is None:
