@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from math import exp, log
+from math import exp
 from typing import Any
 
 from lsprotocol import types
@@ -13,6 +13,7 @@ from pygls.workspace import PositionCodec
 from pellucid.client.token_json import record_of
 from pellucid.completion.explanation import Explanation
 from pellucid.completion.suggestion import Suggestion
+from pellucid.system.entropy_text import entropy_in_bits
 from pellucid.tokens import Token
 
 Json = dict[str, Any]
@@ -89,8 +90,8 @@ def hover_markdown(suggestion: Suggestion, at: int) -> str:
     lines += ["", "| token | probability | rank | entropy, bits |", "|---|---|---|---|"]
     for index, one in enumerate(suggestion.tokens[:HOVER_ROWS]):
         name = f"`{_shown(one.text)}`"
-        entropy = "" if one.entropy is None else f"{one.entropy / log(2):.2f}"
-        lines.append(f"| {f'**{name}**' if index == at else name} | {_percent(one.constrained_logprob)} | {one.rank or ''} | {entropy} |")
+        shown_name = f"**{name}**" if index == at else name
+        lines.append(f"| {shown_name} | {_percent(one.constrained_logprob)} | {one.rank or ''} | {entropy_in_bits(one)} |")
     left = len(suggestion.tokens) - HOVER_ROWS
     return "\n".join(lines + ([f"\nand {left} more"] if left > 0 else []))
 

@@ -10,12 +10,28 @@ from typing import TYPE_CHECKING
 
 from pellucid.errors import ConfigError
 from pellucid.system.coloured_tokens import LEVELS, ProbabilityLevel, level_of
+from pellucid.system.entropy_text import entropy_in_bits
 from pellucid.tokens import Finish, Token
 
 if TYPE_CHECKING:
     import pandas
 
 NATS_TO_BITS = log2(exp(1))
+
+COLUMNS = (
+    "position",
+    "id",
+    "text",
+    "logprob",
+    "probability",
+    "rank",
+    "entropy",
+    "entropy_low",
+    "entropy_high",
+    "sampled",
+    "alternatives",
+)
+"""The columns of a table of tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +76,8 @@ class TokenTrace:
     def to_dataframe(self) -> pandas.DataFrame:
         """Return one row per token. Raise ConfigError without pandas.
 
-        Logprob and entropy are in nats. ``alternatives`` is a list of (text, logprob), the most probable first.
+        Logprob and entropy are in nats. Where the exact entropy is not known, ``entropy_low`` and ``entropy_high`` are its bounds.
+        ``alternatives`` is a list of (text, logprob), the most probable first.
         """
         try:
             from pandas import DataFrame
@@ -75,13 +92,14 @@ class TokenTrace:
                 "probability": None if token.logprob is None else exp(token.logprob),
                 "rank": token.rank,
                 "entropy": token.entropy,
+                "entropy_low": None if token.entropy_range is None else token.entropy_range[0],
+                "entropy_high": None if token.entropy_range is None else token.entropy_range[1],
                 "sampled": token.sampled,
                 "alternatives": [(one.text, one.logprob) for one in token.top],
             }
             for token in self.tokens
         ]
-        columns = ["position", "id", "text", "logprob", "probability", "rank", "entropy", "sampled", "alternatives"]
-        return DataFrame(rows, columns=columns)
+        return DataFrame(rows, columns=list(COLUMNS))
 
     def _repr_html_(self) -> str:
         """Return the heat map that Jupyter shows. It has no script and loads nothing."""
@@ -111,7 +129,7 @@ def _describe(token: Token) -> str:
     if token.logprob is None:
         return f"{token.text!r}: the first token has no probability"
     lines = [f"{token.text!r}: p = {exp(token.logprob):.4f}, rank {token.rank}"]
-    if token.entropy is not None:
-        lines[0] += f", entropy {token.entropy * NATS_TO_BITS:.2f} bits"
+    if entropy := entropy_in_bits(token):
+        lines[0] += f", entropy {entropy} bits"
     lines += [f"{exp(one.logprob):.4f} {one.text!r}" for one in token.top]
     return "\n".join(lines)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from math import exp, isclose, log
 from typing import Any
 
@@ -186,6 +187,16 @@ class TestTrace:
         assert table["logprob"].isna().tolist() == [True, False]
         assert isclose(table["probability"][1], 0.25)
         assert table["alternatives"][1] == [("<b>", log(0.5))]
+
+    def test_a_range_of_entropies(self) -> None:
+        """The tooltip and the table show the bounds of an entropy whose exact value is not known."""
+        ranged = replace(token("a", log(0.25)), entropy=None, entropy_range=(log(2), 2 * log(2)))
+        trace = TokenTrace((ranged, token("b", log(0.25))), ENDS, "m")
+        assert "rank 2, entropy 1.00 to 2.00 bits" in trace._repr_html_()
+        table = trace.to_dataframe()
+        assert table["entropy"].isna().tolist() == [True, False]
+        assert (table["entropy_low"][0], table["entropy_high"][0]) == (log(2), 2 * log(2))
+        assert table["entropy_low"].isna().tolist() == table["entropy_high"].isna().tolist() == [False, True]
 
     def test_table_without_pandas(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without pandas the remedy is named."""

@@ -1,0 +1,19 @@
+"""Writes a token's entropy in bits, for people."""
+
+from __future__ import annotations
+
+from math import log
+
+from pellucid.tokens import Token
+
+
+def entropy_in_bits(token: Token) -> str:
+    """Return the entropy before a token as a number of bits, "1.90 to 2.60" if only its range is known, or "" if nothing is known.
+
+    Bounds that agree to all digits shown are one number.
+    """
+    known = token.entropy_range if token.entropy is None else (token.entropy, token.entropy)
+    if known is None:
+        return ""
+    low, high = (f"{nats / log(2):.2f}" for nats in known)
+    return low if low == high else f"{low} to {high}"

@@ -1,0 +1,36 @@
+"""Tests what a hover and the editors' views get of the tokens of a suggestion."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import log
+
+from lsprotocol import types
+from pygls.workspace import PositionCodec
+
+from pellucid.completion.settings import SuggestionShape
+from pellucid.completion.suggestion import DocumentCursor, Suggestion
+from pellucid_lsp.inspection_json import hover_markdown, tokens_report
+from support.editors.token_factory import joined, make_tokens
+
+EXACT, RANGED, UNKNOWN = make_tokens("a", "b", "c")
+TOKENS = (
+    replace(EXACT, entropy=0.5 * log(2)),
+    replace(RANGED, entropy=None, entropy_range=(1.9 * log(2), 2.6 * log(2))),
+    replace(UNKNOWN, entropy=None),
+)
+
+
+def test_hover_over_tokens_without_an_exact_entropy() -> None:
+    """A hover shows both bounds of an entropy that is known only as a range, and none for an unknown one."""
+    cursor = DocumentCursor("file:///a.py", "", "", "python")
+    shown = hover_markdown(Suggestion("1", cursor, joined(TOKENS), TOKENS, "m", SuggestionShape.LINE), 0)
+    rows = [row.split("|")[-2].strip() for row in shown.partition("entropy, bits")[2].splitlines()[2:]]
+    assert rows == ["0.50", "1.90 to 2.60", ""]
+
+
+def test_tokens_of_the_view() -> None:
+    """The editors' views get the bounds of an entropy, and only of one that is not exact."""
+    found = tokens_report(TOKENS, types.Position(0, 0), PositionCodec())
+    assert [one["entropy"] for one in found] == [0.5 * log(2), None, None]
+    assert ["entropy_range" in one for one in found] == [False, True, False]
