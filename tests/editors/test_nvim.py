@@ -453,6 +453,14 @@ def test_positions(vim: Neovim, encoding: str, units: int) -> None:
     assert [vim.lua(character, "🙂x", at, encoding) for at in (0, 4, 5)] == [0, units, units + 1]
 
 
+def test_an_entropy_that_is_not_exact(vim: Neovim) -> None:
+    """The window shows the range of an entropy that is not known exactly, and nothing for an unknown one."""
+    vim.api.command(f"set runtimepath^={PLUGIN}")
+    shown = "return require('pellucid.tokens').entropy(vim.json.decode(...))"
+    tokens = ['{"entropy": 1.0}', '{"entropy": null, "entropy_range": [1.0, 1.5]}', '{"entropy": null}']
+    assert [vim.lua(shown, token) for token in tokens] == ["1.44 bits", "1.44 to 2.16 bits", ""]
+
+
 @pytest.mark.parametrize(
     ("line", "column", "rest", "tail", "shown"),
     [

@@ -11,12 +11,15 @@ export interface Alternative {
 export interface Token extends Alternative {
   position: number;
   rank: number | null;
-  /** In nats. */
+  /** In nats; null if it is not known exactly. */
   entropy: number | null;
+  /** Bounds of an entropy that is not known exactly, in nats. */
+  entropy_range?: [least: number, most: number];
   /** The most probable first. */
   top: Alternative[];
   /** The probability of everything that is not in `top`. */
   rest: number;
+  /** Null if the engine does not report it. */
   sampled: number | null;
   /** The probability of all tokens that agree with what was typed, where that limited the choice; else 1. */
   allowed?: number;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { bits, fits, percent, pieces, probability, spoken, typed } from "../../../editors/vscode/src/view/tokenText";
+import { entropy, fits, percent, pieces, probability, spoken, typed } from "../../../editors/vscode/src/view/tokenText";
 
 function token(text: string, whole = text) {
   return {
@@ -49,7 +49,14 @@ test("a token without a logprob has no probability, and none is above one", () =
 });
 
 test("entropy is shown in bits", () => {
-  assert.equal(bits(Math.LN2), "1.00");
+  assert.equal(entropy({ entropy: Math.LN2 }), "1.00 bits");
+  assert.equal(entropy({ entropy: 0 }), "0.00 bits");
+});
+
+test("an entropy that is not known exactly is shown as its range, and an unknown one not at all", () => {
+  assert.equal(entropy({ entropy: null, entropy_range: [1.9 * Math.LN2, 2.6 * Math.LN2] }), "1.90 to 2.60 bits");
+  assert.equal(entropy({ entropy: null, entropy_range: [1.9 * Math.LN2, 1.901 * Math.LN2] }), "1.90 bits");
+  assert.equal(entropy({ entropy: null }), undefined);
 });
 
 test("of a word that was begun, what is typed already is known, and only what begins with it fits", () => {

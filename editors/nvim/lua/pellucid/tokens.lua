@@ -47,6 +47,18 @@ local function given(logprob, allowed)
   return known(logprob) and math.min(math.exp(logprob) / (allowed or 1), 1) or 1
 end
 
+--- Return the entropy of a token's choice in bits: as a range if the exact one is not known, "" if nothing is.
+function M.entropy(token)
+  local exact, range = token.entropy, token.entropy_range
+  if known(exact) then
+    range = { exact, exact }
+  elseif not known(range) then
+    return ""
+  end
+  local least, most = ("%.2f"):format(range[1] / math.log(2)), ("%.2f"):format(range[2] / math.log(2))
+  return least == most and ("%s bits"):format(least) or ("%s to %s bits"):format(least, most)
+end
+
 --- Return the line of a token.
 local function token_line(token)
   local probability = given(token.logprob, token.allowed)
@@ -55,7 +67,7 @@ local function token_line(token)
     { visible(token.token, TEXT), level(probability) },
     { " " .. bar(probability) .. " " .. percent(probability) },
     { known(token.rank) and ("  rank %-4d"):format(token.rank) or "", "PellucidHint" },
-    { known(token.entropy) and ("  %.2f bits "):format(token.entropy / math.log(2)) or "", "PellucidHint" },
+    { ("  %s "):format(M.entropy(token)), "PellucidHint" },
   }
 end
 

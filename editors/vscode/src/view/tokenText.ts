@@ -1,6 +1,6 @@
 /** Tokens and probabilities in words, for the screen and for screen readers. */
 
-import type { Alternative } from "../tokenTypes";
+import type { Alternative, Token } from "../tokenTypes";
 
 const MARKS: Record<string, string> = { " ": "·", "\t": "→", "\n": "⏎", "\r": "␍" };
 const NAMES: Record<string, string> = { " ": "space", "\t": "tab", "\n": "new line", "\r": "carriage return" };
@@ -54,9 +54,14 @@ export function percent(probability: number): string {
   return value < 9.95 || value > 99 ? value.toFixed(1) : value.toFixed(0);
 }
 
-/** Converts an entropy from nats to bits. */
-export function bits(nats: number): string {
-  return (nats / Math.LN2).toFixed(2);
+/** The entropy of a choice in bits, as a range where the exact one is not known; undefined where nothing is. */
+export function entropy(token: Pick<Token, "entropy" | "entropy_range">): string | undefined {
+  const range = token.entropy === null ? token.entropy_range : [token.entropy, token.entropy];
+  const [least, most] = (range ?? []).map((nats) => (nats / Math.LN2).toFixed(2));
+  if (least === undefined) {
+    return undefined;
+  }
+  return least === most ? `${least} bits` : `${least} to ${most} bits`;
 }
 
 /** The bytes of a token that were in the document before the suggestion: the model generates a begun word as a whole. */

@@ -3,7 +3,7 @@
 import type { Alternative, Token } from "../tokenTypes";
 import { Listbox } from "./listbox";
 import type { FromView, ToView } from "./messages";
-import { bits, fits, percent, pieces, probability, spoken, typed } from "./tokenText";
+import { entropy, fits, percent, pieces, probability, spoken, typed } from "./tokenText";
 
 declare function acquireVsCodeApi(): { postMessage(message: FromView): void };
 
@@ -108,11 +108,12 @@ function drawChoice(index: number): void {
   }
   const allowed = token.allowed ?? 1;
   const likely = probability(token, allowed);
+  const choice = entropy(token);
   element("chosen").replaceChildren(text(token));
   element("figures").textContent = [
     likely !== undefined && `${percent(likely)}%`,
     token.rank !== null && `rank ${token.rank}`,
-    token.entropy !== null && `entropy ${bits(token.entropy)} bits`,
+    choice !== undefined && `entropy ${choice}`,
   ]
     .filter(Boolean)
     .join(", ");
