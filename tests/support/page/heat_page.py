@@ -136,7 +136,8 @@ def token(
     *,
     id: int = 7,
     rank: int = 1,
-    entropy: float = 0.5,
+    entropy: float | None = 0.5,
+    entropy_range: tuple[float, float] | None = None,
     sampled: float | None = None,
     data: bytes | None = None,
     others: Sequence[tuple[int, str | bytes, float]] = (),
@@ -151,7 +152,14 @@ def token(
         top.append(Alternative(other, given.decode(errors="replace"), given, log(share)))
     top.sort(key=lambda one: -one.logprob)
     rest = max(1 - sum(exp(one.logprob) for one in top), 0.0)
-    return record(Token(id, text, own, 0, log(probability), rank, entropy, tuple(top), rest, sampled))
+    return record(
+        Token(id, text, own, 0, log(probability), rank, entropy, tuple(top), rest, sampled, entropy_range=entropy_range),
+    )
+
+
+def bounded(text: str, least: float, most: float, *, sampled: float | None = None) -> Record:
+    """Return the record of a token whose entropy is known to be between these bounds, in bits."""
+    return token(text, 0.9, entropy=None, entropy_range=(least * log(2), most * log(2)), sampled=sampled)
 
 
 def many(count: int, line: int = 12) -> list[Record]:

@@ -150,6 +150,25 @@ async def test_bounds(page: Page, knows: bool) -> None:
                 assert verdict["kept"] == (id in truth), (one.record, wanted, id, verdict)
 
 
+@pytest.mark.parametrize("width", [0.1, 2.0])
+async def test_bounds_from_a_range_of_entropies(page: Page, width: float) -> None:
+    """If only a range of the entropy is known, the true probabilities are still within the bounds."""
+    cases = [(one, wanted) for one in DRAWS[::7] for wanted in WANTED]
+
+    def blurred(at: int, one: Draw) -> Record:
+        low = max(one.record["e"] - width * (at % 5) / 4, 0)
+        return one.record | {"e": None, "h": [low, low + width]}
+
+    found = await weigh(page, [(blurred(at, one), wanted, None) for at, (one, wanted) in enumerate(cases)])
+    for (one, wanted), weighed in zip(cases, found, strict=True):
+        truth = one.truth(wanted)
+        verdicts = [(one.record["i"], weighed["chosen"]), *zip((it[0] for it in one.record["a"]), weighed["alternatives"], strict=True)]
+        for id, verdict in verdicts:
+            assert bounded(verdict, truth.get(id, 0.0)), (one.record, wanted, id, truth.get(id), verdict)
+            if verdict["sure"]:
+                assert verdict["kept"] == (id in truth), (one.record, wanted, id, verdict)
+
+
 async def test_exact_at_one(page: Page) -> None:
     """At temperature 1 nothing is estimated: the mass of the other tokens is known, and sufficient."""
     for one, found in zip(DRAWS, await weigh(page, [(one.record, OFF, None) for one in DRAWS]), strict=True):

@@ -56,6 +56,7 @@ def drawn_tokens(draw: st.DrawFn) -> Token:
         sampled=draw(st.none() | shares),
         part=draw(st.none() | parts),
         grammar=draw(st.none() | grammars),
+        entropy_range=draw(st.none() | st.tuples(shares, shares).map(lambda pair: (min(pair), max(pair)))),
     )
 
 
@@ -101,6 +102,12 @@ def test_shape_in_a_call_and_under_a_grammar() -> None:
     assert record(PLAIN).keys().isdisjoint("gp")
 
 
+def test_shape_of_a_range_of_entropies() -> None:
+    """Bounds of an entropy have a short key, and a token whose entropy is exact does not have it."""
+    assert record(replace(PLAIN, entropy=None, entropy_range=(1 / 3, 2.0)))["h"] == [0.333333, 2.0]
+    assert "h" not in record(PLAIN)
+
+
 def test_numbers_are_short() -> None:
     """Numbers have six significant digits; a logprob of minus infinity becomes a number that JSON can represent."""
     long = replace(
@@ -143,6 +150,12 @@ def test_numbers_are_short() -> None:
         {"g": [1.5, 2, -1.0]},
         {"g": [0.5, 2.5, -1.0]},
         {"g": [0.5, 2, 1.0]},
+        {"h": None},
+        {"h": 1.5},
+        {"h": [1.5]},
+        {"h": [2.0, 1.5]},
+        {"h": [-1.0, 1.5]},
+        {"h": [1.5, "2"]},
         {"p": []},
         {"p": [-1]},
         {"p": ["0"]},

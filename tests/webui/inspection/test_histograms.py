@@ -38,6 +38,16 @@ def test_the_last_step_is_open() -> None:
     assert (surprisals.labels[-1], surprisals.counts[-1]) == ("23+", 1)
 
 
+def test_entropies_that_are_not_exact() -> None:
+    """A token whose exact entropy is not known is in no class of entropies, and a sentence says how many those are."""
+    ranged = Token(1, "b", b"b", 0, -1.0, 1, None, entropy_range=(0.1, 2.0))
+    surprisals, ranks, entropies = histograms(ReadingFigures("m", (*READING.tokens[:3], ranged, token(1.0, 2))))
+    assert sum(surprisals.counts) == sum(ranks.counts) == 4
+    assert sum(entropies.counts) == 2
+    assert entropies.note == "Not counted: 2 tokens whose exact entropy the engine does not report."
+    assert [one.note for one in histograms(READING)] == ["", "", ""]
+
+
 def test_nothing_read() -> None:
     """A text without any choice has histograms without tokens."""
     assert [sum(one.counts) for one in histograms(ReadingFigures("m", ()))] == [0, 0, 0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import log
 
 import pytest
@@ -60,11 +61,20 @@ def test_figures_of_both() -> None:
     assert found.figures(0, 9) == [
         None,
         [2.0, 5.0, 1, 2, None, None, "bcd"],
-        [5.0, 1.5, 2, 1, 1, 0.5, "efg"],
-        [5.0, 1.5, 2, 1, 1, 0.5, "efg"],
-        [8.0, 4.0, 1, 1, 1, 0.5, ""],
+        [5.0, 1.5, 2, 1, 1, [0.5, 0.5], "efg"],
+        [5.0, 1.5, 2, 1, 1, [0.5, 0.5], "efg"],
+        [8.0, 4.0, 1, 1, 1, [0.5, 0.5], ""],
     ]
     assert found.figures(4, 5) == found.figures(0, 9)[4:]
+
+
+def test_figures_of_a_range() -> None:
+    """The second model's entropy is sent as its bounds if it is not known exactly, and as null if nothing is known."""
+    first, second = reading("small", ("a", None), ("b", 2.0), ("c", 2.0)), reading("large", ("a", None), ("b", 2.0), ("c", 2.0))
+    a, b, c = second.tokens
+    second = replace(second, tokens=(a, replace(b, entropy=None, entropy_range=(0.25, 1.5)), replace(c, entropy=None)))
+    shown = [one and one[5] for one in difference(first, second).figures(0, 3)]
+    assert shown == [None, [0.25, 1.5], None]
 
 
 def test_pieces_without_a_probability() -> None:

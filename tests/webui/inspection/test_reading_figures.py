@@ -7,6 +7,7 @@ import io
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -103,9 +104,18 @@ def test_csv_figures() -> None:
     """A row has the figures of its token; they are empty for a token without a probability."""
     header, first, second = csv.reader(io.StringIO(read("a", "\nb", bits=(2.0,)).csv(), newline=""))
     assert tuple(header) == COLUMNS
-    assert first == ["0", "a", "61", "1", "", "", "", "", "", "0.25", '[["=x", -0.5]]']
+    assert first == ["0", "a", "61", "1", "", "", "", "", "", "", "", "0.25", '[["=x", -0.5]]']
     assert second[:4] == ["1", "\nb", "0a62", "2"]
-    assert [float(value) for value in second[4:10]] == pytest.approx([0.25, -2 * math.log(2), 2, 1, 0.25, 0.25])
+    assert [float(value) for value in second[4:9]] == pytest.approx([0.25, -2 * math.log(2), 2, 1, 0.25])
+    assert second[9:12] == ["", "", "0.25"]
+
+
+def test_csv_of_a_range() -> None:
+    """An entropy that is not known exactly is empty, and its bounds have columns of their own."""
+    reading = read("a", "b")
+    ranged = replace(reading.tokens[1], entropy=None, entropy_range=(0.5, 1.25))
+    _, row = csv.DictReader(io.StringIO(replace(reading, tokens=(reading.tokens[0], ranged)).csv(), newline=""))
+    assert [row[f"entropy_{name}"] for name in ("nats", "low_nats", "high_nats")] == ["", "0.5", "1.25"]
 
 
 def test_json() -> None:

@@ -51,6 +51,17 @@ def test_columns() -> None:
     assert reading.columns(len(TOKENS))["t"] == []
 
 
+def test_ranges_of_entropies() -> None:
+    """Bounds of entropies are sent by index, only if there are any, and are in an export."""
+    assert "h" not in stored().columns(0)
+    ranged = StoredReading("m")
+    for token in (TOKENS[1], replace(TOKENS[2], entropy=None, entropy_range=(0.5, 1.25))):
+        ranged.append(token)
+    assert (ranged.columns(0)["h"], ranged.columns(0)["e"][1]) == ({"1": [0.5, 1.25]}, None)
+    assert ranged.columns(1)["h"] == {"0": [0.5, 1.25]}
+    assert ranged.with_alternatives().tokens[1].entropy_range == (0.5, 1.25)
+
+
 def test_nothing_is_sent_twice() -> None:
     """A long text comes in batches that join to it."""
     many = StoredReading("m")

@@ -12,7 +12,7 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page
 
 from support.page.colour_vision import SIGHTS, ciede2000, lab
-from support.page.heat_page import HeatPage, Record, many, token
+from support.page.heat_page import HeatPage, Record, bounded, many, token
 
 HELLO = [
     token("Hello", 0.62, id=1, entropy=1.25, sampled=0.81, others=[(2, "Hi", 0.2), (3, " hello", 0.1), (4, b"\xf0\x9f", 0.05)]),
@@ -182,6 +182,64 @@ class TestColours:
         await heat.page.get_by_label("Colour by").select_option("entropy")
         await heat.page.get_by_role("button", name="Next unsure choice").click()
         assert await heat.card.get_attribute("data-index") == "1"
+
+    async def test_a_range_of_entropies(self, heat: HeatPage) -> None:
+        """A token whose exact entropy is not known has the colour of the middle of its range, and a mark that the legend explains."""
+        middle = token("exact", entropy=2.25 * log(2))
+        await heat.open([bounded("between", 1.9, 2.6), middle, token("unknown", entropy=None), token("sure", entropy=0.0)])
+        await heat.page.get_by_label("Colour by").select_option("entropy")
+        fills = await heat.cells.evaluate_all("cells => cells.map((cell) => getComputedStyle(cell).backgroundColor)")
+        lines = await heat.cells.evaluate_all("cells => cells.map((cell) => getComputedStyle(cell).textDecorationLine)")
+        assert fills[0] == fills[1]
+        assert lines == ["underline overline", "underline", "overline", "none"]
+        legend = heat.page.get_by_role("group", name="What the colours mean")
+        assert "only a range is known" in await legend.inner_text()
+        assert "not reported by the engine" in await legend.inner_text()
+
+        await heat.page.evaluate("records => map.set(records)", [middle])
+        assert "range" not in await legend.inner_text()
+
+    async def test_an_unsure_choice_by_the_middle_of_a_range(self, heat: HeatPage) -> None:
+        """The button goes to a choice that was unsure by the middle of its range, and not to one of unknown entropy."""
+        shown = [token("a", entropy=None), bounded("b", 0.5, 2.5), bounded("c", 1.5, 3.0)]
+        await heat.open(shown)
+        await heat.page.get_by_label("Colour by").select_option("entropy")
+        await heat.page.get_by_role("button", name="Next unsure choice").click()
+        assert await heat.card.get_attribute("data-index") == "2"
+
+    async def test_the_card_shows_a_range(self, heat: HeatPage) -> None:
+        """The card names both bounds of an entropy; it has no number for one of which nothing is known."""
+        await heat.open([bounded("a", 1.9, 2.6), token("b", entropy=None), bounded("c", 1.9, 1.901)])
+        await heat.cells.nth(0).click()
+        assert "entropy\n1.90 to 2.60 bits" in await heat.card.inner_text()
+        assert await heat.number("entropy") is None
+        assert [await heat.number("entropy-low"), await heat.number("entropy-high")] == pytest.approx(
+            [1.9 * log(2), 2.6 * log(2)], rel=1e-4
+        )
+        await heat.press("ArrowRight")
+        assert "entropy\n–" in await heat.card.inner_text()
+        assert await heat.number("entropy-low") is None
+        await heat.press("ArrowRight")
+        assert "entropy\n1.90 bits" in await heat.card.inner_text()
+
+    async def test_a_sampling_probability_that_is_not_reported(self, heat: HeatPage) -> None:
+        """The card says so if the engine does not report it; a token that was read, or chosen by the user, has none."""
+        said = "not reported by the engine"
+        sampling = "{ temperature: 0.7, top_k: 0, top_p: 1, min_p: 0 }"
+        await heat.open([token("a"), token("b")])
+        await heat.cells.nth(0).click()
+        assert said not in await heat.card.inner_text()
+
+        await heat.page.evaluate(f"map.setSampling({sampling}); map.setBranch({{ index: 1, text: 'branched' }}); map.showCard(0)")
+        assert f"sampling probability\n{said}" in await heat.card.inner_text()
+        await heat.page.evaluate("map.showCard(1)")
+        assert "sampling probability\n–" in await heat.card.inner_text()
+
+        await heat.page.evaluate("records => { map.set(records); map.showCard(0); }", [token("a"), token("b", sampled=0.5)])
+        assert "sampling probability\n–" in await heat.card.inner_text()
+        await heat.make([token("a")], options="{ generated: true }")
+        await heat.page.evaluate("map.showCard(0)")
+        assert said in await heat.card.inner_text()
 
     async def test_ranks_can_be_chosen(self, heat: HeatPage) -> None:
         """Users can set the borders of the bins: tokens change at once, falling borders are refused, and valid ones remembered."""

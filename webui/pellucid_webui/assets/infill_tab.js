@@ -42,7 +42,7 @@
           make("div", {}, this.status, this.caveat, this.ghost, this.body, this.gate, this.cost, this.more),
         ),
       );
-      this.map = new window.Pellucid.HeatMap(this.body, { label: "Tokens of the suggestion", onBranch: null });
+      this.map = new window.Pellucid.HeatMap(this.body, { label: "Tokens of the suggestion", onBranch: null, generated: true });
       this.field.addEventListener("input", () => tabMemory.set(CODE_KEY, this.field.value));
       this.field.addEventListener("keydown", (event) => {
         if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.ask();

@@ -5,7 +5,7 @@ A record has the keys ``i`` id, ``t`` text, ``b`` base64 of the bytes if they ar
 followed by base64 of their bytes if they are not the text's. None becomes null. Where token healing limited the choice, ``c`` is the
 probability of all tokens that it allowed. Where a grammar did, ``g`` is ``[mass, allowed, logprob]`` as in ``GrammarScore``. A token of a
 tool call has ``p``: the index of the call, followed by what the token adds to calls: ``[index, arguments]`` each, and for the first part
-of a call ``[index, arguments, id, name]``.
+of a call ``[index, arguments, id, name]``. Where the exact entropy is not known, ``h`` is ``[least, most]``.
 """
 
 from __future__ import annotations
@@ -74,6 +74,8 @@ def record(token: Token) -> dict[str, Any]:
         "o": rounded(token.rest),
         "a": [_alternative(one) for one in token.top],
     }
+    if token.entropy_range is not None:
+        found["h"] = entropy_bounds(token.entropy_range)
     if token.allowed != 1.0:
         found["c"] = rounded(token.allowed)
     if token.grammar is not None:
@@ -102,9 +104,15 @@ def token_of(found: Mapping[str, Any], position: int) -> Token:
             allowed=_number(found.get("c", 1.0), 0, 1),
             part=_read_part(*found["p"]) if "p" in found else None,
             grammar=_read_grammar(*found["g"]) if "g" in found else None,
+            entropy_range=_read_range(*found["h"]) if "h" in found else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InvalidRequestError(f"This is not a token record ({error!r}): {str(found)[:_MAX_SHOWN]}") from error
+
+
+def entropy_bounds(bounds: tuple[float, float]) -> list[float]:
+    """Return the range of an entropy as a record has it."""
+    return [rounded(bound) for bound in bounds]
 
 
 def _alternative(one: Alternative) -> list[Any]:
@@ -131,6 +139,11 @@ def _read_delta(index: object, arguments: object, id: object = None, name: objec
         raise TypeError("a call has an id and a name")
     begun = {} if id is None else {"id": _text(id), "name": _text(name)}
     return CallDelta(_whole(index), _text(arguments), **begun)
+
+
+def _read_range(least: object, most: object) -> tuple[float, float]:
+    low = _number(least, 0, LARGEST)
+    return low, _number(most, low, LARGEST)
 
 
 def _read_grammar(mass: object, allowed: object, logprob: object) -> GrammarScore:

@@ -29,6 +29,8 @@ COLUMNS = (
     "surprisal_bits",
     "rank",
     "entropy_nats",
+    "entropy_low_nats",
+    "entropy_high_nats",
     "sampled_low",
     "sampled_high",
     "rest",
@@ -115,7 +117,8 @@ def _rows(places: ComparedPlaces) -> Iterator[Sequence[Any]]:
                 sampled = choice.probability(token.id) if choice is not None else None
                 at_temperature = (None, None) if sampled is None else (sampled.low, sampled.high)
                 names = (text.name, places.columns[column].letter, index, token.text, token.bytes.hex())
-                yield (*names, *numbers, token.rank, token.entropy, *at_temperature, token.rest, alternatives)
+                entropies = (token.entropy, *(token.entropy_range or (None, None)))
+                yield (*names, *numbers, token.rank, *entropies, *at_temperature, token.rest, alternatives)
 
 
 def _divergences(places: ComparedPlaces, text: int) -> dict[str, list[dict[str, Any]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 
 from pellucid_webui.inspection.reading_figures import RANK_BINS, ReadingFigures, surprisal
@@ -21,23 +21,35 @@ ENTROPY_STEP_BITS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Tokens by class: ``labels`` name the classes, in the unit ``axis``, and ``counts`` are their tokens."""
+    """Tokens by class: ``labels`` name the classes, in the unit ``axis``, and ``counts`` are their tokens.
+
+    ``note`` is a sentence on tokens that are not counted, if there are any.
+    """
 
     name: str
     axis: str
     labels: tuple[str, ...]
     counts: tuple[int, ...]
+    note: str = ""
 
 
 def histograms(reading: ReadingFigures) -> list[Histogram]:
     """Return the histograms of a text: surprisals, ranks in the classes of GLTR, and entropies."""
     surprisals = [surprisal(token) for token in reading.tokens if token.logprob is not None]
+    inexact = sum(token.entropy is None and token.logprob is not None for token in reading.tokens)
     entropies = [token.entropy / log(2) for token in reading.tokens if token.entropy is not None]
     return [
         _by_step("Surprisal", "bits of the token", surprisals, STEP_BITS),
         _by_rank(reading),
-        _by_step("Entropy", "bits of the choice", entropies, ENTROPY_STEP_BITS),
+        replace(_by_step("Entropy", "bits of the choice", entropies, ENTROPY_STEP_BITS), note=_uncounted(inexact)),
     ]
+
+
+def _uncounted(tokens: int) -> str:
+    """Return a sentence on tokens without an exact entropy: the middle of a range could be in another class."""
+    if not tokens:
+        return ""
+    return f"Not counted: {tokens} {'token' if tokens == 1 else 'tokens'} whose exact entropy the engine does not report."
 
 
 def _by_rank(reading: ReadingFigures) -> Histogram:

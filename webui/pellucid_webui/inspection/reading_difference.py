@@ -54,8 +54,9 @@ class ReadingDifference:
     def figures(self, start: int, end: int) -> list[list[Any] | None]:
         """Return both models' figures of the piece of each token from ``start`` to ``end``, for the page.
 
-        These are the bits of both, the tokens of both, the second model's rank and entropy in nats if the piece is one token of it, and
-        the text of the piece if it is not one token of both; None where a model has no probability.
+        These are the bits of both, the tokens of both, the second model's rank and bounds of its entropy in nats (equal if it is known
+        exactly) if the piece is one token of it, and the text of the piece if it is not one token of both; None where a model has no
+        probability.
         """
         return [_figures(self.segments[place]) for place in self.places[start:end]]
 
@@ -115,4 +116,9 @@ def _figures(segment: Segment) -> list[Any] | None:
     one = segment.b[0] if len(segment.b) == 1 else None
     bits = [round(-logprob / log(2), 3) for logprob in segment.logprobs]
     text = "" if len(segment.a) == len(segment.b) == 1 else segment.text
-    return [*bits, len(segment.a), len(segment.b), one and one.rank, one and one.entropy and round(one.entropy, 4), text]
+    return [*bits, len(segment.a), len(segment.b), one and one.rank, one and _entropy_bounds(one), text]
+
+
+def _entropy_bounds(token: Token) -> list[float] | None:
+    known = token.entropy_range if token.entropy is None else (token.entropy, token.entropy)
+    return None if known is None else [round(bound, 4) for bound in known]

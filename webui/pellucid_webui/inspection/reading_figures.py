@@ -17,7 +17,22 @@ from pellucid_webui.inspection.model_divergence import perplexity
 RANK_BINS = (10, 100, 1000)
 """Highest ranks of GLTR's colours green, yellow and red; higher ranks are purple (Gehrmann et al. 2019, arXiv 1906.04043)."""
 
-COLUMNS = ("position", "token", "bytes", "line", "probability", "logprob", "surprisal_bits", "rank", "entropy_nats", "rest", "alternatives")
+COLUMNS = (
+    "position",
+    "token",
+    "bytes",
+    "line",
+    "probability",
+    "logprob",
+    "surprisal_bits",
+    "rank",
+    "entropy_nats",
+    "entropy_low_nats",
+    "entropy_high_nats",
+    "rest",
+    "alternatives",
+)
+"""The columns of a CSV file. Those of the least and the most entropy are empty where the exact one is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +110,8 @@ class ReadingFigures:
             bits = None if token.logprob is None else surprisal(token)
             chance = None if token.logprob is None else probability(token)
             row = (token.position, token.text, token.bytes.hex(), number, chance, token.logprob, bits)
-            writer.writerow((*row, token.rank, token.entropy, token.rest, alternatives))
+            entropies = (token.entropy, *(token.entropy_range or (None, None)))
+            writer.writerow((*row, token.rank, *entropies, token.rest, alternatives))
         return out.getvalue()
 
     def json(self) -> str:

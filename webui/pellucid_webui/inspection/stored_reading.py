@@ -11,7 +11,7 @@ from typing import Any
 
 from pellucid.client.token_json import clamped
 from pellucid.tokens import Token
-from pellucid_webui.conversations.compact_tokens import pack, records_in, rounded, token_of
+from pellucid_webui.conversations.compact_tokens import entropy_bounds, pack, records_in, rounded, token_of
 from pellucid_webui.inspection.reading_figures import ReadingFigures
 
 PART_TOKENS = 256
@@ -41,11 +41,13 @@ class StoredReading:
     def columns(self, start: int) -> dict[str, Any]:
         """Return what the page needs to draw the tokens from ``start``: a list for each field, without alternatives."""
         tokens = self.tokens[start : start + BATCH_TOKENS]
+        ranges = {str(at): entropy_bounds(token.entropy_range) for at, token in enumerate(tokens) if token.entropy_range is not None}
         return {
             "t": [token.text for token in tokens],
             "l": [None if token.logprob is None else rounded(clamped(token.logprob)) for token in tokens],
             "r": [token.rank for token in tokens],
             "e": [None if token.entropy is None else rounded(token.entropy) for token in tokens],
+            **({"h": ranges} if ranges else {}),
             "b": {str(at): b64encode(token.bytes).decode() for at, token in enumerate(tokens) if token.bytes != token.text.encode()},
         }
 

@@ -37,7 +37,7 @@
       ["probability", share(first), share(second)],
       ["rank", isOne ? ordinal(record.r) : "–", ordinal(rank)],
       ["surprisal", `${first.toFixed(2)} bits`, `${second.toFixed(2)} bits`],
-      ["entropy", isOne ? inBits(record.e) : "–", inBits(entropy)],
+      ["entropy", isOne ? colours.entropyWords(colours.entropyRange(record), 2) : "–", colours.entropyWords(entropy, 2)],
     ];
     const table = make(
       "table",
@@ -62,12 +62,6 @@
    * @returns {string}
    */
   const ordinal = (rank) => (rank === null ? "–" : String(rank));
-
-  /**
-   * @param {number | null} nats
-   * @returns {string}
-   */
-  const inBits = (nats) => (nats === null ? "–" : `${colours.toBits(nats).toFixed(2)} bits`);
 
   /**
    * @param {number} tokens

@@ -332,10 +332,11 @@
    * @param {number} at
    * @returns {Page.TokenRecord} without alternatives, which are asked for when they are shown
    */
-  function recordOf({ l, r, e, b }, text, at) {
+  function recordOf({ l, r, e, h, b }, text, at) {
     /** @type {Page.TokenRecord} */
     const record = { i: -1, t: text, l: l[at], r: r[at], e: e[at], s: null, o: 0, a: [] };
     if (b[at] !== undefined) record.b = b[at];
+    if (h?.[at] !== undefined) record.h = h[at];
     return record;
   }
 

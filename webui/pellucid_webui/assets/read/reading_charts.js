@@ -27,6 +27,7 @@
       { class: "pl-chart" },
       make("figcaption", {}, make("span", {}, data.name), button("Download chart", { "aria-label": `Download chart: ${data.name}`, onclick: () => save(picture, data.name) }, "Save as SVG")),
       picture,
+      data.note ? make("p", { class: "pl-chart-note" }, data.note) : null,
       make("details", {}, make("summary", {}, `${data.name} in numbers`), make("table", { class: "pl-table" }, head, make("tbody", {}, ...rows))),
     );
   }

@@ -19,9 +19,11 @@ declare namespace Page {
     l: number | null;
     /** Rank, from 1. */
     r: number | null;
-    /** Entropy of the distribution. */
+    /** Entropy of the distribution; null if the engine does not report it. */
     e: number | null;
-    /** Probability after the sampler's settings; null for a token that was read. */
+    /** Bounds of an entropy that is not known exactly. */
+    h?: [least: number, most: number];
+    /** Probability after the sampler's settings; null for a token that was read, and if the engine does not report it. */
     s: number | null;
     /** Probability of all tokens that are neither this one nor among the alternatives. */
     o: number;
@@ -35,11 +37,10 @@ declare namespace Page {
     p?: [call: number, ...deltas: CallDeltaRecord[]];
   }
 
-  /** A token with a prediction: logprob, rank and entropy come together. */
+  /** A token with a prediction: logprob and rank come together. */
   interface PredictedRecord extends TokenRecord {
     l: number;
     r: number;
-    e: number;
   }
 
   type CallDeltaRecord = [index: number, args: string, id?: string, name?: string];
@@ -93,6 +94,9 @@ declare namespace Page {
   // Colours and text
 
   type Mode = "probability" | "rank" | "surprisal" | "entropy" | "difference";
+
+  /** The class of a token of whose entropy only a range is known, or nothing. */
+  type InexactEntropy = "bounded" | "unmeasured";
 
   interface LegendScale {
     /** Class names, from the first step to the last. */
@@ -625,8 +629,8 @@ declare namespace Page {
     text: string;
   }
 
-  /** Bits and tokens of a piece by both models, the second one's rank and entropy (nats), and the text of a piece of several tokens. */
-  type BothFigures = [first: number, second: number, here: number, there: number, rank: number | null, entropy: number | null, text: string];
+  /** Bits and tokens of a piece by both models, the second one's rank and bounds of its entropy (nats), and the text of a piece of several tokens. */
+  type BothFigures = [first: number, second: number, here: number, there: number, rank: number | null, entropy: [least: number, most: number] | null, text: string];
 
   /** The lines that have tokens, one item in each list. Bits are surprisals. */
   interface LineColumns {
@@ -649,6 +653,8 @@ declare namespace Page {
     axis: string;
     labels: string[];
     counts: number[];
+    /** A sentence on tokens that are not counted; empty if all are. */
+    note: string;
   }
 
   /** Bits are null for what was not read. */
@@ -678,6 +684,8 @@ declare namespace Page {
     l: (number | null)[];
     r: (number | null)[];
     e: (number | null)[];
+    /** Bounds of the entropies that are not known exactly, by index. */
+    h?: Record<string, [least: number, most: number]>;
     /** Base64 of the bytes that are not those of the text, by index. */
     b: Record<string, string>;
   }
@@ -769,6 +777,8 @@ declare namespace Page {
     verdict: WhatIfResult | null;
     /** A sentence about the token. */
     note?: string;
+    /** Whether the sampler drew the token with a probability that the engine did not report. */
+    isUnreported?: boolean;
     onBranch: ((alternative: number) => void) | null;
     onClose: () => void;
     anchor: HTMLElement;
@@ -954,6 +964,8 @@ declare namespace Page {
     readonly element: HTMLElement;
     show(mode: Mode): void;
     allowDifference(allowed: boolean, words?: string[]): void;
+    showInexact(mark: InexactEntropy | null): void;
+    forgetInexact(): void;
     say(text: string): void;
   }
 
@@ -1025,6 +1037,8 @@ declare namespace Page {
     onSelect?: ((index: number) => void) | null;
     card?: ((index: number) => CardExtras) | null;
     dock?: Dock | null;
+    /** Whether a model has generated the tokens. */
+    generated?: boolean;
   }
 
   interface HeatMap extends TokenOwner {
@@ -1102,10 +1116,15 @@ declare namespace Page {
       constrain(record: TokenRecord, logprob: number): number;
       probabilityOf(record: TokenRecord): number | null;
       surprisal(record: TokenRecord): number | null;
+      entropyRange(record: TokenRecord): [least: number, most: number] | null;
+      entropyOf(record: TokenRecord): number | null;
+      inexact(record: TokenRecord): InexactEntropy | null;
+      isUnreported(records: TokenRecord[]): boolean;
+      entropyWords(range: [least: number, most: number] | null, digits: number): string;
       likelihoodClasses(probability: number, inBits?: number): string[];
       levels(record: TokenRecord, ranks: number[], difference: TokenDifference | null, likely?: number | null): string[];
       isSurprising(mode: Mode, record: TokenRecord, ranks: number[], difference: TokenDifference | null | undefined): boolean;
-      legend(mode: Mode, words: string[]): LegendPart[];
+      legend(mode: Mode, words: string[], marks?: Set<InexactEntropy>): LegendPart[];
     };
 
     // sampler_whatif.js

@@ -84,6 +84,53 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
    */
   const bin = (value, borders) => borders.filter((border) => value > border).length;
 
+  /**
+   * Return bounds of the entropy of a choice in nats, which are equal if it is known exactly.
+   * @param {Page.TokenRecord} record
+   * @returns {[least: number, most: number] | null} null if nothing is known
+   */
+  const entropyRange = (record) => (record.e === null ? (record.h ?? null) : [record.e, record.e]);
+
+  /**
+   * Return the entropy to colour and to judge a token by, in nats: the exact one, else the middle of its range.
+   * @param {Page.TokenRecord} record
+   * @returns {number | null} null if nothing is known
+   */
+  function entropyOf(record) {
+    const range = entropyRange(record);
+    return range === null ? null : (range[0] + range[1]) / 2;
+  }
+
+  /**
+   * Return what to mark a predicted token with whose exact entropy is not known: only its range is, or nothing.
+   * @param {Page.TokenRecord} record
+   * @returns {Page.InexactEntropy | null}
+   */
+  function inexact(record) {
+    if (record.l === null || record.e !== null) return null;
+    return record.h === undefined ? "unmeasured" : "bounded";
+  }
+
+  /**
+   * Return whether the engine that generated these tokens did not report with which probabilities it sampled them. If some have one,
+   * the others were chosen by the user.
+   * @param {Page.TokenRecord[]} records
+   * @returns {boolean}
+   */
+  const isUnreported = (records) => !records.some((record) => record.s !== null);
+
+  /**
+   * Return an entropy in words: a number of bits, or a range.
+   * @param {[least: number, most: number] | null} range in nats
+   * @param {number} digits
+   * @returns {string}
+   */
+  function entropyWords(range, digits) {
+    if (range === null) return "–";
+    const [least, most] = range.map((nats) => toBits(nats).toFixed(digits));
+    return least === most ? `${least} bits` : `${least} to ${most} bits`;
+  }
+
   /** @param {number} entropy in nats */
   const isUnsure = (entropy) => toBits(entropy) >= UNSURE_BITS;
 
@@ -97,7 +144,7 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
    */
   function levels(record, ranks, difference, likely = null) {
     const classes = [];
-    const entropy = record.e;
+    const entropy = entropyOf(record);
     const probability = record.l === null ? null : (likely ?? probabilityOf(record));
     if (probability !== null) classes.push(...likelihoodClasses(probability, surprisal(record) ?? 0));
     if (record.r !== null) classes.push(`r${bin(record.r, ranks)}`);
@@ -105,6 +152,8 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
       classes.push(`e${step(toBits(entropy) / MAX_ENTROPY)}`);
       if (isUnsure(entropy)) classes.push("unsure");
     }
+    const mark = inexact(record);
+    if (mark) classes.push(mark);
     if (difference) classes.push(...differenceClasses(difference.value));
     return classes;
   }
@@ -129,7 +178,7 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
    */
   function isSurprising(mode, record, ranks, difference) {
     if (mode === "difference") return difference ? Math.abs(difference.value) >= LARGE_DIFFERENCE : false;
-    if (mode === "entropy") return record.e !== null && isUnsure(record.e);
+    if (mode === "entropy") return isUnsure(entropyOf(record) ?? 0);
     if (mode === "rank") return record.r !== null && record.r > ranks[0];
     const probability = probabilityOf(record);
     return probability !== null && probability < UNLIKELY;
@@ -145,9 +194,10 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
    * Return the legend of a mode, in words and numbers for readers who see it for the first time.
    * @param {Page.Mode} mode
    * @param {string[]} words for a difference of -1 and of 1
+   * @param {Set<Page.InexactEntropy>} [marks] those of inexact entropies that some tokens have
    * @returns {Page.LegendPart[]}
    */
-  function legend(mode, words) {
+  function legend(mode, words, marks = new Set()) {
     if (mode === "probability") {
       return [
         { scale: scale("p"), from: ["expected", "100 %"], to: ["0 %", "unexpected"] },
@@ -170,6 +220,8 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
       return [
         { scale: scale("e"), from: ["sure", "0 bits"], to: [`${MAX_ENTROPY} bits or more`, "unsure"] },
         { sample: "unsure", text: `${UNSURE_BITS} bits or more` },
+        ...(marks.has("bounded") ? [{ sample: "bounded", text: "only a range is known; the colour is that of its middle" }] : []),
+        ...(marks.has("unmeasured") ? [{ sample: "unmeasured", text: "not reported by the engine" }] : []),
         { meaning: "The stronger the colour, the less sure the model was before the token. 2 bits are like a choice among 4 equally likely tokens, 4 bits among 16." },
       ];
     }
@@ -181,5 +233,5 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
     ];
   }
 
-  window.Pellucid.colours = { MODES, RETIRED, RANKS, STEPS, UNLIKELY, step, toBits, constrain, probabilityOf, surprisal, likelihoodClasses, levels, isSurprising, legend };
+  window.Pellucid.colours = { MODES, RETIRED, RANKS, STEPS, UNLIKELY, step, toBits, constrain, probabilityOf, surprisal, entropyRange, entropyOf, inexact, isUnreported, entropyWords, likelihoodClasses, levels, isSurprising, legend };
 })();

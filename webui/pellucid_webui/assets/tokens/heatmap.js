@@ -34,13 +34,14 @@
     /**
      * Create a map in `element`. `label` is its accessible name. `onBranch` is called when the user chooses an alternative of a
      * token, and is null where branching is impossible; `onSelect` is called when a token gets the focus. With `dock` tokens are shown
-     * in that inspector instead of a card that floats, and its sliders are the map's.
+     * in that inspector instead of a card that floats, and its sliders are the map's. `generated` are tokens that a model has generated.
      * @param {HTMLElement} element
      * @param {Page.HeatMapOptions} options
      */
-    constructor(element, { label, onBranch = null, onSelect = null, dock = null, card = null }) {
+    constructor(element, { label, onBranch = null, onSelect = null, dock = null, card = null, generated = false }) {
       maps += 1;
       this.dock = dock;
+      this.isGenerated = generated;
       this.onBranch = onBranch;
       this.onSelect = onSelect;
       this.extras = card;
@@ -116,6 +117,7 @@
       this.walk = new TokenWalk(this.cells);
       Object.assign(this, { records: [], differences: [], visited: false });
       if (this.chosen !== null) this.chosen = [];
+      this.toolbar.forgetInexact();
       this.toolbar.allowDifference(false);
       if (this.mode === "difference") this.setMode(rememberedMode());
       this.surprisalBars.mark(null);
@@ -131,6 +133,7 @@
       const records = added.map(withText);
       const first = this.records.length;
       this.records.push(...records);
+      records.forEach((record) => this.toolbar.showInexact(colours.inexact(record)));
       this.chosen?.push(...records.map((record) => this.verdicts.chosen(record)));
       this.cells.append(records, (index) => this.description(index));
       this.list.hidden = !this.records.length;
@@ -156,6 +159,7 @@
      */
     setSampling(settings) {
       this.verdicts.used = settings;
+      this.isGenerated = settings !== null;
       this.sliders?.setUsed(settings);
     }
 
@@ -322,6 +326,7 @@
         difference: this.differences[index] || null,
         note: this.branch && this.branch.index === index ? sentence(this.branch.text) : "",
         verdict: this.verdicts.of(this.records[index]),
+        isUnreported: this.isGenerated && this.branch?.index !== index && colours.isUnreported(this.records),
         onBranch: this.onBranch ? (/** @type {number} */ alternative) => this.branchAt(index, alternative) : null,
         onClose: () => this.leaveCard(),
         anchor,

@@ -17,6 +17,8 @@
       this.ranks = ranks;
       this.words = words;
       this.onRanks = onRanks;
+      /** @type {Set<Page.InexactEntropy>} */
+      this.inexact = new Set(); // the marks of inexact entropies that the map has
       /** @type {HTMLSelectElement} */
       this.select = make(
         "select",
@@ -62,13 +64,30 @@
       if (this.mode === "difference") this.drawLegend();
     }
 
+    /**
+     * Explain the mark of a token whose exact entropy is not known.
+     * @param {Page.InexactEntropy | null} mark
+     */
+    showInexact(mark) {
+      if (mark === null || this.inexact.has(mark)) return;
+      this.inexact.add(mark);
+      if (this.mode === "entropy") this.drawLegend();
+    }
+
+    /** Explain no such marks, as the map has other tokens now. */
+    forgetInexact() {
+      if (!this.inexact.size) return;
+      this.inexact.clear();
+      if (this.mode === "entropy") this.drawLegend();
+    }
+
     /** @param {string} text */
     say(text) {
       this.status.textContent = text;
     }
 
     drawLegend() {
-      this.legend.replaceChildren(...colours.legend(this.mode, this.words).map((part) => this.legendPart(part)));
+      this.legend.replaceChildren(...colours.legend(this.mode, this.words, this.inexact).map((part) => this.legendPart(part)));
     }
 
     /**

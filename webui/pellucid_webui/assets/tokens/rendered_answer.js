@@ -80,6 +80,7 @@
           record,
           difference: null,
           verdict: this.verdicts.of(record),
+          isUnreported: this.verdicts.used !== null && branched?.at !== token && colours.isUnreported(this.records),
           note: branched?.at === token ? `${sentence(branchWords(branched))}.` : "",
           onBranch: this.inspection.canBranch(this.message) ? (alternative) => this.inspection.branch(this.message.data.node, token, alternative) : null,
           onClose: () => this.inspection.unpin(),

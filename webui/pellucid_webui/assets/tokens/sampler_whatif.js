@@ -4,6 +4,8 @@
 window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
 
 (() => {
+  const { colours } = window.Pellucid;
+
   /**
    * A choice at a temperature, in weights relative to that of the best alternative.
    * @typedef {object} Choice
@@ -68,7 +70,7 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
    * @param {Page.TokenRecord} record
    * @returns {record is Page.PredictedRecord}
    */
-  const isGiven = (record) => record.l !== null && record.e !== null && record.a.length > 0 && record.c === undefined;
+  const isGiven = (record) => record.l !== null && colours.entropyRange(record) !== null && record.a.length > 0 && record.c === undefined;
 
   /**
    * @param {Page.Sampling} one
@@ -87,7 +89,7 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
    * Estimate what the sampler would have done with a token's choice at `settings`.
    *
    * The order is the server's: temperature, top_k, top_p, min_p. Only the best alternatives, the mass of all other tokens and the
-   * entropy of the choice are known, so whatever depends on how that mass is spread has bounds. At the settings with which the
+   * entropy of the choice or its bounds are known, so whatever depends on how that mass is spread has bounds. At the settings with which the
    * token was sampled its probability is known, and with it the sum that divides all weights.
    * @param {Page.TokenRecord} record
    * @param {Page.Sampling} settings
@@ -184,18 +186,18 @@ window.Pellucid = window.Pellucid || /** @type {Page.Scripts} */ ({});
    */
   function meanDepth(record, least, masses, spread) {
     const listed = sum(record.a.map((one) => -Math.exp(one[2]) * one[2]));
-    const left = record.e - listed; // the other tokens' part of the entropy
-    const noise = MASS_NOISE * (1 + record.e + least * least);
+    const [fewest, most] = /** @type {[number, number]} */ (colours.entropyRange(record));
+    const noise = MASS_NOISE * (1 + most + least * least);
     /**
-     * @param {number} entropy
+     * @param {number} entropy the other tokens' part of it
      * @param {number} mass
      * @returns {number}
      */
     const depth = (entropy, mass) => clamp(least + entropy / mass, 0, Math.log(spread(mass)));
     return {
-      low: depth(Math.max(left - noise, 0), masses.high),
-      middle: masses.middle ? depth(left, masses.middle) : 0,
-      high: masses.low ? depth(left + noise, masses.low) : Math.log(spread(masses.high)),
+      low: depth(Math.max(fewest - listed - noise, 0), masses.high),
+      middle: masses.middle ? depth((fewest + most) / 2 - listed, masses.middle) : 0,
+      high: masses.low ? depth(most - listed + noise, masses.low) : Math.log(spread(masses.high)),
     };
   }
 

@@ -7,6 +7,7 @@
   const GAP = 6; // pixels between a token and its card
   const MARGIN = 8; // pixels that the card keeps from the edges of the window
   const MIN_HEIGHT = 160; // pixels of a card that scrolls; in a lower window it covers its token
+  const UNREPORTED = "not reported by the engine";
   const HALF = "This is only half a character, so no answer can continue from it.";
 
   /**
@@ -56,7 +57,7 @@
      * Show a token. `anchor` is its element; `onBranch` is null where branching is impossible; `onClose` closes the card.
      * @param {Page.CardOptions} options
      */
-    show({ index, record, difference, verdict, onBranch, onClose, anchor, note = "", figures = null, hint = "", clear = null }) {
+    show({ index, record, difference, verdict, onBranch, onClose, anchor, note = "", figures = null, hint = "", clear = null, isUnreported = false }) {
       const isSame = this.isOpen && this.element.dataset.index === String(index);
       this.clear = clear;
       this.onBranch = onBranch;
@@ -64,7 +65,7 @@
       this.anchor = anchor;
       this.describe(index, record);
       this.rows = [];
-      const parts = [this.head(record), figures ?? this.figures(record)];
+      const parts = [this.head(record), figures ?? this.figures(record, isUnreported)];
       if (note) parts.push(make("p", { class: "pl-remark pl-branch-remark" }, note));
       if (difference && difference.text) parts.push(make("p", { class: "pl-remark" }, difference.text));
       if (record.g) parts.push(make("p", { class: "pl-remark" }, grammarWords(record.g)));
@@ -137,6 +138,8 @@
         surprisal: colours.surprisal(record),
         rank: record.r,
         entropy: record.e,
+        entropyLow: record.h?.[0] ?? null,
+        entropyHigh: record.h?.[1] ?? null,
         sampled: record.s,
         rest: record.o,
       };
@@ -162,9 +165,10 @@
 
     /**
      * @param {Page.TokenRecord} record
+     * @param {boolean} isUnreported whether the sampler drew the token with a probability that the engine did not report
      * @returns {HTMLElement}
      */
-    figures(record) {
+    figures(record, isUnreported) {
       const probability = colours.probabilityOf(record);
       const surprisal = colours.surprisal(record);
       /**
@@ -178,10 +182,10 @@
         "dl",
         { class: "pl-numbers" },
         figure("probability", share(probability), probability),
-        figure("sampling probability", share(record.s), record.s),
+        figure("sampling probability", isUnreported ? UNREPORTED : share(record.s), record.s),
         figure("rank", record.r === null ? "–" : String(record.r), record.r),
         figure("surprisal", surprisal === null ? "–" : `${rounded(surprisal, 2)} bits`, surprisal),
-        figure("entropy", record.e === null ? "–" : `${rounded(colours.toBits(record.e), 3)} bits`, record.e),
+        figure("entropy", colours.entropyWords(colours.entropyRange(record), record.e === null ? 2 : 3), record.e),
         ...(record.c === undefined || record.l === null ? [] : [figure("unconstrained", share(Math.exp(record.l)), Math.exp(record.l))]),
       );
     }
