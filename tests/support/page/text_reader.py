@@ -19,6 +19,9 @@ _PIECES = {WORDS: re.compile(r"\n| ?\w+| ?[^\w\s]+|[^\S\n]+"), HALVES: re.compil
 SURPRISE = "quextion"
 """A word that the first model finds very surprising; the second one does not have it as a token."""
 
+HAZY = "hazy"
+"""A word that both models have as a token, and of whose entropy both report only a range."""
+
 
 def pieces(text: str, model: str = WORDS) -> list[str]:
     """Return the tokens of a text."""
@@ -36,7 +39,9 @@ def read_token(text: str, position: int, model: str = WORDS) -> Token:
     rank = 1 if bits < 1 else 2 + number % 2000
     top = [Alternative(100 + at, f" other{at}", f" other{at}".encode(), -2.0 - at) for at in range(9)]
     own = [Alternative(2, text, data, logprob)]
-    return Token(2, text, data, position, logprob, rank, (number % 500) / 100, tuple(own + top), rest=0.05)
+    entropy = (number % 500) / 100
+    exact, bounds = (None, (entropy, entropy + 0.5)) if HAZY in text else (entropy, None)
+    return Token(2, text, data, position, logprob, rank, exact, tuple(own + top), rest=0.05, entropy_range=bounds)
 
 
 @dataclass

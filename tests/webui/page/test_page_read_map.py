@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pellucid_webui.hosting.gradio_host import pellucid_view
 from support.page.page_fixtures import Tab, watched
 from support.page.page_tabs import LOOKS, check_looks, choose
 from support.page.small_page_server import PagedServer, paged
-from support.page.text_reader import HALVES, SURPRISE, WORDS, TextReader, long_text, pieces
+from support.page.text_reader import HALVES, HAZY, SURPRISE, WORDS, TextReader, long_text, pieces
 from support.servers.http_servers import scripted_state
 
 LINES = 1500
@@ -196,6 +197,20 @@ async def test_card_of_two_models(reading: Tab) -> None:
     await expect(card).to_contain_text("to words and 3 tokens to halves.")
     await expect(card).to_contain_text("The alternatives are those of words. Read only reads")
     assert await card.locator("button:not(.pl-close)").count() == 0
+
+
+async def test_an_entropy_that_is_not_exact(reading: Tab) -> None:
+    """The card shows the ranges of both models, the map marks the token, and the histogram says that it does not count it."""
+    await read(reading, f"one two\n{HAZY}\n", HALVES)
+    page = reading.page
+    await page.locator(".pl-mode").select_option("entropy")
+    await expect(page.locator(".pl-token.bounded")).to_have_text([HAZY])
+    await expect(page.locator(".pl-legend")).to_contain_text("only a range is known")
+    await page.locator(".pl-token", has_text=HAZY).focus()
+    entropies = page.locator(".pl-card:popover-open .pl-both tbody tr").nth(3).locator("td")
+    await expect(entropies).to_have_text([re.compile(r"^\d\.\d\d to \d\.\d\d bits$")] * 2)
+    notes = page.locator(".pl-chart-note")
+    await expect(notes).to_have_text(["Not counted: 1 token whose exact entropy the engine does not report."])
 
 
 async def test_card_keeps_its_head_and_the_toolbar_in_view(reading: Tab) -> None:
