@@ -186,6 +186,16 @@ def test_csv() -> None:
     assert float(rows[0]["probability"]) == pytest.approx(math.exp(-0.25))
 
 
+def test_csv_of_a_range_of_entropies() -> None:
+    """The CSV file has an entropy that is not known exactly as its bounds, which are empty for an exact one."""
+    exact, other = tokens("x", "y")
+    ranged = replace(other, entropy=None, entropy_range=(0.25, 1.5))
+    _, _, text = export(places([exact, ranged], tokens("z"), tokens("xy")).comparison, {}, "csv")
+    rows = list(csv.DictReader(io.StringIO(text)))[:2]
+    columns = ("entropy_nats", "entropy_low_nats", "entropy_high_nats")
+    assert [[row[name] for name in columns] for row in rows] == [["0.5", "", ""], ["", "0.25", "1.5"]]
+
+
 def test_json() -> None:
     """The JSON file has the form, the summary, and the tokens with their divergences, and no number that JSON lacks."""
     found = places(tokens("x"), tokens("x"), tokens("x"), tokens("x"), replace(A, temperature=1.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from math import log
 from pathlib import Path
 
@@ -237,6 +238,21 @@ async def test_branch(answered: Tab) -> None:
     assert await painted(answered, "pl-branch") == ["other8"]
     await answered.page.mouse.click(*await answered.page.evaluate(PLACE, "other8"))
     await expect(inspector(answered).locator(".pl-branch-remark")).to_have_text("Branched here: was “ blue” 20.0 %.")
+
+
+async def test_an_engine_that_reports_less(tmp_path: Path, browser_page: Page) -> None:
+    """The inspector names the range of an entropy, and a sampling probability that the engine does not report."""
+    found = [replace(one, entropy=None, entropy_range=(log(2), log(4)), sampled=None) for one in tokens()]
+    with paged(tmp_path, pellucid_view, state=scripted_state(ScriptedAssistant(found))) as server:
+        tab = watched(browser_page, server.server.url)
+        await tab.open()
+        await tab.answer("How is the sea?")
+        await browser_page.wait_for_selector(".pl-body[data-tokens]")
+        await browser_page.mouse.click(*await browser_page.evaluate(PLACE, "blue"))
+        await shown(tab, 8)
+        await expect(inspector(tab)).to_contain_text("1.00 to 2.00 bits")
+        await expect(inspector(tab)).to_contain_text("not reported by the engine")
+        assert tab.problems == []
 
 
 async def test_samples(answered: Tab) -> None:
