@@ -397,7 +397,7 @@ class Usage:
     """The cost of a request: tokens read from the cache, computed (prefill) and generated; times in seconds.
 
     ``queued`` is the wait for a slot, ``prefill`` the time from then to the first token, ``decode`` the time from the
-    first token to the last.
+    first token to the last. ``moves`` counts the engines elsewhere that were lost meanwhile, whose work others resumed.
     """
 
     cached: int = 0
@@ -406,6 +406,7 @@ class Usage:
     queued: float = 0.0
     prefill: float = 0.0
     decode: float = 0.0
+    moves: int = 0
 
     @property
     def prompt(self) -> int:

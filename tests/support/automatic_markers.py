@@ -21,7 +21,7 @@ FIXTURES = {
 }
 """Fixtures, and the marker of the tests that use them."""
 
-HELPERS = {"http_servers": "server", "neovim": "editor", "small_page_server": "server", "tmux": "editor"}
+HELPERS = {"fleet_servers": "server", "http_servers": "server", "neovim": "editor", "small_page_server": "server", "tmux": "editor"}
 """Modules of helpers, and the marker of the tests whose module imports from them."""
 
 KINDS = frozenset({"browser", "editor", "gpu", "model", "process", "server", "slow"})

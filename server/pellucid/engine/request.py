@@ -48,6 +48,7 @@ class Request:
     token is guessed, which changes only the time that the answer takes. With ``pool`` nothing is generated, and the whole prompt
     is computed, as a cached prefix has no hidden states. With ``pool``, or without ``keep``, its slot is emptied at the end, because no
     request will continue such a text: the next one takes the empty slot, so that many of them displace only one cached prefix.
+    Requests with the same ``session`` probably begin alike, so that engines elsewhere send them to the same machine.
     """
 
     prompt: IdSequence[int]
@@ -59,6 +60,7 @@ class Request:
     lookup: bool = True
     pool: bool = False
     keep: bool = True
+    session: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,89 @@
+"""Limits the requests that a replica has at once, so that completions never wait behind chats and nothing piles up."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import insort
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from itertools import count
+
+from pellucid.errors import QueueFullError
+from pellucid.tokens import Priority
+
+
+class Gate:
+    """Admits ``slots`` requests at once, by priority and then in order; ``queue`` more may wait.
+
+    Chats and background work leave a quarter of the slots (at least one, if there are two) free for completions, as an engine that has
+    started a chat does not stop it for them. Use it from one event loop.
+    """
+
+    def __init__(self, slots: int, queue: int) -> None:
+        self.slots = slots
+        self._queue = queue
+        self._running: Counter[Priority] = Counter()
+        self._waiting: list[tuple[Priority, int, asyncio.Future[None]]] = []
+        self._numbers = count()
+
+    @property
+    def limit(self) -> int:
+        """The number of requests that may run and wait at once."""
+        return self.slots + self._queue
+
+    @property
+    def running(self) -> int:
+        """The number of admitted requests."""
+        return self._running.total()
+
+    @property
+    def waiting(self) -> int:
+        """The number of requests that wait."""
+        return len(self._waiting)
+
+    def has_room(self, priority: Priority) -> bool:
+        """Return whether a request would be admitted at once."""
+        patient = self.running - self._running[Priority.COMPLETION]
+        limit = max(self.slots - max(self.slots // 4, 1), 1)
+        return self.running < self.slots and (priority is Priority.COMPLETION or patient < limit)
+
+    @property
+    def is_full(self) -> bool:
+        """True if not even the queue has room."""
+        return self.waiting >= self._queue
+
+    @asynccontextmanager
+    async def admitted(self, priority: Priority, wait: Callable[[Awaitable[None]], Awaitable[None]]) -> AsyncIterator[None]:
+        """Wait for a slot by ``wait``, and hold it. Raises QueueFullError if too many requests wait already."""
+        if self.has_room(priority):
+            self._running[priority] += 1
+        else:
+            await wait(self._turn(priority))
+        try:
+            yield
+        finally:
+            self._running[priority] -= 1
+            self._admit_waiting()
+
+    async def _turn(self, priority: Priority) -> None:
+        if self.is_full:
+            raise QueueFullError(f"{self.waiting} requests are already waiting: try again later, or add an engine.")
+        turn = asyncio.get_running_loop().create_future()
+        entry = (priority, next(self._numbers), turn)
+        insort(self._waiting, entry)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if entry in self._waiting:
+                self._waiting.remove(entry)
+            else:  # it was admitted in the same moment
+                self._running[priority] -= 1
+            self._admit_waiting()
+            raise
+
+    def _admit_waiting(self) -> None:
+        while self._waiting and self.has_room(self._waiting[0][0]):
+            priority, _, turn = self._waiting.pop(0)
+            self._running[priority] += 1
+            turn.set_result(None)

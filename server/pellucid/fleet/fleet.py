@@ -1,0 +1,303 @@
+"""An engine elsewhere: hands requests to replicas, and resumes what a lost replica has begun."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping
+from concurrent.futures import Future
+from contextlib import aclosing
+from uuid import uuid4
+
+from pellucid.engine.port import HiddenVector
+from pellucid.engine.request import Admission, ConstraintError, Request
+from pellucid.engine.status import Totals, WorkerStatus
+from pellucid.engine.token_scores import TokenScore
+from pellucid.errors import (
+    ContextLengthError,
+    InvalidRequestError,
+    NotSupportedError,
+    PellucidError,
+    QueueFullError,
+    UnavailableError,
+    unknown_model,
+)
+from pellucid.fleet.affinity import by_affinity
+from pellucid.fleet.constrained_tokens import AllowedTokens, allowed_tokens
+from pellucid.fleet.replica import Replica, ReplicaBusyError, ReplicaLostError, ReplicaRefusedError
+from pellucid.fleet.running_request import RequestEndError, RunningRequest
+from pellucid.fleet.vllm_wire import WireToken, check_params, generate_body, read_body, sampled_probability, token_score
+from pellucid.tokens import Finish, FinishReason
+
+MAX_MOVES = 3
+"""How often an answer is resumed by another replica before it fails."""
+
+logger = logging.getLogger(__name__)
+
+
+class Fleet:
+    """Obeys the protocol ``Engine`` with replicas, each of which serves some of the models. Use it from one event loop.
+
+    ``vocabularies`` are the numbers of tokens of the models, by name. ``context`` is the most tokens of a sequence.
+    """
+
+    def __init__(self, vocabularies: Mapping[str, int], context: int) -> None:
+        self.failure: Exception | None = None
+        self.replicas: dict[str, Replica] = {}
+        """The replicas by address, which ``Membership`` adds and takes out."""
+        self.lost: Counter[str] = Counter()
+        """How many requests were lost with the replica at each address, resumed or not."""
+        self._vocabularies = dict(vocabularies)
+        self._context = context
+        self._newest: dict[str, RunningRequest] = {}
+        self._running: set[RunningRequest] = set()
+        self._totals = {name: Totals() for name in vocabularies}
+        self._closing = False
+
+    def context(self, model: str) -> int:
+        """Return how many tokens a sequence of this model may have: what all its replicas hold, as any of them may continue it.
+
+        It is one less than a replica's own limit, as a replica generates a token even where only the prompt is to be read.
+        """
+        self._check(model)
+        return min([self._context, *(replica.models[model] - 1 for replica in self._serving(model))])
+
+    def hidden_size(self, model: str) -> int:
+        """Raise NotSupportedError: the replicas return no hidden states."""
+        self._check(model)
+        raise NotSupportedError(f"{model} is computed elsewhere and gives no hidden states, so it has no embeddings.")
+
+    async def sum_hidden(self, model: str, request: Request) -> tuple[HiddenVector, Finish]:
+        """Raise NotSupportedError, as ``hidden_size`` does."""
+        self.hidden_size(model)
+        raise AssertionError("it raises")
+
+    def remove_model(self, name: str) -> Future[None]:
+        """Raise NotSupportedError: the replicas decide which models they serve."""
+        self._check(name)
+        raise NotSupportedError(f"{name} is computed elsewhere: unload it from its engines.")
+
+    def status(self, model: str) -> WorkerStatus:
+        """Return the requests of all replicas that serve this model. They report no slots and no memory."""
+        self._check(model)
+        gates = [replica.gate for replica in self._serving(model)]
+        return WorkerStatus(
+            slots=(),
+            running=sum(gate.running for gate in gates),
+            waiting=sum(gate.waiting for gate in gates),
+            limit=sum(gate.limit for gate in gates),
+            cache_bytes=0,
+            cache_limit=0,
+            parked_bytes=0,
+            parked_limit=0,
+            totals=self._totals[model],
+        )
+
+    async def generate(self, model: str, request: Request) -> AsyncGenerator[Admission | TokenScore | Finish]:
+        """Yield an Admission, the scores of the requested prompt tokens, those of the generated tokens, and a Finish.
+
+        Closing the generator cancels the request. Raises NotFoundError, InvalidRequestError, ContextLengthError, QueueFullError or
+        UnavailableError before the first score; later, an error is the reason of the Finish.
+        """
+        self._validate(model, request)
+        key, deadline = request.terms.key, request.terms.deadline
+        at = None if deadline is None else asyncio.get_running_loop().time() + deadline
+        run = RunningRequest(model, request, self.context(model), request.session or key or uuid4().hex, at)
+        if key is not None:
+            if key in self._newest:
+                self._newest[key].end(FinishReason.SUPERSEDED)
+            self._newest[key] = run
+        self._running.add(run)
+        reason, error = FinishReason.LENGTH, None
+        try:
+            try:
+                async with aclosing(self._items(run)) as items:
+                    async for item in items:
+                        yield item
+            except RequestEndError as ended:
+                reason = ended.reason
+            except ConstraintError as failed:
+                reason, error = FinishReason.ERROR, str(failed)
+            except PellucidError as failed:
+                if not run.has_delivered:
+                    raise
+                reason, error = FinishReason.ERROR, str(failed)
+            if run.admitted is None:
+                yield _admit(run)
+            yield Finish(reason, run.usage(), error=error)
+        finally:
+            self._running.discard(run)
+            if key is not None and self._newest.get(key) is run:
+                del self._newest[key]
+            self._count(run)
+
+    def close(self) -> None:
+        """Take no new requests, and end those that run: they finish as cancelled."""
+        self._closing = True
+        for run in self._running:
+            run.end(FinishReason.CANCELLED)
+
+    async def disconnect(self) -> None:
+        """Close the connections to the replicas."""
+        for replica in self.replicas.values():
+            await replica.close()
+
+    async def _items(self, run: RunningRequest) -> AsyncGenerator[Admission | TokenScore]:
+        """Yield the admission and all scores. Raises RequestEndError where something other than the length ends the answer."""
+        while True:
+            replica = self._choose(run)
+            try:
+                async with replica.gate.admitted(run.request.terms.priority, run.wait):
+                    if run.admitted is None:
+                        yield _admit(run)
+                    async with aclosing(self._scores(run, replica)) as scores:
+                        async for score in scores:
+                            yield score
+                    return
+            except ReplicaBusyError as error:
+                run.busy.add(replica.url)
+                logger.warning("%s", error)
+            except ReplicaLostError as error:
+                await self._leave(run, replica, error)
+
+    async def _scores(self, run: RunningRequest, replica: Replica) -> AsyncGenerator[TokenScore]:
+        """Yield what is missing of a request: the scores of its prompt, then its answer."""
+        request, vocab, name = run.request, self._vocabularies[run.model], run.model
+        is_first = not (run.has_delivered or run.moves)  # what later requests find in the cache, this one has computed
+        if not run.is_read and (request.score_from is not None or not request.params.max_tokens):
+            tokens, cached = await run.wait(replica.prompt_scores(read_body(name, request), run.session, vocab))
+            run.cached, run.is_read, is_first = cached if is_first else run.cached, True, False
+            for position, token in enumerate(tokens):
+                if request.score_from is not None and position >= request.score_from:
+                    yield self._read_score(run, position, token)
+        constraint = request.constraint
+        allowed = await run.wait(allowed_tokens(constraint, vocab))
+        refused = stopped = False
+        while run.room and not stopped:
+            limits = allowed if allowed is not None and (refused or _is_always_named(request)) else None
+            most = run.room if limits is None else 1
+            body = generate_body(name, request, run.answer, most, None if limits is None else limits.ids)
+            before, refused = len(run.answer), False
+            async with aclosing(replica.scores(body, run.session, vocab)) as events:
+                async for event in run.each(events):
+                    if event.cached is not None and is_first:
+                        run.cached = min(event.cached, len(request.prompt))
+                    for token in event.tokens:
+                        refused = allowed is not None and token.id not in allowed
+                        if refused:
+                            break
+                        if constraint is not None:
+                            constraint.advance(token.id)
+                        yield self._answer_score(run, token, allowed)
+                        allowed = await run.wait(allowed_tokens(constraint, vocab))
+                    if event.stop_id is not None and not refused:
+                        refused = allowed is not None and event.stop_id not in allowed
+                        stopped = not refused
+                    if refused:
+                        break  # which cancels the rest of what the replica does without the constraint
+            is_first = False
+            if len(run.answer) == before and not stopped and (limits is not None or not refused):
+                raise ReplicaLostError(f"{replica.url} ended an answer without a token that is allowed.")
+        if stopped:
+            raise RequestEndError(FinishReason.STOP)
+
+    def _read_score(self, run: RunningRequest, position: int, token: WireToken | None) -> TokenScore:
+        if token is None:
+            return TokenScore(run.request.prompt[position], position, None, None, None)
+        return token_score(token, position, self._vocabularies[run.model], run.request.params.top_logprobs)
+
+    def _answer_score(self, run: RunningRequest, token: WireToken, allowed: AllowedTokens | None) -> TokenScore:
+        """Add a token to the answer, and return its score."""
+        params, position = run.request.params, len(run.request.prompt) + len(run.answer)
+        run.answer.append(token.id)
+        run.first_token = run.first_token or time.monotonic()
+        sampled = sampled_probability(token, params) if allowed is None or params.temperature == 0 else None
+        score = token_score(token, position, self._vocabularies[run.model], params.top_logprobs, sampled)
+        return score if allowed is None else allowed.limited(score, token, params.top_logprobs)
+
+    def _choose(self, run: RunningRequest) -> Replica:
+        """Return the replica for a request: the one that its session prefers, unless only another one has room.
+
+        Raises UnavailableError if no replica takes part and QueueFullError if all of them are busy.
+        """
+        if self._closing:
+            raise UnavailableError("The server is shutting down.")
+        taking_part = {replica.url for replica in self._serving(run.model) if replica.takes_part}
+        free = taking_part - run.busy
+        if not taking_part:
+            reasons = [f"{one.url}: {one.problem or 'it is being removed.'}" for one in self.replicas.values() if not one.takes_part]
+            raise UnavailableError(" ".join([f"No engine serves {run.model} now.", *reasons]))
+        if not free:
+            raise QueueFullError(f"All engines of {run.model} are busy: try again later.")
+        preferred = [self.replicas[url] for url in by_affinity(run.session, free - run.left or free)]
+        roomy = (replica for replica in preferred if replica.gate.has_room(run.request.terms.priority))
+        waiting = (replica for replica in preferred if not replica.gate.is_full)
+        return next(roomy, None) or next(waiting, preferred[0])
+
+    async def _leave(self, run: RunningRequest, replica: Replica, error: ReplicaLostError) -> None:
+        """Note that a request was lost with a replica. Raises what ends the request if it cannot be resumed elsewhere."""
+        logger.warning("%s", error)
+        self.lost[replica.url] += 1
+        run.moves += 1
+        run.left.add(replica.url)
+        if isinstance(error, ReplicaRefusedError) or not await run.wait(replica.is_well()):
+            replica.problem = str(error)
+        params = run.request.params
+        if run.moves > MAX_MOVES:
+            raise UnavailableError(f"The engines of this request failed {run.moves} times; the last one: {error}")
+        if run.answer and (params.presence_penalty or params.frequency_penalty):
+            raise UnavailableError(f"{error} An answer with a presence or frequency penalty cannot be resumed: ask again.")
+
+    def _validate(self, model: str, request: Request) -> None:
+        context, vocab, params = self.context(model), self._vocabularies[model], request.params
+        if not request.prompt:
+            raise InvalidRequestError("The prompt is empty: send at least one token.", param="prompt")
+        for ids, param in ((request.prompt, "prompt"), (params.logit_bias, "logit_bias")):
+            wrong = next((id for id in ids if not 0 <= id < vocab), None)
+            if wrong is not None:
+                raise InvalidRequestError(f"Token {wrong} does not exist: use ids from 0 to {vocab - 1}.", param=param)
+        if len(request.prompt) + (params.max_tokens > 0) > context:
+            raise ContextLengthError(len(request.prompt), context)
+        if request.score_from is not None and not 0 <= request.score_from <= len(request.prompt):
+            raise InvalidRequestError(f"score_from must be between 0 and the prompt's {len(request.prompt)} tokens.", param="score_from")
+        check_params(params)
+        counts = params.presence_penalty or params.frequency_penalty
+        if counts and request.constraint is not None and not request.constraint.hides_refused:
+            raise InvalidRequestError(
+                f"presence_penalty and frequency_penalty are not supported together with an answer format: {model} is computed elsewhere.",
+                param="presence_penalty",
+            )
+
+    def _check(self, model: str) -> None:
+        if model not in self._vocabularies:
+            raise unknown_model(model, self._vocabularies)
+
+    def _serving(self, model: str) -> list[Replica]:
+        return [replica for replica in self.replicas.values() if model in replica.models]
+
+    def _count(self, run: RunningRequest) -> None:
+        if run.admitted is None:
+            return
+        totals = self._totals[run.model]
+        totals.cached += run.cached
+        totals.computed += len(run.request.prompt) - run.cached
+        totals.generated += len(run.answer)
+        totals.finished += 1
+
+
+def _admit(run: RunningRequest) -> Admission:
+    run.admitted = time.monotonic()
+    return Admission(run.cached, run.admitted - run.submitted)
+
+
+def _is_always_named(request: Request) -> bool:
+    """Return whether the allowed tokens are named for each step, rather than only after a token that is not among them.
+
+    Healing seldom agrees with what the model would say by itself. And a truncated draw must be made among the allowed tokens; one that is
+    not truncated may be repeated among them where it was refused, without a change of any probability.
+    """
+    params, constraint = request.params, request.constraint
+    truncates = params.top_k or params.top_p < 1 or params.min_p
+    return constraint is not None and (constraint.hides_refused or bool(params.temperature and truncates))

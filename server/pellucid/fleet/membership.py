@@ -1,0 +1,155 @@
+"""Adds replicas to a fleet and takes them out while it serves, and lets lost ones join again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+
+from pellucid.errors import ConfigError
+from pellucid.fleet.admission import Gate
+from pellucid.fleet.fleet import Fleet
+from pellucid.fleet.join_check import JoinCheck
+from pellucid.fleet.replica import Replica
+
+CHECK_SECONDS = 2.0
+"""Time between two looks at the list of engines and at those that take no part."""
+
+RECHECK_SECONDS = 60.0
+"""Time between two checks of an engine that takes part: it may have been started again with other weights."""
+
+MAX_FILE_BYTES = 64 * 2**10
+"""Size of a file of engines."""
+
+JOIN_SECONDS = 90.0
+"""Time limit for the check of an engine. Its first request with logprobs compiles a kernel, which takes up to half a minute."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaLimits:
+    """The requests that a replica gets at once, how many more may wait for it, and the key that it asks for."""
+
+    slots: int
+    queue: int
+    key: str | None = None
+
+
+class Membership:
+    """Decides which replicas take part in a fleet: those at ``addresses``, and those that ``file`` lists.
+
+    Only files name engines, never a request: an engine reads every prompt.
+    """
+
+    def __init__(self, fleet: Fleet, check: JoinCheck, limits: ReplicaLimits, addresses: Sequence[str], file: Path | None = None) -> None:
+        self.fleet = fleet
+        self._check = check
+        self._limits = limits
+        self._addresses = [engine_url(address) for address in addresses]
+        self._file = file
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._due: dict[str, float] = {}  # when each engine is to be checked again
+
+    def replicas(self) -> list[Replica]:
+        """Return all replicas, also those that take no part."""
+        return [*self.fleet.replicas.values()]
+
+    async def update(self) -> None:
+        """Read the list of engines, drain those that it no longer has, and check those that take no part, and now and then the others.
+
+        Raises ConfigError for a list that cannot be read.
+        """
+        more = [] if self._file is None else await asyncio.to_thread(read_engines, self._file)
+        listed = dict.fromkeys([*self._addresses, *more])
+        for url in listed:
+            if url not in self.fleet.replicas:
+                self.fleet.replicas[url] = Replica(url, Gate(self._limits.slots, self._limits.queue), self._limits.key)
+        for replica in self.replicas():
+            if replica.url not in listed and not replica.draining:
+                leaving = asyncio.ensure_future(self._drain(replica))
+                self._leaving.add(leaving)
+                leaving.add_done_callback(self._leaving.discard)
+            replica.draining = replica.url not in listed
+        now = time.monotonic()
+        due = [one for one in self.replicas() if not one.draining and (one.problem is not None or now > self._due.get(one.url, 0.0))]
+        self._due |= {one.url: now + RECHECK_SECONDS for one in due}
+        away = [one for one in due if one.problem is not None] + [one for one in due if one.problem is None]
+        while away and not any(replica.takes_part for replica in self.replicas()):
+            await self._join(away.pop(0))  # the first one that joins is what the others are compared with
+        await asyncio.gather(*map(self._join, away))
+
+    async def watch(self) -> None:
+        """Update again and again, until this is cancelled."""
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            try:
+                await self.update()
+            except ConfigError as error:
+                logger.warning("%s The engines stay as they are.", error)
+            except Exception:
+                logger.exception("The engines could not be checked.")
+
+    async def close(self) -> None:
+        """Stop draining, and close all connections."""
+        for leaving in [*self._leaving]:
+            leaving.cancel()
+        for replica in self.replicas():
+            await replica.close()
+
+    async def _join(self, replica: Replica) -> None:
+        """Check a replica, but not for longer than an engine takes that compiles its kernels."""
+        try:
+            async with asyncio.timeout(JOIN_SECONDS):
+                await self._check.join(replica)
+        except TimeoutError:
+            replica.problem = f"Its check took longer than {JOIN_SECONDS:g} seconds."
+
+    async def _drain(self, replica: Replica) -> None:
+        """Take a replica out once its answers have ended."""
+        while replica.gate.running or replica.gate.waiting:
+            await asyncio.sleep(CHECK_SECONDS / 20)
+            if not replica.draining:
+                return  # it is listed again
+        del self.fleet.replicas[replica.url]
+        await replica.close()
+
+
+def read_engines(path: Path) -> list[str]:
+    """Return the addresses in a file, one in each line; a # begins a comment. Raises ConfigError."""
+    try:
+        if path.exists() and (not path.is_file() or path.stat().st_size > MAX_FILE_BYTES):
+            raise ConfigError(f"The list of engines {path} must be a file of at most {MAX_FILE_BYTES} bytes.")
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The list of engines {path} cannot be read: {error}.") from None
+    return [engine for line in text.splitlines() if (engine := engine_in(line))]
+
+
+def engine_in(line: str) -> str | None:
+    """Return the address in a line of a file of engines, or None. Raises ConfigError for what is not one."""
+    text = line.partition("#")[0].strip()
+    return engine_url(text) if text else None
+
+
+def engine_url(text: str) -> str:
+    """Return an address without a path. Raises ConfigError for what is not one."""
+    try:
+        parts = urlsplit(text.strip())
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        has_more = bool(parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc)
+        httpx.URL(text.strip())
+    except (ValueError, httpx.InvalidURL):  # such as a port that is not a number
+        is_address = has_more = False
+    if not is_address or has_more:
+        shown = "one with a password" if "@" in text else repr(text[:100])
+        raise ConfigError(f"An engine is an address like http://10.0.0.5:8000, not {shown}.")
+    return f"{parts.scheme}://{parts.netloc}"

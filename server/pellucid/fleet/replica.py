@@ -1,0 +1,239 @@
+"""Speaks to one engine elsewhere: an address of a vLLM server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import httpx
+
+from pellucid.errors import InvalidRequestError
+from pellucid.fleet.admission import Gate
+from pellucid.fleet.vllm_wire import (
+    ROUTE,
+    EngineFailureError,
+    MalformedAnswerError,
+    WireEvent,
+    WireToken,
+    clean,
+    error_of,
+    read_event,
+    read_prompt_scores,
+)
+
+CONNECT_SECONDS = 5.0
+"""Time limit for a connection and for a reply to a question about the engine."""
+
+SILENT_SECONDS = 120.0
+"""Time without a byte of an answer after which an engine counts as lost. A long prompt or a busy engine takes a while."""
+
+MAX_LINE_BYTES = 4 * 2**20
+"""Size of an event, and of a reply about an engine. An event has some kilobytes."""
+
+MAX_READING_BYTES = 256 * 2**20
+"""Size of the scores of a prompt, which take about 2 kilobytes a token."""
+
+USAGE_SECONDS = 1.0
+"""Time that the usage may take after the end of an answer."""
+
+SESSION = "x-session-id"
+"""The header by which routers of vLLM and Ray Serve keep an editor or a conversation with one replica."""
+
+
+class ReplicaLostError(Exception):
+    """An engine that broke off, cannot be reached, or fails: another one may continue."""
+
+
+class ReplicaRefusedError(ReplicaLostError):
+    """An engine that refuses this front, or no longer has the model: it gets no requests until it has been checked again."""
+
+
+class ReplicaBusyError(Exception):
+    """An engine that takes no more requests at the moment."""
+
+
+@dataclass(eq=False)
+class Replica:
+    """An engine at an address. ``models`` are the most tokens of a sequence of each of its models.
+
+    ``problem`` is the reason why it gets no new requests, as a sentence; None if it takes part.
+    """
+
+    url: str
+    gate: Gate
+    key: str | None = None
+    transport: httpx.AsyncBaseTransport | None = None
+    version: str = ""
+    models: Mapping[str, int] = field(default_factory=dict)
+    problem: str | None = "It has not been checked yet."
+    draining: bool = False
+    _client: httpx.AsyncClient | None = None
+
+    @property
+    def takes_part(self) -> bool:
+        """True if it gets new requests."""
+        return self.problem is None and not self.draining
+
+    async def scores(self, body: Mapping[str, Any], session: str, vocab: int) -> AsyncGenerator[WireEvent]:
+        """Yield the events of an answer, the last one of which is finished. Closing the generator cancels the answer.
+
+        The last one also has the cached tokens, if the engine reports them. Raises ReplicaLostError and ReplicaBusyError, and
+        InvalidRequestError for a request that no replica would serve.
+        """
+        room, stops = body["sampling_params"]["max_tokens"], body["sampling_params"]["stop_token_ids"]
+        last: WireEvent | None = None
+        try:
+            async with self._http().stream("POST", ROUTE, json=body, headers={SESSION: session}) as response:
+                await self._check(response)
+                async with aclosing(_events(response, vocab)) as events:
+                    async for event in events:
+                        room -= len(event.tokens)
+                        if room < 0 or (event.stop_id is not None and event.stop_id not in stops):
+                            raise MalformedAnswerError("an answer continues after its end")
+                        if event.finished:
+                            last = event
+                            break
+                        yield event
+                    if last is not None:
+                        cached = await _reported(events)
+                        yield last if cached is None else replace(last, cached=cached)
+        except httpx.HTTPError as error:
+            if last is None:
+                raise ReplicaLostError(f"{self.url} broke off ({type(error).__name__}).") from error
+        except (EngineFailureError, MalformedAnswerError) as error:
+            raise ReplicaLostError(f"{self.url} failed: {error}") from error
+        if last is None:
+            raise ReplicaLostError(f"{self.url} ended an answer before its end.")
+
+    async def prompt_scores(self, body: Mapping[str, Any], session: str, vocab: int) -> tuple[list[WireToken | None], int]:
+        """Return the tokens of a prompt that was read, and how many of them came from the cache. Raises the errors of ``scores``."""
+        try:
+            async with self._http().stream("POST", ROUTE, json=body, headers={SESSION: session}) as response:
+                await self._check(response)
+                return read_prompt_scores(_object(await _body(response, MAX_READING_BYTES)), body["token_ids"], vocab)
+        except httpx.HTTPError as error:
+            raise ReplicaLostError(f"{self.url} broke off ({type(error).__name__}).") from error
+        except (EngineFailureError, MalformedAnswerError) as error:
+            raise ReplicaLostError(f"{self.url} failed: {error}") from error
+
+    async def ask(self, route: str, body: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+        """Return the JSON object of a reply about the engine itself. Raises ReplicaLostError."""
+        try:
+            async with (
+                asyncio.timeout(CONNECT_SECONDS),
+                self._http().stream("GET" if body is None else "POST", route, json=body) as response,
+            ):
+                await self._check(response)
+                return _object(await _body(response, MAX_LINE_BYTES))
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise ReplicaLostError(f"{self.url} does not answer ({type(error).__name__}).") from error
+        except MalformedAnswerError as error:
+            raise ReplicaLostError(f"{self.url}{route} does not return a JSON object: it is not a vLLM server.") from error
+
+    async def is_well(self) -> bool:
+        """Return whether the address still answers: it may be that of a router, which has other engines behind it."""
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                for route in ("/health", "/v1/models"):
+                    async with self._http().stream("GET", route) as response:
+                        if response.status_code != 404:
+                            return response.status_code == 200
+        except (httpx.HTTPError, TimeoutError):
+            pass
+        return False
+
+    async def close(self) -> None:
+        """Close all connections, which cancels what the engine does for this front. Another request opens new ones."""
+        if self._client is not None:
+            client, self._client = self._client, None
+            await client.aclose()
+
+    def _http(self) -> httpx.AsyncClient:
+        if self._client is None:
+            headers = {"accept-encoding": "identity"} | ({} if self.key is None else {"authorization": f"Bearer {self.key}"})
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+            timeout = httpx.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS)
+            self._client = httpx.AsyncClient(
+                base_url=self.url, headers=headers, limits=limits, timeout=timeout, transport=self.transport, trust_env=False
+            )
+        return self._client
+
+    async def _check(self, response: httpx.Response) -> None:
+        """Raise the error of a reply that is not a 200, or that is not plain."""
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise MalformedAnswerError("a reply is compressed, although none was asked for")
+        status = response.status_code
+        if status == 200:
+            return
+        reason = _reason(await _body(response, MAX_LINE_BYTES))
+        if status in (429, 503):
+            raise ReplicaBusyError(f"{self.url} takes no more requests: {reason}")
+        if status in (401, 403):
+            hint = "start it with --enable-scale-out" if status == 403 else "set engine_key"
+            raise ReplicaRefusedError(f"{self.url} refuses this server ({status}): {hint}.")
+        if status == 404:
+            raise ReplicaRefusedError(f"{self.url} has no such model or route: {reason}")
+        if 400 <= status < 500:
+            raise InvalidRequestError(f"The engine of this model refuses the request: {reason}")
+        raise ReplicaLostError(f"{self.url} failed ({status}): {reason}")
+
+
+async def _events(response: httpx.Response, vocab: int) -> AsyncGenerator[WireEvent]:
+    """Yield the events of a stream up to ``[DONE]``. Raises EngineFailureError and MalformedAnswerError."""
+    async for line in _lines(response):
+        data = line.removeprefix(b"data:").strip() if line.startswith(b"data:") else b""
+        if data == b"[DONE]":
+            return
+        if data:
+            yield read_event(_object(data), vocab)
+
+
+async def _reported(events: AsyncGenerator[WireEvent]) -> int | None:
+    """Return the cached tokens that an engine reports after the end of an answer, if it does so at once."""
+    with suppress(TimeoutError, StopAsyncIteration, MalformedAnswerError, EngineFailureError, httpx.HTTPError):
+        async with asyncio.timeout(USAGE_SECONDS):
+            return (await anext(events)).cached
+    return None
+
+
+async def _lines(response: httpx.Response) -> AsyncGenerator[bytes]:
+    """Yield the lines of a reply. Raises MalformedAnswerError for one that is too long."""
+    pending = b""
+    async for part in response.aiter_raw():
+        *lines, pending = (pending + part).split(b"\n")
+        for line in lines:
+            yield line.rstrip(b"\r")
+        if len(pending) > MAX_LINE_BYTES:
+            raise MalformedAnswerError(f"an event has more than {MAX_LINE_BYTES} bytes")
+    yield pending
+
+
+async def _body(response: httpx.Response, most: int) -> bytes:
+    """Return the body of a reply. Raises MalformedAnswerError for one that is too long."""
+    body = bytearray()
+    async for part in response.aiter_raw():
+        body += part
+        if len(body) > most:
+            raise MalformedAnswerError(f"a reply has more than {most} bytes")
+    return bytes(body)
+
+
+def _object(text: bytes) -> Mapping[str, Any]:
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise MalformedAnswerError(f"an event is not JSON: {type(error).__name__}") from None
+    if not isinstance(data, dict):
+        raise MalformedAnswerError("an event is not an object")
+    return data
+
+
+def _reason(body: bytes) -> str:
+    try:
+        return error_of(_object(body))
+    except MalformedAnswerError:
+        return clean(body.decode(errors="replace")) or "no reason given"

@@ -1,0 +1,108 @@
+"""Holds the state of one request to the fleet: what came so far, what it cost, and what may end it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from pellucid.engine.request import Request
+from pellucid.tokens import FinishReason, Usage
+
+T = TypeVar("T")
+
+
+class RequestEndError(Exception):
+    """A request that ends where it is."""
+
+    def __init__(self, reason: FinishReason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(eq=False)
+class RunningRequest:
+    """A request of ``model``, and its progress. ``capacity`` is the most tokens of prompt and answer together.
+
+    ``answer`` holds the ids that came so far, from whichever replica, and ``is_read`` is true once the scores of the prompt were
+    delivered. ``deadline`` is a time of the event loop. ``moves`` counts how often the request was lost with a replica, at the addresses
+    ``left``, and ``busy`` are the addresses that took no more requests.
+    """
+
+    model: str
+    request: Request
+    capacity: int
+    key: str
+    deadline: float | None = None
+    answer: list[int] = field(default_factory=list)
+    is_read: bool = False
+    cached: int = 0
+    moves: int = 0
+    left: set[str] = field(default_factory=set)
+    busy: set[str] = field(default_factory=set)
+    submitted: float = field(default_factory=time.monotonic)
+    admitted: float | None = None
+    first_token: float | None = None
+    _ending: FinishReason | None = None
+    _timeout: asyncio.Timeout | None = None
+
+    @property
+    def session(self) -> str:
+        """The name by which routers know the request: another one after each loss, so that they choose another engine."""
+        return f"{self.key}-{self.moves}" if self.moves else self.key
+
+    @property
+    def has_delivered(self) -> bool:
+        """True if the caller has received scores."""
+        return self.is_read or bool(self.answer)
+
+    @property
+    def room(self) -> int:
+        """The number of tokens that may still be generated."""
+        most = min(self.request.params.max_tokens, self.capacity - len(self.request.prompt))
+        return max(most - len(self.answer), 0)
+
+    def end(self, reason: FinishReason) -> None:
+        """End the request where it is."""
+        self._ending = self._ending or reason
+        if self._timeout is not None and not self._timeout.expired():
+            self._timeout.reschedule(asyncio.get_running_loop().time())
+
+    async def wait(self, awaitable: Awaitable[T]) -> T:
+        """Return what is awaited. Raises RequestEndError if the request ends meanwhile, which cancels what is awaited."""
+        self._timeout = timeout = asyncio.timeout_at(self.deadline if self._ending is None else 0)
+        try:
+            async with timeout:
+                return await awaitable
+        except TimeoutError:
+            if not timeout.expired():
+                raise
+            raise RequestEndError(self._ending or FinishReason.DEADLINE) from None
+        finally:
+            self._timeout = None
+
+    async def each(self, items: AsyncIterator[T]) -> AsyncIterator[T]:
+        """Yield items until the request ends. Raises RequestEndError then."""
+        while True:
+            try:
+                item = await self.wait(anext(items))
+            except StopAsyncIteration:
+                return
+            yield item
+
+    def usage(self) -> Usage:
+        """Return its cost so far."""
+        now = time.monotonic()
+        admitted = now if self.admitted is None else self.admitted
+        first = now if self.first_token is None else self.first_token
+        return Usage(
+            cached=self.cached,
+            computed=len(self.request.prompt) - self.cached,
+            generated=len(self.answer),
+            queued=admitted - self.submitted,
+            prefill=first - admitted,
+            decode=now - first,
+            moves=self.moves,
+        )

@@ -1,0 +1,85 @@
+"""Tests the limits of a replica's requests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack
+
+import pytest
+
+from pellucid.errors import QueueFullError
+from pellucid.fleet.admission import Gate
+from pellucid.tokens import Priority
+
+
+async def wait(awaitable: Awaitable[None]) -> None:
+    await awaitable
+
+
+async def hold(gate: Gate, priority: Priority, order: list[str], name: str, release: asyncio.Event) -> None:
+    async with gate.admitted(priority, wait):
+        order.append(name)
+        await release.wait()
+
+
+async def settle() -> None:
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_completions_never_wait_behind_chats() -> None:
+    """However many chats run and wait, the next completion is admitted at once, as slots are kept for it."""
+    gate, order, release = Gate(4, 100), list[str](), asyncio.Event()
+    chats = [asyncio.create_task(hold(gate, Priority.CHAT, order, "chat", release)) for _ in range(20)]
+    await settle()
+    assert (gate.running, gate.waiting) == (3, 17)
+    completion = asyncio.create_task(hold(gate, Priority.COMPLETION, order, "completion", release))
+    await settle()
+    assert order == ["chat"] * 3 + ["completion"]
+    release.set()
+    await asyncio.gather(*chats, completion)
+    assert (gate.running, gate.waiting) == (0, 0)
+
+
+async def test_those_that_wait_are_admitted_by_priority() -> None:
+    """A slot that becomes free goes to the most urgent request, and among equals to the first."""
+    gate, order = Gate(1, 10), list[str]()
+    releases = {name: asyncio.Event() for name in ("running", "background", "chat 1", "chat 2", "completion")}
+    priorities = [Priority.COMPLETION, Priority.BACKGROUND, Priority.CHAT, Priority.CHAT, Priority.COMPLETION]
+    tasks = []
+    for (name, release), priority in zip(releases.items(), priorities, strict=True):
+        tasks.append(asyncio.create_task(hold(gate, priority, order, name, release)))
+        await settle()
+    for release in releases.values():
+        release.set()
+    await asyncio.gather(*tasks)
+    assert order == ["running", "completion", "chat 1", "chat 2", "background"]
+
+
+async def test_a_full_queue_refuses() -> None:
+    """More requests than may wait are refused at once with a remedy, and the others are served."""
+    gate, order, release = Gate(1, 1), list[str](), asyncio.Event()
+    tasks = [asyncio.create_task(hold(gate, Priority.CHAT, order, "chat", release)) for _ in range(2)]
+    await settle()
+    with pytest.raises(QueueFullError, match="1 requests are already waiting"):
+        await hold(gate, Priority.COMPLETION, order, "completion", release)
+    release.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_one_that_gives_up_leaves_no_gap() -> None:
+    """A request that is cancelled while it waits, or as it is admitted, holds no slot."""
+    gate = Gate(1, 10)
+    async with AsyncExitStack() as holding:
+        await holding.enter_async_context(gate.admitted(Priority.CHAT, wait))
+        tasks = [asyncio.create_task(hold(gate, Priority.CHAT, [], "chat", asyncio.Event())) for _ in range(3)]
+        await settle()
+        tasks[0].cancel()
+        await settle()
+        assert gate.waiting == 2
+    tasks[1].cancel()  # admitted, but not yet running
+    await settle()
+    tasks[2].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert (gate.running, gate.waiting) == (0, 0)

@@ -1,0 +1,396 @@
+"""Tests the engine elsewhere over replicas that compute with our own engine: the same answers, whatever happens to the replicas."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pellucid.engine.local_engine import LocalEngine
+from pellucid.engine.model_worker import EngineSettings
+from pellucid.engine.port import Engine
+from pellucid.engine.request import Admission, Request
+from pellucid.engine.token_mask import TokenMask, pack_ids
+from pellucid.engine.token_scores import TokenScore
+from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, NotSupportedError, QueueFullError, UnavailableError
+from pellucid.fleet.fleet import MAX_MOVES
+from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
+from pellucid.text.healing import Healer
+from pellucid.tokens import COMPLETION, Finish, FinishReason, SamplingParams
+from support.fleet.fleet_servers import CONTEXT, fleet_of, replica_of, tiny_engine
+from support.fleet.stand_in_replica import Fault, StandInReplica
+from support.models.model_files import byte_level_bpe, write_folder
+from support.models.tiny_models import tiny_llama, to_decoder
+from support.servers.http_servers import TINY, byte_tokenizer
+
+VOCAB = 320
+PROMPT = list(b"def add(a, b):\n    return a + ")
+PARAMS = SamplingParams(max_tokens=24, top_logprobs=3)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[LocalEngine]:
+    """Return the engine that all replicas compute with."""
+    found = tiny_engine()
+    yield found
+    found.close()
+
+
+async def answer(engine: Engine, request: Request) -> tuple[list[TokenScore], Finish]:
+    """Return the scores of a request, and its end."""
+    scores, items = [], []
+    async with aclosing(engine.generate(TINY, request)) as found:
+        async for item in found:
+            items.append(item)
+            if isinstance(item, TokenScore):
+                scores.append(item)
+    assert isinstance(items[0], Admission)
+    assert isinstance(items[-1], Finish)
+    return scores, items[-1]
+
+
+def ids(scores: Sequence[TokenScore]) -> list[int]:
+    return [score.id for score in scores]
+
+
+def assert_same(near: Sequence[TokenScore], far: Sequence[TokenScore]) -> None:
+    """Assert that all of a token's record that the engine elsewhere reports is what our own engine says."""
+    assert ids(far) == ids(near)
+    for one, other in zip(near, far, strict=True):
+        assert other.position == one.position
+        assert other.rank == one.rank
+        assert other.entropy is None
+        if one.logprob is None or one.entropy is None:
+            assert other.entropy_range is None
+            continue
+        assert other.logprob == pytest.approx(one.logprob, abs=1e-5)
+        assert other.rest == pytest.approx(one.rest, abs=1e-5)
+        assert other.allowed == one.allowed == 1.0
+        assert [id for id, _ in other.top] == [id for id, _ in one.top]
+        assert [logprob for _, logprob in other.top] == pytest.approx([logprob for _, logprob in one.top], abs=1e-5)
+        assert other.entropy_range is not None
+        least, most = other.entropy_range
+        assert least - 1e-4 <= one.entropy <= most + 1e-4
+
+
+REQUESTS = {
+    "greedy": Request(PROMPT, PARAMS),
+    "a stop id": Request(PROMPT, PARAMS, stop_ids=frozenset(range(0, 262, 7))),
+    "the end ignored": Request(PROMPT, replace(PARAMS, ignore_eos=True), stop_ids=frozenset(range(0, 262, 2))),
+    "biased": Request(PROMPT, replace(PARAMS, logit_bias={65: 20.0, 66: 19.0})),
+    "repetition penalty": Request(PROMPT, replace(PARAMS, repetition_penalty=1.3)),
+    "presence penalty": Request(PROMPT, replace(PARAMS, presence_penalty=1.5, frequency_penalty=0.5)),
+    "read": Request(PROMPT, replace(PARAMS, max_tokens=0), score_from=0),
+    "read from the middle": Request(PROMPT, replace(PARAMS, max_tokens=0), score_from=9),
+    "read and continued": Request(PROMPT, PARAMS, score_from=5),
+    "no alternatives": Request(PROMPT, replace(PARAMS, top_logprobs=0)),
+}
+
+
+@pytest.mark.parametrize("chunk", [1, 5])
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_the_same_answer_as_our_own_engine(engine: LocalEngine, name: str, chunk: int) -> None:
+    """Ids, logprobs, ranks, alternatives and the end are those of our own engine, however many tokens come at once."""
+    near, end = await answer(engine, REQUESTS[name])
+    async with fleet_of([replica_of(engine, chunk)]) as standing:
+        far, other_end = await answer(standing.fleet, REQUESTS[name])
+    assert_same(near, far)
+    assert other_end.reason is end.reason
+    assert (other_end.usage.prompt, other_end.usage.generated) == (end.usage.prompt, end.usage.generated)
+    assert all(score.sampled == 1.0 for score in far if score.position >= len(PROMPT))
+
+
+async def test_a_seed_gives_the_same_answer_each_time(engine: LocalEngine) -> None:
+    """Draws with a seed are repeatable, and what they were drawn with is None unless it is known."""
+    request = Request(PROMPT, replace(PARAMS, temperature=1.0, seed=7))
+    async with fleet_of([replica_of(engine)]) as standing:
+        first, _ = await answer(standing.fleet, request)
+        second, _ = await answer(standing.fleet, request)
+        known, _ = await answer(standing.fleet, replace(request, params=replace(request.params, top_k=4)))
+    assert ids(first) == ids(second)
+    assert {score.sampled for score in first} == {None}
+    assert all(score.sampled is not None for score in known)
+
+
+@pytest.mark.parametrize("ending", ["    retu", "x = 1\n    pri", "for i in ra"])
+async def test_healing(tmp_path: Path, ending: str) -> None:
+    """A prompt that ends inside a token is healed as by our own engine; only the allowed tokens are alternatives."""
+    tokenizer = read_tokenizer(write_folder(tmp_path, byte_level_bpe(VOCAB)), VOCAB)
+    decoder = to_decoder(tiny_llama(vocab_size=VOCAB, max_position_embeddings=2048))
+    engine = LocalEngine({TINY: decoder}, EngineSettings(slots=8, context=CONTEXT, chunk=64))
+    replica = StandInReplica(engine, {TINY: tokenizer})
+
+    def request() -> Request:
+        left, healing = Healer(tokenizer).heal(tokenizer.encode(f"def add(a, b):\n{ending}"))
+        assert healing is not None
+        return Request(left, PARAMS, constraint=healing)
+
+    near, _ = await answer(engine, request())
+    async with fleet_of([replica], tokenizer=tokenizer) as standing:
+        far, _ = await answer(standing.fleet, request())
+    engine.close()
+    assert ids(far) == ids(near)
+    assert any("allowed_token_ids" in body["sampling_params"] for body in replica.bodies)
+    assert any(score.allowed < 1 for score in near)
+    for one, other in zip(near, far, strict=True):
+        assert {id for id, _ in other.top} <= {id for id, _ in one.top}
+        assert other.allowed >= one.allowed - 1e-5
+
+
+class EvenOnly:
+    """Allows tokens with even ids only, as a grammar would: refused tokens are still shown."""
+
+    hides_refused = False
+
+    def __init__(self) -> None:
+        self.taken: list[int] = []
+
+    def allowed(self) -> TokenMask:
+        return pack_ids(range(0, byte_tokenizer().vocab_size, 2), byte_tokenizer().vocab_size)
+
+    def forced(self) -> list[int]:
+        return []
+
+    def advance(self, id: int) -> None:
+        self.taken.append(id)
+
+
+async def test_a_grammar(engine: LocalEngine) -> None:
+    """A grammar holds over the wire: a refused token is replaced by one of the allowed ones, and the figures stay the model's own."""
+    near, _ = await answer(engine, Request(PROMPT, PARAMS, constraint=EvenOnly()))
+    constraint, replica = EvenOnly(), replica_of(engine, chunk=3)
+    async with fleet_of([replica]) as standing:
+        far, _ = await answer(standing.fleet, Request(PROMPT, PARAMS, constraint=constraint))
+    assert_same(near, far)
+    assert constraint.taken == ids(far)
+    assert [score.grammar.allowed for score in far if score.grammar] == [score.grammar.allowed for score in near if score.grammar]
+    named = [body for body in replica.bodies if "allowed_token_ids" in body["sampling_params"]]
+    assert 0 < len(named) < len(far)
+    assert all(body["sampling_params"]["max_tokens"] == 1 for body in named)
+    assert not any("structured_outputs" in body["sampling_params"] for body in replica.bodies)
+
+
+FAULTS = st.lists(
+    st.builds(Fault, st.sampled_from(["cut", "error event", "garbage", "status"]), st.integers(0, 23), st.sampled_from([500, 502])),
+    max_size=MAX_MOVES,
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(faults=FAULTS, chunk=st.integers(1, 4), name=st.sampled_from(["greedy", "biased", "a stop id", "read and continued"]))
+async def test_any_cut_gives_the_ids_of_no_cut(engine: LocalEngine, faults: list[Fault], chunk: int, name: str) -> None:
+    """Replicas that break off anywhere, in whatever way, change nothing of an answer but its usage."""
+    request = REQUESTS[name]
+    near, end = await answer(engine, request)
+    broken = [replica_of(engine, chunk) for _ in range(MAX_MOVES + 1)]
+    async with fleet_of(broken) as standing:
+        pending = deque(faults)
+        for replica in broken:
+            replica.faults = pending  # the next answer fails, from any of them
+        far, other_end = await answer(standing.fleet, request)
+    assert_same(near, far)
+    assert other_end.reason is end.reason
+    assert other_end.usage.moves == sum(len(replica.fired) for replica in broken)
+    assert other_end.usage.generated == end.usage.generated
+
+
+async def test_a_lost_replica_gets_no_new_requests(engine: LocalEngine) -> None:
+    """A replica that broke off and is not well gets no requests until it has joined again."""
+    replicas = [replica_of(engine), replica_of(engine)]
+    async with fleet_of(replicas) as standing:
+        shared = deque([Fault("cut", 3)])
+        for replica in replicas:
+            replica.faults, replica.is_well = shared, False
+        _, end = await answer(standing.fleet, Request(PROMPT, PARAMS, session="an editor"))
+        assert (end.reason, end.usage.moves) == (FinishReason.LENGTH, 1)
+        (lost,) = [one for one in standing.fleet.replicas.values() if not one.takes_part]
+        assert "broke off" in str(lost.problem)
+        assert standing.fleet.lost == {lost.url: 1}
+        await standing.check.join(lost)
+        assert lost.takes_part
+
+
+async def test_a_router_with_other_engines_behind_it(engine: LocalEngine) -> None:
+    """An address that is still well after a loss is asked again, under another session, so that a router chooses another engine."""
+    router = replica_of(engine)
+    async with fleet_of([router]) as standing:
+        router.faults = deque([Fault("cut", 3)])
+        scores, end = await answer(standing.fleet, Request(PROMPT, PARAMS, session="an editor"))
+    assert (end.reason, end.usage.moves, len(scores)) == (FinishReason.LENGTH, 1, PARAMS.max_tokens)
+    assert router.sessions == ["an editor", "an editor-1"]
+
+
+async def test_the_last_replica_is_lost(engine: LocalEngine) -> None:
+    """Without a replica to resume an answer, what came of it is kept, and its end says why."""
+    replica = replica_of(engine)
+    async with fleet_of([replica]) as standing:
+        replica.faults, replica.is_well = deque([Fault("cut", 3)]), False
+        scores, end = await answer(standing.fleet, Request(PROMPT, PARAMS))
+    assert (end.reason, len(scores)) == (FinishReason.ERROR, 3)
+    assert "No engine serves tiny now" in str(end.error)
+
+
+async def test_too_many_moves(engine: LocalEngine) -> None:
+    """An answer moves at most three times; then it ends with an error that says so, and keeps what came."""
+    replicas = [replica_of(engine) for _ in range(MAX_MOVES + 2)]
+    async with fleet_of(replicas) as standing:
+        faults = deque([Fault("cut", 2)] * (MAX_MOVES + 1))
+        for replica in replicas:
+            replica.faults = faults
+        scores, end = await answer(standing.fleet, Request(PROMPT, PARAMS))
+    assert (end.reason, end.usage.moves, len(scores)) == (FinishReason.ERROR, MAX_MOVES + 1, 2 * (MAX_MOVES + 1))
+    assert "failed 4 times" in str(end.error)
+
+
+async def test_penalties_are_not_resumed(engine: LocalEngine) -> None:
+    """An answer whose penalties count its tokens ends with an error where it would have to be resumed, as the count would be lost."""
+    replicas = [replica_of(engine), replica_of(engine)]
+    async with fleet_of(replicas) as standing:
+        for replica in replicas:
+            replica.faults = deque([Fault("cut", 4)])
+        _, end = await answer(standing.fleet, REQUESTS["presence penalty"])
+    assert end.reason is FinishReason.ERROR
+    assert "cannot be resumed" in str(end.error)
+
+
+async def test_no_replica(engine: LocalEngine) -> None:
+    """Without any replica the error names each address that was asked, and why it takes no part."""
+    replica = replica_of(engine)
+    async with fleet_of([replica]) as standing:
+        (url,) = standing.fleet.replicas
+        replica.faults, replica.is_well = deque([Fault("status", status=500)]), False
+        with pytest.raises(UnavailableError, match=rf"No engine serves tiny now. {url}: .*failed \(500\)"):
+            await answer(standing.fleet, Request(PROMPT, PARAMS))
+
+
+async def test_a_busy_replica(engine: LocalEngine) -> None:
+    """A replica that takes no more requests is passed over; if all of them are busy, the request may be tried again later."""
+    replicas = [replica_of(engine), replica_of(engine)]
+    async with fleet_of(replicas) as standing:
+        shared = deque([Fault("status", status=429)])
+        for replica in replicas:
+            replica.faults = shared
+        _, end = await answer(standing.fleet, Request(PROMPT, PARAMS))
+        assert (end.reason, end.usage.moves) == (FinishReason.LENGTH, 0)
+        shared.extend([Fault("status", status=503)] * 2)
+        with pytest.raises(QueueFullError, match="busy"):
+            await answer(standing.fleet, Request(PROMPT, PARAMS))
+        assert standing.problems == [None, None]
+
+
+async def test_an_error_of_the_request(engine: LocalEngine) -> None:
+    """A replica that refuses a request as wrong is not lost, and its sentence reaches the user."""
+    replica = replica_of(engine)
+    async with fleet_of([replica]) as standing:
+        replica.faults = deque([Fault("status", status=400)])
+        with pytest.raises(InvalidRequestError, match="EngineCore encountered an issue"):
+            await answer(standing.fleet, Request(PROMPT, PARAMS))
+        assert standing.problems == [None]
+
+
+async def test_a_session_keeps_its_replica(engine: LocalEngine) -> None:
+    """Requests of one session go to one replica, which also learns the session's name; others are spread."""
+    replicas = [replica_of(engine), replica_of(engine)]
+    async with fleet_of(replicas) as standing:
+        for _ in range(4):
+            await answer(standing.fleet, Request(PROMPT, replace(PARAMS, max_tokens=1), session="an editor"))
+        assert sorted(len(replica.bodies) for replica in replicas) == [0, 4]
+        assert {session for replica in replicas for session in replica.sessions} == {"an editor"}
+        for number in range(12):
+            await answer(standing.fleet, Request(PROMPT, replace(PARAMS, max_tokens=1), session=f"editor {number}"))
+        assert all(len(replica.bodies) > 1 for replica in replicas)
+
+
+async def test_closing_cancels(engine: LocalEngine) -> None:
+    """Closing the generator ends the replica's answer, and frees its place."""
+    replica = replica_of(engine)
+    async with fleet_of([replica]) as standing:
+        replica.before_token = lambda sent: forever() if sent == 2 else ready()
+        async with aclosing(standing.fleet.generate(TINY, Request(PROMPT, PARAMS))) as items:
+            async for item in items:
+                if isinstance(item, TokenScore):
+                    break
+        await until(lambda: replica.running == 0)
+        assert standing.fleet.status(TINY).running == 0
+
+
+async def test_superseding(engine: LocalEngine) -> None:
+    """A newer request of the same key ends the older one where it is."""
+    replica = replica_of(engine)
+    async with fleet_of([replica]) as standing:
+        replica.before_token = lambda sent: forever() if sent == 2 and len(replica.bodies) == 1 else ready()
+        terms = replace(COMPLETION, key="editor")
+        older = asyncio.create_task(answer(standing.fleet, Request(PROMPT, PARAMS, terms)))
+        await until(lambda: replica.running == 1)
+        _, newer_end = await answer(standing.fleet, Request(PROMPT, PARAMS, terms))
+        scores, end = await older
+    assert (end.reason, newer_end.reason) == (FinishReason.SUPERSEDED, FinishReason.LENGTH)
+    assert len(scores) <= 2
+
+
+async def test_a_deadline(engine: LocalEngine) -> None:
+    """An answer ends where it is when its deadline passes, also while it waits for its turn."""
+    replica = replica_of(engine)
+    async with fleet_of([replica], slots=1) as standing:
+        replica.before_token = lambda sent: forever() if sent == 2 else ready()
+        terms = replace(COMPLETION, deadline=0.3)
+        running, waiting = await asyncio.gather(*(answer(standing.fleet, Request(PROMPT, PARAMS, terms)) for _ in range(2)))
+    assert [end.reason for _, end in (running, waiting)] == [FinishReason.DEADLINE] * 2
+    assert waiting[0] == []
+
+
+async def test_leaving(engine: LocalEngine) -> None:
+    """A fleet that is closed ends its answers as cancelled, and takes no new requests."""
+    replica = replica_of(engine)
+    async with fleet_of([replica]) as standing:
+        replica.before_token = lambda sent: forever() if sent == 2 else ready()
+        running = asyncio.create_task(answer(standing.fleet, Request(PROMPT, PARAMS)))
+        await until(lambda: replica.running == 1)
+        standing.fleet.close()
+        _, end = await running
+        assert end.reason is FinishReason.CANCELLED
+        with pytest.raises(UnavailableError, match="shutting down"):
+            await answer(standing.fleet, Request(PROMPT, PARAMS))
+
+
+async def test_wrong_requests(engine: LocalEngine) -> None:
+    """Requests that cannot be served are refused before any replica is asked, as by our own engine."""
+    replica = replica_of(engine)
+    async with fleet_of([replica]) as standing:
+        fleet = standing.fleet
+        for request, error in (
+            (Request([], PARAMS), InvalidRequestError),
+            (Request([9999], PARAMS), InvalidRequestError),
+            (Request([1] * 5000, PARAMS), ContextLengthError),
+            (Request(PROMPT, PARAMS, score_from=99), InvalidRequestError),
+            (Request(PROMPT, replace(PARAMS, temperature=3.0)), InvalidRequestError),
+            (Request(PROMPT, replace(PARAMS, presence_penalty=1.0), constraint=EvenOnly()), InvalidRequestError),
+        ):
+            with pytest.raises(error):
+                await answer(fleet, request)
+        with pytest.raises(NotFoundError):
+            await anext(fleet.generate("another", Request(PROMPT, PARAMS)))
+        with pytest.raises(NotSupportedError, match="no embeddings"):
+            fleet.hidden_size(TINY)
+        assert replica.bodies == []
+
+
+async def forever() -> None:
+    await asyncio.sleep(60)
+
+
+async def ready() -> None:
+    pass
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not holds():
+            await asyncio.sleep(0.01)

@@ -1,0 +1,159 @@
+"""Tests which engines elsewhere may take part."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+
+from pellucid.engine.local_engine import LocalEngine
+from pellucid.fleet.admission import Gate
+from pellucid.fleet.join_check import PROBE, JoinCheck
+from pellucid.fleet.replica import Replica
+from support.fleet.fleet_servers import fleet_of, replica_of, tiny_engine
+from support.fleet.stand_in_replica import Fault, StandInReplica
+from support.servers.http_servers import TINY, byte_tokenizer
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[LocalEngine]:
+    """Return the engine that most replicas compute with."""
+    found = tiny_engine()
+    yield found
+    found.close()
+
+
+class ShoutingTokenizer:
+    """Encodes capital letters only."""
+
+    vocab_size = byte_tokenizer().vocab_size
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.upper().encode())
+
+
+async def problem_of(replica: StandInReplica, key: str | None = None) -> str | None:
+    """Return the problem of a replica that is checked alone."""
+    async with fleet_of([replica], key=key) as standing:
+        return standing.problems[0]
+
+
+async def test_replicas_with_the_same_weights(engine: LocalEngine) -> None:
+    """Replicas of one model take part, and what tells their weights from others is known."""
+    async with fleet_of([replica_of(engine), replica_of(engine)]) as standing:
+        assert standing.problems == [None, None]
+        assert {replica.version for replica in standing.fleet.replicas.values()} == {"0.32.0"}
+        revision = standing.check.revision(TINY)
+    other = tiny_engine(seed=1)
+    async with fleet_of([replica_of(other)]) as standing:
+        assert standing.check.revision(TINY) not in (None, revision)
+    other.close()
+
+
+async def test_other_weights(engine: LocalEngine) -> None:
+    """The second of two replicas with different weights is left out, with the difference and the remedy."""
+    other = tiny_engine(seed=1)
+    async with fleet_of([replica_of(engine), replica_of(other)]) as standing:
+        first, second = standing.problems
+    other.close()
+    assert first is None
+    assert "Its logprobs of tiny differ by up to" in str(second)
+    assert "--dtype" in str(second)
+
+
+async def test_another_dtype(engine: LocalEngine) -> None:
+    """A replica whose logprobs are a little off, as those of another dtype are, is left out; rounding alone is no reason."""
+    rounded, other = replica_of(engine), replica_of(engine)
+    rounded.shift, other.shift = 1e-4, 1e-2
+    async with fleet_of([replica_of(engine), rounded, other]) as standing:
+        assert [problem is None for problem in standing.problems] == [True, True, False]
+
+
+async def test_another_tokenizer(engine: LocalEngine) -> None:
+    """A replica whose tokenizer gives other ids is left out."""
+    replica = replica_of(engine)
+    replica.tokenizers = {TINY: ShoutingTokenizer()}  # type: ignore[dict-item]
+    assert "Its tokenizer of tiny is not that of the folder given by --model" in str(await problem_of(replica))
+
+
+async def test_another_model(engine: LocalEngine) -> None:
+    """A replica that serves another model is left out, with the names of both."""
+    replica = replica_of(engine)
+    replica.tokenizers = {"llama": byte_tokenizer()}
+    problem = await problem_of(replica)
+    assert problem == "It serves llama, and not tiny: see --served-model-name."
+
+
+@pytest.mark.parametrize("context", [-5, 1, True])
+async def test_a_context_that_cannot_be(engine: LocalEngine, context: int) -> None:
+    """A replica that states a context in which nothing can be answered is left out, so that it does not limit the others."""
+    replica = replica_of(engine)
+    replica.context = context
+    assert await problem_of(replica) is not None
+
+
+async def test_a_key(engine: LocalEngine) -> None:
+    """A replica that asks for a key takes part if that is the one of the settings."""
+    replica = replica_of(engine)
+    replica.key = "secret"
+    assert await problem_of(replica, "secret") is None
+    assert "set engine_key" in str(await problem_of(replica, "wrong"))
+    assert "set engine_key" in str(await problem_of(replica))
+
+
+async def test_a_failing_engine(engine: LocalEngine) -> None:
+    """A replica whose engine fails is left out, whatever its other routes say, and joins once it is well."""
+    replica = replica_of(engine)
+    replica.faults = deque([Fault("error event")])
+    async with fleet_of([replica]) as standing:
+        assert "EngineCore encountered an issue" in str(standing.problems[0])
+        (one,) = standing.fleet.replicas.values()
+        await standing.check.join(one)
+        assert one.takes_part
+
+
+async def test_no_server() -> None:
+    """An address where nothing answers is left out, with the address."""
+    replica = Replica("http://127.0.0.1:9", Gate(1, 1))
+    await JoinCheck({TINY: byte_tokenizer().encode(PROBE)}, {TINY: byte_tokenizer().vocab_size}).join(replica)
+    assert str(replica.problem).startswith("http://127.0.0.1:9 does not answer")
+    await replica.close()
+
+
+class OtherServer(StandInReplica):
+    """A server whose replies have other forms."""
+
+    reply: Any = None
+
+    async def _version(self, _: HttpRequest) -> Response:
+        return JSONResponse(self.reply)
+
+
+@pytest.mark.parametrize("reply", [[], "0.32.0", None])
+async def test_a_server_of_another_kind(engine: LocalEngine, reply: object) -> None:
+    """A server whose replies are not vLLM's is left out."""
+    replica = OtherServer(engine, {TINY: byte_tokenizer()})
+    replica.reply = reply
+    assert "it is not a vLLM server" in str(await problem_of(replica))
+
+
+async def test_a_failed_check_is_no_reference(engine: LocalEngine) -> None:
+    """A replica that did not pass the whole check decides nothing for the others."""
+    other = tiny_engine(seed=1)
+    wrong = replica_of(other)
+    wrong.faults = deque([Fault("status", status=200), Fault("status", status=500)])
+    async with fleet_of([wrong, replica_of(engine)]) as standing:
+        assert [problem is None for problem in standing.problems] == [False, True]
+    other.close()
+
+
+async def test_an_engine_that_returns_no_numbers(engine: LocalEngine) -> None:
+    """Logprobs that are not numbers agree with nothing."""
+    replica = replica_of(engine)
+    replica.shift = math.nan
+    assert await problem_of(replica) is not None

@@ -1,0 +1,167 @@
+"""Tests how engines elsewhere come and go while a server runs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from pellucid.engine.local_engine import LocalEngine
+from pellucid.engine.request import Request
+from pellucid.engine.token_scores import TokenScore
+from pellucid.errors import ConfigError
+from pellucid.fleet import membership
+from pellucid.fleet.fleet import Fleet
+from pellucid.fleet.join_check import PROBE, JoinCheck
+from pellucid.fleet.membership import Membership, ReplicaLimits, engine_url, read_engines
+from pellucid.models.tokenizers.tokenizer import Tokenizer
+from pellucid.tokens import Finish, FinishReason, SamplingParams
+from support.fleet.fleet_servers import CONTEXT, listening, replica_of, tiny_engine
+from support.servers.http_servers import TINY, byte_tokenizer
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[LocalEngine]:
+    """Return the engine that all replicas compute with."""
+    found = tiny_engine()
+    yield found
+    found.close()
+
+
+async def test_engines_come_and_go(engine: LocalEngine, tmp_path: Path) -> None:
+    """An engine that the file names joins, and one that it no longer names is taken out once its answers have ended."""
+    replicas, file, may_continue = [replica_of(engine), replica_of(engine)], tmp_path / "engines", asyncio.Event()
+    tokenizer = byte_tokenizer()
+    fleet = Fleet({TINY: tokenizer.vocab_size}, CONTEXT)
+    with ExitStack() as servers:
+        first, second = (servers.enter_context(listening(replica)) for replica in replicas)
+        members = Membership(fleet, check_of(tokenizer), ReplicaLimits(4, 4), [first], file)
+        await members.update()
+        assert list(fleet.replicas) == [first]
+
+        file.write_text(f"# in the other room\n{second}  # a GPU\n")
+        await members.update()
+        assert [replica.takes_part for replica in members.replicas()] == [True, True]
+
+        replicas[1].before_token = lambda sent: wait_for_the_test(may_continue, sent)
+        replicas[0].before_token = replicas[1].before_token
+        answers = [asyncio.create_task(answer(fleet, f"session {number}")) for number in range(8)]
+        await until(lambda: replicas[1].running > 0)
+        file.write_text("")
+        await members.update()
+        await asyncio.sleep(0.3)
+        assert [replica.draining for replica in members.replicas()] == [False, True]
+        may_continue.set()
+        assert {end.reason for end in await asyncio.gather(*answers)} == {FinishReason.LENGTH}
+        await until(lambda: list(fleet.replicas) == [first])
+        await fleet.disconnect()
+
+
+async def test_an_engine_with_other_weights_after_a_restart(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that takes part is checked again now and then, and left out if it is no longer the same."""
+    replica, other, tokenizer = replica_of(engine), tiny_engine(seed=1), byte_tokenizer()
+    fleet = Fleet({TINY: tokenizer.vocab_size}, CONTEXT)
+    monkeypatch.setattr(membership, "RECHECK_SECONDS", 0.0)
+    with listening(replica) as url:
+        members = Membership(fleet, check_of(tokenizer), ReplicaLimits(4, 4), [url])
+        await members.update()
+        assert fleet.replicas[url].takes_part
+        replica.engine = other
+        await members.update()
+        assert "Its logprobs of tiny differ" in str(fleet.replicas[url].problem)
+        await members.close()
+    other.close()
+
+
+async def test_the_watch_survives(engine: LocalEngine, tmp_path: Path) -> None:
+    """A list that cannot be read changes nothing, and the next one that can is used."""
+    replica, file, tokenizer = replica_of(engine), tmp_path / "engines", byte_tokenizer()
+    fleet = Fleet({TINY: tokenizer.vocab_size}, CONTEXT)
+    members = Membership(fleet, check_of(tokenizer), ReplicaLimits(4, 4), [], file)
+    file.write_text("http://[::1\n")
+    watching = asyncio.create_task(members.watch())
+    with listening(replica) as url:
+        await asyncio.sleep(2.5 * membership.CHECK_SECONDS)
+        assert not watching.done()
+        file.write_text(f"{url}\n")
+        await until(lambda: url in fleet.replicas and fleet.replicas[url].takes_part)
+        watching.cancel()
+        await members.close()
+
+
+async def test_a_lost_engine_joins_again(engine: LocalEngine) -> None:
+    """An engine that did not answer takes part as soon as it does."""
+    replica, tokenizer = replica_of(engine), byte_tokenizer()
+    replica.tokenizers = {}
+    fleet = Fleet({TINY: tokenizer.vocab_size}, CONTEXT)
+    with listening(replica) as url:
+        members = Membership(fleet, check_of(tokenizer), ReplicaLimits(4, 4), [url])
+        await members.update()
+        assert not fleet.replicas[url].takes_part
+        replica.tokenizers = {TINY: tokenizer}
+        watching = asyncio.create_task(members.watch())
+        await until(lambda: fleet.replicas[url].takes_part)
+        watching.cancel()
+        await fleet.disconnect()
+
+
+def test_files_of_engines(tmp_path: Path) -> None:
+    """A file has an address in each line, comments and empty lines; one that is missing has none."""
+    file = tmp_path / "engines"
+    assert read_engines(file) == []
+    file.write_text("# all\n\nhttp://10.0.0.5:8000/\n https://gpu.example  # fast\n")
+    assert read_engines(file) == ["http://10.0.0.5:8000", "https://gpu.example"]
+    file.write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_engines(file)
+    file.write_text("#" * 100_000)
+    with pytest.raises(ConfigError, match="must be a file of at most"):
+        read_engines(file)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match="must be a file of at most"):
+        read_engines(tmp_path / "pipe")
+
+
+def test_a_password_is_not_shown() -> None:
+    """An address with a password is refused, and the password is in no message."""
+    with pytest.raises(ConfigError) as refused:
+        engine_url("http://:secret@gpu:8000")
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "10.0.0.5:8000", "ftp://a", "http://", "http://a/v1", "http://a?b", "http://a:b", "http://[::1", "http://a\x01b:5"]
+)
+def test_no_addresses(text: str) -> None:
+    """A text that is not the address of a server is refused with an example."""
+    with pytest.raises(ConfigError, match=r"An engine is an address like http://10.0.0.5:8000"):
+        engine_url(text)
+
+
+def check_of(tokenizer: Tokenizer) -> JoinCheck:
+    """Return the check of the tiny model."""
+    return JoinCheck({TINY: tokenizer.encode(PROBE)}, {TINY: tokenizer.vocab_size})
+
+
+async def wait_for_the_test(event: asyncio.Event, sent: int) -> None:
+    """Wait with the third token. The event belongs to another loop, so it is only looked at."""
+    while sent == 2 and not event.is_set():
+        await asyncio.sleep(0.01)
+
+
+async def answer(fleet: Fleet, session: str) -> Finish:
+    """Return the end of an answer."""
+    items = [item async for item in fleet.generate(TINY, Request(list(b"def"), SamplingParams(max_tokens=6), session=session))]
+    assert len([item for item in items if isinstance(item, TokenScore)]) == 6
+    assert isinstance(items[-1], Finish)
+    return items[-1]
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not holds():
+            await asyncio.sleep(0.02)

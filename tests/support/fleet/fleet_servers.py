@@ -1,0 +1,81 @@
+"""Runs stand-in replicas on ports of their own, and fleets over them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+import uvicorn
+
+from pellucid.engine.local_engine import LocalEngine
+from pellucid.engine.model_worker import EngineSettings
+from pellucid.fleet.fleet import Fleet
+from pellucid.fleet.join_check import PROBE, JoinCheck
+from pellucid.fleet.membership import Membership, ReplicaLimits
+from pellucid.models.tokenizers.tokenizer import Tokenizer
+from pellucid.serving.listening_socket import listen
+from support.fleet.stand_in_replica import StandInReplica
+from support.models.tiny_models import tiny_llama, to_decoder
+from support.servers.http_servers import TINY, byte_tokenizer
+
+CONTEXT = 1024
+
+
+def tiny_engine(seed: int = 0) -> LocalEngine:
+    """Return an engine of a tiny random model of bytes."""
+    decoder = to_decoder(tiny_llama(seed, vocab_size=byte_tokenizer().vocab_size, max_position_embeddings=2048))
+    return LocalEngine({TINY: decoder}, EngineSettings(slots=8, context=CONTEXT, chunk=64))
+
+
+def replica_of(engine: LocalEngine, chunk: int = 1) -> StandInReplica:
+    """Return a replica that computes with an engine."""
+    return StandInReplica(engine, {TINY: byte_tokenizer()}, chunk=chunk)
+
+
+@contextmanager
+def listening(replica: StandInReplica) -> Iterator[str]:
+    """Serve a replica in a thread; yield its address."""
+    listener = listen("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(replica.app, log_level="critical", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, args=([listener],), name="stand-in-replica")
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+@dataclass
+class FleetOfStandIns:
+    """A fleet, and the check by which its replicas join."""
+
+    fleet: Fleet
+    check: JoinCheck
+
+    @property
+    def problems(self) -> list[str | None]:
+        """Why each replica takes no part; None for one that does."""
+        return [replica.problem for replica in self.fleet.replicas.values()]
+
+
+@asynccontextmanager
+async def fleet_of(
+    replicas: Sequence[StandInReplica], slots: int = 8, queue: int = 64, key: str | None = None, tokenizer: Tokenizer | None = None
+) -> AsyncIterator[FleetOfStandIns]:
+    """Serve replicas, and yield a fleet over them, which they have joined if they can."""
+    tokenizer = tokenizer or byte_tokenizer()
+    with ExitStack() as servers:
+        urls = [servers.enter_context(listening(replica)) for replica in replicas]
+        fleet = Fleet({TINY: tokenizer.vocab_size}, CONTEXT)
+        check = JoinCheck({TINY: tokenizer.encode(PROBE)}, {TINY: tokenizer.vocab_size})
+        await Membership(fleet, check, ReplicaLimits(slots, queue, key), urls).update()
+        for stand_in in replicas:
+            stand_in.bodies.clear()
+            stand_in.sessions.clear()
+        yield FleetOfStandIns(fleet, check)
+        fleet.close()
+        await fleet.disconnect()

@@ -1,0 +1,250 @@
+"""A vLLM server without vLLM: its route for token ids, computed by our own engine, with every trap of the real one and with faults."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from starlette.applications import Starlette
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from pellucid.engine.local_engine import LocalEngine
+from pellucid.engine.request import Request
+from pellucid.engine.token_mask import TokenMask, pack_ids
+from pellucid.engine.token_scores import TokenScore
+from pellucid.models.tokenizers.tokenizer import Tokenizer
+from pellucid.tokens import MAX_ALTERNATIVES, Finish, FinishReason, Priority, SamplingParams, Terms
+
+MAX_LOGPROBS = 200
+
+FaultKind = Literal["cut", "error event", "status", "garbage"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fault of one answer after ``tokens`` tokens; a ``status`` replaces the answer."""
+
+    kind: FaultKind
+    tokens: int = 0
+    status: int = 500
+
+
+@dataclass(frozen=True)
+class OnlyThese:
+    """A constraint to a list of ids, as ``allowed_token_ids`` has it."""
+
+    mask: TokenMask
+
+    @property
+    def hides_refused(self) -> bool:
+        return False
+
+    def allowed(self) -> TokenMask:
+        return self.mask
+
+    def forced(self) -> list[int]:
+        return []
+
+    def advance(self, id: int) -> None:
+        pass
+
+
+@dataclass
+class StandInReplica:
+    """Serves the models of an engine by vLLM's routes.
+
+    ``chunk`` tokens come in one event, as with speculation. ``faults`` happen to the next answers, one each; ``fired`` are those that
+    did. ``before_token`` is awaited before each token of an answer. ``bodies`` and ``sessions`` are those of all requests, ``running``
+    counts the answers under way, and ``is_well`` is its state of health.
+    """
+
+    engine: LocalEngine
+    tokenizers: dict[str, Tokenizer]
+    chunk: int = 1
+    context: int = 1024
+    version: str = "0.32.0"
+    key: str | None = None
+    parents: dict[str, str] = field(default_factory=dict)  # the models of adapters
+    faults: deque[Fault] = field(default_factory=deque)
+    before_token: Any = None
+    shift: float = 0.0
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    sessions: list[str | None] = field(default_factory=list)
+    running: int = 0
+    fired: list[Fault] = field(default_factory=list)
+    is_well: bool = True
+
+    @property
+    def app(self) -> Starlette:
+        """The server."""
+        return Starlette(
+            routes=[
+                Route("/version", self._version),
+                Route("/health", self._health),
+                Route("/v1/models", self._models),
+                Route("/tokenize", self._tokenize, methods=["POST"]),
+                Route("/inference/v1/generate", self._generate, methods=["POST"]),
+            ]
+        )
+
+    async def _version(self, _: HttpRequest) -> Response:
+        return JSONResponse({"version": self.version})
+
+    async def _health(self, _: HttpRequest) -> Response:
+        return Response(status_code=200 if self.is_well else 503)
+
+    async def _models(self, _: HttpRequest) -> Response:
+        names = [*self.tokenizers, *self.parents]
+        return JSONResponse({"object": "list", "data": [self._card(name) for name in names]})
+
+    def _card(self, name: str) -> dict[str, Any]:
+        parent = self.parents.get(name)
+        return {"id": name, "object": "model", "owned_by": "vllm", "parent": parent, "max_model_len": None if parent else self.context}
+
+    async def _tokenize(self, request: HttpRequest) -> Response:
+        body = await request.json()
+        ids = self.tokenizers[body["model"]].encode(body["prompt"])
+        return JSONResponse({"count": len(ids), "max_model_len": 64, "tokens": ids, "token_strs": None})
+
+    async def _generate(self, http: HttpRequest) -> Response:
+        body = await http.json()
+        self.bodies.append(body)
+        self.sessions.append(http.headers.get("x-session-id"))
+        if self.key is not None and http.headers.get("authorization") != f"Bearer {self.key}":
+            return JSONResponse({"error": "Unauthorized"}, 401)
+        sampling, ids = body["sampling_params"], body["token_ids"]
+        model = body["model"]
+        if model not in self.tokenizers:
+            return refusal(404, f"The model `{model}` does not exist.", "NotFoundError")
+        wrong = next((id for id in ids if id >= self.tokenizers[model].vocab_size), None)
+        if wrong is not None:
+            return refusal(400, f"Token id {wrong} is out of vocabulary")
+        if sampling.get("temperature", 1.0) > 2:
+            return refusal(400, f"temperature must be in [0, 2], got {sampling['temperature']}.")
+        if (sampling.get("logprobs") or 0) > MAX_LOGPROBS:
+            return refusal(400, f"Requested sample logprobs of {sampling['logprobs']}, which is greater than max allowed: {MAX_LOGPROBS}")
+        if len(ids) + 1 > self.context:
+            return refusal(400, f"This model's maximum context length is {self.context} tokens.")
+        fault = self.faults.popleft() if self.faults else None
+        if fault is not None and (fault.kind == "status" or not body.get("stream")):
+            self.fired.append(fault)
+        if fault is not None and fault.kind == "status":
+            return refusal(fault.status, "EngineCore encountered an issue.", "InternalServerError")
+        if not body.get("stream"):
+            return JSONResponse({"choices": []}) if fault is not None else await self._read(model, ids, sampling)
+        return StreamingResponse(self._events(model, body, fault), media_type="text/event-stream")
+
+    async def _read(self, model: str, ids: Sequence[int], sampling: dict[str, Any]) -> Response:
+        k = sampling.get("prompt_logprobs")
+        request = Request(ids, SamplingParams(max_tokens=1, top_logprobs=min(k or 0, MAX_ALTERNATIVES)), score_from=0)
+        async with aclosing(self.engine.generate(model, request)) as items:
+            scores = [item async for item in items if isinstance(item, TokenScore) and item.position < len(ids)]
+        rows = [None if score.logprob is None else self._row(score) for score in scores]
+        usage = {"prompt_tokens": len(ids), "prompt_tokens_details": {"cached_tokens": 0}}
+        choice = {"index": 0, "finish_reason": "length", "stop_reason": None, "token_ids": [0], "logprobs": None}
+        return JSONResponse({"prompt_logprobs": None if k is None else rows, "usage": usage, "choices": [choice]})
+
+    def _row(self, score: TokenScore) -> dict[str, Any]:
+        assert score.logprob is not None
+        row = {str(score.id): {"logprob": score.logprob + self.shift, "rank": score.rank, "decoded_token": None}}
+        for rank, (id, logprob) in enumerate(score.top, 1):
+            row.setdefault(str(id), {"logprob": logprob + self.shift, "rank": rank, "decoded_token": None})
+        return row
+
+    async def _events(self, model: str, body: dict[str, Any], fault: Fault | None) -> AsyncIterator[str]:
+        sampling, ids = body["sampling_params"], body["token_ids"]
+        stops, sent, cached, held = set(sampling.get("stop_token_ids") or []), 0, 0, []
+        reason: str | None = "length"
+        stop: int | None = None
+        self.running += 1
+        try:
+            async with aclosing(self.engine.generate(model, self._request(ids, sampling, body["priority"]))) as items:
+                async for item in items:
+                    if isinstance(item, Finish):
+                        cached = item.usage.cached
+                        reason = "length" if item.reason is FinishReason.LENGTH else "abort"
+                    if not isinstance(item, TokenScore):
+                        continue
+                    if self.before_token is not None:
+                        await self.before_token(sent)
+                    if fault is not None and sent == fault.tokens:
+                        self.fired.append(fault)
+                        if fault.kind == "error event":
+                            yield line(
+                                {"error": {"message": "EngineCore encountered an issue.", "type": "InternalServerError", "code": 500}}
+                            )
+                            yield "data: [DONE]\n\n"
+                        elif fault.kind == "garbage":
+                            yield "data: {nonsense\n\n"
+                        if fault.kind == "cut":
+                            raise ConnectionError("the replica was killed")
+                        return
+                    held.append(item)
+                    sent += 1
+                    if item.id in stops:
+                        reason, stop = "stop", item.id
+                        break
+                    if len(held) == self.chunk:
+                        yield self._event(held, None, None, sampling)
+                        held = []
+            yield self._event(held, reason, stop, sampling)
+            usage = {"prompt_tokens": len(ids), "completion_tokens": sent, "prompt_tokens_details": {"cached_tokens": cached}}
+            yield line({"request_id": "generate-tokens-1", "usage": usage, "output_mode": "tokens", "choices": []})
+            yield "data: [DONE]\n\n"
+        finally:
+            self.running -= 1
+
+    def _request(self, ids: Sequence[int], sampling: dict[str, Any], priority: int) -> Request:
+        names = (
+            "max_tokens",
+            "temperature",
+            "top_k",
+            "top_p",
+            "min_p",
+            "repetition_penalty",
+            "presence_penalty",
+            "frequency_penalty",
+            "seed",
+        )
+        params = SamplingParams(
+            **{name: sampling[name] for name in names if name in sampling},
+            logit_bias={int(id): bias for id, bias in sampling.get("logit_bias", {}).items()},
+            top_logprobs=MAX_ALTERNATIVES,
+        )
+        allowed = sampling.get("allowed_token_ids")
+        constraint = None if allowed is None else OnlyThese(pack_ids(allowed, max(allowed) + 1))
+        return Request(ids, params, Terms(Priority(priority)), constraint=constraint)
+
+    def _event(self, scores: Sequence[TokenScore], reason: str | None, stop: int | None, sampling: dict[str, Any]) -> str:
+        choice = {
+            "index": 0,
+            "finish_reason": reason,
+            "stop_reason": stop,
+            "token_ids": [score.id for score in scores],
+            "logprobs": {"content": [self._content(score, sampling["logprobs"]) for score in scores]},
+        }
+        return line({"request_id": "generate-tokens-1", "usage": None, "output_mode": "tokens", "choices": [choice]})
+
+    def _content(self, score: TokenScore, wanted: int) -> dict[str, Any]:
+        """Return a token's scores: itself first, then the most probable others, as many as fit."""
+        assert score.logprob is not None
+        own = {"token_id": score.id, "logprob": score.logprob + self.shift, "rank": score.rank}
+        ranked = enumerate(score.top, 1)
+        others = [{"token_id": id, "logprob": logprob + self.shift, "rank": rank} for rank, (id, logprob) in ranked if id != score.id]
+        return own | {"top_logprobs": [own, *others][:wanted]}
+
+
+def line(data: dict[str, Any]) -> str:
+    """Return an event of a stream."""
+    return f"data: {json.dumps(data)}\n\n"
+
+
+def refusal(status: int, message: str, kind: str = "BadRequestError") -> Response:
+    """Return an error as vLLM does."""
+    return JSONResponse({"error": {"message": message, "type": kind, "param": None, "code": status}}, status)
