@@ -30,7 +30,7 @@ from pellucid.errors import ConfigError
 from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.system.api_keys import Keys, read_key_file, read_keys
 
-FLAGS = {"models": "--model", "adapters": "--adapter"}
+FLAGS = {"models": "--model", "adapters": "--adapter", "engines": "--engine"}
 """Flags whose name differs from the setting's."""
 
 KEY_SETTINGS = ("api_key", "api_key_file")
@@ -62,6 +62,20 @@ class Settings(BaseSettings):
     adapter_slots: int = Field(
         4, ge=1, le=1024, description="sequences that run at the same time, per adapter; their memory is allocated as they grow"
     )
+    engines: Names = Field(
+        (),
+        description="addresses of vLLM servers that compute the models instead of this process; then `--model` is NAME=FOLDER: the name "
+        "that the engines serve, and what its tokenizer is read from",
+    )
+    engines_file: Path | None = Field(
+        None, description="file that lists further engines, an address in each line; it is read again when it changes"
+    )
+    engine_key: SecretStr | None = Field(
+        None, description="key that the engines ask for (vLLM's --api-key); better set in the environment or config.toml"
+    )
+    engine_slots: int = Field(
+        64, ge=1, le=4096, description="requests that run at the same time, per engine; no more than its --max-num-seqs"
+    )
     host: str = Field(DEFAULT_HOST, min_length=1, description="address to listen on; any address other than loopback requires an API key")
     port: int = Field(DEFAULT_PORT, ge=1, le=65535, description="port to listen on")
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="where to compute: auto, cpu, cuda or cuda:N")
@@ -78,7 +92,7 @@ class Settings(BaseSettings):
     lookup: bool = Field(
         True, description="speculative decoding: draft tokens from earlier text and check several at once; answers do not change"
     )
-    queue: int = Field(64, ge=0, description="requests that may wait for a slot; further requests get status 429")
+    queue: int = Field(64, ge=0, description="requests that may wait for a slot (of each engine); further requests get status 429")
     prefix_memory: int = Field(
         512, ge=0, description="host memory in MiB for prompts without a slot, shared evenly by models and adapters; 0: none"
     )
@@ -132,7 +146,7 @@ class Settings(BaseSettings):
             raise ValueError("should be a number or a string")
         return value
 
-    @field_validator("models", "adapters", "allowed_origins", "trusted_proxies", mode="before")
+    @field_validator("models", "adapters", "engines", "allowed_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
@@ -162,10 +176,10 @@ class Settings(BaseSettings):
                 raise ValueError(f"should be IP addresses or networks like 10.0.0.0/8, not {network!r}") from None
         return value
 
-    @field_validator("cache", "data")
+    @field_validator("cache", "data", "engines_file")
     @classmethod
-    def _expand(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+    def _expand(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
 
     @field_validator("api_key")
     @classmethod
@@ -179,6 +193,11 @@ class Settings(BaseSettings):
         if self.api_key is None and not is_loopback(self.host):
             raise ValueError(f"other machines can reach the host {self.host}: set an API key (--api-key-file or PELLUCID_API_KEY)")
         return self
+
+    @property
+    def has_engines_elsewhere(self) -> bool:
+        """True if engines elsewhere compute the models."""
+        return bool(self.engines) or self.engines_file is not None
 
     @property
     def url(self) -> str:

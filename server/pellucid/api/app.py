@@ -20,6 +20,7 @@ from pellucid.api.routes import (
     chat,
     completions,
     embeddings,
+    engines,
     fim,
     info,
     llama_generation,
@@ -37,7 +38,7 @@ from pellucid.system.installed_version import installed_version
 
 ROUTES = (
     *(completions, chat, responses, messages, fim, score, embeddings, llama_generation),
-    *(ollama, ollama_models, tabby, tokens, adapters, info),
+    *(ollama, ollama_models, tabby, tokens, adapters, engines, info),
 )
 
 DESCRIPTION = """

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -47,6 +47,10 @@ class Metrics:
     def watch_models(self, statuses: Statuses) -> None:
         """Export the current status of each model whenever the metrics are read."""
         self.registry.register(_ModelCollector(statuses))
+
+    def watch_engines(self, engines: Callable[[], Sequence[EngineMetrics]]) -> None:
+        """Export the current state of the engines elsewhere whenever the metrics are read."""
+        self.registry.register(_EngineCollector(engines))
 
     def count_request(self, route: str, status: int) -> None:
         """Count an answered request under its route's pattern."""
@@ -124,6 +128,52 @@ class _ModelCollector(Collector):
             families["parked_bytes"].add_metric([model], status.parked_bytes)
             families["parked_limit_bytes"].add_metric([model], status.parked_limit)
         return [*families.values(), tokens]
+
+
+class EngineMetrics(Protocol):
+    """The state of an engine elsewhere."""
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        ...
+
+    @property
+    def state(self) -> str:
+        """``ready`` if it takes part."""
+        ...
+
+    @property
+    def running(self) -> int:
+        """The requests that it has."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """The requests that wait for it."""
+        ...
+
+    @property
+    def lost(self) -> int:
+        """The requests that were lost with it."""
+        ...
+
+
+class _EngineCollector(Collector):
+    def __init__(self, engines: Callable[[], Sequence[EngineMetrics]]) -> None:
+        self._engines = engines
+
+    def collect(self) -> Iterable[Metric]:
+        ready = GaugeMetricFamily("pellucid_engine_ready", "1 for an engine elsewhere that takes part, otherwise 0.", labels=["engine"])
+        running = GaugeMetricFamily("pellucid_engine_running", "Requests that an engine elsewhere has.", labels=["engine"])
+        waiting = GaugeMetricFamily("pellucid_engine_waiting", "Requests that wait for an engine elsewhere.", labels=["engine"])
+        lost = CounterMetricFamily("pellucid_engine_lost", "Requests that were lost with an engine, resumed or not.", labels=["engine"])
+        for one in self._engines():
+            ready.add_metric([one.url], one.state == "ready")
+            running.add_metric([one.url], one.running)
+            waiting.add_metric([one.url], one.waiting)
+            lost.add_metric([one.url], one.lost)
+        return [ready, running, waiting, lost]
 
 
 class RequestCounter:

@@ -16,6 +16,7 @@ from pellucid.api.metrics import Metrics
 from pellucid.engine.port import FAILED, Engine
 from pellucid.engine.status import WorkerStatus
 from pellucid.errors import InvalidRequestError, NotSupportedError, UnavailableError
+from pellucid.fleet.membership import Membership
 from pellucid.system.api_keys import Keys
 from pellucid.system.progress_protocol import Noted, Silent
 from pellucid.text.adapters import Adapters
@@ -25,6 +26,20 @@ from pellucid.tokens import ModelCard
 ServerPhase = Literal["ready", "loading", "leaving", "failed"]
 
 _UNREADY: dict[ServerPhase, str] = {"loading": "Loading model", "leaving": "The server is shutting down.", "failed": FAILED}
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """The state of an engine elsewhere. ``problem`` is the reason why it is away; ``lost`` counts the requests that were lost with it."""
+
+    url: str
+    state: Literal["ready", "draining", "away"]
+    problem: str | None
+    version: str
+    models: tuple[str, ...]
+    running: int
+    waiting: int
+    lost: int
 
 
 @dataclass(eq=False)
@@ -57,15 +72,19 @@ class ServerState:
     _assistant: LocalAssistant | None = None
     _engine: Engine | None = None
     _adapters: Adapters | None = None
+    _membership: Membership | None = None
     _cards: dict[str, ModelCard] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.metrics.watch_models(self.statuses)
+        self.metrics.watch_engines(self.engines)
         self.idleness = Idleness(self.clock)
 
-    def open(self, assistant: LocalAssistant, engine: Engine, adapters: Adapters | None = None) -> None:
-        """Serve from now on; without ``adapters`` no adapters can be loaded."""
-        self._assistant, self._engine, self._adapters = assistant, engine, adapters
+    def open(
+        self, assistant: LocalAssistant, engine: Engine, adapters: Adapters | None = None, membership: Membership | None = None
+    ) -> None:
+        """Serve from now on. Without ``adapters`` none can be loaded; ``membership`` is that of engines elsewhere, if there are any."""
+        self._assistant, self._engine, self._adapters, self._membership = assistant, engine, adapters, membership
         self.note_models()
         self.idleness.restart()
 
@@ -105,6 +124,25 @@ class ServerState:
         if self._adapters is None:
             raise NotSupportedError("This server has no folder of adapters: start it with --adapter to serve one.")
         return self._adapters
+
+    def engines(self) -> list[EngineStatus]:
+        """Return the state of the engines elsewhere; an empty list where this process computes the models."""
+        if self._membership is None:
+            return []
+        lost = self._membership.fleet.lost
+        return [
+            EngineStatus(
+                url=one.url,
+                state="draining" if one.draining else "ready" if one.takes_part else "away",
+                problem=one.problem,
+                version=one.version,
+                models=tuple(one.models),
+                running=one.gate.running,
+                waiting=one.gate.waiting,
+                lost=lost[one.url],
+            )
+            for one in self._membership.replicas()
+        ]
 
     def find(self, model: str | None, *, strict: bool = False) -> tuple[LocalAssistant, ModelCard]:
         """Return the assistant and the card of a model, by default the first one.

@@ -12,6 +12,7 @@ import typer
 
 from pellucid.cli.adapter_commands import adapters_app
 from pellucid.cli.api_key_option import VISIBLE, ApiKeyFile, warn_of_visible_key
+from pellucid.cli.engine_commands import engines_app
 from pellucid.cli.learn import learning
 from pellucid.cli.settings_options import given_settings, settings_command
 from pellucid.client.address_settings import DEFAULT_HOST, PAGE_PORT
@@ -46,6 +47,7 @@ app = App(
 models_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(models_app, name="models", help="List, recommend, download, show and remove models.")
 app.add_typer(adapters_app, name="adapters", help="List, load, unload, merge and remove LoRA adapters.")
+app.add_typer(engines_app, name="engines", help="List, add and remove the engines elsewhere that compute a server's models.")
 app.add_typer(learning)
 
 ModelOption = Annotated[str | None, typer.Option("--model", "-m", help="Catalog name, hub id, folder (./NAME) or .gguf file.")]

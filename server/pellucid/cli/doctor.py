@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pellucid.config import Settings, config_file, load_settings, origins
 from pellucid.errors import PellucidError
@@ -68,6 +68,7 @@ def examine(settings: Settings) -> Findings:
         "settings": lambda: _settings(settings),
         "key": lambda: _key(settings),
         "port": lambda: _port(settings),
+        "engines": lambda: _engines(settings),
         "network": lambda: "not used: doctor only looks at this machine",
     }
     return {subject: find() for subject, find in subjects.items()}
@@ -189,6 +190,25 @@ def _port(settings: Settings) -> str:
         except OSError as error:
             return f"the address {settings.host} cannot be reached: {error}"
     return f"{settings.port} is in use{asyncio.run(_who(settings))}" if taken else f"{settings.port} is free"
+
+
+def _engines(settings: Settings) -> str | list[str]:
+    """Return one line per engine of the running server, if the settings say that its models are computed elsewhere."""
+    if not settings.has_engines_elsewhere:
+        return "none: models are computed by the server itself"
+    found = asyncio.run(_engines_of(settings))
+    if found is None:
+        return "unknown: no server is ready"
+    return [f"{one['id']}: {one['state']}, vLLM {one['version'] or '?'}. {one.get('problem') or ''}".rstrip() for one in found]
+
+
+async def _engines_of(settings: Settings) -> list[dict[str, Any]] | None:
+    from pellucid.client.http_client import Client
+
+    async with Client(settings.url, settings.key) as client:
+        with suppress(PellucidError):
+            return await client.engines() if await client.health() == "ok" else None
+    return None
 
 
 async def _who(settings: Settings) -> str:

@@ -147,6 +147,10 @@ def calibrate(
     ] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw a chart of the calibration into this file.")] = None,
     with_log: Annotated[bool, typer.Option("--with-log", help="Also fit on the suggestions in the log.")] = False,
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URL", help="vLLM server that computes the model, as for `pellucid serve`. May be given several times."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Calibrate the probabilities of a model's suggestions, so that editors show those that are probably right.
@@ -157,7 +161,7 @@ def calibrate(
     """
     from pellucid.config import load_settings
 
-    settings = load_settings(models=None if model is None else (model,))
+    settings = load_settings(models=None if model is None else (model,), engines=engine or None)
     with needing("learn"):
         from pellucid.learn.calibrate.command import CalibrateOptions
         from pellucid.learn.calibrate.command import calibrate as run

@@ -16,8 +16,8 @@ GIVEN = "pellucid.settings"
 """Key of the given options in a command's context."""
 
 SHORT = {"models": "-m"}
-REPEATED = frozenset({"models", "adapters"})
-"""Settings whose option is given once for each name; other lists are separated by commas."""
+REPEATED = {"models": "NAME", "adapters": "NAME", "engines": "URL"}
+"""Settings whose option is given once for each item, and what the help calls one; other lists are separated by commas."""
 
 
 def settings_command(*names: str) -> type[TyperCommand]:
@@ -62,7 +62,7 @@ def _parameter(name: str, field: FieldInfo) -> Parameter:
     option = typer.Option(
         f"{flag}/--no-{flag.removeprefix('--')}" if kind is bool else flag,
         *([SHORT[name]] if name in SHORT else []),
-        metavar="NAME" if name in REPEATED else None,
+        metavar=REPEATED.get(name),
         help=f"{description[0].upper()}{description[1:]}." + (" May be given several times." if name in REPEATED else ""),
         expose_value=False,
         callback=_keep,

@@ -142,6 +142,10 @@ class Client:
         """Unload an adapter by its id, ``model:name``, or its name, and return it as it was listed."""
         return await self._reply("DELETE", f"/v1/adapters/{quote(id)}")
 
+    async def engines(self) -> list[dict[str, Any]]:
+        """Return the engines elsewhere that compute the server's models, as /v1/engines lists them."""
+        return list((await self._reply("GET", "/v1/engines"))["data"])
+
     def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
         """Continue a text or token ids or, with a suffix, fill the gap before it."""
         return self._generate("/v1/completions", partial(_completion_body, query), on_usage)
@@ -333,9 +337,9 @@ def _records(logprobs: Json | None) -> Iterable[Json]:
 
 
 def _usage(usage: Json) -> Usage:
-    """Return the usage; fields of a newer server that are unknown here are ignored."""
+    """Return the usage; fields of a newer server that are unknown here are ignored, and missing ones are 0."""
     details = usage["pellucid"]
-    return Usage(**{field.name: details[field.name] for field in fields(Usage)})
+    return Usage(**{field.name: details[field.name] for field in fields(Usage) if field.name in details})
 
 
 def _field(record: Json) -> JsonField:

@@ -23,6 +23,8 @@ from pellucid.api.routes.info import about, notice_of
 from pellucid.api.server_state import ServerState
 from pellucid.config import Settings
 from pellucid.engine.port import Engine
+from pellucid.fleet.membership import Membership
+from pellucid.serving.assemble_front import assemble_front, check_front
 from pellucid.serving.graceful_server import GracefulServer
 from pellucid.serving.listening_socket import listen
 from pellucid.serving.server_parts import BuildParts, ServerParts
@@ -38,7 +40,7 @@ from pellucid.tokens import CompletionQuery, SamplingParams
 def run(settings: Settings) -> None:
     """Serve until a signal arrives. Raise a PellucidError if the port is taken or a model cannot be loaded."""
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    build = local_parts(settings)
+    build = front_parts(settings) if settings.has_engines_elsewhere else local_parts(settings)
     with listen(settings.host, settings.port) as listener:
         server = Server(settings, build)
         typer.echo(f"Pellucid {installed_version()} listens at {settings.url}; Ctrl-C stops it.")
@@ -60,6 +62,12 @@ def local_parts(settings: Settings) -> BuildParts:
     return partial(assemble.assemble_server, settings)
 
 
+def front_parts(settings: Settings) -> BuildParts:
+    """Return what builds the parts of a server whose models are computed elsewhere. Raises the errors of ``check_front``."""
+    check_front(settings)
+    return partial(assemble_front, settings)
+
+
 class Server(GracefulServer):
     """The server, with a thread in which ``build`` loads the models."""
 
@@ -68,6 +76,8 @@ class Server(GracefulServer):
         self._settings = settings
         self._build = build
         self._engine: Engine | None = None
+        self._membership: Membership | None = None
+        self._watch: asyncio.Future[None] | None = None  # of the engines elsewhere
         self._bars = Bars()
         # A daemon, so that a download does not delay shutdown; it resumes at the next start.
         self._loader = threading.Thread(target=self._load, name="pellucid-load", daemon=True)
@@ -93,8 +103,12 @@ class Server(GracefulServer):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let running answers finish within their grace time, then close the engine."""
         await super().shutdown(sockets)
+        if self._watch is not None:
+            self._watch.cancel()
         if self._engine is not None:
             self._engine.close()
+        if self._membership is not None:
+            await self._membership.close()
 
     @property
     def loading(self) -> bool:
@@ -108,7 +122,8 @@ class Server(GracefulServer):
         try:
             with self._bars:
                 parts = self._build(self._state.progress)
-            asyncio.run(warm_up(parts.assistant))
+            if parts.membership is None:  # engines elsewhere were warmed by their check
+                asyncio.run(warm_up(parts.assistant))
             loop.call_soon_threadsafe(self._open, parts)
         except Exception as error:
             # Unexpected errors end the process as well: a server that loads for ever would be worse.
@@ -116,7 +131,10 @@ class Server(GracefulServer):
 
     def _open(self, parts: ServerParts) -> None:
         self._engine = parts.engine
-        self._state.open(parts.assistant, parts.engine, parts.adapters)
+        self._state.open(parts.assistant, parts.engine, parts.adapters, parts.membership)
+        self._membership = parts.membership
+        if parts.membership is not None:
+            self._watch = asyncio.ensure_future(parts.membership.watch())
         typer.echo(greeting(self._settings, parts.assistant))
         if self._settings.idle_exit:
             self._watch_idleness()

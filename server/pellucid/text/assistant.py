@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import blake2b
 from typing import TypeVar
 
 from pellucid.engine.port import Engine
@@ -349,7 +350,7 @@ class LocalAssistant:
         constraint = healing if query.grammar is None else await served.grammars.constraint(query.grammar)
         strip_space = query.prefix == "" and query.grammar is None and tokenizer.prefix_space
         detokenizer = Detokenizer(tokenizer, strip_space=strip_space, typed=healing.typed if healing else b"")
-        request = Request(ids, params, query.terms, stop_ids, constraint=constraint)
+        request = Request(ids, params, query.terms, stop_ids, constraint=constraint, session=query.terms.key)
         return _Generation(served.name, request, detokenizer, gate, form_field=query.grammar.field if query.grammar else "")
 
     async def _prepare_chat(self, query: ChatQuery) -> _Generation:
@@ -367,7 +368,8 @@ class LocalAssistant:
             constraint, loose = await served.call_constraints.constraint(query)
         strip_space = not query.continue_last and query.grammar is None and tokenizer.prefix_space
         detokenizer = Detokenizer(tokenizer, strip_space=strip_space)
-        request = Request(ids, query.params, query.terms, tokenizer.eos_ids, constraint=constraint)
+        session = _conversation(query.messages)
+        request = Request(ids, query.params, query.terms, tokenizer.eos_ids, constraint=constraint, session=session)
         return _Generation(
             served.name,
             request,
@@ -453,6 +455,13 @@ def _check_grammar(query: CompletionQuery | ChatQuery) -> None:
         raise InvalidRequestError(f"tools are not supported together with {query.grammar.field}: send only one of them.", param="tools")
     if isinstance(query, CompletionQuery) and query.heal:
         raise InvalidRequestError("Token healing is not supported together with a grammar: omit heal.", param="heal")
+
+
+def _conversation(messages: Sequence[Message]) -> str:
+    """Return what a conversation is known by in all of its turns: a hash of its beginning, up to the first message of the user."""
+    first = next((index for index, message in enumerate(messages) if message.role == "user"), 0)
+    beginning = repr([(message.role, message.content) for message in messages[: first + 1]])
+    return blake2b(beginning.encode(), digest_size=8).hexdigest()
 
 
 def _size(query: CompletionQuery) -> int:

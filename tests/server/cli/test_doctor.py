@@ -20,7 +20,7 @@ from pellucid.system.machine import cpu_info
 
 SUBJECTS = [
     *("pellucid", "python", "system", "torch", "device", "processor", "native kernel", "compiler", "threads", "memory"),
-    *("cache", "models", "config file", "settings", "key", "port", "network"),
+    *("cache", "models", "config file", "settings", "key", "port", "engines", "network"),
 ]
 
 

@@ -104,6 +104,7 @@ def usage_reply(prompts: Sequence[Usage], answers: Sequence[Usage], ends: Sequen
         queued=max(usage.queued for usage in prompts),
         prefill=max(usage.prefill for usage in prompts),
         decode=max(usage.decode for usage in answers),
+        moves=sum(usage.moves for usage in answers),
     )
     return UsageReply(
         prompt_tokens=total.prompt,
@@ -123,6 +124,7 @@ def usage_details(usage: Usage, first_difference: str | None = None) -> UsageDet
         queued=usage.queued,
         prefill=usage.prefill,
         decode=usage.decode,
+        moves=usage.moves or None,
         first_difference=first_difference,
     )
 

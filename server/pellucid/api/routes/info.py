@@ -17,7 +17,7 @@ from pellucid.api.schema.common import Unready
 from pellucid.api.schema.llama import DefaultSettings, Generation, Health, Modalities, Props, SlotReply
 from pellucid.api.schema.openai import ModelList, ModelObject
 from pellucid.api.server_state import ServerState, state_of
-from pellucid.errors import UnavailableError, unknown_model
+from pellucid.errors import NotSupportedError, UnavailableError, unknown_model
 from pellucid.system.installed_version import installed_version
 
 router = APIRouter(tags=["Server"], route_class=JsonRoute)
@@ -83,6 +83,8 @@ async def slots(request: Request, model: str | None = None, fail_on_no_slot: boo
     """List the slots for running sequences of all models or of one. With ``fail_on_no_slot=1`` the reply is 503 if all are taken."""
     state = state_of(request)
     state.require_ready()
+    if state.engines():
+        raise NotSupportedError("The models are computed elsewhere, and their engines do not report their slots: see /v1/engines.")
     cards = state.cards() if model is None else (state.find(model)[1],)
     statuses = state.statuses()
     replies = [

@@ -271,6 +271,9 @@ class UsageDetails(Reply):
     queued: float = Field(description="seconds until a slot was free")
     prefill: float = Field(description="seconds from then to the first token")
     decode: float = Field(description="seconds from the first token to the last")
+    moves: int | None = Field(
+        None, description="engines elsewhere that were lost meanwhile, whose work others resumed; missing if none was"
+    )
     first_difference: str | None = Field(
         description="the beginning of the text that the cache did not have, at most 80 characters, so that you see where a prompt changed; "
         "null if at most 64 tokens were computed, and where a text is scored"

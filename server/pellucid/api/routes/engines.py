@@ -1,0 +1,34 @@
+"""Serves /v1/engines, which lists the engines elsewhere. Which ones there are is decided where the server is started, not by requests."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, Response
+
+from pellucid.api.json_body import JsonRoute
+from pellucid.api.openapi_extras import MODEL_ERRORS
+from pellucid.api.schema.engines import EngineList, EngineObject
+from pellucid.api.server_state import state_of
+
+router = APIRouter(route_class=JsonRoute)
+
+
+@router.get("/v1/engines", tags=["Pellucid"], responses={200: {"model": EngineList}, 503: MODEL_ERRORS[503]})
+async def engines(request: Request) -> Response:
+    """List the engines elsewhere that compute models of this server, with their state."""
+    state = state_of(request)
+    state.require_ready()
+    found = [
+        EngineObject(
+            id=one.url,
+            state=one.state,
+            problem=one.problem,
+            version=one.version,
+            models=list(one.models),
+            running=one.running,
+            waiting=one.waiting,
+            lost=one.lost,
+        )
+        for one in state.engines()
+    ]
+    return JSONResponse(EngineList(data=found).model_dump())

@@ -1,0 +1,128 @@
+"""Builds a server whose models are computed by engines elsewhere. It imports no torch: only the tokenizers are here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pellucid.config import Settings
+from pellucid.errors import ConfigError, ModelError, UnavailableError
+from pellucid.fleet.fleet import Fleet
+from pellucid.fleet.join_check import PROBE, JoinCheck
+from pellucid.fleet.membership import Membership, ReplicaLimits, engine_url
+from pellucid.models.calibrations import CalibrationFile
+from pellucid.models.catalog import CatalogEntry, catalog, infill_format
+from pellucid.models.formats.gguf import GGUF
+from pellucid.models.served_model import ModelFacts, ServedModel
+from pellucid.models.store import Store, local_path
+from pellucid.models.tokenizers import folder_tokenizer, gguf_tokenizer
+from pellucid.models.tokenizers.tokenizer import Tokenizer
+from pellucid.serving.server_parts import ServerParts
+from pellucid.system.progress_protocol import Progress
+from pellucid.text.assistant import LocalAssistant
+
+ELSEWHERE = "elsewhere"
+"""The form of the weights in the name of a calibration file."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteSource:
+    """A model that engines serve as ``name``, and the file or folder ``path`` that its tokenizer is read from."""
+
+    name: str
+    path: Path
+    entry: CatalogEntry | None
+
+    def tokenizer(self) -> Tokenizer:
+        """Read the tokenizer. Raises ModelError."""
+        if self.path.is_file():
+            return gguf_tokenizer.read_tokenizer(GGUF(self.path))
+        return folder_tokenizer.read_tokenizer(self.path, _vocab_size(self.path))
+
+
+def check_front(settings: Settings) -> None:
+    """Raise ConfigError for models and engines that cannot be meant together, before any engine is asked."""
+    for model in settings.models:
+        _split(model)
+    for url in settings.engines:
+        engine_url(url)
+    if settings.adapters:
+        raise ConfigError("--adapter is for models of this process: engines elsewhere load their own adapters.")
+
+
+def assemble_front(settings: Settings, progress: Progress) -> ServerParts:
+    """Read the tokenizers, and let the engines join. Blocks.
+
+    Raises ConfigError, NotFoundError, ModelError, and UnavailableError with the reasons if no engine can take part.
+    """
+    store = Store(settings.cache)
+    sources = [_source(model, store, progress) for model in settings.models]
+    tokenizers = {source.name: source.tokenizer() for source in sources}
+    vocabularies = {name: tokenizer.vocab_size for name, tokenizer in tokenizers.items()}
+    check = JoinCheck({name: tokenizer.encode(PROBE) for name, tokenizer in tokenizers.items()}, vocabularies)
+    key = None if settings.engine_key is None else settings.engine_key.get_secret_value()
+    limits = ReplicaLimits(settings.engine_slots, settings.queue, key)
+    fleet = Fleet(vocabularies, settings.context)
+    membership = Membership(fleet, check, limits, settings.engines, settings.engines_file)
+    progress.start("checking the engines", None)
+    asyncio.run(_join(membership, fleet))
+    models = [_served(source, tokenizers[source.name], fleet, check, store) for source in sources]
+    return ServerParts(fleet, LocalAssistant(fleet, models), membership=membership)
+
+
+async def _join(membership: Membership, fleet: Fleet) -> None:
+    """Let the engines join, and close the connections: the server makes its own, in its own event loop."""
+    await membership.update()
+    await fleet.disconnect()
+    if not any(replica.takes_part for replica in membership.replicas()):
+        reasons = " ".join(f"{one.url}: {one.problem}" for one in membership.replicas())
+        raise UnavailableError(f"No engine can take part. {reasons or 'None is listed.'}")
+
+
+def _served(source: RemoteSource, tokenizer: Tokenizer, fleet: Fleet, check: JoinCheck, store: Store) -> ServedModel:
+    engines = [replica for replica in fleet.replicas.values() if source.name in replica.models]
+    revision = check.revision(source.name)
+    if not engines or revision is None:
+        listed = ", ".join(fleet.replicas)
+        name = source.name
+        raise ConfigError(f"None of {listed} serves {name}: start one with --served-model-name {name}, or leave out this --model.")
+    versions = ", ".join(sorted({replica.version for replica in engines}))
+    facts = ModelFacts(tokenizer.vocab_size, fleet.context(source.name), 0, f"vLLM {versions} at {_counted(len(engines))}")
+    calibration = CalibrationFile(store.calibration_path(source.name, ELSEWHERE), f"{revision}-{ELSEWHERE}")
+    infill = infill_format(tokenizer.special, source.entry)
+    return ServedModel(source.name, tokenizer, infill, source.entry, source.path, facts, calibration)
+
+
+def _counted(engines: int) -> str:
+    return "1 engine" if engines == 1 else f"{engines} engines"
+
+
+def _source(model: str, store: Store, progress: Progress) -> RemoteSource:
+    name, origin = _split(model)
+    path = local_path(origin)
+    entry = None if path else catalog().get(origin)
+    return RemoteSource(name, path or store.pull(origin, progress), entry or catalog().get(name))
+
+
+def _split(model: str) -> tuple[str, str]:
+    """Split ``NAME=FOLDER``; a name alone is also what its tokenizer is read from. Raises ConfigError."""
+    name, equals, origin = model.partition("=")
+    if not name or (equals and not origin):
+        raise ConfigError(f"--model is {model!r}, but with --engine it must be NAME=FOLDER, such as coder=./qwen2.5-coder-7b.")
+    return name, origin or name
+
+
+def _vocab_size(folder: Path) -> int:
+    """Return the number of logits that the configuration of a model states. Raises ModelError."""
+    path = folder / "config.json"
+    try:
+        size = json.loads(path.read_text(encoding="utf-8")).get("vocab_size")
+    except FileNotFoundError:
+        raise ModelError(f"{folder} has no config.json: give a folder with the model's configuration and tokenizer.") from None
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(f"{path} cannot be read: {error}.") from None
+    if not isinstance(size, int) or size < 1:
+        raise ModelError(f"{path} states no vocab_size: copy the model's own config.json.")
+    return size

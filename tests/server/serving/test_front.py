@@ -1,0 +1,213 @@
+"""A server whose models are computed elsewhere, as a user starts and stops it, over replicas that stand in for vLLM."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from pellucid.config import load_settings
+from pellucid.engine.local_engine import LocalEngine
+from pellucid.engine.model_worker import EngineSettings
+from pellucid.errors import ConfigError, ModelError, UnavailableError
+from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
+from pellucid.serving.assemble_front import assemble_front, check_front
+from pellucid.system.progress_protocol import Silent
+from support.fleet.fleet_servers import listening
+from support.fleet.stand_in_replica import Fault, StandInReplica
+from support.models.model_files import byte_level_bpe, write_folder
+from support.models.tiny_models import tiny_llama, to_decoder
+
+VOCAB = 320
+NAME = "far"
+PATIENCE = 60
+"""Seconds that nothing here should need; reached only where a test fails."""
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a configuration and a tokenizer, but without weights."""
+    folder = write_folder(tmp_path_factory.mktemp("models") / "tiny", byte_level_bpe(VOCAB))
+    (folder / "config.json").write_text(f'{{"vocab_size": {VOCAB}}}')
+    return folder
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[LocalEngine]:
+    """The engine that all replicas compute with."""
+    decoder = to_decoder(tiny_llama(vocab_size=VOCAB, max_position_embeddings=2048))
+    found = LocalEngine({NAME: decoder}, EngineSettings(slots=8, context=1024, chunk=64))
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def replicas(engine: LocalEngine, folder: Path) -> list[StandInReplica]:
+    """Two replicas of one model."""
+    return [StandInReplica(engine, {NAME: read_tokenizer(folder, VOCAB)}) for _ in range(2)]
+
+
+@pytest.fixture
+def urls(replicas: list[StandInReplica]) -> Iterator[list[str]]:
+    """Their addresses."""
+    with ExitStack() as servers:
+        yield [servers.enter_context(listening(replica)) for replica in replicas]
+
+
+def environment(tmp_path: Path, port: int) -> dict[str, str]:
+    """Return the environment of commands for the server at a port."""
+    own = {"PELLUCID_CACHE": "cache", "PELLUCID_DATA": "data", "PELLUCID_ENGINES_FILE": "engines"}
+    paths = {name: str(tmp_path / part) for name, part in own.items()}
+    return {**os.environ, **paths, "PELLUCID_PORT": str(port), "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def command(*words: str) -> list[str]:
+    """Return a command of Pellucid."""
+    return [sys.executable, "-c", "from pellucid.cli.app import app; app()", *words]
+
+
+@pytest.fixture
+def front(urls: list[str], folder: Path, tmp_path: Path, unused_tcp_port: int) -> Iterator[httpx.Client]:
+    """A client of ``pellucid serve`` over the first replica."""
+    words = command("serve", "--engine", urls[0], "--model", f"{NAME}={folder}", "--no-page")
+    with (
+        subprocess.Popen(words, env=environment(tmp_path, unused_tcp_port), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{unused_tcp_port}", timeout=PATIENCE, trust_env=False) as http,
+    ):
+        try:
+            wait_until(lambda: is_ready(http, process))
+            yield http
+        finally:
+            process.terminate()
+        _, errors = process.communicate(timeout=PATIENCE)
+        assert (process.returncode, b"Traceback" in errors) == (0, False), errors
+
+
+def is_ready(http: httpx.Client, process: subprocess.Popen[bytes]) -> bool:
+    assert process.poll() is None, process.communicate()
+    try:
+        return http.get("/health").status_code == 200
+    except httpx.ConnectError:
+        return False
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    async def wait() -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not holds():
+                await asyncio.sleep(0.05)
+
+    asyncio.run(wait())
+
+
+def engines(http: httpx.Client) -> list[tuple[str, str]]:
+    """Return the engines and their states."""
+    return [(one["id"], one["state"]) for one in http.get("/v1/engines").json()["data"]]
+
+
+def test_answers_of_engines_elsewhere(front: httpx.Client, replicas: list[StandInReplica], urls: list[str]) -> None:
+    """Completions, infills, chats, readings and forms are answered by the engine, with ranks, alternatives and ranges of entropies."""
+    (card,) = front.get("/v1/models").json()["data"]
+    assert (card["id"], card["meta"]["description"], card["meta"]["n_ctx"]) == (NAME, "vLLM 0.32.0 at 1 engine", 1023)
+    assert engines(front) == [(urls[0], "ready")]
+
+    replies = {
+        "text": front.post("/v1/completions", json={"prompt": "def", "max_tokens": 4, "temperature": 0, "logprobs": 2}),
+        "infill": front.post("/v1/completions", json={"prompt": "def a(", "suffix": ")\n", "max_tokens": 4, "temperature": 0}),
+        "score": front.post("/v1/score", json={"text": "def add(a, b):", "top_logprobs": 2}),
+        "choice": front.post("/completion", json={"prompt": "Say", "n_predict": 9, "json_schema": {"enum": ["yes", "no"]}}),
+        "embedding": front.post("/v1/embeddings", json={"input": "def"}),
+        "slots": front.get("/slots"),
+    }
+    statuses = {name: reply.status_code for name, reply in replies.items()}
+    assert statuses == {"text": 200, "infill": 200, "score": 200, "choice": 200, "embedding": 501, "slots": 501}
+    (token, *_) = replies["text"].json()["choices"][0]["logprobs"]["pellucid"]
+    assert token["entropy"] is None
+    assert token["entropy_range"][0] <= token["entropy_range"][1]
+    assert (token["sampled"], len(token["top"])) == (1.0, 2)
+    assert replies["choice"].json()["content"] in ('"yes"', '"no"')
+    assert f'pellucid_engine_ready{{engine="{urls[0]}"}} 1.0' in front.get("/metrics").text
+    assert len(replicas[0].bodies) > 6
+
+
+def test_a_lost_engine_is_reported(front: httpx.Client, replicas: list[StandInReplica]) -> None:
+    """An answer that was resumed says so in its usage; without any engine a request is refused with the reason."""
+    body = {"prompt": "def", "max_tokens": 8, "temperature": 0}
+    replicas[0].faults = deque([Fault("cut", 3)])
+    usage = front.post("/v1/completions", json=body).json()["usage"]
+    assert (usage["completion_tokens"], usage["pellucid"]["moves"]) == (8, 1)
+
+    replicas[0].faults = deque([Fault("status", status=500)] * 40)
+    replicas[0].is_well = False
+    lost = front.post("/v1/completions", json=body)
+    assert (lost.status_code, "No engine serves far now" in lost.text) == (503, True)
+    replicas[0].faults.clear()
+    wait_until(lambda: front.post("/v1/completions", json=body).status_code == 200)
+
+
+def test_engines_are_added_and_removed(front: httpx.Client, urls: list[str], tmp_path: Path) -> None:
+    """The commands list, add and remove engines of a running server, and say what it makes of them."""
+    own = environment(tmp_path, int(front.base_url.port or 0))
+
+    def run(*words: str) -> str:
+        return subprocess.run(command("engines", *words), env=own, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
+
+    assert urls[0] in run("list")
+    assert "The server uses it." in run("add", urls[1])
+    assert engines(front) == [(urls[0], "ready"), (urls[1], "ready")]
+    assert "is in" in run("add", urls[1])
+    assert f"{urls[1]} was removed" in run("remove", urls[1])
+    assert engines(front) == [(urls[0], "ready")]
+    refused = subprocess.run(command("engines", "remove", urls[0]), env=own, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert (refused.returncode, "stay until the server exits" in refused.stderr) == (1, True)
+
+
+def test_requests_name_no_engines(front: httpx.Client, urls: list[str]) -> None:
+    """No request can add an engine, which would read every prompt."""
+    assert front.post("/v1/engines", json={"url": urls[1]}).status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("models", "engines", "sentence"),
+    [
+        (("=x",), ("http://a",), "must be NAME=FOLDER"),
+        (("x=",), ("http://a",), "must be NAME=FOLDER"),
+        (("x=y",), ("a:1",), "An engine is an address like"),
+    ],
+)
+def test_settings_that_cannot_be_meant(models: Sequence[str], engines: Sequence[str], sentence: str) -> None:
+    """Models and engines that cannot be meant are refused before any engine is asked."""
+    with pytest.raises(ConfigError, match=sentence):
+        check_front(load_settings(models=tuple(models), engines=tuple(engines)))
+
+
+def test_no_engine_at_the_start(folder: Path, tmp_path: Path) -> None:
+    """A server without an engine that can take part does not start, and says why for each address."""
+    settings = load_settings(models=(f"{NAME}={folder}",), engines=("http://127.0.0.1:9",), cache=tmp_path)
+    with pytest.raises(UnavailableError, match=r"No engine can take part. http://127.0.0.1:9: .*does not answer"):
+        assemble_front(settings, Silent())
+
+
+def test_another_name_at_the_start(folder: Path, tmp_path: Path, urls: list[str]) -> None:
+    """A name that no engine serves is refused with the names that they serve."""
+    settings = load_settings(models=(f"near={folder}",), engines=(urls[0],), cache=tmp_path)
+    with pytest.raises(UnavailableError, match="It serves far, and not near"):
+        assemble_front(settings, Silent())
+
+
+def test_a_folder_without_a_configuration(tmp_path: Path, urls: list[str]) -> None:
+    """A folder that does not state how many tokens its model has is refused with the remedy."""
+    bare = write_folder(tmp_path / "bare", byte_level_bpe(VOCAB))
+    settings = load_settings(models=(f"{NAME}={bare}",), engines=(urls[0],), cache=tmp_path)
+    with pytest.raises(ModelError, match=r"has no config\.json"):
+        assemble_front(settings, Silent())
