@@ -17,6 +17,7 @@ from pellucid.completion.suggestion import normalize_newlines
 from pellucid.completion.trust.calibration import Calibration, CalibrationKind
 from pellucid.completion.trust.suggestion_log import FILE, SuggestionLog
 from pellucid.config import Settings
+from pellucid.engine.port import Engine
 from pellucid.errors import InvalidRequestError, NotSupportedError
 from pellucid.learn.calibrate.cursors import SUFFIXES, ReplayCursor, divide, draw
 from pellucid.learn.calibrate.held_out_check import Findings, find
@@ -31,6 +32,7 @@ from pellucid.learn.corpus import LARGEST_SOURCE_BYTES, Corpus, gather
 from pellucid.learn.duplicates import without_near_duplicates
 from pellucid.models.calibrations import CalibrationFile, write
 from pellucid.serving.assemble import assemble
+from pellucid.serving.assemble_front import assemble_front, check_front
 from pellucid.system.progress_bars import Bars, Steps
 from pellucid.system.svg import check_picture_path
 from pellucid.text.assistant import LocalAssistant
@@ -77,8 +79,7 @@ def calibrate(settings: Settings, options: CalibrateOptions) -> None:
     sys.stderr.write(f"{options.path}: {corpus}\n")
     fit, test = divide(corpus.documents)
     cursors = [*draw(fit, to_fit), *draw(test, options.cursors - to_fit)]
-    with Bars() as bars:
-        engine, assistant = assemble(settings.model_copy(update={"prefix_memory": 0}), settings.models[:1], bars)
+    engine, assistant = _assembled(settings)
     try:
         name, file = assistant.name_of(None), _file(assistant)
         records = _replayed(settings, options, corpus, cursors, assistant, file)
@@ -98,6 +99,16 @@ def calibrate(settings: Settings, options: CalibrateOptions) -> None:
         stored = f"The calibration is in {path}.{used}"
     _report(findings, options, path)
     sys.stderr.write(f"{stored}\n")
+
+
+def _assembled(settings: Settings) -> tuple[Engine, LocalAssistant]:
+    """Return the engine that computes the first model, here or elsewhere, and the assistant over it."""
+    with Bars() as bars:
+        if settings.has_engines_elsewhere:
+            check_front(settings)
+            parts = assemble_front(settings.model_copy(update={"models": settings.models[:1]}), bars)
+            return parts.engine, parts.assistant
+        return assemble(settings.model_copy(update={"prefix_memory": 0}), settings.models[:1], bars)
 
 
 def _file(assistant: LocalAssistant) -> CalibrationFile:
