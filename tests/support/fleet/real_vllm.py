@@ -1,0 +1,104 @@
+"""Runs real vLLM servers on this machine's processor, from an environment of their own (``make test-fleet`` makes it)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from pellucid.config import load_settings
+from pellucid.models.formats.gguf import GGUF
+from pellucid.models.load import open_checkpoint
+from pellucid.models.merge_adapter import _write_config, _write_weights
+from pellucid.models.store import Store
+from pellucid.system.progress_protocol import Silent
+
+PYTHON = os.environ.get("PELLUCID_VLLM_PYTHON", "")
+"""The interpreter of vLLM's environment."""
+
+STARTING = 420.0
+"""Seconds that a start may take."""
+
+OPTIONS = (
+    *("--dtype", "float32", "--max-model-len", "4096", "--max-num-seqs", "16", "--enforce-eager", "--enable-scale-out"),
+    *("--max-logprobs", "200", "--scheduling-policy", "priority", "--enable-prompt-tokens-details", "--block-size", "32"),
+)
+ENVIRONMENT = {
+    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # else two servers would sit on one core
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_OFFLINE": "1",
+}
+
+
+def float_folder(model: str, folder: Path) -> Path:
+    """Write the weights of a catalog model in float32 into a folder in Hugging Face's layout, if it is not there yet."""
+    if not folder.exists():
+        checkpoint = open_checkpoint(model, store=Store(load_settings().cache), progress=Silent())
+        assert checkpoint.config is not None
+        part = folder.with_suffix(".part")
+        part.mkdir(parents=True)
+        weights = (
+            (name if name == "lm_head.weight" else f"model.{name}", weight.float().contiguous()) for name, weight in checkpoint.weights()
+        )
+        names = _write_weights(part, weights, Silent())
+        _write_config(part, GGUF(checkpoint.path), checkpoint.config, names, "float32")
+        part.rename(folder)
+    return folder
+
+
+@dataclass
+class VLLM:
+    """A vLLM server that is starting or running."""
+
+    url: str
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    def wait(self) -> None:
+        """Wait until it answers."""
+        late = time.monotonic() + STARTING
+        while not self._is_healthy():
+            assert self.process.poll() is None, self.log.read_text()[-4000:]
+            assert time.monotonic() < late, self.log.read_text()[-4000:]
+            time.sleep(0.5)
+
+    def running(self) -> float:
+        """Return how many requests it runs."""
+        lines = httpx.get(f"{self.url}/metrics").text.splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("vllm:num_requests_running"))
+
+    def kill(self) -> None:
+        """Kill it and its engine, as a lost machine would."""
+        with suppress(ProcessLookupError):  # it was killed before
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def _is_healthy(self) -> bool:
+        try:
+            return httpx.get(f"{self.url}/health").status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+
+def start_vllm(folder: Path, name: str, work: Path, *options: str, model_options: Sequence[str] = OPTIONS) -> VLLM:
+    """Start a server of a model's folder under a name; ``work`` is an empty folder for its log."""
+    assert PYTHON, "set PELLUCID_VLLM_PYTHON, or run `make test-fleet`"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    command = [PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder), "--served-model-name", name]
+    command += [*model_options, "--host", "127.0.0.1", "--port", str(port), *options]
+    work.mkdir(parents=True, exist_ok=True)
+    log = work / "log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=out, cwd=work, env=os.environ | ENVIRONMENT, start_new_session=True)
+    return VLLM(f"http://127.0.0.1:{port}", log, process)

@@ -1,0 +1,111 @@
+"""Real vLLM servers that are cancelled, killed and joined under streams: no answer is lost, and none changes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from pellucid.config import load_settings
+from pellucid.engine.request import Request
+from pellucid.engine.token_scores import TokenScore
+from pellucid.fleet.fleet import Fleet
+from pellucid.serving.assemble_front import assemble_front
+from pellucid.system.progress_protocol import Silent
+from pellucid.tokens import Finish, FinishReason, SamplingParams
+from support.fleet.real_vllm import VLLM, start_vllm
+from support.page.page_fixtures import SMALL
+
+STREAMS = 6
+TOKENS = 50
+LONGEST_GAP = 10.0
+"""Seconds without a token of an answer, while another engine takes it over."""
+
+
+@asynccontextmanager
+async def fleet_over(folder: Path, *engines: VLLM) -> AsyncIterator[Fleet]:
+    """Yield a fleet over engines of the small model."""
+    settings = load_settings(models=(f"{SMALL}={folder}",), engines=tuple(engine.url for engine in engines))
+    parts = await asyncio.to_thread(assemble_front, settings, Silent())
+    assert isinstance(parts.engine, Fleet)
+    assert all(replica.takes_part for replica in parts.engine.replicas.values())
+    yield parts.engine
+    await parts.engine.disconnect()
+
+
+def request(number: int, tokens: int = TOKENS) -> Request:
+    """Return one of several requests; each prefers one of the engines."""
+    prompt = [1604, 803, 24, 81, 28, 278, 727, 198 + number]
+    return Request(prompt, SamplingParams(max_tokens=tokens, ignore_eos=True), session=f"editor {number}")
+
+
+async def answer(fleet: Fleet, number: int, started: asyncio.Event | None = None) -> tuple[list[int], Finish, float]:
+    """Return the ids of an answer, its end, and the longest time between two of its tokens."""
+    ids, gap, last = [], 0.0, time.monotonic()
+    async with aclosing(fleet.generate(SMALL, request(number))) as items:
+        async for item in items:
+            if isinstance(item, TokenScore):
+                gap, last = max(gap, time.monotonic() - last), time.monotonic()
+                ids.append(item.id)
+                if started is not None and len(ids) == 5:
+                    started.set()
+            elif isinstance(item, Finish):
+                return ids, item, gap
+    raise AssertionError("an answer ends with a Finish")
+
+
+@pytest.mark.timeout(900)
+async def test_an_engine_is_killed(folders: dict[str, Path], engines: dict[str, VLLM], tmp_path: Path) -> None:
+    """Streams of a killed engine end with the ids of an undisturbed run, and new requests are served."""
+    doomed = start_vllm(folders[SMALL], SMALL, tmp_path)
+    try:
+        await asyncio.to_thread(doomed.wait)
+        async with fleet_over(folders[SMALL], engines[SMALL], doomed) as fleet:
+            undisturbed = [ids for ids, _, _ in await asyncio.gather(*(answer(fleet, number) for number in range(STREAMS)))]
+            started = [asyncio.Event() for _ in range(STREAMS)]
+            streams = [asyncio.create_task(answer(fleet, number, event)) for number, event in enumerate(started)]
+            await asyncio.gather(*(event.wait() for event in started))
+            doomed.kill()
+            found = await asyncio.gather(*streams)
+            after = [ids for ids, _, _ in await asyncio.gather(*(answer(fleet, number) for number in range(STREAMS)))]
+    finally:
+        doomed.kill()
+    assert [ids for ids, _, _ in found] == undisturbed == after
+    assert {end.reason for _, end, _ in found} == {FinishReason.LENGTH}
+    moves = [end.usage.moves for _, end, _ in found]
+    assert 0 < sum(moves) <= STREAMS
+    longest = max(gap for _, _, gap in found)
+    print(f"{sum(moves)} of {STREAMS} streams moved; the longest gap was {longest:.1f} s")
+    assert longest < LONGEST_GAP
+
+
+async def test_cancelling(folders: dict[str, Path], engines: dict[str, VLLM]) -> None:
+    """A request that is closed no longer runs at the engine a second later."""
+    async with fleet_over(folders[SMALL], engines[SMALL]) as fleet:
+        async with aclosing(fleet.generate(SMALL, request(0, tokens=2000))) as items:
+            async for item in items:
+                if isinstance(item, TokenScore):
+                    break
+        for _ in range(20):
+            if not engines[SMALL].running():
+                return
+            await asyncio.sleep(0.05)
+    raise AssertionError("the engine still runs the request")
+
+
+async def test_seeds(folders: dict[str, Path], engines: dict[str, VLLM]) -> None:
+    """A seed gives the same tokens alone and along with others."""
+    params = SamplingParams(max_tokens=12, temperature=1.0, seed=11, ignore_eos=True)
+    drawn = Request([1604, 803, 24], params)
+    async with fleet_over(folders[SMALL], engines[SMALL]) as fleet:
+
+        async def draw() -> list[int]:
+            return [item.id async for item in fleet.generate(SMALL, drawn) if isinstance(item, TokenScore)]
+
+        alone = await draw()
+        together, *_ = await asyncio.gather(draw(), *(answer(fleet, number) for number in range(3)))
+    assert together == alone
