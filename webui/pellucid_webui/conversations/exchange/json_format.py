@@ -15,7 +15,8 @@ since 1970:
   - ``role`` (user or assistant), ``text``, ``created``
   - ``settings`` and ``model``: what generated it; null and "" for a message that a person wrote
   - ``end``: why it ended (stop, length, cancelled, deadline, superseded or error); null if the server died meanwhile
-  - ``usage``: ``cached``, ``computed`` and ``generated`` tokens, ``queued``, ``prefill`` and ``decode`` seconds; or null
+  - ``usage``: ``cached``, ``computed`` and ``generated`` tokens, ``queued``, ``prefill`` and ``decode`` seconds, and
+    ``moves``, how often an engine elsewhere was lost, missing if none was; or null
   - ``error``: a sentence about what went wrong, or null
   - ``origin``: the version from which this one was made, and ``branched``: the token at which the two differ; or null
   - ``chosen``: the version of the next message that was selected last, or null
@@ -66,6 +67,7 @@ class _Usage(_Strict):
     queued: Seconds
     prefill: Seconds
     decode: Seconds
+    moves: Count = 0
 
 
 class _Message(_Strict):
@@ -165,7 +167,7 @@ def _written(node: Node, numbers: Mapping[int | None, int | None], archive: Arch
         "settings": None if node.settings is None else node.settings.record(),
         "model": node.model,
         "end": node.end,
-        "usage": None if node.usage is None else asdict(node.usage),
+        "usage": None if node.usage is None else {name: value for name, value in asdict(node.usage).items() if name != "moves" or value},
         "error": node.error,
         "origin": numbers[node.origin],
         "branched": node.branched,
