@@ -1,0 +1,261 @@
+"""Measure what a front adds to engines elsewhere under many editors and chats.
+
+    python benchmarks/front_load.py --model ./tiny --editors 200 --chats 50 --seconds 600
+
+Two replicas stand in for vLLM. They compute nothing: each sends a token every ``--pace`` seconds, in events as large as vLLM's, and writes
+the time of sending into the token's logprob. So the time from there to the client is what the front and two local connections add. Each
+editor types a line, with a request at each pause, and cancels a request that the next key overtakes. No token may be lost or doubled: the
+ids of an answer count up. ``--model`` is a folder with a tokenizer and config.json. The processor time is that of the front alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import random
+import resource
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
+
+NAME = "far"
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("server", "lsp", "webui")
+ALTERNATIVES = 21
+FIRST_ID = 1000
+"""The id of an answer's first token; the next ones count up, so that a lost or doubled token shows."""
+
+CYCLE_SECONDS = 1000.0
+"""The time of sending is written modulo this: clients receive no logprobs below some thousands."""
+
+KEY_SECONDS = 0.2
+"""Mean time between two keys while an editor types."""
+
+THINK_SECONDS = 20.0
+"""Mean time between two lines of an editor, and between two questions of a chat."""
+
+LINE = "    return sorted(values, key=lambda one: one.size)[:10]"
+
+
+@dataclass
+class Seen:
+    """The seconds that the front added to each token, and the numbers of answers by their end."""
+
+    added: list[float] = field(default_factory=list)
+    answers: int = 0
+    cancelled: int = 0
+    refused: int = 0
+    wrong: int = 0
+
+
+class PacedReplica:
+    """Sends tokens at a pace, without computing any."""
+
+    def __init__(self, folder: Path, pace: float) -> None:
+        vocab = json.loads((folder / "config.json").read_text(encoding="utf-8"))["vocab_size"]
+        self._tokenizer = read_tokenizer(folder, vocab)
+        self._pace = pace
+
+    @property
+    def app(self) -> Starlette:
+        """The server."""
+        routes = [Route("/version", self._version), Route("/health", self._version), Route("/v1/models", self._models)]
+        routes += [Route("/tokenize", self._tokenize, methods=["POST"]), Route("/inference/v1/generate", self._generate, methods=["POST"])]
+        return Starlette(routes=routes)
+
+    async def _version(self, _: Request) -> Response:
+        return JSONResponse({"version": "0.32.0"})
+
+    async def _models(self, _: Request) -> Response:
+        return JSONResponse({"data": [{"id": NAME, "max_model_len": 8192, "parent": None}]})
+
+    async def _tokenize(self, request: Request) -> Response:
+        return JSONResponse({"tokens": self._tokenizer.encode((await request.json())["prompt"])})
+
+    async def _generate(self, request: Request) -> Response:
+        body = await request.json()
+        ids, sampling = body["token_ids"], body["sampling_params"]
+        if not body.get("stream"):
+            rows = [None, *({str(id): {"logprob": -1.0, "rank": 1}} for id in ids[1:])]
+            return JSONResponse({"prompt_logprobs": rows, "choices": []})
+        done = next((len(ids) - at for at, id in enumerate(ids) if id == FIRST_ID), 0)  # of an answer that is resumed
+        return StreamingResponse(self._events(sampling["max_tokens"], done), media_type="text/event-stream")
+
+    async def _events(self, count: int, done: int) -> AsyncIterator[str]:
+        for number in range(count):
+            await asyncio.sleep(self._pace)
+            id, reason = FIRST_ID + done + number, "length" if number == count - 1 else None
+            others = [{"token_id": 10 + rank, "logprob": -2000.0 - rank, "rank": rank} for rank in range(2, ALTERNATIVES + 1)]
+            own = {"token_id": id, "logprob": -(time.monotonic() % CYCLE_SECONDS), "rank": 1}
+            scores = {"content": [own | {"top_logprobs": [own, *others]}]}
+            choice = {"index": 0, "finish_reason": reason, "stop_reason": None, "token_ids": [id], "logprobs": scores}
+            yield f"data: {json.dumps({'usage': None, 'choices': [choice]})}\n\n"
+        yield "data: [DONE]\n\n"
+
+
+def serve_replica(folder: Path, pace: float, listener: socket.socket) -> None:
+    """Serve a replica; runs in a process of its own."""
+    config = uvicorn.Config(PacedReplica(folder, pace).app, log_level="critical")
+    asyncio.run(uvicorn.Server(config).serve([listener]))
+
+
+async def read(http: httpx.AsyncClient, seen: Seen, route: str, body: dict[str, Any]) -> None:
+    """Read an answer, and note what the front added to each of its tokens."""
+    expected = FIRST_ID
+    async with http.stream("POST", route, json=body) as response:
+        if response.status_code == 429:
+            seen.refused += 1
+            return
+        response.raise_for_status()
+        async for line in response.aiter_lines():
+            now = time.monotonic()
+            if not line.startswith("data: {"):
+                continue
+            for choice in json.loads(line[6:]).get("choices", []):
+                for token in (choice.get("logprobs") or {}).get("pellucid") or []:
+                    seen.added.append((now + token["logprob"]) % CYCLE_SECONDS)
+                    seen.wrong += token["id"] != expected
+                    expected += 1
+    seen.answers += 1
+
+
+async def edit(http: httpx.AsyncClient, seen: Seen, number: int, until: float) -> None:
+    """Type lines: a request at each key, which the next key cancels."""
+    chance = random.Random(number)
+    before = "import os\n\n" + "".join(f"def part_{n}(values):\n    return values[{n}:]\n\n" for n in range(20)) + f"# {number}\n"
+    await asyncio.sleep(chance.random() * THINK_SECONDS)
+    while time.monotonic() < until:
+        for end in range(1, len(LINE)):
+            if chance.random() < 0.5:  # the editor continues its last suggestion without a request
+                await asyncio.sleep(chance.expovariate(1 / KEY_SECONDS))
+                continue
+            body = {"prompt": before + LINE[:end], "suffix": "\n", "max_tokens": 16, "stream": True, "logprobs": 5, "heal": False}
+            asked = asyncio.ensure_future(read(http, seen, "/v1/completions", body))
+            asked.add_done_callback(lambda done: done.cancelled() or done.exception())  # of one that is closed at the very end
+            await asyncio.sleep(chance.expovariate(1 / KEY_SECONDS))
+            is_overtaken = not asked.done()
+            if is_overtaken:
+                seen.cancelled += 1
+                asked.cancel()
+            try:
+                await asked
+            except (asyncio.CancelledError, httpx.ReadError):  # how httpx reports that its connection was closed meanwhile
+                if not is_overtaken:
+                    raise
+        await asyncio.sleep(chance.expovariate(1 / THINK_SECONDS))
+
+
+async def chat(http: httpx.AsyncClient, seen: Seen, number: int, until: float) -> None:
+    """Ask questions, and read the whole answers."""
+    chance = random.Random(-number)
+    while time.monotonic() < until:
+        await asyncio.sleep(chance.expovariate(1 / THINK_SECONDS))
+        messages = [{"role": "user", "content": f"Question {number}: why is the sky blue?"}]
+        body = {"messages": messages, "max_tokens": 200, "stream": True, "logprobs": True, "top_logprobs": 5}
+        await read(http, seen, "/v1/chat/completions", body)
+
+
+def processor_seconds(process: int) -> float:
+    """Return the processor time that a process has used."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident(process: int) -> float:
+    """Return the memory of a process in MB."""
+    line = next(line for line in Path(f"/proc/{process}/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+
+async def measure(url: str, front: int, arguments: argparse.Namespace) -> None:
+    """Run all clients, and print the figures."""
+    seen, begun = Seen(), time.monotonic()
+    until = begun + arguments.seconds
+    before, memory = processor_seconds(front), []
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
+    async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits, trust_env=False) as http:
+        tasks = [asyncio.ensure_future(edit(http, seen, number, until)) for number in range(arguments.editors)]
+        tasks += [asyncio.ensure_future(chat(http, seen, number, until)) for number in range(arguments.chats)]
+        while time.monotonic() < until:
+            await asyncio.sleep(min(arguments.seconds / 10, until - time.monotonic()) or 0.1)
+            memory.append(resident(front))
+            sys.stderr.write(f"\r{time.monotonic() - begun:.0f} s, {len(seen.added)} tokens, front {memory[-1]:.0f} MB ")
+        for task in tasks:
+            task.cancel()
+        failed = [one for one in await asyncio.gather(*tasks, return_exceptions=True) if isinstance(one, Exception)]
+    used, lasted = processor_seconds(front) - before, time.monotonic() - begun
+    added = sorted(seen.added)
+    quantiles = {f"p{share * 100:g}": added[min(int(share * len(added)), len(added) - 1)] * 1000 for share in (0.5, 0.9, 0.99, 0.999)}
+    print(f"\n{arguments.editors} editors and {arguments.chats} chats for {lasted:.0f} s")
+    print(f"tokens {len(added)}, answers {seen.answers}, cancelled {seen.cancelled}, refused {seen.refused}")
+    print(f"lost or doubled tokens {seen.wrong}, failed clients {len(failed)} {failed[:1]}")
+    print("added by the front, ms: " + ", ".join(f"{name} {value:.1f}" for name, value in quantiles.items()))
+    print(f"front: {used / lasted * 100:.0f} % of a core, so a core carries about {arguments.editors * lasted / used:.0f} such editors")
+    print("front's memory, MB: " + ", ".join(f"{one:.0f}" for one in memory))
+
+
+def main() -> None:
+    """Start replicas and front, and measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True, help="folder with tokenizer.json and config.json")
+    parser.add_argument("--editors", type=int, default=200)
+    parser.add_argument("--chats", type=int, default=50)
+    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--pace", type=float, default=0.02, help="seconds between two tokens of a replica")
+    arguments = parser.parse_args()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 8192)), hard))
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+    ports = [listener.getsockname()[1] for listener in listeners]
+    listeners[2].close()  # the front's, before the replicas inherit it
+    replicas = [
+        multiprocessing.get_context("fork").Process(target=serve_replica, args=(arguments.model, arguments.pace, listener), daemon=True)
+        for listener in listeners[:2]
+    ]
+    for replica in replicas:
+        replica.start()
+    with tempfile.TemporaryDirectory() as data:
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(str(ROOT / package) for package in PACKAGES)}
+        words = [sys.executable, "-m", "pellucid", "serve", "--port", str(ports[2]), "--no-page", "--data", data, "--cache", data]
+        words += [f"--engine=http://127.0.0.1:{port}" for port in ports[:2]] + ["--model", f"{NAME}={arguments.model}"]
+        url = f"http://127.0.0.1:{ports[2]}"
+        with subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL) as front:
+            try:
+                while not is_ready(url):
+                    assert front.poll() is None, "the front ended"
+                    time.sleep(0.1)
+                asyncio.run(measure(url, front.pid, arguments))
+            finally:
+                front.terminate()
+                for replica in replicas:
+                    replica.terminate()
+
+
+def is_ready(url: str) -> bool:
+    """Return whether the front serves."""
+    try:
+        return httpx.get(f"{url}/health").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+if __name__ == "__main__":
+    main()
