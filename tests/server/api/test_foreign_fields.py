@@ -92,7 +92,8 @@ def test_llama_fields_on_chat(http: httpx.Client) -> None:
         "/v1/chat/completions",
         messages=MESSAGES,
         n_predict=3,
-        samplers=[],
+        samplers=[],  # draws from the whole distribution, the end of the answer included
+        ignore_eos=True,
         temperature=0,
         response_fields=["usage/completion_tokens"],
     )

@@ -203,6 +203,7 @@ async def test_an_entropy_that_is_not_exact(reading: Tab) -> None:
     """The card shows the ranges of both models, the map marks the token, and the histogram says that it does not count it."""
     await read(reading, f"one two\n{HAZY}\n", HALVES)
     page = reading.page
+    await expect(page.locator(".pl-mode")).to_have_value("difference")  # which the page selects once both models have read
     await page.locator(".pl-mode").select_option("entropy")
     await expect(page.locator(".pl-token.bounded")).to_have_text([HAZY])
     await expect(page.locator(".pl-legend")).to_contain_text("only a range is known")
