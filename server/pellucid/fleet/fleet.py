@@ -188,8 +188,10 @@ class Fleet:
                         refused = allowed is not None and token.id not in allowed
                         if refused:
                             break
-                        if constraint is not None:
-                            constraint.advance(token.id)
+                        if constraint is None:
+                            yield self._answer_score(run, token, None)
+                            continue
+                        constraint.advance(token.id)
                         yield self._answer_score(run, token, allowed)
                         allowed = await run.wait(allowed_tokens(constraint, vocab))
                     if event.stop_id is not None and not refused:

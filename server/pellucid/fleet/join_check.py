@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from pellucid.engine.request import Request
 from pellucid.errors import PellucidError
-from pellucid.fleet.replica import Replica, ReplicaBusyError, ReplicaLostError
+from pellucid.fleet.replica import Replica, ReplicaBusyError, ReplicaLostError, ReplicaRefusedError
 from pellucid.fleet.vllm_wire import ALTERNATIVES, MalformedAnswerError, WireToken, clean, generate_body, read_body
 from pellucid.tokens import SamplingParams
 
@@ -57,11 +57,16 @@ class JoinCheck:
         self._probes = {model: ProbedModel(tuple(ids), vocabularies[model]) for model, ids in probes.items()}
 
     async def join(self, replica: Replica) -> None:
-        """Check a replica, and let it take part or note its problem."""
+        """Check a replica, and let it take part or note its problem.
+
+        One that takes part is not left out because it is busy or slow: a lost one shows as soon as a request fails.
+        """
         try:
             await self._check(replica)
             replica.problem = None
         except (JoinError, PellucidError, ReplicaLostError, ReplicaBusyError) as error:
+            if replica.problem is None and not isinstance(error, JoinError | ReplicaRefusedError):
+                return
             if str(error) != replica.problem:
                 logger.warning("The engine %s takes no part: %s", replica.url, error)
             replica.problem = str(error)

@@ -104,12 +104,12 @@ class Membership:
             await replica.close()
 
     async def _join(self, replica: Replica) -> None:
-        """Check a replica, but not for longer than an engine takes that compiles its kernels."""
+        """Check a replica, but not for longer than an engine takes that compiles its kernels. See ``JoinCheck.join``."""
         try:
             async with asyncio.timeout(JOIN_SECONDS):
                 await self._check.join(replica)
         except TimeoutError:
-            replica.problem = f"Its check took longer than {JOIN_SECONDS:g} seconds."
+            replica.problem = replica.problem and f"Its check took longer than {JOIN_SECONDS:g} seconds."
 
     async def _drain(self, replica: Replica) -> None:
         """Take a replica out once its answers have ended."""

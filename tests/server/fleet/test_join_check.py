@@ -117,6 +117,22 @@ async def test_a_failing_engine(engine: LocalEngine) -> None:
         assert one.takes_part
 
 
+async def test_a_busy_engine_keeps_its_place(engine: LocalEngine) -> None:
+    """A replica that takes part and is too busy for another check still takes part; one that was never checked has to wait."""
+    replica = replica_of(engine)
+    replica.faults = deque([Fault("status", status=429)])
+    async with fleet_of([replica]) as standing:
+        assert "takes no more requests" in str(standing.problems[0])
+        (one,) = standing.fleet.replicas.values()
+        await standing.check.join(one)
+        assert one.takes_part
+        replica.faults = deque([Fault("status", status=429), Fault("status", status=500)])
+        await standing.check.join(one)
+        await standing.check.join(one)
+        assert one.takes_part
+        assert not replica.faults
+
+
 async def test_no_server() -> None:
     """An address where nothing answers is left out, with the address."""
     replica = Replica("http://127.0.0.1:9", Gate(1, 1))
