@@ -23,12 +23,13 @@ WIDTHS = (360, 1920)
 LOOKS = [{"color_scheme": "light"}, {"color_scheme": "dark"}]
 """Options of a browser context."""
 
-CARDS = """async map => {
+CARDS = """async (map, seconds) => {
   const found = [];
+  const late = performance.now() + 1000 * seconds;
   for (const cell of map.querySelectorAll(".pl-token")) {
     cell.focus({ preventScroll: true });
     const card = map.querySelector(".pl-card") || document.querySelector(".pl-inspector .pl-card");
-    for (let frame = 0; frame < 600 && card.dataset.id === undefined; frame += 1) await new Promise(requestAnimationFrame);
+    while (card.dataset.id === undefined && performance.now() < late) await new Promise(requestAnimationFrame);
     const rows = [...card.querySelectorAll("[data-alternative]")];
     const verdict = card.querySelector("[data-whatif]");
     found.push({
@@ -45,8 +46,8 @@ CARDS = """async map => {
 
 
 async def cards(within: Locator) -> list[dict[str, Any]]:
-    """Return the numbers of the cards of all tokens of a map."""
-    found = await within.locator(".pl-heat:not([aria-hidden])").evaluate(CARDS)
+    """Return the numbers of the cards of all tokens of a map that are there now."""
+    found = await within.locator(".pl-heat:not([aria-hidden])").evaluate(CARDS, PATIENCE)
     assert isinstance(found, list)
     return found
 

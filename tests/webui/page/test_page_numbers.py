@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import pytest
+from playwright.async_api import expect
 
 from support.page.page_fixtures import Tab
 from support.page.page_tabs import cards, scored
@@ -36,9 +37,9 @@ async def test_of_a_text(tab: Tab) -> None:
     await tab.tab("Read")
     await tab.page.locator("#pl-read-text textarea").fill(TEXT)
     await tab.page.locator("#pl-read-go").click()
-    await tab.page.locator(".pl-reading .pl-figures dd").first.wait_for()
-    shown = await cards(tab.page.locator(".pl-reading"))
     expected = await scored(tab.address, CODER, text=TEXT)
+    await expect(tab.page.locator(".pl-reading .pl-token")).to_have_count(len(expected))  # the page asks for them after it has the figures
+    shown = await cards(tab.page.locator(".pl-reading"))
     assert len(shown) == len(expected) >= LEAST
     for card, token in zip(shown, expected, strict=True):
         assert card["id"] == str(token["id"])
