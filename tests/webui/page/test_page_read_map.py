@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from pellucid_webui.hosting.gradio_host import pellucid_view
 from support.page.page_fixtures import Tab, watched
@@ -54,7 +54,14 @@ async def reading(reading_server: PagedServer, browser_page: Page) -> Tab:
 
 
 async def read(tab: Tab, text: str, second: str = "") -> None:
-    """Have a text read, and wait for its result."""
+    """Have a text read, and wait for its result, with the differences between two models."""
+    await read_lines(tab, text, second)
+    if second:
+        await expect(tab.page.locator(".pl-mode")).to_have_value("difference")
+
+
+async def read_lines(tab: Tab, text: str, second: str = "") -> None:
+    """Have a text read, and wait for its lines."""
     page = tab.page
     await page.locator("#pl-read-text textarea").evaluate(FILL, text)
     if second:
@@ -183,6 +190,26 @@ async def test_two_models(reading: Tab) -> None:
     await expect(page.locator(".pl-card:popover-open")).to_contain_text("Bits saved by halves: +")
 
 
+async def test_a_mode_that_is_chosen_early(reading: Tab) -> None:
+    """A mode that the user chooses before the differences of two models have arrived stays, and they can be chosen then."""
+    page, let_through = reading.page, asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        if '"saved"' in (route.request.post_data or ""):
+            await let_through.wait()
+        await route.continue_()
+
+    await page.route("**/gradio_api/queue/join*", hold)
+    await read_lines(reading, f"a {SURPRISE}\n", HALVES)
+    await page.locator(".pl-mode").select_option("entropy")
+    await expect(page.locator(".pl-mode option[value=difference]")).to_be_disabled()
+    let_through.set()
+    await expect(page.locator(".pl-mode option[value=difference]")).to_be_enabled()
+    await expect(page.locator(".pl-mode")).to_have_value("entropy")
+    await page.unroute_all(behavior="wait")
+    assert reading.problems == []
+
+
 async def test_card_of_two_models(reading: Tab) -> None:
     """A token's card has the figures of both models, each named; where they split the text differently, it says of what they are."""
     await read(reading, f"a total index\na {SURPRISE}\nname of the line\n", HALVES)
@@ -203,7 +230,6 @@ async def test_an_entropy_that_is_not_exact(reading: Tab) -> None:
     """The card shows the ranges of both models, the map marks the token, and the histogram says that it does not count it."""
     await read(reading, f"one two\n{HAZY}\n", HALVES)
     page = reading.page
-    await expect(page.locator(".pl-mode")).to_have_value("difference")  # which the page selects once both models have read
     await page.locator(".pl-mode").select_option("entropy")
     await expect(page.locator(".pl-token.bounded")).to_have_text([HAZY])
     await expect(page.locator(".pl-legend")).to_contain_text("only a range is known")
@@ -224,6 +250,7 @@ async def test_card_keeps_its_head_and_the_toolbar_in_view(reading: Tab) -> None
     for index in (3, 60, 120, 180):
         await page.locator(".pl-read-body .pl-token").nth(index).focus()
         await expect(card.locator("[data-alternative]").first).to_be_attached()
+        await expect(card.locator(".pl-both")).to_be_attached()  # the last part of the card that comes
         await expect(card.locator(".pl-card-head")).to_be_in_viewport(ratio=0.99)
         box = await card.bounding_box()
         assert box is not None

@@ -37,6 +37,8 @@
       this.both = new Map(); // by part, the figures of both models
       /** @type {Page.LineColumns | null} */
       this.columns = null;
+      /** @type {Page.Mode | null} */
+      this.modeBefore = null; // of the map, when the differences were asked for
       this.timer = 0;
       this.loader = new PartLoader((part) => this.take(part));
       this.status = make("p", { class: "pl-note pl-visually-hidden", role: "status" }); // the same words are shown under the button
@@ -179,6 +181,7 @@
       this.columns = columns;
       this.lines.set(columns, texts, value.second);
       this.drawMinimap();
+      this.modeBefore = this.map.mode;
       if (value.compared) this.loader.ask("saved", 0);
       this.scrolled();
     }
@@ -258,7 +261,7 @@
       const second = this.value?.second ?? "";
       const differences = saved.map((bits) => (bits === null ? null : savedDifference(bits, second)));
       this.map.setDifferences(differences, [`\u2212${STRONGEST_BITS}`, `+${STRONGEST_BITS} bits saved by ${second}`]);
-      this.map.setMode("difference");
+      if (this.map.mode === this.modeBefore) this.map.setMode("difference"); // else the user has chosen another one meanwhile
     }
 
     /**

@@ -1044,6 +1044,7 @@ declare namespace Page {
   interface HeatMap extends TokenOwner {
     onBranch: ((index: number, alternative: number) => void) | null;
     readonly cells: TokenElements;
+    readonly mode: Mode;
     /** The token whose card is open. */
     readonly shown: number | null;
     showCard(index: number): void;
