@@ -315,6 +315,36 @@ async def test_results_of_another_text(reading: Tab) -> None:
     await expect(results).not_to_have_attribute("data-stale", "")
 
 
+async def test_read_before_the_menus_are_filled(reading_server: PagedServer, browser_page: Page) -> None:
+    """Results of a text that was read before the page knew the models are those of its default model, and are not dimmed."""
+    let_through = asyncio.Event()
+    config = reading_server.http.get("/config").json()
+    (second,) = [part["id"] for part in config["components"] if part["props"].get("label") == "Second model"]
+    (load,) = [event["id"] for event in config["dependencies"] if second in event["outputs"] and event["targets"][0][1] == "load"]
+
+    async def hold(route: Route) -> None:
+        if (route.request.post_data_json or {}).get("fn_index") == load:
+            await let_through.wait()
+        await route.continue_()
+
+    tab, page = watched(browser_page, reading_server.server.url), browser_page
+    await page.route("**/gradio_api/queue/join*", hold)
+    await tab.open()
+    await tab.tab("Read")
+    await read(tab, "one two\n")
+    stale, model = page.locator(".pl-read-stale"), page.locator("#pl-read").get_by_label("Model", exact=True)
+    await expect(stale).to_be_hidden()
+    await expect(model).to_have_value("")
+    let_through.set()
+    await expect(model).to_have_value(WORDS)
+    await choose(page, "Model", HALVES)
+    await expect(stale).to_be_visible()
+    await choose(page, "Model", WORDS)
+    await expect(stale).to_be_hidden()
+    await page.unroute_all(behavior="wait")
+    assert tab.problems == []
+
+
 async def test_diff(reading: Tab) -> None:
     """A pasted diff is read before and after: old and new lines next to each other with their bits, and a summary in words."""
     await read(reading, DIFF)

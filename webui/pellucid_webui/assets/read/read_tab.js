@@ -151,7 +151,7 @@
 
     /** @param {Page.ReadValue} value */
     drawResult(value) {
-      if (value.key !== tabMemory.get(READING)) readInputs.adopt(this.results);
+      if (value.key !== tabMemory.get(READING)) readInputs.adopt(this.results, value.model);
       tabMemory.set(READING, value.key);
       if (this.records.length < value.tokens) this.loader.ask("tokens", this.records.length);
       if (this.figures.childElementCount) {

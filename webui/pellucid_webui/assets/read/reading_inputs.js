@@ -56,11 +56,12 @@
     /**
      * The results are now those of what was read last. On a phone they are below the window, so that a sentence at the button says so.
      * @param {HTMLElement} results
+     * @param {string} model that has read the text, also where the menu had no choices yet
      */
-    adopt(results) {
+    adopt(results, model) {
       if (this.pressed === null) return;
       if (!this.status.textContent && results.getBoundingClientRect().top > window.innerHeight - LEAST_SEEN) this.say(BELOW, false);
-      this.read = this.pressed;
+      this.read = { ...this.pressed, model: this.pressed.model || model };
       this.restored = null;
       const { text, ...rest } = this.read;
       tabMemory.set(READ, JSON.stringify({ ...rest, digest: digestOf(text) }));
@@ -86,11 +87,11 @@
   }
 
   /**
-   * @param {Page.ReadChoices} one
-   * @param {Page.ReadChoices} other
+   * @param {Page.ReadChoices} read
+   * @param {Page.ReadChoices} now whose model is empty until the menu has its choices
    * @returns {boolean}
    */
-  const isSame = (one, other) => one.model === other.model && one.second === other.second && one.kind === other.kind;
+  const isSame = (read, now) => (!now.model || read.model === now.model) && read.second === now.second && read.kind === now.kind;
 
   /**
    * Return a short text that another text hardly ever has: the texts themselves may be too long for the browser's storage.

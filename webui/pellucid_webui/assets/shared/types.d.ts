@@ -1164,7 +1164,7 @@ declare namespace Page {
       readonly isStale: boolean;
       onPress: () => void;
       onChange: () => void;
-      adopt(results: HTMLElement): void;
+      adopt(results: HTMLElement, model: string): void;
       say(text: string, isWrong: boolean): void;
     };
     bothModels: {
