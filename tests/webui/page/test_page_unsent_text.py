@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from pellucid_webui.hosting.gradio_host import pellucid_view
 from support.page.page_fixtures import Tab, watched
@@ -23,6 +24,31 @@ async def tab(tmp_path: Path, browser_page: Page) -> AsyncIterator[Tab]:
         tab = watched(browser_page, server.server.url)
         await tab.open()
         yield tab
+
+
+async def test_sent_while_the_page_loads(tmp_path: Path, browser_page: Page) -> None:
+    """A message that is sent before the page is loaded is sent then, once, and what was typed after it stays in the field."""
+    let_through = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await let_through.wait()
+        await route.continue_()
+
+    await browser_page.route("**/gradio_api/queue/join*", hold)
+    with paged(tmp_path, pellucid_view, state=scripted_state(ScriptedAssistant())) as server:
+        server.wait()
+        tab = watched(browser_page, server.server.url)
+        await tab.open()
+        await tab.send("Say yes.")
+        field = browser_page.get_by_role("textbox", name="Your message")
+        await field.press_sequentially(" And then")
+        await field.press("Enter")
+        let_through.set()
+        await tab.answered(2)
+        assert (await tab.texts())[0] == "Say yes."
+        await expect(field).to_have_value(" And then")
+        await browser_page.unroute_all(behavior="wait")
+        assert tab.problems == []
 
 
 async def test_refused_edit(tab: Tab) -> None:

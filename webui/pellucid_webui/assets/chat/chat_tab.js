@@ -33,7 +33,8 @@
       this.draftConversation = null; // the conversation whose draft is in the field; null for a new one
       /** @type {string | null} */
       this.filledText = null; // the text of the field after the server last filled it
-      this.isSendPending = false; // whether to send the message as soon as the conversation is loaded
+      /** @type {string | null} */
+      this.pendingText = null; // the text to send as soon as the conversation is loaded
       this.lastActivity = 0; // when something was last sent or received
       this.list = make("div", { class: "pl-messages", role: "log", "aria-label": "Conversation", "aria-live": "off", tabindex: "0" });
       /** @type {Page.Inspection} */
@@ -171,11 +172,10 @@
       }
     }
 
-    submit() {
-      this.isSendPending = !this.value;
+    submit(text = this.field.value) {
+      if (!this.value) this.pendingText ??= text;
       if (this.busy) this.notice.textContent = WAIT;
-      const text = this.field.value;
-      if (this.isSendPending || this.busy || (!text.trim() && !this.files.pending.length)) return;
+      if (!this.value || this.busy || (!text.trim() && !this.files.pending.length)) return;
       // The server ignores an id that it has already received; a changed message has a new id.
       const { outgoing, draftConversation: conversation } = this;
       const isSame = outgoing && outgoing.conversation === conversation && text.startsWith(outgoing.text) && outgoing.files.every((file) => this.files.pending.includes(file));
@@ -183,6 +183,18 @@
       this.outgoing = sent;
       this.notice.textContent = "";
       this.act("send", { text: sent.text, files: sent.files, messageId: sent.id });
+    }
+
+    /**
+     * Send what was to be sent while the page was loading. What was written since then stays in the field.
+     * @param {string} early the text that was written while the page was loading
+     */
+    submitPending(early) {
+      const pending = this.pendingText;
+      this.pendingText = null;
+      if (pending === null) return;
+      const text = this.field.value;
+      this.submit(early.startsWith(pending) ? text.slice(0, text.length - (early.length - pending.length)) : text);
     }
 
     keepDraft() {
@@ -230,7 +242,7 @@
         this.keepDraft();
       }
       this.files.addEarly();
-      if (this.isSendPending) this.submit();
+      this.submitPending(early);
     }
 
     /**
