@@ -58,6 +58,10 @@ async def framed(server: PagedServer, assistant: TwoModels, browser_page: Page) 
     return tab
 
 
+SEND_HELLO = "() => Pellucid.actOn('chat', { verb: 'send', conversation: null, text: 'Hello', files: [], messageId: 'hello' })"
+"""Sends a message while a dialog covers the chat."""
+
+
 async def open_palette(page: Page) -> Locator:
     """Open the palette, and return its field."""
     await page.keyboard.press("Control+k")
@@ -67,6 +71,7 @@ async def open_palette(page: Page) -> Locator:
 async def palette(page: Page, text: str) -> None:
     """Run the first command of the palette that matches a text."""
     await (await open_palette(page)).fill(text)
+    await page.get_by_role("listbox", name="Commands").get_by_role("option").first.wait_for()  # the server may not have sent it yet
     await page.keyboard.press("Enter")
 
 
@@ -234,6 +239,17 @@ async def test_the_palette(framed: Tab) -> None:
     await expect(page.get_by_text("Nothing has this name.")).to_be_visible()
     await page.keyboard.press("Escape")
     await expect(field).to_be_focused()
+    assert framed.problems == []
+
+
+async def test_the_palette_finds_what_comes_later(framed: Tab) -> None:
+    """A command that nothing matched is offered as soon as the server has sent what it needs, without typing again."""
+    page = framed.page
+    await (await open_palette(page)).fill("export json")
+    await expect(page.get_by_text("Nothing has this name.")).to_be_visible()
+    await page.evaluate(SEND_HELLO)
+    await expect(page.get_by_role("option")).to_have_text(["Export this conversation as JSON"])
+    await expect(page.get_by_text("Nothing has this name.")).to_be_hidden()
     assert framed.problems == []
 
 

@@ -195,6 +195,7 @@ async def test_a_click_and_the_palette(tab: Tab) -> None:
     await expect(tab.page.get_by_role("dialog", name="Versions")).to_have_count(0)
     await tab.page.keyboard.press("Control+k")
     await tab.page.keyboard.type("versions")
+    await tab.page.get_by_role("option", name="Show the versions of this conversation").wait_for()
     await tab.page.keyboard.press("Enter")
     await rows(tab).filter(has_text="Bye").click()
     await expect(tab.page.locator(".pl-message").nth(2).locator(".pl-body")).to_have_text("Bye")

@@ -10,8 +10,16 @@
   let list = null;
   /** @type {Page.HeaderValue | null} */
   let header = null;
-  follow("conversations", (value) => (list = value));
-  follow("header", (value) => (header = value));
+  /** @type {Palette | null} */
+  let palette = null;
+  follow("conversations", (value) => {
+    list = value;
+    palette?.lookAgain();
+  });
+  follow("header", (value) => {
+    header = value;
+    palette?.lookAgain();
+  });
 
   /**
    * Return a command that first goes to the chat, which it concerns.
@@ -116,6 +124,11 @@
       this.choose(0);
     }
 
+    /** After the server has sent something: what was not found may be there now. What was found stays in its place. */
+    lookAgain() {
+      if (this.dialog.open && !this.found.length) this.filter();
+    }
+
     /** @param {number} index */
     choose(index) {
       const rows = [...this.list.children];
@@ -143,9 +156,6 @@
       command.run();
     }
   }
-
-  /** @type {Palette | null} */
-  let palette = null;
 
   function showPalette() {
     palette ??= new Palette();
