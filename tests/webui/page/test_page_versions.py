@@ -31,6 +31,12 @@ VERSIONS = 200
 
 FOCUSED = "() => document.activeElement.getAttribute('aria-label')"
 
+LINES_END = """frame => {
+  const [picture, tree] = [frame.querySelector("svg"), frame.firstChild].map((one) => one.getBoundingClientRect().bottom);
+  return Math.abs(picture - tree) < 10;
+}"""
+"""Returns whether the lines of the tree end where its rows end; they follow the rows in the next frame."""
+
 
 class TwoModels(ScriptedAssistant):
     """Answers as either of two models with its name, and scores the last message as one token."""
@@ -285,11 +291,8 @@ async def test_many_versions(tmp_path: Path, server: PagedServer, browser_page: 
     assert (await names(tab))[1] == "58 messages without other versions"
     await browser_page.set_viewport_size({"width": 390, "height": 844})
     frame = browser_page.locator(".pl-versions-frame")
-    assert await frame.evaluate("frame => frame.scrollWidth - frame.clientWidth") <= 0
-    picture, tree = await frame.evaluate(
-        "frame => [frame.querySelector('svg'), frame.firstChild].map((one) => one.getBoundingClientRect().bottom)"
-    )
-    assert abs(picture - tree) < 10, "the lines end where the rows end"
+    await browser_page.wait_for_function("frame => frame.scrollWidth <= frame.clientWidth", arg=await frame.element_handle())
+    await browser_page.wait_for_function(LINES_END, arg=await frame.element_handle())
     await press(tab, "Home", "ArrowDown", "Enter")
     await expect(rows(tab)).to_have_count(VERSIONS + 60)
     assert await press(tab, "ArrowDown") == "You, shown: Message 2"
