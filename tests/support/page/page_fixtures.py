@@ -132,18 +132,22 @@ class Tab:
         await field.fill(text)
         await field.press("Enter")
 
+    async def wait_for(self, what: str, script: str, arg: Any) -> None:
+        """Wait until a function of the page returns true. Fails with what the page shows instead."""
+        try:
+            await self.page.wait_for_function(script, arg=arg)
+        except BrowserError as error:
+            shown = await self.page.inner_text("body")
+            written = await self.page.get_by_role("textbox", name="Your message").input_value()
+            raise AssertionError(f"not {what}, but {shown!r}, {written!r} in the field; {self.problems}") from error
+
     async def answered(self, count: int) -> None:
-        """Wait until there are this many messages, all complete. Fails with what the page shows instead."""
+        """Wait until there are this many messages, all complete."""
         script = (
             "count => { const all = [...document.querySelectorAll('.pl-message')];"
             " return all.length === count && all.every((one) => one.getAttribute('aria-busy') === 'false'); }"
         )
-        try:
-            await self.page.wait_for_function(script, arg=count)
-        except BrowserError as error:
-            shown = await self.page.inner_text("body")
-            written = await self.page.get_by_role("textbox", name="Your message").input_value()
-            raise AssertionError(f"not {count} messages, but {shown!r}, {written!r} in the field; {self.problems}") from error
+        await self.wait_for(f"{count} messages", script, count)
 
     async def answer(self, text: str) -> str:
         """Send a message in the chat, and return its answer."""
@@ -152,13 +156,11 @@ class Tab:
         await self.answered(count + 2)
         return (await self.texts())[-1]
 
-    async def grown(self, longer: int = 0) -> str:
-        """Wait until a running answer is longer than this many characters, and return its text."""
-        await self.page.wait_for_function(
-            "length => { const one = document.querySelector('.pl-assistant[aria-busy=true] .pl-body');"
-            " return one && one.innerText.length > length; }",
-            arg=longer,
-        )
+    async def grown(self, longer: int = 0, even_ended: bool = False) -> str:
+        """Wait until a running answer, or one that has ended too, is longer than this many characters, and return its text."""
+        answer = ".pl-assistant" if even_ended else ".pl-assistant[aria-busy=true]"
+        script = "([answer, length]) => document.querySelector(`${answer} .pl-body`)?.innerText.length > length"
+        await self.wait_for(f"an answer of more than {longer} characters", script, [answer, longer])
         return (await self.texts())[-1]
 
     async def texts(self) -> list[str]:
