@@ -28,7 +28,7 @@ async def test_send(tab: Tab) -> None:
     assert "ello" in answer
     assert SPEED.search(await tab.page.locator(".pl-assistant .pl-note").inner_text())
     assert re.search(r"[?&]c=[0-9a-f]{32}", tab.page.url)
-    assert await tab.page.title() == "Say hello to the world. · Pellucid"
+    await expect(tab.page).to_have_title("Say hello to the world. · Pellucid")
     assert tab.elsewhere == []
     assert tab.problems == []
 

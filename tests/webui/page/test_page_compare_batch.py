@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 
@@ -9,7 +10,7 @@ import pytest
 from playwright.async_api import FilePayload, Page, expect
 
 from support.page.page_fixtures import SMALL, Tab
-from support.page.page_tabs import LOOKS, busy, check_looks, until_idle
+from support.page.page_tabs import LOOKS, PATIENCE, busy, check_looks, until_idle
 from support.servers.real_model_server import CODER
 
 pytestmark = pytest.mark.model
@@ -86,11 +87,9 @@ async def test_closing_the_tab(tab: Tab) -> None:
     """Closing the page ends the batch in the engine."""
     page = await prepare(tab, [f"Write a long story about {one}." for one in ("the sea", "a fox")], 600)
     await page.get_by_role("button", name=re.compile("^Compare 2")).click()
-    for _ in range(600):
-        if await busy(tab.address):
-            break
-        await page.wait_for_timeout(100)
-    assert await busy(tab.address)
+    async with asyncio.timeout(PATIENCE):
+        while not await busy(tab.address):
+            await asyncio.sleep(0.02)
     await page.close()
     await until_idle(tab.address)
 
