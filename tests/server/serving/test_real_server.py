@@ -49,10 +49,10 @@ def wait_until_healthy(address: str, server: subprocess.Popen[bytes], log: Path)
     for _ in range(3000):
         assert server.poll() is None, log.read_text()
         try:
-            if httpx.get(f"{address}/health").status_code == httpx.codes.OK:
+            if httpx.get(f"{address}/health", timeout=60).status_code == httpx.codes.OK:
                 return
-        except httpx.ConnectError:
-            pass  # it has not begun to listen
+        except httpx.TransportError:
+            pass  # it has not begun to listen, or loads a model on a busy machine
         time.sleep(0.1)
     raise AssertionError(f"not loaded after five minutes: {log.read_text()}")
 
@@ -116,7 +116,7 @@ def test_reading_is_writing(url: str) -> None:
 
 def test_metrics_count(url: str) -> None:
     """The counters of both models are there for Prometheus."""
-    metrics = httpx.get(f"{url}/metrics").text
+    metrics = httpx.get(f"{url}/metrics", timeout=60).text
     for model in (CODER, CHATTER):
         assert re.search(rf'pellucid_\w*running\w*{{model="{re.escape(model)}"}} \d', metrics)
 

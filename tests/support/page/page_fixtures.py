@@ -71,10 +71,14 @@ class PageServer:
         with (self.folder / "log").open("ab") as out:
             self._process = subprocess.Popen([*command, *self._options], stdout=out, stderr=out, env=environment)
         late = time.monotonic() + PATIENCE
-        while not (is_healthy(self.address) and self._has_page()):
-            assert self._process.poll() is None, self.log
-            assert time.monotonic() < late, self.log
-            time.sleep(0.1)
+        try:
+            while not (is_healthy(self.address) and self._has_page()):
+                assert self._process.poll() is None, self.log
+                assert time.monotonic() < late, self.log
+                time.sleep(0.1)
+        except BaseException:
+            self.kill()  # no fixture stops a server that did not start
+            raise
 
     def kill(self) -> None:
         """Kill the server, as a power cut would."""

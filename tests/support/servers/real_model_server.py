@@ -50,5 +50,5 @@ def is_healthy(address: str) -> bool:
     """Return whether the models are loaded."""
     try:
         return httpx.get(f"{address}/health").status_code == httpx.codes.OK
-    except httpx.ConnectError:  # it has not begun to listen
+    except httpx.TransportError:  # it has not begun to listen, or loads a model on a busy machine
         return False
