@@ -73,13 +73,14 @@ async def test_a_reload_while_it_runs() -> None:
     """A second view of a running comparison follows it to its end."""
     hold = asyncio.Event()
     found = view([*tokens("It"), hold], tokens("He"))
-    running = asyncio.create_task(act(found, verb="compare", form=FORM))
-    await asyncio.sleep(0.05)
-    following = asyncio.create_task(act(found, verb="open"))
-    await asyncio.sleep(0.05)
-    assert not following.done()
+    running = found.act("me", {"tab": "1", "verb": "compare", "form": FORM})
+    await anext(running)
+    following = found.act("me", {"tab": "1", "verb": "open"})
+    assert (await anext(following))["running"]
     hold.set()
-    assert (await following)[-1] == (await running)[-1]
+    (*_, last), (*_, followed) = [[shown async for shown in stream] for stream in (running, following)]
+    assert followed == last
+    assert not last["running"]
 
 
 async def test_stop() -> None:

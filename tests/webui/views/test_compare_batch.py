@@ -122,13 +122,14 @@ async def test_a_reload_while_it_runs() -> None:
     hold = asyncio.Event()
     found = view([*tokens("It"), hold], tokens("It"))
     await chosen(found, "one")
-    running = asyncio.create_task(start(found))
-    await asyncio.sleep(0.05)
-    following = asyncio.create_task(act(found, verb="open"))
-    await asyncio.sleep(0.05)
-    assert not following.done()
+    running = found.act("me", {"tab": "1", "verb": "start", "form": FORM, "file": "p.txt"})
+    await anext(running)
+    following = found.act("me", {"tab": "1", "verb": "open"})
+    assert (await anext(following))["running"]
     hold.set()
-    assert (await following)[-1]["rows"] == (await running)[-1]["rows"]
+    (*_, last), (*_, followed) = [[shown async for shown in stream] for stream in (running, following)]
+    assert followed["rows"] == last["rows"]
+    assert not last["running"]
 
 
 async def test_a_new_batch_stops_the_old_one() -> None:
