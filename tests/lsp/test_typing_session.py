@@ -231,9 +231,11 @@ def vars_of(position: types.Position) -> dict[str, int]:
 
 def is_idle(address: str) -> bool:
     """Return whether the model server runs no sequence and has none waiting, by its slots and its counters."""
-    slots = httpx.get(f"{address}/slots").json()
+    slots = httpx.get(f"{address}/slots", timeout=60).json()
     counters = [
-        line for line in httpx.get(f"{address}/metrics").text.splitlines() if line.startswith(("pellucid_running", "pellucid_waiting"))
+        line
+        for line in httpx.get(f"{address}/metrics", timeout=60).text.splitlines()
+        if line.startswith(("pellucid_running", "pellucid_waiting"))
     ]
     assert counters
     return not any(slot["is_processing"] for slot in slots) and all(line.endswith(" 0.0") for line in counters)

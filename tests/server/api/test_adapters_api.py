@@ -268,12 +268,12 @@ def test_key_and_origin(adapters: LoadedAdapters) -> None:
 def test_without_a_folder_of_adapters() -> None:
     """A server without a store, and one that still loads its models, refuse with a sentence."""
     with live(scripted_state()) as server:
-        assert problem(httpx.get(f"{server.url}/v1/adapters"))[::2] == (
+        assert problem(httpx.get(f"{server.url}/v1/adapters", timeout=60))[::2] == (
             501,
             "This server has no folder of adapters: start it with --adapter to serve one.",
         )
     with live(ServerState(models=(TINY,))) as server:
-        assert problem(httpx.post(f"{server.url}/v1/adapters", json={"name": ADAPTER}))[0] == 503
+        assert problem(httpx.post(f"{server.url}/v1/adapters", json={"name": ADAPTER}, timeout=60))[0] == 503
 
 
 async def test_client_cannot_tell_near_from_far(server: LiveServer, adapters: LoadedAdapters) -> None:

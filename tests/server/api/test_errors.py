@@ -31,8 +31,8 @@ JSON = {"content-type": "application/json"}
 
 def ask(error: Exception, path: str = "/v1/completions", **fields: Any) -> httpx.Response:
     with live(scripted_state(ScriptedAssistant([error]))) as server:
-        response = httpx.post(server.url + path, json={"prompt": "x", **fields}, trust_env=False)
-        assert httpx.get(f"{server.url}/health", trust_env=False).status_code == 200
+        response = httpx.post(server.url + path, json={"prompt": "x", **fields}, trust_env=False, timeout=60)
+        assert httpx.get(f"{server.url}/health", trust_env=False, timeout=60).status_code == 200
     return response
 
 
@@ -121,7 +121,10 @@ def test_unexpected_error() -> None:
 )
 def test_loading(path: str, body: dict[str, Any]) -> None:
     """While the models load the server answers: generations and health 503 with llama.cpp's words, the list with the state."""
-    with live(ServerState(models=("a", "b"), grace=0.0)) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
+    with (
+        live(ServerState(models=("a", "b"), grace=0.0)) as server,
+        httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client,
+    ):
         for response, more in ((client.post(path, json=body), {}), (client.get("/health"), {"pellucid": {"state": "loading"}})):
             assert response.status_code == 503
             error_detail = {"message": "Loading model", "type": "unavailable_error", "param": None, "code": 503}
@@ -216,7 +219,10 @@ def test_files_are_dropped_for_editors(http: httpx.Client) -> None:
 
 def test_dead_engine() -> None:
     """Once the engine has failed, health and generations are 503 with a sentence that names the remedy."""
-    with live(scripted_state(failure=RuntimeError("secret"))) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
+    with (
+        live(scripted_state(failure=RuntimeError("secret"))) as server,
+        httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client,
+    ):
         for response in (client.get("/health"), client.post("/v1/completions", json={"prompt": "x"})):
             error_detail = response.json()["error"]
             assert (response.status_code, error_detail["type"]) == (503, "unavailable_error")
@@ -234,7 +240,7 @@ def test_null_is_the_default() -> None:
     body = {"prompt": "x", "temperature": None, "n": None, "stop": None, "logprobs": None, "stream_options": None, "max_tokens": 16.0}
     with live(scripted_state(assistant)) as server:
         for sent in (body, {"prompt": "x"}):
-            assert httpx.post(f"{server.url}/v1/completions", json=sent, trust_env=False).status_code == 200
+            assert httpx.post(f"{server.url}/v1/completions", json=sent, trust_env=False, timeout=60).status_code == 200
 
     assert assistant.calls[0] == assistant.calls[1]
 
@@ -310,7 +316,7 @@ def test_queue_full() -> None:
     body = {"prompt": ["x", "y"], "max_tokens": 2000, "ignore_eos": True, "stream": True}
     with (
         live(state) as server,
-        httpx.Client(base_url=server.url, trust_env=False) as client,
+        httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client,
         client.stream("POST", "/v1/completions", json=body) as answer,
     ):
         lines = answer.iter_lines()
@@ -343,7 +349,7 @@ def test_more_answers_than_ever_fit(http: httpx.Client, path: str, body: dict[st
 def test_scripted_answer_is_told() -> None:
     """The scripted server, which most tests here use, sends its script."""
     with live(scripted_state(ScriptedAssistant([spoken("one"), spoken(" two")]))) as server:
-        reply = httpx.post(f"{server.url}/v1/completions", json={"prompt": "x", "model": TINY}, trust_env=False).json()
+        reply = httpx.post(f"{server.url}/v1/completions", json={"prompt": "x", "model": TINY}, trust_env=False, timeout=60).json()
 
     assert reply["choices"][0]["text"] == "one two"
 

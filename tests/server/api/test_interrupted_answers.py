@@ -45,7 +45,7 @@ def post(connection: socket.socket, path: str, body: dict[str, Any]) -> None:
 
 
 def running(server: LiveServer) -> int:
-    with httpx.Client(base_url=server.url, trust_env=False) as client:
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
         return sum(slot["is_processing"] for slot in client.get("/slots").json())
 
 
@@ -74,7 +74,7 @@ def test_dropped_connection_frees_the_sequence(long_server: LiveServer, path: st
 
 def test_no_free_slot(long_server: LiveServer) -> None:
     """/slots?fail_on_no_slot=1 is 200 while a slot is free, and 503 once each of them is taken."""
-    with httpx.Client(base_url=long_server.url, trust_env=False) as client:
+    with httpx.Client(base_url=long_server.url, trust_env=False, timeout=60) as client:
         before = client.get("/slots", params={"fail_on_no_slot": 1, "model": "tiny"})
         connections = [socket.create_connection(("127.0.0.1", long_server.port)) for _ in range(4)]
         for connection in connections:
@@ -143,7 +143,7 @@ def test_error_in_the_middle_of_a_stream(path: str, failure: Exception | Finish)
     body = {"/v1/completions": {"prompt": "x"}, "/v1/score": {"text": "x"}}.get(path, {"messages": [{"role": "user", "content": "x"}]})
     tokens = [spoken("a")] * 100  # more than one event, also of those that hold many tokens
     with live(scripted_state(ScriptedAssistant([*tokens, failure]))) as server:
-        text = httpx.post(server.url + path, json={**body, "stream": True}, trust_env=False).text
+        text = httpx.post(server.url + path, json={**body, "stream": True}, trust_env=False, timeout=60).text
 
     error, done = text.strip().split("\n\n")[-2:]
     assert json.loads(error.removeprefix("data: "))["error"]["message"] == "The model broke."
@@ -153,8 +153,8 @@ def test_error_in_the_middle_of_a_stream(path: str, failure: Exception | Finish)
 def test_unexpected_error_in_a_stream() -> None:
     """An unexpected error is reported without its details, and the server continues."""
     with live(scripted_state(ScriptedAssistant([spoken("a"), RuntimeError("secret")]))) as server:
-        text = httpx.post(f"{server.url}/v1/completions", json={"prompt": "x", "stream": True}, trust_env=False).text
-        assert httpx.get(f"{server.url}/health", trust_env=False).status_code == 200
+        text = httpx.post(f"{server.url}/v1/completions", json={"prompt": "x", "stream": True}, trust_env=False, timeout=60).text
+        assert httpx.get(f"{server.url}/health", trust_env=False, timeout=60).status_code == 200
 
     assert "secret" not in text
     assert '"type": "server_error"' in text
@@ -201,7 +201,7 @@ def test_grace_time_lets_answers_finish() -> None:
         answers: list[httpx.Response] = []
 
         def ask() -> None:
-            answers.append(httpx.post(f"{server.url}/v1/completions", json={"prompt": "x", "stream": True}, trust_env=False))
+            answers.append(httpx.post(f"{server.url}/v1/completions", json={"prompt": "x", "stream": True}, trust_env=False, timeout=60))
 
         thread = threading.Thread(target=ask)
         thread.start()
@@ -229,7 +229,7 @@ def test_reading_the_prompt_is_on_the_request_s_terms(route: str, fields: dict[s
     clock = iter(range(100))
     body = {"priority": "background", "deadline": 50.0, "supersede": "window", **fields}
     with live(scripted_state(assistant, clock=lambda: float(next(clock)))) as server:
-        assert httpx.post(f"{server.url}{route}", json=body, trust_env=False).status_code == 200
+        assert httpx.post(f"{server.url}{route}", json=body, trust_env=False, timeout=60).status_code == 200
 
     read, generated = (call["terms"] for call in assistant.calls)
     assert (read.priority, read.key) == (Priority.BACKGROUND, None)
@@ -242,7 +242,7 @@ def test_score_has_terms() -> None:
     assistant = ScriptedAssistant()
     with live(scripted_state(assistant)) as server:
         for fields in ({}, {"priority": "completion", "deadline": 5.0, "supersede": "window"}):
-            assert httpx.post(f"{server.url}/v1/score", json={"text": "x", **fields}, trust_env=False).status_code == 200
+            assert httpx.post(f"{server.url}/v1/score", json={"text": "x", **fields}, trust_env=False, timeout=60).status_code == 200
 
     plain, urgent = (call["terms"] for call in assistant.calls)
     assert plain == Terms(Priority.BACKGROUND)

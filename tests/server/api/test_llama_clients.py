@@ -200,7 +200,7 @@ def test_sampling_fields(fields: dict[str, Any], expected: SamplingParams) -> No
     """Each field of sampling reaches the sampler, and steps that a list of samplers omits are switched off."""
     assistant = ScriptedAssistant()
     with live(scripted_state(assistant)) as server:
-        response = httpx.post(f"{server.url}/completion", json={"prompt": "x", **fields}, trust_env=False)
+        response = httpx.post(f"{server.url}/completion", json={"prompt": "x", **fields}, trust_env=False, timeout=60)
 
     assert response.status_code == 200, response.text
     assert assistant.calls[0]["params"] == expected
@@ -238,7 +238,7 @@ def test_superseded_answer() -> None:
     """An answer that a newer request ended has the text so far and is marked as superseded."""
     script: list[Token | Finish | Exception] = [spoken("half"), Finish(FinishReason.SUPERSEDED, Usage(generated=1))]
     with live(scripted_state(ScriptedAssistant(script))) as server:
-        reply = httpx.post(f"{server.url}/infill", json={"id_slot": 0}, trust_env=False).json()
+        reply = httpx.post(f"{server.url}/infill", json={"id_slot": 0}, trust_env=False, timeout=60).json()
 
     assert (reply["content"], reply["stop_type"], reply["superseded"]) == ("half", "none", True)
 
@@ -246,7 +246,7 @@ def test_superseded_answer() -> None:
 def test_slot_number_is_a_key() -> None:
     """Requests of one client with the same slot number have the same key; other numbers, clients and answers have other keys."""
     assistant = ScriptedAssistant()
-    with live(scripted_state(assistant)) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
+    with live(scripted_state(assistant)) as server, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
         for slot, agent, count in ((0, "a", 1), (0, "a", 2), (1, "a", 1), (0, "b", 1), (-1, "a", 1)):
             client.post("/infill", json={"id_slot": slot, "n_cmpl": count}, headers={"user-agent": agent})
 

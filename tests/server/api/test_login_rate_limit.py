@@ -142,7 +142,7 @@ def frozen() -> ServerState:
 
 
 def ask(server: PagedServer, headers: dict[str, str]) -> httpx.Response:
-    return httpx.get(f"{server.server.url}/v1/models", headers=headers, trust_env=False)
+    return httpx.get(f"{server.server.url}/v1/models", headers=headers, trust_env=False, timeout=60)
 
 
 @pytest.mark.parametrize("way", ["bearer", "x-api-key", "page"])
@@ -165,12 +165,12 @@ def test_one_limit_for_all_ways(locked: PagedServer, way: str) -> None:
         "code": 429,
     }
     assert "Too many wrong keys. Try again in 2 seconds." in answers[2].text
-    assert httpx.get(f"{locked.server.url}/health", trust_env=False).status_code == 200
+    assert httpx.get(f"{locked.server.url}/health", trust_env=False, timeout=60).status_code == 200
 
 
 def test_bearer_guesses(locked: PagedServer) -> None:
     """Of a hundred guesses in a row no more than the free ones are compared."""
-    with httpx.Client(base_url=locked.server.url, trust_env=False) as http:
+    with httpx.Client(base_url=locked.server.url, trust_env=False, timeout=60) as http:
         statuses = [http.get("/v1/models", headers={"authorization": f"Bearer guess-{number}"}).status_code for number in range(100)]
 
     assert statuses == [401] * FREE_ATTEMPTS + [429] * (100 - FREE_ATTEMPTS)

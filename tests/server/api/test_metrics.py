@@ -26,7 +26,7 @@ def samples(text: str) -> dict[tuple[str, ...], float]:
 def test_counts() -> None:
     """Requests are counted by route and status, generations by their end; unknown paths share one label."""
     assistant = ScriptedAssistant([spoken("a"), spoken("b"), spoken("c")])
-    with live(scripted_state(assistant)) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
+    with live(scripted_state(assistant)) as server, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
         client.post("/v1/completions", json={"prompt": "x"})
         client.post("/v1/completions", json={"prompt": "x", "stream": True})
         client.post("/v1/completions", json={})
@@ -48,7 +48,7 @@ def test_counts() -> None:
 def test_refused_requests_count() -> None:
     """Requests that the door or the queue refuses are counted, too."""
     assistant = ScriptedAssistant([QueueFullError("Full.")])
-    with live(scripted_state(assistant)) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
+    with live(scripted_state(assistant)) as server, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
         client.post("/v1/completions", json={"prompt": "x"})
         client.get("/metrics", headers={"host": "evil.example"})
         found = samples(client.get("/metrics").text)
@@ -62,7 +62,7 @@ def test_tokens_are_the_engine_s() -> None:
     assistant, engine = tiny_assistant()
     state = ServerState(models=(TINY,), grace=0.0)
     state.open(assistant, engine)
-    with live(state) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
+    with live(state) as server, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
         for _ in range(2):
             client.post("/completion", json={"prompt": "0123456789", "n_predict": 4, "ignore_eos": True})
         found = samples(client.get("/metrics").text)
@@ -76,7 +76,7 @@ def test_parked_prefixes_are_measured() -> None:
     assistant, engine = tiny_assistant(slots=1)
     state = ServerState(models=(TINY,), grace=0.0)
     state.open(assistant, engine)
-    with live(state) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
+    with live(state) as server, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
         for letter in "ab":
             client.post("/completion", json={"prompt": letter * 40, "n_predict": 1, "ignore_eos": True})
         found = samples(client.get("/metrics").text)

@@ -206,7 +206,7 @@ def guarded() -> Iterator[LiveServer]:
 
 def test_statuses(guarded: LiveServer) -> None:
     """Over the wire: 401 without the key, 403 for a foreign host or page, in the one shape."""
-    with httpx.Client(base_url=guarded.url, trust_env=False) as client:
+    with httpx.Client(base_url=guarded.url, trust_env=False, timeout=60) as client:
         cases: list[tuple[dict[str, str], int, str]] = [
             ({}, 401, "authentication_error"),
             ({"authorization": "Bearer no"}, 401, "authentication_error"),
@@ -230,7 +230,7 @@ def test_statuses(guarded: LiveServer) -> None:
 )
 def test_routes_for_other_clients_are_guarded(method: str, path: str, guarded: LiveServer) -> None:
     """The routes of ollama, Mistral and Tabby need the key, refuse foreign pages, and say so in the shape of their errors."""
-    with httpx.Client(base_url=guarded.url, trust_env=False) as client:
+    with httpx.Client(base_url=guarded.url, trust_env=False, timeout=60) as client:
         keyless = client.request(method, path)
         foreign = client.request(method, path, headers={"authorization": f"Bearer {KEY}", "origin": "https://evil.example"})
 
@@ -242,11 +242,11 @@ def test_routes_for_other_clients_are_guarded(method: str, path: str, guarded: L
 def test_allowed_origin_gets_cors(guarded: LiveServer) -> None:
     """A page of an allowed origin can ask beforehand, without the key, and read the answer; by default there is no CORS at all."""
     origin = {"origin": "https://ide.example"}
-    with httpx.Client(base_url=guarded.url, trust_env=False) as client:
+    with httpx.Client(base_url=guarded.url, trust_env=False, timeout=60) as client:
         preflight = client.options("/v1/completions", headers=origin | {"access-control-request-method": "POST"})
         answer = client.post("/v1/completions", json={"prompt": "x"}, headers=origin | {"x-api-key": KEY})
     with live(scripted_state()) as plain:
-        bare = httpx.post(f"{plain.url}/v1/completions", json={"prompt": "x"}, headers={"origin": plain.url}, trust_env=False)
+        bare = httpx.post(f"{plain.url}/v1/completions", json={"prompt": "x"}, headers={"origin": plain.url}, trust_env=False, timeout=60)
 
     assert preflight.status_code == 200
     assert answer.headers["access-control-allow-origin"] == "https://ide.example"
@@ -257,7 +257,7 @@ def test_allowed_origin_gets_cors(guarded: LiveServer) -> None:
 def test_body_limit(guarded: LiveServer) -> None:
     """A body over the limit is refused, whether its length is announced or found out on the way."""
     headers = {"x-api-key": KEY, "content-type": "application/json"}
-    with httpx.Client(base_url=guarded.url, trust_env=False) as client:
+    with httpx.Client(base_url=guarded.url, trust_env=False, timeout=60) as client:
         announced = client.post("/v1/completions", json={"prompt": "x" * 2000}, headers=headers)
         fits = client.post("/v1/completions", json={"prompt": "x" * 1900}, headers=headers)
 

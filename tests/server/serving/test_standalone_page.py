@@ -117,7 +117,9 @@ def test_key_is_asked_for_here_too(start: Start, port: int) -> None:
     with live(scripted_state(keys=read_keys("secret"))) as server:
         process = start("--server", server.url, "--api-key", "secret")
         page(port, process, "Log in to Pellucid")
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, headers={"origin": f"http://127.0.0.1:{port}"}) as http:
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{port}", trust_env=False, headers={"origin": f"http://127.0.0.1:{port}"}, timeout=60
+        ) as http:
             assert http.get("/config").status_code == 401
             assert http.get("/v1/models").status_code == 401
             assert http.get("/v1/models", headers={"authorization": "Bearer secret"}).status_code == 404

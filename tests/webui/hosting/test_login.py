@@ -162,7 +162,7 @@ def test_cookie_is_not_for_the_api(locked: PagedServer) -> None:
 @pytest.mark.parametrize("headers", [{}, {"origin": "https://evil.example"}, {"origin": "null"}])
 def test_no_other_site_logs_in_or_out(locked: PagedServer, headers: dict[str, str]) -> None:
     """Other sites can neither log users in nor out."""
-    with httpx.Client(base_url=locked.server.url, trust_env=False, headers=headers) as http:
+    with httpx.Client(base_url=locked.server.url, trust_env=False, headers=headers, timeout=60) as http:
         for path in ("/login", "/logout"):
             assert http.post(path, data={"key": "key-of-ben"}).status_code == 403
 

@@ -316,7 +316,7 @@ def test_errors_show_no_insides(small: PagedServer, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize("call", ["queue/join", "upload", "cancel"])
 def test_only_the_page_may_ask(small: PagedServer, headers: dict[str, str], call: str) -> None:
     """Requests that change something, uploads included, are accepted only from the page itself, under a name of the server."""
-    with httpx.Client(base_url=small.server.url, trust_env=False) as other:
+    with httpx.Client(base_url=small.server.url, trust_env=False, timeout=60) as other:
         answer = other.post(f"/gradio_api/{call}", json={"fn_index": OWNER, "data": [], "session_hash": "s2"}, headers=headers)
 
     assert (answer.status_code, answer.json()["error"]["type"]) == (403, "permission_error")

@@ -105,7 +105,7 @@ def test_sessions_of_others_cannot_be_ended(server: PagedServer) -> None:
         (form,) = END_ONE.findall(anna.get("/sessions").text)
         ben.post(form)
         ben.post("/sessions", params={"end": "others"})
-        with httpx.Client(base_url=server.server.url, trust_env=False, headers={"origin": server.server.url}) as stranger:
+        with httpx.Client(base_url=server.server.url, trust_env=False, headers={"origin": server.server.url}, timeout=60) as stranger:
             assert "API key" in stranger.post(form).text
             assert "Firefox" not in stranger.get("/sessions").text
         for headers in ({"origin": "https://evil.example"}, {"origin": "null"}):

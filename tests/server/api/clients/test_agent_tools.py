@@ -55,7 +55,7 @@ def anthropic_client(calling: Calling) -> anthropic.Anthropic:
 
 
 def post(calling: Calling, path: str, body: dict[str, Any]) -> httpx.Response:
-    return httpx.post(calling[0].url + path, json=body, trust_env=False)
+    return httpx.post(calling[0].url + path, json=body, trust_env=False, timeout=60)
 
 
 def events_of(answer: httpx.Response) -> list[dict[str, Any]]:
@@ -258,7 +258,7 @@ def test_a_call_is_demanded(calling: Calling, path: str, choice: Any) -> None:
 
 def test_models_without_tools(tiny_server: LiveServer) -> None:
     """A model whose template has no place for tools refuses them."""
-    answer = httpx.post(f"{tiny_server.url}/v1/messages", json=MESSAGES | {"model": None}, trust_env=False)
+    answer = httpx.post(f"{tiny_server.url}/v1/messages", json=MESSAGES | {"model": None}, trust_env=False, timeout=60)
 
     assert answer.status_code == 400
     assert "no place for tools" in answer.json()["error"]["message"]

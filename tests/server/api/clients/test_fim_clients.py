@@ -77,7 +77,7 @@ def test_fields() -> None:
     assistant = ScriptedAssistant()
     with live(scripted_state(assistant)) as server:
         body = {"prompt": "a", "max_tokens": 3, "random_seed": 7, "stop": "x", "top_p": 0.5, "metadata": {"a": 1}, "min_tokens": 0}
-        reply = httpx.post(f"{server.url}/v1/fim/completions", json=body, trust_env=False).json()
+        reply = httpx.post(f"{server.url}/v1/fim/completions", json=body, trust_env=False, timeout=60).json()
 
     call = assistant.calls[0]
     assert (call["prefix"], call["suffix"], call["stop"]) == ("a", "", ["x"])

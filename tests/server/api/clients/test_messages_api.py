@@ -33,7 +33,7 @@ def client(tiny_server: LiveServer) -> Iterator[anthropic.Anthropic]:
 
 def post(body: dict[str, Any], assistant: ScriptedAssistant) -> httpx.Response:
     with live(scripted_state(assistant)) as server:
-        return httpx.post(f"{server.url}/v1/messages", json=ASK | body, trust_env=False)
+        return httpx.post(f"{server.url}/v1/messages", json=ASK | body, trust_env=False, timeout=60)
 
 
 def events_of(answer: httpx.Response) -> list[dict[str, Any]]:

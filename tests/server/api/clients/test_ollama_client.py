@@ -27,7 +27,7 @@ def client(tiny_server: LiveServer) -> Iterator[ollama.Client]:
 
 def post(path: str, body: dict[str, Any], assistant: ScriptedAssistant) -> httpx.Response:
     with live(scripted_state(assistant)) as server:
-        return httpx.post(server.url + path, json=body, trust_env=False)
+        return httpx.post(server.url + path, json=body, trust_env=False, timeout=60)
 
 
 def asked(path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -253,7 +253,7 @@ def test_an_unexpected_error_is_a_sentence_too() -> None:
 @pytest.mark.parametrize(("method", "path"), [("GET", "/api/tags"), ("GET", "/api/ps"), ("POST", "/api/show"), ("POST", "/api/generate")])
 def test_loading(method: str, path: str) -> None:
     """While the models are loaded, clients are to wait; the version is there already."""
-    with live(ServerState(models=(TINY,))) as server, httpx.Client(base_url=server.url, trust_env=False) as http:
+    with live(ServerState(models=(TINY,))) as server, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as http:
         answer = http.request(method, path, json={"model": TINY} if method == "POST" else None)
         assert (answer.status_code, answer.json()) == (503, {"error": "Loading model"})
         assert http.get("/api/version").status_code == 200

@@ -30,7 +30,7 @@ def client(tiny_server: LiveServer) -> Iterator[openai.OpenAI]:
 
 def post(body: dict[str, Any], assistant: ScriptedAssistant) -> httpx.Response:
     with live(scripted_state(assistant)) as server:
-        return httpx.post(f"{server.url}/v1/responses", json=body, trust_env=False)
+        return httpx.post(f"{server.url}/v1/responses", json=body, trust_env=False, timeout=60)
 
 
 def events_of(answer: httpx.Response) -> list[dict[str, Any]]:

@@ -214,7 +214,7 @@ def test_the_own_field_is_named(http: httpx.Client, lone_server: LiveServer, rou
     assert "not" in sentence
     if route.tools:
         body = route.body(SCHEMA, 5, False) | {"stream": stream, "tools": route.tools}
-        sentence = error_of(httpx.post(lone_server.url + route.path, json=body, trust_env=False))
+        sentence = error_of(httpx.post(lone_server.url + route.path, json=body, trust_env=False, timeout=60))
         assert sentence == f"tools are not supported together with {route.field}: send only one of them."
 
 

@@ -31,7 +31,7 @@ def asked(body: dict[str, Any]) -> dict[str, Any]:
     """Return the query that a body becomes."""
     assistant = ScriptedAssistant()
     with live(scripted_state(assistant)) as server:
-        answer = httpx.post(f"{server.url}/v1/completions", json=body, trust_env=False)
+        answer = httpx.post(f"{server.url}/v1/completions", json=body, trust_env=False, timeout=60)
     assert answer.status_code == 200, answer.text
     return assistant.calls[0]
 

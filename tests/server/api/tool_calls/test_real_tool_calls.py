@@ -81,7 +81,7 @@ def test_a_result_is_read(served_model: str) -> None:
         {"role": "tool", "tool_call_id": "c1", "content": '{"sky": "snow", "temperature": -3}'},
     ]
     body = {"messages": messages, "tools": [WEATHER], "temperature": 0, "max_tokens": 60}
-    prompt = httpx.post(f"{served_model}/apply-template", json={"messages": messages, "tools": [WEATHER]}).json()["prompt"]
+    prompt = httpx.post(f"{served_model}/apply-template", json={"messages": messages, "tools": [WEATHER]}, timeout=60).json()["prompt"]
     message = httpx.post(f"{served_model}/v1/chat/completions", json=body, timeout=60).json()["choices"][0]["message"]
 
     assert '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>' in prompt
