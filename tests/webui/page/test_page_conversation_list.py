@@ -160,6 +160,7 @@ class TestPinsAndFolders:
         await browser_page.get_by_role("textbox", name="Name of the new folder").fill("Animals")
         await browser_page.keyboard.press("Enter")
         head = browser_page.locator(".pl-folder-head", has_text="Animals")
+        await head.wait_for()  # else the list would be drawn again under the pressed button
         await row(browser_page, ids["Ants"]).drag_to(head)
         await expect(head.locator(".pl-folder-count")).to_have_text("1")
         assert (await shown_list(browser_page))[0] == ("Animals", ["Ants"])
@@ -254,12 +255,11 @@ class TestSearch:
             await browser_page.wait_for_function(
                 "([words]) => JSON.stringify((" + MARKED + ")()) === words", arg=[json.dumps(words, ensure_ascii=False).replace(", ", ",")]
             )
-            place = await browser_page.evaluate(
+            await browser_page.wait_for_function(  # the marked word is on the screen
                 "() => { const list = document.querySelector('.pl-messages').getBoundingClientRect();"
                 " return [...CSS.highlights.get('pl-match')].some((range) => { const box = range.getBoundingClientRect();"
                 " return box.top >= list.top && box.bottom <= list.bottom; }); }"
             )
-            assert place, "the marked word is on the screen"
             assert await browser_page.evaluate("scrollY") == 0
 
         async def press(name: str) -> None:
