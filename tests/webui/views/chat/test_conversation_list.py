@@ -72,6 +72,24 @@ async def test_delete_and_undo(listed: ConversationList, store: ConversationStor
     assert [shown async for shown in answering] == []
 
 
+async def test_a_list_that_was_overtaken(listed: ConversationList, store: ConversationStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list that was read before a change is older than the list with the change, also if it is ready later: the page ignores it."""
+    id, tab, read = create(store, "Before"), TabState(ME), store.list
+    newer: list[dict[str, Any]] = []
+
+    def overtaken(*asked: Any) -> Any:
+        monkeypatch.setattr(store, "list", read)
+        found = read(*asked)
+        store.rename(ME, id, "After")
+        newer.append(listed._payload(tab))
+        return found
+
+    monkeypatch.setattr(store, "list", overtaken)
+    older = listed._payload(tab)
+    assert [shown["items"][0]["title"] for shown in (older, *newer)] == ["Before", "After"]
+    assert older["order"] < newer[0]["order"]
+
+
 async def test_a_match(listed: ConversationList, store: ConversationStore) -> None:
     """A match is opened on its own path, with all matches of the conversation; a message that does not match opens as it is."""
     id = create(store, "T", "zebra", "none")

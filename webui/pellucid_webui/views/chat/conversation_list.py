@@ -61,6 +61,7 @@ class ConversationList:
         return await asyncio.to_thread(self._payload, tab)
 
     def _payload(self, tab: TabState) -> Payload:
+        order = next(_NUMBERS)  # before the list is read: another thread may change it meanwhile, and its list is newer
         self.store.deleted.erase_expired()
         found = self.store.list(tab.owner, tab.search, MAX_LISTED + 1)
         is_cut = len(found) > MAX_LISTED
@@ -74,7 +75,7 @@ class ConversationList:
             "keptDays": KEPT_DAYS,
             "open": tab.conversation,
             "search": tab.search,
-            "order": next(_NUMBERS),
+            "order": order,
             "notice": _notice(""),
             "importLimit": import_export.MAX_IMPORT_BYTES,
             **tab.shown_once,
