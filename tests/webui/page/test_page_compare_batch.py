@@ -20,6 +20,9 @@ PROMPTS = ["Name a colour.", "Name an animal.", "Write one sentence about the se
 MOST = 12
 """Most tokens of an answer."""
 
+SLOW_BATCH = 240_000
+"""Timeout in milliseconds of all answers of a batch on a busy machine."""
+
 SAID = "name => [...document.querySelectorAll(`[aria-label='Answer ${name}'] .pl-token`)].map((cell) => cell.textContent).join('')"
 
 
@@ -42,7 +45,7 @@ async def prepare(tab: Tab, prompts: list[str], most: int = MOST) -> Page:
 
 
 async def ended(page: Page, words: str) -> None:
-    await expect(page.locator(".pl-batch-summary")).to_contain_text(words)
+    await expect(page.locator(".pl-batch-summary")).to_contain_text(words, timeout=SLOW_BATCH)
     await expect(page.get_by_role("button", name="Stop", exact=True)).to_be_hidden()
 
 
