@@ -79,6 +79,7 @@ async def read(page: Page) -> None:
     await page.get_by_role("tab", name="Read").click()
     await expect(page.locator("#pl-read-text textarea")).to_have_value(re.compile("mean"))
     await page.get_by_role("button", name="Read", exact=True).click()
+    await page.locator(".pl-line-row").first.wait_for()  # the charts are drawn before all tokens are there
     await page.locator(".pl-charts svg").nth(2).wait_for()
 
 
