@@ -75,7 +75,7 @@ class Gate:
         try:
             await turn
         except asyncio.CancelledError:
-            if entry in self._waiting:
+            if turn.cancelled():
                 self._waiting.remove(entry)
             else:  # it was admitted in the same moment
                 self._running[priority] -= 1
@@ -83,7 +83,12 @@ class Gate:
             raise
 
     def _admit_waiting(self) -> None:
-        while self._waiting and self.has_room(self._waiting[0][0]):
-            priority, _, turn = self._waiting.pop(0)
+        for entry in [*self._waiting]:
+            priority, _, turn = entry
+            if turn.cancelled():
+                continue  # its request has ended, and takes it out of the list as soon as it runs
+            if not self.has_room(priority):
+                return
+            self._waiting.remove(entry)
             self._running[priority] += 1
             turn.set_result(None)

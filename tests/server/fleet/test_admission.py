@@ -83,3 +83,18 @@ async def test_one_that_gives_up_leaves_no_gap() -> None:
     tasks[2].cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert (gate.running, gate.waiting) == (0, 0)
+
+
+async def test_a_slot_that_becomes_free_as_one_gives_up() -> None:
+    """A slot goes to the next request if the first one has given up in the same moment."""
+    gate, order, release = Gate(1, 10), list[str](), asyncio.Event()
+    async with AsyncExitStack() as holding:
+        await holding.enter_async_context(gate.admitted(Priority.CHAT, wait))
+        tasks = [asyncio.create_task(hold(gate, Priority.CHAT, order, name, release)) for name in ("first", "second")]
+        await settle()
+        tasks[0].cancel()  # before it runs, the slot becomes free
+    await settle()
+    assert (order, gate.running, gate.waiting) == (["second"], 1, 0)
+    release.set()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert gate.running == 0
