@@ -190,7 +190,7 @@ class Launcher:
                 health = await client.server_health()
                 silent = None if health.status is not HealthStatus.SILENT else elapsed if silent is None else silent
                 match health.status:
-                    case HealthStatus.READY:
+                    case HealthStatus.READY | HealthStatus.AWAY:  # which answers for its other models, and else says why not
                         return started is not None
                     case HealthStatus.LOADING:
                         self._set_status(LauncherState.LOADING, _loading_message(health), address.url, health.percent)

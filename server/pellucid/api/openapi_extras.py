@@ -7,7 +7,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from pellucid.api.schema.common import ErrorReply, UnreadyReply
+from pellucid.api.schema.common import ErrorReply
+from pellucid.api.schema.health import UnreadyReply
 from pellucid.api.schema.messages import AnthropicError
 from pellucid.api.schema.ollama import OllamaError
 
@@ -47,7 +48,8 @@ ADAPTER_ERRORS: Responses = {
 NOT_READY: Responses = {
     503: {
         "model": UnreadyReply,
-        "description": "The models are loading (with the current step), the server is shutting down, or it has failed.",
+        "description": "The models are loading (with the current step), the server is shutting down, it has failed, or no engine elsewhere "
+        "computes one of its models now.",
     },
 }
 """The error of /health."""

@@ -125,6 +125,17 @@ class ServerState:
             raise NotSupportedError("This server has no folder of adapters: start it with --adapter to serve one.")
         return self._adapters
 
+    @property
+    def is_front(self) -> bool:
+        """True if engines elsewhere compute the models."""
+        return self._membership is not None
+
+    def models_away(self) -> list[str]:
+        """Return the models that no engine elsewhere computes now. Models with an adapter, which come and go, do not count."""
+        served = {name for one in self.engines() if one.state == "ready" for name in one.models}
+        bases = [card.name for card in self._cards.values() if card.base is None]
+        return [name for name in bases if name not in served] if self.is_front else []
+
     def engines(self) -> list[EngineStatus]:
         """Return the state of the engines elsewhere; an empty list where this process computes the models."""
         if self._membership is None:

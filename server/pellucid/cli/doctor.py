@@ -207,7 +207,7 @@ async def _engines_of(settings: Settings) -> list[dict[str, Any]] | None:
 
     async with Client(settings.url, settings.key) as client:
         with suppress(PellucidError):
-            return await client.engines() if await client.health() == "ok" else None
+            return await client.engines()
     return None
 
 

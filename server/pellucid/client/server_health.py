@@ -24,6 +24,8 @@ class HealthStatus(StrEnum):
     LEAVING = "leaving"
     FAILED = "failed"
     """Its engine has failed, so that it answers no requests."""
+    AWAY = "away"
+    """No engine elsewhere computes one of its models now; it answers requests for the others."""
     REFUSED = "refused"
     """It needs another API key."""
     FORBIDDEN = "forbidden"
@@ -65,6 +67,7 @@ _PROBLEMS: Mapping[HealthStatus, str] = {
     HealthStatus.LOADING: "The server at {url} is loading its models",
     HealthStatus.LEAVING: "The server at {url} is shutting down",
     HealthStatus.FAILED: "The server at {url} has failed and no longer answers requests",
+    HealthStatus.AWAY: "No engine computes one of the models of the server at {url}",
     HealthStatus.REFUSED: "The server at {url} does not accept the API key",
     HealthStatus.FORBIDDEN: "The server at {url} does not accept requests to this address",
     HealthStatus.FOREIGN: "The server at {url} is not Pellucid",
@@ -87,7 +90,7 @@ def health_of(response: httpx.Response) -> ServerHealth:
     if response.status_code in _REFUSALS:
         return ServerHealth(_REFUSALS[response.status_code], message)
     state = details.get("state")
-    if response.status_code != httpx.codes.SERVICE_UNAVAILABLE or state not in ("loading", "leaving", "failed"):
+    if response.status_code != httpx.codes.SERVICE_UNAVAILABLE or state not in ("loading", "leaving", "failed", "away"):
         return ServerHealth(HealthStatus.FOREIGN)
     return ServerHealth(HealthStatus(state), message, details.get("activity"), details.get("done") or 0, details.get("total"))
 

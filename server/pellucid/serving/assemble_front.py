@@ -89,14 +89,10 @@ def _served(source: RemoteSource, tokenizer: Tokenizer, fleet: Fleet, check: Joi
         name = source.name
         raise ConfigError(f"None of {listed} serves {name}: start one with --served-model-name {name}, or leave out this --model.")
     versions = ", ".join(sorted({replica.version for replica in engines}))
-    facts = ModelFacts(tokenizer.vocab_size, fleet.context(source.name), 0, f"vLLM {versions} at {_counted(len(engines))}")
+    facts = ModelFacts(tokenizer.vocab_size, fleet.context(source.name), 0, f"vLLM {versions}")
     calibration = CalibrationFile(store.calibration_path(source.name, ELSEWHERE), f"{revision}-{ELSEWHERE}")
     infill = infill_format(tokenizer.special, source.entry)
     return ServedModel(source.name, tokenizer, infill, source.entry, source.path, facts, calibration)
-
-
-def _counted(engines: int) -> str:
-    return "1 engine" if engines == 1 else f"{engines} engines"
 
 
 def _source(model: str, store: Store, progress: Progress) -> RemoteSource:

@@ -38,7 +38,7 @@ async def _serves(client: Client, model: str | None) -> bool:
     if health is None:
         typer.echo(f"No server at {client.url}: loading the model in this process (pellucid serve keeps it loaded).", err=True)
         return False
-    if health != "ok":
+    if health != "ok" and (await client.server_health()).status is not HealthStatus.AWAY:  # it may have an engine for this model
         raise UnavailableError(f"The server at {client.url} is not ready: {health.rstrip('.')}. Try again in a moment.")
     cards = await client.models()
     if any(card.get("owned_by") != OWNER for card in cards):

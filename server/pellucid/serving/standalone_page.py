@@ -102,9 +102,12 @@ class PageServer(GracefulServer):
 
 
 def notice_of(health: ServerHealth, url: str) -> PageNotice | None:
-    """Return why there is no page to show for the server at ``url``, or None if it is ready."""
+    """Return why there is no page to show for the server at ``url``, or None if it is ready.
+
+    Where a model has no engine, the page is shown for the others, and requests for this one say why they are refused.
+    """
     status = health.status
-    if status is HealthStatus.READY:
+    if status in (HealthStatus.READY, HealthStatus.AWAY):
         return None
     problem = problem_at(url, status)
     if status is HealthStatus.LOADING:

@@ -6,10 +6,15 @@ import httpx
 import pytest
 
 from pellucid.api.app import create_app
-from pellucid.api.schema.common import UnreadyReply
+from pellucid.api.schema.health import Health, UnreadyReply
 from pellucid.api.server_state import ServerState
 from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus, ServerHealth
+from pellucid.fleet.admission import Gate
+from pellucid.fleet.fleet import Fleet
+from pellucid.fleet.join_check import JoinCheck
+from pellucid.fleet.membership import Membership, ReplicaLimits
+from pellucid.fleet.replica import Replica
 from pellucid.system.api_keys import read_keys
 from support.servers.http_servers import TINY, scripted_state
 
@@ -56,6 +61,72 @@ async def test_wrong_key_is_refused(key: str | None) -> None:
             assert "API key" in found.message
     async with client_of(scripted_state(keys=read_keys("right")), "right") as client:
         assert (await client.server_health()).status is HealthStatus.READY
+
+
+READY, AWAY = "http://10.0.0.5:8000", "http://10.0.0.6:8000"
+
+
+def front_state(key: str | None = None) -> ServerState:
+    """The state of a server with two engines elsewhere, one of which takes part."""
+    fleet = Fleet({TINY: 300}, 512)
+    for url, problem in ((READY, None), (AWAY, "It has been lost.")):
+        fleet.replicas[url] = Replica(url, Gate(4, 4), "secret", version="0.32.0", models={TINY: 512}, problem=problem)
+    state = scripted_state(keys=None if key is None else read_keys(key))
+    state.open(state.require_ready(), fleet, None, Membership(fleet, JoinCheck({}, {}), ReplicaLimits(4, 4), []))
+    return state
+
+
+async def reply_of(state: ServerState, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(state)), base_url="http://localhost") as client:
+        return await client.get(path, headers=headers)
+
+
+async def test_engines_elsewhere() -> None:
+    """A server is ready while an engine computes its model, and reports all engines, with the reason of the one that is away."""
+    state = front_state()
+    reply = await reply_of(state, "/health")
+    health = Health.model_validate(reply.json())
+    assert reply.status_code == 200
+    assert health.pellucid is not None
+    engines = health.pellucid.engines
+    assert (engines.ready, engines.total, reply.json()["pellucid"]["engines"]["data"]) == (
+        1,
+        2,
+        (await reply_of(state, "/v1/engines")).json()["data"],
+    )
+    assert [(one.id, one.state, one.problem) for one in engines.data or ()] == [(READY, "ready", None), (AWAY, "away", "It has been lost.")]
+    (card,) = (await reply_of(state, "/v1/models")).json()["data"]
+    assert card["meta"]["engines"] == [READY]
+
+
+async def test_no_engine_for_a_model() -> None:
+    """A server without an engine for its model is not ready, says so in a sentence, and lists its model with no engine."""
+    state = front_state()
+    for replica in state._membership.replicas() if state._membership else ():
+        replica.problem = "It has been lost."
+    reply = await reply_of(state, "/health")
+    details = UnreadyReply.model_validate(reply.json()).error
+    assert (reply.status_code, details.pellucid.state) == (503, "away")
+    assert f"No engine computes {TINY} now" in details.message
+    assert details.pellucid.engines is not None
+    assert (details.pellucid.engines.ready, details.pellucid.engines.total) == (0, 2)
+    (card,) = (await reply_of(state, "/v1/models")).json()["data"]
+    assert (card["meta"]["state"], card["meta"]["engines"]) == ("ready", [])
+    async with client_of(state) as client:
+        assert (await client.server_health()).status is HealthStatus.AWAY
+        assert len(await client.cards()) == 1
+
+
+async def test_addresses_are_not_for_everyone() -> None:
+    """On a server with keys /health, which needs none, has the number of engines only; the routes that need a key have the addresses."""
+    state = front_state("right")
+    for key in (None, "right", "wrong"):
+        health = await reply_of(state, "/health", {} if key is None else {"authorization": f"Bearer {key}"})
+        assert health.json() == {"status": "ok", "pellucid": {"engines": {"ready": 1, "total": 2}}}
+    for path in ("/v1/engines", "/v1/models"):
+        refused, told = await reply_of(state, path), await reply_of(state, path, {"authorization": "Bearer right"})
+        assert (refused.status_code, READY in refused.text) == (401, False)
+        assert (told.status_code, READY in told.text, "secret" in told.text) == (200, True, False)
 
 
 async def test_reply_has_its_documented_shape() -> None:

@@ -118,8 +118,10 @@ def engines(http: httpx.Client) -> list[tuple[str, str]]:
 def test_answers_of_engines_elsewhere(front: httpx.Client, replicas: list[StandInReplica], urls: list[str]) -> None:
     """Completions, infills, chats, readings and forms are answered by the engine, with ranks, alternatives and ranges of entropies."""
     (card,) = front.get("/v1/models").json()["data"]
-    assert (card["id"], card["meta"]["description"], card["meta"]["n_ctx"]) == (NAME, "vLLM 0.32.0 at 1 engine", 1023)
+    assert (card["id"], card["meta"]["description"], card["meta"]["n_ctx"]) == (NAME, "vLLM 0.32.0", 1023)
+    assert card["meta"]["engines"] == [urls[0]]
     assert engines(front) == [(urls[0], "ready")]
+    assert front.get("/health").json()["pellucid"]["engines"]["data"] == front.get("/v1/engines").json()["data"]
 
     replies = {
         "text": front.post("/v1/completions", json={"prompt": "def", "max_tokens": 4, "temperature": 0, "logprobs": 2}),
@@ -151,6 +153,7 @@ def test_a_lost_engine_is_reported(front: httpx.Client, replicas: list[StandInRe
     replicas[0].is_well = False
     lost = front.post("/v1/completions", json=body)
     assert (lost.status_code, "No engine serves far now" in lost.text) == (503, True)
+    assert front.get("/health").json()["error"]["pellucid"]["state"] == "away"
     replicas[0].faults.clear()
     wait_until(lambda: front.post("/v1/completions", json=body).status_code == 200)
 

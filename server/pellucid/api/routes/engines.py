@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import MODEL_ERRORS
 from pellucid.api.schema.engines import EngineList, EngineObject
-from pellucid.api.server_state import state_of
+from pellucid.api.server_state import ServerState, state_of
 
 router = APIRouter(route_class=JsonRoute)
 
@@ -18,7 +18,12 @@ async def engines(request: Request) -> Response:
     """List the engines elsewhere that compute models of this server, with their state."""
     state = state_of(request)
     state.require_ready()
-    found = [
+    return JSONResponse(EngineList(data=engine_objects(state)).model_dump())
+
+
+def engine_objects(state: ServerState) -> list[EngineObject]:
+    """Return the engines elsewhere, with their state."""
+    return [
         EngineObject(
             id=one.url,
             state=one.state,
@@ -31,4 +36,3 @@ async def engines(request: Request) -> Response:
         )
         for one in state.engines()
     ]
-    return JSONResponse(EngineList(data=found).model_dump())

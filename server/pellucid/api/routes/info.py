@@ -12,9 +12,10 @@ from pellucid.api.errors import error_body, status_of
 from pellucid.api.json_body import JsonRoute
 from pellucid.api.openapi_extras import MODEL_ERRORS, NOT_READY
 from pellucid.api.plain_page import PageNotice, plain_page
+from pellucid.api.routes.engines import engine_objects
 from pellucid.api.routes.llama_generation import COMPLETION_TEMPERATURE
-from pellucid.api.schema.common import Unready
-from pellucid.api.schema.llama import DefaultSettings, Generation, Health, Modalities, Props, SlotReply
+from pellucid.api.schema.health import EnginesHealth, Health, HealthDetails, Unready
+from pellucid.api.schema.llama import DefaultSettings, Generation, Modalities, Props, SlotReply
 from pellucid.api.schema.openai import ModelList, ModelObject
 from pellucid.api.server_state import ServerState, state_of
 from pellucid.errors import NotSupportedError, UnavailableError, unknown_model
@@ -27,13 +28,23 @@ _DEFAULTS = ("top_k", "top_p", "min_p", "repeat_penalty", "presence_penalty", "f
 
 @router.get("/health", responses={200: {"model": Health}, **NOT_READY})
 async def health(request: Request) -> Response:
-    """Report whether the server is ready and, while it loads, its progress. Needs no key, and does not count as use of an idle server."""
+    """Report whether the server is ready and, while it loads, its progress. Needs no key, and does not count as use of an idle server.
+
+    A server whose models are computed elsewhere is ready if each of them has an engine.
+    """
     state = state_of(request)
     try:
         state.require_ready()
     except UnavailableError as error:
         return JSONResponse(_unready(state, error), status_of(error))
-    return JSONResponse(Health().model_dump())
+    if not state.is_front:
+        return JSONResponse(Health(pellucid=None).model_dump())
+    engines, away = _engines_health(state), state.models_away()
+    if away:
+        problem = UnavailableError(f"No engine computes {', '.join(away)} now: `pellucid engines list` shows the reasons.")
+        details = Unready(state="away", activity=None, done=None, total=None, engines=engines)
+        return JSONResponse(_with_details(problem, details), status_of(problem))
+    return JSONResponse(Health(pellucid=HealthDetails(engines=engines)).model_dump())
 
 
 @router.get("/metrics", responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}, response_class=Response)
@@ -83,7 +94,7 @@ async def slots(request: Request, model: str | None = None, fail_on_no_slot: boo
     """List the slots for running sequences of all models or of one. With ``fail_on_no_slot=1`` the reply is 503 if all are taken."""
     state = state_of(request)
     state.require_ready()
-    if state.engines():
+    if state.is_front:
         raise NotSupportedError("The models are computed elsewhere, and their engines do not report their slots: see /v1/engines.")
     cards = state.cards() if model is None else (state.find(model)[1],)
     statuses = state.statuses()
@@ -136,7 +147,17 @@ def _unready(state: ServerState, error: UnavailableError) -> dict[str, Any]:
     assert state.phase != "ready"
     work = state.progress.now if state.phase == "loading" else None
     label, done, total = (None, None, None) if work is None else (work.label, work.done, work.total)
-    details = Unready(state=state.phase, activity=label, done=done, total=total)
+    return _with_details(error, Unready(state=state.phase, activity=label, done=done, total=total, engines=None))
+
+
+def _engines_health(state: ServerState) -> EnginesHealth:
+    """Return the state of the engines elsewhere. With keys only their number: /health needs none, and addresses are not for everyone."""
+    engines = engine_objects(state)
+    ready = sum(one.state == "ready" for one in engines)
+    return EnginesHealth(ready=ready, total=len(engines), data=engines if state.keys is None else None)
+
+
+def _with_details(error: UnavailableError, details: Unready) -> dict[str, Any]:
     body = error_body(error)
     body["error"]["pellucid"] = details.model_dump()
     return body
@@ -146,7 +167,7 @@ def _models(state: ServerState) -> list[ModelObject]:
     cards = state.cards()
     if not cards:
         return [ModelObject(id=name, created=state.started, meta={"state": "loading"}) for name in state.models]
-    statuses = state.statuses()
+    statuses, engines = state.statuses(), state.engines()
     objects = []
     for card in cards:
         status = statuses[card.name]
@@ -172,6 +193,8 @@ def _models(state: ServerState) -> list[ModelObject]:
             "calibration": card.calibration,
             "calibration_note": card.calibration_note,
         }
+        if state.is_front:
+            meta["engines"] = [one.url for one in engines if one.state == "ready" and card.name in one.models]
         objects.append(ModelObject(id=card.name, created=state.started, meta=meta))
     return objects
 

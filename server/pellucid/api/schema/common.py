@@ -153,27 +153,6 @@ class ErrorReply(Reply):
     }
 
 
-class Unready(Reply):
-    """The reason why the server is not ready and, while it loads, its current step."""
-
-    state: Literal["loading", "leaving", "failed"]
-    activity: str | None = Field(None, description="the current step, such as downloading, verifying, packing or waiting")
-    done: int | None = Field(None, description="bytes of the step that are done")
-    total: int | None = Field(None, description="total bytes of the step, if known")
-
-
-class UnreadyDetail(ErrorDetail):
-    """An error with details."""
-
-    pellucid: Unready
-
-
-class UnreadyReply(Reply):
-    """An error with the details of a server that is not ready."""
-
-    error: UnreadyDetail
-
-
 class AlternativeRecord(Reply):
     """A token that the model could have chosen."""
 

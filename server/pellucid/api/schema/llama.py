@@ -262,12 +262,6 @@ class TemplateReply(Reply):
     prompt: str
 
 
-class Health(Reply):
-    """The server is ready."""
-
-    status: Literal["ok"] = "ok"
-
-
 class DefaultSettings(Reply):
     """The defaults of a generation."""
 

@@ -475,7 +475,8 @@ class ModelObject(Reply):
         "text of other files), chat, chat_template (Jinja, or null), memory (weights, cache and cache_limit, in bytes), description, "
         "licence, revision (identifies these weights among others with that name), calibration (the findings of `pellucid calibrate`, "
         "else the built-in ones, or null) and calibration_note (why one's own are not used), and for a model with an adapter the names of "
-        "its base and adapter (memory.weights then counts only the adapter)"
+        "its base and adapter (memory.weights then counts only the adapter). On a server whose models are computed elsewhere also engines: "
+        "the addresses of those that compute this model now"
     )
 
 

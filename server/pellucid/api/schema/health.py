@@ -1,0 +1,55 @@
+"""Defines the wire shapes of /health."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from pellucid.api.schema.common import ErrorDetail, Reply
+from pellucid.api.schema.engines import EngineObject
+
+
+class EnginesHealth(Reply):
+    """The engines elsewhere that compute the models of this server."""
+
+    ready: int = Field(description="the number of engines that get requests")
+    total: int
+    data: list[EngineObject] | None = Field(
+        None, description="what /v1/engines returns; omitted on a server with API keys, because /health needs none"
+    )
+
+
+class HealthDetails(Reply):
+    """More about a server that is ready."""
+
+    engines: EnginesHealth
+
+
+class Health(Reply):
+    """The server is ready."""
+
+    status: Literal["ok"] = "ok"
+    pellucid: HealthDetails | None = Field(None, description="only on a server whose models are computed elsewhere")
+
+
+class Unready(Reply):
+    """The reason why the server is not ready and, while it loads, its current step."""
+
+    state: Literal["loading", "leaving", "failed", "away"] = Field(description="away: no engine elsewhere computes one of the models now")
+    activity: str | None = Field(None, description="the current step, such as downloading, verifying, packing or waiting")
+    done: int | None = Field(None, description="bytes of the step that are done")
+    total: int | None = Field(None, description="total bytes of the step, if known")
+    engines: EnginesHealth | None = Field(None, description="only if the state is away")
+
+
+class UnreadyDetail(ErrorDetail):
+    """An error with details."""
+
+    pellucid: Unready
+
+
+class UnreadyReply(Reply):
+    """An error with the details of a server that is not ready."""
+
+    error: UnreadyDetail
