@@ -16,12 +16,13 @@ from rich.table import Table
 from pellucid.client.http_client import Client
 from pellucid.config import Settings, load_settings
 from pellucid.errors import AdapterError, NotFoundError, UnavailableError
-from pellucid.models.adapter_folder import NAME, AdapterCard, local_adapter, read_card, stored_adapters
+from pellucid.models.adapter_folder import AdapterCard, local_adapter, read_card, stored_adapters
 from pellucid.models.store import Store, as_argument, local_path
 from pellucid.models.untrusted_files import printable
 from pellucid.system import atomic_files
 from pellucid.system.atomic_files import human
 from pellucid.system.progress_bars import Bars
+from pellucid.tokens import ADAPTER_NAME
 
 T = TypeVar("T")
 
@@ -80,7 +81,7 @@ def remove(names: Sequence[str]) -> None:
     store = Store(load_settings().cache)
     for name in names:
         folder = store.adapters_path(name)
-        if re.fullmatch(NAME, name) is None or not folder.is_dir():
+        if re.fullmatch(ADAPTER_NAME, name) is None or not folder.is_dir():
             raise NotFoundError(f"There is no adapter {name!r} in {store.adapters_path()}: `pellucid adapters list` shows the adapters.")
         made = store.made_with_adapter(name)
         freed = sum(path.stat().st_size for path in [*made, *folder.rglob("*")] if path.is_file())

@@ -15,7 +15,7 @@ from pellucid.engine.decoders.decoder import Decoder, DecoderConfig
 from pellucid.engine.decoders.lora_matrices import Adapter, LowRank
 from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.errors import AdapterError, ModelError, NotSupportedError
-from pellucid.models.adapter_folder import CONFIG, WEIGHTS, AdapterCard
+from pellucid.models.adapter_folder import CONFIG, WEIGHTS, AdapterCard, is_made_for
 from pellucid.models.fingerprint import fingerprint
 from pellucid.models.load import LoadedModel, facts_of, split_quant
 from pellucid.models.untrusted_files import damage_explained, shown
@@ -87,12 +87,7 @@ def adapt(loaded: LoadedModel, card: AdapterCard) -> LoadedModel:
 
 def _is_made_for(card: AdapterCard, loaded: LoadedModel) -> bool:
     """Return whether an adapter names this model by its path, its name on the hub or its served name."""
-    return _last_part(card.base or "") == _last_part(split_quant(loaded.name)[0])
-
-
-def _last_part(name: str) -> str:
-    """Return the served name of a path or of a name on the hub."""
-    return name.rpartition("/")[2].lower().removesuffix(".gguf")
+    return is_made_for(card, split_quant(loaded.name)[0])
 
 
 def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:

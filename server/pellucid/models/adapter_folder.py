@@ -17,13 +17,11 @@ from pathlib import Path
 from pellucid.errors import AdapterError, ModelError, NotFoundError
 from pellucid.models.store import Store
 from pellucid.models.untrusted_files import Json, damage_explained, printable, read_json, real, shown, whole
+from pellucid.tokens import ADAPTER_NAME
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 ORIGIN = "pellucid.json"
-
-NAME = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9_-])?"
-"""The names that an adapter may have. File names are made of them: some systems allow no long ones, or none that end in a dot."""
 
 _UNSUPPORTED = (
     "use_dora",
@@ -78,7 +76,7 @@ def stored_adapters(store: Store) -> list[Path]:
 
 def is_stored(store: Store, name: str) -> bool:
     """Return whether the store has an adapter of this name."""
-    return re.fullmatch(NAME, name) is not None and (store.adapters_path() / name / CONFIG).is_file()
+    return re.fullmatch(ADAPTER_NAME, name) is not None and (store.adapters_path() / name / CONFIG).is_file()
 
 
 def adapter_folder(store: Store, name: str) -> Path:
@@ -96,7 +94,7 @@ def local_adapter(store: Store, name_or_path: str) -> Path:
 
     A name without a slash is one of the store; a folder in the working directory is written ``./name``.
     """
-    if re.fullmatch(NAME, name_or_path) is not None:
+    if re.fullmatch(ADAPTER_NAME, name_or_path) is not None:
         if not is_stored(store, name_or_path) and (Path(name_or_path) / CONFIG).is_file():
             raise NotFoundError(
                 f"There is no adapter {name_or_path} in {store.adapters_path()}; "
@@ -110,19 +108,28 @@ def local_adapter(store: Store, name_or_path: str) -> Path:
     raise NotFoundError(f"{shown(name_or_path)} has no {CONFIG}: it is not the folder of an adapter.")
 
 
+def is_made_for(card: AdapterCard, model: str) -> bool:
+    """Return whether an adapter names the model that is given by its path, its name on the hub or its served name."""
+    return _last_part(card.base or "") == _last_part(model)
+
+
 def read_card(folder: Path, name: str | None = None) -> AdapterCard:
     """Read the description of an adapter, whose name is that of its folder unless ``name`` is given.
 
     Raises AdapterError for an adapter that is damaged or of an unsupported kind.
     """
     name = name or folder.name
-    if re.fullmatch(NAME, name) is None:
+    if re.fullmatch(ADAPTER_NAME, name) is None:
         raise AdapterError(f"An adapter cannot be named {shown(name)}: use up to 64 letters, digits, hyphens, dots and underscores.")
     try:
         with damage_explained(folder / CONFIG):
             return _read_card(folder, name)
     except ModelError as error:
         raise AdapterError(str(error)) from None
+
+
+def _last_part(name: str) -> str:
+    return name.rpartition("/")[2].lower().removesuffix(".gguf")
 
 
 def _read_card(folder: Path, name: str) -> AdapterCard:

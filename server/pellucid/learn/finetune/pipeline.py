@@ -28,11 +28,12 @@ from pellucid.learn.finetune.training.plan import BATCH, EPOCHS, EVALUATIONS, Fi
 from pellucid.learn.finetune.training.samples import SampleStream
 from pellucid.learn.finetune.training.trainable_adapter import TrainableAdapter
 from pellucid.learn.finetune.training.trainer import AdapterTrainer, TrainingOutcome
-from pellucid.models.adapter_folder import NAME, ORIGIN
+from pellucid.models.adapter_folder import ORIGIN
 from pellucid.models.store import Store
 from pellucid.system import atomic_files
 from pellucid.system.measured_peak_memory import peak_memory
 from pellucid.system.progress_protocol import Progress
+from pellucid.tokens import ADAPTER_NAME
 
 VERSION = 2
 """Version of an interrupted run's files. A run of another version is not resumed."""
@@ -71,7 +72,7 @@ class FinetuneResult:
 
 def check_name(name: str, store: Store, *, replace: bool) -> None:
     """Raise InvalidRequestError for a name that is invalid or taken."""
-    if re.fullmatch(NAME, name) is None:
+    if re.fullmatch(ADAPTER_NAME, name) is None:
         raise InvalidRequestError(f"{name!r} is not a valid adapter name: use up to 64 letters, digits, hyphens, dots and underscores.")
     if store.adapters_path(name).exists() and not replace:
         raise InvalidRequestError(f"The adapter {name} already exists: use another name, or replace it with --replace.")
