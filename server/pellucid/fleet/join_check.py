@@ -29,6 +29,8 @@ MIN_CONTEXT = 64
 MAX_DIFFERENCE = 1e-3
 """The most by which logprobs of two replicas differ that have the same weights in the same dtype, in nats."""
 
+PROBE_PARAMS = SamplingParams(max_tokens=1, top_logprobs=ALTERNATIVES)
+
 NEEDS = "Pellucid needs vLLM 0.32 or later, started with --enable-scale-out and --max-logprobs 200."
 
 logger = logging.getLogger(__name__)
@@ -47,6 +49,20 @@ class ProbedModel:
     logprobs: tuple[float, ...] | None = None
 
 
+async def probe_logprobs(replica: Replica, name: str, probe: ProbedModel) -> tuple[float, ...]:
+    """Return the logprobs of the probe by a model or an adapter of a replica. Raises JoinError and the errors of ``prompt_scores``."""
+    tokens, _ = await replica.prompt_scores(read_body(name, Request(probe.ids, PROBE_PARAMS)), uuid4().hex, probe.vocab)
+    logprobs = tuple(token.logprob for token in tokens if isinstance(token, WireToken))
+    if len(logprobs) != len(probe.ids) - 1:
+        raise JoinError(f"It returns no scores of a prompt. {NEEDS}")
+    return logprobs
+
+
+def difference(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return the most by which two lists of logprobs differ."""
+    return max(abs(left - right) for left, right in zip(one, other, strict=True))
+
+
 class JoinCheck:
     """Admits the replicas that agree with the front's tokenizers and with each other.
 
@@ -54,7 +70,7 @@ class JoinCheck:
     """
 
     def __init__(self, probes: Mapping[str, Sequence[int]], vocabularies: Mapping[str, int]) -> None:
-        self._probes = {model: ProbedModel(tuple(ids), vocabularies[model]) for model, ids in probes.items()}
+        self.models = {model: ProbedModel(tuple(ids), vocabularies[model]) for model, ids in probes.items()}
 
     async def join(self, replica: Replica) -> None:
         """Check a replica, and let it take part or note its problem.
@@ -76,16 +92,16 @@ class JoinCheck:
 
         It is the mean logprob of the probe, in which rounding hardly shows and other weights or another dtype do.
         """
-        logprobs = self._probes[model].logprobs
+        logprobs = self.models[model].logprobs
         return None if logprobs is None else f"probe{fmean(logprobs):.3f}"
 
     async def _check(self, replica: Replica) -> None:
         replica.version = clean(str((await replica.ask("/version")).get("version", "")))
         listed = _models_in(await replica.ask("/v1/models"))
-        served = {name: context for name, context in listed.items() if name in self._probes}
+        served = {name: context for name, context in listed.items() if name in self.models}
         if not served:
             names = clean(", ".join(listed))
-            raise JoinError(f"It serves {names or 'no model'}, and not {', '.join(self._probes)}: see --served-model-name.")
+            raise JoinError(f"It serves {names or 'no model'}, and not {', '.join(self.models)}: see --served-model-name.")
         scores: dict[str, tuple[float, ...]] = {}
         short = [name for name, context in served.items() if context < MIN_CONTEXT]
         if short:
@@ -95,12 +111,12 @@ class JoinCheck:
             scores[model] = await self._check_scores(replica, model)
         replica.models = served
         for model, logprobs in scores.items():
-            if self._probes[model].logprobs is None:
-                self._probes[model] = replace(self._probes[model], logprobs=logprobs)
+            if self.models[model].logprobs is None:
+                self.models[model] = replace(self.models[model], logprobs=logprobs)
 
     async def _check_tokenizer(self, replica: Replica, model: str) -> None:
         reply = await replica.ask("/tokenize", {"model": model, "prompt": PROBE, "add_special_tokens": False})
-        if reply.get("tokens") != list(self._probes[model].ids):
+        if reply.get("tokens") != list(self.models[model].ids):
             raise JoinError(f"Its tokenizer of {model} is not that of the folder given by --model: both must be of the same model.")
 
     async def _check_scores(self, replica: Replica, model: str) -> tuple[float, ...]:
@@ -108,24 +124,20 @@ class JoinCheck:
 
         It also compiles what the first request would wait for.
         """
-        probe, session = self._probes[model], uuid4().hex
-        params = SamplingParams(max_tokens=1, top_logprobs=ALTERNATIVES)
+        probe = self.models[model]
+        body = generate_body(model, Request(probe.ids, PROBE_PARAMS), [], 1)
         try:
-            async for _ in replica.scores(generate_body(model, Request(probe.ids, params), [], 1), session, probe.vocab):
+            async for _ in replica.scores(body, uuid4().hex, probe.vocab):
                 pass
-            tokens, _ = await replica.prompt_scores(read_body(model, Request(probe.ids, params)), session, probe.vocab)
+            logprobs = await probe_logprobs(replica, model, probe)
         except ReplicaLostError as error:
             if isinstance(error.__cause__, MalformedAnswerError):
                 raise JoinError(f"It does not answer in the expected form. {NEEDS}") from error
             raise
-        logprobs = tuple(token.logprob for token in tokens if isinstance(token, WireToken))
-        if len(logprobs) != len(probe.ids) - 1:
-            raise JoinError(f"It returns no scores of a prompt. {NEEDS}")
-        first = self._probes[model].logprobs or logprobs
-        difference = max(abs(one - other) for one, other in zip(logprobs, first, strict=True))
-        if not difference <= MAX_DIFFERENCE:  # also for what is not a number
+        most = difference(logprobs, self.models[model].logprobs or logprobs)
+        if not most <= MAX_DIFFERENCE:  # also for what is not a number
             raise JoinError(
-                f"Its logprobs of {model} differ by up to {difference:.2g} from those of the first engine that joined: "
+                f"Its logprobs of {model} differ by up to {most:.2g} from those of the first engine that joined: "
                 "use the same weights and --dtype, or restart this server."
             )
         return logprobs
