@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import Future
 from contextlib import aclosing
+from dataclasses import dataclass
 from uuid import uuid4
 
 from pellucid.engine.port import HiddenVector
@@ -26,7 +27,7 @@ from pellucid.errors import (
 )
 from pellucid.fleet.affinity import by_affinity
 from pellucid.fleet.constrained_tokens import AllowedTokens, allowed_tokens
-from pellucid.fleet.replica import Replica, ReplicaBusyError, ReplicaLostError, ReplicaRefusedError
+from pellucid.fleet.replica import ModelGoneError, Replica, ReplicaBusyError, ReplicaLostError, ReplicaRefusedError
 from pellucid.fleet.running_request import RequestEndError, RunningRequest
 from pellucid.fleet.vllm_wire import WireToken, check_params, generate_body, read_body, sampled_probability, token_score
 from pellucid.tokens import Finish, FinishReason
@@ -35,6 +36,15 @@ MAX_MOVES = 3
 """How often an answer is resumed by another replica before it fails."""
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FleetAdapter:
+    """An adapter that replicas know as ``name``, for requests to the model ``base:name``. ``revision`` is a name for its weights."""
+
+    base: str
+    name: str
+    revision: str
 
 
 class Fleet:
@@ -51,6 +61,8 @@ class Fleet:
         """How many requests were lost with the replica at each address, resumed or not."""
         self._vocabularies = dict(vocabularies)
         self._context = context
+        self._adapters: dict[str, FleetAdapter] = {}
+        self._removed: dict[str, Future[None]] = {}  # adapters whose last answers are running
         self._newest: dict[str, RunningRequest] = {}
         self._running: set[RunningRequest] = set()
         self._totals = {name: Totals() for name in vocabularies}
@@ -62,7 +74,8 @@ class Fleet:
         It is one less than a replica's own limit, as a replica generates a token even where only the prompt is to be read.
         """
         self._check(model)
-        return min([self._context, *(replica.models[model] - 1 for replica in self._serving(model))])
+        limits = (replica.context(model) for replica in self.replicas.values())
+        return min([self._context, *(limit - 1 for limit in limits if limit is not None)])
 
     def hidden_size(self, model: str) -> int:
         """Raise NotSupportedError: the replicas return no hidden states."""
@@ -74,10 +87,31 @@ class Fleet:
         self.hidden_size(model)
         raise AssertionError("it raises")
 
+    def add_adapter(self, model: str, adapter: FleetAdapter) -> None:
+        """Serve an adapter that replicas have, or another revision of it, as ``model``."""
+        self._adapters[model] = adapter
+        self._vocabularies[model] = self._vocabularies[adapter.base]
+        self._totals.setdefault(model, Totals())
+
     def remove_model(self, name: str) -> Future[None]:
-        """Raise NotSupportedError: the replicas decide which models they serve."""
+        """Take no new requests for an adapter. The future is done when its last answer has ended.
+
+        Raises NotSupportedError for another model: the replicas decide which ones they serve.
+        """
         self._check(name)
-        raise NotSupportedError(f"{name} is computed elsewhere: unload it from its engines.")
+        if name not in self._adapters:
+            raise NotSupportedError(f"{name} is computed elsewhere: unload it from its engines.")
+        ended = self._removed[name] = Future()
+        self._forget_removed(name)
+        return ended
+
+    def is_removed(self, model: str) -> bool:
+        """Return whether the last answers of an adapter that was removed are still running."""
+        return model in self._removed
+
+    def running(self, model: str) -> int:
+        """Return the number of requests for a model."""
+        return sum(run.model == model for run in self._running)
 
     def status(self, model: str) -> WorkerStatus:
         """Return the requests of all replicas that serve this model. They report no slots and no memory."""
@@ -132,6 +166,7 @@ class Fleet:
             if key is not None and self._newest.get(key) is run:
                 del self._newest[key]
             self._count(run)
+            self._forget_removed(run.model)
 
     def close(self) -> None:
         """Take no new requests, and end those that run: they finish as cancelled."""
@@ -164,10 +199,14 @@ class Fleet:
 
     async def _scores(self, run: RunningRequest, replica: Replica) -> AsyncGenerator[TokenScore]:
         """Yield what is missing of a request: the scores of its prompt, then its answer."""
-        request, vocab, name = run.request, self._vocabularies[run.model], run.model
+        request, vocab = run.request, self._vocabularies[run.model]
+        adapter = self._adapters.get(run.model)
+        name = run.model if adapter is None else adapter.name
+        # An engine that loads an adapter again keeps the cache of the old one, so that each revision needs a cache of its own.
+        more = {} if adapter is None else {"cache_salt": adapter.revision}
         is_first = not (run.has_delivered or run.moves)  # what later requests find in the cache, this one has computed
         if not run.is_read and (request.score_from is not None or not request.params.max_tokens):
-            tokens, cached = await run.wait(replica.prompt_scores(read_body(name, request), run.session, vocab))
+            tokens, cached = await run.wait(replica.prompt_scores(read_body(name, request) | more, run.session, vocab))
             run.cached, run.is_read, is_first = cached if is_first else run.cached, True, False
             for position, token in enumerate(tokens):
                 if request.score_from is not None and position >= request.score_from:
@@ -178,7 +217,7 @@ class Fleet:
         while run.room and not stopped:
             limits = allowed if allowed is not None and (refused or _is_always_named(request)) else None
             most = run.room if limits is None else 1
-            body = generate_body(name, request, run.answer, most, None if limits is None else limits.ids)
+            body = generate_body(name, request, run.answer, most, None if limits is None else limits.ids) | more
             before, refused = len(run.answer), False
             async with aclosing(replica.scores(body, run.session, vocab)) as events:
                 async for event in run.each(events):
@@ -229,7 +268,7 @@ class Fleet:
         taking_part = {replica.url for replica in self._serving(run.model) if replica.takes_part}
         free = taking_part - run.busy
         if not taking_part:
-            reasons = [f"{one.url}: {one.problem or 'it is being removed.'}" for one in self.replicas.values() if not one.takes_part]
+            reasons = [f"{one.url}: {reason}" for one in self.replicas.values() if (reason := _absence(one, run.model))]
             raise UnavailableError(" ".join([f"No engine serves {run.model} now.", *reasons]))
         if not free:
             raise QueueFullError(f"All engines of {run.model} are busy: try again later.")
@@ -244,7 +283,10 @@ class Fleet:
         self.lost[replica.url] += 1
         run.moves += 1
         run.left.add(replica.url)
-        if isinstance(error, ReplicaRefusedError) or not await run.wait(replica.is_well()):
+        if isinstance(error, ModelGoneError) and run.model in self._adapters:
+            replica.drop_adapter(run.model, str(error))
+            replica.is_stale = True
+        elif isinstance(error, ReplicaRefusedError) or not await run.wait(replica.is_well()):
             replica.problem = str(error)
         params = run.request.params
         if run.moves > MAX_MOVES:
@@ -273,11 +315,17 @@ class Fleet:
             )
 
     def _check(self, model: str) -> None:
-        if model not in self._vocabularies:
-            raise unknown_model(model, self._vocabularies)
+        if model not in self._vocabularies or model in self._removed:
+            raise unknown_model(model, [name for name in self._vocabularies if name not in self._removed])
 
     def _serving(self, model: str) -> list[Replica]:
-        return [replica for replica in self.replicas.values() if model in replica.models]
+        return [replica for replica in self.replicas.values() if replica.context(model) is not None]
+
+    def _forget_removed(self, model: str) -> None:
+        """Forget a model that was removed if no request for it is left."""
+        if model in self._removed and not self.running(model):
+            del self._adapters[model], self._vocabularies[model], self._totals[model]
+            self._removed.pop(model).set_result(None)
 
     def _count(self, run: RunningRequest) -> None:
         if run.admitted is None:
@@ -287,6 +335,13 @@ class Fleet:
         totals.computed += len(run.request.prompt) - run.cached
         totals.generated += len(run.answer)
         totals.finished += 1
+
+
+def _absence(replica: Replica, model: str) -> str | None:
+    """Return why a replica gets no requests for a model, if there is more to say than that it never had it."""
+    if replica.draining:
+        return "it is being removed."
+    return replica.problem or replica.adapter_problems.get(model)
 
 
 def _admit(run: RunningRequest) -> Admission:

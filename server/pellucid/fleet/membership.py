@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ from pellucid.errors import ConfigError
 from pellucid.fleet.admission import Gate
 from pellucid.fleet.fleet import Fleet
 from pellucid.fleet.join_check import JoinCheck
+from pellucid.fleet.lora_adapters import LoraAdapters
 from pellucid.fleet.replica import Replica
 
 CHECK_SECONDS = 2.0
@@ -55,6 +56,11 @@ class Membership:
         self._addresses = [engine_url(address) for address in addresses]
         self._file = file
         self._leaving: set[asyncio.Task[None]] = set()
+        self.adapters = LoraAdapters(fleet, check)
+        self.on_update: Callable[[], Awaitable[None]] | None = None
+        """Called after each update."""
+        self.on_new_models: Callable[[], None] = lambda: None
+        """Called when models with an adapter have come or gone."""
         self._due: dict[str, float] = {}  # when each engine is to be checked again
 
     def replicas(self) -> list[Replica]:
@@ -78,12 +84,14 @@ class Membership:
                 leaving.add_done_callback(self._leaving.discard)
             replica.draining = replica.url not in listed
         now = time.monotonic()
-        due = [one for one in self.replicas() if not one.draining and (one.problem is not None or now > self._due.get(one.url, 0.0))]
+        due = [one for one in self.replicas() if not one.draining and self._is_due(one, now)]
         self._due |= {one.url: now + RECHECK_SECONDS for one in due}
         away = [one for one in due if one.problem is not None] + [one for one in due if one.problem is None]
         while away and not any(replica.takes_part for replica in self.replicas()):
             await self._join(away.pop(0))  # the first one that joins is what the others are compared with
         await asyncio.gather(*map(self._join, away))
+        if self.on_update is not None:
+            await self.on_update()
 
     async def watch(self) -> None:
         """Update again and again, until this is cancelled."""
@@ -103,11 +111,17 @@ class Membership:
         for replica in self.replicas():
             await replica.close()
 
+    def _is_due(self, replica: Replica, now: float) -> bool:
+        return replica.problem is not None or replica.is_stale or now > self._due.get(replica.url, 0.0)
+
     async def _join(self, replica: Replica) -> None:
-        """Check a replica, but not for longer than an engine takes that compiles its kernels. See ``JoinCheck.join``."""
+        """Check a replica and its adapters, but not for longer than an engine takes that compiles its kernels."""
+        replica.is_stale = False
         try:
-            async with asyncio.timeout(JOIN_SECONDS):
+            async with replica.lock, asyncio.timeout(JOIN_SECONDS):
                 await self._check.join(replica)
+                if replica.takes_part:
+                    await self.adapters.check(replica)
         except TimeoutError:
             replica.problem = replica.problem and f"Its check took longer than {JOIN_SECONDS:g} seconds."
 

@@ -28,6 +28,9 @@ from pellucid.fleet.vllm_wire import (
 CONNECT_SECONDS = 5.0
 """Time limit for a connection and for a reply to a question about the engine."""
 
+COMMAND_SECONDS = 60.0
+"""Time limit for a command, such as to load an adapter from a slow disk."""
+
 SILENT_SECONDS = 120.0
 """Time without a byte of an answer after which an engine counts as lost. A long prompt or a busy engine takes a while."""
 
@@ -52,6 +55,10 @@ class ReplicaRefusedError(ReplicaLostError):
     """An engine that refuses this front, or no longer has the model: it gets no requests until it has been checked again."""
 
 
+class ModelGoneError(ReplicaRefusedError):
+    """An engine that has no such model or route."""
+
+
 class ReplicaBusyError(Exception):
     """An engine that takes no more requests at the moment."""
 
@@ -60,7 +67,9 @@ class ReplicaBusyError(Exception):
 class Replica:
     """An engine at an address. ``models`` are the most tokens of a sequence of each of its models.
 
-    ``problem`` is the reason why it gets no new requests, as a sentence; None if it takes part.
+    ``problem`` is the reason why it gets no new requests, as a sentence; None if it takes part. ``adapters`` are its models with an
+    adapter, and their bases, and ``adapter_problems`` the reasons why others are not served from it. One that is ``is_stale`` is to be
+    checked soon. ``lock`` is held by what changes or checks its adapters.
     """
 
     url: str
@@ -71,12 +80,32 @@ class Replica:
     models: Mapping[str, int] = field(default_factory=dict)
     problem: str | None = "It has not been checked yet."
     draining: bool = False
+    adapters: Mapping[str, str] = field(default_factory=dict)
+    adapter_problems: Mapping[str, str] = field(default_factory=dict)
+    is_stale: bool = False
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _client: httpx.AsyncClient | None = None
 
     @property
     def takes_part(self) -> bool:
         """True if it gets new requests."""
         return self.problem is None and not self.draining
+
+    def context(self, model: str) -> int | None:
+        """Return the most tokens of a sequence of a model or an adapter, or None if it has no such model."""
+        return self.models.get(self.adapters.get(model, model))
+
+    def add_adapter(self, model: str, base: str) -> None:
+        """Serve an adapter from now on."""
+        self.drop_adapter(model)
+        self.adapters = {**self.adapters, model: base}
+
+    def drop_adapter(self, model: str, problem: str | None = None) -> None:
+        """Serve an adapter no longer, if it is served, and note the reason if there is one to show."""
+        self.adapters = {other: base for other, base in self.adapters.items() if other != model}
+        self.adapter_problems = {other: reason for other, reason in self.adapter_problems.items() if other != model}
+        if problem is not None:
+            self.adapter_problems = {**self.adapter_problems, model: problem}
 
     async def scores(self, body: Mapping[str, Any], session: str, vocab: int) -> AsyncGenerator[WireEvent]:
         """Yield the events of an answer, the last one of which is finished. Closing the generator cancels the answer.
@@ -134,6 +163,20 @@ class Replica:
         except MalformedAnswerError as error:
             raise ReplicaLostError(f"{self.url}{route} does not return a JSON object: it is not a vLLM server.") from error
 
+    async def tell(self, route: str, body: Mapping[str, Any]) -> tuple[int, str]:
+        """Return the status of a reply to a command, and the reason if it is not 200: "" for a route that the engine does not have.
+
+        The status is 0 if there was no reply.
+        """
+        try:
+            async with asyncio.timeout(COMMAND_SECONDS), self._http().stream("POST", route, json=body) as response:
+                reply = await _body(response, MAX_LINE_BYTES)
+        except (httpx.HTTPError, TimeoutError, MalformedAnswerError) as error:
+            return 0, f"{self.url} does not answer ({type(error).__name__})."
+        if response.status_code == 401:
+            return 401, f"{self.url} refuses this server (401): set engine_key."
+        return response.status_code, "" if response.status_code in (200, 405) or b'"error"' not in reply else _reason(reply)
+
     async def is_well(self) -> bool:
         """Return whether the address still answers: it may be that of a router, which has other engines behind it."""
         try:
@@ -176,7 +219,7 @@ class Replica:
             hint = "start it with --enable-scale-out" if status == 403 else "set engine_key"
             raise ReplicaRefusedError(f"{self.url} refuses this server ({status}): {hint}.")
         if status == 404:
-            raise ReplicaRefusedError(f"{self.url} has no such model or route: {reason}")
+            raise ModelGoneError(f"{self.url} has no such model or route: {reason}")
         if 400 <= status < 500:
             raise InvalidRequestError(f"The engine of this model refuses the request: {reason}")
         raise ReplicaLostError(f"{self.url} failed ({status}): {reason}")

@@ -61,7 +61,9 @@ class StandInReplica:
 
     ``chunk`` tokens come in one event, as with speculation. ``faults`` happen to the next answers, one each; ``fired`` are those that
     did. ``before_token`` is awaited before each token of an answer. ``bodies`` and ``sessions`` are those of all requests, ``running``
-    counts the answers under way, and ``is_well`` is its state of health.
+    counts the answers under way, and ``is_well`` is its state of health. ``adapters`` are those that it has: for each name the model of the
+    engine that computes it. With ``loads_adapters`` it has the routes to load those in ``folders``, which has such a model by path;
+    ``commands`` are the requests for these routes.
     """
 
     engine: LocalEngine
@@ -71,6 +73,10 @@ class StandInReplica:
     version: str = "0.32.0"
     key: str | None = None
     parents: dict[str, str] = field(default_factory=dict)  # the models of adapters
+    adapters: dict[str, str] = field(default_factory=dict)
+    folders: dict[str, str] = field(default_factory=dict)
+    loads_adapters: bool = False
+    commands: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     faults: deque[Fault] = field(default_factory=deque)
     before_token: Any = None
     shift: float = 0.0
@@ -83,8 +89,13 @@ class StandInReplica:
     @property
     def app(self) -> Starlette:
         """The server."""
+        loading = [
+            Route("/v1/load_lora_adapter", self._load_adapter, methods=["POST"]),
+            Route("/v1/unload_lora_adapter", self._unload_adapter, methods=["POST"]),
+        ]
         return Starlette(
             routes=[
+                *(loading if self.loads_adapters else ()),
                 Route("/version", self._version),
                 Route("/health", self._health),
                 Route("/v1/models", self._models),
@@ -100,17 +111,36 @@ class StandInReplica:
         return Response(status_code=200 if self.is_well else 503)
 
     async def _models(self, _: HttpRequest) -> Response:
-        names = [*self.tokenizers, *self.parents]
-        return JSONResponse({"object": "list", "data": [self._card(name) for name in names]})
+        cards = [self._card(name, None) for name in self.tokenizers] + [self._card(name, parent) for name, parent in self.parents.items()]
+        return JSONResponse({"object": "list", "data": cards})
 
-    def _card(self, name: str) -> dict[str, Any]:
-        parent = self.parents.get(name)
+    def _card(self, name: str, parent: str | None) -> dict[str, Any]:
         return {"id": name, "object": "model", "owned_by": "vllm", "parent": parent, "max_model_len": None if parent else self.context}
 
     async def _tokenize(self, request: HttpRequest) -> Response:
         body = await request.json()
         ids = self.tokenizers[body["model"]].encode(body["prompt"])
         return JSONResponse({"count": len(ids), "max_model_len": 64, "tokens": ids, "token_strs": None})
+
+    async def _load_adapter(self, request: HttpRequest) -> Response:
+        body = await request.json()
+        self.commands.append(("load", body))
+        name, path = body["lora_name"], body["lora_path"]
+        if name in self.adapters and not body.get("load_inplace"):
+            return refusal(400, f"The lora adapter '{name}' has already been loaded.", "InvalidUserInput")
+        if path not in self.folders:
+            return refusal(404, f"Loading lora {name} failed: No adapter found for {path}", "NotFoundError")
+        self.adapters[name], self.parents[name] = self.folders[path], next(iter(self.tokenizers))
+        return Response(f"Success: LoRA adapter '{name}' added successfully.")
+
+    async def _unload_adapter(self, request: HttpRequest) -> Response:
+        body = await request.json()
+        self.commands.append(("unload", body))
+        name = body["lora_name"]
+        if name not in self.adapters:
+            return refusal(404, f"The lora adapter '{name}' cannot be found.", "NotFoundError")
+        del self.adapters[name], self.parents[name]
+        return Response(f"Success: LoRA adapter '{name}' removed successfully.")
 
     async def _generate(self, http: HttpRequest) -> Response:
         body = await http.json()
@@ -120,9 +150,11 @@ class StandInReplica:
             return JSONResponse({"error": "Unauthorized"}, 401)
         sampling, ids = body["sampling_params"], body["token_ids"]
         model = body["model"]
-        if model not in self.tokenizers:
+        if model not in self.tokenizers and model not in self.adapters:
             return refusal(404, f"The model `{model}` does not exist.", "NotFoundError")
-        wrong = next((id for id in ids if id >= self.tokenizers[model].vocab_size), None)
+        tokenizer = self.tokenizers[model if model in self.tokenizers else self.parents[model]]
+        model = model if model in self.tokenizers else self.adapters[model]
+        wrong = next((id for id in ids if id >= tokenizer.vocab_size), None)
         if wrong is not None:
             return refusal(400, f"Token id {wrong} is out of vocabulary")
         if sampling.get("temperature", 1.0) > 2:

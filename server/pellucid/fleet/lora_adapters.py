@@ -1,0 +1,239 @@
+"""Knows which LoRA adapters the replicas have, and loads and unloads them there.
+
+vLLM knows adapters by name, whatever their base. Here each one is a model ``base:name``, which replicas serve only if it has the same
+weights at all of them. The engines read its folder themselves, so that it must have the same path there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import AdapterError, PellucidError, UnavailableError
+from pellucid.fleet.fleet import Fleet
+from pellucid.fleet.join_check import MAX_DIFFERENCE, JoinCheck, JoinError, difference, probe_logprobs
+from pellucid.fleet.replica import Replica, ReplicaBusyError, ReplicaLostError
+from pellucid.tokens import ADAPTER_NAME
+
+LOAD, UNLOAD = "/v1/load_lora_adapter", "/v1/unload_lora_adapter"
+
+NO_ROUTE = "It loads no adapters while it runs: start it with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1."
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedFolder:
+    """The folder of an adapter that was loaded through this front, and the addresses that have read it as it is now."""
+
+    path: Path
+    readers: set[str] = field(default_factory=set)
+
+
+class LoraAdapters:
+    """The adapters of a fleet's replicas, which take part by ``check``. Use it from one event loop.
+
+    Adapters are given as models, ``base:name``.
+    """
+
+    def __init__(self, fleet: Fleet, check: JoinCheck) -> None:
+        self._fleet = fleet
+        self._join_check = check
+        self._folders: dict[str, LoadedFolder] = {}
+        self._logprobs: dict[str, tuple[float, ...]] = {}  # of the probe, at the first replica that had the adapter
+        self._changing: set[str] = set()  # adapters that are being loaded or unloaded
+        self._unloaded: dict[str, set[str]] = {}  # the addresses that may still have an adapter that was unloaded
+
+    def served(self) -> dict[str, str]:
+        """Return the adapters that replicas serve, and their bases."""
+        return {
+            model: base
+            for replica in self._replicas()
+            for model, base in replica.adapters.items()
+            if base in replica.models and model not in self._changing
+        }
+
+    def loaded(self) -> dict[str, Path]:
+        """Return the adapters that were loaded through this front, and their folders, also where no replica has them now."""
+        return {model: folder.path for model, folder in [*self._folders.items()]}
+
+    def problems(self, model: str) -> dict[str, str]:
+        """Return why an adapter is not served by some replicas, by address."""
+        return {one.url: one.adapter_problems[model] for one in self._replicas() if model in one.adapter_problems}
+
+    def revision(self, model: str) -> str:
+        """Return a name for the weights of an adapter that replicas serve."""
+        return blake2b(repr(self._logprobs[model]).encode(), digest_size=8).hexdigest()
+
+    async def check(self, replica: Replica) -> None:
+        """Update the adapters of a replica that takes part: those that it lists, and those that it still has to load or unload."""
+        try:
+            listed = adapters_in(await replica.ask("/v1/models"))
+        except (ReplicaLostError, ReplicaBusyError, PellucidError):
+            return  # a lost replica shows as soon as a request fails
+        problems: dict[str, str] = {}
+        for model in [model for model, urls in self._unloaded.items() if replica.url in urls]:
+            base, _, name = model.rpartition(":")
+            if listed.get(name) == base and (refusal := await self._unload_at(replica, model)) is not None:
+                problems[model] = f"It was unloaded, but this engine keeps it. {refusal}"
+            self._unloaded[model].discard(replica.url) if model not in problems else listed.pop(name)
+        found = [f"{base}:{name}" for name, base in listed.items()]
+        for model in dict.fromkeys([*self._folders, *found]):
+            base, _, name = model.rpartition(":")
+            if base not in replica.models or model in self._changing or model in problems:
+                continue
+            folder = self._folders.get(model)
+            problem = None
+            if folder is not None and not (name in listed and replica.url in folder.readers):
+                problem = await self._load_at(replica, model, folder, listed)
+            problem = problem or await self._verify(replica, model)
+            if problem is not None:
+                problems[model] = problem
+        kept = {*found, *self._folders} - problems.keys() | self._changing
+        replica.adapters = {model: base for model, base in replica.adapters.items() if model in kept}
+        for model, problem in problems.items():
+            if replica.adapter_problems.get(model) != problem:
+                logger.warning("The engine %s does not serve %s: %s", replica.url, model, problem)
+        replica.adapter_problems = problems
+
+    async def load(self, base: str, name: str, path: Path) -> None:
+        """Let every replica that serves ``base`` read the folder of an adapter; those that do not are among ``problems``.
+
+        Raises AdapterError if the name is taken or if none could load it, and UnavailableError while answers of it run.
+        """
+        model = f"{base}:{name}"
+        replicas = [one for one in self._replicas() if one.takes_part and base in one.models]
+        self._check_may_load(model, name, replicas)
+        self._changing.add(model)
+        self._unloaded.pop(model, None)
+        self._logprobs.pop(model, None)
+        previous, folder = self._folders.pop(model, None), LoadedFolder(path)
+        for replica in self._replicas():
+            replica.drop_adapter(model)
+        try:
+            reasons = await asyncio.gather(*(self._load_and_verify(replica, model, folder) for replica in replicas))
+            if all(reason is not None for reason in reasons):
+                by_address = " ".join(f"{replica.url}: {reason}" for replica, reason in zip(replicas, reasons, strict=True))
+                raise AdapterError(f"No engine could load the adapter {name} from {path}. {by_address}")
+            self._folders[model] = folder
+        finally:
+            self._changing.discard(model)
+            if model not in self._folders and previous is not None:
+                self._folders[model] = previous
+            for replica in self._replicas():
+                replica.is_stale = replica.is_stale or replica.url not in folder.readers
+
+    def forget(self, model: str) -> None:
+        """Serve an adapter no longer; ``unload`` comes next."""
+        self._changing.add(model)
+        self._folders.pop(model, None)
+
+    async def unload(self, model: str, ended: Future[None]) -> None:
+        """Let the replicas unload an adapter that was forgotten, once ``ended`` is done: the future of its last answer."""
+        try:
+            await asyncio.wrap_future(ended)
+            had = [replica for replica in self._replicas() if model in replica.adapters or not replica.takes_part]
+            self._unloaded[model] = {replica.url for replica in had}
+            self._logprobs.pop(model, None)
+            for replica in self._replicas():
+                replica.drop_adapter(model)
+            await asyncio.gather(*(self._unload_now(replica, model) for replica in had if replica.takes_part))
+        finally:
+            self._changing.discard(model)
+
+    def _replicas(self) -> list[Replica]:
+        return [*self._fleet.replicas.values()]
+
+    def _check_may_load(self, model: str, name: str, replicas: list[Replica]) -> None:
+        base = model.rpartition(":")[0]
+        if not replicas:
+            raise UnavailableError(f"No engine serves {base} now: `pellucid engines list` shows the reasons.")
+        if model in self._changing:
+            raise UnavailableError(f"{model} is still being unloaded, until its last answers have ended: try again then.")
+        other = next((one for one in [*self._folders, *self.served()] if one != model and one.rpartition(":")[2] == name), None)
+        if other is not None:
+            raise AdapterError(f"An engine has one adapter of a name, and {other} is served: unload it, or use another name.", param="name")
+        if name in self._join_check.models or model in self._join_check.models:
+            raise AdapterError(f"{name} is the name of a model: use another name for the adapter.", param="name")
+        running = self._fleet.running(model)
+        if running:
+            raise UnavailableError(f"{running} answers of {model} are running and would continue with other weights: try again later.")
+
+    async def _load_and_verify(self, replica: Replica, model: str, folder: LoadedFolder) -> str | None:
+        """Return why a replica does not serve an adapter from a folder, None if it does."""
+        async with replica.lock:
+            try:
+                listed = adapters_in(await replica.ask("/v1/models"))
+            except (ReplicaLostError, ReplicaBusyError, PellucidError) as error:
+                return str(error)
+            problem = await self._load_at(replica, model, folder, listed) or await self._verify(replica, model, is_loading=True)
+            if problem is not None:
+                replica.drop_adapter(model, problem)
+            return problem
+
+    async def _load_at(self, replica: Replica, model: str, folder: LoadedFolder, listed: Mapping[str, str]) -> str | None:
+        """Let a replica read the folder of an adapter. Return the reason if it does not."""
+        base, _, name = model.rpartition(":")
+        if listed.get(name, base) != base:
+            return f"It has an adapter {name} of {listed[name]}: unload that, or use another name."
+        in_place = {"load_inplace": True} if name in listed else {}
+        status, reason = await replica.tell(LOAD, {"lora_name": name, "lora_path": str(folder.path)} | in_place)
+        if status == 404 and reason:
+            return f"It does not find the folder, which must have the same path there: {reason}"
+        if status != 200:
+            return NO_ROUTE if status in (404, 405) else f"It refuses the adapter: {reason}"
+        folder.readers.add(replica.url)
+        return None
+
+    async def _unload_now(self, replica: Replica, model: str) -> None:
+        async with replica.lock:
+            refusal = await self._unload_at(replica, model)
+            if refusal is None:
+                self._unloaded[model].discard(replica.url)
+            else:
+                replica.drop_adapter(model, f"It was unloaded, but this engine keeps it. {refusal}")
+
+    async def _unload_at(self, replica: Replica, model: str) -> str | None:
+        """Let a replica unload an adapter. Return the reason if it does not."""
+        status, reason = await replica.tell(UNLOAD, {"lora_name": model.rpartition(":")[2]})
+        if status == 200 or (status == 404 and reason):
+            return None
+        return NO_ROUTE if status in (404, 405) else reason
+
+    async def _verify(self, replica: Replica, model: str, *, is_loading: bool = False) -> str | None:
+        """Serve an adapter from a replica that has it if it has the weights that others have. Return the reason if not."""
+        base, _, name = model.rpartition(":")
+        if re.fullmatch(ADAPTER_NAME, name) is None:
+            return "An adapter's name has up to 64 letters, digits, hyphens, dots and underscores: load it under another one."
+        if name in replica.models or model in self._join_check.models:
+            return "Its name is that of a model: load it under another one."
+        try:
+            logprobs = await probe_logprobs(replica, name, self._join_check.models[base])
+        except ReplicaBusyError as error:
+            return None if model in replica.adapters else str(error)
+        except (JoinError, PellucidError, ReplicaLostError) as error:
+            return str(error)
+        if model in self._changing and not is_loading:
+            return "It is being loaded or unloaded."
+        first = self._logprobs.get(model)
+        is_same = first is not None and difference(first, logprobs) <= MAX_DIFFERENCE
+        if not is_same and any(model in other.adapters for other in self._replicas() if other is not replica):
+            return "Its logprobs differ from those of the adapter of this name at other engines: load it again."
+        if not is_same:
+            self._logprobs[model] = logprobs
+        replica.add_adapter(model, base)
+        return None
+
+
+def adapters_in(reply: Mapping[str, Any]) -> dict[str, str]:
+    """Return the adapters in a reply of /v1/models, and their parents."""
+    data = reply.get("data")
+    listed = [one for one in data if isinstance(one, dict)] if isinstance(data, list) else []
+    return {one["id"]: one["parent"] for one in listed if isinstance(one.get("id"), str) and isinstance(one.get("parent"), str)}
