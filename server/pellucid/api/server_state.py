@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -37,6 +37,7 @@ class EngineStatus:
     problem: str | None
     version: str
     models: tuple[str, ...]
+    adapter_problems: Mapping[str, str]
     running: int
     waiting: int
     lost: int
@@ -86,6 +87,8 @@ class ServerState:
         """Serve from now on. Without ``adapters`` none can be loaded; ``membership`` is that of engines elsewhere, if there are any."""
         self._assistant, self._engine, self._adapters, self._membership = assistant, engine, adapters, membership
         self.note_models()
+        if membership is not None:
+            membership.on_new_models = self.note_models
         self.idleness.restart()
 
     def note_models(self) -> None:
@@ -147,7 +150,8 @@ class ServerState:
                 state="draining" if one.draining else "ready" if one.takes_part else "away",
                 problem=one.problem,
                 version=one.version,
-                models=tuple(one.models),
+                models=(*one.models, *one.adapters),
+                adapter_problems=one.adapter_problems,
                 running=one.gate.running,
                 waiting=one.gate.waiting,
                 lost=lost[one.url],

@@ -55,6 +55,8 @@ def load(name: str, model: str | None) -> None:
     """Load an adapter into the running server."""
     one = _ask_server(lambda client: client.load_adapter(name, model))
     typer.echo(f"{name} is loaded as the model {one['id']}.")
+    if one.get("problem"):
+        typer.echo(f"Some engines do not serve it. {one['problem']}")
 
 
 def unload(id: str) -> None:

@@ -43,6 +43,8 @@ def show_all() -> None:
     for one in engines:
         if one.get("problem"):
             typer.echo(f"{one['id']}: {one['problem']}")
+        for model, reason in one.get("adapter_problems", {}).items():
+            typer.echo(f"{one['id']} does not serve {model}: {reason}")
 
 
 def add(url: str) -> None:

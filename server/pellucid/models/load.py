@@ -25,6 +25,7 @@ from pellucid.engine.native import calls
 from pellucid.engine.weight_packing import Weight
 from pellucid.errors import ConfigError, ModelError, PellucidError
 from pellucid.models import byte_window_folder
+from pellucid.models.adapter_folder import AdapterCard
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.catalog import CatalogEntry, catalog, infill_format
 from pellucid.models.fingerprint import fingerprint
@@ -51,6 +52,7 @@ class LoadedModel(ServedModel):
     """
 
     model: Model
+    adapter: AdapterCard | None = None
     prefixes: PrefixFile | None = None
     files: tuple[Path, ...] = ()
 

@@ -30,6 +30,13 @@ class ModelFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineAdapter:
+    """An adapter that engines elsewhere have, and of which only the name is known here."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class ServedModel:
     """A model with its tokenizer. ``infill`` is None if the model has no infill markers; ``path`` is its file or folder.
 
@@ -44,4 +51,4 @@ class ServedModel:
     facts: ModelFacts
     calibration: CalibrationFile | None = None
     base: str | None = None
-    adapter: AdapterCard | None = None
+    adapter: AdapterCard | EngineAdapter | None = None

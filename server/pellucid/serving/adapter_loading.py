@@ -6,16 +6,14 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pellucid.engine.local_engine import LocalEngine
-from pellucid.errors import AdapterError, NotFoundError, UnavailableError
+from pellucid.errors import NotFoundError, UnavailableError
 from pellucid.models.adapter import adapt, choose_base
 from pellucid.models.adapter_folder import adapter_folder, read_card, stored_adapters
 from pellucid.models.load import LoadedModel
 from pellucid.models.store import Store
-from pellucid.models.untrusted_files import printable
-from pellucid.text.adapters import AdapterStatus
+from pellucid.text.adapters import AdapterStatus, stored_status
 from pellucid.text.assistant import LocalAssistant
 
 
@@ -54,7 +52,7 @@ class LoadedAdapters:
     def list(self) -> list[AdapterStatus]:
         loaded = [_status(model) for model in self._loaded() if model.adapter is not None]
         paths = {one.card.path for one in loaded if one.card is not None}
-        return loaded + [_stored(path) for path in stored_adapters(self.store) if path not in paths]
+        return loaded + [stored_status(path) for path in stored_adapters(self.store) if path not in paths]
 
     def _model(self, name: str) -> LoadedModel:
         full_name = self.assistant.name_of(name)
@@ -67,12 +65,3 @@ class LoadedAdapters:
 def _status(loaded: LoadedModel) -> AdapterStatus:
     assert loaded.adapter is not None
     return AdapterStatus(loaded.adapter.name, loaded.adapter, loaded.name, loaded.base)
-
-
-def _stored(folder: Path) -> AdapterStatus:
-    """Return the status of a folder of the store; one that cannot be read is listed with its problem."""
-    name = printable(folder.name)
-    try:
-        return AdapterStatus(name, read_card(folder))
-    except AdapterError as error:
-        return AdapterStatus(name, None, problem=printable(str(error)))

@@ -19,6 +19,7 @@ from pellucid.models.served_model import ModelFacts, ServedModel
 from pellucid.models.store import Store, local_path
 from pellucid.models.tokenizers import folder_tokenizer, gguf_tokenizer
 from pellucid.models.tokenizers.tokenizer import Tokenizer
+from pellucid.serving.engine_adapters import EngineAdapters
 from pellucid.serving.server_parts import ServerParts
 from pellucid.system.progress_protocol import Progress
 from pellucid.text.assistant import LocalAssistant
@@ -49,7 +50,7 @@ def check_front(settings: Settings) -> None:
     for url in settings.engines:
         engine_url(url)
     if settings.adapters:
-        raise ConfigError("--adapter is for models of this process: engines elsewhere load their own adapters.")
+        raise ConfigError("--adapter is for models of this process: start the server without it, then run `pellucid adapters load`.")
 
 
 def assemble_front(settings: Settings, progress: Progress) -> ServerParts:
@@ -69,7 +70,11 @@ def assemble_front(settings: Settings, progress: Progress) -> ServerParts:
     progress.start("checking the engines", None)
     asyncio.run(_join(membership, fleet))
     models = [_served(source, tokenizers[source.name], fleet, check, store) for source in sources]
-    return ServerParts(fleet, LocalAssistant(fleet, models), membership=membership)
+    assistant = LocalAssistant(fleet, models)
+    adapters = EngineAdapters(membership, assistant, store)
+    asyncio.run(adapters.sync())
+    membership.on_update = adapters.sync
+    return ServerParts(fleet, assistant, adapters, membership)
 
 
 async def _join(membership: Membership, fleet: Fleet) -> None:

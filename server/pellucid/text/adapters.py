@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
-from pellucid.models.adapter_folder import AdapterCard
+from pellucid.errors import AdapterError
+from pellucid.models.adapter_folder import AdapterCard, read_card
 from pellucid.models.store import Store
+from pellucid.models.untrusted_files import printable
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterStatus:
     """An adapter that is loaded, as the model ``id`` on the model ``base``, or that is in the store.
 
-    An adapter that cannot be loaded has no ``card``; ``problem`` is the reason.
+    An adapter that cannot be loaded has no ``card``, nor has one that only engines elsewhere know. ``problem`` is the reason why it cannot
+    be loaded, or why some engines do not serve it.
     """
 
     name: str
@@ -22,6 +26,15 @@ class AdapterStatus:
     id: str | None = None
     base: str | None = None
     problem: str | None = None
+
+
+def stored_status(folder: Path) -> AdapterStatus:
+    """Return the status of a folder of the store; one that cannot be read is listed with its problem."""
+    name = printable(folder.name)
+    try:
+        return AdapterStatus(name, read_card(folder))
+    except AdapterError as error:
+        return AdapterStatus(name, None, problem=printable(str(error)))
 
 
 class Adapters(Protocol):

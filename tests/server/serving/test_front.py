@@ -28,6 +28,7 @@ from support.models.tiny_models import tiny_llama, to_decoder
 
 VOCAB = 320
 NAME = "far"
+OTHER = "the model with an adapter"
 PATIENCE = 60
 """Seconds that nothing here should need; reached only where a test fails."""
 
@@ -46,7 +47,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def engine() -> Iterator[LocalEngine]:
     """The engine that all replicas compute with."""
     decoder = to_decoder(tiny_llama(vocab_size=VOCAB, max_position_embeddings=2048))
-    found = LocalEngine({NAME: decoder}, EngineSettings(slots=8, context=1024, chunk=64))
+    other = to_decoder(tiny_llama(1, vocab_size=VOCAB, max_position_embeddings=2048))
+    found = LocalEngine({NAME: decoder, OTHER: other}, EngineSettings(slots=8, context=1024, chunk=64))
     yield found
     found.close()
 
@@ -54,7 +56,7 @@ def engine() -> Iterator[LocalEngine]:
 @pytest.fixture
 def replicas(engine: LocalEngine, folder: Path) -> list[StandInReplica]:
     """Two replicas of one model."""
-    return [StandInReplica(engine, {NAME: read_tokenizer(folder, VOCAB)}) for _ in range(2)]
+    return [StandInReplica(engine, {NAME: read_tokenizer(folder, VOCAB)}, loads_adapters=True) for _ in range(2)]
 
 
 @pytest.fixture
@@ -173,6 +175,43 @@ def test_engines_are_added_and_removed(front: httpx.Client, urls: list[str], tmp
     assert engines(front) == [(urls[0], "ready")]
     refused = subprocess.run(command("engines", "remove", urls[0]), env=own, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert (refused.returncode, "stay until the server exits" in refused.stderr) == (1, True)
+
+
+def test_adapters(front: httpx.Client, replicas: list[StandInReplica], tmp_path: Path) -> None:
+    """An adapter is loaded, listed with its engine, chosen by a request and unloaded by the routes and commands for adapters."""
+    folder = tmp_path / "cache" / "adapters" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 2, "lora_alpha": 4}')
+    (folder / "adapter_model.safetensors").touch()
+    own = environment(tmp_path, int(front.base_url.port or 0))
+
+    def run(*words: str) -> str:
+        return subprocess.run(command("adapters", *words), env=own, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
+
+    refused = front.post("/v1/adapters", json={"name": "mine"})
+    assert (refused.status_code, "It does not find the folder" in refused.text) == (400, True)
+    replicas[0].folders = {str(folder): OTHER}
+    assert f"mine is loaded as the model {NAME}:mine." in run("load", "mine")
+    (base, card) = front.get("/v1/models").json()["data"]
+    assert (base["id"], card["id"], card["meta"]["base"], card["meta"]["adapter"]) == (NAME, f"{NAME}:mine", NAME, "mine")
+    assert card["meta"]["engines"] == base["meta"]["engines"]
+    assert card["meta"]["infill"] == base["meta"]["infill"]
+    (engine,) = front.get("/v1/engines").json()["data"]
+    assert (engine["models"], engine["adapter_problems"]) == ([NAME, f"{NAME}:mine"], {})
+    (listed,) = front.get("/v1/adapters").json()["data"]
+    assert (listed["id"], listed["rank"], listed["loaded"]) == (f"{NAME}:mine", 2, True)
+
+    body = {"prompt": "def add(a, b):", "max_tokens": 8, "temperature": 0}
+    texts = {model: front.post("/v1/completions", json=body | {"model": model}).json() for model in (NAME, f"{NAME}:mine", "mine")}
+    assert texts["mine"]["choices"][0]["text"] == texts[f"{NAME}:mine"]["choices"][0]["text"] != texts[NAME]["choices"][0]["text"]
+    assert replicas[0].bodies[-1]["model"] == "mine"
+
+    assert "running answers finish" in run("unload", f"{NAME}:mine")
+    assert front.post("/v1/completions", json=body | {"model": f"{NAME}:mine"}).status_code == 404
+    wait_until(lambda: replicas[0].adapters == {})
+    loaded = front.post("/v1/load_lora_adapter", json={"lora_name": "again", "lora_path": str(folder)})
+    assert loaded.text == "Success: LoRA adapter 'again' added successfully."
+    assert front.post("/v1/completions", json=body | {"model": "again"}).status_code == 200
 
 
 def test_requests_name_no_engines(front: httpx.Client, urls: list[str]) -> None:

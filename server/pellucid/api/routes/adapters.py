@@ -33,7 +33,8 @@ async def adapters(request: Request) -> Response:
 async def load(body: AdapterRequest, request: Request) -> Response:
     """Load an adapter as another model, which shares its base's weights. Running answers are not disturbed.
 
-    A loaded adapter is replaced by the current contents of its folder; its running answers continue.
+    A loaded adapter is replaced by the current contents of its folder; its running answers continue. Engines elsewhere read the folder
+    themselves: those that cannot load it are named in ``problem``, and one with running answers of it is not replaced (503).
     """
     status = await _load(request, body.name, None, body.model)
     return JSONResponse(_object(status).model_dump())
@@ -55,7 +56,7 @@ async def load_lora_adapter(body: LoadLoraRequest, request: Request) -> Response
     if not body.load_inplace and any(one.name == body.lora_name and one.id is not None for one in adapters.list()):
         raise InvalidRequestError(f"The adapter {body.lora_name} is already loaded: send load_inplace to replace it.", param="lora_name")
     status = await _load(request, _stored_name(adapters.store, body.lora_path), body.lora_name, None)
-    return PlainTextResponse(f"Success: LoRA adapter '{status.name}' added successfully.")
+    return PlainTextResponse(f"Success: LoRA adapter '{status.name}' added successfully. {status.problem or ''}".rstrip())
 
 
 @router.post("/v1/unload_lora_adapter", tags=["vLLM"], response_class=Response, responses=_PLAIN_TEXT)

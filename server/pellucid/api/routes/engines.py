@@ -30,6 +30,7 @@ def engine_objects(state: ServerState) -> list[EngineObject]:
             problem=one.problem,
             version=one.version,
             models=list(one.models),
+            adapter_problems=dict(one.adapter_problems),
             running=one.running,
             waiting=one.waiting,
             lost=one.lost,

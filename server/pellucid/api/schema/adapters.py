@@ -52,7 +52,7 @@ class AdapterObject(Reply):
     scale: float | None = Field(description="the factor that scales the product of its matrices")
     targets: list[str] = Field(description="the kinds of matrices that it changes")
     size: int | None = Field(description="size of its file, in bytes")
-    problem: str | None = Field(None, description="why it cannot be loaded")
+    problem: str | None = Field(None, description="why it cannot be loaded, or why some engines elsewhere do not serve it")
 
 
 class AdapterList(Reply):

@@ -13,7 +13,7 @@ from pellucid.config import Settings
 from pellucid.errors import UnavailableError, unknown_model
 from pellucid.learn.evaluate.openai_server import OpenAIServer
 from pellucid.learn.evaluate.subjects import Ability, Subject
-from pellucid.models.adapter_folder import CONFIG, WEIGHTS
+from pellucid.models.adapter_folder import CONFIG, WEIGHTS, AdapterCard
 from pellucid.models.catalog import catalog
 from pellucid.models.fingerprint import fingerprint
 from pellucid.models.load import split_quant
@@ -40,7 +40,7 @@ async def open_local(settings: Settings, name: str) -> AsyncIterator[Subject]:
             "weights": card.weight_bytes,
             "source": source_of(split_adapter(name, Store(settings.cache))[0]),
         }
-        if loaded.adapter is not None:
+        if isinstance(loaded.adapter, AdapterCard):
             identity["adapter"] = fingerprint((loaded.adapter.path / CONFIG, loaded.adapter.path / WEIGHTS))[:16]
         yield Subject(
             card.name,

@@ -1,0 +1,123 @@
+"""Loads and unloads the adapters of a server whose models are computed elsewhere, and serves those that its engines already have."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+
+from pellucid.errors import AdapterError, NotFoundError
+from pellucid.fleet.fleet import FleetAdapter
+from pellucid.fleet.membership import Membership
+from pellucid.models.adapter_folder import AdapterCard, adapter_folder, is_made_for, read_card, stored_adapters
+from pellucid.models.served_model import EngineAdapter, ServedModel
+from pellucid.models.store import Store
+from pellucid.text.adapters import AdapterStatus, stored_status
+from pellucid.text.assistant import LocalAssistant
+
+
+@dataclass(eq=False)
+class EngineAdapters:
+    """Tells engines to load adapters from the store's folder, which they must see under the same path.
+
+    ``sync`` serves the adapters that the engines have, and is to be called whenever these were checked.
+    """
+
+    membership: Membership
+    assistant: LocalAssistant
+    store: Store
+    _cards: dict[str, AdapterCard] = field(default_factory=dict)  # of those that were loaded here
+    _revisions: dict[str, str] = field(default_factory=dict)  # of those that are served
+    _unloading: set[asyncio.Task[None]] = field(default_factory=set)
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def load(self, folder: str, *, name: str | None = None, model: str | None = None) -> AdapterStatus:
+        async with self._lock:
+            card = await asyncio.to_thread(lambda: read_card(adapter_folder(self.store, folder), name))
+            base = self._base(card, model)
+            try:
+                await self.membership.adapters.load(base, card.name, card.path.absolute())
+                self._cards[f"{base}:{card.name}"] = card
+            finally:
+                await self._serve()
+            return self._status(f"{base}:{card.name}", base)
+
+    async def unload(self, id: str) -> tuple[AdapterStatus, Future[None]]:
+        async with self._lock:
+            model = self._served(id)
+            if model.base is None:
+                raise NotFoundError(f"{id} is a model, not an adapter: only adapters can be unloaded.")
+            status = self._status(model.name, model.base)
+            self.membership.adapters.forget(model.name)
+            ended = self._remove(model.name)
+            task = asyncio.ensure_future(self.membership.adapters.unload(model.name, ended))
+            self._unloading.add(task)
+            task.add_done_callback(self._unloading.discard)
+            return status, ended
+
+    def list(self) -> list[AdapterStatus]:
+        served = [model for model in self.assistant.served() if model.base is not None]
+        loaded = [self._status(model.name, model.base) for model in served]
+        missing = [name for name in self.membership.adapters.loaded() if name not in {model.name for model in served}]
+        loaded += [replace(self._status(name, name.rpartition(":")[0]), id=None) for name in missing]
+        paths = {one.card.path for one in loaded if one.card is not None}
+        return loaded + [stored_status(path) for path in stored_adapters(self.store) if path not in paths]
+
+    async def sync(self) -> None:
+        """Serve the adapters that the engines have now, and no others."""
+        if not self._lock.locked():  # what holds it does this at its end
+            async with self._lock:
+                await self._serve()
+
+    async def _serve(self) -> None:
+        engines, fleet = self.membership.adapters, self.membership.fleet
+        found = {model: base for model, base in engines.served().items() if not fleet.is_removed(model)}
+        for model in [model for model in self._revisions if model not in found]:
+            self._remove(model)
+        bases = {model.name: model for model in self.assistant.served()}
+        for model, base in found.items():
+            revision = engines.revision(model)
+            if self._revisions.get(model) != revision:
+                name = model.removeprefix(f"{base}:")
+                fleet.add_adapter(model, FleetAdapter(base, name, revision))
+                await self.assistant.add(_adapted(bases[base], model, name, revision))
+                self._revisions[model] = revision
+                self.membership.on_new_models()
+
+    def _remove(self, model: str) -> Future[None]:
+        del self._revisions[model]
+        ended = self.assistant.remove(model)
+        self.membership.on_new_models()
+        return ended
+
+    def _base(self, card: AdapterCard, name: str | None) -> str:
+        """Return the model that an adapter is for. Raises NotFoundError and AdapterError."""
+        if name is not None:
+            model = self._served(name)
+            if model.base is not None:
+                raise AdapterError(f"{model.name} already has an adapter: name its base, {model.base}.", param="model")
+            return model.name
+        bases = [model for model in self.assistant.served() if model.base is None]
+        made_for = [model for model in bases if any(is_made_for(card, given) for given in (model.name, str(model.path)))]
+        if len(made_for) == 1 or (len(bases) == 1 and card.base is None):
+            return (made_for or bases)[0].name
+        purpose = f"was made for {card.base}" if card.base else "does not state its base model"
+        raise AdapterError(
+            f"The adapter {card.name} {purpose}, and this server has {', '.join(model.name for model in bases)}: name the base model.",
+            param="model",
+        )
+
+    def _served(self, name: str) -> ServedModel:
+        full_name = self.assistant.name_of(name)
+        return next(model for model in self.assistant.served() if model.name == full_name)
+
+    def _status(self, model: str, base: str | None) -> AdapterStatus:
+        problems = " ".join(f"{url}: {reason}" for url, reason in self.membership.adapters.problems(model).items())
+        is_own = model in self.membership.adapters.loaded()
+        card = self._cards.get(model) if is_own else None
+        return AdapterStatus(model.removeprefix(f"{base}:"), card, model, base, problems or None)
+
+
+def _adapted(base: ServedModel, model: str, name: str, revision: str) -> ServedModel:
+    calibration = None if base.calibration is None else base.calibration.of_variant(name, revision)
+    return replace(base, name=model, calibration=calibration, base=base.name, adapter=EngineAdapter(name))
