@@ -19,6 +19,7 @@ import pellucid.cli.app
 from pellucid.cli import complete_chat_score
 from pellucid.cli.complete_chat_score import offset_of
 from pellucid.client.http_client import Client
+from pellucid.client.server_health import HealthStatus, ServerHealth
 from pellucid.client.token_json import record_of
 from pellucid.config import Settings
 from pellucid.errors import InvalidRequestError, ModelError
@@ -397,6 +398,19 @@ def test_loading_server(run: Run, scripted: Scripted, monkeypatch: pytest.Monkey
 
     assert (code, out) == (1, "")
     assert err == "pellucid: The server at http://127.0.0.1:8437 is not ready: Loading model. Try again in a moment.\n"
+
+
+def test_a_server_without_an_engine_for_one_of_its_models(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that lacks an engine for one model is asked all the same: it serves the others."""
+
+    async def state(client: Client) -> ServerHealth:
+        return ServerHealth(HealthStatus.AWAY)
+
+    _server(monkeypatch, "No engine computes far now", scripted)
+    monkeypatch.setattr(Client, "server_health", state)
+
+    assert run("chat", "hi", "--model", "m") == (0, "Hello\n", "")
+    assert scripted.asked_far == 1
 
 
 def test_other_server(run: Run, scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
