@@ -28,7 +28,7 @@ from pellucid.client.address_settings import ENVIRONMENT_PREFIX as ENVIRONMENT_P
 from pellucid.client.address_settings import is_loopback as is_loopback
 from pellucid.errors import ConfigError
 from pellucid.models.catalog import DEFAULT_MODEL
-from pellucid.system.api_keys import Keys, read_key_file, read_keys
+from pellucid.system.api_keys import Keys, WatchedKeys, read_key_file, read_keys
 
 FLAGS = {"models": "--model", "adapters": "--adapter", "engines": "--engine"}
 """Flags whose name differs from the setting's."""
@@ -106,7 +106,11 @@ class Settings(BaseSettings):
         description="key that every request must send (Authorization: Bearer KEY); NAME:KEY,NAME:KEY gives each user a key; "
         "as a flag, it is visible in the process list to every user of the machine",
     )
-    api_key_file: Path | None = Field(None, description="file that contains the API key, with mode 600")
+    api_key_file: Path | None = Field(
+        None,
+        description="file that contains the API key, with mode 600, or NAME:KEY in a line for each user; a server reads it again when it "
+        "changes",
+    )
     allowed_origins: Names = Field(
         (), description="web origins, in addition to this machine's own, whose pages may call the server; separated by commas"
     )
@@ -208,6 +212,11 @@ class Settings(BaseSettings):
     def keys(self) -> Keys | None:
         """API keys in clear text, by owner."""
         return None if self.api_key is None else read_keys(self.api_key.get_secret_value())
+
+    def server_keys(self) -> Keys | None:
+        """Return the API keys of a server: those of a file are read again when it changes."""
+        keys = self.keys
+        return keys if keys is None or self.api_key_file is None else WatchedKeys(self.api_key_file, keys)
 
     @property
     def key(self) -> str | None:

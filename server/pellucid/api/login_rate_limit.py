@@ -56,14 +56,15 @@ class LoginRateLimit:
 
     def owner_of(self, keys: Keys, key: str, address: str) -> str | None:
         """Return whose key it is, None for a wrong one. Raises TooManyAttemptsError while the address has to wait."""
-        if self._is_repeated(address, key):
+        seen = f"{keys.version} {key}"  # a key that was wrong may be right after the keys have changed
+        if self._is_repeated(address, seen):
             return None
         wait = math.ceil(self.wait(address))
         if wait:
             raise TooManyAttemptsError(f"Too many wrong keys. Try again in {wait} seconds.", wait)
         owner = keys.owner_of(key)
         if owner is None:
-            self.failed(address, key)
+            self.failed(address, seen)
         return owner
 
     def wait(self, address: str) -> float:

@@ -84,7 +84,7 @@ class Server(GracefulServer):
         self._state = ServerState(
             models=settings.models,
             host=settings.host,
-            keys=settings.keys,
+            keys=settings.server_keys(),
             allowed_origins=settings.allowed_origins,
             max_body_bytes=settings.max_body_bytes,
             grace=settings.grace,
@@ -165,7 +165,7 @@ def page_of(settings: Settings, state: ServerState) -> MountedPage:
         return notice_of(state)
 
     hooks = ServerHooks(state.require_ready, notice, lambda: about(state), state.departing, state.closing)
-    page = Page(hooks, PageSettings(settings.data, settings.keys, settings.max_body_bytes, state.login_rate_limit))
+    page = Page(hooks, PageSettings(settings.data, state.keys, settings.max_body_bytes, state.login_rate_limit))
     state.idleness.overlook(page.watches)
     return page
 

@@ -83,15 +83,15 @@ class PageServer(GracefulServer):
             return f"<p>This page uses the server at {escape(url)}.</p>"
 
         hooks = ServerHooks(lambda: client, notice, about, self._departing, self._closing)
-        limit = LoginRateLimit()
-        page = Page(hooks, PageSettings(settings.data, settings.keys, settings.max_body_bytes, limit), create)
+        limit, keys = LoginRateLimit(), settings.server_keys()
+        page = Page(hooks, PageSettings(settings.data, keys, settings.max_body_bytes, limit), create)
 
         @asynccontextmanager
         async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
             async with client, page.running():
                 yield
 
-        door = Door(host, settings.keys, is_page=page.owns, rate_limit=limit)
+        door = Door(host, keys, is_page=page.owns, rate_limit=limit)
         guards = [
             Middleware(Security, door=door, max_body_bytes=settings.max_body_bytes),
             Middleware(PageFork, page=page),

@@ -1,14 +1,19 @@
-"""Reads API keys and their owners: one key that all users share, or one for each user."""
+"""Reads API keys and their owners: one key that all users share, or one for each user.
+
+A server reads its key file again when it changes, so that users come and go without a restart.
+"""
 
 from __future__ import annotations
 
 import hmac
+import logging
 import os
 import re
 import shlex
 import stat
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import threading
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pellucid.errors import ConfigError
@@ -18,15 +23,35 @@ LOCAL = "local"
 
 MAX_KEY_FILE_BYTES = 64 * 1024
 
+CHECK_SECONDS = 1.0
+"""A key file is checked for changes at most this often."""
+
 NAMED = re.compile(r"([A-Za-z][A-Za-z0-9._-]{0,31}):(.+)")
 """A user's name and key."""
 
+logger = logging.getLogger(__name__)
 
-@dataclass(frozen=True, slots=True)
+
 class Keys:
     """The keys of a server by the names of their owners."""
 
-    by_owner: Mapping[str, str] = field(repr=False)
+    def __init__(self, by_owner: Mapping[str, str]) -> None:
+        self._by_owner = by_owner
+
+    @property
+    def by_owner(self) -> Mapping[str, str]:
+        """The keys as they are now."""
+        return self._by_owner
+
+    @property
+    def version(self) -> int:
+        """A number that changes with the keys."""
+        return 0
+
+    @property
+    def are_named(self) -> bool:
+        """True if each user has a key, false if all share one."""
+        return set(self.by_owner) != {LOCAL}
 
     def owner_of(self, key: str) -> str | None:
         """Return the owner of a key, given as ``key`` or ``name:key``. Every wrong key takes the same time."""
@@ -37,6 +62,65 @@ class Keys:
             if hmac.compare_digest(given, f"{owner}:{own}".encode()):
                 named = owner
         return bare or named
+
+
+class WatchedKeys(Keys):
+    """The keys of a file, which is read again when it changes. With ``named`` each user must have a key.
+
+    The file is checked when the keys are used, at most once in CHECK_SECONDS. Keys that cannot be read leave the former ones in force,
+    and are reported once in the log. May be used from any thread.
+    """
+
+    def __init__(self, path: Path, keys: Keys, *, named: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(keys.by_owner)
+        self._path = path
+        self._named = named
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._next_check = clock()
+        self._stamp: tuple[int, ...] | None = None
+        self._version = 0
+
+    @property
+    def by_owner(self) -> Mapping[str, str]:
+        """The keys as they are now."""
+        with self._lock:
+            now = self._clock()
+            if now >= self._next_check:
+                self._next_check = now + CHECK_SECONDS
+                self._update()
+            return self._by_owner
+
+    @property
+    def version(self) -> int:
+        """A number that changes with the keys."""
+        _ = self.by_owner  # which reads a changed file
+        return self._version
+
+    def _update(self) -> None:
+        stamp = _stamp(self._path)
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        try:
+            keys = read_keys(read_key_file(self._path))
+            if self._named and not keys.are_named:
+                raise ConfigError(f"The limits of users need a key for each user in {self._path}, as in anna:KEY.")
+        except ConfigError as error:
+            logger.warning("%s The former keys stay in force.", error)
+            return
+        if keys.by_owner != self._by_owner:
+            self._by_owner = keys.by_owner
+            self._version += 1
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """Return what changes with a file, its owner and its mode; nothing if it cannot be examined."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def read_keys(text: str) -> Keys:
@@ -54,14 +138,23 @@ def read_keys(text: str) -> Keys:
 
 
 def read_key_file(path: Path) -> str:
-    """Return the keys in a file, as ``api_key`` spells them. Raises ConfigError for a file that another user can read or owns."""
+    """Return the keys in a file, as ``api_key`` spells them. Raises ConfigError for a file that another user can read or owns.
+
+    The keys may also be in lines of their own. Empty lines and those that begin with # are skipped.
+    """
     try:
         # Non-blocking, because a pipe without a writer would hold up the start.
         with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
             _check_private(path, os.fstat(file.fileno()))
-            text = file.read(MAX_KEY_FILE_BYTES).decode(errors="replace").strip()
+            content = file.read(MAX_KEY_FILE_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"The API key cannot be read from {path} ({error.strerror}): name a file that you can read.") from error
+    if len(content) > MAX_KEY_FILE_BYTES:
+        raise ConfigError(f"The API keys in {path} are longer than {MAX_KEY_FILE_BYTES} bytes: use shorter keys or fewer users.")
+    lines = [line.strip() for line in content.decode(errors="replace").splitlines()]
+    text = ",".join(line for line in lines if line and not line.startswith("#"))
+    if not text:
+        raise ConfigError(f"There is no API key in {path}: write KEY, or NAME:KEY in a line for each user.")
     try:
         read_keys(text)
     except ValueError as error:
@@ -76,7 +169,8 @@ def _check_private(path: Path, status: os.stat_result) -> None:
         return  # modes do not control access on other systems
     if status.st_uid not in (os.geteuid(), 0):
         raise ConfigError(f"{path} belongs to another user, who can read the API key in it: run chown {os.geteuid()} {_quoted(path)}.")
-    if status.st_mode & 0o077:
+    # Root may let a service's group read a file of root's: so systemd and Kubernetes hand over secrets.
+    if status.st_mode & (0o037 if status.st_uid == 0 != os.geteuid() else 0o077):
         raise ConfigError(f"Other users can read the API key in {path}: run chmod 600 {_quoted(path)}.")
 
 

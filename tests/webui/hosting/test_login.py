@@ -17,8 +17,8 @@ from starlette.requests import Request
 
 from pellucid.api.login_rate_limit import FREE_ATTEMPTS, LoginRateLimit
 from pellucid.client.assistant_protocol import Assistant
-from pellucid.errors import ConfigError, PellucidError
-from pellucid.system.api_keys import LOCAL, Keys, read_keys
+from pellucid.errors import AuthenticationError, ConfigError, PellucidError
+from pellucid.system.api_keys import CHECK_SECONDS, LOCAL, Keys, WatchedKeys, read_keys
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
@@ -364,3 +364,35 @@ def test_the_clock_is_set_back(tmp_path: Path) -> None:
         assert (sessions.owner_of(first), sessions.owner_of(second)) == (None, "anna")
         now[0] -= 3600.0
         assert (sessions.owner_of(first), sessions.owner_of(second)) == (None, "anna")
+
+
+def test_removed_users_are_logged_out(tmp_path: Path) -> None:
+    """A user whose line is removed from the key file loses the page at the next request, and cannot log in; the others keep theirs."""
+    path, now = tmp_path / "keys", [0.0]
+    path.write_text("anna:key-of-anna\nben:key-of-ben\n")
+    path.chmod(0o600)
+    state = scripted_state(keys=WatchedKeys(path, KEYS, clock=lambda: now[0]))
+    with paged(tmp_path / "data", list_page, state=state) as server:
+        anna, ben = browser(server), browser(server)
+        with anna.http, ben.http:
+            log_in(anna.http, "key-of-anna")
+            log_in(ben.http, "key-of-ben")
+            assert ["Log in" in one.http.get("/").text for one in (anna, ben)] == [False, False]
+
+            path.write_text("anna:key-of-anna\n")
+            now[0] += CHECK_SECONDS
+
+            assert ["Log in" in one.http.get("/").text for one in (anna, ben)] == [False, True]
+            assert log_in(ben.http, "key-of-ben").status_code == 403
+
+
+def test_key_removed_during_a_request(tmp_path: Path) -> None:
+    """A request that has passed the gate when its user is removed ends with one sentence."""
+    keys = {"anna": "key-of-anna"}
+    with closing(LoginSessions(tmp_path / "sessions.db", Keys(keys))) as sessions:
+        id = sessions.begin("anna")
+        keys.clear()
+
+        assert sessions.owner_of(id) is None
+        with pytest.raises(AuthenticationError, match="Your API key was removed"):
+            sessions.open_sessions("anna", id)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pellucid.errors import ConfigError
+from pellucid.errors import AuthenticationError, ConfigError
 from pellucid.system.api_keys import Keys
 from pellucid.system.sqlite_file import SqliteFile
 
@@ -53,8 +53,9 @@ class LoginSession:
 class LoginSessions:
     """The login sessions of a server's page. Only the browser knows a session's id: the file holds its HMAC under the owner's key.
 
-    So no id can be read from the file, and the sessions of a key end when the key changes. May be used from any thread. Raises
-    ConfigError if the file cannot be opened, and later a PellucidError if it cannot be read or written.
+    So no id can be read from the file, and the sessions of a key end when the key changes or is removed. May be used from any thread.
+    Raises ConfigError if the file cannot be opened, and later a PellucidError if it cannot be read or written, or AuthenticationError
+    for an owner without a key.
     """
 
     def __init__(self, path: Path, keys: Keys, clock: Callable[[], float] = time.time) -> None:
@@ -79,13 +80,13 @@ class LoginSessions:
 
     def owner_of(self, id: str) -> str | None:
         """Return the owner of a session; None for an id that is unknown or expired, or whose owner has another key by now."""
-        return next((owner for owner in self._keys.by_owner if self._is_open(self._digest(owner, id))), None)
+        return next((owner for owner, key in self._keys.by_owner.items() if self._is_open(_hmac(key, f"{owner}\n{id}"))), None)
 
     def end(self, id: str) -> None:
         """End a session."""
         with self._file.autocommit() as connection:
-            for owner in self._keys.by_owner:
-                connection.execute("DELETE FROM session WHERE digest = ?", (self._digest(owner, id),))
+            for owner, key in self._keys.by_owner.items():
+                connection.execute("DELETE FROM session WHERE digest = ?", (_hmac(key, f"{owner}\n{id}"),))
 
     def open_sessions(self, owner: str, id: str) -> list[LoginSession]:
         """Return the sessions of an owner, the newest first; ``id`` is the session of the request."""
@@ -131,8 +132,18 @@ class LoginSessions:
             return False
 
     def _digest(self, owner: str, id: str) -> str:
-        return hmac.digest(self._keys.by_owner[owner].encode(), f"{owner}\n{id}".encode(), "sha256").hex()
+        return _hmac(self._key(owner), f"{owner}\n{id}")
 
     def _mark(self, owner: str) -> str:
         """Return a mark for an owner's rows, which does not reveal the owner and changes with their key."""
-        return hmac.digest(self._keys.by_owner[owner].encode(), owner.encode(), "sha256").hex()
+        return _hmac(self._key(owner), owner)
+
+    def _key(self, owner: str) -> str:
+        key = self._keys.by_owner.get(owner)
+        if key is None:  # removed since the request began
+            raise AuthenticationError("Your API key was removed: log in with another one.")
+        return key
+
+
+def _hmac(key: str, text: str) -> str:
+    return hmac.digest(key.encode(), text.encode(), "sha256").hex()

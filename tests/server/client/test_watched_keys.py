@@ -1,0 +1,159 @@
+"""A running server follows its key file: users come and go with its lines, and a wrong file changes nothing."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import httpx
+import pytest
+
+from pellucid.config import load_settings
+from pellucid.errors import ConfigError
+from pellucid.system import api_keys
+from pellucid.system.api_keys import CHECK_SECONDS, WatchedKeys, read_key_file, read_keys
+from support.servers.http_servers import live, scripted_state
+
+ANNA, BEN = "key-of-anna", "key-of-ben"
+BOTH = f"anna:{ANNA}\nben:{BEN}\n"
+FORMER = "The former keys stay in force."
+
+
+@dataclass
+class KeyFile:
+    """A key file, the keys that are watched in it, and their clock."""
+
+    path: Path
+    now: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.write(BOTH)
+        self.keys = WatchedKeys(self.path, read_keys(read_key_file(self.path)), clock=lambda: self.now)
+
+    def write(self, text: str) -> None:
+        """Replace the file, and let the time pass after which it is checked."""
+        new = self.path.with_suffix(".new")
+        new.write_text(text)
+        new.chmod(0o600)
+        new.replace(self.path)
+        self.now += CHECK_SECONDS
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> KeyFile:
+    return KeyFile(tmp_path / "keys")
+
+
+def statuses(http: httpx.Client, *keys: str) -> list[int]:
+    """Return the status that a request with each key gets."""
+    return [http.get("/v1/models", headers={"authorization": f"Bearer {key}"}).status_code for key in keys]
+
+
+@pytest.fixture
+def http(file: KeyFile) -> Iterator[httpx.Client]:
+    """A client of a running server with these keys."""
+    with live(scripted_state(keys=file.keys)) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
+        yield client
+
+
+@pytest.mark.parametrize("text", [f"anna:{ANNA},ben:{BEN}", BOTH, f"# the team\n\n  anna:{ANNA}\r\n# ben:old\nben:{BEN}"])
+def test_spellings(file: KeyFile, text: str) -> None:
+    """Users are in one line or in one each, with comments and empty lines between them."""
+    file.write(text)
+    assert load_settings(api_key_file=file.path).keys is not None
+    assert dict(file.keys.by_owner) == {"anna": ANNA, "ben": BEN}
+
+
+def test_users_come_and_go(file: KeyFile, http: httpx.Client) -> None:
+    """A new user's key works at the next request, even if it was tried before; a removed or changed key no longer works."""
+    assert statuses(http, ANNA, BEN, "key-of-clara") == [200, 200, 401]
+
+    file.write("anna:changed\nclara:key-of-clara\n")
+
+    assert statuses(http, ANNA, "changed", BEN, "key-of-clara") == [401, 200, 401, 200]
+
+
+def test_checked_once_a_second(file: KeyFile, http: httpx.Client) -> None:
+    """Requests within a second look at the file once."""
+    assert statuses(http, BEN) == [200]
+    file.write(f"anna:{ANNA}")
+    file.now -= CHECK_SECONDS
+
+    assert statuses(http, BEN) == [200]
+    file.now += CHECK_SECONDS
+    assert statuses(http, BEN) == [401]
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "problem"),
+    [
+        ("", 0o600, "There is no API key in {path}: write KEY, or NAME:KEY in a line for each user. "),
+        ("# no user\n", 0o600, "There is no API key in {path}: write KEY, or NAME:KEY in a line for each user. "),
+        ("anna:secret-1\nsecret-2", 0o600, "The API key in {path} must give every user a different name and key, as in anna:KEY,ben:KEY. "),
+        ("anna:secret 1", 0o600, "The API key in {path} must be printable ASCII without spaces, because it is sent in an HTTP header. "),
+        ("anna:secret-1", 0o644, "Other users can read the API key in {path}: run chmod 600 {path}. "),
+        ("a:" + "k" * 2**16, 0o600, "The API keys in {path} are longer than 65536 bytes: use shorter keys or fewer users. "),
+    ],
+    ids=["empty", "comments", "unnamed", "spaces", "readable", "large"],
+)
+def test_wrong_files(file: KeyFile, http: httpx.Client, caplog: pytest.LogCaptureFixture, text: str, mode: int, problem: str) -> None:
+    """The former keys stay in force, and one warning says why, without a key in it."""
+    file.write(text)
+    file.path.chmod(mode)
+    with caplog.at_level(logging.WARNING, logger="pellucid"):
+        for _ in range(3):
+            file.now += CHECK_SECONDS
+            assert statuses(http, ANNA, BEN) == [200, 200]
+
+    assert [record.getMessage() for record in caplog.records] == [problem.format(path=file.path) + FORMER]
+    assert "secret" not in caplog.text
+
+
+def test_mended_file(file: KeyFile, http: httpx.Client) -> None:
+    """A file that was unreadable is read once its mode is right, although nothing else about it has changed."""
+    file.write("clara:key-of-clara")
+    file.path.chmod(0o644)
+    assert statuses(http, ANNA) == [200]
+    file.path.chmod(0o600)
+    file.now += CHECK_SECONDS
+
+    assert statuses(http, ANNA, "key-of-clara") == [401, 200]
+
+
+def test_file_that_is_gone(file: KeyFile, http: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
+    """A removed file does not open the server, and does not lock it."""
+    assert statuses(http, ANNA) == [200]
+    file.path.unlink()
+    file.now += CHECK_SECONDS
+
+    assert statuses(http, ANNA, "other") == [200, 401]
+    assert len(caplog.records) == 1
+
+
+def test_named_users_stay_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A new file with one shared key is refused if limits count by user."""
+    file = KeyFile(tmp_path / "keys")
+    keys = WatchedKeys(file.path, file.keys, named=True, clock=lambda: file.now)
+    file.write("shared")
+
+    assert set(keys.by_owner) == {"anna", "ben"}
+    assert "need a key for each user" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "allowed"), [(0, 0o440, True), (0, 0o444, False), (0, 0o460, False), (7, 0o440, False), (7, 0o400, True)]
+)
+def test_secrets_of_a_service(owner: int, mode: int, allowed: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A service may read root's file with its group, as systemd and Kubernetes hand over secrets; its own file must be its own alone."""
+    monkeypatch.setattr(os, "geteuid", lambda: 7)
+    status = cast("os.stat_result", SimpleNamespace(st_mode=0o100000 | mode, st_uid=owner))
+    if allowed:
+        api_keys._check_private(tmp_path, status)
+    else:
+        with pytest.raises(ConfigError, match="chmod"):
+            api_keys._check_private(tmp_path, status)
