@@ -29,6 +29,7 @@ from pellucid.client.address_settings import is_loopback as is_loopback
 from pellucid.errors import ConfigError
 from pellucid.models.catalog import DEFAULT_MODEL
 from pellucid.system.api_keys import Keys, WatchedKeys, read_key_file, read_keys
+from pellucid.system.users import UserLimits
 
 FLAGS = {"models": "--model", "adapters": "--adapter", "engines": "--engine"}
 """Flags whose name differs from the setting's."""
@@ -110,6 +111,15 @@ class Settings(BaseSettings):
         None,
         description="file that contains the API key, with mode 600, or NAME:KEY in a line for each user; a server reads it again when it "
         "changes",
+    )
+    user_requests: int | None = Field(
+        None, ge=1, description="requests of one user that run or wait at the same time; further requests get status 429"
+    )
+    user_tokens_per_minute: int | None = Field(
+        None,
+        ge=1,
+        description="tokens that one user may use within a minute, those that are generated and those of prompts that the cache does not "
+        "have; further requests get status 429",
     )
     allowed_origins: Names = Field(
         (), description="web origins, in addition to this machine's own, whose pages may call the server; separated by commas"
@@ -216,7 +226,21 @@ class Settings(BaseSettings):
     def server_keys(self) -> Keys | None:
         """Return the API keys of a server: those of a file are read again when it changes."""
         keys = self.keys
-        return keys if keys is None or self.api_key_file is None else WatchedKeys(self.api_key_file, keys)
+        limited = self.user_limits != UserLimits()
+        return keys if keys is None or self.api_key_file is None else WatchedKeys(self.api_key_file, keys, named=limited)
+
+    @property
+    def user_limits(self) -> UserLimits:
+        """The limits of each user."""
+        return UserLimits(self.user_requests, self.user_tokens_per_minute)
+
+    def check_user_limits(self) -> None:
+        """Raise ConfigError for limits of users on a server whose users have no keys of their own."""
+        if self.keys is not None and self.keys.are_named:
+            return
+        for name in ("user_requests", "user_tokens_per_minute"):
+            if getattr(self, name) is not None:
+                raise ConfigError(f"{name} needs a key for each user, as in anna:KEY,ben:KEY: set such keys, or leave out {name}.")
 
     @property
     def key(self) -> str | None:

@@ -32,7 +32,7 @@ from pellucid.api.routes import (
     tabby,
     tokens,
 )
-from pellucid.api.security import Door, Security
+from pellucid.api.security import Door, Security, UserRequests
 from pellucid.api.server_state import ServerState
 from pellucid.system.installed_version import installed_version
 
@@ -89,6 +89,7 @@ def _middleware(state: ServerState, page: MountedPage | None) -> list[Middleware
     guards = [
         Middleware(RequestCounter, metrics=state.metrics),
         Middleware(Security, door=door, max_body_bytes=state.max_body_bytes),
+        Middleware(UserRequests, users=state.users, is_page=door.is_page),
         Middleware(IdlenessCounter, idleness=state.idleness),
     ]
     if page is not None:

@@ -60,7 +60,10 @@ TEXT_ERRORS: Responses = MODEL_ERRORS | {
 """Errors of routes that turn text into token ids and back."""
 
 GENERATION_ERRORS: Responses = MODEL_ERRORS | {
-    429: _error("Too many requests are waiting, or too many API keys were wrong; Retry-After is the time to wait, in seconds."),
+    429: _error(
+        "Too many requests are waiting, a limit of the user is reached, or too many API keys were wrong; Retry-After is the time to wait, "
+        "in seconds."
+    ),
 }
 """Errors of routes that generate."""
 

@@ -24,13 +24,17 @@ from pellucid.api.login_rate_limit import LoginRateLimit
 from pellucid.api.request_body import UNKNOWN_SENDER_BYTES, BodyReader, admit
 from pellucid.client.address_settings import DEFAULT_PORTS
 from pellucid.errors import AuthenticationError, PellucidError, PermissionDeniedError
-from pellucid.system.api_keys import Keys
+from pellucid.system.api_keys import LOCAL, Keys
+from pellucid.system.users import Users
 
 PUBLIC = frozenset({"/", "/health"})
 """Paths that need no key."""
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing."""
+
+OWNER = "pellucid.owner"
+"""The key of a scope that holds the name of the request's user: the owner of its key."""
 
 AUTHORITY = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 """A host and perhaps a port, and nothing else: no user, path, query, fragment or space."""
@@ -124,6 +128,7 @@ class Security:
             return
         try:
             owner = self._door.check(scope)
+            scope[OWNER] = owner or LOCAL
             if owner is not None:
                 admit(scope, owner)
             if scope["type"] == "http" and not self._door.is_page(scope["path"]):
@@ -135,6 +140,25 @@ class Security:
             await _refuse(error, scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+
+class UserRequests:
+    """ASGI middleware, inside of ``Security``, that counts what the requests of the API use for the owners of their keys.
+
+    The page's own requests are not counted: their answers outlast them.
+    """
+
+    def __init__(self, app: ASGIApp, users: Users, is_page: Callable[[str], bool]) -> None:
+        self._app = app
+        self._users = users
+        self._is_page = is_page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or self._is_page(scope["path"]):
+            await self._app(scope, receive, send)
+            return
+        with self._users.request(scope[OWNER]):
+            await self._app(scope, receive, send)
 
 
 async def _refuse(error: PellucidError, scope: Scope, receive: Receive, send: Send) -> None:

@@ -19,6 +19,7 @@ from pellucid.errors import InvalidRequestError, NotSupportedError, UnavailableE
 from pellucid.fleet.membership import Membership
 from pellucid.system.api_keys import Keys
 from pellucid.system.progress_protocol import Noted, Silent
+from pellucid.system.users import Users
 from pellucid.text.adapters import Adapters
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import ModelCard
@@ -67,6 +68,7 @@ class ServerState:
     departing: asyncio.Event = field(default_factory=asyncio.Event)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     metrics: Metrics = field(default_factory=Metrics)
+    users: Users = field(default_factory=Users)
     progress: Noted = field(default_factory=lambda: Noted(Silent()))
     login_rate_limit: LoginRateLimit = field(default_factory=LoginRateLimit)
     idleness: Idleness = field(init=False)

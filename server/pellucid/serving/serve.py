@@ -33,13 +33,15 @@ from pellucid.system.installed_version import installed_version
 from pellucid.system.machine import memory_fields
 from pellucid.system.progress_bars import Bars
 from pellucid.system.progress_protocol import Noted
+from pellucid.system.users import Users
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import CompletionQuery, SamplingParams
 
 
 def run(settings: Settings) -> None:
-    """Serve until a signal arrives. Raise a PellucidError if the port is taken or a model cannot be loaded."""
+    """Serve until a signal arrives. Raise a PellucidError if the port is taken, a model cannot be loaded, or settings contradict."""
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings.check_user_limits()
     build = front_parts(settings) if settings.has_engines_elsewhere else local_parts(settings)
     with listen(settings.host, settings.port) as listener:
         server = Server(settings, build)
@@ -90,6 +92,7 @@ class Server(GracefulServer):
             grace=settings.grace,
             infill_window=settings.infill_window or None,
             strict_model=settings.strict_model,
+            users=Users(settings.user_limits),
             progress=Noted(self._bars),
         )
         app = create_app(self._state, page_of(settings, self._state) if settings.page else None)

@@ -17,6 +17,7 @@ from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import InvalidRequestError, unknown_model
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.served_model import ServedModel
+from pellucid.system.users import current_request
 from pellucid.text.detokenizer import Detokenizer, decode
 from pellucid.text.embedding import embed
 from pellucid.text.healing import Healing
@@ -126,11 +127,11 @@ class LocalAssistant:
         a file, and every answer where one of ``endings`` ends it. A prompt that is too long to be continued is a ContextLengthError;
         an infill is trimmed.
         """
-        return self._with_fields(self._generate(partial(self._prepare_completion, query, endings), on_usage), query)
+        return self._with_fields(self._generate(partial(self._prepare_completion, query, endings), query.terms.key, on_usage), query)
 
     def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> Stream:
         """Answer a conversation or, with ``continue_last``, continue its last message; with tools the answer may be calls of them."""
-        return self._with_fields(self._generate(partial(self._prepare_chat, query), on_usage), query)
+        return self._with_fields(self._generate(partial(self._prepare_chat, query), query.terms.key, on_usage), query)
 
     async def score(self, query: ScoreQuery) -> Stream:
         """Read a text, ids or a conversation: every token of it, markers included, with its probability.
@@ -138,6 +139,7 @@ class LocalAssistant:
         A BOS that the model wants in front of a text is the first token and has no text.
         """
         served, text = self._find(query.model), query.text
+        current_request().begin(query.terms.key)
         size = sum(item.characters if isinstance(item, Message) else 1 for item in text)
         read = partial(served.read, query)
         if any(isinstance(item, Message) for item in text):
@@ -161,15 +163,18 @@ class LocalAssistant:
     async def _scores(self, served: TextModel, request: Request, *, has_bos: bool, windows: bool) -> AsyncGenerator[TokenScore | Finish]:
         """Yield the scores of a prompt, in windows if it is longer than the context and ``windows`` allows that."""
         items: AsyncGenerator[Admission | TokenScore | Finish]
+        user = current_request()
         with self._keys.hold(request.terms.key) as is_newest:
             if windows and len(request.prompt) > self._engine.context(served.name):
                 served.check_ids(request.prompt)  # now, as each window is checked only when it is read
-                items = score_windows(self._engine, served.name, request, has_bos=has_bos, is_newest=is_newest)
+                items = score_windows(self._engine, served.name, request, has_bos=has_bos, is_newest=is_newest, on_read=user.read)
             else:
                 items = self._engine.generate(served.name, request)
             async with aclosing(items):
                 async for item in items:
-                    if not isinstance(item, Admission):
+                    if isinstance(item, Admission):
+                        user.read(item.cached, len(request.prompt) - item.cached)
+                    else:
                         yield item
 
     async def embed(self, text: str | Sequence[int], model: str | None = None, *, truncate: bool = False) -> Embedding:
@@ -380,8 +385,10 @@ class LocalAssistant:
             "tools" if query.grammar is None else query.grammar.field,
         )
 
-    async def _generate(self, prepare: Callable[[], Awaitable[_Generation]], on_usage: OnUsage | None) -> Stream:
+    async def _generate(self, prepare: Callable[[], Awaitable[_Generation]], key: str | None, on_usage: OnUsage | None) -> Stream:
         """Yield the tokens of an answer as text, up to where its gate closes, then the Finish."""
+        user = current_request()
+        user.begin(key)
         generation = await prepare()
         detokenizer, gate, calls = generation.detokenizer, generation.gate, generation.calls
         under_grammar = isinstance(generation.request.constraint, GrammarConstraint)
@@ -391,6 +398,7 @@ class LocalAssistant:
                 async for item in items:
                     if isinstance(item, TokenScore):
                         meter.count()
+                        user.generate()
                         if on_usage is not None:
                             on_usage(meter.usage())
                         tokens = detokenizer.feed(item)
@@ -399,6 +407,9 @@ class LocalAssistant:
                         if gate.reason is not None or (calls is not None and calls.closed):
                             break
                     elif isinstance(item, Finish):
+                        # Engines elsewhere report only here what their cache held.
+                        more = max(item.usage.cached - meter.cached, 0)
+                        user.read(more, -more)
                         _check_form(item, generation)
                         tokens = detokenizer.flush()
                         for token in [*gate.feed(tokens if calls is None else [*calls.feed(tokens), *calls.finish()]), *gate.finish()]:
@@ -410,6 +421,7 @@ class LocalAssistant:
                         return
                     else:
                         meter.admit(item)
+                        user.read(item.cached, len(generation.request.prompt) - item.cached)
         for token in gate.finish():
             yield token
         finish = Finish(gate.reason or FinishReason.STOP, meter.usage(), gate.stop, complete=False if under_grammar else None)

@@ -10,6 +10,7 @@ import numpy as np
 from pellucid.engine.port import Engine
 from pellucid.engine.request import Request
 from pellucid.errors import InvalidRequestError
+from pellucid.system.users import current_request
 from pellucid.text.model_with_tokenizer import TextModel, run_tokenizer
 from pellucid.tokens import BACKGROUND, Embedding, SamplingParams, ScoreQuery
 
@@ -22,12 +23,16 @@ async def embed(engine: Engine, served: TextModel, text: str | Sequence[int], *,
 
     Raises NotSupportedError for a model without hidden states, InvalidRequestError for an empty text, and ContextLengthError.
     """
+    user = current_request()
+    user.begin()
     ids, has_bos = await run_tokenizer(served, len(text), partial(served.read, ScoreQuery(text)))
     if len(ids) == has_bos:
         raise InvalidRequestError("There is nothing to embed: send at least one token of text.", param="input")
     if truncate:
         ids = ids[: engine.context(served.name)]
     request = Request(ids, SamplingParams(max_tokens=0), BACKGROUND, pool=True)
+    if len(ids) <= engine.context(served.name):  # other texts are refused
+        user.read(0, len(ids))
     try:
         total, finish = await engine.sum_hidden(served.name, request)
     except InvalidRequestError as error:

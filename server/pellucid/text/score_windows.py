@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from time import monotonic
 
 from pellucid.engine.port import Engine
-from pellucid.engine.request import Request
+from pellucid.engine.request import Admission, Request
 from pellucid.engine.token_scores import TokenScore
 from pellucid.tokens import Finish, FinishReason, Terms, Usage
 
@@ -60,12 +60,19 @@ class RequestKeys:
 
 
 async def score_windows(
-    engine: Engine, model: str, request: Request, *, has_bos: bool, is_newest: Callable[[], bool]
+    engine: Engine,
+    model: str,
+    request: Request,
+    *,
+    has_bos: bool,
+    is_newest: Callable[[], bool],
+    on_read: Callable[[int, int], None] = lambda cached, computed: None,
 ) -> AsyncGenerator[TokenScore | Finish]:
     """Yield the score of each token of a prompt that the context does not hold, once and in order, then one Finish.
 
     Each window begins with the BOS that was put in front of the text, if there is one. Closing the generator cancels the window that is
-    being read. The deadline is that of the whole reading, and ``usage`` the cost of all windows.
+    being read. The deadline is that of the whole reading, and ``usage`` the cost of all windows. ``on_read`` receives the cached and the
+    computed tokens of each window as it begins.
     """
     ids, begun, usage, bos = request.prompt, monotonic(), Usage(), int(has_bos)
     for window in windows(len(ids) - bos, engine.context(model) - bos):
@@ -83,7 +90,9 @@ async def score_windows(
             async for item in items:
                 if isinstance(item, TokenScore):
                     yield replace(item, position=window.begin + item.position)
-                elif isinstance(item, Finish):
+                elif isinstance(item, Admission):
+                    on_read(item.cached, len(part.prompt) - item.cached)
+                else:
                     usage = _sum([usage, item.usage])
                     if item.reason is not FinishReason.LENGTH:
                         yield replace(item, usage=usage)

@@ -37,6 +37,11 @@ class UsageMeter:
         """Note that the request has its slot."""
         self._admission = admission
 
+    @property
+    def cached(self) -> int:
+        """The tokens of the prompt that were in the cache at the admission."""
+        return self._admission.cached
+
     def count(self) -> None:
         """Count a token that has just come."""
         self._last = time.monotonic()

@@ -1,0 +1,218 @@
+"""Each user of a server with named keys has limits of requests and tokens, which hold for all routes alike."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from pellucid.api.server_state import ServerState
+from pellucid.config import load_settings
+from pellucid.engine.request import Admission, Request
+from pellucid.engine.token_scores import TokenScore
+from pellucid.errors import ConfigError, QueueFullError
+from pellucid.serving import serve
+from pellucid.system.api_keys import read_keys
+from pellucid.system.users import UserLimits, Users, current_request
+from pellucid.tokens import Finish
+from support.servers.http_servers import TINY, live, tiny_assistant
+
+KEYS = read_keys("anna:key-of-anna,ben:key-of-ben")
+ANNA, BEN = ({"authorization": f"Bearer key-of-{name}"} for name in ("anna", "ben"))
+LONG = {"prompt": "x", "max_tokens": 200, "ignore_eos": True, "stream": True, "logit_bias": {str(ord("a")): 100}}
+SHORT = {"prompt": "0123456789", "max_tokens": 4, "ignore_eos": True}
+MESSAGES = [{"role": "user", "content": "u"}]
+ROUTES: dict[str, dict[str, Any]] = {
+    "/v1/completions": SHORT,
+    "/v1/chat/completions": {"messages": MESSAGES, "max_tokens": 4},
+    "/v1/responses": {"input": "u", "max_output_tokens": 4},
+    "/v1/messages": {"messages": MESSAGES, "max_tokens": 4, "model": TINY},
+    "/v1/score": {"text": "abc"},
+    "/v1/embeddings": {"input": ["abc", "def", "ghi"]},
+    "/completion": {"prompt": "abc", "n_predict": 4},
+    "/infill": {"input_prefix": "abc", "input_suffix": "d", "n_predict": 4},
+    "/v1/fim/completions": {"prompt": "abc", "suffix": "d", "max_tokens": 4, "model": TINY},
+    "/api/generate": {"model": TINY, "prompt": "abc", "stream": False, "options": {"num_predict": 4}},
+    "/api/chat": {"model": TINY, "messages": MESSAGES, "stream": False, "options": {"num_predict": 4}},
+    "/api/embed": {"model": TINY, "input": "abc"},
+}
+
+
+@dataclass
+class LimitedServer:
+    """A server with two users whose limits can be set, and the time that they are counted by."""
+
+    http: httpx.Client
+    state: ServerState
+    now: float = 1000.0
+    holds: bool = False
+
+    def limit(self, requests: int | None = None, tokens_per_minute: int | None = None) -> None:
+        """Forget what was used, and set other limits."""
+        self.state.users._limits = UserLimits(requests, tokens_per_minute)
+        self.state.users._states.clear()
+        self.holds = False
+
+    def running(self, user: str) -> int:
+        """Return the number of requests of a user that have a place."""
+        return len(self.state.users._state(user).places)
+
+    def wait_for(self, user: str, running: int) -> None:
+        """Wait until so many requests of a user have a place."""
+        for _ in range(6000):
+            if self.running(user) == running:
+                return
+            threading.Event().wait(0.01)
+        raise AssertionError(self.running(user))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LimitedServer]:
+    """A server whose long answers stop after their first token while ``holds`` is true."""
+    assistant, engine = tiny_assistant(alone=True)
+    clock: list[LimitedServer] = []
+    generate = engine.generate
+
+    async def held(model: str, request: Request) -> AsyncGenerator[Admission | TokenScore | Finish]:
+        async with aclosing(generate(model, request)) as items:
+            async for item in items:
+                yield item
+                while clock[0].holds and request.params.max_tokens == LONG["max_tokens"] and isinstance(item, TokenScore):
+                    await asyncio.sleep(0.01)
+
+    engine.generate = held  # type: ignore[method-assign]
+    users = Users(clock=lambda: clock[0].now)
+    state = ServerState(models=(TINY,), grace=0.0, keys=KEYS, users=users)
+    state.open(assistant, engine)
+    with live(state) as running, httpx.Client(base_url=running.url, timeout=60, trust_env=False) as http:
+        clock.append(LimitedServer(http, state))
+        yield clock[0]
+    engine.close()
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_every_route(server: LimitedServer, route: str) -> None:
+    """Each route that uses a model counts for the owner of the key, is refused beyond the limit, and is not for another user."""
+    server.limit(tokens_per_minute=1)
+    first = server.http.post(route, json=ROUTES[route], headers=ANNA)
+    second = server.http.post(route, json=ROUTES[route], headers=ANNA)
+    other = server.http.post(route, json=ROUTES[route], headers=BEN)
+
+    assert (first.status_code, second.status_code, other.status_code) == (200, 429, 200), first.text
+    assert "anna has used 1 tokens within a minute, the limit of user_tokens_per_minute: try again in 61 seconds." in second.text
+    assert second.headers["retry-after"] == "61"
+    totals = server.state.users.totals("anna")
+    assert (totals.requests, totals.refused, totals.prompt > 0, totals.generated > 0) == (
+        1,
+        1,
+        True,
+        "score" not in route and "embed" not in route,
+    )
+
+
+def test_requests_at_once(server: LimitedServer) -> None:
+    """A user's second request is refused while the first one runs, another user's is not, and the place is free when the client goes."""
+    server.limit(requests=1)
+    server.holds = True
+    with server.http.stream("POST", "/v1/completions", json=LONG, headers=ANNA) as stream:
+        lines = stream.iter_lines()  # kept, as the connection closes with it
+        next(lines)
+        refused = server.http.post("/v1/completions", json=SHORT, headers=ANNA)
+        assert server.http.post("/v1/completions", json=SHORT, headers=BEN).status_code == 200
+        assert server.http.get("/v1/models", headers=ANNA).status_code == 200
+
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "1")
+    sentence = "anna already has 1 requests that run or wait, the limit of user_requests: wait until one has ended."
+    assert refused.json()["error"]["message"] == sentence
+    server.wait_for("anna", 0)
+    assert server.http.post("/v1/completions", json=SHORT, headers=ANNA).status_code == 200
+
+
+def test_superseding_requests(server: LimitedServer) -> None:
+    """The next keystroke's request takes the place of the one that it supersedes, even if that one's client reads on."""
+    server.limit(requests=1)
+    server.holds = True
+    body = LONG | {"supersede": "file.py"}
+    with server.http.stream("POST", "/v1/completions", json=body, headers=ANNA) as stream:
+        lines = stream.iter_lines()
+        next(lines)
+        for _ in range(3):
+            assert server.http.post("/v1/completions", json=SHORT | {"supersede": "file.py"}, headers=ANNA).status_code == 200
+        assert server.http.post("/v1/completions", json=SHORT | {"supersede": "other.py"}, headers=ANNA).status_code == 200
+        server.holds = False
+        assert "superseded" in "".join(lines)
+
+
+def test_one_request_of_many_answers(server: LimitedServer) -> None:
+    """A request takes one place, however many answers and texts it has."""
+    server.limit(requests=1)
+    assert server.http.post("/v1/completions", json=SHORT | {"n": 4}, headers=ANNA).status_code == 200
+    assert server.http.post("/v1/embeddings", json={"input": list("abcdefghij")}, headers=ANNA).status_code == 200
+    assert server.state.users.totals("anna").requests == 2
+
+
+def test_tokens(server: LimitedServer) -> None:
+    """Prompt tokens that the cache does not have and generated tokens count, and are forgotten after a minute."""
+    server.limit(tokens_per_minute=20)
+    assert server.http.post("/v1/completions", json=SHORT | {"prompt": "ABCDEFGHIJ"}, headers=ANNA).status_code == 200  # 10 and 4
+    server.now += 30
+    assert server.http.post("/v1/completions", json=SHORT | {"prompt": "ABCDEFGHIJ"}, headers=ANNA).status_code == 200  # 1 and 4
+    server.now += 0.25
+    assert server.http.post("/v1/completions", json=SHORT | {"prompt": "ABCDEFGHIJ"}, headers=ANNA).status_code == 200
+    refused = server.http.post("/v1/completions", json=SHORT, headers=ANNA)
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "31")
+    totals = server.state.users.totals("anna")
+    assert (totals.cached, totals.computed, totals.generated) == (18, 12, 12)
+
+    server.now += 31
+    assert server.http.post("/v1/completions", json=SHORT, headers=ANNA).status_code == 200
+
+
+def test_long_readings(server: LimitedServer) -> None:
+    """A reading in windows counts all of them, and the limit does not end it halfway."""
+    server.limit(requests=1, tokens_per_minute=100)
+    text = "z" * 600
+    answer = server.http.post("/v1/score", json={"text": text, "windows": True}, headers=ANNA)
+    assert (answer.status_code, len(answer.json()["tokens"])) == (200, 600)
+    usage = answer.json()["usage"]
+    totals = server.state.users.totals("anna")
+    assert (totals.requests, totals.prompt, totals.cached) == (1, usage["prompt_tokens"], usage["prompt_tokens_details"]["cached_tokens"])
+
+
+@pytest.fixture
+def users() -> Users:
+    return Users(UserLimits(requests=2))
+
+
+async def test_places(users: Users) -> None:
+    """A request takes its place when it first uses a model, keeps it until it ends, and belongs to the tasks that it starts."""
+
+    async def use() -> None:
+        current_request().begin()
+
+    with users.request("anna"):
+        await asyncio.gather(use(), use(), use())
+        with users.request("anna"):
+            await use()
+            with users.request("anna"), pytest.raises(QueueFullError):
+                await use()
+        with users.request("anna"):
+            await use()
+    assert (users.totals("anna").requests, users.totals("anna").refused) == (3, 1)
+    await use()  # of no user
+    assert users.names() == {"anna"}
+
+
+@pytest.mark.parametrize("key", [None, "shared"])
+@pytest.mark.parametrize("name", ["user_requests", "user_tokens_per_minute"])
+def test_limits_need_named_keys(name: str, key: str | None) -> None:
+    """A server whose users have no keys of their own does not start with a limit of users, and names it."""
+    with pytest.raises(ConfigError) as raised:
+        serve.run(load_settings(api_key=key, **{name: 5}))
+    assert str(raised.value) == f"{name} needs a key for each user, as in anna:KEY,ben:KEY: set such keys, or leave out {name}."
