@@ -31,6 +31,7 @@ from pellucid.api.routes import (
     score,
     tabby,
     tokens,
+    usage,
 )
 from pellucid.api.security import Door, Security, UserRequests
 from pellucid.api.server_state import ServerState
@@ -38,7 +39,7 @@ from pellucid.system.installed_version import installed_version
 
 ROUTES = (
     *(completions, chat, responses, messages, fim, score, embeddings, llama_generation),
-    *(ollama, ollama_models, tabby, tokens, adapters, engines, info),
+    *(ollama, ollama_models, tabby, tokens, adapters, engines, usage, info),
 )
 
 DESCRIPTION = """

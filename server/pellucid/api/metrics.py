@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pellucid.engine.status import WorkerStatus
+from pellucid.system.users import UserTotals
 from pellucid.tokens import Finish, FinishReason, Token
 
 Statuses = Callable[[], Mapping[str, WorkerStatus]]
@@ -51,6 +52,10 @@ class Metrics:
     def watch_engines(self, engines: Callable[[], Sequence[EngineMetrics]]) -> None:
         """Export the current state of the engines elsewhere whenever the metrics are read."""
         self.registry.register(_EngineCollector(engines))
+
+    def watch_users(self, users: Callable[[], Mapping[str, UserTotals]]) -> None:
+        """Export what each named user has used whenever the metrics are read."""
+        self.registry.register(_UserCollector(users))
 
     def count_request(self, route: str, status: int) -> None:
         """Count an answered request under its route's pattern."""
@@ -174,6 +179,28 @@ class _EngineCollector(Collector):
             waiting.add_metric([one.url], one.waiting)
             lost.add_metric([one.url], one.lost)
         return [ready, running, waiting, lost]
+
+
+class _UserCollector(Collector):
+    def __init__(self, users: Callable[[], Mapping[str, UserTotals]]) -> None:
+        self._users = users
+
+    def collect(self) -> Iterable[Metric]:
+        families = {
+            name: CounterMetricFamily(f"pellucid_user_{name}", about, labels=["user"])
+            for name, about in (
+                ("requests", "Requests of a user that used a model."),
+                ("refused", "Requests that a limit of the user refused."),
+                ("prompt_tokens", "Tokens of a user's prompts, those that the cache had included."),
+                ("cached_tokens", "Tokens of a user's prompts that the cache had."),
+                ("generated_tokens", "Tokens that were generated for a user."),
+            )
+        }
+        for user, totals in self._users().items():
+            counts = (totals.requests, totals.refused, totals.prompt, totals.cached, totals.generated)
+            for family, count in zip(families.values(), counts, strict=True):
+                family.add_metric([user], count)
+        return families.values()
 
 
 class RequestCounter:

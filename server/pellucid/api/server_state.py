@@ -19,7 +19,7 @@ from pellucid.errors import InvalidRequestError, NotSupportedError, UnavailableE
 from pellucid.fleet.membership import Membership
 from pellucid.system.api_keys import Keys
 from pellucid.system.progress_protocol import Noted, Silent
-from pellucid.system.users import Users
+from pellucid.system.users import Users, UserTotals
 from pellucid.text.adapters import Adapters
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import ModelCard
@@ -81,6 +81,7 @@ class ServerState:
     def __post_init__(self) -> None:
         self.metrics.watch_models(self.statuses)
         self.metrics.watch_engines(self.engines)
+        self.metrics.watch_users(self.named_users)
         self.idleness = Idleness(self.clock)
 
     def open(
@@ -177,6 +178,12 @@ class ServerState:
         if name not in self._cards:  # it has just been loaded
             self.note_models()
         return assistant, self._cards[name]
+
+    def named_users(self) -> dict[str, UserTotals]:
+        """Return what each user with a key of their own has used; those whose keys were removed keep their figures."""
+        if self.keys is None or not self.keys.are_named:
+            return {}
+        return {name: self.users.totals(name) for name in sorted({*self.keys.by_owner, *self.users.names()})}
 
     def check_answers(self, model: str, count: int, param: str) -> None:
         """Raise InvalidRequestError for more answers than a model can ever hold at once, as a retry could not help."""

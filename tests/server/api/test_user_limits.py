@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from pellucid.api.server_state import ServerState
 from pellucid.config import load_settings
@@ -216,3 +217,41 @@ def test_limits_need_named_keys(name: str, key: str | None) -> None:
     with pytest.raises(ConfigError) as raised:
         serve.run(load_settings(api_key=key, **{name: 5}))
     assert str(raised.value) == f"{name} needs a key for each user, as in anna:KEY,ben:KEY: set such keys, or leave out {name}."
+
+
+def figures(http: httpx.Client, headers: dict[str, str]) -> dict[str, Any]:
+    """Return what a user has used."""
+    answer = http.get("/v1/usage", headers=headers).json()
+    return {name: answer[name] for name in ("user", "requests", "refused", "prompt_tokens", "cached_tokens", "generated_tokens")}
+
+
+def test_usage_of_each_user(server: LimitedServer) -> None:
+    """Users see their own figures; /metrics has those of all with keys, also of one who has used nothing."""
+    server.limit(requests=1, tokens_per_minute=20)
+    for _ in range(2):
+        server.http.post("/v1/completions", json=SHORT | {"prompt": "9876543210"}, headers=ANNA)
+    server.http.post("/v1/completions", json=SHORT | {"prompt": "-" * 30}, headers=ANNA)
+    counts = {"requests": 3, "refused": 0, "prompt_tokens": 50, "cached_tokens": 9, "generated_tokens": 12}
+    refused = server.http.post("/v1/completions", json=SHORT, headers=ANNA)
+
+    assert refused.status_code == 429
+    assert figures(server.http, ANNA) == {"user": "anna", **counts, "refused": 1}
+    assert figures(server.http, BEN) == {"user": "ben"} | dict.fromkeys(counts, 0)
+    assert server.http.get("/v1/usage").status_code == 401
+    families = {family.name: family for family in text_string_to_metric_families(server.http.get("/metrics", headers=BEN).text)}
+    for name, value in (counts | {"refused": 1}).items():
+        assert {one.labels["user"]: one.value for one in families[f"pellucid_user_{name}"].samples} == {"anna": value, "ben": 0}
+
+
+def test_usage_without_named_users() -> None:
+    """A server without keys counts for the user local, and has no metrics by user."""
+    assistant, engine = tiny_assistant()
+    state = ServerState(models=(TINY,), grace=0.0)
+    state.open(assistant, engine)
+    with live(state) as server, httpx.Client(base_url=server.url, trust_env=False) as http:
+        http.post("/completion", json={"prompt": "0123456789", "n_predict": 4, "ignore_eos": True})
+        found, metrics = figures(http, {}), http.get("/metrics").text
+    engine.close()
+
+    assert found == {"user": "local", "requests": 1, "refused": 0, "prompt_tokens": 10, "cached_tokens": 0, "generated_tokens": 4}
+    assert 'user="' not in metrics

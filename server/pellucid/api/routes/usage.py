@@ -1,0 +1,30 @@
+"""Serves /v1/usage, which reports what the caller has used."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, Response
+
+from pellucid.api.json_body import JsonRoute
+from pellucid.api.schema.usage import UserUsage
+from pellucid.api.security import OWNER
+from pellucid.api.server_state import state_of
+
+router = APIRouter(route_class=JsonRoute)
+
+
+@router.get("/v1/usage", tags=["Pellucid"], responses={200: {"model": UserUsage}})
+async def usage(request: Request) -> Response:
+    """Report what the caller has used since the server's start. The chats and readings of the server's own page are not counted."""
+    state, user = state_of(request), request.scope[OWNER]
+    totals = state.users.totals(user)
+    reply = UserUsage(
+        user=user,
+        since=state.started,
+        requests=totals.requests,
+        refused=totals.refused,
+        prompt_tokens=totals.prompt,
+        cached_tokens=totals.cached,
+        generated_tokens=totals.generated,
+    )
+    return JSONResponse(reply.model_dump())
