@@ -124,6 +124,11 @@ class Settings(BaseSettings):
     allowed_origins: Names = Field(
         (), description="web origins, in addition to this machine's own, whose pages may call the server; separated by commas"
     )
+    allowed_hosts: Names = Field(
+        (),
+        description="further names by which clients reach the server, in a network of containers or through a proxy (without ports); "
+        "separated by commas",
+    )
     trusted_proxies: Names = Field(
         (),
         description="addresses or networks of reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted; separated by commas",
@@ -160,7 +165,7 @@ class Settings(BaseSettings):
             raise ValueError("should be a number or a string")
         return value
 
-    @field_validator("models", "adapters", "engines", "allowed_origins", "trusted_proxies", mode="before")
+    @field_validator("models", "adapters", "engines", "allowed_origins", "allowed_hosts", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return tuple(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
@@ -179,6 +184,14 @@ class Settings(BaseSettings):
             if not re.fullmatch(r"https?://[^/\s]+", origin):
                 raise ValueError(f"should be origins like https://example.org, without a path, not {origin!r}")
         return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
+                raise ValueError(f"should be names like code.example.org, without a port or path, not {name!r}")
+        return tuple(name.lower() for name in value)
 
     @field_validator("trusted_proxies")
     @classmethod

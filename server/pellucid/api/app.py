@@ -84,7 +84,7 @@ def create_app(state: ServerState, page: MountedPage | None = None) -> FastAPI:
 
 def _middleware(state: ServerState, page: MountedPage | None) -> list[Middleware]:
     """Return the middleware, the outermost first."""
-    door = Door(state.host, state.keys, state.allowed_origins, rate_limit=state.login_rate_limit)
+    door = Door(state.host, state.keys, state.allowed_origins, rate_limit=state.login_rate_limit, allowed_hosts=state.allowed_hosts)
     if page is not None:
         door = replace(door, is_page=page.owns)
     guards = [

@@ -44,6 +44,7 @@ AUTHORITY = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<por
 class Door:
     """Decides from the headers whether a request is allowed. ``host`` is the address that the server listens on.
 
+    ``allowed_hosts`` are further names that the server is reached by.
     Paths for which ``is_page`` returns True need no key here: the page checks it (see ``PageFork``).
     """
 
@@ -52,6 +53,7 @@ class Door:
     allowed_origins: tuple[str, ...] = ()
     is_page: Callable[[str], bool] = lambda path: False
     rate_limit: LoginRateLimit = field(default_factory=LoginRateLimit)
+    allowed_hosts: tuple[str, ...] = ()
 
     def check(self, scope: Scope) -> str | None:
         """Return the owner of the request's key, or None if it needs no key.
@@ -75,7 +77,7 @@ class Door:
         if authority is None or not self._is_own(authority["host"].lower().strip("[]")):
             raise PermissionDeniedError(
                 f"The Host {hosts[0]!r} does not name this server: use localhost, an IP address, or the host that the server "
-                "was started with."
+                "was started with, or allow that name with --allowed-hosts."
             )
 
     def _check_origin(self, headers: Headers, scope: Scope) -> None:
@@ -98,7 +100,7 @@ class Door:
 
     def _is_own(self, name: str) -> bool:
         """Return whether a host name is this server's. Any IP address is accepted, as DNS rebinding needs a name."""
-        return name in ("localhost", self.host.lower()) or _is_address(name)
+        return name in ("localhost", self.host.lower(), *self.allowed_hosts) or _is_address(name)
 
     def _owner_of_key(self, headers: Headers, keys: Keys, address: str) -> str:
         scheme, _, token = headers.get("authorization", "").partition(" ")

@@ -58,6 +58,7 @@ class ServerState:
     host: str = "127.0.0.1"
     keys: Keys | None = None
     allowed_origins: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
     max_body_bytes: int = 8 * 2**20
     grace: float = 10.0
     infill_window: int | None = None

@@ -88,6 +88,7 @@ class Server(GracefulServer):
             host=settings.host,
             keys=settings.server_keys(),
             allowed_origins=settings.allowed_origins,
+            allowed_hosts=settings.allowed_hosts,
             max_body_bytes=settings.max_body_bytes,
             grace=settings.grace,
             infill_window=settings.infill_window or None,

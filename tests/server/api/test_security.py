@@ -15,7 +15,8 @@ from starlette.types import Message, Scope
 from pellucid.api.app import create_app
 from pellucid.api.security import Door, Security
 from pellucid.api.server_state import ServerState
-from pellucid.errors import AuthenticationError, PellucidError, PermissionDeniedError
+from pellucid.config import load_settings
+from pellucid.errors import AuthenticationError, ConfigError, PellucidError, PermissionDeniedError
 from pellucid.system.api_keys import read_keys
 from support.servers.http_servers import TINY, LiveServer, live, scripted_state
 
@@ -406,3 +407,15 @@ async def test_half_a_character_in_an_address(where: str) -> None:
     await app({**asked, "raw_path": b"/"}, receive, send)
     assert sent[0]["status"] < 500
     assert json.loads(sent[1]["body"])
+
+
+def test_further_names() -> None:
+    """A name that the settings allow is this server's, in any case and with any port; a part of it is not."""
+    door = Door("0.0.0.0", allowed_hosts=load_settings(allowed_hosts="Front,code.example.org").allowed_hosts)
+    for host in ("front", "FRONT:8437", "code.example.org"):
+        door.check(scope(host=host))
+    for host in ("example.org", "front.example.org", "xfront"):
+        with pytest.raises(PermissionDeniedError, match="allow that name with --allowed-hosts"):
+            door.check(scope(host=host))
+    with pytest.raises(ConfigError, match=r"should be names like code\.example\.org, without a port or path, not 'front:80'"):
+        load_settings(allowed_hosts="front:80")
