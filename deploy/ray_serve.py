@@ -1,0 +1,51 @@
+"""vLLM engines beneath Ray Serve, for more GPUs than one host has. Pellucid's front gets the one address of the application.
+
+    export RAY_SERVE_LLM_ENABLE_DIRECT_STREAMING=1 RAY_SERVE_ENABLE_HA_PROXY=1
+    serve run ray_serve:app folder=/models/qwen2.5-coder-7b name=coder replicas=8
+    pellucid serve --engine http://HEAD:8000 --model coder=/models/qwen2.5-coder-7b
+
+Without the two variables Ray Serve has no route that takes token ids. Importing this module does not import ray. Ray listens on every
+interface, without keys: keep it in an inner network.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+ROUTER = "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
+"""Keeps requests with the same ``x-session-id``, an editor or a conversation, at the same replica."""
+
+ENGINE_OPTIONS: dict[str, Any] = {
+    "enable_scale_out": True,
+    "max_logprobs": 200,
+    "scheduling_policy": "priority",
+    "enable_prompt_tokens_details": True,
+}
+"""vLLM's options of docs/scale.md."""
+
+ARGUMENTS = {"folder", "name", "replicas", "slots"}
+
+
+def app(arguments: dict[str, str]) -> Any:
+    """Return the application of ``serve run``.
+
+    Arguments: ``folder`` and ``name`` of the model, ``replicas`` (one), and ``slots``, the requests of each replica at once (64). Raises
+    ValueError for others, or without the first two.
+    """
+    unknown = sorted(arguments.keys() - ARGUMENTS)
+    if unknown or not {"folder", "name"} <= arguments.keys():
+        given = f"{', '.join(unknown)} is unknown" if unknown else "folder and name are needed"
+        raise ValueError(f"{given}: serve run ray_serve:app folder=FOLDER name=NAME [replicas=N] [slots=N]")
+    from ray.serve.config import RequestRouterConfig
+    from ray.serve.llm import LLMConfig, LLMServingArgs, build_openai_app
+
+    config = LLMConfig(
+        model_loading_config={"model_id": arguments["name"], "model_source": arguments["folder"]},
+        engine_kwargs=ENGINE_OPTIONS,
+        deployment_config={
+            "num_replicas": int(arguments.get("replicas", "1")),
+            "max_ongoing_requests": int(arguments.get("slots", "64")),
+            "request_router_config": RequestRouterConfig(request_router_class=ROUTER),
+        },
+    )
+    return build_openai_app(LLMServingArgs(llm_configs=[config]))
