@@ -265,7 +265,7 @@ def exported() -> dict[str, set[str]]:
     """Return every metric that a server exports, with its labels."""
     metrics = Metrics()
     metrics.watch_models(lambda: {"m": ScriptedEngine().status("m")})
-    metrics.watch_engines(lambda: [EngineStatus("http://e", "ready", None, "", (), 0, 0, 0)])
+    metrics.watch_engines(lambda: [EngineStatus("http://e", "ready", None, "", (), {}, 0, 0, 0)])
     metrics.watch_users(lambda: {"anna": UserTotals()})
     metrics.count_request("/health", 200)
     with metrics.timer("m", lambda: 0.0) as timer:
