@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import Future
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 from pellucid.engine.port import HiddenVector
@@ -205,12 +206,14 @@ class Fleet:
         # An engine that loads an adapter again keeps the cache of the old one, so that each revision needs a cache of its own.
         more = {} if adapter is None else {"cache_salt": adapter.revision}
         is_first = not (run.has_delivered or run.moves)  # what later requests find in the cache, this one has computed
-        if not run.is_read and (request.score_from is not None or not request.params.max_tokens):
+        if not run.is_read and request.score_from is not None:
             tokens, cached = await run.wait(replica.prompt_scores(read_body(name, request) | more, run.session, vocab))
             run.cached, run.is_read, is_first = cached if is_first else run.cached, True, False
             for position, token in enumerate(tokens):
-                if request.score_from is not None and position >= request.score_from:
+                if position >= request.score_from:
                     yield self._read_score(run, position, token)
+        if not run.room and not run.has_delivered:
+            await self._prefill(run, replica, generate_body(name, request, [], 1) | more)
         constraint = request.constraint
         allowed = await run.wait(allowed_tokens(constraint, vocab))
         refused = stopped = False
@@ -243,6 +246,13 @@ class Fleet:
                 raise ReplicaLostError(f"{replica.url} ended an answer without a token that is allowed.")
         if stopped:
             raise RequestEndError(FinishReason.STOP)
+
+    async def _prefill(self, run: RunningRequest, replica: Replica, body: Mapping[str, Any]) -> None:
+        """Read a prompt into the cache by an answer of one token, which is dropped. The scores of a prompt would bypass the cache."""
+        async with aclosing(replica.scores(body, run.session, self._vocabularies[run.model])) as events:
+            async for event in run.each(events):
+                run.cached = run.cached if event.cached is None else min(event.cached, len(run.request.prompt))
+        run.is_read = True
 
     def _read_score(self, run: RunningRequest, position: int, token: WireToken | None) -> TokenScore:
         if token is None:

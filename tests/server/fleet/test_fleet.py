@@ -107,6 +107,17 @@ async def test_the_same_answer_as_our_own_engine(engine: LocalEngine, name: str,
     assert all(score.sampled == 1.0 for score in far if score.position >= len(PROMPT))
 
 
+async def test_a_prompt_for_the_cache(engine: LocalEngine) -> None:
+    """A prompt that is only read into the cache asks for no scores, with which vLLM would compute what it has in the cache again."""
+    replica = replica_of(engine)
+    async with fleet_of([replica]) as standing:
+        ends = [(await answer(standing.fleet, Request(PROMPT, replace(PARAMS, max_tokens=0)))) for _ in range(2)]
+    assert [scores for scores, _ in ends] == [[], []]
+    assert [end.usage.generated for _, end in ends] == [0, 0]
+    assert ends[1][1].usage.cached >= len(PROMPT) - 1
+    assert not any("prompt_logprobs" in body["sampling_params"] for body in replica.bodies)
+
+
 async def test_a_seed_gives_the_same_answer_each_time(engine: LocalEngine) -> None:
     """Draws with a seed are repeatable, and what they were drawn with is None unless it is known."""
     request = Request(PROMPT, replace(PARAMS, temperature=1.0, seed=7))
