@@ -130,7 +130,8 @@ async def read(http: httpx.AsyncClient, seen: Seen, route: str, body: dict[str, 
             if not line.startswith("data: {"):
                 continue
             for choice in json.loads(line[6:]).get("choices", []):
-                for token in (choice.get("logprobs") or {}).get("pellucid") or []:
+                logprobs = choice.get("logprobs") or {}
+                for token in [*logprobs.get("pellucid", []), *(entry["pellucid"] for entry in logprobs.get("content", []))]:
                     seen.added.append((now + token["logprob"]) % CYCLE_SECONDS)
                     seen.wrong += token["id"] != expected
                     expected += 1
@@ -202,6 +203,7 @@ async def measure(url: str, front: int, arguments: argparse.Namespace) -> None:
             task.cancel()
         failed = [one for one in await asyncio.gather(*tasks, return_exceptions=True) if isinstance(one, Exception)]
     used, lasted = processor_seconds(front) - before, time.monotonic() - begun
+    assert seen.added, f"no token came; {len(failed)} clients failed: {failed[:1]}"
     added = sorted(seen.added)
     quantiles = {f"p{share * 100:g}": added[min(int(share * len(added)), len(added) - 1)] * 1000 for share in (0.5, 0.9, 0.99, 0.999)}
     print(f"\n{arguments.editors} editors and {arguments.chats} chats for {lasted:.0f} s")
