@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.fleet.real_vllm import VLLM, float_folder, start_vllm
+from support.fleet.real_vllm import VLLM, float_folder, install_plugin, start_vllm
 from support.page.page_fixtures import SMALL
 from support.servers.real_model_server import CODER
 
@@ -21,9 +21,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def engines(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, VLLM]]:
-    """A server of each model."""
+    """A server of each model; that of the small one reports the entropy."""
     work = tmp_path_factory.mktemp("vllm")
-    servers = {name: start_vllm(folder, name, work / name) for name, folder in folders.items()}
+    plugins = {SMALL: install_plugin(tmp_path_factory.mktemp("plugins"))}
+    servers = {name: start_vllm(folder, name, work / name, plugins=plugins.get(name)) for name, folder in folders.items()}
     try:
         for server in servers.values():
             server.wait()

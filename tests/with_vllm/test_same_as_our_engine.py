@@ -116,8 +116,10 @@ def assert_same(near: Sequence[Token], far: Sequence[Token]) -> None:
         assert other.logprob == pytest.approx(one.logprob, abs=1e-3)
         assert other.rest == pytest.approx(one.rest, abs=1e-3)
         assert [alternative.id for alternative in other.top] == [alternative.id for alternative in one.top]
-        assert other.entropy_range is not None
-        assert other.entropy_range[0] - 1e-3 <= one.entropy <= other.entropy_range[1] + 1e-3
+        least, most = other.entropy_range or (other.entropy, other.entropy)
+        assert least is not None
+        assert most is not None
+        assert least - 1e-3 <= one.entropy <= most + 1e-3
 
 
 Both = tuple[LocalAssistant, LocalAssistant]
@@ -129,6 +131,13 @@ async def test_complete(both: Both, text: str) -> None:
     (near, end), (far, other_end) = [await tokens_of(one.complete(CompletionQuery(text, params=PARAMS))) for one in both]
     assert_same(near, far)
     assert other_end.reason is end.reason
+
+
+async def test_entropy(both: Both) -> None:
+    """The entropy is exact where the engine has the plugin, and otherwise a range."""
+    far, _ = await tokens_of(both[1].complete(CompletionQuery(TEXTS[0], params=PARAMS)))
+    exact = both[1].models()[0].name == SMALL
+    assert all((token.entropy is not None, token.entropy_range is None) == (exact, exact) for token in far)
 
 
 @pytest.mark.parametrize("typed", TYPED)

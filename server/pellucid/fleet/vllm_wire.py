@@ -22,6 +22,9 @@ ROUTE = "/inference/v1/generate"
 ALTERNATIVES = 20
 """Alternatives that are requested for each token, even if fewer are wanted: they bound the entropy."""
 
+ENTROPY_ID = -1
+"""In place of the best alternative, an engine with the plugin in ``deploy/vllm_entropy`` sends this id with the negative entropy."""
+
 MAX_TEMPERATURE = 2.0
 """vLLM's own limit."""
 
@@ -40,12 +43,16 @@ SEED_STEP = 1_000_003
 
 @dataclass(frozen=True, slots=True)
 class WireToken:
-    """A token and its place in the model's distribution; ``top`` holds the most probable ids in order."""
+    """A token and its place in the model's distribution; ``top`` holds the most probable ids in order.
+
+    ``entropy`` is None where the engine does not report it.
+    """
 
     id: int
     logprob: float
     rank: int
     top: tuple[tuple[int, float], ...]
+    entropy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +90,7 @@ def generate_body(
     sampling: dict[str, Any] = {
         "temperature": params.temperature,
         "max_tokens": max_tokens,
-        "logprobs": ALTERNATIVES + 1,  # a sampled token outside the most probable ones takes the place of the last
+        "logprobs": ALTERNATIVES + 2,  # a sampled token that is not among them takes one place, and the entropy another
         "stop_token_ids": [] if params.ignore_eos else sorted(request.stop_ids),
         "ignore_eos": True,  # the stop ids say it all
         "detokenize": False,
@@ -115,7 +122,7 @@ def read_body(model: str, request: Request) -> dict[str, Any]:
         "model": model,
         "token_ids": list(request.prompt),
         "priority": int(request.terms.priority),
-        "sampling_params": {"temperature": 0, "max_tokens": 1, "prompt_logprobs": ALTERNATIVES, "detokenize": False},
+        "sampling_params": {"temperature": 0, "max_tokens": 1, "prompt_logprobs": ALTERNATIVES + 1, "detokenize": False},
     }
 
 
@@ -159,18 +166,18 @@ def read_prompt_scores(data: Mapping[str, Any], prompt: Sequence[int], vocab: in
 
 
 def token_score(token: WireToken, position: int, vocab: int, top_logprobs: int, sampled: float | None = None) -> TokenScore:
-    """Return the score of a token at a position, with bounds of its entropy and the wanted number of alternatives."""
+    """Return the score of a token at a position, with its entropy or the bounds of it, and the wanted number of alternatives."""
     top = token.top[:top_logprobs]
     return TokenScore(
         token.id,
         position,
         token.logprob,
         token.rank,
-        None,
+        token.entropy,
         top,
         rest=_rest(top),
         sampled=sampled,
-        entropy_range=_entropy_range(token, vocab),
+        entropy_range=None if token.entropy is not None else _entropy_range(token, vocab),
     )
 
 
@@ -225,20 +232,22 @@ def _cached(data: Mapping[str, Any]) -> int | None:
 def _token(score: Mapping[str, Any], id: object, vocab: int) -> WireToken:
     if score["token_id"] != id:
         raise ValueError(f"the scores are those of token {score['token_id']}, not of {id}")
-    return _scored(_id(id, vocab), score, [(_id(other["token_id"], vocab), other) for other in score["top_logprobs"]])
+    return _scored(_id(id, vocab), score, [(other["token_id"], other) for other in score["top_logprobs"]], vocab)
 
 
 def _prompt_token(row: Mapping[str, Mapping[str, Any]], id: int, vocab: int) -> WireToken:
-    return _scored(id, row[str(id)], [(_id(int(key), vocab), other) for key, other in row.items()])
+    return _scored(id, row[str(id)], [(int(key), other) for key, other in row.items()], vocab)
 
 
-def _scored(id: int, own: Mapping[str, Any], others: Sequence[tuple[int, Mapping[str, Any]]]) -> WireToken:
-    """Return a token with its alternatives in order; ``others`` may have the token itself among them."""
-    ranked = sorted((_rank(other), key, _logprob(other)) for key, other in others)
+def _scored(id: int, own: Mapping[str, Any], others: Sequence[tuple[object, Mapping[str, Any]]], vocab: int) -> WireToken:
+    """Return a token with its alternatives in order; ``others`` may have the token itself and the entropy among them."""
+    entropy = next((-_logprob(other) for key, other in others if key == ENTROPY_ID), None)
+    before = 0 if entropy is None else 1  # the entropy has the first place, so that all ranks are larger by one
+    ranked = sorted((_rank(other, before), _id(key, vocab), _logprob(other)) for key, other in others if key != ENTROPY_ID)
     top = tuple((key, logprob) for rank, key, logprob in ranked if rank <= ALTERNATIVES)[:ALTERNATIVES]
     if len({key for key, _ in top}) < len(top):
         raise ValueError(f"token {id} has the same alternative twice")
-    return WireToken(id, _logprob(own), _rank(own), top)
+    return WireToken(id, _logprob(own), _rank(own, before), top, entropy)
 
 
 def _id(value: object, vocab: int) -> int:
@@ -247,11 +256,12 @@ def _id(value: object, vocab: int) -> int:
     return value
 
 
-def _rank(score: Mapping[str, Any]) -> int:
+def _rank(score: Mapping[str, Any], before: int) -> int:
+    """Return the rank of a token. The first ``before`` places are taken by something else."""
     rank = score["rank"]
-    if type(rank) is not int or rank < 1:
+    if type(rank) is not int or rank <= before:
         raise ValueError(f"a rank is {rank!r}")
-    return rank
+    return rank - before
 
 
 def _logprob(score: Mapping[str, Any]) -> float:

@@ -118,6 +118,19 @@ async def test_a_prompt_for_the_cache(engine: LocalEngine) -> None:
     assert not any("prompt_logprobs" in body["sampling_params"] for body in replica.bodies)
 
 
+@pytest.mark.parametrize("name", ["greedy", "biased", "read and continued", "no alternatives"])
+async def test_an_engine_that_reports_the_entropy(engine: LocalEngine, name: str) -> None:
+    """With the plugin the entropy is exact, and ranks and alternatives stay as they are without it."""
+    near, _ = await answer(engine, REQUESTS[name])
+    replica = replica_of(engine)
+    replica.reports_entropy = True
+    async with fleet_of([replica]) as standing:
+        far, _ = await answer(standing.fleet, REQUESTS[name])
+    assert all(score.entropy_range is None for score in far)
+    assert [score.entropy for score in far] == pytest.approx([score.entropy for score in near], abs=1e-5)
+    assert [(one.id, one.rank, [id for id, _ in one.top]) for one in far] == [(one.id, one.rank, [id for id, _ in one.top]) for one in near]
+
+
 async def test_a_seed_gives_the_same_answer_each_time(engine: LocalEngine) -> None:
     """Draws with a seed are repeatable, and what they were drawn with is None unless it is known."""
     request = Request(PROMPT, replace(PARAMS, temperature=1.0, seed=7))

@@ -20,7 +20,8 @@ from pellucid.fleet.join_check import PROBE, JoinCheck
 from pellucid.fleet.membership import Membership, ReplicaLimits, engine_url, read_engines
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.tokens import Finish, FinishReason, SamplingParams
-from support.fleet.fleet_servers import CONTEXT, listening, replica_of, tiny_engine
+from support.fleet.fleet_servers import CONTEXT, replica_of, tiny_engine
+from support.fleet.stand_in_replica import listening
 from support.servers.http_servers import TINY, byte_tokenizer
 
 

@@ -158,7 +158,7 @@ def test_a_body_continues_what_came() -> None:
     assert later["sampling_params"]["max_tokens"] == 7
     assert first["sampling_params"]["stop_token_ids"] == [7]
     assert first["priority"] == 1
-    assert first["sampling_params"]["logprobs"] == 21
+    assert first["sampling_params"]["logprobs"] == 22
 
 
 def test_no_field_skips_the_reading_of_the_cache() -> None:

@@ -24,8 +24,8 @@ from pellucid.models.store import Store
 from pellucid.serving.engine_adapters import EngineAdapters
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import CompletionQuery, Finish, FinishReason, SamplingParams, Token
-from support.fleet.fleet_servers import CONTEXT, listening
-from support.fleet.stand_in_replica import StandInReplica
+from support.fleet.fleet_servers import CONTEXT
+from support.fleet.stand_in_replica import StandInReplica, listening
 from support.models.tiny_models import tiny_llama, to_decoder
 from support.servers.http_servers import TINY, byte_tokenizer
 

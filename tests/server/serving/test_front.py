@@ -21,8 +21,7 @@ from pellucid.errors import ConfigError, ModelError, UnavailableError
 from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
 from pellucid.serving.assemble_front import assemble_front, check_front
 from pellucid.system.progress_protocol import Silent
-from support.fleet.fleet_servers import listening
-from support.fleet.stand_in_replica import Fault, StandInReplica
+from support.fleet.stand_in_replica import Fault, StandInReplica, listening
 from support.models.model_files import byte_level_bpe, write_folder
 from support.models.tiny_models import tiny_llama, to_decoder
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
-
-import uvicorn
 
 from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
@@ -15,8 +12,7 @@ from pellucid.fleet.fleet import Fleet
 from pellucid.fleet.join_check import PROBE, JoinCheck
 from pellucid.fleet.membership import Membership, ReplicaLimits
 from pellucid.models.tokenizers.tokenizer import Tokenizer
-from pellucid.serving.listening_socket import listen
-from support.fleet.stand_in_replica import StandInReplica
+from support.fleet.stand_in_replica import StandInReplica, listening
 from support.models.tiny_models import tiny_llama, to_decoder
 from support.servers.http_servers import TINY, byte_tokenizer
 
@@ -32,21 +28,6 @@ def tiny_engine(seed: int = 0) -> LocalEngine:
 def replica_of(engine: LocalEngine, chunk: int = 1) -> StandInReplica:
     """Return a replica that computes with an engine."""
     return StandInReplica(engine, {TINY: byte_tokenizer()}, chunk=chunk)
-
-
-@contextmanager
-def listening(replica: StandInReplica) -> Iterator[str]:
-    """Serve a replica in a thread; yield its address."""
-    listener = listen("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(replica.app, log_level="critical", timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run, args=([listener],), name="stand-in-replica")
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
-        listener.close()
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,6 +24,8 @@ from pellucid.system.progress_protocol import Silent
 
 PYTHON = os.environ.get("PELLUCID_VLLM_PYTHON", "")
 """The interpreter of vLLM's environment."""
+
+PLUGIN = Path(__file__).parents[3] / "deploy/vllm_entropy"
 
 STARTING = 420.0
 """Seconds that a start may take."""
@@ -90,8 +93,19 @@ class VLLM:
             return False
 
 
-def start_vllm(folder: Path, name: str, work: Path, *options: str, model_options: Sequence[str] = OPTIONS) -> VLLM:
-    """Start a server of a model's folder under a name; ``work`` is an empty folder for its log."""
+def install_plugin(folder: Path) -> Path:
+    """Install the plugin that reports the entropy into an empty folder, and return that."""
+    source = shutil.copytree(PLUGIN, folder / "source")  # setuptools writes next to it
+    target = folder / "installed"
+    command = [PYTHON, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--target", str(target), str(source)]
+    subprocess.run(command, check=True)
+    return target
+
+
+def start_vllm(
+    folder: Path, name: str, work: Path, *options: str, model_options: Sequence[str] = OPTIONS, plugins: Path | None = None
+) -> VLLM:
+    """Start a server of a model's folder under a name; ``work`` is an empty folder for its log, ``plugins`` one with packages."""
     assert PYTHON, "set PELLUCID_VLLM_PYTHON, or run `make test-fleet`"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -99,6 +113,7 @@ def start_vllm(folder: Path, name: str, work: Path, *options: str, model_options
     command += [*model_options, "--host", "127.0.0.1", "--port", str(port), *options]
     work.mkdir(parents=True, exist_ok=True)
     log = work / "log"
+    environment = os.environ | ENVIRONMENT | ({} if plugins is None else {"PYTHONPATH": str(plugins)})
     with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=out, cwd=work, env=os.environ | ENVIRONMENT, start_new_session=True)
+        process = subprocess.Popen(command, stdout=out, stderr=out, cwd=work, env=environment, start_new_session=True)
     return VLLM(f"http://127.0.0.1:{port}", log, process)

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 IDS = [1604, 803, 24, 81, 28, 278, 727]
-GREEDY = {"temperature": 0, "max_tokens": 3, "logprobs": 21, "ignore_eos": True, "detokenize": False}
+GREEDY = {"temperature": 0, "max_tokens": 3, "logprobs": 22, "ignore_eos": True, "detokenize": False}
 STREAM = {"stream": True, "stream_options": {"include_usage": True}, "priority": 0}
 
 CASES: dict[str, dict[str, Any]] = {

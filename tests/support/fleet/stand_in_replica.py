@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -18,7 +20,9 @@ from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.request import Request
 from pellucid.engine.token_mask import TokenMask, pack_ids
 from pellucid.engine.token_scores import TokenScore
+from pellucid.fleet.vllm_wire import ENTROPY_ID
 from pellucid.models.tokenizers.tokenizer import Tokenizer
+from pellucid.serving.listening_socket import listen
 from pellucid.tokens import MAX_ALTERNATIVES, Finish, FinishReason, Priority, SamplingParams, Terms
 
 MAX_LOGPROBS = 200
@@ -80,6 +84,7 @@ class StandInReplica:
     faults: deque[Fault] = field(default_factory=deque)
     before_token: Any = None
     shift: float = 0.0
+    reports_entropy: bool = False  # as the plugin in deploy/vllm_entropy does
     bodies: list[dict[str, Any]] = field(default_factory=list)
     sessions: list[str | None] = field(default_factory=list)
     running: int = 0
@@ -183,11 +188,8 @@ class StandInReplica:
         return JSONResponse({"prompt_logprobs": None if k is None else rows, "usage": usage, "choices": [choice]})
 
     def _row(self, score: TokenScore) -> dict[str, Any]:
-        assert score.logprob is not None
-        row = {str(score.id): {"logprob": score.logprob + self.shift, "rank": score.rank, "decoded_token": None}}
-        for rank, (id, logprob) in enumerate(score.top, 1):
-            row.setdefault(str(id), {"logprob": logprob + self.shift, "rank": rank, "decoded_token": None})
-        return row
+        content = self._content(score, MAX_LOGPROBS)
+        return {str(one.pop("token_id")): one | {"decoded_token": None} for one in content["top_logprobs"]}
 
     async def _events(self, model: str, body: dict[str, Any], fault: Fault | None) -> AsyncIterator[str]:
         sampling, ids = body["sampling_params"], body["token_ids"]
@@ -266,10 +268,17 @@ class StandInReplica:
     def _content(self, score: TokenScore, wanted: int) -> dict[str, Any]:
         """Return a token's scores: itself first, then the most probable others, as many as fit."""
         assert score.logprob is not None
-        own = {"token_id": score.id, "logprob": score.logprob + self.shift, "rank": score.rank}
-        ranked = enumerate(score.top, 1)
-        others = [{"token_id": id, "logprob": logprob + self.shift, "rank": rank} for rank, (id, logprob) in ranked if id != score.id]
-        return own | {"top_logprobs": [own, *others][:wanted]}
+        assert score.rank is not None
+        before = 1 if self.reports_entropy else 0
+        own = {"token_id": score.id, "logprob": score.logprob + self.shift, "rank": score.rank + before}
+        others = [
+            {"token_id": id, "logprob": logprob + self.shift, "rank": rank + before}
+            for rank, (id, logprob) in enumerate(score.top, 1)
+            if id != score.id
+        ]
+        if self.reports_entropy and score.entropy is not None:
+            others.insert(0, {"token_id": ENTROPY_ID, "logprob": -score.entropy, "rank": 1})
+        return own | {"top_logprobs": [dict(one) for one in [own, *others][:wanted]]}
 
 
 def line(data: dict[str, Any]) -> str:
@@ -280,3 +289,18 @@ def line(data: dict[str, Any]) -> str:
 def refusal(status: int, message: str, kind: str = "BadRequestError") -> Response:
     """Return an error as vLLM does."""
     return JSONResponse({"error": {"message": message, "type": kind, "param": None, "code": status}}, status)
+
+
+@contextmanager
+def listening(replica: StandInReplica) -> Iterator[str]:
+    """Serve a replica in a thread; yield its address."""
+    listener = listen("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(replica.app, log_level="critical", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, args=([listener],), name="stand-in-replica")
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()

@@ -1,0 +1,69 @@
+"""Tests the plugin that lets vLLM report the entropy, on a stand-in for vLLM's own method (``make test-fleet`` has the real one)."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+from pellucid.fleet.vllm_wire import ENTROPY_ID
+
+FILE = Path(__file__).parents[3] / "deploy/vllm_entropy/pellucid_vllm_entropy.py"
+
+
+class Gathered(NamedTuple):
+    """The scores that vLLM keeps of each row: the sampled token, then the best ones."""
+
+    logprob_token_ids: torch.Tensor
+    logprobs: torch.Tensor
+    selected_token_ranks: torch.Tensor
+
+
+def gather(logprobs: torch.Tensor, num_logprobs: int, token_ids: torch.Tensor) -> Gathered:
+    """Do what ``Sampler.gather_logprobs`` does."""
+    values, ids = torch.topk(logprobs, num_logprobs, dim=-1)
+    own = logprobs.gather(-1, token_ids.unsqueeze(-1))
+    return Gathered(torch.cat((token_ids.unsqueeze(-1), ids), 1), torch.cat((own, values), 1), (logprobs >= own).sum(-1))
+
+
+@pytest.fixture(scope="module")
+def plugin() -> Any:
+    """The module of the plugin, which is not installed here."""
+    spec = importlib.util.spec_from_file_location("pellucid_vllm_entropy", FILE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_entropy_has_the_first_place(plugin: Any) -> None:
+    """After the sampled token comes the negative entropy under its id; the best alternatives follow, and all ranks are larger by one."""
+    logprobs = torch.randn(5, 50, generator=torch.Generator().manual_seed(1), dtype=torch.float64).mul(3).log_softmax(-1)
+    sampled = torch.tensor([0, 1, 2, 3, 4])
+    plain, found = gather(logprobs, 6, sampled), plugin.with_entropy(gather)(logprobs, 6, sampled)
+    assert plugin.ENTROPY_ID == ENTROPY_ID
+    assert found.logprob_token_ids[:, 0].equal(sampled)
+    assert found.logprob_token_ids[:, 1].eq(ENTROPY_ID).all()
+    assert found.logprob_token_ids[:, 2:].equal(plain.logprob_token_ids[:, 1:-1])
+    assert found.logprobs[:, 2:].equal(plain.logprobs[:, 1:-1])
+    assert torch.allclose(-found.logprobs[:, 1], -(logprobs.exp() * logprobs).sum(-1))
+    assert found.selected_token_ranks.equal(plain.selected_token_ranks + 1)
+
+
+def test_no_probability_at_all(plugin: Any) -> None:
+    """Tokens that cannot be chosen add nothing to the entropy, instead of making it undefined."""
+    logprobs = torch.tensor([[0.0, -torch.inf, -torch.inf]])
+    found = plugin.with_entropy(gather)(logprobs, 2, torch.tensor([0]))
+    assert found.logprobs[0, 1].item() == 0.0
+
+
+def test_no_place_for_it(plugin: Any) -> None:
+    """Nothing is changed if no alternatives are requested."""
+    logprobs = torch.zeros(1, 4).log_softmax(-1)
+    found = plugin.with_entropy(gather)(logprobs, 0, torch.tensor([2]))
+    assert found.logprob_token_ids.tolist() == [[2]]
+    assert found.selected_token_ranks.tolist() == [4]
