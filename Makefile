@@ -28,6 +28,9 @@ PYTEST := env OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
 FAST := $(PYTEST) -m fast --hypothesis-profile=quick --dist worksteal
 # The tests of a file share models, servers and browsers. At most four workers hold a model each.
 ALL := $(PYTEST) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# The tests that make test-fleet runs again over stand-ins for engines elsewhere.
+OVER_FLEET := tests/server/api tests/server/client tests/lsp/test_typing_session.py $(addprefix tests/webui/page/test_page_, \
+	chat.py infill.py inspection.py numbers.py)
 
 .PHONY: run test check lint lint-js coverage bench docs vsix test-vscode test-fleet constraints clean
 
@@ -73,6 +76,7 @@ test-vscode: vsix $(VENV)/installed-dev
 test-fleet: build/vllm/installed $(VENV)/installed-dev
 	$(BIN)/pellucid models pull $(MODELS)
 	env PELLUCID_VLLM_PYTHON=$(CURDIR)/build/vllm/bin/python $(BIN)/python -m pytest tests/with_vllm/test_*.py $(ARGS)
+	$(ALL) --over-fleet $(OVER_FLEET)
 
 constraints: $(VENV)/installed-dev
 	$(PIP) install --upgrade --upgrade-strategy eager --editable '.[dev]'

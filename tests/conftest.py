@@ -17,6 +17,7 @@ from pellucid.config import ENVIRONMENT_PREFIX
 
 pytest_plugins = [
     "support.automatic_markers",
+    "support.fleet.over_fleet",
     "support.editors.lsp_fixtures",
     "support.servers.real_model_server",
     "support.page.page_fixtures",

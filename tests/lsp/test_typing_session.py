@@ -230,8 +230,9 @@ def vars_of(position: types.Position) -> dict[str, int]:
 
 
 def is_idle(address: str) -> bool:
-    """Return whether the model server runs no sequence and has none waiting, by its slots and its counters."""
-    slots = httpx.get(f"{address}/slots", timeout=60).json()
+    """Return whether the model server runs no sequence and has none waiting, by its counters and by its slots if it has any."""
+    reply = httpx.get(f"{address}/slots", timeout=60)
+    slots = [] if reply.status_code == httpx.codes.NOT_IMPLEMENTED else reply.json()
     counters = [
         line
         for line in httpx.get(f"{address}/metrics", timeout=60).text.splitlines()

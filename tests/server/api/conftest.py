@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from pellucid.api.server_state import ServerState
+from pellucid.engine.local_engine import LocalEngine
 from support.servers.http_servers import TINY, LiveServer, live, tiny_adapters, tiny_assistant
 
 
@@ -16,7 +17,8 @@ def tiny_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer
     """A server with two tiny models, 4 slots and a context of 256 tokens each, and an adapter that could be loaded."""
     assistant, engine = tiny_assistant()
     state = ServerState(models=(TINY,), grace=0.0)
-    state.open(assistant, engine, tiny_adapters(assistant, engine, tmp_path_factory.mktemp("cache")))
+    local = isinstance(engine, LocalEngine)
+    state.open(assistant, engine, tiny_adapters(assistant, engine, tmp_path_factory.mktemp("cache")) if local else None)
     with live(state) as server:
         yield server
     engine.close()
@@ -27,7 +29,8 @@ def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServe
     """A server whose context holds 24 tokens, so that no answer takes long."""
     assistant, engine = tiny_assistant(context=24)
     state = ServerState(models=(TINY,), grace=0.0)
-    state.open(assistant, engine, tiny_adapters(assistant, engine, tmp_path_factory.mktemp("cache")))
+    local = isinstance(engine, LocalEngine)
+    state.open(assistant, engine, tiny_adapters(assistant, engine, tmp_path_factory.mktemp("cache")) if local else None)
     with live(state) as server:
         yield server
     engine.close()

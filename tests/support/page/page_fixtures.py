@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
@@ -20,6 +19,7 @@ import pytest
 from playwright.async_api import Browser, ConsoleMessage, FilePayload, Frame, Locator, Page, async_playwright, expect
 from playwright.async_api import Error as BrowserError
 
+from support.fleet.over_fleet import serve_command
 from support.servers.real_model_server import CODER, is_healthy, real_models
 
 SMALL = "smollm2-135m-instruct"
@@ -66,7 +66,7 @@ class PageServer:
 
     def start(self) -> None:
         """Start the server, and wait until its models are loaded and its page is ready."""
-        command = [sys.executable, "-m", "pellucid", "serve", "--port", str(self.port), "--model", CODER, "--model", SMALL]
+        command = serve_command(self.port, [CODER, SMALL])
         environment = os.environ | real_models() | {"PELLUCID_DATA": str(self.folder / "data")}
         with (self.folder / "log").open("ab") as out:
             self._process = subprocess.Popen([*command, *self._options], stdout=out, stderr=out, env=environment)

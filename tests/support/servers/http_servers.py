@@ -21,6 +21,7 @@ from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.port import Engine
 from pellucid.engine.status import SlotStatus, Totals, WorkerStatus
+from pellucid.fleet.fleet import Fleet
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.catalog import InfillFormat
 from pellucid.models.store import Store
@@ -31,6 +32,8 @@ from pellucid.serving.listening_socket import listen
 from pellucid.text.assistant import LocalAssistant, TextPiece
 from pellucid.text.stopping import EndingRule
 from pellucid.tokens import Alternative, ChatQuery, CompletionQuery, Finish, FinishReason, ModelCard, OnUsage, ScoreQuery, Token, Usage
+from support.fleet import over_fleet
+from support.fleet.over_fleet import StandInFleet
 from support.models.loaded_models import loaded_model
 from support.models.tiny_adapters import random_adapter, write_adapter
 from support.models.tiny_models import tiny_llama, to_decoder
@@ -42,6 +45,8 @@ TINY = "tiny"
 TINY_PLAIN = "tiny-plain"
 """The same without infill tokens."""
 ADAPTER = "my-project"
+ENGINE_CONTEXT = 512
+"""The least context of an engine elsewhere: the text that checks it must fit."""
 
 
 TOOLS_TEMPLATE = (
@@ -62,7 +67,7 @@ def byte_tokenizer(markers: Sequence[str] = MARKERS, template: str | None = None
 
 def tiny_assistant(
     slots: int = 4, context: int = 256, queue: int = 64, calibration: CalibrationFile | None = None, *, alone: bool = False
-) -> tuple[LocalAssistant, LocalEngine]:
+) -> tuple[LocalAssistant, LocalEngine | Fleet]:
     """Return an assistant of two tiny random models of bytes, the second one without infill tokens, or of the first one alone.
 
     Alone its chat template has a place for tools.
@@ -75,12 +80,18 @@ def tiny_assistant(
         loaded_model(TINY, decoder, byte_tokenizer(template=TOOLS_TEMPLATE if alone else None), infill, calibration),
         loaded_model(TINY_PLAIN, decoder, byte_tokenizer(MARKERS[:3])),
     ][: 1 if alone else 2]
-    engine = LocalEngine({model.name: model.model for model in models}, EngineSettings(slots=slots, context=context, chunk=64, queue=queue))
+    computing = {model.name: model.model for model in models}
+    if over_fleet.is_on():
+        local = LocalEngine(computing, EngineSettings(slots=slots, context=max(context, ENGINE_CONTEXT) + 1, chunk=64, queue=queue))
+        fleet = StandInFleet(local, models, context, slots, queue)
+        return LocalAssistant(fleet, models), fleet
+    engine = LocalEngine(computing, EngineSettings(slots=slots, context=context, chunk=64, queue=queue))
     return LocalAssistant(engine, models), engine
 
 
-def tiny_adapters(assistant: LocalAssistant, engine: LocalEngine, root: Path) -> LoadedAdapters:
+def tiny_adapters(assistant: LocalAssistant, engine: LocalEngine | Fleet, root: Path) -> LoadedAdapters:
     """Return the adapters of the store in this folder, which has one adapter, :data:`ADAPTER`."""
+    assert isinstance(engine, LocalEngine), "engines elsewhere have other adapters"
     store = Store(root)
     model = engine.model(TINY)
     assert isinstance(model, Decoder)

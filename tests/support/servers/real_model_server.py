@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
@@ -14,6 +13,7 @@ import httpx
 import pytest
 
 from pellucid.config import load_settings
+from support.fleet.over_fleet import serve_command
 
 CODER = "qwen2.5-coder-0.5b-instruct"
 LOADING = 300.0
@@ -26,7 +26,7 @@ def served_model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     log = tmp_path_factory.mktemp("serve") / "log"
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    command = [sys.executable, "-m", "pellucid", "serve", "--port", str(port), "--model", CODER]
+    command = serve_command(port, [CODER])
     with log.open("w") as out, subprocess.Popen(command, stdout=out, stderr=out, env=os.environ | real_models()) as server:
         address = f"http://127.0.0.1:{port}"
         late = time.monotonic() + LOADING
