@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,7 +19,7 @@ from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import ASSISTANT, USER
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn_settings import TurnSettings
-from support.page.page_fixtures import FLAGS
+from support.page.page_fixtures import FLAGS, chromium_path
 from support.page.scripted_assistant import token, usage
 from support.page.text_reader import HALVES, WORDS, TextReader
 
@@ -148,11 +147,9 @@ def picture_browser(folder: Path) -> Iterator[Browser]:
     """Run Chromium with the fonts of the pictures."""
     fonts = folder / "fonts.conf"
     fonts.write_text(FONTS.format(cache=folder / "fonts"), encoding="utf-8")
-    executable = shutil.which("chromium") or shutil.which("chromium-browser")
-    assert executable is not None, "the tests of the page need Chromium: install Debian's package chromium"
     environment: dict[str, str | float | bool] = {**os.environ, "FONTCONFIG_FILE": str(fonts)}
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS_OF_PICTURES, env=environment)
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=FLAGS_OF_PICTURES, env=environment)
         yield browser
         browser.close()
 
