@@ -45,7 +45,7 @@ SEED_STEP = 1_000_003
 class WireToken:
     """A token and its place in the model's distribution; ``top`` holds the most probable ids in order.
 
-    ``entropy`` is None where the engine does not report it.
+    ``entropy`` is None if the engine does not report it.
     """
 
     id: int
