@@ -111,7 +111,7 @@ class TestTooLong:
         chat.add(*LONG)
         turn = await chat.answer()
         assert turn.overflow is not None
-        assert (turn.overflow.prompt_tokens, turn.overflow.context) == (112, 100)
+        assert (turn.overflow.tokens, turn.overflow.limit) == (112, 100)
         assert [node.text for node in chat.conversation.nodes.values()] == list(LONG)
         assert chat.conversation.path()[-1].text == "q3"
 

@@ -95,6 +95,11 @@ class Conversation:
             below.setdefault(node.parent, []).append(node)
         object.__setattr__(self, "_below", below)  # frozen dataclasses can be initialized only like this
 
+    @property
+    def is_unfinished(self) -> bool:
+        """True if the last message of the selected path is an answer without an end."""
+        return self.leaf is not None and self.nodes[self.leaf].end is None
+
     def path(self, leaf: int | None = None) -> list[Node]:
         """Return the messages from the first one to a leaf, by default the selected one."""
         found: list[Node] = []

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+from pellucid_webui.conversations.turn import Turn
 from pellucid_webui.conversations.turn_settings import TurnSettings
 
 _NUMBERS = count(1)
@@ -20,21 +21,6 @@ class DeliveredMessage:
     conversation: str
 
 
-@dataclass(frozen=True, slots=True)
-class Overflow:
-    """A conversation that was too long for an answer after the message ``leaf``.
-
-    ``action`` is what to repeat with fewer messages. If ``is_narrowest``, no more messages can be left out.
-    """
-
-    conversation: str
-    leaf: int
-    tokens: int
-    limit: int
-    action: Mapping[str, object]
-    is_narrowest: bool
-
-
 @dataclass(eq=False)
 class TabState:
     """The state of one tab: its owner, the conversation that it shows, and the messages that it shows as tokens.
@@ -45,6 +31,7 @@ class TabState:
     ``settings`` are those that its controls show. ``shown_once`` is the last deletion and the last match of the list, both numbered: they
     are in each update, as the next one may overtake theirs.
     ``marks`` has where the tokens of answers are in their rendered text, and ``opened`` the tokens of the answer that is inspected.
+    ``turn`` is the answer that it started or followed last.
     ``versions`` is the JSON of all versions of the conversation, once its tree has been opened.
     A state without an owner belongs to a tab whose own state Gradio has dropped.
     """
@@ -58,7 +45,7 @@ class TabState:
     sent_id: str = ""
     delivered: DeliveredMessage | None = None
     shown_once: dict[str, Any] = field(default_factory=dict)
-    overflow: Overflow | None = None
+    turn: Turn | None = None
     search: str = ""
     settings: TurnSettings = field(default_factory=TurnSettings)
     rendered: dict[int, tuple[object, str]] = field(default_factory=dict)

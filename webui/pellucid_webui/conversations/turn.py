@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
+from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from pellucid.client.assistant_protocol import Assistant
@@ -35,12 +36,24 @@ SERVER_STOPPED = "The server was stopped before the answer was complete."
 UNEXPECTED = "Internal server error; see the server log. The text so far is kept."
 
 
+@dataclass(frozen=True, slots=True)
+class Overflow:
+    """A path of messages that ends with ``leaf`` and was too long for an answer: ``tokens``, of which the model can read ``limit``.
+
+    If ``is_narrowest``, no more messages can be left out.
+    """
+
+    leaf: int | None
+    tokens: int
+    limit: int
+    is_narrowest: bool
+
+
 class Turn:
     """One answer, saved as the node ``node`` of the store. It starts with ``text``, whose tokens are stored already.
 
     ``text``, ``batches``, ``usage`` and ``end`` are the current state. ``error`` is a sentence about what went wrong. ``status`` is one
-    about what is done before the answer begins. ``overflow`` is set if the messages were too long: the answer is then not kept,
-    and ``is_narrowest`` tells whether nothing more could have been left out.
+    about what is done before the answer begins. ``overflow`` is set once an answer was discarded because the messages were too long.
     ``action`` is the action of the page that started it, unless that was a new message.
     ``started`` and ``first_token`` are times by the clock; ``generated`` counts tokens.
     """
@@ -55,8 +68,7 @@ class Turn:
         self.end: FinishReason | None = None
         self.error: str | None = None
         self.status = ""
-        self.overflow: ContextLengthError | None = None
-        self.is_narrowest = False
+        self.overflow: Overflow | None = None
         self.action: Mapping[str, object] = {}
         self.started = clock()
         self.first_token: float | None = None
@@ -67,6 +79,8 @@ class Turn:
         self._unsaved: list[Token] = []
         self._is_json = self._may_call = False
         self._finish: Finish | None = None
+        self._too_long: ContextLengthError | None = None
+        self._is_narrowest = False
         self._markdown = IncrementalMarkdown()
         self._rendered: tuple[int, list[str]] = (0, [])
         self._changed = asyncio.Event()
@@ -137,7 +151,7 @@ class Turn:
             except ContextLengthError as error:
                 if fitting is None or self.generated:
                     raise
-                self.is_narrowest = fitting.is_narrowest(error)
+                self._is_narrowest = fitting.is_narrowest(error)
                 messages = await fitting.make_room(assistant, error, self._report)
 
     def _report(self, status: str) -> None:
@@ -172,8 +186,9 @@ class Turn:
                 is_complete = bool(done)
                 await self._save()
             end = self._outcome(generating)
-            if self.overflow is not None:
-                await asyncio.to_thread(self._store.discard, self.node)
+            if self._too_long is not None:
+                leaf = await asyncio.to_thread(self._store.discard, self.node)
+                self.overflow = Overflow(leaf, self._too_long.prompt_tokens, self._too_long.context, self._is_narrowest)
                 return
             details = await asyncio.to_thread(self._details)
             await asyncio.to_thread(self._store.finish, self.node, end, self.usage, self.error, details)
@@ -209,7 +224,7 @@ class Turn:
         if error is None:
             return generating.result()
         if isinstance(error, ContextLengthError) and not self.generated:
-            self.overflow = error
+            self._too_long = error
         if not isinstance(error, PellucidError):
             logger.error("An answer failed.", exc_info=error)
         self.error = str(error) if isinstance(error, PellucidError) else UNEXPECTED

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pellucid.errors import InvalidRequestError, UnavailableError
+from pellucid.errors import ContextLengthError, InvalidRequestError, UnavailableError
 from pellucid.tokens import Finish, FinishReason, ModelCard, ScoreQuery, Token
 from pellucid_webui.conversations.compact_tokens import unpack
+from pellucid_webui.conversations.conversation import Conversation
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import TICK_SECONDS, Turns
@@ -160,6 +162,52 @@ async def test_two_streams(store: ConversationStore) -> None:
     assert [shown async for shown in before] == []
     await view.turns.aclose()
     assert [shown["live"] for shown in [one async for one in after]][-1] is None
+
+
+async def test_too_long_while_another_stream_begins(store: ConversationStore) -> None:
+    """That a message is too long is reported even if the stream that waited for its answer was replaced by another one."""
+    refused = asyncio.Event()
+    view = ChatView(store, ScriptedPageAssistant([[refused, ContextLengthError(90, 64)]]), Turns())
+    tab = TabState("me")
+    before = view.act(tab, {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
+    await first(before, lambda shown: shown["live"] is not None)
+    refused.set()
+    await view.turns.wait_until_idle()
+    after = (await payloads(view, tab, verb="refresh"))[-1]
+    assert [shown async for shown in before] == []
+    assert after["context"]["notice"]["text"].startswith("Your message and the system prompt are 90 tokens long, and scripted can read 64")
+
+
+class StoreReadSlowly(ConversationStore):
+    """Runs ``meanwhile`` after it has read a conversation, once."""
+
+    meanwhile: Callable[[], None] | None = None
+
+    def conversation(self, owner: str, id: str) -> Conversation:
+        found = super().conversation(owner, id)
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+        return found
+
+
+async def test_ended_while_the_conversation_is_read(tmp_path: Path) -> None:
+    """An answer that ends while its conversation is read is shown with its end."""
+    with closing(StoreReadSlowly(tmp_path / "conversations.db")) as store:
+        last = asyncio.Event()
+        view = ChatView(store, ScriptedPageAssistant([[*tokens("yes"), last, *tokens("!")]]), Turns())
+        tab, loop = TabState("me"), asyncio.get_running_loop()
+        sent = view.act(tab, {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
+        await first(sent, lambda shown: shown["live"] is not None)
+
+        async def end() -> None:
+            last.set()
+            await view.turns.wait_until_idle()
+
+        store.meanwhile = lambda: asyncio.run_coroutine_threadsafe(end(), loop).result()
+        shown = [one async for one in view.follow(tab)][-1]
+        message = json.loads(shown["messages"][-1])
+        assert (shown["live"], message["text"], message["end"]) == (None, "yes!", "stop")
 
 
 async def test_finished_messages_are_drawn_once(store: ConversationStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -211,18 +211,22 @@ class ConversationStore:
             values = (begins, encodable(summary), node)
             _require_changed(connection.execute("UPDATE node SET begins = ?, summary = ? WHERE id = ?", values))
 
-    def discard(self, node: int) -> None:
-        """Remove an answer that the model refused to begin, and select the version from which it was made, if there is one."""
+    def discard(self, node: int) -> int | None:
+        """Remove an answer that the model refused to begin, and select the version from which it was made, if there is one.
+
+        Returns the message with which the path then ends.
+        """
         with self._database.writing() as connection:
             row = connection.execute("SELECT conversation, parent, origin FROM node WHERE id = ?", (node,)).fetchone()
             if row is None:
                 raise _no_message()
-            leaf = row["parent"]
+            leaf: int | None = row["parent"]
             if row["origin"] is not None:
                 leaf = connection.execute(LAST_CHOSEN, {"node": row["origin"]}).fetchone()["id"]
             connection.execute("UPDATE node SET chosen = ? WHERE id = ? AND chosen = ?", (row["origin"], row["parent"], node))
             connection.execute("UPDATE conversation SET leaf = ? WHERE key = ? AND leaf = ?", (leaf, row["conversation"], node))
             connection.execute("DELETE FROM node WHERE id = ?", (node,))
+        return leaf
 
     def tokens(self, owner: str, conversation: str, node: int) -> Batches:
         """Return the tokens of an answer, in the batches in which they were added."""

@@ -26,7 +26,7 @@ from pellucid_webui.conversations.turn_settings import ALTERNATIVES, TurnSetting
 from pellucid_webui.inspection.alignment import message_tokens
 from pellucid_webui.inspection.scoring import score
 from pellucid_webui.views.chat.chat_display_json import live_payload, payload
-from pellucid_webui.views.chat.context_notice import full_error, model_context, overflow_of, remedy_of, repeatable_action
+from pellucid_webui.views.chat.context_notice import full_error, model_context, remedy_of, repeatable_action
 from pellucid_webui.views.chat.inspect_answers import INSPECT, inspect
 from pellucid_webui.views.chat.retry_settings import other_settings
 from pellucid_webui.views.chat.version_tree import VERSIONS, open_versions
@@ -80,6 +80,7 @@ class ChatView:
                 turn = await _action(verb)(self, tab, event, read_settings)
                 if turn is not None:
                     turn.action = repeatable_action(event)
+                    tab.turn = turn
             except PellucidError as error:
                 tab.show_notice(str(error))
         async for shown in self.follow(tab, turn):
@@ -107,10 +108,12 @@ class ChatView:
         epoch = tab.epoch
         conversation = await self._conversation(tab)
         if conversation is None or (turn is not None and turn.node not in conversation.nodes):  # the tab shows another one by now
-            self._note_overflow(tab, turn, conversation)  # or it was refused already
-            turn = None
+            turn = None  # or it was refused already
         if turn is None and conversation is not None:
             turn = self.turns.find(conversation.leaf)
+            if turn is None and conversation.is_unfinished:
+                conversation = await self._conversation(tab)  # its answer has ended since
+        tab.turn = turn or tab.turn
         context = await model_context(self.assistant, conversation)
         shown = await asyncio.to_thread(payload, tab, conversation, turn, context)
         if tab.epoch != epoch:
@@ -129,15 +132,9 @@ class ChatView:
         node = None if conversation is None else conversation.nodes.get(turn.node)
         if turn.error is not None and node is not None and node.end is None:
             tab.show_notice(turn.error)  # the answer could not be saved, for example because the disk is full
-        self._note_overflow(tab, turn, conversation)
         shown = await asyncio.to_thread(payload, tab, conversation, None, context)
         if tab.epoch == epoch:
             yield shown
-
-    @staticmethod
-    def _note_overflow(tab: TabState, turn: Turn | None, conversation: Conversation | None) -> None:
-        if turn is not None and conversation is not None:
-            tab.overflow = overflow_of(turn, conversation)
 
     def actions(self, tab: TabState) -> ChatActions:
         """Return the actions on the conversations of the tab's owner."""

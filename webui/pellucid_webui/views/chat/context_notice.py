@@ -10,8 +10,8 @@ from pellucid.client.assistant_protocol import Assistant
 from pellucid.errors import ContextLengthError, InvalidRequestError, PellucidError
 from pellucid_webui.conversations.conversation import USER, Conversation, Node
 from pellucid_webui.conversations.model_view import Remedy, estimated_tokens, estimated_whole, nodes_in_view, view_of
-from pellucid_webui.conversations.tab_state import Overflow, TabState
-from pellucid_webui.conversations.turn import Turn
+from pellucid_webui.conversations.tab_state import TabState
+from pellucid_webui.conversations.turn import Overflow, Turn
 
 NEARLY_FULL = 0.85
 """Share of the context from which on a warning is shown."""
@@ -59,14 +59,6 @@ def context_payload(tab: TabState, conversation: Conversation, turn: Turn | None
     }
 
 
-def overflow_of(turn: Turn, conversation: Conversation) -> Overflow | None:
-    """Return that an answer could not begin because the conversation was too long, or None if it did."""
-    if turn.overflow is None or conversation.leaf is None:
-        return None
-    action = turn.action or {"verb": "retry", "node": conversation.leaf}
-    return Overflow(conversation.id, conversation.leaf, turn.overflow.prompt_tokens, turn.overflow.context, action, turn.is_narrowest)
-
-
 def repeatable_action(event: Mapping[str, Any]) -> dict[str, Any]:
     """Return the action of an event, to be repeated with a remedy; nothing for one that is repeated by answering its message."""
     verb = str(event.get("verb"))
@@ -87,8 +79,8 @@ def remedy_of(event: Mapping[str, Any]) -> Remedy | None:
 
 def full_error(tab: TabState, conversation: Conversation, context: ModelContext | None) -> ContextLengthError:
     """Return how long a conversation is, and how much the context holds. Raises InvalidRequestError if it fits."""
-    found = tab.overflow
-    if found is not None and found.conversation == conversation.id and found.leaf == conversation.leaf:
+    found = _overflow(tab, conversation)
+    if found is not None:
         return ContextLengthError(found.tokens, found.limit)
     used = estimated_tokens(conversation.path(), conversation.settings)
     if context is None or used < context.tokens:
@@ -96,12 +88,19 @@ def full_error(tab: TabState, conversation: Conversation, context: ModelContext 
     return ContextLengthError(used, context.tokens)
 
 
+def _overflow(tab: TabState, conversation: Conversation) -> Overflow | None:
+    """Return that the answer which the tab showed last was discarded, if the path still ends as it did then."""
+    found = None if tab.turn is None else tab.turn.overflow
+    return found if found is not None and found.leaf == conversation.leaf else None
+
+
 def _notice(
     tab: TabState, conversation: Conversation, path: Sequence[Node], turn: Turn | None, context: ModelContext
 ) -> dict[str, Any] | None:
-    found = tab.overflow
-    if found is not None and turn is None and found.conversation == conversation.id and found.leaf == conversation.leaf:
-        return _full(f"{found.tokens:,}", f"{found.limit:,}", context.model, found.action, can_drop=not found.is_narrowest)
+    found = _overflow(tab, conversation)
+    if found is not None and turn is None and tab.turn is not None:
+        action = tab.turn.action or {"verb": "retry", "node": found.leaf}
+        return _full(f"{found.tokens:,}", f"{found.limit:,}", context.model, action, can_drop=not found.is_narrowest)
     before = path if turn is None else [node for node in path if node.id != turn.node]
     used, limit = estimated_tokens(before, conversation.settings), context.tokens
     if turn is None and path and used >= limit and path[-1].role == USER:
