@@ -21,7 +21,6 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from pellucid.config import load_settings
 from pellucid.engine.request import Request
 from pellucid.engine.token_scores import TokenScore
-from pellucid.errors import UnavailableError
 from pellucid.fleet.fleet import Fleet
 from pellucid.serving.assemble_front import assemble_front
 from pellucid.system.progress_protocol import Silent
@@ -111,7 +110,10 @@ async def fleet_over(ray_serve: RayServe) -> AsyncIterator[Fleet]:
     settings = load_settings(models=(f"{NAME}={ray_serve.folder}",), engines=(ray_serve.url,))
     parts = await asyncio.to_thread(assemble_front, settings, Silent())
     assert isinstance(parts.engine, Fleet)
+    assert parts.membership is not None
+    watching = asyncio.create_task(parts.membership.watch())
     yield parts.engine
+    watching.cancel()
     await parts.engine.disconnect()
 
 
@@ -141,13 +143,7 @@ async def until(holds: Callable[[], bool]) -> float:
     return time.monotonic() - begun
 
 
-KNOWN = "new requests find no engine until the front has checked the one address again; asking for its health eight times did not help"
-
-
-@pytest.mark.parametrize(
-    "title",
-    ["ray::ServeReplica", pytest.param("VLLM::EngineCore", marks=pytest.mark.xfail(raises=UnavailableError, strict=True, reason=KNOWN))],
-)
+@pytest.mark.parametrize("title", ["ray::ServeReplica", "VLLM::EngineCore"])
 async def test_a_process_is_killed(ray_serve: RayServe, title: str) -> None:
     """The streams of a killed replica, or of its engine alone, end with the ids of an undisturbed run, and Ray replaces it."""
     await until(lambda: len(ray_serve.processes("VLLM::EngineCore")) == 2)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import Future
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -36,6 +37,10 @@ from pellucid.tokens import Finish, FinishReason
 MAX_MOVES = 3
 """How often an answer is resumed by another replica before it fails."""
 
+PATIENCE_SECONDS = 5.0
+"""Time for which requests wait after the last replica was lost. Lost ones are checked every two seconds, and a router has others behind it.
+"""
+
 logger = logging.getLogger(__name__)
 
 
@@ -51,10 +56,11 @@ class FleetAdapter:
 class Fleet:
     """Obeys the protocol ``Engine`` with replicas, each of which serves some of the models. Use it from one event loop.
 
-    ``vocabularies`` are the numbers of tokens of the models, by name. ``context`` is the most tokens of a sequence.
+    ``vocabularies`` are the numbers of tokens of the models, by name. ``context`` is the most tokens of a sequence. Requests wait up to
+    ``patience`` seconds after the last replica was lost.
     """
 
-    def __init__(self, vocabularies: Mapping[str, int], context: int) -> None:
+    def __init__(self, vocabularies: Mapping[str, int], context: int, patience: float = PATIENCE_SECONDS) -> None:
         self.failure: Exception | None = None
         self.replicas: dict[str, Replica] = {}
         """The replicas by address, which ``Membership`` adds and takes out."""
@@ -62,12 +68,15 @@ class Fleet:
         """How many requests were lost with the replica at each address, resumed or not."""
         self._vocabularies = dict(vocabularies)
         self._context = context
+        self._patience = patience
         self._adapters: dict[str, FleetAdapter] = {}
         self._removed: dict[str, Future[None]] = {}  # adapters whose last answers are running
         self._newest: dict[str, RunningRequest] = {}
         self._running: set[RunningRequest] = set()
         self._totals = {name: Totals() for name in vocabularies}
         self._closing = False
+        self._lost_at: dict[str, float] = {}  # when each replica was lost that may soon be back
+        self._joined = asyncio.Event()
 
     def context(self, model: str) -> int:
         """Return how many tokens a sequence of this model may have: what all its replicas hold, as any of them may continue it.
@@ -169,6 +178,12 @@ class Fleet:
             self._count(run)
             self._forget_removed(run.model)
 
+    def note_joined(self, replica: Replica) -> None:
+        """Give a replica that takes part again the requests that wait for one."""
+        self._lost_at.pop(replica.url, None)
+        self._joined.set()
+        self._joined = asyncio.Event()
+
     def close(self) -> None:
         """Take no new requests, and end those that run: they finish as cancelled."""
         self._closing = True
@@ -183,7 +198,7 @@ class Fleet:
     async def _items(self, run: RunningRequest) -> AsyncGenerator[Admission | TokenScore]:
         """Yield the admission and all scores. Raises RequestEndError where something other than the length ends the answer."""
         while True:
-            replica = self._choose(run)
+            replica = await self._available(run)
             try:
                 async with replica.gate.admitted(run.request.terms.priority, run.wait):
                     if run.admitted is None:
@@ -268,6 +283,20 @@ class Fleet:
         score = token_score(token, position, self._vocabularies[run.model], params.top_logprobs, sampled)
         return score if allowed is None else allowed.limited(score, token, params.top_logprobs)
 
+    async def _available(self, run: RunningRequest) -> Replica:
+        """Return the replica for a request. Without one, wait for what was lost a moment ago. Raises the errors of ``_choose``."""
+        while True:
+            joined = self._joined
+            try:
+                return self._choose(run)
+            except UnavailableError:
+                lost = max((self._lost_at.get(replica.url, -math.inf) for replica in self._serving(run.model)), default=-math.inf)
+                left = lost + self._patience - time.monotonic()
+                if self._closing or left <= 0:
+                    raise
+            with suppress(TimeoutError):
+                await run.wait(asyncio.wait_for(joined.wait(), left))
+
     def _choose(self, run: RunningRequest) -> Replica:
         """Return the replica for a request: the one that its session prefers, unless only another one has room.
 
@@ -296,8 +325,11 @@ class Fleet:
         if isinstance(error, ModelGoneError) and run.model in self._adapters:
             replica.drop_adapter(run.model, str(error))
             replica.is_stale = True
-        elif isinstance(error, ReplicaRefusedError) or not await run.wait(replica.is_well()):
+        elif isinstance(error, ReplicaRefusedError):
             replica.problem = str(error)
+        elif not await run.wait(replica.is_well()):
+            replica.problem = str(error)
+            self._lost_at[replica.url] = time.monotonic()
         params = run.request.params
         if run.moves > MAX_MOVES:
             raise UnavailableError(f"The engines of this request failed {run.moves} times; the last one: {error}")

@@ -23,7 +23,7 @@ from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundErr
 from pellucid.fleet.fleet import MAX_MOVES
 from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
 from pellucid.text.healing import Healer
-from pellucid.tokens import COMPLETION, Finish, FinishReason, SamplingParams
+from pellucid.tokens import COMPLETION, Finish, FinishReason, SamplingParams, Terms
 from support.fleet.fleet_servers import CONTEXT, fleet_of, replica_of, tiny_engine
 from support.fleet.stand_in_replica import Fault, StandInReplica
 from support.models.model_files import byte_level_bpe, write_folder
@@ -259,6 +259,27 @@ async def test_the_last_replica_is_lost(engine: LocalEngine) -> None:
         scores, end = await answer(standing.fleet, Request(PROMPT, PARAMS))
     assert (end.reason, len(scores)) == (FinishReason.ERROR, 3)
     assert "No engine serves tiny now" in str(end.error)
+
+
+async def test_the_last_replica_is_soon_back(engine: LocalEngine) -> None:
+    """An answer that has lost the last replica, and requests that find none, wait until one is back."""
+    replica = replica_of(engine)
+    async with fleet_of([replica], patience=600.0) as standing:
+        undisturbed, _ = await answer(standing.fleet, Request(PROMPT, PARAMS))
+        replica.faults, replica.is_well = deque([Fault("cut", 3)]), False
+        lost = asyncio.create_task(answer(standing.fleet, Request(PROMPT, PARAMS)))
+        (one,) = standing.fleet.replicas.values()
+        while one.takes_part:
+            await asyncio.sleep(0.01)
+        later = asyncio.create_task(answer(standing.fleet, Request(PROMPT, PARAMS)))
+        superseded = asyncio.create_task(answer(standing.fleet, Request(PROMPT, PARAMS, terms=Terms(key="editor"))))
+        newer = asyncio.create_task(answer(standing.fleet, Request(PROMPT, PARAMS, terms=Terms(key="editor"))))
+        assert (await superseded)[1].reason is FinishReason.SUPERSEDED
+        replica.is_well = True
+        await standing.members.update()
+        for task, moves in ((lost, 1), (later, 0), (newer, 0)):
+            scores, end = await task
+            assert (ids(scores), end.reason, end.usage.moves) == (ids(undisturbed), FinishReason.LENGTH, moves)
 
 
 async def test_too_many_moves(engine: LocalEngine) -> None:

@@ -32,10 +32,11 @@ def replica_of(engine: LocalEngine, chunk: int = 1) -> StandInReplica:
 
 @dataclass
 class FleetOfStandIns:
-    """A fleet, and the check by which its replicas join."""
+    """A fleet, its members, and the check by which they join."""
 
     fleet: Fleet
     check: JoinCheck
+    members: Membership
 
     @property
     def problems(self) -> list[str | None]:
@@ -45,18 +46,24 @@ class FleetOfStandIns:
 
 @asynccontextmanager
 async def fleet_of(
-    replicas: Sequence[StandInReplica], slots: int = 8, queue: int = 64, key: str | None = None, tokenizer: Tokenizer | None = None
+    replicas: Sequence[StandInReplica],
+    slots: int = 8,
+    queue: int = 64,
+    key: str | None = None,
+    tokenizer: Tokenizer | None = None,
+    patience: float = 0.0,
 ) -> AsyncIterator[FleetOfStandIns]:
     """Serve replicas, and yield a fleet over them, which they have joined if they can."""
     tokenizer = tokenizer or byte_tokenizer()
     with ExitStack() as servers:
         urls = [servers.enter_context(listening(replica)) for replica in replicas]
-        fleet = Fleet({TINY: tokenizer.vocab_size}, CONTEXT)
+        fleet = Fleet({TINY: tokenizer.vocab_size}, CONTEXT, patience)
         check = JoinCheck({TINY: tokenizer.encode(PROBE)}, {TINY: tokenizer.vocab_size})
-        await Membership(fleet, check, ReplicaLimits(slots, queue, key), urls).update()
+        members = Membership(fleet, check, ReplicaLimits(slots, queue, key), urls)
+        await members.update()
         for stand_in in replicas:
             stand_in.bodies.clear()
             stand_in.sessions.clear()
-        yield FleetOfStandIns(fleet, check)
+        yield FleetOfStandIns(fleet, check, members)
         fleet.close()
         await fleet.disconnect()
