@@ -101,7 +101,7 @@ async def page(browser_page: Page) -> Page:
     return browser_page
 
 
-DRAWS = [draw(seed, own) for seed, own in enumerate(OWN * 12)]
+DRAWS = [draw(seed, own) for seed, own in enumerate(OWN * 6)]
 
 
 async def test_own_settings(page: Page) -> None:
@@ -125,7 +125,7 @@ async def test_own_settings(page: Page) -> None:
 async def test_own_settings_from_the_alternatives(page: Page) -> None:
     """If the alternatives include all tokens that the sampler kept, the result is the same without the sampled probability."""
     whole = [one for one in DRAWS if len(one.truth(one.own)) <= KEPT]
-    assert len(whole) > 50
+    assert len(whole) > 25
     for one, found in zip(whole, await weigh(page, [(one.record, one.own, None) for one in whole]), strict=True):
         chosen = found["chosen"]
         if all(verdict["sure"] for verdict in found["alternatives"]):
@@ -137,7 +137,7 @@ async def test_own_settings_from_the_alternatives(page: Page) -> None:
 @pytest.mark.parametrize("knows", [True, False], ids=["sampled", "read"])
 async def test_bounds(page: Page, knows: bool) -> None:
     """At other settings the true probabilities are within the bounds, and what is surely kept or dropped really is."""
-    cases = [(one, wanted) for one in DRAWS[::3] for wanted in WANTED]
+    cases = [(one, wanted) for one in DRAWS[::5] for wanted in WANTED]
     found = await weigh(page, [(one.record, wanted, one.own if knows else None) for one, wanted in cases])
     sure = [verdict["sure"] for weighed in found for verdict in weighed["alternatives"]]
     assert sum(sure) > 0.9 * len(sure), "bounds that leave everything open tell nothing"

@@ -71,10 +71,9 @@ def nested(value: Any) -> list[Any]:
     return [value, {"value": value}, [value], {"value": [{"files": [value]}]}]
 
 
-def calls(config: dict[str, Any], targets: list[str]) -> Iterator[list[dict[str, Any]]]:
-    """Yield for every event all calls with a file in one place: each of its inputs, and the data of the event."""
+def calls(config: dict[str, Any], hidden: list[Any]) -> Iterator[list[dict[str, Any]]]:
+    """Yield for every event all calls with one of the values in one place: each of its inputs, and the data of the event."""
     values = {part["id"]: part["props"].get("value") for part in config["components"]}
-    hidden = [value for file in files(targets) for value in nested(file)]
     for event in config["dependencies"]:
         data = [values[part] for part in event["inputs"]]
         call = {"fn_index": event["id"], "trigger_id": event["targets"][0][0], "data": data, "event_data": None}
@@ -112,7 +111,6 @@ def test_no_event_takes_a_path(tmp_path: Path, temporary: Path, monkeypatch: pyt
     """
     secret = tmp_path / "secret.txt"
     secret.write_text(SECRET)
-    targets = [str(secret), f"file://{secret}", "../secret.txt"] if is_checked else [str(secret)]
     if not is_checked:
         monkeypatch.setattr(gradio_requests, "_has_path", lambda value: False)
         for limit in ("MAX_RUNNING_CALLS", "MAX_UNREAD_MESSAGES"):  # all results of an event are read at its end
@@ -121,13 +119,16 @@ def test_no_event_takes_a_path(tmp_path: Path, temporary: Path, monkeypatch: pyt
         server.wait()
         config = server.http.get("/config").json()
         made = 0
-        for number, event in enumerate(calls(config, [*targets, address])):
+        targets = [str(secret), f"file://{secret}", "../secret.txt", address] if is_checked else [str(secret), address]
+        shapes = nested if is_checked else lambda file: [file]  # a call that Gradio runs takes ten times as long
+        hidden = [value for file in files(targets) for value in shapes(file)]
+        for number, event in enumerate(calls(config, hidden)):
             statuses, text = outcome(server, event, f"s{number}")
             assert SECRET not in text, event[0]["fn_index"]
             assert statuses == ({400} if is_checked else {200})
             made += len(event)
 
-    assert made > (3000 if is_checked else 1500)
+    assert made > (3000 if is_checked else 400)
     assert asked_of_canary == []
     assert list(temporary.iterdir()) == []
 

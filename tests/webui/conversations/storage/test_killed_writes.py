@@ -19,7 +19,7 @@ from support.page import killed_conversation_writes
 
 pytestmark = pytest.mark.process
 
-KILLS = 50
+KILLS = 20
 SEED = 13
 LONGEST = 60
 """Most writes of a process before it is killed."""
@@ -59,8 +59,8 @@ def states_after(path: Path, owner: str, seed: int, done: int) -> list[object]:
         return [before, killed_conversation_writes.state(store, owner)]
 
 
-def test_fifty_kills(tmp_path: Path) -> None:
-    """After each of 50 kills the file opens and holds every acknowledged write, at most the unfinished one too, and none in part."""
+def test_kills(tmp_path: Path) -> None:
+    """After each kill the file opens and holds every acknowledged write, at most the unfinished one too, and none in part."""
     dice = random.Random(SEED)
     path = tmp_path / "conversations.db"
     kept: dict[str, object] = {}
