@@ -54,9 +54,13 @@ class UserRequest:
     def begin(self, key: str | None = None) -> None:
         """Take the place of the request, unless it has one. Raises QueueFullError for a request that is beyond a limit.
 
-        An earlier request with the same ``key`` is superseded by this one, and gives up its place.
+        Earlier requests with the same ``key`` do not count for the limit, as this one supersedes them if it is not refused.
         """
         self._users.enter(self, key)
+
+    def end_superseded(self, key: str | None) -> None:
+        """Free the place of the request if the answer that was superseded by ``key`` was its last one."""
+        self._users.end_superseded(self, key)
 
     def read(self, cached: int, computed: int) -> None:
         """Count tokens of a prompt."""
@@ -72,6 +76,9 @@ class UncountedRequest:
 
     def begin(self, key: str | None = None) -> None:
         """Take no place."""
+
+    def end_superseded(self, key: str | None) -> None:
+        """Free no place."""
 
     def read(self, cached: int, computed: int) -> None:
         """Count nothing."""
@@ -120,16 +127,21 @@ class Users:
     def enter(self, request: UserRequest, key: str | None) -> None:
         """Give a request its place; see ``UserRequest.begin``."""
         state = self._state(request.user)
-        if state.holds(request, key):
+        if request in state.places:
+            state.enter(request, key)
             return
         try:
-            self._check(request.user, state)
+            self._check(request.user, state, key)
         except QueueFullError:
             state.totals.refused += not request.was_refused  # once for a request of several answers
             request.was_refused = True
             raise
         state.totals.requests += 1
         state.enter(request, key)
+
+    def end_superseded(self, request: UserRequest, key: str | None) -> None:
+        """Free the place of a request whose answers have all been superseded; see ``UserRequest.end_superseded``."""
+        self._state(request.user).end(request, key)
 
     def count(self, user: str, *, cached: int = 0, computed: int = 0, generated: int = 0) -> None:
         """Count tokens of a user."""
@@ -140,10 +152,10 @@ class Users:
         if self._limits.tokens_per_minute is not None:
             state.minute.add(computed + generated, self._clock())
 
-    def _check(self, user: str, state: _UserState) -> None:
+    def _check(self, user: str, state: _UserState, key: str | None) -> None:
         """Raise QueueFullError if the user must wait."""
         most, tokens = self._limits.requests, self._limits.tokens_per_minute
-        if most is not None and len(state.places) >= most:
+        if most is not None and sum(key is None or key not in keys for keys in state.places.values()) >= most:
             raise QueueFullError(
                 f"{user} already has {most} requests that run or wait, the limit of user_requests: wait until one has ended."
             )
@@ -193,28 +205,24 @@ class _SlidingMinute:
 
 @dataclass(slots=True)
 class _UserState:
-    """The use of one user, and the requests that have a place, with the keys that they supersede others by."""
+    """The use of one user, and the requests that have a place, with the keys by which newer ones supersede their answers."""
 
     totals: UserTotals = field(default_factory=UserTotals)
     minute: _SlidingMinute = field(default_factory=_SlidingMinute)
     places: dict[UserRequest, set[str]] = field(default_factory=dict)
-
-    def holds(self, request: UserRequest, key: str | None) -> bool:
-        """Return whether a request has its place already; free those of requests that it supersedes."""
-        if key is not None:
-            superseded = [other for other, keys in self.places.items() if key in keys and other is not request]
-            for other in superseded:
-                del self.places[other]
-        if request not in self.places:
-            return False
-        self.enter(request, key)
-        return True
 
     def enter(self, request: UserRequest, key: str | None) -> None:
         """Give a request a place."""
         keys = self.places.setdefault(request, set())
         if key is not None:
             keys.add(key)
+
+    def end(self, request: UserRequest, key: str | None) -> None:
+        """Note that the answer with a key has ended, and free the place if it was the last one."""
+        keys = self.places.get(request, set())
+        keys.discard(key or "")
+        if not keys:
+            self.leave(request)
 
     def leave(self, request: UserRequest) -> None:
         """Free the place of a request, if it has one."""

@@ -139,7 +139,8 @@ class LocalAssistant:
         A BOS that the model wants in front of a text is the first token and has no text.
         """
         served, text = self._find(query.model), query.text
-        current_request().begin(query.terms.key)
+        user = current_request()
+        user.begin(query.terms.key)
         size = sum(item.characters if isinstance(item, Message) else 1 for item in text)
         read = partial(served.read, query)
         if any(isinstance(item, Message) for item in text):
@@ -153,6 +154,8 @@ class LocalAssistant:
         async with aclosing(self._scores(served, request, has_bos=has_bos, windows=query.windows)) as items:
             async for item in items:
                 if isinstance(item, Finish):
+                    if item.reason is FinishReason.SUPERSEDED:
+                        user.end_superseded(query.terms.key)
                     for token in detokenizer.flush():
                         yield token
                     yield replace(item, reason=FinishReason.STOP) if item.reason is FinishReason.LENGTH else item  # all was read
@@ -410,6 +413,8 @@ class LocalAssistant:
                         # Engines elsewhere report only here what their cache held.
                         more = max(item.usage.cached - meter.cached, 0)
                         user.read(more, -more)
+                        if item.reason is FinishReason.SUPERSEDED:
+                            user.end_superseded(key)
                         _check_form(item, generation)
                         tokens = detokenizer.flush()
                         for token in [*gate.feed(tokens if calls is None else [*calls.feed(tokens), *calls.finish()]), *gate.finish()]:

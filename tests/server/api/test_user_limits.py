@@ -75,16 +75,20 @@ class LimitedServer:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LimitedServer]:
-    """A server whose long answers stop after their first token while ``holds`` is true."""
+    """A server whose long answers stop after their first token while ``holds`` is true, unless a newer request supersedes them."""
     assistant, engine = tiny_assistant(alone=True)
     clock: list[LimitedServer] = []
     generate = engine.generate
+    newest: dict[str | None, Request] = {}
 
     async def held(model: str, request: Request) -> AsyncGenerator[Admission | TokenScore | Finish]:
+        key = request.terms.key
+        newest[key] = request
         async with aclosing(generate(model, request)) as items:
             async for item in items:
                 yield item
-                while clock[0].holds and request.params.max_tokens == LONG["max_tokens"] and isinstance(item, TokenScore):
+                is_long = request.params.max_tokens == LONG["max_tokens"] and isinstance(item, TokenScore)
+                while clock[0].holds and is_long and (key is None or newest[key] is request):
                     await asyncio.sleep(0.01)
 
     engine.generate = held  # type: ignore[method-assign]
@@ -145,9 +149,27 @@ def test_superseding_requests(server: LimitedServer) -> None:
         next(lines)
         for _ in range(3):
             assert server.http.post("/v1/completions", json=SHORT | {"supersede": "file.py"}, headers=ANNA).status_code == 200
+        server.wait_for("anna", 0)
         assert server.http.post("/v1/completions", json=SHORT | {"supersede": "other.py"}, headers=ANNA).status_code == 200
-        server.holds = False
         assert "superseded" in "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "status"),
+    [({}, {"prompt": "x" * 2000}, 400), ({"n": 2}, {}, 200), ({}, {"supersede": "other.py"}, 429)],
+    ids=["refused", "one of two answers", "another key"],
+)
+def test_what_still_runs_keeps_its_place(server: LimitedServer, first: dict[str, Any], second: dict[str, Any], status: int) -> None:
+    """A request keeps its place while an answer of it runs: a newer one that is refused, or ends only some of its answers, frees none."""
+    server.limit(requests=1)
+    server.holds = True
+    key = {"supersede": "file.py"}
+    with server.http.stream("POST", "/v1/completions", json=LONG | key | first, headers=ANNA) as stream:
+        lines = stream.iter_lines()
+        next(lines)
+        assert server.http.post("/v1/completions", json=SHORT | key | second, headers=ANNA).status_code == status
+        assert server.http.post("/v1/completions", json=SHORT, headers=ANNA).status_code == 429
+        assert server.running("anna") == 1
 
 
 def test_one_request_of_many_answers(server: LimitedServer) -> None:
