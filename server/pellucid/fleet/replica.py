@@ -32,7 +32,10 @@ COMMAND_SECONDS = 60.0
 """Time limit for a command, such as to load an adapter from a slow disk."""
 
 SILENT_SECONDS = 120.0
-"""Time without a byte of an answer after which an engine counts as lost. A long prompt or a busy engine takes a while."""
+"""Time without a token of an answer after which an engine counts as lost. A long prompt or a busy engine takes a while.
+
+A body that has begun must be complete in that time.
+"""
 
 MAX_LINE_BYTES = 4 * 2**20
 """Size of an event, and of a reply about an engine. An event has some kilobytes."""
@@ -118,8 +121,8 @@ class Replica:
         try:
             async with self._http().stream("POST", ROUTE, json=body, headers={SESSION: session}) as response:
                 await self._check(response)
-                async with aclosing(_events(response, vocab)) as events:
-                    async for event in events:
+                async with aclosing(_events(response, vocab)) as events, aclosing(_timely(events)) as timely:
+                    async for event in timely:
                         room -= len(event.tokens)
                         if room < 0 or (event.stop_id is not None and event.stop_id not in stops):
                             raise MalformedAnswerError("an answer continues after its end")
@@ -235,6 +238,23 @@ async def _events(response: httpx.Response, vocab: int) -> AsyncGenerator[WireEv
             yield read_event(_object(data), vocab)
 
 
+async def _timely(events: AsyncGenerator[WireEvent]) -> AsyncGenerator[WireEvent]:
+    """Yield events. Raises MalformedAnswerError if none of them has a token for too long."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + SILENT_SECONDS
+    while True:
+        try:
+            async with asyncio.timeout_at(until):
+                event = await anext(events)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise MalformedAnswerError(f"no token came for {SILENT_SECONDS:g} seconds") from None
+        yield event
+        if event.tokens:
+            until = loop.time() + SILENT_SECONDS
+
+
 async def _reported(events: AsyncGenerator[WireEvent]) -> int | None:
     """Return the cached tokens that an engine reports after the end of an answer, if it does so at once."""
     with suppress(TimeoutError, StopAsyncIteration, MalformedAnswerError, EngineFailureError, httpx.HTTPError):
@@ -245,23 +265,30 @@ async def _reported(events: AsyncGenerator[WireEvent]) -> int | None:
 
 async def _lines(response: httpx.Response) -> AsyncGenerator[bytes]:
     """Yield the lines of a reply. Raises MalformedAnswerError for one that is too long."""
-    pending = b""
+    pending = bytearray()
     async for part in response.aiter_raw():
-        *lines, pending = (pending + part).split(b"\n")
-        for line in lines:
-            yield line.rstrip(b"\r")
+        pending += part
+        if b"\n" in part:  # a line in many small parts is copied only once
+            *lines, rest = bytes(pending).split(b"\n")
+            pending = bytearray(rest)
+            for line in lines:
+                yield line.rstrip(b"\r")
         if len(pending) > MAX_LINE_BYTES:
             raise MalformedAnswerError(f"an event has more than {MAX_LINE_BYTES} bytes")
-    yield pending
+    yield bytes(pending)
 
 
 async def _body(response: httpx.Response, most: int) -> bytes:
-    """Return the body of a reply. Raises MalformedAnswerError for one that is too long."""
+    """Return the body of a reply. Raises MalformedAnswerError for one that is too long or takes too long."""
     body = bytearray()
-    async for part in response.aiter_raw():
-        body += part
-        if len(body) > most:
-            raise MalformedAnswerError(f"a reply has more than {most} bytes")
+    try:
+        async with asyncio.timeout(SILENT_SECONDS):
+            async for part in response.aiter_raw():
+                body += part
+                if len(body) > most:
+                    raise MalformedAnswerError(f"a reply has more than {most} bytes")
+    except TimeoutError:
+        raise MalformedAnswerError(f"a reply was not complete after {SILENT_SECONDS:g} seconds") from None
     return bytes(body)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, fsum
+from math import exp, fsum, isfinite
 from typing import Any
 
 from pellucid.engine.request import Request
@@ -266,7 +266,7 @@ def _rank(score: Mapping[str, Any], before: int) -> int:
 
 def _logprob(score: Mapping[str, Any]) -> float:
     logprob = float(score["logprob"])
-    if not logprob <= MOST_LOGPROB:
+    if not isfinite(logprob) or logprob > MOST_LOGPROB:
         raise ValueError(f"a logprob is {logprob}")
     return min(logprob, 0.0)
 

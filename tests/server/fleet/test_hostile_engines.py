@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from itertools import repeat
 from typing import Any
 
 import pytest
+from starlette.responses import Response, StreamingResponse
 
 from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.request import Request
@@ -41,6 +42,11 @@ class HostileReplica(StandInReplica):
     """Passes the check, and then answers with lines of its own."""
 
     lines: Lines | None = None
+
+    async def _read(self, model: str, ids: Sequence[int], sampling: dict[str, Any]) -> Response:
+        if self.lines is None:
+            return await super()._read(model, ids, sampling)
+        return StreamingResponse(self._events(model, {}, None), media_type="application/json")
 
     async def _events(self, model: str, body: dict[str, Any], fault: Any) -> AsyncIterator[str]:
         if self.lines is None:
@@ -102,6 +108,20 @@ async def test_answers_that_cannot_be(engine: LocalEngine, monkeypatch: pytest.M
                 items = [item async for item in answer]
         assert len([item for item in items if isinstance(item, TokenScore)]) <= most
         assert len(hostile.bodies) <= MAX_MOVES + 1
+        assert standing.fleet.status(TINY).running == 0
+
+
+@pytest.mark.parametrize("part", [": wait\n\n", event(), " "], ids=["comments", "events", "a body"])
+async def test_answers_that_never_begin(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    """An engine that keeps sending, but never a token or the scores of a prompt, is lost like a silent one."""
+    hostile = HostileReplica(engine, {TINY: byte_tokenizer()})
+    async with fleet_of([hostile]) as standing:
+        hostile.lines = lambda: repeat(part)
+        monkeypatch.setattr(replica, "SILENT_SECONDS", 0.2)
+        reads = part == " "
+        request = Request(list(b"def"), SamplingParams(max_tokens=0 if reads else TOKENS), score_from=0 if reads else None)
+        with pytest.raises(UnavailableError, match="failed 4 times"):
+            _ = [item async for item in standing.fleet.generate(TINY, request)]
         assert standing.fleet.status(TINY).running == 0
 
 

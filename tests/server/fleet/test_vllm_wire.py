@@ -122,6 +122,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "an infinite rank": {"rank": math.inf},
     "a logprob above 0": {"logprob": 1e6},
     "a logprob that is not a number": {"logprob": math.nan},
+    "an infinite logprob": {"logprob": -math.inf},
 }
 
 
