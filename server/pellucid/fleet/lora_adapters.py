@@ -20,6 +20,7 @@ from pellucid.errors import AdapterError, PellucidError, UnavailableError
 from pellucid.fleet.fleet import Fleet
 from pellucid.fleet.join_check import MAX_DIFFERENCE, JoinCheck, JoinError, difference, probe_logprobs
 from pellucid.fleet.replica import Replica, ReplicaBusyError, ReplicaLostError
+from pellucid.fleet.vllm_wire import shown_name
 from pellucid.tokens import ADAPTER_NAME
 
 LOAD, UNLOAD = "/v1/load_lora_adapter", "/v1/unload_lora_adapter"
@@ -81,9 +82,14 @@ class LoraAdapters:
         problems: dict[str, str] = {}
         for model in [model for model, urls in self._unloaded.items() if replica.url in urls]:
             base, _, name = model.rpartition(":")
-            if listed.get(name) == base and (refusal := await self._unload_at(replica, model)) is not None:
+            refusal = None
+            if listed.get(name) == base:
+                del listed[name]
+                refusal = await self._unload_at(replica, model)
+            else:
+                self._note_unloaded(replica, model)
+            if refusal is not None:
                 problems[model] = f"It was unloaded, but this engine keeps it. {refusal}"
-            self._unloaded[model].discard(replica.url) if model not in problems else listed.pop(name)
         found = [f"{base}:{name}" for name, base in listed.items()]
         for model in dict.fromkeys([*self._folders, *found]):
             base, _, name = model.rpartition(":")
@@ -139,12 +145,15 @@ class LoraAdapters:
         """Let the replicas unload an adapter that was forgotten, once ``ended`` is done: the future of its last answer."""
         try:
             await asyncio.wrap_future(ended)
-            had = [replica for replica in self._replicas() if model in replica.adapters or not replica.takes_part]
-            self._unloaded[model] = {replica.url for replica in had}
+            serving = [replica for replica in self._replicas() if replica.takes_part and model in replica.adapters]
+            others = [replica for replica in self._replicas() if not replica.takes_part or model in replica.adapter_problems]
+            self._unloaded[model] = {replica.url for replica in [*serving, *others]}
             self._logprobs.pop(model, None)
             for replica in self._replicas():
                 replica.drop_adapter(model)
-            await asyncio.gather(*(self._unload_now(replica, model) for replica in had if replica.takes_part))
+            for replica in others:
+                replica.is_stale = True  # its check finds out whether it has the adapter
+            await asyncio.gather(*(self._unload_now(replica, model) for replica in serving))
         finally:
             self._changing.discard(model)
 
@@ -195,17 +204,23 @@ class LoraAdapters:
     async def _unload_now(self, replica: Replica, model: str) -> None:
         async with replica.lock:
             refusal = await self._unload_at(replica, model)
-            if refusal is None:
-                self._unloaded[model].discard(replica.url)
-            else:
+            if refusal is not None:
                 replica.drop_adapter(model, f"It was unloaded, but this engine keeps it. {refusal}")
 
     async def _unload_at(self, replica: Replica, model: str) -> str | None:
         """Let a replica unload an adapter. Return the reason if it does not."""
         status, reason = await replica.tell(UNLOAD, {"lora_name": model.rpartition(":")[2]})
         if status == 200 or (status == 404 and reason):
+            self._note_unloaded(replica, model)
             return None
         return NO_ROUTE if status in (404, 405) else reason
+
+    def _note_unloaded(self, replica: Replica, model: str) -> None:
+        """Note that a replica no longer has an adapter that was unloaded; meanwhile it may have been loaded again."""
+        urls = self._unloaded.get(model, set())
+        urls.discard(replica.url)
+        if not urls:
+            self._unloaded.pop(model, None)
 
     async def _verify(self, replica: Replica, model: str, *, is_loading: bool = False) -> str | None:
         """Serve an adapter from a replica that has it if it has the weights that others have. Return the reason if not."""
@@ -236,4 +251,5 @@ def adapters_in(reply: Mapping[str, Any]) -> dict[str, str]:
     """Return the adapters in a reply of /v1/models, and their parents."""
     data = reply.get("data")
     listed = [one for one in data if isinstance(one, dict)] if isinstance(data, list) else []
-    return {one["id"]: one["parent"] for one in listed if isinstance(one.get("id"), str) and isinstance(one.get("parent"), str)}
+    named = [(one.get("id"), one.get("parent")) for one in listed]
+    return {shown_name(id): shown_name(parent) for id, parent in named if isinstance(id, str) and isinstance(parent, str)}

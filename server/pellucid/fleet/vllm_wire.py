@@ -217,6 +217,11 @@ def clean(text: str) -> str:
     return "".join(character for character in short if character.isprintable())
 
 
+def shown_name(name: str) -> str:
+    """Return a name that an engine gives, with escapes and shortened if people and logs could not see it as it is."""
+    return name if name.isprintable() and len(name) <= MAX_TEXT else clean(repr(name))
+
+
 def _malformed(error: Exception) -> MalformedAnswerError:
     return MalformedAnswerError(clean(f"{type(error).__name__}: {error}"))
 

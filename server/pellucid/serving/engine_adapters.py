@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
@@ -40,26 +41,24 @@ class EngineAdapters:
                 self._cards[f"{base}:{card.name}"] = card
             finally:
                 await self._serve()
-            return self._status(f"{base}:{card.name}", base)
+            return self._status(f"{base}:{card.name}")
 
     async def unload(self, id: str) -> tuple[AdapterStatus, Future[None]]:
         async with self._lock:
-            model = self._served(id)
-            if model.base is None:
+            model = self._missing(id) or self._served(id).name
+            if model not in self._revisions and model not in self.membership.adapters.loaded():
                 raise NotFoundError(f"{id} is a model, not an adapter: only adapters can be unloaded.")
-            status = self._status(model.name, model.base)
-            self.membership.adapters.forget(model.name)
-            ended = self._remove(model.name)
-            task = asyncio.ensure_future(self.membership.adapters.unload(model.name, ended))
+            status = self._status(model)
+            self.membership.adapters.forget(model)
+            ended = self._remove(model)
+            task = asyncio.ensure_future(self.membership.adapters.unload(model, ended))
             self._unloading.add(task)
             task.add_done_callback(self._unloading.discard)
             return status, ended
 
     def list(self) -> list[AdapterStatus]:
-        served = [model for model in self.assistant.served() if model.base is not None]
-        loaded = [self._status(model.name, model.base) for model in served]
-        missing = [name for name in self.membership.adapters.loaded() if name not in {model.name for model in served}]
-        loaded += [replace(self._status(name, name.rpartition(":")[0]), id=None) for name in missing]
+        loaded = [self._status(model.name) for model in self.assistant.served() if model.base is not None]
+        loaded += [replace(self._status(model), id=None) for model in self._all_missing()]
         paths = {one.card.path for one in loaded if one.card is not None}
         return loaded + [stored_status(path) for path in stored_adapters(self.store) if path not in paths]
 
@@ -85,7 +84,11 @@ class EngineAdapters:
                 self.membership.on_new_models()
 
     def _remove(self, model: str) -> Future[None]:
-        del self._revisions[model]
+        """Take no new requests for an adapter. The future is done when its last answer has ended."""
+        if self._revisions.pop(model, None) is None:  # no engine has it
+            ended: Future[None] = Future()
+            ended.set_result(None)
+            return ended
         ended = self.assistant.remove(model)
         self.membership.on_new_models()
         return ended
@@ -111,11 +114,20 @@ class EngineAdapters:
         full_name = self.assistant.name_of(name)
         return next(model for model in self.assistant.served() if model.name == full_name)
 
-    def _status(self, model: str, base: str | None) -> AdapterStatus:
+    def _all_missing(self) -> Sequence[str]:
+        """Return the adapters that were loaded and that no engine has now."""
+        return [model for model in self.membership.adapters.loaded() if model not in self._revisions]
+
+    def _missing(self, id: str) -> str | None:
+        """Return the adapter that no engine has now and that is given as ``base:name`` or by its own name, if there is one."""
+        return next((model for model in self._all_missing() if id in (model, model.rpartition(":")[2])), None)
+
+    def _status(self, model: str) -> AdapterStatus:
+        base, _, name = model.rpartition(":")
         problems = " ".join(f"{url}: {reason}" for url, reason in self.membership.adapters.problems(model).items())
         is_own = model in self.membership.adapters.loaded()
         card = self._cards.get(model) if is_own else None
-        return AdapterStatus(model.removeprefix(f"{base}:"), card, model, base, problems or None)
+        return AdapterStatus(name, card, model, base, problems or None)
 
 
 def _adapted(base: ServedModel, model: str, name: str, revision: str) -> ServedModel:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import Response
 
 from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
@@ -318,6 +320,84 @@ async def test_an_engine_that_was_away(engine: LocalEngine, tmp_path: Path, monk
         await absent(lambda: front.adapters.unload("mine"))
         await front.members.update()
         assert (replicas[1].adapters, replicas[0].adapters, front.models()) == ({}, {}, [TINY])
+
+
+async def test_unloading_what_no_engine_has(engine: LocalEngine, tmp_path: Path) -> None:
+    """An adapter whose engine is away can be unloaded, by its own name too, so that the engine does not get it back."""
+    replica = loading(engine, tmp_path)
+    async with front_of([replica], tmp_path) as front:
+        await front.adapters.load("mine")
+        replica.adapters, replica.parents, replica.folders, folders = {}, {}, {}, replica.folders
+        await front.check()
+        assert [(one.name, one.id) for one in front.adapters.list()] == [("mine", None), ("other", None)]
+
+        status, ended = await front.adapters.unload("mine")
+        assert (status.name, ended.done()) == ("mine", True)
+        with pytest.raises(NotFoundError):
+            await front.adapters.unload("mine")
+        await until(lambda: not front.adapters._unloading)
+        replica.folders = folders
+        await front.check()
+        assert (replica.adapters, front.models()) == ({}, [TINY])
+
+
+async def test_loading_while_an_engine_unloads(engine: LocalEngine, tmp_path: Path) -> None:
+    """An adapter can be loaded again while an engine that was away unloads it; then it has the adapter, and no problem."""
+    replica, away = loading(engine, tmp_path), SlowReplica(engine, {TINY: byte_tokenizer()}, loads_adapters=True)
+    away.folders = replica.folders
+    async with front_of([replica, away], tmp_path) as front:
+        await front.adapters.load("mine")
+        away.tokenizers, kept = {}, away.tokenizers
+        await front.check()
+        await front.adapters.unload("mine")
+        await until(lambda: not front.adapters._unloading)
+        away.tokenizers = kept
+        check = asyncio.create_task(front.check())
+        await until(lambda: away.unloads)
+        load = asyncio.create_task(front.adapters.load("mine"))
+        await until(lambda: MODEL in front.members.adapters._changing)
+        away.may_unload = True
+        await asyncio.gather(check, load)
+        assert (away.adapters, front.members.adapters.problems(MODEL), front.models()) == ({"mine": RED}, {}, [TINY, MODEL])
+
+
+async def test_an_engine_that_unloads_late(engine: LocalEngine, tmp_path: Path) -> None:
+    """An engine that unloads an adapter when it joins again has no problem with it."""
+    replica = loading(engine, tmp_path)
+    async with front_of([replica, loading(engine, tmp_path)], tmp_path) as front:
+        await front.adapters.load("mine")
+        replica.tokenizers, kept = {}, replica.tokenizers
+        await front.check()
+        await front.adapters.unload("mine")
+        await until(lambda: not front.adapters._unloading)
+        replica.tokenizers = kept
+        await front.check()
+        assert (replica.adapters, front.members.replicas()[0].adapter_problems) == ({}, {})
+        assert front.members.adapters._unloaded == {}
+
+
+async def test_names_with_control_characters(engine: LocalEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The name that an engine gives an adapter writes no line of its own into the log or to a terminal, and is shown shortened."""
+    name = "mine\n2026-11-28 INFO forged \x1b[31m" + "x" * 1000
+    async with front_of([replica_with(engine, adapters={name: RED}, parents={name: TINY})], tmp_path) as front:
+        (problem,) = front.members.replicas()[0].adapter_problems
+        assert (problem.isprintable(), len(problem) < 400) == (True, True)
+        assert all(record.getMessage().isprintable() for record in caplog.records)
+        assert front.models() == [TINY]
+
+
+@dataclass
+class SlowReplica(StandInReplica):
+    """Unloads adapters when it may; ``unloads`` is true from the first such command on."""
+
+    may_unload: bool = False
+    unloads: bool = False
+
+    async def _unload_adapter(self, request: Request) -> Response:
+        self.unloads = True
+        while not self.may_unload:
+            await asyncio.sleep(0.01)
+        return await super()._unload_adapter(request)
 
 
 async def wait_for_the_test(event: asyncio.Event, sent: int) -> None:
