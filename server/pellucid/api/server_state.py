@@ -78,6 +78,7 @@ class ServerState:
     _adapters: Adapters | None = None
     _membership: Membership | None = None
     _cards: dict[str, ModelCard] = field(default_factory=dict)
+    _adapter_names: set[str] = field(default_factory=set)  # of all adapters since the start, also of those that are gone
 
     def __post_init__(self) -> None:
         self.metrics.watch_models(self.statuses)
@@ -100,6 +101,7 @@ class ServerState:
         assert self._assistant is not None
         self._cards = {card.name: card for card in self._assistant.models()}
         self.models = tuple(self._cards)
+        self._adapter_names |= {card.adapter for card in self._cards.values() if card.adapter}
 
     def leave(self) -> None:
         """Take no new requests, and end the running ones after the grace time."""
@@ -167,13 +169,13 @@ class ServerState:
         """Return the assistant and the card of a model, by default the first one.
 
         A single model answers to every name, as many clients send one that their user never chose, unless the request or the server is
-        ``strict``, or the name is that of an adapter of the model. Raises UnavailableError as ``require_ready`` does, and NotFoundError,
-        which lists the names.
+        ``strict``, or the name is that of an adapter of the model, which may be gone. Raises UnavailableError as ``require_ready`` does,
+        and NotFoundError, which lists the names.
         """
         assistant = self.require_ready()
         if model and model not in self._cards and not (strict or self.strict_model):
             names = [card.name for card in assistant.models()]
-            if len(names) == 1 and not model.startswith(f"{names[0]}:"):
+            if len(names) == 1 and not model.startswith(f"{names[0]}:") and model not in self._adapter_names:
                 model = None
         name = assistant.name_of(model or None)  # llama.vim names the default model ""
         if name not in self._cards:  # it has just been loaded

@@ -97,6 +97,21 @@ def test_load_serve_unload(http: httpx.Client) -> None:
     assert problem(http.delete(f"/v1/adapters/{VARIANT}"))[0] == 404
 
 
+def test_the_own_name_of_an_adapter_that_is_gone(tmp_path: Path) -> None:
+    """The only model of a server answers to other names, but not to that of an adapter that was unloaded or went with its engine."""
+    assistant, engine = tiny_assistant(alone=True)
+    loaded = tiny_adapters(assistant, engine, tmp_path / "cache")
+    state = ServerState(models=(TINY,), grace=0.0)
+    state.open(assistant, engine, loaded)
+    with live(state) as server, httpx.Client(base_url=server.url, timeout=60, trust_env=False) as http:
+        http.post("/v1/adapters", json={"name": ADAPTER})
+        assert completion(http, ADAPTER).json()["model"] == VARIANT
+        http.delete(f"/v1/adapters/{ADAPTER}")
+        assert completion(http, "gpt-4o").json()["model"] == TINY
+        assert problem(completion(http, ADAPTER)) == (404, "not_found_error", f"There is no model '{ADAPTER}' here; use one of: {TINY}.")
+    engine.close()
+
+
 def test_listed_as_a_model(http: httpx.Client) -> None:
     """/v1/models has the base, the adapter and the own bytes of a variant; other models have no base and adapter."""
     http.post("/v1/adapters", json={"name": ADAPTER, "model": TINY})
