@@ -239,8 +239,7 @@ class Settings(BaseSettings):
     def server_keys(self) -> Keys | None:
         """Return the API keys of a server: those of a file are read again when it changes."""
         keys = self.keys
-        limited = self.user_limits != UserLimits()
-        return keys if keys is None or self.api_key_file is None else WatchedKeys(self.api_key_file, keys, named=limited)
+        return keys if keys is None or self.api_key_file is None else WatchedKeys(self.api_key_file, keys)
 
     @property
     def user_limits(self) -> UserLimits:

@@ -21,7 +21,7 @@ from pellucid.errors import ConfigError
 LOCAL = "local"
 """The owner of everything on a server without a key, or with one key that all users share."""
 
-MAX_KEY_FILE_BYTES = 64 * 1024
+MAX_KEY_FILE_BYTES = 2**20
 
 CHECK_SECONDS = 1.0
 """A key file is checked for changes at most this often."""
@@ -65,16 +65,16 @@ class Keys:
 
 
 class WatchedKeys(Keys):
-    """The keys of a file, which is read again when it changes. With ``named`` each user must have a key.
+    """The keys of a file, which is read again when it changes. If each user has a key at first, this stays so.
 
     The file is checked when the keys are used, at most once in CHECK_SECONDS. Keys that cannot be read leave the former ones in force,
     and are reported once in the log. May be used from any thread.
     """
 
-    def __init__(self, path: Path, keys: Keys, *, named: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, path: Path, keys: Keys, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(keys.by_owner)
         self._path = path
-        self._named = named
+        self._named = keys.are_named
         self._clock = clock
         self._lock = threading.Lock()
         self._next_check = clock()
@@ -105,7 +105,7 @@ class WatchedKeys(Keys):
         try:
             keys = read_keys(read_key_file(self._path))
             if self._named and not keys.are_named:
-                raise ConfigError(f"The limits of users need a key for each user in {self._path}, as in anna:KEY.")
+                raise ConfigError(f"{self._path} has one key for all, no longer one for each user: restart the server if you mean that.")
         except ConfigError as error:
             logger.warning("%s The former keys stay in force.", error)
             return
@@ -151,7 +151,7 @@ def read_key_file(path: Path) -> str:
         raise ConfigError(f"The API key cannot be read from {path} ({error.strerror}): name a file that you can read.") from error
     if len(content) > MAX_KEY_FILE_BYTES:
         raise ConfigError(f"The API keys in {path} are longer than {MAX_KEY_FILE_BYTES} bytes: use shorter keys or fewer users.")
-    lines = [line.strip() for line in content.decode(errors="replace").splitlines()]
+    lines = [line.strip() for line in content.decode("utf-8-sig", errors="replace").splitlines()]
     text = ",".join(line for line in lines if line and not line.startswith("#"))
     if not text:
         raise ConfigError(f"There is no API key in {path}: write KEY, or NAME:KEY in a line for each user.")

@@ -57,11 +57,11 @@ def statuses(http: httpx.Client, *keys: str) -> list[int]:
 @pytest.fixture
 def http(file: KeyFile) -> Iterator[httpx.Client]:
     """A client of a running server with these keys."""
-    with live(scripted_state(keys=file.keys)) as server, httpx.Client(base_url=server.url, trust_env=False) as client:
+    with live(scripted_state(keys=file.keys)) as server, httpx.Client(base_url=server.url, timeout=60, trust_env=False) as client:
         yield client
 
 
-@pytest.mark.parametrize("text", [f"anna:{ANNA},ben:{BEN}", BOTH, f"# the team\n\n  anna:{ANNA}\r\n# ben:old\nben:{BEN}"])
+@pytest.mark.parametrize("text", [f"anna:{ANNA},ben:{BEN}", BOTH, f"\ufeff{BOTH}", f"# the team\n\n  anna:{ANNA}\r\n# ben:old\nben:{BEN}"])
 def test_spellings(file: KeyFile, text: str) -> None:
     """Users are in one line or in one each, with comments and empty lines between them."""
     file.write(text)
@@ -97,9 +97,10 @@ def test_checked_once_a_second(file: KeyFile, http: httpx.Client) -> None:
         ("anna:secret-1\nsecret-2", 0o600, "The API key in {path} must give every user a different name and key, as in anna:KEY,ben:KEY. "),
         ("anna:secret 1", 0o600, "The API key in {path} must be printable ASCII without spaces, because it is sent in an HTTP header. "),
         ("anna:secret-1", 0o644, "Other users can read the API key in {path}: run chmod 600 {path}. "),
-        ("a:" + "k" * 2**16, 0o600, "The API keys in {path} are longer than 65536 bytes: use shorter keys or fewer users. "),
+        ("a:" + "k" * 2**20, 0o600, "The API keys in {path} are longer than 1048576 bytes: use shorter keys or fewer users. "),
+        ("ann", 0o600, "{path} has one key for all, no longer one for each user: restart the server if you mean that. "),
     ],
-    ids=["empty", "comments", "unnamed", "spaces", "readable", "large"],
+    ids=["empty", "comments", "unnamed", "spaces", "readable", "large", "shared"],
 )
 def test_wrong_files(file: KeyFile, http: httpx.Client, caplog: pytest.LogCaptureFixture, text: str, mode: int, problem: str) -> None:
     """The former keys stay in force, and one warning says why, without a key in it."""
@@ -135,14 +136,20 @@ def test_file_that_is_gone(file: KeyFile, http: httpx.Client, caplog: pytest.Log
     assert len(caplog.records) == 1
 
 
-def test_named_users_stay_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A new file with one shared key is refused if limits count by user."""
-    file = KeyFile(tmp_path / "keys")
-    keys = WatchedKeys(file.path, file.keys, named=True, clock=lambda: file.now)
-    file.write("shared")
+def test_many_users(file: KeyFile) -> None:
+    """A file has room for the keys of a large company."""
+    file.write("\n".join(f"user{number:04}:{number:048x}" for number in range(5000)))
+    assert len(file.keys.by_owner) == 5000
 
+
+def test_a_shared_key_becomes_named(tmp_path: Path) -> None:
+    """A file with one key for all may get one for each user."""
+    file = KeyFile(tmp_path / "keys")
+    file.write("shared")
+    keys = WatchedKeys(file.path, read_keys("shared"), clock=lambda: file.now)
+    assert set(keys.by_owner) == {"local"}
+    file.write(BOTH)
     assert set(keys.by_owner) == {"anna", "ben"}
-    assert "need a key for each user" in caplog.text
 
 
 @pytest.mark.parametrize(
