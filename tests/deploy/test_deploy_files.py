@@ -165,6 +165,15 @@ def test_compose_files() -> None:
     assert Path(mounts["grafana"]["./grafana_dashboard.json"]).parent == Path(provider["options"]["path"])
 
 
+def test_secrets_stay_here() -> None:
+    """The keys that the README makes are neither committed nor sent to what builds the image."""
+    assert "mkdir -p secrets/front secrets/prometheus" in (DEPLOY / "README.md").read_text(encoding="utf-8")
+    assert "deploy/secrets/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert "*" in ignored
+    assert [line for line in ignored if line.startswith("!deploy")] == ["!deploy/front_requirements.py"]
+
+
 def test_compose_networks() -> None:
     """Engines are in an internal network alone, with the front; only loopback's ports are published."""
     assert COMPOSE["networks"]["engines"]["internal"] is True
@@ -215,7 +224,7 @@ def test_kubernetes_names_and_ports() -> None:
     front = KUBERNETES["Service", "pellucid"]["spec"]
     assert {front["ports"][0]["port"], FRONT_CONTAINER["ports"][0]["containerPort"]} == {PORT}
     hosts = kubernetes_environment(FRONT_CONTAINER)["PELLUCID_ALLOWED_HOSTS"].split(",")
-    assert {"pellucid", "pellucid.pellucid", "pellucid.pellucid.svc.cluster.local"} <= set(hosts)
+    assert {f"pellucid{domain}" for domain in ("", ".pellucid", ".pellucid.svc", ".pellucid.svc.cluster.local")} <= set(hosts)
     for _, container in pods():
         names = {one["name"] for one in container["ports"]}
         probes = [container[probe] for probe in ("startupProbe", "readinessProbe", "livenessProbe")]
