@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -16,7 +15,8 @@ from pellucid.engine.token_scores import TokenScore
 from pellucid.fleet.fleet import Fleet
 from pellucid.serving.assemble_front import assemble_front
 from pellucid.system.progress_protocol import Silent
-from pellucid.tokens import Finish, FinishReason, SamplingParams
+from pellucid.tokens import FinishReason, SamplingParams
+from support.fleet.numbered_answers import answer, numbered_request
 from support.fleet.real_vllm import VLLM, start_vllm
 from support.page.page_fixtures import SMALL
 
@@ -37,27 +37,6 @@ async def fleet_over(folder: Path, *engines: VLLM) -> AsyncIterator[Fleet]:
     await parts.engine.disconnect()
 
 
-def request(number: int, tokens: int = TOKENS) -> Request:
-    """Return one of several requests; each prefers one of the engines."""
-    prompt = [1604, 803, 24, 81, 28, 278, 727, 198 + number]
-    return Request(prompt, SamplingParams(max_tokens=tokens, ignore_eos=True), session=f"editor {number}")
-
-
-async def answer(fleet: Fleet, number: int, started: asyncio.Event | None = None) -> tuple[list[int], Finish, float]:
-    """Return the ids of an answer, its end, and the longest time between two of its tokens."""
-    ids, gap, last = [], 0.0, time.monotonic()
-    async with aclosing(fleet.generate(SMALL, request(number))) as items:
-        async for item in items:
-            if isinstance(item, TokenScore):
-                gap, last = max(gap, time.monotonic() - last), time.monotonic()
-                ids.append(item.id)
-                if started is not None and len(ids) == 5:
-                    started.set()
-            elif isinstance(item, Finish):
-                return ids, item, gap
-    raise AssertionError("an answer ends with a Finish")
-
-
 @pytest.mark.timeout(900)
 async def test_an_engine_is_killed(folders: dict[str, Path], engines: dict[str, VLLM], tmp_path: Path) -> None:
     """Streams of a killed engine end with the ids of an undisturbed run, and new requests are served."""
@@ -65,13 +44,13 @@ async def test_an_engine_is_killed(folders: dict[str, Path], engines: dict[str, 
     try:
         await asyncio.to_thread(doomed.wait)
         async with fleet_over(folders[SMALL], engines[SMALL], doomed) as fleet:
-            undisturbed = [ids for ids, _, _ in await asyncio.gather(*(answer(fleet, number) for number in range(STREAMS)))]
+            undisturbed = [ids for ids, _, _ in await asyncio.gather(*(answer(fleet, SMALL, number, TOKENS) for number in range(STREAMS)))]
             started = [asyncio.Event() for _ in range(STREAMS)]
-            streams = [asyncio.create_task(answer(fleet, number, event)) for number, event in enumerate(started)]
+            streams = [asyncio.create_task(answer(fleet, SMALL, number, TOKENS, event)) for number, event in enumerate(started)]
             await asyncio.gather(*(event.wait() for event in started))
             doomed.kill()
             found = await asyncio.gather(*streams)
-            after = [ids for ids, _, _ in await asyncio.gather(*(answer(fleet, number) for number in range(STREAMS)))]
+            after = [ids for ids, _, _ in await asyncio.gather(*(answer(fleet, SMALL, number, TOKENS) for number in range(STREAMS)))]
     finally:
         doomed.kill()
     assert [ids for ids, _, _ in found] == undisturbed == after
@@ -86,7 +65,7 @@ async def test_an_engine_is_killed(folders: dict[str, Path], engines: dict[str, 
 async def test_cancelling(folders: dict[str, Path], engines: dict[str, VLLM]) -> None:
     """A request that is closed no longer runs at the engine a second later."""
     async with fleet_over(folders[SMALL], engines[SMALL]) as fleet:
-        async with aclosing(fleet.generate(SMALL, request(0, tokens=2000))) as items:
+        async with aclosing(fleet.generate(SMALL, numbered_request(0, 2000))) as items:
             async for item in items:
                 if isinstance(item, TokenScore):
                     break
@@ -107,5 +86,5 @@ async def test_seeds(folders: dict[str, Path], engines: dict[str, VLLM]) -> None
             return [item.id async for item in fleet.generate(SMALL, drawn) if isinstance(item, TokenScore)]
 
         alone = await draw()
-        together, *_ = await asyncio.gather(draw(), *(answer(fleet, number) for number in range(3)))
+        together, *_ = await asyncio.gather(draw(), *(answer(fleet, SMALL, number, TOKENS) for number in range(3)))
     assert together == alone

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -19,12 +19,11 @@ import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from pellucid.config import load_settings
-from pellucid.engine.request import Request
-from pellucid.engine.token_scores import TokenScore
 from pellucid.fleet.fleet import Fleet
 from pellucid.serving.assemble_front import assemble_front
 from pellucid.system.progress_protocol import Silent
-from pellucid.tokens import Finish, FinishReason, SamplingParams
+from pellucid.tokens import FinishReason
+from support.fleet.numbered_answers import answer
 from support.fleet.real_vllm import ENVIRONMENT, PYTHON
 from support.page.page_fixtures import SMALL
 
@@ -117,23 +116,6 @@ async def fleet_over(ray_serve: RayServe) -> AsyncIterator[Fleet]:
     await parts.engine.disconnect()
 
 
-async def answer(fleet: Fleet, number: int, started: asyncio.Event | None = None) -> tuple[list[int], Finish, float]:
-    """Return the ids of an answer, its end, and the longest time between two of its tokens."""
-    ids, gap, last = [], 0.0, time.monotonic()
-    prompt = [1604, 803, 24, 81, 28, 278, 727, 198 + number]
-    request = Request(prompt, SamplingParams(max_tokens=TOKENS, ignore_eos=True), session=f"editor {number}")
-    async with aclosing(fleet.generate(NAME, request)) as items:
-        async for item in items:
-            if isinstance(item, TokenScore):
-                gap, last = max(gap, time.monotonic() - last), time.monotonic()
-                ids.append(item.id)
-                if started is not None and len(ids) == 5:
-                    started.set()
-            elif isinstance(item, Finish):
-                return ids, item, gap
-    raise AssertionError("an answer ends with a Finish")
-
-
 async def until(holds: Callable[[], bool]) -> float:
     """Wait until a condition holds, and return how long that took."""
     begun = time.monotonic()
@@ -148,13 +130,13 @@ async def test_a_process_is_killed(ray_serve: RayServe, title: str) -> None:
     """The streams of a killed replica, or of its engine alone, end with the ids of an undisturbed run, and Ray replaces it."""
     await until(lambda: len(ray_serve.processes("VLLM::EngineCore")) == 2)
     async with fleet_over(ray_serve) as fleet:
-        undisturbed = [ids for ids, _, _ in await asyncio.gather(*(answer(fleet, number) for number in range(STREAMS)))]
+        undisturbed = [ids for ids, _, _ in await asyncio.gather(*(answer(fleet, NAME, number, TOKENS) for number in range(STREAMS)))]
         started = [asyncio.Event() for _ in range(STREAMS)]
-        streams = [asyncio.create_task(answer(fleet, number, event)) for number, event in enumerate(started)]
+        streams = [asyncio.create_task(answer(fleet, NAME, number, TOKENS, event)) for number, event in enumerate(started)]
         await asyncio.gather(*(event.wait() for event in started))
         os.kill(ray_serve.processes(title)[0], signal.SIGKILL)
         found = await asyncio.gather(*streams)
-        after = [ids for ids, _, _ in await asyncio.gather(*(answer(fleet, number) for number in range(STREAMS)))]
+        after = [ids for ids, _, _ in await asyncio.gather(*(answer(fleet, NAME, number, TOKENS) for number in range(STREAMS)))]
         back = await until(lambda: len(ray_serve.processes("VLLM::EngineCore")) == 2)
     assert [ids for ids, _, _ in found] == undisturbed == after
     assert {end.reason for _, end, _ in found} == {FinishReason.LENGTH}
