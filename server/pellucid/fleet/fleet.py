@@ -37,9 +37,12 @@ from pellucid.tokens import Finish, FinishReason
 MAX_MOVES = 3
 """How often an answer is resumed by another replica before it fails."""
 
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 10.0
 """Time for which requests wait after the last replica was lost. Lost ones are checked every two seconds, and a router has others behind it.
 """
+
+PAUSE_SHARE = 0.1
+"""Share of that time for which an answer waits, for each of its moves, before it asks a replica again that has failed it twice."""
 
 logger = logging.getLogger(__name__)
 
@@ -320,6 +323,7 @@ class Fleet:
         """Note that a request was lost with a replica. Raises what ends the request if it cannot be resumed elsewhere."""
         logger.warning("%s", error)
         self.lost[replica.url] += 1
+        is_again = replica.url in run.left
         run.moves += 1
         run.left.add(replica.url)
         if isinstance(error, ModelGoneError) and run.model in self._adapters:
@@ -335,6 +339,8 @@ class Fleet:
             raise UnavailableError(f"The engines of this request failed {run.moves} times; the last one: {error}")
         if run.answer and (params.presence_penalty or params.frequency_penalty):
             raise UnavailableError(f"{error} An answer with a presence or frequency penalty cannot be resumed: ask again.")
+        if is_again:  # a router that has not noticed yet that an engine behind it is lost
+            await run.wait(asyncio.sleep(self._patience * PAUSE_SHARE * run.moves))
 
     def _validate(self, model: str, request: Request) -> None:
         context, vocab, params = self.context(model), self._vocabularies[model], request.params

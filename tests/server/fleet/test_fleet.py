@@ -251,6 +251,25 @@ async def test_a_router_with_other_engines_behind_it(engine: LocalEngine) -> Non
     assert router.sessions == ["an editor", "an editor-1"]
 
 
+async def test_a_router_that_has_not_noticed_a_loss(engine: LocalEngine) -> None:
+    """An address that has failed an answer twice is asked again after a pause, in which the answer can be superseded."""
+    router = replica_of(engine)
+    failures = [Fault("status", status=500)] * 2
+    async with fleet_of([router]) as standing:
+        router.faults = deque(failures)
+        _, end = await answer(standing.fleet, Request(PROMPT, PARAMS))
+        assert (end.reason, end.usage.moves) == (FinishReason.LENGTH, 2)
+    async with fleet_of([router], patience=6000.0) as standing:
+        router.faults = deque(failures)
+        lost = asyncio.create_task(answer(standing.fleet, Request(PROMPT, PARAMS, terms=Terms(key="editor"), session="lost")))
+        while standing.fleet.lost.total() < 2:
+            await asyncio.sleep(0.01)
+        newer, _ = await answer(standing.fleet, Request(PROMPT, PARAMS, terms=Terms(key="editor"), session="newer"))
+        assert (await lost)[1].reason is FinishReason.SUPERSEDED
+    assert len(newer) == PARAMS.max_tokens
+    assert router.sessions == ["lost", "lost-1", "newer"]
+
+
 async def test_the_last_replica_is_lost(engine: LocalEngine) -> None:
     """Without a replica to resume an answer, what came of it is kept, and its end says why."""
     replica = replica_of(engine)
