@@ -400,6 +400,7 @@ def test_ray_application(monkeypatch: pytest.MonkeyPatch) -> None:
     assert config.engine_kwargs == ray_serve.ENGINE_OPTIONS
     deployment: Mapping[str, Any] = config.deployment_config
     assert (deployment["num_replicas"], deployment["max_ongoing_requests"]) == (8, 64)
+    assert deployment["health_check_period_s"] == ray_serve.CHECK_SECONDS
     assert deployment["request_router_config"].request_router_class == ray_serve.ROUTER
 
 
