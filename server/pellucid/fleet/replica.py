@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 
-from pellucid.errors import InvalidRequestError
 from pellucid.fleet.admission import Gate
 from pellucid.fleet.vllm_wire import (
     ROUTE,
@@ -23,6 +22,7 @@ from pellucid.fleet.vllm_wire import (
     error_of,
     read_event,
     read_prompt_scores,
+    refused,
 )
 
 CONNECT_SECONDS = 5.0
@@ -116,7 +116,8 @@ class Replica:
         The last one also has the cached tokens, if the engine reports them. Raises ReplicaLostError and ReplicaBusyError, and
         InvalidRequestError for a request that no replica would serve.
         """
-        room, stops = body["sampling_params"]["max_tokens"], body["sampling_params"]["stop_token_ids"]
+        most, stops = body["sampling_params"]["max_tokens"], body["sampling_params"]["stop_token_ids"]
+        room = most
         last: WireEvent | None = None
         try:
             async with self._http().stream("POST", ROUTE, json=body, headers={SESSION: session}) as response:
@@ -137,6 +138,8 @@ class Replica:
             if last is None:
                 raise ReplicaLostError(f"{self.url} broke off ({type(error).__name__}).") from error
         except (EngineFailureError, MalformedAnswerError) as error:
+            if isinstance(error, EngineFailureError) and error.is_refusal and room == most:  # no other engine would take it either
+                raise refused(str(error)) from error
             raise ReplicaLostError(f"{self.url} failed: {error}") from error
         if last is None:
             raise ReplicaLostError(f"{self.url} ended an answer before its end.")
@@ -224,7 +227,7 @@ class Replica:
         if status == 404:
             raise ModelGoneError(f"{self.url} has no such model or route: {reason}")
         if 400 <= status < 500:
-            raise InvalidRequestError(f"The engine of this model refuses the request: {reason}")
+            raise refused(reason)
         raise ReplicaLostError(f"{self.url} failed ({status}): {reason}")
 
 

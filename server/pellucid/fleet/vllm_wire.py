@@ -70,7 +70,11 @@ class MalformedAnswerError(Exception):
 
 
 class EngineFailureError(Exception):
-    """An error that an engine reports in the middle of an answer."""
+    """An error that an engine reports in the middle of an answer. ``is_refusal`` if it calls the request wrong."""
+
+    def __init__(self, message: str, *, is_refusal: bool = False) -> None:
+        super().__init__(message)
+        self.is_refusal = is_refusal
 
 
 def check_params(params: SamplingParams) -> None:
@@ -129,7 +133,8 @@ def read_body(model: str, request: Request) -> dict[str, Any]:
 def read_event(data: Mapping[str, Any], vocab: int) -> WireEvent:
     """Return an event of a stream of a model with ``vocab`` tokens. Raises EngineFailureError for an error, and MalformedAnswerError."""
     if "error" in data:
-        raise EngineFailureError(error_of(data))
+        code = data["error"].get("code") if isinstance(data["error"], Mapping) else None
+        raise EngineFailureError(error_of(data), is_refusal=code == 400)
     try:
         choices, cached = data["choices"], _cached(data)
         if not choices:
@@ -209,6 +214,11 @@ def error_of(data: Mapping[str, Any]) -> str:
     """Return the sentence of an engine's error."""
     error = data.get("error")
     return clean(str(error.get("message") if isinstance(error, Mapping) else error))
+
+
+def refused(reason: str) -> InvalidRequestError:
+    """Return the error of a request that the engine refuses."""
+    return InvalidRequestError(f"The engine of this model refuses the request: {reason}")
 
 
 def clean(text: str) -> str:

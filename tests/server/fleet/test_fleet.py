@@ -251,6 +251,18 @@ async def test_a_router_with_other_engines_behind_it(engine: LocalEngine) -> Non
     assert router.sessions == ["an editor", "an editor-1"]
 
 
+async def test_a_refusal_in_a_stream(engine: LocalEngine) -> None:
+    """A request that is refused in a stream goes to no other engine, and none is lost. In the middle of an answer it is a failure."""
+    replica = replica_of(engine)
+    async with fleet_of([replica]) as standing:
+        replica.faults = deque([Fault("refusal"), Fault("refusal", 3)])
+        with pytest.raises(InvalidRequestError, match=r"refuses the request: min_p is not supported"):
+            await answer(standing.fleet, Request(PROMPT, PARAMS))
+        assert (standing.problems, standing.fleet.lost.total(), len(replica.fired)) == ([None], 0, 1)
+        _, end = await answer(standing.fleet, Request(PROMPT, PARAMS))
+    assert (end.reason, end.usage.moves) == (FinishReason.LENGTH, 1)
+
+
 async def test_a_router_that_has_not_noticed_a_loss(engine: LocalEngine) -> None:
     """An address that has failed an answer twice is asked again after a pause, in which the answer can be superseded."""
     router = replica_of(engine)

@@ -27,7 +27,7 @@ from pellucid.tokens import MAX_ALTERNATIVES, Finish, FinishReason, Priority, Sa
 
 MAX_LOGPROBS = 200
 
-FaultKind = Literal["cut", "error event", "status", "garbage"]
+FaultKind = Literal["cut", "error event", "refusal", "status", "garbage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +214,8 @@ class StandInReplica:
                                 {"error": {"message": "EngineCore encountered an issue.", "type": "InternalServerError", "code": 500}}
                             )
                             yield "data: [DONE]\n\n"
+                        elif fault.kind == "refusal":
+                            yield line({"error": {"message": "min_p is not supported.", "type": "BadRequestError", "code": 400}})
                         elif fault.kind == "garbage":
                             yield "data: {nonsense\n\n"
                         if fault.kind == "cut":
