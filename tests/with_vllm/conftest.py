@@ -1,4 +1,4 @@
-"""Provides real vLLM servers, started once and together, since each takes a minute."""
+"""Provides real vLLM servers, each started once, when it is first needed, since that takes a minute and gigabytes of memory."""
 
 from __future__ import annotations
 
@@ -19,16 +19,26 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: float_folder(name, root / name) for name in (SMALL, CODER)}
 
 
+class Engines(dict[str, VLLM]):
+    """The servers by the names of their models. That of the small one reports the entropy."""
+
+    def __init__(self, folders: dict[str, Path], work: Path) -> None:
+        super().__init__()
+        self._folders = folders
+        self._work = work
+
+    def __missing__(self, name: str) -> VLLM:
+        """Start a server, and wait until it answers."""
+        plugins = install_plugin(self._work / "plugins") if name == SMALL else None
+        self[name] = start_vllm(self._folders[name], name, self._work / name, plugins=plugins)
+        self[name].wait()
+        return self[name]
+
+
 @pytest.fixture(scope="session")
-def engines(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, VLLM]]:
-    """A server of each model; that of the small one reports the entropy."""
-    work = tmp_path_factory.mktemp("vllm")
-    plugins = {SMALL: install_plugin(tmp_path_factory.mktemp("plugins"))}
-    servers = {name: start_vllm(folder, name, work / name, plugins=plugins.get(name)) for name, folder in folders.items()}
-    try:
-        for server in servers.values():
-            server.wait()
-        yield servers
-    finally:
-        for server in servers.values():
-            server.kill()
+def engines(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+    """A server of each model."""
+    servers = Engines(folders, tmp_path_factory.mktemp("vllm"))
+    yield servers
+    for server in servers.values():
+        server.kill()
