@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,13 +49,14 @@ FLAGS = (
 
 
 class PageServer:
-    """``pellucid serve`` with both models and conversations of its own; it can be killed and restarted on its port."""
+    """``pellucid serve`` with conversations of its own, and with both models or others; it can be killed and restarted on its port."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, models: Sequence[str] = (CODER, SMALL)) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.port = listener.getsockname()[1]
         self.address = f"http://127.0.0.1:{self.port}"
         self.folder = folder
+        self._models = models
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -66,7 +67,7 @@ class PageServer:
 
     def start(self) -> None:
         """Start the server, and wait until its models are loaded and its page is ready."""
-        command = serve_command(self.port, [CODER, SMALL])
+        command = serve_command(self.port, self._models)
         environment = os.environ | real_models() | {"PELLUCID_DATA": str(self.folder / "data")}
         with (self.folder / "log").open("ab") as out:
             self._process = subprocess.Popen([*command, *self._options], stdout=out, stderr=out, env=environment)
