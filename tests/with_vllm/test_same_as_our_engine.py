@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from pellucid.config import load_settings
-from pellucid.engine import weight_packing
 from pellucid.fleet.fleet import Fleet
-from pellucid.serving.assemble import assemble
 from pellucid.serving.assemble_front import assemble_front
 from pellucid.system.progress_protocol import Silent
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import ChatQuery, CompletionQuery, Extra, Finish, Message, SamplingParams, ScoreQuery, Token
+from pellucid.tokens import ChatQuery, CompletionQuery, Extra, Message, SamplingParams, ScoreQuery
 from support.fleet.real_vllm import VLLM
+from support.fleet.same_answers import assert_same, load_float32, tokens_of
 from support.page.page_fixtures import SMALL
 from support.servers.real_model_server import CODER
 
 PARAMS = SamplingParams(max_tokens=16, top_logprobs=5)
-SURE_RANK = 1000
-"""Beyond it, neighbours are so alike that rounding may exchange them."""
 
 TEXTS = [
     "def add(a, b):\n    ",
@@ -71,55 +67,19 @@ TYPED = [
 ]
 
 
-def load(folder: Path, tmp_path: Path) -> LocalAssistant:
-    """Return an assistant that computes with the weights of a folder in float32, also where bfloat16 would be faster."""
-    settings = load_settings(models=(str(folder),), quant="none", context=4095, cache=tmp_path)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(weight_packing, "multiplies_bfloat16", lambda device: False)
-        return assemble(settings, settings.models, Silent())[1]
-
-
 @pytest.fixture(scope="module", params=[SMALL, CODER])
 async def both(
     request: pytest.FixtureRequest, folders: dict[str, Path], engines: dict[str, VLLM], tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[tuple[LocalAssistant, LocalAssistant]]:
     """Assistants of one model: near, with our own engine, and far, over vLLM."""
     name, folder = request.param, folders[request.param]
-    near = load(folder, tmp_path_factory.mktemp("cache"))
+    near = load_float32(folder, tmp_path_factory.mktemp("cache"))
     settings = load_settings(models=(f"{name}={folder}",), engines=(engines[name].url,))
     far = await asyncio.to_thread(assemble_front, settings, Silent())
     yield near, far.assistant
     near._engine.close()
     assert isinstance(far.engine, Fleet)
     await far.engine.disconnect()
-
-
-async def tokens_of(stream: AsyncIterator[Token | Finish]) -> tuple[list[Token], Finish]:
-    """Return the tokens of an answer, and its end."""
-    found: list[Token] = []
-    async with aclosing(stream) as items:  # type: ignore[type-var]
-        async for item in items:
-            if isinstance(item, Finish):
-                return found, item
-            found.append(item)
-    raise AssertionError("an answer ends with a Finish")
-
-
-def assert_same(near: Sequence[Token], far: Sequence[Token]) -> None:
-    """Assert that two answers agree in all that vLLM reports."""
-    assert [token.id for token in far] == [token.id for token in near]
-    assert [token.text for token in far] == [token.text for token in near]
-    for one, other in zip(near, far, strict=True):
-        if one.logprob is None or one.entropy is None or one.rank is None:
-            continue
-        assert other.rank == (one.rank if one.rank <= SURE_RANK else pytest.approx(one.rank, rel=1e-3))
-        assert other.logprob == pytest.approx(one.logprob, abs=1e-3)
-        assert other.rest == pytest.approx(one.rest, abs=1e-3)
-        assert [alternative.id for alternative in other.top] == [alternative.id for alternative in one.top]
-        least, most = other.entropy_range or (other.entropy, other.entropy)
-        assert least is not None
-        assert most is not None
-        assert least - 1e-3 <= one.entropy <= most + 1e-3
 
 
 Both = tuple[LocalAssistant, LocalAssistant]

@@ -75,10 +75,10 @@ class VLLM:
             assert time.monotonic() < late, self.log.read_text()[-4000:]
             time.sleep(0.5)
 
-    def running(self) -> float:
-        """Return how many requests it runs."""
+    def metric(self, name: str) -> float:
+        """Return one of its metrics, such as the number of requests that it runs."""
         lines = httpx.get(f"{self.url}/metrics").text.splitlines()
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("vllm:num_requests_running"))
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"vllm:{name}{{"))
 
     def kill(self) -> None:
         """Kill it and its engine, as a lost machine would."""
