@@ -97,20 +97,22 @@ async def test_hidden_before_the_client_has_answered(hides: int) -> None:
     assert client.bars() == [["begin one 1", "end"], ["begin two 2", "report two 50"]]
 
 
-async def test_a_client_that_refuses() -> None:
+def test_a_client_that_refuses() -> None:
     """A client that refuses a bar gets no messages for it, and no further requests."""
     client = Client()
     client.refuses = True
     client.answer.set()
-    bar = bar_of(client)
     failed: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, what: failed.append(what))
 
-    for _ in range(2):
-        bar.show("one", 1)
-        await settled()
-        bar.hide()
+    async def show_twice() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: failed.append(what))
+        bar = bar_of(client)
+        for _ in range(2):
+            bar.show("one", 1)
+            await settled()
+            bar.hide()
 
+    asyncio.run(show_twice())  # in a loop of its own, which is told of no other test's tasks
     assert (client.messages, len(client.tokens), failed) == ([], 1, [])
 
 
