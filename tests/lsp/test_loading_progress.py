@@ -112,7 +112,7 @@ def test_a_client_that_refuses() -> None:
             await settled()
             bar.hide()
 
-    asyncio.run(show_twice())  # in a loop of its own, which is told of no other test's tasks
+    asyncio.run(show_twice())  # its own loop: the handler sees no other test's tasks
     assert (client.messages, len(client.tokens), failed) == ([], 1, [])
 
 
