@@ -20,13 +20,13 @@ from pellucid.completion.running_answer import RunningAnswer
 from pellucid.completion.settings import CompletionSettings, GateLevel, SuggestionShape
 from pellucid.completion.shaping.branches import alternatives, force_alternative
 from pellucid.completion.shaping.ending_reasons import Ending
-from pellucid.completion.shaping.ghost_text import choose_shape, trim_answer
+from pellucid.completion.shaping.ghost_text import GhostText, choose_shape, trim_answer
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.suggestion import DocumentCursor, Suggestion, TrimmedAnswer, drop_typed, join_texts, truncate
 from pellucid.completion.suggestion_stream import CLIENT_NAME, AnswerGenerator, AnswerRequest, UsableAnswer
 from pellucid.completion.trust.calibrated_gate import Candidate, Gate, decide
 from pellucid.completion.trust.session_adjustment import SessionAdjustment
-from pellucid.completion.trust.threshold_gate import show_all
+from pellucid.completion.trust.threshold_gate import is_worth_showing, show_all
 from pellucid.errors import PellucidError
 from pellucid.tokens import Token
 
@@ -73,9 +73,10 @@ class Completer:
         self._running: dict[str, RunningAnswer] = {}
         self._typed_into: tuple[RecentAnswer, TrimmedAnswer | None] | None = None
 
-    async def suggest(self, cursor: DocumentCursor, *, invoked: bool = False) -> list[Suggestion]:
+    async def suggest(self, cursor: DocumentCursor, *, invoked: bool = False, parts: bool = False) -> list[Suggestion]:
         """Return the suggestions at a cursor, the best first; several only if ``invoked`` by hand.
 
+        ``parts``: do not wait for the whole answer if its beginning is sure already. The next request at this cursor gets the whole.
         Raise a PellucidError if the model cannot be asked.
         """
         with self._explain(cursor) as explanation:
@@ -94,8 +95,13 @@ class Completer:
             # 3. Reuse that answer if it is long enough. If not, a running prefetch may have more of it, and so may an answer whose
             #    request was cancelled by the last keystroke.
             usable = self._reuse(parsed, shape, remaining, explanation)
-            for found_more in (self._prefetch.stop, partial(self._follow, cursor)):
-                if usable is None and await found_more():
+            if usable is None and await self._prefetch.stop():
+                remaining = self.recent.find(cursor)
+                usable = self._reuse(parsed, shape, remaining, explanation)
+            if usable is None and (running := self._running.get(cursor.uri)) is not None:
+                explanation.source = AnswerSource.RECENT
+                usable = await self._follow(running, parsed, shape, parts=parts)
+                if usable is None:
                     remaining = self.recent.find(cursor)
                     usable = self._reuse(parsed, shape, remaining, explanation)
 
@@ -103,7 +109,7 @@ class Completer:
             if usable is None:
                 explanation.source = AnswerSource.MODEL
                 request = AnswerRequest(parsed, shape, () if remaining is None else remaining.tokens)
-                usable = await self._generate(request, explanation)
+                usable = await self._generate(request, explanation, parts=parts)
                 self._typed_into = (usable.answer, usable.trimmed) if usable.final else None
                 self.journal.latency = explanation.elapsed
 
@@ -117,7 +123,7 @@ class Completer:
 
         # 7. Generate what follows the suggestion while it is shown.
         self.journal.counts.hidden += explanation.outcome is Decision.HIDDEN
-        if suggestions and self._settings.ahead:
+        if suggestions and self._settings.ahead and not suggestions[0].partial:
             await self._prefetch_after(cursor, suggestions[0])
         return suggestions
 
@@ -142,23 +148,57 @@ class Completer:
             await running.stop()
         self._running.clear()
 
-    async def _generate(self, request: AnswerRequest, explanation: Explanation) -> UsableAnswer:
-        """Generate an answer that the next keystroke may not stop."""
+    async def _generate(self, request: AnswerRequest, explanation: Explanation, *, parts: bool) -> UsableAnswer:
+        """Generate an answer that the next keystroke may not stop. With ``parts``, return its beginning as soon as that is sure."""
         cursor = request.parsed.document
         running = RunningAnswer(cursor, join_texts(request.generated), partial(self._generator.generate, request, explanation))
         self._running[cursor.uri] = running
-        usable = await running.result()
-        del self._running[cursor.uri]
+        usable = await self._grow(running, request.parsed, request.shape) if parts else None
+        if usable is None:
+            usable = await running.result()
+            del self._running[cursor.uri]
         return usable
 
-    async def _follow(self, cursor: DocumentCursor) -> bool:
-        """Wait for the answer whose request was cancelled, if it may continue at this cursor. Return whether there was one."""
-        running = self._running.get(cursor.uri)
-        if running is None:
-            return False
-        await running.follow(cursor)
-        del self._running[cursor.uri]
-        return True
+    async def _follow(self, running: RunningAnswer, parsed: ParsedCursor, shape: SuggestionShape, *, parts: bool) -> UsableAnswer | None:
+        """Wait for the answer of an earlier request, as long as it may continue here, and stop it once it is long enough.
+
+        With ``parts``, return its beginning as soon as that is sure.
+        """
+        usable = await self._grow(running, parsed, shape, parts=parts)
+        if usable is None:
+            await running.stop()
+            del self._running[parsed.document.uri]
+        return usable
+
+    async def _grow(
+        self, running: RunningAnswer, parsed: ParsedCursor, shape: SuggestionShape, *, parts: bool = True
+    ) -> UsableAnswer | None:
+        """Wait until an answer is long enough here, has ended, or differs from what was typed.
+
+        With ``parts``, return its beginning as soon as that is sure.
+        """
+        cursor = parsed.document
+        while running.continues_at(cursor):
+            remaining = running.remaining(cursor)
+            if remaining is not None:
+                ghost = GhostText(parsed, shape, max_lines=self._settings.max_lines)
+                if ghost.feed_all(remaining.tokens):
+                    return None
+                part = ghost.first_line_so_far() if parts and running.part_shown_at != cursor else None
+                if part is not None and self._is_sure(parsed, part, remaining.answer.model):
+                    running.part_shown_at = cursor
+                    running.leave()
+                    return UsableAnswer(replace(remaining.answer, cursor=cursor, tokens=remaining.tokens, shape=shape), part, final=False)
+            await running.grow()
+        return None
+
+    def _is_sure(self, parsed: ParsedCursor, part: TrimmedAnswer, model: str) -> bool:
+        """Return whether something of the beginning of an unfinished answer is worth showing."""
+        text = part.text[: self._gate(self._candidate(parsed, part, model), self._settings.level).length]
+        return is_worth_showing(text) and not self.recent.is_dismissed(parsed.document, text)
+
+    def _candidate(self, parsed: ParsedCursor, trimmed: TrimmedAnswer, model: str) -> Candidate:
+        return Candidate(parsed, trimmed.tokens, trimmed.ending, self._models.calibration(model), self._adjustment.offset)
 
     @contextmanager
     def _explain(self, cursor: DocumentCursor) -> Iterator[Explanation]:
@@ -183,7 +223,6 @@ class Completer:
         if trimmed is None:
             return None
         explanation.source = AnswerSource.PREFETCH if answer.prefetched and not remaining.typed else AnswerSource.RECENT
-        explanation.model = answer.model
         self.journal.counts.typed += bool(remaining.typed)
         explanation.lap("recent")
         return UsableAnswer(replace(answer, cursor=parsed.document, tokens=remaining.tokens, shape=shape), trimmed, final=True)
@@ -214,11 +253,11 @@ class Completer:
         """
         answer, trimmed = usable.answer, usable.trimmed
         explanation.answer, explanation.ending, explanation.level = answer.text, trimmed.ending, level
+        explanation.model = answer.model
         if not trimmed.text:
             explanation.end(Decision.NOTHING, NOTHING.get(trimmed.ending, f"There is nothing to suggest: {trimmed.ending}."))
             return None
-        calibration = self._models.calibration(answer.model)
-        candidate = Candidate(parsed, trimmed.tokens, trimmed.ending, calibration, self._adjustment.offset)
+        candidate, is_part = self._candidate(parsed, trimmed, answer.model), trimmed.ending == Ending.PART
         verdict = explanation.verdict = self._gate(candidate, level) if level else show_all(trimmed.tokens)
         text = trimmed.text[: verdict.length]
         explanation.lap("gate")
@@ -229,12 +268,12 @@ class Completer:
             explanation.end(Decision.HIDDEN, "It was dismissed here before.")
             return None
         id, tokens = f"{CLIENT_NAME}-{next(SUGGESTION_NUMBERS)}", truncate(trimmed.tokens, len(text))
-        suggestion = Suggestion(id, parsed.document, text, tokens, answer.model, answer.shape)
+        suggestion = Suggestion(id, parsed.document, text, tokens, answer.model, answer.shape, partial=is_part)
         self.recent.add(suggestion)
         self.journal.explanations.name(explanation, suggestion.id)
         explanation.shown = text
         explanation.at = candidate.cursor_features if self._settings.log else None
-        explanation.end(Decision.SHOWN if len(text) == len(trimmed.text) else Decision.SHORTENED, verdict.reason)
+        explanation.end(Decision.SHOWN if len(text) == len(trimmed.text) and not is_part else Decision.SHORTENED, verdict.reason)
         return suggestion
 
     async def _generate_alternatives(self, parsed: ParsedCursor, best: Suggestion) -> list[Suggestion]:

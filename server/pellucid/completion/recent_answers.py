@@ -84,7 +84,7 @@ class RecentAnswers:
     def find(self, cursor: DocumentCursor) -> RemainingAnswer | None:
         """Return what remains at this cursor of the newest answer that continues here, or None."""
         for answer in reversed(self._answers.values()):
-            remaining = _continue(answer, cursor)
+            remaining = continue_answer(answer, cursor)
             if remaining is not None:
                 return remaining
         return None
@@ -148,8 +148,11 @@ def shorten_cursor(cursor: DocumentCursor) -> DocumentCursor:
     return replace(cursor, before=cursor.before[-CHARACTERS_BEFORE:], after=cursor.after[:CHARACTERS_AFTER])
 
 
-def _continue(answer: RecentAnswer, cursor: DocumentCursor) -> RemainingAnswer | None:
-    """Return what remains of an answer at a cursor that was reached by typing its beginning, or None."""
+def continue_answer(answer: RecentAnswer, cursor: DocumentCursor) -> RemainingAnswer | None:
+    """Return what remains of an answer at a cursor that was reached by typing its beginning, or None.
+
+    The answer's own cursor must be a shortened one.
+    """
     if answer.cursor.uri != cursor.uri:
         return None
     text = answer.text

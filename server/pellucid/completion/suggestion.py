@@ -59,7 +59,10 @@ class TrimmedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A text suggested at a cursor. The texts of ``tokens`` join to ``text``; the first and the last may be cut."""
+    """A text suggested at a cursor. The texts of ``tokens`` join to ``text``; the first and the last may be cut.
+
+    ``partial``: more of it is being generated, and the next request at the same cursor gets the whole.
+    """
 
     id: str
     cursor: DocumentCursor
@@ -67,6 +70,7 @@ class Suggestion:
     tokens: tuple[Token, ...]
     model: str
     shape: SuggestionShape
+    partial: bool = False
 
 
 def truncate(tokens: Sequence[Token], length: int) -> tuple[Token, ...]:

@@ -30,7 +30,8 @@ MAX_ATTEMPTS = 3
 PREFETCHED_LINES = 4
 """The most lines of a prefetched answer."""
 
-OnToken = Callable[[Token], None]
+OnGrowth = Callable[[RecentAnswer], None]
+"""Gets the answer so far, whenever a token is added to it."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,11 @@ class AnswerGenerator:
         self._journal = journal
         self._clock = clock
 
-    async def generate(self, request: AnswerRequest, explanation: Explanation, on_token: OnToken | None = None) -> UsableAnswer:
+    async def generate(self, request: AnswerRequest, explanation: Explanation, on_growth: OnGrowth | None = None) -> UsableAnswer:
         """Generate an answer. If the server goes away, ask again for what follows the tokens that it has sent."""
         provider = self._provider()
         for attempt in range(1, MAX_ATTEMPTS + 1):
-            stream = _Stream(request, explanation, self._settings.max_lines, on_token)
+            stream = _Stream(request, explanation, self._settings.max_lines, on_growth)
             client = await provider.client()
             explanation.lap("wait")
             try:
@@ -168,7 +169,7 @@ class AnswerGenerator:
 class _Stream:
     """The state of an answer that is being generated. ``superseded`` is the reason if it is no longer needed, else empty."""
 
-    def __init__(self, request: AnswerRequest, explanation: Explanation, max_lines: int, on_token: OnToken | None = None) -> None:
+    def __init__(self, request: AnswerRequest, explanation: Explanation, max_lines: int, on_growth: OnGrowth | None = None) -> None:
         self.request = request
         self.tokens = list(request.generated)
         self.ghost = GhostText(request.parsed, request.shape, max_lines=PREFETCHED_LINES if request.prefetch else max_lines)
@@ -178,7 +179,7 @@ class _Stream:
         self.superseded = ""
         self.model = ""
         self._explanation = explanation
-        self._on_token = on_token
+        self._on_growth = on_growth
         self._is_first_usage = True
 
     @property
@@ -192,8 +193,8 @@ class _Stream:
         """Add a token that the model generated."""
         self.tokens.append(token)
         self.ghost.feed(token)
-        if self._on_token is not None:
-            self._on_token(token)
+        if self._on_growth is not None:
+            self._on_growth(self.answer)
 
     def note_usage(self, usage: Usage) -> None:
         """Record the usage so far."""

@@ -20,8 +20,8 @@ from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.suggestion import DocumentCursor, truncate
 from pellucid.completion.trust.calibrated_gate import BY_CALIBRATION, Candidate, decide
-from pellucid.completion.trust.calibration import Calibration
-from pellucid.completion.trust.features import CursorFeatures, features
+from pellucid.completion.trust.calibration import Calibration, CalibrationKind
+from pellucid.completion.trust.features import NAMES, CursorFeatures, features
 from pellucid.completion.trust.threshold_gate import BY_HAND, BY_THRESHOLDS, is_worth_showing, part_lengths
 from pellucid.errors import NotFoundError
 from pellucid.tokens import ModelCard, Token
@@ -98,6 +98,25 @@ def test_a_certain_beginning_of_a_likely_whole() -> None:
     whole = verdict.values["right"]
     assert whole - (1 - whole) * RAW.costs[GateLevel.NORMAL] > 0
     assert joined(tokens)[: verdict.length] == "urn value.name + other"
+
+
+def test_the_beginning_of_an_unfinished_suggestion() -> None:
+    """A part whose whole is not known yet must be more probable than a whole, so that the whole will seldom hide it again."""
+    tokens = make_tokens("urn", " a", p=0.7)
+    part = replace(candidate(tokens), ending=Ending.PART)
+
+    assert decide(candidate(tokens), GateLevel.NORMAL).length == len("urn a")
+    assert decide(part, GateLevel.NORMAL).length == 0
+    assert decide(replace(part, tokens=make_tokens("urn", " a", p=0.9)), GateLevel.NORMAL).length == len("urn a")
+
+
+def test_a_part_is_judged_as_a_part() -> None:
+    """The calibration is not told that an unfinished suggestion is all of it."""
+    weights = [-99.0 if name == "whole" else 0.0 for name in NAMES]
+    numbers = (9.0, *weights, *[0.0] * len(NAMES), *[1.0] * len(NAMES))
+    part = replace(candidate(make_tokens("urn", " a"), Calibration(CalibrationKind.LOGISTIC, numbers, RAW.costs, {})), ending=Ending.PART)
+
+    assert decide(part, GateLevel.NORMAL).length == len("urn a")
 
 
 def test_levels() -> None:

@@ -14,8 +14,10 @@ from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.explanation import AnswerSource, Decision
 from pellucid.completion.recent_answers import RecentAnswers
+from pellucid.completion.settings import SuggestionShape
+from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
-from pellucid.completion.suggestion import DocumentCursor
+from pellucid.completion.suggestion import DocumentCursor, Suggestion
 from pellucid.completion.suggestion_stream import MAX_ATTEMPTS
 from pellucid.errors import PellucidError, UnavailableError
 from pellucid.tokens import Finish, FinishReason, Priority, Token, Usage
@@ -195,6 +197,125 @@ async def test_an_answer_that_nobody_waits_for_is_stopped(monkeypatch: pytest.Mo
     explanation = made.journal.explanations.find()
     assert explanation is not None
     assert explanation.source is AnswerSource.MODEL
+
+
+async def test_an_answer_that_is_long_enough_is_not_waited_for() -> None:
+    """A request that needs only a line of the block that an earlier one began gets it as soon as the line is complete."""
+    block = DocumentCursor("file:///a.py", "def add(a, b):\n    ", "\n\nx = 1\n", "python")
+    server = ScriptedProvider([(*make_tokens("return", " a", " +", " b", "\n"), None)])
+    made = completer(server)
+    request = asyncio.create_task(made.suggest(block))
+    await settled()
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+
+    following = asyncio.create_task(texts(made, typed("ret", block)))
+    await settled()
+    assert following.done()
+    assert await following == ["urn a + b"]
+    assert len(server.asked) == 1
+    assert server.asked[0].closed
+
+
+async def settled() -> None:
+    """Let all tasks run until each waits for an event of the test."""
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+
+async def part_of(made: Completer, cursor: DocumentCursor = HERE) -> str:
+    """Return the text of the partial suggestion for a client that accepts those."""
+    (suggestion,) = await made.suggest(cursor, parts=True)
+    assert suggestion.partial
+    return suggestion.text
+
+
+async def test_the_sure_beginning_of_an_answer_is_suggested_before_its_end() -> None:
+    """A client that accepts parts gets the whole words so far at once; when it asks again, it gets the whole."""
+    more = asyncio.Event()
+    server = ScriptedProvider([(*LINE[:3], more, *LINE[3:])])
+    made = completer(server, ahead=True)
+
+    assert await part_of(made) == "urn a +"
+    explanation = made.journal.explanations.find()
+    assert explanation is not None
+    assert (explanation.outcome, explanation.ending, explanation.source) == (Decision.SHORTENED, Ending.PART, AnswerSource.MODEL)
+    assert len(server.asked) == 1  # nothing is generated ahead of an answer that is being generated
+
+    again = asyncio.create_task(made.suggest(HERE, parts=True))
+    await settled()
+    assert not again.done()
+    more.set()
+    (suggestion,) = await again
+    assert (suggestion.text, suggestion.partial) == ("urn a + b", False)
+    assert len([one for one in server.asked if one.terms.priority is Priority.COMPLETION]) == 1
+    await made.aclose()
+
+
+async def test_a_part_at_each_keystroke() -> None:
+    """A client that types into the suggestion, and does not wait for the whole, gets a part at each place."""
+    server = ScriptedProvider([(*LINE[:3], None)])
+    made = completer(server)
+    await cancelled(made, server, 3)
+
+    assert await part_of(made, typed("u")) == "rn a +"
+    assert await part_of(made, typed("urn")) == " a +"
+    explanation = made.journal.explanations.find()
+    assert explanation is not None
+    assert (explanation.source, explanation.model) == (AnswerSource.RECENT, "scripted")
+    assert len(server.asked) == 1
+    await made.aclose()
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [make_tokens("urn"), (token("urn", 0.3), *make_tokens(" a", " +")), make_tokens(" ", ":")],
+    ids=["half a word", "unsure", "quicker typed than read"],
+)
+async def test_a_beginning_that_is_not_sure_is_not_suggested(begin: tuple[Token, ...]) -> None:
+    """Nothing is suggested before the answer's end that a longer answer may change, nor what the gate hides, nor a single character."""
+    more = asyncio.Event()
+    server = ScriptedProvider([(*begin, more, *LINE[4:])])
+    request = asyncio.create_task(completer(server).suggest(HERE, parts=True))
+    await settled()
+    assert server.asked[0].given == len(begin)
+    assert not request.done()
+
+    more.set()
+    assert not any(suggestion.partial for suggestion in await request)
+
+
+@pytest.mark.parametrize(("parts", "invoked"), [(False, False), (True, True)])
+async def test_other_requests_wait_for_the_whole(parts: bool, invoked: bool) -> None:
+    """A client that does not accept parts gets none, and neither does a user who asks by hand."""
+    (suggestion,) = await completer(ScriptedProvider([LINE]), candidates=1).suggest(HERE, parts=parts, invoked=invoked)
+    assert (suggestion.text, suggestion.partial) == ("urn a + b", False)
+
+
+async def test_a_dismissed_part() -> None:
+    """A part that was dismissed is not suggested again, and the request waits for the whole."""
+    more = asyncio.Event()
+    server = ScriptedProvider([(*LINE[:3], more, *LINE[3:])])
+    made = completer(server)
+    made.recent.dismiss(Suggestion("p", HERE, "urn a +", LINE[:3], "scripted", SuggestionShape.LINE, partial=True))
+
+    request = asyncio.create_task(made.suggest(HERE, parts=True))
+    await settled()
+    assert not request.done()
+    more.set()
+    assert [(one.text, one.partial) for one in await request] == [("urn a + b", False)]
+
+
+async def test_a_part_whose_answer_fails() -> None:
+    """If an answer fails after its beginning was suggested, the next request meets the failure."""
+    more = asyncio.Event()
+    made = completer(ScriptedProvider([(*LINE[:3], more, PellucidError("no memory"))]))
+    assert await part_of(made) == "urn a +"
+
+    more.set()
+    with pytest.raises(PellucidError, match="no memory"):
+        await made.suggest(HERE, parts=True)
 
 
 async def test_closing_stops_an_answer() -> None:

@@ -179,6 +179,31 @@ def test_a_line_that_the_limit_of_tokens_cut_is_left_out() -> None:
     assert short.finish(cut_off=True).text == "y ="
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "answer", "shown"),
+    [
+        ("x = fun", "", "ction(a, b", "ction(a,"),
+        ("x = fun", "", "ction", None),
+        ("x = ", "", "f(a).", "f(a)."),
+        ("x = f(", ")", "a, b", "a,"),
+        ("x = f(", ") + tail", "alpha, ta", "alpha,"),
+        ("alpha = beta + 1\n", "", "alpha = beta ", None),
+        ("alpha = beta + 1\n", "", "alpha = beta - ", "alpha = beta -"),
+        ("", "\nalpha = beta + 1\n", "alpha = beta + ", None),
+        ("def f(a):", "\n", "\n    return a\n    re", "\n    return a"),
+    ],
+)
+def test_the_first_line_so_far(before: str, after: str, answer: str, shown: str | None) -> None:
+    """What is shown of an unfinished answer are whole words of its first line, and nothing that may repeat the text around the cursor."""
+    parsed = parse("file:///a.py", before, after, "python")
+    ghost = GhostText(parsed, choose_shape(parsed))
+    ghost.feed_all(in_words(answer))
+
+    part = ghost.first_line_so_far()
+
+    assert (None if part is None else part.text) == shown
+
+
 def test_half_characters() -> None:
     """A character that consists of several tokens is kept with all of them, or dropped with all of them."""
     halves = tokens("x", " = '", "", "", "😀", "'", "", "\n", "y")

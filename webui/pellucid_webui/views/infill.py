@@ -48,6 +48,7 @@ ENDING_REASONS = {
     Ending.LIMIT: "The suggestion has the maximum number of lines.",
     Ending.TIME: "The time limit of an editor was reached: these are the complete lines.",
     Ending.STOP: "The model ended the suggestion.",
+    Ending.PART: "The model had not finished: this is the beginning that was sure already.",
 }
 """Sentences that explain where a suggestion ends."""
 

@@ -27,6 +27,8 @@ class Ending(StrEnum):
     """The time budget ran out; the suggestion is the complete lines so far."""
     STOP = "stop"
     """The model ended its answer."""
+    PART = "part"
+    """The model has not finished: this is the beginning that is sure already."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ MAX_EXTRA_INDENT = 40
 """Characters by which a line may be indented beyond the cursor's. A model with nothing to add may generate spaces forever."""
 
 _PUNCTUATION = re.compile(r"""(?:[\s)\]}>;:,"'`]|\*/|-->|</[\w:.-]+>)*""")
+_INCOMPLETE_WORD = re.compile(r"\w+\Z")
 _LAST_BREAK = re.compile(r"\r?\n[ \t]*")
 
 
@@ -133,6 +134,23 @@ class GhostText:
         if self.ended:
             return self.finish()
         return self._trimmed(self._line_ends[-1], Ending.TIME) if self._line_ends else None
+
+    def first_line_so_far(self) -> TrimmedAnswer | None:
+        """Return the whole words of the first line so far, or None if there are none that every longer answer keeps.
+
+        The answer may still turn out to repeat a line above or below, or the text right of the cursor.
+        """
+        if self.ended or not self._text.strip():
+            return None
+        if self._line_ends:
+            return self._trimmed(self._line_ends[0], Ending.PART)
+        line = self._line(len(self._text))
+        if self._repetition.may_be_above(line) or self._repetition.may_be_below(line):
+            return None
+        right = self._parsed.right.strip()
+        kept = self._text.partition(right[0])[0] if right else self._text
+        part = self._trimmed(len(_INCOMPLETE_WORD.sub("", kept)), Ending.PART)
+        return part if part.text else None
 
     def _judge_growing_line(self) -> None:
         """End the suggestion if the incomplete last line shows that it is over."""

@@ -65,6 +65,10 @@ class Repetition:
             and line.strip() not in COMMON_LINES
         )
 
+    def may_be_above(self, line: str) -> bool:
+        """Return whether an incomplete first line is the beginning of the line above the cursor."""
+        return self._above is not None and _count_alphanumerics(line) >= TELLING and self._above.startswith(line.rstrip())
+
     def add(self, line: str) -> int:
         """Add a line of the answer. Return how many of the last lines, this one included, only repeat what is above them."""
         self._lines.append(line.rstrip())

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Protocol
 
 from pellucid.completion.settings import GateLevel
+from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
 from pellucid.completion.suggestion import truncate
 from pellucid.completion.trust.calibration import Calibration
@@ -15,6 +16,13 @@ from pellucid.completion.trust.threshold_gate import GateVerdict, is_worth_showi
 from pellucid.tokens import Token
 
 BY_CALIBRATION = "calibration"
+
+SHARE_SO_FAR = 0.35
+"""The share of the whole suggestion that the beginning of an unfinished one is assumed to be.
+
+A beginning should seldom be wrong, or hidden again by the whole. At 290 cursors in the standard library, at level normal, 149 of 163
+were right and 2 were hidden again; with a share of 1 these were 167 of 194, and 19.
+"""
 
 
 @dataclass(frozen=True)
@@ -61,16 +69,18 @@ def judge_by_calibration(candidate: Candidate, calibration: Calibration, level: 
     """Return the part with the largest expected gain: all of the suggestion, whole lines of it, or whole words of its first line.
 
     A part that is right with probability p and has the share s of the characters gains p * s - (1 - p) * cost. If no part gains anything,
-    nothing is shown.
+    nothing is shown. The beginning of an unfinished suggestion counts as a part.
     """
     at, text, cost = candidate.cursor_features, candidate.text, calibration.costs[level]
-    whole = calibration.probability(features(candidate.tokens, at, candidate.ending, whole=True), candidate.offset)
-    length, probability, gain = len(text), whole, whole - (1 - whole) * cost
+    finished = candidate.ending != Ending.PART
+    share = 1.0 if finished else SHARE_SO_FAR
+    whole = calibration.probability(features(candidate.tokens, at, candidate.ending, whole=finished), candidate.offset)
+    length, probability, gain = len(text), whole, whole * share - (1 - whole) * cost
     for shorter in part_lengths(candidate.tokens, text):
         if is_worth_showing(text[:shorter]):
             numbers = features(truncate(candidate.tokens, shorter), at, candidate.ending, whole=False)
             part = calibration.probability(numbers, candidate.offset)
-            part_gain = part * shorter / len(text) - (1 - part) * cost
+            part_gain = part * share * shorter / len(text) - (1 - part) * cost
             if part_gain > gain:
                 length, probability, gain = shorter, part, part_gain
     values = measure(candidate.tokens) | {"right": whole, "gain": gain, "session": candidate.offset}
