@@ -46,6 +46,9 @@ class EditorSettings:
     completion: CompletionSettings = field(default_factory=CompletionSettings)
     context: ContextSettings = field(default_factory=ContextSettings)
     status_notifications: bool = setting(False, "send pellucid/didChangeStatus whenever the state changes")
+    partial_suggestions: bool = setting(
+        False, "suggest the sure beginning of an answer that is not finished; only for clients that repeat the request then"
+    )
     log_level: LogLevel = setting(LogLevel.WARNING, "log level on stderr: error, warning, info or debug")
 
     @classmethod

@@ -96,13 +96,17 @@ class Pellucid(LanguageServer):
         return lambda handler: self.command(name)(with_error_responses(handler))
 
     async def suggestions(
-        self, uri: str, position: types.Position, selected: types.SelectedCompletionInfo | None, invoked: bool
+        self, uri: str, position: types.Position, selected: types.SelectedCompletionInfo | None, invoked: bool, *, parts: bool = False
     ) -> list[Suggestion]:
-        """Return the suggestions at a position; none if the document changes meanwhile, or a newer request replaces this one."""
+        """Return the suggestions at a position; none if the document changes meanwhile, or a newer request replaces this one.
+
+        ``parts``: the answer can say that it is only the beginning of a suggestion. Clients that repeat their request then have a setting.
+        """
         await self.settings_known.wait()
         version = self.documents.get_text_document(uri).version
         try:
-            suggestions = await self.session.suggest(self.cursor_at(uri, position, selected), version, invoked=invoked)
+            parts = parts and self.settings.partial_suggestions
+            suggestions = await self.session.suggest(self.cursor_at(uri, position, selected), version, invoked=invoked, parts=parts)
         except PellucidError as error:
             self.show_error(error)
             return []

@@ -82,9 +82,10 @@ class EditorSession:
         """True if suggestions are on in this editor."""
         return self.settings.enabled and self.switch.everywhere and self.switch.here
 
-    async def suggest(self, cursor: DocumentCursor, version: int | None, *, invoked: bool = False) -> list[Suggestion]:
+    async def suggest(self, cursor: DocumentCursor, version: int | None, *, invoked: bool = False, parts: bool = False) -> list[Suggestion]:
         """Return the suggestions at a cursor in a version of a document; none if another request for the document replaces this one.
 
+        ``parts``: the client repeats the request if it gets only the beginning of a suggestion.
         Raise a PellucidError, which names the remedy, if the model cannot be asked.
         """
         refusal = self._language_refusal(cursor) or self.refusal(cursor)
@@ -95,8 +96,8 @@ class EditorSession:
         self.ring.note_visit(cursor.uri, self._filename(cursor.uri), cursor.before + cursor.after, cursor.before.count("\n"))
         self._adjustment.note_cursor(cursor)
         self._idle.restart(cursor)
-        start = partial(self.completer.suggest, cursor, invoked=invoked)
-        return await self._requests.run(cursor.uri, (cursor, version, invoked), start) or []
+        start = partial(self.completer.suggest, cursor, invoked=invoked, parts=parts)
+        return await self._requests.run(cursor.uri, (cursor, version, invoked, parts), start) or []
 
     async def branch(self, suggestion: Suggestion, cursor: DocumentCursor, index: int, alternative: int) -> Suggestion | None:
         """Return a suggestion from an alternative token. Raise InvalidRequestError if the document must not be sent."""

@@ -115,7 +115,7 @@ def _register_inline_completion(server: Pellucid) -> None:
         uri, context = params.text_document.uri, params.context
         selected = context.selected_completion_info
         invoked = context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
-        suggestions = await server.suggestions(uri, params.position, selected, invoked=invoked)
+        suggestions = await server.suggestions(uri, params.position, selected, invoked=invoked, parts=True)
         return types.InlineCompletionList([inline_item(one, selected, server.line_end(uri)) for one in suggestions])
 
 

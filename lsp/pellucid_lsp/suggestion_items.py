@@ -12,6 +12,9 @@ from pellucid.completion.trust.threshold_gate import measure
 ACCEPTED = "pellucid.accepted"
 """The command that an editor runs after it has inserted a suggestion."""
 
+PARTIAL = "partial"
+"""The second argument of that command, if the item is only the beginning of a suggestion."""
+
 LABEL_CHARACTERS = 60
 """Characters of a suggestion's first line that a completion menu shows."""
 
@@ -54,4 +57,5 @@ def word_before(cursor: DocumentCursor) -> str:
 
 
 def _command(suggestion: Suggestion) -> types.Command:
-    return types.Command(title="Pellucid: accepted", command=ACCEPTED, arguments=[suggestion.id])
+    arguments = [suggestion.id, PARTIAL] if suggestion.partial else [suggestion.id]
+    return types.Command(title="Pellucid: accepted", command=ACCEPTED, arguments=arguments)

@@ -19,8 +19,8 @@ PROPERTIES: dict[str, dict[str, Any]] = {
 OWN = {f"{SECTION}.command"}
 """What the extension reads itself."""
 
-SENT = {f"{SECTION}.statusNotifications"}
-"""What the extension sends by itself."""
+DECIDED = {f"{SECTION}.statusNotifications", f"{SECTION}.partialSuggestions"}
+"""What the extension decides, not its user: it needs notifications of the status, and cannot ask for the rest of a suggestion."""
 
 
 def settings_of(kind: type[Any] = EditorSettings, path: str = SECTION) -> Iterator[tuple[str, Any, Field[Any]]]:
@@ -34,7 +34,7 @@ def settings_of(kind: type[Any] = EditorSettings, path: str = SECTION) -> Iterat
             yield from settings_of(hints[one.name], name)
 
 
-SETTINGS = {name: (kind, one) for name, kind, one in settings_of() if name not in SENT}
+SETTINGS = {name: (kind, one) for name, kind, one in settings_of() if name not in DECIDED}
 
 
 def schema_of(kind: Any, one: Field[Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pygls.exceptions import JsonRpcException, JsonRpcMethodNotFound
 from pytest_lsp import client_capabilities
 
 from pellucid.tokens import Finish, FinishReason, Token, Usage
-from support.editors.lsp_client import INLINE, Connect, Editor, id_of, until
+from support.editors.lsp_client import INLINE, LIMIT_SECONDS, Connect, Editor, id_of, until
 from support.servers.http_servers import TINY, ScriptedAssistant, spoken
 
 URI = "file:///project/a.py"
@@ -487,6 +488,57 @@ async def test_wrong_requests(connect: Connect, method: str, params: Any, senten
         await editor.request(method, params)
     assert await editor.texts(URI, *AT) == ["urn a + b"]
     assert editor.messages == []
+
+
+def hold(assistant: ScriptedAssistant, token: int) -> tuple[threading.Event, threading.Event]:
+    """Let answers stop before a token. Return events: one is set when it is reached, and the test sets the other to continue."""
+    reached, more = threading.Event(), threading.Event()
+
+    async def before(index: int) -> None:
+        if index == token:
+            reached.set()
+            await asyncio.to_thread(more.wait, LIMIT_SECONDS)
+
+    assistant.before = before
+    return reached, more
+
+
+async def test_partial_suggestions(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """A client with the setting gets the sure beginning of an unfinished answer, marked as such, and the whole when it asks again."""
+    _, more = hold(assistant, 3)
+    editor = await connect(options={"partialSuggestions": True})
+    editor.open(URI, TEXT)
+
+    (part,) = await editor.inline(URI, *AT)
+    again = asyncio.ensure_future(editor.inline(URI, *AT))
+    more.set()
+    (whole,) = await again
+
+    assert (part.insert_text, part.command.arguments[1:]) == ("urn a +", ("partial",))
+    assert (whole.insert_text, whole.command.arguments[1:]) == ("urn a + b", ())
+    await editor.command("pellucid.accepted", *part.command.arguments)
+    assert (await editor.request("pellucid/tokens", {"id": part.command.arguments[0]})).accepted
+    assert editor.messages == []
+
+
+@pytest.mark.parametrize("menu", [False, True])
+async def test_clients_that_would_keep_a_part(connect: Connect, assistant: ScriptedAssistant, menu: bool) -> None:
+    """Without the setting a client gets only whole suggestions, and the completion menu gets no others in any case."""
+    reached, more = hold(assistant, 3)
+    editor = await connect(options={"partialSuggestions": menu}, capabilities=types.ClientCapabilities() if menu else None)
+    editor.open(URI, TEXT)
+    params = types.CompletionParams(types.TextDocumentIdentifier(URI), position(AT))
+
+    asked: asyncio.Task[Any] = asyncio.ensure_future(
+        editor.client.text_document_completion_async(params) if menu else editor.inline(URI, *AT)
+    )
+    await until(reached.is_set)
+    await editor.request("pellucid/status")
+    assert not asked.done()
+    more.set()
+
+    (item,) = (await asked).items if menu else await asked
+    assert (item.text_edit.new_text if menu else item.insert_text) == ("return a + b" if menu else "urn a + b")
 
 
 async def test_status(connect: Connect) -> None:

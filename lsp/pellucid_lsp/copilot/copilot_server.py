@@ -74,7 +74,7 @@ class CopilotServer(Pellucid):
         return self.client_settings.added_to(settings, self._model), errors
 
     async def suggestions(
-        self, uri: str, position: types.Position, selected: types.SelectedCompletionInfo | None, invoked: bool
+        self, uri: str, position: types.Position, selected: types.SelectedCompletionInfo | None, invoked: bool, *, parts: bool = False
     ) -> list[Suggestion]:
         """Return the suggestions at a position. The client is notified that the server is busy."""
         if not (invoked or self.client_settings.automatic):
@@ -84,7 +84,7 @@ class CopilotServer(Pellucid):
         self._show_state(self.session.status())
         try:
             await self._look_up_model()
-            return await super().suggestions(uri, position, selected, invoked)
+            return await super().suggestions(uri, position, selected, invoked, parts=parts)
         finally:
             self._running -= 1
             self._show_state(self.session.status())
