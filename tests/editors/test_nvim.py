@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from support.editors import partial_language_server
 from support.editors.neovim import PLUGIN, Neovim
 from support.editors.polling import until
 
@@ -441,6 +444,21 @@ def test_no_program(vim: Neovim, tmp_path: Path) -> None:
     vim.until_text("hello")
     assert vim.api.command_output("messages").count("no-such-program is not an executable") == 1
     assert vim.lua("return vim.api.nvim_get_mode()") == {"mode": "i", "blocking": False}
+
+
+def test_the_rest_of_a_partial_suggestion(vim: Neovim, tmp_path: Path) -> None:
+    """The plugin says that it accepts the beginning of a suggestion: it shows that, and requests the whole once."""
+    log = tmp_path / "log"
+    vim.setup("", cmd=[sys.executable, partial_language_server.__file__, str(log)], ghost="plugin")
+    vim.edit("    ret")
+    vim.keys("A")
+    until(lambda: vim.ghost == partial_language_server.WHOLE, "the whole")
+    vim.keys("<C-]>")
+    until(lambda: "dismissed" in log.read_text(), "the last message")
+
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    shown = [["request", 2, 7], ["shown", "part"], ["request", 2, 7], ["shown", "whole"]]
+    assert entries == [["initialize", True], *shown, ["dismissed", "whole"]]
 
 
 @pytest.mark.parametrize(("encoding", "units"), [("utf-8", 4), ("utf-16", 2), ("utf-32", 1)])

@@ -8,7 +8,7 @@ local M = { paused = nil }
 
 --- Return whether it is used.
 function M.used()
-  return vim.lsp.inline_completion ~= nil and options.current.ghost == "auto"
+  return options.uses_builtin()
 end
 
 local function enable(on, buf)

@@ -131,7 +131,10 @@ end
 local function configuration(root)
   local capabilities = vim.lsp.protocol.make_client_capabilities()
   capabilities.textDocument.inlineCompletion = { dynamicRegistration = false }
-  local initial = vim.tbl_extend("keep", settings(), { statusNotifications = true })
+  local initial = vim.tbl_extend("keep", settings(), {
+    statusNotifications = true,
+    partialSuggestions = not options.uses_builtin(), -- which does not request the rest of a suggestion
+  })
   return {
     name = NAME,
     cmd = options.current.cmd,

@@ -107,12 +107,22 @@ local function request(kind, callback)
   end)
 end
 
+--- Request a suggestion. If the reply is only its beginning, show that, and request the whole.
+local function request_automatic()
+  request(AUTOMATIC, function(items, at)
+    M.show(items, at)
+    if items[1] and suggestions.is_partial(items[1]) then
+      request(AUTOMATIC, M.show)
+    end
+  end)
+end
+
 --- Request a suggestion after a short wait.
 local function request_soon()
   timer = vim.defer_fn(function()
     timer = nil
     if inserting() and vim.fn.pumvisible() == 0 then
-      request(AUTOMATIC, M.show)
+      request_automatic()
     end
   end, options.current.wait_ms)
 end

@@ -73,6 +73,11 @@ function M.set(given)
   M.current.cmd = given.cmd or M.defaults.cmd
 end
 
+--- Return whether Neovim's own inline completion requests and draws suggestions.
+function M.uses_builtin()
+  return vim.lsp.inline_completion ~= nil and M.current.ghost == "auto"
+end
+
 --- Return whether suggestions are wanted in a buffer: normal buffers with a name, by file type.
 function M.wants(buf)
   if not vim.api.nvim_buf_is_loaded(buf) or vim.bo[buf].buftype ~= "" or vim.api.nvim_buf_get_name(buf) == "" then

@@ -35,6 +35,11 @@ function M.read(item, at, encoding)
   return M.rest(suggestion, at) and suggestion or nil
 end
 
+--- Return whether an item of `textDocument/inlineCompletion` is only the beginning of a suggestion.
+function M.is_partial(item)
+  return vim.tbl_get(item, "command", "arguments", 2) == "partial"
+end
+
 local function typed(suggestion, at)
   local row, col = suggestion.row, suggestion.col
   if at.row < row or (at.row == row and at.col < col) then
