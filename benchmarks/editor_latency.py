@@ -110,8 +110,12 @@ class Document:
         self.row = self._dice.choice(far)
         return before
 
+    @property
+    def cursor(self) -> tuple[int, int]:
+        return self.row, len(self._lines[self.row])
+
     async def ask(self) -> list[types.InlineCompletionItem]:
-        return await self._editor.inline(self._uri, self.row, len(self._lines[self.row]))
+        return await self._editor.inline(self._uri, *self.cursor)
 
     async def explained(self, kind: Kind, milliseconds: float) -> Keystroke:
         """Return the cost of the last request."""

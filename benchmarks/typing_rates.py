@@ -5,7 +5,10 @@
 
 A real language server process serves an editor that removes lines of standard library files and types them again. Each keystroke sends
 `didChange` and `inlineCompletion` together, whether or not the reply to the one before has come. A suggestion is in time if it arrives
-before the next keystroke; it is right so far if the next keystroke types into it. The same lines are typed at every rate.
+before the next keystroke; it is right so far if the next keystroke types into it, and wrong if its first line is not what the line then
+becomes. The same lines are typed at every rate.
+
+With `--partial` the editor accepts the beginnings of unfinished suggestions, and repeats its request when it gets one.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
@@ -31,6 +35,7 @@ from editor_latency import LINES_WRITTEN, Document
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from pellucid.learn.metrics import wilson
+from pellucid_lsp.suggestion_items import PARTIAL
 from support.editors.lsp_client import homes, start
 
 READING_SECONDS = 3.0
@@ -39,7 +44,10 @@ READING_SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Keystroke:
-    """A keystroke and its reply. ``following`` was typed next, ``pause`` seconds later; ``suggested`` is empty without a suggestion."""
+    """A keystroke and its reply. ``following`` is the rest of the line, typed from ``pause`` seconds later on.
+
+    ``suggested`` is empty without a suggestion.
+    """
 
     milliseconds: float
     suggested: str
@@ -52,7 +60,11 @@ class Keystroke:
 
     @property
     def right_so_far(self) -> bool:
-        return self.in_time and self.suggested.startswith(self.following)
+        return self.in_time and self.suggested.startswith(self.following[0])
+
+    @property
+    def wrong(self) -> bool:
+        return self.in_time and not self.following.startswith(self.suggested.partition("\n")[0])
 
 
 def main() -> None:
@@ -61,18 +73,20 @@ def main() -> None:
     parser.add_argument("--rates", type=float, nargs="+", default=[4, 8, 12], help="keystrokes per second")
     parser.add_argument("--files", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--partial", action="store_true", help="accept beginnings of suggestions, and ask for the rest")
     options = parser.parse_args()
-    found = {rate: asyncio.run(write(options.server, options.files, rate, options.seed)) for rate in options.rates}
+    settings = {"server": {"url": options.server, "start": False}} | ({"partialSuggestions": True} if options.partial else {})
+    found = {rate: asyncio.run(write(settings, options.files, rate, options.seed)) for rate in options.rates}
     print(about())
     print(table(found))
 
 
-async def write(server: str, count: int, rate: float, seed: int) -> list[Keystroke]:
+async def write(settings: Mapping[str, Any], count: int, rate: float, seed: int) -> list[Keystroke]:
     """Type the lines of all files at a rate."""
     dice = random.Random(seed)
     keystrokes: list[Keystroke] = []
     with tempfile.TemporaryDirectory() as folder, Progress(console=Console(stderr=True)) as progress:
-        editor = await start(homes(Path(folder)), {"server": {"url": server, "start": False}})
+        editor = await start(homes(Path(folder)), settings)
         try:
             for path in progress.track(files(count, LINES_WRITTEN, dice), description=f"{rate:g} keys per second"):
                 document = Document(editor, path, dice)
@@ -94,22 +108,26 @@ async def type_line(document: Document, text: str, pause: float) -> list[Keystro
         asked.append(asyncio.create_task(timed(document)))
         await asyncio.sleep(pause)
     replies = await asyncio.gather(*asked)
-    return [Keystroke(*reply, following, pause) for reply, following in zip(replies, text[1:], strict=False)]
+    return [Keystroke(*reply, text[index + 1 :], pause) for index, reply in enumerate(replies[:-1])]
 
 
 async def timed(document: Document) -> tuple[float, str]:
-    """Return the milliseconds until the reply, and the first suggestion."""
-    begun = time.perf_counter()
+    """Return the milliseconds until the first reply, and its suggestion. If that is only a beginning, wait for the rest as well."""
+    begun, cursor = time.perf_counter(), document.cursor
     items = await document.ask()
-    return (time.perf_counter() - begun) * 1000, str(items[0].insert_text) if items else ""
+    milliseconds = (time.perf_counter() - begun) * 1000
+    if items and PARTIAL in items[0].command.arguments and cursor == document.cursor:
+        await document.ask()
+    return milliseconds, str(items[0].insert_text) if items else ""
 
 
 def table(found: Mapping[float, Sequence[Keystroke]]) -> str:
-    titles = ("keys per second", "keystrokes", "suggestion in time (95 %)", "right so far (95 %)", "reply p50, ms", "p95, ms")
+    shares_of = ("suggestion in time (95 %)", "right so far (95 %)", "wrong (95 %)")
+    titles = ("keys per second", "keystrokes", *shares_of, "reply p50, ms", "p95, ms")
     rows = []
     for rate, keystrokes in found.items():
         times = [one.milliseconds for one in keystrokes]
-        counts = sum(one.in_time for one in keystrokes), sum(one.right_so_far for one in keystrokes)
+        counts = [sum(getattr(one, name) for one in keystrokes) for name in ("in_time", "right_so_far", "wrong")]
         shares = [wilson(count, len(keystrokes)) for count in counts]
         cells = [f"{one.value:.0%} ({one.low:.0%} to {one.high:.0%})" for one in shares]
         rows.append([f"{rate:g}", str(len(keystrokes)), *cells, *(f"{quantile(times, share):.0f}" for share in (0.5, 0.95))])
