@@ -36,7 +36,7 @@ from editor_latency import LINES_WRITTEN, Document
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from pellucid.learn.metrics import wilson
 from pellucid_lsp.suggestion_items import PARTIAL
-from support.editors.lsp_client import homes, start
+from support.editors.lsp_client import arguments_of, homes, start
 
 READING_SECONDS = 3.0
 """Seconds of reading before a line is typed."""
@@ -116,7 +116,7 @@ async def timed(document: Document) -> tuple[float, str]:
     begun, cursor = time.perf_counter(), document.cursor
     items = await document.ask()
     milliseconds = (time.perf_counter() - begun) * 1000
-    if items and PARTIAL in items[0].command.arguments and cursor == document.cursor:
+    if items and PARTIAL in arguments_of(items[0]) and cursor == document.cursor:
         await document.ask()
     return milliseconds, str(items[0].insert_text) if items else ""
 

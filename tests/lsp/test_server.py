@@ -15,7 +15,7 @@ from pygls.exceptions import JsonRpcException, JsonRpcMethodNotFound
 from pytest_lsp import client_capabilities
 
 from pellucid.tokens import Finish, FinishReason, Token, Usage
-from support.editors.lsp_client import INLINE, LIMIT_SECONDS, Connect, Editor, id_of, until
+from support.editors.lsp_client import INLINE, LIMIT_SECONDS, Connect, Editor, arguments_of, id_of, until
 from support.servers.http_servers import TINY, ScriptedAssistant, spoken
 
 URI = "file:///project/a.py"
@@ -514,10 +514,11 @@ async def test_partial_suggestions(connect: Connect, assistant: ScriptedAssistan
     more.set()
     (whole,) = await again
 
-    assert (part.insert_text, part.command.arguments[1:]) == ("urn a +", ("partial",))
-    assert (whole.insert_text, whole.command.arguments[1:]) == ("urn a + b", ())
-    await editor.command("pellucid.accepted", *part.command.arguments)
-    assert (await editor.request("pellucid/tokens", {"id": part.command.arguments[0]})).accepted
+    id, mark = arguments_of(part)
+    assert (part.insert_text, mark) == ("urn a +", "partial")
+    assert (whole.insert_text, len(arguments_of(whole))) == ("urn a + b", 1)
+    await editor.command("pellucid.accepted", id, mark)
+    assert (await editor.request("pellucid/tokens", {"id": id})).accepted
     assert editor.messages == []
 
 

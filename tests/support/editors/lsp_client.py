@@ -156,9 +156,14 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
+def arguments_of(item: Any) -> tuple[Any, ...]:
+    """Return the arguments of an item's command: the id of its suggestion, and a mark if that is partial."""
+    return tuple(item.command.arguments)
+
+
 def id_of(item: Any) -> str:
-    """Return the id of an item's suggestion: the argument of its command."""
-    (id,) = item.command.arguments
+    """Return the id of an item's suggestion, which is not partial."""
+    (id,) = arguments_of(item)
     assert isinstance(id, str)
     return id
 
