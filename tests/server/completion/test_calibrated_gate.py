@@ -111,7 +111,7 @@ def test_the_beginning_of_an_unfinished_suggestion() -> None:
 
 
 def test_a_part_is_judged_as_a_part() -> None:
-    """The calibration is not told that an unfinished suggestion is all of it."""
+    """The calibration does not take an unfinished suggestion for the whole of it."""
     weights = [-99.0 if name == "whole" else 0.0 for name in NAMES]
     numbers = (9.0, *weights, *[0.0] * len(NAMES), *[1.0] * len(NAMES))
     part = replace(candidate(make_tokens("urn", " a"), Calibration(CalibrationKind.LOGISTIC, numbers, RAW.costs, {})), ending=Ending.PART)

@@ -194,7 +194,7 @@ def test_a_line_that_the_limit_of_tokens_cut_is_left_out() -> None:
     ],
 )
 def test_the_first_line_so_far(before: str, after: str, answer: str, shown: str | None) -> None:
-    """What is shown of an unfinished answer are whole words of its first line, and nothing that may repeat the text around the cursor."""
+    """Of an unfinished answer only whole words of its first line are shown, and nothing that may repeat the text around the cursor."""
     parsed = parse("file:///a.py", before, after, "python")
     ghost = GhostText(parsed, choose_shape(parsed))
     ghost.feed_all(in_words(answer))
