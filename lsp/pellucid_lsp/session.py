@@ -105,9 +105,9 @@ class EditorSession:
         return await self.completer.branch(suggestion, cursor, index, alternative)
 
     def note_shown(self, suggestions: Sequence[Suggestion]) -> None:
-        """Count suggestions that were sent to the editor, and follow the outcome of the first one."""
-        self.journal.counts.shown += bool(suggestions)
+        """Count suggestions that were sent to the editor, once while the user types into them, and follow the outcome of the first one."""
         for suggestion in suggestions[:1]:
+            self.journal.counts.shown += self.recent.note_shown(suggestion)
             explanation = self.journal.explanations.find(id=suggestion.id)
             verdict = None if explanation is None else explanation.verdict
             if verdict is not None and verdict.probability is not None:

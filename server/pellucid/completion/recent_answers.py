@@ -74,6 +74,8 @@ class RecentAnswers:
         self._suggestions: OrderedDict[str, Suggestion] = OrderedDict()
         self._dismissed: OrderedDict[tuple[str, str, str], None] = OrderedDict()
         self._accepted: OrderedDict[str, int] = OrderedDict()
+        self._last_accepted: Suggestion | None = None
+        self._last_shown: Suggestion | None = None
 
     def keep(self, answer: RecentAnswer) -> RecentAnswer:
         """Remember an answer, replacing an older one at the same cursor. Return it as ``find`` returns it."""
@@ -98,6 +100,11 @@ class RecentAnswers:
         """Return the suggestion with this id, or None if it is no longer remembered."""
         return self._suggestions.get(id)
 
+    def note_shown(self, suggestion: Suggestion) -> bool:
+        """Note that a suggestion is shown. Return False if it is the last one still, or the rest of it."""
+        last, self._last_shown = self._last_shown, replace(suggestion, cursor=shorten_cursor(suggestion.cursor))
+        return last is None or not _is_rest(suggestion, last)
+
     def dismiss(self, suggestion: Suggestion) -> None:
         """Do not offer this text at its cursor again."""
         _put(self._dismissed, _key_with_text(suggestion.cursor, suggestion.text), None, MAX_SUGGESTIONS)
@@ -111,8 +118,12 @@ class RecentAnswers:
         self._answers.clear()
 
     def accept(self, suggestion: Suggestion, length: int) -> bool:
-        """Note that the first ``length`` characters were accepted. Return whether none were accepted before."""
-        known = suggestion.id in self._accepted
+        """Note that the first ``length`` characters were accepted.
+
+        Return whether none were accepted before, also not of the suggestion of which this one is the rest.
+        """
+        last, self._last_accepted = self._last_accepted, replace(suggestion, cursor=shorten_cursor(suggestion.cursor))
+        known = suggestion.id in self._accepted or (last is not None and _is_rest(suggestion, last))
         _put(self._accepted, suggestion.id, length, MAX_SUGGESTIONS)
         return not known
 
@@ -194,6 +205,13 @@ def _key(cursor: DocumentCursor) -> tuple[str, str, str]:
 
 def _key_with_text(cursor: DocumentCursor, text: str) -> tuple[str, str, str]:
     return cursor.uri, (cursor.before + text)[-CHARACTERS_BEFORE:], cursor.after
+
+
+def _is_rest(suggestion: Suggestion, former: Suggestion) -> bool:
+    """Return whether a suggestion is all that is left of a former one, or the whole of which that was the beginning."""
+    cursor, key = shorten_cursor(suggestion.cursor), _key_with_text(former.cursor, former.text)
+    ends = range(len(suggestion.text) + 1) if former.partial else [len(suggestion.text)]
+    return any(_key_with_text(cursor, suggestion.text[:end]) == key for end in ends)
 
 
 def _put(kept: OrderedDict[K, V], key: K, value: V, limit: int) -> None:

@@ -155,6 +155,38 @@ def test_accepted_in_parts() -> None:
     assert known.get("1") == one
 
 
+def test_remainders_of_an_accepted_suggestion() -> None:
+    """Accepting the rest of a suggestion, which has an id of its own then, does not count again; another suggestion does."""
+    known = RecentAnswers()
+    rest = replace(suggestion(" a", typed("return")), id="2")
+
+    assert [known.accept(one, 1) for one in (suggestion(), rest)] == [True, False]
+    assert known.accept(replace(suggestion("return b"), id="3"), 1)
+
+
+def test_shown_once() -> None:
+    """A suggestion is shown once while the user types into it; another text, or the same one after another, is shown again."""
+    known = RecentAnswers()
+    rest, other = suggestion("urn a", typed("ret")), suggestion("return b")
+
+    assert [known.note_shown(one) for one in (suggestion(), suggestion(), rest, other, suggestion())] == [True, False, False, True, True]
+
+
+@pytest.mark.parametrize("above", ["", "# " + "x" * CHARACTERS_BEFORE + "\n"])
+@pytest.mark.parametrize("length", [0, 3, len("return")])
+def test_partial_suggestions_count_once(above: str, length: int) -> None:
+    """The beginning of a suggestion and the whole of it are one, however much was typed between; another whole is a second one."""
+    here = replace(HERE, before=above + HERE.before)
+    beginning = replace(suggestion("return", here), partial=True)
+    whole = replace(suggestion("return a + b"[length:], typed("return"[:length], here)), id="2")
+    other = replace(suggestion("raise E", here), id="3")
+
+    for text, new in ((whole, False), (other, True)):
+        known = RecentAnswers()
+        assert [known.note_shown(one) for one in (beginning, text)] == [True, new]
+        assert [known.accept(one, 1) for one in (beginning, text)] == [True, new]
+
+
 def test_another_model() -> None:
     """The answers of one model are not those of another; what was accepted stays."""
     known = recent(ANSWER)
