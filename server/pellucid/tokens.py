@@ -19,6 +19,9 @@ TINIEST = 1e-300
 MAX_ALTERNATIVES = 20
 """The most alternatives of one token (OpenAI's own limit for ``top_logprobs``)."""
 
+MAX_OUTCOMES = 5_000
+"""The most suggestions of one report that were shown, and the most that were accepted."""
+
 ADAPTER_NAME = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9_-])?"
 """The names that an adapter may have. File names are made of them: some systems allow no long ones, or none that end in a dot."""
 

@@ -29,6 +29,7 @@ from pellucid.api.routes import (
     ollama_models,
     responses,
     score,
+    suggestions,
     tabby,
     tokens,
     usage,
@@ -39,7 +40,7 @@ from pellucid.system.installed_version import installed_version
 
 ROUTES = (
     *(completions, chat, responses, messages, fim, score, embeddings, llama_generation),
-    *(ollama, ollama_models, tabby, tokens, adapters, engines, usage, info),
+    *(ollama, ollama_models, tabby, tokens, adapters, engines, usage, suggestions, info),
 )
 
 DESCRIPTION = """

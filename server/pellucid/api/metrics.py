@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -20,6 +21,12 @@ Statuses = Callable[[], Mapping[str, WorkerStatus]]
 
 _FIRST_TOKEN_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 30.0)
 _TOKEN_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28)
+
+UNKNOWN_MODEL = "unknown"
+"""The label of suggestions whose model is not served, or was not named."""
+
+MAX_REPORTS = 10_000
+"""Reports of suggestions that are remembered, so that one that is sent again does not count again."""
 
 
 class Metrics:
@@ -44,6 +51,10 @@ class Metrics:
             buckets=_TOKEN_SECONDS,
             registry=self.registry,
         )
+        self._shown = Counter("pellucid_suggestions_shown", "Suggestions that clients have shown.", ["model"], registry=self.registry)
+        accepted = "Suggestions that users have accepted, in whole or in part."
+        self._accepted = Counter("pellucid_suggestions_accepted", accepted, ["model"], registry=self.registry)
+        self._reports: OrderedDict[int, None] = OrderedDict()
 
     def watch_models(self, statuses: Statuses) -> None:
         """Export the current status of each model whenever the metrics are read."""
@@ -60,6 +71,19 @@ class Metrics:
     def count_request(self, route: str, status: int) -> None:
         """Count an answered request under its route's pattern."""
         self._requests.labels(route, str(status)).inc()
+
+    def count_suggestions(self, model: str, *, shown: int = 0, accepted: int = 0, report: Hashable = None) -> bool:
+        """Count suggestions that were shown and accepted. Return False, and count nothing, if their ``report`` was counted lately."""
+        if report is not None:
+            key = hash(report)  # not the report itself: clients choose its length
+            if key in self._reports:
+                return False
+            self._reports[key] = None
+            if len(self._reports) > MAX_REPORTS:
+                self._reports.popitem(last=False)
+        self._shown.labels(model).inc(shown)
+        self._accepted.labels(model).inc(accepted)
+        return True
 
     def timer(self, model: str, clock: Callable[[], float], *, reads: bool = False) -> GenerationTimer:
         """Return a timer for one generation, which starts now. With ``reads`` its tokens are those of a prompt."""

@@ -12,7 +12,7 @@ from fastapi import Request
 
 from pellucid.api.idle_exit import Idleness
 from pellucid.api.login_rate_limit import LoginRateLimit
-from pellucid.api.metrics import Metrics
+from pellucid.api.metrics import UNKNOWN_MODEL, Metrics
 from pellucid.engine.port import FAILED, Engine
 from pellucid.engine.status import WorkerStatus
 from pellucid.errors import InvalidRequestError, NotSupportedError, UnavailableError
@@ -102,6 +102,8 @@ class ServerState:
         self._cards = {card.name: card for card in self._assistant.models()}
         self.models = tuple(self._cards)
         self._adapter_names |= {card.adapter for card in self._cards.values() if card.adapter}
+        for name in self.models:
+            self.metrics.count_suggestions(name)  # Prometheus sees an increase only after a first value, which is 0
 
     def leave(self) -> None:
         """Take no new requests, and end the running ones after the grace time."""
@@ -181,6 +183,10 @@ class ServerState:
         if name not in self._cards:  # it has just been loaded
             self.note_models()
         return assistant, self._cards[name]
+
+    def metrics_label(self, model: str | None) -> str:
+        """Return a model's name as a label of metrics: that of a served model, as labels for arbitrary names would have no limit."""
+        return model if model in self.models else UNKNOWN_MODEL
 
     def named_users(self) -> dict[str, UserTotals]:
         """Return what each user with a key of their own has used; those whose keys were removed keep their figures."""

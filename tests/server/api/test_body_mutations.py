@@ -106,6 +106,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/chat": {"messages": [{"role": "user", "content": "u", "images": []}], "stream": False, "tools": [], **OLLAMA},
     "/api/show": {"model": TINY, "name": TINY, "verbose": True},
     "/v1/events": {"type": "select", "completion_id": "c", "choice_index": 0, "view_id": "v", "elapsed": 1, "select_kind": "line"},
+    "/v1/suggestions/outcomes": {"model": TINY, "shown": 2, "accepted": 1, "id": "r"},
     "/v1/adapters": {"name": "other", "model": TINY},
     "/v1/load_lora_adapter": {"lora_name": "other", "lora_path": "other", "load_inplace": False},
     "/v1/unload_lora_adapter": {"lora_name": ADAPTER},

@@ -87,8 +87,18 @@ async def health(request: Request) -> Response:
 
 
 @router.post("/v1/events", status_code=204, response_class=Response, responses={400: MODEL_ERRORS[400]})
-async def events(body: TabbyEventRequest, select_kind: str | None = None) -> Response:
-    """Accept the user's reaction to a suggestion. It is checked, but not stored."""
+async def events(body: TabbyEventRequest, request: Request, select_kind: str | None = None) -> Response:
+    """Count the suggestion for /metrics if it was shown or accepted, once each. Nothing else is kept.
+
+    Clients name no model here, and none when they ask for a suggestion: it is the default model.
+    """
+    state = state_of(request)
+    model = state.metrics_label(next(iter(state.models), None))
+    report = (body.type, body.completion_id, body.choice_index)
+    if body.type == "view":
+        state.metrics.count_suggestions(model, shown=1, report=report)
+    elif body.type == "select":
+        state.metrics.count_suggestions(model, accepted=1, report=report)
     return Response(status_code=204)
 
 

@@ -1,0 +1,31 @@
+"""Defines the wire shape of /v1/suggestions/outcomes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from pellucid.api.schema.common import Body, Reply
+from pellucid.tokens import MAX_OUTCOMES
+
+
+class OutcomesRequest(Body):
+    """The number of suggestions that a client has shown, and of those that its user has accepted, since its last report."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"model": "qwen2.5-coder-0.5b", "shown": 12, "accepted": 3}]})
+
+    model: str | None = Field(None, description="the model that made them; they count for `unknown` if it is not one that is served")
+    shown: int = Field(0, ge=0, le=MAX_OUTCOMES)
+    accepted: int = Field(0, ge=0, le=MAX_OUTCOMES, description="accepted in whole or in part")
+    id: str | None = Field(
+        None, max_length=64, description="a random id of the report: sent again with the same id, because no reply came, it counts once"
+    )
+
+
+class OutcomesReply(Reply):
+    """The effect of a report."""
+
+    object: Literal["suggestion.outcomes"] = "suggestion.outcomes"
+    model: str = Field(description="the model for which the suggestions count; `unknown` for one that is not served")
+    counted: bool = Field(description="false if a report with this id was counted before")

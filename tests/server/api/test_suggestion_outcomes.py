@@ -1,0 +1,136 @@
+"""/v1/suggestions/outcomes counts suggestions that were shown and accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from pellucid.api import metrics as metrics_module
+from pellucid.api.metrics import UNKNOWN_MODEL, Metrics
+from pellucid.api.server_state import ServerState
+from pellucid.system.api_keys import read_keys
+from pellucid.tokens import MAX_OUTCOMES
+from support.servers.http_servers import TINY, live, scripted_state
+
+ROUTE = "/v1/suggestions/outcomes"
+
+
+def counted(metrics: Metrics, model: str = TINY) -> tuple[float | None, float | None]:
+    """Return how many suggestions of a model were shown, and how many were accepted; None without such a metric."""
+    names = (f"pellucid_suggestions_{name}_total" for name in ("shown", "accepted"))
+    shown, accepted = (metrics.registry.get_sample_value(name, {"model": model}) for name in names)
+    return shown, accepted
+
+
+@pytest.fixture
+def state() -> ServerState:
+    return scripted_state()
+
+
+@pytest.fixture
+def http(state: ServerState) -> Iterator[httpx.Client]:
+    """A client of a server with this state."""
+    with live(state) as server, httpx.Client(base_url=server.url, trust_env=False, timeout=60) as client:
+        yield client
+
+
+def test_reports_add_up(http: httpx.Client, state: ServerState) -> None:
+    """A served model begins with 0, so that Prometheus sees the first increase, and reports add to it; an empty one changes nothing."""
+    assert counted(state.metrics) == (0, 0)
+    reply = http.post(ROUTE, json={"model": TINY, "shown": 5, "accepted": 2})
+    for body in ({"model": TINY, "shown": 1}, {"model": TINY, "accepted": 3}, {"model": TINY}):
+        assert http.post(ROUTE, json=body).status_code == 200
+
+    assert (reply.status_code, reply.json()) == (200, {"object": "suggestion.outcomes", "model": TINY, "counted": True})
+    assert counted(state.metrics) == (6, 5)
+    assert f'pellucid_suggestions_shown_total{{model="{TINY}"}} 6.0' in http.get("/metrics").text
+
+
+def test_a_report_that_is_sent_again(http: httpx.Client, state: ServerState) -> None:
+    """A report counts once, and the reply says so; another id is another report."""
+    replies = [http.post(ROUTE, json={"model": TINY, "shown": 1, "id": id}).json()["counted"] for id in ("a", "a", "b", "a")]
+
+    assert replies == [True, False, True, False]
+    assert counted(state.metrics) == (2, 0)
+
+
+def test_memory_for_reports_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the latest reports are remembered."""
+    monkeypatch.setattr(metrics_module, "MAX_REPORTS", 2)
+    metrics = Metrics()
+
+    assert [metrics.count_suggestions(TINY, shown=1, report=report) for report in ("a", "b", "c", "b", "a")] == [
+        True,
+        True,
+        True,
+        False,
+        True,
+    ]
+
+
+def test_unknown_models(http: httpx.Client, state: ServerState) -> None:
+    """Models that are not served, and none at all, share one label, so that clients cannot add labels without limit."""
+    bodies: list[dict[str, Any]] = [{"model": f"model-{number}", "shown": 1} for number in range(20)]
+    replies = [http.post(ROUTE, json=body).json()["model"] for body in [*bodies, {"shown": 1}, {"model": "", "shown": 1}]]
+
+    assert set(replies) == {UNKNOWN_MODEL}
+    assert counted(state.metrics, UNKNOWN_MODEL) == (22, 0)
+    (family,) = (one for one in state.metrics.registry.collect() if one.name == "pellucid_suggestions_shown")
+    assert {sample.labels["model"] for sample in family.samples} == {TINY, UNKNOWN_MODEL}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *((field, value) for field in ("shown", "accepted") for value in (-1, MAX_OUTCOMES + 1, 1.5, "1", True)),
+        ("id", "x" * 65),
+        ("model", 7),
+        ("text", "def f():"),
+    ],
+)
+def test_wrong_reports(field: str, value: Any, http: httpx.Client, state: ServerState) -> None:
+    """Numbers are whole, not negative and bounded, and there is no field for a text; a wrong report counts nothing."""
+    answer = http.post(ROUTE, json={"model": TINY, "shown": 1, "accepted": 1, field: value})
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, field)
+    assert counted(state.metrics) == (0, 0)
+
+
+def test_the_largest_report(http: httpx.Client, state: ServerState) -> None:
+    """The bounds themselves are allowed."""
+    assert http.post(ROUTE, json={"model": TINY, "shown": MAX_OUTCOMES, "accepted": MAX_OUTCOMES}).status_code == 200
+    assert counted(state.metrics) == (MAX_OUTCOMES, MAX_OUTCOMES)
+
+
+@pytest.mark.parametrize(("headers", "status"), [({}, 401), ({"x-api-key": "no"}, 401), ({"x-api-key": "a-long-key"}, 200)])
+def test_key(headers: dict[str, str], status: int) -> None:
+    """The route needs the key of a server that has one."""
+    state = scripted_state(keys=read_keys("a-long-key"))
+    with live(state) as server:
+        answer = httpx.post(f"{server.url}{ROUTE}", json={"model": TINY, "shown": 1}, headers=headers, trust_env=False, timeout=60)
+
+    assert answer.status_code == status
+    assert counted(state.metrics) == (int(status == 200), 0)
+
+
+def react(http: httpx.Client, kind: str, id: str = "cmpl-1", **more: Any) -> int:
+    """Send the event of a Tabby plugin. Return the status."""
+    return http.post("/v1/events", json={"type": kind, "completion_id": id, "choice_index": 0, **more}).status_code
+
+
+def test_events_of_tabby(http: httpx.Client, state: ServerState) -> None:
+    """A suggestion that is shown again, or accepted line by line, counts once for the default model; a dismissed one was only shown."""
+    events = [
+        react(http, "view", view_id="a"),
+        react(http, "view", view_id="b"),
+        react(http, "select", select_kind="line"),
+        react(http, "select"),
+        react(http, "view", "cmpl-2"),
+        react(http, "dismiss", "cmpl-2"),
+    ]
+
+    assert events == [204] * 6
+    assert counted(state.metrics) == (2, 1)
