@@ -32,9 +32,11 @@ from pellucid.completion.trust.threshold_gate import BY_THRESHOLDS
 from pellucid.errors import InvalidRequestError, UnavailableError
 from pellucid.tokens import CompletionQuery
 from pellucid_lsp.editor_settings import EditorSettings
+from pellucid_lsp.model_server.outcome_reports import OutcomeReports
 from pellucid_lsp.model_server.server_address import data_folder
 
 if TYPE_CHECKING:
+    from pellucid.client.http_client import Client
     from pellucid.completion.reaction_log import ReactionLog
     from pellucid_lsp.model_server.launch import Launcher, LauncherStatus
 
@@ -57,6 +59,7 @@ class EditorSession:
         self._on_change = on_change
         self._requests: SharedRequests[list[Suggestion]] = SharedRequests()
         self._launcher: Launcher | None = None
+        self._outcomes = OutcomeReports(self._connected)
         self._privacy = Privacy(self._folders, settings.context.exclude)
         self.ring = ChunkRing(settings.context, self._is_harmless)
         self._index: RepositoryIndex | None = None
@@ -107,7 +110,9 @@ class EditorSession:
     def note_shown(self, suggestions: Sequence[Suggestion]) -> None:
         """Count suggestions that were sent to the editor, once while the user types into them, and follow the outcome of the first one."""
         for suggestion in suggestions[:1]:
-            self.journal.counts.shown += self.recent.note_shown(suggestion)
+            if self.recent.note_shown(suggestion):
+                self.journal.counts.shown += 1
+                self._outcomes.note(suggestion.model, shown=1)
             explanation = self.journal.explanations.find(id=suggestion.id)
             verdict = None if explanation is None else explanation.verdict
             if verdict is not None and verdict.probability is not None:
@@ -144,11 +149,13 @@ class EditorSession:
         if settings == self.settings:
             return
         former, self.settings = self.settings, settings
-        completer, launcher = self._cancel_work(), None
+        completer, launcher, outcomes = self._cancel_work(), None, self._outcomes
         if (settings.server, settings.model) != (former.server, former.model):
             launcher, self._launcher = self._launcher, None
             self.recent.forget_answers()
             self._adjustment = SessionAdjustment()
+        if settings.server != former.server:  # another server does not count the suggestions of this one
+            self._outcomes = OutcomeReports(self._connected)
         if settings.context != former.context:
             self._privacy = Privacy(self._folders, settings.context.exclude)
             self.ring = ChunkRing(settings.context, self._is_harmless)
@@ -156,7 +163,7 @@ class EditorSession:
         self._build()
         await completer.aclose()
         if launcher is not None:
-            await launcher.aclose()
+            await self._disconnect(launcher, outcomes)
 
     async def set_folders(self, folders: Sequence[Path]) -> None:
         """Apply a change of the editor's workspace folders."""
@@ -182,7 +189,7 @@ class EditorSession:
         self._forget_index()
         await self._cancel_work().aclose()
         if launcher is not None:
-            await launcher.aclose()
+            await self._disconnect(launcher, self._outcomes)
 
     async def connect(self) -> None:
         """Have the model server ready for the first suggestion. Raise UnavailableError if it cannot be reached."""
@@ -195,7 +202,9 @@ class EditorSession:
 
     def accept(self, suggestion: Suggestion, length: int) -> None:
         """Note that the first ``length`` characters of a suggestion were accepted."""
-        self.journal.counts.accepted += self.recent.accept(suggestion, length)
+        if self.recent.accept(suggestion, length):
+            self.journal.counts.accepted += 1
+            self._outcomes.note(suggestion.model, accepted=1)
         self._log_reaction(suggestion, length)
         self._on_change()
 
@@ -319,6 +328,15 @@ class EditorSession:
         self._requests.cancel_all()
         self._idle.stop()
         return self.completer
+
+    def _connected(self) -> Client | None:
+        """Return the client of the model server if it is connected; None while suggestions are off, as nothing is sent then."""
+        return self._launcher.connected if self._launcher is not None and self.enabled else None
+
+    async def _disconnect(self, launcher: Launcher, outcomes: OutcomeReports) -> None:
+        """Report the outcomes of suggestions that are not reported yet, and disconnect from the model server."""
+        await outcomes.flush(launcher.connected if self.enabled else None)
+        await launcher.aclose()
 
     def _is_harmless(self, uri: str, text: str) -> bool:
         return self._privacy.refusal(None, text, uri) is None

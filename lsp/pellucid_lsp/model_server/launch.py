@@ -127,6 +127,11 @@ class Launcher:
             self._client = None
             self._backoff.lost()
 
+    @property
+    def connected(self) -> Client | None:
+        """The client of the server that is connected, or None. Unlike ``client`` it neither starts a server nor waits for one."""
+        return self._client
+
     async def restart(self) -> None:
         """Restart the server if an editor started it, or else reconnect. Raise UnavailableError."""
         self.lost(self._client)

@@ -146,6 +146,13 @@ class Client:
         """Return the engines elsewhere that compute the server's models, as /v1/engines lists them."""
         return list((await self._reply("GET", "/v1/engines"))["data"])
 
+    async def report_outcomes(self, model: str, *, shown: int, accepted: int, id: str) -> None:
+        """Report how many suggestions of a model were shown and accepted; once only, however often it is sent with this random id.
+
+        Raises NotFoundError if the server is of an older version, which does not count them.
+        """
+        await self._reply("POST", "/v1/suggestions/outcomes", {"model": model, "shown": shown, "accepted": accepted, "id": id})
+
     def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
         """Continue a text or token ids or, with a suffix, fill the gap before it."""
         return self._generate("/v1/completions", partial(_completion_body, query), on_usage)

@@ -27,6 +27,7 @@ class Editor:
         self.result = result
         self.statuses: list[Any] = []
         self._versions: dict[str, int] = {}
+        self._has_left = False
 
     @property
     def messages(self) -> list[str]:
@@ -98,7 +99,10 @@ class Editor:
         self.client.protocol._send_data({"jsonrpc": "2.0", "method": method, "params": params})
 
     async def leave(self) -> None:
-        """Shut the server down as editors do, and wait until it has exited."""
+        """Shut the server down as editors do, and wait until it has exited, unless that was done before."""
+        if self._has_left:
+            return
+        self._has_left = True
         await within(self.client.shutdown_async(None))
         self.client.exit(None)
         await within(self.client.stop())  # type: ignore[no-untyped-call]  # of pytest-lsp

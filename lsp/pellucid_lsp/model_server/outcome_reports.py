@@ -1,0 +1,98 @@
+"""Reports to the model server how many suggestions were shown and accepted: numbers for its metrics, and no text."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from pellucid.errors import NotFoundError, PellucidError
+from pellucid.tokens import MAX_OUTCOMES
+
+if TYPE_CHECKING:
+    from pellucid.client.http_client import Client
+
+PAUSE_SECONDS = 10.0
+"""The time between two reports while there is something to report."""
+
+REPLY_SECONDS = 5.0
+"""Time limit for a report. Editors wait for the last one when they exit."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeReport:
+    """The suggestions of one model that were shown and accepted. The server counts a report with the same random id once."""
+
+    model: str
+    shown: int
+    accepted: int
+    id: str
+
+
+class OutcomeReports:
+    """Counts suggestions, and reports them together. What a report that failed has is kept until the next one.
+
+    ``connected`` returns the client of the model server if there is one now: no server is started, or waited for, for a report.
+    """
+
+    def __init__(self, connected: Callable[[], Client | None]) -> None:
+        self._connected = connected
+        self._shown: Counter[str] = Counter()
+        self._accepted: Counter[str] = Counter()
+        self._unconfirmed: OutcomeReport | None = None
+        self._older: Client | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def note(self, model: str, *, shown: int = 0, accepted: int = 0) -> None:
+        """Count suggestions of a model, and report them after a pause."""
+        self._shown += Counter({model: shown})  # without those of 0
+        self._accepted += Counter({model: accepted})
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+
+    async def flush(self, client: Client | None) -> None:
+        """Report at once, since the client is about to be closed. Without one, only stop reporting."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        if client is not None:
+            await self.report(client)
+
+    async def report(self, client: Client) -> bool:
+        """Report all that is not reported yet. Return False if that failed. For an older server, which does not count, nothing is kept."""
+        try:
+            async with asyncio.timeout(REPLY_SECONDS):
+                while (report := self._next()) is not None:
+                    if client is not self._older:
+                        await client.report_outcomes(report.model, shown=report.shown, accepted=report.accepted, id=report.id)
+                    self._unconfirmed = None
+        except NotFoundError:
+            self._older = client
+            return await self.report(client)
+        except (PellucidError, TimeoutError):
+            return False
+        return True
+
+    async def _run(self) -> None:
+        """Report after each pause until nothing is left or a report fails, which the next suggestion or the end repeats."""
+        while self._unconfirmed or self._shown or self._accepted:
+            await asyncio.sleep(PAUSE_SECONDS)
+            client = self._connected()
+            if client is None or not await self.report(client):
+                return
+
+    def _next(self) -> OutcomeReport | None:
+        """Return the report that was not confirmed or, without one, a new one; None if there is nothing to report."""
+        if self._unconfirmed is None:
+            model = next(iter(self._shown | self._accepted), None)
+            if model is None:
+                return None
+            shown, accepted = (min(counts[model], MAX_OUTCOMES) for counts in (self._shown, self._accepted))
+            self._shown -= Counter({model: shown})
+            self._accepted -= Counter({model: accepted})
+            self._unconfirmed = OutcomeReport(model, shown, accepted, uuid4().hex)
+        return self._unconfirmed
