@@ -277,6 +277,7 @@ def exported() -> dict[str, set[str]]:
     metrics.watch_engines(lambda: [EngineStatus("http://e", "ready", None, "", (), {}, 0, 0, 0)])
     metrics.watch_users(lambda: {"anna": UserTotals()})
     metrics.count_request("/health", 200)
+    metrics.count_suggestions("m", shown=1, accepted=1)
     with metrics.timer("m", lambda: 0.0) as timer:
         for item in (spoken("a"), spoken("b"), Finish(FinishReason.STOP, Usage())):
             timer.note(item)
@@ -315,7 +316,7 @@ def test_legends_and_summaries() -> None:
 
 
 def test_dashboard_covers_what_matters() -> None:
-    """The dashboard shows times, tokens, cache hits, lost and refused requests, and those that wait; panels do not overlap."""
+    """The dashboard shows times, tokens, cache hits, lost and refused requests, those that wait, and suggestions; panels do not overlap."""
     shown = " ".join(target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"])
     for metric in (
         "time_to_first_token_seconds",
@@ -323,6 +324,8 @@ def test_dashboard_covers_what_matters() -> None:
         "engine_lost",
         "engine_waiting",
         "user_refused",
+        "suggestions_shown",
+        "suggestions_accepted",
         "requests",
         "tokens",
     ):
