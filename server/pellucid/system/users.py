@@ -1,7 +1,7 @@
 """Shares a server between its users: counts what each one uses, and limits what one may use at once and in a minute.
 
-A request of the API belongs to the owner of its key. It takes a place of its user when it first uses a model, and frees it when it
-ends. Requests that use no model take none. All of this belongs to one event loop.
+A request of the API belongs to the owner of its key, and one of the page to the user who has logged in. It takes a place of its user
+when it first uses a model, and frees it when it ends. Requests that use no model take none. All of this belongs to one event loop.
 """
 
 from __future__ import annotations
@@ -44,19 +44,36 @@ class UserTotals:
 
 
 class UserRequest:
-    """A request of a user. ``begin`` is called before each use of a model, and the other methods as its tokens come."""
+    """A request of a user. ``begin`` is called before each use of a model, and the other methods as its tokens come.
+
+    A request that was admitted is answered to its end: its further uses of models are not refused.
+    """
 
     def __init__(self, users: Users, user: str) -> None:
         self._users = users
         self.user = user
+        self.was_admitted = False
         self.was_refused = False
 
+    @contextmanager
+    def as_current(self) -> Iterator[None]:
+        """Make it the current request: the tasks that are started meanwhile belong to it, and the streams of an assistant."""
+        token = _CURRENT.set(self)
+        try:
+            yield
+        finally:
+            _CURRENT.reset(token)
+
     def begin(self, key: str | None = None) -> None:
-        """Take the place of the request, unless it has one. Raises QueueFullError for a request that is beyond a limit.
+        """Take the place of the request, unless it has one. Raises QueueFullError for a new request that is beyond a limit.
 
         Earlier requests with the same ``key`` do not count for the limit, as this one supersedes them if it is not refused.
         """
         self._users.enter(self, key)
+
+    def end(self) -> None:
+        """Free the place of the request, if it has one."""
+        self._users.leave(self)
 
     def end_superseded(self, key: str | None) -> None:
         """Free the place of the request if the answer that was superseded by ``key`` was its last one."""
@@ -89,10 +106,12 @@ class UncountedRequest:
 
 UNCOUNTED = UncountedRequest()
 
+CurrentRequest = UserRequest | UncountedRequest
+
 _CURRENT: ContextVar[UserRequest | None] = ContextVar("pellucid_request", default=None)
 
 
-def current_request() -> UserRequest | UncountedRequest:
+def current_request() -> CurrentRequest:
     """Return the request that the running task belongs to."""
     return _CURRENT.get() or UNCOUNTED
 
@@ -109,12 +128,11 @@ class Users:
     def request(self, user: str) -> Iterator[UserRequest]:
         """Hold a request of a user while it is answered; it is the current one of this task and of those that it starts."""
         request = UserRequest(self, user)
-        token = _CURRENT.set(request)
         try:
-            yield request
+            with request.as_current():
+                yield request
         finally:
-            _CURRENT.reset(token)
-            self._state(user).leave(request)
+            request.end()
 
     def totals(self, user: str) -> UserTotals:
         """Return what a user has used since the server's start."""
@@ -127,17 +145,20 @@ class Users:
     def enter(self, request: UserRequest, key: str | None) -> None:
         """Give a request its place; see ``UserRequest.begin``."""
         state = self._state(request.user)
-        if request in state.places:
-            state.enter(request, key)
-            return
-        try:
-            self._check(request.user, state, key)
-        except QueueFullError:
-            state.totals.refused += not request.was_refused  # once for a request of several answers
-            request.was_refused = True
-            raise
-        state.totals.requests += 1
+        if not request.was_admitted:
+            try:
+                self._check(request.user, state, key)
+            except QueueFullError:
+                state.totals.refused += not request.was_refused  # once for a request of several answers
+                request.was_refused = True
+                raise
+            request.was_admitted = True
+            state.totals.requests += 1
         state.enter(request, key)
+
+    def leave(self, request: UserRequest) -> None:
+        """Free the place of a request; see ``UserRequest.end``."""
+        self._state(request.user).leave(request)
 
     def end_superseded(self, request: UserRequest, key: str | None) -> None:
         """Free the place of a request whose answers have all been superseded; see ``UserRequest.end_superseded``."""

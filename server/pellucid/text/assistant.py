@@ -17,7 +17,7 @@ from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import InvalidRequestError, unknown_model
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.served_model import ServedModel
-from pellucid.system.users import current_request
+from pellucid.system.users import CurrentRequest, current_request
 from pellucid.text.detokenizer import Detokenizer, decode
 from pellucid.text.embedding import embed
 from pellucid.text.healing import Healing
@@ -82,7 +82,8 @@ class _Generation:
 class LocalAssistant:
     """Completes, chats and scores with the models of one engine; the first one is the default.
 
-    It obeys the protocol ``Assistant``. Methods that tokenize and are not asynchronous are to be called through ``off_loop``.
+    It obeys the protocol ``Assistant``. A stream belongs to the request that is current when it is created. Methods that tokenize and are
+    not asynchronous are to be called through ``off_loop``.
     """
 
     def __init__(self, engine: Engine, models: Sequence[ServedModel]) -> None:
@@ -127,19 +128,23 @@ class LocalAssistant:
         a file, and every answer where one of ``endings`` ends it. A prompt that is too long to be continued is a ContextLengthError;
         an infill is trimmed.
         """
-        return self._with_fields(self._generate(partial(self._prepare_completion, query, endings), query.terms.key, on_usage), query)
+        prepare = partial(self._prepare_completion, query, endings)
+        return self._with_fields(self._generate(prepare, query.terms.key, on_usage, current_request()), query)
 
     def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> Stream:
         """Answer a conversation or, with ``continue_last``, continue its last message; with tools the answer may be calls of them."""
-        return self._with_fields(self._generate(partial(self._prepare_chat, query), query.terms.key, on_usage), query)
+        prepare = partial(self._prepare_chat, query)
+        return self._with_fields(self._generate(prepare, query.terms.key, on_usage, current_request()), query)
 
-    async def score(self, query: ScoreQuery) -> Stream:
+    def score(self, query: ScoreQuery) -> Stream:
         """Read a text, ids or a conversation: every token of it, markers included, with its probability.
 
         A BOS that the model wants in front of a text is the first token and has no text.
         """
+        return self._score(query, current_request())
+
+    async def _score(self, query: ScoreQuery, user: CurrentRequest) -> Stream:
         served, text = self._find(query.model), query.text
-        user = current_request()
         user.begin(query.terms.key)
         size = sum(item.characters if isinstance(item, Message) else 1 for item in text)
         read = partial(served.read, query)
@@ -151,7 +156,7 @@ class LocalAssistant:
             raise InvalidRequestError("There is nothing to score: send at least one token of text.", param="input")
         request = Request(ids, SamplingParams(max_tokens=0, top_logprobs=query.top_logprobs), query.terms, score_from=0)
         detokenizer = Detokenizer(served.tokenizer, strip_space=served.tokenizer.prefix_space, show_markers=True)
-        async with aclosing(self._scores(served, request, has_bos=has_bos, windows=query.windows)) as items:
+        async with aclosing(self._scores(served, request, user, has_bos=has_bos, windows=query.windows)) as items:
             async for item in items:
                 if isinstance(item, Finish):
                     if item.reason is FinishReason.SUPERSEDED:
@@ -163,10 +168,11 @@ class LocalAssistant:
                     for token in detokenizer.feed(item):
                         yield replace(token, text="") if has_bos and token.position == 0 else token
 
-    async def _scores(self, served: TextModel, request: Request, *, has_bos: bool, windows: bool) -> AsyncGenerator[TokenScore | Finish]:
+    async def _scores(
+        self, served: TextModel, request: Request, user: CurrentRequest, *, has_bos: bool, windows: bool
+    ) -> AsyncGenerator[TokenScore | Finish]:
         """Yield the scores of a prompt, in windows if it is longer than the context and ``windows`` allows that."""
         items: AsyncGenerator[Admission | TokenScore | Finish]
-        user = current_request()
         with self._keys.hold(request.terms.key) as is_newest:
             if windows and len(request.prompt) > self._engine.context(served.name):
                 served.check_ids(request.prompt)  # now, as each window is checked only when it is read
@@ -388,9 +394,10 @@ class LocalAssistant:
             "tools" if query.grammar is None else query.grammar.field,
         )
 
-    async def _generate(self, prepare: Callable[[], Awaitable[_Generation]], key: str | None, on_usage: OnUsage | None) -> Stream:
+    async def _generate(
+        self, prepare: Callable[[], Awaitable[_Generation]], key: str | None, on_usage: OnUsage | None, user: CurrentRequest
+    ) -> Stream:
         """Yield the tokens of an answer as text, up to where its gate closes, then the Finish."""
-        user = current_request()
         user.begin(key)
         generation = await prepare()
         detokenizer, gate, calls = generation.detokenizer, generation.gate, generation.calls

@@ -1,0 +1,53 @@
+"""Uses an assistant for one user of the server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+from pellucid.client.assistant_protocol import Assistant
+from pellucid.system.users import UserRequest, Users
+from pellucid.tokens import ChatQuery, CompletionQuery, Finish, ModelCard, OnUsage, ScoreQuery, Token
+
+Stream = AsyncGenerator[Token | Finish]
+
+
+class UserAssistant:
+    """An assistant whose streams are one request of a user, which has its place while any of them runs.
+
+    It obeys the protocol ``Assistant``. Its streams may run in several tasks, and be closed in others.
+    """
+
+    def __init__(self, assistant: Assistant, users: Users, user: str) -> None:
+        self._assistant = assistant
+        self._request = UserRequest(users, user)
+        self._running = 0
+
+    def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> Stream:
+        return self._held(lambda: self._assistant.complete(query, on_usage=on_usage))
+
+    def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> Stream:
+        return self._held(lambda: self._assistant.chat(query, on_usage=on_usage))
+
+    def score(self, query: ScoreQuery) -> Stream:
+        return self._held(lambda: self._assistant.score(query))
+
+    async def infill_prompt(self, query: CompletionQuery) -> str:
+        return await self._assistant.infill_prompt(query)
+
+    async def cards(self) -> list[ModelCard]:
+        return await self._assistant.cards()
+
+    async def _held(self, create: Callable[[], Stream]) -> Stream:
+        """Yield what a stream of the user's request yields, and free the place of the request after the last of its streams."""
+        with self._request.as_current():  # not longer, as this generator may be continued in other tasks
+            stream = create()
+        self._running += 1
+        try:
+            async with aclosing(stream) as items:
+                async for item in items:
+                    yield item
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._request.end()
