@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any
 
 from pellucid.client.assistant_protocol import Assistant
-from pellucid.errors import PellucidError
+from pellucid.errors import PellucidError, QueueFullError
 from pellucid.tokens import Finish, FinishReason, Message, ScoreQuery, Token, Usage
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.conversations.conversation import ASSISTANT, SYSTEM, USER
@@ -113,6 +113,7 @@ class Comparison:
 
     ``texts`` are the answers in the order of the columns, followed by the reference if there is one. ``history`` are the messages
     before the prompt. Without a prompt the columns read the reference in place of an answer, as a text that no question precedes.
+    ``refused`` is set if too many requests were running for one of its columns.
     """
 
     prompt: str
@@ -124,6 +125,7 @@ class Comparison:
     status: str = ""
     stopped: bool = False
     ended: bool = False
+    refused: QueueFullError | None = None
     texts: list[ComparedText] = field(default_factory=list)
     _tasks: Sequence[asyncio.Task[None]] = ()
 
@@ -208,7 +210,7 @@ class Comparison:
                     else:
                         column.tokens.append(item)
         except Exception as error:
-            column.error = _sentence(error)
+            column.error = self._sentence(error)
         finally:
             column.took = time.monotonic() - begun
 
@@ -252,15 +254,16 @@ class Comparison:
             text.tokens |= dict.fromkeys(columns, found)
         except Exception as error:
             for at in columns:
-                self.columns[at].error = self.columns[at].error or _sentence(error)
+                self.columns[at].error = self.columns[at].error or self._sentence(error)
+
+    def _sentence(self, error: Exception) -> str:
+        if isinstance(error, QueueFullError):
+            self.refused = error
+        if isinstance(error, PellucidError):
+            return str(error)
+        logger.error("A column of a comparison failed.", exc_info=error)
+        return UNEXPECTED
 
 
 def _ended_early(reason: FinishReason) -> str:
     return f"The server ended this answer early: {reason}."
-
-
-def _sentence(error: Exception) -> str:
-    if isinstance(error, PellucidError):
-        return str(error)
-    logger.error("A column of a comparison failed.", exc_info=error)
-    return UNEXPECTED

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 
-from pellucid.errors import InvalidRequestError
+from pellucid.errors import InvalidRequestError, QueueFullError
 from pellucid.tokens import ChatQuery, Finish, Message, OnUsage, Token
 from pellucid_webui.conversations.turn_settings import LARGEST, TurnSettings
 from pellucid_webui.inspection.batch.batch_export import export
@@ -30,12 +30,27 @@ B = TurnSettings(model="m-b", temperature=1.0)
 
 
 class Echo(ScriptedReader):
-    """Answers each prompt with its words, under m-b with one more; another model finds them less likely. Prompts may fail or wait."""
+    """Answers each prompt with its words, under m-b with one more; another model finds them less likely. Prompts may fail or wait.
+
+    Chats beyond its ``places`` are refused.
+    """
 
     hold: asyncio.Event | None = None
     broken: str = ""
+    places: int = 100
 
     async def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        if not self.places:
+            raise QueueFullError("Too many requests.")
+        self.places -= 1
+        try:
+            await asyncio.sleep(0)  # others start meanwhile
+            async for item in self._answer(query, on_usage):
+                yield item
+        finally:
+            self.places += 1
+
+    async def _answer(self, query: ChatQuery, on_usage: OnUsage | None) -> AsyncGenerator[Token | Finish]:
         prompt = query.messages[-1].content
         if self.hold is not None and prompt.startswith("wait"):
             await self.hold.wait()
@@ -169,6 +184,23 @@ async def test_a_row_that_fails() -> None:
     assistant.broken = ""
     await run(found, assistant)
     assert (found.rows[1].error, found.left) == ("", [])
+
+
+async def test_rows_that_are_refused() -> None:
+    """If more rows run at the same time than are admitted, fewer do. If none is admitted, the batch says why, and can be resumed."""
+    assistant = echo()
+    assistant.places = 2
+    found = await run(batch("one", "two", "three", "four", "five"), assistant)
+    assert (found.left, [row.error for row in found.rows]) == ([], [""] * 5)
+
+    assistant.places = 0
+    found = batch("one", "two", "three", "four", "five")
+    with pytest.raises(QueueFullError, match=r"Too many requests\."):
+        await run(found, assistant)
+    assert (len(found.left), found.finished, found.running) == (5, [], False)
+    assistant.places = 100
+    await run(found, assistant)
+    assert found.left == []
 
 
 async def test_summary() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from itertools import count
 
 from pellucid.client.assistant_protocol import Assistant
-from pellucid.errors import InvalidRequestError
+from pellucid.errors import InvalidRequestError, QueueFullError
 from pellucid_webui.conversations.turn_settings import LARGEST
 from pellucid_webui.inspection.batch.prompt_file import FilePrompt
 from pellucid_webui.inspection.batch.row_figures import RowFigures, figures_of
@@ -66,7 +67,7 @@ class ComparisonBatch:
     rows: list[BatchRow] = field(default_factory=list)
     finished: list[BatchRow] = field(default_factory=list)
     running: bool = False
-    _tasks: Sequence[asyncio.Task[None]] = ()
+    _tasks: Sequence[asyncio.Task[QueueFullError | None]] = ()
 
     def __post_init__(self) -> None:
         check(len(self.prompts), self.seeds, self.columns)
@@ -92,8 +93,12 @@ class ComparisonBatch:
             task.cancel()
 
     async def run(self, assistant: Assistant) -> AsyncGenerator[None]:
-        """Run the rows that are left; yield now and then. Closing the generator stops them."""
-        rows = iter(self.left)
+        """Run the rows that are left; yield now and then. Closing the generator stops them.
+
+        Fewer rows run at the same time if some are refused because too many requests are running. Raises QueueFullError if in the end
+        none is admitted: the rows that are left can be run later.
+        """
+        rows = deque(self.left)
         self._tasks = [asyncio.create_task(self._work(assistant, rows)) for _ in range(ROWS_AT_ONCE)]
         self.running = True
         try:
@@ -105,20 +110,27 @@ class ComparisonBatch:
             self.stop()
             await asyncio.wait(self._tasks)
             self.running = False
-        for task in self._tasks:
-            if not task.cancelled():
-                task.result()
+        refusals = [None if task.cancelled() else task.result() for task in self._tasks]
+        refused = next(filter(None, refusals), None)
+        if refused is not None and rows and not any(task.cancelled() for task in self._tasks):
+            raise refused
 
-    async def _work(self, assistant: Assistant, rows: Iterator[BatchRow]) -> None:
-        for row in rows:
+    async def _work(self, assistant: Assistant, rows: deque[BatchRow]) -> QueueFullError | None:
+        """Run rows until none is left, or until one is refused, which is left for others; return why."""
+        while rows:
+            row = rows.popleft()
             comparison = self.comparison_of(row)
             async with aclosing(comparison.run(assistant)) as ticks:
                 async for _ in ticks:
                     pass
+            if comparison.refused is not None:
+                rows.appendleft(row)
+                return comparison.refused
             row.error = " ".join(f"Column {column.letter}: {column.error}" for column in comparison.columns if column.error)
             figures, row.stored = await asyncio.to_thread(_result, comparison)
             row.figures = None if row.error else figures
             self.finished.append(row)
+        return None
 
     def comparison_of(self, row: BatchRow) -> Comparison:
         """Return the comparison that a row asks for."""
