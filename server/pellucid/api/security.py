@@ -147,7 +147,7 @@ class Security:
 class UserRequests:
     """ASGI middleware, inside of ``Security``, that counts what the requests of the API use for the owners of their keys.
 
-    The page's own requests are not counted: their answers outlast them.
+    The page's own requests are not counted here: its answers outlast them, and count by ``UserAssistant``.
     """
 
     def __init__(self, app: ASGIApp, users: Users, is_page: Callable[[str], bool]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
 from pellucid.tokens import ChatQuery, CompletionQuery, Finish, ModelCard, OnUsage, ScoreQuery, Token
@@ -35,3 +35,12 @@ class Assistant(Protocol):
     async def cards(self) -> list[ModelCard]:
         """Return the models that are served, the default one first."""
         ...
+
+
+AssistantFor = Callable[[str], Assistant]
+"""Returns an assistant for one action of a user, such as an answer or a comparison, whose use of models counts as one request."""
+
+
+def shared(assistant: Assistant) -> AssistantFor:
+    """Return the same assistant for all users: their use of models is not counted here."""
+    return lambda _: assistant

@@ -21,6 +21,7 @@ from pellucid.api.page_routing import MountedPage
 from pellucid.api.plain_page import PageNotice
 from pellucid.api.routes.info import about, notice_of
 from pellucid.api.server_state import ServerState
+from pellucid.client.assistant_protocol import AssistantFor
 from pellucid.config import Settings
 from pellucid.engine.port import Engine
 from pellucid.fleet.membership import Membership
@@ -35,6 +36,7 @@ from pellucid.system.progress_bars import Bars
 from pellucid.system.progress_protocol import Noted
 from pellucid.system.users import Users
 from pellucid.text.assistant import LocalAssistant
+from pellucid.text.user_assistant import UserAssistant
 from pellucid.tokens import CompletionQuery, SamplingParams
 
 
@@ -162,13 +164,16 @@ class Server(GracefulServer):
 
 
 def page_of(settings: Settings, state: ServerState) -> MountedPage:
-    """Return the page, served by the assistant of this process."""
+    """Return the page, served by the assistant of this process: what users do there counts as theirs."""
     from pellucid_webui.hosting.mount import Page, PageSettings, ServerHooks
 
     async def notice() -> PageNotice | None:
         return notice_of(state)
 
-    hooks = ServerHooks(state.require_ready, notice, lambda: about(state), state.departing, state.closing)
+    def assistants() -> AssistantFor:
+        return partial(UserAssistant, state.require_ready(), state.users)
+
+    hooks = ServerHooks(assistants, notice, lambda: about(state), state.departing, state.closing)
     page = Page(hooks, PageSettings(settings.data, state.keys, settings.max_body_bytes, state.login_rate_limit))
     state.idleness.overlook(page.watches)
     return page

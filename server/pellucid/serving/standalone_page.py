@@ -19,6 +19,7 @@ from pellucid.api.page_routing import PageFork
 from pellucid.api.plain_page import PageNotice
 from pellucid.api.security import Door, Security
 from pellucid.client.address_settings import is_loopback, url_of
+from pellucid.client.assistant_protocol import shared
 from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus, ServerHealth, problem_at
 from pellucid.config import Settings
@@ -82,7 +83,7 @@ class PageServer(GracefulServer):
         def about() -> str:
             return f"<p>This page uses the server at {escape(url)}.</p>"
 
-        hooks = ServerHooks(lambda: client, notice, about, self._departing, self._closing)
+        hooks = ServerHooks(lambda: shared(client), notice, about, self._departing, self._closing)
         limit, keys = LoginRateLimit(), settings.server_keys()
         page = Page(hooks, PageSettings(settings.data, keys, settings.max_body_bytes, limit), create)
 

@@ -20,7 +20,7 @@ import pytest
 
 import pellucid.cli.app
 import pellucid_webui.hosting.mount
-from pellucid.client.assistant_protocol import Assistant
+from pellucid.client.assistant_protocol import AssistantFor
 from pellucid.client.server_health import HealthStatus, ServerHealth
 from pellucid.config import load_settings
 from pellucid.serving.listening_socket import listen
@@ -189,11 +189,11 @@ def answering(data: Path, port: int, grace: int, go_on: threading.Event) -> Iter
             first.set()
             await asyncio.to_thread(go_on.wait)
 
-    def create(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
+    def create(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
         async def begin() -> None:
             settings = TurnSettings(model=TINY)
             node = store.add(LOCAL, store.create(LOCAL, settings), None, "assistant", "", settings=settings)
-            turns_of_page.append(turns.start(Turn(store, node), assistant, [Message("user", "hi")], settings))
+            turns_of_page.append(turns.start(Turn(store, node), assistant_for(LOCAL), [Message("user", "hi")], settings))
 
         with gr.Blocks() as blocks:
             blocks.load(begin)

@@ -91,7 +91,7 @@ class ComparePage:
         """Load the page, or reload it."""
         await self.page.goto("about:blank")
         await self.page.goto(ADDRESS + fragment)
-        await self.page.evaluate(MOUNT, dict(NOTHING) | await self.view.opened())
+        await self.page.evaluate(MOUNT, dict(NOTHING) | await self.view.opened("me"))
         await self.page.evaluate(MOUNT_BATCH)
         await self.page.locator(".pl-column-form").nth(1).wait_for()
 
@@ -105,7 +105,7 @@ class ComparePage:
             await self.page.evaluate("shown => window.receive(shown)", shown)
 
     async def _act_batch(self, data: Mapping[str, Any]) -> None:
-        async for shown in BatchView(self.view.assistant, self.view.batches).act("me", data):
+        async for shown in BatchView(self.view.assistant_for, self.view.batches).act("me", data):
             await self.page.evaluate("shown => window.receiveBatch(shown)", shown)
 
     @property

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,8 +17,9 @@ import httpx
 from pellucid.api.plain_page import PageNotice
 from pellucid.api.routes.info import about, notice_of
 from pellucid.api.server_state import ServerState
-from pellucid.client.assistant_protocol import Assistant
+from pellucid.client.assistant_protocol import Assistant, AssistantFor
 from pellucid.system.api_keys import read_keys
+from pellucid.text.user_assistant import UserAssistant
 from pellucid.tokens import ChatQuery, Message, Token
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
@@ -31,15 +33,15 @@ OWNER, ANSWER, NOTHING = 0, 1, 2
 """Indices of the handlers."""
 
 
-def small_page(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
+def small_page(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
     """Create a text box, and handlers that return the user, stream an answer, and fail."""
 
     async def whose(request: gr.Request) -> str:
         return owner_of(request)
 
-    async def answer(text: str) -> AsyncIterator[str]:
+    async def answer(request: gr.Request, text: str) -> AsyncIterator[str]:
         text_so_far = ""
-        async for item in assistant.chat(ChatQuery([Message("user", text)])):
+        async for item in assistant_for(owner_of(request)).chat(ChatQuery([Message("user", text)])):
             if isinstance(item, Token):
                 text_so_far += item.text
                 yield text_so_far
@@ -62,7 +64,10 @@ def page_of(state: ServerState, data: Path, create: PageFactory = small_page) ->
     async def news() -> PageNotice | None:
         return notice_of(state)
 
-    host = ServerHooks(lambda: cast("Assistant", state.require_ready()), news, lambda: about(state), state.departing, state.closing)
+    def assistants() -> AssistantFor:
+        return partial(UserAssistant, cast("Assistant", state.require_ready()), state.users)
+
+    host = ServerHooks(assistants, news, lambda: about(state), state.departing, state.closing)
     return Page(host, PageSettings(data, state.keys, state.max_body_bytes, state.login_rate_limit), create)
 
 

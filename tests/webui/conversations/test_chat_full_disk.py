@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from pellucid.client.assistant_protocol import shared
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import Turns
@@ -56,7 +57,9 @@ async def last(view: ChatView, tab: TabState, text: str) -> dict[str, Any]:
 async def test_in_the_middle_of_an_answer(store: ConversationStore, disk: SmallDisk) -> None:
     """An answer that can no longer be saved ends with what is saved and says why; the next one is generated once there is room."""
     go_on = asyncio.Event()
-    view = ChatView(store, ScriptedPageAssistant([[token("Kept. "), go_on, token(LONG)], [token("Yes.")], [token("Again.")]]), Turns())
+    view = ChatView(
+        store, shared(ScriptedPageAssistant([[token("Kept. "), go_on, token(LONG)], [token("Yes.")], [token("Again.")]])), Turns()
+    )
     tab = TabState("me")
     act = view.act(tab, {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
     await first(act, lambda shown: shown["live"] is not None and "Kept" in str(shown["live"]["blocks"]))

@@ -17,13 +17,14 @@ pytestmark = pytest.mark.process
 CODE = """
 import asyncio, sys
 from pathlib import Path
+from pellucid.client.assistant_protocol import shared
 from pellucid.client.http_client import Client
 from pellucid_webui.hosting.gradio_host import build, pellucid_view
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 
 store = ConversationStore(Path(sys.argv[1]) / "conversations.db")
-build(pellucid_view, Client("http://127.0.0.1:9"), store, Turns(), 10**6).close()
+build(pellucid_view, shared(Client("http://127.0.0.1:9")), store, Turns(), 10**6).close()
 store.close()
 print("made")
 """

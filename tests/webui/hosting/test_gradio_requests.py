@@ -14,7 +14,7 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message, Scope
 
-from pellucid.client.assistant_protocol import Assistant
+from pellucid.client.assistant_protocol import AssistantFor
 from pellucid.errors import InvalidRequestError
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
@@ -27,7 +27,7 @@ KEYS = "anna:key-of-anna,ben:key-of-ben"
 NOTE, RECALL = 0, 1
 
 
-def diary_page(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
+def diary_page(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
     """Create a page that keeps a tab's note with the name of its user, and returns it."""
 
     async def note(text: str, request: gr.Request) -> str:

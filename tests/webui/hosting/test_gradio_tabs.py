@@ -17,7 +17,7 @@ import pytest
 from gradio.server_messages import HeartbeatMessage
 from starlette.types import Message, Receive, Scope, Send
 
-from pellucid.client.assistant_protocol import Assistant
+from pellucid.client.assistant_protocol import AssistantFor
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.gradio_host import GradioPage
@@ -34,7 +34,7 @@ PATIENCE = 60
 """Timeout in seconds, reached only if a test fails."""
 
 
-def waiting_page(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
+def waiting_page(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
     """Create a page that keeps a tab's note and returns it. A call that waits runs until its user releases all of them."""
     gates: dict[str, asyncio.Event] = {}
 

@@ -16,7 +16,7 @@ import pytest
 from starlette.requests import Request
 
 from pellucid.api.login_rate_limit import FREE_ATTEMPTS, LoginRateLimit
-from pellucid.client.assistant_protocol import Assistant
+from pellucid.client.assistant_protocol import AssistantFor
 from pellucid.errors import AuthenticationError, ConfigError, PellucidError
 from pellucid.system.api_keys import CHECK_SECONDS, LOCAL, Keys, WatchedKeys, read_keys
 from pellucid_webui.conversations.storage.store import ConversationStore
@@ -31,7 +31,7 @@ from support.servers.http_servers import scripted_state
 KEYS = read_keys("anna:key-of-anna,ben:key-of-ben")
 
 
-def list_page(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
+def list_page(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
     """Create a page that returns its user, begins a conversation, and lists the existing ones."""
 
     async def whose(request: gr.Request) -> str:

@@ -21,7 +21,7 @@ from starlette.routing import Route
 import pellucid_webui.hosting.mount
 from pellucid.api.app import create_app
 from pellucid.api.server_state import ServerState
-from pellucid.client.assistant_protocol import Assistant
+from pellucid.client.assistant_protocol import Assistant, AssistantFor
 from pellucid.client.http_client import Client
 from pellucid.system.api_keys import LOCAL
 from pellucid.text.assistant import LocalAssistant
@@ -101,9 +101,9 @@ def test_plain_page_until_gradio_is_there(tmp_path: Path) -> None:
     """While the page is prepared, / says so and follows it, and the API answers; then / is the page."""
     go = threading.Event()
 
-    def create(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
+    def create(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
         go.wait()
-        return small_page(assistant, store, turns)
+        return small_page(assistant_for, store, turns)
 
     with paged(tmp_path, create) as server:
         before = server.http.get("/")
@@ -154,7 +154,7 @@ def test_what_is_kept_is_the_users_own(tmp_path: Path) -> None:
 def test_without_gradio(tmp_path: Path) -> None:
     """Without the extra, / says how to install it and does not poll; everything else works."""
 
-    def create(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
+    def create(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
         raise ModuleNotFoundError("No module named 'gradio'", name="gradio")
 
     with paged(tmp_path, create) as server:
@@ -169,7 +169,7 @@ def test_without_gradio(tmp_path: Path) -> None:
 def test_page_that_cannot_be_made(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A page that fails does not affect the API: users are referred to the log, which has the error."""
 
-    def create(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
+    def create(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
         raise RuntimeError("the insides")
 
     with paged(tmp_path, create) as server:
@@ -400,7 +400,7 @@ def test_many_tabs_stream_at_once(tmp_path: Path) -> None:
     """However many answers are streamed, a click is answered at once, which Gradio's own limit would prevent."""
     streaming = threading.Semaphore(0)
 
-    def create(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
+    def create(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
         async def stream() -> AsyncIterator[str]:
             streaming.release()
             yield "Hello"
@@ -424,14 +424,14 @@ def test_many_tabs_stream_at_once(tmp_path: Path) -> None:
         assert server.call(1) == ["clicked"]
 
 
-def unwatched_page(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
+def unwatched_page(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
     """Create a page that starts an answer without a request that waits for it."""
 
     async def begin(text: str) -> str:
         settings = TurnSettings(model=TINY)
         id = store.create(LOCAL, settings)
         node = store.add(LOCAL, id, None, "assistant", "", settings=settings)
-        turns.start(Turn(store, node), assistant, [Message("user", text)], settings)
+        turns.start(Turn(store, node), assistant_for(LOCAL), [Message("user", text)], settings)
         return ""
 
     with gr.Blocks() as blocks:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pellucid.client.assistant_protocol import shared
 from pellucid.errors import PellucidError
 from pellucid.tokens import FinishReason, Message
 from pellucid_webui.conversations.compact_tokens import pack
@@ -53,7 +54,7 @@ class Chat:
 
     @property
     def view(self) -> CompareView:
-        return CompareView(self.assistant, chats=ChatAnswers(self.store))
+        return CompareView(shared(self.assistant), chats=ChatAnswers(self.store))
 
     async def form(self, *columns: dict[str, Any], owner: str = "ann") -> dict[str, Any]:
         """Return the form that the page receives for these columns."""

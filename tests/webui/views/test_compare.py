@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pellucid.client.assistant_protocol import shared
 from pellucid.errors import UnavailableError
 from pellucid.tokens import ModelCard, Token
 from pellucid_webui.views.compare import NOTHING, CompareView
@@ -20,7 +21,7 @@ FORM = {"prompt": "Say it.", "reference": "", "columns": [{"model": MODEL}, {"mo
 
 
 def view(*answers: Sequence[Item], max_tokens: int = 1000) -> CompareView:
-    return CompareView(ScriptedReader(list(answers), reads=lambda _text, _model: [token("x")]), max_tokens)
+    return CompareView(shared(ScriptedReader(list(answers), reads=lambda _text, _model: [token("x")])), max_tokens)
 
 
 async def act(found: CompareView, owner: str = "me", tab: str = "1", **data: Any) -> list[dict[str, Any]]:
@@ -48,7 +49,7 @@ async def test_a_text_without_a_prompt() -> None:
         texts.append(text)
         return [replace(one, logprob=logprob) for one, logprob in zip(tokens("a", " b"), (None, -1.0), strict=True)]
 
-    found = CompareView(ScriptedReader([], reads=reads), 1000)
+    found = CompareView(shared(ScriptedReader([], reads=reads)), 1000)
     *_, last = await act(found, verb="compare", form=FORM | {"prompt": " ", "reference": "a b"})
     assert (last["running"], last["wrong"]) == (False, False)
     assert texts == ["a b"] * 2
@@ -185,5 +186,5 @@ async def test_no_models() -> None:
         async def cards(self) -> list[ModelCard]:
             raise UnavailableError("The server is busy.")
 
-    (shown,) = await act(CompareView(Down()), verb="open")
+    (shown,) = await act(CompareView(shared(Down())), verb="open")
     assert shown == dict(NOTHING) | {"status": "The server is busy.", "wrong": True}

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pellucid.client.assistant_protocol import shared
 from pellucid_webui.inspection.batch.prompt_file import MAX_FILE_BYTES
 from pellucid_webui.views.compare import CompareView
 from pellucid_webui.views.compare_batch import MAX_CHOSEN_FILES, NO_BATCH, BatchView, KeptBatches
@@ -20,7 +21,7 @@ FORM = {"prompt": "Say it.", "reference": "", "columns": [{"model": MODEL}, {"mo
 
 
 def view(*answers: Sequence[Item], max_tokens: int = 10_000) -> BatchView:
-    return BatchView(ScriptedReader(list(answers), reads=lambda _text, _model: [token("x")]), KeptBatches(max_tokens))
+    return BatchView(shared(ScriptedReader(list(answers), reads=lambda _text, _model: [token("x")])), KeptBatches(max_tokens))
 
 
 async def act(found: BatchView, owner: str = "me", tab: str = "1", **data: Any) -> list[dict[str, Any]]:
@@ -146,7 +147,7 @@ async def test_a_new_batch_stops_the_old_one() -> None:
 async def test_a_row_opens() -> None:
     """A row opens in the tab as a comparison, newer than the one shown before, which a reload shows again and which is exported."""
     found = view(tokens("It", " is"), tokens("He"))
-    compare = CompareView(found.assistant, batches=found.batches)
+    compare = CompareView(found.assistant_for, batches=found.batches)
     await chosen(found, "one", "two")
     *_, before = [shown async for shown in compare.act("me", {"tab": "1", "verb": "compare", "form": FORM})]
     await start(found, form=FORM)
@@ -164,7 +165,7 @@ async def test_a_row_opens() -> None:
 async def test_a_row_that_does_not_open(row: object) -> None:
     """A row that is not there is refused in a sentence, and the comparison that is shown stays."""
     found = view(tokens("It"))
-    compare = CompareView(found.assistant, batches=found.batches)
+    compare = CompareView(found.assistant_for, batches=found.batches)
     await start(found, form=FORM)
     (shown,) = [one async for one in compare.act("me", {"tab": "1", "verb": "row", "row": row})]
     assert (shown["status"], shown["wrong"]) == ("This row has not been run yet: press Resume.", True)

@@ -15,6 +15,7 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import FilePayload, Locator, Page, expect
 
+from pellucid.client.assistant_protocol import shared
 from pellucid.errors import InvalidRequestError
 from pellucid.tokens import ChatQuery, Finish, Message, ModelCard, OnUsage, Token
 from pellucid_webui.views.compare import CompareView
@@ -59,7 +60,7 @@ def read(text: Text, model: str | None) -> Sequence[Token]:
 @pytest.fixture
 async def compared(browser_page: Page) -> AsyncIterator[ComparePage]:
     """Provide the page before a comparison, and check that it had no error and no request elsewhere."""
-    found = ComparePage(browser_page, CompareView(Counting([], reads=read)))
+    found = ComparePage(browser_page, CompareView(shared(Counting([], reads=read))))
     yield found
     assert found.problems == []
     assert [url for url in found.requested if not url.startswith(("http://compare.test/", "about:", "blob:"))] == []
@@ -173,7 +174,7 @@ async def test_stop_and_resume(compared: ComparePage) -> None:
     """Stop keeps the rows that are done, and Resume runs the others."""
     assistant = Counting([], reads=read)
     assistant.hold = asyncio.Event()
-    compared.view = CompareView(assistant)
+    compared.view = CompareView(shared(assistant))
     await compared.open()
     await choose(compared, "prompts.txt", "3 words\n9 words\n2 words")
     await compared.page.get_by_role("button", name="Compare 3 prompts").click()

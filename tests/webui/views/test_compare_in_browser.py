@@ -15,6 +15,7 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
+from pellucid.client.assistant_protocol import shared
 from pellucid.tokens import Message, ModelCard, Token
 from pellucid_webui.views.compare import NOTHING, CompareView
 from support.page.compare_page import MOUNT, ComparePage
@@ -65,7 +66,7 @@ def assistant() -> TwoModels:
 @pytest.fixture
 async def compared(browser_page: Page) -> AsyncIterator[ComparePage]:
     """Provide the page before a comparison, and check that it had no error and no request elsewhere."""
-    found = ComparePage(browser_page, CompareView(assistant()))
+    found = ComparePage(browser_page, CompareView(shared(assistant())))
     yield found
     assert found.problems == []
     assert [url for url in found.requested if not url.startswith(("http://compare.test/", "about:"))] == []
@@ -157,7 +158,7 @@ async def test_colours_mean_the_same_side(compared: ComparePage) -> None:
 
 async def test_as_sampled(browser_page: Page) -> None:
     """One model at two temperatures is shown as sampled: a greedy column has all its probability on its first choice."""
-    found = ComparePage(browser_page, CompareView(ScriptedReader([said(*A_SAID), said(*B_SAID)], reads=read)))
+    found = ComparePage(browser_page, CompareView(shared(ScriptedReader([said(*A_SAID), said(*B_SAID)], reads=read))))
     await found.open()
     await found.compare()
     assert await browser_page.get_by_label("Probabilities").input_value() == "sampled"
@@ -174,7 +175,7 @@ async def test_as_sampled(browser_page: Page) -> None:
 async def test_folding(compared: ComparePage) -> None:
     """Equal parts fold to one line that says how many tokens it stands for; going to one of them, or Enter, shows them again."""
     equal = [f" w{n}" for n in range(40)]
-    compared.view = CompareView(TwoModels([said(*A_SAID[:4], *equal), said(*B_SAID[:4], *equal)], reads=read))
+    compared.view = CompareView(shared(TwoModels([said(*A_SAID[:4], *equal), said(*B_SAID[:4], *equal)], reads=read)))
     await compared.open()
     await compared.compare()
     await compared.page.get_by_label("Fold equal parts").check()
@@ -210,7 +211,7 @@ async def test_before_the_models_are_known(compared: ComparePage) -> None:
     await compared.open()
     await compared.page.evaluate(MOUNT, None)
     await expect(compared.page.get_by_label("Prompt", exact=True)).to_be_hidden()
-    await compared.page.evaluate("shown => window.receive(shown)", dict(NOTHING) | await compared.view.opened())
+    await compared.page.evaluate("shown => window.receive(shown)", dict(NOTHING) | await compared.view.opened("me"))
     await expect(compared.page.get_by_label("Prompt", exact=True)).to_be_visible()
 
 

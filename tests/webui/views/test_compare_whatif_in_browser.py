@@ -10,6 +10,7 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
+from pellucid.client.assistant_protocol import shared
 from pellucid.tokens import Alternative, Message, ModelCard, Token
 from pellucid_webui.views.compare import CompareView
 from support.page.compare_page import ComparePage
@@ -57,7 +58,7 @@ async def compared(browser_page: Page) -> AsyncIterator[ComparePage]:
         [chosen(word, "large") for word in ("red", "blue", "red")],
         [chosen(word, "small") for word in ("red", "green", "blue")],
     ]
-    found = ComparePage(browser_page, CompareView(TwoModels(scripts, reads=read)))
+    found = ComparePage(browser_page, CompareView(shared(TwoModels(scripts, reads=read))))
     yield found
     assert found.problems == []
 

@@ -24,7 +24,7 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from pellucid.api.errors import invalid_response
-from pellucid.client.assistant_protocol import Assistant
+from pellucid.client.assistant_protocol import AssistantFor
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.hosting.login import owner_of
@@ -72,7 +72,7 @@ class GradioPage:
     script: str = ""
 
 
-PageFactory = Callable[[Assistant, ConversationStore, Turns], GradioPage]
+PageFactory = Callable[[AssistantFor, ConversationStore, Turns], GradioPage]
 """Creates the page. It runs in a thread, and may import Gradio."""
 
 
@@ -90,18 +90,18 @@ class GradioApp:
         self.blocks.close(verbose=False)
 
 
-def pellucid_view(assistant: Assistant, store: ConversationStore, turns: Turns) -> GradioPage:
+def pellucid_view(assistant_for: AssistantFor, store: ConversationStore, turns: Turns) -> GradioPage:
     """Create Pellucid's page."""
     from pellucid_webui.views import app
 
-    return GradioPage(app.create_page(assistant, store, turns, owner_of), app.THEME, app.css(), app.early_head(), app.script())
+    return GradioPage(app.create_page(assistant_for, store, turns, owner_of), app.THEME, app.css(), app.early_head(), app.script())
 
 
-def build(create: PageFactory, assistant: Assistant, store: ConversationStore, turns: Turns, max_file_size: int) -> GradioApp:
+def build(create: PageFactory, assistant_for: AssistantFor, store: ConversationStore, turns: Turns, max_file_size: int) -> GradioApp:
     """Import Gradio and create its application, which takes seconds. Raises ModuleNotFoundError if it is not installed."""
 
     async def create_app() -> GradioApp:
-        return _mounted(create(assistant, store, turns), max_file_size)
+        return _mounted(create(assistant_for, store, turns), max_file_size)
 
     quieten()
     from gradio import routes

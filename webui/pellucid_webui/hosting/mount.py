@@ -24,7 +24,7 @@ from pellucid.api.errors import error_response
 from pellucid.api.login_rate_limit import LoginRateLimit
 from pellucid.api.plain_page import PageNotice, plain_page
 from pellucid.api.request_body import BodyReader, admit
-from pellucid.client.assistant_protocol import Assistant
+from pellucid.client.assistant_protocol import AssistantFor
 from pellucid.errors import AuthenticationError, ConfigError, PellucidError, UnavailableError
 from pellucid.system.api_keys import Keys
 from pellucid_webui.conversations.storage.store import ConversationStore
@@ -59,11 +59,11 @@ PREPARING = PageNotice("Preparing the page. This takes a few seconds.")
 class ServerHooks:
     """Functions and events of the server that the page needs.
 
-    ``notice`` returns why there is no page yet, or None once ``assistant`` may be called.
+    ``notice`` returns why there is no page yet, or None once ``assistants`` may be called, which returns those of all users.
     ``about`` returns HTML about the server. ``departing`` is set when it accepts no more requests, ``closing`` when answers must end.
     """
 
-    assistant: Callable[[], Assistant]
+    assistants: Callable[[], AssistantFor]
     notice: Callable[[], Awaitable[PageNotice | None]]
     about: Callable[[], str]
     departing: asyncio.Event
@@ -212,24 +212,24 @@ class Page:
         if notice is not None:
             return notice
         if self._gradio_task is None:
-            self._gradio_task = asyncio.create_task(self._run_gradio(self._server.assistant()))
+            self._gradio_task = asyncio.create_task(self._run_gradio(self._server.assistants()))
         return self._failure or (PREPARING if self._gradio is None else None)
 
-    async def _run_gradio(self, assistant: Assistant) -> None:
+    async def _run_gradio(self, assistant_for: AssistantFor) -> None:
         """Run Gradio until shutdown. If it fails, keep the reason for the page."""
         try:
-            await self._build_and_serve(assistant)
+            await self._build_and_serve(assistant_for)
         except Exception as error:
             self._failure = PageNotice(_failure(error), lasting=True)
         finally:
             self._gradio = None
 
-    async def _build_and_serve(self, assistant: Assistant) -> None:
+    async def _build_and_serve(self, assistant_for: AssistantFor) -> None:
         """Open the store, build Gradio's application, and serve it until shutdown."""
         turns = Turns()
         store = await asyncio.to_thread(lambda: ConversationStore(_folder(self._settings.data) / "conversations.db"))
         try:
-            gradio = await asyncio.to_thread(build, self._create, assistant, store, turns, self._settings.max_file_size)
+            gradio = await asyncio.to_thread(build, self._create, assistant_for, store, turns, self._settings.max_file_size)
             await self._serve(gradio, turns)
         finally:
             await asyncio.to_thread(store.close)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from pellucid.client.assistant_protocol import Assistant
+from pellucid.client.assistant_protocol import AssistantFor
 from pellucid_webui.conversations.markdown.markdown_to_html import styles
 from pellucid_webui.conversations.storage.blind_reviews import REVIEWS, Reviews
 from pellucid_webui.conversations.storage.store import ConversationStore
@@ -163,9 +163,9 @@ def _asset(name: str) -> str:
     return (ASSETS / name).read_text(encoding="utf-8")
 
 
-def create_page(assistant: Assistant, store: ConversationStore, turns: Turns, owner_of: OwnerOf) -> gr.Blocks:
-    """Create the page over an assistant and a store; ``owner_of`` returns the user whose conversations a request may see."""
-    chats = ChatView(store, assistant, turns)
+def create_page(assistant_for: AssistantFor, store: ConversationStore, turns: Turns, owner_of: OwnerOf) -> gr.Blocks:
+    """Create the page over assistants and a store; ``owner_of`` returns the user of a request, whose conversations it may see."""
+    chats = ChatView(store, assistant_for, turns)
     page = gr.Blocks(title="Pellucid", analytics_enabled=False, fill_width=True)
     with page:
         header = header_row()
@@ -177,9 +177,9 @@ def create_page(assistant: Assistant, store: ConversationStore, turns: Turns, ow
             with gr.Column(scale=0, min_width=0, elem_id="pl-settings"):
                 gr.HTML(SETTINGS_TITLE, apply_default_css=False)
                 controls = chat_controls(header.model)
-        read_tab(page, assistant, owner_of)
-        compare_tab(page, assistant, owner_of, store)
-        infill_tab(page, assistant)
+        read_tab(page, assistant_for, owner_of)
+        compare_tab(page, assistant_for, owner_of, store)
+        infill_tab(page, assistant_for, owner_of)
         review_tab(page, Reviews(store.folder / REVIEWS), owner_of)
         connect(ChatTab(gr.State(TabState()), header, list_panel, chat, controls), page, ConversationList(chats), owner_of)
     return page

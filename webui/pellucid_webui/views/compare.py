@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from pellucid.client.assistant_protocol import Assistant
+from pellucid.client.assistant_protocol import AssistantFor
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.inspection.comparison import TICK_SECONDS, Comparison
@@ -60,7 +60,7 @@ class _Kept:
 class CompareView:
     """The comparisons of all tabs. The last one of each tab is kept, so that it is there after a reload."""
 
-    assistant: Assistant
+    assistant_for: AssistantFor
     max_tokens: int = MAX_KEPT_TOKENS
     batches: KeptBatches = field(default_factory=KeptBatches)
     chats: ChatAnswers | None = None
@@ -86,7 +86,7 @@ class CompareView:
                     yield await self._open_row(tab, data.get("row"))
                 case "chat" if self.chats is not None:
                     form = await self.chats.form(owner, data)
-                    yield shown | {"offer": {"n": data.get("n"), "form": form}, "models": await self._models()}
+                    yield shown | {"offer": {"n": data.get("n"), "form": form}, "models": await self._models(owner)}
                 case "export":
                     yield shown | {"file": await asyncio.to_thread(_file, kept, str(data.get("kind")))}
                 case _:
@@ -94,23 +94,24 @@ class CompareView:
                         yield kept.shown
                         await asyncio.sleep(TICK_SECONDS)
                     shown = shown if kept is None else kept.shown
-                    yield shown | await self.opened(shown["form"])
+                    yield shown | await self.opened(owner, shown["form"])
         except PellucidError as error:
-            yield shown | {"status": str(error), "wrong": True, "models": await self._models()}
+            yield shown | {"status": str(error), "wrong": True, "models": await self._models(owner)}
 
-    async def opened(self, form: dict[str, Any] | None = None) -> dict[str, Any]:
+    async def opened(self, owner: str, form: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return what the form needs: the models, and the form to begin with. Raises a PellucidError if they cannot be listed."""
-        cards = await self.assistant.cards()
+        cards = await self.assistant_for(owner).cards()
         return {"models": [card.name for card in cards], "form": form or default_form(cards)}
 
-    async def _models(self) -> list[str]:
+    async def _models(self, owner: str) -> list[str]:
         try:
-            return [card.name for card in await self.assistant.cards()]
+            return [card.name for card in await self.assistant_for(owner).cards()]
         except PellucidError:
             return []
 
     async def _compare(self, tab: tuple[str, str], form: object) -> AsyncGenerator[dict[str, Any]]:
-        cards = await self.assistant.cards()
+        assistant = self.assistant_for(tab[0])
+        cards = await assistant.cards()
         comparison = comparison_of(form, cards)
         if self.chats is not None and isinstance(form, Mapping):
             await self.chats.fill(tab[0], comparison, form)
@@ -120,7 +121,7 @@ class CompareView:
         constant = {"models": [card.name for card in cards], "form": form_of(comparison)}
         kept = self._kept[tab] = _Kept(comparison, dict(NOTHING) | payload(comparison) | constant)
         try:
-            async with aclosing(comparison.run(self.assistant)) as ticks:
+            async with aclosing(comparison.run(assistant)) as ticks:
                 async for _ in ticks:
                     kept.shown = payload(comparison) | constant
                     yield kept.shown
@@ -135,7 +136,7 @@ class CompareView:
         before = self._kept.pop(tab, None)
         if before is not None:
             before.comparison.stop()
-        constant = {"models": await self._models(), "form": form_of(comparison), "row": {"batch": batch, "number": row}}
+        constant = {"models": await self._models(tab[0]), "form": form_of(comparison), "row": {"batch": batch, "number": row}}
         shown = await asyncio.to_thread(payload, comparison) | constant
         self._kept[tab] = _Kept(comparison, shown)
         self._forget()
@@ -160,10 +161,10 @@ def _file(kept: _Kept | None, kind: str) -> dict[str, Any]:
     return {"n": next(_NUMBERS), "name": name, "type": media, "text": text}
 
 
-def compare_tab(page: gr.Blocks, assistant: Assistant, owner_of: OwnerOf, store: ConversationStore) -> None:
+def compare_tab(page: gr.Blocks, assistant_for: AssistantFor, owner_of: OwnerOf, store: ConversationStore) -> None:
     """Add the tab to a page. It can compare the answers of the chats in ``store``."""
-    compare = CompareView(assistant, chats=ChatAnswers(store))
-    batches = BatchView(assistant, compare.batches)
+    compare = CompareView(assistant_for, chats=ChatAnswers(store))
+    batches = BatchView(assistant_for, compare.batches)
     with gr.Tab("Compare", id="compare"):
         view = gr.HTML(value=None, html_template="", js_on_load=SCRIPT, elem_id="pl-compare", apply_default_css=False)
         batch = gr.HTML(value=None, html_template="", js_on_load=BATCH_SCRIPT, elem_id="pl-compare-batch", apply_default_css=False)
@@ -178,9 +179,9 @@ def compare_tab(page: gr.Blocks, assistant: Assistant, owner_of: OwnerOf, store:
             async for shown in payloads:
                 yield shown
 
-    async def on_load() -> dict[str, Any]:
+    async def on_load(request: gr.Request) -> dict[str, Any]:
         try:
-            return dict(NOTHING) | await compare.opened()
+            return dict(NOTHING) | await compare.opened(owner_of(request))
         except PellucidError as error:
             return dict(NOTHING) | {"status": str(error), "wrong": True}
 

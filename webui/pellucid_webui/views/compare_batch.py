@@ -9,10 +9,11 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import Any
 
-from pellucid.client.assistant_protocol import Assistant
+from pellucid.client.assistant_protocol import AssistantFor
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid_webui.conversations.attachments import content_of, text_of
 from pellucid_webui.inspection.batch.batch_export import export
@@ -141,7 +142,7 @@ class KeptBatches:
 class BatchView:
     """The batches of all tabs."""
 
-    assistant: Assistant
+    assistant_for: AssistantFor
     batches: KeptBatches = field(default_factory=KeptBatches)
 
     async def act(self, owner: str, data: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any]]:
@@ -160,7 +161,7 @@ class BatchView:
                     self.batches.chosen.pop(tab, None)
                 case "start":
                     chosen = self.batches.file(tab, data.get("file"))
-                    self.batches.keep(tab, batch_of(data.get("form"), await self.assistant.cards(), chosen))
+                    self.batches.keep(tab, batch_of(data.get("form"), await self.assistant_for(owner).cards(), chosen))
                     async with aclosing(self._run(tab)) as payloads:
                         async for shown in payloads:
                             yield shown
@@ -198,7 +199,7 @@ class BatchView:
         assert kept is not None, "the batch was kept before"
         status = ""
         try:
-            async with aclosing(kept.batch.run(self.assistant)) as ticks:
+            async with aclosing(kept.batch.run(partial(self.assistant_for, tab[0]))) as ticks:
                 async for _ in ticks:
                     if self.batches.find(tab) is not kept:
                         return  # a newer batch has replaced it

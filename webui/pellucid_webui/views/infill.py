@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from itertools import count
@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from pellucid.client.assistant_protocol import Assistant
+from pellucid.client.assistant_protocol import Assistant, AssistantFor
 from pellucid.completion.completer import Completer
 from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.prompt_context import PromptContext
@@ -58,6 +58,8 @@ LANGUAGES = ("python", "javascript", "typescript", "go", "rust", "c", "java", "h
 
 BEFORE = "def median(values):\n    ordered = sorted(values)\n    middle = len(ordered) // 2\n    "
 AFTER = "\n\n\nprint(median([3, 1, 2]))\n"
+
+OwnerOf = Callable[[gr.Request], str]
 
 
 async def complete(assistant: Assistant, before: str, after: str, language: str, level: GateLevel, model: str) -> dict[str, Any]:
@@ -151,7 +153,7 @@ def _threshold(verdict: GateVerdict, name: str) -> str:
     return f"{verdict.thresholds[name]:.3f}" if name in verdict.thresholds else "–"
 
 
-def infill_tab(page: gr.Blocks, assistant: Assistant) -> None:
+def infill_tab(page: gr.Blocks, assistant_for: AssistantFor, owner_of: OwnerOf) -> None:
     """Add the tab to a page."""
     with gr.Tab("Infill", id="infill"):
         with gr.Row():
@@ -167,17 +169,17 @@ def infill_tab(page: gr.Blocks, assistant: Assistant) -> None:
         with gr.Accordion("Reliability of the suggestions", open=False):
             reliability = gr.HTML(elem_id="pl-trust")
 
-    async def on_act(event: gr.EventData, chosen: str, name: str, sure: str) -> AsyncIterator[dict[str, Any]]:
+    async def on_act(event: gr.EventData, request: gr.Request, chosen: str, name: str, sure: str) -> AsyncIterator[dict[str, Any]]:
         data: Mapping[str, Any] = event._data or {}
         before, after = str(data.get("before", "")), str(data.get("after", ""))
         yield empty(before, after) | {"status": "Waiting for the model…"}
-        yield await complete(assistant, before, after, name, GateLevel(sure), chosen or "")
+        yield await complete(assistant_for(owner_of(request)), before, after, name, GateLevel(sure), chosen or "")
 
-    async def on_load() -> Any:
-        return await model_choices(assistant, "generates the suggestion")
+    async def on_load(request: gr.Request) -> Any:
+        return await model_choices(assistant_for(owner_of(request)), "generates the suggestion")
 
-    async def on_choice(chosen: str) -> str:
-        return await _reliability(assistant, chosen)
+    async def on_choice(request: gr.Request, chosen: str) -> str:
+        return await _reliability(assistant_for(owner_of(request)), chosen)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
     page.load(on_load, None, [model], **quiet)

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from pellucid.client.assistant_protocol import Assistant
+from pellucid.client.assistant_protocol import AssistantFor
 from pellucid.errors import PellucidError
 from pellucid_webui.conversations.attachments import content_of, text_of
 from pellucid_webui.views.controls import model_menu
@@ -54,7 +54,7 @@ def opened(state: ReadState, file: object) -> tuple[str | None, dict[str, Any]]:
         return None, state.shown | {"status": str(error), "wrong": True}
 
 
-def read_tab(page: gr.Blocks, assistant: Assistant, owner_of: OwnerOf) -> None:
+def read_tab(page: gr.Blocks, assistant_for: AssistantFor, owner_of: OwnerOf) -> None:
     """Add the tab to a page."""
     kept = KeptReadings()
     with gr.Tab("Read", id="read"):
@@ -68,20 +68,20 @@ def read_tab(page: gr.Blocks, assistant: Assistant, owner_of: OwnerOf) -> None:
 
     async def on_read(request: gr.Request, state: ReadState, *asked: str) -> AsyncGenerator[Any]:
         before = state.last
-        async with aclosing(read(assistant, state, request_of(*asked))) as payloads:
+        async with aclosing(read(assistant_for(owner_of(request)), state, request_of(*asked))) as payloads:
             async for shown in payloads:
                 if state.last is not None and state.last is not before:
                     kept.keep(owner_of(request), state.last)
                 yield shown
 
-    async def on_load(state: ReadState) -> Sequence[Any]:
-        served = await ServedModels.ask(assistant)
+    async def on_load(request: gr.Request, state: ReadState) -> Sequence[Any]:
+        served = await ServedModels.ask(assistant_for(owner_of(request)))
         return model_menus(served, state.last)
 
     async def on_act(event: gr.EventData, request: gr.Request, state: ReadState) -> Sequence[Any]:
         asked = _asked(event)
         if asked.get("verb") == "restore":
-            served = await ServedModels.ask(assistant)
+            served = await ServedModels.ask(assistant_for(owner_of(request)))
             return _restored(state, kept.find(owner_of(request), asked.get("key")), asked.get("text"), served)
         shown = await act(state, asked)
         return [gr.skip() if shown is None else shown, gr.skip(), gr.skip(), gr.skip(), gr.skip()]

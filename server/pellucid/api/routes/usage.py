@@ -15,7 +15,7 @@ router = APIRouter(route_class=JsonRoute)
 
 @router.get("/v1/usage", tags=["Pellucid"], responses={200: {"model": UserUsage}})
 async def usage(request: Request) -> Response:
-    """Report what the caller has used since the server's start. The chats and readings of the server's own page are not counted."""
+    """Report what the caller has used since the server's start, through the API and on the server's own page."""
     state, user = state_of(request), request.scope[OWNER]
     totals = state.users.totals(user)
     reply = UserUsage(

@@ -83,7 +83,7 @@ def batch(*prompts: str | FilePrompt, seeds: int = 1, a: TurnSettings = A, b: Tu
 
 
 async def run(found: ComparisonBatch, assistant: Echo) -> ComparisonBatch:
-    async for _ in found.run(assistant):
+    async for _ in found.run(lambda: assistant):
         pass
     return found
 
@@ -148,7 +148,7 @@ async def test_stop_and_resume() -> None:
     assistant = echo()
     assistant.hold = asyncio.Event()
     found = batch(*(f"quick {n}" for n in range(3)), "wait 1", "wait 2")
-    async for _ in found.run(assistant):
+    async for _ in found.run(lambda: assistant):
         if len(found.finished) == 3:
             found.stop()
     assert not found.running
@@ -167,7 +167,7 @@ async def test_closing() -> None:
     assistant = echo()
     assistant.hold = asyncio.Event()
     found = batch("wait 1", "wait 2")
-    stream = found.run(assistant)
+    stream = found.run(lambda: assistant)
     await anext(stream)
     await stream.aclose()
     assert not found.running

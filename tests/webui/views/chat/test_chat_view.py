@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pellucid.client.assistant_protocol import shared
 from pellucid.errors import ContextLengthError, InvalidRequestError, UnavailableError
 from pellucid.tokens import Finish, FinishReason, ModelCard, ScoreQuery, Token
 from pellucid_webui.conversations.compact_tokens import unpack
@@ -66,7 +67,7 @@ async def first(shown: AsyncIterator[dict[str, Any]], wanted: Callable[[dict[str
 
 async def test_forgotten(store: ConversationStore) -> None:
     """A tab whose state was dropped reloads, and its action is not run."""
-    view = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
+    view = ChatView(store, shared(ScriptedPageAssistant([tokens("yes")])), Turns())
     shown = await payloads(view, TabState(), verb="send", text="Hello", messageId="a")
     assert [one["stale"] for one in shown] == [True]
     assert store.list("") == []
@@ -75,7 +76,7 @@ async def test_forgotten(store: ConversationStore) -> None:
 
 async def test_refused_message(store: ConversationStore) -> None:
     """A message that cannot be sent leaves no conversation behind and can be sent again; a sent one is not sent twice."""
-    view = ChatView(store, ShyAssistant([tokens("yes")]), Turns())
+    view = ChatView(store, shared(ShyAssistant([tokens("yes")])), Turns())
     tab = TabState("me")
     message = {"verb": "send", "text": "Hello", "messageId": "a"}
     assert (await payloads(view, tab, **message))[-1]["notice"]["text"] == "No model is there yet."
@@ -87,7 +88,7 @@ async def test_refused_message(store: ConversationStore) -> None:
 
 async def test_what_is_on_the_screen(store: ConversationStore) -> None:
     """An action runs in the conversation that the tab shows, whatever the server has recorded for it."""
-    view = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
+    view = ChatView(store, shared(ScriptedPageAssistant([tokens("yes")])), Turns())
     tab = TabState("me")
     await payloads(view, tab, verb="send", text="Hello", messageId="a")
     first = tab.conversation
@@ -99,7 +100,7 @@ async def test_what_is_on_the_screen(store: ConversationStore) -> None:
 
 async def test_sent_from_a_new_chat(store: ConversationStore) -> None:
     """A message sent from a new chat starts a conversation, even if the tab was opening another one."""
-    view = ChatView(store, ScriptedPageAssistant([tokens("yes")] * 2), Turns())
+    view = ChatView(store, shared(ScriptedPageAssistant([tokens("yes")] * 2)), Turns())
     tab = TabState("me")
     await payloads(view, tab, verb="send", text="Hello", messageId="a")
     opening = tab.conversation
@@ -111,7 +112,7 @@ async def test_sent_from_a_new_chat(store: ConversationStore) -> None:
 
 async def test_controls_that_say_nothing(store: ConversationStore) -> None:
     """Actions that start no answer ignore the controls; those that start one report an invalid setting, and save nothing."""
-    view = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
+    view = ChatView(store, shared(ScriptedPageAssistant([tokens("yes")])), Turns())
     tab = TabState("me")
     node = list(store.conversation("me", str((await payloads(view, tab, verb="send", text="Hello", messageId="a"))[-1]["id"])).nodes)[1]
 
@@ -126,7 +127,7 @@ async def test_controls_that_say_nothing(store: ConversationStore) -> None:
 
 async def test_unknown_action(store: ConversationStore) -> None:
     """An action that does not exist, or that lacks its message, is refused in the tab with a sentence."""
-    view = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
+    view = ChatView(store, shared(ScriptedPageAssistant([tokens("yes")])), Turns())
     tab = TabState("me")
     await payloads(view, tab, verb="send", text="Hello", messageId="a")
     assert (await payloads(view, tab, verb="fly"))[-1]["notice"]["text"] == "The chat has no action 'fly': reload the page."
@@ -135,7 +136,7 @@ async def test_unknown_action(store: ConversationStore) -> None:
 
 async def test_another_conversation_opened_meanwhile(store: ConversationStore) -> None:
     """A message is delivered to its conversation if the user opens another one meanwhile, whose settings stay as they are."""
-    view = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
+    view = ChatView(store, shared(ScriptedPageAssistant([tokens("yes")])), Turns())
     tab = TabState("me")
     other = store.create("me", TurnSettings(system="other"))
     sent = asyncio.create_task(payloads(view, tab, verb="send", text="Hello", messageId="a"))
@@ -153,7 +154,7 @@ async def test_another_conversation_opened_meanwhile(store: ConversationStore) -
 
 async def test_two_streams(store: ConversationStore) -> None:
     """Only one handler streams to a tab: earlier ones end."""
-    view = ChatView(store, ScriptedPageAssistant([[*tokens("yes"), None]]), Turns())
+    view = ChatView(store, shared(ScriptedPageAssistant([[*tokens("yes"), None]])), Turns())
     tab = TabState("me")
     before = view.act(tab, {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
     await first(before, lambda shown: shown["live"] is not None)
@@ -167,7 +168,7 @@ async def test_two_streams(store: ConversationStore) -> None:
 async def test_too_long_while_another_stream_begins(store: ConversationStore) -> None:
     """That a message is too long is reported even if the stream that waited for its answer was replaced by another one."""
     refused = asyncio.Event()
-    view = ChatView(store, ScriptedPageAssistant([[refused, ContextLengthError(90, 64)]]), Turns())
+    view = ChatView(store, shared(ScriptedPageAssistant([[refused, ContextLengthError(90, 64)]])), Turns())
     tab = TabState("me")
     before = view.act(tab, {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
     await first(before, lambda shown: shown["live"] is not None)
@@ -195,7 +196,7 @@ async def test_ended_while_the_conversation_is_read(tmp_path: Path) -> None:
     """An answer that ends while its conversation is read is shown with its end."""
     with closing(StoreReadSlowly(tmp_path / "conversations.db")) as store:
         last = asyncio.Event()
-        view = ChatView(store, ScriptedPageAssistant([[*tokens("yes"), last, *tokens("!")]]), Turns())
+        view = ChatView(store, shared(ScriptedPageAssistant([[*tokens("yes"), last, *tokens("!")]])), Turns())
         tab, loop = TabState("me"), asyncio.get_running_loop()
         sent = view.act(tab, {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
         await first(sent, lambda shown: shown["live"] is not None)
@@ -221,7 +222,7 @@ async def test_finished_messages_are_drawn_once(store: ConversationStore, monkey
     monkeypatch.setattr("pellucid_webui.views.chat.chat_view.payload", counted)
     steps = [asyncio.Event() for _ in range(5)]
     script: list[Item] = [item for step in steps for item in (token("more "), step)]
-    view = ChatView(store, ScriptedPageAssistant([script]), Turns())
+    view = ChatView(store, shared(ScriptedPageAssistant([script])), Turns())
     act = view.act(TabState("me"), {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
     for number, step in enumerate(steps, 1):
         await first(act, lambda shown, text=number: str(shown["live"]["blocks"]).count("more") == text)  # type: ignore[misc]
@@ -240,7 +241,7 @@ async def test_many_tabs_share_the_pace_of_their_user(store: ConversationStore, 
 
     monkeypatch.setattr("pellucid_webui.views.chat.chat_view.pause", noted)
     step = asyncio.Event()
-    view = ChatView(store, ScriptedPageAssistant([[token("one "), step, token("two ")]]), Turns())
+    view = ChatView(store, shared(ScriptedPageAssistant([[token("one "), step, token("two ")]])), Turns())
     tab = TabState("me")
     act = view.act(tab, {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
     await first(act, lambda shown: shown["live"] is not None)
@@ -268,7 +269,9 @@ def test_pause() -> None:
 async def test_stopped_while_its_tokens_are_open(store: ConversationStore) -> None:
     """An open answer that another request stops shows all its tokens, including those generated after it was opened."""
     go_on = asyncio.Event()
-    view = ChatView(store, ScriptedPageAssistant([[*tokens("one ", "two "), go_on, *tokens("three ", "four "), asyncio.Event()]]), Turns())
+    view = ChatView(
+        store, shared(ScriptedPageAssistant([[*tokens("one ", "two "), go_on, *tokens("three ", "four "), asyncio.Event()]])), Turns()
+    )
     tab = TabState("me")
     sent = view.act(tab, {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
     shown = await first(sent, lambda shown: "two" in str(shown["live"]["blocks"]))
@@ -307,7 +310,7 @@ class TestTokensOfAMessage:
     )
     async def test_not_read(self, store: ConversationStore, end: Finish, reported: str) -> None:
         """A message whose tokens cannot be scored stays as it is, and the tab shows why."""
-        view = ChatView(store, Reader([tokens("yes")], end=end), Turns())
+        view = ChatView(store, shared(Reader([tokens("yes")], end=end)), Turns())
         tab = TabState("me")
         await payloads(view, tab, verb="send", text="Hello", messageId="a")
         node = next(iter(store.conversation("me", str(tab.conversation)).nodes))
@@ -319,7 +322,7 @@ class TestTokensOfAMessage:
         """A running answer opens at once without being scored: its tokens are those that are generated."""
         begin = asyncio.Event()
         assistant = Reader([[begin, *tokens("yes")]])
-        view = ChatView(store, assistant, Turns())
+        view = ChatView(store, shared(assistant), Turns())
         tab = TabState("me")
         act = view.act(tab, {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
         await anext(act)
@@ -333,7 +336,7 @@ class TestTokensOfAMessage:
 
 async def test_nothing_to_add(store: ConversationStore) -> None:
     """A continued version without further text says so; its tokens are open if the answer's were."""
-    view = ChatView(store, ScriptedPageAssistant([tokens("yes"), [Finish(FinishReason.STOP, usage(0))]]), Turns())
+    view = ChatView(store, shared(ScriptedPageAssistant([tokens("yes"), [Finish(FinishReason.STOP, usage(0))]])), Turns())
     tab = TabState("me")
     node = list(store.conversation("me", (await payloads(view, tab, verb="send", text="Hi", messageId="a"))[-1]["id"]).nodes)[1]
     await payloads(view, tab, verb="toggleTokens", node=node)
@@ -344,7 +347,7 @@ async def test_nothing_to_add(store: ConversationStore) -> None:
 
 async def test_undone(store: ConversationStore) -> None:
     """An undone message can be selected again."""
-    view = ChatView(store, ScriptedPageAssistant([tokens("yes")]), Turns())
+    view = ChatView(store, shared(ScriptedPageAssistant([tokens("yes")])), Turns())
     tab = TabState("me")
     assert (await payloads(view, tab, verb="send", text="Hi", messageId="a"))[-1]["redo"] is None
     undone = (await payloads(view, tab, verb="undo"))[-1]
@@ -354,7 +357,7 @@ async def test_undone(store: ConversationStore) -> None:
 
 async def test_deleted_elsewhere(store: ConversationStore) -> None:
     """A tab whose conversation is deleted in another tab says so and shows none, during an answer and afterwards."""
-    view = ChatView(store, ScriptedPageAssistant([[*tokens("yes"), None]]), Turns())
+    view = ChatView(store, shared(ScriptedPageAssistant([[*tokens("yes"), None]])), Turns())
     tab, other = TabState("me"), TabState("me")
     act = view.act(tab, {"verb": "send", "text": "Hello", "messageId": "a"}, TurnSettings)
     id = str((await first(act, lambda shown: shown["live"] is not None))["id"])

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pellucid.client.assistant_protocol import shared
 from pellucid.tokens import FinishReason
 from pellucid_webui.conversations.conversation import ASSISTANT, USER
 from pellucid_webui.conversations.storage.store import ConversationStore
@@ -35,7 +36,7 @@ def store(tmp_path: Path) -> Iterator[ConversationStore]:
 
 @pytest.fixture
 def listed(store: ConversationStore) -> ConversationList:
-    return ConversationList(ChatView(store, ScriptedPageAssistant([[*tokens("yes"), None]]), Turns()))
+    return ConversationList(ChatView(store, shared(ScriptedPageAssistant([[*tokens("yes"), None]])), Turns()))
 
 
 def create(store: ConversationStore, title: str, *texts: str) -> str:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pellucid.client.assistant_protocol import shared
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import Turns
@@ -28,14 +29,15 @@ SETTINGS = TurnSettings(model=MODEL, temperature=0.5)
 def view(tmp_path: Path) -> Iterator[ChatView]:
     """Provide the chats of an empty store."""
     store = ConversationStore(tmp_path / "conversations.db")
-    yield ChatView(store, ScriptedPageAssistant(), Turns())
+    yield ChatView(store, shared(ScriptedPageAssistant()), Turns())
     store.close()
 
 
 async def act(view: ChatView, tab: TabState, verb: str, *answer: str, **event: Any) -> dict[str, Any]:
     """Run an action, whose answer has these tokens, and return what the tab shows in the end."""
-    assert isinstance(view.assistant, ScriptedPageAssistant)
-    view.assistant.scripts = [tokens(*answer)]
+    assistant = view.assistant_for(tab.owner)
+    assert isinstance(assistant, ScriptedPageAssistant)
+    assistant.scripts = [tokens(*answer)]
     return [shown async for shown in view.act(tab, {"verb": verb, **event}, lambda: SETTINGS)][-1]
 
 
@@ -80,9 +82,10 @@ async def test_how_each_came_to_be(view: ChatView) -> None:
 async def test_an_answer_that_grows(view: ChatView) -> None:
     """An answer that is being generated says so, and the picture can be opened meanwhile."""
     tab = TabState("me")
-    assert isinstance(view.assistant, ScriptedPageAssistant)
+    assistant = view.assistant_for(tab.owner)
+    assert isinstance(assistant, ScriptedPageAssistant)
     hold = asyncio.Event()
-    view.assistant.scripts = [[token("A"), hold]]
+    assistant.scripts = [[token("A"), hold]]
     stream = view.act(tab, {"verb": "send", "text": "Hello", "messageId": "1"}, lambda: SETTINGS)
     async for shown in stream:
         if shown["live"] and shown["live"]["blocks"]:

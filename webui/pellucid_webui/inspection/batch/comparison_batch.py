@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -92,14 +92,14 @@ class ComparisonBatch:
         for task in self._tasks:
             task.cancel()
 
-    async def run(self, assistant: Assistant) -> AsyncGenerator[None]:
-        """Run the rows that are left; yield now and then. Closing the generator stops them.
+    async def run(self, new_assistant: Callable[[], Assistant]) -> AsyncGenerator[None]:
+        """Run the rows that are left, each with an assistant of its own; yield now and then. Closing the generator stops them.
 
         Fewer rows run at the same time if some are refused because too many requests are running. Raises QueueFullError if in the end
         none is admitted: the rows that are left can be run later.
         """
         rows = deque(self.left)
-        self._tasks = [asyncio.create_task(self._work(assistant, rows)) for _ in range(ROWS_AT_ONCE)]
+        self._tasks = [asyncio.create_task(self._work(new_assistant, rows)) for _ in range(ROWS_AT_ONCE)]
         self.running = True
         try:
             yield
@@ -115,12 +115,12 @@ class ComparisonBatch:
         if refused is not None and rows and not any(task.cancelled() for task in self._tasks):
             raise refused
 
-    async def _work(self, assistant: Assistant, rows: deque[BatchRow]) -> QueueFullError | None:
+    async def _work(self, new_assistant: Callable[[], Assistant], rows: deque[BatchRow]) -> QueueFullError | None:
         """Run rows until none is left, or until one is refused, which is left for others; return why."""
         while rows:
             row = rows.popleft()
             comparison = self.comparison_of(row)
-            async with aclosing(comparison.run(assistant)) as ticks:
+            async with aclosing(comparison.run(new_assistant())) as ticks:
                 async for _ in ticks:
                     pass
             if comparison.refused is not None:

@@ -109,14 +109,16 @@ class ChatEvents:
 
     async def act_on_header(self, event: gr.EventData, request: gr.Request, tab: TabState, *values: Any) -> Sequence[Any]:
         """Choose the model that the event names; without one, ask again which models are served."""
+        owner = self.owner_of(request)
         chosen = str((event._data or {}).get("model") or values[0] or "")
         await self._chats.save_settings(self._owned(tab, request), lambda: self._controls.settings([chosen, *values[1:]]))
-        served = await ServedModels.ask(self._chats.assistant)
-        return [header_payload(served, self.owner_of(request), chosen), model_menu(served, chosen=chosen)]
+        served = await ServedModels.ask(self._chats.assistant_for(owner))
+        return [header_payload(served, owner, chosen), model_menu(served, chosen=chosen)]
 
     async def show_model(self, request: gr.Request, model: str | None) -> Any:
         """Return the header for a model that was chosen in its menu."""
-        return header_payload(await ServedModels.ask(self._chats.assistant), self.owner_of(request), model or "")
+        owner = self.owner_of(request)
+        return header_payload(await ServedModels.ask(self._chats.assistant_for(owner)), owner, model or "")
 
     async def save_settings(self, request: gr.Request, tab: TabState, *values: Any) -> None:
         """Save the settings that the controls show."""
@@ -131,7 +133,7 @@ class ChatEvents:
 
     async def _settings_shown(self, tab: TabState, model: str = "") -> list[Any]:
         """Return updates of the header and the controls that show the tab's conversation; a new chat keeps what they show."""
-        served, settings = await ServedModels.ask(self._chats.assistant), await self._chats.settings(tab)
+        served, settings = await ServedModels.ask(self._chats.assistant_for(tab.owner)), await self._chats.settings(tab)
         if settings is None:
             kept = model if model in served.names or served.problem else ""
             return [header_payload(served, tab.owner, kept), model_menu(served, chosen=kept), *self._controls.unchanged()[1:]]

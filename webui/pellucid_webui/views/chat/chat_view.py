@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from pellucid.client.assistant_protocol import Assistant
+from pellucid.client.assistant_protocol import AssistantFor
 from pellucid.errors import InvalidRequestError, NotFoundError, PellucidError
 from pellucid.tokens import ScoreQuery, Token
 from pellucid_webui.conversations.attachments import attach, content_of
@@ -58,7 +58,7 @@ class ChatView:
     """Serves the chats of all tabs."""
 
     store: ConversationStore
-    assistant: Assistant
+    assistant_for: AssistantFor
     turns: Turns
     following: Counter[str] = field(default_factory=Counter)
     """The number of tabs of each user that are receiving an answer."""
@@ -114,7 +114,7 @@ class ChatView:
             if turn is None and conversation.is_unfinished:
                 conversation = await self._conversation(tab)  # its answer has ended since
         tab.turn = turn or tab.turn
-        context = await model_context(self.assistant, conversation)
+        context = await model_context(self.assistant_for(tab.owner), conversation)
         shown = await asyncio.to_thread(payload, tab, conversation, turn, context)
         if tab.epoch != epoch:
             return
@@ -138,7 +138,7 @@ class ChatView:
 
     def actions(self, tab: TabState) -> ChatActions:
         """Return the actions on the conversations of the tab's owner."""
-        return ChatActions(tab.owner, self.store, self.assistant, self.turns)
+        return ChatActions(tab.owner, self.store, self.assistant_for(tab.owner), self.turns)
 
     async def _send(self, tab: TabState, event: Event, read_settings: ReadSettings) -> Turn | None:
         """Send a message. Ignore one with the id of the last one: its event was sent twice."""
@@ -191,7 +191,7 @@ class ChatView:
     async def _fork(self, tab: TabState, _: Event, read_settings: ReadSettings) -> Turn:
         id, settings = _conversation_id(tab), read_settings()
         conversation = await self.actions(tab).conversation(id)
-        full = full_error(tab, conversation, await model_context(self.assistant, conversation))
+        full = full_error(tab, conversation, await model_context(self.assistant_for(tab.owner), conversation))
         copy, turn = await self.actions(tab).fork(id, settings, full)
         if tab.conversation == id:  # else the user has opened another one meanwhile
             tab.show_conversation(copy)
@@ -242,10 +242,10 @@ class ChatView:
             raise InvalidRequestError("This conversation has no such message.")
         batches = await actions.batches(id, node)
         if not batches and message.text and actions.running(conversation, node) is None:
-            batches = [pack(await self._score(conversation, message))]
+            batches = [pack(await self._score(tab, conversation, message))]
         tab.tokens[node] = batches
 
-    async def _score(self, conversation: Conversation, node: Node) -> Sequence[Token]:
+    async def _score(self, tab: TabState, conversation: Conversation, node: Node) -> Sequence[Token]:
         """Return the tokens of a message that a person wrote, as the model that answered it read them in their context."""
         answer = conversation.nodes.get(node.chosen) if node.chosen is not None else None
         settings = node.settings or (answer.settings if answer is not None else None) or conversation.settings
@@ -256,7 +256,8 @@ class ChatView:
         messages = messages_of(path, "", settings, view)
         tokens: list[Token] = []
         query = ScoreQuery(messages, model=settings.model or None, top_logprobs=ALTERNATIVES, tools=settings.functions())
-        await score(self.assistant, query, tokens.append, lambda _: "Scoring this message was interrupted: open its tokens again.")
+        assistant = self.assistant_for(tab.owner)
+        await score(assistant, query, tokens.append, lambda _: "Scoring this message was interrupted: open its tokens again.")
         found = message_tokens(tokens, node.text)
         if found is None:
             raise InvalidRequestError("The model's chat template changes this message, so its tokens cannot be shown.")

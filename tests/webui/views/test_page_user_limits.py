@@ -1,0 +1,206 @@
+"""Tests that what users do on the page counts as theirs, and that the page shows why a limit refuses it."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pellucid.completion.settings import GateLevel
+from pellucid.system.users import CurrentRequest, UserLimits, Users, current_request
+from pellucid.text.user_assistant import UserAssistant
+from pellucid.tokens import ChatQuery, Finish, OnUsage, Token
+from pellucid_webui.conversations.storage.store import ConversationStore
+from pellucid_webui.conversations.tab_state import TabState
+from pellucid_webui.conversations.turn import Turns
+from pellucid_webui.conversations.turn_settings import TurnSettings
+from pellucid_webui.views.chat.chat_view import ChatView
+from pellucid_webui.views.compare import CompareView
+from pellucid_webui.views.compare_batch import BatchView
+from pellucid_webui.views.infill import complete
+from pellucid_webui.views.read_session import ReadRequest, ReadState, read
+from support.page.scripted_assistant import ScriptedPageAssistant, tokens
+from support.servers.http_servers import TINY, tiny_assistant
+
+USED_UP = "anna has used 1 tokens within a minute, the limit of user_tokens_per_minute: try again in 61 seconds."
+COLUMN = {"model": TINY, "max_tokens": 4}
+FORM = {"prompt": "u", "reference": "", "columns": [COLUMN, COLUMN | {"temperature": 1}, COLUMN | {"system": "s"}]}
+
+
+@dataclass
+class LimitedPage:
+    """The server's side of a page that Anna uses, with limits that can be set, and the time that tokens are counted by."""
+
+    users: Users
+    assistant_for: partial[UserAssistant]
+    now: float = 1000.0
+
+    def limit(self, requests: int | None = None, tokens_per_minute: int | None = None) -> None:
+        """Set limits."""
+        self.users._limits = UserLimits(requests, tokens_per_minute)
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """The requests that were admitted, and those that were refused."""
+        totals = self.users.totals("anna")
+        return totals.requests, totals.refused
+
+    @property
+    def running(self) -> int:
+        """The requests that have a place."""
+        return len(self.users._state("anna").places)
+
+
+@pytest.fixture
+async def limited() -> AsyncIterator[LimitedPage]:
+    """Provide a page over a tiny model."""
+    local, engine = tiny_assistant()
+    pages: list[LimitedPage] = []
+    users = Users(clock=lambda: pages[0].now)
+    pages.append(LimitedPage(users, partial(UserAssistant, local, users)))
+    yield pages[0]
+    await asyncio.to_thread(engine.close)
+
+
+async def send(view: ChatView, tab: TabState, text: str) -> dict[str, Any]:
+    """Send a message, and return what the tab shows once its answer has ended."""
+    event = {"verb": "send", "text": text, "messageId": text}
+    return [shown async for shown in view.act(tab, event, lambda: TurnSettings(model=TINY, max_tokens=4))][-1]
+
+
+async def test_chat(limited: LimitedPage, tmp_path: Path) -> None:
+    """An answer is one request of the tab's owner. One beyond a limit shows why, and the message can be answered later."""
+    limited.limit(requests=1, tokens_per_minute=1)
+    with closing(ConversationStore(tmp_path / "conversations.db")) as store:
+        view, tab = ChatView(store, limited.assistant_for, Turns()), TabState("anna")
+        await send(view, tab, "One")
+        assert (limited.counts, limited.running) == ((1, 0), 0)
+        await send(view, tab, "Two")
+
+        path = store.conversation("anna", str(tab.conversation)).path()
+        assert [(node.role, node.error) for node in path] == [("user", None), ("assistant", None), ("user", None), ("assistant", USED_UP)]
+        assert (path[2].text, path[3].text, limited.counts) == ("Two", "", (1, 1))
+        await send(view, TabState("ben"), "Three")
+        assert limited.users.totals("ben").requests == 1
+
+        limited.now += 61
+        retry = {"verb": "retry", "node": path[3].id}
+        assert [shown async for shown in view.act(tab, retry, lambda: TurnSettings(model=TINY, max_tokens=4))]
+        assert store.conversation("anna", str(tab.conversation)).path()[3].error is None
+
+
+class Waiting(ScriptedPageAssistant):
+    """Counts for the user of a request, as a local assistant does."""
+
+    def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        return self._counted(current_request(), query)
+
+    async def _counted(self, request: CurrentRequest, query: ChatQuery) -> AsyncGenerator[Token | Finish]:
+        request.begin()
+        async for item in super().chat(query):
+            yield item
+
+
+async def test_an_answer_whose_tab_was_closed(tmp_path: Path) -> None:
+    """An answer keeps its place until it ends, also after its tab was closed."""
+    users, turns, go_on = Users(UserLimits(requests=1)), Turns(), asyncio.Event()
+    assistant = Waiting([[go_on, *tokens("yes")]])
+    with closing(ConversationStore(tmp_path / "conversations.db")) as store:
+        view = ChatView(store, partial(UserAssistant, assistant, users), turns)
+        shown = view.act(TabState("anna"), {"verb": "send", "text": "One", "messageId": "1"}, TurnSettings)
+        await anext(shown)
+        await shown.aclose()  # type: ignore[attr-defined]  # it is a generator
+        tab = TabState("anna")
+        await send(view, tab, "Two")
+        answer = store.conversation("anna", str(tab.conversation)).path()[1]
+        assert answer.error == "anna already has 1 requests that run or wait, the limit of user_requests: wait until one has ended."
+        go_on.set()
+        await turns.wait_until_idle()
+        await send(view, tab, "Three")
+        assert store.conversation("anna", str(tab.conversation)).path()[3].text == "yes"
+
+
+async def test_tokens_of_a_message(limited: LimitedPage, tmp_path: Path) -> None:
+    """Reading a message to show its tokens is one request of the tab's owner."""
+    with closing(ConversationStore(tmp_path / "conversations.db")) as store:
+        view, tab = ChatView(store, limited.assistant_for, Turns()), TabState("anna")
+        await send(view, tab, "One")
+        message = store.conversation("anna", str(tab.conversation)).path()[0]
+        assert [shown async for shown in view.act(tab, {"verb": "toggleTokens", "node": message.id}, TurnSettings)]
+    assert (limited.counts, limited.users.totals("anna").generated) == ((2, 0), 4)
+
+
+async def test_read(limited: LimitedPage) -> None:
+    """A reading is one request, of two models and of each side of a diff too; one beyond a limit says why."""
+
+    async def status(request: ReadRequest) -> str:
+        return str([shown async for shown in read(limited.assistant_for("anna"), ReadState(), request)][-1]["status"])
+
+    limited.limit(requests=1, tokens_per_minute=1)
+    assert await status(ReadRequest("--- a/f\n+++ b/f\n@@ -1 +1 @@\n-one\n+two\n@@ -9 +9 @@\n-three\n+four\n", TINY)) == ""
+    assert (limited.counts, limited.running) == ((1, 0), 0)
+    assert await status(ReadRequest("abc", TINY)) == USED_UP
+    assert limited.counts == (1, 1)
+
+
+async def test_infill(limited: LimitedPage) -> None:
+    """A suggestion is one request; one beyond a limit says why, and the text stays."""
+    limited.limit(requests=1, tokens_per_minute=1)
+    await complete(limited.assistant_for("anna"), "x = ", "\n", "python", GateLevel.EAGER, TINY)
+    assert (limited.counts, limited.running) == ((1, 0), 0)
+    shown = await complete(limited.assistant_for("anna"), "y = ", "\n", "python", GateLevel.EAGER, TINY)
+    assert (shown["status"], shown["wrong"], shown["before"], shown["after"]) == (USED_UP, True, "y = ", "\n")
+    assert limited.counts == (1, 1)
+
+
+async def test_compare(limited: LimitedPage) -> None:
+    """A comparison is one request, with all answers and scorings; each column of one beyond a limit says why."""
+
+    async def compare() -> list[str]:
+        asked = {"verb": "compare", "tab": "1", "form": FORM}
+        shown = [shown async for shown in CompareView(limited.assistant_for).act("anna", asked)][-1]
+        return [column["note"] for column in shown["columns"] if column["wrong"]]
+
+    limited.limit(requests=1, tokens_per_minute=1)
+    await compare()
+    assert (limited.counts, limited.running) == ((1, 0), 0)
+    assert await compare() == [USED_UP] * 3
+    assert limited.counts == (1, 1)
+
+
+async def batch(view: BatchView, **asked: Any) -> dict[str, Any]:
+    """Do something with a batch, and return what the page shows in the end."""
+    return [shown async for shown in view.act("anna", {"tab": "1", **asked})][-1]
+
+
+async def test_batch(limited: LimitedPage) -> None:
+    """Each row of a batch is one request. As many rows run at the same time as the limit admits."""
+    limited.limit(requests=1)
+    view = BatchView(limited.assistant_for)
+    prompts = b64encode(b"one\ntwo\nthree\nfour\nfive").decode()
+    await batch(view, verb="choose", file={"name": "p.txt", "data": prompts})
+    shown = await batch(view, verb="start", form=FORM, file="p.txt")
+    assert (shown["status"], shown["left"], limited.counts[0], limited.running) == ("", 0, 5, 0)
+
+
+async def test_a_batch_that_is_refused(limited: LimitedPage) -> None:
+    """A batch of which no more rows are admitted stops and says why. The rows that are left can be run later."""
+    limited.limit(tokens_per_minute=1)
+    view = BatchView(limited.assistant_for)
+    prompts = b64encode(b"one\ntwo\nthree\nfour\nfive\nsix").decode()
+    await batch(view, verb="choose", file={"name": "p.txt", "data": prompts})
+    shown = await batch(view, verb="start", form=FORM, file="p.txt")
+    assert (shown["status"], shown["wrong"], shown["running"], shown["left"] > 0) == (USED_UP, True, False, True)
+
+    while shown["left"]:
+        limited.now += 61
+        before, shown = shown["left"], await batch(view, verb="resume")
+        assert shown["left"] < before
+    assert (shown["status"], limited.counts[0]) == ("", 6)
