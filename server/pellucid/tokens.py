@@ -386,6 +386,8 @@ class ScoreQuery:
     message, the assistant's. ``tools`` are the functions that its model was shown. With ``windows`` a text may be longer than the
     context: it is read in windows that overlap, so that each token is read with at least half a context of text before it (near the
     beginning with all that there is). Each token is scored once; the usage is that of all windows.
+    With a ``gap``, which is an infill, a text is read as what fills it, and only the text's own tokens are scored. Begin it at the start
+    of a line: a gap within a word is filled by other tokens than those of the text alone.
     """
 
     text: str | Sequence[int] | Sequence[Message]
@@ -396,6 +398,7 @@ class ScoreQuery:
     continue_last: bool = False
     tools: Sequence[Mapping[str, Any]] = ()
     windows: bool = False
+    gap: CompletionQuery | None = None
 
 
 @dataclass(frozen=True, slots=True)

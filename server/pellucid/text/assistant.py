@@ -147,14 +147,17 @@ class LocalAssistant:
         served, text = self._find(query.model), query.text
         user.begin(query.terms.key)
         size = sum(item.characters if isinstance(item, Message) else 1 for item in text)
-        read = partial(served.read, query)
-        if any(isinstance(item, Message) for item in text):
+        read, has_bos, begin = partial(served.read, query), False, 0
+        if query.gap is not None:
+            _check(served, query.gap)
+            ids, begin = await run_tokenizer(served, size + _size(query.gap), partial(self._filled_gap, served, query.gap, text))
+        elif any(isinstance(item, Message) for item in text):
             ids, has_bos = await run_template(served, size, read)
         else:
             ids, has_bos = await run_tokenizer(served, size, read)
-        if len(ids) == has_bos:
+        if len(ids) == begin + has_bos:
             raise InvalidRequestError("There is nothing to score: send at least one token of text.", param="input")
-        request = Request(ids, SamplingParams(max_tokens=0, top_logprobs=query.top_logprobs), query.terms, score_from=0)
+        request = Request(ids, SamplingParams(max_tokens=0, top_logprobs=query.top_logprobs), query.terms, score_from=begin)
         detokenizer = Detokenizer(served.tokenizer, strip_space=served.tokenizer.prefix_space, show_markers=True)
         async with aclosing(self._scores(served, request, user, has_bos=has_bos, windows=query.windows)) as items:
             async for item in items:
@@ -336,6 +339,14 @@ class LocalAssistant:
             shortened, healing = served.healer.heal(around.prefix, keep=1 if format is None else 0)
             around = replace(around, prefix=shortened)
         return infill(served.tokenizer, format, around), healing
+
+    def _filled_gap(self, served: TextModel, gap: CompletionQuery, text: str | Sequence[object]) -> tuple[list[int], int]:
+        """Return the ids of an infill and of the text that fills it, and where the text begins."""
+        if not isinstance(text, str) or gap.suffix is None:
+            raise InvalidRequestError("Only a text can be read between a prefix and a suffix.", param="text")
+        filling = served.tokenizer.encode(text, continues=True)
+        prompt, _ = self._infill(served, replace(gap, params=replace(NO_ANSWER, max_tokens=len(filling))), heal=False)
+        return prompt + filling, len(prompt)
 
     async def _prepare_completion(self, query: CompletionQuery, endings: Sequence[EndingRule]) -> _Generation:
         served = self._find(query.model)

@@ -42,6 +42,9 @@ VERBS: dict[str, Verb] = {
     "hot": lambda assistant: assistant.complete(CompletionQuery("def add", params=SamplingParams(max_tokens=4, temperature=50.0, seed=1))),
     "score on terms": lambda assistant: assistant.score(ScoreQuery("héllo", terms=Terms(Priority.CHAT, "window", 60.0))),
     "score chat": lambda assistant: assistant.score(ScoreQuery(CHAT)),
+    "score a gap": lambda assistant: assistant.score(
+        ScoreQuery("  return a\n", top_logprobs=2, gap=CompletionQuery("def f(a):\n", "\nf(1)", [Extra("g.py", "x")]))
+    ),
     "score windows": lambda assistant: assistant.score(ScoreQuery("héllo wörld " * 40, top_logprobs=2, windows=True)),
 }
 
@@ -162,6 +165,8 @@ async def test_same_infill_prompt(model: str, suffix: str | None) -> None:
     [
         (lambda assistant: assistant.complete(CompletionQuery("x" * 300)), ContextLengthError),
         (lambda assistant: assistant.score(ScoreQuery("x" * 300)), ContextLengthError),
+        (lambda assistant: assistant.score(ScoreQuery("x" * 300, gap=CompletionQuery("a", "b"))), ContextLengthError),
+        (lambda assistant: assistant.score(ScoreQuery("", gap=CompletionQuery("a", "b"))), InvalidRequestError),
         (lambda assistant: assistant.complete(CompletionQuery("x", model="nobody")), NotFoundError),
         (lambda assistant: assistant.complete(CompletionQuery([10**6])), InvalidRequestError),
         (lambda assistant: assistant.complete(CompletionQuery("x", "y", [Extra("f", "t")], model=TINY_PLAIN)), InvalidRequestError),

@@ -193,6 +193,10 @@ def test_bad_bodies(http: httpx.Client, body: bytes) -> None:
     [
         ("/v1/chat/completions", "prompt_logprobs", {"messages": [{"role": "user", "content": "x"}], "stream": True, "prompt_logprobs": 1}),
         ("/v1/score", "continue_final_message", {"text": "x", "continue_final_message": True}),
+        ("/v1/score", "input_prefix", {"tokens": [1], "input_prefix": "a"}),
+        ("/v1/score", "input_prefix", {"text": "x", "input_suffix": "a", "windows": True}),
+        ("/v1/score", "input_prefix", {"text": "x", "input_suffix": "a", "parse_special": True}),
+        ("/v1/score", "input_extra", {"text": "x", "input_extra": [{"filename": "f", "text": "t"}]}),
     ],
 )
 def test_contradicting_fields(http: httpx.Client, route: str, field: str, body: dict[str, Any]) -> None:

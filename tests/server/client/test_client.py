@@ -216,6 +216,16 @@ async def test_chat() -> None:
             ScoreQuery([Message("assistant", "hi")], continue_last=True),
             {"messages": [{"role": "assistant", "content": "hi"}], "continue_final_message": True},
         ),
+        (
+            ScoreQuery("text", gap=CompletionQuery("a", "b", [Extra("f", "t")])),
+            {
+                "text": "text",
+                "parse_special": False,
+                "input_prefix": "a",
+                "input_suffix": "b",
+                "input_extra": [{"filename": "f", "text": "t"}],
+            },
+        ),
     ],
 )
 async def test_score(query: ScoreQuery, field: dict[str, object]) -> None:

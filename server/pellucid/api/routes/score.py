@@ -23,7 +23,7 @@ from pellucid.api.server_state import state_of
 from pellucid.api.sse import Event, attend, event_stream
 from pellucid.client.token_json import clamped, record_of
 from pellucid.errors import InvalidRequestError
-from pellucid.tokens import Finish, Message, Priority, ScoreQuery, Token
+from pellucid.tokens import CompletionQuery, Extra, Finish, Message, Priority, ScoreQuery, Token
 
 router = APIRouter(tags=["Pellucid"], route_class=JsonRoute)
 
@@ -50,6 +50,7 @@ async def score(body: ScoreRequest, request: Request) -> Response:
         special=body.parse_special,
         continue_last=body.continue_final_message,
         windows=body.windows,
+        gap=_gap(body),
     )
     timer = state.metrics.timer(model, state.clock, reads=True)
     if body.stream:
@@ -117,6 +118,17 @@ def _text(body: ScoreRequest) -> str | list[int] | list[Message]:
     if body.messages is not None:
         return plain_messages(body.messages)
     return body.tokens if body.text is None and body.tokens is not None else body.text or ""
+
+
+def _gap(body: ScoreRequest) -> CompletionQuery | None:
+    if body.input_prefix is None and body.input_suffix is None:
+        if body.input_extra:
+            raise InvalidRequestError("input_extra is only allowed together with input_prefix.", param="input_extra")
+        return None
+    if body.text is None or body.parse_special or body.windows:
+        raise InvalidRequestError("input_prefix needs a text, without parse_special and windows.", param="input_prefix")
+    extra = [Extra(file.filename, file.text) for file in body.input_extra]
+    return CompletionQuery(body.input_prefix or "", body.input_suffix or "", extra)
 
 
 async def _events(items: Items, model: str, timer: GenerationTimer) -> AsyncGenerator[Event]:

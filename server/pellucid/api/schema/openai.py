@@ -253,6 +253,13 @@ class ScoreRequest(Admittance):
         description="read a text that is longer than the context in windows that overlap: each token is scored once, with at least half a "
         "context of text before it; without this field such a text is refused. The usage counts the tokens of all windows",
     )
+    input_prefix: str | None = Field(
+        None, description="read the text between input_prefix and input_suffix, as an infill; only its own tokens are returned"
+    )
+    input_suffix: str | None = Field(None, description="see input_prefix; either may be empty")
+    input_extra: Annotated[list[ContextFile], Field(fail_fast=True)] = Field(
+        default=[], description="with input_prefix: pieces of other files that help to understand the text"
+    )
     stream: bool = False
 
 
