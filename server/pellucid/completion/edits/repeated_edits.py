@@ -1,0 +1,364 @@
+"""Proposes to repeat an edit: finds the other places of a document where the same change of the same code is possible.
+
+A change of tokens is looked for with the tokens around it. Words around it may be others elsewhere, as the names of arguments are; where
+the new tokens have such a word, they get the other one. Whole lines are inserted and deleted next to lines that are alike in this sense.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+
+from pellucid.completion.edits.code_tokens import code_tokens, is_name, is_word
+from pellucid.completion.edits.edit_history import Edit
+
+MAX_EDIT_LINES = 30
+"""An edit of more lines is not repeated."""
+
+MAX_INSERTED_LINES = 6
+"""Lines that are inserted or deleted elsewhere at most."""
+
+MAX_CANDIDATES = 32
+"""Places that are proposed at most, the ones most alike first."""
+
+CONTEXT_TOKENS = 4
+"""Tokens on either side of a change that are compared."""
+
+MAX_GAP = 2
+"""Changes with so few tokens between them, or fewer, are one."""
+
+TELLING_LETTERS = 3
+"""A name of so many letters, or more, says which code is meant without what is around it."""
+
+_IMPORT = re.compile(r"\s*(?:import|from|use|using|require|#\s*include)\b")
+"""Matches lines that a document has once."""
+
+_INDENTATION = re.compile(r"[ \t]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A change that may be the next one: the lines ``old`` of a document, from line ``first`` (from 0), become ``new``.
+
+    ``likeness`` is the share of the code around the edit that is the same here, from 0 to 1.
+    """
+
+    uri: str
+    first: int
+    old: tuple[str, ...]
+    new: tuple[str, ...]
+    likeness: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Sign:
+    """A token that is no space, and its place in a line."""
+
+    text: str
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Substitution:
+    """A change within a line: the tokens ``old`` between ``left`` (nearest last) and ``right`` become the text ``new``.
+
+    ``joins_left`` says of an insertion that it follows the token before it without a space.
+    """
+
+    left: tuple[str, ...]
+    old: tuple[str, ...]
+    right: tuple[str, ...]
+    new: str
+    joins_left: bool
+
+    @property
+    def removes(self) -> bool:
+        """True if it replaces a telling name that the new text does not have, so that an edited line may have another one."""
+        return self.is_telling and not set(self.old) & set(code_tokens(self.new))
+
+    @property
+    def is_telling(self) -> bool:
+        """True if the replaced tokens say by themselves which code is meant."""
+        return any(is_name(token) and len(token) >= TELLING_LETTERS for token in self.old)
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """A place in a line where a substitution is possible."""
+
+    begin: int
+    end: int
+    text: str
+    likeness: float
+
+
+def repeated_edits(edit: Edit, lines: Sequence[str], uri: str | None = None) -> list[Candidate]:
+    """Return the places where an edit can be repeated in the present lines of a document, by default its own; the likeliest first."""
+    if len(edit.old) + len(edit.new) > MAX_EDIT_LINES:
+        return []
+    here = uri is None or uri == edit.uri
+    name = edit.uri if uri is None else uri
+    found: dict[tuple[int, int], Candidate] = {}
+    for candidate in (*_within_lines(edit, lines, name, here), *_whole_lines(edit, lines, name, here)):
+        place = candidate.first, len(candidate.old)
+        if place not in found or found[place].likeness < candidate.likeness:
+            found[place] = candidate
+    return sorted(found.values(), key=lambda one: (-one.likeness, abs(one.first - edit.first)))[:MAX_CANDIDATES]
+
+
+def _within_lines(edit: Edit, lines: Sequence[str], uri: str, here: bool) -> Iterator[Candidate]:
+    substitutions = list(dict.fromkeys(_substitutions(edit)))
+    if not substitutions:
+        return
+    for index, line in enumerate(lines):
+        edited = here and edit.first <= index < edit.end
+        signs = _signs(line)
+        matches = [match for one in substitutions if not edited or one.removes for match in _matches(one, signs)]
+        changed, likeness = _substituted(line, matches)
+        if changed != line:
+            yield Candidate(uri, index, (line,), (changed,), likeness)
+
+
+def _substituted(line: str, matches: Sequence[_Match]) -> tuple[str, float]:
+    """Return the line with all matches that do not overlap a better one, and the largest likeness."""
+    kept: list[_Match] = []
+    for match in sorted(matches, key=lambda one: -one.likeness):
+        if all(match.end <= other.begin or match.begin >= other.end for other in kept) and match.text != line[match.begin : match.end]:
+            kept.append(match)
+    changed = line
+    for match in sorted(kept, key=lambda one: -one.begin):
+        changed = changed[: match.begin] + match.text + changed[match.end :]
+    return changed, max((match.likeness for match in kept), default=0.0)
+
+
+def _substitutions(edit: Edit) -> Iterator[_Substitution]:
+    """Yield the changes within lines of an edit."""
+    for old, new in _changed_blocks(edit):
+        before, after = code_tokens("\n".join(old)), code_tokens("\n".join(new))
+        for begin, end, start, stop in _changes(before, after):
+            if "\n" in before[begin:end] or "\n" in after[start:stop]:
+                continue
+            replaced = tuple(token for token in before[begin:end] if not token.isspace())
+            text = "".join(after[start:stop])
+            if not (replaced or text.strip()) or _depth("".join(replaced)) != _depth(text):  # another line has the bracket's counterpart
+                continue
+            if replaced:  # the spaces around the replaced tokens stay
+                outer = "".join(before[begin:end])
+                text = text.removeprefix(_leading(outer)).removesuffix(_trailing(outer))
+            left = _signs_of(before[:begin], reverse=True)
+            right = _signs_of(before[end:], reverse=False)
+            if replaced or left or right:
+                yield _Substitution(tuple(reversed(left)), replaced, tuple(right), text, begin > 0 and not before[begin - 1].isspace())
+
+
+def _changed_blocks(edit: Edit) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Yield the blocks of lines that were replaced by others."""
+    for kind, begin, end, start, stop in SequenceMatcher(None, edit.old, edit.new, autojunk=False).get_opcodes():
+        if kind == "replace":
+            yield edit.old[begin:end], edit.new[start:stop]
+
+
+def _changes(before: Sequence[str], after: Sequence[str]) -> list[tuple[int, int, int, int]]:
+    """Return the ranges of tokens that differ. Those of a line are joined if only few tokens, or a pair of brackets, are between them."""
+    changes: list[tuple[int, int, int, int]] = []
+    for kind, begin, end, start, stop in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        if kind == "equal":
+            continue
+        if changes:
+            first, last, one, other = changes[-1]
+            is_open = _depth("".join(before[first:last])) != _depth("".join(after[one:other]))
+            if (is_open or begin - last <= MAX_GAP) and "\n" not in before[last:begin]:
+                changes[-1] = (first, end, one, stop)
+                continue
+        changes.append((begin, end, start, stop))
+    return changes
+
+
+def _matches(substitution: _Substitution, signs: Sequence[_Sign]) -> Iterator[_Match]:
+    """Yield the places in a line where a substitution is possible."""
+    texts = [sign.text for sign in signs]
+    size = len(substitution.old)
+    for at in range(len(signs) - size + 1 if size else len(signs) + 1):
+        words = _others(substitution, texts[at : at + size])
+        if words is None:
+            continue
+        is_other = bool(words)
+        left = _alike(reversed(substitution.left), reversed(texts[:at]), words)
+        right = _alike(substitution.right, texts[at + size :], words)
+        is_certain = substitution.is_telling and not is_other
+        if not is_certain and not _is_enough(substitution, left, right):
+            continue
+        around = len(substitution.left) + len(substitution.right)
+        likeness = (len(left) + len(right)) / around if around else 1.0
+        text = _renamed(substitution.new, words)
+        if size:
+            yield _Match(signs[at].begin, signs[at + size - 1].end, text, likeness)
+        else:
+            place = signs[at - 1].end if at and (substitution.joins_left or at == len(signs)) else signs[at].begin if signs else 0
+            if "".join(texts[at:]).startswith("".join(text.split())):
+                continue  # it is there
+            yield _Match(place, place, text, likeness)
+
+
+def _others(substitution: _Substitution, texts: Sequence[str]) -> dict[str, str] | None:
+    """Return the words that differ between the replaced tokens and these, or None if these are not to be replaced.
+
+    Only a word that the new text has as well may be another one.
+    """
+    words: dict[str, str] = {}
+    if len(texts) < len(substitution.old):
+        return None
+    kept = set(code_tokens(substitution.new))
+    for expected, text in zip(substitution.old, texts, strict=True):
+        if expected != text:
+            if not (is_word(expected) and is_word(text) and expected in kept and words.get(expected, text) == text):
+                return None
+            words[expected] = text
+    return words
+
+
+def _alike(expected: Sequence[str] | Iterator[str], texts: Sequence[str] | Iterator[str], words: dict[str, str]) -> list[str]:
+    """Return the tokens that are the same, from the nearest one on, up to one that is not even alike; note other words in ``words``."""
+    same: list[str] = []
+    for one, other in zip(expected, texts, strict=False):
+        if one == other:
+            same.append(one)
+        elif is_word(one) and is_word(other):
+            words.setdefault(one, other)
+        else:
+            break
+    return same
+
+
+def _is_enough(substitution: _Substitution, left: Sequence[str], right: Sequence[str]) -> bool:
+    """Return whether what is around a place says that it is like that of the edit: a name, and the half of all tokens."""
+    around = len(substitution.left) + len(substitution.right)
+    same = [*left, *right]
+    has_name = any(is_name(token) and len(token) >= TELLING_LETTERS for token in same)
+    return has_name and 2 * len(same) >= around
+
+
+def _renamed(text: str, words: Mapping[str, str]) -> str:
+    """Return the text with other words."""
+    return "".join(words.get(token, token) for token in code_tokens(text)) if words else text
+
+
+def _whole_lines(edit: Edit, lines: Sequence[str], uri: str, here: bool) -> Iterator[Candidate]:
+    """Yield insertions and deletions of whole lines."""
+    at = edit.first
+    for kind, begin, end, start, stop in SequenceMatcher(None, edit.old, edit.new, autojunk=False).get_opcodes():
+        if kind == "insert" and stop - start <= MAX_INSERTED_LINES and here and not _IMPORT.match(edit.new[start]):
+            yield from _insertions(edit.new[start:stop], at + start, lines, uri)
+        elif kind == "delete" and end - begin <= MAX_INSERTED_LINES:
+            yield from _deletions(edit.old[begin:end], lines, uri)
+
+
+def _insertions(inserted: Sequence[str], at: int, lines: Sequence[str], uri: str) -> Iterator[Candidate]:
+    """Yield places for lines that were inserted at line ``at``: below lines like the one above them, or above lines like the one below."""
+    end = at + len(inserted)
+    for anchor, offset in ((at - 1, 1), (end, 0)):
+        if not 0 <= anchor < len(lines) or not _is_telling_line(lines[anchor]):
+            continue
+        for index, line in enumerate(lines):
+            if index == anchor or at <= index < end:
+                continue
+            words = _same_shape(lines[anchor], line)
+            if words is None:
+                continue
+            new = tuple(_indented(_renamed(one, words), lines[anchor], line) for one in inserted)
+            place = index + offset
+            nearby = lines[max(place - len(new), 0) : place + len(new)]
+            if not all(one in nearby for one in new):
+                yield Candidate(uri, place, (), new, _share(lines[anchor], words))
+        return
+
+
+def _deletions(deleted: Sequence[str], lines: Sequence[str], uri: str) -> Iterator[Candidate]:
+    """Yield places with lines like those that were deleted."""
+    if not any(_is_telling_line(line) for line in deleted):
+        return
+    for index in range(len(lines) - len(deleted) + 1):
+        words: dict[str, str] = {}
+        there = tuple(lines[index : index + len(deleted)])
+        for line, other in zip(deleted, there, strict=True):
+            differing = _same_shape(line, other)
+            if differing is None or any(words.get(word, text) != text for word, text in differing.items()):
+                break
+            words |= differing
+        else:
+            yield Candidate(uri, index, there, (), _share("\n".join(deleted), words))
+
+
+def _same_shape(line: str, other: str) -> dict[str, str] | None:
+    """Return the words that differ between two lines with the same signs and at least half of the words; None for other lines."""
+    one, two = [sign.text for sign in _signs(line)], [sign.text for sign in _signs(other)]
+    if len(one) != len(two):
+        return None
+    words: dict[str, str] = {}
+    same = names = 0
+    for token, counterpart in zip(one, two, strict=True):
+        if token == counterpart:
+            same += is_word(token)
+            names += is_name(token)
+        elif is_word(token) and is_word(counterpart) and words.get(token, counterpart) == counterpart:
+            words[token] = counterpart
+        else:
+            return None
+    return words if names and same >= len(words) else None
+
+
+def _share(line: str, words: Mapping[str, str]) -> float:
+    """Return the share of the words of a line that are not among ``words``."""
+    all_words = [token for token in code_tokens(line) if is_word(token)]
+    return sum(token not in words for token in all_words) / max(len(all_words), 1)
+
+
+def _is_telling_line(line: str) -> bool:
+    return any(is_name(token) and len(token) >= TELLING_LETTERS for token in code_tokens(line))
+
+
+def _indented(line: str, anchor: str, other: str) -> str:
+    """Return a line that belongs to ``anchor`` with the indentation that it has next to ``other``."""
+    old, new = _indentation(anchor), _indentation(other)
+    return new + line.removeprefix(old) if line.strip() else line
+
+
+def _indentation(line: str) -> str:
+    found = _INDENTATION.match(line)
+    return found[0] if found else ""
+
+
+def _signs(line: str) -> list[_Sign]:
+    signs, at = [], 0
+    for token in code_tokens(line):
+        if not token.isspace():
+            signs.append(_Sign(token, at, at + len(token)))
+        at += len(token)
+    return signs
+
+
+def _signs_of(tokens: Sequence[str], *, reverse: bool) -> list[str]:
+    """Return the tokens next to a change on its line, the nearest first; ``reverse`` for those before it."""
+    nearest: list[str] = []
+    for sign in reversed(tokens) if reverse else tokens:
+        if sign == "\n" or len(nearest) == CONTEXT_TOKENS:
+            break
+        if not sign.isspace():
+            nearest.append(sign)
+    return nearest
+
+
+def _depth(text: str) -> int:
+    """Return how many more brackets a text opens than it closes."""
+    return sum((sign in "([{") - (sign in ")]}") for sign in text)
+
+
+def _leading(text: str) -> str:
+    return text[: len(text) - len(text.lstrip())]
+
+
+def _trailing(text: str) -> str:
+    return text[len(text.rstrip()) :]

@@ -1,0 +1,170 @@
+"""Tests of which repeated edits are suggested, with a model that finds given lines more probable than others."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+
+import pytest
+
+from pellucid.completion.edits.edit_gate import LEAST, probability
+from pellucid.completion.edits.edit_history import EditHistory
+from pellucid.completion.edits.next_edits import BUDGET_SECONDS, READ, NextEdits
+from pellucid.completion.model_choice import ModelChoice
+from pellucid.completion.settings import GateLevel
+from pellucid.errors import UnavailableError
+from pellucid.tokens import Finish, FinishReason, ModelCard, Priority, ScoreQuery, Token, Usage
+from support.silent_assistant import SilentAssistant
+
+A, B = "file:///p/a.py", "file:///p/b.py"
+OLD = "x = total(a)\n\ny = total(b)\n\nz = total(c)\n"
+NEW = OLD.replace("total", "mean", 1)
+
+
+@dataclass
+class Reader(SilentAssistant):
+    """Reads each text as one token, whose logprob is that of the first of ``logprobs`` in it, else -1."""
+
+    logprobs: dict[str, float] = field(default_factory=dict)
+    files: bool = True
+    failure: Exception | None = None
+    read: list[ScoreQuery] = field(default_factory=list)
+    losses: int = 0
+    seconds: float = 0.0
+
+    async def client(self) -> Reader:
+        return self
+
+    def lost(self, client: object) -> None:
+        self.losses += 1
+
+    async def cards(self) -> list[ModelCard]:
+        return [ModelCard("reader", 4096, infill=True, chat=True, weight_bytes=0, description="", licence=None, files=self.files)]
+
+    async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
+        if self.failure is not None:
+            raise self.failure
+        self.read.append(query)
+        self.seconds += 0.5
+        assert isinstance(query.text, str)
+        logprob = next((value for text, value in self.logprobs.items() if text in query.text), -1.0)
+        yield Token(7, query.text, query.text.encode(), 0, logprob, 1, 0.5, (), rest=0.0, sampled=1.0)
+        yield Finish(FinishReason.STOP, Usage())
+
+
+def edits(reader: Reader, before: str = OLD, after: str = NEW) -> NextEdits:
+    """Return the next edits after a document has changed."""
+    history = EditHistory()
+    history.open(A, before)
+    history.change(A, after)
+    return NextEdits(history, lambda: reader, ModelChoice(), clock=lambda: 0.0)
+
+
+async def lines(made: NextEdits, level: GateLevel = GateLevel.NORMAL, text: str = NEW, uri: str = A) -> list[tuple[int, tuple[str, ...]]]:
+    """Return where edits are suggested, and the new lines."""
+    return [(one.change.first, one.change.new) for one in await made.suggest(uri, text, level)]
+
+
+async def test_the_model_decides_by_reading_both() -> None:
+    """An edit is suggested where the new line is probable enough in place of the old one, from the last edit on downwards."""
+    reader = Reader({"mean(b)": 0.0, "mean(c)": -20.0})
+    assert await lines(edits(reader)) == [(2, ("y = mean(b)",))]
+    (one,) = await edits(Reader({"mean(b)": 0.0, "mean(c)": -20.0})).suggest(A, NEW)
+    assert (one.log_odds, one.probability) == (1.0, probability(1.0))
+
+
+async def test_what_the_model_reads() -> None:
+    """Old and new lines are read up to the next line that is not blank, after the edit as a diff, in the background."""
+    reader = Reader()
+    await edits(reader).suggest(A, NEW)
+    first = reader.read[0]
+    assert [query.text for query in reader.read[:2]] == ["y = mean(b)\n\nz = total(c)\n", "y = total(b)\n\nz = total(c)\n"]
+    assert first.gap is not None
+    assert (first.gap.prefix, first.gap.suffix) == ("x = mean(a)\n\n", "")
+    assert [(one.filename, one.text) for one in first.gap.extra] == [("a.py.diff", "original:\nx = total(a)\nupdated:\nx = mean(a)\n")]
+    assert first.terms.priority is Priority.BACKGROUND
+
+
+async def test_a_model_without_a_marker_for_files_reads_no_diff() -> None:
+    """Such a model gets no text of another file."""
+    reader = Reader(files=False)
+    await edits(reader).suggest(A, NEW)
+    assert all(query.gap is not None and not query.gap.extra for query in reader.read)
+
+
+@pytest.mark.parametrize("level", GateLevel)
+async def test_levels(level: GateLevel) -> None:
+    """The quieter the level, the more probable an edit must be."""
+    for logprob in (-3.0, -2.0, -1.0, 0.0):
+        found = await lines(edits(Reader({"mean(": logprob})), level)
+        assert bool(found) == (probability(logprob + 1) >= LEAST[level])
+
+
+async def test_other_documents() -> None:
+    """An edit is repeated in another document, too, and after an edit there that one counts."""
+    made = edits(Reader())
+    assert await lines(made, text="w = total(d)\n", uri=B) == [(0, ("w = mean(d)",))]
+    made.history.open(B, "q = 1\n")
+    made.history.change(B, "q = 2\n")
+    assert await lines(made, text="w = total(d)\n", uri=B) == []
+
+
+async def test_an_edit_that_must_not_be_sent() -> None:
+    """The edit of a file that is ignored by now, or of a secret, is not sent with another document."""
+    reader = Reader()
+    made = edits(reader)
+    seen: list[tuple[str, str]] = []
+
+    def refuse(uri: str, text: str) -> bool:
+        seen.append((uri, text))
+        return False
+
+    made._is_harmless = refuse
+    assert await lines(made, text="w = total(d)\n", uri=B) == []
+    assert (seen, reader.read) == ([(A, "x = total(a)\nx = mean(a)")], [])
+
+
+async def test_below_before_above() -> None:
+    """Places below the last edit come first, each in the order of the document."""
+    after = "x = total(a)\n\ny = mean(b)\n\nz = total(c)\n"
+    assert [at for at, _ in await lines(edits(Reader(), OLD, after), text=after)] == [4, 0]
+
+
+async def test_dismissed() -> None:
+    """An edit that the user dismissed is not suggested again; the others are."""
+    made = edits(Reader())
+    first = (await made.suggest(A, NEW))[0]
+    assert made.find(first.id) == first
+    made.dismiss(first)
+    assert [at for at, _ in await lines(made)] == [4]
+    assert made.find("edit-0") is None
+
+
+async def test_nothing_to_repeat_asks_nobody() -> None:
+    """Without an edit, or where it cannot be repeated, the model is not asked."""
+    reader = Reader()
+    assert await NextEdits(EditHistory(), lambda: reader, ModelChoice()).suggest(A, NEW) == []
+    assert await edits(reader, "a\n", "b\n").suggest(A, "b\n") == []
+    assert reader.read == []
+
+
+async def test_limits() -> None:
+    """At most READ places are read, and no further one once the time is over."""
+    before = "x = total(a)\n\n" * 20
+    after = before.replace("total", "mean", 1)
+    reader = Reader()
+    await edits(reader, before, after).suggest(A, after)
+    assert len(reader.read) == 2 * READ
+    slow = Reader()
+    made = edits(slow, before, after)
+    made._clock = lambda: slow.seconds
+    await made.suggest(A, after)
+    assert len(slow.read) == 2 * (1 + int(BUDGET_SECONDS))
+
+
+async def test_a_lost_server_is_reported() -> None:
+    """If the server does not answer, the provider hears of it, and the error names the remedy."""
+    reader = Reader(failure=UnavailableError("The server is gone: start it."))
+    with pytest.raises(UnavailableError, match="start it"):
+        await edits(reader).suggest(A, NEW)
+    assert reader.losses == 1
