@@ -45,6 +45,7 @@ class EditorSettings:
     server: ServerSettings = field(default_factory=ServerSettings)
     completion: CompletionSettings = field(default_factory=CompletionSettings)
     context: ContextSettings = field(default_factory=ContextSettings)
+    next_edits: bool = setting(True, "suggest to repeat your last edit at other places, in editors that show edits")
     status_notifications: bool = setting(False, "send pellucid/didChangeStatus whenever the state changes")
     partial_suggestions: bool = setting(
         False, "suggest the sure beginning of an answer that is not finished; only for clients that repeat the request then"

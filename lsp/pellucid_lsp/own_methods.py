@@ -14,6 +14,7 @@ from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.suggestion import DocumentCursor, Suggestion, drop_typed, normalize_newlines
 from pellucid.errors import InvalidRequestError, UnavailableError
 from pellucid.tokens import BACKGROUND, MAX_ALTERNATIVES, ScoreQuery, Token
+from pellucid_lsp.edit_items import EDIT_ACCEPTED
 from pellucid_lsp.inspection_json import Json, explanation_report, hover_markdown, ranges_of, suggestion_report, tokens_report
 from pellucid_lsp.reactions import accept_all, accept_part, dismiss
 from pellucid_lsp.request_params import Params
@@ -82,6 +83,13 @@ def _register_requests(server: Pellucid) -> None:
         """Return the probabilities of a range's tokens, given the text before it."""
         return await _score(server, Params(given, "pellucid/score"))
 
+    @server.own_request("pellucid/nextEdits")
+    async def next_edits(given: Any) -> Json:
+        """Return the edits that may come next in a document, each with its probability."""
+        params = Params(given, "pellucid/nextEdits")
+        uri = params.required("textDocument", params.part("textDocument")).text("uri")
+        return {"edits": [item.as_own_edit() for item in await server.next_edits(params.required("textDocument.uri", uri))]}
+
     @server.own_request("pellucid/status")
     def status(_: Any) -> Json:
         """Return the state of the session and the model server."""
@@ -128,6 +136,17 @@ def _register_commands(server: Pellucid) -> None:
     def accepted(*arguments: Any) -> None:
         """Note that all of a suggestion was accepted."""
         accept_all(server, *arguments)
+
+    @server.own_command(EDIT_ACCEPTED)
+    def edit_accepted(*_: Any) -> None:
+        """Do nothing: the edit itself arrives as a change of the document."""
+
+    @server.own_command("pellucid.editDismissed")
+    def edit_dismissed(*arguments: Any) -> None:
+        """Do not suggest an edit again. The argument is its id."""
+        edit = server.session.edits.find(arguments[0]) if arguments and isinstance(arguments[0], str) else None
+        if edit is not None:
+            server.session.edits.dismiss(edit)
 
     @server.own_command("pellucid.toggle")
     async def toggle() -> Json:

@@ -18,6 +18,7 @@ from pellucid.completion.settings import Popup
 from pellucid.completion.suggestion import DocumentCursor, Suggestion, normalize_newlines
 from pellucid.errors import ConfigError, PellucidError
 from pellucid_lsp.documents import Documents, cursor_at
+from pellucid_lsp.edit_items import EditItem, edit_item
 from pellucid_lsp.editor_settings import SECTION, EditorSettings
 from pellucid_lsp.loading_progress import LoadingBar
 from pellucid_lsp.request_params import Handler, with_error_responses
@@ -117,6 +118,19 @@ class Pellucid(LanguageServer):
         self.session.note_shown(suggestions)
         return suggestions
 
+    async def next_edits(self, uri: str) -> list[EditItem]:
+        """Return the edits that may come next in a document; none if it changes meanwhile, or a newer request replaces this one."""
+        await self.settings_known.wait()
+        version = self.documents.get_text_document(uri).version
+        try:
+            edits = await self.session.suggest_edits(uri, self.text(uri), version)
+        except PellucidError as error:
+            self.show_error(error)
+            return []
+        if self.documents.get_text_document(uri).version != version or not self.session.enabled:
+            return []
+        return [edit_item(edit, self.documents, self.line_end(uri)) for edit in edits]
+
     def cursor_at(self, uri: str, position: types.Position, selected: types.SelectedCompletionInfo | None = None) -> DocumentCursor:
         """Return the cursor at a position, as if the selected item of the completion menu had been accepted."""
         cursor = cursor_at(self.documents, uri, position)
@@ -147,9 +161,8 @@ class Pellucid(LanguageServer):
     def note_changes(self, params: types.DidChangeTextDocumentParams) -> None:
         """Note where a document was edited."""
         changes = [change for change in params.content_changes if isinstance(change, types.TextDocumentContentChangePartial)]
-        if changes:
-            uri = params.text_document.uri
-            self.session.note_edited(uri, self.text(uri), changes[-1].range.start.line)
+        uri = params.text_document.uri
+        self.session.note_edited(uri, self.text(uri), changes[-1].range.start.line if changes else None)
 
     def show_error(self, error: PellucidError) -> None:
         """Show an error to the user, but not again until the server has been ready in between."""

@@ -19,6 +19,8 @@ from pellucid.completion.context.privacy import Privacy
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.context.repository_index import RelatedPiece, RepositoryIndex
 from pellucid.completion.context.uris import file_path
+from pellucid.completion.edits.edit_history import EditHistory
+from pellucid.completion.edits.next_edits import NextEdit, NextEdits
 from pellucid.completion.explanation import Decision, Explanation, Journal
 from pellucid.completion.idle_prefill import IdlePrefill
 from pellucid.completion.model_choice import UNKNOWN, ModelChoice
@@ -58,6 +60,8 @@ class EditorSession:
         self._folders = tuple(folders)
         self._on_change = on_change
         self._requests: SharedRequests[list[Suggestion]] = SharedRequests()
+        self._edit_requests: SharedRequests[list[NextEdit]] = SharedRequests()
+        self._history = EditHistory()
         self._launcher: Launcher | None = None
         self._outcomes = OutcomeReports(self._connected)
         self._privacy = Privacy(self._folders, settings.context.exclude)
@@ -102,6 +106,15 @@ class EditorSession:
         start = partial(self.completer.suggest, cursor, invoked=invoked, parts=parts)
         return await self._requests.run(cursor.uri, (cursor, version, invoked, parts), start) or []
 
+    async def suggest_edits(self, uri: str, text: str, version: int | None) -> list[NextEdit]:
+        """Return the edits that may come next in a version of a document; none if another request replaces this one.
+
+        Raise a PellucidError, which names the remedy, if the model cannot be asked.
+        """
+        if not self.settings.next_edits or not self.may_send(uri, text):
+            return []
+        return await self._edit_requests.run(uri, version, partial(self.edits.suggest, uri, text, self.settings.completion.level)) or []
+
     async def branch(self, suggestion: Suggestion, cursor: DocumentCursor, index: int, alternative: int) -> Suggestion | None:
         """Return a suggestion from an alternative token. Raise InvalidRequestError if the document must not be sent."""
         self.require_sendable(cursor)
@@ -122,17 +135,24 @@ class EditorSession:
         """Consider an opened document as context for other documents."""
         if self.may_send(uri, text):
             self.ring.note_open(uri, self._filename(uri), text)
+            self._history.open(uri, text)
 
-    def note_edited(self, uri: str, text: str, line: int) -> None:
-        """Consider the neighbourhood of an edit as context for other documents."""
-        if self.may_send(uri, text):
-            self.ring.note_edit(uri, self._filename(uri), text, line)
-        else:
+    def note_edited(self, uri: str, text: str, line: int | None) -> None:
+        """Follow the edits of a document, and consider the neighbourhood of this one, if its line is known, as context for others."""
+        self._edit_requests.cancel(uri)
+        if not self.may_send(uri, text):
             self.ring.forget(uri)
+            self._history.forget(uri)
+            return
+        self._history.change(uri, text)
+        if line is not None:
+            self.ring.note_edit(uri, self._filename(uri), text, line)
 
     def note_closed(self, uri: str) -> None:
         """Cancel the requests of a closed document, and forget its prompt and explanation."""
         self._requests.cancel(uri)
+        self._edit_requests.cancel(uri)
+        self._history.forget(uri)
         self._idle.stop_in(uri)
         self.context.forget(uri)
         self.journal.explanations.forget(uri)
@@ -312,6 +332,7 @@ class EditorSession:
 
     def _build(self) -> None:
         self.context = PromptContext(self.settings.context, self.ring)
+        self.edits = NextEdits(self._history, lambda: self.launcher, self._models, self.settings.model, self._is_harmless)
         self.completer = Completer(
             self.settings.completion,
             lambda: self.launcher,
@@ -326,6 +347,7 @@ class EditorSession:
     def _cancel_work(self) -> Completer:
         """Cancel all requests. Return the completer, for the caller to close."""
         self._requests.cancel_all()
+        self._edit_requests.cancel_all()
         self._idle.stop()
         return self.completer
 

@@ -98,9 +98,14 @@ def _register_reactions(server: CopilotServer) -> None:
 
 def _register_edits(server: CopilotServer) -> None:
     @server.own_request("textDocument/copilotInlineEdit")
-    def copilot_inline_edit(_: Any) -> Json:
-        """Return no edits: suggestions are made at the cursor only."""
-        return {"edits": []}
+    async def copilot_inline_edit(given: Any) -> Json:
+        """Return the edits that may come next; none if the document has another version."""
+        params = Params(given, "textDocument/copilotInlineEdit")
+        document: Params = params.required("textDocument", params.part("textDocument"))
+        uri = document.required("uri", document.text("uri"))
+        if not await server.has_version(uri, document.number("version"), None):
+            return {"edits": []}
+        return {"edits": [item.as_copilot_edit() for item in await server.next_edits(uri)]}
 
     @server.own_request("textDocument/copilotPanelCompletion")
     def copilot_panel_completion(_: Any) -> Json:

@@ -1,0 +1,70 @@
+"""Builds what clients show of an edit elsewhere in a document: the range that it replaces, and the new text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from lsprotocol import types
+
+from pellucid.completion.edits.next_edits import NextEdit
+from pellucid_lsp.documents import Documents
+
+EDIT_ACCEPTED = "pellucid.editAccepted"
+"""The command that an editor runs after it has made an edit."""
+
+
+@dataclass(frozen=True, slots=True)
+class EditItem:
+    """An edit as a client makes it: ``text`` in place of a range of a version of a document."""
+
+    edit: NextEdit
+    version: int | None
+    range: types.Range
+    text: str
+
+    def as_copilot_edit(self) -> dict[str, Any]:
+        """Return the edit as ``textDocument/copilotInlineEdit`` has it."""
+        return {
+            "text": self.text,
+            "textDocument": {"uri": self.edit.change.uri, "version": self.version},
+            "range": _json(self.range),
+            "command": {"title": "Pellucid: edit accepted", "command": EDIT_ACCEPTED, "arguments": [self.edit.id]},
+        }
+
+    def as_own_edit(self) -> dict[str, Any]:
+        """Return the edit as ``pellucid/nextEdits`` has it, with its probability."""
+        return {
+            "id": self.edit.id,
+            "range": _json(self.range),
+            "text": self.text,
+            "probability": self.edit.probability,
+            "logOdds": self.edit.log_odds,
+        }
+
+
+def edit_item(edit: NextEdit, documents: Documents, line_end: str) -> EditItem:
+    """Return an edit of the present text of a document. Whole lines are inserted and deleted with their ends."""
+    change, document = edit.change, documents.get_text_document(edit.change.uri)
+    lines = [line.rstrip("\r\n") for line in document.lines]
+
+    def place(line: int, *, at_end: bool = False) -> types.Position:
+        if line >= len(lines):
+            line, at_end = len(lines) - 1, True
+        return types.Position(line, documents.position_codec.client_num_units(lines[line]) if at_end else 0)
+
+    begin, end = change.first, change.first + len(change.old)
+    if change.old and change.new:
+        where, text = types.Range(place(begin), place(end - 1, at_end=True)), "\n".join(change.new)
+    elif end < len(lines):
+        where, text = types.Range(place(begin), place(end)), "".join(line + "\n" for line in change.new)
+    else:  # at the end of a document whose last line has no end
+        where, text = types.Range(place(max(begin - 1, 0), at_end=begin > 0), place(end)), "".join("\n" + line for line in change.new)
+    return EditItem(edit, document.version, where, text.replace("\n", line_end))
+
+
+def _json(range: types.Range) -> dict[str, Any]:
+    return {
+        "start": {"line": range.start.line, "character": range.start.character},
+        "end": {"line": range.end.line, "character": range.end.character},
+    }

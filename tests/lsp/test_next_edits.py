@@ -1,0 +1,141 @@
+"""Tests of edits that are suggested elsewhere in a document, by our own request and by that of the Copilot language server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lsprotocol import types
+
+from support.editors import lsp_client
+from support.editors.lsp_client import COMMAND, INLINE, Connect, Editor
+from support.servers.http_servers import LiveServer, ScriptedAssistant, spoken
+
+URI = "file:///project/a.py"
+TEXT = "x = total(a)\ny = '😀' + total(b)\n"
+FIRST = types.Range(types.Position(0, 4), types.Position(0, 9))
+"""Where the first line has the name."""
+
+Start = Callable[..., Awaitable[Editor]]
+
+
+@pytest.fixture
+async def start(model_server: LiveServer, tmp_path: Path) -> AsyncIterator[Start]:
+    """Start an editor whose plugin speaks the Copilot language server's protocol."""
+    started: list[Editor] = []
+
+    async def start() -> Editor:
+        own = {"server": {"url": model_server.url, "start": False}, "completion": {"ahead": False}}
+        editor = await lsp_client.start(lsp_client.homes(tmp_path), {"pellucid": own}, command=(*COMMAND, "--as", "copilot"))
+        started.append(editor)
+        return editor
+
+    yield start
+    for editor in started:
+        await editor.leave()
+
+
+@pytest.fixture(autouse=True)
+def reads_alike(assistant: ScriptedAssistant) -> None:
+    """Let the model find all lines equally probable, which is enough for the normal level."""
+    assistant.script = [spoken("x")]
+
+
+async def own_edits(editor: Editor) -> list[Any]:
+    return list((await editor.request("pellucid/nextEdits", {"textDocument": {"uri": URI}})).edits)
+
+
+def shown(range: Any) -> tuple[int, int, int, int]:
+    return range.start.line, range.start.character, range.end.line, range.end.character
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+async def test_repeated_elsewhere(connect: Connect, assistant: ScriptedAssistant, encoding: str) -> None:
+    """After a name was changed, the same change is suggested at its other place, as a range in the client's units."""
+    general = types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind(encoding)])
+    editor = await connect(capabilities=types.ClientCapabilities(general=general, text_document=INLINE))
+    editor.open(URI, TEXT)
+    assert await own_edits(editor) == []
+    editor.replace(URI, FIRST, "mean")
+
+    (edit,) = await own_edits(editor)
+
+    width = len("y = '😀' + total(b)") + {"utf-8": 3, "utf-16": 1, "utf-32": 0}[encoding]
+    assert (edit.text, shown(edit.range)) == ("y = '😀' + mean(b)", (1, 0, 1, width))
+    assert edit.probability == pytest.approx(0.58, abs=0.005)
+    assert edit.logOdds == 0
+    assert [call["text"] for call in assistant.calls] == ["y = '😀' + mean(b)\n", "y = '😀' + total(b)\n"]
+    assert editor.messages == []
+
+
+async def test_dismissed_and_levels(connect: Connect) -> None:
+    """A dismissed edit is not suggested again, and at the quiet level none that is only as probable as the old text."""
+    editor = await connect()
+    editor.open(URI, TEXT)
+    editor.replace(URI, FIRST, "mean")
+    (edit,) = await own_edits(editor)
+    await editor.command("pellucid.editDismissed", edit.id)
+    assert await own_edits(editor) == []
+    quiet = await connect(level="quiet")
+    quiet.open(URI, TEXT)
+    quiet.replace(URI, FIRST, "mean")
+    assert await own_edits(quiet) == []
+
+
+@pytest.mark.parametrize("options", [{"nextEdits": False}, {"enabled": False}])
+async def test_switched_off(connect: Connect, assistant: ScriptedAssistant, options: dict[str, Any]) -> None:
+    """With the setting off, or all suggestions off, the model reads nothing."""
+    editor = await connect(options=options)
+    editor.open(URI, TEXT)
+    editor.replace(URI, FIRST, "mean")
+    assert await own_edits(editor) == []
+    assert [call for call in assistant.calls if call["verb"] == "score"] == []
+
+
+async def test_secret_documents_are_not_read(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """Edits of a document that is never sent are neither followed nor suggested elsewhere."""
+    editor = await connect()
+    secret = "file:///project/.env"
+    editor.open(secret, TEXT)
+    editor.open(URI, TEXT)
+    editor.replace(secret, FIRST, "mean")
+    assert await own_edits(editor) == []
+    assert [call for call in assistant.calls if call["verb"] == "score"] == []
+
+
+@pytest.mark.parametrize(
+    ("before", "change", "text", "place"),
+    [
+        ("add(first)\r\nadd(second)\r\n", ((1, 0, 1, 0), "log(first)\r\n"), "log(second)\r\n", (3, 0, 3, 0)),
+        ("add(first)\nadd(second)", ((1, 0, 1, 0), "log(first)\n"), "\nlog(second)", (2, 11, 2, 11)),
+        ("debug(first)\nx\ny\ndebug(second)\n", ((0, 0, 1, 0), ""), "", (2, 0, 3, 0)),
+        ("debug(first)\nx\ny\ndebug(second)", ((0, 0, 1, 0), ""), "", (1, 1, 2, 13)),
+    ],
+)
+async def test_whole_lines(connect: Connect, before: str, change: tuple[tuple[int, ...], str], text: str, place: tuple[int, ...]) -> None:
+    """Lines are inserted and deleted with their ends, also at the end of a document whose last line has none."""
+    editor = await connect()
+    editor.open(URI, before)
+    (line, character, end, last), new = change
+    editor.replace(URI, types.Range(types.Position(line, character), types.Position(end, last)), new)
+    (edit,) = await own_edits(editor)
+    assert (edit.text, shown(edit.range)) == (text, place)
+
+
+async def test_copilot_clients(start: Start) -> None:
+    """Clients of the Copilot language server get the edit of the version that they name, and report that they showed and made it."""
+    editor = await start()
+    editor.open(URI, TEXT)
+    editor.replace(URI, FIRST, "mean")
+    params = {"textDocument": {"uri": URI, "version": 2}, "position": {"line": 0, "character": 8}, "context": {"triggerKind": 2}}
+
+    (edit,) = (await editor.request("textDocument/copilotInlineEdit", params)).edits
+
+    assert (edit.text, shown(edit.range), edit.textDocument.version) == ("y = '😀' + mean(b)", (1, 0, 1, 19), 2)
+    editor.notify("textDocument/didShowInlineEdit", {"item": {"command": {"arguments": edit.command.arguments}}})
+    await editor.command(edit.command.command, *edit.command.arguments)
+    assert editor.messages == []
+    later = params | {"textDocument": {"uri": URI, "version": 3}}
+    assert (await editor.request("textDocument/copilotInlineEdit", later)).edits == [], "a version that never comes"
