@@ -461,6 +461,70 @@ def test_the_rest_of_a_partial_suggestion(vim: Neovim, tmp_path: Path) -> None:
     assert entries == [["initialize", True], *shown, ["dismissed", "whole"]]
 
 
+SHOP = """def total(items):
+    return sum(item.price for item in items)
+
+
+def report(orders):
+    for order in orders:
+        print(order.name, total(order.items))
+
+
+def receipt(order):
+    lines = [item.name for item in order.items]
+    lines.append(f"Sum: {total(order.items)}")
+    return lines
+"""
+CALL = "        print(order.name, amount_due(order.items))"
+
+
+def rename(vim: Neovim) -> None:
+    """Rename the function of SHOP, and wait until its first call is marked."""
+    vim.edit(SHOP)
+    vim.keys("ggwcwamount_due<Esc>")
+    until(lambda: "»" in vim.screen, "a marked edit")
+
+
+@pytest.mark.model
+def test_the_next_edit(served: Neovim) -> None:
+    """After a function was renamed, a call is marked and drawn with its new name; a key goes there and renames it; undo takes it back."""
+    rename(served)
+    (marked,) = (line for line in served.screen.splitlines() if "»" in line and "print" in line)
+    assert "total(order.items)" in marked
+    assert re.search(re.escape(CALL) + r"  \d+ %", served.screen)
+
+    served.keys("<M-n>")
+    until(lambda: served.cursor == (7, 8), "the cursor at the call")
+    served.keys("<M-n>")
+    until(lambda: served.text.split("\n")[6] == CALL, "the renamed call")
+    until(lambda: "amount_due(order.items)}" in served.screen, "the next call")
+
+    served.keys("u")
+    until(lambda: served.text == SHOP.rstrip("\n").replace("def total", "def amount_due"), "the text before the edit")
+
+
+@pytest.mark.model
+def test_dismissed_edits(served: Neovim) -> None:
+    """A dismissed edit is gone, and insert mode leaves no mark behind."""
+    rename(served)
+    served.keys("<M-x>")
+    until(lambda: CALL not in served.screen, "the end of the drawing")
+    served.keys("ix")
+    until(lambda: "»" not in served.screen, "no marks in insert mode")
+
+
+@pytest.mark.model
+def test_the_list_of_edits(served: Neovim) -> None:
+    """:Pellucid edits lists all edits with their probabilities; without one, a message says so."""
+    rename(served)
+    served.keys(":Pellucid edits<CR>")
+    until(lambda: served.api.current.buffer.options["buftype"] == "quickfix", "the location list")
+    assert re.search(r"\d+ %.*print\(order\.name, amount_due", served.text)
+    served.edit("x = 1\n")
+    served.keys(":Pellucid edit<CR>")
+    until(lambda: "no edit is suggested here" in served.screen, "a message")
+
+
 @pytest.mark.parametrize(("encoding", "units"), [("utf-8", 4), ("utf-16", 2), ("utf-32", 1)])
 def test_positions(vim: Neovim, encoding: str, units: int) -> None:
     """Characters of the protocol and bytes of Neovim are the same places, in each encoding; past the end is the end."""

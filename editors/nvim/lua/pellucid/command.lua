@@ -24,6 +24,12 @@ local subcommands = {
   tokens = function()
     require("pellucid.tokens").open()
   end,
+  edit = function()
+    require("pellucid.next_edits").next()
+  end,
+  edits = function()
+    require("pellucid.next_edits").list()
+  end,
   explain = function()
     require("pellucid.explanation_window").open()
   end,

@@ -2,6 +2,7 @@
 
 local builtin = require("pellucid.builtin")
 local client = require("pellucid.client")
+local edits = require("pellucid.next_edits")
 local keys = require("pellucid.keys")
 local macros = require("pellucid.macros")
 local options = require("pellucid.options")
@@ -12,6 +13,9 @@ local M = {}
 --- Highlight groups. Blue and orange are distinguishable with every kind of colour blindness; likely tokens stay plain.
 local LOOKS = {
   PellucidHint = { link = "NonText" },
+  PellucidEdit = { link = "DiagnosticSignHint" },
+  PellucidEditOld = { link = "DiffDelete" },
+  PellucidEditNew = { link = "DiffAdd" },
   PellucidLevel1 = {},
   PellucidLevel2 = { fg = "#ffffff", bg = "#2166ac", ctermfg = 231, ctermbg = 25 },
   PellucidLevel3 = { fg = "#000000", bg = "#92c5de", ctermfg = 16, ctermbg = 117 },
@@ -55,6 +59,7 @@ local function status_changed()
   if not client.enabled() then
     session.cancel()
     session.clear()
+    edits.clear()
   end
   if builtin.used() then
     builtin.update()
@@ -76,6 +81,8 @@ local function watch()
     session.left()
     builtin.resume()
   end)
+  on(group, { "TextChanged", "InsertLeave" }, edits.changed)
+  on(group, { "InsertEnter", "BufLeave" }, edits.clear)
   on(group, "User", status_changed, "PellucidStatus")
   on(group, "RecordingEnter", macros.entered)
   on(group, "RecordingLeave", macros.left)

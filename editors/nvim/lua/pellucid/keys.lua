@@ -5,7 +5,10 @@ local macros = require("pellucid.macros")
 local options = require("pellucid.options")
 local session = require("pellucid.current_suggestion")
 
-local M = { former = {} } -- key -> its earlier mapping
+local M = {
+  former = {}, -- key of insert mode -> its earlier mapping
+  edit_keys = {}, -- keys of normal mode that are mapped
+}
 
 --- Type a key that had no mapping. In an open menu <Tab> selects the next item. An Alt key does nothing: Neovim would leave
 --- insert mode, which is not intended by a user who pressed it for a suggestion that has just disappeared.
@@ -116,8 +119,32 @@ function M.description(action)
   return "Pellucid: " .. action:gsub("_", " ")
 end
 
+local edit_actions = {
+  next = function()
+    require("pellucid.next_edits").next()
+  end,
+  dismiss = function()
+    require("pellucid.next_edits").dismiss()
+  end,
+}
+
+--- Map the keys of normal mode that have no mapping yet.
+local function map_edits()
+  for _, key in ipairs(M.edit_keys) do
+    vim.keymap.del("n", key)
+  end
+  M.edit_keys = {}
+  for action, key in pairs(options.current.edit_keys) do
+    if key and vim.fn.maparg(key, "n") == "" then
+      table.insert(M.edit_keys, key)
+      vim.keymap.set("n", key, edit_actions[action], { desc = "Pellucid: " .. action .. " edit" })
+    end
+  end
+end
+
 --- Map the keys, after restoring the mappings that an earlier setup replaced.
 function M.map()
+  map_edits()
   for key, former in pairs(M.former) do
     vim.keymap.del("i", key)
     if former then

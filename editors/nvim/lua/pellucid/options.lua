@@ -2,7 +2,7 @@
 
 local M = {}
 
---- `keys` are those of insert mode; false disables one.
+--- `keys` are those of insert mode, `edit_keys` those of normal mode; false disables one.
 M.defaults = {
   cmd = { "pellucid", "lsp" },
   filetypes = { ["*"] = true, help = false, qf = false, gitrebase = false },
@@ -18,6 +18,10 @@ M.defaults = {
     trigger = "<M-\\>",
     tokens = "<M-t>",
     toggle = false,
+  },
+  edit_keys = {
+    next = "<M-n>",
+    dismiss = "<M-x>",
   },
   settings = {}, -- for the language server, which checks them
 }
@@ -49,7 +53,7 @@ local function check(given, known, path)
       fail(("%s.%s is not an option of Pellucid: the options are %s."):format(path, name, names(known)))
     elseif type(default) == "table" then
       check(value, default, path .. "." .. name)
-    elseif path == "pellucid.keys" then
+    elseif path == "pellucid.keys" or path == "pellucid.edit_keys" then
       if type(value) ~= "string" and value ~= false then
         fail(("%s.%s should be a key such as '<M-w>', or false."):format(path, name))
       end

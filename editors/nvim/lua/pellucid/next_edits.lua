@@ -1,0 +1,176 @@
+--- Edits that may come next: marked in the sign column, the next one drawn next to the lines that it would replace.
+
+local client = require("pellucid.client")
+local positions = require("pellucid.positions")
+
+local M = { shown = nil } -- {buf, tick, edits: those of the server, index}
+
+local WAIT_MS = 200 -- between a change and the request
+local namespace = vim.api.nvim_create_namespace("pellucid.edits")
+
+local cancel_request, timer
+
+local function tick(buf)
+  return vim.api.nvim_buf_get_changedtick(buf)
+end
+
+--- Return the edits that are shown in the current buffer, or nil.
+local function current()
+  local shown = M.shown
+  local buf = vim.api.nvim_get_current_buf()
+  return shown and shown.buf == buf and shown.tick == tick(buf) and shown or nil
+end
+
+local function last_row(buf)
+  return vim.api.nvim_buf_line_count(buf) - 1
+end
+
+local function percent(edit)
+  return ("%.0f %%"):format(100 * edit.probability)
+end
+
+--- Return the new lines of an edit. Whole lines that are inserted have an end that is no line of its own.
+local function new_lines(edit)
+  return vim.split((edit.text:gsub("^\n", ""):gsub("\n$", "")), "\n", { plain = true })
+end
+
+--- Draw what an edit would change: the old text struck through, the new lines below it.
+local function draw_change(buf, edit)
+  local encoding = client.get().offset_encoding
+  local row, col = positions.place(buf, edit.range.start, encoding)
+  local end_row, end_col = positions.place(buf, edit.range["end"], encoding)
+  local inserts = row == end_row and col == end_col
+  if not inserts then
+    local past = end_row > last_row(buf)
+    local stop = past and last_row(buf) or end_row
+    local stop_col = past and #vim.api.nvim_buf_get_lines(buf, stop, stop + 1, false)[1] or end_col
+    vim.api.nvim_buf_set_extmark(buf, namespace, row, col, { end_row = stop, end_col = stop_col, hl_group = "PellucidEditOld" })
+  end
+  local rows = {}
+  for _, line in ipairs(edit.text == "" and {} or new_lines(edit)) do
+    rows[#rows + 1] = { { line, "PellucidEditNew" } }
+  end
+  rows[#rows + 1] = #rows == 0 and { { "delete", "PellucidHint" } } or nil
+  table.insert(rows[#rows], { "  " .. percent(edit), "PellucidHint" })
+  local above = inserts and col == 0 and row <= last_row(buf)
+  local at = math.min(above and row or (end_col == 0 and end_row > row and end_row - 1 or end_row), last_row(buf))
+  vim.api.nvim_buf_set_extmark(buf, namespace, at, 0, { virt_lines = rows, virt_lines_above = above })
+end
+
+local function draw(shown)
+  vim.api.nvim_buf_clear_namespace(shown.buf, namespace, 0, -1)
+  for _, edit in ipairs(shown.edits) do
+    local row = math.min(edit.range.start.line, last_row(shown.buf))
+    vim.api.nvim_buf_set_extmark(shown.buf, namespace, row, 0, { sign_text = "»", sign_hl_group = "PellucidEdit" })
+  end
+  draw_change(shown.buf, shown.edits[shown.index])
+end
+
+--- Remove the edits, and cancel the request for some.
+function M.clear()
+  if timer then
+    timer:stop()
+    timer = nil
+  end
+  if cancel_request then
+    cancel_request()
+    cancel_request = nil
+  end
+  if M.shown and vim.api.nvim_buf_is_valid(M.shown.buf) then
+    vim.api.nvim_buf_clear_namespace(M.shown.buf, namespace, 0, -1)
+  end
+  M.shown = nil
+end
+
+--- Request the edits that may come next; `done(count)` is called only if the text has not changed.
+local function request(done)
+  M.clear()
+  local buf = vim.api.nvim_get_current_buf()
+  if not client.attached(buf) or not client.enabled() then
+    return done(0)
+  end
+  local before = tick(buf)
+  cancel_request = client.request("pellucid/nextEdits", { textDocument = { uri = vim.uri_from_bufnr(buf) } }, buf, function(result)
+    cancel_request = nil
+    if buf ~= vim.api.nvim_get_current_buf() or before ~= tick(buf) or vim.api.nvim_get_mode().mode ~= "n" then
+      return
+    end
+    local edits = result and result.edits or {}
+    if #edits > 0 then
+      M.shown = { buf = buf, tick = before, edits = edits, index = 1 }
+      draw(M.shown)
+    end
+    done(#edits)
+  end)
+end
+
+--- Handle a change in normal mode or the end of insert mode: request edits after a short wait.
+function M.changed()
+  M.clear()
+  if vim.fn.reg_recording() ~= "" or vim.fn.reg_executing() ~= "" then
+    return
+  end
+  timer = vim.defer_fn(function()
+    timer = nil
+    if vim.api.nvim_get_mode().mode == "n" then
+      request(function() end)
+    end
+  end, WAIT_MS)
+end
+
+local function make(shown, edit)
+  vim.lsp.util.apply_text_edits({ { range = edit.range, newText = edit.text } }, shown.buf, client.get().offset_encoding)
+  client.request("workspace/executeCommand", { command = "pellucid.editAccepted", arguments = { edit.id } }, nil, function() end)
+end
+
+--- Go to the next edit or, if the cursor is there already, make it: one undo takes it back.
+function M.next()
+  local shown = current()
+  if not shown then
+    return request(function(count)
+      if count == 0 then
+        client.say("no edit is suggested here.")
+      end
+    end)
+  end
+  local edit = shown.edits[shown.index]
+  local row = math.min(edit.range.start.line, last_row(shown.buf))
+  if vim.api.nvim_win_get_cursor(0)[1] == row + 1 then
+    return make(shown, edit)
+  end
+  vim.cmd("normal! m'")
+  vim.api.nvim_win_set_cursor(0, { row + 1, 0 })
+  vim.cmd("normal! ^")
+end
+
+--- Do not suggest the next edit again, and show the one after it.
+function M.dismiss()
+  local shown = current()
+  if not shown then
+    return
+  end
+  local edit = table.remove(shown.edits, shown.index)
+  client.request("workspace/executeCommand", { command = "pellucid.editDismissed", arguments = { edit.id } }, nil, function() end)
+  if #shown.edits == 0 then
+    return M.clear()
+  end
+  shown.index = math.min(shown.index, #shown.edits)
+  draw(shown)
+end
+
+--- Open the location list with all edits.
+function M.list()
+  local shown = current()
+  if not shown then
+    return client.say("no edit is suggested here.")
+  end
+  local items = {}
+  for number, edit in ipairs(shown.edits) do
+    local row = math.min(edit.range.start.line, last_row(shown.buf)) + 1
+    items[number] = { bufnr = shown.buf, lnum = row, col = 1, text = percent(edit) .. "  " .. new_lines(edit)[1] }
+  end
+  vim.fn.setloclist(0, {}, " ", { title = "Pellucid: edits", items = items })
+  vim.cmd("lopen")
+end
+
+return M
