@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections import OrderedDict
@@ -73,7 +74,8 @@ class NextEdits:
         if not edits or not self._is_harmless(edits[-1].uri, "\n".join((*edits[-1].old, *edits[-1].new))):
             return []  # another document's edit is sent, too, and its file may be ignored by now
         edit, lines = edits[-1], text.split("\n")
-        found = [one for one in repeated_edits(edit, lines, uri) if (uri, one.old, one.new) not in self._refused]
+        proposals = await asyncio.to_thread(repeated_edits, edit, lines, uri)  # a large document may take 50 ms
+        found = [one for one in proposals if (uri, one.old, one.new) not in self._refused]
         if not found:
             return []
         provider = self._provider()

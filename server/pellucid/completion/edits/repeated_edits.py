@@ -7,7 +7,7 @@ the new tokens have such a word, they get the other one. Whole lines are inserte
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
@@ -16,6 +16,12 @@ from pellucid.completion.edits.edit_history import Edit
 
 MAX_EDIT_LINES = 30
 """An edit of more lines is not repeated."""
+
+MAX_EDIT_CHARACTERS = 4_000
+"""Nor is an edit with more characters, before and after it together."""
+
+MAX_LINE_CHARACTERS = 1_000
+"""Longer lines are data, or generated: nothing is repeated there."""
 
 MAX_INSERTED_LINES = 6
 """Lines that are inserted or deleted elsewhere at most."""
@@ -82,7 +88,12 @@ class _Substitution:
     @property
     def is_telling(self) -> bool:
         """True if the replaced tokens say by themselves which code is meant."""
-        return any(is_name(token) and len(token) >= TELLING_LETTERS for token in self.old)
+        return any(map(_is_telling, self.old))
+
+    @property
+    def clues(self) -> set[str]:
+        """The names one of which a line must have to be a place for it."""
+        return set(filter(_is_telling, (*self.left, *self.old, *self.right)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +108,7 @@ class _Match:
 
 def repeated_edits(edit: Edit, lines: Sequence[str], uri: str | None = None) -> list[Candidate]:
     """Return the places where an edit can be repeated in the present lines of a document, by default its own; the likeliest first."""
-    if len(edit.old) + len(edit.new) > MAX_EDIT_LINES:
+    if len(edit.old) + len(edit.new) > MAX_EDIT_LINES or sum(map(len, (*edit.old, *edit.new))) > MAX_EDIT_CHARACTERS:
         return []
     here = uri is None or uri == edit.uri
     name = edit.uri if uri is None else uri
@@ -111,15 +122,22 @@ def repeated_edits(edit: Edit, lines: Sequence[str], uri: str | None = None) -> 
 
 def _within_lines(edit: Edit, lines: Sequence[str], uri: str, here: bool) -> Iterator[Candidate]:
     substitutions = list(dict.fromkeys(_substitutions(edit)))
-    if not substitutions:
-        return
-    for index, line in enumerate(lines):
+    for index, line in _lines_with(set[str]().union(*(one.clues for one in substitutions)), lines):
         edited = here and edit.first <= index < edit.end
         signs = _signs(line)
         matches = [match for one in substitutions if not edited or one.removes for match in _matches(one, signs)]
         changed, likeness = _substituted(line, matches)
         if changed != line:
             yield Candidate(uri, index, (line,), (changed,), likeness)
+
+
+def _lines_with(names: Collection[str], lines: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """Yield the lines, with their indices, that have one of these names. All others need not be split into tokens."""
+    if names:
+        pattern = re.compile("|".join(map(re.escape, names)))
+        for index, line in enumerate(lines):
+            if len(line) <= MAX_LINE_CHARACTERS and pattern.search(line):
+                yield index, line
 
 
 def _substituted(line: str, matches: Sequence[_Match]) -> tuple[str, float]:
@@ -237,8 +255,7 @@ def _is_enough(substitution: _Substitution, left: Sequence[str], right: Sequence
     """Return whether what is around a place says that it is like that of the edit: a name, and the half of all tokens."""
     around = len(substitution.left) + len(substitution.right)
     same = [*left, *right]
-    has_name = any(is_name(token) and len(token) >= TELLING_LETTERS for token in same)
-    return has_name and 2 * len(same) >= around
+    return any(map(_is_telling, same)) and 2 * len(same) >= around
 
 
 def _renamed(text: str, words: Mapping[str, str]) -> str:
@@ -262,7 +279,7 @@ def _insertions(inserted: Sequence[str], at: int, lines: Sequence[str], uri: str
     for anchor, offset in ((at - 1, 1), (end, 0)):
         if not 0 <= anchor < len(lines) or not _is_telling_line(lines[anchor]):
             continue
-        for index, line in enumerate(lines):
+        for index, line in _lines_with(_names(lines[anchor]), lines):
             if index == anchor or at <= index < end:
                 continue
             words = _same_shape(lines[anchor], line)
@@ -280,9 +297,13 @@ def _deletions(deleted: Sequence[str], lines: Sequence[str], uri: str) -> Iterat
     """Yield places with lines like those that were deleted."""
     if not any(_is_telling_line(line) for line in deleted):
         return
-    for index in range(len(lines) - len(deleted) + 1):
+    names = _names(deleted[0])
+    starts = (index for index, _ in _lines_with(names, lines)) if names else range(len(lines))
+    for index in starts:
         words: dict[str, str] = {}
         there = tuple(lines[index : index + len(deleted)])
+        if len(there) < len(deleted):
+            return
         for line, other in zip(deleted, there, strict=True):
             differing = _same_shape(line, other)
             if differing is None or any(words.get(word, text) != text for word, text in differing.items()):
@@ -316,8 +337,16 @@ def _share(line: str, words: Mapping[str, str]) -> float:
     return sum(token not in words for token in all_words) / max(len(all_words), 1)
 
 
+def _names(line: str) -> set[str]:
+    return set(filter(is_name, code_tokens(line)))
+
+
 def _is_telling_line(line: str) -> bool:
-    return any(is_name(token) and len(token) >= TELLING_LETTERS for token in code_tokens(line))
+    return any(map(_is_telling, code_tokens(line)))
+
+
+def _is_telling(token: str) -> bool:
+    return is_name(token) and len(token) >= TELLING_LETTERS
 
 
 def _indented(line: str, anchor: str, other: str) -> str:
