@@ -4,6 +4,7 @@ import * as vscode from "vscode";
 import { Explanations } from "./explanation";
 import { LanguageServer, reason } from "./languageServer";
 import { showMenu } from "./menu";
+import { NextEdits } from "./nextEdits";
 import { ExplainRequest, ServerCommand, type Status } from "./protocol";
 import { SECTION } from "./settings";
 import { StatusBar } from "./statusBar";
@@ -18,6 +19,7 @@ export function activate(context: vscode.ExtensionContext): void {
   const statusBar = new StatusBar();
   const explanations = new Explanations();
   const tokens = new TokensView(context.extensionUri, running, last);
+  const edits = new NextEdits(context.extensionUri, running);
   let status: Status | undefined;
 
   const explain = async (id?: string): Promise<void> => {
@@ -35,6 +37,7 @@ export function activate(context: vscode.ExtensionContext): void {
     statusBar,
     explanations,
     tokens,
+    edits,
     running.onDidChangeStatus((changed) => statusBar.show((status = changed))),
     vscode.window.registerWebviewViewProvider(VIEW, tokens),
     command("toggleEverywhere", () => running.execute(ServerCommand.toggle)),
@@ -43,6 +46,8 @@ export function activate(context: vscode.ExtensionContext): void {
     command("openServerPage", () => running.execute(ServerCommand.openPage)),
     command("showTokens", () => tokens.focus()),
     command("explainLast", explain),
+    command("nextEdit", () => edits.goOrMake()),
+    command("dismissEdit", () => edits.dismiss()),
     command("showMenu", () => showMenu(status)),
     command("showLog", () => running.log.show()),
     vscode.workspace.onDidChangeConfiguration(async (change) => {

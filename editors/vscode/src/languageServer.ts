@@ -131,8 +131,8 @@ export class LanguageServer implements vscode.Disposable {
   }
 
   /** Runs a command of the server. */
-  async execute<Result>(command: string): Promise<Result> {
-    return answered(this.requests.sendRequest<Result>("workspace/executeCommand", { command, arguments: [] }));
+  async execute<Result>(command: string, ...args: string[]): Promise<Result> {
+    return answered(this.requests.sendRequest<Result>("workspace/executeCommand", { command, arguments: args }));
   }
 
   dispose(): void {

@@ -1,6 +1,13 @@
 /** The requests and notifications of Pellucid's language server beyond the standard ones: lsp/README.md describes them. */
 
-import { type InlineCompletionItem, NotificationType, type Position, RequestType, RequestType0 } from "vscode-languageclient/node";
+import {
+  type InlineCompletionItem,
+  NotificationType,
+  type Position,
+  type Range,
+  RequestType,
+  RequestType0,
+} from "vscode-languageclient/node";
 import type { Tokens } from "./tokenTypes";
 
 export interface Branch {
@@ -28,6 +35,16 @@ export interface Explanation {
   gate: { by: string; level: string | null; values: Record<string, number>; thresholds: Record<string, number> } | null;
 }
 
+/** The last edit repeated elsewhere: `text` in place of a range. */
+export interface NextEdit {
+  id: string;
+  range: Range;
+  text: string;
+  probability: number;
+  /** log p(new lines) - log p(old lines), in nats. */
+  logOdds: number;
+}
+
 export interface Status {
   state: "ready" | "starting" | "loading" | "off" | "failed" | "idle";
   message: string;
@@ -47,6 +64,7 @@ export interface Status {
 export const TokensRequest = new RequestType<{ id: string }, Tokens | null, void>("pellucid/tokens");
 export const BranchRequest = new RequestType<Branch, InlineCompletionItem | null, void>("pellucid/branch");
 export const ExplainRequest = new RequestType<{ id?: string }, Explanation | null, void>("pellucid/explain");
+export const NextEditsRequest = new RequestType<{ textDocument: { uri: string } }, { edits: NextEdit[] }, void>("pellucid/nextEdits");
 export const StatusRequest = new RequestType0<Status, void>("pellucid/status");
 
 export const DidShowNotification = new NotificationType<{ id: string }>("pellucid/didShow");
@@ -55,6 +73,8 @@ export const DidChangeStatusNotification = new NotificationType<Status>("pelluci
 /** The commands that the server runs, by `workspace/executeCommand`. */
 export const ServerCommand = {
   accepted: "pellucid.accepted",
+  editAccepted: "pellucid.editAccepted",
+  editDismissed: "pellucid.editDismissed",
   toggle: "pellucid.toggle",
   toggleWorkspace: "pellucid.toggleWorkspace",
   restart: "pellucid.restart",

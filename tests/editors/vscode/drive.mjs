@@ -8,6 +8,15 @@ import { after, afterEach, before, test } from "node:test";
 import { languageServers, ROOT, serve, serveCode, stop, writeSettings } from "./processes.mjs";
 import { eventually, Workbench } from "./workbench.mjs";
 
+const SHOP = `def total(items):
+    return sum(item.price for item in items)
+
+
+def report(orders):
+    for order in orders:
+        print(order.name, total(order.items))
+`;
+
 const CODE = `"""Statistics of lists of numbers."""
 
 
@@ -34,6 +43,7 @@ before(async () => {
   for (const name of ["stats", ...Object.keys(THEMES), "switch", "again"]) {
     await writeFile(path.join(path.dirname(file), `${name}.py`), CODE);
   }
+  await writeFile(path.join(path.dirname(file), "shop.py"), SHOP);
   settings = {
     "pellucid.command": [path.join(ROOT, ".venv/bin/pellucid"), "lsp"],
     "pellucid.server.url": await serve(folder),
@@ -68,10 +78,10 @@ after(async () => {
 });
 
 /** Saves the file, and returns what it holds. */
-async function saved() {
+async function saved(name = "stats") {
   await workbench.press("Control+s");
   await workbench.unsaved.waitFor({ state: "detached" });
-  return readFile(file, "utf8");
+  return readFile(path.join(path.dirname(file), `${name}.py`), "utf8");
 }
 
 /** A test that needs those before it to have passed. */
@@ -183,6 +193,25 @@ for (const [name, theme] of Object.entries(THEMES)) {
     await workbench.screenshot(`window-${name}`);
   });
 }
+
+step("after a rename the next edit is marked; and one key goes there and makes it", async () => {
+  await workbench.edit("shop.py");
+  await workbench.press("Control+Home", "Control+ArrowRight", "Control+Shift+ArrowRight");
+  await workbench.type("amount_due");
+  const edit = workbench.page.locator(".view-line", { hasText: "order.name, total" });
+  await eventually(
+    () => edit.locator("span").evaluateAll((spans) => spans.map((span) => getComputedStyle(span, "::after").content).join("")),
+    (text) => /amount_due\(order\.items\).*\d+ %/.test(text),
+  );
+  await workbench.screenshot("next-edit-dark");
+  await workbench.press("Alt+n", "Alt+n");
+  await workbench.unsaved.waitFor();
+  const renamed = SHOP.replaceAll("total(", "amount_due(");
+  await eventually(
+    () => saved("shop"),
+    (text) => text === renamed,
+  );
+});
 
 step("switched off, no ghost text appears; switched on again, it does", async () => {
   await workbench.run("Pellucid: Toggle Suggestions Everywhere");

@@ -31,6 +31,7 @@ function M.read(item, at, encoding)
     col = col,
     tail = tail,
     right = right,
+    partial = M.is_partial(item), -- the rest is on its way
   }
   return M.rest(suggestion, at) and suggestion or nil
 end
