@@ -101,6 +101,7 @@ class Completer:
             if usable is None and (running := self._running.get(cursor.uri)) is not None:
                 explanation.source = AnswerSource.RECENT
                 usable = await self._follow(running, parsed, shape, parts=parts)
+                explanation.prompt, explanation.usage = running.explanation.prompt, running.explanation.usage
                 if usable is None:
                     remaining = self.recent.find(cursor)
                     usable = self._reuse(parsed, shape, remaining, explanation)
@@ -151,7 +152,8 @@ class Completer:
     async def _generate(self, request: AnswerRequest, explanation: Explanation, *, parts: bool) -> UsableAnswer:
         """Generate an answer that the next keystroke may not stop. With ``parts``, return its beginning as soon as that is sure."""
         cursor = request.parsed.document
-        running = RunningAnswer(cursor, join_texts(request.generated), partial(self._generator.generate, request, explanation))
+        generate = partial(self._generator.generate, request, explanation)
+        running = RunningAnswer(cursor, join_texts(request.generated), explanation, generate)
         self._running[cursor.uri] = running
         usable = await self._grow(running, request.parsed, request.shape) if parts else None
         if usable is None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
+from pellucid.completion.explanation import Explanation
 from pellucid.completion.recent_answers import PAIRS, RecentAnswer, RemainingAnswer, continue_answer, shorten_cursor
 from pellucid.completion.suggestion import DocumentCursor
 from pellucid.completion.suggestion_stream import OnGrowth, UsableAnswer
@@ -19,9 +20,13 @@ Generation = Callable[[OnGrowth], Coroutine[Any, Any, UsableAnswer]]
 
 
 class RunningAnswer:
-    """An answer that is being generated at a cursor. ``known`` is the beginning of it that was generated before."""
+    """An answer that is being generated at a cursor. ``known`` is the beginning of it that was generated before.
 
-    def __init__(self, cursor: DocumentCursor, known: str, generate: Generation) -> None:
+    ``explanation`` is that of the request that began it, with the prompt and its cost.
+    """
+
+    def __init__(self, cursor: DocumentCursor, known: str, explanation: Explanation, generate: Generation) -> None:
+        self.explanation = explanation
         self.part_shown_at: DocumentCursor | None = None
         """The last cursor at which a part of the answer was suggested: the next request there waits for the whole."""
         self._cursor = cursor

@@ -249,6 +249,10 @@ async def test_the_sure_beginning_of_an_answer_is_suggested_before_its_end() -> 
     more.set()
     (suggestion,) = await again
     assert (suggestion.text, suggestion.partial) == ("urn a + b", False)
+    whole = made.journal.explanations.find(id=suggestion.id)
+    assert whole is not None
+    assert (whole.source, whole.prompt) == (AnswerSource.RECENT, explanation.prompt), "the prompt of the answer that is shown"
+    assert whole.usage is not None
     assert len([one for one in server.asked if one.terms.priority is Priority.COMPLETION]) == 1
     await made.aclose()
 

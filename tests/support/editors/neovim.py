@@ -90,7 +90,7 @@ class Neovim:
 
     @property
     def ghost(self) -> str:
-        """The ghost text, drawn by the plugin or by Neovim."""
+        """The ghost text, drawn by the plugin or by Neovim; empty while the rest of a partial suggestion is on its way."""
         return str(self.lua(GHOST))
 
     @property
@@ -108,6 +108,10 @@ class Neovim:
 
 
 GHOST = """
+local shown = package.loaded['pellucid.current_suggestion'] and require('pellucid.current_suggestion').shown
+if shown and shown.items[shown.index].partial then
+  return ''
+end
 local texts = {}
 for name, namespace in pairs(vim.api.nvim_get_namespaces()) do
   if name == 'pellucid.ghost' or name:find('inline_completion', 1, true) then
