@@ -12,13 +12,14 @@ from pellucid_webui.conversations.storage.blind_reviews import REVIEWS, Reviews
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import Turns
-from pellucid_webui.views.chat.chat_events import ChatTab, OwnerOf, connect
+from pellucid_webui.views.chat.chat_events import ChatTab, connect
 from pellucid_webui.views.chat.chat_view import ChatView, chat_panel
 from pellucid_webui.views.chat.conversation_list import ConversationList, conversation_list_panel
 from pellucid_webui.views.compare import compare_tab
 from pellucid_webui.views.controls import chat_controls
 from pellucid_webui.views.header import header_row
 from pellucid_webui.views.infill import infill_tab
+from pellucid_webui.views.page_owner import OwnerOf
 from pellucid_webui.views.read import read_tab
 from pellucid_webui.views.review import review_tab
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import count
@@ -20,6 +20,7 @@ from pellucid_webui.inspection.comparison_payload import payload
 from pellucid_webui.views.chat_comparison import ChatAnswers
 from pellucid_webui.views.compare_batch import BATCH_SCRIPT, BatchView, KeptBatches
 from pellucid_webui.views.comparison_form import comparison_of, default_form, form_of
+from pellucid_webui.views.page_owner import OwnerOf
 
 SCRIPT = """
 Pellucid.mountCompare({ element, props, watch, act: (data) => trigger('act', data) });
@@ -44,8 +45,6 @@ NOTHING: Mapping[str, Any] = {
     "form": None,
 }
 """The payload before the first comparison."""
-
-OwnerOf = Callable[[gr.Request], str]
 
 _NUMBERS = count(1)
 

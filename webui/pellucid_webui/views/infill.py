@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from itertools import count
@@ -26,6 +26,7 @@ from pellucid.errors import PellucidError
 from pellucid.tokens import CompletionQuery, Token
 from pellucid_webui.conversations.compact_tokens import pack
 from pellucid_webui.views.controls import model_choices
+from pellucid_webui.views.page_owner import OwnerOf
 from pellucid_webui.views.reliability_view import reliability_html
 
 SCRIPT = """
@@ -58,8 +59,6 @@ LANGUAGES = ("python", "javascript", "typescript", "go", "rust", "c", "java", "h
 
 BEFORE = "def median(values):\n    ordered = sorted(values)\n    middle = len(ordered) // 2\n    "
 AFTER = "\n\n\nprint(median([3, 1, 2]))\n"
-
-OwnerOf = Callable[[gr.Request], str]
 
 
 async def complete(assistant: Assistant, before: str, after: str, language: str, level: GateLevel, model: str) -> dict[str, Any]:

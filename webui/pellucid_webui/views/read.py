@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -13,6 +13,7 @@ from pellucid.client.assistant_protocol import AssistantFor
 from pellucid.errors import PellucidError
 from pellucid_webui.conversations.attachments import content_of, text_of
 from pellucid_webui.views.controls import model_menu
+from pellucid_webui.views.page_owner import OwnerOf
 from pellucid_webui.views.read_session import AUTOMATIC, DIFF, TEXT, KeptReadings, Reading, ReadRequest, ReadState, act, read
 from pellucid_webui.views.served_models import ServedModels
 
@@ -41,8 +42,6 @@ NO_SECOND = "none"
 
 MAX_TEXT_BYTES = 1_000_000
 """Largest size of a file to read: 5,000 long lines fit."""
-
-OwnerOf = Callable[[gr.Request], str]
 
 
 def opened(state: ReadState, file: object) -> tuple[str | None, dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.system.api_keys import LOCAL
 from pellucid_webui.conversations.markdown.markdown_to_html import blocks
 from pellucid_webui.conversations.storage.blind_reviews import REASONS, Judgement, Review, Reviews, Verdict, next_pair
+from pellucid_webui.views.page_owner import OwnerOf
 
 SCRIPT = """
 Pellucid.mountReview({ element, props, watch, act: (data) => trigger('act', data) });
@@ -24,8 +25,6 @@ NO_REVIEWS = (
 )
 
 NO_RATER = "Enter your name first; agreement is computed between named raters."
-
-OwnerOf = Callable[[gr.Request], str]
 
 
 @dataclass(frozen=True, slots=True)

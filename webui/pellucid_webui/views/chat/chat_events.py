@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,8 @@ from pellucid_webui.views.chat.chat_view import ChatView
 from pellucid_webui.views.chat.conversation_list import ConversationList
 from pellucid_webui.views.controls import Controls, model_menu
 from pellucid_webui.views.header import Header, header_payload
+from pellucid_webui.views.page_owner import OwnerOf
 from pellucid_webui.views.served_models import ServedModels
-
-OwnerOf = Callable[[gr.Request], str]
-"""Returns the user whose conversations a request may see."""
 
 EVENT_OPTIONS: dict[str, Any] = {
     "show_progress": "hidden",
