@@ -9,6 +9,7 @@ from lsprotocol import types
 
 from pellucid.completion.edits.next_edits import NextEdit
 from pellucid_lsp.documents import Documents
+from pellucid_lsp.inspection_json import range_json
 
 EDIT_ACCEPTED = "pellucid.editAccepted"
 """The command that an editor runs after it has made an edit."""
@@ -28,7 +29,7 @@ class EditItem:
         return {
             "text": self.text,
             "textDocument": {"uri": self.edit.change.uri, "version": self.version},
-            "range": _json(self.range),
+            "range": range_json(self.range),
             "command": {"title": "Pellucid: edit accepted", "command": EDIT_ACCEPTED, "arguments": [self.edit.id]},
         }
 
@@ -36,7 +37,7 @@ class EditItem:
         """Return the edit as ``pellucid/nextEdits`` has it, with its probability."""
         return {
             "id": self.edit.id,
-            "range": _json(self.range),
+            "range": range_json(self.range),
             "text": self.text,
             "probability": self.edit.probability,
             "logOdds": self.edit.log_odds,
@@ -61,10 +62,3 @@ def edit_item(edit: NextEdit, documents: Documents, line_end: str) -> EditItem:
     else:  # at the end of a document whose last line has no end
         where, text = types.Range(place(max(begin - 1, 0), at_end=begin > 0), place(end)), "".join("\n" + line for line in change.new)
     return EditItem(edit, document.version, where, text.replace("\n", line_end))
-
-
-def _json(range: types.Range) -> dict[str, Any]:
-    return {
-        "start": {"line": range.start.line, "character": range.start.character},
-        "end": {"line": range.end.line, "character": range.end.character},
-    }

@@ -39,7 +39,7 @@ def ranges_of(tokens: Sequence[Token], start: types.Position, codec: PositionCod
 
 def tokens_report(tokens: Sequence[Token], start: types.Position | None, codec: PositionCodec) -> list[Json]:
     """Return the JSON of tokens with their ranges; without a ``start``, the text is not in the document and ranges are None."""
-    ranges = [None] * len(tokens) if start is None else [_range(one) for one in ranges_of(tokens, start, codec)]
+    ranges = [None] * len(tokens) if start is None else [range_json(one) for one in ranges_of(tokens, start, codec)]
     return [record_of(token) | {"range": range} for token, range in zip(tokens, ranges, strict=True)]
 
 
@@ -107,7 +107,8 @@ def _shown(text: str) -> str:
     return text.translate(VISIBLE)
 
 
-def _range(range: types.Range) -> Mapping[str, Any]:
+def range_json(range: types.Range) -> Mapping[str, Any]:
+    """Return the JSON of a range."""
     return {"start": _position(range.start), "end": _position(range.end)}
 
 

@@ -121,6 +121,8 @@ class Pellucid(LanguageServer):
     async def next_edits(self, uri: str) -> list[EditItem]:
         """Return the edits that may come next in a document; none if it changes meanwhile, or a newer request replaces this one."""
         await self.settings_known.wait()
+        if not self._has_edits(uri):
+            return []
         version = self.documents.get_text_document(uri).version
         try:
             edits = await self.session.suggest_edits(uri, self.text(uri), version)
@@ -162,7 +164,14 @@ class Pellucid(LanguageServer):
         """Note where a document was edited."""
         changes = [change for change in params.content_changes if isinstance(change, types.TextDocumentContentChangePartial)]
         uri = params.text_document.uri
-        self.session.note_edited(uri, self.text(uri), changes[-1].range.start.line if changes else None)
+        if changes:
+            self.session.note_edited(uri, self.text(uri), changes[-1].range.start.line)
+        self.follow(uri)
+
+    def follow(self, uri: str) -> None:
+        """Follow the edits of a document, unless suggestions are off for its language, or it is a cell of a notebook."""
+        if self._has_edits(uri):
+            self.session.follow(uri, self.text(uri))
 
     def show_error(self, error: PellucidError) -> None:
         """Show an error to the user, but not again until the server has been ready in between."""
@@ -247,6 +256,11 @@ class Pellucid(LanguageServer):
     def report_server_error(self, error: Exception, source: Any) -> None:
         """Log an error in our own code. A message box would only interrupt the user's typing."""
         log.error("%s", source, exc_info=error)
+
+    def _has_edits(self, uri: str) -> bool:
+        language = self.documents.get_text_document(uri).language_id or ""
+        is_cell = self.documents.get_notebook_document(cell_uri=uri) is not None
+        return not is_cell and language not in self.settings.completion.languages_off
 
     async def _show_errors_of(self, work: Coroutine[Any, Any, None]) -> None:
         try:

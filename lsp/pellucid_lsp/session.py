@@ -62,6 +62,9 @@ class EditorSession:
         self._requests: SharedRequests[list[Suggestion]] = SharedRequests()
         self._edit_requests: SharedRequests[list[NextEdit]] = SharedRequests()
         self._history = EditHistory()
+        self.edits = NextEdits(
+            self._history, lambda: self.launcher, self._models, lambda: self.settings.model, lambda uri, text: self._is_harmless(uri, text)
+        )
         self._launcher: Launcher | None = None
         self._outcomes = OutcomeReports(self._connected)
         self._privacy = Privacy(self._folders, settings.context.exclude)
@@ -135,18 +138,21 @@ class EditorSession:
         """Consider an opened document as context for other documents."""
         if self.may_send(uri, text):
             self.ring.note_open(uri, self._filename(uri), text)
-            self._history.open(uri, text)
 
-    def note_edited(self, uri: str, text: str, line: int | None) -> None:
-        """Follow the edits of a document, and consider the neighbourhood of this one, if its line is known, as context for others."""
-        self._edit_requests.cancel(uri)
-        if not self.may_send(uri, text):
-            self.ring.forget(uri)
-            self._history.forget(uri)
-            return
-        self._history.change(uri, text)
-        if line is not None:
+    def note_edited(self, uri: str, text: str, line: int) -> None:
+        """Consider the neighbourhood of an edit as context for other documents."""
+        if self.may_send(uri, text):
             self.ring.note_edit(uri, self._filename(uri), text, line)
+        else:
+            self.ring.forget(uri)
+
+    def follow(self, uri: str, text: str) -> None:
+        """Follow the edits of a document, whose text is this one now, so that they can be repeated."""
+        self._edit_requests.cancel(uri)
+        if self.may_send(uri, text):
+            self._history.note(uri, text)
+        else:
+            self._history.forget(uri)
 
     def note_closed(self, uri: str) -> None:
         """Cancel the requests of a closed document, and forget its prompt and explanation."""
@@ -179,6 +185,7 @@ class EditorSession:
         if settings.context != former.context:
             self._privacy = Privacy(self._folders, settings.context.exclude)
             self.ring = ChunkRing(settings.context, self._is_harmless)
+            self._history.clear()
             self._forget_index()
         self._build()
         await completer.aclose()
@@ -192,6 +199,7 @@ class EditorSession:
         completer = self._cancel_work()
         self._privacy = Privacy(self._folders, self.settings.context.exclude)
         self.ring = ChunkRing(self.settings.context, self._is_harmless)  # chunks of a folder that was closed are not sent any more
+        self._history.clear()  # nor its edits
         self._forget_index()
         self._build()
         await completer.aclose()
@@ -332,7 +340,6 @@ class EditorSession:
 
     def _build(self) -> None:
         self.context = PromptContext(self.settings.context, self.ring)
-        self.edits = NextEdits(self._history, lambda: self.launcher, self._models, self.settings.model, self._is_harmless)
         self.completer = Completer(
             self.settings.completion,
             lambda: self.launcher,

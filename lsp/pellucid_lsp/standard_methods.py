@@ -85,6 +85,7 @@ def _register_documents(server: Pellucid) -> None:
         text = server.text(uri)
         if server.session.may_send(uri, text):
             server.session.note_opened(uri, text)
+            server.follow(uri)
             await server.session.connect()
 
     @server.feature(types.TEXT_DOCUMENT_DID_CHANGE)

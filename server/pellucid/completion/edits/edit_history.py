@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 
 MAX_CHARACTERS = 500_000
 """Longer documents are not followed: they are generated, or data."""
@@ -46,10 +47,11 @@ def difference(uri: str, old: Sequence[str], new: Sequence[str]) -> Edit | None:
 
 @dataclass(slots=True)
 class _Followed:
-    """A document: its lines before the edit that is being made, and now."""
+    """A document: its lines before the edit that is being made, and now, and the number of its last change."""
 
     before: tuple[str, ...]
     now: tuple[str, ...]
+    changed: int
 
 
 class EditHistory:
@@ -57,59 +59,58 @@ class EditHistory:
 
     def __init__(self) -> None:
         self._documents: OrderedDict[str, _Followed] = OrderedDict()
-        self._ended: deque[Edit] = deque(maxlen=MAX_EDITS)
+        self._ended: deque[tuple[int, Edit]] = deque(maxlen=MAX_EDITS)
+        self._numbers = count()
 
-    def open(self, uri: str, text: str) -> None:
-        """Begin to follow a document."""
-        self.forget(uri)
-        if len(text) <= MAX_CHARACTERS:
-            lines = tuple(text.split("\n"))
-            self._documents[uri] = _Followed(lines, lines)
-            while len(self._documents) > MAX_DOCUMENTS:
-                self._documents.popitem(last=False)
-
-    def change(self, uri: str, text: str) -> None:
-        """Note the text of a document after a change."""
-        document = self._documents.get(uri)
-        if document is None or len(text) > MAX_CHARACTERS:
-            self.open(uri, text)
+    def note(self, uri: str, text: str) -> None:
+        """Note the text of a document when it is opened, and after each change."""
+        if len(text) > MAX_CHARACTERS:
+            self.forget(uri)
             return
-        self._documents.move_to_end(uri)
         lines = tuple(text.split("\n"))
-        change = difference(uri, document.now, lines)
-        if change is None:
-            return
-        edit = difference(uri, document.before, document.now)
-        if edit is not None and not _touch(edit, change):
-            self._ended.append(edit)
-            document.before = document.now
-        touched = next((one for one in self._ended if one.uri == uri and _touch(one, change)), None)
-        if touched is not None and document.before is document.now:  # the user continues it, or undoes it
-            self._ended.remove(touched)
-            document.before = (*document.before[: touched.first], *touched.old, *document.before[touched.end :])
-        self._shift(change)
-        document.now = lines
-
-    def latest(self, uri: str) -> Edit | None:
-        """Return the last edit of a document; None if there is none, or if it was undone."""
         document = self._documents.get(uri)
-        current = None if document is None else difference(uri, document.before, document.now)
-        return current or next((edit for edit in reversed(self._ended) if edit.uri == uri), None)
+        if document is None:
+            self._documents[uri] = _Followed(lines, lines, next(self._numbers))
+            if len(self._documents) > MAX_DOCUMENTS:
+                self._documents.popitem(last=False)
+            return
+        change = difference(uri, document.now, lines)
+        if change is not None:
+            self._documents.move_to_end(uri)
+            self._make(document, change)
+            document.now = lines
+            document.changed = next(self._numbers)
 
     def edits(self) -> list[Edit]:
         """Return the last edits, those that are being made included."""
-        running = (difference(uri, document.before, document.now) for uri, document in self._documents.items())
-        return [*self._ended, *(edit for edit in running if edit is not None)][-MAX_EDITS:]
+        running = ((one.changed, difference(uri, one.before, one.now)) for uri, one in self._documents.items())
+        numbered = [*self._ended, *((number, edit) for number, edit in running if edit is not None)]
+        return [edit for _, edit in sorted(numbered, key=lambda pair: pair[0])][-MAX_EDITS:]
 
     def forget(self, uri: str) -> None:
         """Forget a document and its edits."""
         self._documents.pop(uri, None)
-        self._ended = deque((edit for edit in self._ended if edit.uri != uri), MAX_EDITS)
+        self._ended = deque((pair for pair in self._ended if pair[1].uri != uri), MAX_EDITS)
 
-    def _shift(self, change: Edit) -> None:
-        """Move the ended edits below a change, and drop those that it covers: they are no longer in the document."""
-        moved = (edit if edit.uri != change.uri else _moved(edit, change) for edit in self._ended)
-        self._ended = deque((edit for edit in moved if edit is not None), MAX_EDITS)
+    def clear(self) -> None:
+        """Forget everything."""
+        self._documents.clear()
+        self._ended.clear()
+
+    def _make(self, document: _Followed, change: Edit) -> None:
+        """Let a change end the edit that is being made, if it is elsewhere, and continue an earlier one there, if there is one."""
+        edit = difference(change.uri, document.before, document.now)
+        if edit is None or not _touch(edit, change):
+            if edit is not None:
+                self._ended.append((document.changed, edit))
+            document.before = document.now
+            touched = next((pair for pair in self._ended if pair[1].uri == change.uri and _touch(pair[1], change)), None)
+            if touched is not None:
+                self._ended.remove(touched)
+                earlier = touched[1]
+                document.before = (*document.now[: earlier.first], *earlier.old, *document.now[earlier.end :])
+        moved = ((number, one if one.uri != change.uri else _moved(one, change)) for number, one in self._ended)
+        self._ended = deque(((number, one) for number, one in moved if one is not None), MAX_EDITS)
 
 
 def _touch(edit: Edit, change: Edit) -> bool:
@@ -118,6 +119,7 @@ def _touch(edit: Edit, change: Edit) -> bool:
 
 
 def _moved(edit: Edit, change: Edit) -> Edit | None:
+    """Return an edit where a change has moved it; None if the change covers it, so that it is no longer in the document."""
     if edit.end <= change.first:
         return edit
     if edit.first >= change.first + len(change.old):

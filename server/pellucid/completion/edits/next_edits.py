@@ -18,7 +18,7 @@ from pellucid.completion.edits.repeated_edits import Candidate, repeated_edits
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider_protocol import ModelProvider
 from pellucid.completion.settings import GateLevel
-from pellucid.errors import UnavailableError
+from pellucid.errors import InvalidRequestError, UnavailableError
 from pellucid.tokens import Extra, Priority, Terms
 
 READ = 6
@@ -52,7 +52,7 @@ class NextEdits:
         history: EditHistory,
         provider: Callable[[], ModelProvider],
         models: ModelChoice,
-        model: str = "",
+        model: Callable[[], str] = lambda: "",
         is_harmless: Callable[[str, str], bool] = lambda uri, text: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -81,12 +81,15 @@ class NextEdits:
         provider = self._provider()
         client = await provider.client()
         try:
-            card = await self._models.find(client, self._model)
+            card = await self._models.find(client, self._model())
             shown, begun = [], self._clock()
             for change in found[:READ]:
                 if self._clock() - begun > BUDGET_SECONDS:
                     break
-                odds = await log_odds(client, change, lines, card.name, as_diff(edit) if card.files else (), _terms(uri))
+                try:
+                    odds = await log_odds(client, change, lines, card.name, as_diff(edit) if card.files else (), _terms(uri))
+                except InvalidRequestError:  # it is too long for the model, for example
+                    continue
                 sure = probability(odds)
                 if sure >= LEAST[level]:
                     shown.append(self._remembered(NextEdit(f"edit-{next(NUMBERS)}", change, odds, sure)))

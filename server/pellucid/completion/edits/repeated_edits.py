@@ -57,6 +57,10 @@ class Candidate:
     new: tuple[str, ...]
     likeness: float
 
+    def overlaps(self, other: Candidate) -> bool:
+        """Return whether both change the same lines of a document."""
+        return self.first < other.first + len(other.old) and other.first < self.first + len(self.old)
+
 
 @dataclass(frozen=True, slots=True)
 class _Sign:
@@ -117,7 +121,13 @@ def repeated_edits(edit: Edit, lines: Sequence[str], uri: str | None = None) -> 
         place = candidate.first, len(candidate.old)
         if place not in found or found[place].likeness < candidate.likeness:
             found[place] = candidate
-    return sorted(found.values(), key=lambda one: (-one.likeness, abs(one.first - edit.first)))[:MAX_CANDIDATES]
+    kept: list[Candidate] = []
+    for candidate in sorted(found.values(), key=lambda one: (-one.likeness, abs(one.first - edit.first))):
+        if not any(candidate.overlaps(other) for other in kept):
+            kept.append(candidate)
+        if len(kept) == MAX_CANDIDATES:
+            break
+    return kept
 
 
 def _within_lines(edit: Edit, lines: Sequence[str], uri: str, here: bool) -> Iterator[Candidate]:
@@ -144,12 +154,24 @@ def _substituted(line: str, matches: Sequence[_Match]) -> tuple[str, float]:
     """Return the line with all matches that do not overlap a better one, and the largest likeness."""
     kept: list[_Match] = []
     for match in sorted(matches, key=lambda one: -one.likeness):
-        if all(match.end <= other.begin or match.begin >= other.end for other in kept) and match.text != line[match.begin : match.end]:
+        if all(match.end <= other.begin or match.begin >= other.end for other in kept) and not _is_done(line, match):
             kept.append(match)
     changed = line
     for match in sorted(kept, key=lambda one: -one.begin):
         changed = changed[: match.begin] + match.text + changed[match.end :]
     return changed, max((match.likeness for match in kept), default=0.0)
+
+
+def _is_done(line: str, match: _Match) -> bool:
+    """Return whether a line has the new text of a match already, around the old one or instead of it."""
+    old = line[match.begin : match.end]
+    at = match.text.find(old)
+    while at >= 0:
+        begin = match.begin - at
+        if begin >= 0 and line[begin : begin + len(match.text)] == match.text:
+            return bool(match.text)
+        at = match.text.find(old, at + 1) if old else -1
+    return False
 
 
 def _substitutions(edit: Edit) -> Iterator[_Substitution]:
@@ -199,13 +221,14 @@ def _matches(substitution: _Substitution, signs: Sequence[_Sign]) -> Iterator[_M
     """Yield the places in a line where a substitution is possible."""
     texts = [sign.text for sign in signs]
     size = len(substitution.old)
+    new = code_tokens(substitution.new)
     for at in range(len(signs) - size + 1 if size else len(signs) + 1):
-        words = _others(substitution, texts[at : at + size])
+        words = _others(substitution.old, texts[at : at + size], new)
         if words is None:
             continue
         is_other = bool(words)
-        left = _alike(reversed(substitution.left), reversed(texts[:at]), words)
-        right = _alike(substitution.right, texts[at + size :], words)
+        left = _alike(reversed(substitution.left), reversed(texts[max(at - CONTEXT_TOKENS, 0) : at]), words)
+        right = _alike(substitution.right, texts[at + size : at + size + CONTEXT_TOKENS], words)
         is_certain = substitution.is_telling and not is_other
         if not is_certain and not _is_enough(substitution, left, right):
             continue
@@ -216,23 +239,20 @@ def _matches(substitution: _Substitution, signs: Sequence[_Sign]) -> Iterator[_M
             yield _Match(signs[at].begin, signs[at + size - 1].end, text, likeness)
         else:
             place = signs[at - 1].end if at and (substitution.joins_left or at == len(signs)) else signs[at].begin if signs else 0
-            if "".join(texts[at:]).startswith("".join(text.split())):
+            if "".join(texts[at : at + len(new)]).startswith("".join(text.split())):
                 continue  # it is there
             yield _Match(place, place, text, likeness)
 
 
-def _others(substitution: _Substitution, texts: Sequence[str]) -> dict[str, str] | None:
+def _others(old: Sequence[str], texts: Sequence[str], new: Collection[str]) -> dict[str, str] | None:
     """Return the words that differ between the replaced tokens and these, or None if these are not to be replaced.
 
     Only a word that the new text has as well may be another one.
     """
     words: dict[str, str] = {}
-    if len(texts) < len(substitution.old):
-        return None
-    kept = set(code_tokens(substitution.new))
-    for expected, text in zip(substitution.old, texts, strict=True):
+    for expected, text in zip(old, texts, strict=True):
         if expected != text:
-            if not (is_word(expected) and is_word(text) and expected in kept and words.get(expected, text) == text):
+            if not (is_word(expected) and is_word(text) and expected in new and words.get(expected, text) == text):
                 return None
             words[expected] = text
     return words
@@ -302,8 +322,8 @@ def _deletions(deleted: Sequence[str], lines: Sequence[str], uri: str) -> Iterat
     for index in starts:
         words: dict[str, str] = {}
         there = tuple(lines[index : index + len(deleted)])
-        if len(there) < len(deleted):
-            return
+        if len(there) < len(deleted) or not any(map(str.strip, lines[index + len(deleted) :])):
+            return  # with nothing below them the model cannot compare a text with lines and without
         for line, other in zip(deleted, there, strict=True):
             differing = _same_shape(line, other)
             if differing is None or any(words.get(word, text) != text for word, text in differing.items()):

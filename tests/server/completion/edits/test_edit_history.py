@@ -14,9 +14,8 @@ LINES = st.lists(st.sampled_from(["", "x", "y", "    x"]), max_size=8)
 def history(*texts: str) -> EditHistory:
     """Return the history of a document with these texts, one after the other."""
     made = EditHistory()
-    made.open(A, texts[0])
-    for text in texts[1:]:
-        made.change(A, text)
+    for text in texts:
+        made.note(A, text)
     return made
 
 
@@ -41,12 +40,11 @@ def test_a_change_elsewhere_begins_another_edit() -> None:
     """An edit ends when the document changes at another place; what was inserted above moves it down."""
     made = history("a\nb\nc\nd\ne", "a\nb\nc\nd\nE", "a\nb\nc\nd\nE!", "new\na\nb\nc\nd\nE!")
     assert made.edits() == [Edit(A, 5, ("e",), ("E!",)), Edit(A, 0, (), ("new",))]
-    assert made.latest(A) == Edit(A, 0, (), ("new",))
 
 
 def test_an_undone_edit_is_none() -> None:
     """Nothing is left of an edit that the user took back, at once or after another one."""
-    assert history("a\nb", "a\nbx", "a\nb").latest(A) is None
+    assert history("a\nb", "a\nbx", "a\nb").edits() == []
     again = history("a\nb\nc\nd", "A\nb\nc\nd", "A\nb\nc\nD", "a\nb\nc\nD")
     assert again.edits() == [Edit(A, 3, ("d",), ("D",))]
 
@@ -54,22 +52,41 @@ def test_an_undone_edit_is_none() -> None:
 def test_documents_have_their_own_edits() -> None:
     """The last edit of a document is not that of another one, and a closed document leaves none."""
     made = history("a", "x")
-    made.open(B, "b")
-    made.change(B, "y")
-    assert (made.latest(A), made.latest(B)) == (Edit(A, 0, ("a",), ("x",)), Edit(B, 0, ("b",), ("y",)))
+    made.note(B, "b")
+    made.note(B, "y")
+    assert made.edits() == [Edit(A, 0, ("a",), ("x",)), Edit(B, 0, ("b",), ("y",))]
+    made.note(A, "xx")
+    assert [edit.uri for edit in made.edits()] == [B, A], "the last one is that of the last change"
     made.forget(A)
-    assert (made.latest(A), made.edits()) == (None, [Edit(B, 0, ("b",), ("y",))])
+    assert made.edits() == [Edit(B, 0, ("b",), ("y",))]
+    made.clear()
+    assert made.edits() == []
+
+
+def test_an_edit_is_continued_after_another_one_was_undone() -> None:
+    """The user returns to the first line after a change elsewhere that was taken back: it is still one edit."""
+    made = history("a\nb\nc\nd", "A\nb\nc\nd", "A\nb\nc\nD", "A\nb\nc\nd", "AB\nb\nc\nd")
+    assert made.edits() == [Edit(A, 0, ("a",), ("AB",))]
+
+
+def test_the_last_edit_is_the_latest_change() -> None:
+    """An edit that ended later than another document's counts as later, also if nothing is being made in its document."""
+    made = history("a")
+    made.note(A, "x")
+    for text in ("b\n\n\nc", "B\n\n\nc", "B\n\n\nC", "B\n\n\nc"):
+        made.note(B, text)
+    assert made.edits() == [Edit(A, 0, ("a",), ("x",)), Edit(B, 0, ("b",), ("B",))]
 
 
 def test_the_history_is_bounded() -> None:
     """Only the last edits are kept, and documents that are too long are not followed."""
     made = EditHistory()
     text = "\n".join("abc" for _ in range(100))
-    made.open(A, text)
+    made.note(A, text)
     lines = text.split("\n")
     for index in range(0, 100, 4):
         lines[index] = "x"
-        made.change(A, "\n".join(lines))
+        made.note(A, "\n".join(lines))
     assert len(made.edits()) == MAX_EDITS
-    made.change(A, "x" * (MAX_CHARACTERS + 1))
+    made.note(A, "x" * (MAX_CHARACTERS + 1))
     assert made.edits() == []

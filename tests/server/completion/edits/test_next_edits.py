@@ -12,7 +12,7 @@ from pellucid.completion.edits.edit_history import EditHistory
 from pellucid.completion.edits.next_edits import BUDGET_SECONDS, READ, NextEdits
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.settings import GateLevel
-from pellucid.errors import UnavailableError
+from pellucid.errors import InvalidRequestError, UnavailableError
 from pellucid.tokens import Finish, FinishReason, ModelCard, Priority, ScoreQuery, Token, Usage
 from support.silent_assistant import SilentAssistant
 
@@ -55,8 +55,8 @@ class Reader(SilentAssistant):
 def edits(reader: Reader, before: str = OLD, after: str = NEW) -> NextEdits:
     """Return the next edits after a document has changed."""
     history = EditHistory()
-    history.open(A, before)
-    history.change(A, after)
+    history.note(A, before)
+    history.note(A, after)
     return NextEdits(history, lambda: reader, ModelChoice(), clock=lambda: 0.0)
 
 
@@ -104,8 +104,8 @@ async def test_other_documents() -> None:
     """An edit is repeated in another document, too, and after an edit there that one counts."""
     made = edits(Reader())
     assert await lines(made, text="w = total(d)\n", uri=B) == [(0, ("w = mean(d)",))]
-    made.history.open(B, "q = 1\n")
-    made.history.change(B, "q = 2\n")
+    made.history.note(B, "q = 1\n")
+    made.history.note(B, "q = 2\n")
     assert await lines(made, text="w = total(d)\n", uri=B) == []
 
 
@@ -162,8 +162,13 @@ async def test_limits() -> None:
     assert len(slow.read) == 2 * (1 + int(BUDGET_SECONDS))
 
 
+async def test_a_place_that_cannot_be_read() -> None:
+    """A place that the server refuses to read, as it is too long for the model, is left out without an error."""
+    assert await lines(edits(Reader(failure=InvalidRequestError("Too long.")))) == []
+
+
 async def test_a_lost_server_is_reported() -> None:
-    """If the server does not answer, the provider hears of it, and the error names the remedy."""
+    """If the server does not answer, the provider hears of it, and the error is raised."""
     reader = Reader(failure=UnavailableError("The server is gone: start it."))
     with pytest.raises(UnavailableError, match="start it"):
         await edits(reader).suggest(A, NEW)

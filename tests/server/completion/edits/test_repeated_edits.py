@@ -24,6 +24,7 @@ REPEATED = {
     "an argument, whatever the one before is": ("get(url)|x|get(path)|put(path)", 0, "get(url, timeout=5)", {(2, "get(path, timeout=5)")}),
     "what is there already is not inserted": ("get(url)|x|get(path, timeout=5)", 0, "get(url, timeout=5)", set()),
     "a wrapper around an argument": ("show(name)||show(title)", 0, "show(str(name))", {(2, "show(str(title))")}),
+    "no wrapper that is there": ("show(name)|show(str(name))|print(str(title))", 0, "show(str(name))", set()),
     "two changes in a line": ("old.run(fast)||old.run(fast)", 0, "new.walk(fast)", {(2, "new.walk(fast)")}),
     "a sign in like surroundings": ("if size < limit:|  x|if size < limit:|a < b", 0, "if size <= limit:", {(2, "if size <= limit:")}),
     "the rest of the edited line": ("self.size = size + size0", 0, "self.count = size + size0", {(0, "self.count = count + size0")}),
@@ -31,7 +32,8 @@ REPEATED = {
     "a line below one alike": ("add(first)|add(second)", 1, "log(first)|add(second)", {(3, "log(second)")}),
     "a line with another indentation": ("add(first)|if x:|  add(second)", 1, "log(first)|if x:", {(4, "  log(second)")}),
     "no import, which a document has once": ("import first|import second", 1, "import other|import second", set()),
-    "the deletion of a line": ("debug(first)|a|b|debug(second)", 0, None, {(2, None)}),
+    "the deletion of a line": ("debug(first)|a|b|debug(second)|c", 0, None, {(2, None)}),
+    "no deletion at the end": ("debug(first)|a|b|debug(second)|", 0, None, set()),
 }
 """Lines, the one that is edited (from 0), what it becomes (None: it is deleted), and the proposals: where, and the new lines."""
 
@@ -59,18 +61,34 @@ def test_the_number_of_proposals_is_bounded() -> None:
     assert len(proposals(before, before.replace("total", "mean", 1))) == MAX_CANDIDATES
 
 
+def test_deletions_do_not_overlap() -> None:
+    """Of three lines like the two that were deleted only two are proposed."""
+    after = "x = 1\ndebug(a)\ndebug(b)\ndebug(c)\ny = 2\n"
+    (one,) = proposals(f"debug(first)\ndebug(second)\n{after}", after)
+    assert len(one.old) == 2
+
+
+def test_long_edits_and_lines() -> None:
+    """An edit of very long lines is not repeated, and in very long lines nothing is; neither takes long."""
+    assert proposals("x = [" + "1, " * 20_000 + "]\ntotal(a)\n", "x = [" + "2, " * 20_000 + "]\ntotal(a)\n") == []
+    before = "total(a)\nx = [" + "total(b), " * 20_000 + "]\ntotal(c)\n"
+    assert [one.first for one in proposals(before, before.replace("total", "mean", 1))] == [2]
+
+
 TEXTS = st.lists(st.sampled_from(["f(a)", "f(b)", "    g(a, b)", "x = a + b", "", "if a:", "return [a]"]), min_size=1, max_size=8)
 
 
 @given(TEXTS, st.integers(0, 7), st.sampled_from(["f(c)", "f(a, 1)", "    g(b, a)", "", "x = a * b", "y"]), st.booleans())
 def test_proposals_are_changes_of_the_document(lines: list[str], at: int, line: str, replace: bool) -> None:
-    """Each proposal names lines that are there, changes them, and leaves brackets as open as they were."""
+    """Each proposal names lines that are there and changes them, and no two change the same lines."""
     at %= len(lines)
     after = [*lines[:at], line, *lines[at + replace :]]
     edit = difference(URI, lines, after)
     if edit is None:
         return
-    for one in repeated_edits(edit, after):
+    found = repeated_edits(edit, after)
+    assert not any(one.overlaps(other) for index, one in enumerate(found) for other in found[:index])
+    for one in found:
         assert tuple(after[one.first : one.first + len(one.old)]) == one.old
         assert one.old != one.new
         assert 0 <= one.likeness <= 1
