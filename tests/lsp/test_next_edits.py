@@ -105,6 +105,41 @@ async def test_secret_documents_are_not_read(connect: Connect, assistant: Script
     assert [call for call in assistant.calls if call["verb"] == "score"] == []
 
 
+async def test_another_document(connect: Connect) -> None:
+    """An edit is repeated in another document, but not once the workspace's folders have changed: it may be of one that was closed."""
+    editor = await connect()
+    other = "file:///project/b.py"
+    editor.open(other, TEXT)
+    editor.open(URI, "z = total(c)\n")
+    editor.replace(other, FIRST, "mean")
+    (edit,) = await own_edits(editor)
+    assert edit.text == "z = mean(c)"
+    editor.client.workspace_did_change_workspace_folders(types.DidChangeWorkspaceFoldersParams(types.WorkspaceFoldersChangeEvent([], [])))
+    assert await own_edits(editor) == []
+
+
+async def test_cells_of_notebooks(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """In a notebook no edits are suggested: its cells are not documents of their own."""
+    editor = await connect()
+    cell = "vscode-notebook-cell:/project/a.ipynb#1"
+    notebook = types.NotebookDocument(
+        "file:///project/a.ipynb", "jupyter-notebook", 1, [types.NotebookCell(types.NotebookCellKind.Code, cell)]
+    )
+    document = types.TextDocumentItem(cell, "python", 1, TEXT)
+    editor.client.notebook_document_did_open(types.DidOpenNotebookDocumentParams(notebook, [document]))
+    changed = types.NotebookDocumentCellContentChanges(
+        types.VersionedTextDocumentIdentifier(2, cell), [types.TextDocumentContentChangePartial(FIRST, "mean")]
+    )
+    editor.client.notebook_document_did_change(
+        types.DidChangeNotebookDocumentParams(
+            types.VersionedNotebookDocumentIdentifier(2, notebook.uri),
+            types.NotebookDocumentChangeEvent(cells=types.NotebookDocumentCellChanges(text_content=[changed])),
+        )
+    )
+    assert (await editor.request("pellucid/nextEdits", {"textDocument": {"uri": cell}})).edits == []
+    assert [call for call in assistant.calls if call["verb"] == "score"] == []
+
+
 @pytest.mark.parametrize(
     ("before", "change", "text", "place"),
     [
