@@ -105,6 +105,8 @@ class Completer:
                 if usable is None:
                     remaining = self.recent.find(cursor)
                     usable = self._reuse(parsed, shape, remaining, explanation)
+                if usable is not None:
+                    self.journal.latency = explanation.elapsed
 
             # 4. Otherwise ask the model for what is missing. The stream is closed where the suggestion ends.
             if usable is None:

@@ -214,6 +214,7 @@ async def test_an_answer_that_is_long_enough_is_not_waited_for() -> None:
     await settled()
     assert following.done()
     assert await following == ["urn a + b"]
+    assert made.journal.latency is not None, "the status shows how long the user waited for it"
     assert len(server.asked) == 1
     assert server.asked[0].closed
 
