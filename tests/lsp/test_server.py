@@ -54,6 +54,8 @@ async def test_initialize(connect: Connect) -> None:
         "pellucid.toggle",
         "pellucid.toggleWorkspace",
         "pellucid.restart",
+        "pellucid.editAccepted",
+        "pellucid.editDismissed",
         "pellucid.openPage",
     }
 

@@ -197,7 +197,7 @@ for (const [name, theme] of Object.entries(THEMES)) {
 step("after a rename the next edit is marked; and one key goes there and makes it", async () => {
   await workbench.edit("shop.py");
   await workbench.press("Control+Home", "Control+ArrowRight", "Control+Shift+ArrowRight");
-  await workbench.type("amount_due");
+  await workbench.type(" amount_due");
   const edit = workbench.page.locator(".view-line", { hasText: "order.name, total" });
   await eventually(
     () => edit.locator("span").evaluateAll((spans) => spans.map((span) => getComputedStyle(span, "::after").content).join("")),
