@@ -183,17 +183,6 @@ step("the status bar's menu sets how sure the model has to be", async () => {
   );
 });
 
-for (const [name, theme] of Object.entries(THEMES)) {
-  step(`the window in the theme ${theme}`, async () => {
-    await workbench.setTheme(theme);
-    await workbench.edit(`${name}.py`);
-    await workbench.type("    m");
-    await workbench.ghost.waitFor();
-    await workbench.chips.first().waitFor();
-    await workbench.screenshot(`window-${name}`);
-  });
-}
-
 step("after a rename the next edit is marked; and one key goes there and makes it", async () => {
   await workbench.edit("shop.py");
   await workbench.press("Control+Home", "Control+ArrowRight", "Control+Shift+ArrowRight");
@@ -212,6 +201,17 @@ step("after a rename the next edit is marked; and one key goes there and makes i
     (text) => text === renamed,
   );
 });
+
+for (const [name, theme] of Object.entries(THEMES)) {
+  step(`the window in the theme ${theme}`, async () => {
+    await workbench.setTheme(theme);
+    await workbench.edit(`${name}.py`);
+    await workbench.type("    m");
+    await workbench.ghost.waitFor();
+    await workbench.chips.first().waitFor();
+    await workbench.screenshot(`window-${name}`);
+  });
+}
 
 step("switched off, no ghost text appears; switched on again, it does", async () => {
   await workbench.run("Pellucid: Toggle Suggestions Everywhere");
