@@ -5,7 +5,8 @@
 
 ``--folder`` has one folder per package, and in it one per release, named by its version; Python files of the last two are compared. A case
 is a file of the earlier release in which the first changes of the later one have been made. The last of these is the user's edit; all that
-follow are right to suggest. Of all cases with a proposal, every second one has a right proposal among the first, and is weighed back.
+follow are right to suggest. Half of the cases that the model reads have a right proposal; both halves are weighted by how often such
+cases occur.
 
 A suggestion is right if the later release has its new lines instead of its old ones. "quiet" is the share of cases, with none that
 is right to suggest, in which nothing is suggested. ``--without-diff`` leaves out the edit from what the model reads.
@@ -81,7 +82,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Read:
-    """A case whose proposals the model has read: their probabilities, and whether each is right. ``weight`` is what it stands for."""
+    """A case whose proposals the model has read: their probabilities, and whether each is right. ``weight``: cases that it represents."""
 
     probabilities: tuple[float, ...]
     right: tuple[bool, ...]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import aclosing
+from math import inf
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.completion.edits.repeated_edits import Candidate
-from pellucid.tokens import BACKGROUND, CompletionQuery, Extra, Finish, ScoreQuery, Terms
+from pellucid.tokens import BACKGROUND, CompletionQuery, Extra, Finish, FinishReason, ScoreQuery, Terms
 
 PREFIX_LINES, SUFFIX_LINES = 8, 4
 """Lines around a change that the model reads. With 20 and 10 it decided no better, and took twice as long."""
@@ -21,7 +22,10 @@ async def log_odds(
     extra: Sequence[Extra] = (),
     terms: Terms = BACKGROUND,
 ) -> float:
-    """Return log p(new lines) - log p(old lines), in nats. Both texts end with the next line that is not blank."""
+    """Return log p(new lines) - log p(old lines), in nats; minus infinity if a reading was cut short.
+
+    Both texts end with the next line that is not blank.
+    """
     if lines and not lines[-1]:  # what follows the last line's end is no line
         lines = lines[:-1]
     end = candidate.first + len(candidate.old)
@@ -31,10 +35,11 @@ async def log_odds(
     gap = CompletionQuery(prefix, suffix, extra)
     texts = [_joined([*part, *lines[end:follows]]) for part in (candidate.new, candidate.old)]
     new, old = [await _logprob(assistant, ScoreQuery(text, model, terms=terms, gap=gap)) for text in texts]
-    return new - old  # one after the other: the second finds the prompt in the cache
+    return -inf if new is None or old is None else new - old  # read one after the other: the second finds the prompt in the cache
 
 
-async def _logprob(assistant: Assistant, query: ScoreQuery) -> float:
+async def _logprob(assistant: Assistant, query: ScoreQuery) -> float | None:
+    """Return the log probability of a text; None if it was not read to its end."""
     if not query.text:
         return 0.0
     total = 0.0
@@ -42,6 +47,8 @@ async def _logprob(assistant: Assistant, query: ScoreQuery) -> float:
         async for item in items:
             if not isinstance(item, Finish):
                 total += item.logprob or 0.0
+            elif item.reason is not FinishReason.STOP:
+                return None
     return total
 
 

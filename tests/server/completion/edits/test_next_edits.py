@@ -28,6 +28,7 @@ class Reader(SilentAssistant):
     logprobs: dict[str, float] = field(default_factory=dict)
     files: bool = True
     failure: Exception | None = None
+    reason: FinishReason = FinishReason.STOP
     read: list[ScoreQuery] = field(default_factory=list)
     losses: int = 0
     seconds: float = 0.0
@@ -49,7 +50,7 @@ class Reader(SilentAssistant):
         assert isinstance(query.text, str)
         logprob = next((value for text, value in self.logprobs.items() if text in query.text), -1.0)
         yield Token(7, query.text, query.text.encode(), 0, logprob, 1, 0.5, (), rest=0.0, sampled=1.0)
-        yield Finish(FinishReason.STOP, Usage())
+        yield Finish(self.reason, Usage())
 
 
 def edits(reader: Reader, before: str = OLD, after: str = NEW) -> NextEdits:
@@ -165,6 +166,12 @@ async def test_limits() -> None:
 async def test_a_place_that_cannot_be_read() -> None:
     """A place that the server refuses to read, as it is too long for the model, is left out without an error."""
     assert await lines(edits(Reader(failure=InvalidRequestError("Too long.")))) == []
+
+
+@pytest.mark.parametrize("reason", [FinishReason.SUPERSEDED, FinishReason.CANCELLED, FinishReason.DEADLINE])
+async def test_a_reading_that_was_cut_short(reason: FinishReason) -> None:
+    """A part of a text says nothing about its probability: nothing is suggested by it, at any level."""
+    assert await lines(edits(Reader(reason=reason)), GateLevel.EAGER) == []
 
 
 async def test_a_lost_server_is_reported() -> None:
