@@ -6,6 +6,9 @@ Two replicas stand in for vLLM. They compute nothing: each sends a token every `
 the time of sending into the token's logprob. So the time from there to the client is what the front and two local connections add. Each
 editor types a line, with a request at each pause, and cancels a request that the next key overtakes. No token may be lost or doubled: the
 ids of an answer count up. ``--model`` is a folder with a tokenizer and config.json. The processor time is that of the front alone.
+
+The clients and replicas need a processor too, and each waits for its turn. So the same clients first speak to a replica themselves, with a
+prompt of token ids: what they measure there is not the front's.
 """
 
 from __future__ import annotations
@@ -22,11 +25,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import httpx
 import uvicorn
 from starlette.applications import Starlette
@@ -35,6 +39,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
+from pellucid.serving.listening_socket import listen
 
 NAME = "far"
 ROOT = Path(__file__).parents[1]
@@ -117,28 +122,45 @@ def serve_replica(folder: Path, pace: float, listener: socket.socket) -> None:
     asyncio.run(uvicorn.Server(config).serve([listener]))
 
 
-async def read(http: httpx.AsyncClient, seen: Seen, route: str, body: dict[str, Any]) -> None:
-    """Read an answer, and note what the front added to each of its tokens."""
-    expected = FIRST_ID
-    async with http.stream("POST", route, json=body) as response:
-        if response.status_code == 429:
-            seen.refused += 1
-            return
-        response.raise_for_status()
-        async for line in response.aiter_lines():
-            now = time.monotonic()
-            if not line.startswith("data: {"):
-                continue
-            for choice in json.loads(line[6:]).get("choices", []):
-                logprobs = choice.get("logprobs") or {}
-                for token in [*logprobs.get("pellucid", []), *(entry["pellucid"] for entry in logprobs.get("content", []))]:
-                    seen.added.append((now + token["logprob"]) % CYCLE_SECONDS)
-                    seen.wrong += token["id"] != expected
-                    expected += 1
-    seen.answers += 1
+@dataclass(frozen=True)
+class Target:
+    """A server that clients speak to: the front, or a replica itself (``is_direct``)."""
+
+    http: aiohttp.ClientSession
+    seen: Seen
+    is_direct: bool
+
+    async def read(self, route: str, body: dict[str, Any]) -> None:
+        """Read an answer, and note the time that each of its tokens took."""
+        if self.is_direct:
+            ids, sampling = list(range(10, 300)), {"max_tokens": body["max_tokens"]}
+            route, body = "/inference/v1/generate", {"token_ids": ids, "stream": True, "sampling_params": sampling}
+        expected, seen = FIRST_ID, self.seen
+        async with self.http.post(route, json=body) as response:
+            if response.status == 429:
+                seen.refused += 1
+                return
+            response.raise_for_status()
+            async for line in response.content:
+                now = time.monotonic()
+                if not line.startswith(b"data: {"):
+                    continue
+                for choice in json.loads(line[6:]).get("choices", []):
+                    for id, logprob in tokens_of(choice):
+                        seen.added.append((now + logprob) % CYCLE_SECONDS)
+                        seen.wrong += id != expected
+                        expected += 1
+        seen.answers += 1
 
 
-async def edit(http: httpx.AsyncClient, seen: Seen, number: int, until: float) -> None:
+def tokens_of(choice: dict[str, Any]) -> list[tuple[int, float]]:
+    """Return the ids and logprobs in a part of an answer of any of the three routes."""
+    logprobs = choice.get("logprobs") or {}
+    records = [*logprobs.get("pellucid", []), *(entry.get("pellucid", entry) for entry in logprobs.get("content", []))]
+    return [(record["id"] if "id" in record else record["token_id"], record["logprob"]) for record in records]
+
+
+async def edit(target: Target, number: int, until: float) -> None:
     """Type lines: a request at each key, which the next key cancels."""
     chance = random.Random(number)
     before = "import os\n\n" + "".join(f"def part_{n}(values):\n    return values[{n}:]\n\n" for n in range(20)) + f"# {number}\n"
@@ -149,29 +171,29 @@ async def edit(http: httpx.AsyncClient, seen: Seen, number: int, until: float) -
                 await asyncio.sleep(chance.expovariate(1 / KEY_SECONDS))
                 continue
             body = {"prompt": before + LINE[:end], "suffix": "\n", "max_tokens": 16, "stream": True, "logprobs": 5, "heal": False}
-            asked = asyncio.ensure_future(read(http, seen, "/v1/completions", body))
+            asked = asyncio.ensure_future(target.read("/v1/completions", body))
             asked.add_done_callback(lambda done: done.cancelled() or done.exception())  # of one that is closed at the very end
             await asyncio.sleep(chance.expovariate(1 / KEY_SECONDS))
             is_overtaken = not asked.done()
             if is_overtaken:
-                seen.cancelled += 1
+                target.seen.cancelled += 1
                 asked.cancel()
             try:
                 await asked
-            except (asyncio.CancelledError, httpx.ReadError):  # how httpx reports that its connection was closed meanwhile
+            except asyncio.CancelledError:
                 if not is_overtaken:
                     raise
         await asyncio.sleep(chance.expovariate(1 / THINK_SECONDS))
 
 
-async def chat(http: httpx.AsyncClient, seen: Seen, number: int, until: float) -> None:
+async def chat(target: Target, number: int, until: float) -> None:
     """Ask questions, and read the whole answers."""
     chance = random.Random(-number)
     while time.monotonic() < until:
         await asyncio.sleep(chance.expovariate(1 / THINK_SECONDS))
         messages = [{"role": "user", "content": f"Question {number}: why is the sky blue?"}]
         body = {"messages": messages, "max_tokens": 200, "stream": True, "logprobs": True, "top_logprobs": 5}
-        await read(http, seen, "/v1/chat/completions", body)
+        await target.read("/v1/chat/completions", body)
 
 
 def processor_seconds(process: int) -> float:
@@ -186,31 +208,40 @@ def resident(process: int) -> float:
     return int(line.split()[1]) / 1024
 
 
-async def measure(url: str, front: int, arguments: argparse.Namespace) -> None:
-    """Run all clients, and print the figures."""
+async def run_clients(url: str, arguments: argparse.Namespace, seconds: float, *, is_direct: bool, watch: Callable[[], None]) -> Seen:
+    """Let all editors and chats speak to a server for some seconds."""
     seen, begun = Seen(), time.monotonic()
-    until = begun + arguments.seconds
-    before, memory = processor_seconds(front), []
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
-    async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits, trust_env=False) as http:
-        tasks = [asyncio.ensure_future(edit(http, seen, number, until)) for number in range(arguments.editors)]
-        tasks += [asyncio.ensure_future(chat(http, seen, number, until)) for number in range(arguments.chats)]
+    until = begun + seconds
+    async with aiohttp.ClientSession(url, connector=aiohttp.TCPConnector(limit=0)) as http:
+        target = Target(http, seen, is_direct)
+        tasks = [asyncio.ensure_future(edit(target, number, until)) for number in range(arguments.editors)]
+        tasks += [asyncio.ensure_future(chat(target, number, until)) for number in range(arguments.chats)]
         while time.monotonic() < until:
-            await asyncio.sleep(min(arguments.seconds / 10, until - time.monotonic()) or 0.1)
-            memory.append(resident(front))
-            sys.stderr.write(f"\r{time.monotonic() - begun:.0f} s, {len(seen.added)} tokens, front {memory[-1]:.0f} MB ")
+            await asyncio.sleep(min(seconds / 10, until - time.monotonic()) or 0.1)
+            watch()
+            sys.stderr.write(f"\r{time.monotonic() - begun:.0f} s, {len(seen.added)} tokens ")
         for task in tasks:
             task.cancel()
         failed = [one for one in await asyncio.gather(*tasks, return_exceptions=True) if isinstance(one, Exception)]
-    used, lasted = processor_seconds(front) - before, time.monotonic() - begun
     assert seen.added, f"no token came; {len(failed)} clients failed: {failed[:1]}"
+    print(f"\n{'replica alone' if is_direct else 'front'}: {arguments.editors} editors and {arguments.chats} chats for {seconds:.0f} s")
+    print(f"tokens {len(seen.added)}, answers {seen.answers}, cancelled {seen.cancelled}, refused {seen.refused}")
+    print(f"lost or doubled tokens {seen.wrong}, failed clients {len(failed)} {failed[:1]}")
     added = sorted(seen.added)
     quantiles = {f"p{share * 100:g}": added[min(int(share * len(added)), len(added) - 1)] * 1000 for share in (0.5, 0.9, 0.99, 0.999)}
-    print(f"\n{arguments.editors} editors and {arguments.chats} chats for {lasted:.0f} s")
-    print(f"tokens {len(added)}, answers {seen.answers}, cancelled {seen.cancelled}, refused {seen.refused}")
-    print(f"lost or doubled tokens {seen.wrong}, failed clients {len(failed)} {failed[:1]}")
-    print("added by the front, ms: " + ", ".join(f"{name} {value:.1f}" for name, value in quantiles.items()))
+    print("from the replica to the client, ms: " + ", ".join(f"{name} {value:.1f}" for name, value in quantiles.items()))
+    return seen
+
+
+async def measure(replica: str, url: str, front: int, arguments: argparse.Namespace) -> None:
+    """Run all clients, without the front and then with it, and print the figures."""
+    await run_clients(replica, arguments, arguments.seconds / 5, is_direct=True, watch=lambda: None)
+    memory: list[float] = []
+    before, begun = processor_seconds(front), time.monotonic()
+    seen = await run_clients(url, arguments, arguments.seconds, is_direct=False, watch=lambda: memory.append(resident(front)))
+    used, lasted = processor_seconds(front) - before, time.monotonic() - begun
     print(f"front: {used / lasted * 100:.0f} % of a core, so a core carries about {arguments.editors * lasted / used:.0f} such editors")
+    print(f"front: {used / (seen.answers + seen.cancelled) * 1000:.1f} ms of a core a request")
     print("front's memory, MB: " + ", ".join(f"{one:.0f}" for one in memory))
 
 
@@ -225,7 +256,7 @@ def main() -> None:
     arguments = parser.parse_args()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 8192)), hard))
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+    listeners = [listen("127.0.0.1", 0) for _ in range(3)]
     ports = [listener.getsockname()[1] for listener in listeners]
     listeners[2].close()  # the front's, before the replicas inherit it
     replicas = [
@@ -244,7 +275,7 @@ def main() -> None:
                 while not is_ready(url):
                     assert front.poll() is None, "the front ended"
                     time.sleep(0.1)
-                asyncio.run(measure(url, front.pid, arguments))
+                asyncio.run(measure(f"http://127.0.0.1:{ports[0]}", url, front.pid, arguments))
             finally:
                 front.terminate()
                 for replica in replicas:
