@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing, suppress
+from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import httpx
+import aiohttp
 
 from pellucid.fleet.admission import Gate
 from pellucid.fleet.vllm_wire import (
@@ -78,7 +78,6 @@ class Replica:
     url: str
     gate: Gate
     key: str | None = None
-    transport: httpx.AsyncBaseTransport | None = None
     version: str = ""
     models: Mapping[str, int] = field(default_factory=dict)
     problem: str | None = "It has not been checked yet."
@@ -87,7 +86,7 @@ class Replica:
     adapter_problems: Mapping[str, str] = field(default_factory=dict)
     is_stale: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _client: httpx.AsyncClient | None = None
+    _client: aiohttp.ClientSession | None = None
 
     @property
     def takes_part(self) -> bool:
@@ -120,10 +119,10 @@ class Replica:
         room = most
         last: WireEvent | None = None
         try:
-            async with self._http().stream("POST", ROUTE, json=body, headers={SESSION: session}) as response:
+            async with self._post(ROUTE, body, session) as response:
                 await self._check(response)
-                async with aclosing(_events(response, vocab)) as events, aclosing(_timely(events)) as timely:
-                    async for event in timely:
+                async with aclosing(_events(response, vocab)) as events:
+                    async for event in events:
                         room -= len(event.tokens)
                         if room < 0 or (event.stop_id is not None and event.stop_id not in stops):
                             raise MalformedAnswerError("an answer continues after its end")
@@ -134,7 +133,7 @@ class Replica:
                     if last is not None:
                         cached = await _reported(events)
                         yield last if cached is None else replace(last, cached=cached)
-        except httpx.HTTPError as error:
+        except aiohttp.ClientError as error:
             if last is None:
                 raise ReplicaLostError(f"{self.url} broke off ({type(error).__name__}).") from error
         except (EngineFailureError, MalformedAnswerError) as error:
@@ -147,10 +146,10 @@ class Replica:
     async def prompt_scores(self, body: Mapping[str, Any], session: str, vocab: int) -> tuple[list[WireToken | None], int]:
         """Return the tokens of a prompt that was read, and how many of them came from the cache. Raises the errors of ``scores``."""
         try:
-            async with self._http().stream("POST", ROUTE, json=body, headers={SESSION: session}) as response:
+            async with self._post(ROUTE, body, session) as response:
                 await self._check(response)
                 return read_prompt_scores(_object(await _body(response, MAX_READING_BYTES)), body["token_ids"], vocab)
-        except httpx.HTTPError as error:
+        except aiohttp.ClientError as error:
             raise ReplicaLostError(f"{self.url} broke off ({type(error).__name__}).") from error
         except (EngineFailureError, MalformedAnswerError) as error:
             raise ReplicaLostError(f"{self.url} failed: {error}") from error
@@ -158,13 +157,10 @@ class Replica:
     async def ask(self, route: str, body: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
         """Return the JSON object of a reply about the engine itself. Raises ReplicaLostError."""
         try:
-            async with (
-                asyncio.timeout(CONNECT_SECONDS),
-                self._http().stream("GET" if body is None else "POST", route, json=body) as response,
-            ):
+            async with asyncio.timeout(CONNECT_SECONDS), self._get(route) if body is None else self._post(route, body) as response:
                 await self._check(response)
                 return _object(await _body(response, MAX_LINE_BYTES))
-        except (httpx.HTTPError, TimeoutError) as error:
+        except (aiohttp.ClientError, TimeoutError) as error:
             raise ReplicaLostError(f"{self.url} does not answer ({type(error).__name__}).") from error
         except MalformedAnswerError as error:
             raise ReplicaLostError(f"{self.url}{route} does not return a JSON object: it is not a vLLM server.") from error
@@ -175,23 +171,23 @@ class Replica:
         The status is 0 if there was no reply.
         """
         try:
-            async with asyncio.timeout(COMMAND_SECONDS), self._http().stream("POST", route, json=body) as response:
+            async with asyncio.timeout(COMMAND_SECONDS), self._post(route, body) as response:
                 reply = await _body(response, MAX_LINE_BYTES)
-        except (httpx.HTTPError, TimeoutError, MalformedAnswerError) as error:
+        except (aiohttp.ClientError, TimeoutError, MalformedAnswerError) as error:
             return 0, f"{self.url} does not answer ({type(error).__name__})."
-        if response.status_code == 401:
+        if response.status == 401:
             return 401, f"{self.url} refuses this server (401): set engine_key."
-        return response.status_code, "" if response.status_code in (200, 405) or b'"error"' not in reply else _reason(reply)
+        return response.status, "" if response.status in (200, 405) or b'"error"' not in reply else _reason(reply)
 
     async def is_well(self) -> bool:
         """Return whether the address still answers: it may be that of a router, which has other engines behind it."""
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 for route in ("/health", "/v1/models"):
-                    async with self._http().stream("GET", route) as response:
-                        if response.status_code != 404:
-                            return response.status_code == 200
-        except (httpx.HTTPError, TimeoutError):
+                    async with self._get(route) as response:
+                        if response.status != 404:
+                            return response.status == 200
+        except (aiohttp.ClientError, TimeoutError):
             pass
         return False
 
@@ -199,23 +195,31 @@ class Replica:
         """Close all connections, which cancels what the engine does for this front. Another request opens new ones."""
         if self._client is not None:
             client, self._client = self._client, None
-            await client.aclose()
+            await client.close()
 
-    def _http(self) -> httpx.AsyncClient:
+    def _get(self, route: str) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        return self._http().get(route, timeout=_limits(), allow_redirects=False)
+
+    def _post(self, route: str, body: Mapping[str, Any], session: str | None = None) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        headers = {} if session is None else {SESSION: session}
+        return self._http().post(route, json=body, headers=headers, timeout=_limits(), allow_redirects=False)
+
+    def _http(self) -> aiohttp.ClientSession:
         if self._client is None:
-            headers = {"accept-encoding": "identity"} | ({} if self.key is None else {"authorization": f"Bearer {self.key}"})
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=64)
-            timeout = httpx.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS)
-            self._client = httpx.AsyncClient(
-                base_url=self.url, headers=headers, limits=limits, timeout=timeout, transport=self.transport, trust_env=False
+            self._client = aiohttp.ClientSession(
+                self.url,
+                headers={"accept-encoding": "identity"} | ({} if self.key is None else {"authorization": f"Bearer {self.key}"}),
+                connector=aiohttp.TCPConnector(limit=0),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
             )
         return self._client
 
-    async def _check(self, response: httpx.Response) -> None:
+    async def _check(self, response: aiohttp.ClientResponse) -> None:
         """Raise the error of a reply that is not a 200, or that is not plain."""
         if response.headers.get("content-encoding", "identity") != "identity":
             raise MalformedAnswerError("a reply is compressed, although none was asked for")
-        status = response.status_code
+        status = response.status
         if status == 200:
             return
         reason = _reason(await _body(response, MAX_LINE_BYTES))
@@ -231,45 +235,42 @@ class Replica:
         raise ReplicaLostError(f"{self.url} failed ({status}): {reason}")
 
 
-async def _events(response: httpx.Response, vocab: int) -> AsyncGenerator[WireEvent]:
-    """Yield the events of a stream up to ``[DONE]``. Raises EngineFailureError and MalformedAnswerError."""
+def _limits() -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS)
+
+
+async def _events(response: aiohttp.ClientResponse, vocab: int) -> AsyncGenerator[WireEvent]:
+    """Yield the events of a stream up to ``[DONE]``. Raises EngineFailureError and MalformedAnswerError.
+
+    It is also a malformed answer if no token comes for too long, whatever else comes.
+    """
+    now = asyncio.get_running_loop().time
+    until = now() + SILENT_SECONDS
     async for line in _lines(response):
         data = line.removeprefix(b"data:").strip() if line.startswith(b"data:") else b""
         if data == b"[DONE]":
             return
-        if data:
-            yield read_event(_object(data), vocab)
-
-
-async def _timely(events: AsyncGenerator[WireEvent]) -> AsyncGenerator[WireEvent]:
-    """Yield events. Raises MalformedAnswerError if none of them has a token for too long."""
-    loop = asyncio.get_running_loop()
-    until = loop.time() + SILENT_SECONDS
-    while True:
-        try:
-            async with asyncio.timeout_at(until):
-                event = await anext(events)
-        except StopAsyncIteration:
-            return
-        except TimeoutError:
-            raise MalformedAnswerError(f"no token came for {SILENT_SECONDS:g} seconds") from None
-        yield event
-        if event.tokens:
-            until = loop.time() + SILENT_SECONDS
+        event = read_event(_object(data), vocab) if data else None
+        if event is not None:
+            yield event
+        if event is not None and event.tokens:
+            until = now() + SILENT_SECONDS
+        elif now() > until:
+            raise MalformedAnswerError(f"no token came for {SILENT_SECONDS:g} seconds")
 
 
 async def _reported(events: AsyncGenerator[WireEvent]) -> int | None:
     """Return the cached tokens that an engine reports after the end of an answer, if it does so at once."""
-    with suppress(TimeoutError, StopAsyncIteration, MalformedAnswerError, EngineFailureError, httpx.HTTPError):
+    with suppress(TimeoutError, StopAsyncIteration, MalformedAnswerError, EngineFailureError, aiohttp.ClientError):
         async with asyncio.timeout(USAGE_SECONDS):
             return (await anext(events)).cached
     return None
 
 
-async def _lines(response: httpx.Response) -> AsyncGenerator[bytes]:
+async def _lines(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
     """Yield the lines of a reply. Raises MalformedAnswerError for one that is too long."""
     pending = bytearray()
-    async for part in response.aiter_raw():
+    async for part in response.content.iter_any():
         pending += part
         if b"\n" in part:  # a line in many small parts is copied only once
             *lines, rest = bytes(pending).split(b"\n")
@@ -281,12 +282,12 @@ async def _lines(response: httpx.Response) -> AsyncGenerator[bytes]:
     yield bytes(pending)
 
 
-async def _body(response: httpx.Response, most: int) -> bytes:
+async def _body(response: aiohttp.ClientResponse, most: int) -> bytes:
     """Return the body of a reply. Raises MalformedAnswerError for one that is too long or takes too long."""
     body = bytearray()
     try:
         async with asyncio.timeout(SILENT_SECONDS):
-            async for part in response.aiter_raw():
+            async for part in response.content.iter_any():
                 body += part
                 if len(body) > most:
                     raise MalformedAnswerError(f"a reply has more than {most} bytes")

@@ -13,18 +13,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import ExitStack, aclosing
 from functools import cache
 
 import httpx
 import pytest
 
 from pellucid.engine.local_engine import LocalEngine
+from pellucid.engine.request import Admission, Request
+from pellucid.engine.token_scores import TokenScore
 from pellucid.fleet.fleet import Fleet
 from pellucid.fleet.join_check import PROBE, JoinCheck
 from pellucid.fleet.membership import Membership, ReplicaLimits
 from pellucid.models.load import LoadedModel
+from pellucid.tokens import Finish
 from support.fleet.stand_in_replica import StandInReplica, listening
 
 OPTION = "--over-fleet"
@@ -112,8 +115,16 @@ class StandInFleet(Fleet):
     async def _join(self, membership: Membership) -> None:
         await membership.update()
         await self.disconnect()
-        for replica in self.replicas.values():  # connections that are kept would outlive the event loop of a test
-            replica.transport = httpx.AsyncHTTPTransport(limits=httpx.Limits(max_connections=None, max_keepalive_connections=0))
+
+    async def generate(self, model: str, request: Request) -> AsyncGenerator[Admission | TokenScore | Finish]:
+        """Yield what the fleet yields, then close the connections: ones that are kept would outlive the event loop of a test."""
+        try:
+            async with aclosing(super().generate(model, request)) as items:
+                async for item in items:
+                    yield item
+        finally:
+            if not self._running:
+                await self.disconnect()
 
     def close(self) -> None:
         """Take no new requests, end those that run, and stop the replicas."""
