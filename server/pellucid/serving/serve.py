@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -137,6 +138,8 @@ class Server(GracefulServer):
 
     def _open(self, parts: ServerParts) -> None:
         self._engine = parts.engine
+        gc.collect()
+        gc.freeze()  # what was loaded stays: looking through it again would stop all answers for a tenth of a second
         self._state.open(parts.assistant, parts.engine, parts.adapters, parts.membership)
         self._membership = parts.membership
         if parts.membership is not None:
