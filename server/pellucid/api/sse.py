@@ -7,7 +7,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -20,7 +20,7 @@ from pellucid.errors import PellucidError, UnavailableError
 
 logger = logging.getLogger(__name__)
 
-Event = BaseModel | Mapping[str, Any] | tuple[BaseModel | Mapping[str, Any], ...]
+Event: TypeAlias = "BaseModel | Mapping[str, Any] | tuple[Event, ...]"
 """An event, or several that are sent together."""
 
 T = TypeVar("T")

@@ -23,8 +23,8 @@ async def run_all(works: Sequence[Coroutine[Any, Any, None]]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def stream_from(produce: Callable[[Callable[[T], None]], Coroutine[Any, Any, None]]) -> AsyncGenerator[T]:
-    """Yield the items that ``produce`` passes to its argument. Its error is raised after them.
+async def stream_from(produce: Callable[[Callable[[T], None]], Coroutine[Any, Any, None]]) -> AsyncGenerator[tuple[T, ...]]:
+    """Yield the items that ``produce`` passes to its argument, all that are ready together. Its error is raised after them.
 
     It never waits for the reader, and closing the generator cancels it. No item is None.
     """
@@ -32,8 +32,14 @@ async def stream_from(produce: Callable[[Callable[[T], None]], Coroutine[Any, An
     task = asyncio.create_task(produce(items.put_nowait))
     task.add_done_callback(lambda _: items.put_nowait(None))
     try:
-        while (item := await items.get()) is not None:
-            yield item
+        item = await items.get()
+        while item is not None:
+            ready = [item]
+            while not items.empty() and (item := items.get_nowait()) is not None:
+                ready.append(item)
+            yield tuple(ready)
+            if item is not None:
+                item = await items.get()
         await task
     finally:
         task.cancel()
