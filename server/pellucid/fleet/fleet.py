@@ -29,6 +29,7 @@ from pellucid.errors import (
 )
 from pellucid.fleet.affinity import by_affinity
 from pellucid.fleet.constrained_tokens import AllowedTokens, allowed_tokens
+from pellucid.fleet.loop_lag import LoopLag
 from pellucid.fleet.replica import ModelGoneError, Replica, ReplicaBusyError, ReplicaLostError, ReplicaRefusedError
 from pellucid.fleet.running_request import RequestEndError, RunningRequest
 from pellucid.fleet.vllm_wire import WireToken, check_params, generate_body, read_body, sampled_probability, token_score
@@ -43,6 +44,9 @@ PATIENCE_SECONDS = 10.0
 
 PAUSE_SHARE = 0.1
 """Share of that time for which an answer waits, for each of its moves, before it asks a replica again that has failed it twice."""
+
+MAX_LAG_SECONDS = 0.1
+"""How late the event loop may be before requests are refused: beyond it, answers would pile up in the front."""
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +80,7 @@ class Fleet:
         self._removed: dict[str, Future[None]] = {}  # adapters whose last answers are running
         self._newest: dict[str, RunningRequest] = {}
         self._running: set[RunningRequest] = set()
+        self._lag = LoopLag(lambda: bool(self._running))
         self._totals = {name: Totals() for name in vocabularies}
         self._closing = False
         self._lost_at: dict[str, float] = {}  # when each replica was lost that may soon be back
@@ -149,6 +154,8 @@ class Fleet:
         UnavailableError before the first score; later, an error is the reason of the Finish.
         """
         self._validate(model, request)
+        if self._lag.seconds() > MAX_LAG_SECONDS:
+            raise QueueFullError("This server has more requests than its processor carries: try again later, or start another front.")
         key, deadline = request.terms.key, request.terms.deadline
         at = None if deadline is None else asyncio.get_running_loop().time() + deadline
         run = RunningRequest(model, request, self.context(model), request.session or key or uuid4().hex, at)
@@ -157,6 +164,7 @@ class Fleet:
                 self._newest[key].end(FinishReason.SUPERSEDED)
             self._newest[key] = run
         self._running.add(run)
+        self._lag.start()
         reason, error = FinishReason.LENGTH, None
         try:
             try:
