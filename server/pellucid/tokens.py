@@ -346,7 +346,8 @@ class ChatQuery:
     them, and with "required" or a NamedTool its answer is nothing but calls. Without ``parallel_tool_calls`` the answer ends after
     its first call; None allows several unless calls are demanded, as small models do not stop calling then.
     With a ``grammar`` the answer (with ``continue_last`` the rest of it) keeps to that grammar; if that is one of JSON, ``with_fields``
-    puts the answer's values into the Finish.
+    puts the answer's values into the Finish. ``prediction`` is a text that the answer is likely to repeat, in whole or in part: the text
+    before an edit, say. The answer is the same, but comes sooner.
     """
 
     messages: Sequence[Message]
@@ -360,6 +361,7 @@ class ChatQuery:
     tool_choice: ToolChoice = "auto"
     parallel_tool_calls: bool | None = None
     with_fields: bool = False
+    prediction: str = ""
 
     @property
     def shown_tools(self) -> Sequence[Mapping[str, Any]]:
@@ -407,6 +409,7 @@ class Usage:
 
     ``queued`` is the wait for a slot, ``prefill`` the time from then to the first token, ``decode`` the time from the
     first token to the last. ``moves`` counts the engines elsewhere that were lost meanwhile, whose work others resumed.
+    Of the ``prediction`` tokens that the request predicted for its answer, the answer has ``predicted``.
     """
 
     cached: int = 0
@@ -416,6 +419,8 @@ class Usage:
     prefill: float = 0.0
     decode: float = 0.0
     moves: int = 0
+    predicted: int = 0
+    prediction: int = 0
 
     @property
     def prompt(self) -> int:

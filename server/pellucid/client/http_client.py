@@ -272,6 +272,7 @@ def _chat_body(query: ChatQuery) -> dict[str, Any]:
         "logprobs": True,
         "top_logprobs": query.params.top_logprobs,
         "continue_final_message": query.continue_last,
+        **({"prediction": {"type": "content", "content": query.prediction}} if query.prediction else {}),
         **_tools(query),
         **_sampling(query),
     }

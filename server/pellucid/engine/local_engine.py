@@ -100,6 +100,11 @@ class LocalEngine:
             raise NotSupportedError(f"{model} gives no hidden states, so it has no embeddings: use another model.")
         return size
 
+    def guesses(self, model: str) -> bool:
+        """Return whether tokens are guessed, so that a prediction of an answer saves time."""
+        self.model(model)
+        return self.settings.lookup
+
     async def _run(self, model: str, request: Request) -> AsyncGenerator[Admission | TokenScore | HiddenSum | Finish]:
         """Yield all items of a request but an error, which is raised. Closing the generator cancels the request."""
         self._validate(model, request)

@@ -220,6 +220,9 @@ class ModelWorker:
             return
         sequence.ids.append(score.id)
         self._totals.generated += 1
+        if sequence.request.prediction and sequence.lookup.follows(score.id):
+            sequence.predicted += 1
+            score = replace(score, predicted=True)
         sequence.deliver(score)
         if not sequence.wants_token:
             self.end(sequence, FinishReason.LENGTH)

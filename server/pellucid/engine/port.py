@@ -55,6 +55,10 @@ class Engine(Protocol):
         """Return the length of a model's hidden states. Raises NotSupportedError for a model that has none to give."""
         ...
 
+    def guesses(self, model: str) -> bool:
+        """Return whether tokens are guessed, so that a prediction of an answer saves time."""
+        ...
+
     def context(self, model: str) -> int:
         """Return how many tokens a sequence of this model may have."""
         ...

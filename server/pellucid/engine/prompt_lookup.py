@@ -1,5 +1,7 @@
 """Guesses the next tokens by prompt lookup: it copies what followed an earlier occurrence of the last tokens.
 
+A prediction of the answer is looked up as well, as if the same prompt had been answered by it before.
+
 A guess is free, and checking a few guessed tokens costs little more than computing one, because the weights are read
 once for all of them. Only tokens that the model itself would have generated, drawn by the same sampler, are kept.
 """
@@ -29,24 +31,41 @@ AVERAGE_DECAY = 0.8
 
 
 class Lookup:
-    """Guesses for one sequence of up to ``capacity`` tokens, and how much they have saved so far."""
+    """Guesses for one sequence of up to ``capacity`` tokens, and how much they have saved so far.
 
-    def __init__(self, capacity: int) -> None:
-        self._ids: Ids = np.empty(capacity, dtype=np.int64)
-        self._length = 0
+    ``prediction`` are tokens that the answer may have, and ``before`` the last ones of the prompt.
+    """
+
+    def __init__(self, capacity: int, prediction: IdSequence[int] = (), before: IdSequence[int] = ()) -> None:
+        known = [*before[-MAX_MATCH_TOKENS:], *prediction] if prediction else []
+        self._ids: Ids = np.empty(len(known) + capacity, dtype=np.int64)
+        self._ids[: len(known)] = known
+        self._known = self._length = len(known)
+        self._next = len(known) - len(prediction)  # the place in the prediction whose token should come next
         self._saved = 1.0  # average tokens per guess; the start value gives the first guesses a chance
         self._size = SHORT_GUESS_TOKENS
 
     def guess(self, ids: IdSequence[int], most: int) -> list[int]:
         """Return up to ``most`` tokens that may follow ``ids``, often none. ``ids`` has only grown since the last call."""
-        self._ids[self._length : len(ids)] = ids[self._length :]
-        self._length = len(ids)
+        self._ids[self._length : self._known + len(ids)] = ids[self._length - self._known :]
+        self._length = self._known + len(ids)
         count = min(most, self._size)
         least = MIN_MATCH_TOKENS if self._saved >= MIN_SAVED_TOKENS else SURE_MATCH_TOKENS
         if count < 1 or len(ids) <= least:
             return []
         end, matched = self._last_match()
-        return self._ids[end : min(end + count, len(ids))].tolist() if matched >= least else []
+        if matched < least:
+            return []
+        if end < self._known:
+            self._next = end
+        guessed: list[int] = self._ids[end : min(end + count, self._known if end <= self._known else self._length)].tolist()
+        return guessed
+
+    def follows(self, id: int) -> bool:
+        """Return whether the next token of the answer is the one that the prediction has there."""
+        is_next = self._next < self._known and bool(self._ids[self._next] == id)
+        self._next = self._next + 1 if is_next else self._known
+        return is_next
 
     def learn(self, guessed: int, right: int) -> None:
         """Record how many tokens of a guess proved right."""

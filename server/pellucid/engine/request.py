@@ -48,6 +48,7 @@ class Request:
     token is guessed, which changes only the time that the answer takes. With ``pool`` nothing is generated, and the whole prompt
     is computed, as a cached prefix has no hidden states. With ``pool``, or without ``keep``, its slot is emptied at the end, because no
     request will continue such a text: the next one takes the empty slot, so that many of them displace only one cached prefix.
+    ``prediction`` are tokens that the answer may have: they change only the time that it takes.
     Requests with the same ``session`` probably begin alike, so that engines elsewhere send them to the same machine.
     """
 
@@ -61,6 +62,7 @@ class Request:
     pool: bool = False
     keep: bool = True
     session: str | None = None
+    prediction: IdSequence[int] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ class TokenScore:
     """A token id and its place in the model's distribution. See :class:`pellucid.tokens.Token` for the fields.
 
     ``entropy_range`` bounds the entropy where the engine does not report it. ``sampled`` is None for a token that was read, and for
-    one whose engine did not report it.
+    one whose engine did not report it. ``predicted`` is true for one that the request's prediction has there, too.
     """
 
     id: int
@@ -38,6 +38,7 @@ class TokenScore:
     allowed: float = 1.0
     grammar: GrammarScore | None = None
     entropy_range: tuple[float, float] | None = None
+    predicted: bool = False
 
 
 class Limits(NamedTuple):

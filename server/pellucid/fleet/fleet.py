@@ -95,6 +95,11 @@ class Fleet:
         limits = (replica.context(model) for replica in self.replicas.values())
         return min([self._context, *(limit - 1 for limit in limits if limit is not None)])
 
+    def guesses(self, model: str) -> bool:
+        """Return False: an engine elsewhere takes no prediction, whatever it guesses by itself."""
+        self._check(model)
+        return False
+
     def hidden_size(self, model: str) -> int:
         """Raise NotSupportedError: the replicas return no hidden states."""
         self._check(model)

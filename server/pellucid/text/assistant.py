@@ -197,6 +197,10 @@ class LocalAssistant:
         """Return the length of a model's embeddings. Raises NotSupportedError for a model without hidden states."""
         return self._engine.hidden_size(self._find(model).name)
 
+    def guesses(self, model: str | None = None) -> bool:
+        """Return whether a prediction of an answer saves time with this model."""
+        return self._engine.guesses(self._find(model).name)
+
     def name_of(self, model: str | None) -> str:
         """Return the name of a model, by default of the first one. Raises NotFoundError, which lists the names."""
         return self._find(model).name
@@ -395,6 +399,9 @@ class LocalAssistant:
         detokenizer = Detokenizer(tokenizer, strip_space=strip_space)
         session = _conversation(query.messages)
         request = Request(ids, query.params, query.terms, tokenizer.eos_ids, constraint=constraint, session=session)
+        if query.prediction and self.guesses(query.model):
+            predicted = await run_tokenizer(served, len(query.prediction), partial(tokenizer.encode, query.prediction, continues=True))
+            request = replace(request, prediction=predicted)
         return _Generation(
             served.name,
             request,
@@ -413,12 +420,12 @@ class LocalAssistant:
         generation = await prepare()
         detokenizer, gate, calls = generation.detokenizer, generation.gate, generation.calls
         under_grammar = isinstance(generation.request.constraint, GrammarConstraint)
-        meter = UsageMeter(len(generation.request.prompt))
+        meter = UsageMeter(len(generation.request.prompt), len(generation.request.prediction))
         with self._keys.hold(generation.request.terms.key):
             async with aclosing(self._engine.generate(generation.model, generation.request)) as items:
                 async for item in items:
                     if isinstance(item, TokenScore):
-                        meter.count()
+                        meter.count(item)
                         user.generate()
                         if on_usage is not None:
                             on_usage(meter.usage())

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from pellucid.engine.request import Admission
+from pellucid.engine.token_scores import TokenScore
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.detokenizer import decode
 from pellucid.tokens import Usage
@@ -27,8 +28,10 @@ def first_difference(usage: Usage, prompt: Sequence[int], tokenizer: Tokenizer) 
 class UsageMeter:
     """Measures the usage of an answer that a stop may end before the engine reports its own usage."""
 
-    def __init__(self, prompt: int) -> None:
+    def __init__(self, prompt: int, prediction: int = 0) -> None:
         self._prompt = prompt
+        self._prediction = prediction
+        self._predicted = 0
         self._admission = Admission(0, 0.0)
         self._generated = 0
         self._begun = self._first = self._last = time.monotonic()
@@ -42,8 +45,9 @@ class UsageMeter:
         """The tokens of the prompt that were in the cache at the admission."""
         return self._admission.cached
 
-    def count(self) -> None:
+    def count(self, score: TokenScore) -> None:
         """Count a token that has just come."""
+        self._predicted += score.predicted
         self._last = time.monotonic()
         if not self._generated:
             self._first = self._last
@@ -59,4 +63,6 @@ class UsageMeter:
             # Both items may be read at once, so that only the admission itself knows the wait for the slot.
             prefill=max(0.0, self._first - self._begun - self._admission.queued),
             decode=self._last - self._first,
+            predicted=self._predicted,
+            prediction=self._prediction,
         )

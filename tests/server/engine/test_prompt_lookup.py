@@ -52,3 +52,31 @@ def test_guesses_that_save_nothing_stop() -> None:
     lookup.learn(3, 3)
     assert Lookup(64).guess([*TEXT, 2, 3], 10)
     assert lookup.guess([*ids, 70, 2, 3], 10)
+
+
+def test_a_prediction_is_looked_up() -> None:
+    """The prediction is guessed from the beginning of the answer on, even where the prompt has nothing of it."""
+    prompt, prediction = [20, 21, 22], [1, 2, 3, 4, 5, 6]
+    lookup = Lookup(64, prediction, prompt)
+    assert lookup.follows(1)
+    assert lookup.guess([*prompt, 1], 10) == [2, 3, 4]
+
+
+def test_a_guess_ends_with_the_prediction() -> None:
+    """Nothing of the prompt is guessed to follow the prediction."""
+    prompt, prediction = [20, 21, 22], [1, 2, 3]
+    assert Lookup(64, prediction, prompt).guess([*prompt, 1, 2], 10) == [3]
+    assert Lookup(64, prediction, prompt).guess([*prompt, 1, 2, 3], 10) == []
+
+
+def test_an_answer_leaves_its_prediction_and_returns() -> None:
+    """After tokens that the prediction does not have, it is found again by what comes next."""
+    prompt, prediction = [20, 21, 22], [1, 2, 3, 4, 5, 6, 7]
+    lookup, ids = Lookup(64, prediction, prompt), [*prompt]
+    followed = []
+    for id in (1, 2, 90, 4, 5, 6):
+        lookup.guess(ids, 10)
+        followed.append(lookup.follows(id))
+        ids.append(id)
+    assert followed == [True, True, False, False, False, True]
+    assert lookup.guess(ids, 10) == [7]

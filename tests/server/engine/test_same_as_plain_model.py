@@ -137,15 +137,20 @@ class TestLaw:
         assert all(job.finish or isinstance(job.items[-1], QueueFullError) for job in driver.jobs)
 
     @settings(max_examples=INTERLEAVINGS, deadline=None)
-    @given(request=requests(), boring=st.integers(0, VOCAB_SIZE - 1), chunk=st.integers(1, 48))
-    def test_guesses_change_nothing(self, request: Request, boring: int, chunk: int) -> None:
-        """With tokens guessed and checked together, an answer has the same tokens and scores as without.
+    @given(
+        request=requests(),
+        boring=st.integers(0, VOCAB_SIZE - 1),
+        chunk=st.integers(1, 48),
+        prediction=st.lists(st.integers(0, VOCAB_SIZE - 1), max_size=24),
+    )
+    def test_guesses_change_nothing(self, request: Request, boring: int, chunk: int, prediction: list[int]) -> None:
+        """With tokens guessed and checked together, from a prediction too, an answer has the same tokens and scores as without.
 
         A bias makes the model repeat itself, so that guesses are right; penalties see each token before the next is drawn.
         """
         params = replace(request.params, max_tokens=20, logit_bias={boring: 3.0}, presence_penalty=0.4, repetition_penalty=1.1)
         for each in (params, replace(params, presence_penalty=0.0, repetition_penalty=1.0)):
-            asked = replace(request, params=each)
+            asked = replace(request, params=each, prediction=[*prediction, *[boring] * 4])
             with_guesses, without = (
                 WorkerDriver(MODELS["llama"], EngineSettings(slots=1, context=64, chunk=chunk, lookup=lookup)) for lookup in (True, False)
             )

@@ -131,6 +131,10 @@ class ScriptedAssistant:
     def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
         return self._answer("score", query)
 
+    def guesses(self, model: str | None = None) -> bool:
+        """Return False: the script is what comes."""
+        return False
+
     def name_of(self, model: str | None) -> str:
         return TINY
 

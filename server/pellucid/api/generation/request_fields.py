@@ -12,7 +12,15 @@ from fastapi import Request
 
 from pellucid.api.generation.generated_answer import GeneratedAnswer
 from pellucid.api.schema.common import ModelQuery
-from pellucid.api.schema.openai import Admittance, EndDetails, PromptTokensDetails, SamplingFields, UsageDetails, UsageReply
+from pellucid.api.schema.openai import (
+    Admittance,
+    CompletionTokensDetails,
+    EndDetails,
+    PromptTokensDetails,
+    SamplingFields,
+    UsageDetails,
+    UsageReply,
+)
 from pellucid.api.schema.structured import FieldRecord
 from pellucid.errors import InvalidRequestError
 from pellucid.text.structured.json_fields import to_json
@@ -105,13 +113,22 @@ def usage_reply(prompts: Sequence[Usage], answers: Sequence[Usage], ends: Sequen
         prefill=max(usage.prefill for usage in prompts),
         decode=max(usage.decode for usage in answers),
         moves=sum(usage.moves for usage in answers),
+        predicted=sum(usage.predicted for usage in answers),
+        prediction=sum(usage.prediction for usage in answers),
     )
     return UsageReply(
         prompt_tokens=total.prompt,
         completion_tokens=total.generated,
         total_tokens=total.prompt + total.generated,
         prompt_tokens_details=PromptTokensDetails(cached_tokens=total.cached),
+        completion_tokens_details=_prediction_details(total) if total.prediction else None,
         pellucid=usage_details(total, next((end.first_difference for end in ends if end.first_difference is not None), None)),
+    )
+
+
+def _prediction_details(usage: Usage) -> CompletionTokensDetails:
+    return CompletionTokensDetails(
+        accepted_prediction_tokens=usage.predicted, rejected_prediction_tokens=usage.prediction - usage.predicted
     )
 
 
@@ -125,6 +142,8 @@ def usage_details(usage: Usage, first_difference: str | None = None) -> UsageDet
         prefill=usage.prefill,
         decode=usage.decode,
         moves=usage.moves or None,
+        predicted=usage.predicted if usage.prediction else None,
+        prediction=usage.prediction or None,
         first_difference=first_difference,
     )
 

@@ -120,9 +120,11 @@ def _check_template(body: ChatRequest, card: ModelCard) -> None:
         raise InvalidRequestError(message, param=f"chat_template_kwargs.{read}")
 
 
-def _ignored(body: ChatRequest, card: ModelCard) -> list[str]:
+def _ignored(body: ChatRequest, card: ModelCard, *, guesses: bool) -> list[str]:
     """Return the names of the fields that have no effect."""
     names = ["messages.name"] if any(message.name for message in body.messages) and not reads_names(card) else []
+    if body.prediction is not None and not guesses:
+        names.append("prediction")
     return [*names, *ignored_fields(body, card)]
 
 
@@ -131,7 +133,14 @@ class _ChatJob(GenerationJob):
 
     def __init__(self, request: Request, assistant: LocalAssistant, card: ModelCard, body: ChatRequest) -> None:
         on_the_way = wants_usage_on_the_way(body)
-        super().__init__(request, assistant, card, body.n, usage_on_the_way=on_the_way, ignored=_ignored(body, card))
+        super().__init__(
+            request,
+            assistant,
+            card,
+            body.n,
+            usage_on_the_way=on_the_way,
+            ignored=_ignored(body, card, guesses=assistant.guesses(card.name)),
+        )
         self._body = body
         self._grammar = requested_grammar(body)
         self._id = reply_id("chatcmpl")
@@ -165,6 +174,7 @@ class _ChatJob(GenerationJob):
             parallel_tool_calls=body.parallel_tool_calls,
             grammar=self._grammar,
             with_fields=body.logprobs,
+            prediction="" if body.prediction is None else body.prediction.text(),
         )
 
     def _terms(self, number: int) -> Terms:

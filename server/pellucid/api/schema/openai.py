@@ -192,6 +192,17 @@ Messages = Annotated[list[ChatMessage], Field(fail_fast=True, min_length=1, max_
 """A conversation. Only the first wrong item is reported, as each report takes memory and time."""
 
 
+class Prediction(Body):
+    """A prediction of an answer."""
+
+    type: Literal["content"]
+    content: str | Annotated[list[TextPart], Field(fail_fast=True, max_length=1024)] = Field(description="a text, or parts of one")
+
+    def text(self) -> str:
+        """Return the predicted text."""
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+
+
 class ChatRequest(SamplingFields, ToolFields):
     """A conversation to answer."""
 
@@ -218,8 +229,11 @@ class ChatRequest(SamplingFields, ToolFields):
     prompt_logprobs: Alternatives | None = Field(
         None, description="extension: return the same for the prompt's tokens, those of the template included; not in streams"
     )
-    prediction: Annotated[JsonValue, Unused()] = Field(
-        None, description="ignored: tokens are guessed from all earlier text, and the answer is the same"
+    prediction: Prediction | None = Field(
+        None,
+        description="a text that the answer is likely to repeat, such as the code before an edit: the answer is the same, but sooner. "
+        "completion_tokens_details has how much of it the answer has. Ignored where no tokens are guessed: by engines elsewhere, and by a "
+        "server with lookup off",
     )
     reasoning_effort: Annotated[str | None, Unused()] = Field(None, description="ignored: the models do not reason apart from the answer")
     verbosity: Annotated[str | None, Unused()] = Field(None, description="ignored: ask for a short answer in a message")
@@ -263,6 +277,13 @@ class ScoreRequest(Admittance):
     stream: bool = False
 
 
+class CompletionTokensDetails(Reply):
+    """The share of the request's prediction that the answer has."""
+
+    accepted_prediction_tokens: int = Field(description="tokens of the prediction that the answer has")
+    rejected_prediction_tokens: int = Field(description="the other tokens of the prediction")
+
+
 class PromptTokensDetails(Reply):
     """The number of prompt tokens from the cache."""
 
@@ -281,6 +302,8 @@ class UsageDetails(Reply):
     moves: int | None = Field(
         None, description="engines elsewhere that were lost meanwhile, whose work others resumed; missing if none was"
     )
+    predicted: int | None = Field(None, description="tokens of the prediction that the answer has; missing without a prediction")
+    prediction: int | None = Field(None, description="tokens of the prediction; missing without one")
     first_difference: str | None = Field(
         description="the beginning of the text that the cache did not have, at most 80 characters, so that you see where a prompt changed; "
         "null if at most 64 tokens were computed, and where a text is scored"
@@ -294,6 +317,7 @@ class UsageReply(Reply):
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails | None = Field(None, description="only for a request with a prediction")
     pellucid: UsageDetails
 
 
