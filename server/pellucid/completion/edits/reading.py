@@ -34,11 +34,11 @@ async def log_odds(
     suffix = _joined(lines[follows : follows + SUFFIX_LINES])
     gap = CompletionQuery(prefix, suffix, extra)
     texts = [_joined([*part, *lines[end:follows]]) for part in (candidate.new, candidate.old)]
-    new, old = [await _logprob(assistant, ScoreQuery(text, model, terms=terms, gap=gap)) for text in texts]
+    new, old = [await text_logprob(assistant, ScoreQuery(text, model, terms=terms, gap=gap)) for text in texts]
     return -inf if new is None or old is None else new - old  # read one after the other: the second finds the prompt in the cache
 
 
-async def _logprob(assistant: Assistant, query: ScoreQuery) -> float | None:
+async def text_logprob(assistant: Assistant, query: ScoreQuery) -> float | None:
     """Return the log probability of a text; None if it was not read to its end."""
     if not query.text:
         return 0.0

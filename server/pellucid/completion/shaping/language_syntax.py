@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -130,6 +131,31 @@ def scan_line(line: str, inside: str | None, syntax: Syntax) -> LineScan:
         else:
             marks += _marks(match)
         at = match.end()
+
+
+def code_parts(text: str, syntax: Syntax) -> Iterator[tuple[int, int]]:
+    """Yield the parts of a text outside of strings and comments, by their offsets."""
+    pattern, closings = _pattern(syntax)
+    inside: str | None = None
+    begin = 0
+    for line in text.splitlines(keepends=True):
+        at = 0
+        while at < len(line):
+            if inside is not None:
+                end = _find(line, inside, at)
+                if end < 0:
+                    break
+                at, inside = end + len(inside), None
+            match = pattern.search(line, at)
+            while match is not None and match.lastgroup not in ("span", "comment", "string"):
+                match = pattern.search(line, match.end())
+            yield begin + at, begin + (len(line) if match is None else match.start())
+            if match is None or match.lastgroup == "comment":
+                break
+            if match.lastgroup == "span":
+                inside = closings[match.group()]
+            at = match.end()
+        begin += len(line)
 
 
 def _is_ended(string: str) -> bool:

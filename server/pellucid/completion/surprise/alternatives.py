@@ -1,0 +1,88 @@
+"""Proposes what a surprising word might be meant to be: the model's alternatives, the opposite operator, a swapped argument."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from pellucid.completion.surprise.code_words import WORD_OPERATORS, CodeWord, Kind, kind_of
+from pellucid.completion.surprise.word_readings import WordReading
+
+MAX_ALTERNATIVES = 4
+"""The most replacements of one word that are read."""
+
+_PAIRS = "== != | < <= > | > >= < | + - | += -= | * / | ++ -- | && || | << >> | and or | True False | true false | max min | === !=="
+_OPPOSITES: dict[str, list[str]] = {}
+for _group in _PAIRS.split(" | "):
+    for _one in _group.split():
+        _OPPOSITES.setdefault(_one, []).extend(_other for _other in _group.split() if _other != _one)
+
+_SIMPLE = r"\w+(?:\.\w+)*"
+_NEXT_ARGUMENT = re.compile(rf"\s*,\s*({_SIMPLE})(?=\s*[,)])")
+_ARGUMENT_BEFORE = re.compile(rf"(?<=[(,])(\s*)({_SIMPLE})\s*,\s*\Z")
+_LINE_START = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """Another text for a part of a document, by its offsets."""
+
+    begin: int
+    end: int
+    text: str
+
+
+def alternatives(reading: WordReading, text: str, names: Mapping[str, int]) -> list[Replacement]:
+    """Return what may replace a word, at most MAX_ALTERNATIVES texts. ``names`` are the document's words, with how often each is there."""
+    word = reading.word
+    found = dict.fromkeys([*_swapped(word, text), *(Replacement(word.begin, word.end, other) for other in _others(reading, text, names))])
+    return list(found)[:MAX_ALTERNATIVES]
+
+
+def _others(reading: WordReading, text: str, names: Mapping[str, int]) -> Iterator[str]:
+    """Yield other words for a word, first those that are always tried."""
+    word = reading.word
+    yield from _OPPOSITES.get(word.text, ())
+    if word.kind is Kind.NUMBER and word.text.isdecimal():
+        value = int(word.text)
+        yield from (str(other) for other in (value - 1, value + 1) if other >= 0)
+    before = text[word.begin : reading.at]
+    for alternative in reading.token.top:
+        other = _word_of(alternative.text, text[reading.at : word.begin])
+        if other is None:
+            continue
+        yield from (whole for whole in _completed(before + other, names) if whole != word.text and _may_replace(whole, word))
+
+
+def _word_of(alternative: str, lead: str) -> str | None:
+    """Return the word of an alternative to a token that begins with ``lead``, such as a space; None if it has another beginning."""
+    return alternative[len(lead) :] if alternative.startswith(lead) else None
+
+
+def _completed(beginning: str, names: Mapping[str, int]) -> Iterator[str]:
+    """Yield the document's word that a token may begin: this one, or the most frequent longer one. Yield a word of its own if none does."""
+    longer = [name for name in names if name.startswith(beginning) and name != beginning] if beginning else []
+    if beginning in names or not longer:
+        yield beginning
+    if longer:
+        yield max(longer, key=lambda name: names[name])
+
+
+def _may_replace(other: str, word: CodeWord) -> bool:
+    """Return whether a text is a word of the same kind; a constant, such as None, may also replace a name."""
+    kind = kind_of(other)
+    return kind is word.kind or (word.kind is Kind.NAME and other in WORD_OPERATORS)
+
+
+def _swapped(word: CodeWord, text: str) -> Iterator[Replacement]:
+    """Yield the word's exchange with the argument after it and with the one before it."""
+    before = text[max(0, word.begin - _LINE_START) : word.begin]
+    if (following := _NEXT_ARGUMENT.match(text, word.end)) and re.search(r"[(,]\s*\Z", before):
+        end = following.end(1)
+        if following[1] != word.text:
+            yield Replacement(word.begin, end, following[1] + text[word.end : following.start(1)] + word.text)
+    if (previous := _ARGUMENT_BEFORE.search(before)) and re.match(r"\s*[,)]", text[word.end : word.end + _LINE_START]):
+        begin = word.begin - len(before) + previous.start(2)
+        if previous[2] != word.text:
+            yield Replacement(begin, word.end, word.text + text[begin + len(previous[2]) : word.begin] + previous[2])

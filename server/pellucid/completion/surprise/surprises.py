@@ -1,0 +1,216 @@
+"""Marks words of existing code that do not fit: those for which the model, given the text before and after, finds another likelier."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from math import exp, inf
+
+from pellucid.client.assistant_protocol import Assistant
+from pellucid.completion.edits.reading import PREFIX_LINES, SUFFIX_LINES, text_logprob
+from pellucid.completion.model_choice import ModelChoice
+from pellucid.completion.model_provider_protocol import ModelProvider
+from pellucid.completion.surprise.alternatives import Replacement, alternatives
+from pellucid.completion.surprise.code_words import CodeWord, code_words
+from pellucid.completion.surprise.word_readings import WordReading, word_readings
+from pellucid.errors import UnavailableError
+from pellucid.tokens import CompletionQuery, Priority, ScoreQuery, Terms, Token
+
+MAX_CHARACTERS = 24_000
+"""The most text that is searched at once, some 700 lines of code. Reading it takes a minute or more on a slow machine."""
+
+CHARACTERS_BEFORE = 4_000
+"""The text before a part that is read with it, from the start of a line."""
+
+REREAD_SHARE, MIN_REREAD = 0.05, 3
+"""Words that are read again with their alternatives: a share of the lines, and the least number."""
+
+LEAST_SCORE = 5.5
+"""The score from which on a word is marked.
+
+It was chosen with the default model on 60 files of 25 Python packages, with one planted bug each, of which it marks 37 %. There it gives
+ten marks for 1,000 lines, of which 64 % are bugs."""
+
+ALTERNATIVES_OF_A_TOKEN = 10
+
+Part = tuple[int, int]
+"""A part of a text, by its offsets."""
+
+
+@dataclass(frozen=True, slots=True)
+class LikelierText:
+    """What may replace a part of the text, and its probability among the text as it is and all alternatives."""
+
+    replacement: Replacement
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A word that does not fit.
+
+    ``probability`` is that of the text as it is, among it and its ``alternatives``, the likeliest first. ``rank`` is that of the word's
+    least probable token among all tokens, and ``typical`` the probability that a token had to be expected to have there, given the
+    text before it alone. ``log_odds`` are those of the best alternative, and ``surprise`` is how much more surprising the word was than
+    expected when the text before it was read, both in nats.
+    """
+
+    begin: int
+    end: int
+    text: str
+    probability: float
+    rank: int
+    typical: float
+    log_odds: float
+    surprise: float
+    alternatives: tuple[LikelierText, ...]
+
+    @property
+    def score(self) -> float:
+        """The measure by which words are marked: both readings must find the word wrong. Either alone is right less often."""
+        return min(self.log_odds, self.surprise)
+
+    @property
+    def reason(self) -> str:
+        """The reason for the mark, a sentence."""
+        best = self.alternatives[0]
+        return (
+            f"{best.replacement.text} fits better than {self.text} between the lines around it: "
+            f"probability {best.probability:.2f} instead of {self.probability:.2f}."
+        )
+
+    def moved(self, by: int) -> Mark:
+        """Return the mark of a text in which it is ``by`` characters further on."""
+        others = tuple(
+            replace(one, replacement=Replacement(one.replacement.begin + by, one.replacement.end + by, one.replacement.text))
+            for one in self.alternatives
+        )
+        return replace(self, begin=self.begin + by, end=self.end + by, alternatives=others)
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """The marks of a text in order, and the parts of it that were searched."""
+
+    marks: tuple[Mark, ...]
+    searched: tuple[Part, ...]
+
+
+class Surprises:
+    """Searches documents for words that do not fit. Cancelling ``find`` also cancels the reading in the model server."""
+
+    def __init__(
+        self, provider: Callable[[], ModelProvider], models: ModelChoice | None = None, model: Callable[[], str] = lambda: ""
+    ) -> None:
+        self._provider = provider
+        self._models = models or ModelChoice()
+        self._model = model
+
+    async def find(self, uri: str, text: str, language: str, parts: Sequence[Part] | None = None, near: int = 0) -> Findings:
+        """Return the marks in parts of a text, by default in all of it; of a text that is too long in the part around ``near``.
+
+        Raise a PellucidError if the model cannot be asked.
+        """
+        searched = _nearest(text, [(0, len(text))] if parts is None else parts, near)
+        words = list(code_words(text, language))
+        names = Counter(word.text for word in words)
+        if not any(begin <= word.begin < end for word in words for begin, end in searched):
+            return Findings((), searched)
+        provider = self._provider()
+        client = await provider.client()
+        try:
+            card = await self._models.find(client, self._model())
+            terms = Terms(Priority.BACKGROUND, key=f"lsp-{os.getpid()}:surprise:{uri}")
+            marks: list[Mark] = []
+            for group in _read_together(searched):
+                read = await read_words(client, text, words, (group[0][0], group[-1][1]), card.name, terms)
+                inside = [one for one in read if any(begin <= one.word.begin < end for begin, end in group)]
+                for reading in doubtful(inside, sum(text.count("\n", begin, end) for begin, end in group) + 1):
+                    mark = await read_again(client, reading, text, names, card.name, terms)
+                    if mark is not None and mark.score >= LEAST_SCORE:
+                        marks.append(mark)
+        except UnavailableError:
+            provider.lost(client)
+            raise
+        return Findings(tuple(sorted(marks, key=lambda mark: mark.begin)), searched)
+
+
+async def read_words(
+    assistant: Assistant, text: str, words: Sequence[CodeWord], part: Part, model: str | None, terms: Terms
+) -> list[WordReading]:
+    """Read a part of a text, with some text before it. Return the readings of its words."""
+    start = text.rfind("\n", 0, max(part[0] - CHARACTERS_BEFORE, 0)) + 1
+    query = ScoreQuery(text[start : part[1]], model, ALTERNATIVES_OF_A_TOKEN, terms, windows=True)
+    async with aclosing(assistant.score(query)) as items:
+        tokens = [item async for item in items if isinstance(item, Token)]
+    return [one for one in word_readings(words, tokens, start) if part[0] <= one.word.begin and one.word.end <= part[1]]
+
+
+def doubtful(readings: Sequence[WordReading], lines: int) -> list[WordReading]:
+    """Return the words to read again: the most surprising ones. A new name surprises always and is left out."""
+    known = [one for one in readings if not one.is_new and (one.token.rank or 1) > 1]
+    return sorted(known, key=lambda one: -one.surprise)[: max(MIN_REREAD, round(REREAD_SHARE * lines))]
+
+
+async def read_again(
+    assistant: Assistant, reading: WordReading, text: str, names: Mapping[str, int], model: str | None, terms: Terms
+) -> Mark | None:
+    """Read a word's lines as they are and with each alternative, between the lines before and after; None if there is no alternative."""
+    word, others = reading.word, alternatives(reading, text, names)
+    if not others:
+        return None
+    first = text.rfind("\n", 0, min(one.begin for one in others)) + 1
+    last = text.find("\n", max(one.end for one in others))
+    last = len(text) if last < 0 else last + 1
+    before, after = text[:first].splitlines(keepends=True), text[last:].splitlines(keepends=True)
+    gap = CompletionQuery("".join(before[-PREFIX_LINES:]), "".join(after[:SUFFIX_LINES]))
+    texts = [text[first:last], *(text[first : one.begin] + one.text + text[one.end : last] for one in others)]
+    logprobs = [await text_logprob(assistant, ScoreQuery(one, model, terms=terms, gap=gap)) for one in texts]
+    written, *read = [-inf if logprob is None else logprob for logprob in logprobs]
+    if written == -inf or max(read) == -inf:
+        return None
+    total = sum(exp(logprob - max(written, *read)) for logprob in (written, *read))
+    shares = [exp(logprob - max(written, *read)) / total for logprob in (written, *read)]
+    likelier = sorted((LikelierText(*pair) for pair in zip(others, shares[1:], strict=True)), key=lambda one: -one.probability)
+    token = reading.token
+    return Mark(
+        word.begin,
+        word.end,
+        word.text,
+        shares[0],
+        token.rank or 1,
+        exp(-(token.entropy_estimate or 0.0)),
+        max(read) - written,
+        reading.surprise,
+        tuple(likelier),
+    )
+
+
+def _read_together(parts: Sequence[Part]) -> list[list[Part]]:
+    """Return groups of parts, in order: those between which there is no more text than is read before a part anyway."""
+    groups: list[list[Part]] = []
+    for part in parts:
+        if groups and part[0] - groups[-1][-1][1] <= CHARACTERS_BEFORE:
+            groups[-1].append(part)
+        else:
+            groups.append([part])
+    return groups
+
+
+def _nearest(text: str, parts: Sequence[Part], near: int) -> tuple[Part, ...]:
+    """Return parts of whole lines, at most MAX_CHARACTERS of them, the nearest ones to an offset."""
+    found: list[Part] = []
+    left = MAX_CHARACTERS
+    for begin, end in sorted(parts, key=lambda part: max(part[0] - near, near - part[1], 0)):
+        if end - begin > left:
+            first = max(begin, min(near - left // 2, end - left))
+            begin = begin if first == begin else text.find("\n", first, end) + 1 or first
+            end = end if begin + left >= end else text.rfind("\n", begin, begin + left) + 1 or begin + left
+        if left <= 0 or end <= begin:
+            break
+        found.append((begin, end))
+        left -= end - begin
+    return tuple(sorted(found))

@@ -1,0 +1,222 @@
+"""Tests of which words of code are marked, with a model whose opinion of each word and line is given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from math import exp
+
+import pytest
+
+from pellucid.completion.surprise.surprises import CHARACTERS_BEFORE, LEAST_SCORE, MAX_CHARACTERS, MIN_REREAD, Findings, Surprises
+from pellucid.errors import UnavailableError
+from pellucid.tokens import Alternative, Finish, FinishReason, ModelCard, Priority, ScoreQuery, Token, Usage
+from support.silent_assistant import SilentAssistant
+
+URI = "file:///p/a.py"
+TEXT = """\
+def limited(values, limit):
+    kept = []
+    for value in values:
+        if value != limit:
+            kept.append(value)
+    return kept
+"""
+
+
+@dataclass
+class Reader(SilentAssistant):
+    """Reads words with their spaces as tokens, all of them sure but those of ``doubts``: text -> (logprob, alternatives with theirs).
+
+    Between lines it reads a text as one token, with the logprob of the first of ``lines`` in it, else -10.
+    """
+
+    doubts: Mapping[str, tuple[float, Mapping[str, float]]] = field(default_factory=dict)
+    lines: Mapping[str, float] = field(default_factory=dict)
+    failure: Exception | None = None
+    reason: FinishReason = FinishReason.STOP
+    read: list[ScoreQuery] = field(default_factory=list)
+    losses: int = 0
+
+    async def client(self) -> Reader:
+        return self
+
+    def lost(self, client: object) -> None:
+        self.losses += 1
+
+    async def cards(self) -> list[ModelCard]:
+        return [ModelCard("reader", 4096, infill=True, chat=True, weight_bytes=0, description="", licence=None)]
+
+    async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
+        if self.failure is not None:
+            raise self.failure
+        self.read.append(query)
+        assert isinstance(query.text, str)
+        if query.gap is not None:
+            yield _token(query.text, next((value for text, value in self.lines.items() if text in query.text), -10.0))
+        else:
+            for text in re.findall(r" ?\w+| ?[^\w\s]+|\s+?", query.text):
+                logprob, others = self.doubts.get(text.strip(), (-0.01, {}))
+                yield _token(text, logprob, others)
+        yield Finish(self.reason, Usage())
+
+
+def _token(text: str, logprob: float, others: Mapping[str, float] | None = None) -> Token:
+    top = tuple(Alternative(1, other, other.encode(), value) for other, value in (others or {}).items())
+    return Token(7, text, text.encode(), 0, logprob, 2 if top else 1, 0.1, top)
+
+
+DOUBT = {"!=": (-9.0, {" ==": -0.1, " <": -3.0})}
+
+
+async def find(reader: Reader, text: str = TEXT, language: str = "python", parts: list[tuple[int, int]] | None = None) -> Findings:
+    return await Surprises(lambda: reader).find(URI, text, language, parts)
+
+
+async def test_the_second_reading_decides() -> None:
+    """A surprising word is marked if its line is likelier with another one, and the probabilities are shares of all these lines."""
+    reader = Reader(DOUBT, {"!=": -9.0, " < ": -3.0, "==": -4.0})
+    (mark,) = (await find(reader)).marks
+    assert TEXT[mark.begin : mark.end] == mark.text == "!="
+    assert [one.replacement.text for one in mark.alternatives] == ["<", "=="]
+    shares = [exp(-9.0), exp(-3.0), exp(-4.0)]
+    assert [mark.probability, *(one.probability for one in mark.alternatives)] == pytest.approx([share / sum(shares) for share in shares])
+    assert (mark.log_odds, mark.score) == (6.0, 6.0)
+    assert mark.rank == 2
+    assert mark.typical == pytest.approx(exp(-0.1))
+    assert mark.reason == "< fits better than != between the lines around it: probability 0.73 instead of 0.00."
+    assert (await find(Reader(DOUBT, {"!=": -3.0, " < ": -9.0, "==": -9.0}))).marks == ()
+
+
+@pytest.mark.parametrize(("logprob", "better"), [(-9.0, LEAST_SCORE - 0.1), (-LEAST_SCORE, LEAST_SCORE + 0.1)])
+async def test_both_readings_must_agree(logprob: float, better: float) -> None:
+    """A word is not marked if it surprises only in the first reading, or only in the second one."""
+    reader = Reader({"!=": (logprob, {" ==": -0.1})}, {"!=": -10.0, "==": -10.0 + better})
+    assert (await find(reader)).marks == ()
+
+
+async def test_what_is_read() -> None:
+    """The text is read once, then the doubtful line in each form between the lines before and after it, all in the background."""
+    reader = Reader(DOUBT)
+    await find(reader)
+    whole, *lines = reader.read
+    assert (whole.text, whole.windows) == (TEXT, True)
+    assert [line.text for line in lines] == [f"        if value {sign} limit:\n" for sign in ("!=", "==", "<")]
+    for line in lines:
+        assert line.gap is not None
+        assert isinstance(line.gap.prefix, str)
+        assert (line.gap.prefix[-20:], line.gap.suffix) == ("for value in values:\n"[-20:], TEXT[TEXT.index("            kept") :])
+    assert {query.terms.priority for query in reader.read} == {Priority.BACKGROUND}
+
+
+@pytest.mark.parametrize("text", ["# a != b\n", 'x = "a != b"\n', '"""\na != b\n"""\n'])
+async def test_comments_and_strings(text: str) -> None:
+    """They are not marked, whatever the model finds, and if there is nothing else nothing is read again."""
+    reader = Reader({**DOUBT, "a": (-9.0, {" b": -0.1})}, {"==": 0.0})
+    assert (await find(reader, text)).marks == ()
+    assert all(query.gap is None for query in reader.read)
+
+
+async def test_new_names_and_known_ones() -> None:
+    """The first use of a name is not marked, as it is always surprising; a later one is, and another name of the document replaces it."""
+    text = "first = 1\nsecond = 2\nprint(first, first)\n"
+    doubts = {"first": (-8.0, {"sec": -0.1, " sec": -0.1})}
+    (mark, *_) = (await find(Reader(doubts, {"second, first": -1.0, "first, second": -2.0}), text)).marks
+    assert mark.begin == text.index("first, first")
+    assert mark.alternatives[0].replacement.text == "second"
+
+
+async def test_swapped_arguments() -> None:
+    """For a surprising argument the exchange with its neighbour is tried, which replaces both."""
+    text = "copy(target, source)\n" * 2
+    at = text.rindex("target")
+    reader = Reader({"target": (-8.0, {" x": -0.1})}, {"source, target": -1.0})
+    (mark,) = (await find(reader, text)).marks
+    best = mark.alternatives[0].replacement
+    assert (mark.begin, mark.text) == (at, "target")
+    assert (text[best.begin : best.end], best.text) == ("target, source", "source, target")
+
+
+async def test_numbers_by_one() -> None:
+    """A number is compared with its neighbours, also where the model names none of them."""
+    reader = Reader({"7": (-8.0, {" x": -0.1})}, {"8": -1.0})
+    (mark,) = (await find(reader, "x = items[7]\n")).marks
+    assert mark.alternatives[0].replacement.text == "8"
+
+
+async def test_names_of_several_tokens() -> None:
+    """A name of several tokens is one mark, and an alternative to a later token keeps the ones before it."""
+
+    class Splitting(Reader):
+        async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
+            if query.gap is not None:
+                async for item in super().score(query):
+                    yield item
+                return
+            assert isinstance(query.text, str)
+            for text in re.findall(r"_?[a-z]+|[^a-z_]", query.text):
+                yield _token(text, -7.0 if text == "_rows" else -0.01, {"_columns": -0.1} if text == "_rows" else None)
+            yield Finish(FinishReason.STOP, Usage())
+
+    text = "max_columns = 1\nmax_rows = 2\nprint(max_rows)\n"
+    reader = Splitting({}, {"print(max_columns": -1.0})
+    (mark,) = (await find(reader, text)).marks
+    assert (mark.begin, mark.text, mark.alternatives[0].replacement.text) == (text.rindex("max_rows"), "max_rows", "max_columns")
+
+
+async def test_parts() -> None:
+    """Only words in the given parts are marked, and only the text near them is read."""
+    filler = "".join(f"value_{number} = {number}\n" for number in range(1000))
+    text = TEXT + filler + TEXT
+    begin = len(TEXT) + len(filler)
+    reader = Reader(DOUBT, {"==": 0.0})
+    (mark,) = (await find(reader, text, parts=[(begin, len(text))])).marks
+    assert mark.begin == text.rindex("!=")
+    assert isinstance(reader.read[0].text, str)
+    assert len(TEXT) < len(reader.read[0].text) <= len(TEXT) + CHARACTERS_BEFORE + len("value_999 = 999\n")
+
+
+async def test_near_parts_are_read_together() -> None:
+    """Parts with little text between them are read once, and what is between them is not marked."""
+    text = "a != b\n" * 3
+    reader = Reader(DOUBT, {"==": 0.0})
+    found = await find(reader, text, parts=[(0, 7), (14, 21)])
+    assert [mark.begin for mark in found.marks] == [2, 16]
+    assert [query.text for query in reader.read if query.gap is None] == [text]
+
+
+@pytest.mark.parametrize("near", [0, 1_000_000])
+async def test_large_documents(near: int) -> None:
+    """Of a document that is too long only the part around the given place is read, in whole lines."""
+    text = TEXT * (2 * MAX_CHARACTERS // len(TEXT))
+    found = await Surprises(lambda: Reader()).find(URI, text, "python", None, min(near, len(text)))
+    ((begin, end),) = found.searched
+    assert MAX_CHARACTERS - 100 < end - begin <= MAX_CHARACTERS
+    assert begin == 0 if near == 0 else end == len(text)
+    assert begin == 0 or text[begin - 1] == "\n"
+
+
+async def test_few_words_are_read_twice() -> None:
+    """Of a small document a few words are read again, the most surprising ones."""
+    text = "".join(f"a{n} = 1\na{n} == {n}\n" for n in range(9))
+    doubts = {f"a{n}": (-5.0 - n, {"a1": -0.5}) for n in range(2, 9)}
+    reader = Reader(doubts)
+    await find(reader, text)
+    written = [query.text for query in reader.read[1:] if isinstance(query.text, str) and not query.text.startswith("a1")]
+    assert written == ["a8 == 8\n", "a7 == 7\n", "a6 == 6\n"]
+    assert len(written) == MIN_REREAD
+
+
+async def test_a_reading_that_is_cut_short_marks_nothing() -> None:
+    """A line that was not read to its end is not compared."""
+    reader = Reader(DOUBT, {"==": 0.0}, reason=FinishReason.CANCELLED)
+    assert (await find(reader)).marks == ()
+
+
+async def test_the_server_is_gone() -> None:
+    """The connection is given up if the server cannot be reached, and the caller hears of it."""
+    reader = Reader(failure=UnavailableError("gone"))
+    with pytest.raises(UnavailableError):
+        await find(reader)
+    assert reader.losses == 1
