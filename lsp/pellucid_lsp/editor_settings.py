@@ -24,6 +24,14 @@ class LogLevel(StrEnum):
     DEBUG = "debug"
 
 
+class SurpriseMode(StrEnum):
+    """The occasions on which surprising words of the code are marked."""
+
+    OFF = "off"
+    ON_DEMAND = "onDemand"
+    ON_SAVE = "onSave"
+
+
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
     """The model server, and whether to start it."""
@@ -46,6 +54,11 @@ class EditorSettings:
     completion: CompletionSettings = field(default_factory=CompletionSettings)
     context: ContextSettings = field(default_factory=ContextSettings)
     next_edits: bool = setting(True, "suggest to repeat your last edit at other places, in editors that show edits")
+    surprise: SurpriseMode = setting(
+        SurpriseMode.ON_DEMAND,
+        "mark words of existing code for which the model finds another likelier: off, onDemand (by a command) or onSave"
+        " (also on saving, in the lines that differ from git's last commit)",
+    )
     status_notifications: bool = setting(False, "send pellucid/didChangeStatus whenever the state changes")
     partial_suggestions: bool = setting(
         False, "suggest the sure beginning of an answer that is not finished; only for clients that repeat the request then"

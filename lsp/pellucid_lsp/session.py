@@ -27,7 +27,10 @@ from pellucid.completion.model_choice import UNKNOWN, ModelChoice
 from pellucid.completion.off_switch import Switch
 from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.request_sharing import SharedRequests
+from pellucid.completion.shaping.language_syntax import find_syntax
 from pellucid.completion.suggestion import DocumentCursor, Suggestion
+from pellucid.completion.surprise.code_words import Part
+from pellucid.completion.surprise.surprises import Findings, Surprises
 from pellucid.completion.trust.calibrated_gate import BY_CALIBRATION
 from pellucid.completion.trust.session_adjustment import SessionAdjustment
 from pellucid.completion.trust.threshold_gate import BY_THRESHOLDS
@@ -36,6 +39,7 @@ from pellucid.tokens import CompletionQuery
 from pellucid_lsp.editor_settings import EditorSettings
 from pellucid_lsp.model_server.outcome_reports import OutcomeReports
 from pellucid_lsp.model_server.server_address import data_folder
+from pellucid_lsp.surprise_marks import MarkedText
 
 if TYPE_CHECKING:
     from pellucid.client.http_client import Client
@@ -65,6 +69,10 @@ class EditorSession:
         self.edits = NextEdits(
             self._history, lambda: self.launcher, self._models, lambda: self.settings.model, lambda uri, text: self._is_harmless(uri, text)
         )
+        self.marked: dict[str, MarkedText] = {}
+        """The marks that are shown, by the document's URI."""
+        self._surprises = Surprises(lambda: self.launcher, self._models, lambda: self.settings.model)
+        self._searches: SharedRequests[Findings] = SharedRequests()
         self._launcher: Launcher | None = None
         self._outcomes = OutcomeReports(self._connected)
         self._privacy = Privacy(self._folders, settings.context.exclude)
@@ -117,6 +125,30 @@ class EditorSession:
         if not self.settings.next_edits or not self.may_send(uri, text):
             return []
         return await self._edit_requests.run(uri, version, partial(self.edits.suggest, uri, text, self.settings.completion.level)) or []
+
+    async def find_surprises(
+        self, cursor: DocumentCursor, text: str, version: int | None, parts: Sequence[Part] | None, near: int
+    ) -> Findings | None:
+        """Return the words that do not fit in parts of a version of a document; None if a change or another search ends this one.
+
+        Raise a PellucidError, which names the remedy, if the model cannot be asked.
+        """
+        key = (version, None if parts is None else tuple(parts), near)
+        return await self._searches.run(cursor.uri, key, partial(self._surprises.find, cursor.uri, text, cursor.language, parts, near))
+
+    def cancel_surprises(self, uri: str) -> None:
+        """Cancel the search of a document."""
+        self._searches.cancel(uri)
+
+    def require_searchable(self, cursor: DocumentCursor) -> None:
+        """Raise InvalidRequestError if a document must not be sent to the model, or is not code."""
+        refusal = self._search_refusal(cursor)
+        if refusal is not None:
+            raise InvalidRequestError(refusal, param="textDocument")
+
+    def may_search(self, cursor: DocumentCursor) -> bool:
+        """Return whether a document is code that may be sent to the model."""
+        return self._search_refusal(cursor) is None
 
     async def branch(self, suggestion: Suggestion, cursor: DocumentCursor, index: int, alternative: int) -> Suggestion | None:
         """Return a suggestion from an alternative token. Raise InvalidRequestError if the document must not be sent."""
@@ -355,6 +387,7 @@ class EditorSession:
         """Cancel all requests. Return the completer, for the caller to close."""
         self._requests.cancel_all()
         self._edit_requests.cancel_all()
+        self._searches.cancel_all()
         self._idle.stop()
         return self.completer
 
@@ -374,6 +407,11 @@ class EditorSession:
         if cursor.language in self.settings.completion.languages_off:
             return f"The setting pellucid.completion.languagesOff contains {cursor.language}."
         return None
+
+    def _search_refusal(self, cursor: DocumentCursor) -> str | None:
+        if find_syntax(cursor.language).prose:
+            return f"Only code is searched for surprises, and {cursor.language} is none."
+        return self._language_refusal(cursor) or self.refusal(cursor)
 
     def _why_off(self) -> str:
         if not self.settings.enabled:

@@ -8,7 +8,7 @@ from typing import Any
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
-from pellucid_lsp import own_methods
+from pellucid_lsp import own_methods, surprise_methods
 from pellucid_lsp.documents import install_documents
 from pellucid_lsp.editor_settings import SECTION
 from pellucid_lsp.server import Pellucid
@@ -28,7 +28,7 @@ def create() -> Pellucid:
 
 def register(server: Pellucid) -> None:
     """Add the handlers to a server, except that of inline completion, which depends on the dialect that clients speak."""
-    for add in (_register_lifecycle, _register_documents, own_methods.register):
+    for add in (_register_lifecycle, _register_documents, own_methods.register, surprise_methods.register):
         add(server)
 
 
@@ -92,11 +92,13 @@ def _register_documents(server: Pellucid) -> None:
     def did_change(params: types.DidChangeTextDocumentParams) -> None:
         """Note where the document was edited."""
         server.note_changes(params)
+        surprise_methods.follow(server, params.text_document.uri)
 
     @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
     def did_close(params: types.DidCloseTextDocumentParams) -> None:
         """Cancel the document's requests."""
         server.session.note_closed(params.text_document.uri)
+        surprise_methods.close(server, params.text_document.uri)
 
     @server.feature(types.NOTEBOOK_DOCUMENT_DID_CLOSE)
     def notebook_did_close(params: types.DidCloseNotebookDocumentParams) -> None:

@@ -57,6 +57,9 @@ async def test_initialize(connect: Connect) -> None:
         "pellucid.editAccepted",
         "pellucid.editDismissed",
         "pellucid.openPage",
+        "pellucid.showSurprise",
+        "pellucid.showSurpriseInChanges",
+        "pellucid.clearSurprise",
     }
 
 

@@ -10,6 +10,9 @@ from enum import StrEnum
 from pellucid.completion.edits.code_tokens import is_name
 from pellucid.completion.shaping.language_syntax import code_parts, find_syntax
 
+Part = tuple[int, int]
+"""A part of a text, by its offsets."""
+
 _KEYWORDS = """
 abstract as assert async await begin bool break byte case catch char class const constexpr continue def default defer del delete
 do double elif else elsif end ensure enum except exec export extends extern final finally float fn for foreach from func function

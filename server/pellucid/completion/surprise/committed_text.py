@@ -9,9 +9,8 @@ from itertools import accumulate
 from pathlib import Path
 
 from pellucid.completion.suggestion import normalize_newlines
+from pellucid.completion.surprise.code_words import Part
 from pellucid.errors import InvalidRequestError
-
-Part = tuple[int, int]
 
 LIMIT_SECONDS = 20.0
 """Time that git gets to print a file."""

@@ -14,7 +14,7 @@ from pellucid.completion.edits.reading import PREFIX_LINES, SUFFIX_LINES, text_l
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider_protocol import ModelProvider
 from pellucid.completion.surprise.alternatives import Replacement, alternatives
-from pellucid.completion.surprise.code_words import CodeWord, code_words
+from pellucid.completion.surprise.code_words import CodeWord, Part, code_words
 from pellucid.completion.surprise.word_readings import WordReading, word_readings
 from pellucid.errors import UnavailableError
 from pellucid.tokens import CompletionQuery, Priority, ScoreQuery, Terms, Token
@@ -36,13 +36,10 @@ ten marks for 1,000 lines, of which 64 % are bugs."""
 
 ALTERNATIVES_OF_A_TOKEN = 10
 
-Part = tuple[int, int]
-"""A part of a text, by its offsets."""
-
 
 @dataclass(frozen=True, slots=True)
 class LikelierText:
-    """What may replace a part of the text, and its probability among the text as it is and all alternatives."""
+    """Another text for a part of the document, and its probability among the text as it is and all alternatives."""
 
     replacement: Replacement
     probability: float

@@ -1,0 +1,110 @@
+"""Holds the marks that are shown in documents, follows them as the text changes, and builds what clients show of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lsprotocol import types
+from pygls.workspace import PositionCodec
+
+from pellucid.completion.surprise.surprises import LikelierText, Mark
+from pellucid_lsp.inspection_json import range_json
+
+SOURCE, CODE = "pellucid", "surprise"
+"""The source and the code of the diagnostics."""
+
+LEAST_PROBABILITY = 0.01
+"""The least probability of an alternative that a code action offers."""
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedText:
+    """The marks in a text, whose lines end with a line feed, and their ranges in a client's units."""
+
+    text: str
+    marks: tuple[Mark, ...]
+    codec: PositionCodec
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Return the marks as the result of ``pellucid/surprise`` has them."""
+        return [
+            {
+                "range": range_json(self.range(mark.begin, mark.end)),
+                "text": mark.text,
+                "probability": mark.probability,
+                "rank": mark.rank,
+                "typical": mark.typical,
+                "logOdds": mark.log_odds,
+                "surprise": mark.surprise,
+                "alternatives": [self._alternative(one) for one in mark.alternatives],
+                "reason": mark.reason,
+            }
+            for mark in self.marks
+        ]
+
+    def diagnostics(self) -> list[types.Diagnostic]:
+        """Return the marks as hints."""
+        return [self._diagnostic(mark) for mark in self.marks]
+
+    def actions(self, uri: str, range: types.Range) -> list[types.CodeAction]:
+        """Return one action for each alternative to the marks in a range."""
+        return [
+            types.CodeAction(
+                title=self._title(mark, one),
+                kind=types.CodeActionKind.QuickFix,
+                diagnostics=[self._diagnostic(mark)],
+                edit=types.WorkspaceEdit({uri: [types.TextEdit(self._range_of(one), one.replacement.text)]}),
+            )
+            for mark in self.marks
+            if _touch(self.range(mark.begin, mark.end), range)
+            for one in mark.alternatives
+            if one.probability >= LEAST_PROBABILITY
+        ]
+
+    def range(self, begin: int, end: int) -> types.Range:
+        """Return the range between two offsets."""
+        return types.Range(self._position(begin), self._position(end))
+
+    def changed(self, text: str) -> MarkedText:
+        """Return the marks that are left after the text became this one: those whose lines, and their alternatives' lines, are the same."""
+        old, new = self.text.split("\n"), text.split("\n")
+        same = _equal(old, new)
+        tail = _equal(old[same:][::-1], new[same:][::-1])
+        left: list[Mark] = []
+        for mark in self.marks:
+            first = min(mark.begin, *(one.replacement.begin for one in mark.alternatives))
+            last = max(mark.end, *(one.replacement.end for one in mark.alternatives))
+            if self.text.count("\n", 0, last) < same:
+                left.append(mark)
+            elif self.text.count("\n", 0, first) >= len(old) - tail:
+                left.append(mark.moved(len(text) - len(self.text)))
+        return MarkedText(text, tuple(left), self.codec)
+
+    def _diagnostic(self, mark: Mark) -> types.Diagnostic:
+        where = self.range(mark.begin, mark.end)
+        return types.Diagnostic(where, mark.reason, types.DiagnosticSeverity.Hint, code=CODE, source=SOURCE)
+
+    def _alternative(self, one: LikelierText) -> dict[str, Any]:
+        return {"range": range_json(self._range_of(one)), "text": one.replacement.text, "probability": one.probability}
+
+    def _range_of(self, one: LikelierText) -> types.Range:
+        return self.range(one.replacement.begin, one.replacement.end)
+
+    def _title(self, mark: Mark, one: LikelierText) -> str:
+        written = self.text[one.replacement.begin : one.replacement.end]
+        return f"Replace `{written}` with `{one.replacement.text}` (p {one.probability:.2f} instead of {mark.probability:.2f})"
+
+    def _position(self, offset: int) -> types.Position:
+        line_start = self.text.rfind("\n", 0, offset) + 1
+        return types.Position(self.text.count("\n", 0, offset), self.codec.client_num_units(self.text[line_start:offset]))
+
+
+def _equal(one: Sequence[str], other: Sequence[str]) -> int:
+    """Return how many lines at the beginning are equal."""
+    return next((index for index, (line, its) in enumerate(zip(one, other, strict=False)) if line != its), min(len(one), len(other)))
+
+
+def _touch(one: types.Range, other: types.Range) -> bool:
+    return one.start <= other.end and other.start <= one.end

@@ -1,0 +1,177 @@
+"""Handles the methods and commands that mark surprising code: the request, hints, their code actions, and reading on save."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from types import SimpleNamespace
+from typing import Any
+
+from lsprotocol import types
+
+from pellucid.completion.context.uris import file_path
+from pellucid.errors import InvalidRequestError
+from pellucid_lsp.editor_settings import SurpriseMode
+from pellucid_lsp.inspection_json import Json
+from pellucid_lsp.request_params import Params
+from pellucid_lsp.server import Pellucid
+
+NOTHING = "No word of the code read is surprising."
+
+
+def register(server: Pellucid) -> None:
+    """Add the handlers to a server."""
+
+    @server.own_request("pellucid/surprise")
+    async def surprise(given: Any) -> Json:
+        """Return the words of a document or a range that do not fit."""
+        marked, message = await _search(server, Params(given, "pellucid/surprise"))
+        return {"marks": marked.as_json(), "message": message}
+
+    @server.own_command("pellucid.showSurprise")
+    async def show(*arguments: Any) -> Json:
+        """Show the words of a document or a range that do not fit, as hints. Return their number and a sentence."""
+        return await _show(server, _params(arguments, "pellucid.showSurprise"))
+
+    @server.own_command("pellucid.showSurpriseInChanges")
+    async def show_in_changes(*arguments: Any) -> Json:
+        """Do the same for the lines of a document that differ from its last commit."""
+        return await _show(server, _params(arguments, "pellucid.showSurpriseInChanges"), only_changes=True)
+
+    @server.own_command("pellucid.clearSurprise")
+    def clear(*arguments: Any) -> None:
+        """Show no marks any more: in one document, or in all of them."""
+        uri = None
+        if arguments:
+            document = _params(arguments, "pellucid.clearSurprise").part("textDocument")
+            uri = None if document is None else document.text("uri")
+        for one in list(server.session.marked) if uri is None else [uri]:
+            server.session.cancel_surprises(one)
+            _forget(server, one)
+
+    @server.feature(types.TEXT_DOCUMENT_CODE_ACTION, types.CodeActionOptions([types.CodeActionKind.QuickFix]))
+    def code_action(params: types.CodeActionParams) -> list[types.CodeAction]:
+        """Offer the alternatives to the marks in a range."""
+        uri, only = params.text_document.uri, params.context.only
+        marked = server.session.marked.get(uri)
+        if marked is None or (only and types.CodeActionKind.QuickFix not in only):
+            return []
+        return marked.actions(uri, params.range)
+
+    @server.feature(types.TEXT_DOCUMENT_DID_SAVE)
+    def did_save(params: types.DidSaveTextDocumentParams) -> None:
+        """Mark the document, if the user wants that: the lines that differ from the last commit or, without one, all of it."""
+        if server.settings.surprise is SurpriseMode.ON_SAVE:
+            server.run_in_background(_show_saved(server, params.text_document.uri))
+
+
+def follow(server: Pellucid, uri: str) -> None:
+    """Cancel a document's search as its text has changed, and show only the marks that are still right."""
+    server.session.cancel_surprises(uri)
+    marked = server.session.marked.get(uri)
+    if marked is not None:
+        server.session.marked[uri] = marked.changed(server.text(uri))
+        _publish(server, uri)
+
+
+def close(server: Pellucid, uri: str) -> None:
+    """Forget a document that was closed."""
+    server.session.cancel_surprises(uri)
+    _forget(server, uri)
+
+
+async def _show(server: Pellucid, params: Params, *, only_changes: bool = False) -> Json:
+    marked, message = await _search(server, params, only_changes=only_changes)
+    uri = params.required("textDocument", params.part("textDocument")).text("uri")
+    server.session.marked[uri] = marked
+    _publish(server, uri)
+    return {"marks": len(marked.marks), "message": message}
+
+
+async def _show_saved(server: Pellucid, uri: str) -> None:
+    from pellucid.completion.context.ignore_files import repository
+
+    if not server.session.may_search(server.cursor_at(uri, types.Position(0, 0))):
+        return
+    path = file_path(uri)
+    only_changes = path is not None and repository(path.parent) is not None
+    try:
+        await _show(server, _params([{"textDocument": {"uri": uri}}], "pellucid.showSurprise"), only_changes=only_changes)
+    except _ReplacedError:
+        return
+
+
+async def _search(server: Pellucid, params: Params, *, only_changes: bool = False) -> Any:
+    """Return the marks of what the parameters name, and a sentence about them."""
+    from pellucid.completion.surprise.committed_text import changed_parts, committed_text
+    from pellucid_lsp.surprise_marks import MarkedText
+
+    await server.settings_known.wait()
+    uri = params.required("textDocument.uri", params.required("textDocument", params.part("textDocument")).text("uri"))
+    if server.settings.surprise is SurpriseMode.OFF:
+        raise InvalidRequestError("The setting pellucid.surprise is off.", param="textDocument")
+    if server.documents.get_notebook_document(cell_uri=uri) is not None:
+        raise InvalidRequestError("The cells of notebooks are not searched for surprises.", param="textDocument")
+    start = server.cursor_at(uri, types.Position(0, 0))
+    server.session.require_searchable(start)
+    text, version = server.text(uri), server.documents.get_text_document(uri).version
+    parts, near = None, 0
+    if (range := params.part("range")) is not None:
+        begin, end = (len(server.cursor_at(uri, _position(params, range, name)).before) for name in ("start", "end"))
+        parts, near = [(begin, end)], begin
+    elif params.part("position") is not None:
+        near = len(server.cursor_at(uri, _position(params, params, "position")).before)
+    if only_changes:
+        path = file_path(uri)
+        if path is None:
+            raise InvalidRequestError("Only files can be compared with their last commit.", param="textDocument")
+        changed = await asyncio.to_thread(changed_parts, await committed_text(path), text)
+        limits = parts or [(0, len(text))]
+        parts = [
+            (max(begin, first), min(end, last)) for begin, end in changed for first, last in limits if max(begin, first) < min(end, last)
+        ]
+        if not parts:
+            return MarkedText(text, (), server.documents.position_codec), "No line here differs from the last commit."
+    findings = await server.session.find_surprises(start, text, version, parts, near)
+    if findings is None or server.documents.get_text_document(uri).version != version:
+        raise _ReplacedError("The document has changed, or another search of it has begun.", param="textDocument")
+    marks = findings.marks
+    limit = params.number("limit")
+    if limit is not None:
+        marks = tuple(sorted(sorted(marks, key=lambda mark: -mark.score)[:limit], key=lambda mark: mark.begin))
+    message = NOTHING if not marks else f"{len(marks)} word{'s fit' if len(marks) > 1 else ' fits'} worse than another."
+    whole = parts if parts is not None else [(0, len(text))]
+    if sum(end - begin for begin, end in findings.searched) < sum(end - begin for begin, end in whole):
+        lines = ", ".join(
+            f"{text.count(chr(10), 0, begin) + 1} to {text.count(chr(10), 0, max(end - 1, 0)) + 1}" for begin, end in findings.searched
+        )
+        message += f" Only the lines {lines} were read, as the text is long: select a part, or go to it, to read that."
+    return MarkedText(text, marks, server.documents.position_codec), message
+
+
+class _ReplacedError(InvalidRequestError):
+    """A search that a change of the document or a newer search has ended."""
+
+
+def _publish(server: Pellucid, uri: str) -> None:
+    marked, version = server.session.marked[uri], server.documents.get_text_document(uri).version
+    server.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, marked.diagnostics(), version))
+    if not marked.marks:
+        del server.session.marked[uri]
+
+
+def _forget(server: Pellucid, uri: str) -> None:
+    if server.session.marked.pop(uri, None) is not None:
+        server.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, []))
+
+
+def _params(arguments: Any, command: str) -> Params:
+    """Return the parameters of a command, which are its only argument."""
+    if len(arguments) != 1 or not isinstance(arguments[0], dict):
+        raise InvalidRequestError(f"{command} needs one argument, an object with a textDocument.")
+    return Params(json.loads(json.dumps(arguments[0]), object_hook=lambda given: SimpleNamespace(**given)), command)
+
+
+def _position(params: Params, owner: Params, name: str) -> types.Position:
+    place = params.required(name, owner.part(name))
+    return types.Position(*(params.required(f"{name}.{unit}", place.number(unit)) for unit in ("line", "character")))
