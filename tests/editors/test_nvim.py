@@ -525,6 +525,47 @@ def test_the_list_of_edits(served: Neovim) -> None:
     until(lambda: "no edit is suggested here" in served.screen, "a message")
 
 
+CHEAPEST = '''\
+def cheapest(items):
+    """Return the cheapest item."""
+    best = items[0]
+    for item in items[1:]:
+        if item.price < best.price:
+            best = items
+    return best
+'''
+
+
+@pytest.mark.model
+def test_surprising_code(served: Neovim) -> None:
+    """:Pellucid surprise marks a wrong name, its code action puts the right one in, and the mark is gone; "off" clears marks, too."""
+    served.edit(CHEAPEST)
+    served.keys(":Pellucid surprise<CR>")
+    until(lambda: served.lua("return #vim.diagnostic.get(0)") == 1, "a mark", seconds=120)
+    line, column, message = served.lua("local one = vim.diagnostic.get(0)[1]; return { one.lnum, one.col, one.message }")
+    assert (line, column) == (5, len("            best = "))
+    assert message.startswith("item fits better than items")
+    served.keys(":Pellucid surprise off<CR>")
+    until(lambda: served.lua("return #vim.diagnostic.get(0)") == 0, "no mark")
+    served.keys(":Pellucid surprise on<CR>")
+    until(lambda: served.lua("return #vim.diagnostic.get(0)") == 1, "a mark", seconds=120)
+    served.api.current.window.cursor = (line + 1, column)
+    title = "vim.startswith(action.title, 'Replace `items` with `item` (p ')"
+    served.lua(f"vim.lsp.buf.code_action({{ apply = true, filter = function(action) return {title} end }})")
+    until(lambda: served.text == CHEAPEST.rstrip("\n").replace("best = items\n", "best = item\n"), "the right name")
+    until(lambda: served.lua("return #vim.diagnostic.get(0)") == 0, "no mark")
+
+
+def test_arguments_of_surprise(vim: Neovim) -> None:
+    """Its arguments are completed, and another one is refused with the ones that there are."""
+    vim.setup("", cmd=["no-such-program"])
+    complete = "return require('pellucid.command').complete(...)"
+    assert vim.lua(complete, "", "Pellucid surprise ") == ["diff", "off", "on"]
+    assert vim.lua(complete, "su", "Pellucid su") == ["surprise"]
+    vim.keys(":Pellucid surprise never<CR>")
+    until(lambda: "it takes on, off or diff" in vim.screen, "the sentence")
+
+
 @pytest.mark.parametrize(("encoding", "units"), [("utf-8", 4), ("utf-16", 2), ("utf-32", 1)])
 def test_positions(vim: Neovim, encoding: str, units: int) -> None:
     """Characters of the protocol and bytes of Neovim are the same places, in each encoding; past the end is the end."""

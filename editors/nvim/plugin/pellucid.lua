@@ -8,9 +8,9 @@ vim.g.loaded_pellucid = true
 vim.api.nvim_create_user_command("Pellucid", function(call)
   require("pellucid.command").run(call.args)
 end, {
-  nargs = 1,
-  desc = "Pellucid: toggle, tokens, explain, status, restart, open",
-  complete = function(lead)
-    return require("pellucid.command").complete(lead)
+  nargs = "+",
+  desc = "Pellucid: toggle, tokens, surprise, explain, status, restart, open",
+  complete = function(lead, line)
+    return require("pellucid.command").complete(lead, line)
   end,
 })

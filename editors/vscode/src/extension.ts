@@ -8,6 +8,7 @@ import { NextEdits } from "./nextEdits";
 import { ExplainRequest, ServerCommand, type Status } from "./protocol";
 import { SECTION } from "./settings";
 import { StatusBar } from "./statusBar";
+import { clearSurprises, markSurprises } from "./surprises";
 import { LastSuggestion } from "./lastSuggestion";
 import { TokensView, VIEW } from "./tokensView";
 
@@ -48,6 +49,9 @@ export function activate(context: vscode.ExtensionContext): void {
     command("explainLast", explain),
     command("nextEdit", () => edits.goOrMake()),
     command("dismissEdit", () => edits.dismiss()),
+    command("markSurprises", () => markSurprises(running, ServerCommand.showSurprise)),
+    command("markSurprisesInChanges", () => markSurprises(running, ServerCommand.showSurpriseInChanges)),
+    command("clearSurprises", () => clearSurprises(running)),
     command("showMenu", () => showMenu(status)),
     command("showLog", () => running.log.show()),
     vscode.workspace.onDidChangeConfiguration(async (change) => {

@@ -131,7 +131,7 @@ export class LanguageServer implements vscode.Disposable {
   }
 
   /** Runs a command of the server. */
-  async execute<Result>(command: string, ...args: string[]): Promise<Result> {
+  async execute<Result>(command: string, ...args: unknown[]): Promise<Result> {
     return answered(this.requests.sendRequest<Result>("workspace/executeCommand", { command, arguments: args }));
   }
 

@@ -65,6 +65,12 @@ export const TokensRequest = new RequestType<{ id: string }, Tokens | null, void
 export const BranchRequest = new RequestType<Branch, InlineCompletionItem | null, void>("pellucid/branch");
 export const ExplainRequest = new RequestType<{ id?: string }, Explanation | null, void>("pellucid/explain");
 export const NextEditsRequest = new RequestType<{ textDocument: { uri: string } }, { edits: NextEdit[] }, void>("pellucid/nextEdits");
+/** The number of marks that a search for surprising words has shown, and a sentence about it. */
+export interface Surprises {
+  marks: number;
+  message: string;
+}
+
 export const StatusRequest = new RequestType0<Status, void>("pellucid/status");
 
 export const DidShowNotification = new NotificationType<{ id: string }>("pellucid/didShow");
@@ -79,4 +85,7 @@ export const ServerCommand = {
   toggleWorkspace: "pellucid.toggleWorkspace",
   restart: "pellucid.restart",
   openPage: "pellucid.openPage",
+  showSurprise: "pellucid.showSurprise",
+  showSurpriseInChanges: "pellucid.showSurpriseInChanges",
+  clearSurprise: "pellucid.clearSurprise",
 } as const;

@@ -14,7 +14,30 @@ function M.toggle(command)
   end)
 end
 
+local SURPRISES = { on = "pellucid.showSurprise", off = "pellucid.clearSurprise", diff = "pellucid.showSurpriseInChanges" }
+
+--- Mark the words of the buffer that do not fit, as diagnostics: all ("on"), those in changed lines ("diff"), or none ("off").
+function M.surprise(which)
+  local command = SURPRISES[which]
+  if not command then
+    return client.say((":Pellucid surprise %s: it takes on, off or diff."):format(which), vim.log.levels.ERROR)
+  end
+  if which ~= "off" then
+    client.say("the model reads the buffer …")
+  end
+  local line = vim.api.nvim_win_get_cursor(0)[1] - 1
+  local document = { textDocument = { uri = vim.uri_from_bufnr(0) }, position = { line = line, character = 0 } }
+  client.execute(command, { document }, function(result)
+    if result then
+      client.say(result.message)
+    end
+  end)
+end
+
 local subcommands = {
+  surprise = function(which)
+    M.surprise(which or "on")
+  end,
   toggle = function()
     M.toggle("pellucid.toggle")
   end,
@@ -55,21 +78,24 @@ local subcommands = {
   end,
 }
 
---- Run `:Pellucid name`.
-function M.run(name)
+--- Run `:Pellucid name [argument]`. Only `surprise` takes an argument.
+function M.run(line)
+  local name, argument = line:match("^(surprise)%s+(%S.*)$")
+  name = name or vim.trim(line)
   local subcommand = subcommands[name]
   if not subcommand then
     local sentence = ("there is no :Pellucid %s; the subcommands are %s."):format(name, table.concat(M.complete(""), ", "))
     return client.say(sentence, vim.log.levels.ERROR)
   end
-  subcommand()
+  subcommand(argument)
 end
 
---- Return the names of subcommands that begin with `lead`.
-function M.complete(lead)
+--- Return the names of subcommands, or the arguments of `surprise`, that begin with `lead`.
+function M.complete(lead, line)
+  local of_surprise = line and line:match("Pellucid%s+surprise%s")
   local names = vim.tbl_filter(function(name)
     return vim.startswith(name, lead)
-  end, vim.tbl_keys(subcommands))
+  end, vim.tbl_keys(of_surprise and SURPRISES or subcommands))
   table.sort(names)
   return names
 end
