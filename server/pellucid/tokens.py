@@ -390,6 +390,8 @@ class ScoreQuery:
     beginning with all that there is). Each token is scored once; the usage is that of all windows.
     With a ``gap``, which is an infill, a text is read as what fills it, and only the text's own tokens are scored. Begin it at the start
     of a line: a gap within a word is filled by other tokens than those of the text alone.
+    With ``continued``, a conversation whose last message is the assistant's, a text is read as what continues that message, in the same
+    way.
     """
 
     text: str | Sequence[int] | Sequence[Message]
@@ -401,6 +403,7 @@ class ScoreQuery:
     tools: Sequence[Mapping[str, Any]] = ()
     windows: bool = False
     gap: CompletionQuery | None = None
+    continued: Sequence[Message] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,6 +177,8 @@ class Client:
                 body["continue_final_message"] = True
         if query.windows:  # as above
             body["windows"] = True
+        if query.continued:
+            body |= {"messages": [_message(message) for message in query.continued], "continue_final_message": True}
         if query.gap is not None:
             body |= {"input_prefix": query.gap.prefix, "input_suffix": query.gap.suffix, "input_extra": _files(query.gap)}
         async with aclosing(self._events("/v1/score", body)) as events:

@@ -151,6 +151,9 @@ class LocalAssistant:
         if query.gap is not None:
             _check(served, query.gap)
             ids, begin = await run_tokenizer(served, size + _size(query.gap), partial(self._filled_gap, served, query.gap, text))
+        elif query.continued:
+            size += chat_characters(query.continued, query.tools)
+            ids, begin = await run_template(served, size, partial(_continuation, served, query))
         elif any(isinstance(item, Message) for item in text):
             ids, has_bos = await run_template(served, size, read)
         else:
@@ -461,6 +464,14 @@ class LocalAssistant:
         """Return the finish with the functions that were loose, and the text at which the prompt left the cache."""
         difference = first_difference(finish.usage, generation.request.prompt, self._reader(generation.model).tokenizer)
         return replace(finish, first_difference=difference, loose_functions=generation.loose_functions)
+
+
+def _continuation(served: TextModel, query: ScoreQuery) -> tuple[list[int], int]:
+    """Return the ids of a conversation and of the text that continues its last message, and where the text begins."""
+    if not isinstance(query.text, str):
+        raise InvalidRequestError("Only a text can continue a message.", param="text")
+    prompt = served.template.encode(query.continued, continue_last=True, tools=query.tools)
+    return prompt + served.tokenizer.encode(query.text, continues=True), len(prompt)
 
 
 def _check_form(finish: Finish, generation: _Generation) -> None:

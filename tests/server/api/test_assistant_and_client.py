@@ -45,6 +45,9 @@ VERBS: dict[str, Verb] = {
     "score a gap": lambda assistant: assistant.score(
         ScoreQuery("  return a\n", top_logprobs=2, gap=CompletionQuery("def f(a):\n", "\nf(1)", [Extra("g.py", "x")]))
     ),
+    "score a continuation": lambda assistant: assistant.score(
+        ScoreQuery(" enough\n", top_logprobs=2, continued=[*CHAT, Message("assistant", "Well")])
+    ),
     "score windows": lambda assistant: assistant.score(ScoreQuery("héllo wörld " * 40, top_logprobs=2, windows=True)),
 }
 
@@ -167,6 +170,7 @@ async def test_same_infill_prompt(model: str, suffix: str | None) -> None:
         (lambda assistant: assistant.score(ScoreQuery("x" * 300)), ContextLengthError),
         (lambda assistant: assistant.score(ScoreQuery("x" * 300, gap=CompletionQuery("a", "b"))), ContextLengthError),
         (lambda assistant: assistant.score(ScoreQuery("", gap=CompletionQuery("a", "b"))), InvalidRequestError),
+        (lambda assistant: assistant.score(ScoreQuery("x", continued=CHAT)), InvalidRequestError),
         (lambda assistant: assistant.complete(CompletionQuery("x", model="nobody")), NotFoundError),
         (lambda assistant: assistant.complete(CompletionQuery([10**6])), InvalidRequestError),
         (lambda assistant: assistant.complete(CompletionQuery("x", "y", [Extra("f", "t")], model=TINY_PLAIN)), InvalidRequestError),

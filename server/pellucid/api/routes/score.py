@@ -35,8 +35,8 @@ EVENT_TOKENS = 64
 async def score(body: ScoreRequest, request: Request) -> Response:
     """Read a text, token ids or a conversation (exactly one), and return for each token its logprob, its rank and the alternatives.
 
-    The default priority is background. A request that is superseded or passes its deadline ends with the tokens so far;
-    ``pellucid.reason`` has the reason.
+    A text may also come with a conversation whose last message it continues (``continue_final_message``). The default priority is
+    background. A request that is superseded or passes its deadline ends with the tokens so far; ``pellucid.reason`` has the reason.
     """
     state = state_of(request)
     assistant, card = state.find(body.model, strict=body.strict_model)
@@ -51,6 +51,7 @@ async def score(body: ScoreRequest, request: Request) -> Response:
         continue_last=body.continue_final_message,
         windows=body.windows,
         gap=_gap(body),
+        continued=_continued(body),
     )
     timer = state.metrics.timer(model, state.clock, reads=True)
     if body.stream:
@@ -109,15 +110,32 @@ async def _reply(items: Items, model: str, timer: GenerationTimer) -> str:
 
 def _text(body: ScoreRequest) -> str | list[int] | list[Message]:
     given = [value for value in (body.text, body.tokens, body.messages) if value is not None]
-    if len(given) != 1:
-        raise InvalidRequestError("Send exactly one of text, tokens and messages.", param="text")
+    if len(given) != 1 and not _is_continuation(body):
+        raise InvalidRequestError(
+            "Send exactly one of text, tokens and messages, or a text with messages and continue_final_message.", param="text"
+        )
     if body.parse_special and body.text is None:
         raise InvalidRequestError("parse_special is only allowed together with text.", param="parse_special")
     if body.continue_final_message and body.messages is None:
         raise InvalidRequestError("continue_final_message is only allowed together with messages.", param="continue_final_message")
-    if body.messages is not None:
+    if body.messages is not None and body.text is None:
         return plain_messages(body.messages)
     return body.tokens if body.text is None and body.tokens is not None else body.text or ""
+
+
+def _is_continuation(body: ScoreRequest) -> bool:
+    return body.text is not None and body.messages is not None and body.tokens is None and body.continue_final_message
+
+
+def _continued(body: ScoreRequest) -> list[Message]:
+    """Return the conversation whose last message a text continues, if there is one."""
+    if body.messages is None or not _is_continuation(body):
+        return []
+    if body.parse_special or body.windows or body.input_prefix is not None or body.input_suffix is not None:
+        raise InvalidRequestError(
+            "A text that continues a message is read without parse_special, windows, input_prefix and input_suffix.", param="text"
+        )
+    return plain_messages(body.messages)
 
 
 def _gap(body: ScoreRequest) -> CompletionQuery | None:

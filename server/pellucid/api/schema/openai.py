@@ -252,7 +252,7 @@ class ChatRequest(SamplingFields, ToolFields):
 
 
 class ScoreRequest(Admittance):
-    """A text, token ids or a conversation to read; exactly one of them."""
+    """A text, token ids or a conversation to read; exactly one of them, or a text and the conversation that it continues."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"text": "def add(a, b):\n    return a + b\n", "top_logprobs": 5}]})
 
@@ -260,7 +260,11 @@ class ScoreRequest(Admittance):
     tokens: Ids | None = None
     messages: Messages | None = None
     parse_special: bool = Field(False, description="with text: parse special tokens that are written in the text")
-    continue_final_message: bool = Field(False, description="with messages: end within the last message, which must be from the assistant")
+    continue_final_message: bool = Field(
+        False,
+        description="with messages: end within the last message, which must be from the assistant. A text is then read as what continues "
+        "that message, and only its own tokens are returned",
+    )
     top_logprobs: Alternatives = Field(0, description="return this many alternatives for each token")
     windows: bool = Field(
         False,
