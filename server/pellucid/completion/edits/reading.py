@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from math import inf
+from typing import Protocol
 
-from pellucid.client.assistant_protocol import Assistant
 from pellucid.completion.edits.repeated_edits import Candidate
-from pellucid.tokens import BACKGROUND, CompletionQuery, Extra, Finish, FinishReason, ScoreQuery, Terms
+from pellucid.tokens import BACKGROUND, CompletionQuery, Extra, Finish, FinishReason, ScoreQuery, Terms, Token
 
 PREFIX_LINES, SUFFIX_LINES = 8, 4
 """Lines around a change that the model reads. With 20 and 10 it decided no better, and took twice as long."""
 
 
+class Reader(Protocol):
+    """An assistant that reads."""
+
+    def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
+        """Read a text."""
+        ...
+
+
 async def log_odds(
-    assistant: Assistant,
+    assistant: Reader,
     candidate: Candidate,
     lines: Sequence[str],
     model: str | None = None,
@@ -38,7 +46,7 @@ async def log_odds(
     return -inf if new is None or old is None else new - old  # read one after the other: the second finds the prompt in the cache
 
 
-async def text_logprob(assistant: Assistant, query: ScoreQuery) -> float | None:
+async def text_logprob(assistant: Reader, query: ScoreQuery) -> float | None:
     """Return the log probability of a text; None if it was not read to its end."""
     if not query.text:
         return 0.0

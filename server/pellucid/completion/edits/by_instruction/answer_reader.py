@@ -1,0 +1,78 @@
+"""Reads an answer as it is generated: its whole lines up to the closing fence, as the document is to have them."""
+
+from __future__ import annotations
+
+import re
+
+from pellucid.completion.edits.by_instruction.selected_lines import Indentation, SelectedLines
+from pellucid.completion.shaping.language_syntax import find_syntax
+from pellucid.tokens import Token
+
+_SENTENCE = re.compile(r"[A-Z][\w'\u2019]*(?:,? [\w'\u2019\-]+){3,}.*[.:!?]\Z")
+_CODE = re.compile(r"[=(){}\[\];<>#@\\/|&`\"]")
+
+
+class AnswerReader:
+    """The lines of an answer so far. ``closed``: its fence is closed. ``is_prose``: it begins with a sentence, not with code."""
+
+    def __init__(self, selected: SelectedLines, fence: str, language: str) -> None:
+        self.lines: list[str] = []
+        self.closed = False
+        self.is_prose = False
+        self._indentation = Indentation(selected)
+        self._fence = fence
+        self._text = ""
+        self._at = 0  # where the unfinished line begins in the text of all tokens
+        self._blank: list[tuple[int, int]] = []
+        self._spans: list[tuple[int, int]] = []  # of each line in the text of all tokens
+        self._tokens: list[tuple[int, Token]] = []
+        self._length = 0
+        self._may_be_prose = find_syntax(language).prose or any(map(_is_sentence, selected.lines))
+
+    def feed(self, token: Token) -> list[str]:
+        """Take a token; return the lines that it completes. Blank ones are returned when a line follows that is not blank."""
+        self._tokens.append((self._length, token))
+        self._length += len(token.text)
+        self._text += token.text
+        found: list[str] = []
+        while "\n" in self._text and not self.closed and not self.is_prose:
+            line, _, self._text = self._text.partition("\n")
+            found += self._take(line.rstrip("\r"), len(line) + 1)
+        return found
+
+    def finish(self) -> list[str]:
+        """Take the last line of an answer that ended without a fence."""
+        line, self._text = self._text, ""
+        return [] if self.closed or self.is_prose or not line.strip() else self._take(line, len(line))
+
+    def tokens(self, begin: int, end: int) -> tuple[Token, ...]:
+        """Return the tokens of the lines from ``begin`` to ``end``; one that is also part of another line is included."""
+        if begin == end:
+            return ()
+        start, stop = self._spans[begin][0], self._spans[end - 1][1]
+        return tuple(token for at, token in self._tokens if at < stop and max(at + len(token.text), at + 1) > start)
+
+    def _take(self, line: str, length: int) -> list[str]:
+        span = (self._at, self._at + length)
+        self._at += length
+        if line.strip().startswith(self._fence) and not line.strip().strip("`"):
+            self.closed = True
+            return []
+        if not line.strip():
+            if self.lines:  # those at the beginning are the document's own
+                self._blank.append(span)
+            return []
+        if not self.lines and not self._may_be_prose and _is_sentence(line):
+            self.is_prose = True
+            return []
+        found = [*[""] * len(self._blank), self._indentation.restore(line)]
+        self._spans += [*self._blank, span]
+        self._blank = []
+        self.lines += found
+        return found
+
+
+def _is_sentence(line: str) -> bool:
+    """Return whether a line is prose rather than code in any language."""
+    text = line.strip()
+    return _SENTENCE.match(text) is not None and _CODE.search(text) is None

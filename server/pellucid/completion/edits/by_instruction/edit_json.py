@@ -1,0 +1,31 @@
+"""Converts edits by instruction to JSON, as the API and ``pellucid edit --json`` write them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pellucid.client.token_json import record_of
+from pellucid.completion.edits.by_instruction.edit_query import Hunk, InstructedEdit
+
+
+def edit_record(edit: InstructedEdit) -> dict[str, Any]:
+    """Return an edit; its lines are counted from 0."""
+    return {
+        "first": edit.first,
+        "old": edit.old,
+        "text": edit.text,
+        "reason": edit.reason,
+        "hunks": [hunk_record(hunk) for hunk in edit.hunks],
+    }
+
+
+def hunk_record(hunk: Hunk) -> dict[str, Any]:
+    """Return a hunk with the records of its tokens."""
+    return {
+        "first": hunk.first,
+        "old": list(hunk.old),
+        "new": list(hunk.new),
+        "log_odds": hunk.log_odds,
+        "probability": hunk.probability,
+        "tokens": [record_of(token) for token in hunk.tokens],
+    }

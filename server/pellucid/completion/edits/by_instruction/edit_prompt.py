@@ -1,0 +1,77 @@
+"""Builds the prompt of an edit by instruction, for small models: they write the selection again, in a fence that is opened for them.
+
+How probable the right answers are under a prompt decided what it is, with the default model:
+
+- The text around the selection is in an earlier turn. In the same message, small models answer with the whole file (5 edits of a method:
+  -1.6 nats on average; -3.1 in a system message, -4.4 in the same message, and -3.0 without it).
+- The instruction is last. With the selection last, 6 of 7 tasks of CanItEdit were worse, by 4 to 5 nats on average with each wording.
+- Lines to insert are asked for in one message: after an earlier turn, models write the whole file there.
+- The lines are shown without their margin, and the answer is opened by the fence alone: after an indentation, models whose tokens begin
+  with a space write one space more.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+
+from pellucid.completion.context.prompt_context import window_end, window_start
+from pellucid.completion.edits.by_instruction.edit_query import EditQuery
+from pellucid.completion.edits.by_instruction.selected_lines import SelectedLines
+from pellucid.errors import InvalidRequestError
+from pellucid.tokens import Message
+
+PREFIX_CHARACTERS, SUFFIX_CHARACTERS = 2000, 1000
+"""Characters around the selection that the model reads."""
+
+SPARE_TOKENS = 256
+"""Tokens that an answer may have in addition to those of the selection."""
+
+CHARACTERS_PER_TOKEN = 2
+"""The fewest characters of a token on average; most code has 3 to 4."""
+
+CONTEXT = "Here is the context of my code:"
+READ = "I have read it."
+
+_TICKS = re.compile(r"`{3,}")
+
+
+class EditPrompt:
+    """The prompt of an edit. ``fence`` encloses each text, whose name is ``language``; it is longer than any fence within one."""
+
+    def __init__(self, query: EditQuery, selected: SelectedLines) -> None:
+        if not query.instruction.strip():
+            raise InvalidRequestError("The instruction is empty: say what to change.", param="instruction")
+        before = selected.before[window_start(selected.before, PREFIX_CHARACTERS) :]
+        after = selected.after[: window_end(selected.after, SUFFIX_CHARACTERS)]
+        texts = (before, selected.text, after, query.instruction)
+        self.fence = "`" * (1 + max((len(ticks) for text in texts for ticks in _TICKS.findall(text)), default=2))
+        self.language = query.language or PurePosixPath(query.path).suffix.removeprefix(".")
+        around = [
+            self._block(f"Code {where} the selection:", text) for where, text in (("before", before), ("after", after)) if text.strip()
+        ]
+        named = [f"File: {query.path}"] if query.path else []
+        instruction = query.instruction.strip()
+        if selected.inserted:
+            question = [*named, *around, f"{instruction}\nAnswer with only the new code that belongs between the two."]
+            self._messages = [Message("user", "\n\n".join(question))]
+        else:
+            question = [self._block("", "\n".join(selected.shown)), f"{instruction}\nAnswer with only this code after the change."]
+            self._messages = [Message("user", "\n\n".join(question if around else [*named, *question]))]
+            if around:
+                context = Message("user", "\n\n".join([CONTEXT, *named, *around]))
+                self._messages = [context, Message("assistant", READ), *self._messages]
+        self.max_tokens = SPARE_TOKENS + len(selected.text) // CHARACTERS_PER_TOKEN
+
+    @property
+    def messages(self) -> list[Message]:
+        """The conversation up to where the answer's text begins."""
+        return self.continued("")
+
+    def continued(self, text: str) -> list[Message]:
+        """Return the conversation with the beginning of the answer's text."""
+        return [*self._messages, Message("assistant", f"{self.fence}{self.language}\n{text}")]
+
+    def _block(self, title: str, text: str) -> str:
+        end = "" if text.endswith("\n") else "\n"
+        return f"{title}\n{self.fence}{self.language}\n{text}{end}{self.fence}".lstrip()

@@ -1,0 +1,143 @@
+"""Edits a selection by an instruction: lets the model write it again, streams its lines, and reads how probable each change is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from difflib import SequenceMatcher
+from typing import Protocol
+
+from pellucid.completion.edits.by_instruction.answer_reader import AnswerReader
+from pellucid.completion.edits.by_instruction.edit_prompt import EditPrompt
+from pellucid.completion.edits.by_instruction.edit_query import EditQuery, Hunk, InstructedEdit, NewLines
+from pellucid.completion.edits.by_instruction.selected_lines import SelectedLines, select_lines
+from pellucid.completion.edits.reading import Reader, text_logprob
+from pellucid.errors import InvalidRequestError, PellucidError
+from pellucid.tokens import ChatQuery, Finish, FinishReason, OnUsage, ScoreQuery, Token, Usage
+
+READ_CHARACTERS = 6000
+"""Old and new lines that are read for one edit, in characters: hunks beyond have no log odds."""
+
+UNCHANGED = "The model changed nothing: say more exactly what to change, or try another seed."
+PROSE = "The model answered with prose instead of code: say more exactly what to change, or try another seed."
+EMPTY = "The model wrote nothing: say more exactly what to change, or try another seed."
+CUT_OFF = "The answer reached its limit of {} tokens, so nothing was changed: select less."
+REPLACED = "Another request replaced this one, so nothing was changed."
+LATE = "The deadline passed before the answer was complete, so nothing was changed."
+
+
+class Editor(Reader, Protocol):
+    """The verbs of an assistant that an edit needs."""
+
+    def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        """Answer a conversation."""
+        ...
+
+
+async def edit(assistant: Editor, query: EditQuery) -> AsyncGenerator[NewLines | InstructedEdit]:
+    """Yield the new lines of a selection as they are generated, then the edit. Closing the generator cancels it.
+
+    Raises InvalidRequestError for an instruction without text, and the errors of the assistant.
+    """
+    # 1. Ask for the selection, the answer's fence opened.
+    selected = select_lines(query.prefix, query.selection, query.suffix)
+    prompt = EditPrompt(query, selected)
+    answer = AnswerReader(selected, prompt.fence, prompt.language)
+    usage, finish = Usage(), None
+
+    def note(so_far: Usage) -> None:
+        nonlocal usage
+        usage = so_far
+
+    question = ChatQuery(prompt.messages, query.params(prompt.max_tokens), query.model, terms=query.terms, continue_last=True)
+    # 2. Pass its lines on as they come, up to the closing fence.
+    async with aclosing(assistant.chat(question, on_usage=note)) as items:
+        async for item in items:
+            if isinstance(item, Finish):
+                finish, usage = item, item.usage
+                lines = answer.finish() if item.reason is FinishReason.STOP else []
+            else:
+                lines = answer.feed(item)
+            if lines:
+                yield NewLines(tuple(lines))
+            if answer.closed or answer.is_prose:
+                break
+    # 3. Compare them with the old ones, and read both versions of each hunk.
+    reason = _refusal(finish, answer, selected, prompt)
+    text, hunks = selected.text, list[Hunk]()
+    if reason is None:
+        text, hunks = _changes(selected, answer)
+        reason = None if hunks else UNCHANGED
+    read = await _read(assistant, query, selected, prompt, answer.lines, hunks)
+    yield InstructedEdit(selected.first, selected.text, text, tuple(read), selected.newline, usage, reason)
+
+
+def _refusal(finish: Finish | None, answer: AnswerReader, selected: SelectedLines, prompt: EditPrompt) -> str | None:
+    """Return the reason why an answer is not used, a sentence, or None."""
+    if answer.is_prose:
+        return PROSE
+    if finish is not None and not answer.closed:
+        if finish.reason is FinishReason.ERROR:
+            raise PellucidError(finish.error or "The model failed at this answer; see the server log.")
+        ends = {
+            FinishReason.LENGTH: CUT_OFF.format(prompt.max_tokens),
+            FinishReason.DEADLINE: LATE,
+            FinishReason.STOP: None,
+        }
+        ending = ends.get(finish.reason, REPLACED)
+        if ending is not None:
+            return ending
+    return EMPTY if not answer.lines and (selected.inserted or not answer.closed) else None
+
+
+def _changes(selected: SelectedLines, answer: AnswerReader) -> tuple[str, list[Hunk]]:
+    """Return the new text, in which unchanged lines have the ends that they had, and the hunks."""
+    core = () if selected.inserted else selected.core
+    kept = selected.raw[selected.leading : selected.leading + len(core)]
+    raw: list[str] = [] if selected.inserted else list(selected.raw[: selected.leading])
+    hunks: list[Hunk] = []
+    first = selected.first + (0 if selected.inserted else selected.leading)
+    old, new = [line if line.strip() else "" for line in core], answer.lines
+    for kind, begin, end, start, stop in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if kind == "equal":
+            raw += kept[begin:end]
+        else:
+            raw += [line + selected.newline for line in new[start:stop]]
+            replaced = selected.lines if selected.inserted else core[begin:end]
+            hunks.append(Hunk(first + begin, tuple(replaced), tuple(new[start:stop]), answer.tokens(start, stop)))
+    raw += [] if selected.inserted else selected.raw[len(selected.raw) - selected.trailing :]
+    text = "".join(raw)
+    if selected.raw and not selected.raw[-1].endswith(("\n", "\r")):
+        text = text.removesuffix(selected.newline)
+    elif selected.raw and not text.endswith(("\n", "\r")) and text:
+        text += selected.newline
+    return text, hunks
+
+
+async def _read(
+    assistant: Editor, query: EditQuery, selected: SelectedLines, prompt: EditPrompt, new: Sequence[str], hunks: Sequence[Hunk]
+) -> list[Hunk]:
+    """Return the hunks with their log odds. Both versions are read up to the next line that is not blank, or the closing fence."""
+    written = [selected.as_read(line) for line in new]
+    read: list[Hunk] = []
+    at = shift = characters = 0
+    base = selected.first + (0 if selected.inserted else selected.leading)
+    for hunk in hunks:
+        at = hunk.first - base + shift
+        shift += len(hunk.new) - len(hunk.old)
+        end = at + len(hunk.new)
+        follows = next((index + 1 for index in range(end, len(written)) if written[index].strip()), None)
+        rest = written[end:follows] if follows else [*written[end:], prompt.fence]
+        characters += sum(map(len, (*hunk.old, *hunk.new)))
+        odds = None
+        if characters <= READ_CHARACTERS:
+            continued = prompt.continued("".join(f"{line}\n" for line in written[:at]))
+            old = [] if selected.inserted else [selected.as_read(line) for line in hunk.old]
+            texts = ["\n".join([*lines, *rest]) for lines in (written[at:end], old)]
+            queries = [ScoreQuery(text, query.model, terms=query.terms, continued=continued) for text in texts]
+            with suppress(InvalidRequestError):  # the prompt, the answer and the old lines together are too long for the model
+                of_new, of_old = [await text_logprob(assistant, one) for one in queries]  # the second finds the prompt in the cache
+                odds = None if of_new is None or of_old is None else of_new - of_old
+        read.append(replace(hunk, log_odds=odds))
+    return read

@@ -1,0 +1,154 @@
+"""Extends a selection to whole lines, and converts between the lines of the document and those that the model reads and writes.
+
+The model reads them without the indentation that all of them have, and without blank lines at the beginning and the end: small models
+lose both easily. The new lines get them back, and tabs or spaces as the document has them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+_INDENTATION = re.compile(r"[ \t]*")
+_REST_OF_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)?")
+
+SPACES = 4
+"""Spaces for a tab where the text does not show how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedLines:
+    """Whole lines of a document: the text before them, they themselves, and the text after them.
+
+    ``leading`` and ``trailing`` are the numbers of blank lines that the model does not read. ``margin`` is the indentation that
+    it neither reads nor writes, and ``opening`` what the first line has in addition. With ``inserted`` there are no old lines to show.
+    """
+
+    before: str
+    raw: tuple[str, ...]
+    after: str
+    newline: str
+    leading: int
+    trailing: int
+    margin: str
+    opening: str
+    inserted: bool
+
+    @property
+    def first(self) -> int:
+        """The number of the first line in the document, from 0."""
+        return len(_split(self.before))
+
+    @property
+    def text(self) -> str:
+        """The lines as the document has them."""
+        return "".join(self.raw)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The lines without their ends."""
+        return tuple(map(without_end, self.raw))
+
+    @property
+    def core(self) -> tuple[str, ...]:
+        """The lines without blank ones at the beginning and the end."""
+        return self.lines[self.leading : len(self.raw) - self.trailing]
+
+    @property
+    def shown(self) -> list[str]:
+        """The lines that the model reads."""
+        return [self.as_read(line) for line in self.core]
+
+    def as_read(self, line: str) -> str:
+        """Return a line of the document as the model reads and writes it."""
+        return line.removeprefix(self.margin) if line.strip() else ""
+
+    def replaced(self, lines: Sequence[str]) -> tuple[str, ...]:
+        """Return all lines, blank ones at the beginning and the end included, with these instead of the core."""
+        if self.inserted:
+            return tuple(lines)
+        return (*self.lines[: self.leading], *lines, *self.lines[len(self.raw) - self.trailing :])
+
+
+def select_lines(prefix: str, selection: str, suffix: str) -> SelectedLines:
+    """Return the whole lines of a selection."""
+    left = prefix[max(prefix.rfind("\n"), prefix.rfind("\r")) + 1 :]
+    before, after = prefix[: len(prefix) - len(left)], suffix
+    if selection or not (left + _match(_REST_OF_LINE, suffix)).strip():
+        text = left + selection
+        if not text.endswith(("\n", "\r")) or not selection:
+            rest = _match(_REST_OF_LINE, suffix)
+            text, after = text + rest, suffix[len(rest) :]
+        margin = ""
+    else:  # lines are inserted above that of the cursor
+        text, after = "", left + suffix
+        margin = _match(_INDENTATION, after)
+    raw = tuple(_split(text))
+    newline = "\r\n" if "\r\n" in before + text + after else "\n"
+    filled = [index for index, line in enumerate(raw) if line.strip()]
+    if not filled:
+        margin = margin or _match(_INDENTATION, raw[0] if raw else "")
+        return SelectedLines(before, raw, after, newline, len(raw), 0, margin, "", inserted=True)
+    indentations = [_match(_INDENTATION, raw[index]) for index in filled]
+    margin = _common_beginning(indentations)
+    opening = indentations[0].removeprefix(margin)
+    return SelectedLines(before, raw, after, newline, filled[0], len(raw) - 1 - filled[-1], margin, opening, inserted=False)
+
+
+class Indentation:
+    """Restores the indentation of the lines of an answer, one after the other."""
+
+    def __init__(self, selected: SelectedLines) -> None:
+        self._selected = selected
+        around = [*selected.lines, *_split(selected.before)[-200:], *_split(selected.after)[:200]]
+        found = [indentation for indentation in map(_indentation, around) if indentation]
+        self._tabs = any("\t" in one for one in found)
+        self._spaces = any(" " in one for one in found)
+        sizes = [len(one) for one in found if "\t" not in one]
+        self._size = min((size for size in sizes if size > 1), default=SPACES)
+        self._answer_size = 0
+        self._extra: str | None = None
+
+    def restore(self, line: str) -> str:
+        """Return the next line of the answer as the document is to have it."""
+        if not line.strip():
+            return ""
+        indentation, text = _indentation(line), line.lstrip(" \t")
+        if self._extra is None:  # a model that indents the first line more than it is shown does so with all of them
+            opening = self._selected.opening
+            self._extra = indentation.removesuffix(opening) if indentation.endswith(opening) else ""
+        indentation = indentation.removeprefix(self._extra)
+        if self._tabs and not self._spaces and " " in indentation:
+            spaces = len(indentation.expandtabs(SPACES))
+            if not self._answer_size:
+                self._answer_size = spaces if spaces in (2, 3) else SPACES
+            tabs, rest = divmod(spaces, self._answer_size)
+            indentation = "\t" * tabs + " " * rest
+        elif self._spaces and not self._tabs:
+            indentation = indentation.replace("\t", " " * self._size)
+        return self._selected.margin + indentation + text
+
+
+def without_end(line: str) -> str:
+    """Return a line without the characters that end it."""
+    return line.rstrip("\r\n")
+
+
+def _common_beginning(texts: Sequence[str]) -> str:
+    least, most = min(texts), max(texts)
+    return next((least[:index] for index, sign in enumerate(least) if sign != most[index]), least)
+
+
+def _split(text: str) -> list[str]:
+    return _LINE.findall(text)
+
+
+def _indentation(line: str) -> str:
+    return _match(_INDENTATION, line)
+
+
+def _match(pattern: re.Pattern[str], text: str) -> str:
+    found = pattern.match(text)
+    return found[0] if found else ""

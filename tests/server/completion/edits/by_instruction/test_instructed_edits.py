@@ -1,0 +1,244 @@
+"""Tests of edits by instruction, with a scripted model: the prompt, how the answer is read, and the edit that it makes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pellucid.completion.edits.by_instruction.edit_query import RETRY_TEMPERATURE, EditQuery, InstructedEdit, NewLines
+from pellucid.completion.edits.by_instruction.instructed_edits import (
+    CUT_OFF,
+    EMPTY,
+    LATE,
+    PROSE,
+    READ_CHARACTERS,
+    REPLACED,
+    UNCHANGED,
+    edit,
+)
+from pellucid.errors import ContextLengthError, InvalidRequestError, PellucidError
+from pellucid.tokens import FinishReason, Priority, Terms
+from support.editors.scripted_editor import ScriptedEditor, pieces
+
+BEFORE = "import sys\n\n\nclass A:\n"
+SELECTION = "    def f(self):\n        return 1\n"
+AFTER = "\n    def g(self):\n        return 2\n"
+QUERY = EditQuery(BEFORE, SELECTION, AFTER, "Return 3.", path="a.py", language="python")
+ANSWER = "def f(self):\n    return 3\n```\nI changed it."
+
+
+async def edited(model: ScriptedEditor, query: EditQuery = QUERY) -> tuple[list[str], InstructedEdit]:
+    """Return the lines as they came, and the edit."""
+    items = [item async for item in edit(model, query)]
+    last = items.pop()
+    assert isinstance(last, InstructedEdit)
+    return [line for item in items if isinstance(item, NewLines) for line in item.lines], last
+
+
+async def test_the_prompt() -> None:
+    """First the text around the selection, then the selection without its margin and the instruction; the answer's fence is opened."""
+    model = ScriptedEditor(ANSWER)
+    await edited(model, replace(QUERY, terms=Terms(Priority.COMPLETION, "key")))
+    (query,) = model.asked
+    context, read, asked, begun = query.messages
+    assert context.content == (
+        "Here is the context of my code:\n\nFile: a.py\n\nCode before the selection:\n```python\nimport sys\n\n\nclass A:\n```\n\n"
+        "Code after the selection:\n```python\n\n    def g(self):\n        return 2\n```"
+    )
+    assert (context.role, read.role) == ("user", "assistant")
+    assert asked.content == "```python\ndef f(self):\n    return 1\n```\n\nReturn 3.\nAnswer with only this code after the change."
+    assert (begun.role, begun.content, query.continue_last) == ("assistant", "```python\n", True)
+    assert query.terms == Terms(Priority.COMPLETION, "key")
+
+
+async def test_an_edit() -> None:
+    """Lines come with their indentation, up to the fence; the edit has the hunk with its tokens, and the answer's stream is closed."""
+    model = ScriptedEditor(ANSWER)
+    lines, made = await edited(model)
+    assert lines == ["    def f(self):", "        return 3"]
+    assert (made.first, made.old, made.text, made.reason) == (4, SELECTION, "    def f(self):\n        return 3\n", None)
+    (hunk,) = made.hunks
+    assert (hunk.first, hunk.old, hunk.new) == (5, ("        return 1",), ("        return 3",))
+    assert "".join(token.text for token in hunk.tokens) == "    return 3\n"
+    assert model.closed == 1
+    assert made.usage.generated == len(pieces("def f(self):\n    return 3\n```\n"))
+
+
+async def test_both_versions_of_a_hunk_are_read_under_the_same_prompt() -> None:
+    """After the new lines above, up to the next line that is not blank or the closing fence, on the terms of the request."""
+    selection = "a = 1\nb = 2\n\nc = 3\nd = 4\n"
+    model = ScriptedEditor("a = 1\nb = 9\n\nc = 3\nd = 8\ne = 7\n```", {"b = 9": -1.0, "b = 2": -3.0, "d = 8": -9.0, "d = 4": -2.0})
+    _, made = await edited(model, EditQuery("", selection, "", "Change.", language="python"))
+    assert [query.text for query in model.read] == ["b = 9\n\nc = 3", "b = 2\n\nc = 3", "d = 8\ne = 7\n```", "d = 4\n```"]
+    assert [query.continued[-1].content for query in model.read[1:3]] == ["```python\na = 1\n", "```python\na = 1\nb = 9\n\nc = 3\n"]
+    assert [hunk.log_odds for hunk in made.hunks] == [2.0, -7.0]
+    assert [hunk.probability for hunk in made.hunks] == [pytest.approx(0.8808, abs=1e-4), pytest.approx(0.0009, abs=1e-4)]
+
+
+async def test_hunks_that_are_not_read() -> None:
+    """Very long hunks, and those that do not fit into the context, have no log odds; the edit is made all the same."""
+    long = ScriptedEditor("x" * READ_CHARACTERS + "\n```")
+    _, made = await edited(long)
+    assert ([hunk.log_odds for hunk in made.hunks], long.read) == ([None], [])
+    _, made = await edited(ScriptedEditor(ANSWER, read_failure=ContextLengthError(9, 8)))
+    assert [(hunk.new, hunk.log_odds, hunk.probability) for hunk in made.hunks] == [(("        return 3",), None, None)]
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (ScriptedEditor("def f(self):\n    return 1\n```"), UNCHANGED),
+        (ScriptedEditor("Sorry, I cannot change this function.\n```"), PROSE),
+        (ScriptedEditor("The function already returns the right value.\nx\n"), PROSE),
+        (ScriptedEditor("def f(self):\n    ret", reason=FinishReason.LENGTH), CUT_OFF.format(256 + len(SELECTION) // 2)),
+        (ScriptedEditor("def f(self):\n", reason=FinishReason.SUPERSEDED), REPLACED),
+        (ScriptedEditor("def f(self):\n", reason=FinishReason.DEADLINE), LATE),
+        (ScriptedEditor(""), EMPTY),
+    ],
+)
+async def test_no_change(model: ScriptedEditor, reason: str) -> None:
+    """An answer that is equal, prose, cut off or empty changes nothing, and a sentence says why."""
+    _, made = await edited(model)
+    assert (made.reason, made.text, made.hunks, model.read) == (reason, SELECTION, (), [])
+
+
+async def test_an_answer_that_fails() -> None:
+    """The engine's own sentence is raised."""
+    with pytest.raises(PellucidError, match="out of memory"):
+        await edited(ScriptedEditor("def", reason=FinishReason.ERROR, error="out of memory"))
+
+
+async def test_prose_may_answer_prose() -> None:
+    """In a language of prose, and where the selection has a sentence, sentences are no refusal."""
+    answer = "The whole truth is here.\n```"
+    _, made = await edited(ScriptedEditor(answer), EditQuery("", "It is here.\n", "", "Say more.", language="markdown"))
+    assert made.text == "The whole truth is here.\n"
+    docstring = EditQuery('"""\n', "Return the very first of these lines.\n", '"""\n', "Say more.", language="python")
+    assert (await edited(ScriptedEditor(answer), docstring))[1].reason is None
+
+
+async def test_an_answer_that_ends_without_a_fence() -> None:
+    """The model's own end is enough; all lines count."""
+    _, made = await edited(ScriptedEditor("def f(self):\n    return 3"))
+    assert made.text == "    def f(self):\n        return 3\n"
+
+
+async def test_deleting_everything() -> None:
+    """A fence that is closed at once deletes the selection."""
+    _, made = await edited(ScriptedEditor("```"))
+    assert (made.text, made.hunks[0].new, made.hunks[0].tokens) == ("", (), ())
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("ends", [True, False])
+async def test_line_ends(newline: str, ends: bool) -> None:
+    """New lines end as the document's do, and the last one ends only if it did before."""
+    text = newline.join(["x = 1", "y = 2", *([""] if ends else [])])
+    _, made = await edited(ScriptedEditor("x = 1\ny = 3\nz = 4\n```"), EditQuery(f"a = 0{newline}", text, "", "Add z.", language="python"))
+    assert made.text == newline.join(["x = 1", "y = 3", "z = 4", *([""] if ends else [])])
+    assert made.newline == newline
+
+
+async def test_blank_lines_around_the_selection_stay() -> None:
+    """The model neither reads nor changes them, whatever it writes there."""
+    query = EditQuery("", "\n  \nx = 1\n\n\n", "y = 2\n", "Return 2.", language="python")
+    model = ScriptedEditor("\n\nx = 2\n\n```")
+    lines, made = await edited(model, query)
+    assert (lines, made.text, made.hunks[0].first) == (["x = 2"], "\n  \nx = 2\n\n\n", 2)
+
+
+@pytest.mark.parametrize(
+    ("selection", "answer", "text"),
+    [
+        ("\tif a:\n\t\tb()\n", "if a:\n    c()\n```", "\tif a:\n\t\tc()\n"),
+        ("\tif a:\n\t\tb()\n", "if a:\n  c()\n```", "\tif a:\n\t\tc()\n"),
+        ("  if a:\n    b()\n", "if a:\n\tc()\n```", "  if a:\n    c()\n"),
+        ("    if a:\n        b()\n", "    if a:\n        c()\n```", "    if a:\n        c()\n"),
+        ("        a()\n    b()\n", "    a()\nc()\n```", "        a()\n    c()\n"),
+        ("        a()\n    b()\n", "        a()\n    c()\n```", "        a()\n    c()\n"),
+    ],
+    ids=[
+        "spaces to tabs",
+        "two spaces to tabs",
+        "tabs to spaces",
+        "a margin that the model has added",
+        "a first line that is deeper",
+        "and a margin",
+    ],
+)
+async def test_indentation(selection: str, answer: str, text: str) -> None:
+    """New lines are indented as the selection was, with its tabs or spaces, whatever the model writes."""
+    model = ScriptedEditor(answer)
+    _, made = await edited(model, EditQuery("", selection, "", "Call c.", language="python"))
+    assert made.text == text
+
+
+async def test_a_selection_within_lines_is_extended() -> None:
+    """The edit is one of whole lines."""
+    _, made = await edited(ScriptedEditor("x = 2\n```"), EditQuery("a\nx ", "= ", "1\nb\n", "Return 2."))
+    assert (made.first, made.old, made.text) == (1, "x = 1\n", "x = 2\n")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "suffix", "answer", "old", "text"),
+    [
+        ("def f():\n    a()\n    b", "()\n", "c()\n```", "", "    c()\n"),
+        ("def f():\n    a()\n    b", "()\n", "    c()\n```", "", "    c()\n"),
+        ("def f():\n    a()\n    ", "\n", "c()\n```", "    \n", "    c()\n"),
+        ("a()\n", "", "c()\n```", "", "c()\n"),
+    ],
+)
+async def test_an_empty_selection(prefix: str, suffix: str, answer: str, old: str, text: str) -> None:
+    """Lines are inserted above the cursor's line with its indentation, or instead of it if it is blank."""
+    model = ScriptedEditor(answer)
+    _, made = await edited(model, EditQuery(prefix, "", suffix, "Call c.", language="python"))
+    asked, _ = model.asked[0].messages
+    assert asked.content.endswith("\n\nCall c.\nAnswer with only the new code that belongs between the two.")
+    assert (made.old, made.text) == (old, text)
+    assert [hunk.new for hunk in made.hunks] == [(text.rstrip("\n"),)]
+
+
+async def test_a_selection_with_a_fence() -> None:
+    """The fence around a text is longer than those within it, so that the answer does not end at one of those."""
+    query = EditQuery("", "```sh\nls\n```\n", "", "List all.", language="markdown")
+    model = ScriptedEditor("```sh\nls -a\n```\n````\n")
+    _, made = await edited(model, query)
+    assert model.asked[0].messages[-1].content == "````markdown\n"
+    assert made.text == "```sh\nls -a\n```\n"
+
+
+async def test_a_cancelled_edit() -> None:
+    """Closing the generator closes the model's stream, and nothing is read."""
+    model = ScriptedEditor("def f(self):\n", waits=True)
+    items = edit(model, QUERY)
+    assert await anext(items) == NewLines(("    def f(self):",))
+    await items.aclose()
+    assert (model.closed, model.read) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("seed", "temperature", "expected"), [(None, None, 0.0), (7, None, RETRY_TEMPERATURE), (7, 0.2, 0.2), (None, 0.3, 0.3)]
+)
+async def test_a_seed_asks_for_another_answer(seed: int | None, temperature: float | None, expected: float) -> None:
+    """Edits are greedy; with a seed they are sampled, at the given temperature if there is one."""
+    model = ScriptedEditor(ANSWER)
+    await edited(model, replace(QUERY, seed=seed, temperature=temperature))
+    params = model.asked[0].params
+    assert (params.seed, params.temperature) == (seed, expected)
+
+
+async def test_an_empty_instruction() -> None:
+    """It is refused before the model is asked."""
+    with pytest.raises(InvalidRequestError, match="The instruction is empty"):
+        await edited(ScriptedEditor(ANSWER), replace(QUERY, instruction=" \n"))
+
+
+async def test_only_text_near_the_selection_is_read() -> None:
+    """Of a large file the model reads whole lines nearest to the selection."""
+    model = ScriptedEditor(ANSWER)
+    await edited(model, replace(QUERY, prefix="far = 1\n" * 2000 + BEFORE, suffix=AFTER + "far = 2\n" * 2000))
+    asked = model.asked[0].messages[0].content
+    assert len(asked) < 3500
+    assert "class A:\n```" in asked
+    assert "\n\n    def g" in asked

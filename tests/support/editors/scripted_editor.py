@@ -1,0 +1,59 @@
+"""Provides an assistant that edits by a test's script: it answers each chat with a given text, and reads texts by given logprobs."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+
+from pellucid.tokens import ChatQuery, Finish, FinishReason, ModelCard, OnUsage, ScoreQuery, Token, Usage
+from support.silent_assistant import SilentAssistant
+
+
+def pieces(text: str) -> list[Token]:
+    """Return a text as tokens: words with the space before them, line ends and signs."""
+    return [Token(1, one, one.encode(), 0, -0.5, 1, 0.25) for one in re.findall(r" ?\w+|\n|[^\w\n]", text)]
+
+
+@dataclass
+class ScriptedEditor(SilentAssistant):
+    """Answers with ``answer``. Reads each text as one token, whose logprob is that of the first of ``logprobs`` in it, else -1.
+
+    With ``waits`` it waits for ever after its tokens.
+    """
+
+    answer: str
+    logprobs: Mapping[str, float] = field(default_factory=dict)
+    reason: FinishReason = FinishReason.STOP
+    error: str | None = None
+    waits: bool = False
+    read_failure: Exception | None = None
+    asked: list[ChatQuery] = field(default_factory=list)
+    read: list[ScoreQuery] = field(default_factory=list)
+    closed: int = 0
+
+    async def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        self.asked.append(query)
+        try:
+            for number, token in enumerate(pieces(self.answer), 1):
+                if on_usage is not None:
+                    on_usage(Usage(generated=number))
+                yield token
+            if self.waits:
+                await asyncio.Event().wait()
+            yield Finish(self.reason, Usage(generated=99), error=self.error)
+        finally:
+            self.closed += 1
+
+    async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
+        self.read.append(query)
+        if self.read_failure is not None:
+            raise self.read_failure
+        assert isinstance(query.text, str)
+        logprob = next((value for text, value in self.logprobs.items() if text in query.text), -1.0)
+        yield Token(7, query.text, query.text.encode(), 0, logprob, 1, 0.5)
+        yield Finish(FinishReason.STOP, Usage())
+
+    async def cards(self) -> list[ModelCard]:
+        return [ModelCard("scripted", 4096, infill=True, chat=True, weight_bytes=0, description="", licence=None)]
