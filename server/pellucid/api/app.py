@@ -19,6 +19,7 @@ from pellucid.api.routes import (
     adapters,
     chat,
     completions,
+    edits,
     embeddings,
     engines,
     fim,
@@ -39,7 +40,7 @@ from pellucid.api.server_state import ServerState
 from pellucid.system.installed_version import installed_version
 
 ROUTES = (
-    *(completions, chat, responses, messages, fim, score, embeddings, llama_generation),
+    *(completions, chat, responses, messages, fim, score, edits, embeddings, llama_generation),
     *(ollama, ollama_models, tabby, tokens, adapters, engines, usage, suggestions, info),
 )
 

@@ -85,6 +85,7 @@ ANTHROPIC: dict[str, Any] = {
     **MESSAGE_FIELDS,
     **TERMS,
 }
+EDIT = {"temperature": 0.5, "top_logprobs": 2, "stream": True, **TERMS}
 BODIES: dict[str, dict[str, Any]] = {
     "/v1/completions": {"prompt": "ab", "suffix": "c", "max_tokens": 2, "logprobs": 2, "n": 1, "stream": True, **TERMS, **SAMPLING},
     "/v1/chat/completions": {**TOOLS, "messages": MESSAGES, "max_tokens": 2, "logprobs": True, "top_logprobs": 2, **TERMS, **SAMPLING},
@@ -92,6 +93,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/messages": ANTHROPIC,
     "/v1/messages/count_tokens": MESSAGE_FIELDS,
     "/v1/score": {"text": "abc", "top_logprobs": 2, "stream": True, **TERMS},
+    "/v1/edits": {"selection": "ab", "prefix": "c", "suffix": "d", "instruction": "e", "path": "f", "language": "g", "seed": 1, **EDIT},
     "/v1/embeddings": {"input": ["ab", "c"], "encoding_format": "base64", "dimensions": 48, "user": "u", "model": TINY},
     "/api/embed": {"input": ["ab", "c"], "truncate": False, "dimensions": 48, "options": {"num_ctx": 8}, "keep_alive": 5, "model": TINY},
     "/api/embeddings": {"prompt": "ab", "options": {"num_ctx": 8}, "keep_alive": "5m", "model": TINY},

@@ -27,6 +27,8 @@ from support.servers.http_servers import TINY, ScriptedAssistant, live, scripted
 
 MESSAGES = [{"role": "user", "content": "x"}]
 JSON = {"content-type": "application/json"}
+CONTINUATION = {"text": "x", "messages": [*MESSAGES, {"role": "assistant", "content": "y"}], "continue_final_message": True}
+EXACTLY_ONE = "Send exactly one of text, tokens and messages, or a text with messages and continue_final_message."
 
 
 def ask(error: Exception, path: str = "/v1/completions", **fields: Any) -> httpx.Response:
@@ -112,6 +114,7 @@ def test_unexpected_error() -> None:
         ("/v1/completions", {"prompt": "x"}),
         ("/v1/chat/completions", {"messages": MESSAGES}),
         ("/v1/score", {"text": "x"}),
+        ("/v1/edits", {"instruction": "x"}),
         ("/infill", {}),
         ("/completion", {"prompt": "x"}),
         ("/tokenize", {"content": "x"}),
@@ -193,6 +196,9 @@ def test_bad_bodies(http: httpx.Client, body: bytes) -> None:
     [
         ("/v1/chat/completions", "prompt_logprobs", {"messages": [{"role": "user", "content": "x"}], "stream": True, "prompt_logprobs": 1}),
         ("/v1/score", "continue_final_message", {"text": "x", "continue_final_message": True}),
+        ("/v1/score", "text", {"text": "x", "messages": [{"role": "user", "content": "y"}]}),
+        ("/v1/score", "text", CONTINUATION | {"windows": True}),
+        ("/v1/score", "text", CONTINUATION | {"input_prefix": "a"}),
         ("/v1/score", "input_prefix", {"tokens": [1], "input_prefix": "a"}),
         ("/v1/score", "input_prefix", {"text": "x", "input_suffix": "a", "windows": True}),
         ("/v1/score", "input_prefix", {"text": "x", "input_suffix": "a", "parse_special": True}),
@@ -276,8 +282,8 @@ def test_null_is_the_default() -> None:
             {"messages": MESSAGES, "top_logprobs": 2},
             "top_logprobs is only allowed together with logprobs: true.",
         ),
-        ("/v1/score", {"text": "x", "tokens": [1]}, "Send exactly one of text, tokens and messages."),
-        ("/v1/score", {}, "Send exactly one of text, tokens and messages."),
+        ("/v1/score", {"text": "x", "tokens": [1]}, EXACTLY_ONE),
+        ("/v1/score", {}, EXACTLY_ONE),
     ],
 )
 def test_messages_name_the_field(http: httpx.Client, path: str, body: dict[str, Any], message: str) -> None:

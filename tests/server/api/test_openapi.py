@@ -55,7 +55,7 @@ def test_every_example_is_valid(http: httpx.Client, shape: dict[str, Any]) -> No
 
 def test_streams_are_documented(shape: dict[str, Any]) -> None:
     """The description names the routes that stream."""
-    for path in ("/v1/completions", "/v1/chat/completions", "/v1/fim/completions", "/v1/score", "/infill", "/completion"):
+    for path in ("/v1/completions", "/v1/chat/completions", "/v1/fim/completions", "/v1/score", "/v1/edits", "/infill", "/completion"):
         assert set(shape["paths"][path]["post"]["responses"]["200"]["content"]) == {"application/json", "text/event-stream"}
     for path in ("/api/generate", "/api/chat"):
         assert set(shape["paths"][path]["post"]["responses"]["200"]["content"]) == {"application/json", "application/x-ndjson"}

@@ -35,6 +35,7 @@ ROUTES: dict[str, dict[str, Any]] = {
     "/v1/responses": {"input": "u", "max_output_tokens": 4},
     "/v1/messages": {"messages": MESSAGES, "max_tokens": 4, "model": TINY},
     "/v1/score": {"text": "abc"},
+    "/v1/edits": {"selection": "a", "instruction": "b"},
     "/v1/embeddings": {"input": ["abc", "def", "ghi"]},
     "/completion": {"prompt": "abc", "n_predict": 4},
     "/infill": {"input_prefix": "abc", "input_suffix": "d", "n_predict": 4},

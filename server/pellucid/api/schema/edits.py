@@ -1,0 +1,81 @@
+"""Defines the wire shapes of /v1/edits."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from pellucid.api.schema.common import Reply, ReplyDetails, Temperature, WrittenToken
+from pellucid.api.schema.openai import Admittance, Alternatives, UsageReply
+
+MAX_INSTRUCTION = 20_000
+
+
+class EditRequest(Admittance):
+    """A selection to change by an instruction, and all the text of its document before and after it."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "path": "sums.py",
+                    "language": "python",
+                    "selection": "def add(a, b):\n    return a + b\n",
+                    "instruction": "Rename the function to total.",
+                }
+            ]
+        }
+    )
+
+    instruction: str = Field(min_length=1, max_length=MAX_INSTRUCTION, description="what to change, in your own words")
+    selection: str = Field(
+        "",
+        description="the text to change; it is extended to whole lines. An empty one asks for lines to insert above the line in which "
+        "prefix ends, or instead of that line if it is blank",
+    )
+    prefix: str = Field("", description="the document's text before the selection")
+    suffix: str = Field("", description="the document's text after the selection")
+    path: str = Field("", description="the file's name, which the model reads")
+    language: str = Field("", description="the language, by its name in a Markdown fence; by default the file name's extension")
+    seed: int | None = Field(None, ge=0, lt=2**63, description="the same seed gives the same edit, another one perhaps another edit")
+    temperature: Temperature | None = Field(
+        None, description="0 always picks the most probable token; the default is 0.7 with a seed, else 0"
+    )
+    top_logprobs: Alternatives = Field(0, description="return this many alternatives for each token")
+    stream: bool = Field(False, description="send the new lines as server-sent events, then the edit")
+
+
+class EditHunk(Reply):
+    """Lines that are replaced by others."""
+
+    first: int = Field(description="the number of the first old line in the document, from 0")
+    old: list[str] = Field(description="the old lines, without their ends")
+    new: list[str] = Field(description="the new lines, without their ends")
+    log_odds: float | None = Field(
+        description="log p(new) - log p(old) in nats, under the prompt with the instruction; null if the lines are too long to be read"
+    )
+    probability: float | None = Field(description="the probability of the new lines, if there were only these and the old ones")
+    tokens: list[WrittenToken] = Field(description="the tokens of the new lines, as they were generated")
+
+
+class EditLines(Reply):
+    """An event of a streamed edit: new lines, in the order in which they are generated."""
+
+    object: Literal["edit.lines"] = "edit.lines"
+    model: str
+    lines: list[str] = Field(description="whole lines without their ends, indented as the document is")
+
+
+class EditReply(Reply):
+    """An edit; the last event of a stream."""
+
+    object: Literal["edit"] = "edit"
+    model: str
+    first: int = Field(description="the number of the first line of old in the document, from 0")
+    old: str = Field(description="the selection, extended to whole lines")
+    text: str = Field(description="the text that replaces old")
+    reason: str | None = Field(description="why nothing is changed, in a sentence; null if something is")
+    hunks: list[EditHunk]
+    usage: UsageReply
+    pellucid: ReplyDetails | None = None
