@@ -152,6 +152,51 @@ def chat(
     complete_chat_score.chat(message, system, params, grammar, model, json)
 
 
+@app.command(epilog='Example: pellucid edit server.py "Add type hints." --lines 10:24')
+def edit(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The file to change.")],
+    instruction: Annotated[str, typer.Argument(help="What to change, in your own words.")],
+    lines: Annotated[str | None, typer.Option(metavar="A:B", help="The lines to change, counted from 1; by default all of them.")] = None,
+    model: ModelOption = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0.0, help="0 always picks the most probable token; the default is 0.7 with a seed, else 0.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Another seed perhaps gives another edit.")] = None,
+    top_logprobs: TopLogprobs = 0,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Write the file without asking.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the edit without writing it.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON record per line: new lines, then the edit. The file is written only with --yes.")
+    ] = False,
+) -> None:
+    """Change lines of a file by an instruction: show the diff, ask, and write.
+
+    Each hunk has the probability of its new lines against leaving the old ones, as the model reads both. The exit code is 1 if the model
+    changed nothing.
+    """
+    from pellucid.cli import complete_chat_score, edit_file
+    from pellucid.completion.edits.by_instruction.edit_query import EditQuery
+
+    if yes and dry_run:
+        raise typer.BadParameter("--yes writes the file and --dry-run does not: use only one of them.", param_hint="--dry-run")
+    text = complete_chat_score.read_text(file)
+    try:
+        begin, end = edit_file.lines_of(text, lines)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--lines") from error
+    query = EditQuery(
+        text[:begin],
+        text[begin:end],
+        text[end:],
+        instruction,
+        path=file.name,
+        seed=seed,
+        temperature=temperature,
+        top_logprobs=top_logprobs,
+    )
+    edit_file.edit_lines(file, text, (begin, end), query, model, yes=yes, dry_run=dry_run, as_json=json)
+
+
 @app.command(epilog="Example: pellucid score server.py --top-logprobs 5 --json")
 def score(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The text to read.")],

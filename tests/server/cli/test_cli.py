@@ -38,7 +38,7 @@ from pellucid.tokens import (
 )
 from support.silent_assistant import SilentAssistant
 
-COMMANDS = [["serve"], ["complete"], ["chat"], ["score"], ["doctor"], ["bench"], ["webui"]]
+COMMANDS = [["serve"], ["complete"], ["chat"], ["score"], ["edit"], ["doctor"], ["bench"], ["webui"]]
 COMMANDS += [["models", name] for name in ("list", "pull", "show", "remove")]
 COMMANDS += [["adapters", name] for name in ("list", "load", "unload", "merge", "remove")]
 COMMANDS += [[name] for name in ("train", "finetune", "evaluate", "calibrate", "review")]

@@ -1,0 +1,124 @@
+"""The ``edit`` command: change lines of a file by an instruction, shown as a diff before they are written."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from pellucid.cli.complete_chat_score import INTERRUPTED, offset_of, read_text
+from pellucid.completion.edits.by_instruction.edit_json import edit_record
+from pellucid.completion.edits.by_instruction.edit_query import EditQuery, Hunk, InstructedEdit
+from pellucid.completion.edits.by_instruction.instructed_edits import Editor, edit
+from pellucid.errors import InvalidRequestError, PellucidError
+from pellucid.serving.running_or_local_assistant import open_assistant
+from pellucid.system.coloured_tokens import harmless
+
+
+def lines_of(text: str, lines: str | None) -> tuple[int, int]:
+    """Return the offsets at which the lines ``A:B``, or ``A`` alone, begin and end; None is all lines. Lines are counted from 1.
+
+    Raise ValueError if there are no such lines.
+    """
+    if lines is None:
+        return 0, len(text)
+    first, separator, last = lines.partition(":")
+    if not (first.isdecimal() and (last.isdecimal() or not separator)):
+        raise ValueError(f"{lines!r} is not A:B, like 10:24.")
+    begin, end = int(first), int(last or first)
+    if end < begin:
+        raise ValueError(f"line {end} is before line {begin}.")
+    start = offset_of(text, f"{begin}:1")
+    offset_of(text, f"{end}:1")
+    stop = text.find("\n", offset_of(text, f"{end}:1"))
+    return start, len(text) if stop < 0 else stop + 1
+
+
+def edit_lines(
+    file: Path, text: str, span: tuple[int, int], query: EditQuery, model: str | None, *, yes: bool, dry_run: bool, as_json: bool
+) -> None:
+    """Ask for an edit of a file's lines, show it, and write it if the user agrees. Exit with 1 if nothing is to be changed."""
+    with asyncio.Runner() as runner, open_assistant(runner, model) as (assistant, name):
+        try:
+            made = runner.run(_ask(assistant, name, query, as_json=as_json))
+        except KeyboardInterrupt:
+            typer.echo("\nCancelled: nothing was written.", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+    if as_json:
+        sys.stdout.write(json.dumps({"edit": edit_record(made)}) + "\n")
+    else:
+        _show(file, made)
+    if made.reason is not None:
+        typer.echo(made.reason, err=True)
+        raise typer.Exit(1)
+    if dry_run or (as_json and not yes):
+        return
+    if not yes and not typer.confirm(f"Write {file}?", default=False, err=True):
+        typer.echo("Nothing was written.", err=True)
+        return
+    _write(file, text, text[: span[0]] + made.text + text[span[1] :])
+
+
+async def _ask(assistant: Editor, name: str | None, query: EditQuery, *, as_json: bool) -> InstructedEdit:
+    """Return the edit. New lines are printed as records, or counted on a terminal, while they come."""
+    count = 0
+    async with aclosing(edit(assistant, replace(query, model=name))) as items:
+        async for item in items:
+            if isinstance(item, InstructedEdit):
+                return item
+            count += len(item.lines)
+            if as_json:
+                sys.stdout.write(json.dumps({"lines": list(item.lines)}) + "\n")
+                sys.stdout.flush()
+            elif sys.stderr.isatty():
+                sys.stderr.write(f"\r{count} lines")
+                sys.stderr.flush()
+    raise AssertionError("an edit ends with its hunks")
+
+
+def _show(file: Path, made: InstructedEdit) -> None:
+    """Print the hunks as a diff, each with its probability."""
+    console = Console(highlight=False, soft_wrap=True, legacy_windows=False)
+    if sys.stderr.isatty():
+        sys.stderr.write("\r")
+    if made.hunks:
+        console.print(Text(f"--- {file}\n+++ {file}", "bold"))
+    shift = 0
+    for hunk in made.hunks:
+        console.print(Text(_heading(hunk, shift), "cyan"))
+        shift += len(hunk.new) - len(hunk.old)
+        for sign, lines, style in (("-", hunk.old, "red"), ("+", hunk.new, "green")):
+            for line in lines:
+                console.print(Text(sign + harmless(line), style))
+
+
+def _heading(hunk: Hunk, shift: int) -> str:
+    """Return the heading of a hunk, as diff writes it, with its probability against leaving the old lines."""
+    old, new = (f"{hunk.first + 1 + by - (not lines)},{len(lines)}" for by, lines in ((0, hunk.old), (shift, hunk.new)))
+    sure = "too long to be read" if hunk.probability is None else f"{hunk.probability:.0%}, log odds {hunk.log_odds:+.1f}"
+    return f"@@ -{old} +{new} @@ {sure}"
+
+
+def _write(file: Path, before: str, text: str) -> None:
+    """Replace a file's text at once, so that it is whole whatever happens. Raise PellucidError if it has changed meanwhile."""
+    if read_text(file) != before:
+        raise InvalidRequestError(f"{file} has changed meanwhile, so nothing was written: ask again.")
+    target = file.resolve()
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as written:
+            written.write(text.encode())
+        Path(name).chmod(target.stat().st_mode & 0o7777)
+        Path(name).replace(target)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise PellucidError(f"{file} cannot be written: {error.strerror or error}.") from error

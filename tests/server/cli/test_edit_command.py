@@ -1,0 +1,143 @@
+"""``pellucid edit``: the diff with its probabilities, and when the file is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pellucid.cli import edit_file
+from pellucid.cli.edit_file import lines_of
+from pellucid.client.http_client import Client
+from pellucid.completion.edits.by_instruction.instructed_edits import UNCHANGED
+from support.editors.scripted_editor import ScriptedEditor
+
+Run = Callable[..., tuple[int, str, str]]
+TEXT = "a = 1\nb = 2\nc = 3\n"
+
+
+class LocalEditor(ScriptedEditor):
+    """A scripted editor that is also the engine that is closed."""
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> LocalEditor:
+    """A model that is loaded here, as no server runs; it sets b to 9."""
+    editor = LocalEditor("b = 9\n```\n", {"b = 9": -1.0, "b = 2": -2.0})
+
+    async def nobody(client: Client) -> None:
+        return None
+
+    monkeypatch.setattr(Client, "health", nobody)
+    monkeypatch.setattr("pellucid.serving.assemble.assemble", lambda settings, names, progress: (editor, editor))
+    return editor
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "a.py"
+    path.write_text(TEXT)
+    return path
+
+
+def answer(monkeypatch: pytest.MonkeyPatch, given: bool) -> None:
+    monkeypatch.setattr("typer.confirm", lambda *_, **__: given)
+
+
+def test_the_diff_is_shown_and_written(run: Run, model: LocalEditor, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hunk is shown with its probability; after the user's yes the file has it, and its mode is what it was."""
+    answer(monkeypatch, given=True)
+    file.chmod(0o640)
+    code, out, _ = run("edit", file, "Set b to 9.", "--lines", "2:2")
+
+    assert code == 0
+    assert out == f"--- {file}\n+++ {file}\n@@ -2,1 +2,1 @@ 73%, log odds +1.0\n-b = 2\n+b = 9\n"
+    assert file.read_text() == "a = 1\nb = 9\nc = 3\n"
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert [path.name for path in file.parent.iterdir()] == ["a.py"]
+    assert model.asked[0].messages[2].content.startswith("```py\nb = 2\n```")
+
+
+@pytest.mark.parametrize(("flags", "written"), [((), False), (("--dry-run",), False), (("--yes",), True)])
+def test_when_it_is_written(
+    run: Run, model: LocalEditor, file: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], written: bool
+) -> None:
+    """A no and --dry-run leave the file as it is, and --yes does not ask."""
+    answer(monkeypatch, given=False)
+    code, out, _ = run("edit", file, "Set b to 9.", "--lines", "2", *flags)
+    assert (code, "+b = 9" in out, file.read_text() != TEXT) == (0, True, written)
+
+
+@pytest.mark.parametrize(("flags", "written"), [((), False), (("--yes",), True)])
+def test_records(run: Run, model: LocalEditor, file: Path, flags: tuple[str, ...], written: bool) -> None:
+    """--json prints the lines as they come and the edit, and never asks."""
+    code, out, _ = run("edit", file, "Set b to 9.", "--lines", "2", "--json", *flags)
+    lines, last = map(json.loads, out.splitlines())
+    assert (code, lines, last["edit"]["text"]) == (0, {"lines": ["b = 9"]}, "b = 9\n")
+    assert last["edit"]["hunks"][0]["log_odds"] == 1.0
+    assert (file.read_text() != TEXT) is written
+
+
+def test_no_change(run: Run, model: LocalEditor, file: Path) -> None:
+    """An answer that changes nothing exits with 1 and a sentence."""
+    model.answer = "b = 2\n```\n"
+    code, out, err = run("edit", file, "Set b to 9.", "--lines", "2", "--yes")
+    assert (code, out, UNCHANGED in err) == (1, "", True)
+    assert file.read_text() == TEXT
+
+
+def test_a_file_that_changes_meanwhile(run: Run, model: LocalEditor, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text that another program has written is not lost."""
+
+    def confirm(*_: object, **__: object) -> bool:
+        file.write_text("other\n")
+        return True
+
+    monkeypatch.setattr("typer.confirm", confirm)
+    code, _, err = run("edit", file, "Set b to 9.", "--lines", "2")
+    assert (code, file.read_text()) == (1, "other\n")
+    assert "has changed meanwhile" in err
+
+
+def test_interrupted(run: Run, model: LocalEditor, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C cancels the edit: the exit code is a shell's for it, and the file is as it was."""
+
+    async def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(edit_file, "_ask", interrupted)
+    code, _, err = run("edit", file, "Set b to 9.", "--yes")
+    assert (code, file.read_text()) == (130, TEXT)
+    assert "nothing was written" in err
+
+
+@pytest.mark.parametrize(("lines", "span"), [(None, (0, 18)), ("1:1", (0, 6)), ("2", (6, 12)), ("2:3", (6, 18)), ("4", (18, 18))])
+def test_lines(lines: str | None, span: tuple[int, int]) -> None:
+    """Lines are counted from 1, and have their ends; that after the last end is empty."""
+    assert lines_of(TEXT, lines) == span
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        ("a", "'a' is not A:B"),
+        ("1:", "'1:' is not A:B"),
+        ("3:2", "line 2 is before line 3"),
+        ("2:9", "there is no line 9: the file has 4."),
+    ],
+)
+def test_no_such_lines(run: Run, file: Path, lines: str, sentence: str) -> None:
+    """Lines that are not in the file are wrong usage."""
+    code, _, err = run("edit", file, "x", "--lines", lines)
+    assert code == 2
+    assert sentence in " ".join(err.split())
+
+
+def test_two_flags_that_contradict(run: Run, file: Path) -> None:
+    """--yes and --dry-run are refused together."""
+    assert run("edit", file, "x", "--yes", "--dry-run")[0] == 2
