@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,19 +47,27 @@ class EditItem:
 
 def edit_item(edit: NextEdit, documents: Documents, line_end: str) -> EditItem:
     """Return an edit of the present text of a document. Whole lines are inserted and deleted with their ends."""
-    change, document = edit.change, documents.get_text_document(edit.change.uri)
-    lines = [line.rstrip("\r\n") for line in document.lines]
+    change = edit.change
+    where, text = line_change(documents, change.uri, change.first, change.old, change.new, line_end)
+    return EditItem(edit, documents.get_text_document(change.uri).version, where, text)
+
+
+def line_change(
+    documents: Documents, uri: str, first: int, old: Sequence[str], new: Sequence[str], line_end: str
+) -> tuple[types.Range, str]:
+    """Return the range and the text by which lines of a document are replaced. Those that are inserted or deleted have their ends."""
+    lines = [line.rstrip("\r\n") for line in documents.get_text_document(uri).lines]
 
     def place(line: int, *, at_end: bool = False) -> types.Position:
         if line >= len(lines):
             line, at_end = len(lines) - 1, True
         return types.Position(line, documents.position_codec.client_num_units(lines[line]) if at_end else 0)
 
-    begin, end = change.first, change.first + len(change.old)
-    if change.old and change.new:
-        where, text = types.Range(place(begin), place(end - 1, at_end=True)), "\n".join(change.new)
+    begin, end = first, first + len(old)
+    if old and new:
+        where, text = types.Range(place(begin), place(end - 1, at_end=True)), "\n".join(new)
     elif end < len(lines):
-        where, text = types.Range(place(begin), place(end)), "".join(line + "\n" for line in change.new)
+        where, text = types.Range(place(begin), place(end)), "".join(line + "\n" for line in new)
     else:  # at the end of a document whose last line has no end
-        where, text = types.Range(place(max(begin - 1, 0), at_end=begin > 0), place(end)), "".join("\n" + line for line in change.new)
-    return EditItem(edit, document.version, where, text.replace("\n", line_end))
+        where, text = types.Range(place(max(begin - 1, 0), at_end=begin > 0), place(end)), "".join("\n" + line for line in new)
+    return where, text.replace("\n", line_end)

@@ -59,6 +59,7 @@ class EditorSettings:
         "mark words of existing code for which the model finds another likelier: off, onDemand (by a command) or onSave"
         " (also on saving, in the lines that differ from git's last commit)",
     )
+    instructed_edits: bool = setting(True, "offer edits by instruction, and code actions with ready-made instructions")
     status_notifications: bool = setting(False, "send pellucid/didChangeStatus whenever the state changes")
     partial_suggestions: bool = setting(
         False, "suggest the sure beginning of an answer that is not finished; only for clients that repeat the request then"

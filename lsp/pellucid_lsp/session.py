@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,8 @@ from pellucid.completion.context.privacy import Privacy
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.context.repository_index import RelatedPiece, RepositoryIndex
 from pellucid.completion.context.uris import file_path
+from pellucid.completion.edits.by_instruction.edit_query import EditQuery, InstructedEdit, NewLines
+from pellucid.completion.edits.by_instruction.instructed_edits import edit
 from pellucid.completion.edits.edit_history import EditHistory
 from pellucid.completion.edits.next_edits import NextEdit, NextEdits
 from pellucid.completion.explanation import Decision, Explanation, Journal
@@ -35,7 +39,7 @@ from pellucid.completion.trust.calibrated_gate import BY_CALIBRATION
 from pellucid.completion.trust.session_adjustment import SessionAdjustment
 from pellucid.completion.trust.threshold_gate import BY_THRESHOLDS
 from pellucid.errors import InvalidRequestError, UnavailableError
-from pellucid.tokens import CompletionQuery
+from pellucid.tokens import ChatQuery, CompletionQuery, Message, SamplingParams, Token
 from pellucid_lsp.editor_settings import EditorSettings
 from pellucid_lsp.model_server.outcome_reports import OutcomeReports
 from pellucid_lsp.model_server.server_address import data_folder
@@ -48,6 +52,10 @@ if TYPE_CHECKING:
 
 CALIBRATED = "The model is calibrated{}: suggestions that are worth their risk are shown."
 """The sentence of the status, with what the calibration was fitted on, if it says so."""
+
+
+EXPLANATION_TOKENS = 200
+"""Tokens of an explanation, which is shown as a message."""
 
 
 class EditorSession:
@@ -111,7 +119,7 @@ class EditorSession:
             self.ring.forget(cursor.uri)
             self.journal.explanations.begin(cursor).end(Decision.OFF, refusal)
             return []
-        self.ring.note_visit(cursor.uri, self._filename(cursor.uri), cursor.before + cursor.after, cursor.before.count("\n"))
+        self.ring.note_visit(cursor.uri, self.filename(cursor.uri), cursor.before + cursor.after, cursor.before.count("\n"))
         self._adjustment.note_cursor(cursor)
         self._idle.restart(cursor)
         start = partial(self.completer.suggest, cursor, invoked=invoked, parts=parts)
@@ -150,6 +158,39 @@ class EditorSession:
         """Return whether a document is code that may be sent to the model."""
         return self._search_refusal(cursor) is None
 
+    async def instructed_edit(self, cursor: DocumentCursor, query: EditQuery) -> AsyncGenerator[NewLines | InstructedEdit]:
+        """Yield the new lines of an edit by instruction at a cursor, then the edit. Closing the generator cancels it.
+
+        Raise InvalidRequestError if the document must not be sent, and a PellucidError if the model cannot be asked.
+        """
+        self.require_sendable(cursor)
+        launcher = self.launcher
+        client = await launcher.client()
+        try:
+            card = await self._models.find(client, self.settings.model)
+            async with aclosing(edit(client, replace(query, model=card.name))) as items:
+                async for item in items:
+                    yield item
+        except UnavailableError:
+            launcher.lost(client)
+            raise
+
+    async def explain_code(self, cursor: DocumentCursor, query: EditQuery) -> str:
+        """Return an explanation of a selection. Raise as ``instructed_edit`` does."""
+        self.require_sendable(cursor)
+        launcher = self.launcher
+        client = await launcher.client()
+        asked = f"Explain this code in a few sentences.\n\n```{query.language}\n{query.selection}\n```"
+        try:
+            card = await self._models.find(client, self.settings.model)
+            params = SamplingParams(max_tokens=EXPLANATION_TOKENS)
+            question = ChatQuery([Message("user", asked)], params, card.name, terms=query.terms)
+            async with aclosing(client.chat(question)) as items:
+                return "".join([item.text async for item in items if isinstance(item, Token)]).strip()
+        except UnavailableError:
+            launcher.lost(client)
+            raise
+
     async def branch(self, suggestion: Suggestion, cursor: DocumentCursor, index: int, alternative: int) -> Suggestion | None:
         """Return a suggestion from an alternative token. Raise InvalidRequestError if the document must not be sent."""
         self.require_sendable(cursor)
@@ -169,12 +210,12 @@ class EditorSession:
     def note_opened(self, uri: str, text: str) -> None:
         """Consider an opened document as context for other documents."""
         if self.may_send(uri, text):
-            self.ring.note_open(uri, self._filename(uri), text)
+            self.ring.note_open(uri, self.filename(uri), text)
 
     def note_edited(self, uri: str, text: str, line: int) -> None:
         """Consider the neighbourhood of an edit as context for other documents."""
         if self.may_send(uri, text):
-            self.ring.note_edit(uri, self._filename(uri), text, line)
+            self.ring.note_edit(uri, self.filename(uri), text, line)
         else:
             self.ring.forget(uri)
 
@@ -357,14 +398,14 @@ class EditorSession:
             self._index = RepositoryIndex(self._folders, lambda uri, text: privacy.refusal(None, text, uri) is None)
         pieces = await asyncio.to_thread(_related, self._index, cursor)
         uris = [piece.path.as_uri() for piece in pieces]
-        self.ring.note_related((uri, self._filename(uri), piece.text, piece.line) for uri, piece in zip(uris, pieces, strict=True))
+        self.ring.note_related((uri, self.filename(uri), piece.text, piece.line) for uri, piece in zip(uris, pieces, strict=True))
 
     def _forget_index(self) -> None:
         index, self._index = self._index, None
         if index is not None:
             index.close()
 
-    def _filename(self, uri: str) -> str:
+    def filename(self, uri: str) -> str:
         """Return the file name that the model reads: the path in the workspace folder."""
         path = file_path(uri) or Path(uri.rpartition("/")[2])
         folder = next((folder for folder in self._folders if path.is_relative_to(folder)), None)

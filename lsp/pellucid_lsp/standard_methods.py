@@ -8,7 +8,7 @@ from typing import Any
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
-from pellucid_lsp import own_methods, surprise_methods
+from pellucid_lsp import code_actions, instructed_edits, own_methods, surprise_methods
 from pellucid_lsp.documents import install_documents
 from pellucid_lsp.editor_settings import SECTION
 from pellucid_lsp.server import Pellucid
@@ -28,7 +28,8 @@ def create() -> Pellucid:
 
 def register(server: Pellucid) -> None:
     """Add the handlers to a server, except that of inline completion, which depends on the dialect that clients speak."""
-    for add in (_register_lifecycle, _register_documents, own_methods.register, surprise_methods.register):
+    methods = (own_methods.register, instructed_edits.register, surprise_methods.register, code_actions.register)
+    for add in (_register_lifecycle, _register_documents, *methods):
         add(server)
 
 

@@ -11,9 +11,10 @@ from pygls.workspace import PositionCodec
 
 from pellucid.completion.surprise.surprises import LikelierText, Mark
 from pellucid_lsp.inspection_json import range_json
+from pellucid_lsp.instructed_edits import OWN_SOURCE
 
-SOURCE, CODE = "pellucid", "surprise"
-"""The source and the code of the diagnostics."""
+CODE = "surprise"
+"""The code of the diagnostics."""
 
 LEAST_PROBABILITY = 0.01
 """The least probability of an alternative that a code action offers."""
@@ -84,7 +85,7 @@ class MarkedText:
 
     def _diagnostic(self, mark: Mark) -> types.Diagnostic:
         where = self.range(mark.begin, mark.end)
-        return types.Diagnostic(where, mark.reason, types.DiagnosticSeverity.Hint, code=CODE, source=SOURCE)
+        return types.Diagnostic(where, mark.reason, types.DiagnosticSeverity.Hint, code=CODE, source=OWN_SOURCE)
 
     def _alternative(self, one: LikelierText) -> dict[str, Any]:
         return {"range": range_json(self._range_of(one)), "text": one.replacement.text, "probability": one.probability}

@@ -49,20 +49,17 @@ def register(server: Pellucid) -> None:
             server.session.cancel_surprises(one)
             _forget(server, one)
 
-    @server.feature(types.TEXT_DOCUMENT_CODE_ACTION, types.CodeActionOptions([types.CodeActionKind.QuickFix]))
-    def code_action(params: types.CodeActionParams) -> list[types.CodeAction]:
-        """Offer the alternatives to the marks in a range."""
-        uri, only = params.text_document.uri, params.context.only
-        marked = server.session.marked.get(uri)
-        if marked is None or (only and types.CodeActionKind.QuickFix not in only):
-            return []
-        return marked.actions(uri, params.range)
-
     @server.feature(types.TEXT_DOCUMENT_DID_SAVE)
     def did_save(params: types.DidSaveTextDocumentParams) -> None:
         """Mark the document, if the user wants that: the lines that differ from the last commit or, without one, all of it."""
         if server.settings.surprise is SurpriseMode.ON_SAVE:
             server.run_in_background(_show_saved(server, params.text_document.uri))
+
+
+def actions(server: Pellucid, params: types.CodeActionParams) -> list[types.CodeAction]:
+    """Return the alternatives to the marks in a range."""
+    marked = server.session.marked.get(params.text_document.uri)
+    return [] if marked is None else marked.actions(params.text_document.uri, params.range)
 
 
 def follow(server: Pellucid, uri: str) -> None:

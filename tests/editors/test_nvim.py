@@ -503,6 +503,56 @@ def test_the_next_edit(served: Neovim) -> None:
     until(lambda: served.text == SHOP.rstrip("\n").replace("def total", "def amount_due"), "the text before the edit")
 
 
+INSTRUCTED = "def add(a, b):\n    return a + b\n\n\nx = 1"
+
+
+def instruct(vim: Neovim) -> None:
+    """Ask for another name of a function, and wait until the edit is drawn."""
+    vim.edit(INSTRUCTED + "\n")
+    vim.keys(":1,2Pellucid instruct Rename the function to total.<CR>")
+    until(lambda: "1 of 1" in vim.screen, "the hunk", 120)
+
+
+@pytest.mark.model
+def test_an_edit_by_instruction(served: Neovim) -> None:
+    """The new line is drawn with its probability and the keys; one key takes it, and one undo takes it back."""
+    instruct(served)
+    assert re.search(r"» 1 of 1, \d+ %  take <Tab>", served.screen)
+    assert "def total(a, b):" in served.screen
+    assert served.text == INSTRUCTED
+    served.keys("<Tab>")
+    served.until_text(INSTRUCTED.replace("add", "total"))
+    assert "1 of 1" not in served.screen
+    served.keys("u")
+    served.until_text(INSTRUCTED)
+
+
+@pytest.mark.model
+def test_leaving_an_edit(served: Neovim) -> None:
+    """A hunk that is left changes nothing, nor does <Esc>; both remove what was drawn, and the keys mean what they did before."""
+    for key in ("<M-x>", "<Esc>"):
+        instruct(served)
+        served.keys(key)
+        until(lambda: "def total" not in served.screen, "an empty screen")
+        assert served.text == INSTRUCTED
+        assert served.lua("return vim.fn.maparg('<Tab>', 'n')") == ""
+
+
+@pytest.mark.model
+def test_an_instruction_that_is_asked_for(served: Neovim) -> None:
+    """The mapping asks for the instruction, which is completed by earlier ones; a change of the text drops the edit."""
+    instruct(served)
+    served.keys("<Esc>")
+    served.lua("vim.keymap.set('x', 'gi', '<Plug>(PellucidInstruct)')")
+    served.keys("ggVjgi")
+    until(lambda: "change this:" in served.screen, "the question")
+    served.keys("Ren<Tab><CR>")
+    until(lambda: "1 of 1" in served.screen, "the hunk", 120)
+    served.keys("G$x")
+    until(lambda: "1 of 1" not in served.screen, "an empty screen")
+    assert served.text == INSTRUCTED[:-1]
+
+
 @pytest.mark.model
 def test_dismissed_edits(served: Neovim) -> None:
     """A dismissed edit is gone, and insert mode leaves no mark behind."""

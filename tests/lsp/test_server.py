@@ -56,6 +56,8 @@ async def test_initialize(connect: Connect) -> None:
         "pellucid.restart",
         "pellucid.editAccepted",
         "pellucid.editDismissed",
+        "pellucid.explainCode",
+        "pellucid.instruct",
         "pellucid.openPage",
         "pellucid.showSurprise",
         "pellucid.showSurpriseInChanges",

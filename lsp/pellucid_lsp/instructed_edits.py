@@ -1,0 +1,228 @@
+"""Handles edits by instruction: our request, which streams lines, and code actions with ready-made instructions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+from lsprotocol import types
+
+from pellucid.completion.edits.by_instruction.edit_query import EditQuery, InstructedEdit
+from pellucid.completion.suggestion import DocumentCursor, normalize_newlines
+from pellucid.errors import InvalidRequestError
+from pellucid.tokens import Priority, Terms, Usage
+from pellucid_lsp.edit_items import line_change
+from pellucid_lsp.inspection_json import Json, range_json, tokens_report
+from pellucid_lsp.request_params import Params
+from pellucid_lsp.server import Pellucid
+
+INSTRUCT, EXPLAIN_CODE = "pellucid.instruct", "pellucid.explainCode"
+"""The commands of the code actions. Their arguments: the document's URI, the first line, the line after the last one, the instruction."""
+
+READY_MADE = ("Write a docstring", "Add type hints")
+WRITE_TESTS = "Write tests for this"
+EXPLAIN = "Explain"
+
+OWN_SOURCE = "pellucid"
+"""The source of the server's own diagnostics."""
+
+MAX_TITLE_CHARACTERS = 80
+MAX_DIAGNOSTICS = 3
+
+OFF = "The setting pellucid.instructedEdits is false."
+CHANGED = "The selected lines have changed meanwhile, so the edit was dropped: ask again."
+
+NUMBERS = count(1)
+"""Numbers for the ids of edits."""
+
+
+def register(server: Pellucid) -> None:
+    """Add the handlers to a server."""
+
+    @server.own_request("pellucid/edit")
+    async def edit(given: Any) -> Json:
+        """Return the edit of a range by an instruction. New lines are sent as progress if the client gave a token for it."""
+        params = Params(given, "pellucid/edit")
+        document = params.required("textDocument", params.part("textDocument"))
+        uri = document.required("uri", document.text("uri"))
+        wanted = params.required("range", params.part("range"))
+        start, end = (_position(wanted.required(name, wanted.part(name))) for name in ("start", "end"))
+        instruction = params.required("instruction", params.text("instruction"))
+        made = await _edit(server, uri, types.Range(start, end), instruction, params.number("seed"), _token(given))
+        return _report(server, uri, made)
+
+    @server.own_command(INSTRUCT)
+    async def instruct(*arguments: Any) -> None:
+        """Edit lines by an instruction, and let the editor apply it: one undo takes it back."""
+        uri, first, last, instruction = _arguments(INSTRUCT, arguments, 4)
+        made = await _edit(server, uri, _lines(first, last), instruction, None, None)
+        if made.reason is not None:
+            server.window_show_message(types.ShowMessageParams(types.MessageType.Info, f"Pellucid: {made.reason}"))
+            return
+        edits = [
+            types.TextEdit(*line_change(server.documents, uri, one.first, one.old, one.new, server.line_end(uri))) for one in made.hunks
+        ]
+        await server.workspace_apply_edit_async(types.ApplyWorkspaceEditParams(types.WorkspaceEdit({uri: edits}), label=instruction))
+
+    @server.own_command(EXPLAIN_CODE)
+    async def explain_code(*arguments: Any) -> None:
+        """Show an explanation of lines as a message."""
+        uri, first, end = _arguments(EXPLAIN_CODE, arguments, 3)
+        query, cursor = _query(server, uri, _lines(first, end), EXPLAIN)
+        text = await server.session.explain_code(cursor, query)
+        server.window_show_message(types.ShowMessageParams(types.MessageType.Info, f"Pellucid: {text}"))
+
+
+def actions(server: Pellucid, params: types.CodeActionParams) -> list[types.CodeAction]:
+    """Return ready-made instructions for a selection, and one for each diagnostic of another source."""
+    if not server.settings.instructed_edits or not server.session.enabled:
+        return []
+    return [*_for_diagnostics(params), *_for_selection(params)]
+
+
+async def _edit(
+    server: Pellucid, uri: str, range: types.Range, instruction: str, seed: int | None, token: int | str | None
+) -> InstructedEdit:
+    """Return an edit; one of lines that have changed meanwhile is dropped, with a sentence."""
+    await server.settings_known.wait()
+    if not server.settings.instructed_edits:
+        raise InvalidRequestError(OFF)
+    query, cursor = _query(server, uri, range, instruction)
+    version = server.documents.get_text_document(uri).version
+    before = server.text(uri)
+    async with aclosing(server.session.instructed_edit(cursor, replace(query, seed=seed))) as items:
+        async for item in items:
+            if isinstance(item, InstructedEdit):
+                made = item
+                break
+            if token is not None:
+                server.protocol.notify("$/progress", types.ProgressParams(token, {"lines": list(item.lines)}))
+            if server.documents.get_text_document(uri).version != version and not _same_lines(before, server.text(uri), query):
+                return _dropped(query)
+        else:
+            raise AssertionError("an edit ends with its hunks")
+    same = server.documents.get_text_document(uri).version == version or _same_lines(before, server.text(uri), query)
+    return made if same else _dropped(query, made)
+
+
+def _query(server: Pellucid, uri: str, range: types.Range, instruction: str) -> tuple[EditQuery, DocumentCursor]:
+    """Return the query for a range of a document, and the cursor at its start."""
+    start, end = server.cursor_at(uri, range.start), server.cursor_at(uri, range.end)
+    selection = end.before[len(start.before) :]
+    if not end.before.startswith(start.before):
+        raise InvalidRequestError("pellucid/edit: the range ends before it begins.", param="range")
+    terms = Terms(Priority.CHAT, key=f"lsp-{os.getpid()}:edit:{uri}")
+    path = server.session.filename(uri)
+    return EditQuery(start.before, selection, end.after, instruction, path=path, language=start.language, terms=terms), start
+
+
+def _same_lines(before: str, now: str, query: EditQuery) -> bool:
+    """Return whether the text up to the end of the selected lines is still what it was. Changes below it do no harm."""
+    selected = query.prefix + query.selection
+    end = before.find("\n", len(selected))
+    return now.startswith(before[: len(before) if end < 0 else end + 1])
+
+
+def _dropped(query: EditQuery, made: InstructedEdit | None = None) -> InstructedEdit:
+    """Return an edit that changes nothing, because the document has changed."""
+    if made is None:
+        made = InstructedEdit(query.prefix.count("\n"), query.selection, query.selection, (), "\n", Usage())
+    return replace(made, text=made.old, hunks=(), reason=CHANGED)
+
+
+def _report(server: Pellucid, uri: str, made: InstructedEdit) -> Json:
+    """Return an edit as the result of ``pellucid/edit``."""
+    codec, end = server.documents.position_codec, server.line_end(uri)
+    hunks = []
+    for hunk in made.hunks:
+        where, text = line_change(server.documents, uri, hunk.first, hunk.old, hunk.new, end)
+        hunks.append(
+            {
+                "range": range_json(where),
+                "newText": text,
+                "old": list(hunk.old),
+                "new": list(hunk.new),
+                "logOdds": hunk.log_odds,
+                "probability": hunk.probability,
+                "tokens": tokens_report(hunk.tokens, None, codec),
+            }
+        )
+    text = normalize_newlines(made.text).replace("\n", end)
+    return {"id": f"instructed-{next(NUMBERS)}", "text": text, "hunks": hunks, "reason": made.reason}
+
+
+def _for_diagnostics(params: types.CodeActionParams) -> list[types.CodeAction]:
+    """Return an action for each of the first diagnostics, on its lines."""
+    actions = []
+    others = [one for one in params.context.diagnostics if one.source != OWN_SOURCE]  # marks of surprising code have their alternatives
+    for one in others[:MAX_DIAGNOSTICS]:
+        message = one.message if isinstance(one.message, str) else one.message.value
+        first, end = one.range.start.line, _end(one.range)
+        title = f"Fix: {' '.join(message.split())}"
+        actions.append(_action(_shortened(title), types.CodeActionKind.QuickFix, INSTRUCT, params, first, end, title, diagnostics=[one]))
+    return actions
+
+
+def _for_selection(params: types.CodeActionParams) -> list[types.CodeAction]:
+    """Return the actions for a selection that is not empty."""
+    if params.range.start == params.range.end:
+        return []
+    first, end = params.range.start.line, _end(params.range)
+    kind = types.CodeActionKind.RefactorRewrite
+    actions = [_action(title, kind, INSTRUCT, params, first, end, f"{title}.") for title in READY_MADE]
+    actions.append(_action(WRITE_TESTS, kind, INSTRUCT, params, end, end, "Write tests for the code above."))
+    return [*actions, _action(EXPLAIN, kind, EXPLAIN_CODE, params, first, end)]
+
+
+def _action(
+    title: str,
+    kind: types.CodeActionKind,
+    command: str,
+    params: types.CodeActionParams,
+    first: int,
+    end: int,
+    *instruction: str,
+    diagnostics: Sequence[types.Diagnostic] | None = None,
+) -> types.CodeAction:
+    arguments = [params.text_document.uri, first, end, *instruction]
+    return types.CodeAction(
+        f"Pellucid: {title}", kind, diagnostics, command=types.Command(f"Pellucid: {title}", command, arguments=arguments)
+    )
+
+
+def _arguments(command: str, given: Sequence[Any], count: int) -> tuple[Any, ...]:
+    """Return a command's arguments. Raise InvalidRequestError if they are not what its code action has."""
+    kinds = (str, int, int, str)[:count]
+    if len(given) != count or not all(isinstance(one, kind) for one, kind in zip(given, kinds, strict=True)):
+        raise InvalidRequestError(f"{command} needs the arguments of its code action: a URI, two line numbers and an instruction.")
+    return tuple(given)
+
+
+def _lines(first: int, end: int) -> types.Range:
+    return types.Range(types.Position(first, 0), types.Position(end, 0))
+
+
+def _end(range: types.Range) -> int:
+    """Return the line after the last one of a range, which has at least one line."""
+    within = range.end.character > 0 or range.end.line == range.start.line
+    return range.end.line + within
+
+
+def _shortened(title: str) -> str:
+    return title if len(title) <= MAX_TITLE_CHARACTERS else f"{title[: MAX_TITLE_CHARACTERS - 1]}\u2026"
+
+
+def _position(params: Params) -> types.Position:
+    return types.Position(*(params.required(name, params.number(name)) for name in ("line", "character")))
+
+
+def _token(given: Any) -> int | str | None:
+    """Return the token for partial results, a text or a number."""
+    token = getattr(given, "partialResultToken", None)
+    if token is not None and not isinstance(token, int | str):
+        raise InvalidRequestError("pellucid/edit: partialResultToken should be a text or a number.", param="partialResultToken")
+    return token

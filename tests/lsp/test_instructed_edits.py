@@ -1,0 +1,209 @@
+"""Tests of edits by instruction in an editor: the request, its progress, and the code actions."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+from lsprotocol import types
+from pygls.exceptions import JsonRpcException
+
+from pellucid.completion.edits.by_instruction.instructed_edits import UNCHANGED
+from pellucid_lsp.instructed_edits import CHANGED, EXPLAIN_CODE, INSTRUCT, OFF
+from support.editors.lsp_client import INLINE, Connect, Editor, until
+from support.servers.http_servers import ScriptedAssistant, spoken
+
+URI = "file:///project/a.py"
+TEXT = "class A:\n    x = '😀'\n    y = 2\n\nz = 3\n"
+RANGE = {"start": {"line": 1, "character": 0}, "end": {"line": 3, "character": 0}}
+ANSWER = [spoken(text) for text in ("x = '😀'", "\ny", " = 5\n", "```\n")]
+
+
+@pytest.fixture(autouse=True)
+def answers(assistant: ScriptedAssistant) -> None:
+    """Let the model set y to 5."""
+    assistant.script = ANSWER
+
+
+async def ask(editor: Editor, **fields: Any) -> Any:
+    given = {"textDocument": {"uri": URI}, "range": RANGE, "instruction": "Set y to 5."} | fields
+    return await editor.request("pellucid/edit", {name: value for name, value in given.items() if value is not None})
+
+
+def shown(range: Any) -> tuple[int, int, int, int]:
+    return range.start.line, range.start.character, range.end.line, range.end.character
+
+
+async def test_an_edit(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """The result has the new text and its hunks, each with its range, its log odds and its tokens."""
+    editor = await connect()
+    editor.open(URI, TEXT)
+    made = await ask(editor, seed=3)
+
+    assert (made.text, made.reason) == ("    x = '😀'\n    y = 5\n", None)
+    (hunk,) = made.hunks
+    assert (shown(hunk.range), hunk.newText, hunk.old, hunk.new) == ((2, 0, 2, 9), "    y = 5", ["    y = 2"], ["    y = 5"])
+    assert (hunk.logOdds, hunk.probability) == (0, 0.5)
+    assert [token.token for token in hunk.tokens] == ["\ny", " = 5\n"]
+    assert assistant.calls[0]["params"].seed == 3
+    assert "class A:" in assistant.calls[0]["messages"][0].content
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+async def test_ranges_are_in_the_clients_units(connect: Connect, assistant: ScriptedAssistant, encoding: str) -> None:
+    """A line with a character of several units is replaced up to its end."""
+    assistant.script = [spoken("x = '😀😀'\ny = 2\n```\n")]
+    general = types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind(encoding)])
+    editor = await connect(capabilities=types.ClientCapabilities(general=general, text_document=INLINE))
+    editor.open(URI, TEXT)
+    (hunk,) = (await ask(editor)).hunks
+    width = len("    x = '😀'") + {"utf-8": 3, "utf-16": 1, "utf-32": 0}[encoding]
+    assert (shown(hunk.range), hunk.newText) == ((1, 0, 1, width), "    x = '😀😀'")
+
+
+async def test_lines_are_streamed(connect: Connect) -> None:
+    """With a token for partial results, whole lines come as progress before the result."""
+    editor = await connect()
+    lines: list[str] = []
+    editor.client.protocol.fm._features["$/progress"] = lambda params: lines.extend(params.value["lines"])
+    editor.open(URI, TEXT)
+    await ask(editor, partialResultToken="t")
+    assert lines == ["    x = '😀'", "    y = 5"]
+
+
+async def test_windows_line_ends(connect: Connect) -> None:
+    """New text has the document's line ends."""
+    editor = await connect()
+    editor.open(URI, TEXT.replace("\n", "\r\n"))
+    made = await ask(editor)
+    assert (made.text, made.hunks[0].newText) == ("    x = '😀'\r\n    y = 5\r\n", "    y = 5")
+
+
+@pytest.mark.parametrize(("line", "dropped"), [(2, True), (0, True), (4, False)])
+async def test_a_document_that_changes_meanwhile(connect: Connect, assistant: ScriptedAssistant, line: int, dropped: bool) -> None:
+    """An edit is dropped with a sentence if the selected lines or those above have changed; a change below does no harm."""
+    reached, release = threading.Event(), threading.Event()
+
+    async def before(index: int) -> None:
+        if index == 2 and not reached.is_set():
+            reached.set()
+            await asyncio.to_thread(release.wait)
+
+    assistant.before = before
+    editor = await connect()
+    editor.open(URI, TEXT)
+    asked = asyncio.create_task(ask(editor))
+    await until(reached.is_set)
+    editor.replace(URI, types.Range(types.Position(line, 0), types.Position(line, 0)), " ")
+    await editor.command("pellucid.editAccepted")  # the change has arrived before the answer continues
+    release.set()
+    made = await asked
+    assert (made.reason, len(made.hunks)) == ((CHANGED, 0) if dropped else (None, 1))
+
+
+async def test_cancelled(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """Cancelling the request closes the model's stream."""
+    reached = threading.Event()
+
+    async def before(index: int) -> None:
+        if index == 2:
+            reached.set()
+            await asyncio.Event().wait()
+
+    assistant.before = before
+    editor = await connect()
+    editor.open(URI, TEXT)
+    params = {"textDocument": {"uri": URI}, "range": RANGE, "instruction": "x"}
+    editor.client.protocol.send_request("pellucid/edit", params, msg_id="edit")
+    await until(reached.is_set)
+    editor.client.cancel_request(types.CancelParams("edit"))
+    await until(assistant.closed.is_set)
+
+
+async def test_no_change(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """An answer that is equal to the selection has a sentence and no hunks."""
+    assistant.script = [spoken("x = '😀'\ny = 2\n```\n")]
+    editor = await connect()
+    editor.open(URI, TEXT)
+    made = await ask(editor)
+    assert (made.reason, made.hunks) == (UNCHANGED, [])
+
+
+@pytest.mark.parametrize(
+    ("options", "uri", "fields", "sentence"),
+    [
+        ({"instructedEdits": False}, URI, {}, OFF),
+        ({"enabled": False}, URI, {}, "The setting pellucid.enabled is false"),
+        ({}, "file:///project/.env", {}, r"\.env"),
+        ({}, URI, {"instruction": None}, "pellucid/edit needs instruction"),
+        ({}, URI, {"instruction": " "}, "The instruction is empty"),
+        ({}, URI, {"range": None}, "pellucid/edit needs range"),
+        ({}, URI, {"partialResultToken": [1]}, "partialResultToken should be a text or a number"),
+    ],
+)
+async def test_refusals(
+    connect: Connect, assistant: ScriptedAssistant, options: dict[str, Any], uri: str, fields: dict[str, Any], sentence: str
+) -> None:
+    """Bad requests, and documents that must not be sent, get a sentence; the model is not asked."""
+    editor = await connect(options=options)
+    editor.open(uri, TEXT)
+    with pytest.raises(JsonRpcException, match=sentence):
+        await ask(editor, textDocument={"uri": uri}, **fields)
+    assert assistant.calls == []
+
+
+async def actions(editor: Editor, begin: int, end: int, *messages: str, only: list[str] | None = None) -> list[Any]:
+    where = {"start": {"line": begin, "character": 0}, "end": {"line": end, "character": 0}}
+    context = {"diagnostics": [{"range": where, "message": message} for message in messages], **({} if only is None else {"only": only})}
+    return list(await editor.request_raw("textDocument/codeAction", {"textDocument": {"uri": URI}, "range": where, "context": context}))
+
+
+async def test_code_actions(connect: Connect) -> None:
+    """A selection has ready-made instructions, and a diagnostic one to fix it, of the kinds that the client wants."""
+    editor = await connect()
+    editor.open(URI, TEXT)
+    titles = [one["title"].removeprefix("Pellucid: ") for one in await actions(editor, 1, 3, "y is\nunused")]
+    assert titles == ["Fix: y is unused", "Write a docstring", "Add type hints", "Write tests for this", "Explain"]
+    assert [one["title"] for one in await actions(editor, 1, 3, "unused", only=["quickfix"])] == ["Pellucid: Fix: unused"]
+    assert len(await actions(editor, 1, 3, "unused", only=["refactor"])) == 4
+    assert await actions(editor, 1, 1) == []
+    (fix,) = await actions(editor, 2, 2, "unused")
+    assert fix["command"]["arguments"] == [URI, 2, 3, "Fix: unused"]
+
+
+@pytest.mark.parametrize("options", [{"instructedEdits": False}, {"enabled": False}])
+async def test_no_code_actions(connect: Connect, options: dict[str, Any]) -> None:
+    """With the setting or everything off there are none."""
+    editor = await connect(options=options)
+    editor.open(URI, TEXT)
+    assert await actions(editor, 1, 3, "unused") == []
+
+
+async def test_a_code_action_edits(connect: Connect) -> None:
+    """Its command lets the editor apply all hunks at once."""
+    editor = await connect()
+    applied: list[Any] = []
+
+    def apply(params: types.ApplyWorkspaceEditParams) -> types.ApplyWorkspaceEditResult:
+        applied.append(params.edit.changes)
+        return types.ApplyWorkspaceEditResult(applied=True)
+
+    editor.client.feature(types.WORKSPACE_APPLY_EDIT)(apply)
+    editor.open(URI, TEXT)
+    await editor.command(INSTRUCT, URI, 1, 3, "Set y to 5.")
+    (edit,) = applied[0][URI]
+    assert (shown(edit.range), edit.new_text) == ((2, 0, 2, 9), "    y = 5")
+    with pytest.raises(JsonRpcException, match="needs the arguments of its code action"):
+        await editor.command(INSTRUCT, URI, "1", 3, "x")
+
+
+async def test_explain(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """The explanation is shown as a message, and the document stays as it is."""
+    assistant.script = [spoken("It sets"), spoken(" x and y.\n")]
+    editor = await connect()
+    editor.open(URI, TEXT)
+    await editor.command(EXPLAIN_CODE, URI, 1, 3)
+    assert editor.messages == ["Pellucid: It sets x and y."]
+    assert "y = 2" in assistant.calls[0]["messages"][0].content
