@@ -146,6 +146,11 @@ local function configuration(root)
       ["pellucid/didChangeStatus"] = function(_, status)
         note(status)
       end,
+      ["$/progress"] = function(failure, params, ...)
+        if not require("pellucid.instruct").progress(params) then
+          return vim.lsp.handlers["$/progress"](failure, params, ...)
+        end
+      end,
       ["window/showMessage"] = function(_, message)
         M.warn(message.message)
       end,

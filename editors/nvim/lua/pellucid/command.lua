@@ -78,16 +78,31 @@ local subcommands = {
   end,
 }
 
---- Run `:Pellucid name [argument]`. Only `surprise` takes an argument.
-function M.run(line)
-  local name, argument = line:match("^(surprise)%s+(%S.*)$")
-  name = name or vim.trim(line)
-  local subcommand = subcommands[name]
+--- Subcommands that are given lines, or text.
+local with_lines = {
+  instruct = function(lines, text)
+    local row = vim.api.nvim_win_get_cursor(0)[1]
+    require("pellucid.instruct").open(lines and lines[1] or row, lines and lines[2] or row, text)
+  end,
+}
+
+--- Run `:Pellucid name`, perhaps with a range of `lines` and text after the name. Only `surprise` and `instruct` take text.
+function M.run(given, lines)
+  local first, text = given:match("^(%S+)%s+(%S.*)$")
+  local subcommand = with_lines[first or vim.trim(given)]
+  if subcommand then
+    return subcommand(lines, text or "")
+  end
+  local name = first == "surprise" and first or vim.trim(given)
+  subcommand = subcommands[name]
   if not subcommand then
     local sentence = ("there is no :Pellucid %s; the subcommands are %s."):format(name, table.concat(M.complete(""), ", "))
     return client.say(sentence, vim.log.levels.ERROR)
   end
-  subcommand(argument)
+  if lines then
+    return client.say((":Pellucid %s takes no lines."):format(name), vim.log.levels.ERROR)
+  end
+  subcommand(name == first and text or nil)
 end
 
 --- Return the names of subcommands, or the arguments of `surprise`, that begin with `lead`.
@@ -95,7 +110,7 @@ function M.complete(lead, line)
   local of_surprise = line and line:match("Pellucid%s+surprise%s")
   local names = vim.tbl_filter(function(name)
     return vim.startswith(name, lead)
-  end, vim.tbl_keys(of_surprise and SURPRISES or subcommands))
+  end, of_surprise and vim.tbl_keys(SURPRISES) or vim.list_extend(vim.tbl_keys(subcommands), vim.tbl_keys(with_lines)))
   table.sort(names)
   return names
 end

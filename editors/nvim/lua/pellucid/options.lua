@@ -2,7 +2,8 @@
 
 local M = {}
 
---- `keys` are those of insert mode, `edit_keys` those of normal mode; false disables one.
+--- `keys` are those of insert mode, `edit_keys` those of normal mode, and `instruct_keys` those of normal mode while an edit by
+--- instruction is shown; false disables one.
 M.defaults = {
   cmd = { "pellucid", "lsp" },
   filetypes = { ["*"] = true, help = false, qf = false, gitrebase = false },
@@ -22,6 +23,13 @@ M.defaults = {
   edit_keys = {
     next = "<M-n>",
     dismiss = "<M-x>",
+  },
+  instruct_keys = {
+    take = "<Tab>",
+    leave = "<M-x>",
+    take_all = "<M-a>",
+    again = "<M-r>",
+    cancel = "<Esc>",
   },
   settings = {}, -- for the language server, which checks them
 }
@@ -53,7 +61,7 @@ local function check(given, known, path)
       fail(("%s.%s is not an option of Pellucid: the options are %s."):format(path, name, names(known)))
     elseif type(default) == "table" then
       check(value, default, path .. "." .. name)
-    elseif path == "pellucid.keys" or path == "pellucid.edit_keys" then
+    elseif vim.endswith(path, "keys") then
       if type(value) ~= "string" and value ~= false then
         fail(("%s.%s should be a key such as '<M-w>', or false."):format(path, name))
       end
