@@ -16,6 +16,7 @@ import typer.main
 
 from pellucid.api.app import create_app
 from pellucid.api.schema.common import Body
+from pellucid.api.schema.edits import EditRequest
 from pellucid.api.schema.openai import ChatRequest, CompletionRequest, ScoreRequest
 from pellucid.api.server_state import ServerState
 from pellucid.cli.app import app
@@ -36,6 +37,7 @@ BODIES: dict[str, type[Body]] = {
     "/v1/completions": CompletionRequest,
     "/v1/chat/completions": ChatRequest,
     "/v1/score": ScoreRequest,
+    "/v1/edits": EditRequest,
 }
 CODE = re.compile(r"```\w*\n(.*?)```|`([^`\n]+)`", re.DOTALL)
 
