@@ -2,6 +2,7 @@
 
 import * as vscode from "vscode";
 import { Explanations } from "./explanation";
+import { InstructedEdits } from "./instructedEdits";
 import { LanguageServer, reason } from "./languageServer";
 import { showMenu } from "./menu";
 import { NextEdits } from "./nextEdits";
@@ -21,6 +22,7 @@ export function activate(context: vscode.ExtensionContext): void {
   const explanations = new Explanations();
   const tokens = new TokensView(context.extensionUri, running, last);
   const edits = new NextEdits(context.extensionUri, running);
+  const instructed = new InstructedEdits(running, context.workspaceState);
   let status: Status | undefined;
 
   const explain = async (id?: string): Promise<void> => {
@@ -39,6 +41,7 @@ export function activate(context: vscode.ExtensionContext): void {
     explanations,
     tokens,
     edits,
+    instructed,
     running.onDidChangeStatus((changed) => statusBar.show((status = changed))),
     vscode.window.registerWebviewViewProvider(VIEW, tokens),
     command("toggleEverywhere", () => running.execute(ServerCommand.toggle)),
@@ -49,6 +52,7 @@ export function activate(context: vscode.ExtensionContext): void {
     command("explainLast", explain),
     command("nextEdit", () => edits.goOrMake()),
     command("dismissEdit", () => edits.dismiss()),
+    command("editByInstruction", () => instructed.instruct()),
     command("markSurprises", () => markSurprises(running, ServerCommand.showSurprise)),
     command("markSurprisesInChanges", () => markSurprises(running, ServerCommand.showSurpriseInChanges)),
     command("clearSurprises", () => clearSurprises(running)),

@@ -11,6 +11,7 @@ import {
   LanguageClient,
   type LanguageClientOptions,
   type Middleware,
+  ProgressType,
   type RequestParam,
   type RequestType,
   ResponseError,
@@ -63,8 +64,17 @@ export class LanguageServer implements vscode.Disposable {
   }
 
   /** Sends a request. Throws an Error with a sentence for the user if the server does not run, or a ServerEnded if it ends before it answers. */
-  async request<Params, Result>(type: RequestType<Params, Result, void>, params: RequestParam<Params>): Promise<Result> {
-    return answered(this.requests.sendRequest(type, params));
+  async request<Params, Result>(
+    type: RequestType<Params, Result, void>,
+    params: RequestParam<Params>,
+    token?: vscode.CancellationToken,
+  ): Promise<Result> {
+    return answered(this.requests.sendRequest(type, params, token));
+  }
+
+  /** Receives the lines that come before the answer to a request with this token. */
+  onLines(token: string, receive: (lines: readonly string[]) => void): vscode.Disposable {
+    return this.requests.onProgress(new ProgressType<{ lines: string[] }>(), token, ({ lines }) => receive(lines));
   }
 
   /** Converts an item of the server's to one of VS Code's. */

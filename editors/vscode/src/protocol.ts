@@ -61,6 +61,33 @@ export interface Status {
   log: string | null;
 }
 
+/** A change of an edit by instruction: the lines `old` become `new`, which is `newText` in place of a range. */
+export interface Hunk {
+  range: Range;
+  newText: string;
+  old: string[];
+  new: string[];
+  /** log p(new) - log p(old), in nats; null if it was not read. */
+  logOdds: number | null;
+  probability: number | null;
+}
+
+/** An edit by instruction. `reason` says why nothing is changed, and is null if something is. */
+export interface InstructedEdit {
+  id: string;
+  text: string;
+  hunks: Hunk[];
+  reason: string | null;
+}
+
+export interface Instruction {
+  textDocument: { uri: string };
+  range: Range;
+  instruction: string;
+  seed?: number;
+  partialResultToken: string;
+}
+
 export const TokensRequest = new RequestType<{ id: string }, Tokens | null, void>("pellucid/tokens");
 export const BranchRequest = new RequestType<Branch, InlineCompletionItem | null, void>("pellucid/branch");
 export const ExplainRequest = new RequestType<{ id?: string }, Explanation | null, void>("pellucid/explain");
@@ -71,6 +98,7 @@ export interface Surprises {
   message: string;
 }
 
+export const InstructedEditRequest = new RequestType<Instruction, InstructedEdit, void>("pellucid/edit");
 export const StatusRequest = new RequestType0<Status, void>("pellucid/status");
 
 export const DidShowNotification = new NotificationType<{ id: string }>("pellucid/didShow");
