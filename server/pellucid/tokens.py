@@ -412,7 +412,7 @@ class Usage:
 
     ``queued`` is the wait for a slot, ``prefill`` the time from then to the first token, ``decode`` the time from the
     first token to the last. ``moves`` counts the engines elsewhere that were lost meanwhile, whose work others resumed.
-    Of the ``prediction`` tokens that the request predicted for its answer, the answer has ``predicted``.
+    ``prediction`` counts the tokens that the request predicted, and ``accepted`` those of them that the answer has.
     """
 
     cached: int = 0
@@ -422,7 +422,7 @@ class Usage:
     prefill: float = 0.0
     decode: float = 0.0
     moves: int = 0
-    predicted: int = 0
+    accepted: int = 0
     prediction: int = 0
 
     @property

@@ -100,7 +100,7 @@ class LocalEngine:
             raise NotSupportedError(f"{model} gives no hidden states, so it has no embeddings: use another model.")
         return size
 
-    def guesses(self, model: str) -> bool:
+    def uses_predictions(self, model: str) -> bool:
         """Return whether tokens are guessed, so that a prediction of an answer saves time."""
         self.model(model)
         return self.settings.lookup

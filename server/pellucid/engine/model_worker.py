@@ -221,7 +221,7 @@ class ModelWorker:
         sequence.ids.append(score.id)
         self._totals.generated += 1
         if sequence.request.prediction and sequence.lookup.follows(score.id):
-            sequence.predicted += 1
+            sequence.accepted += 1
             score = replace(score, predicted=True)
         sequence.deliver(score)
         if not sequence.wants_token:

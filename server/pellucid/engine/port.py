@@ -55,7 +55,7 @@ class Engine(Protocol):
         """Return the length of a model's hidden states. Raises NotSupportedError for a model that has none to give."""
         ...
 
-    def guesses(self, model: str) -> bool:
+    def uses_predictions(self, model: str) -> bool:
         """Return whether tokens are guessed, so that a prediction of an answer saves time."""
         ...
 

@@ -49,13 +49,13 @@ class Sequence:
     overtaken: int = 0
     admitted: float | None = None
     first_token: float | None = None
-    predicted: int = 0
+    accepted: int = 0
 
     def __post_init__(self) -> None:
         self.ids = list(self.request.prompt)
         self.prompt = np.asarray(self.ids, dtype=np.int64)
         self.sampler = Sampler(self.request.params, self.ids, self.request.constraint)
-        self.lookup = Lookup(self.capacity, self.request.prediction, self.ids)
+        self.lookup = Lookup(self.capacity, self.request.prediction)
 
     @property
     def priority(self) -> Priority:
@@ -124,7 +124,7 @@ class Sequence:
             queued=admitted - self.submitted,
             prefill=first - admitted,
             decode=now - first,
-            predicted=self.predicted,
+            accepted=self.accepted,
             prediction=len(self.request.prediction),
         )
 

@@ -95,7 +95,7 @@ class Fleet:
         limits = (replica.context(model) for replica in self.replicas.values())
         return min([self._context, *(limit - 1 for limit in limits if limit is not None)])
 
-    def guesses(self, model: str) -> bool:
+    def uses_predictions(self, model: str) -> bool:
         """Return False: an engine elsewhere takes no prediction, whatever it guesses by itself."""
         self._check(model)
         return False
@@ -160,7 +160,7 @@ class Fleet:
         """
         self._validate(model, request)
         if self._lag.seconds() > MAX_LAG_SECONDS:
-            raise QueueFullError("This server has more requests than its processor carries: try again later, or start another front.")
+            raise QueueFullError("This server is overloaded: try again later, or start another front.")
         key, deadline = request.terms.key, request.terms.deadline
         at = None if deadline is None else asyncio.get_running_loop().time() + deadline
         run = RunningRequest(model, request, self.context(model), request.session or key or uuid4().hex, at)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 TICK_SECONDS = 0.05
 """Time between two measurements."""
 
-SMOOTHING = 0.7
-"""Weight of the lag so far; the newest measurement has the rest. A moment's lag is not load."""
+SMOOTHING = 0.8
+"""Weight of the lag so far; the newest measurement has the rest."""
 
 
 class LoopLag:
@@ -27,8 +27,8 @@ class LoopLag:
             self._wait()
 
     def seconds(self) -> float:
-        """Return by how much the loop is late."""
-        return self._lag
+        """Return by how much the loop is late: 0 while that is not measured."""
+        return 0.0 if self._timer is None else self._lag
 
     def _wait(self) -> None:
         loop = asyncio.get_running_loop()

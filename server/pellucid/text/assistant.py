@@ -200,9 +200,9 @@ class LocalAssistant:
         """Return the length of a model's embeddings. Raises NotSupportedError for a model without hidden states."""
         return self._engine.hidden_size(self._find(model).name)
 
-    def guesses(self, model: str | None = None) -> bool:
+    def uses_predictions(self, model: str | None = None) -> bool:
         """Return whether a prediction of an answer saves time with this model."""
-        return self._engine.guesses(self._find(model).name)
+        return self._engine.uses_predictions(self._find(model).name)
 
     def name_of(self, model: str | None) -> str:
         """Return the name of a model, by default of the first one. Raises NotFoundError, which lists the names."""
@@ -402,9 +402,9 @@ class LocalAssistant:
         detokenizer = Detokenizer(tokenizer, strip_space=strip_space)
         session = _conversation(query.messages)
         request = Request(ids, query.params, query.terms, tokenizer.eos_ids, constraint=constraint, session=session)
-        if query.prediction and self.guesses(query.model):
+        if query.prediction and self.uses_predictions(query.model):
             predicted = await run_tokenizer(served, len(query.prediction), partial(tokenizer.encode, query.prediction, continues=True))
-            request = replace(request, prediction=predicted)
+            request = replace(request, prediction=predicted[: self._engine.context(served.name)])  # no answer is longer
         return _Generation(
             served.name,
             request,

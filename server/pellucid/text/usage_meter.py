@@ -31,7 +31,7 @@ class UsageMeter:
     def __init__(self, prompt: int, prediction: int = 0) -> None:
         self._prompt = prompt
         self._prediction = prediction
-        self._predicted = 0
+        self._accepted = 0
         self._admission = Admission(0, 0.0)
         self._generated = 0
         self._begun = self._first = self._last = time.monotonic()
@@ -47,7 +47,7 @@ class UsageMeter:
 
     def count(self, score: TokenScore) -> None:
         """Count a token that has just come."""
-        self._predicted += score.predicted
+        self._accepted += score.predicted
         self._last = time.monotonic()
         if not self._generated:
             self._first = self._last
@@ -63,6 +63,6 @@ class UsageMeter:
             # Both items may be read at once, so that only the admission itself knows the wait for the slot.
             prefill=max(0.0, self._first - self._begun - self._admission.queued),
             decode=self._last - self._first,
-            predicted=self._predicted,
+            accepted=self._accepted,
             prediction=self._prediction,
         )

@@ -54,29 +54,41 @@ def test_guesses_that_save_nothing_stop() -> None:
     assert lookup.guess([*ids, 70, 2, 3], 10)
 
 
-def test_a_prediction_is_looked_up() -> None:
+PROMPT = [20, 21, 22, *TEXT]
+
+
+def answered(lookup: Lookup, answer: list[int]) -> list[bool]:
+    """Return for each token of an answer whether it follows the prediction; a guess is made before each."""
+    followed = []
+    for count, id in enumerate(answer):
+        lookup.guess([*PROMPT, *answer[:count]], 10)
+        followed.append(lookup.follows(id))
+    return followed
+
+
+def test_a_prediction_is_guessed() -> None:
     """The prediction is guessed from the beginning of the answer on, even where the prompt has nothing of it."""
-    prompt, prediction = [20, 21, 22], [1, 2, 3, 4, 5, 6]
-    lookup = Lookup(64, prediction, prompt)
-    assert lookup.follows(1)
-    assert lookup.guess([*prompt, 1], 10) == [2, 3, 4]
+    lookup = Lookup(64, [31, 32, 33, 34, 35, 36])
+    assert answered(lookup, [31]) == [True]
+    assert lookup.guess([*PROMPT, 31], 10) == [32, 33, 34]
 
 
 def test_a_guess_ends_with_the_prediction() -> None:
-    """Nothing of the prompt is guessed to follow the prediction."""
-    prompt, prediction = [20, 21, 22], [1, 2, 3]
-    assert Lookup(64, prediction, prompt).guess([*prompt, 1, 2], 10) == [3]
-    assert Lookup(64, prediction, prompt).guess([*prompt, 1, 2, 3], 10) == []
+    """After the end of the prediction, earlier text is looked up as without it."""
+    lookup = Lookup(64, [31, 2, 3])
+    answered(lookup, [31, 2])
+    assert lookup.guess([*PROMPT, 31, 2], 10) == [3]
+    lookup.follows(3)
+    assert lookup.guess([*PROMPT, 31, 2, 3], 10) == [4, 5, 6]
 
 
 def test_an_answer_leaves_its_prediction_and_returns() -> None:
-    """After tokens that the prediction does not have, it is found again by what comes next."""
-    prompt, prediction = [20, 21, 22], [1, 2, 3, 4, 5, 6, 7]
-    lookup, ids = Lookup(64, prediction, prompt), [*prompt]
-    followed = []
-    for id in (1, 2, 90, 4, 5, 6):
-        lookup.guess(ids, 10)
-        followed.append(lookup.follows(id))
-        ids.append(id)
-    assert followed == [True, True, False, False, False, True]
-    assert lookup.guess(ids, 10) == [7]
+    """Two tokens of the prediction in a row lead back to it, though the prompt has the same text."""
+    lookup = Lookup(64, TEXT)
+    assert answered(lookup, [1, 2, 90, 4, 5, 6]) == [True, True, False, False, False, True]
+    assert lookup.guess([*PROMPT, 1, 2, 90, 4, 5, 6], 10) == [7, 8, 9]
+
+
+def test_no_token_of_a_prediction_counts_twice() -> None:
+    """An answer that repeats a part of the prediction does not go back in it."""
+    assert sum(answered(Lookup(64, [1, 2, 3]), [1, 2, 3, 1, 2, 3, 1, 2, 3])) == 3

@@ -3,35 +3,76 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
 from pellucid.engine.request import Request
 from pellucid.errors import QueueFullError
 from pellucid.fleet.fleet import MAX_LAG_SECONDS, Fleet
-from pellucid.fleet.loop_lag import TICK_SECONDS, LoopLag
+from pellucid.fleet.loop_lag import SMOOTHING, TICK_SECONDS, LoopLag
 from pellucid.tokens import SamplingParams
 
-BLOCKED = 4 * TICK_SECONDS
+
+class Clock:
+    """The methods of an event loop that a LoopLag uses, with a time that the test sets."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.due: tuple[object, float] | None = None
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay: float, measure: object, due: float) -> object:
+        self.due = measure, due
+        return self
+
+    def tick(self, late: float) -> None:
+        """Let the next measurement be late."""
+        assert self.due is not None
+        measure, due = self.due
+        self.due, self.now = None, due + late
+        assert callable(measure)
+        measure(due)
 
 
-async def test_a_busy_loop_is_late() -> None:
-    """Work that holds up the event loop counts as lag while requests run."""
-    needed = [True, False]
-    lag = LoopLag(lambda: needed.pop(0))
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of the running loop."""
+    found = Clock()
+    monkeypatch.setattr(asyncio, "get_running_loop", lambda: found)
+    return found
+
+
+def test_a_busy_loop_is_late(clock: Clock) -> None:
+    """Each measurement adds its share of how late the loop is."""
+    lag = LoopLag(lambda: True)
+    assert lag.seconds() == 0
+    lag.start()
+    clock.tick(late=1.0)
+    assert lag.seconds() == pytest.approx(1 - SMOOTHING)
+    clock.tick(late=0.0)
+    assert lag.seconds() == pytest.approx(SMOOTHING * (1 - SMOOTHING))
+    assert clock.due is not None
+    assert clock.due[1] == pytest.approx(clock.now + TICK_SECONDS)
+
+
+def test_the_lag_ends_with_the_requests(clock: Clock) -> None:
+    """Once no request runs, nothing is measured and the lag is over, so that the next request is admitted."""
+    needed = [False]
+    lag = LoopLag(needed.pop)
+    lag.start()
+    clock.tick(late=10.0)
+    assert lag.seconds() == 0
+    assert clock.due is None
     lag.start()
     assert lag.seconds() == 0
-    asyncio.get_running_loop().call_soon(time.sleep, BLOCKED)  # as work does that is too much for the processor
-    while needed:
-        await asyncio.sleep(TICK_SECONDS)
-    assert lag.seconds() > 0
 
 
-async def test_requests_beyond_the_processor_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_requests_of_a_late_front_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A front that is late refuses a request with a sentence instead of adding it to the pile."""
     fleet = Fleet({"far": 256}, 128)
     monkeypatch.setattr(LoopLag, "seconds", lambda _: 2 * MAX_LAG_SECONDS)
-    with pytest.raises(QueueFullError, match="more requests than its processor carries: try again later, or start another front"):
+    with pytest.raises(QueueFullError, match="overloaded: try again later, or start another front"):
         await anext(fleet.generate("far", Request([1, 2], SamplingParams(max_tokens=1))))
     assert fleet.running("far") == 0

@@ -9,9 +9,7 @@ from typing import Any
 import httpx
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Locator, Page
-
-from support.page.page_fixtures import SMALL
-from support.servers.real_model_server import CODER
+from prometheus_client.parser import text_string_to_metric_families
 
 SERIOUS = frozenset({"serious", "critical"})
 
@@ -113,10 +111,11 @@ async def scored(address: str, model: str, **given: Any) -> Sequence[dict[str, A
 
 
 async def busy(address: str) -> int:
-    """Return the number of requests that the engine is processing."""
+    """Return the number of requests that the engine is processing, also where it is elsewhere."""
     async with httpx.AsyncClient(base_url=address, timeout=30) as http:
-        replies = [await http.get("/slots", params={"model": model}) for model in (CODER, SMALL)]
-    return sum(slot["is_processing"] for reply in replies for slot in reply.json())
+        reply = await http.get("/metrics")
+    families = {family.name: family for family in text_string_to_metric_families(reply.text)}
+    return int(sum(sample.value for sample in families["pellucid_running"].samples))
 
 
 async def until_idle(address: str) -> None:

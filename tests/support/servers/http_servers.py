@@ -131,7 +131,7 @@ class ScriptedAssistant:
     def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
         return self._answer("score", query)
 
-    def guesses(self, model: str | None = None) -> bool:
+    def uses_predictions(self, model: str | None = None) -> bool:
         """Return False: the script is what comes."""
         return False
 

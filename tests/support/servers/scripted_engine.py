@@ -91,7 +91,7 @@ class ScriptedEngine:
         """Return the status of a model with one idle slot."""
         return WorkerStatus((SlotStatus(0, 0, busy=False),), 0, 0, 64, 0, 1, 0, 0, Totals())
 
-    def guesses(self, model: str) -> bool:
+    def uses_predictions(self, model: str) -> bool:
         """Return False: the script is what comes."""
         return False
 

@@ -113,7 +113,7 @@ def usage_reply(prompts: Sequence[Usage], answers: Sequence[Usage], ends: Sequen
         prefill=max(usage.prefill for usage in prompts),
         decode=max(usage.decode for usage in answers),
         moves=sum(usage.moves for usage in answers),
-        predicted=sum(usage.predicted for usage in answers),
+        accepted=sum(usage.accepted for usage in answers),
         prediction=sum(usage.prediction for usage in answers),
     )
     return UsageReply(
@@ -127,9 +127,7 @@ def usage_reply(prompts: Sequence[Usage], answers: Sequence[Usage], ends: Sequen
 
 
 def _prediction_details(usage: Usage) -> CompletionTokensDetails:
-    return CompletionTokensDetails(
-        accepted_prediction_tokens=usage.predicted, rejected_prediction_tokens=usage.prediction - usage.predicted
-    )
+    return CompletionTokensDetails(accepted_prediction_tokens=usage.accepted, rejected_prediction_tokens=usage.prediction - usage.accepted)
 
 
 def usage_details(usage: Usage, first_difference: str | None = None) -> UsageDetails:
@@ -142,7 +140,7 @@ def usage_details(usage: Usage, first_difference: str | None = None) -> UsageDet
         prefill=usage.prefill,
         decode=usage.decode,
         moves=usage.moves or None,
-        predicted=usage.predicted if usage.prediction else None,
+        accepted=usage.accepted if usage.prediction else None,
         prediction=usage.prediction or None,
         first_difference=first_difference,
     )

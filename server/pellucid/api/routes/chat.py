@@ -120,10 +120,10 @@ def _check_template(body: ChatRequest, card: ModelCard) -> None:
         raise InvalidRequestError(message, param=f"chat_template_kwargs.{read}")
 
 
-def _ignored(body: ChatRequest, card: ModelCard, *, guesses: bool) -> list[str]:
+def _ignored(body: ChatRequest, assistant: LocalAssistant, card: ModelCard) -> list[str]:
     """Return the names of the fields that have no effect."""
     names = ["messages.name"] if any(message.name for message in body.messages) and not reads_names(card) else []
-    if body.prediction is not None and not guesses:
+    if body.prediction is not None and not assistant.uses_predictions(card.name):
         names.append("prediction")
     return [*names, *ignored_fields(body, card)]
 
@@ -139,7 +139,7 @@ class _ChatJob(GenerationJob):
             card,
             body.n,
             usage_on_the_way=on_the_way,
-            ignored=_ignored(body, card, guesses=assistant.guesses(card.name)),
+            ignored=_ignored(body, assistant, card),
         )
         self._body = body
         self._grammar = requested_grammar(body)

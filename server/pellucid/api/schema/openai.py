@@ -232,8 +232,8 @@ class ChatRequest(SamplingFields, ToolFields):
     prediction: Prediction | None = Field(
         None,
         description="a text that the answer is likely to repeat, such as the code before an edit: the answer is the same, but sooner. "
-        "completion_tokens_details has how much of it the answer has. Ignored where no tokens are guessed: by engines elsewhere, and by a "
-        "server with lookup off",
+        "completion_tokens_details counts the tokens that the answer repeats. Ignored where no tokens are guessed: by engines elsewhere, "
+        "and by a server with lookup off",
     )
     reasoning_effort: Annotated[str | None, Unused()] = Field(None, description="ignored: the models do not reason apart from the answer")
     verbosity: Annotated[str | None, Unused()] = Field(None, description="ignored: ask for a short answer in a message")
@@ -306,7 +306,7 @@ class UsageDetails(Reply):
     moves: int | None = Field(
         None, description="engines elsewhere that were lost meanwhile, whose work others resumed; missing if none was"
     )
-    predicted: int | None = Field(None, description="tokens of the prediction that the answer has; missing without a prediction")
+    accepted: int | None = Field(None, description="tokens of the prediction that the answer repeats; missing without one")
     prediction: int | None = Field(None, description="tokens of the prediction; missing without one")
     first_difference: str | None = Field(
         description="the beginning of the text that the cache did not have, at most 80 characters, so that you see where a prompt changed; "
