@@ -41,10 +41,25 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield vim
 
 
+NOTE_ANSWERS = """
+  local asked = {}
+  vim.api.nvim_create_autocmd('LspRequest', {callback = function(event)
+    local request = event.data.request
+    if request.method == 'textDocument/inlineCompletion' and request.type == 'pending' then
+      asked[event.data.request_id] = vim.b.changedtick
+    elseif request.type == 'complete' and asked[event.data.request_id] then
+      vim.g.answered = asked[event.data.request_id]
+    end
+  end})
+"""
+"""Notes in ``vim.g.answered`` the version of the text that the last answer was about."""
+
+
 @pytest.fixture
 def ready(served: Neovim) -> Neovim:
     """The same with ghost text at the end of HEAD, in insert mode."""
     served.edit(HEAD + TAIL + "\n")
+    served.lua(NOTE_ANSWERS)
     served.keys("jA")
     served.until_ghost()
     return served
@@ -166,19 +181,15 @@ def test_dismiss(ready: Neovim) -> None:
     until(lambda: not ready.ghost, "no ghost text")
     assert ready.text == HEAD + TAIL
 
+    ready.lua("vim.g.answered = 0")
     ready.keys("<Esc>A")
     answers(ready)
     assert ready.ghost == ""
 
 
 def answers(vim: Neovim) -> None:
-    """Wait until the request of the last key has its answer."""
-    vim.lua("vim.g.asked = 0")
-    vim.lua(
-        "vim.api.nvim_create_autocmd('LspRequest', {callback = function(event) local request = event.data.request "
-        "if request.type == 'complete' and request.method == 'textDocument/inlineCompletion' then vim.g.asked = 1 end end})"
-    )
-    until(lambda: vim.lua("return vim.g.asked"), "an answer")
+    """Wait until a request about the present text has its answer."""
+    until(lambda: vim.lua("return vim.g.answered == vim.b.changedtick"), "an answer")
 
 
 @pytest.mark.model
