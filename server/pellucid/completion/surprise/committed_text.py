@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 from difflib import SequenceMatcher
+from io import StringIO
 from itertools import accumulate
 from pathlib import Path
 
@@ -18,13 +21,18 @@ LIMIT_SECONDS = 20.0
 _NEW_FILE = ("exists on disk, but not in", "does not exist in", "invalid object name", "Not a valid object name")
 """What git says of a file that is in no commit."""
 
+_OTHER_PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
+"""What an editor that was started by git inherits, and what would make git look into another repository."""
+
 
 async def committed_text(path: Path) -> str:
     r"""Return the text of a file in the commit HEAD, with ``\n`` at the end of each line; empty if it is not in it.
 
-    Raise InvalidRequestError if git cannot be asked. The file is printed as it is stored: no filter of the repository runs.
+    Raise InvalidRequestError if git cannot be asked. The file is printed as it is stored: no filter of the repository runs. Git fetches
+    nothing that is missing, as the repository names the commands for that.
     """
-    environment = {**os.environ, "LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
+    rules = {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": ""}  # older git knows only the last
+    environment = {**{name: value for name, value in os.environ.items() if name not in _OTHER_PLACES}, **rules}
     command = ("git", "-C", str(path.parent), "cat-file", "blob", f"HEAD:./{path.name}")
     try:
         process = await asyncio.create_subprocess_exec(
@@ -36,7 +44,8 @@ async def committed_text(path: Path) -> str:
         async with asyncio.timeout(LIMIT_SECONDS):
             output, complaint = await process.communicate()
     except BaseException as error:
-        process.kill()
+        with suppress(ProcessLookupError):  # git may just have exited
+            process.kill()
         await process.wait()
         if isinstance(error, TimeoutError):
             raise InvalidRequestError(f"git took longer than {LIMIT_SECONDS:.0f} s to print {path.name}.", param="textDocument") from None
@@ -52,7 +61,16 @@ async def committed_text(path: Path) -> str:
 
 def changed_parts(old: str, new: str) -> list[Part]:
     """Return the lines of a text that another one does not have in their place, by their offsets."""
-    before, after = old.splitlines(keepends=True), new.splitlines(keepends=True)
+    before, after = StringIO(old).readlines(), StringIO(new).readlines()
     starts = [0, *accumulate(map(len, after))]
-    changes = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
-    return [(starts[begin], starts[end]) for kind, _, _, begin, end in changes if kind != "equal" and end > begin]
+    first = _equal(before, after)
+    last = _equal(before[first:][::-1], after[first:][::-1])
+    # Frequent lines are junk to the matcher, as all pairs of them take minutes. At worst such a line counts as changed.
+    matcher = SequenceMatcher(None, before[first : len(before) - last], after[first : len(after) - last])
+    changes = matcher.get_opcodes()
+    return [(starts[first + begin], starts[first + end]) for kind, _, _, begin, end in changes if kind != "equal" and end > begin]
+
+
+def _equal(one: Sequence[str], other: Sequence[str]) -> int:
+    """Return how many lines at the beginning are equal."""
+    return next((index for index, (line, its) in enumerate(zip(one, other, strict=False)) if line != its), min(len(one), len(other)))
