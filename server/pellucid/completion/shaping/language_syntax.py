@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from io import StringIO
 
 from pellucid.text.brackets import CLOSING, OPENING
 
@@ -138,7 +139,7 @@ def code_parts(text: str, syntax: Syntax) -> Iterator[tuple[int, int]]:
     pattern, closings = _pattern(syntax)
     inside: str | None = None
     begin = 0
-    for line in text.splitlines(keepends=True):
+    for line in StringIO(text):  # splitlines would also end a comment at a form feed
         at = 0
         while at < len(line):
             if inside is not None:

@@ -18,6 +18,7 @@ for _group in _PAIRS.split(" | "):
     for _one in _group.split():
         _OPPOSITES.setdefault(_one, []).extend(_other for _other in _group.split() if _other != _one)
 
+_SMALL_NUMBER = re.compile("[0-9]{1,9}")  # Python reads at most 4,300 digits
 _SIMPLE = r"\w+(?:\.\w+)*"
 _NEXT_ARGUMENT = re.compile(rf"\s*,\s*({_SIMPLE})(?=\s*[,)])")
 _ARGUMENT_BEFORE = re.compile(rf"(?<=[(,])(\s*)({_SIMPLE})\s*,\s*\Z")
@@ -44,7 +45,7 @@ def _others(reading: WordReading, text: str, names: Mapping[str, int]) -> Iterat
     """Yield other words for a word, first those that are always tried."""
     word = reading.word
     yield from _OPPOSITES.get(word.text, ())
-    if word.kind is Kind.NUMBER and word.text.isdecimal():
+    if word.kind is Kind.NUMBER and _SMALL_NUMBER.fullmatch(word.text):
         value = int(word.text)
         yield from (str(other) for other in (value - 1, value + 1) if other >= 0)
     before = text[word.begin : reading.at]

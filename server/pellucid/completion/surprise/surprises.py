@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from io import StringIO
+from itertools import pairwise
 from math import exp, inf
 
 from pellucid.client.assistant_protocol import Assistant
@@ -25,13 +27,16 @@ MAX_CHARACTERS = 24_000
 CHARACTERS_BEFORE = 4_000
 """The text before a part that is read with it, from the start of a line."""
 
+MAX_REREAD_CHARACTERS = 2_000
+"""The longest lines that are read again, and the most text before and after them: in minified code a line can be a megabyte."""
+
 REREAD_SHARE, MIN_REREAD = 0.05, 3
 """Words that are read again with their alternatives: a share of the lines, and the least number."""
 
 LEAST_SCORE = 5.5
 """The score from which on a word is marked.
 
-It was chosen with the default model on 60 files of 25 Python packages, with one planted bug each, of which it marks 37 %. There it gives
+It was chosen with the default model on 60 files of 21 Python packages, with one planted bug each, of which it marks 37 %. There it gives
 ten marks for 1,000 lines, of which 64 % are bugs."""
 
 ALTERNATIVES_OF_A_TOKEN = 10
@@ -39,9 +44,10 @@ ALTERNATIVES_OF_A_TOKEN = 10
 
 @dataclass(frozen=True, slots=True)
 class LikelierText:
-    """Another text for a part of the document, and its probability among the text as it is and all alternatives."""
+    """Another text for a part of the document, what is written there, and its probability among that and all alternatives."""
 
     replacement: Replacement
+    written: str
     probability: float
 
 
@@ -75,7 +81,7 @@ class Mark:
         """The reason for the mark, a sentence."""
         best = self.alternatives[0]
         return (
-            f"{best.replacement.text} fits better than {self.text} between the lines around it: "
+            f"{best.replacement.text} fits better than {best.written} between the lines around it: "
             f"probability {best.probability:.2f} instead of {self.probability:.2f}."
         )
 
@@ -139,7 +145,8 @@ async def read_words(
     assistant: Assistant, text: str, words: Sequence[CodeWord], part: Part, model: str | None, terms: Terms
 ) -> list[WordReading]:
     """Read a part of a text, with some text before it. Return the readings of its words."""
-    start = text.rfind("\n", 0, max(part[0] - CHARACTERS_BEFORE, 0)) + 1
+    line = text.rfind("\n", 0, max(part[0] - CHARACTERS_BEFORE, 0)) + 1
+    start = max(line, part[0] - 2 * CHARACTERS_BEFORE)
     query = ScoreQuery(text[start : part[1]], model, ALTERNATIVES_OF_A_TOKEN, terms, windows=True)
     async with aclosing(assistant.score(query)) as items:
         tokens = [item async for item in items if isinstance(item, Token)]
@@ -155,14 +162,20 @@ def doubtful(readings: Sequence[WordReading], lines: int) -> list[WordReading]:
 async def read_again(
     assistant: Assistant, reading: WordReading, text: str, names: Mapping[str, int], model: str | None, terms: Terms
 ) -> Mark | None:
-    """Read a word's lines as they are and with each alternative, between the lines before and after; None if there is no alternative."""
+    """Read a word's lines as they are and with each alternative, between the lines before and after.
+
+    Return None if there is no alternative, or the lines are too long.
+    """
     word, others = reading.word, alternatives(reading, text, names)
     if not others:
         return None
     first = text.rfind("\n", 0, min(one.begin for one in others)) + 1
     last = text.find("\n", max(one.end for one in others))
     last = len(text) if last < 0 else last + 1
-    before, after = text[:first].splitlines(keepends=True), text[last:].splitlines(keepends=True)
+    if last - first > MAX_REREAD_CHARACTERS:
+        return None
+    before = StringIO(text[max(0, first - MAX_REREAD_CHARACTERS) : first]).readlines()
+    after = StringIO(text[last : last + MAX_REREAD_CHARACTERS]).readlines()
     gap = CompletionQuery("".join(before[-PREFIX_LINES:]), "".join(after[:SUFFIX_LINES]))
     texts = [text[first:last], *(text[first : one.begin] + one.text + text[one.end : last] for one in others)]
     logprobs = [await text_logprob(assistant, ScoreQuery(one, model, terms=terms, gap=gap)) for one in texts]
@@ -171,7 +184,7 @@ async def read_again(
         return None
     total = sum(exp(logprob - max(written, *read)) for logprob in (written, *read))
     shares = [exp(logprob - max(written, *read)) / total for logprob in (written, *read)]
-    likelier = sorted((LikelierText(*pair) for pair in zip(others, shares[1:], strict=True)), key=lambda one: -one.probability)
+    likelier = [LikelierText(one, text[one.begin : one.end], share) for one, share in zip(others, shares[1:], strict=True)]
     token = reading.token
     return Mark(
         word.begin,
@@ -182,7 +195,7 @@ async def read_again(
         exp(-(token.entropy_estimate or 0.0)),
         max(read) - written,
         reading.surprise,
-        tuple(likelier),
+        tuple(sorted(likelier, key=lambda one: -one.probability)),
     )
 
 
@@ -198,16 +211,21 @@ def _read_together(parts: Sequence[Part]) -> list[list[Part]]:
 
 
 def _nearest(text: str, parts: Sequence[Part], near: int) -> tuple[Part, ...]:
-    """Return parts of whole lines, at most MAX_CHARACTERS of them, the nearest ones to an offset."""
+    """Return parts of whole lines, the nearest ones to an offset. At most MAX_CHARACTERS are read for them, with the text between them."""
     found: list[Part] = []
     left = MAX_CHARACTERS
-    for begin, end in sorted(parts, key=lambda part: max(part[0] - near, near - part[1], 0)):
+    parts = sorted(part for part in parts if part[0] < part[1])
+    between = {after: min(after[0] - before[1], CHARACTERS_BEFORE) for before, after in pairwise(parts)}
+    for part in sorted(parts, key=lambda part: max(part[0] - near, near - part[1], 0)):
+        begin, end = part
+        left -= between.get(part, 0)
+        if left <= 0:
+            break
         if end - begin > left:
             first = max(begin, min(near - left // 2, end - left))
             begin = begin if first == begin else text.find("\n", first, end) + 1 or first
             end = end if begin + left >= end else text.rfind("\n", begin, begin + left) + 1 or begin + left
-        if left <= 0 or end <= begin:
-            break
-        found.append((begin, end))
-        left -= end - begin
+        if begin < end:
+            found.append((begin, end))
+            left -= end - begin
     return tuple(sorted(found))

@@ -9,7 +9,15 @@ from math import exp
 
 import pytest
 
-from pellucid.completion.surprise.surprises import CHARACTERS_BEFORE, LEAST_SCORE, MAX_CHARACTERS, MIN_REREAD, Findings, Surprises
+from pellucid.completion.surprise.surprises import (
+    CHARACTERS_BEFORE,
+    LEAST_SCORE,
+    MAX_CHARACTERS,
+    MAX_REREAD_CHARACTERS,
+    MIN_REREAD,
+    Findings,
+    Surprises,
+)
 from pellucid.errors import UnavailableError
 from pellucid.tokens import Alternative, Finish, FinishReason, ModelCard, Priority, ScoreQuery, Token, Usage
 from support.silent_assistant import SilentAssistant
@@ -110,7 +118,7 @@ async def test_what_is_read() -> None:
     assert {query.terms.priority for query in reader.read} == {Priority.BACKGROUND}
 
 
-@pytest.mark.parametrize("text", ["# a != b\n", 'x = "a != b"\n', '"""\na != b\n"""\n'])
+@pytest.mark.parametrize("text", ["# a != b\n", 'x = "a != b"\n', '"""\na != b\n"""\n', "# a\x0cb != c\n"])
 async def test_comments_and_strings(text: str) -> None:
     """They are not marked, whatever the model finds, and if there is nothing else nothing is read again."""
     reader = Reader({**DOUBT, "a": (-9.0, {" b": -0.1})}, {"==": 0.0})
@@ -136,6 +144,7 @@ async def test_swapped_arguments() -> None:
     best = mark.alternatives[0].replacement
     assert (mark.begin, mark.text) == (at, "target")
     assert (text[best.begin : best.end], best.text) == ("target, source", "source, target")
+    assert mark.reason.startswith("source, target fits better than target, source between")
 
 
 async def test_numbers_by_one() -> None:
@@ -143,6 +152,14 @@ async def test_numbers_by_one() -> None:
     reader = Reader({"7": (-8.0, {" x": -0.1})}, {"8": -1.0})
     (mark,) = (await find(reader, "x = items[7]\n")).marks
     assert mark.alternatives[0].replacement.text == "8"
+
+
+@pytest.mark.parametrize("number", ["7" * 5000, "\u0667"])
+async def test_other_numbers(number: str) -> None:
+    """Numbers that Python does not read, and digits of other scripts, have no neighbours; the rest of the text is searched."""
+    reader = Reader({number: (-8.0, {" x": -0.1}), **DOUBT}, {"==": -1.0})
+    (mark,) = (await find(reader, f"x = {number}\n" + TEXT)).marks
+    assert mark.text == "!="
 
 
 async def test_names_of_several_tokens() -> None:
@@ -184,6 +201,36 @@ async def test_near_parts_are_read_together() -> None:
     found = await find(reader, text, parts=[(0, 7), (14, 21)])
     assert [mark.begin for mark in found.marks] == [2, 16]
     assert [query.text for query in reader.read if query.gap is None] == [text]
+
+
+async def test_text_between_parts_counts() -> None:
+    """Small parts with much text between them are limited by all that is read for them."""
+    line = "a != b\n"
+    text = (line + "x" * 3_499 + "\n") * 30
+    length = len(text) // 30
+    parts = [(number * length, number * length + len(line)) for number in range(30)]
+    reader = Reader()
+    found = await find(reader, text, parts=parts)
+    assert 5 < len(found.searched) < 8
+    assert sum(len(str(query.text)) for query in reader.read if query.gap is None) <= MAX_CHARACTERS
+
+
+async def test_an_empty_part_hides_no_other() -> None:
+    """A part without text is passed over."""
+    found = await find(Reader(), TEXT, parts=[(0, 0), (len(TEXT) - 16, len(TEXT))])
+    assert found.searched == ((len(TEXT) - 16, len(TEXT)),)
+
+
+async def test_long_lines() -> None:
+    """Of a line as long as minified code no more is read than of others, it is not read again, and other lines are marked still."""
+    long = "x = 1; " * 200_000 + "a != b\n"
+    reader = Reader({**DOUBT, "c": (-9.0, {" a": -0.1})}, {"==": 0.0})
+    text = long + "a == b\n" * 20 + "c = a != b\n"
+    (mark,) = (await find(reader, text, parts=[(len(long) - 7, len(text))])).marks
+    assert mark.begin == text.rindex("!=")
+    assert max(len(str(query.text)) for query in reader.read) <= 3 * CHARACTERS_BEFORE
+    gaps = [query.gap for query in reader.read if query.gap is not None]
+    assert max(len(str(gap.prefix) + str(gap.suffix)) for gap in gaps) <= 2 * MAX_REREAD_CHARACTERS
 
 
 @pytest.mark.parametrize("near", [0, 1_000_000])
