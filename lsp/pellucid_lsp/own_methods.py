@@ -14,6 +14,7 @@ from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.suggestion import DocumentCursor, Suggestion, drop_typed, normalize_newlines
 from pellucid.errors import InvalidRequestError, UnavailableError
 from pellucid.tokens import BACKGROUND, MAX_ALTERNATIVES, ScoreQuery, Token
+from pellucid_lsp import surprise_methods
 from pellucid_lsp.edit_items import EDIT_ACCEPTED
 from pellucid_lsp.inspection_json import Json, explanation_report, hover_markdown, ranges_of, suggestion_report, tokens_report
 from pellucid_lsp.reactions import accept_all, accept_part, dismiss
@@ -153,6 +154,7 @@ def _register_commands(server: Pellucid) -> None:
         """Switch suggestions off or on everywhere. Return the status."""
         server.session.switch.toggle()
         await server.session.apply_switch()
+        surprise_methods.forget_refused(server)
         return server.session.status()
 
     @server.own_command("pellucid.toggleWorkspace")
@@ -160,6 +162,7 @@ def _register_commands(server: Pellucid) -> None:
         """Switch suggestions off or on in the editor's folders. Return the status."""
         server.session.switch.toggle_here()
         await server.session.apply_switch()
+        surprise_methods.forget_refused(server)
         return server.session.status()
 
     @server.own_command("pellucid.restart")

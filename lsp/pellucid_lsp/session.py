@@ -135,18 +135,25 @@ class EditorSession:
         return await self._edit_requests.run(uri, version, partial(self.edits.suggest, uri, text, self.settings.completion.level)) or []
 
     async def find_surprises(
-        self, cursor: DocumentCursor, text: str, version: int | None, parts: Sequence[Part] | None, near: int
+        self, cursor: DocumentCursor, text: str, version: int | None, parts: Sequence[Part] | None, near: int, file: Path | None
     ) -> Findings | None:
         """Return the words that do not fit in parts of a version of a document; None if a change or another search ends this one.
 
+        ``file``: search only the lines that differ from the last commit of this file. All of that is part of the search, so that whatever
+        forbids to send the document also ends a search that still waits for git.
         Raise a PellucidError, which names the remedy, if the model cannot be asked.
         """
-        key = (version, None if parts is None else tuple(parts), near)
-        return await self._searches.run(cursor.uri, key, partial(self._surprises.find, cursor.uri, text, cursor.language, parts, near))
+        key = (version, None if parts is None else tuple(parts), near, file)
+        return await self._searches.run(
+            cursor.uri, key, partial(self._surprises.find, cursor.uri, text, cursor.language, parts, near, file)
+        )
 
-    def cancel_surprises(self, uri: str) -> None:
-        """Cancel the search of a document."""
-        self._searches.cancel(uri)
+    def cancel_surprises(self, uri: str | None = None) -> None:
+        """Cancel the search of a document, by default all searches."""
+        if uri is None:
+            self._searches.cancel_all()
+        else:
+            self._searches.cancel(uri)
 
     def require_searchable(self, cursor: DocumentCursor) -> None:
         """Raise InvalidRequestError if a document must not be sent to the model, or is not code."""
@@ -451,7 +458,7 @@ class EditorSession:
 
     def _search_refusal(self, cursor: DocumentCursor) -> str | None:
         if find_syntax(cursor.language).prose:
-            return f"Only code is searched for surprises, and {cursor.language} is none."
+            return f"{cursor.language} is not code, so it is not searched."
         return self._language_refusal(cursor) or self.refusal(cursor)
 
     def _why_off(self) -> str:

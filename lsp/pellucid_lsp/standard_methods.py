@@ -63,11 +63,13 @@ def _register_lifecycle(server: Pellucid) -> None:
     async def did_change_configuration(params: types.DidChangeConfigurationParams) -> None:
         """Apply changed settings."""
         await server.change_settings(params.settings)
+        surprise_methods.forget_refused(server)
 
     @server.feature(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)
     async def did_change_workspace_folders(_: types.DidChangeWorkspaceFoldersParams) -> None:
         """Apply the ignore files and the off switch of the new folders."""
         await server.session.set_folders(server.folders)
+        surprise_methods.forget_refused(server)
 
     @server.feature(types.SHUTDOWN)
     async def shutdown(*_: Any) -> None:

@@ -94,8 +94,7 @@ class MarkedText:
         return self.range(one.replacement.begin, one.replacement.end)
 
     def _title(self, mark: Mark, one: LikelierText) -> str:
-        written = self.text[one.replacement.begin : one.replacement.end]
-        return f"Replace `{written}` with `{one.replacement.text}` (p {one.probability:.2f} instead of {mark.probability:.2f})"
+        return f"Replace `{one.written}` with `{one.replacement.text}` (p {one.probability:.2f} instead of {mark.probability:.2f})"
 
     def _position(self, offset: int) -> types.Position:
         line_start = self.text.rfind("\n", 0, offset) + 1

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
 
@@ -16,7 +15,10 @@ from pellucid_lsp.inspection_json import Json
 from pellucid_lsp.request_params import Params
 from pellucid_lsp.server import Pellucid
 
-NOTHING = "No word of the code read is surprising."
+if TYPE_CHECKING:
+    from pellucid_lsp.surprise_marks import MarkedText
+
+REPLACED = "The search was cancelled: the document or a setting has changed, the marks were cleared, or another search has begun."
 
 
 def register(server: Pellucid) -> None:
@@ -41,17 +43,14 @@ def register(server: Pellucid) -> None:
     @server.own_command("pellucid.clearSurprise")
     def clear(*arguments: Any) -> None:
         """Show no marks any more: in one document, or in all of them."""
-        uri = None
-        if arguments:
-            document = _params(arguments, "pellucid.clearSurprise").part("textDocument")
-            uri = None if document is None else document.text("uri")
+        uri = _uri(_params(arguments, "pellucid.clearSurprise")) if arguments else None
+        server.session.cancel_surprises(uri)
         for one in list(server.session.marked) if uri is None else [uri]:
-            server.session.cancel_surprises(one)
             _forget(server, one)
 
     @server.feature(types.TEXT_DOCUMENT_DID_SAVE)
     def did_save(params: types.DidSaveTextDocumentParams) -> None:
-        """Mark the document, if the user wants that: the lines that differ from the last commit or, without one, all of it."""
+        """Mark the lines that differ from the last commit, if the user wants that and the file is in a worktree of git."""
         if server.settings.surprise is SurpriseMode.ON_SAVE:
             server.run_in_background(_show_saved(server, params.text_document.uri))
 
@@ -77,9 +76,16 @@ def close(server: Pellucid, uri: str) -> None:
     _forget(server, uri)
 
 
+def forget_refused(server: Pellucid) -> None:
+    """Show no marks any more in documents that must not be searched now, after a change of settings, folders or the off switch."""
+    for uri in list(server.session.marked):
+        if server.settings.surprise is SurpriseMode.OFF or not server.session.may_search(server.cursor_at(uri, types.Position(0, 0))):
+            _forget(server, uri)
+
+
 async def _show(server: Pellucid, params: Params, *, only_changes: bool = False) -> Json:
     marked, message = await _search(server, params, only_changes=only_changes)
-    uri = params.required("textDocument", params.part("textDocument")).text("uri")
+    uri = _uri(params)
     server.session.marked[uri] = marked
     _publish(server, uri)
     return {"marks": len(marked.marks), "message": message}
@@ -91,20 +97,22 @@ async def _show_saved(server: Pellucid, uri: str) -> None:
     if not server.session.may_search(server.cursor_at(uri, types.Position(0, 0))):
         return
     path = file_path(uri)
-    only_changes = path is not None and repository(path.parent) is not None
+    if path is None or repository(path.parent) is None:
+        return
     try:
-        await _show(server, _params([{"textDocument": {"uri": uri}}], "pellucid.showSurprise"), only_changes=only_changes)
+        await _show(server, _params([{"textDocument": {"uri": uri}}], "pellucid.showSurpriseInChanges"), only_changes=True)
     except _ReplacedError:
         return
 
 
-async def _search(server: Pellucid, params: Params, *, only_changes: bool = False) -> Any:
+async def _search(server: Pellucid, params: Params, *, only_changes: bool = False) -> tuple[MarkedText, str]:
     """Return the marks of what the parameters name, and a sentence about them."""
-    from pellucid.completion.surprise.committed_text import changed_parts, committed_text
-    from pellucid_lsp.surprise_marks import MarkedText
+    from pellucid_lsp.surprise_marks import MarkedText  # here, as the session is also imported only when it is needed
 
     await server.settings_known.wait()
-    uri = params.required("textDocument.uri", params.required("textDocument", params.part("textDocument")).text("uri"))
+    uri, limit, path = _uri(params), params.number("limit"), None
+    if limit == 0:
+        raise params.wrong("limit", "a whole number of 1 or more")
     if server.settings.surprise is SurpriseMode.OFF:
         raise InvalidRequestError("The setting pellucid.surprise is off.", param="textDocument")
     if server.documents.get_notebook_document(cell_uri=uri) is not None:
@@ -115,6 +123,8 @@ async def _search(server: Pellucid, params: Params, *, only_changes: bool = Fals
     parts, near = None, 0
     if (range := params.part("range")) is not None:
         begin, end = (len(server.cursor_at(uri, _position(params, range, name)).before) for name in ("start", "end"))
+        if end <= begin:
+            raise InvalidRequestError("The range is empty: its end should be after its start.", param="range")
         parts, near = [(begin, end)], begin
     elif params.part("position") is not None:
         near = len(server.cursor_at(uri, _position(params, params, "position")).before)
@@ -122,23 +132,16 @@ async def _search(server: Pellucid, params: Params, *, only_changes: bool = Fals
         path = file_path(uri)
         if path is None:
             raise InvalidRequestError("Only files can be compared with their last commit.", param="textDocument")
-        changed = await asyncio.to_thread(changed_parts, await committed_text(path), text)
-        limits = parts or [(0, len(text))]
-        parts = [
-            (max(begin, first), min(end, last)) for begin, end in changed for first, last in limits if max(begin, first) < min(end, last)
-        ]
-        if not parts:
-            return MarkedText(text, (), server.documents.position_codec), "No line here differs from the last commit."
-    findings = await server.session.find_surprises(start, text, version, parts, near)
+    findings = await server.session.find_surprises(start, text, version, parts, near, path)
     if findings is None or server.documents.get_text_document(uri).version != version:
-        raise _ReplacedError("The document has changed, or another search of it has begun.", param="textDocument")
+        raise _ReplacedError(REPLACED, param="textDocument")
+    if only_changes and not findings.wanted:
+        return MarkedText(text, (), server.documents.position_codec), "No line here differs from the last commit."
     marks = findings.marks
-    limit = params.number("limit")
     if limit is not None:
         marks = tuple(sorted(sorted(marks, key=lambda mark: -mark.score)[:limit], key=lambda mark: mark.begin))
-    message = NOTHING if not marks else f"{len(marks)} word{'s fit' if len(marks) > 1 else ' fits'} worse than another."
-    whole = parts if parts is not None else [(0, len(text))]
-    if sum(end - begin for begin, end in findings.searched) < sum(end - begin for begin, end in whole):
+    message = _count(len(marks))
+    if sum(end - begin for begin, end in findings.searched) < sum(end - begin for begin, end in findings.wanted):
         lines = ", ".join(
             f"{text.count(chr(10), 0, begin) + 1} to {text.count(chr(10), 0, max(end - 1, 0)) + 1}" for begin, end in findings.searched
         )
@@ -147,7 +150,15 @@ async def _search(server: Pellucid, params: Params, *, only_changes: bool = Fals
 
 
 class _ReplacedError(InvalidRequestError):
-    """A search that a change of the document or a newer search has ended."""
+    """A search that was cancelled."""
+
+
+def _count(marks: int) -> str:
+    if not marks:
+        return "No word of the code read is surprising."
+    if marks == 1:
+        return "1 word is marked: the model finds another one likelier."
+    return f"{marks} words are marked: the model finds other ones likelier."
 
 
 def _publish(server: Pellucid, uri: str) -> None:
@@ -160,6 +171,12 @@ def _publish(server: Pellucid, uri: str) -> None:
 def _forget(server: Pellucid, uri: str) -> None:
     if server.session.marked.pop(uri, None) is not None:
         server.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, []))
+
+
+def _uri(params: Params) -> str:
+    """Return the URI of the document that parameters name."""
+    uri: str = params.required("textDocument.uri", params.required("textDocument", params.part("textDocument")).text("uri"))
+    return uri
 
 
 def _params(arguments: Any, command: str) -> Params:

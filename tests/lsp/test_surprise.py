@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import subprocess
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -60,10 +62,18 @@ async def show(editor: Editor, command: str = "pellucid.showSurprise", uri: str 
     return await editor.command(command, {"textDocument": {"uri": uri}, **more})
 
 
-async def actions(editor: Editor, line: int, uri: str = URI) -> list[Any]:
+async def actions(editor: Editor, line: int, uri: str = URI) -> list[types.CodeAction]:
+    """Return the actions with an edit: those of marks. Edits by instruction are offered as commands."""
     here = types.Range(types.Position(line, 0), types.Position(line, 100))
     params = types.CodeActionParams(types.TextDocumentIdentifier(uri), here, types.CodeActionContext([]))
-    return list(await within(editor.client.text_document_code_action_async(params)) or [])
+    offered = await within(editor.client.text_document_code_action_async(params)) or []
+    return [one for one in offered if isinstance(one, types.CodeAction) and one.edit is not None]
+
+
+def edits(action: types.CodeAction) -> list[types.TextEdit]:
+    assert action.edit is not None
+    assert action.edit.changes is not None
+    return list(action.edit.changes[URI])
 
 
 @pytest.mark.parametrize(("encoding", "width"), [("utf-8", 4), ("utf-16", 2), ("utf-32", 1)])
@@ -81,7 +91,7 @@ async def test_the_request(connect: Connect, encoding: str, width: int) -> None:
     assert (mark.text, alternative.text, mark.logOdds) == ("!=", "==", BETTER - WRITTEN)
     assert (mark.probability, alternative.probability) == (pytest.approx(0.0025, abs=1e-4), pytest.approx(0.9975, abs=1e-4))
     assert mark.reason == "== fits better than != between the lines around it: probability 1.00 instead of 0.00."
-    assert result.message == "1 word fits worse than another."
+    assert result.message == "1 word is marked: the model finds another one likelier."
 
 
 async def test_hints_and_their_actions(connect: Connect) -> None:
@@ -89,13 +99,13 @@ async def test_hints_and_their_actions(connect: Connect) -> None:
     editor = await connect()
     editor.open(URI, TEXT)
     result = await show(editor)
-    assert (result["marks"], result["message"]) == (1, "1 word fits worse than another.")
+    assert (result["marks"], result["message"]) == (1, "1 word is marked: the model finds another one likelier.")
     await until(lambda: bool(shown(editor)))
     (hint,) = shown(editor)
     assert (hint.severity, hint.source, hint.code) == (types.DiagnosticSeverity.Hint, "pellucid", "surprise")
     (action,) = await actions(editor, 0)
     assert action.title == "Replace `!=` with `==` (p 1.00 instead of 0.00)"
-    (edit,) = action.edit.changes[URI]
+    (edit,) = edits(action)
     assert (edit.range, edit.new_text) == (hint.range, "==")
     assert await actions(editor, 1) == []
 
@@ -112,7 +122,7 @@ async def test_marks_follow_the_text(connect: Connect) -> None:
     await show(editor)
     editor.insert(URI, 0, 0, "# above\n")
     await until(lambda: [hint.range.start.line for hint in shown(editor)] == [1])
-    ((edit,),) = [action.edit.changes[URI] for action in await actions(editor, 1)]
+    ((edit,),) = [edits(action) for action in await actions(editor, 1)]
     assert edit.range == shown(editor)[0].range
     editor.insert(URI, 1, 0, " ")
     await until(lambda: not shown(editor))
@@ -137,25 +147,28 @@ async def test_an_edit_ends_the_search(connect: Connect, assistant: ScriptedAssi
     search = asyncio.create_task(show(editor))
     await until(lambda: bool(read(assistant)))
     editor.insert(URI, 1, 0, " ")
-    with pytest.raises(Exception, match="The document has changed"):
+    with pytest.raises(Exception, match="The search was cancelled: the document"):
         await search
     assert shown(editor) == []
 
 
-async def test_on_save(connect: Connect, assistant: ScriptedAssistant) -> None:
-    """With the setting the document is searched when it is saved, and without it it is not."""
+async def test_on_save(connect: Connect, assistant: ScriptedAssistant, tmp_path: Path) -> None:
+    """With the setting, the changed lines of a document are searched when it is saved; without it, and outside of git, nothing is."""
+    folder = tmp_path / "project"
+    commit(folder, "a != b\n")
+    uri, notes = (folder / "a.py").as_uri(), (folder / "notes.md").as_uri()
     quiet = await connect()
-    quiet.open(URI, TEXT)
-    save(quiet, URI)
-    await quiet.request("pellucid/status")
-    assert read(assistant) == []
+    quiet.open(uri, "quiet != b\n")
+    save(quiet, uri)
     editor = await connect(options={"surprise": "onSave"})
-    editor.open(URI, TEXT)
-    save(editor, URI)
-    await until(lambda: len(shown(editor)) == 1)
-    editor.open("file:///project/notes.md", "a != b\n", "markdown")
-    save(editor, "file:///project/notes.md")
-    await editor.request("pellucid/status")
+    for other, language in ((URI, "python"), (notes, "markdown")):
+        editor.open(other, "other != b\n", language)
+        save(editor, other)
+    editor.open(uri, "a != b\nc != d\n")
+    save(editor, uri)
+    await until(lambda: [hint.range.start.line for hint in shown(editor, uri)] == [1])
+    await quiet.request("pellucid/status")
+    assert not [text for text in read(assistant) if "quiet" in text or "other" in text]
     assert editor.messages == []
 
 
@@ -193,7 +206,7 @@ async def test_changes_since_the_last_commit(connect: Connect, tmp_path: Path) -
     ("uri", "language", "options", "sentence"),
     [
         ("file:///project/.env", "python", {}, "never sent to the model"),
-        (URI, "markdown", {}, "Only code is searched for surprises, and markdown is none."),
+        (URI, "markdown", {}, "markdown is not code, so it is not searched."),
         (URI, "python", {"surprise": "off"}, "The setting pellucid.surprise is off."),
         (URI, "python", {"enabled": False}, "The setting pellucid.enabled is false."),
         (URI, "python", {"completion": {"languagesOff": ["python"]}}, "languagesOff contains python"),
@@ -207,6 +220,81 @@ async def test_refusals(
     editor.open(uri, TEXT, language)
     with pytest.raises(Exception, match=sentence):
         await editor.request("pellucid/surprise", {"textDocument": {"uri": uri}})
+    assert read(assistant) == []
+
+
+async def test_what_is_forbidden_while_git_runs(
+    connect: Connect, assistant: ScriptedAssistant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is read if Pellucid is switched off while git still prints the last commit."""
+    folder, tools = tmp_path / "project", tmp_path / "tools"
+    commit(folder, "a\n")
+    tools.mkdir()
+    git = shutil.which("git")
+    (tools / "git").write_text(f'#!/bin/sh\ntouch {tools}/begun\nuntil [ -e {tools}/go ]; do sleep 0.05; done\nexec {git} "$@"\n')
+    (tools / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tools}:{os.environ['PATH']}")
+    editor = await connect(folder=folder)
+    uri = (folder / "a.py").as_uri()
+    editor.open(uri, TEXT)
+    search = asyncio.create_task(show(editor, "pellucid.showSurpriseInChanges", uri))
+    await until((tools / "begun").exists)
+    await editor.command("pellucid.toggle")
+    (tools / "go").touch()
+    with pytest.raises(Exception, match="The search was cancelled"):
+        await search
+    assert read(assistant) == []
+
+
+@pytest.mark.parametrize("how", ["toggle", "setting"])
+async def test_marks_of_what_is_forbidden_now(connect: Connect, how: str) -> None:
+    """Hints and their actions vanish when Pellucid is switched off, or the setting is."""
+    editor = await connect()
+    editor.open(URI, TEXT)
+    await show(editor)
+    await until(lambda: bool(shown(editor)))
+    if how == "toggle":
+        await editor.command("pellucid.toggle")
+    else:
+        editor.client.workspace_did_change_configuration(types.DidChangeConfigurationParams({"pellucid": {"surprise": "off"}}))
+    await until(lambda: not shown(editor))
+    assert await actions(editor, 0) == []
+
+
+async def test_clearing_ends_a_first_search(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """Clearing all marks also ends the search of a document that has none yet."""
+    editor = await connect()
+    editor.open(URI, TEXT)
+    assistant.before = lambda _: asyncio.sleep(3600)
+    search = asyncio.create_task(show(editor))
+    await until(lambda: bool(read(assistant)))
+    await editor.command("pellucid.clearSurprise")
+    with pytest.raises(Exception, match="the marks were cleared"):
+        await search
+
+
+@pytest.mark.parametrize("argument", [{}, {"textDocument": {}}])
+async def test_clearing_no_document(connect: Connect, argument: dict[str, Any]) -> None:
+    """An argument that names no document does not clear all of them."""
+    editor = await connect()
+    with pytest.raises(Exception, match=r"pellucid\.clearSurprise.* needs textDocument"):
+        await editor.command("pellucid.clearSurprise", argument)
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ({"limit": 0}, "limit should be a whole number of 1 or more, not 0"),
+        ({"range": {"start": {"line": 1, "character": 2}, "end": {"line": 1, "character": 2}}}, "The range is empty"),
+        ({"range": {"start": {"line": 1, "character": 2}, "end": {"line": 0, "character": 2}}}, "The range is empty"),
+    ],
+)
+async def test_nothing_to_find(connect: Connect, assistant: ScriptedAssistant, more: dict[str, Any], sentence: str) -> None:
+    """A request that cannot find anything is refused, as "no word is surprising" would be wrong."""
+    editor = await connect()
+    editor.open(URI, TEXT)
+    with pytest.raises(Exception, match=sentence):
+        await editor.request("pellucid/surprise", {"textDocument": {"uri": URI}, **more})
     assert read(assistant) == []
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 from io import StringIO
 from itertools import pairwise
 from math import exp, inf
+from pathlib import Path
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.completion.edits.reading import PREFIX_LINES, SUFFIX_LINES, text_logprob
@@ -17,6 +19,7 @@ from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider_protocol import ModelProvider
 from pellucid.completion.surprise.alternatives import Replacement, alternatives
 from pellucid.completion.surprise.code_words import CodeWord, Part, code_words
+from pellucid.completion.surprise.committed_text import changed_parts, committed_text
 from pellucid.completion.surprise.word_readings import WordReading, word_readings
 from pellucid.errors import UnavailableError
 from pellucid.tokens import CompletionQuery, Priority, ScoreQuery, Terms, Token
@@ -96,9 +99,10 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """The marks of a text in order, and the parts of it that were searched."""
+    """The marks of a text in order, the parts of it that were to be searched, and those that were."""
 
     marks: tuple[Mark, ...]
+    wanted: tuple[Part, ...]
     searched: tuple[Part, ...]
 
 
@@ -112,16 +116,24 @@ class Surprises:
         self._models = models or ModelChoice()
         self._model = model
 
-    async def find(self, uri: str, text: str, language: str, parts: Sequence[Part] | None = None, near: int = 0) -> Findings:
+    async def find(
+        self, uri: str, text: str, language: str, parts: Sequence[Part] | None = None, near: int = 0, file: Path | None = None
+    ) -> Findings:
         """Return the marks in parts of a text, by default in all of it; of a text that is too long in the part around ``near``.
 
-        Raise a PellucidError if the model cannot be asked.
+        ``file``: search only the lines there that differ from the last commit of this file.
+        Raise a PellucidError if the model or git cannot be asked.
         """
-        searched = _nearest(text, [(0, len(text))] if parts is None else parts, near)
+        wanted = [(0, len(text))] if parts is None else parts
+        if file is not None:
+            changed = await asyncio.to_thread(changed_parts, await committed_text(file), text)
+            both = [(max(begin, first), min(end, last)) for begin, end in changed for first, last in wanted]
+            wanted = [(begin, end) for begin, end in both if begin < end]
+        searched = _nearest(text, wanted, near)
         words = list(code_words(text, language))
         names = Counter(word.text for word in words)
         if not any(begin <= word.begin < end for word in words for begin, end in searched):
-            return Findings((), searched)
+            return Findings((), tuple(wanted), searched)
         provider = self._provider()
         client = await provider.client()
         try:
@@ -138,7 +150,7 @@ class Surprises:
         except UnavailableError:
             provider.lost(client)
             raise
-        return Findings(tuple(sorted(marks, key=lambda mark: mark.begin)), searched)
+        return Findings(tuple(sorted(marks, key=lambda mark: mark.begin)), tuple(wanted), searched)
 
 
 async def read_words(
