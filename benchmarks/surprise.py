@@ -36,8 +36,22 @@ from common.machine import about
 from common.markdown_tables import table
 from common.planted_bugs import KINDS, PlantedBug, plant, python_files
 from pellucid.client.http_client import Client
+from pellucid.completion.edits.reading import PREFIX_LINES, SUFFIX_LINES
+from pellucid.completion.model_choice import ModelChoice
+from pellucid.completion.surprise.alternatives import MAX_ALTERNATIVES
 from pellucid.completion.surprise.code_words import code_words
-from pellucid.completion.surprise.surprises import LEAST_SCORE, Mark, doubtful, read_again, read_words
+from pellucid.completion.surprise.surprises import (
+    ALTERNATIVES_OF_A_TOKEN,
+    CHARACTERS_BEFORE,
+    LEAST_SCORE,
+    MAX_REREAD_CHARACTERS,
+    MIN_REREAD,
+    REREAD_SHARE,
+    Mark,
+    doubtful,
+    read_again,
+    read_words,
+)
 from pellucid.completion.surprise.word_readings import WordReading
 from pellucid.learn.metrics import wilson
 from pellucid.tokens import BACKGROUND
@@ -124,15 +138,19 @@ def _version(path: Path) -> tuple[int, ...]:
 async def read_all(bugs: Sequence[PlantedBug], url: str, cache: Path | None) -> list[Scored]:
     """Let the model read all files, and the most surprising words of each once more."""
     found: list[Scored] = []
+    reading = (ALTERNATIVES_OF_A_TOKEN, CHARACTERS_BEFORE, MAX_REREAD_CHARACTERS, REREAD_SHARE, MIN_REREAD)
+    trying = (MAX_ALTERNATIVES, PREFIX_LINES, SUFFIX_LINES, LEAST_SCORE)
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     async with Client(url) as client:
+        model = (await ModelChoice().find(client, "")).name
         with Progress(*columns, console=Console(stderr=True)) as progress:
             for number, bug in enumerate(progress.track(bugs, description="files")):
-                kept = None if cache is None else cache / hashlib.sha256(bug.text.encode()).hexdigest()[:24]
+                key = hashlib.sha256(repr((model, reading, trying, bug.text)).encode()).hexdigest()[:24]
+                kept = None if cache is None else cache / key
                 if kept is not None and kept.exists():
                     readings, marks = pickle.loads(kept.read_bytes())
                 else:
-                    readings, marks = await _read(client, bug)
+                    readings, marks = await _read(client, model, bug)
                     if kept is not None:
                         kept.parent.mkdir(parents=True, exist_ok=True)
                         kept.write_bytes(pickle.dumps((readings, marks)))
@@ -142,12 +160,12 @@ async def read_all(bugs: Sequence[PlantedBug], url: str, cache: Path | None) -> 
     return found
 
 
-async def _read(client: Client, bug: PlantedBug) -> tuple[list[WordReading], dict[int, Mark]]:
+async def _read(client: Client, model: str, bug: PlantedBug) -> tuple[list[WordReading], dict[int, Mark]]:
     words = list(code_words(bug.text, "python"))
     names = Counter(word.text for word in words)
-    readings = await read_words(client, bug.text, words, (0, len(bug.text)), None, BACKGROUND)
+    readings = await read_words(client, bug.text, words, (0, len(bug.text)), model, BACKGROUND)
     doubts = doubtful(readings, bug.text.count("\n"))
-    marks = [await read_again(client, one, bug.text, names, None, BACKGROUND) for one in doubts]
+    marks = [await read_again(client, one, bug.text, names, model, BACKGROUND) for one in doubts]
     return readings, {mark.begin: mark for mark in marks if mark is not None}
 
 

@@ -88,16 +88,16 @@ export interface Instruction {
   partialResultToken: string;
 }
 
-export const TokensRequest = new RequestType<{ id: string }, Tokens | null, void>("pellucid/tokens");
-export const BranchRequest = new RequestType<Branch, InlineCompletionItem | null, void>("pellucid/branch");
-export const ExplainRequest = new RequestType<{ id?: string }, Explanation | null, void>("pellucid/explain");
-export const NextEditsRequest = new RequestType<{ textDocument: { uri: string } }, { edits: NextEdit[] }, void>("pellucid/nextEdits");
 /** The number of marks that a search for surprising words has shown, and a sentence about it. */
 export interface Surprises {
   marks: number;
   message: string;
 }
 
+export const TokensRequest = new RequestType<{ id: string }, Tokens | null, void>("pellucid/tokens");
+export const BranchRequest = new RequestType<Branch, InlineCompletionItem | null, void>("pellucid/branch");
+export const ExplainRequest = new RequestType<{ id?: string }, Explanation | null, void>("pellucid/explain");
+export const NextEditsRequest = new RequestType<{ textDocument: { uri: string } }, { edits: NextEdit[] }, void>("pellucid/nextEdits");
 export const InstructedEditRequest = new RequestType<Instruction, InstructedEdit, void>("pellucid/edit");
 export const StatusRequest = new RequestType0<Status, void>("pellucid/status");
 

@@ -143,7 +143,7 @@ class Surprises:
             for group in _read_together(searched):
                 read = await read_words(client, text, words, (group[0][0], group[-1][1]), card.name, terms)
                 inside = [one for one in read if any(begin <= one.word.begin < end for begin, end in group)]
-                for reading in doubtful(inside, sum(text.count("\n", begin, end) for begin, end in group) + 1):
+                for reading in doubtful(inside, sum(text.count("\n", begin, end) for begin, end in group)):
                     mark = await read_again(client, reading, text, names, card.name, terms)
                     if mark is not None and mark.score >= LEAST_SCORE:
                         marks.append(mark)
