@@ -18,6 +18,9 @@ from pellucid.tokens import Token
 
 Json = dict[str, Any]
 
+OWN_SOURCE = "pellucid"
+"""The source of the server's own diagnostics."""
+
 HOVER_ROWS = 40
 """The most tokens in a hover. The editors' own views show all."""
 

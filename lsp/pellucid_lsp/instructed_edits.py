@@ -16,7 +16,7 @@ from pellucid.completion.suggestion import DocumentCursor, normalize_newlines
 from pellucid.errors import InvalidRequestError
 from pellucid.tokens import Priority, Terms, Usage
 from pellucid_lsp.edit_items import line_change
-from pellucid_lsp.inspection_json import Json, range_json, tokens_report
+from pellucid_lsp.inspection_json import OWN_SOURCE, Json, range_json, tokens_report
 from pellucid_lsp.request_params import Params
 from pellucid_lsp.server import Pellucid
 
@@ -26,9 +26,6 @@ INSTRUCT, EXPLAIN_CODE = "pellucid.instruct", "pellucid.explainCode"
 READY_MADE = ("Write a docstring", "Add type hints")
 WRITE_TESTS = "Write tests for this"
 EXPLAIN = "Explain"
-
-OWN_SOURCE = "pellucid"
-"""The source of the server's own diagnostics."""
 
 MAX_TITLE_CHARACTERS = 80
 MAX_DIAGNOSTICS = 3

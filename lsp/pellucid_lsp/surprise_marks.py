@@ -10,8 +10,7 @@ from lsprotocol import types
 from pygls.workspace import PositionCodec
 
 from pellucid.completion.surprise.surprises import LikelierText, Mark
-from pellucid_lsp.inspection_json import range_json
-from pellucid_lsp.instructed_edits import OWN_SOURCE
+from pellucid_lsp.inspection_json import OWN_SOURCE, range_json
 
 CODE = "surprise"
 """The code of the diagnostics."""
