@@ -31,7 +31,7 @@ class MarkedText:
         """Return the marks as the result of ``pellucid/surprise`` has them."""
         return [
             {
-                "range": range_json(self.range(mark.begin, mark.end)),
+                "range": range_json(self.range_of(mark.begin, mark.end)),
                 "text": mark.text,
                 "probability": mark.probability,
                 "rank": mark.rank,
@@ -48,22 +48,22 @@ class MarkedText:
         """Return the marks as hints."""
         return [self._diagnostic(mark) for mark in self.marks]
 
-    def actions(self, uri: str, range: types.Range) -> list[types.CodeAction]:
+    def actions(self, uri: str, selected: types.Range) -> list[types.CodeAction]:
         """Return one action for each alternative to the marks in a range."""
         return [
             types.CodeAction(
                 title=self._title(mark, one),
                 kind=types.CodeActionKind.QuickFix,
                 diagnostics=[self._diagnostic(mark)],
-                edit=types.WorkspaceEdit({uri: [types.TextEdit(self._range_of(one), one.replacement.text)]}),
+                edit=types.WorkspaceEdit({uri: [types.TextEdit(self._part_of(one), one.replacement.text)]}),
             )
             for mark in self.marks
-            if _touch(self.range(mark.begin, mark.end), range)
+            if _touch(self.range_of(mark.begin, mark.end), selected)
             for one in mark.alternatives
             if one.probability >= LEAST_PROBABILITY
         ]
 
-    def range(self, begin: int, end: int) -> types.Range:
+    def range_of(self, begin: int, end: int) -> types.Range:
         """Return the range between two offsets."""
         return types.Range(self._position(begin), self._position(end))
 
@@ -83,14 +83,14 @@ class MarkedText:
         return MarkedText(text, tuple(left), self.codec)
 
     def _diagnostic(self, mark: Mark) -> types.Diagnostic:
-        where = self.range(mark.begin, mark.end)
+        where = self.range_of(mark.begin, mark.end)
         return types.Diagnostic(where, mark.reason, types.DiagnosticSeverity.Hint, code=CODE, source=OWN_SOURCE)
 
     def _alternative(self, one: LikelierText) -> dict[str, Any]:
-        return {"range": range_json(self._range_of(one)), "text": one.replacement.text, "probability": one.probability}
+        return {"range": range_json(self._part_of(one)), "text": one.replacement.text, "probability": one.probability}
 
-    def _range_of(self, one: LikelierText) -> types.Range:
-        return self.range(one.replacement.begin, one.replacement.end)
+    def _part_of(self, one: LikelierText) -> types.Range:
+        return self.range_of(one.replacement.begin, one.replacement.end)
 
     def _title(self, mark: Mark, one: LikelierText) -> str:
         return f"Replace `{one.written}` with `{one.replacement.text}` (p {one.probability:.2f} instead of {mark.probability:.2f})"

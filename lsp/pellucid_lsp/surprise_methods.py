@@ -121,8 +121,8 @@ async def _search(server: Pellucid, params: Params, *, only_changes: bool = Fals
     server.session.require_searchable(start)
     text, version = server.text(uri), server.documents.get_text_document(uri).version
     parts, near = None, 0
-    if (range := params.part("range")) is not None:
-        begin, end = (len(server.cursor_at(uri, _position(params, range, name)).before) for name in ("start", "end"))
+    if (selected := params.part("range")) is not None:
+        begin, end = (len(server.cursor_at(uri, _position(params, selected, name)).before) for name in ("start", "end"))
         if end <= begin:
             raise InvalidRequestError("The range is empty: its end should be after its start.", param="range")
         parts, near = [(begin, end)], begin
