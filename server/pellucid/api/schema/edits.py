@@ -53,7 +53,7 @@ class EditHunk(Reply):
     old: list[str] = Field(description="the old lines, without their ends")
     new: list[str] = Field(description="the new lines, without their ends")
     log_odds: float | None = Field(
-        description="log p(new) - log p(old) in nats, under the prompt with the instruction; null if the lines are too long to be read"
+        description="log p(new) - log p(old) in nats, under the prompt with the instruction; null if the lines were not read"
     )
     probability: float | None = Field(description="the probability of the new lines, if there were only these and the old ones")
     tokens: list[WrittenToken] = Field(description="the tokens of the new lines, as they were generated")

@@ -9,6 +9,7 @@ from pellucid.completion.shaping.language_syntax import find_syntax
 from pellucid.tokens import Token
 
 _SENTENCE = re.compile(r"[A-Z][\w'\u2019]*(?:,? [\w'\u2019\-]+){3,}.*[.:!?]\Z")
+_FENCE_NAME = re.compile(r"[\w+#.-]+")
 _CODE = re.compile(r"[=(){}\[\];<>#@\\/|&`\"]")
 
 
@@ -21,6 +22,7 @@ class AnswerReader:
         self.is_prose = False
         self._indentation = Indentation(selected)
         self._fence = fence
+        self._within = False  # a fence of the answer's own text, whose end is not that of the answer
         self._text = ""
         self._at = 0  # where the unfinished line begins in the text of all tokens
         self._blank: list[tuple[int, int]] = []
@@ -55,9 +57,15 @@ class AnswerReader:
     def _take(self, line: str, length: int) -> list[str]:
         span = (self._at, self._at + length)
         self._at += length
-        if line.strip().startswith(self._fence) and not line.strip().strip("`"):
-            self.closed = True
-            return []
+        if line.strip().startswith(self._fence):
+            named = _FENCE_NAME.fullmatch(line.strip().lstrip("`")) is not None
+            if named:
+                self._within = True
+            elif not line.strip().strip("`"):
+                if not self._within:
+                    self.closed = True
+                    return []
+                self._within = False
         if not line.strip():
             if self.lines:  # those at the beginning are the document's own
                 self._blank.append(span)

@@ -13,11 +13,13 @@ How probable the right answers are under a prompt decided what it is, with the d
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from pellucid.completion.context.prompt_context import window_end, window_start
 from pellucid.completion.edits.by_instruction.edit_query import EditQuery
 from pellucid.completion.edits.by_instruction.selected_lines import SelectedLines
+from pellucid.completion.shaping.language_syntax import find_syntax
 from pellucid.errors import InvalidRequestError
 from pellucid.tokens import Message
 
@@ -25,10 +27,10 @@ PREFIX_CHARACTERS, SUFFIX_CHARACTERS = 2000, 1000
 """Characters around the selection that the model reads."""
 
 SPARE_TOKENS = 256
-"""Tokens that an answer may have in addition to those of the selection."""
+"""Tokens that an answer may have in addition to one for each character of the selection: dense text has tokens of one character."""
 
-CHARACTERS_PER_TOKEN = 2
-"""The fewest characters of a token on average; most code has 3 to 4."""
+INSERTED_TOKENS = 1024
+"""Tokens that lines to insert may have."""
 
 CONTEXT = "Here is the context of my code:"
 READ = "I have read it."
@@ -45,8 +47,9 @@ class EditPrompt:
         before = selected.before[window_start(selected.before, PREFIX_CHARACTERS) :]
         after = selected.after[: window_end(selected.after, SUFFIX_CHARACTERS)]
         texts = (before, selected.text, after, query.instruction)
-        self.fence = "`" * (1 + max((len(ticks) for text in texts for ticks in _TICKS.findall(text)), default=2))
         self.language = query.language or PurePosixPath(query.path).suffix.removeprefix(".")
+        least = 3 if find_syntax(self.language).prose else 2  # an answer in prose may have fences where the text has none
+        self.fence = _fence(texts, least)
         around = [
             self._block(f"Code {where} the selection:", text) for where, text in (("before", before), ("after", after)) if text.strip()
         ]
@@ -61,7 +64,7 @@ class EditPrompt:
             if around:
                 context = Message("user", "\n\n".join([CONTEXT, *named, *around]))
                 self._messages = [context, Message("assistant", READ), *self._messages]
-        self.max_tokens = SPARE_TOKENS + len(selected.text) // CHARACTERS_PER_TOKEN
+        self.max_tokens = INSERTED_TOKENS if selected.inserted else SPARE_TOKENS + len(selected.text)
 
     @property
     def messages(self) -> list[Message]:
@@ -73,5 +76,16 @@ class EditPrompt:
         return [*self._messages, Message("assistant", f"{self.fence}{self.language}\n{text}")]
 
     def _block(self, title: str, text: str) -> str:
-        end = "" if text.endswith("\n") else "\n"
-        return f"{title}\n{self.fence}{self.language}\n{text}{end}{self.fence}".lstrip()
+        return f"{title}\n{in_fence(text, self.language, self.fence)}".lstrip()
+
+
+def in_fence(text: str, language: str, fence: str | None = None) -> str:
+    """Return a text in a fence, by default one that is longer than any in the text."""
+    fence = fence or _fence([text])
+    end = "" if text.endswith("\n") else "\n"
+    return f"{fence}{language}\n{text}{end}{fence}"
+
+
+def _fence(texts: Sequence[str], least: int = 2) -> str:
+    """Return a fence that is longer than any in the texts, and longer than ``least``."""
+    return "`" * (1 + max((len(ticks) for text in texts for ticks in _TICKS.findall(text)), default=least))

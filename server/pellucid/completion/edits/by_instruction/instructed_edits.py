@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import replace
 from difflib import SequenceMatcher
 from typing import Protocol
@@ -13,7 +13,7 @@ from pellucid.completion.edits.by_instruction.edit_prompt import EditPrompt
 from pellucid.completion.edits.by_instruction.edit_query import EditQuery, Hunk, InstructedEdit, NewLines
 from pellucid.completion.edits.by_instruction.selected_lines import SelectedLines, select_lines
 from pellucid.completion.edits.reading import Reader, text_logprob
-from pellucid.errors import InvalidRequestError, PellucidError
+from pellucid.errors import InvalidRequestError, NotSupportedError, PellucidError, QueueFullError
 from pellucid.tokens import ChatQuery, Finish, FinishReason, OnUsage, ScoreQuery, Token, Usage
 
 READ_CHARACTERS = 6000
@@ -23,6 +23,7 @@ UNCHANGED = "The model changed nothing: say more exactly what to change, or try 
 PROSE = "The model answered with prose instead of code: say more exactly what to change, or try another seed."
 EMPTY = "The model wrote nothing: say more exactly what to change, or try another seed."
 CUT_OFF = "The answer reached its limit of {} tokens, so nothing was changed: select less."
+CUT_OFF_INSERTED = "The answer reached its limit of {} tokens, so nothing was inserted: ask for less."
 REPLACED = "Another request replaced this one, so nothing was changed."
 LATE = "The deadline passed before the answer was complete, so nothing was changed."
 
@@ -81,7 +82,7 @@ def _refusal(finish: Finish | None, answer: AnswerReader, selected: SelectedLine
         if finish.reason is FinishReason.ERROR:
             raise PellucidError(finish.error or "The model failed at this answer; see the server log.")
         ends = {
-            FinishReason.LENGTH: CUT_OFF.format(prompt.max_tokens),
+            FinishReason.LENGTH: (CUT_OFF_INSERTED if selected.inserted else CUT_OFF).format(prompt.max_tokens),
             FinishReason.DEADLINE: LATE,
             FinishReason.STOP: None,
         }
@@ -103,6 +104,8 @@ def _changes(selected: SelectedLines, answer: AnswerReader) -> tuple[str, list[H
         if kind == "equal":
             raw += kept[begin:end]
         else:
+            if raw and stop > start and not raw[-1].endswith(("\n", "\r")):  # the last line of a document, with new ones below it
+                raw[-1] += selected.newline
             raw += [line + selected.newline for line in new[start:stop]]
             replaced = selected.lines if selected.inserted else core[begin:end]
             hunks.append(Hunk(first + begin, tuple(replaced), tuple(new[start:stop]), answer.tokens(start, stop)))
@@ -122,6 +125,7 @@ async def _read(
     written = [selected.as_read(line) for line in new]
     read: list[Hunk] = []
     at = shift = characters = 0
+    readable = True
     base = selected.first + (0 if selected.inserted else selected.leading)
     for hunk in hunks:
         at = hunk.first - base + shift
@@ -131,13 +135,15 @@ async def _read(
         rest = written[end:follows] if follows else [*written[end:], prompt.fence]
         characters += sum(map(len, (*hunk.old, *hunk.new)))
         odds = None
-        if characters <= READ_CHARACTERS:
+        if readable and characters <= READ_CHARACTERS:
             continued = prompt.continued("".join(f"{line}\n" for line in written[:at]))
             old = [] if selected.inserted else [selected.as_read(line) for line in hunk.old]
             texts = ["\n".join([*lines, *rest]) for lines in (written[at:end], old)]
             queries = [ScoreQuery(text, query.model, terms=query.terms, continued=continued) for text in texts]
-            with suppress(InvalidRequestError):  # the prompt, the answer and the old lines together are too long for the model
+            try:
                 of_new, of_old = [await text_logprob(assistant, one) for one in queries]  # the second finds the prompt in the cache
                 odds = None if of_new is None or of_old is None else of_new - of_old
+            except (InvalidRequestError, QueueFullError, NotSupportedError):  # too long, too busy, or unable: the edit itself is whole
+                readable = False
         read.append(replace(hunk, log_odds=odds))
     return read

@@ -9,6 +9,7 @@ import pytest
 from pellucid.completion.edits.by_instruction.edit_query import RETRY_TEMPERATURE, EditQuery, InstructedEdit, NewLines
 from pellucid.completion.edits.by_instruction.instructed_edits import (
     CUT_OFF,
+    CUT_OFF_INSERTED,
     EMPTY,
     LATE,
     PROSE,
@@ -17,7 +18,7 @@ from pellucid.completion.edits.by_instruction.instructed_edits import (
     UNCHANGED,
     edit,
 )
-from pellucid.errors import ContextLengthError, InvalidRequestError, PellucidError
+from pellucid.errors import ContextLengthError, InvalidRequestError, NotSupportedError, PellucidError, QueueFullError
 from pellucid.tokens import FinishReason, Priority, Terms
 from support.editors.scripted_editor import ScriptedEditor, pieces
 
@@ -77,12 +78,15 @@ async def test_both_versions_of_a_hunk_are_read_under_the_same_prompt() -> None:
 
 
 async def test_hunks_that_are_not_read() -> None:
-    """Very long hunks, and those that do not fit into the context, have no log odds; the edit is made all the same."""
+    """Very long hunks, and those that the model cannot read, have no log odds; the edit is made all the same."""
     long = ScriptedEditor("x" * READ_CHARACTERS + "\n```")
     _, made = await edited(long)
     assert ([hunk.log_odds for hunk in made.hunks], long.read) == ([None], [])
-    _, made = await edited(ScriptedEditor(ANSWER, read_failure=ContextLengthError(9, 8)))
-    assert [(hunk.new, hunk.log_odds, hunk.probability) for hunk in made.hunks] == [(("        return 3",), None, None)]
+    for failure in (ContextLengthError(9, 8), QueueFullError("The queue is full."), NotSupportedError("The model does not read.")):
+        model = ScriptedEditor("def g(self):\n    x = 1\n    return 1\n    return 3\n```", read_failure=failure)
+        _, made = await edited(model)
+        assert [hunk.log_odds for hunk in made.hunks] == [None] * len(made.hunks)
+        assert (len(made.hunks) > 1, len(model.read)) == (True, 1)  # the first failure is the last attempt
 
 
 @pytest.mark.parametrize(
@@ -91,7 +95,7 @@ async def test_hunks_that_are_not_read() -> None:
         (ScriptedEditor("def f(self):\n    return 1\n```"), UNCHANGED),
         (ScriptedEditor("Sorry, I cannot change this function.\n```"), PROSE),
         (ScriptedEditor("The function already returns the right value.\nx\n"), PROSE),
-        (ScriptedEditor("def f(self):\n    ret", reason=FinishReason.LENGTH), CUT_OFF.format(256 + len(SELECTION) // 2)),
+        (ScriptedEditor("def f(self):\n    ret", reason=FinishReason.LENGTH), CUT_OFF.format(256 + len(SELECTION))),
         (ScriptedEditor("def f(self):\n", reason=FinishReason.SUPERSEDED), REPLACED),
         (ScriptedEditor("def f(self):\n", reason=FinishReason.DEADLINE), LATE),
         (ScriptedEditor(""), EMPTY),
@@ -111,7 +115,7 @@ async def test_an_answer_that_fails() -> None:
 
 async def test_prose_may_answer_prose() -> None:
     """In a language of prose, and where the selection has a sentence, sentences are no refusal."""
-    answer = "The whole truth is here.\n```"
+    answer = "The whole truth is here.\n````"
     _, made = await edited(ScriptedEditor(answer), EditQuery("", "It is here.\n", "", "Say more.", language="markdown"))
     assert made.text == "The whole truth is here.\n"
     docstring = EditQuery('"""\n', "Return the very first of these lines.\n", '"""\n', "Say more.", language="python")
@@ -138,6 +142,15 @@ async def test_line_ends(newline: str, ends: bool) -> None:
     _, made = await edited(ScriptedEditor("x = 1\ny = 3\nz = 4\n```"), EditQuery(f"a = 0{newline}", text, "", "Add z.", language="python"))
     assert made.text == newline.join(["x = 1", "y = 3", "z = 4", *([""] if ends else [])])
     assert made.newline == newline
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+async def test_lines_below_a_last_line_without_an_end(newline: str) -> None:
+    """The text is the one that the hunks make: the last line gets an end, and the new last line has none."""
+    text = f"a = 1{newline}b = 2"
+    _, made = await edited(ScriptedEditor("a = 1\nb = 2\nc = 3\n```"), EditQuery("", text, "", "Add c.", language="python"))
+    assert [(hunk.first, hunk.old, hunk.new) for hunk in made.hunks] == [(2, (), ("c = 3",))]
+    assert made.text == f"a = 1{newline}b = 2{newline}c = 3"
 
 
 async def test_blank_lines_around_the_selection_stay() -> None:
@@ -206,6 +219,24 @@ async def test_a_selection_with_a_fence() -> None:
     _, made = await edited(model, query)
     assert model.asked[0].messages[-1].content == "````markdown\n"
     assert made.text == "```sh\nls -a\n```\n"
+
+
+async def test_a_fence_in_the_answer() -> None:
+    """A fence with a name begins a text within the answer, whose fence is not the answer's end. Prose is fenced by four ticks."""
+    answer = '"""Run:\n```python\nf()\n```\n"""\n'
+    _, made = await edited(ScriptedEditor(answer + "```\nDone."), EditQuery("", '"""Run."""\n', "", "Show how.", language="python"))
+    assert made.text == answer
+    answer = "Run:\n\n```\nf()\n```\n"
+    model = ScriptedEditor(answer + "````\n")
+    _, made = await edited(model, EditQuery("", "Run it.\n", "", "Show how.", language="markdown"))
+    assert (made.text, model.asked[0].messages[-1].content) == (answer, "````markdown\n")
+
+
+async def test_an_insertion_that_is_cut_off() -> None:
+    """Lines to insert may be many although nothing is selected; its sentence has a remedy that helps."""
+    model = ScriptedEditor("c()\nd", reason=FinishReason.LENGTH)
+    _, made = await edited(model, EditQuery("a()\n", "", "", "Call c.", language="python"))
+    assert (made.reason, model.asked[0].params.max_tokens) == (CUT_OFF_INSERTED.format(1024), 1024)
 
 
 async def test_a_cancelled_edit() -> None:
