@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import tempfile
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from pellucid.completion.edits.by_instruction.edit_query import EditQuery, Hunk,
 from pellucid.completion.edits.by_instruction.instructed_edits import Editor, edit
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.serving.running_or_local_assistant import open_assistant
+from pellucid.system.atomic_files import publish
 from pellucid.system.coloured_tokens import harmless
 
 
@@ -104,21 +105,30 @@ def _show(file: Path, made: InstructedEdit) -> None:
 def _heading(hunk: Hunk, shift: int) -> str:
     """Return the heading of a hunk, as diff writes it, with its probability against leaving the old lines."""
     old, new = (f"{hunk.first + 1 + by - (not lines)},{len(lines)}" for by, lines in ((0, hunk.old), (shift, hunk.new)))
-    sure = "too long to be read" if hunk.probability is None else f"{hunk.probability:.0%}, log odds {hunk.log_odds:+.1f}"
+    sure = "was not read" if hunk.probability is None else f"{hunk.probability:.0%}, log odds {hunk.log_odds:+.1f}"
     return f"@@ -{old} +{new} @@ {sure}"
 
 
 def _write(file: Path, before: str, text: str) -> None:
-    """Replace a file's text at once, so that it is whole whatever happens. Raise PellucidError if it has changed meanwhile."""
-    if read_text(file) != before:
-        raise InvalidRequestError(f"{file} has changed meanwhile, so nothing was written: ask again.")
-    target = file.resolve()
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    """Replace a file's text at once, so that it is whole whatever happens. Raise PellucidError if that cannot be done."""
+    part: Path | None = None
     try:
+        target = file.resolve()
+        mode = target.stat().st_mode & 0o7777
+        if not os.access(target, os.W_OK):
+            raise InvalidRequestError(f"{file} is read-only, so nothing was written: make it writable, and ask again.")
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        part = Path(name)
         with os.fdopen(descriptor, "wb") as written:
             written.write(text.encode())
-        Path(name).chmod(target.stat().st_mode & 0o7777)
-        Path(name).replace(target)
-    except OSError as error:
-        Path(name).unlink(missing_ok=True)
-        raise PellucidError(f"{file} cannot be written: {error.strerror or error}.") from error
+        part.chmod(mode)
+        if read_text(file) != before:
+            raise InvalidRequestError(f"{file} has changed meanwhile, so nothing was written: ask again.")
+        publish(part, target)
+    except BaseException as error:
+        if part is not None:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise PellucidError(f"{file} cannot be written: {error.strerror or error}.") from error
+        raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,6 +105,47 @@ def test_a_file_that_changes_meanwhile(run: Run, model: LocalEditor, file: Path,
     assert "has changed meanwhile" in err
 
 
+def test_a_file_that_cannot_be_written(run: Run, model: LocalEditor, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is read-only, whose folder is, or that was deleted meanwhile gets a sentence, and no other file is left."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.access", lambda _, mode, **__: mode != os.W_OK)
+        assert "is read-only, so nothing was written" in failed(run, file)
+    with monkeypatch.context() as patch:
+        patch.setattr("tempfile.mkstemp", refuse)
+        assert "cannot be written: Permission denied." in failed(run, file)
+    assert (file.read_text(), [path.name for path in file.parent.iterdir()]) == (TEXT, ["a.py"])
+
+    def delete(*_: object, **__: object) -> bool:
+        file.unlink()
+        return True
+
+    monkeypatch.setattr("typer.confirm", delete)
+    assert "cannot be written: No such file or directory." in failed(run, file, ())
+    assert list(file.parent.iterdir()) == []
+
+
+def failed(run: Run, file: Path, flags: tuple[str, ...] = ("--yes",)) -> str:
+    """Return what an edit that fails says."""
+    code, _, err = run("edit", file, "Set b to 9.", "--lines", "2", *flags)
+    assert code == 1
+    return " ".join(err.split())
+
+
+def test_interrupted_while_it_is_written(run: Run, model: LocalEditor, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C leaves the file as it was, and no other one."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(edit_file, "publish", interrupt)
+    run("edit", file, "Set b to 9.", "--lines", "2", "--yes")
+    assert (file.read_text(), [path.name for path in file.parent.iterdir()]) == (TEXT, ["a.py"])
+
+
 def test_interrupted(run: Run, model: LocalEditor, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C cancels the edit: the exit code is a shell's for it, and the file is as it was."""
 
@@ -139,5 +181,6 @@ def test_no_such_lines(run: Run, file: Path, lines: str, sentence: str) -> None:
 
 
 def test_two_flags_that_contradict(run: Run, file: Path) -> None:
-    """--yes and --dry-run are refused together."""
+    """--yes and --dry-run are refused together, and alternatives without --json, which prints them."""
     assert run("edit", file, "x", "--yes", "--dry-run")[0] == 2
+    assert run("edit", file, "x", "--top-logprobs", "2")[0] == 2
