@@ -48,6 +48,14 @@ def test_a_streamed_edit() -> None:
     assert (last["object"], last["text"]) == ("edit", "    x = 1\n    y = 5\n")
 
 
+def test_the_metrics() -> None:
+    """An edit whose fence is closed has ended by itself, although the rest of the answer is not read."""
+    with live(scripted_state(ScriptedAssistant([*ANSWER, Finish(FinishReason.STOP, Usage())]))) as server:
+        httpx.post(f"{server.url}/v1/edits", json=BODY, trust_env=False, timeout=60)
+        metrics = httpx.get(f"{server.url}/metrics", trust_env=False, timeout=60).text
+    assert f'pellucid_generations_total{{model="{TINY}",reason="stop"}} 1.0' in metrics
+
+
 def test_no_change() -> None:
     """An answer that is equal to the selection is a reply with a sentence."""
     response, _ = post([spoken("x = 1\ny = 2\n```")])

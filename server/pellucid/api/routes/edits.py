@@ -20,7 +20,7 @@ from pellucid.completion.edits.by_instruction.edit_json import edit_record
 from pellucid.completion.edits.by_instruction.edit_query import EditQuery, InstructedEdit
 from pellucid.completion.edits.by_instruction.instructed_edits import edit
 from pellucid.text.assistant import LocalAssistant
-from pellucid.tokens import ChatQuery, Finish, ModelCard, OnUsage, Priority, ScoreQuery, Token
+from pellucid.tokens import ChatQuery, Finish, FinishReason, ModelCard, OnUsage, Priority, ScoreQuery, Token
 
 router = APIRouter(tags=["Pellucid"], route_class=JsonRoute)
 
@@ -56,16 +56,18 @@ async def edits(body: EditRequest, request: Request) -> Response:
 
 
 class _TimedAssistant:
-    """An assistant whose chats a timer observes."""
+    """An assistant whose chats a timer observes. ``finished``: one came to its own end."""
 
     def __init__(self, assistant: LocalAssistant, timer: GenerationTimer) -> None:
         self._assistant = assistant
         self._timer = timer
+        self.finished = False
 
     async def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
         async with aclosing(self._assistant.chat(query, on_usage=on_usage)) as items:
             async for item in items:
                 self._timer.note(item)
+                self.finished = self.finished or isinstance(item, Finish)
                 yield item
 
     def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
@@ -76,10 +78,13 @@ async def _events(
     assistant: LocalAssistant, card: ModelCard, query: EditQuery, timer: GenerationTimer, details: ReplyDetails | None
 ) -> AsyncGenerator[Event]:
     """Yield the new lines, then the edit."""
+    timed = _TimedAssistant(assistant, timer)
     with timer:
-        async with aclosing(edit(_TimedAssistant(assistant, timer), query)) as items:
+        async with aclosing(edit(timed, query)) as items:
             async for item in items:
                 if isinstance(item, InstructedEdit):
+                    if not timed.finished:  # the answer's fence was closed, and no more of it was read
+                        timer.note(Finish(FinishReason.STOP, item.usage))
                     usage = usage_reply([item.usage], [item.usage])
                     yield EditReply(model=card.name, **edit_record(item), usage=usage, pellucid=details)
                 else:
