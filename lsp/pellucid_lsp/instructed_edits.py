@@ -60,16 +60,18 @@ def register(server: Pellucid) -> None:
         if made.reason is not None:
             server.window_show_message(types.ShowMessageParams(types.MessageType.Info, f"Pellucid: {made.reason}"))
             return
-        edits = [
-            types.TextEdit(*line_change(server.documents, uri, one.first, one.old, one.new, server.line_end(uri))) for one in made.hunks
-        ]
-        await server.workspace_apply_edit_async(types.ApplyWorkspaceEditParams(types.WorkspaceEdit({uri: edits}), label=instruction))
+        result = await server.workspace_apply_edit_async(
+            types.ApplyWorkspaceEditParams(_workspace_edit(server, uri, made), label=instruction)
+        )
+        if not result.applied:
+            server.window_show_message(types.ShowMessageParams(types.MessageType.Info, f"Pellucid: {CHANGED}"))
 
     @server.own_command(EXPLAIN_CODE)
     async def explain_code(*arguments: Any) -> None:
         """Show an explanation of lines as a message."""
         uri, first, end = _arguments(EXPLAIN_CODE, arguments, 3)
-        query, cursor = _query(server, uri, _lines(first, end), EXPLAIN)
+        await _require_on(server)
+        query, cursor = _query(server, uri, _lines(first, end), EXPLAIN, "explain")
         text = await server.session.explain_code(cursor, query)
         server.window_show_message(types.ShowMessageParams(types.MessageType.Info, f"Pellucid: {text}"))
 
@@ -85,9 +87,7 @@ async def _edit(
     server: Pellucid, uri: str, range: types.Range, instruction: str, seed: int | None, token: int | str | None
 ) -> InstructedEdit:
     """Return an edit; one of lines that have changed meanwhile is dropped, with a sentence."""
-    await server.settings_known.wait()
-    if not server.settings.instructed_edits:
-        raise InvalidRequestError(OFF)
+    await _require_on(server)
     query, cursor = _query(server, uri, range, instruction)
     version = server.documents.get_text_document(uri).version
     before = server.text(uri)
@@ -106,15 +106,24 @@ async def _edit(
     return made if same else _dropped(query, made)
 
 
-def _query(server: Pellucid, uri: str, range: types.Range, instruction: str) -> tuple[EditQuery, DocumentCursor]:
-    """Return the query for a range of a document, and the cursor at its start."""
+async def _require_on(server: Pellucid) -> None:
+    """Raise InvalidRequestError if edits by instruction are switched off."""
+    await server.settings_known.wait()
+    if not server.settings.instructed_edits:
+        raise InvalidRequestError(OFF)
+
+
+def _query(server: Pellucid, uri: str, range: types.Range, instruction: str, verb: str = "edit") -> tuple[EditQuery, DocumentCursor]:
+    """Return the query for a range of a document, and the cursor at its start. A newer one with its verb replaces it."""
     start, end = server.cursor_at(uri, range.start), server.cursor_at(uri, range.end)
-    selection = end.before[len(start.before) :]
+    selection, before = end.before[len(start.before) :], start.before
     if not end.before.startswith(start.before):
         raise InvalidRequestError("pellucid/edit: the range ends before it begins.", param="range")
-    terms = Terms(Priority.CHAT, key=f"lsp-{os.getpid()}:edit:{uri}")
+    if range.start.line >= len(server.documents.get_text_document(uri).lines) and not end.after and not before.endswith("\n"):
+        before += "\n"  # below a last line that has no end
+    terms = Terms(Priority.CHAT, key=f"lsp-{os.getpid()}:{verb}:{uri}")
     path = server.session.filename(uri)
-    return EditQuery(start.before, selection, end.after, instruction, path=path, language=start.language, terms=terms), start
+    return EditQuery(before, selection, end.after, instruction, path=path, language=start.language, terms=terms), start
 
 
 def _same_lines(before: str, now: str, query: EditQuery) -> bool:
@@ -131,6 +140,17 @@ def _dropped(query: EditQuery, made: InstructedEdit | None = None) -> Instructed
     return replace(made, text=made.old, hunks=(), reason=CHANGED)
 
 
+def _workspace_edit(server: Pellucid, uri: str, made: InstructedEdit) -> types.WorkspaceEdit:
+    """Return an edit for the editor to apply: to this version of the document only, if the editor knows versions."""
+    end = server.line_end(uri)
+    edits = [types.TextEdit(*line_change(server.documents, uri, one.first, one.old, one.new, end)) for one in made.hunks]
+    workspace = server.client_capabilities.workspace
+    if workspace is None or workspace.workspace_edit is None or not workspace.workspace_edit.document_changes:
+        return types.WorkspaceEdit({uri: edits})
+    document = types.OptionalVersionedTextDocumentIdentifier(uri, server.documents.get_text_document(uri).version)
+    return types.WorkspaceEdit(document_changes=[types.TextDocumentEdit(document, edits)])
+
+
 def _report(server: Pellucid, uri: str, made: InstructedEdit) -> Json:
     """Return an edit as the result of ``pellucid/edit``."""
     codec, end = server.documents.position_codec, server.line_end(uri)
@@ -141,6 +161,7 @@ def _report(server: Pellucid, uri: str, made: InstructedEdit) -> Json:
             {
                 "range": range_json(where),
                 "newText": text,
+                "first": hunk.first,
                 "old": list(hunk.old),
                 "new": list(hunk.new),
                 "logOdds": hunk.log_odds,

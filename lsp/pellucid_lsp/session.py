@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from pellucid.completion.context.privacy import Privacy
 from pellucid.completion.context.prompt_context import PromptContext
 from pellucid.completion.context.repository_index import RelatedPiece, RepositoryIndex
 from pellucid.completion.context.uris import file_path
+from pellucid.completion.edits.by_instruction.edit_prompt import in_fence
 from pellucid.completion.edits.by_instruction.edit_query import EditQuery, InstructedEdit, NewLines
 from pellucid.completion.edits.by_instruction.instructed_edits import edit
 from pellucid.completion.edits.edit_history import EditHistory
@@ -38,8 +39,8 @@ from pellucid.completion.surprise.surprises import Findings, Surprises
 from pellucid.completion.trust.calibrated_gate import BY_CALIBRATION
 from pellucid.completion.trust.session_adjustment import SessionAdjustment
 from pellucid.completion.trust.threshold_gate import BY_THRESHOLDS
-from pellucid.errors import InvalidRequestError, UnavailableError
-from pellucid.tokens import ChatQuery, CompletionQuery, Message, SamplingParams, Token
+from pellucid.errors import InvalidRequestError, PellucidError, UnavailableError
+from pellucid.tokens import ChatQuery, CompletionQuery, FinishReason, Message, SamplingParams, Token
 from pellucid_lsp.editor_settings import EditorSettings
 from pellucid_lsp.model_server.outcome_reports import OutcomeReports
 from pellucid_lsp.model_server.server_address import data_folder
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
 CALIBRATED = "The model is calibrated{}: suggestions that are worth their risk are shown."
 """The sentence of the status, with what the calibration was fitted on, if it says so."""
 
+
+ENDED = "The document was closed, or settings have changed or switched this off, so the request was ended: ask again."
 
 EXPLANATION_TOKENS = 200
 """Tokens of an explanation, which is shown as a message."""
@@ -73,6 +76,7 @@ class EditorSession:
         self._on_change = on_change
         self._requests: SharedRequests[list[Suggestion]] = SharedRequests()
         self._edit_requests: SharedRequests[list[NextEdit]] = SharedRequests()
+        self._instructed: dict[str, set[asyncio.Task[Any]]] = {}  # tasks of edits by instruction and of explanations
         self._history = EditHistory()
         self.edits = NextEdits(
             self._history, lambda: self.launcher, self._models, lambda: self.settings.model, lambda uri, text: self._is_harmless(uri, text)
@@ -171,32 +175,62 @@ class EditorSession:
         Raise InvalidRequestError if the document must not be sent, and a PellucidError if the model cannot be asked.
         """
         self.require_sendable(cursor)
-        launcher = self.launcher
-        client = await launcher.client()
-        try:
-            card = await self._models.find(client, self.settings.model)
-            async with aclosing(edit(client, replace(query, model=card.name))) as items:
-                async for item in items:
-                    yield item
-        except UnavailableError:
-            launcher.lost(client)
-            raise
+        with self._ended_with(cursor.uri):
+            launcher = self.launcher
+            client = await launcher.client()
+            try:
+                card = await self._models.find(client, self.settings.model)
+                async with aclosing(edit(client, replace(query, model=card.name))) as items:
+                    async for item in items:
+                        yield item
+            except UnavailableError:
+                launcher.lost(client)
+                raise
 
     async def explain_code(self, cursor: DocumentCursor, query: EditQuery) -> str:
         """Return an explanation of a selection. Raise as ``instructed_edit`` does."""
         self.require_sendable(cursor)
-        launcher = self.launcher
-        client = await launcher.client()
-        asked = f"Explain this code in a few sentences.\n\n```{query.language}\n{query.selection}\n```"
+        with self._ended_with(cursor.uri):
+            launcher = self.launcher
+            client = await launcher.client()
+            try:
+                card = await self._models.find(client, self.settings.model)
+                params, fenced = SamplingParams(max_tokens=EXPLANATION_TOKENS), in_fence(query.selection, query.language)
+                asked = Message("user", f"Explain this code in a few sentences.\n\n{fenced}")
+                text = ""
+                async with aclosing(client.chat(ChatQuery([asked], params, card.name, terms=query.terms))) as items:
+                    async for item in items:
+                        if isinstance(item, Token):
+                            text += item.text
+                        elif item.reason is FinishReason.ERROR:
+                            raise PellucidError(item.error or "The model failed at this answer; see the server log.")
+                return text.strip()
+            except UnavailableError:
+                launcher.lost(client)
+                raise
+
+    @contextmanager
+    def _ended_with(self, uri: str) -> Iterator[None]:
+        """Let this task's work on a document end, with a sentence, when the document is closed or all work is cancelled."""
+        task = asyncio.current_task()
+        assert task is not None
+        running = self._instructed.setdefault(uri, set())
+        running.add(task)
         try:
-            card = await self._models.find(client, self.settings.model)
-            params = SamplingParams(max_tokens=EXPLANATION_TOKENS)
-            question = ChatQuery([Message("user", asked)], params, card.name, terms=query.terms)
-            async with aclosing(client.chat(question)) as items:
-                return "".join([item.text async for item in items if isinstance(item, Token)]).strip()
-        except UnavailableError:
-            launcher.lost(client)
-            raise
+            yield
+        except asyncio.CancelledError:
+            if task in running:
+                raise
+            task.uncancel()
+            raise InvalidRequestError(ENDED) from None
+        finally:
+            running.discard(task)
+
+    def _end_instructed(self, uri: str) -> None:
+        """End the edits by instruction, and the explanations, of a document."""
+        running = self._instructed.get(uri, set())
+        while running:
+            running.pop().cancel()
 
     async def branch(self, suggestion: Suggestion, cursor: DocumentCursor, index: int, alternative: int) -> Suggestion | None:
         """Return a suggestion from an alternative token. Raise InvalidRequestError if the document must not be sent."""
@@ -238,6 +272,8 @@ class EditorSession:
         """Cancel the requests of a closed document, and forget its prompt and explanation."""
         self._requests.cancel(uri)
         self._edit_requests.cancel(uri)
+        self._end_instructed(uri)
+        self._instructed.pop(uri, None)
         self._history.forget(uri)
         self._idle.stop_in(uri)
         self.context.forget(uri)
@@ -436,6 +472,8 @@ class EditorSession:
         self._requests.cancel_all()
         self._edit_requests.cancel_all()
         self._searches.cancel_all()
+        for uri in self._instructed:
+            self._end_instructed(uri)
         self._idle.stop()
         return self.completer
 

@@ -11,6 +11,7 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
 from pellucid.completion.edits.by_instruction.instructed_edits import UNCHANGED
+from pellucid.tokens import Finish, FinishReason, Usage
 from pellucid_lsp.instructed_edits import CHANGED, EXPLAIN_CODE, INSTRUCT, OFF
 from support.editors.lsp_client import INLINE, Connect, Editor, until
 from support.servers.http_servers import ScriptedAssistant, spoken
@@ -44,7 +45,8 @@ async def test_an_edit(connect: Connect, assistant: ScriptedAssistant) -> None:
 
     assert (made.text, made.reason) == ("    x = '😀'\n    y = 5\n", None)
     (hunk,) = made.hunks
-    assert (shown(hunk.range), hunk.newText, hunk.old, hunk.new) == ((2, 0, 2, 9), "    y = 5", ["    y = 2"], ["    y = 5"])
+    assert (hunk.first, shown(hunk.range)) == (2, (2, 0, 2, 9))
+    assert (hunk.newText, hunk.old, hunk.new) == ("    y = 5", ["    y = 2"], ["    y = 5"])
     assert (hunk.logOdds, hunk.probability) == (0, 0.5)
     assert [token.token for token in hunk.tokens] == ["\ny", " = 5\n"]
     assert assistant.calls[0]["params"].seed == 3
@@ -61,6 +63,21 @@ async def test_ranges_are_in_the_clients_units(connect: Connect, assistant: Scri
     (hunk,) = (await ask(editor)).hunks
     width = len("    x = '😀'") + {"utf-8": 3, "utf-16": 1, "utf-32": 0}[encoding]
     assert (shown(hunk.range), hunk.newText) == ((1, 0, 1, width), "    x = '😀😀'")
+
+
+@pytest.mark.parametrize("ends", [True, False])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+async def test_lines_below_the_last_one(connect: Connect, assistant: ScriptedAssistant, newline: str, ends: bool) -> None:
+    """Lines that are asked for below the last line come there, whether it has an end or not."""
+    assistant.script = [spoken("w = 4\n```\n")]
+    editor = await connect()
+    text = TEXT.replace("\n", newline)
+    editor.open(URI, text if ends else text.removesuffix(newline))
+    below = {"line": 5, "character": 0}
+    (hunk,) = (await ask(editor, range={"start": below, "end": below})).hunks
+    expected = ((5, 0, 5, 0), f"w = 4{newline}") if ends else ((4, 5, 4, 5), f"{newline}w = 4")
+    assert (shown(hunk.range), hunk.newText) == expected
+    assert "z = 3\n```" in assistant.calls[0]["messages"][0].content
 
 
 async def test_lines_are_streamed(connect: Connect) -> None:
@@ -197,6 +214,64 @@ async def test_a_code_action_edits(connect: Connect) -> None:
     assert (shown(edit.range), edit.new_text) == ((2, 0, 2, 9), "    y = 5")
     with pytest.raises(JsonRpcException, match="needs the arguments of its code action"):
         await editor.command(INSTRUCT, URI, "1", 3, "x")
+
+
+async def test_a_version_is_edited(connect: Connect) -> None:
+    """An editor that knows versions gets the one that is to be changed. If it refuses, a message says so."""
+    edits = types.WorkspaceClientCapabilities(workspace_edit=types.WorkspaceEditClientCapabilities(document_changes=True))
+    editor = await connect(capabilities=types.ClientCapabilities(workspace=edits, text_document=INLINE))
+    applied: list[Any] = []
+
+    def refuse(params: types.ApplyWorkspaceEditParams) -> types.ApplyWorkspaceEditResult:
+        applied.append(params.edit)
+        return types.ApplyWorkspaceEditResult(applied=False)
+
+    editor.client.feature(types.WORKSPACE_APPLY_EDIT)(refuse)
+    editor.open(URI, TEXT)
+    await editor.command(INSTRUCT, URI, 1, 3, "Set y to 5.")
+    (change,) = applied[0].document_changes
+    assert (change.text_document.uri, isinstance(change.text_document.version, int), applied[0].changes) == (URI, True, None)
+    assert editor.messages == [f"Pellucid: {CHANGED}"]
+
+
+@pytest.mark.parametrize("command", [INSTRUCT, EXPLAIN_CODE])
+@pytest.mark.parametrize("closes", [True, False])
+async def test_ended(connect: Connect, assistant: ScriptedAssistant, command: str, closes: bool) -> None:
+    """Closing the document and switching everything off end a running request with a sentence, and the model's stream."""
+    reached = threading.Event()
+
+    async def before(index: int) -> None:
+        if index == 2:
+            reached.set()
+            await asyncio.Event().wait()
+
+    assistant.before = before
+    editor = await connect()
+    editor.open(URI, TEXT)
+    asked = asyncio.create_task(editor.command(command, URI, 1, 3, *(["x"] if command == INSTRUCT else [])))
+    await until(reached.is_set)
+    if closes:
+        editor.client.text_document_did_close(types.DidCloseTextDocumentParams(types.TextDocumentIdentifier(URI)))
+    else:
+        await editor.command("pellucid.toggle")
+    with pytest.raises(JsonRpcException, match="so the request was ended"):
+        await asked
+    await until(assistant.closed.is_set)
+
+
+@pytest.mark.parametrize(
+    ("options", "script", "sentence"),
+    [({"instructedEdits": False}, [], OFF), ({}, [Finish(FinishReason.ERROR, Usage(), error="out of memory")], "out of memory")],
+)
+async def test_explanations_that_fail(
+    connect: Connect, assistant: ScriptedAssistant, options: dict[str, Any], script: list[Any], sentence: str
+) -> None:
+    """The switch for edits by instruction is theirs too, and a failure of the model is reported."""
+    assistant.script = script
+    editor = await connect(options=options)
+    editor.open(URI, TEXT)
+    with pytest.raises(JsonRpcException, match=sentence):
+        await editor.command(EXPLAIN_CODE, URI, 1, 3)
 
 
 async def test_explain(connect: Connect, assistant: ScriptedAssistant) -> None:
