@@ -40,9 +40,10 @@ export class InstructedEdits implements vscode.Disposable {
       throw new Error("Open a file and select the lines to change.");
     }
     const { document, selection } = editor;
+    const selected = { document, version: document.version, range: new vscode.Range(selection.start, selection.end) };
     const instruction = await this.ask(selection);
     if (instruction !== undefined) {
-      await this.edit({ document, version: document.version, range: new vscode.Range(selection.start, selection.end) }, instruction);
+      await this.edit(selected, instruction);
     }
   }
 
@@ -243,9 +244,8 @@ function withLines(document: vscode.TextDocument, range: vscode.Range, lines: re
   );
 }
 
-function place({ range, old }: Hunk): string {
-  const first = range.start.line + 1;
-  return old.length < 2 ? `Line ${first}` : `Lines ${first} to ${first + old.length - 1}`;
+function place({ first, old }: Hunk): string {
+  return old.length < 2 ? `Line ${first + 1}` : `Lines ${first + 1} to ${first + old.length}`;
 }
 
 function percent({ probability }: Hunk): string {

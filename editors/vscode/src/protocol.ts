@@ -65,6 +65,8 @@ export interface Status {
 export interface Hunk {
   range: Range;
   newText: string;
+  /** The line, from 0, at which the old lines begin, or above which new ones come. */
+  first: number;
   old: string[];
   new: string[];
   /** log p(new) - log p(old), in nats; null if it was not read. */
