@@ -50,8 +50,9 @@ local function note(status)
   vim.api.nvim_exec_autocmds("User", { pattern = "PellucidStatus", modeline = false })
 end
 
---- Send a request; `callback(result)` is not called if it was cancelled. Returns a function that cancels it.
-function M.request(method, params, buf, callback)
+--- Send a request; `callback(result)` is not called if it was cancelled. After a failure it gets nil and
+--- the sentence, which is shown once per session unless the caller shows it (`says_failure`). Returns a function that cancels it.
+function M.request(method, params, buf, callback, says_failure)
   local client = M.get()
   if not client then
     return nil
@@ -59,8 +60,10 @@ function M.request(method, params, buf, callback)
   local sent, id = call(client, "request", method, params, function(failure, result)
     if failure then
       if not QUIET[failure.code] then
-        M.warn(failure.message)
-        callback(nil)
+        if not says_failure then
+          M.warn(failure.message)
+        end
+        callback(nil, failure.message)
       end
       return
     end
@@ -152,7 +155,12 @@ local function configuration(root)
         end
       end,
       ["window/showMessage"] = function(_, message)
-        M.warn(message.message)
+        local sentence = message.message:gsub("^Pellucid: ", "") -- which M.say adds
+        if message.type >= vim.lsp.protocol.MessageType.Info then
+          M.say(sentence)
+        else
+          M.warn(sentence)
+        end
       end,
     },
     on_exit = vim.schedule_wrap(ended), -- Neovim calls it in a fast context, where most functions are not allowed

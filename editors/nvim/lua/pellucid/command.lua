@@ -44,6 +44,9 @@ local subcommands = {
   ["toggle!"] = function()
     M.toggle("pellucid.toggleWorkspace")
   end,
+  ["instruct!"] = function()
+    require("pellucid.instruct").actions.cancel()
+  end,
   tokens = function()
     require("pellucid.tokens").open()
   end,

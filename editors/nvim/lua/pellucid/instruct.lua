@@ -80,7 +80,7 @@ local function draw_hunks(shown)
   vim.api.nvim_buf_clear_namespace(shown.buf, namespace, 0, -1)
   local keys = options.current.instruct_keys
   for index, hunk in ipairs(shown.hunks) do
-    local row, old = hunk.row, #hunk.old
+    local row, old = hunk.first, #hunk.old
     strike(shown.buf, row, old)
     local note = ("%s %d of %d, %s"):format(index == shown.index and "»" or " ", index, #shown.hunks, percent(hunk))
     if index == shown.index then
@@ -179,13 +179,6 @@ local function show(shown, result)
     M.clear()
     return client.say(reason)
   end
-  for _, hunk in ipairs(result.hunks) do
-    local row = hunk.range.start.line
-    if #hunk.old == 0 and hunk.newText:sub(1, 1) == "\n" then
-      row = row + 1 -- lines below the last one
-    end
-    hunk.row = row
-  end
   shown.hunks, shown.index, shown.taken = result.hunks, 1, {}
   draw_hunks(shown)
 end
@@ -205,9 +198,12 @@ function request(buf, first, last, instruction, seed)
     seed = seed,
     partialResultToken = shown.token,
   }
-  cancel_request = client.request("pellucid/edit", params, buf, function(result)
+  cancel_request = client.request("pellucid/edit", params, buf, function(result, sentence)
+    if sentence then
+      client.say(sentence, vim.log.levels.WARN) -- always: each is the answer to an instruction
+    end
     show(shown, result)
-  end)
+  end, true)
 end
 
 --- Draw lines that come while an edit is generated.
