@@ -116,14 +116,16 @@ async def _require_on(server: Pellucid) -> None:
 def _query(server: Pellucid, uri: str, range: types.Range, instruction: str, verb: str = "edit") -> tuple[EditQuery, DocumentCursor]:
     """Return the query for a range of a document, and the cursor at its start. A newer one with its verb replaces it."""
     start, end = server.cursor_at(uri, range.start), server.cursor_at(uri, range.end)
-    selection, before = end.before[len(start.before) :], start.before
     if not end.before.startswith(start.before):
         raise InvalidRequestError("pellucid/edit: the range ends before it begins.", param="range")
-    if range.start.line >= len(server.documents.get_text_document(uri).lines) and not end.after and not before.endswith("\n"):
+    selection = end.before[len(start.before) :]
+    above = server.cursor_at(uri, types.Position(0, 0)).before  # the cells above, in a notebook: lines are counted in the cell
+    before, after = start.before[len(above) :], server.text(uri)[len(end.before) - len(above) :]
+    if range.start.line >= len(server.documents.get_text_document(uri).lines) and not after and not before.endswith("\n"):
         before += "\n"  # below a last line that has no end
     terms = Terms(Priority.CHAT, key=f"lsp-{os.getpid()}:{verb}:{uri}")
     path = server.session.filename(uri)
-    return EditQuery(before, selection, end.after, instruction, path=path, language=start.language, terms=terms), start
+    return EditQuery(before, selection, after, instruction, path=path, language=start.language, terms=terms), start
 
 
 def _same_lines(before: str, now: str, query: EditQuery) -> bool:

@@ -80,6 +80,18 @@ async def test_lines_below_the_last_one(connect: Connect, assistant: ScriptedAss
     assert "z = 3\n```" in assistant.calls[0]["messages"][0].content
 
 
+async def test_a_cell_of_a_notebook(connect: Connect) -> None:
+    """The lines of a cell are counted in the cell, whatever the cells above it have."""
+    editor = await connect()
+    cells = [types.NotebookCell(types.NotebookCellKind.Code, f"vscode-notebook-cell:/project/n.ipynb#{index}") for index in range(2)]
+    notebook = types.NotebookDocument("file:///project/n.ipynb", "jupyter-notebook", 1, cells)
+    texts = [types.TextDocumentItem(cell.document, "python", 1, text) for cell, text in zip(cells, ("import os\n\n", TEXT), strict=True)]
+    editor.client.notebook_document_did_open(types.DidOpenNotebookDocumentParams(notebook, texts))
+    made = await ask(editor, textDocument={"uri": cells[1].document})
+    (hunk,) = made.hunks
+    assert (hunk.first, shown(hunk.range), hunk.newText) == (2, (2, 0, 2, 9), "    y = 5")
+
+
 async def test_lines_are_streamed(connect: Connect) -> None:
     """With a token for partial results, whole lines come as progress before the result."""
     editor = await connect()
