@@ -16,7 +16,8 @@ since 1970:
   - ``settings`` and ``model``: what generated it; null and "" for a message that a person wrote
   - ``end``: why it ended (stop, length, cancelled, deadline, superseded or error); null if the server died meanwhile
   - ``usage``: ``cached``, ``computed`` and ``generated`` tokens, ``queued``, ``prefill`` and ``decode`` seconds, and
-    ``moves``, how often an engine elsewhere was lost, missing if none was; or null
+    ``moves``, how often an engine elsewhere was lost, ``accepted`` and ``prediction``, the tokens of a prediction that the answer has and
+    all of them: these three are missing if 0; or null
   - ``error``: a sentence about what went wrong, or null
   - ``origin``: the version from which this one was made, and ``branched``: the token at which the two differ; or null
   - ``chosen``: the version of the next message that was selected last, or null
@@ -68,6 +69,8 @@ class _Usage(_Strict):
     prefill: Seconds
     decode: Seconds
     moves: Count = 0
+    accepted: Count = 0
+    prediction: Count = 0
 
 
 class _Message(_Strict):
@@ -157,6 +160,11 @@ def settings_of(record: Mapping[str, Any]) -> TurnSettings:
     return settings
 
 
+def _usage(usage: Usage) -> dict[str, Any]:
+    found = asdict(usage)
+    return {name: value for name, value in found.items() if value or name not in ("moves", "accepted", "prediction")}
+
+
 def _written(node: Node, numbers: Mapping[int | None, int | None], archive: Archive) -> dict[str, Any]:
     written = {
         "id": numbers[node.id],
@@ -167,7 +175,7 @@ def _written(node: Node, numbers: Mapping[int | None, int | None], archive: Arch
         "settings": None if node.settings is None else node.settings.record(),
         "model": node.model,
         "end": node.end,
-        "usage": None if node.usage is None else {name: value for name, value in asdict(node.usage).items() if name != "moves" or value},
+        "usage": None if node.usage is None else _usage(node.usage),
         "error": node.error,
         "origin": numbers[node.origin],
         "branched": node.branched,
