@@ -30,7 +30,7 @@ def shape() -> dict[str, Any]:
     """Return the published schema, with the names limited to the models and adapters that the server has: most others are refused."""
     published = create_app(ServerState(models=(TINY,))).openapi()
     for body in published["components"]["schemas"].values():
-        counts_others = body["title"] == "OutcomesRequest"  # as of an unknown model
+        counts_others = body.get("title") == "OutcomesRequest"  # as of an unknown model
         if "model" in body.get("properties", {}) and body["title"].endswith("Request") and not counts_others:
             body["properties"]["model"] = {"enum": [TINY, "", None]}
     published["components"]["schemas"]["AdapterRequest"]["properties"]["name"] = {"enum": [ADAPTER, "other"]}
