@@ -115,7 +115,9 @@ async def busy(address: str) -> int:
     async with httpx.AsyncClient(base_url=address, timeout=30) as http:
         reply = await http.get("/metrics")
     families = {family.name: family for family in text_string_to_metric_families(reply.text)}
-    return int(sum(sample.value for sample in families["pellucid_running"].samples))
+    elsewhere = families.get("pellucid_engine_running")  # an engine elsewhere counts for each of its models
+    family = elsewhere if elsewhere is not None and elsewhere.samples else families["pellucid_running"]
+    return int(sum(sample.value for sample in family.samples))
 
 
 async def until_idle(address: str) -> None:
