@@ -10,7 +10,7 @@ The scores were chosen with the packages at even places of the list (``--package
 Each way to score ranks the words of all files; as many marks are set as there are allowed for each 1,000 lines. A mark is right if it is
 on the bug: precision is the share of right marks, and recall the share of files whose bug is marked. A find of a linter counts if it is on
 the bug's line and the file without the bug does not have it. The area under the curve is the probability that a word that is a bug is
-above one that is none.
+ranked above another word.
 """
 
 from __future__ import annotations
