@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pellucid.engine.masked_row import mask_row
-from pellucid.engine.model import Batch, BatchSpan, KVStorage, Model
+from pellucid.engine.model import Batch, BatchSpan, Interrupt, KVStorage, Model
 from pellucid.engine.native.native_decoder import NativeDecoder
 from pellucid.engine.request import ConstraintError
 from pellucid.engine.sampler import MOST_PROBABLE, score_rows, token_scores
@@ -49,15 +49,16 @@ class Runner:
         self._torch_threads = 1 if model.brings_threads else torch.get_num_threads()
 
     @torch.inference_mode()
-    def run(self, chunks: list[PrefillChunk]) -> list[Result]:
+    def run(self, chunks: list[PrefillChunk], interrupt: Interrupt | None = None) -> list[Result]:
         """Run the chunks and return, in order for each sequence, the scored prompt tokens and the next token, or the pooled tokens' sum.
 
         The sequence's own sampler draws the next token, and the caller appends it; where drawing fails, the result is the
-        error. While the drawn tokens are those that were guessed, the tokens after them follow.
+        error. While the drawn tokens are those that were guessed, the tokens after them follow. Raises
+        InterruptedStepError before anything is drawn if ``interrupt`` is set meanwhile.
         """
         if torch.get_num_threads() != self._torch_threads:
             torch.set_num_threads(self._torch_threads)
-        hidden, results = self._pool(self.model.forward(self._batch(chunks), self.storage), chunks)
+        hidden, results = self._pool(self.model.forward(self._batch(chunks, interrupt), self.storage), chunks)
         rows = [LogitRow(chunk, position) for chunk in chunks if not chunk.sequence.request.pool for position in chunk.wanted]
         diverged: set[Sequence] = set()
         for first in range(0, len(rows), LOGIT_ROWS):
@@ -76,7 +77,7 @@ class Runner:
         sums: list[Result] = [(sequence, HiddenSum(part.double().sum(0).cpu())) for sequence, part in pooled]
         return torch.cat(rest) if rest else hidden[:0], sums
 
-    def _batch(self, chunks: list[PrefillChunk]) -> Batch:
+    def _batch(self, chunks: list[PrefillChunk], interrupt: Interrupt | None) -> Batch:
         ids: list[int] = []
         positions: list[int] = []
         spans: list[BatchSpan] = []
@@ -87,7 +88,7 @@ class Runner:
             spans.append(BatchSpan(chunk.sequence.slot, chunk.start, len(chunk.ids), len(ids)))
             positions += range(chunk.start, chunk.start + len(chunk.ids))
             ids += chunk.ids
-        return Batch(self._tensor(ids), self._tensor(positions), tuple(spans), self._tensor(rows))
+        return Batch(self._tensor(ids), self._tensor(positions), tuple(spans), self._tensor(rows), interrupt)
 
     def _tensor(self, values: list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64, device=self.device)

@@ -21,7 +21,7 @@ from typing import cast
 import numpy as np
 
 from pellucid.engine.messages import Add, Cancel, Close, Message, Outbox, Remove, Submit, promise
-from pellucid.engine.model import Model
+from pellucid.engine.model import Interrupt, Model
 from pellucid.engine.model_worker import EngineSettings, ModelWorker
 from pellucid.engine.parked_prefixes import SavedPrefixes
 from pellucid.engine.port import FAILED, HiddenVector
@@ -30,7 +30,7 @@ from pellucid.engine.sequence import HiddenSum, Item, Sequence
 from pellucid.engine.status import WorkerStatus
 from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, NotSupportedError, UnavailableError, unknown_model
-from pellucid.tokens import Finish, FinishReason
+from pellucid.tokens import Finish, FinishReason, Priority
 
 MAX_PASSED_OVER = 4
 """How often a busy worker may be passed over for one with more urgent work."""
@@ -65,6 +65,7 @@ class LocalEngine:
         self._closing = False
         self._gate = threading.Lock()  # no message follows the one that closes
         self._outbox = Outbox()
+        self._interrupt = Interrupt()
         self._thread = threading.Thread(target=self._work, name="pellucid-engine", daemon=True)
         self._thread.start()
 
@@ -170,6 +171,8 @@ class LocalEngine:
             if self._closing:
                 raise UnavailableError("The server is shutting down." if self.failure is None else FAILED)
             self._messages.put(message)
+        if isinstance(message, Submit) and message.request.terms.priority < Priority.BACKGROUND:
+            self._interrupt.set()
 
     def _worker(self, model: str) -> ModelWorker:
         workers = self._workers
@@ -204,7 +207,7 @@ class LocalEngine:
             while self._handle_messages():
                 worker = self._next_worker()
                 if worker is not None:
-                    worker.step()
+                    worker.step(self._interrupt)
                     self._outbox.flush()
                 self._drop_finished()
             for worker in self._all_workers:
@@ -237,6 +240,7 @@ class LocalEngine:
 
     def _handle_messages(self) -> bool:
         """Handle all messages, waiting for one if there is nothing else to do. Return False after Close."""
+        self._interrupt.clear()  # before the messages are read, so that it is never cleared for one that has not been
         if not any(worker.busy for worker in self._all_workers):
             for worker in self._all_workers:
                 worker.check()

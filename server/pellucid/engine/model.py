@@ -52,17 +52,43 @@ class BatchSpan:
         return self.start + self.count
 
 
+class Interrupt:
+    """A flag that ends a batch between two layers. Any thread may set it."""
+
+    def __init__(self) -> None:
+        self._flag = torch.zeros(1, dtype=torch.int32)
+
+    @property
+    def address(self) -> int:
+        """The address of the flag, an int32, for native code."""
+        return self._flag.data_ptr()
+
+    def set(self) -> None:
+        """End the batches that run with this flag."""
+        self._flag[0] = 1
+
+    def clear(self) -> None:
+        """Let batches run."""
+        self._flag[0] = 0
+
+
+class InterruptedStepError(Exception):
+    """Raised by a model whose batch was interrupted. Keys and values of its tokens may have been written, and count as not written."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Tokens to run: ``ids`` and ``positions`` (T,) int64 on the model's device, and the spans that they belong to.
 
-    ``rows`` (R,) int64 are the indices of the tokens whose logits are wanted.
+    ``rows`` (R,) int64 are the indices of the tokens whose logits are wanted. A model whose steps are long looks at ``interrupt``
+    between its layers.
     """
 
     ids: Tensor
     positions: Tensor
     spans: tuple[BatchSpan, ...]
     rows: Tensor
+    interrupt: Interrupt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +150,10 @@ class Model(Protocol):
         ...
 
     def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
-        """Run the batch: write the keys and values of its tokens, and return hidden states (R, hidden) of the wanted rows."""
+        """Run the batch: write the keys and values of its tokens, and return hidden states (R, hidden) of the wanted rows.
+
+        Raises InterruptedStepError if the batch was interrupted.
+        """
         ...
 
     def logits(self, hidden: Tensor) -> Tensor:

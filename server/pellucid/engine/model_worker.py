@@ -10,14 +10,14 @@ import torch
 
 from pellucid.engine.batch_runner import Runner
 from pellucid.engine.cache import SlotCache
-from pellucid.engine.model import Model
+from pellucid.engine.model import Interrupt, InterruptedStepError, Model
 from pellucid.engine.parked_prefixes import SavedPrefixes
-from pellucid.engine.scheduler import PrefillChunk, Scheduler
+from pellucid.engine.scheduler import PREFILL_SHARE, PrefillChunk, Scheduler
 from pellucid.engine.sequence import HiddenSum, Sequence
 from pellucid.engine.status import SlotStatus, Totals, WorkerStatus
 from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import QueueFullError
-from pellucid.tokens import FinishReason
+from pellucid.tokens import FinishReason, Priority
 
 CHUNKS = {"cpu": 192, "cuda": 512}
 """Tokens of a step that keep a device busy. Larger steps are no faster, and new requests would wait longer.
@@ -49,6 +49,11 @@ class EngineSettings:
         """Return the tokens of a step on this device."""
         return self.chunk or CHUNKS["cpu" if device.type == "cpu" else "cuda"]
 
+    def background_chunk_on(self, device: torch.device) -> int:
+        """Return the tokens of a step that is background work alone: fewer on a CPU, where giving up a long step would waste much."""
+        chunk = self.chunk_on(device)
+        return max(chunk // PREFILL_SHARE, 1) if device.type == "cpu" else chunk
+
 
 @dataclass(eq=False)
 class ModelWorker:
@@ -69,8 +74,8 @@ class ModelWorker:
         self.cache = SlotCache(self.model.cache_shape, self.settings.slots, self.context, self.settings.prefix_memory)
         if self.saved is not None:
             self.cache.parked.fill(self.saved.read())
-        chunk = self.settings.chunk_on(self.model.cache_shape.device)
-        self.scheduler = Scheduler(self.cache, chunk, lookup=self.settings.lookup)
+        device, lookup = self.model.cache_shape.device, self.settings.lookup
+        self.scheduler = Scheduler(self.cache, self.settings.chunk_on(device), self.settings.background_chunk_on(device), lookup=lookup)
         self._runner = Runner(self.model, self.cache.storage)
         self._totals = Totals()
         self.report()
@@ -107,12 +112,18 @@ class ModelWorker:
                 self.end(sequence, FinishReason.CANCELLED)
         self.report()
 
-    def step(self) -> None:
-        """Schedule, run, deliver. A failure ends only the sequences that were in the step."""
+    def step(self, interrupt: Interrupt | None = None) -> None:
+        """Schedule, run, deliver. A failure ends only the sequences that were in the step.
+
+        Setting ``interrupt`` ends the step, without any result, if all of it is background work: a later one repeats it.
+        """
         self._expire()
         chunks = self.scheduler.schedule(self.clock())
+        urgent = any(chunk.sequence.priority < Priority.BACKGROUND for chunk in chunks)
         try:
-            self._run(chunks)
+            self._run(chunks, None if urgent else interrupt)
+        except InterruptedStepError:
+            return
         except Exception as error:
             # An exception of a model or a device must cost only its own requests: the server continues.
             logger.exception("a step failed")
@@ -178,10 +189,10 @@ class ModelWorker:
             if sequence.expired(now):
                 self.end(sequence, FinishReason.DEADLINE)
 
-    def _run(self, chunks: list[PrefillChunk]) -> None:
+    def _run(self, chunks: list[PrefillChunk], interrupt: Interrupt | None) -> None:
         if not chunks:
             return
-        results = self._runner.run(chunks)
+        results = self._runner.run(chunks, interrupt)
         for chunk in chunks:
             sequence = chunk.sequence
             assert sequence.slot is not None

@@ -24,6 +24,12 @@ A user waits for the completion's end, which is near; whole steps of prefill wou
 CHEAP_ROWS = 8
 """Rows up to which a step is filled with guessed tokens or prefill: so many cost well below twice what one costs."""
 
+BACKGROUND_STEPS = 16
+"""While a completion runs, background work is in one step of BACKGROUND_STEPS, with one token of its prefill.
+
+Where each token counts, as on processors with AVX2 alone, more would slow the completion down to less than half of its speed.
+"""
+
 MIN_SHARED_PREFIX_TOKENS = 32
 """A request waits for a running prefill that will give it at least so many tokens more than the cache has."""
 
@@ -53,14 +59,19 @@ class PrefillChunk:
 
 
 class Scheduler:
-    """The waiting and the running sequences of one model, and their slots."""
+    """The waiting and the running sequences of one model, and their slots.
 
-    def __init__(self, cache: SlotCache, chunk: int, *, lookup: bool) -> None:
+    A step has up to ``chunk`` tokens, and up to ``background_chunk`` if all of them are background work.
+    """
+
+    def __init__(self, cache: SlotCache, chunk: int, background_chunk: int, *, lookup: bool) -> None:
         self.cache = cache
         self.chunk = chunk
+        self.background_chunk = background_chunk
         self.lookup = lookup
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
+        self._steps = 0
 
     @property
     def busy(self) -> bool:
@@ -71,6 +82,11 @@ class Scheduler:
     def urgency(self) -> Priority:
         """Highest priority that waits or runs."""
         return min(sequence.priority for sequence in (*self.running, *self.waiting))
+
+    @property
+    def _completing(self) -> bool:
+        """True if a completion runs."""
+        return any(sequence.priority == Priority.COMPLETION for sequence in self.running)
 
     def add(self, sequence: Sequence) -> None:
         """Queue a new sequence for a slot."""
@@ -87,10 +103,17 @@ class Scheduler:
             sequence.slot = None
 
     def schedule(self, now: float) -> list[PrefillChunk]:
-        """Admit what fits, then pick each running sequence's tokens for this step: at least one if any sequence can run."""
+        """Admit what fits, then pick the tokens for this step: at least one for the most urgent sequence if any can run.
+
+        Sequences that decode get one each, but those in the background only in some steps while a completion runs.
+        """
         self._admit(now)
-        decoding = [sequence for sequence in self.running if not sequence.prefilling]
-        prefilling = sorted((s for s in self.running if s.prefilling), key=lambda s: (s.priority, s.number))
+        self._steps += 1
+        running = self.running
+        if self._completing and self._steps % BACKGROUND_STEPS:
+            running = [sequence for sequence in running if sequence.priority < Priority.BACKGROUND]
+        decoding = [sequence for sequence in running if not sequence.prefilling]
+        prefilling = sorted((s for s in running if s.prefilling), key=lambda s: (s.priority, s.number))
         chunks = self._decode(decoding, min((sequence.priority for sequence in prefilling), default=None))
         if prefilling:
             chunks += self._prefill(prefilling, chunks)
@@ -123,16 +146,18 @@ class Scheduler:
         """Share the tokens that ``decoding`` does not use: the highest priority first, with a reserve for lower ones.
 
         With a prefill of the highest priority, the reserve is a share of the step. With decoding alone, which more tokens would
-        slow down, it is as many tokens as cost little.
+        slow down, it is as many tokens as cost little. Background work gets one token during a completion.
         """
         top = min(sequence.priority for sequence in self.running)
         high = [sequence for sequence in sequences if sequence.priority == top]
         low = [sequence for sequence in sequences if sequence.priority > top]
         completing = any(chunk.sequence.priority == Priority.COMPLETION for chunk in decoding)
-        step = self.chunk // PREFILL_SHARE if completing else self.chunk
+        step = self.chunk // PREFILL_SHARE if completing else self.background_chunk if top == Priority.BACKGROUND else self.chunk
         rows = sum(1 + len(chunk.guess) for chunk in decoding)
         room = max(step - len(decoding), 1)
         reserve = min(max(step // LOWER_PRIORITY_SHARE if high else CHEAP_ROWS - rows, 1), room)
+        if self._completing and low and low[0].priority == Priority.BACKGROUND:
+            reserve = 1
         return self._share(high, max(room - reserve, 1) if low else room) + self._share(low, reserve)
 
     def _share(self, sequences: list[Sequence], room: int) -> list[PrefillChunk]:

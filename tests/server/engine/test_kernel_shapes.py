@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pellucid.engine.decoders.decoder import DecoderConfig
+from pellucid.engine.model import Interrupt, InterruptedStepError
 from pellucid.engine.native.calls import Kernels
 from pellucid.engine.native.native_decoder import NativeDecoder, supports
 from pellucid.engine.sampler import MOST_PROBABLE, score_rows
@@ -70,6 +71,18 @@ def test_more_threads_than_work(config: DecoderConfig, folder: Path) -> None:
         model = NativeDecoder(config, packed, Kernels(threads=threads, folder=folder))
         results.append(model.logits(model.forward(batch([(0, 0, ids)]), new_storage(model))))
     assert torch.equal(*results)
+
+
+def test_an_interrupted_batch(config: DecoderConfig, built: Kernels) -> None:
+    """A batch with its interrupt set ends with an error; once that is cleared, it gives the same bits as another."""
+    model = NativeDecoder(config, pack(config, in_blocks(config).items(), "int8-native"), built)
+    kv, interrupt = new_storage(model), Interrupt()
+    part = replace(batch([(0, 0, random_text(config, 13))]), interrupt=interrupt)
+    interrupt.set()
+    with pytest.raises(InterruptedStepError):
+        model.forward(part, kv)
+    interrupt.clear()
+    assert torch.equal(model.forward(part, kv), model.forward(replace(part, interrupt=None), new_storage(model)))
 
 
 def test_nothing_to_compute(config: DecoderConfig, built: Kernels) -> None:

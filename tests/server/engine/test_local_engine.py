@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import random
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, closing
 from typing import Any, NoReturn
@@ -14,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pellucid.engine.local_engine import LocalEngine
-from pellucid.engine.model import Batch, KVStorage
+from pellucid.engine.model import Batch, InterruptedStepError, KVStorage
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Admission, Request
 from pellucid.engine.scheduler import Scheduler
@@ -192,6 +194,56 @@ class TestRefusals:
         with pytest.raises(InvalidRequestError) as refusal:
             await collect(engine.generate("llama", request))
         assert refusal.value.param == "logit_bias"
+
+
+class Interruptible:
+    """A decoder whose steps in the background wait to be interrupted while ``waits`` is set."""
+
+    def __init__(self) -> None:
+        self._decoder = to_decoder(REFERENCES["llama"])
+        self.waits, self.waiting = True, threading.Event()
+        self.vocab_size, self.context = self._decoder.vocab_size, self._decoder.context
+        self.hidden_size = self._decoder.hidden_size
+        self.cache_shape, self.weight_bytes, self.cost = self._decoder.cache_shape, self._decoder.weight_bytes, self._decoder.cost
+        self.description, self.brings_threads = "waits to be interrupted", False
+        self.logits = self._decoder.logits
+
+    def forward(self, batch: Batch, kv: KVStorage) -> Tensor:
+        if batch.interrupt is not None and self.waits:
+            self.waiting.set()
+            flag = ctypes.c_int32.from_address(batch.interrupt.address)
+            while not flag.value:
+                time.sleep(0)
+            raise InterruptedStepError
+        return self._decoder.forward(batch, kv)
+
+
+class TestInterrupt:
+    async def test_a_completion_interrupts_the_background(self) -> None:
+        """A step in the background ends when a completion arrives, and is repeated after it with the same results."""
+        model = Interruptible()
+        engine = LocalEngine({"llama": model}, SMALL)
+        prompt = random_ids(40, seed=3)
+        request = Request(prompt, SamplingParams(max_tokens=4), Terms(Priority.BACKGROUND))
+        try:
+            reading = asyncio.create_task(collect(engine.generate("llama", request)))
+            await asyncio.to_thread(model.waiting.wait)
+            completed, _ = await collect(generate(engine, random_ids(9, seed=4)))
+            model.waits = False
+            await collect(generate(engine, random_ids(9, seed=4)))
+            read, finish = await reading
+        finally:
+            engine.close()
+        plain = LocalEngine({"llama": to_decoder(REFERENCES["llama"])}, SMALL)
+        try:
+            expected, _ = await collect(plain.generate("llama", request))
+        finally:
+            plain.close()
+
+        assert len(completed) == 4
+        assert finish.reason is FinishReason.LENGTH
+        assert [score.id for score in read] == [score.id for score in expected]
+        assert [score.logprob for score in read] == pytest.approx([score.logprob for score in expected])
 
 
 class TestFailure:

@@ -89,7 +89,7 @@ class Kernels:
         code.pellucid_pool.argtypes = (c_int,)
         code.pellucid_scratch.restype = c_int64
         code.pellucid_scratch.argtypes = (c_void_p, POINTER(DecoderParts), c_int64)
-        code.pellucid_forward.restype = None
+        code.pellucid_forward.restype = c_int
         code.pellucid_forward.argtypes = (c_void_p, POINTER(DecoderParts), POINTER(NativeBatch), c_void_p, c_void_p)
         code.pellucid_logits.restype = None
         code.pellucid_logits.argtypes = (c_void_p, POINTER(DecoderParts), c_void_p, c_int64, c_void_p, c_void_p)
@@ -121,9 +121,12 @@ class Kernels:
         """Return the bytes of working memory that a pass over so many tokens needs."""
         return int(self._code.pellucid_scratch(self.pool, decoder, tokens))
 
-    def forward(self, decoder: DecoderParts, batch: NativeBatch, scratch: int, out: Tensor) -> None:
-        """Write the hidden states of the wanted rows to ``out`` (rows, hidden) float32. ``scratch`` is an address."""
-        self._code.pellucid_forward(self.pool, decoder, batch, scratch, out.data_ptr())
+    def forward(self, decoder: DecoderParts, batch: NativeBatch, scratch: int, out: Tensor) -> bool:
+        """Write the hidden states of the wanted rows to ``out`` (rows, hidden) float32. ``scratch`` is an address.
+
+        Return False, with nothing written, if the batch was interrupted.
+        """
+        return bool(self._code.pellucid_forward(self.pool, decoder, batch, scratch, out.data_ptr()))
 
     def logits(self, decoder: DecoderParts, hidden: Tensor, scratch: int, out: Tensor) -> None:
         """Write the logits of ``hidden`` (rows, hidden) float32 to ``out`` (rows, padded vocab) float32. ``scratch`` is an address."""

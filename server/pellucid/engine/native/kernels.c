@@ -36,6 +36,7 @@ typedef struct {
     const int64_t *row; /* the tokens whose hidden states are wanted */
     half *const *keys, *const *values;
     int64_t slot_stride, head_stride, token_stride;
+    const volatile int32_t *interrupt; /* NULL, or what ends the pass between two layers when it is not 0 */
 } batch;
 
 /* All working memory of a pass, one piece after another. */
@@ -314,15 +315,18 @@ int64_t pellucid_scratch(const pool *p, const decoder *d, int64_t tokens) {
     return (int64_t)lay_out(p, d, tokens, NULL, &s);
 }
 
-/* Hidden states (rows, hidden) of the wanted rows, after the last norm. ``memory`` is pellucid_scratch() bytes, aligned to 64. */
-void pellucid_forward(pool *p, const decoder *d, const batch *b, void *memory, float *out) {
+/* Hidden states (rows, hidden) of the wanted rows, after the last norm. ``memory`` is pellucid_scratch() bytes, aligned to 64.
+   Returns 1, or 0 if the batch was interrupted between two layers, and ``out`` is not written. */
+int pellucid_forward(pool *p, const decoder *d, const batch *b, void *memory, float *out) {
     pass job = {.pool = p, .decoder = d, .batch = b, .out = out};
     lay_out(p, d, most(b->tokens, b->rows), memory, &job.s);
     begin(p);
     run(p, embed, &job);
-    for (int i = 0; i < d->layers; i++) run_layer(&job, i);
-    run(p, norm_wanted, &job);
+    int i = 0;
+    for (; i < d->layers && !(b->interrupt && *b->interrupt); i++) run_layer(&job, i);
+    if (i == d->layers) run(p, norm_wanted, &job);
     end(p);
+    return i == d->layers;
 }
 
 /* Logits (rows, vocab) of hidden states. ``vocab`` counts whole blocks: the last columns are padding. */

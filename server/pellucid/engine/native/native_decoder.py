@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pellucid.engine.decoders.decoder import FUSED, DecoderConfig, RotaryTables
 from pellucid.engine.decoders.lora_matrices import Adapter
-from pellucid.engine.model import Batch, CacheShape, KVStorage, TokenCost
+from pellucid.engine.model import Batch, CacheShape, InterruptedStepError, KVStorage, TokenCost
 from pellucid.engine.native.calls import Kernels, shared_kernels
 from pellucid.engine.native.kernel_layout import BLOCK, FORMS, GROUP, pack_low_rank
 from pellucid.engine.native.library import KernelsUnavailableError
@@ -160,11 +160,13 @@ class NativeDecoder:
             slot_stride=slot,
             head_stride=head,
             token_stride=token,
+            interrupt=None if batch.interrupt is None else batch.interrupt.address,
         )
         with self.kernels.lock:
             self._rotary.cover(min(kv.keys[0].shape[2], self.context))
             self._decoder.cosine, self._decoder.sine = self._rotary.cos.data_ptr(), self._rotary.sin.data_ptr()
-            self.kernels.forward(self._decoder, native, self._memory(max(len(ids), len(rows))), out)
+            if not self.kernels.forward(self._decoder, native, self._memory(max(len(ids), len(rows))), out):
+                raise InterruptedStepError
         return out
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -77,6 +77,7 @@ class NativeBatch(Structure):
         ("keys", POINTER(c_void_p)),
         ("values", POINTER(c_void_p)),
         *((name, c_int64) for name in ("slot_stride", "head_stride", "token_stride")),
+        ("interrupt", c_void_p),
     )
 
 
