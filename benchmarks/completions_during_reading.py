@@ -1,0 +1,101 @@
+"""Measure how much slower completions are while the model reads in the background, as it does for next edits, surprise and scores.
+
+    pellucid serve --port 8437 --no-prefix-save &
+    python benchmarks/completions_during_reading.py --server http://127.0.0.1:8437
+
+The same completions, in a file of the standard library, are asked for in pairs, a pause apart: once alone, and once while changes of
+another file are read one after the other, each as a next edit is. All have been asked for once before: their prompts are in the cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import aclosing, suppress
+
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from common.machine import about
+from common.markdown_tables import table
+from common.quantiles import quantile
+from common.stdlib_cursors import STDLIB
+from pellucid.client.http_client import Client
+from pellucid.completion.edits.reading import log_odds
+from pellucid.completion.edits.repeated_edits import Candidate
+from pellucid.tokens import CompletionQuery, Priority, SamplingParams, Terms
+
+PAUSE_SECONDS = 0.25
+PREFIX_LINES, SUFFIX_LINES = 60, 20
+TYPED, READ = "argparse.py", "tarfile.py"
+NAMES = ("alone", "during reading")
+MAX_RATIO = 1.1
+"""The largest ratio of the medians that passes."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--server", metavar="URL", required=True, help="a running pellucid serve")
+    parser.add_argument("--completions", type=int, default=60)
+    parser.add_argument("--tokens", type=int, default=12, help="tokens of each completion")
+    options = parser.parse_args()
+    alone, during, read = asyncio.run(measure(options.server, options.completions, options.tokens))
+    rows = [
+        [name, *(f"{1000 * quantile(times, share):.0f}" for share in (0.5, 0.95))]
+        for name, times in zip(NAMES, (alone, during), strict=True)
+    ]
+    ratio = quantile(during, 0.5) / quantile(alone, 0.5)
+    print(about())
+    print(table(("completions", "p50, ms", "p95, ms"), rows))
+    print(f"\nratio of the medians: {ratio:.2f} (bar {MAX_RATIO}); {len(read)} changes were read to their end meanwhile")
+
+
+async def measure(url: str, count: int, tokens: int) -> tuple[list[float], list[float], list[str]]:
+    """Return the seconds of completions alone, of the same during reading, and the lines that were read."""
+    lines = (STDLIB / TYPED).read_text(encoding="utf-8").split("\n")
+    cursors = [PREFIX_LINES + index * (len(lines) - PREFIX_LINES - SUFFIX_LINES) // count for index in range(count)]
+    alone: list[float] = []
+    during: list[float] = []
+    read: list[str] = []
+    columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+    async with Client(url) as client, Client(url) as reader:
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            for cursor in progress.track(cursors, description="completions"):
+                await complete(client, lines, cursor, tokens)
+                await asyncio.sleep(PAUSE_SECONDS)
+                alone.append(await complete(client, lines, cursor, tokens))
+                reading = asyncio.create_task(read_changes(reader, cursor, read))
+                await asyncio.sleep(PAUSE_SECONDS)
+                during.append(await complete(client, lines, cursor, tokens))
+                reading.cancel()
+                with suppress(asyncio.CancelledError):
+                    await reading
+    return alone, during, read
+
+
+async def complete(client: Client, lines: Sequence[str], cursor: int, tokens: int) -> float:
+    """Return the seconds of a completion that begins in the line of the cursor."""
+    prefix = "\n".join([*lines[cursor - PREFIX_LINES : cursor], lines[cursor][: len(lines[cursor]) // 2]])
+    suffix = "\n".join(lines[cursor + 1 : cursor + SUFFIX_LINES])
+    params = SamplingParams(max_tokens=tokens, temperature=0, ignore_eos=True)
+    begun = time.perf_counter()
+    async with aclosing(client.complete(CompletionQuery(prefix, suffix, (), params, terms=Terms(Priority.COMPLETION)))) as items:
+        async for _ in items:
+            pass
+    return time.perf_counter() - begun
+
+
+async def read_changes(client: Client, seed: int, read: list[str]) -> None:
+    """Read changes until it is cancelled."""
+    lines = (STDLIB / READ).read_text(encoding="utf-8").split("\n")
+    for number in range(len(lines)):
+        first = (seed + 53 * number) % (len(lines) - 1)
+        change = Candidate("", first, (lines[first],), (f"{lines[first]}  # changed",), 1.0)
+        await log_odds(client, change, lines)
+        read.append(lines[first])
+
+
+if __name__ == "__main__":
+    main()
