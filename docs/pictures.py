@@ -49,6 +49,29 @@ def median(numbers):
 SHORTEN = 2
 """The token of the suggestion on which the cursor of Neovim's window is."""
 
+RENAMED = """\
+def total(items):
+    return sum(item.price * item.count for item in items)
+
+
+def invoice(customer, items):
+    print(f"{customer.name}: {total(items):.2f}")
+
+
+def discount(items, share):
+    return total(items) * share
+"""
+ODD = """\
+def best(items, score):
+    best, highest = None, float("-inf")
+    for item in items:
+        value = score(item)
+        if value > highest:
+            best, highest = items, value
+    return best
+"""
+INSTRUCTION = "Add type hints."
+
 COLUMNS, LINES = 92, 30
 
 
@@ -60,7 +83,8 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
         for scheme in SCHEMES:
             picture_page(browser, address, scheme)
-            picture_nvim(browser, address, scheme, Path(folder) / scheme)
+            for picture in (picture_suggestion, picture_next_edit, picture_surprise, picture_instruction):
+                picture(browser, address, scheme, Path(folder) / scheme / picture.__name__)
         browser.close()
 
 
@@ -136,58 +160,105 @@ def set_number(page: Page, label: str, value: int) -> None:
     field.press("Tab")
 
 
-def picture_nvim(browser: Browser, address: str, scheme: str, home: Path) -> None:
+class Neovim:
+    """Neovim with the plugin and a file, in a terminal."""
+
+    def __init__(self, address: str, scheme: str, home: Path, file: str, text: str) -> None:
+        self._scheme = scheme
+        self._home = home
+        home.mkdir(parents=True)
+        (home / file).write_text(text, encoding="utf-8")
+        (home / "init.lua").write_text(
+            f"""
+            vim.opt.runtimepath:append({str(ROOT / "editors" / "nvim")!r})
+            vim.opt.termguicolors = true
+            vim.opt.background = {scheme!r}
+            vim.opt.number = true
+            vim.opt.swapfile = false
+            vim.opt.showmode = false
+            vim.opt.ruler = false
+            vim.diagnostic.config({{ virtual_text = true }})
+            require("pellucid").setup({{
+              cmd = {{ {sys.executable!r}, "-m", "pellucid", "lsp" }},
+              settings = {{ server = {{ url = {address!r}, start = false }}, completion = {{ level = "eager", budgetMs = 0 }} }},
+            }})
+            """,
+            encoding="utf-8",
+        )
+        homes = [f"{name}={home}" for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME")]
+        command = shlex.join(["env", *homes, "nvim", "--clean", "-u", "init.lua", "--listen", str(home / "nvim.sock"), file])
+        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(COLUMNS), "-y", str(LINES), command)
+        self.wait("require('pellucid.client').attached(0)", "the language server")
+
+    def tmux(self, *arguments: str) -> str:
+        """Run a command of tmux."""
+        command = ["tmux", "-S", str(self._home / "tmux"), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, cwd=self._home).stdout
+
+    def keys(self, *keys: str) -> None:
+        """Press keys, by their names in tmux."""
+        self.tmux("send-keys", *keys)
+
+    def type(self, text: str) -> None:
+        """Type a text."""
+        self.tmux("send-keys", "-l", text)
+
+    def wait(self, lua: str, name: str) -> None:
+        """Wait until an expression in Lua is true. Raises TimeoutError."""
+        asked = ["nvim", "--server", str(self._home / "nvim.sock"), "--remote-expr", f"luaeval({f'({lua}) and 1 or 0'!r})"]
+        wait(lambda: subprocess.run(asked, capture_output=True, text=True, check=False, cwd=self._home).stdout.strip() == "1", name)
+
+    def save(self, browser: Browser, name: str) -> None:
+        """Save a picture of the screen, and end."""
+        time.sleep(1.0)  # it is drawn after the state changes
+        screen = self.tmux("capture-pane", "-e", "-p")
+        self.tmux("kill-server")
+        context = browser.new_context(viewport={"width": 1160, "height": 800}, device_scale_factor=1.25)
+        page = context.new_page()
+        page.set_content(terminal(screen, self._scheme))
+        save(page, f"{name}-{self._scheme}", ".terminal")
+        context.close()
+
+
+def picture_suggestion(browser: Browser, address: str, scheme: str, home: Path) -> None:
     """Picture ghost text in Neovim, and the window with its tokens."""
-    home.mkdir()
-    (home / "statistics.py").write_text(CODE, encoding="utf-8")
-    (home / "init.lua").write_text(
-        f"""
-        vim.opt.runtimepath:append({str(ROOT / "editors" / "nvim")!r})
-        vim.opt.termguicolors = true
-        vim.opt.background = {scheme!r}
-        vim.opt.number = true
-        vim.opt.swapfile = false
-        vim.opt.showmode = false
-        vim.opt.ruler = false
-        require("pellucid").setup({{
-          cmd = {{ {sys.executable!r}, "-m", "pellucid", "lsp" }},
-          settings = {{ server = {{ url = {address!r}, start = false }}, completion = {{ level = "eager", budgetMs = 0 }} }},
-        }})
-        """,
-        encoding="utf-8",
-    )
-    homes = [f"{name}={home}" for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME")]
-    command = shlex.join(["env", *homes, "nvim", "--clean", "-u", "init.lua", "--listen", str(home / "nvim.sock"), "statistics.py"])
-    tmux = ["tmux", "-S", str(home / "tmux")]
+    editor = Neovim(address, scheme, home, "statistics.py", CODE)
+    editor.keys("G", "o")
+    editor.type("middle = len(ordered) // 2")
+    editor.keys("Enter")
+    editor.wait("require('pellucid.current_suggestion').shown", "ghost text")
+    editor.keys("M-t")
+    wait(lambda: "rank" in editor.tmux("capture-pane", "-p"), "the window with the tokens")
+    for _ in range(SHORTEN):
+        editor.keys("Down")
+    editor.save(browser, "nvim")
 
-    def run(*arguments: str) -> str:
-        return subprocess.run([*tmux, *arguments], capture_output=True, text=True, check=True, cwd=home).stdout
 
-    run("-f", "/dev/null", "new-session", "-d", "-x", str(COLUMNS), "-y", str(LINES), command)
+def picture_next_edit(browser: Browser, address: str, scheme: str, home: Path) -> None:
+    """Picture the next edits after a function was given another name."""
+    editor = Neovim(address, scheme, home, "shop.py", RENAMED)
+    editor.type(":1s/total/net_total/")
+    editor.keys("Enter")
+    editor.wait("require('pellucid.next_edits').shown", "the next edits")
+    editor.save(browser, "next-edits")
 
-    def lua(code: str) -> str:
-        asked = ["nvim", "--server", str(home / "nvim.sock"), "--remote-expr", f"luaeval({code!r})"]
-        return subprocess.run(asked, capture_output=True, text=True, check=False, cwd=home).stdout.strip()
 
-    try:
-        wait(lambda: lua("require('pellucid.client').attached(0) and 1 or 0") == "1", "the language server")
-        run("send-keys", "G", "o")
-        run("send-keys", "-l", "middle = len(ordered) // 2")
-        run("send-keys", "Enter")
-        wait(lambda: lua("require('pellucid.current_suggestion').shown and 1 or 0") == "1", "ghost text")
-        run("send-keys", "M-t")
-        wait(lambda: "rank" in run("capture-pane", "-p"), "the window with the tokens")
-        for _ in range(SHORTEN):
-            run("send-keys", "Down")
-        time.sleep(1.0)  # the window draws itself again for the token under the cursor
-        screen = run("capture-pane", "-e", "-p")
-    finally:
-        run("kill-server")
-    context = browser.new_context(viewport={"width": 1160, "height": 800}, device_scale_factor=1.25)
-    page = context.new_page()
-    page.set_content(terminal(screen, scheme))
-    save(page, f"nvim-{scheme}", ".terminal")
-    context.close()
+def picture_surprise(browser: Browser, address: str, scheme: str, home: Path) -> None:
+    """Picture the mark of a bug."""
+    editor = Neovim(address, scheme, home, "search.py", ODD)
+    editor.type(":Pellucid surprise")
+    editor.keys("Enter")
+    editor.wait("#vim.diagnostic.get(0) > 0", "a mark")
+    editor.save(browser, "surprise")
+
+
+def picture_instruction(browser: Browser, address: str, scheme: str, home: Path) -> None:
+    """Picture the changes that an instruction makes, before they are taken."""
+    editor = Neovim(address, scheme, home, "statistics.py", CODE)
+    editor.type(f":1,7Pellucid instruct {INSTRUCTION}")
+    editor.keys("Enter")
+    editor.wait("(require('pellucid.instruct').shown or {}).hunks", "the changes")
+    editor.save(browser, "instruction")
 
 
 COLOUR = re.compile(r"\x1b\[([0-9;:]*)m")
@@ -202,7 +273,7 @@ def solid(blocks: re.Match[str]) -> str:
 
 
 def terminal(screen: str, scheme: str) -> str:
-    """Return a web page that shows a screen with its colours. Codes other than 24-bit colours, bold and underline are ignored."""
+    """Return a web page that shows a screen with its colours. Codes other than 24-bit colours, bold and lines are ignored."""
     paper, ink = ("#14161b", "#e0e2ea") if scheme == "dark" else ("#e0e2ea", "#14161b")
     style: dict[str, str] = {}
     parts = []
@@ -233,14 +304,15 @@ def restyled(style: dict[str, str], codes: list[int]) -> dict[str, str]:
             position += 4
         elif code == 0:
             style = {}
-        elif code in (1, 4, 7, 39, 49):
-            names = {1: ("font-weight", "bold"), 4: ("text-decoration", "underline"), 7: ("reverse", "1")}
+        elif code in (1, 4, 7, 9, 39, 49):
+            lines = {4: ("text-decoration", "underline"), 9: ("text-decoration", "line-through")}
+            names = {1: ("font-weight", "bold"), 7: ("reverse", "1"), **lines}
             if code in names:
                 style |= [names[code]]
             else:
                 style.pop("color" if code == 39 else "background", None)
-        elif code in (22, 24, 27):
-            style.pop({22: "font-weight", 24: "text-decoration", 27: "reverse"}[code], None)
+        elif code in (22, 24, 27, 29):
+            style.pop({22: "font-weight", 24: "text-decoration", 27: "reverse", 29: "text-decoration"}[code], None)
     return style
 
 
