@@ -9,7 +9,7 @@ import pytest
 from pellucid.engine.request import Request
 from pellucid.errors import QueueFullError
 from pellucid.fleet.fleet import MAX_LAG_SECONDS, Fleet
-from pellucid.fleet.loop_lag import SMOOTHING, TICK_SECONDS, LoopLag
+from pellucid.fleet.loop_lag import MEASUREMENTS, TICK_SECONDS, LoopLag
 from pellucid.tokens import SamplingParams
 
 
@@ -45,23 +45,37 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_a_busy_loop_is_late(clock: Clock) -> None:
-    """Each measurement adds its share of how late the loop is."""
+    """A loop that is late at each measurement is as late as the least one says."""
     lag = LoopLag(lambda: True)
     assert lag.seconds() == 0
     lag.start()
-    clock.tick(late=1.0)
-    assert lag.seconds() == pytest.approx(1 - SMOOTHING)
-    clock.tick(late=0.0)
-    assert lag.seconds() == pytest.approx(SMOOTHING * (1 - SMOOTHING))
+    for late in range(MEASUREMENTS - 1, 0, -1):
+        clock.tick(late=late)
+        assert lag.seconds() == 0
+    clock.tick(late=3.0)
+    assert lag.seconds() == pytest.approx(1.0)
     assert clock.due is not None
     assert clock.due[1] == pytest.approx(clock.now + TICK_SECONDS)
 
 
+def test_a_loop_that_was_stopped_is_not_late(clock: Clock) -> None:
+    """A long stop, as on a machine that was asleep, is over at the next measurement."""
+    lag = LoopLag(lambda: True)
+    lag.start()
+    for late in (*[0.0] * MEASUREMENTS, 60.0, 0.0, *[5.0] * (MEASUREMENTS - 2)):
+        clock.tick(late=late)
+        assert lag.seconds() == 0
+
+
 def test_the_lag_ends_with_the_requests(clock: Clock) -> None:
     """Once no request runs, nothing is measured and the lag is over, so that the next request is admitted."""
-    needed = [False]
-    lag = LoopLag(needed.pop)
+    needed = [True]
+    lag = LoopLag(lambda: needed[0])
     lag.start()
+    for _ in range(MEASUREMENTS):
+        clock.tick(late=10.0)
+    assert lag.seconds() == 10
+    needed[0] = False
     clock.tick(late=10.0)
     assert lag.seconds() == 0
     assert clock.due is None
