@@ -77,6 +77,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="the folder server/eval of cursortab.nvim")
     options = parser.parse_args()
     scenarios = [one for path in sorted((options.folder / "scenarios").glob("*.txtar")) for one in read_scenarios(path)]
+    if {one.expected is None for one in scenarios} != {True, False}:
+        parser.error(f"{options.folder} has no scenarios of both kinds: name the folder server/eval of cursortab.nvim")
     print(about())
     rows = [_row(f"**Pellucid, {name}**", scores) for name, scores in asyncio.run(ask(scenarios, options.server)).items()]
     published = json.loads((options.folder / "baseline.json").read_text())

@@ -26,6 +26,7 @@ from pellucid.engine.model_worker import EngineSettings, ModelWorker
 from pellucid.engine.parked_prefixes import SavedPrefixes
 from pellucid.engine.port import FAILED, HiddenVector
 from pellucid.engine.request import Admission, Request
+from pellucid.engine.scheduler import BACKGROUND_STEPS
 from pellucid.engine.sequence import HiddenSum, Item, Sequence
 from pellucid.engine.status import WorkerStatus
 from pellucid.engine.token_scores import TokenScore
@@ -33,7 +34,7 @@ from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundErr
 from pellucid.tokens import Finish, FinishReason, Priority
 
 MAX_PASSED_OVER = 4
-"""How often a busy worker may be passed over for one with more urgent work."""
+"""How often a busy worker may be passed over for one with more urgent work; background work BACKGROUND_STEPS times for a completion."""
 
 logger = logging.getLogger(__name__)
 
@@ -207,7 +208,9 @@ class LocalEngine:
             while self._handle_messages():
                 worker = self._next_worker()
                 if worker is not None:
-                    worker.step(self._interrupt)
+                    passed_over, worker.passed_over = worker.passed_over, 0
+                    if not worker.step(self._interrupt):
+                        worker.passed_over = passed_over
                     self._outbox.flush()
                 self._drop_finished()
             for worker in self._all_workers:
@@ -306,8 +309,14 @@ class LocalEngine:
         busy = [worker for worker in self._all_workers if worker.busy]
         if not busy:
             return None
-        chosen = min(busy, key=lambda worker: (worker.passed_over < MAX_PASSED_OVER, worker.scheduler.urgency, -worker.passed_over))
+        completing = min(worker.scheduler.urgency for worker in busy) == Priority.COMPLETION
+
+        def order(worker: ModelWorker) -> tuple[bool, Priority, int]:
+            urgency = worker.scheduler.urgency
+            most = BACKGROUND_STEPS if completing and urgency == Priority.BACKGROUND else MAX_PASSED_OVER
+            return worker.passed_over < most, urgency, -worker.passed_over
+
+        chosen = min(busy, key=order)
         for worker in busy:
-            worker.passed_over += 1
-        chosen.passed_over = 0
+            worker.passed_over += worker is not chosen
         return chosen

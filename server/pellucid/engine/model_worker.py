@@ -112,18 +112,20 @@ class ModelWorker:
                 self.end(sequence, FinishReason.CANCELLED)
         self.report()
 
-    def step(self, interrupt: Interrupt | None = None) -> None:
+    def step(self, interrupt: Interrupt | None = None) -> bool:
         """Schedule, run, deliver. A failure ends only the sequences that were in the step.
 
-        Setting ``interrupt`` ends the step, without any result, if all of it is background work: a later one repeats it.
+        Setting ``interrupt`` ends the step, without any result, if all of it is background work: then return False, and a later
+        step repeats it.
         """
         self._expire()
         chunks = self.scheduler.schedule(self.clock())
         urgent = any(chunk.sequence.priority < Priority.BACKGROUND for chunk in chunks)
+        done = True
         try:
             self._run(chunks, None if urgent else interrupt)
         except InterruptedStepError:
-            return
+            done = False
         except Exception as error:
             # An exception of a model or a device must cost only its own requests: the server continues.
             logger.exception("a step failed")
@@ -133,8 +135,9 @@ class ModelWorker:
                     self.end(chunk.sequence, FinishReason.ERROR, f"The model failed while computing: {error}")
         for sequence in [s for s in self.scheduler.running if s.computed == len(s.ids) and not s.wants_token]:
             self.end(sequence, FinishReason.LENGTH)
-        self._totals.steps += 1
+        self._totals.steps += done
         self.report()
+        return done
 
     def end(self, sequence: Sequence, reason: FinishReason, error: str | None = None) -> None:
         """Free a sequence's slot and deliver its last item."""

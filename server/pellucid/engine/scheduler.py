@@ -84,9 +84,10 @@ class Scheduler:
         return min(sequence.priority for sequence in (*self.running, *self.waiting))
 
     @property
-    def _completing(self) -> bool:
-        """True if a completion runs."""
-        return any(sequence.priority == Priority.COMPLETION for sequence in self.running)
+    def _holds_back(self) -> bool:
+        """True if a completion runs, and nothing that is more urgent than the background waits for a slot that the background has."""
+        completing = any(sequence.priority == Priority.COMPLETION for sequence in self.running)
+        return completing and all(sequence.priority == Priority.BACKGROUND for sequence in self.waiting)
 
     def add(self, sequence: Sequence) -> None:
         """Queue a new sequence for a slot."""
@@ -110,7 +111,7 @@ class Scheduler:
         self._admit(now)
         self._steps += 1
         running = self.running
-        if self._completing and self._steps % BACKGROUND_STEPS:
+        if self._holds_back and self._steps % BACKGROUND_STEPS:
             running = [sequence for sequence in running if sequence.priority < Priority.BACKGROUND]
         decoding = [sequence for sequence in running if not sequence.prefilling]
         prefilling = sorted((s for s in running if s.prefilling), key=lambda s: (s.priority, s.number))
@@ -156,9 +157,11 @@ class Scheduler:
         rows = sum(1 + len(chunk.guess) for chunk in decoding)
         room = max(step - len(decoding), 1)
         reserve = min(max(step // LOWER_PRIORITY_SHARE if high else CHEAP_ROWS - rows, 1), room)
-        if self._completing and low and low[0].priority == Priority.BACKGROUND:
-            reserve = 1
-        return self._share(high, max(room - reserve, 1) if low else room) + self._share(low, reserve)
+        chunks = self._share(high, max(room - reserve, 1) if low else room)
+        if self._holds_back:
+            chats = [sequence for sequence in low if sequence.priority < Priority.BACKGROUND]
+            return chunks + self._share(chats, reserve) + self._share(low[len(chats) :], 1)
+        return chunks + self._share(low, reserve)
 
     def _share(self, sequences: list[Sequence], room: int) -> list[PrefillChunk]:
         chunks = []

@@ -16,16 +16,16 @@ import torch
 from torch import Tensor
 
 from pellucid.engine.local_engine import LocalEngine
-from pellucid.engine.model import Batch, InterruptedStepError, KVStorage
-from pellucid.engine.model_worker import EngineSettings
+from pellucid.engine.model import Batch, Interrupt, InterruptedStepError, KVStorage
+from pellucid.engine.model_worker import EngineSettings, ModelWorker
 from pellucid.engine.request import Admission, Request
-from pellucid.engine.scheduler import Scheduler
+from pellucid.engine.scheduler import BACKGROUND_STEPS, Scheduler
 from pellucid.engine.sequence import Sequence
 from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, UnavailableError
 from pellucid.tokens import Finish, FinishReason, Priority, SamplingParams, Terms
 from support.models.tiny_models import VOCAB_SIZE, random_ids, tiny_llama, tiny_qwen3, to_decoder
-from support.models.worker_driver import Job, assert_lawful
+from support.models.worker_driver import Job, WorkerDriver, assert_lawful
 
 SMALL = EngineSettings(slots=4, context=128, chunk=16, queue=200)
 EDITOR = Terms(key="editor")
@@ -244,6 +244,40 @@ class TestInterrupt:
         assert finish.reason is FinishReason.LENGTH
         assert [score.id for score in read] == [score.id for score in expected]
         assert [score.logprob for score in read] == pytest.approx([score.logprob for score in expected])
+
+    async def test_what_needs_nothing_ends_although_the_background_is_interrupted(self) -> None:
+        """A chat of no tokens whose prompt is in the cache ends in a step that is given up."""
+        driver = WorkerDriver(Interruptible(), EngineSettings(slots=4, context=128, chunk=16))
+        prompt, interrupt = random_ids(9, seed=4), Interrupt()
+        driver.submit(Request(prompt, SamplingParams(max_tokens=0), Terms(Priority.CHAT)))
+        driver.finish()
+        reading = driver.submit(Request(random_ids(90, seed=5), SamplingParams(max_tokens=1), Terms(Priority.BACKGROUND)))
+        chat = driver.submit(Request(prompt, SamplingParams(max_tokens=0), Terms(Priority.CHAT)))
+        interrupt.set()
+        assert not driver.worker.step(interrupt)
+        assert chat.finish is not None
+        assert reading.sequence.computed == 0
+
+    async def test_the_background_of_another_model_is_held_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """While a completion of one model runs, the background of another gets one of many steps."""
+        order: list[str] = []
+        engine = LocalEngine({name: to_decoder(model) for name, model in REFERENCES.items()}, SMALL)
+        step = ModelWorker.step
+
+        def noted(worker: ModelWorker, interrupt: Interrupt | None = None) -> bool:
+            order.append(worker.scheduler.urgency.name)
+            return step(worker, interrupt)
+
+        monkeypatch.setattr(ModelWorker, "step", noted)
+        try:
+            reading = Request(random_ids(10, seed=5), SamplingParams(max_tokens=110), Terms(Priority.BACKGROUND))
+            completion = Request(random_ids(10, seed=6), SamplingParams(max_tokens=100), Terms(Priority.COMPLETION))
+            await asyncio.gather(collect(engine.generate("llama", reading)), collect(engine.generate("qwen3", completion)))
+        finally:
+            engine.close()
+        last = max(index for index, name in enumerate(order) if name == "COMPLETION")
+        during = order[order.index("COMPLETION") : last]
+        assert 0 < during.count("BACKGROUND") <= len(during) / BACKGROUND_STEPS
 
 
 class TestFailure:

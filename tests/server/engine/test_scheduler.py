@@ -133,6 +133,35 @@ def test_background_work_hardly_slows_a_completion(length: int) -> None:
     assert steps >= BACKGROUND_STEPS
 
 
+def test_a_chat_and_the_background_share_what_a_completion_leaves() -> None:
+    """While a completion decodes, the background gets one token although a chat's prompt, which is read too, leaves some."""
+    worker = driver(slots=4, chunk=96)
+    reader = worker.submit(request(Priority.BACKGROUND, 1, length=100))
+    worker.submit(request(Priority.CHAT, 2, length=3, max_tokens=60))
+    worker.submit(request(Priority.COMPLETION, 3, length=3, max_tokens=60))
+    for _ in range(2 * BACKGROUND_STEPS):
+        before = reader.sequence.computed
+        worker.step()
+        assert reader.sequence.computed <= before + 1
+    assert reader.sequence.computed == 2
+
+
+def test_the_background_is_not_held_back_from_a_slot_that_a_chat_needs() -> None:
+    """While a chat waits for a slot that background work has, that work continues during a completion."""
+    worker = driver(slots=2, chunk=96)
+    reader = worker.submit(request(Priority.BACKGROUND, 1, length=20, max_tokens=60))
+    worker.step()
+    completion = worker.submit(request(Priority.COMPLETION, 2, length=3, max_tokens=60))
+    worker.submit(request(Priority.CHAT, 3))
+    while not reader.generated:
+        worker.step()
+    before = len(reader.generated)
+    for _ in range(5):
+        worker.step()
+    assert len(reader.generated) >= before + 5
+    assert completion.finish is None
+
+
 def test_a_step_in_the_background_is_short() -> None:
     """A step that is background work alone has fewer tokens on a CPU, so that giving it up wastes little."""
     worker = driver(slots=3, chunk=96)
