@@ -33,7 +33,9 @@ class LoopLag:
 
     def seconds(self) -> float:
         """Return by how much the loop is late: 0 while that is not measured, or not often enough."""
-        return min(self._late) if self._timer is not None and len(self._late) == MEASUREMENTS else 0.0
+        if self._timer is None or not self._is_needed():
+            self._late.clear()  # what has ended makes nothing late that begins now
+        return min(self._late) if len(self._late) == MEASUREMENTS else 0.0
 
     def _wait(self) -> None:
         loop = asyncio.get_running_loop()

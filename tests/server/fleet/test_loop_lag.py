@@ -76,6 +76,10 @@ def test_the_lag_ends_with_the_requests(clock: Clock) -> None:
         clock.tick(late=10.0)
     assert lag.seconds() == 10
     needed[0] = False
+    assert lag.seconds() == 0
+    needed[0] = True
+    assert lag.seconds() == 0
+    needed[0] = False
     clock.tick(late=10.0)
     assert lag.seconds() == 0
     assert clock.due is None
