@@ -70,9 +70,10 @@ def best(items, score):
             best, highest = items, value
     return best
 """
-INSTRUCTION = "Add type hints."
+INSTRUCTION = "Raise ValueError if there are no numbers."
 
-COLUMNS, LINES = 92, 30
+COLUMNS, LINES, FEW_LINES = 92, 30, 16
+"""The size of the terminal, with fewer lines where nothing is below the code."""
 
 
 def main() -> None:
@@ -163,7 +164,7 @@ def set_number(page: Page, label: str, value: int) -> None:
 class Neovim:
     """Neovim with the plugin and a file, in a terminal."""
 
-    def __init__(self, address: str, scheme: str, home: Path, file: str, text: str) -> None:
+    def __init__(self, address: str, scheme: str, home: Path, file: str, text: str, lines: int = FEW_LINES) -> None:
         self._scheme = scheme
         self._home = home
         home.mkdir(parents=True)
@@ -177,7 +178,6 @@ class Neovim:
             vim.opt.swapfile = false
             vim.opt.showmode = false
             vim.opt.ruler = false
-            vim.diagnostic.config({{ virtual_text = true }})
             require("pellucid").setup({{
               cmd = {{ {sys.executable!r}, "-m", "pellucid", "lsp" }},
               settings = {{ server = {{ url = {address!r}, start = false }}, completion = {{ level = "eager", budgetMs = 0 }} }},
@@ -187,7 +187,7 @@ class Neovim:
         )
         homes = [f"{name}={home}" for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME")]
         command = shlex.join(["env", *homes, "nvim", "--clean", "-u", "init.lua", "--listen", str(home / "nvim.sock"), file])
-        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(COLUMNS), "-y", str(LINES), command)
+        self.tmux("-f", "/dev/null", "new-session", "-d", "-x", str(COLUMNS), "-y", str(lines), command)
         self.wait("require('pellucid.client').attached(0)", "the language server")
 
     def tmux(self, *arguments: str) -> str:
@@ -222,7 +222,7 @@ class Neovim:
 
 def picture_suggestion(browser: Browser, address: str, scheme: str, home: Path) -> None:
     """Picture ghost text in Neovim, and the window with its tokens."""
-    editor = Neovim(address, scheme, home, "statistics.py", CODE)
+    editor = Neovim(address, scheme, home, "statistics.py", CODE, LINES)
     editor.keys("G", "o")
     editor.type("middle = len(ordered) // 2")
     editor.keys("Enter")
@@ -249,13 +249,15 @@ def picture_surprise(browser: Browser, address: str, scheme: str, home: Path) ->
     editor.type(":Pellucid surprise")
     editor.keys("Enter")
     editor.wait("#vim.diagnostic.get(0) > 0", "a mark")
+    editor.type("6G:lua vim.diagnostic.open_float()")
+    editor.keys("Enter")
     editor.save(browser, "surprise")
 
 
 def picture_instruction(browser: Browser, address: str, scheme: str, home: Path) -> None:
     """Picture the changes that an instruction makes, before they are taken."""
-    editor = Neovim(address, scheme, home, "statistics.py", CODE)
-    editor.type(f":1,7Pellucid instruct {INSTRUCTION}")
+    editor = Neovim(address, scheme, home, "statistics.py", f"{CODE}    return ordered[len(ordered) // 2]\n")
+    editor.type(f":1,$Pellucid instruct {INSTRUCTION}")
     editor.keys("Enter")
     editor.wait("(require('pellucid.instruct').shown or {}).hunks", "the changes")
     editor.save(browser, "instruction")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from difflib import SequenceMatcher
@@ -66,11 +66,11 @@ async def edit(assistant: Editor, query: EditQuery) -> AsyncGenerator[NewLines |
                 break
     # 3. Compare them with the old ones, and read both versions of each hunk.
     reason = _refusal(finish, answer, selected, prompt)
-    text, hunks = selected.text, list[Hunk]()
+    text, hunks, starts = selected.text, list[Hunk](), list[int]()
     if reason is None:
-        text, hunks = _changes(selected, answer)
+        text, hunks, starts = _changes(selected, answer)
         reason = None if hunks else UNCHANGED
-    read = await _read(assistant, query, selected, prompt, answer.lines, hunks)
+    read = await _read(assistant, query, selected, prompt, answer.lines, zip(hunks, starts, strict=True))
     yield InstructedEdit(selected.first, selected.text, text, tuple(read), selected.newline, usage, reason)
 
 
@@ -92,16 +92,23 @@ def _refusal(finish: Finish | None, answer: AnswerReader, selected: SelectedLine
     return EMPTY if not answer.lines and (selected.inserted or not answer.closed) else None
 
 
-def _changes(selected: SelectedLines, answer: AnswerReader) -> tuple[str, list[Hunk]]:
-    """Return the new text, in which unchanged lines have the ends that they had, and the hunks."""
+def _changes(selected: SelectedLines, answer: AnswerReader) -> tuple[str, list[Hunk], list[int]]:
+    """Return the new text, in which unchanged lines have the ends that they had, the hunks, and where they begin in the answer.
+
+    Models leave out some of the blank lines between functions, or add some: such changes count only if there are no others.
+    """
     core = () if selected.inserted else selected.core
     kept = selected.raw[selected.leading : selected.leading + len(core)]
     raw: list[str] = [] if selected.inserted else list(selected.raw[: selected.leading])
     hunks: list[Hunk] = []
+    starts: list[int] = []
     first = selected.first + (0 if selected.inserted else selected.leading)
     old, new = [line if line.strip() else "" for line in core], answer.lines
-    for kind, begin, end, start, stop in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if kind == "equal":
+    steps = list(_steps(old, new))
+    is_blank = [not any(map(str.strip, (*old[begin:end], *new[start:stop]))) for _, begin, end, start, stop in steps]
+    only_blank = all(blank for blank, step in zip(is_blank, steps, strict=True) if step[0] != "equal")
+    for blank, (kind, begin, end, start, stop) in zip(is_blank, steps, strict=True):
+        if kind == "equal" or (blank and not only_blank):
             raw += kept[begin:end]
         else:
             if raw and stop > start and not raw[-1].endswith(("\n", "\r")):  # the last line of a document, with new ones below it
@@ -109,27 +116,48 @@ def _changes(selected: SelectedLines, answer: AnswerReader) -> tuple[str, list[H
             raw += [line + selected.newline for line in new[start:stop]]
             replaced = selected.lines if selected.inserted else core[begin:end]
             hunks.append(Hunk(first + begin, tuple(replaced), tuple(new[start:stop]), answer.tokens(start, stop)))
+            starts.append(start)
     raw += [] if selected.inserted else selected.raw[len(selected.raw) - selected.trailing :]
     text = "".join(raw)
     if selected.raw and not selected.raw[-1].endswith(("\n", "\r")):
         text = text.removesuffix(selected.newline)
     elif selected.raw and not text.endswith(("\n", "\r")) and text:
         text += selected.newline
-    return text, hunks
+    return text, hunks, starts
+
+
+def _steps(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[str, int, int, int, int]]:
+    """Yield the steps from the old lines to the new ones, as difflib does; blank lines around replaced ones are steps of their own."""
+    for kind, begin, end, start, stop in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if kind != "replace" or not any(map(str.strip, old[begin:end])) or not any(map(str.strip, new[start:stop])):
+            yield kind, begin, end, start, stop
+            continue
+        first, last = _trimmed(old, begin, end)
+        one, other = _trimmed(new, start, stop)
+        yield from (("replace", begin, first, start, one), ("replace", first, last, one, other), ("replace", last, end, other, stop))
+
+
+def _trimmed(lines: Sequence[str], begin: int, end: int) -> tuple[int, int]:
+    """Return a range of lines, one of which at least is not blank, without the blank lines at its ends."""
+    while not lines[begin].strip():
+        begin += 1
+    while not lines[end - 1].strip():
+        end -= 1
+    return begin, end
 
 
 async def _read(
-    assistant: Editor, query: EditQuery, selected: SelectedLines, prompt: EditPrompt, new: Sequence[str], hunks: Sequence[Hunk]
+    assistant: Editor, query: EditQuery, selected: SelectedLines, prompt: EditPrompt, new: Sequence[str], hunks: Iterable[tuple[Hunk, int]]
 ) -> list[Hunk]:
-    """Return the hunks with their log odds. Both versions are read up to the next line that is not blank, or the closing fence."""
+    """Return the hunks, each given with its place in the new lines, with their log odds.
+
+    Both versions are read up to the next line that is not blank, or the closing fence.
+    """
     written = [selected.as_read(line) for line in new]
     read: list[Hunk] = []
-    at = shift = characters = 0
+    characters = 0
     readable = True
-    base = selected.first + (0 if selected.inserted else selected.leading)
-    for hunk in hunks:
-        at = hunk.first - base + shift
-        shift += len(hunk.new) - len(hunk.old)
+    for hunk, at in hunks:
         end = at + len(hunk.new)
         follows = next((index + 1 for index in range(end, len(written)) if written[index].strip()), None)
         rest = written[end:follows] if follows else [*written[end:], prompt.fence]

@@ -77,6 +77,19 @@ async def test_both_versions_of_a_hunk_are_read_under_the_same_prompt() -> None:
     assert [hunk.probability for hunk in made.hunks] == [pytest.approx(0.8808, abs=1e-4), pytest.approx(0.0009, abs=1e-4)]
 
 
+async def test_blank_lines_that_the_model_leaves_out_stay() -> None:
+    """Blank lines that the answer has not are no change if there is another one; they are where they are the only one."""
+    selection = "a = 1\n\n\nb = 2\nc = 3\n"
+    model = ScriptedEditor("a = 9\n\nb = 2\nc = 8\n```", {"c = 8": -1.0, "c = 3": -2.0})
+    _, made = await edited(model, EditQuery("", selection, "", "Change.", language="python"))
+    assert made.text == "a = 9\n\n\nb = 2\nc = 8\n"
+    assert [(hunk.first, hunk.old, hunk.new) for hunk in made.hunks] == [(0, ("a = 1",), ("a = 9",)), (4, ("c = 3",), ("c = 8",))]
+    assert model.read[2].continued[-1].content == "```python\na = 9\n\nb = 2\n"
+    query = EditQuery("", selection, "", "Remove blank lines.", language="python")
+    _, made = await edited(ScriptedEditor("a = 1\nb = 2\nc = 3\n```"), query)
+    assert made.text == "a = 1\nb = 2\nc = 3\n"
+
+
 async def test_hunks_that_are_not_read() -> None:
     """Very long hunks, and those that the model cannot read, have no log odds; the edit is made all the same."""
     long = ScriptedEditor("x" * READ_CHARACTERS + "\n```")
