@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from difflib import SequenceMatcher
@@ -14,6 +13,7 @@ from pathlib import Path
 from pellucid.completion.suggestion import normalize_newlines
 from pellucid.completion.surprise.code_words import Part
 from pellucid.errors import InvalidRequestError
+from pellucid.system.safe_git import git_command, git_environment
 
 LIMIT_SECONDS = 20.0
 """Time that git gets to print a file."""
@@ -21,22 +21,20 @@ LIMIT_SECONDS = 20.0
 _NEW_FILE = ("exists on disk, but not in", "does not exist in", "invalid object name", "Not a valid object name")
 """What git says of a file that is in no commit."""
 
-_OTHER_PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
-"""What an editor that was started by git inherits, and what would make git look into another repository."""
-
 
 async def committed_text(path: Path) -> str:
     r"""Return the text of a file in the commit HEAD, with ``\n`` at the end of each line; empty if it is not in it.
 
-    Raise InvalidRequestError if git cannot be asked. The file is printed as it is stored: no filter of the repository runs. Git fetches
-    nothing that is missing, as the repository names the commands for that.
+    Raise InvalidRequestError if git cannot be asked. The file is printed as it is stored: no filter of the repository runs.
     """
-    rules = {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": ""}  # older git knows only the last
-    environment = {**{name: value for name, value in os.environ.items() if name not in _OTHER_PLACES}, **rules}
-    command = ("git", "-C", str(path.parent), "cat-file", "blob", f"HEAD:./{path.name}")
+    command = git_command(path.parent, "cat-file", "blob", f"HEAD:./{path.name}")
     try:
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=environment
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=git_environment(),
         )
     except OSError as error:
         raise InvalidRequestError(f"git cannot be run: {error.strerror}.", param="textDocument") from None
