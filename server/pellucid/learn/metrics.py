@@ -54,8 +54,11 @@ class Bin:
     accuracy: Interval
 
 
-def wilson(successes: float, trials: int) -> Interval:
-    """Return a share with its 95 % interval (Wilson 1927), which holds for few trials and for shares near 0 and 1. Needs a trial."""
+def wilson(successes: float, trials: float) -> Interval:
+    """Return a share with its 95 % interval (Wilson 1927), which holds for few trials and for shares near 0 and 1. Needs a trial.
+
+    ``trials`` may be an effective number.
+    """
     share, z = successes / trials, NORMAL_QUANTILE
     middle = (share + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)) / (1 + z * z / trials)
@@ -109,20 +112,30 @@ def log_loss(probabilities: ArrayLike, outcomes: ArrayLike, floor: float = 1e-6)
     return float(-(y * np.log(p) + (1 - y) * np.log1p(-p)).mean())
 
 
-def auroc(scores: ArrayLike, outcomes: ArrayLike) -> float:
+def auroc(scores: ArrayLike, outcomes: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Return the area under the ROC curve: how often a positive is scored above a negative, ties counting half.
 
-    NaN if all outcomes are equal.
+    With ``weights``, a pair counts as often as the product of its weights says. NaN if all outcomes are equal.
     """
+    p, y = _pair(scores, outcomes)
+    if weights is not None:
+        return _weighted_auroc(p, y, np.asarray(weights, dtype=np.float64))
     from scipy.stats import rankdata  # whose import takes a second, and most commands do without
 
-    p, y = _pair(scores, outcomes)
     positives = int(y.sum())
     negatives = len(y) - positives
     if not positives or not negatives:
         return math.nan
     ranks = rankdata(p)  # equal scores get the mean of their ranks
     return float((ranks[y == 1].sum() - positives * (positives + 1) / 2) / (positives * negatives))  # Mann and Whitney's U
+
+
+def _weighted_auroc(p: Floats, y: Floats, w: Floats) -> float:
+    _, groups = np.unique(p, return_inverse=True)  # equal scores are one group, in rising order
+    positive, negative = (np.bincount(groups, w * (y == outcome)) for outcome in (1, 0))
+    below = np.cumsum(negative) - negative
+    pairs = float(positive.sum() * negative.sum())
+    return float((positive * (below + negative / 2)).sum()) / pairs if pairs else math.nan
 
 
 def pass_at_k(samples: int, right: int, k: int) -> float:

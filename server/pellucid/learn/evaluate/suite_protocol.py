@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -62,7 +63,8 @@ class Measure:
     """A figure of a suite: ``prepare`` takes the facts of all records and returns the figure's value for any resample of them.
 
     ``applies`` selects the records that the figure is about, such as those of a category. A ``binary`` figure is the share of records with
-    a yes. A figure with ``detail`` is left out of short tables. No value is below ``least``.
+    a yes. A figure with ``detail`` is left out of short tables. No value is below ``least``. ``weight`` is the number of cases that a
+    record stands for; ``prepare`` has to use it, too, and Wilson's intervals are then those of the effective number of records or units.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Measure:
     binary: bool = False
     detail: bool = False
     least: float = -math.inf
+    weight: Callable[[Facts], float] | None = None
 
     def of(self, records: Sequence[SuiteRecord]) -> Metric | None:
         """Return the figure with its 95 % interval: Wilson's for shares of units, else the bootstrap's. None if no record has it."""
@@ -85,11 +88,14 @@ class Measure:
         if self.form in (FigureFormat.BYTES, FigureFormat.COUNT):  # counted, not sampled
             return Metric(self, Interval(value, value, value), len(own), units.count)
         if self.binary and units.count == len(own):
-            return Metric(self, wilson(round(value * len(own)), len(own)), len(own), units.count)
+            count = self._effective(own)
+            successes = round(value * count) if self.weight is None else value * count
+            return Metric(self, wilson(successes, count), len(own), units.count)
         most = 1.0 if self.form is FigureFormat.SHARE else math.inf
         interval = bootstrap([units.numbers], lambda drawn: statistic(units.rows(drawn)), bounds=(self.least, most))
         if self.form is FigureFormat.SHARE and value in (0.0, 1.0):  # all resamples are equal, but that does not make the figure certain
-            interval = wilson(value * units.count, units.count)
+            count = self._effective(own)
+            interval = wilson(value * count, count)
         return Metric(self, interval, len(own), units.count)
 
     def value(self, records: Sequence[SuiteRecord]) -> float | None:
@@ -100,6 +106,15 @@ class Measure:
     def _value(self, own: Sequence[SuiteRecord]) -> tuple[Statistic, float]:
         statistic = self.prepare([record.facts for record in own])
         return statistic, statistic(np.arange(len(own)))
+
+    def _effective(self, own: Sequence[SuiteRecord]) -> float:
+        """Return the number of units, less if some stand for more cases than others (Kish 1965)."""
+        sizes: defaultdict[str, float] = defaultdict(float)
+        for record in own:
+            sizes[record.unit] += 1 if self.weight is None else self.weight(record.facts)
+        if self.weight is None:
+            return len(sizes)
+        return sum(sizes.values()) ** 2 / sum(size * size for size in sizes.values())
 
     def difference(self, before: Sequence[SuiteRecord], after: Sequence[SuiteRecord]) -> Interval | None:
         """Return the change from ``before`` to ``after``, which hold the same questions in the same order. None if no pair has it."""
@@ -228,10 +243,14 @@ def share(
     group: str = "",
     applies: Callable[[Facts], bool] = lambda facts: True,
     detail: bool = False,
+    weight: Callable[[Facts], float] | None = None,
 ) -> Measure:
-    """Return a measure: the share of records that satisfy a condition."""
-    counted = mean(name, lambda facts: float(holds(facts)))
-    return Measure(name, counted.prepare, FigureFormat.SHARE, better, group, applies, binary=True, detail=detail)
+    """Return a measure: the share of records that satisfy a condition, each counted as often as its ``weight`` says."""
+    if weight is None:
+        counted = mean(name, lambda facts: float(holds(facts)))
+    else:
+        counted = mean(name, lambda facts: weight(facts) * holds(facts), weight)
+    return Measure(name, counted.prepare, FigureFormat.SHARE, better, group, applies, binary=True, detail=detail, weight=weight)
 
 
 class _Units:

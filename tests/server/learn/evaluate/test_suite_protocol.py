@@ -77,3 +77,19 @@ def test_difference_of_pairs() -> None:
     same = measure.difference(records(before), records(before))
     assert same is not None
     assert not same.excludes_zero
+
+
+def test_weighted_share() -> None:
+    """Records count as often as they weigh, and the interval is that of their effective number."""
+    weights = [9.0, 1.0, 1.0, 1.0]
+    rows = [SuiteRecord(str(n), str(n), {"weight": weight, "right": n == 0}) for n, weight in enumerate(weights)]
+    found = share("right", lambda one: one["right"], weight=lambda one: one["weight"]).of(rows)
+    assert found is not None
+    effective = 12**2 / (81 + 3)
+    assert found.interval == wilson(0.75 * effective, effective)
+
+    together = [SuiteRecord(row.id, "a" if row.id == "0" else "b", {**row.facts, "right": True}) for row in rows]
+    found = share("right", lambda one: one["right"], weight=lambda one: one["weight"]).of(together)
+    assert found is not None
+    effective = 12**2 / (9**2 + 3**2)  # the units weigh 9 and 3
+    assert found.interval == wilson(effective, effective)
