@@ -225,7 +225,7 @@ def finetune(
         run(settings, options, dry_run=dry_run, json=json)
 
 
-SUITES = "perplexity, infilling, humaneval, unknown-names, text, truthfulqa, crows-pairs, winogender, speed"
+SUITES = "perplexity, infilling, humaneval, next-edit, unknown-names, text, truthfulqa, crows-pairs, winogender, speed"
 
 
 @learning.command(
@@ -240,11 +240,26 @@ def evaluate(
     encoder: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Encoder for BERTScore: a folder with config.json, safetensors and a tokenizer.")
     ] = None,
+    edits: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Git repository, or folder of releases (PACKAGE/VERSION/), whose changes are the edits of the suite next-edit.",
+        ),
+    ] = None,
+    without_reading: Annotated[
+        bool, typer.Option("--without-reading", help="next-edit: show every proposal, as if no model read it.")
+    ] = False,
+    without_diff: Annotated[
+        bool, typer.Option("--without-diff", help="next-edit: let the model read each place without the user's edit.")
+    ] = False,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for records, results.json and report.html.")] = Path("evaluation"),
     limit: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Maximum questions per suite or windows per text, a fixed random choice; with --like-llama the first windows."
+            min=1,
+            help="Maximum questions per suite or windows per text, a fixed random choice; with --like-llama the first windows. For "
+            "next-edit, the edits whose proposals the model reads; by default 140.",
         ),
     ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Answers per humaneval problem.")] = 1,
@@ -297,6 +312,9 @@ def evaluate(
         text=text,
         references=references,
         encoder=encoder,
+        edits=edits,
+        with_reading=not without_reading,
+        with_diff=not without_diff,
         limit=limit,
         window=window,
         like_llama=like_llama,

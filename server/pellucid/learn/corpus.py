@@ -32,6 +32,15 @@ MIN_BYTES = 10_000
 LARGEST_SOURCE_BYTES = 1 << 20
 """Size above which a file of a source folder is data rather than code written by a person."""
 
+_SUFFIXES = (
+    ".py .pyi .js .jsx .mjs .cjs .ts .tsx .vue .svelte .java .kt .kts .scala .groovy .c .h .cc .cpp .cxx .hpp .hh .cs .fs .go .rs .swift "
+    ".m .mm .rb .php .pl .pm .lua .r .R .jl .ex .exs .erl .hs .ml .mli .clj .cljs .lisp .el .dart .zig .nim .sh .bash .zsh .fish .ps1 "
+    ".sql .proto .graphql .html .css .scss .sass .less .xml .toml .yaml .yml .ini .cfg .cmake .mk .tf .md .rst .txt"
+)
+
+SOURCE_SUFFIXES = frozenset(_SUFFIXES.split())
+"""Files that people write; not notebooks, data or images."""
+
 SNIFFED_BYTES = 8192
 """Bytes at the beginning of a file in which a NUL means that it is not text. This is git's own rule."""
 

@@ -11,12 +11,14 @@ from pellucid.tokens import Alternative, ChatQuery, CompletionQuery, Finish, Fin
 
 @dataclass
 class ScriptedModel:
-    """Completes with the result of ``says``, and scores a text by ``likes``, with one token per character."""
+    """Completes with the result of ``says``, and scores a text by ``likes``, with one token per character; or raises ``failure``."""
 
     says: Callable[[str, str | None], str] = lambda prefix, suffix: ""
     likes: Callable[[str], float] = lambda text: -1.0
     asked: list[tuple[str, str | None]] = field(default_factory=list)
+    read: list[ScoreQuery] = field(default_factory=list)
     reason: FinishReason = FinishReason.STOP
+    failure: Exception | None = None
 
     async def complete(self, query: CompletionQuery) -> AsyncGenerator[Token | Finish]:
         assert isinstance(query.prefix, str)
@@ -29,11 +31,14 @@ class ScriptedModel:
             yield item
 
     async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
+        self.read.append(query)
+        if self.failure is not None:
+            raise self.failure
         characters = query.text if isinstance(query.text, str) else [chr(item) for item in query.text if isinstance(item, int)]
         each = self.likes("".join(characters))
         for number, character in enumerate(characters):
             yield spoken(character, each if number else None)
-        yield Finish(FinishReason.STOP, Usage(computed=len(characters)))
+        yield Finish(self.reason, Usage(computed=len(characters)))
 
     async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
         return [ord(character) for character in text]
@@ -45,6 +50,7 @@ def spoken(text: str, logprob: float | None = -1.0) -> Token:
     return Token(1, text, text.encode(), 0, logprob, None if logprob is None else 1, 0.5, (alternative,))
 
 
-def subject(interface: ScriptedModel, *, infill: bool = True, chat: bool = False) -> Subject:
+def subject(interface: ScriptedModel, *, infill: bool = True, chat: bool = False, files: bool = False) -> Subject:
     """Return the scripted model with all abilities."""
-    return Subject("scripted", "a script", {"name": "scripted"}, interface, frozenset(Ability), 1 << 20, infill, chat, parameters=1000)
+    identity = {"name": "scripted"}
+    return Subject("scripted", "a script", identity, interface, frozenset(Ability), 1 << 20, infill, chat, parameters=1000, files=files)

@@ -52,6 +52,15 @@ class ModelSession:
         query = ChatQuery(messages, params, model=self.subject.name, terms=BACKGROUND)
         return _answer(*await self._collect(self.subject.interface.chat(query)))
 
+    async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
+        """Read a text, such as one in a gap."""
+        async with aclosing(self.subject.interface.score(query)) as items:
+            async for item in items:
+                if isinstance(item, Finish):
+                    self._check(item)
+                    self._count(item.usage)
+                yield item
+
     async def read_ids(self, ids: Sequence[int]) -> list[Token]:
         """Read a window of text. Return its tokens, each with the model's first choice at its place."""
         tokens, _ = await self._collect(self.subject.interface.score(ScoreQuery(ids, model=self.subject.name, top_logprobs=1)))
@@ -84,13 +93,14 @@ class ModelSession:
                 if isinstance(item, Token):
                     tokens.append(item)
                     continue
-                if item.reason not in (FinishReason.STOP, FinishReason.LENGTH):
-                    raise PellucidError(
-                        item.error or f"{self.subject.name} did not finish an answer ({item.reason}): run the command again."
-                    )
+                self._check(item)
                 self._count(item.usage)
                 return tokens, item.reason
         raise AssertionError("a stream ends with a Finish")
+
+    def _check(self, finish: Finish) -> None:
+        if finish.reason not in (FinishReason.STOP, FinishReason.LENGTH):
+            raise PellucidError(finish.error or f"{self.subject.name} did not finish an answer ({finish.reason}): run the command again.")
 
     def _count(self, usage: Usage) -> None:
         """Add up tokens, and times in whole microseconds."""

@@ -21,8 +21,7 @@ from pellucid.models.store import Store, local_path
 from pellucid.serving.assemble import assemble, split_adapter
 from pellucid.system.machine import resident
 from pellucid.system.progress_bars import Bars
-
-EVERYTHING = frozenset(Ability)
+from pellucid.tokens import ModelCard
 
 
 @asynccontextmanager
@@ -47,13 +46,14 @@ async def open_local(settings: Settings, name: str) -> AsyncIterator[Subject]:
             card.description,
             identity,
             assistant,
-            EVERYTHING,
+            _abilities(card),
             card.context,
             card.infill,
             card.chat,
             card.weight_bytes,
             parameters,
             resident,
+            card.files,
         )
     finally:
         engine.close()
@@ -83,13 +83,29 @@ async def open_served(url: str, key: str | None, name: str) -> AsyncIterator[Sub
                 "revision": card.revision or "",
             }
             described = f"{card.description}, served at {client.url}"
-            yield Subject(name, described, identity, client, EVERYTHING, card.context, card.infill, card.chat, card.weight_bytes)
+            yield Subject(
+                name,
+                described,
+                identity,
+                client,
+                _abilities(card),
+                card.context,
+                card.infill,
+                card.chat,
+                card.weight_bytes,
+                files=card.files,
+            )
             return
     interface = OpenAIServer(url, key)
     try:
         yield await interface.subject(name)
     finally:
         await interface.aclose()
+
+
+def _abilities(card: ModelCard) -> frozenset[Ability]:
+    """Return the abilities of a model of Pellucid's: all, except that gaps need markers for an infill."""
+    return frozenset(Ability) if card.infill else frozenset(Ability) - {Ability.GAPS}
 
 
 def source_of(name: str) -> str:

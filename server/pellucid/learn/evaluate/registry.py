@@ -13,6 +13,7 @@ from pellucid.learn.evaluate.suites import (
     crows_pairs,
     humaneval,
     infilling,
+    next_edit,
     perplexity,
     speed,
     text_similarity,
@@ -20,19 +21,26 @@ from pellucid.learn.evaluate.suites import (
     unknown_names,
     winogender,
 )
+from pellucid.system.progress_bars import Steps
 
 GREEDY = humaneval.HumanEvalSampling()
 
 
 @dataclass(frozen=True, slots=True)
 class EvaluateOptions:
-    """The options of suites. ``data`` is the folder of benchmark files, ``text`` the text to read, ``references`` prompts and answers."""
+    """The options of suites. ``data`` is the folder of benchmark files, ``text`` the text to read, ``references`` prompts and answers.
+
+    ``edits`` is a git repository or a folder of releases, whose edits are read ``with_reading`` and ``with_diff``.
+    """
 
     suites: Sequence[str]
     data: Path | None = None
     text: Path | None = None
     references: Path | None = None
     encoder: Path | None = None
+    edits: Path | None = None
+    with_reading: bool = True
+    with_diff: bool = True
     limit: int | None = None
     window: int | None = None
     like_llama: bool = False
@@ -59,12 +67,23 @@ def _text(options: EvaluateOptions) -> Suite:
     return text_similarity.TextSimilarity(path, options.limit, options.encoder)
 
 
+def _next_edit(options: EvaluateOptions) -> Suite:
+    path = _required(options.edits, f"{next_edit.NAME} needs edits: name a git repository or a folder of releases with --edits.")
+    if not options.with_reading and not options.with_diff:
+        raise InvalidRequestError("--without-diff changes nothing with --without-reading: omit one of them.")
+    with Steps() as steps:
+        if not options.with_reading:
+            return next_edit.NextEditProposals(path, options.limit, steps)
+        return next_edit.NextEdit(path, options.limit, steps, with_diff=options.with_diff)
+
+
 KINDS: Mapping[str, SuiteKind] = {
     perplexity.NAME: SuiteKind(_perplexity, perplexity.measures, perplexity.is_pair),
     infilling.NAME: SuiteKind(lambda given: infilling.Infilling(given.data, given.limit, run_code=given.run_code), infilling.measures),
     humaneval.NAME: SuiteKind(
         lambda given: humaneval.HumanEval(given.data, given.limit, given.sampling, run_code=given.run_code), humaneval.measures
     ),
+    next_edit.NAME: SuiteKind(_next_edit, next_edit.measures),
     unknown_names.NAME: SuiteKind(lambda given: unknown_names.UnknownNames(given.suites), unknown_names.measures),
     text_similarity.NAME: SuiteKind(_text, text_similarity.measures),
     truthfulqa.NAME: SuiteKind(lambda given: truthfulqa.TruthfulQA(given.data, given.limit), truthfulqa.measures),
@@ -90,6 +109,10 @@ def chosen_names(given: Sequence[str]) -> list[str]:
 
 def build(options: EvaluateOptions) -> list[Suite]:
     """Build the chosen suites. Raises InvalidRequestError for the first one that lacks its data, before any model is loaded."""
+    if next_edit.NAME not in options.suites and not (options.edits is None and options.with_reading and options.with_diff):
+        raise InvalidRequestError(
+            f"--edits, --without-reading and --without-diff are for {next_edit.NAME}: add it to --suite, or omit them."
+        )
     return [KINDS[name].build(options) for name in options.suites]
 
 

@@ -16,6 +16,7 @@ class Ability(StrEnum):
 
     COMPLETE = "completions of a text"
     SCORE = "the probabilities of a given text"
+    GAPS = "the probabilities of a text between two others"
     IDS = "the probabilities of given token ids"
     USAGE = "times and token counts per request"
 
@@ -37,7 +38,8 @@ class Subject:
     """A model under evaluation.
 
     ``identity`` holds everything that may change its answers, ``parameters`` is the number of weights that a token is multiplied by (None
-    if unknown), and ``resident`` returns the memory of the computing process in bytes, if known.
+    if unknown), and ``resident`` returns the memory of the computing process in bytes, if known. ``files`` is True if an infill may include
+    pieces of other files.
     """
 
     name: str
@@ -51,3 +53,4 @@ class Subject:
     weight_bytes: int | None = None
     parameters: int | None = None
     resident: Callable[[], int | None] = lambda: None
+    files: bool = False

@@ -8,19 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.corpus import LARGEST_SOURCE_BYTES, MIN_BYTES, Corpus, Document, gather
+from pellucid.learn.corpus import LARGEST_SOURCE_BYTES, MIN_BYTES, SOURCE_SUFFIXES, Corpus, Document, gather
 from pellucid.learn.duplicates import without_near_duplicates
 from pellucid.learn.finetune.secrets import kind_of_secret
 from pellucid.system.atomic_files import human
-
-_SUFFIXES = (
-    ".py .pyi .js .jsx .mjs .cjs .ts .tsx .vue .svelte .java .kt .kts .scala .groovy .c .h .cc .cpp .cxx .hpp .hh .cs .fs .go .rs .swift "
-    ".m .mm .rb .php .pl .pm .lua .r .R .jl .ex .exs .erl .hs .ml .mli .clj .cljs .lisp .el .dart .zig .nim .sh .bash .zsh .fish .ps1 "
-    ".sql .proto .graphql .html .css .scss .sass .less .xml .toml .yaml .yml .ini .cfg .cmake .mk .tf .md .rst .txt"
-)
-
-SOURCE_SUFFIXES = frozenset(_SUFFIXES.split())
-"""Files that people write; not notebooks, data or images."""
 
 MIN_FILES = 10
 """Fewest files of a repository. With fewer, too few could be held out."""

@@ -22,11 +22,12 @@ from pellucid.learn.evaluate.suites.humaneval import HumanEval
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.system import machine
 from pellucid.system.api_keys import read_keys
+from support.learn.edited_repositories import CALLS, ONE_RENAMED, RENAMED, write_repository
 from support.learn.evaluation_files import PAIRS, write_benchmarks, write_lines
 from support.models.model_files import byte_level_bpe, write_folder
 from support.models.tiny_adapters import random_adapter, write_adapter
 from support.models.tiny_models import tiny_llama, to_decoder
-from support.servers.http_servers import TINY, live, scripted_state, tiny_assistant
+from support.servers.http_servers import TINY, TINY_PLAIN, live, scripted_state, tiny_assistant
 
 pytestmark = pytest.mark.slow
 
@@ -329,6 +330,53 @@ def test_server(run: Run, tmp_path: Path) -> None:
     assert missing[2].splitlines()[-1].startswith(f"pellucid: There is no model 'nobody' at {server.url}; use one of: tiny")
 
 
+def test_next_edit(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
+    """The history of a git repository gives figures for each level of the gate, and nothing is asked twice."""
+    versions = [{"a.py": CALLS, "b.py": CALLS}, {"a.py": RENAMED}, {"b.py": ONE_RENAMED}]
+    write_repository(tmp_path / "project", versions)
+    command = ["evaluate", models[0], "--suite", "next-edit", "--edits", "project", "--out", "results", "--json"]
+    code, out, err = run(*command)
+
+    assert code == 0, err
+    (suite,) = json.loads(out)["models"][0]["suites"]
+    assert suite["asked"] == 5
+    assert suite["cost"]["requests"] == 2 * 9  # the new and the old lines of each proposal
+    figures = {(figure["name"], figure["group"]): figure for figure in suite["figures"]}
+    for level in ("quiet", "normal", "eager"):
+        assert figures["quiet rate, with proposals", level]["records"] == 1
+        assert figures["site found, first", level]["records"] == 3
+        assert figures["keystrokes saved", level]["units"] == 1
+    assert suite["notes"][2].startswith("5 edits in 2 packages or commits, 3 with more to change in the same file. 4 have proposals")
+    records = tmp_path / "results" / "one" / "next-edit.jsonl"
+    written = records.read_bytes()
+    assert run(*command)[0] == 0
+    assert records.read_bytes() == written
+
+    code, out, err = run("evaluate", models[0], "--suite", "next-edit", "--edits", "project", "--without-reading", "--out", "all", "--json")
+    assert code == 0, err
+    (suite,) = json.loads(out)["models"][0]["suites"]
+    assert suite["cost"]["requests"] == 0
+    assert {figure["group"] for figure in suite["figures"]} == {""}
+
+
+def test_next_edit_on_a_server(run: Run, tmp_path: Path) -> None:
+    """A server's model reads the edits; one without infill markers cannot read a text between others, and is skipped."""
+    write_repository(tmp_path / "project", [{"a.py": CALLS}, {"a.py": RENAMED}])
+    assistant, engine = tiny_assistant()
+    state = ServerState(models=(TINY, TINY_PLAIN), grace=0.0)
+    state.open(assistant, engine)
+    try:
+        with live(state) as server:
+            command = ("--server", server.url, "--suite", "next-edit", "--edits", "project", "--out", "results", "--json")
+            code, out, err = run("evaluate", TINY, TINY_PLAIN, *command)
+    finally:
+        engine.close()
+    assert code == 0, err
+    read, skipped = (model["suites"][0] for model in json.loads(out)["models"])
+    assert read["cost"]["requests"] == 2 * 6
+    assert skipped["left_out"].startswith("It needs the probabilities of a text between two others, which")
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -350,6 +398,11 @@ def test_server(run: Run, tmp_path: Path) -> None:
         (["--suite", "crows-pairs", "--data", "wrong"], "Line 2 of wrong/crows_pairs_anonymized.csv has no sent_more: the file is damaged"),
         (["--suite", "winogender", "--data", "wrong"], "wrong/all_sentences.tsv lacks a gender of baker.customer.0: the file"),
         (["--suite", "humaneval", "--data", "wrong"], "wrong/HumanEval.jsonl.gz cannot be read"),
+        (["--suite", "next-edit"], "Next-edit needs edits: name a git repository or a folder of releases with --edits."),
+        (["--suite", "next-edit", "--edits", "none"], "none cannot be read (No such file or directory): name another folder."),
+        (["--suite", "next-edit", "--edits", "data"], "data is neither the top folder of a git repository nor a folder of releases"),
+        (["--suite", "speed", "--without-diff"], "--edits, --without-reading and --without-diff are for next-edit: add it to --suite"),
+        (["--suite", "next-edit", "--edits", "data", "--without-diff", "--without-reading"], "--without-diff changes nothing with"),
         (["--suite", "unknown-names"], "unknown-names checks the answers of infilling or humaneval: add one of them to --suite."),
         (["--suite", "humaneval", "--data", "data", "--samples", "3"], "3 samples at temperature 0 are identical: use"),
         (["--suite", "speed", "--out", "data"], "data contains something other than an evaluation: name another folder with --out."),

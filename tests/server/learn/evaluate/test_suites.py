@@ -17,12 +17,15 @@ from pellucid.learn.evaluate.suite_protocol import Facts, Suite, SuiteRecord
 from pellucid.learn.evaluate.suites.crows_pairs import CrowsPairs
 from pellucid.learn.evaluate.suites.humaneval import HumanEval, HumanEvalSampling
 from pellucid.learn.evaluate.suites.infilling import PREFIX_ONLY, Infilling, compare, identifier_f1
+from pellucid.learn.evaluate.suites.next_edit import ALL_SHOWN, NO_DIFF, NO_MARKER, NextEdit, NextEditProposals
 from pellucid.learn.evaluate.suites.perplexity import Perplexity, TextWindow, llama_windows
 from pellucid.learn.evaluate.suites.text_similarity import TextSimilarity
 from pellucid.learn.evaluate.suites.truthfulqa import PRIMER, TruthfulQA, mc1, mc2
 from pellucid.learn.evaluate.suites.unknown_names import UnknownNames
 from pellucid.learn.evaluate.suites.winogender import Winogender
+from pellucid.system.progress_protocol import Silent
 from pellucid.tokens import FinishReason
+from support.learn.edited_repositories import CALLS, ONE_RENAMED, RENAMED, write_releases
 from support.learn.evaluation_files import LINES, PAIRS, PROBLEMS, QUESTIONS, write_benchmarks, write_lines
 from support.learn.scripted_model import ScriptedModel, subject
 
@@ -363,3 +366,81 @@ def test_facts_are_json(data: Path) -> None:
     ]
     found: list[Facts] = [dict(suite.settings) for suite in suites]
     assert json.loads(json.dumps(found)) == found
+
+
+@pytest.fixture
+def releases(tmp_path: Path) -> Path:
+    """Write releases in which a function is renamed everywhere in one file, and at one of four places in another."""
+    packages = {
+        "all": {"1": {"a.py": CALLS}, "2": {"a.py": RENAMED}},
+        "one": {"1": {"b.py": CALLS}, "2": {"b.py": ONE_RENAMED}},
+    }
+    return write_releases(tmp_path / "releases", packages)
+
+
+class TestNextEdit:
+    async def test_a_model_that_finds_the_new_lines_probable(self, releases: Path) -> None:
+        """All edits that follow are suggested, but also those that do not, at every level."""
+        model = subject(ScriptedModel(likes=lambda text: -0.1 if "read_settings" in text.split("\n")[0] else -1.0))
+        records, found = await run(NextEdit(releases, None, Silent()), model)
+        assert len(records) == 5
+        for level in ("quiet", "normal", "eager"):
+            assert found[f"site found, first: {level}"] == found[f"exact lines, first: {level}"] == found[f"show rate: {level}"] == 1.0
+            assert found[f"quiet rate, with proposals: {level}"] == 0.0
+            assert found[f"quiet rate: {level}"] == 0.5  # the last change of the other file leaves nothing to propose
+            assert found[f"exact, of those shown: {level}"] == 0.75
+            assert found[f"keystrokes saved: {level}"] == pytest.approx(1 - 2 / len("read_settings"))
+
+    async def test_a_model_that_does_not(self, releases: Path) -> None:
+        """Nothing is suggested: the model is quiet everywhere, and finds nothing."""
+        model = subject(ScriptedModel(likes=lambda text: -1.0 if "read_settings" in text.split("\n")[0] else -0.1))
+        _, found = await run(NextEdit(releases, None, Silent()), model)
+        assert found["quiet rate: eager"] == found["quiet rate, with proposals: eager"] == 1.0
+        assert found["site found, first 3: eager"] == found["keystrokes saved: eager"] == found["show rate: eager"] == 0.0
+        assert "exact, of those shown: eager" not in found
+
+    async def test_a_weight_stands_for_the_edits_that_were_not_drawn(self, tmp_path: Path) -> None:
+        """One of three right cases is read, and one of one wrong: figures over both count the first three times."""
+        packages = {"all": {"1": {"a.py": CALLS}, "2": {"a.py": RENAMED}}, "one": {"1": {"b.py": CALLS}, "2": {"b.py": ONE_RENAMED}}}
+        folder = write_releases(tmp_path / "releases", packages)
+        model = subject(ScriptedModel(likes=lambda text: -0.1 if "read_settings" in text.split("\n")[0] else -1.0))
+        records, found = await run(NextEdit(folder, 2, Silent()), model)
+        assert sum(bool(record.facts["proposals"]) for record in records) == 2
+        assert found["exact, of those shown: normal"] == pytest.approx(0.75)
+
+    async def test_what_is_read(self, releases: Path) -> None:
+        """The model reads each place with the edit as a diff, if it has a marker for files and the diff is wanted, and the notes say so."""
+        for files, with_diff, count, note in ((True, True, 1, None), (False, True, 0, NO_MARKER), (True, False, 0, NO_DIFF)):
+            interface = ScriptedModel()
+            model = subject(interface, files=files)
+            suite = NextEdit(releases, None, Silent(), with_diff=with_diff)
+            records, _ = await run(suite, model)
+            gaps = [query.gap for query in interface.read]
+            assert len(gaps) == 2 * sum(len(record.facts["proposals"]) for record in records)
+            assert all(gap is not None and len(gap.extra) == count for gap in gaps)
+            notes = suite.notes(ModelSession(model), [record.facts for record in records])
+            assert {NO_MARKER, NO_DIFF} & set(notes) == ({note} if note else set())
+
+    async def test_without_reading(self, releases: Path) -> None:
+        """Every proposal is shown, and the model is not asked; there is one set of figures instead of one for each level."""
+        interface = ScriptedModel()
+        suite = NextEditProposals(releases, None, Silent())
+        records, found = await run(suite, subject(interface))
+        assert not interface.read
+        assert found["exact lines, first"] == found["show rate"] == 1.0
+        assert found["quiet rate, with proposals"] == 0.0
+        assert ALL_SHOWN in suite.notes(ModelSession(subject(interface)), [record.facts for record in records])
+        assert suite.settings != NextEdit(releases, None, Silent()).settings
+
+    async def test_a_reading_that_fails(self, releases: Path) -> None:
+        """A proposal that is too long for the model counts as not shown, and the notes count it; any other failure ends the run."""
+        model = subject(ScriptedModel(failure=InvalidRequestError("It is too long.")))
+        suite = NextEdit(releases, None, Silent())
+        records, found = await run(suite, model)
+        assert found["show rate: eager"] == 0.0
+        assert "AUROC of the reading" not in found
+        assert any(
+            note.startswith("9 proposals could not be read") for note in suite.notes(ModelSession(model), [r.facts for r in records])
+        )
+        with pytest.raises(PellucidError, match="did not finish an answer"):
+            await run(suite, subject(ScriptedModel(reason=FinishReason.ERROR)))

@@ -1,0 +1,230 @@
+"""Measures next edits: after an edit of a git commit or of a release, how often those that follow it are suggested, and nothing else."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pellucid.completion.edits.edit_gate import LEAST, probability
+from pellucid.completion.edits.next_edits import READ, as_diff
+from pellucid.completion.edits.reading import log_odds
+from pellucid.completion.edits.repeated_edits import Candidate
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.evaluate.model_session import ModelSession
+from pellucid.learn.evaluate.subjects import Ability
+from pellucid.learn.evaluate.suite_protocol import (
+    Facts,
+    FigureFormat,
+    Measure,
+    Question,
+    Rows,
+    Statistic,
+    Suite,
+    SuiteRecord,
+    mean,
+    share,
+)
+from pellucid.learn.metrics import auroc
+from pellucid.learn.next_edits.edit_cases import KEYS_FOR_A_SUGGESTION, EditCase
+from pellucid.learn.next_edits.edit_sample import EditKind, draw_edits, weights
+from pellucid.system.progress_protocol import Progress
+
+NAME = "next-edit"
+
+FIRST = 3
+"""Suggestions that may find a site; the figure of the first alone is another one."""
+
+PROTOCOL = (
+    "The file has the changes of a commit or release up to one; that one is the user's edit, and those that follow are right. At most "
+    f"{READ} places are read, without an editor's limit of time. A site is found if the later version changes it; lines are exact if it "
+    f"has them. An exact suggestion saves the keys that typing it takes, less {KEYS_FOR_A_SUGGESTION}, of all that remain to be typed in "
+    "the file."
+)
+QUIET = "The quiet rate is that of all edits after which nothing more of the file changed; those without a proposal are quiet."
+ALL_SHOWN = "Nothing was read: every proposal is shown, the places most like that of the edit first."
+NO_DIFF = "The model read each place without the edit."
+NO_MARKER = "The model has no marker for other files, so it read each place without the edit, as in an editor."
+
+
+@dataclass(frozen=True, slots=True)
+class EditQuestion:
+    """An edit whose next ones are asked for. ``of_kind`` is the number of edits that those of its kind stand for together."""
+
+    case: EditCase
+    kind: EditKind
+    of_kind: int
+    with_reading: bool
+    with_diff: bool
+
+    @property
+    def id(self) -> str:
+        """The file's version and the number of the change."""
+        return self.case.id
+
+    @property
+    def unit(self) -> str:
+        """The commit or the package."""
+        return self.case.unit
+
+    async def ask(self, session: ModelSession) -> Facts:
+        """Let the model read all proposals, and compare them with the changes that follow."""
+        begun = time.perf_counter()
+        proposals = [await self._judged(proposal, session) for proposal in self.case.proposals]
+        return {
+            "kind": str(self.kind),
+            "of kind": self.of_kind,
+            "read": self.with_reading,
+            "followed": bool(self.case.following),
+            "keystrokes": self.case.keystrokes,
+            "proposals": proposals,
+            "seconds": time.perf_counter() - begun,
+        }
+
+    async def _judged(self, proposal: Candidate, session: ModelSession) -> Facts:
+        """Judge a proposal. Its probability is None if it was not read, as it is if it is too long for the model."""
+        odds = await self._odds(proposal, session) if self.with_reading else -math.inf
+        is_read = math.isfinite(odds)
+        return {
+            "line": proposal.first,
+            "likeness": proposal.likeness,
+            "log odds": odds if is_read else None,
+            "probability": probability(odds) if is_read else None,
+            "found": self.case.is_found(proposal),
+            "right": self.case.is_right(proposal),
+            "saved": self.case.saved(proposal),
+        }
+
+    async def _odds(self, proposal: Candidate, session: ModelSession) -> float:
+        extra = as_diff(self.case.edit) if self.with_diff and session.subject.files else ()
+        try:
+            return await log_odds(session, proposal, self.case.lines, session.subject.name, extra)
+        except InvalidRequestError:
+            return -math.inf
+
+
+class NextEdit(Suite):
+    """The suite: edits of a git repository's commits, or of releases of packages. ``limit`` is the number of edits that are read.
+
+    Raises InvalidRequestError if there are none.
+    """
+
+    name = NAME
+    needs = frozenset({Ability.GAPS})
+
+    def __init__(self, path: Path, limit: int | None, progress: Progress, *, with_diff: bool = True) -> None:
+        self._sample = draw_edits(path, limit, progress)
+        self._with_diff = with_diff
+        self._with_reading = True
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """All edits, drawn or not, and what is read of them."""
+        return {"edits": self._sample.digest, "reading": self._with_reading, "diff": self._with_diff}
+
+    async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
+        totals = self._sample.totals
+        return [EditQuestion(case, kind, totals[kind], self._with_reading, self._with_diff) for case, kind in self._sample.cases]
+
+    def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
+        notes = [PROTOCOL, QUIET, str(self._sample)]
+        if not self._with_reading:
+            return [*notes, ALL_SHOWN]
+        unread = sum(proposal["probability"] is None for one in facts for proposal in one["proposals"])
+        if unread:
+            notes.append(f"{unread} proposals could not be read, as they are too long for the model, and count as not shown.")
+        if not self._with_diff:
+            return [*notes, NO_DIFF]
+        return notes if session.subject.files else [*notes, NO_MARKER]
+
+
+class NextEditProposals(NextEdit):
+    """The same edits without any model: every proposal is shown."""
+
+    needs = frozenset()
+
+    def __init__(self, path: Path, limit: int | None, progress: Progress) -> None:
+        super().__init__(path, limit, progress)
+        self._with_reading = self._with_diff = False
+
+
+def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
+    """Return the figures for each level of the gate, or once if nothing was read. Each edit counts as often as its kind occurs."""
+    stands_for = weights((one["kind"], one["of kind"]) for one in facts)
+
+    def weight(one: Facts) -> float:
+        return stands_for[str(one["kind"])]
+
+    if not any(one["read"] for one in facts):
+        return _figures("", None, weight)
+    found = [measure for level, least in LEAST.items() for measure in _figures(str(level), least, weight)]
+    return [*found, Measure("AUROC of the reading", lambda own: _auroc(own, weight), FigureFormat.NUMBER, applies=_has_read, weight=weight)]
+
+
+def _figures(level: str, least: float | None, weight: Callable[[Facts], float]) -> list[Measure]:
+    def best(one: Facts, count: int = 1) -> list[Facts]:
+        return shown(one, least)[:count]
+
+    def is_quiet(one: Facts) -> bool:
+        return not best(one)
+
+    def rate(name: str, holds: Callable[[Facts], bool], applies: Callable[[Facts], bool], *, detail: bool = False) -> Measure:
+        return share(name, holds, group=level, applies=applies, detail=detail, weight=weight)
+
+    def is_exact(one: Facts) -> bool:
+        return any(proposal["right"] for proposal in best(one))
+
+    def saved(one: Facts) -> float:
+        return weight(one) * sum(int(proposal["saved"]) for proposal in shown(one, least) if proposal["right"])
+
+    return [
+        rate("site found, first", lambda one: any(proposal["found"] for proposal in best(one)), _is_followed),
+        rate(f"site found, first {FIRST}", lambda one: any(proposal["found"] for proposal in best(one, FIRST)), _is_followed),
+        rate("exact lines, first", is_exact, _is_followed),
+        rate("exact lines, first, if possible", is_exact, _is_able),
+        rate("exact, of those shown", is_exact, lambda one: not is_quiet(one)),
+        mean("keystrokes saved", saved, lambda one: weight(one) * one["keystrokes"], group=level, applies=_is_followed),
+        rate("quiet rate", is_quiet, lambda one: not one["followed"]),
+        rate("quiet rate, with proposals", is_quiet, lambda one: not one["followed"] and bool(one["proposals"])),
+        rate("quiet, no proposal right", is_quiet, lambda one: bool(one["proposals"]) and not _is_able(one), detail=True),
+        rate("show rate", lambda one: not is_quiet(one), _is_followed),
+        rate("show rate, if possible", lambda one: not is_quiet(one), _is_able, detail=True),
+    ]
+
+
+def shown(one: Facts, least: float | None) -> list[Facts]:
+    """Return the proposals that are shown, the most probable first; all of them, the likeliest first, without a least probability."""
+    proposals: list[Facts] = one["proposals"]
+    if least is None:
+        return proposals
+    probable = [proposal for proposal in proposals if proposal["probability"] is not None and proposal["probability"] >= least]
+    return sorted(probable, key=lambda proposal: -proposal["probability"])
+
+
+def _is_followed(one: Facts) -> bool:
+    return bool(one["followed"])
+
+
+def _is_able(one: Facts) -> bool:
+    return bool(one["kind"] == EditKind.ABLE)
+
+
+def _has_read(one: Facts) -> bool:
+    return any(proposal["log odds"] is not None for proposal in one["proposals"])
+
+
+def _auroc(facts: Sequence[Facts], weight: Callable[[Facts], float]) -> Statistic:
+    """Return how often a right proposal has a larger log odds than a wrong one, over the proposals of all edits."""
+    rows = [[(proposal["log odds"], proposal["right"], weight(one)) for proposal in one["proposals"]] for one in facts]
+    read = [np.array([row for row in some if row[0] is not None], dtype=np.float64) for some in rows]
+
+    def statistic(drawn: Rows) -> float:
+        odds, right, counted = np.concatenate([read[number] for number in drawn]).T
+        return auroc(odds, right, counted)
+
+    return statistic

@@ -1,0 +1,118 @@
+"""Draws the edits to measure: half of those whose proposals are read have a right one. Each represents a number of its kind."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import groupby
+from pathlib import Path
+
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.next_edits.edit_cases import EditCase, FileChange, cases
+from pellucid.learn.next_edits.git_history import commit_changes, is_repository
+from pellucid.learn.next_edits.release_folders import release_changes
+from pellucid.system.progress_protocol import Progress
+
+PER_UNIT = 30
+"""Edits of one package or commit at most."""
+
+READ_EDITS = 140
+"""Edits whose proposals are read, by default. An edit takes seconds on a CPU."""
+
+FREE = 300
+"""Edits without a proposal of either kind at most. They need no reading."""
+
+
+class EditKind(StrEnum):
+    """Kinds of edits, by what is proposed after them, and by whether the later version changes more of the file."""
+
+    ABLE = "a right proposal"
+    UNABLE = "wrong proposals only, more to change"
+    UNABLE_LAST = "wrong proposals only, nothing more to change"
+    NONE = "no proposal, more to change"
+    NONE_LAST = "no proposal, nothing more to change"
+
+    @property
+    def is_read(self) -> bool:
+        """True if there are proposals to read."""
+        return self not in (EditKind.NONE, EditKind.NONE_LAST)
+
+
+@dataclass(frozen=True, slots=True)
+class EditSample:
+    """The drawn edits, each with its kind.
+
+    ``totals`` has the number of all edits of a kind, drawn or not, and ``units`` that of packages or commits. ``digest`` identifies all
+    edits.
+    """
+
+    cases: tuple[tuple[EditCase, EditKind], ...]
+    totals: Mapping[EditKind, int]
+    units: int
+    digest: str
+
+    def __str__(self) -> str:
+        every = sum(self.totals.values())
+        followed = every - self.totals[EditKind.UNABLE_LAST] - self.totals[EditKind.NONE_LAST]
+        proposals = sum(total for kind, total in self.totals.items() if kind.is_read)
+        read = sum(kind.is_read for _, kind in self.cases)
+        return (
+            f"{every:,} edits in {self.units:,} packages or commits, {followed:,} with more to change in the same file. {proposals:,} have "
+            f"proposals, {self.totals[EditKind.ABLE]:,} a right one. Measured are {read:,} of them, and each represents others of its kind."
+        )
+
+
+def draw_edits(path: Path, limit: int | None, progress: Progress) -> EditSample:
+    """Draw the edits of a git repository's last commits, or of releases in folders.
+
+    Raises InvalidRequestError if the path is neither, and if there are no proposals to measure.
+    """
+    found = list(_units(commit_changes(path, progress) if is_repository(path) else release_changes(path, progress)))
+    every = [case for unit in found for case in unit]
+    progress.start("looking for proposals", len(every))
+    kinds: dict[EditKind, list[EditCase]] = {kind: [] for kind in EditKind}
+    for case in every:
+        kinds[_kind(case)].append(case)
+        progress.advance(1)
+    if not any(kinds[kind] for kind in EditKind if kind.is_read):
+        raise InvalidRequestError(
+            f"After none of the {len(every):,} edits in {path} is the same change possible elsewhere in the file: name a longer history."
+        )
+    half = math.ceil((READ_EDITS if limit is None else limit) / 2)
+    quarter = math.ceil(half / 2)
+    most = {EditKind.ABLE: half, EditKind.UNABLE: quarter, EditKind.UNABLE_LAST: quarter, EditKind.NONE: FREE, EditKind.NONE_LAST: FREE}
+    drawn = [(case, kind) for kind, some in kinds.items() for case in sorted(some, key=_by_hash)[: most[kind]]]
+    digest = hashlib.sha256(repr([(case.id, case.edit, case.following) for case in every]).encode(errors="replace")).hexdigest()[:16]
+    return EditSample(tuple(drawn), {kind: len(some) for kind, some in kinds.items()}, len(found), digest)
+
+
+def _units(changes: Iterable[FileChange]) -> Iterator[list[EditCase]]:
+    """Yield the edits of each package or commit, without those of larger ones that are too many."""
+    for _, files in groupby(changes, lambda change: change.unit):
+        found = [case for change in files for case in cases(change)]
+        if found:
+            yield sorted(found, key=_by_hash)[:PER_UNIT]
+
+
+def _kind(case: EditCase) -> EditKind:
+    if not case.proposals:
+        return EditKind.NONE if case.following else EditKind.NONE_LAST
+    if any(map(case.is_right, case.proposals)):
+        return EditKind.ABLE
+    return EditKind.UNABLE if case.following else EditKind.UNABLE_LAST
+
+
+def _by_hash(case: EditCase) -> str:
+    """Return a fixed random order, in which a larger choice extends a smaller one."""
+    return hashlib.sha256(case.id.encode(errors="replace")).hexdigest()
+
+
+def weights(drawn: Iterable[tuple[str, int]]) -> dict[str, float]:
+    """Return the number of edits that a drawn one represents, by its kind, given the kind of each drawn edit and the total of that kind."""
+    pairs = list(drawn)
+    counts = Counter(kind for kind, _ in pairs)
+    return {kind: total / counts[kind] for kind, total in pairs}

@@ -1,0 +1,58 @@
+"""Reads the files that changed between the last two releases of packages: folders PACKAGE/VERSION/."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.next_edits.edit_cases import MAX_BYTES, FileChange
+from pellucid.learn.next_edits.git_history import decoded
+from pellucid.system.progress_protocol import Progress
+
+
+def release_changes(folder: Path, progress: Progress) -> Iterator[FileChange]:
+    """Yield the Python files that changed between the last two releases of each package, without binary and large ones.
+
+    Raises InvalidRequestError for a folder without packages that have two releases, and for a file that cannot be read.
+    """
+    packages = [(package.name, releases) for package in _folders(folder) if len(releases := _releases(package)) == 2]
+    if not packages:
+        raise InvalidRequestError(
+            f"{folder} is neither the top folder of a git repository nor a folder of releases (PACKAGE/VERSION/, with two versions or "
+            "more): name one of the two."
+        )
+    progress.start("reading releases", len(packages))
+    for name, (earlier, later) in packages:
+        for path in sorted(later.rglob("*.py")):
+            former = earlier / path.relative_to(later)
+            old, new = _text(former), _text(path)
+            if old is not None and new is not None and old != new:
+                yield FileChange(name, path.relative_to(later).as_posix(), old, new)
+        progress.advance(1)
+
+
+def _releases(package: Path) -> list[Path]:
+    """Return the folders of the last two releases, by their versions."""
+    return sorted(_folders(package), key=_version)[-2:]
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError as error:
+        raise InvalidRequestError(f"{folder} cannot be read ({error.strerror}): name another folder.") from None
+
+
+def _version(path: Path) -> tuple[int, ...]:
+    return tuple(int(part) if part.isdigit() else -1 for part in path.name.split("."))
+
+
+def _text(path: Path) -> str | None:
+    """Return the text of a file; None if there is none, and for a file that is a link, large or binary."""
+    if path.is_symlink() or not path.is_file():
+        return None
+    try:
+        return decoded(path.read_bytes()) if path.stat().st_size <= MAX_BYTES else None
+    except OSError as error:
+        raise InvalidRequestError(f"{path} cannot be read ({error.strerror}): make it readable, or name another folder.") from None

@@ -1,0 +1,208 @@
+"""Tests of the edits of a repository or of releases: what follows an edit, what is right, and which edits are drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pellucid.completion.edits.repeated_edits import Candidate
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.next_edits import edit_sample
+from pellucid.learn.next_edits.edit_cases import FileChange, Hunk, cases, keystrokes
+from pellucid.learn.next_edits.edit_sample import EditKind, draw_edits, weights
+from pellucid.learn.next_edits.git_history import commit_changes
+from pellucid.learn.next_edits.release_folders import release_changes
+from pellucid.system.progress_protocol import Silent
+from support.learn.edited_repositories import CALLS, ONE_RENAMED, RENAMED, git, write_files, write_releases, write_repository
+
+
+def change(old: str, new: str) -> FileChange:
+    return FileChange("unit", "sub/a b.py", old, new)
+
+
+def proposal(first: int, old: list[str], new: list[str]) -> Candidate:
+    return Candidate("file:///a.py", first, tuple(old), tuple(new), 1.0)
+
+
+def test_a_case_for_each_change() -> None:
+    """The file has all changes up to the user's edit, and those that follow are where the edited file has their old lines."""
+    found = list(cases(change("a\nb\nc\nd\ne\nf\ng\n", "a\nB\nB2\nc\nd\nE\nf\ng\nh\n")))
+    assert [case.id for case in found] == [f"unit/sub/a b.py/{number}" for number in range(3)]
+    first, second, last = found
+    assert first.lines == ("a", "B", "B2", "c", "d", "e", "f", "g", "")
+    assert (first.edit.uri, first.edit.first, first.edit.old, first.edit.new) == ("file:///sub/a%20b.py", 1, ("b",), ("B", "B2"))
+    assert first.following == (Hunk(5, ("e",), ("E",)), Hunk(8, (), ("h",)))
+    assert second.following == (Hunk(8, (), ("h",)),)
+    assert last.lines == ("a", "B", "B2", "c", "d", "E", "f", "g", "h", "")
+    assert last.following == ()
+
+
+def test_right_and_found() -> None:
+    """A proposal is right if the later version has its lines instead of the old ones, and found if it changes them in any way."""
+    case = next(cases(change("x\n\n\nfirst\nsecond\n\n\nz\n", "y\n\n\nFIRST\nSECOND\n\n\nnew\nz\n")))
+    assert case.following == (Hunk(3, ("first", "second"), ("FIRST", "SECOND")), Hunk(7, (), ("new",)))
+    judged = [
+        (proposal(3, ["first"], ["FIRST"]), True, True),
+        (proposal(3, ["first"], ["other"]), False, True),
+        (proposal(7, [], ["new"]), True, True),
+        (proposal(7, [], ["other"]), False, True),
+        (proposal(7, ["z"], ["new"]), False, False),
+        (proposal(0, ["y"], ["FIRST"]), False, False),
+        (proposal(3, ["first", "second"], []), True, True),
+    ]
+    assert [(case.is_right(one), case.is_found(one)) for one, _, _ in judged] == [(right, found) for _, right, found in judged]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "keys"),
+    [
+        (["f(a)"], ["f(a, b)"], 3),
+        (["f(a)", "g"], ["f(a)"], 1),
+        (["f(a, b)"], ["f(a)"], 1),
+        ([], ["x = 1", "y"], 8),
+        (["load(a)"], ["read(a)"], 4),
+        (["same"], ["same"], 0),
+    ],
+)
+def test_keystrokes(old: list[str], new: list[str], keys: int) -> None:
+    """Typing takes a key for each character of words that are not there, and for each deletion; lines that stay cost nothing."""
+    assert keystrokes(old, new) == keys
+
+
+def test_generated_files_are_left_out() -> None:
+    """A file that changes in very many places, or has very many lines, gives no cases."""
+    lines = [f"{number}\n\n\n" for number in range(41)]
+    assert not list(cases(change("".join(lines), "".join("x" + line for line in lines))))
+    assert not list(cases(change("\n" * 3000, "x" + "\n" * 3000)))
+
+
+class TestRepository:
+    def test_consecutive_commits(self, tmp_path: Path) -> None:
+        """Each changed source file of a commit is one change; new, deleted, binary and other files are none."""
+        versions: list[dict[str, str | bytes]] = [
+            {"a.py": "a = 1\r\n", "b.js": "b\n", "data.bin": b"\0x", "picture.py": b"\0picture", "data.csv": "1\n", "late.py": b"\xff"},
+            {"a.py": "a = 2\n", "b.js": "c\n", "data.bin": b"\0y", "picture.py": b"\0other", "data.csv": "2\n", "late.py": b"\xfe"},
+            {"a.py": "a = 3\n", "new.py": "n\n"},
+        ]
+        folder = write_repository(tmp_path / "r", versions)
+        head, middle = git(folder, "rev-list", "HEAD").split()[:2]
+        assert list(commit_changes(folder, Silent())) == [
+            FileChange(head[:12], "a.py", "a = 2\n", "a = 3\n"),
+            FileChange(middle[:12], "a.py", "a = 1\n", "a = 2\n"),
+            FileChange(middle[:12], "b.js", "b\n", "c\n"),
+        ]
+
+    def test_ignored_files_are_left_out(self, tmp_path: Path) -> None:
+        """A file that the ignore files of the worktree exclude now is not read, though it was committed."""
+        folder = write_repository(tmp_path / "r", [{"secret/a.py": "1\n", "a.py": "1\n"}, {"secret/a.py": "2\n", "a.py": "2\n"}])
+        write_files(folder, {".gitignore": "secret/\n"})
+        assert [found.name for found in commit_changes(folder, Silent())] == ["a.py"]
+
+    def test_no_program_of_the_repository_runs(self, tmp_path: Path) -> None:
+        """A downloaded repository can name commands for its files, its index and its signatures; reading the history runs none."""
+        folder = write_repository(tmp_path / "r", [{"a.py": "1\n", ".gitattributes": "*.py diff=own filter=own\n"}, {"a.py": "2\n"}])
+        commands = (
+            "diff.own.textconv",
+            "diff.external",
+            "filter.own.smudge",
+            "core.fsmonitor",
+            "gpg.program",
+            "core.pager",
+            "pager.diff-tree",
+        )
+        for name in commands:
+            git(folder, "config", name, f"touch {tmp_path}/ran; cat")
+        git(folder, "config", "log.showSignature", "true")
+        (folder / ".git/hooks").mkdir(exist_ok=True)
+        hook = folder / ".git/hooks/post-index-change"
+        hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n")
+        hook.chmod(0o755)
+        assert [found.new for found in commit_changes(folder, Silent())] == ["2\n"]
+        assert not (tmp_path / "ran").exists()
+
+    def test_a_missing_content_is_left_out(self, tmp_path: Path) -> None:
+        """In a partial clone some contents are missing; their files are left out, and nothing is fetched."""
+        folder = write_repository(tmp_path / "r", [{"a.py": "1\n", "b.py": "3\n"}, {"a.py": "2\n", "b.py": "4\n"}])
+        blob = git(folder, "rev-parse", "HEAD:a.py").strip()
+        (folder / ".git/objects" / blob[:2] / blob[2:]).unlink()
+        settings = {
+            "core.repositoryFormatVersion": "1",
+            "extensions.partialClone": "origin",
+            "remote.origin.url": "ssh://example.invalid/a",
+            "remote.origin.promisor": "true",
+            "core.sshCommand": f"touch {tmp_path}/ran; false",
+            "protocol.ssh.allow": "always",
+        }
+        for name, value in settings.items():
+            git(folder, "config", name, value)
+        assert [found.name for found in commit_changes(folder, Silent())] == ["b.py"]
+        assert not (tmp_path / "ran").exists()
+
+    def test_no_commits(self, tmp_path: Path) -> None:
+        """An empty repository is refused with the reason."""
+        git(tmp_path, "init", "-q")
+        with pytest.raises(InvalidRequestError, match="it has no commits"):
+            draw_edits(tmp_path, None, Silent())
+
+
+class TestReleases:
+    def test_the_last_two_versions(self, tmp_path: Path) -> None:
+        """The last two releases are compared by their versions, not by their names; a package with one release has no changes."""
+        versions = {"1.9": {"p/a.py": "old\n"}, "1.10": {"p/a.py": "new\n", "p/b.py": "b\n"}, "1.2": {"p/a.py": "oldest\n"}}
+        folder = write_releases(tmp_path, {"one": versions, "two": {"1.0": {"p/a.py": "a\n"}}})
+        assert list(release_changes(folder, Silent())) == [FileChange("one", "p/a.py", "old\n", "new\n")]
+
+    def test_neither_repository_nor_releases(self, tmp_path: Path) -> None:
+        """Any other folder is refused, and the sentence names both forms."""
+        with pytest.raises(InvalidRequestError, match="neither the top folder of a git repository nor a folder of releases"):
+            draw_edits(tmp_path, None, Silent())
+        with pytest.raises(InvalidRequestError, match=r"cannot be read \(No such file or directory\): name another folder"):
+            draw_edits(tmp_path / "none", None, Silent())
+
+
+class TestSample:
+    def test_kinds(self, tmp_path: Path) -> None:
+        """An edit is of a kind by its proposals and by whether more follows; one whose change is made elsewhere, too, is able."""
+        folder = write_releases(
+            tmp_path,
+            {
+                "renamed": {"1": {"a.py": CALLS}, "2": {"a.py": RENAMED}},
+                "one": {"1": {"a.py": CALLS}, "2": {"a.py": ONE_RENAMED}},
+                "other": {"1": {"a.py": CALLS}, "2": {"a.py": ONE_RENAMED.replace("path_d", "elsewhere")}},
+            },
+        )
+        found = draw_edits(folder, None, Silent())
+        assert dict(found.totals) == {
+            EditKind.ABLE: 3,
+            EditKind.UNABLE: 1,
+            EditKind.UNABLE_LAST: 1,
+            EditKind.NONE: 0,
+            EditKind.NONE_LAST: 2,
+        }
+        assert len(found.cases) == 7
+        assert found.units == 3
+
+    def test_a_larger_limit_extends_a_smaller_one(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Half of the edits that are read have a right proposal; a larger limit adds to the same edits, and keeps the digest."""
+        packages = {f"renamed_{n}": {"1": {"a.py": CALLS}, "2": {"a.py": RENAMED}} for n in range(4)}
+        packages |= {f"one_{n}": {"1": {"a.py": CALLS}, "2": {"a.py": ONE_RENAMED}} for n in range(6)}
+        monkeypatch.setattr(edit_sample, "FREE", 2)
+        folder = write_releases(tmp_path, packages)
+        small, large = (draw_edits(folder, limit, Silent()) for limit in (4, 8))
+        ids = [{case.id for case, _ in found.cases} for found in (small, large)]
+        assert ids[0] < ids[1]
+        assert small.digest == large.digest
+        assert [sum(kind is EditKind.ABLE for _, kind in found.cases) for found in (small, large)] == [2, 4]
+        assert sum(kind is EditKind.NONE_LAST for _, kind in small.cases) == 2
+        assert large.totals[EditKind.ABLE] == 12
+
+    def test_nothing_to_propose(self, tmp_path: Path) -> None:
+        """Edits that cannot be repeated anywhere are refused with their number."""
+        folder = write_releases(tmp_path, {"one": {"1": {"a.py": "a = 1\n"}, "2": {"a.py": "a = 2\n"}}})
+        with pytest.raises(InvalidRequestError, match="is the same change possible elsewhere in the file: name a longer history"):
+            draw_edits(folder, None, Silent())
+
+    def test_weights(self) -> None:
+        """The drawn edits of a kind stand for all of it."""
+        assert weights([("a", 10), ("b", 3), ("a", 10), ("a", 10), ("a", 10)]) == {"a": 2.5, "b": 3.0}

@@ -1,0 +1,50 @@
+"""Git repositories and folders of releases with a few edits each."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+GAP = "\n\n\n"
+
+CALLS = GAP.join(f"value_{name} = load_settings(path_{name})" for name in "abcd") + "\n"
+"""A file with four calls of one function."""
+
+RENAMED = CALLS.replace("load_settings", "read_settings")
+"""The same file after the function was renamed: the first change can be repeated at three places, and is."""
+
+ONE_RENAMED = CALLS.replace("load_settings", "read_settings", 1)
+"""The same file after one call was changed: nothing else is, although the change is possible elsewhere."""
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git with an author of its own, and return what it prints."""
+    identity = ("-c", "user.name=A", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false", "-c", "core.autocrlf=false")
+    return subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def write_repository(folder: Path, versions: Sequence[Mapping[str, str | bytes]]) -> Path:
+    """Write a repository with a commit for each version of its files."""
+    folder.mkdir(parents=True)
+    git(folder, "init", "-q")
+    for version in versions:
+        write_files(folder, version)
+        git(folder, "add", "--force", ".")
+        git(folder, "commit", "-q", "-m", "a commit")
+    return folder
+
+
+def write_files(folder: Path, files: Mapping[str, str | bytes]) -> None:
+    """Write files below a folder."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_releases(folder: Path, packages: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Path:
+    """Write the files of each version of each package."""
+    for package, versions in packages.items():
+        for version, files in versions.items():
+            write_files(folder / package / version, files)
+    return folder
