@@ -89,7 +89,8 @@ def _register_requests(server: Pellucid) -> None:
         """Return the edits that may come next in a document, each with its probability."""
         params = Params(given, "pellucid/nextEdits")
         uri = params.required("textDocument", params.part("textDocument")).text("uri")
-        return {"edits": [item.as_own_edit() for item in await server.next_edits(params.required("textDocument.uri", uri))]}
+        edits = [item.as_own_edit() for item in await server.next_edits(params.required("textDocument.uri", uri))]
+        return {"edits": edits, "calibrationNote": server.session.edits.gate_note}
 
     @server.own_request("pellucid/status")
     def status(_: Any) -> Json:

@@ -208,7 +208,8 @@ class ModelCard:
     ``context`` is the engine's limit in tokens. ``files`` is true if an infill may include pieces of other files. A model with
     an ``adapter`` shares the weights of its ``base``. ``revision`` distinguishes these weights in this form from others of that
     name. ``calibration`` is that of its suggestions, a JSON object: the result of ``pellucid calibrate``, or the built-in one. If
-    ``pellucid calibrate`` has made none that can be used, ``calibration_note`` may give the reason in a sentence.
+    ``pellucid calibrate`` has made none that can be used, ``calibration_note`` may give the reason in a sentence. ``edit_calibration``
+    and its note are the same for next edits; without one of this model it is the default model's.
     """
 
     name: str
@@ -225,6 +226,8 @@ class ModelCard:
     revision: str | None = None
     calibration: Mapping[str, Any] | None = None
     calibration_note: str | None = None
+    edit_calibration: Mapping[str, Any] | None = None
+    edit_calibration_note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from lsprotocol import types
 
+from pellucid.models.calibrations import NOT_OWN
 from support.editors import lsp_client
 from support.editors.lsp_client import COMMAND, INLINE, Connect, Editor
 from support.servers.http_servers import LiveServer, ScriptedAssistant, spoken
@@ -49,6 +50,16 @@ async def own_edits(editor: Editor) -> list[Any]:
 
 def shown(range: Any) -> tuple[int, int, int, int]:
     return range.start.line, range.start.character, range.end.line, range.end.character
+
+
+async def test_the_note_of_the_calibration(connect: Connect) -> None:
+    """The answer says why no calibration of the model itself decides; before a model was asked there is nothing to say."""
+    editor = await connect()
+    editor.open(URI, TEXT)
+    request = {"textDocument": {"uri": URI}}
+    assert (await editor.request("pellucid/nextEdits", request)).calibrationNote is None
+    editor.replace(URI, FIRST, "mean")
+    assert (await editor.request("pellucid/nextEdits", request)).calibrationNote == NOT_OWN
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])

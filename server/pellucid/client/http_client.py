@@ -386,7 +386,7 @@ def _message(message: Message) -> dict[str, Any]:
 
 
 def _card(name: str, meta: Json) -> ModelCard:
-    """Return a model of /v1/models; older servers give no chat template, revision and calibration."""
+    """Return a model of /v1/models; older servers give no chat template, revision and calibrations."""
     return ModelCard(
         name=name,
         context=meta["n_ctx"],
@@ -402,6 +402,8 @@ def _card(name: str, meta: Json) -> ModelCard:
         revision=meta.get("revision"),
         calibration=meta.get("calibration"),
         calibration_note=meta.get("calibration_note"),
+        edit_calibration=meta.get("edit_calibration"),
+        edit_calibration_note=meta.get("edit_calibration_note"),
     )
 
 

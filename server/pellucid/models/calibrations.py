@@ -1,6 +1,7 @@
 """Reads and writes the calibrations of models: coefficients in a small JSON file, valid for certain weights only.
 
 Models of the catalog have built-in calibrations, in ``builtin_calibrations/``, which apply until ``pellucid calibrate`` has made another.
+Next edits have calibrations of their own. The default model's, in ``builtin_edit_calibrations/``, applies to all models without one.
 """
 
 from __future__ import annotations
@@ -11,11 +12,17 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pellucid.system import atomic_files
 
 FORMAT = "pellucid calibration 1"
+
+EDITS = "edits"
+"""The folder of the calibrations of next edits, within that of all calibrations."""
+
+NOT_OWN = "No next edits were measured with this model, so the default model's calibration decides: run `pellucid calibrate --edits`."
+"""What is reported of a model without a calibration of its next edits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +36,12 @@ class CalibrationFile:
     path: Path
     key: str
     weights: str | None = None
+
+    command: ClassVar = "pellucid calibrate"
+
+    def of_edits(self) -> EditCalibrationFile:
+        """Return the file with the calibration of the same model's next edits."""
+        return EditCalibrationFile(self.path.parent / EDITS / self.path.name, self.key, self.weights)
 
     def of_variant(self, name: str, made_of: str) -> CalibrationFile:
         """Return the file for an adapted model. ``made_of`` identifies the state of the adapter. No built-in one is valid for it."""
@@ -52,7 +65,7 @@ class CalibrationFile:
 
     def builtin(self) -> dict[str, Any] | None:
         """Return the built-in calibration of these weights, or None if there is none."""
-        return None if self.weights is None else _builtin().get(self.weights)
+        return None if self.weights is None else _builtin("builtin_calibrations").get(self.weights)
 
     def _own(self) -> tuple[dict[str, Any] | None, str | None]:
         """Return the calibration in the file, or None and, if there is a file, the reason."""
@@ -61,13 +74,13 @@ class CalibrationFile:
         except FileNotFoundError:
             return None, None
         except (OSError, UnicodeDecodeError, ValueError) as error:
-            return None, f"The calibration in {self.path.name} cannot be read ({_reason(error)}): run pellucid calibrate again."
+            return None, f"The calibration in {self.path.name} cannot be read ({_reason(error)}): run {self.command} again."
         if not isinstance(record, dict) or record.get("format") != FORMAT:
-            return None, f"This version of Pellucid cannot read the calibration {self.path.name}: run pellucid calibrate again."
+            return None, f"This version of Pellucid cannot read the calibration {self.path.name}: run {self.command} again."
         if record.get("key") != self.key:
-            return None, f"The calibration in {self.path.name} was made for other weights: run pellucid calibrate again."
+            return None, f"The calibration in {self.path.name} was made for other weights: run {self.command} again."
         if not _is_valid_json(record):
-            return None, f"The calibration in {self.path.name} is damaged (it is not valid JSON): run pellucid calibrate again."
+            return None, f"The calibration in {self.path.name} is damaged (it is not valid JSON): run {self.command} again."
         return record, None
 
     def write(self, record: Mapping[str, Any]) -> None:
@@ -87,10 +100,38 @@ def write(path: Path, record: Mapping[str, Any], key: str) -> None:
         atomic_files.write_text(path, json.dumps({"format": FORMAT, "key": key, **record}, indent=1, allow_nan=False))
 
 
+@dataclass(frozen=True, slots=True)
+class EditCalibrationFile(CalibrationFile):
+    """The file with the calibration of one model's next edits."""
+
+    command: ClassVar = "pellucid calibrate --edits"
+
+    def read(self) -> tuple[dict[str, Any], str | None]:
+        """Return the calibration in the file, else the built-in one of these weights, else that of the default model.
+
+        The second value is a sentence with the reason if it is neither of the first two, or if the file cannot be used.
+        """
+        record, problem = self._own()
+        if record is not None:
+            return record, None
+        builtin = self.builtin()
+        return (default_edit_calibration(), problem or NOT_OWN) if builtin is None else (builtin, problem)
+
+    def builtin(self) -> dict[str, Any] | None:
+        """Return the built-in calibration of these weights, or None if there is none."""
+        return None if self.weights is None else _builtin("builtin_edit_calibrations").get(self.weights)
+
+
+def default_edit_calibration() -> dict[str, Any]:
+    """Return the calibration of the default model's next edits, the only one that is built in."""
+    (record,) = _builtin("builtin_edit_calibrations").values()
+    return record
+
+
 @cache
-def _builtin() -> dict[str, dict[str, Any]]:
-    """Return the built-in calibrations by the fingerprint of their weights."""
-    folder = files("pellucid.models") / "builtin_calibrations"
+def _builtin(name: str) -> dict[str, dict[str, Any]]:
+    """Return the built-in calibrations of a folder by the fingerprint of their weights."""
+    folder = files("pellucid.models") / name
     records = [json.loads(file.read_text(encoding="utf-8")) for file in folder.iterdir() if file.name.endswith(".json")]
     return {record["key"]: record for record in records}
 

@@ -20,12 +20,14 @@ from filelock import FileLock, Timeout
 
 from pellucid.errors import ModelError, NotFoundError
 from pellucid.models import wheels
+from pellucid.models.calibrations import EDITS
 from pellucid.models.catalog import CatalogEntry, HubSource, WheelSource, catalog
 from pellucid.models.hub import Hub, Listing, RemoteFile
 from pellucid.models.untrusted_files import printable, reason, shown
 from pellucid.system import atomic_files
 from pellucid.system.progress_protocol import Progress
 
+_CALIBRATIONS = ("calibrations", f"calibrations/{EDITS}")
 _MANIFEST = "manifest.json"
 _REPOSITORY = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
 _MAX_NAME = 200  # bytes: folders and locks are named after it
@@ -181,7 +183,8 @@ class Store:
 
     def made_with_adapter(self, name: str) -> Sequence[Path]:
         """Return the files made of models with an adapter: saved prefixes, including unfinished ones, and calibrations."""
-        patterns = (f"prefixes/*+*+{name}.safetensors", f"prefixes/*+*+{name}.safetensors.*.part", f"calibrations/*+*+{name}.json")
+        prefixes = (f"prefixes/*+*+{name}.safetensors", f"prefixes/*+*+{name}.safetensors.*.part")
+        patterns = (*prefixes, *(f"{folder}/*+*+{name}.json" for folder in _CALIBRATIONS))
         return [path for pattern in patterns for path in self.root.glob(pattern)]
 
     def packed_path(self, name: str, key: str) -> Path:
@@ -273,7 +276,7 @@ class Store:
 
     def _derived_files(self, name: str) -> Sequence[Path]:
         """Return the files that were made of a model on this machine."""
-        return [path for kind in ("packed", "prefixes", "calibrations") for path in self._files_of_kind(kind, name)]
+        return [path for kind in ("packed", "prefixes", *_CALIBRATIONS) for path in self._files_of_kind(kind, name)]
 
     @contextmanager
     def _lock(self, name: str, progress: Progress) -> Iterator[None]:

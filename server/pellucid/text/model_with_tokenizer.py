@@ -99,6 +99,7 @@ class TextModel:
         """Return the model's card, with its calibration as it is now."""
         file = self.model.calibration
         calibration, note = (None, None) if file is None else file.read()  # read each time: it may be made while the server runs
+        edits, edits_note = (None, None) if file is None else file.of_edits().read()
         return ModelCard(
             name=self.name,
             context=context,
@@ -114,6 +115,8 @@ class TextModel:
             revision=None if file is None else file.key,
             calibration=calibration,
             calibration_note=note,
+            edit_calibration=edits,
+            edit_calibration_note=edits_note,
         )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pellucid.api.server_state import ServerState
 from pellucid.client.http_client import Client
-from pellucid.models.calibrations import FORMAT, CalibrationFile
+from pellucid.models.calibrations import FORMAT, NOT_OWN, CalibrationFile, default_edit_calibration
 from support.servers.http_servers import TINY, TINY_PLAIN, live, tiny_assistant
 
 
@@ -28,6 +28,8 @@ async def test_told(tmp_path: Path) -> None:
             damaged, _ = await client.cards()
             file.path.write_text(json.dumps({"format": FORMAT, "key": "these", "low": -math.inf}))
             infinite, _ = await client.cards()
+            file.of_edits().write({"kind": "platt"})
+            own_edits, _ = await client.cards()
     engine.close()
 
     assert (before.calibration, before.calibration_note) == (
@@ -35,6 +37,10 @@ async def test_told(tmp_path: Path) -> None:
         "This model is not calibrated: run `pellucid calibrate` on one of your folders.",
     )
     assert after == near
+    assert (before.edit_calibration, before.edit_calibration_note) == (default_edit_calibration(), NOT_OWN)
+    assert own_edits.edit_calibration is not None
+    assert (own_edits.edit_calibration["kind"], own_edits.edit_calibration_note) == ("platt", None)
+    assert (plain.edit_calibration, plain.edit_calibration_note) == (None, None)
     assert after.calibration is not None
     assert (after.calibration["kind"], after.calibration_note) == ("raw", None)
     assert damaged.calibration is None

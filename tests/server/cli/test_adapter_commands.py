@@ -11,6 +11,7 @@ import pytest
 from pellucid.api.server_state import ServerState
 from pellucid.config import load_settings
 from pellucid.errors import ConfigError, NotFoundError
+from pellucid.models.calibrations import CalibrationFile
 from pellucid.models.load import load
 from pellucid.models.store import Store
 from pellucid.serving.assemble import assemble
@@ -136,7 +137,11 @@ def test_remove(run: Run, store: Store, mine: Path) -> None:
 
 def test_remove_what_was_saved_with_it(run: Run, store: Store, mine: Path) -> None:
     """Prefixes and calibrations of models with the adapter go with it; those of their bases and of other adapters stay."""
-    kinds = (store.prefixes_path, store.calibration_path)
+
+    def edits_path(model: str, form: str) -> Path:
+        return CalibrationFile(store.calibration_path(model, form), "").of_edits().path
+
+    kinds = (store.prefixes_path, store.calibration_path, edits_path)
     gone = [path(model, "int8+mine") for path in kinds for model in ("org/base", "tiny")]
     gone.append(gone[0].with_suffix(".safetensors.17.part"))
     stay = [path("tiny", form) for path in kinds for form in ("int8", "mine", "int8+mine.2", "int8+not-mine")]
@@ -148,7 +153,8 @@ def test_remove_what_was_saved_with_it(run: Run, store: Store, mine: Path) -> No
     code, out, _ = run("adapters", "remove", "mine")
 
     assert (code, out) == (0, f"mine was removed; {human(size)} freed.\n")
-    assert sorted(path for kind in ("prefixes", "calibrations") for path in (store.root / kind).iterdir()) == sorted(stay)
+    kept = [path for kind in ("prefixes", "calibrations") for path in (store.root / kind).rglob("*") if path.is_file()]
+    assert sorted(kept) == sorted(stay)
 
 
 class TestAssemble:

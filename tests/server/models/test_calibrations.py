@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from pellucid.completion.edits.edit_gate import EditGate
 from pellucid.completion.trust.calibration import Calibration
 from pellucid.errors import ModelError, NotFoundError
-from pellucid.models.calibrations import FORMAT, CalibrationFile
+from pellucid.models.calibrations import FORMAT, NOT_OWN, CalibrationFile, default_edit_calibration
 from pellucid.models.catalog import DEFAULT_MODEL, catalog
 from pellucid.models.store import Store
 from pellucid.system.progress_protocol import Silent
@@ -96,6 +97,26 @@ def test_builtin_is_usable() -> None:
         assert file.of_variant("mine", "state 1").builtin() is None
 
 
+def test_of_next_edits(file: CalibrationFile) -> None:
+    """Next edits have a calibration of their own, for the same weights; a model without one gets the default model's, and a note."""
+    builtin = default_edit_calibration()
+    assert EditGate.read(builtin).about["model"] == DEFAULT_MODEL
+    edits = file.of_edits()
+    assert edits.read() == (builtin, NOT_OWN)
+    assert replace(file, weights=catalog()[DEFAULT_MODEL].sha256).of_edits().read() == (builtin, None)
+
+    edits.write(EditGate(0.1, 0.9).record)
+    assert file.read()[0] is None
+    record, note = edits.read()
+    assert record is not None
+    assert (EditGate.read(record), note) == (EditGate(0.1, 0.9), None)
+    assert replace(file, key="other-int8").of_edits().read() == (
+        builtin,
+        "The calibration in m+int8.json was made for other weights: run pellucid calibrate --edits again.",
+    )
+    assert file.of_variant("mine", "state 1").of_edits().read() == (builtin, NOT_OWN)
+
+
 def test_of_a_variant(file: CalibrationFile) -> None:
     """A model's calibration does not apply to the model with an adapter, nor to another state of the adapter."""
     file.write(FOUND)
@@ -121,12 +142,14 @@ def test_removed_with_its_model(tmp_path: Path) -> None:
     name = "qwen2.5-coder-0.5b-instruct"
     file = CalibrationFile(store.calibration_path(name, "int8"), "k")
     file.write(FOUND)
+    file.of_edits().write(FOUND)
     other = CalibrationFile(store.calibration_path("smollm2-135m-instruct", "int8"), "k")
     other.write(FOUND)
 
     store.remove(name, Silent())
 
     assert not file.path.exists()
+    assert not file.of_edits().path.exists()
     assert other.path.exists()
     with pytest.raises(NotFoundError):
         store.remove(name, Silent())

@@ -192,6 +192,8 @@ def _models(state: ServerState) -> list[ModelObject]:
             "revision": card.revision,
             "calibration": card.calibration,
             "calibration_note": card.calibration_note,
+            "edit_calibration": card.edit_calibration,
+            "edit_calibration_note": card.edit_calibration_note,
         }
         if state.is_front:
             meta["engines"] = [one.url for one in engines if one.state == "ready" and card.name in one.models]

@@ -2,23 +2,78 @@
 
 from __future__ import annotations
 
-from math import exp
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import exp, isfinite
+from typing import Any, Self
 
 from pellucid.completion.settings import GateLevel
-
-BIAS, SLOPE = 0.33, 0.52
-"""A logistic function of log p(new) - log p(old) in nats (Platt 1999).
-
-It was fitted with the default model on 235 proposals in consecutive releases of 34 Python packages, each counted as often as its kind
-occurs there: an edit is right if the later release has it. The reading separates right edits from wrong ones: the area under the
-curve is 0.92 in packages left out of the fit, and 0.57 by the likeness and number of the proposals alone."""
+from pellucid.errors import ConfigError
+from pellucid.models.calibrations import NOT_OWN, default_edit_calibration
+from pellucid.tokens import ModelCard
 
 LEAST = {GateLevel.QUIET: 0.75, GateLevel.NORMAL: 0.5, GateLevel.EAGER: 0.3}
 """The least probability of an edit that is suggested."""
 
 MAX_LOGIT = 30.0
 
+KIND = "platt"
 
-def probability(log_odds: float) -> float:
-    """Return how probably an edit is right, given log p(new) - log p(old)."""
-    return 1 / (1 + exp(-max(-MAX_LOGIT, min(BIAS + SLOPE * log_odds, MAX_LOGIT))))
+FEATURES = {"version": 1, "names": ["log odds"]}
+"""What the probability is computed from."""
+
+
+@dataclass(frozen=True, slots=True)
+class EditGate:
+    """The calibration of a model's next edits: a logistic function of log p(new) - log p(old) in nats (Platt 1999).
+
+    ``about`` holds the remaining entries of its file, for people to read.
+    """
+
+    bias: float
+    slope: float
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def probability(self, log_odds: float) -> float:
+        """Return how probably an edit is right, given log p(new) - log p(old)."""
+        return 1 / (1 + exp(-max(-MAX_LOGIT, min(self.bias + self.slope * log_odds, MAX_LOGIT))))
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The calibration as a JSON object, which ``read`` reads."""
+        return {"features": FEATURES, "kind": KIND, "numbers": [self.bias, self.slope], "about": dict(self.about)}
+
+    @classmethod
+    def read(cls, record: Mapping[str, Any]) -> Self:
+        """Return the calibration in a JSON object. Raise ConfigError if it is damaged or made from other numbers."""
+        try:
+            if (record["features"], record["kind"]) != (FEATURES, KIND):
+                raise ConfigError(
+                    "The calibration of next edits was made by another version of Pellucid: run pellucid calibrate --edits again."
+                )
+            bias, slope = (float(number) for number in record["numbers"])
+            about = dict(record.get("about", {}))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ConfigError(
+                f"The calibration of next edits is damaged ({type(error).__name__}: {error}): run pellucid calibrate --edits again."
+            ) from None
+        if not (isfinite(bias) and isfinite(slope) and slope > 0):
+            raise ConfigError(
+                "The calibration of next edits is damaged (its coefficients are out of bounds): run pellucid calibrate --edits again."
+            )
+        return cls(bias, slope, about)
+
+
+def default_gate() -> EditGate:
+    """Return the gate of the default model, which models without one use."""
+    return EditGate.read(default_edit_calibration())
+
+
+def gate_of(card: ModelCard) -> tuple[EditGate, str | None]:
+    """Return the gate of a model, and the reason, one sentence, if the model's own calibration is not used or there is none."""
+    if card.edit_calibration is None:
+        return default_gate(), card.edit_calibration_note or NOT_OWN
+    try:
+        return EditGate.read(card.edit_calibration), card.edit_calibration_note
+    except ConfigError as error:
+        return default_gate(), str(error)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import PurePosixPath
 
-from pellucid.completion.edits.edit_gate import LEAST, probability
+from pellucid.completion.edits.edit_gate import LEAST, gate_of
 from pellucid.completion.edits.edit_history import Edit, EditHistory
 from pellucid.completion.edits.reading import log_odds
 from pellucid.completion.edits.repeated_edits import Candidate, repeated_edits
@@ -57,6 +57,8 @@ class NextEdits:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.history = history
+        self.gate_note: str | None = None
+        """Why the last request was not judged by a calibration of its own model, one sentence."""
         self._provider = provider
         self._models = models
         self._model = model
@@ -82,6 +84,7 @@ class NextEdits:
         client = await provider.client()
         try:
             card = await self._models.find(client, self._model())
+            gate, self.gate_note = gate_of(card)
             shown, begun = [], self._clock()
             for change in found[:READ]:
                 if self._clock() - begun > BUDGET_SECONDS:
@@ -90,7 +93,7 @@ class NextEdits:
                     odds = await log_odds(client, change, lines, card.name, as_diff(edit) if card.files else (), _terms(uri))
                 except InvalidRequestError:  # it is too long for the model, for example
                     continue
-                sure = probability(odds)
+                sure = gate.probability(odds)
                 if sure >= LEAST[level]:
                     shown.append(self._remembered(NextEdit(f"edit-{next(NUMBERS)}", change, odds, sure)))
         except UnavailableError:

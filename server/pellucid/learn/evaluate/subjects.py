@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from pellucid.completion.edits.edit_gate import EditGate, default_gate
 from pellucid.learn.score_text import Reader
 from pellucid.tokens import ChatQuery, CompletionQuery, Finish, Token
 
@@ -39,7 +40,7 @@ class Subject:
 
     ``identity`` holds everything that may change its answers, ``parameters`` is the number of weights that a token is multiplied by (None
     if unknown), and ``resident`` returns the memory of the computing process in bytes, if known. ``files`` is True if an infill may include
-    pieces of other files.
+    pieces of other files, and ``edit_gate`` judges its next edits.
     """
 
     name: str
@@ -54,3 +55,4 @@ class Subject:
     parameters: int | None = None
     resident: Callable[[], int | None] = lambda: None
     files: bool = False
+    edit_gate: EditGate = field(default_factory=default_gate)

@@ -63,8 +63,9 @@ class Measure:
     """A figure of a suite: ``prepare`` takes the facts of all records and returns the figure's value for any resample of them.
 
     ``applies`` selects the records that the figure is about, such as those of a category. A ``binary`` figure is the share of records with
-    a yes. A figure with ``detail`` is left out of short tables. No value is below ``least``. ``weight`` is the number of cases that a
-    record stands for; ``prepare`` has to use it, too, and Wilson's intervals are then those of the effective number of records or units.
+    a yes. A figure with ``detail`` is left out of short tables. No value is below ``least`` or above ``most``. ``weight`` is the number of
+    cases that a record represents; ``prepare`` has to use it, too, and Wilson's intervals are then those of the effective number of records
+    or units.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Measure:
     binary: bool = False
     detail: bool = False
     least: float = -math.inf
+    most: float = math.inf
     weight: Callable[[Facts], float] | None = None
 
     def of(self, records: Sequence[SuiteRecord]) -> Metric | None:
@@ -91,7 +93,7 @@ class Measure:
             count = self._effective(own)
             successes = round(value * count) if self.weight is None else value * count
             return Metric(self, wilson(successes, count), len(own), units.count)
-        most = 1.0 if self.form is FigureFormat.SHARE else math.inf
+        most = 1.0 if self.form is FigureFormat.SHARE else self.most
         interval = bootstrap([units.numbers], lambda drawn: statistic(units.rows(drawn)), bounds=(self.least, most))
         if self.form is FigureFormat.SHARE and value in (0.0, 1.0):  # all resamples are equal, but that does not make the figure certain
             count = self._effective(own)

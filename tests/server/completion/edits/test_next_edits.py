@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pellucid.completion.edits.edit_gate import LEAST, probability
+from pellucid.completion.edits.edit_gate import LEAST, EditGate, default_gate, gate_of
 from pellucid.completion.edits.edit_history import EditHistory
 from pellucid.completion.edits.next_edits import BUDGET_SECONDS, READ, NextEdits
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.settings import GateLevel
 from pellucid.errors import InvalidRequestError, UnavailableError
+from pellucid.models.calibrations import NOT_OWN
 from pellucid.tokens import Finish, FinishReason, ModelCard, Priority, ScoreQuery, Token, Usage
 from support.silent_assistant import SilentAssistant
 
@@ -31,6 +32,7 @@ class Reader(SilentAssistant):
     reason: FinishReason = FinishReason.STOP
     read: list[ScoreQuery] = field(default_factory=list)
     losses: int = 0
+    gate: EditGate | None = None
     seconds: float = 0.0
 
     async def client(self) -> Reader:
@@ -40,7 +42,19 @@ class Reader(SilentAssistant):
         self.losses += 1
 
     async def cards(self) -> list[ModelCard]:
-        return [ModelCard("reader", 4096, infill=True, chat=True, weight_bytes=0, description="", licence=None, files=self.files)]
+        return [
+            ModelCard(
+                "reader",
+                4096,
+                infill=True,
+                chat=True,
+                weight_bytes=0,
+                description="",
+                licence=None,
+                files=self.files,
+                edit_calibration=None if self.gate is None else self.gate.record,
+            )
+        ]
 
     async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
         if self.failure is not None:
@@ -71,7 +85,7 @@ async def test_the_model_decides_by_reading_both() -> None:
     reader = Reader({"mean(b)": 0.0, "mean(c)": -20.0})
     assert await lines(edits(reader)) == [(2, ("y = mean(b)",))]
     (one,) = await edits(Reader({"mean(b)": 0.0, "mean(c)": -20.0})).suggest(A, NEW)
-    assert (one.log_odds, one.probability) == (1.0, probability(1.0))
+    assert (one.log_odds, one.probability) == (1.0, default_gate().probability(1.0))
 
 
 async def test_what_the_model_reads() -> None:
@@ -98,7 +112,38 @@ async def test_levels(level: GateLevel) -> None:
     """The quieter the level, the more probable an edit must be."""
     for logprob in (-3.0, -2.0, -1.0, 0.0):
         found = await lines(edits(Reader({"mean(": logprob})), level)
-        assert bool(found) == (probability(logprob + 1) >= LEAST[level])
+        assert bool(found) == (default_gate().probability(logprob + 1) >= LEAST[level])
+
+
+async def test_the_calibration_of_the_model_decides() -> None:
+    """The probability is that of the model's own calibration; a model without one is judged by the default model's, and a note says so."""
+    made = edits(Reader({"mean(": 0.0}, gate=EditGate(-1.0, 0.2)))
+    assert await made.suggest(A, NEW) == []
+    assert made.gate_note is None
+    (one, _) = await made.suggest(A, NEW, GateLevel.EAGER)
+    assert one.probability == EditGate(-1.0, 0.2).probability(1.0)
+    made = edits(Reader({"mean(": 0.0}))
+    assert len(await made.suggest(A, NEW)) == 2
+    assert made.gate_note == NOT_OWN
+
+
+@pytest.mark.parametrize(
+    ("record", "sentence"),
+    [
+        ({}, "is damaged (KeyError: 'features')"),
+        (EditGate(0.1, 0.5).record | {"numbers": [1.0]}, "is damaged (ValueError"),
+        (EditGate(0.1, 0.5).record | {"numbers": [1.0, "nan"]}, "is damaged (its coefficients are out of bounds)"),
+        (EditGate(0.1, -0.5).record, "is damaged (its coefficients are out of bounds)"),
+        (EditGate(0.1, 0.5).record | {"features": {"version": 2}}, "was made by another version of Pellucid"),
+    ],
+)
+def test_a_calibration_that_cannot_be_used(record: dict[str, object], sentence: str) -> None:
+    """It is named with the remedy, and the default model's decides."""
+    gate, note = gate_of(ModelCard("m", 1, infill=True, chat=True, weight_bytes=0, description="", licence=None, edit_calibration=record))
+    assert gate == default_gate()
+    assert note is not None
+    assert sentence in note
+    assert note.endswith("run pellucid calibrate --edits again.")
 
 
 async def test_other_documents() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pellucid.completion.edits.edit_gate import EditGate
 from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.learn.evaluate.measures.undefined_python_names import names_of
 from pellucid.learn.evaluate.model_session import ModelSession
@@ -399,7 +401,13 @@ class TestNextEdit:
         assert found["site found, first 3: eager"] == found["keystrokes saved: eager"] == found["show rate: eager"] == 0.0
         assert "exact, of those shown: eager" not in found
 
-    async def test_a_weight_stands_for_the_edits_that_were_not_drawn(self, tmp_path: Path) -> None:
+    async def test_the_gate_of_the_model_decides(self, releases: Path) -> None:
+        """The calibration of the model's next edits says how probable an edit is."""
+        model = subject(ScriptedModel(likes=lambda text: -0.1 if "read_settings" in text.split("\n")[0] else -1.0))
+        _, found = await run(NextEdit(releases, None, Silent()), replace(model, edit_gate=EditGate(-9.0, 0.01)))
+        assert found["show rate: eager"] == 0.0
+
+    async def test_edits_that_were_not_drawn_count(self, tmp_path: Path) -> None:
         """One of three right cases is read, and one of one wrong: figures over both count the first three times."""
         packages = {"all": {"1": {"a.py": CALLS}, "2": {"a.py": RENAMED}}, "one": {"1": {"b.py": CALLS}, "2": {"b.py": ONE_RENAMED}}}
         folder = write_releases(tmp_path / "releases", packages)

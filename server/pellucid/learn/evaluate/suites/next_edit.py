@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.completion.edits.edit_gate import LEAST, probability
+from pellucid.completion.edits.edit_gate import LEAST
 from pellucid.completion.edits.next_edits import READ, as_diff
 from pellucid.completion.edits.reading import log_odds
 from pellucid.completion.edits.repeated_edits import Candidate
@@ -94,7 +94,7 @@ class EditQuestion:
             "line": proposal.first,
             "likeness": proposal.likeness,
             "log odds": odds if is_read else None,
-            "probability": probability(odds) if is_read else None,
+            "probability": session.subject.edit_gate.probability(odds) if is_read else None,
             "found": self.case.is_found(proposal),
             "right": self.case.is_right(proposal),
             "saved": self.case.saved(proposal),
@@ -163,7 +163,7 @@ def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
     if not any(one["read"] for one in facts):
         return _figures("", None, weight)
     found = [measure for level, least in LEAST.items() for measure in _figures(str(level), least, weight)]
-    return [*found, Measure("AUROC of the reading", lambda own: _auroc(own, weight), FigureFormat.NUMBER, applies=_has_read, weight=weight)]
+    return [*found, Measure("AUROC of the reading", lambda own: _auroc(own, weight), FigureFormat.NUMBER, applies=_has_read, most=1.0)]
 
 
 def _figures(level: str, least: float | None, weight: Callable[[Facts], float]) -> list[Measure]:
