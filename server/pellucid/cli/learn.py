@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
@@ -83,6 +83,10 @@ def review(
         command.show_review(settings, name, json=json)
 
 
+CURSORS = 400
+"""Cursors of a calibration, by default."""
+
+
 class PresetName(StrEnum):
     """Size of the trained model, by the machine that it is trained on."""
 
@@ -138,9 +142,19 @@ def calibrate(
     path: Annotated[Path, typer.Argument(help="Folder of source files similar to those that you edit.")],
     model: ModelName = None,
     cursors: Annotated[
-        int,
-        typer.Option(min=1, help="Number of cursors at which suggestions are requested, with and without the text after them; 50 or more."),
-    ] = 400,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of cursors at which suggestions are requested, with and without the text after them: 50 or more, by default 400.",
+        ),
+    ] = None,
+    edits: Annotated[
+        bool,
+        typer.Option("--edits", help="Calibrate next edits instead: PATH is a git repository, or a folder of releases (PACKAGE/VERSION/)."),
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="With --edits, the number of edits whose proposals the model reads; by default 140.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the calibration to this file, which editors do not use.")] = None,
     records: Annotated[
         Path | None, typer.Option(metavar="FILE", help="File for the replay's records, from which an interrupted run resumes.")
@@ -161,12 +175,28 @@ def calibrate(
     """
     from pellucid.config import load_settings
 
+    _check_kind({"--cursors": cursors, "--records": records, "--plot": plot, "--with-log": with_log or None}, limit, edits=edits)
     settings = load_settings(models=None if model is None else (model,), engines=engine or None)
+    if edits:
+        with needing("learn"):
+            from pellucid.learn.calibrate.edits_command import CalibrateEditsOptions, calibrate_edits
+        with resumable():
+            calibrate_edits(settings, CalibrateEditsOptions(path, limit, out, json))
+        return
     with needing("learn"):
         from pellucid.learn.calibrate.command import CalibrateOptions
         from pellucid.learn.calibrate.command import calibrate as run
     with resumable():
-        run(settings, CalibrateOptions(path, cursors, out, records, plot, with_log, json))
+        run(settings, CalibrateOptions(path, CURSORS if cursors is None else cursors, out, records, plot, with_log, json))
+
+
+def _check_kind(of_suggestions: Mapping[str, object], limit: int | None, *, edits: bool) -> None:
+    """Raise a usage error for an option of calibrating suggestions that is given with --edits, or the other way around."""
+    if not edits and limit is not None:
+        raise typer.BadParameter("is for --edits: give the number of --cursors instead.", param_hint="--limit")
+    for name, given in of_suggestions.items():
+        if edits and given is not None:
+            raise typer.BadParameter("cannot be combined with --edits.", param_hint=name)
 
 
 @suggestions_app.command("export", epilog="Example: pellucid suggestions export suggestions.jsonl")

@@ -79,11 +79,20 @@ def reliability(probabilities: ArrayLike, outcomes: ArrayLike, bins: int = 10, b
     return [Bin(len(group), float(p[group].mean()), wilson(float(y[group].sum()), len(group))) for group in groups if len(group)]
 
 
-def calibration_error(probabilities: ArrayLike, outcomes: ArrayLike, bins: int = 10, by: Bins = "width") -> float:
+def calibration_error(
+    probabilities: ArrayLike, outcomes: ArrayLike, bins: int = 10, by: Bins = "width", *, weights: ArrayLike | None = None
+) -> float:
     """Return the expected calibration error: the mean gap between prediction and outcome (Naeini et al. 2015), weighted by counts.
 
-    It is 0 for a predictor that always gives the base rate: read it together with the Brier skill.
+    It is 0 for a predictor that always gives the base rate: read it together with the Brier skill. With ``weights``, which need bins of
+    equal width, a row counts as often as its weight says.
     """
+    if weights is not None:
+        assert by == "width", "bins of equal mass have no weights"
+        p, y = _pair(probabilities, outcomes)
+        w = np.asarray(weights, dtype=np.float64)
+        gaps = np.bincount(np.minimum((p * bins).astype(np.int64), bins - 1), w * (p - y))
+        return float(np.abs(gaps).sum() / w.sum())
     bars = reliability(probabilities, outcomes, bins, by)
     total = sum(bar.count for bar in bars)
     return sum(bar.count * abs(bar.confidence - bar.accuracy.value) for bar in bars) / total
@@ -105,11 +114,11 @@ def brier_skill(probabilities: ArrayLike, outcomes: ArrayLike) -> float:
     return 1 - brier(probabilities, outcomes) / base if base else math.nan
 
 
-def log_loss(probabilities: ArrayLike, outcomes: ArrayLike, floor: float = 1e-6) -> float:
+def log_loss(probabilities: ArrayLike, outcomes: ArrayLike, floor: float = 1e-6, *, weights: ArrayLike | None = None) -> float:
     """Return the mean of -ln of the outcome's predicted probability, in nats. Probabilities are kept ``floor`` away from 0 and 1."""
     p, y = _pair(probabilities, outcomes)
     p = np.clip(p, floor, 1 - floor)
-    return float(-(y * np.log(p) + (1 - y) * np.log1p(-p)).mean())
+    return float(np.average(-(y * np.log(p) + (1 - y) * np.log1p(-p)), weights=None if weights is None else np.asarray(weights)))
 
 
 def auroc(scores: ArrayLike, outcomes: ArrayLike, weights: ArrayLike | None = None) -> float:

@@ -59,11 +59,13 @@ def test_against_scikit_learn(decimals: int) -> None:
     assert metrics.log_loss(p, y) == pytest.approx(log_loss(y, np.clip(p, 1e-6, 1 - 1e-6)), abs=1e-12)
 
 
-def test_weighted_auroc() -> None:
-    """Weights count pairs as often as repeating their rows does, with ties, and equal weights change nothing."""
+def test_weights() -> None:
+    """Weights count rows as often as repeating them does, with ties, and equal weights change nothing."""
     dice = np.random.default_rng(1)
     p, y, w = dice.integers(0, 6, 60) / 5, dice.integers(0, 2, 60), dice.integers(1, 5, 60)
     assert metrics.auroc(p, y, w) == pytest.approx(metrics.auroc(np.repeat(p, w), np.repeat(y, w)), abs=1e-12)
+    for metric in (metrics.calibration_error, metrics.log_loss):
+        assert metric(p, y, weights=w) == pytest.approx(metric(np.repeat(p, w), np.repeat(y, w)), abs=1e-12)
     assert metrics.auroc(p, y, np.full(60, 0.5)) == pytest.approx(metrics.auroc(p, y), abs=1e-12)
     assert math.isnan(metrics.auroc([0.1, 0.9], [1, 1], [1, 2]))
 

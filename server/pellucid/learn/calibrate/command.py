@@ -79,9 +79,9 @@ def calibrate(settings: Settings, options: CalibrateOptions) -> None:
     sys.stderr.write(f"{options.path}: {corpus}\n")
     fit, test = divide(corpus.documents)
     cursors = [*draw(fit, to_fit), *draw(test, options.cursors - to_fit)]
-    engine, assistant = _assembled(settings)
+    engine, assistant = assembled(settings)
     try:
-        name, file = assistant.name_of(None), _file(assistant)
+        name, file = assistant.name_of(None), calibration_file(assistant)
         records = _replayed(settings, options, corpus, cursors, assistant, file)
     finally:
         engine.close()
@@ -101,7 +101,7 @@ def calibrate(settings: Settings, options: CalibrateOptions) -> None:
     sys.stderr.write(f"{stored}\n")
 
 
-def _assembled(settings: Settings) -> tuple[Engine, LocalAssistant]:
+def assembled(settings: Settings) -> tuple[Engine, LocalAssistant]:
     """Return the engine that computes the first model, here or elsewhere, and the assistant over it."""
     with Bars() as bars:
         if settings.has_engines_elsewhere:
@@ -111,7 +111,8 @@ def _assembled(settings: Settings) -> tuple[Engine, LocalAssistant]:
         return assemble(settings.model_copy(update={"prefix_memory": 0}), settings.models[:1], bars)
 
 
-def _file(assistant: LocalAssistant) -> CalibrationFile:
+def calibration_file(assistant: LocalAssistant) -> CalibrationFile:
+    """Return the file of the first model's calibration. Raises NotSupportedError for a model that is not in the cache folder."""
     file = assistant.calibration_file()
     if file is None:
         raise NotSupportedError("The model is not in Pellucid's cache folder, where its calibration is kept: name a downloaded model.")

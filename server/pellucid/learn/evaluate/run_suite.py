@@ -47,6 +47,14 @@ async def run_suite(
     if suite.derived:
         path.unlink(missing_ok=True)
     start_over = suite.timed and (then is None or then.place != now.place)
+    records, is_new = await ask_questions(suite, subject, questions, path, progress, start_over=start_over)
+    return _summary(suite, session, records, now if is_new or then is None else then), records
+
+
+async def ask_questions(
+    suite: Suite, subject: Subject, questions: Sequence[Question], path: Path, progress: Progress, *, start_over: bool = False
+) -> tuple[list[SuiteRecord], bool]:
+    """Ask the questions that have no record in a file yet. Return all records, in their order, and whether any question was asked."""
     with SuiteRecordFile(path, suite.name, subject.identity, suite.header, start_over=start_over) as file:
         left = [question for question in questions if question.id not in file.records]
         for question in questions:
@@ -56,9 +64,7 @@ async def run_suite(
         progress.start(f"{subject.name}: {suite.name}", len(questions))
         progress.advance(len(questions) - len(left))
         await _ask_all(left, subject, file, suite.at_once, progress)
-        records = [file.records[question.id] for question in questions]
-    asked = now if left or then is None else then
-    return _summary(suite, session, records, asked), records
+        return [file.records[question.id] for question in questions], bool(left)
 
 
 async def _ask_all(questions: Sequence[Question], subject: Subject, file: SuiteRecordFile, at_once: int, progress: Progress) -> None:

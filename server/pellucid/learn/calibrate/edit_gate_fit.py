@@ -1,0 +1,147 @@
+"""Fits the gate of next edits, and measures it on packages or commits that were left out of the fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold
+
+from pellucid.completion.edits.edit_gate import EditGate
+from pellucid.errors import InvalidRequestError
+from pellucid.learn.calibrate.probability_models import FOLDS, MIN_PER_KIND, MIN_SUGGESTIONS, NEARLY_FREE
+from pellucid.learn.calibrate.training_rows import Bools, Floats, Ints
+from pellucid.learn.evaluate.suite_protocol import SuiteRecord
+from pellucid.learn.metrics import Interval, auroc, bootstrap, calibration_error, log_loss
+from pellucid.learn.next_edits.edit_sample import weights
+
+MIN_UNITS = 2
+"""Fewest packages or commits: one can be left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadProposals:
+    """Proposals that a model has read, one a row: log p(new) - log p(old), its rightness, the number that it represents, and its unit."""
+
+    odds: Floats
+    right: Bools
+    weights: Floats
+    units: Ints
+
+    @classmethod
+    def of(cls, records: Sequence[SuiteRecord]) -> Self:
+        """Return the proposals in the records of the suite next-edit. Those that could not be read are left out."""
+        represents = weights((record.facts["kind"], record.facts["of kind"]) for record in records)
+        rows = [
+            (proposal["log odds"], proposal["right"], represents[record.facts["kind"]], record.unit)
+            for record in records
+            for proposal in record.facts["proposals"]
+            if proposal["log odds"] is not None
+        ]
+        _, units = np.unique([row[3] for row in rows], return_inverse=True)
+        odds, right, counted = np.array([row[:3] for row in rows], dtype=np.float64).reshape(-1, 3).T
+        return cls(odds, right == 1, counted, units)
+
+    @property
+    def unit_count(self) -> int:
+        """The number of packages or commits."""
+        return len(np.unique(self.units))
+
+
+@dataclass(frozen=True, slots=True)
+class GateScore:
+    """Metrics of a gate's probabilities, weighted, with intervals by resampling packages or commits."""
+
+    auroc: Interval
+    calibration_error: Interval
+    loss: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class FittedGate:
+    """A gate fitted on all proposals.
+
+    ``score`` is that of gates fitted without the packages or commits that they judge, ``before`` that of the present gate.
+    ``is_better``: the loss is lower than that of the present gate by more than chance.
+    """
+
+    gate: EditGate
+    score: GateScore
+    before: GateScore
+    is_better: bool
+
+
+def fit_gate(table: ReadProposals, present: EditGate) -> FittedGate:
+    """Fit a gate, and compare it with the present one. Raise InvalidRequestError if there is too little to fit on, or nothing to learn."""
+    _check(table)
+    held_out = np.empty(len(table.odds))
+    folds = GroupKFold(n_splits=min(FOLDS, table.unit_count))
+    for inside, outside in folds.split(table.odds, table.right, table.units):
+        if len(np.unique(table.right[inside])) < 2:
+            raise InvalidRequestError(
+                "All right proposals are in a few packages or commits: use a larger --limit, or name a longer history."
+            )
+        held_out[outside] = _probabilities(_fitted(table, inside), table.odds[outside])
+    gate = _fitted(table, np.arange(len(table.odds)))
+    if gate.slope <= 0:
+        raise InvalidRequestError(
+            "This model's reading does not tell right proposals from wrong ones, so nothing can be calibrated: use another model."
+        )
+    before = _probabilities(present, table.odds)
+    return FittedGate(gate, _score(table, held_out), _score(table, before), _is_clearly_better(table, held_out, before))
+
+
+def _check(table: ReadProposals) -> None:
+    count, right = len(table.odds), int(table.right.sum())
+    remedy = "use a larger --limit, or name a longer history"
+    if count < MIN_SUGGESTIONS:
+        raise InvalidRequestError(f"{count} proposals could be read, but {MIN_SUGGESTIONS} are needed: {remedy}.")
+    rare, which = min((right, "right"), (count - right, "wrong"))
+    if rare < MIN_PER_KIND:
+        raise InvalidRequestError(
+            f"Only {rare} of the {count} proposals are {which}, but {MIN_PER_KIND} of each kind are needed to distinguish them: {remedy}."
+        )
+    if table.unit_count < MIN_UNITS:
+        raise InvalidRequestError(f"All proposals are in one package or commit, but {MIN_UNITS} are needed: {remedy}.")
+
+
+def _fitted(table: ReadProposals, rows: Ints) -> EditGate:
+    curve = LogisticRegression(C=NEARLY_FREE).fit(table.odds[rows, None], table.right[rows], table.weights[rows])
+    return EditGate(float(curve.intercept_[0]), float(curve.coef_[0, 0]))
+
+
+def _probabilities(gate: EditGate, odds: Floats) -> Floats:
+    return np.array([gate.probability(float(one)) for one in odds])
+
+
+def _score(table: ReadProposals, probabilities: Floats) -> GateScore:
+    right = table.right.astype(np.float64)
+    of_units = [np.flatnonzero(table.units == number) for number in np.unique(table.units)]
+
+    def interval(statistic: Callable[[Floats, Floats, Floats], float], most: float = np.inf) -> Interval:
+        def of_drawn(units: Floats) -> float:
+            rows = np.concatenate([of_units[int(number)] for number in units])
+            return statistic(probabilities[rows], right[rows], table.weights[rows])
+
+        return bootstrap([np.arange(len(of_units))], of_drawn, bounds=(0.0, most))
+
+    return GateScore(
+        interval(auroc, 1.0),
+        interval(lambda p, y, w: calibration_error(p, y, weights=w), 1.0),
+        interval(lambda p, y, w: log_loss(p, y, weights=w)),
+    )
+
+
+def _is_clearly_better(table: ReadProposals, ours: Floats, theirs: Floats) -> bool:
+    """Return whether probabilities have the lower loss by more than chance: two standard errors, by package or commit."""
+    gains = table.weights * (_losses(theirs, table.right) - _losses(ours, table.right))
+    by_unit = np.bincount(table.units, gains)
+    return bool(by_unit.sum() > 2 * np.sqrt(len(by_unit)) * by_unit.std(ddof=1))
+
+
+def _losses(probabilities: Floats, right: Bools) -> Floats:
+    losses: Floats = -np.log(np.where(right, probabilities, 1 - probabilities))
+    return losses

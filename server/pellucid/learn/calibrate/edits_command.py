@@ -1,0 +1,152 @@
+"""The command ``pellucid calibrate --edits``: reads next edits, fits their gate, and stores it with the model's other calibration."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pellucid.completion.edits.edit_gate import EditGate, gate_of
+from pellucid.config import Settings
+from pellucid.errors import NotSupportedError
+from pellucid.learn.calibrate.command import assembled, calibration_file
+from pellucid.learn.calibrate.edit_gate_fit import FittedGate, GateScore, ReadProposals, fit_gate
+from pellucid.learn.evaluate.model_session import ModelSession
+from pellucid.learn.evaluate.run_suite import ask_questions
+from pellucid.learn.evaluate.subjects import Ability, Subject
+from pellucid.learn.evaluate.suite_protocol import SuiteRecord
+from pellucid.learn.evaluate.suites.next_edit import NextEdit
+from pellucid.learn.metrics import Interval
+from pellucid.models.calibrations import CalibrationFile, write
+from pellucid.system.progress_bars import Steps
+from pellucid.text.assistant import LocalAssistant
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrateEditsOptions:
+    """The options: a git repository or a folder of releases, the number of edits that are read, and the file that replaces the model's."""
+
+    path: Path
+    limit: int | None = None
+    out: Path | None = None
+    json: bool = False
+
+
+def calibrate_edits(settings: Settings, options: CalibrateEditsOptions) -> None:
+    """Calibrate the next edits of the first model of the settings, and store and print the result.
+
+    Edits that an interrupted run has read are not read again. Raises a PellucidError with one sentence if calibrating is not possible.
+    """
+    with Steps() as steps:
+        suite = NextEdit(options.path, options.limit, steps)
+    engine, assistant = assembled(settings)
+    try:
+        subject, file = _subject(assistant), calibration_file(assistant).of_edits()
+        records = asyncio.run(_read(suite, subject, settings.data / "calibration"))
+    finally:
+        engine.close()
+    table = ReadProposals.of(records)
+    with Steps() as steps:
+        steps.start("fitting and measuring", 1)
+        fitted = fit_gate(table, subject.edit_gate)
+        steps.advance(1)
+    about = {
+        "model": subject.name,
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "folder": options.path.resolve().name,
+        "figures": _figures(table, fitted),
+    }
+    gate = replace(fitted.gate, about=about)
+    path, stored = _stored(gate, fitted, file, options.out)
+    if options.json:
+        sys.stdout.write(json.dumps(gate.record | {"path": path and str(path)}) + "\n")
+    else:
+        _show(fitted, table, Console(highlight=False, markup=False, emoji=False))
+    sys.stderr.write(f"{stored}\n")
+
+
+def _subject(assistant: LocalAssistant) -> Subject:
+    """Return the first model, as the suite asks it."""
+    card = next(card for card in assistant.models() if card.name == assistant.name_of(None))
+    if not card.infill:
+        raise NotSupportedError(f"{card.name} has no infill markers, so it cannot read next edits: use another model.")
+    identity = {"name": card.name, "weights": calibration_file(assistant).key}
+    return Subject(
+        card.name,
+        card.description,
+        identity,
+        assistant,
+        frozenset(Ability),
+        card.context,
+        card.infill,
+        card.chat,
+        files=card.files,
+        edit_gate=gate_of(card)[0],
+    )
+
+
+async def _read(suite: NextEdit, subject: Subject, folder: Path) -> list[SuiteRecord]:
+    """Let the model read all proposals, resuming an interrupted run. The records of another run stay in their own file."""
+    run = json.dumps([dict(subject.identity), suite.header], sort_keys=True)
+    path = folder / f"edits-{hashlib.sha256(run.encode()).hexdigest()[:16]}.jsonl"
+    questions = await suite.questions(ModelSession(subject), {})
+    with Steps() as steps:
+        records, _ = await ask_questions(suite, subject, questions, path, steps)
+    return records
+
+
+def _stored(gate: EditGate, fitted: FittedGate, file: CalibrationFile, out: Path | None) -> tuple[Path | None, str]:
+    """Store a gate. Return its path, if it was stored, and a sentence about it. Only a clearly better one replaces the built-in one."""
+    if out is None and file.builtin() is not None and not fitted.is_better:
+        stored = "On these edits no other calibration is clearly better than the present one, so none was stored."
+        return None, stored + (f" That in {file.path} stays in use." if file.path.exists() else "")
+    path = out or file.path
+    write(path, gate.record, file.key)
+    used = "" if out is not None else " Editors use it from their next connection on; delete the file to return to the built-in one."
+    return path, f"The calibration is in {path}.{used}"
+
+
+def _figures(table: ReadProposals, fitted: FittedGate) -> dict[str, Any]:
+    """Return the measurements as JSON, with None for undefined values."""
+    measured: dict[str, Any] = {
+        "proposals": len(table.odds),
+        "right": int(table.right.sum()),
+        "packages or commits": table.unit_count,
+    }
+    for name, score in {"fitted": fitted.score, "present": fitted.before}.items():
+        measured[name] = {
+            metric: {end: round(value, 4) if isfinite(value) else None for end, value in interval.items()}
+            for metric, interval in asdict(score).items()
+        }
+    return measured
+
+
+def _show(fitted: FittedGate, table: ReadProposals, console: Console) -> None:
+    console.print(
+        f"Fitted on {len(table.odds):,} proposals in {table.unit_count:,} packages or commits, {int(table.right.sum()):,} of them right. "
+        f"P(right) = logistic({fitted.gate.bias:.2f} + {fitted.gate.slope:.2f} D), D = log p(new lines) - log p(old lines) in nats.",
+        soft_wrap=True,
+    )
+    title = "On packages or commits that were left out of the fit (95 % intervals by package or commit)"
+    grid = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    grid.add_column("")
+    for name in ("the present calibration", "fitted"):
+        grid.add_column(name, justify="right")
+    rows: dict[str, Callable[[GateScore], Interval]] = {
+        "AUROC": lambda score: score.auroc,
+        "ECE, 10 bins": lambda score: score.calibration_error,
+        "log loss": lambda score: score.loss,
+    }
+    for name, metric in rows.items():
+        grid.add_row(name, *(f"{one.value:.3f} ({one.low:.3f}–{one.high:.3f})" for one in map(metric, (fitted.before, fitted.score))))
+    console.print(grid)

@@ -1,0 +1,178 @@
+"""pellucid calibrate --edits fits the gate of next edits, measures it on packages that were left out, and stores it for the model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pellucid.completion.edits.edit_gate import EditGate, default_gate
+from pellucid.errors import InvalidRequestError, PellucidError
+from pellucid.learn.calibrate.edit_gate_fit import ReadProposals, fit_gate
+from pellucid.models.calibrations import CalibrationFile
+from pellucid.tokens import Finish, FinishReason, ScoreQuery, Token, Usage
+from support.learn.edited_repositories import CALLS, ONE_RENAMED, RENAMED, write_releases
+from support.learn.file_knowing_model import KnowingAssistant, NoEngine
+
+Run = Callable[..., tuple[int, str, str]]
+
+TRUTH = EditGate(-0.5, 0.8)
+
+
+def simulated(count: int, truth: EditGate = TRUTH, seed: int = 0) -> ReadProposals:
+    """Return proposals of 20 packages that are right with the probability of a gate."""
+    dice = np.random.default_rng(seed)
+    odds = dice.normal(0, 3, count)
+    right = dice.random(count) < [truth.probability(one) for one in odds]
+    return ReadProposals(odds, right, np.ones(count), dice.integers(0, 20, count))
+
+
+class TestFit:
+    def test_the_truth_is_found(self) -> None:
+        """The coefficients are those by which the outcomes were drawn, and better than others by more than chance."""
+        fitted = fit_gate(simulated(4000), EditGate(1.5, 0.1))
+        assert fitted.gate.bias == pytest.approx(-0.5, abs=0.15)
+        assert fitted.gate.slope == pytest.approx(0.8, abs=0.1)
+        assert fitted.is_better
+        assert fitted.score.loss.value < fitted.before.loss.value
+        assert fitted.score.calibration_error.value < 0.05 < fitted.before.calibration_error.value
+        assert fitted.score.auroc.value == pytest.approx(fitted.before.auroc.value, abs=0.01)
+
+    def test_not_better_than_the_truth(self) -> None:
+        """A fit on few proposals is not better than the gate by which the outcomes were drawn."""
+        assert not fit_gate(simulated(200), TRUTH).is_better
+
+    def test_weights_count(self) -> None:
+        """Right proposals that were drawn ten times too often, but count a tenth, do not raise the probability."""
+        table = simulated(4000)
+        rows = np.concatenate([np.arange(4000), *[np.flatnonzero(table.right)] * 9])
+        weights = np.where(table.right, 0.1, 1.0)[rows]
+        often = ReadProposals(table.odds[rows], table.right[rows], weights, table.units[rows])
+        plain, weighted = fit_gate(table, TRUTH), fit_gate(often, TRUTH)
+        assert weighted.gate.bias == pytest.approx(plain.gate.bias, abs=0.01)
+        assert weighted.gate.slope == pytest.approx(plain.gate.slope, abs=0.01)
+        assert weighted.score.loss.value == pytest.approx(plain.score.loss.value, rel=0.01)
+
+    @pytest.mark.parametrize(
+        ("table", "sentence"),
+        [
+            (simulated(59), "59 proposals could be read, but 60 are needed: use a larger --limit"),
+            (simulated(100, EditGate(-9.0, 0.1)), "proposals are right, but 10 of each kind are needed"),
+            (simulated(100, EditGate(9.0, 0.1)), "proposals are wrong, but 10 of each kind are needed"),
+            (simulated(2000, EditGate(0.0, -0.8)), "does not tell right proposals from wrong ones"),
+        ],
+    )
+    def test_what_cannot_be_fitted(self, table: ReadProposals, sentence: str) -> None:
+        """Too few proposals of a kind, and a reading without information, are refused with the remedy."""
+        with pytest.raises(InvalidRequestError, match=sentence):
+            fit_gate(table, TRUTH)
+
+    def test_one_package(self) -> None:
+        """Proposals of one package alone cannot be measured."""
+        table = simulated(200)
+        alone = ReadProposals(table.odds, table.right, table.weights, np.zeros_like(table.units))
+        with pytest.raises(InvalidRequestError, match="All proposals are in one package or commit, but 2 are needed"):
+            fit_gate(alone, TRUTH)
+
+
+@dataclass
+class ReadingAssistant(KnowingAssistant):
+    """Finds lines with ``read_settings`` more probable than the lines before, mostly, and those with other new names less."""
+
+    read: list[ScoreQuery] = field(default_factory=list)
+    fails_after: int | None = None
+
+    async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
+        if self.fails_after is not None and len(self.read) >= self.fails_after:
+            raise PellucidError("The model fell over: pick it up.")
+        self.read.append(query)
+        assert isinstance(query.text, str)
+        first = query.text.split("\n")[0]
+        noise = hashlib.sha256(first.encode()).digest()[0] / 255 * 6 - 3
+        logprob = {"read_s": 1.0, "pull_s": -2.0}.get(first.partition("= ")[2][:6], 0.0)
+        yield Token(1, query.text, query.text.encode(), 0, logprob + (noise if logprob else 0.0) - 5, 1, 0.5)
+        yield Finish(FinishReason.STOP, Usage())
+
+
+@pytest.fixture
+def assistant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ReadingAssistant:
+    """Install an assistant in place of a model, with the test's own data folder."""
+    made = ReadingAssistant({}, tmp_path / "store" / "knowing.json")
+    monkeypatch.setattr("pellucid.learn.calibrate.command.assemble", lambda *_: (NoEngine(), made))
+    monkeypatch.setenv("PELLUCID_DATA", str(tmp_path / "data"))
+    return made
+
+
+@pytest.fixture
+def releases(tmp_path: Path) -> Path:
+    """Write packages in which a function is renamed everywhere, and others in which one call of another function is changed."""
+    packages = {}
+    for number in range(8):
+        packages[f"all_{number}"] = {
+            version: {"a.py": text.replace("path", f"p{number}")} for version, text in (("1", CALLS), ("2", RENAMED))
+        }
+        one = ONE_RENAMED.replace("read_settings", "pull_settings")
+        packages[f"one_{number}"] = {version: {"b.py": text.replace("path", f"q{number}")} for version, text in (("1", CALLS), ("2", one))}
+    return write_releases(tmp_path / "releases", packages)
+
+
+def test_calibrated(run: Run, releases: Path, assistant: ReadingAssistant) -> None:
+    """The gate is stored for the model's weights, apart from the calibration of suggestions, with its figures."""
+    code, out, err = run("calibrate", releases, "--edits", "--json")
+
+    assert code == 0, err
+    found = json.loads(out)
+    file = CalibrationFile(assistant.kept, "these-weights")
+    record, note = file.of_edits().read()
+    assert record is not None
+    assert note is None
+    assert file.read()[0] is None
+    gate = EditGate.read(record)
+    assert [gate.bias, gate.slope] == found["numbers"]
+    assert found["path"] == str(file.of_edits().path)
+    figures = found["about"]["figures"]
+    assert (figures["proposals"], figures["right"], figures["packages or commits"]) == (72, 48, 16)
+    assert figures["fitted"]["auroc"]["value"] > 0.7
+    assert "Editors use it from their next connection on; delete the file to return to the built-in one." in err
+    assert len(assistant.read) == 2 * 72
+
+
+def test_table(run: Run, releases: Path, assistant: ReadingAssistant, tmp_path: Path) -> None:
+    """The terminal shows the fit and the present calibration side by side; --out leaves the model's own file alone."""
+    code, out, err = run("calibrate", releases, "--edits", "--out", tmp_path / "gate.json")
+    assert code == 0, err
+    assert "Fitted on 72 proposals in 16 packages or commits, 48 of them right." in out
+    assert {"AUROC", "ECE,", "log"} <= {line.split()[0] for line in out.splitlines()[2:] if line.split()}
+    assert EditGate.read(json.loads((tmp_path / "gate.json").read_text())) != default_gate()
+    assert not CalibrationFile(assistant.kept, "").of_edits().path.exists()
+
+
+def test_resumed(run: Run, releases: Path, assistant: ReadingAssistant) -> None:
+    """Edits that were read before the model failed are not read again."""
+    assistant.fails_after = 60
+    code, _, err = run("calibrate", releases, "--edits")
+    assert code == 1
+    assert err.endswith("The model fell over: pick it up.\n")
+    assistant.fails_after = None
+    assert run("calibrate", releases, "--edits")[0] == 0
+    assert 2 * 72 <= len(assistant.read) < 60 + 2 * 72
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--edits", "--cursors", "100"], "cannot be combined with --edits"),
+        (["--edits", "--with-log"], "cannot be combined with --edits"),
+        (["--limit", "100"], "is for --edits"),
+    ],
+)
+def test_options_of_the_other_kind(run: Run, releases: Path, arguments: list[str], sentence: str) -> None:
+    """An option that would be ignored is an error that names it."""
+    code, _, err = run("calibrate", releases, *arguments)
+    assert code == 2
+    assert sentence in " ".join(err.split())
