@@ -22,6 +22,7 @@ from pellucid.client.http_client import Client
 from pellucid.completion.settings import GateLevel
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.open_subject import open_served
+from pellucid.learn.evaluate.registry import KINDS
 from pellucid.learn.evaluate.results import show
 from pellucid.learn.evaluate.suite_protocol import Metric, SuiteRecord
 from pellucid.learn.evaluate.suites.next_edit import NextEdit, measures
@@ -48,7 +49,7 @@ async def ask(suite: NextEdit, url: str, steps: Steps) -> tuple[list[SuiteRecord
     """Let the server's first model read the proposals of all edits."""
     async with Client(url) as client:
         name = (await client.cards())[0].name
-    records = []
+    records: list[SuiteRecord] = []
     async with open_served(url, None, name) as subject:
         session = ModelSession(subject)
         questions = await suite.questions(session, {})
@@ -56,7 +57,8 @@ async def ask(suite: NextEdit, url: str, steps: Steps) -> tuple[list[SuiteRecord
         for question in questions:
             records.append(SuiteRecord(question.id, question.unit, await question.ask(session)))
             steps.advance(1)
-        return records, suite.notes(session, [record.facts for record in records])
+        judged = KINDS[suite.name].judge(records, suite.gate(subject))
+        return judged, suite.notes(session, [record.facts for record in records])
 
 
 def report(records: Sequence[SuiteRecord]) -> str:

@@ -108,8 +108,10 @@ def _compare(first: Path, before: ModelResult, second: Path, after: ModelResult)
             left_out.append(f"{then.suite}: the settings differ ({name}).")
         else:
             paths = records_path(first, before.folder, then.suite), records_path(second, after.folder, then.suite)
-            records = _paired(*map(read_records, paths))
-            if all(KINDS[then.suite].is_pair(a.facts, b.facts) for a, b in zip(*records, strict=True)):
+            kind = KINDS[then.suite]
+            judged = (kind.judge(read_records(path), result.gate) for path, result in zip(paths, (then, now), strict=True))
+            records = _paired(*judged)
+            if all(kind.is_pair(a.facts, b.facts) for a, b in zip(*records, strict=True)):
                 changes += _changes(then.suite, *records)
             else:
                 left_out.append(f"{then.suite}: the tokenizers differ; compare the intervals of bits per byte.")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus
-from pellucid.completion.edits.edit_gate import default_gate, gate_of
+from pellucid.completion.edits.edit_gate import gate_of
 from pellucid.config import Settings
 from pellucid.errors import UnavailableError, unknown_model
 from pellucid.learn.evaluate.openai_server import OpenAIServer
@@ -39,7 +39,6 @@ async def open_local(settings: Settings, name: str) -> AsyncIterator[Subject]:
             "description": card.description,
             "weights": card.weight_bytes,
             "source": source_of(split_adapter(name, Store(settings.cache))[0]),
-            **_gate_identity(card),
         }
         if isinstance(loaded.adapter, AdapterCard):
             identity["adapter"] = fingerprint((loaded.adapter.path / CONFIG, loaded.adapter.path / WEIGHTS))[:16]
@@ -84,7 +83,6 @@ async def open_served(url: str, key: str | None, name: str) -> AsyncIterator[Sub
                 "weights": card.weight_bytes,
                 "url": client.url,
                 "revision": card.revision or "",
-                **_gate_identity(card),
             }
             described = f"{card.description}, served at {client.url}"
             yield Subject(
@@ -106,12 +104,6 @@ async def open_served(url: str, key: str | None, name: str) -> AsyncIterator[Sub
         yield await interface.subject(name)
     finally:
         await interface.aclose()
-
-
-def _gate_identity(card: ModelCard) -> dict[str, str]:
-    """Return what identifies a calibration of next edits, if it is the model's own: the records of another one are not mixed with it."""
-    gate = gate_of(card)[0]
-    return {} if gate == default_gate() else {"next edits": f"{gate.bias} {gate.slope}"}
 
 
 def _abilities(card: ModelCard) -> frozenset[Ability]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.evaluate.suite_protocol import Facts, Measure, Suite
+from pellucid.learn.evaluate.suite_protocol import Facts, Measure, Suite, SuiteRecord
 from pellucid.learn.evaluate.suites import (
     crows_pairs,
     humaneval,
@@ -50,11 +50,19 @@ class EvaluateOptions:
 
 @dataclass(frozen=True, slots=True)
 class SuiteKind:
-    """A suite by its parts: a builder, the measures of its records, and a test if two models' records form a pair."""
+    """A suite by its parts: a builder, the measures of its records, and a test if two models' records form a pair.
+
+    ``judged`` adds to the facts of a record what follows from them and from the gate; measures use both.
+    """
 
     build: Callable[[EvaluateOptions], Suite]
     measures: Callable[[Sequence[Facts]], Sequence[Measure]]
     is_pair: Callable[[Facts, Facts], bool] = lambda before, after: True
+    judged: Callable[[Facts, Mapping[str, float]], Facts] = lambda facts, gate: facts
+
+    def judge(self, records: Sequence[SuiteRecord], gate: Mapping[str, float]) -> list[SuiteRecord]:
+        """Return the records as the measures need them."""
+        return [replace(record, facts=self.judged(record.facts, gate)) for record in records]
 
 
 def _perplexity(options: EvaluateOptions) -> Suite:
@@ -83,7 +91,7 @@ KINDS: Mapping[str, SuiteKind] = {
     humaneval.NAME: SuiteKind(
         lambda given: humaneval.HumanEval(given.data, given.limit, given.sampling, run_code=given.run_code), humaneval.measures
     ),
-    next_edit.NAME: SuiteKind(_next_edit, next_edit.measures),
+    next_edit.NAME: SuiteKind(_next_edit, next_edit.measures, judged=next_edit.judged),
     unknown_names.NAME: SuiteKind(lambda given: unknown_names.UnknownNames(given.suites), unknown_names.measures),
     text_similarity.NAME: SuiteKind(_text, text_similarity.measures),
     truthfulqa.NAME: SuiteKind(lambda given: truthfulqa.TruthfulQA(given.data, given.limit), truthfulqa.measures),

@@ -122,12 +122,15 @@ class Circumstances(_ResultPart):
 class SuiteResult(_ResultPart):
     """The results of one suite for one model. ``left_out`` gives the reason why it did not run. ``cost`` counts tokens and FLOPs.
 
+    ``gate`` has the coefficients by which the records were judged.
+
     ``circumstances`` belong to the last run that asked a question, not to one that found every question answered.
     """
 
     suite: str
     circumstances: Circumstances | None = None
     settings: dict[str, Any] = {}
+    gate: dict[str, FiniteFloat] = {}
     asked: int = 0
     figures: tuple[MetricFigure, ...] = ()
     diagrams: tuple[Reliability, ...] = ()

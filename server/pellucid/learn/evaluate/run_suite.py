@@ -88,13 +88,16 @@ async def _ask_all(questions: Sequence[Question], subject: Subject, file: SuiteR
 
 
 def _summary(suite: Suite, session: ModelSession, records: Sequence[SuiteRecord], circumstances: Circumstances) -> SuiteResult:
+    kind, gate = KINDS[suite.name], suite.gate(session.subject)
+    records = kind.judge(records, gate)
     facts = [record.facts for record in records]
     return SuiteResult(
         suite=suite.name,
         circumstances=circumstances,
         settings=suite.header,
+        gate=dict(gate),
         asked=len(records),
-        figures=figures(measure.of(records) for measure in KINDS[suite.name].measures(facts)),
+        figures=figures(measure.of(records) for measure in kind.measures(facts)),
         diagrams=tuple(Reliability.of(diagram) for diagram in suite.diagrams(facts)),
         notes=tuple(suite.notes(session, facts)),
         cost=_cost(session.subject, records),

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.learn.evaluate.model_session import ModelSession
-from pellucid.learn.evaluate.subjects import Ability
+from pellucid.learn.evaluate.subjects import Ability, Subject
 from pellucid.learn.metrics import Bin, Interval, bootstrap, wilson
 
 Facts = dict[str, Any]
@@ -195,6 +195,10 @@ class Suite(Protocol):
     async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
         """Return the questions. ``earlier`` holds the records of suites that ran before, for suites that judge their answers."""
         ...
+
+    def gate(self, subject: Subject) -> Mapping[str, float]:
+        """Return the coefficients by which the records are judged. Another gate changes the figures, but nothing is asked again."""
+        return {}
 
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         """Return what a reader must know to interpret the figures, in sentences."""

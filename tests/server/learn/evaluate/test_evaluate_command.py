@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 from pellucid.api.server_state import ServerState
+from pellucid.completion.edits.edit_gate import EditGate
 from pellucid.learn.evaluate.results import read_results
 from pellucid.learn.evaluate.suite_records import read_records
 from pellucid.learn.evaluate.suites.humaneval import HumanEval
@@ -357,6 +359,37 @@ def test_next_edit(run: Run, models: tuple[Path, Path], tmp_path: Path) -> None:
     (suite,) = json.loads(out)["models"][0]["suites"]
     assert suite["cost"]["requests"] == 0
     assert {figure["group"] for figure in suite["figures"]} == {""}
+
+
+def test_next_edit_after_a_calibration(run: Run, tmp_path: Path) -> None:
+    """Another calibration of next edits changes the figures; nothing is read again, other suites keep their results, and both compare."""
+    write_repository(tmp_path / "project", [{"a.py": CALLS}, {"a.py": RENAMED}])
+    assistant, engine = tiny_assistant()
+    state = ServerState(models=(TINY,), grace=0.0)
+    state.open(assistant, engine)
+    command = ("evaluate", TINY, "--edits", "project", "--json")
+    try:
+        with live(state) as server, pytest.MonkeyPatch.context() as patch:
+            both = ("--server", server.url, "--out", "results", "--suite", "next-edit,winogender", "--data", "data")
+            (before,) = json.loads(run(*command, *both)[1])["models"]
+            shutil.copytree(tmp_path / "results", tmp_path / "before")
+            patch.setattr("pellucid.learn.evaluate.open_subject.gate_of", lambda card: (EditGate(-9.0, 0.01), None))
+            code, out, err = run(*command, "--server", server.url, "--out", "results", "--suite", "next-edit")
+    finally:
+        engine.close()
+    assert code == 0, err
+    (after,) = json.loads(out)["models"]
+    then, now = ({suite["suite"]: suite for suite in model["suites"]} for model in (before, after))
+    assert now["winogender"] == then["winogender"]
+    assert now["next-edit"]["circumstances"] == then["next-edit"]["circumstances"]
+    rates = [
+        next(figure["value"] for figure in suites["next-edit"]["figures"] if (figure["name"], figure["group"]) == ("show rate", "quiet"))
+        for suites in (then, now)
+    ]
+    assert rates[0] > rates[1] == 0.0
+    (compared,) = json.loads(run("evaluate", "--compare", "before", "results", "--json")[1])
+    changes = {change["figure"]: change for change in compared["figures"]}
+    assert [changes["show rate: quiet"]["before"], changes["show rate: quiet"]["after"]] == rates
 
 
 def test_next_edit_on_a_server(run: Run, tmp_path: Path) -> None:

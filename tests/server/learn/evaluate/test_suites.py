@@ -45,10 +45,10 @@ async def run(
     session = ModelSession(model)
     questions = await suite.questions(session, earlier or {})
     records = [SuiteRecord(one.id, one.unit, await one.ask(ModelSession(model))) for one in questions]
-    facts = [record.facts for record in records]
+    judged = KINDS[suite.name].judge(records, suite.gate(model))
     figures = {}
-    for measure in KINDS[suite.name].measures(facts):
-        metric = measure.of(records)
+    for measure in KINDS[suite.name].measures([record.facts for record in judged]):
+        metric = measure.of(judged)
         if metric is not None:
             figures[f"{measure.name}: {measure.group}" if measure.group else measure.name] = metric.interval.value
     return records, figures
@@ -402,10 +402,14 @@ class TestNextEdit:
         assert "exact, of those shown: eager" not in found
 
     async def test_the_gate_of_the_model_decides(self, releases: Path) -> None:
-        """The calibration of the model's next edits says how probable an edit is."""
+        """The calibration of the model's next edits says how probable an edit is, and the notes name it."""
         model = subject(ScriptedModel(likes=lambda text: -0.1 if "read_settings" in text.split("\n")[0] else -1.0))
-        _, found = await run(NextEdit(releases, None, Silent()), replace(model, edit_gate=EditGate(-9.0, 0.01)))
+        suite, own = NextEdit(releases, None, Silent()), replace(model, edit_gate=EditGate(-9.0, 0.01))
+        _, found = await run(suite, own)
         assert found["show rate: eager"] == 0.0
+        named = "P(right) = logistic(-9.00 + 0.01 (log p(new lines) - log p(old lines))): the model's own calibration."
+        assert named in suite.notes(ModelSession(own), [])
+        assert any(note.endswith("the default model's calibration.") for note in suite.notes(ModelSession(model), []))
 
     async def test_edits_that_were_not_drawn_count(self, tmp_path: Path) -> None:
         """One of three right cases is read, and one of one wrong: figures over both count the first three times."""

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.completion.edits.edit_gate import LEAST
+from pellucid.completion.edits.edit_gate import LEAST, EditGate, default_gate
 from pellucid.completion.edits.next_edits import READ, as_diff
 from pellucid.completion.edits.reading import log_odds
 from pellucid.completion.edits.repeated_edits import Candidate
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate.model_session import ModelSession
-from pellucid.learn.evaluate.subjects import Ability
+from pellucid.learn.evaluate.subjects import Ability, Subject
 from pellucid.learn.evaluate.suite_protocol import (
     Facts,
     FigureFormat,
@@ -87,14 +87,12 @@ class EditQuestion:
         }
 
     async def _judged(self, proposal: Candidate, session: ModelSession) -> Facts:
-        """Judge a proposal. Its probability is None if it was not read, as it is if it is too long for the model."""
+        """Judge a proposal. Its log odds are None if it was not read, as it is if it is too long for the model."""
         odds = await self._odds(proposal, session) if self.with_reading else -math.inf
-        is_read = math.isfinite(odds)
         return {
             "line": proposal.first,
             "likeness": proposal.likeness,
-            "log odds": odds if is_read else None,
-            "probability": session.subject.edit_gate.probability(odds) if is_read else None,
+            "log odds": odds if math.isfinite(odds) else None,
             "found": self.case.is_found(proposal),
             "right": self.case.is_right(proposal),
             "saved": self.case.saved(proposal),
@@ -131,11 +129,15 @@ class NextEdit(Suite):
         totals = self._sample.totals
         return [EditQuestion(case, kind, totals[kind], self._with_reading, self._with_diff) for case, kind in self._sample.cases]
 
+    def gate(self, subject: Subject) -> Mapping[str, float]:
+        return {"bias": subject.edit_gate.bias, "slope": subject.edit_gate.slope} if self._with_reading else {}
+
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
         notes = [PROTOCOL, QUIET, str(self._sample)]
         if not self._with_reading:
             return [*notes, ALL_SHOWN]
-        unread = sum(proposal["probability"] is None for one in facts for proposal in one["proposals"])
+        notes.append(_gate_note(session.subject.edit_gate))
+        unread = sum(proposal["log odds"] is None for one in facts for proposal in one["proposals"])
         if unread:
             notes.append(f"{unread} proposals could not be read, as they are too long for the model, and count as not shown.")
         if not self._with_diff:
@@ -153,8 +155,27 @@ class NextEditProposals(NextEdit):
         self._with_reading = self._with_diff = False
 
 
+def judged(facts: Facts, gate: Mapping[str, float]) -> Facts:
+    """Return the facts of an edit with the probability of each proposal that was read."""
+    if not facts["read"]:
+        return facts
+    curve = EditGate(gate["bias"], gate["slope"])
+    proposals = [
+        one | {"probability": None if one["log odds"] is None else curve.probability(one["log odds"])} for one in facts["proposals"]
+    ]
+    return facts | {"proposals": proposals}
+
+
+def _gate_note(gate: EditGate) -> str:
+    whose = "the default model's" if gate == default_gate() else "the model's own"
+    return f"P(right) = logistic({gate.bias:.2f} + {gate.slope:.2f} (log p(new lines) - log p(old lines))): {whose} calibration."
+
+
 def measures(facts: Sequence[Facts]) -> Sequence[Measure]:
-    """Return the figures for each level of the gate, or once if nothing was read. Each edit counts as often as its kind occurs."""
+    """Return the figures for each level of the gate, or once if nothing was read. Each edit counts as often as its kind occurs.
+
+    The facts are those that ``judged`` returns.
+    """
     stands_for = weights((one["kind"], one["of kind"]) for one in facts)
 
     def weight(one: Facts) -> float:
