@@ -47,7 +47,7 @@ class EditSample:
     """The drawn edits, each with its kind.
 
     ``totals`` has the number of all edits of a kind, drawn or not, and ``units`` that of packages or commits. ``digest`` identifies all
-    edits.
+    edits with their files and proposals: what another version of this code proposes is another sample.
     """
 
     cases: tuple[tuple[EditCase, EditKind], ...]
@@ -86,8 +86,7 @@ def draw_edits(path: Path, limit: int | None, progress: Progress) -> EditSample:
     quarter = math.ceil(half / 2)
     most = {EditKind.ABLE: half, EditKind.UNABLE: quarter, EditKind.UNABLE_LAST: quarter, EditKind.NONE: FREE, EditKind.NONE_LAST: FREE}
     drawn = [(case, kind) for kind, some in kinds.items() for case in sorted(some, key=_by_hash)[: most[kind]]]
-    digest = hashlib.sha256(repr([(case.id, case.edit, case.following) for case in every]).encode(errors="replace")).hexdigest()[:16]
-    return EditSample(tuple(drawn), {kind: len(some) for kind, some in kinds.items()}, len(found), digest)
+    return EditSample(tuple(drawn), {kind: len(some) for kind, some in kinds.items()}, len(found), _digest(every))
 
 
 def _units(changes: Iterable[FileChange]) -> Iterator[list[EditCase]]:
@@ -109,6 +108,13 @@ def _kind(case: EditCase) -> EditKind:
 def _by_hash(case: EditCase) -> str:
     """Return a fixed random order, in which a larger choice extends a smaller one."""
     return hashlib.sha256(case.id.encode(errors="replace")).hexdigest()
+
+
+def _digest(every: Iterable[EditCase]) -> str:
+    found = hashlib.sha256()
+    for case in every:
+        found.update(repr((case.id, case.lines, case.edit, case.following, case.proposals)).encode(errors="replace"))
+    return found.hexdigest()[:16]
 
 
 def weights(drawn: Iterable[tuple[str, int]]) -> dict[str, float]:

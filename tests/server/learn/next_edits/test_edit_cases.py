@@ -8,7 +8,7 @@ import pytest
 
 from pellucid.completion.edits.repeated_edits import Candidate
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.next_edits import edit_sample
+from pellucid.learn.next_edits import edit_cases, edit_sample
 from pellucid.learn.next_edits.edit_cases import FileChange, Hunk, cases, keystrokes
 from pellucid.learn.next_edits.edit_sample import EditKind, draw_edits, weights
 from pellucid.learn.next_edits.git_history import commit_changes
@@ -196,6 +196,17 @@ class TestSample:
         assert [sum(kind is EditKind.ABLE for _, kind in found.cases) for found in (small, large)] == [2, 4]
         assert sum(kind is EditKind.NONE_LAST for _, kind in small.cases) == 2
         assert large.totals[EditKind.ABLE] == 12
+
+    def test_the_digest_covers_lines_and_proposals(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Another line far from all edits, or other proposals after the same edits, are another sample."""
+        folders = [
+            write_releases(tmp_path / name, {"a": {version: {"a.py": text + end} for version, text in (("1", CALLS), ("2", RENAMED))}})
+            for name, end in (("one", ""), ("other", "\n\n# end\n"))
+        ]
+        digests = {draw_edits(folder, None, Silent()).digest for folder in folders}
+        monkeypatch.setattr(edit_cases, "READ", 1)
+        digests.add(draw_edits(folders[0], None, Silent()).digest)
+        assert len(digests) == 3
 
     def test_nothing_to_propose(self, tmp_path: Path) -> None:
         """Edits that cannot be repeated anywhere are refused with their number."""
