@@ -99,9 +99,7 @@ class NextEdits:
         except UnavailableError:
             provider.lost(client)
             raise
-        below = [one for one in shown if one.change.first >= edit.first]
-        above = [one for one in shown if one.change.first < edit.first]
-        return [*sorted(below, key=_line), *sorted(above, key=_line)]
+        return sorted(shown, key=lambda one: shown_rank(one.change.first, edit.first))
 
     def find(self, id: str) -> NextEdit | None:
         """Return the edit with this id, or None if it is not known any more."""
@@ -120,8 +118,9 @@ class NextEdits:
         return edit
 
 
-def _line(edit: NextEdit) -> int:
-    return edit.change.first
+def shown_rank(line: int, edited: int) -> tuple[bool, int]:
+    """Return a key that sorts suggestions by their lines as editors show them: from the edit on downwards, then from the top."""
+    return line < edited, line
 
 
 def as_diff(edit: Edit) -> Sequence[Extra]:

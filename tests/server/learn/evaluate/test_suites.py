@@ -19,7 +19,7 @@ from pellucid.learn.evaluate.suite_protocol import Facts, Suite, SuiteRecord
 from pellucid.learn.evaluate.suites.crows_pairs import CrowsPairs
 from pellucid.learn.evaluate.suites.humaneval import HumanEval, HumanEvalSampling
 from pellucid.learn.evaluate.suites.infilling import PREFIX_ONLY, Infilling, compare, identifier_f1
-from pellucid.learn.evaluate.suites.next_edit import ALL_SHOWN, NO_DIFF, NO_MARKER, NextEdit, NextEditProposals
+from pellucid.learn.evaluate.suites.next_edit import ALL_SHOWN, NO_DIFF, NO_MARKER, NextEdit, NextEditProposals, shown
 from pellucid.learn.evaluate.suites.perplexity import Perplexity, TextWindow, llama_windows
 from pellucid.learn.evaluate.suites.text_similarity import TextSimilarity
 from pellucid.learn.evaluate.suites.truthfulqa import PRIMER, TruthfulQA, mc1, mc2
@@ -410,6 +410,19 @@ class TestNextEdit:
         named = "P(right) = logistic(-9.00 + 0.01 (log p(new lines) - log p(old lines))): the model's own calibration."
         assert named in suite.notes(ModelSession(own), [])
         assert any(note.endswith("the default model's calibration.") for note in suite.notes(ModelSession(model), []))
+
+    async def test_the_first_is_what_an_editor_shows_first(self, tmp_path: Path) -> None:
+        """The first suggestion is the next one below the edit, although one above and one farther below are more probable."""
+        new = CALLS.replace("load_settings(path_b", "read_settings(path_b").replace("load_settings(path_c", "read_settings(path_c")
+        folder = write_releases(tmp_path / "releases", {"all": {"1": {"a.py": CALLS}, "2": {"a.py": new}}})
+        scores = {"value_a = read": -0.1, "value_c = read": -0.8, "value_d = read": -0.1}
+        model = subject(ScriptedModel(likes=lambda text: scores.get(text.split("_settings")[0], -1.0)))
+        suite = NextEdit(folder, None, Silent())
+        records, found = await run(suite, model)
+        (record,) = [record for record in records if record.facts["followed"]]
+        (judged,) = KINDS[suite.name].judge([record], suite.gate(model))
+        assert [proposal["line"] > record.facts["line"] for proposal in shown(judged.facts, 0.3)] == [True, True, False]
+        assert found["exact lines, first: eager"] == 1.0
 
     async def test_edits_that_were_not_drawn_count(self, tmp_path: Path) -> None:
         """One of three right cases is read, and one of one wrong: figures over both count the first three times."""

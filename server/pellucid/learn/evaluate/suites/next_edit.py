@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pellucid.completion.edits.edit_gate import LEAST, EditGate, default_gate
-from pellucid.completion.edits.next_edits import READ, as_diff
+from pellucid.completion.edits.next_edits import READ, as_diff, shown_rank
 from pellucid.completion.edits.reading import log_odds
 from pellucid.completion.edits.repeated_edits import Candidate
 from pellucid.errors import InvalidRequestError
@@ -43,11 +43,11 @@ FIRST = 3
 PROTOCOL = (
     "The file has the changes of a commit or release up to one; that one is the user's edit, and those that follow are right. At most "
     f"{READ} places are read, without an editor's limit of time. A site is found if the later version changes it; lines are exact if it "
-    f"has them. An exact suggestion saves the keys that typing it takes, less {KEYS_FOR_A_SUGGESTION}, of all that remain to be typed in "
-    "the file."
+    "has them. Suggestions come in an editor's order: from the edit on downwards, then from the top. An exact one saves the keys that "
+    f"typing it takes, less {KEYS_FOR_A_SUGGESTION}, of all that remain to be typed in the file."
 )
 QUIET = "The quiet rate is that of all edits after which nothing more of the file changed; those without a proposal are quiet."
-ALL_SHOWN = "Nothing was read: every proposal is shown, the places most like that of the edit first."
+ALL_SHOWN = "Nothing was read: every proposal is shown."
 NO_DIFF = "The model read each place without the edit."
 NO_MARKER = "The model has no marker for other files, so it read each place without the edit, as in an editor."
 
@@ -82,6 +82,7 @@ class EditQuestion:
             "read": self.with_reading,
             "followed": bool(self.case.following),
             "keystrokes": self.case.keystrokes,
+            "line": self.case.edit.first,
             "proposals": proposals,
             "seconds": time.perf_counter() - begun,
         }
@@ -219,12 +220,11 @@ def _figures(level: str, least: float | None, weight: Callable[[Facts], float]) 
 
 
 def shown(one: Facts, least: float | None) -> list[Facts]:
-    """Return the proposals that are shown, the most probable first; all of them, the likeliest first, without a least probability."""
+    """Return the proposals that are shown, in an editor's order; all of them without a least probability."""
     proposals: list[Facts] = one["proposals"]
-    if least is None:
-        return proposals
-    probable = [proposal for proposal in proposals if proposal["probability"] is not None and proposal["probability"] >= least]
-    return sorted(probable, key=lambda proposal: -proposal["probability"])
+    if least is not None:
+        proposals = [proposal for proposal in proposals if proposal["probability"] is not None and proposal["probability"] >= least]
+    return sorted(proposals, key=lambda proposal: shown_rank(proposal["line"], one["line"]))
 
 
 def _is_followed(one: Facts) -> bool:
