@@ -49,7 +49,7 @@ def commit_changes(repository: Path, progress: Progress) -> Iterator[FileChange]
     A missing content, as in a partial clone, is not fetched, and its file is left out. Raises InvalidRequestError if git cannot be asked.
     """
     top = repository.absolute()
-    commits = _git(top, ("rev-list", "--no-merges", f"--max-count={MAX_COMMITS}", "HEAD")).decode().split()
+    commits = _git(top, ("rev-list", "--no-merges", f"--max-count={MAX_COMMITS}", "HEAD", "--")).decode().split()
     progress.start("reading commits", len(commits))
     for at in range(0, len(commits), COMMITS_AT_ONCE):
         chosen = commits[at : at + COMMITS_AT_ONCE]
@@ -121,7 +121,7 @@ def _git(top: Path, arguments: Sequence[str], given: bytes = b"") -> bytes:
         raise InvalidRequestError(f"git took longer than {LIMIT_SECONDS:.0f} s to read {top}: name a smaller repository.") from None
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2].removeprefix("fatal: ")
-        if b"ambiguous argument 'HEAD'" in done.stderr:
+        if b"bad revision 'HEAD'" in done.stderr:
             reason = "it has no commits"
         raise InvalidRequestError(f"git cannot read the history of {top} ({reason}): name another repository.")
     return done.stdout

@@ -139,6 +139,11 @@ class TestRepository:
         assert [found.name for found in commit_changes(folder, Silent())] == ["b.py"]
         assert not (tmp_path / "ran").exists()
 
+    def test_a_file_named_head(self, tmp_path: Path) -> None:
+        """A file with the name of the last commit does not keep git from reading the history."""
+        folder = write_repository(tmp_path / "r", [{"HEAD": "x\n", "a.py": "1\n"}, {"a.py": "2\n"}])
+        assert [found.name for found in commit_changes(folder, Silent())] == ["a.py"]
+
     def test_no_commits(self, tmp_path: Path) -> None:
         """An empty repository is refused with the reason."""
         git(tmp_path, "init", "-q")
