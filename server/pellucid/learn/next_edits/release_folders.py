@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.next_edits.edit_cases import MAX_BYTES, FileChange
-from pellucid.learn.next_edits.git_history import decoded
+from pellucid.learn.next_edits.git_history import decoded, is_repository
 from pellucid.system.progress_protocol import Progress
+
+_VERSION = re.compile(r"v?\d")
 
 
 def release_changes(folder: Path, progress: Progress) -> Iterator[FileChange]:
@@ -18,9 +21,11 @@ def release_changes(folder: Path, progress: Progress) -> Iterator[FileChange]:
     """
     packages = [(package.name, releases) for package in _folders(folder) if len(releases := _releases(package)) == 2]
     if not packages:
+        top = next((parent for parent in folder.resolve().parents if is_repository(parent)), None)
+        remedy = "name one of the two." if top is None else f"name {top}, the top folder of its repository."
         raise InvalidRequestError(
             f"{folder} is neither the top folder of a git repository nor a folder of releases (PACKAGE/VERSION/, with two versions or "
-            "more): name one of the two."
+            f"more): {remedy}"
         )
     progress.start("reading releases", len(packages))
     for name, (earlier, later) in packages:
@@ -33,8 +38,8 @@ def release_changes(folder: Path, progress: Progress) -> Iterator[FileChange]:
 
 
 def _releases(package: Path) -> list[Path]:
-    """Return the folders of the last two releases, by their versions."""
-    return sorted(_folders(package), key=_version)[-2:]
+    """Return the folders of the last two releases, by their versions. Other folders, such as tests or docs, are no releases."""
+    return sorted((folder for folder in _folders(package) if _VERSION.match(folder.name)), key=_version)[-2:]
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -45,7 +50,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _version(path: Path) -> tuple[int, ...]:
-    return tuple(int(part) if part.isdigit() else -1 for part in path.name.split("."))
+    return tuple(int(part) if part.isdigit() else -1 for part in path.name.removeprefix("v").split("."))
 
 
 def _text(path: Path) -> str | None:

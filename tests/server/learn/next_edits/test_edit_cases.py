@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,21 @@ class TestReleases:
         versions = {"1.9": {"p/a.py": "old\n"}, "1.10": {"p/a.py": "new\n", "p/b.py": "b\n"}, "1.2": {"p/a.py": "oldest\n"}}
         folder = write_releases(tmp_path, {"one": versions, "two": {"1.0": {"p/a.py": "a\n"}}})
         assert list(release_changes(folder, Silent())) == [FileChange("one", "p/a.py", "old\n", "new\n")]
+
+    def test_folders_that_are_no_versions(self, tmp_path: Path) -> None:
+        """Only names that begin with a digit, or with v and a digit, are versions: no source tree is taken for releases."""
+        versions = {"v1.9": {"a.py": "old\n"}, "v1.10": {"a.py": "new\n"}, "zoo": {"a.py": "z\n"}, "vendor": {"a.py": "v\n"}}
+        folder = write_releases(tmp_path / "releases", {"one": versions})
+        assert list(release_changes(folder, Silent())) == [FileChange("one", "a.py", "old\n", "new\n")]
+        tree = write_releases(tmp_path / "tree", {"src": {"app": {"a.py": "1\n"}, "library": {"a.py": "2\n"}}})
+        with pytest.raises(InvalidRequestError, match=r"neither the top folder .*: name one of the two\.$"):
+            list(release_changes(tree, Silent()))
+
+    def test_below_the_top_of_a_repository(self, tmp_path: Path) -> None:
+        """A folder within a repository is refused, and the top folder is the remedy."""
+        folder = write_repository(tmp_path / "r", [{"src/app/a.py": "1\n", "src/app/b/a.py": "1\n"}])
+        with pytest.raises(InvalidRequestError, match=re.escape(f"name {folder}, the top folder of its repository.")):
+            draw_edits(folder / "src", None, Silent())
 
     def test_neither_repository_nor_releases(self, tmp_path: Path) -> None:
         """Any other folder is refused, and the sentence names both forms."""
