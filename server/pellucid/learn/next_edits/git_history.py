@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -18,6 +19,9 @@ from pellucid.system.safe_git import git_command, git_environment
 
 MAX_COMMITS = 1000
 """Commits that are read at most, the last ones. Merges are left out, as they repeat other commits."""
+
+MAX_FILES = 100
+"""Source files of one commit. One that changes more of them generates, moves or reformats them."""
 
 COMMITS_AT_ONCE = 32
 
@@ -46,6 +50,8 @@ def is_repository(folder: Path) -> bool:
 def commit_changes(repository: Path, progress: Progress) -> Iterator[FileChange]:
     """Yield the source files that the last commits changed. Those that git ignores, binary and large ones are left out.
 
+    So are commits of very many files.
+
     A missing content, as in a partial clone, is not fetched, and its file is left out. Raises InvalidRequestError if git cannot be asked.
     """
     top = repository.absolute()
@@ -53,7 +59,7 @@ def commit_changes(repository: Path, progress: Progress) -> Iterator[FileChange]
     progress.start("reading commits", len(commits))
     for at in range(0, len(commits), COMMITS_AT_ONCE):
         chosen = commits[at : at + COMMITS_AT_ONCE]
-        files = list(_changed_files(top, chosen))
+        files = _without_sweeping_commits(_changed_files(top, chosen))
         texts = _texts(top, {id for file in files for id in (file.old, file.new)})
         for file in files:
             if file.old in texts and file.new in texts:
@@ -75,6 +81,12 @@ def _changed_files(top: Path, commits: Sequence[str]) -> Iterator[_ChangedFile]:
             continue
         if name.isprintable() and not ignoring_file(top / name, top):
             yield _ChangedFile(commit, name, old.decode(), new.decode())
+
+
+def _without_sweeping_commits(files: Iterable[_ChangedFile]) -> list[_ChangedFile]:
+    found = list(files)
+    counts = Counter(file.commit for file in found)
+    return [file for file in found if counts[file.commit] <= MAX_FILES]
 
 
 def _texts(top: Path, ids: Collection[str]) -> dict[str, str]:

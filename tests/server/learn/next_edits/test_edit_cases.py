@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -144,6 +147,24 @@ class TestRepository:
         """A file with the name of the last commit does not keep git from reading the history."""
         folder = write_repository(tmp_path / "r", [{"HEAD": "x\n", "a.py": "1\n"}, {"a.py": "2\n"}])
         assert [found.name for found in commit_changes(folder, Silent())] == ["a.py"]
+
+    def test_commits_of_very_many_files_are_left_out(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A commit that changes more than a hundred source files gives no changes, and none of its contents is read."""
+        versions = [{f"{number}.py": f"{version}\n" for number in range(count)} for version, count in enumerate((101, 101, 100))]
+        folder = write_repository(tmp_path / "r", versions)
+        swept = git(folder, "rev-parse", "HEAD~2:0.py").encode()
+        asked: list[bytes] = []
+        run = subprocess.run
+
+        def recorded(command: Sequence[str], *, input: bytes = b"", **options: Any) -> Any:
+            asked.append(input)
+            return run(command, input=input, **options)
+
+        monkeypatch.setattr("pellucid.learn.next_edits.git_history.subprocess.run", recorded)
+        found = list(commit_changes(folder, Silent()))
+        assert len(found) == 100
+        assert {(change.old, change.new) for change in found} == {("1\n", "2\n")}
+        assert swept not in b"".join(asked)
 
     def test_no_commits(self, tmp_path: Path) -> None:
         """An empty repository is refused with the reason."""
