@@ -74,16 +74,18 @@ class FittedGate:
     is_better: bool
 
 
-def fit_gate(table: ReadProposals, present: EditGate) -> FittedGate:
-    """Fit a gate, and compare it with the present one. Raise InvalidRequestError if there is too little to fit on, or nothing to learn."""
-    _check(table)
+def fit_gate(table: ReadProposals, present: EditGate, *, has_more: bool) -> FittedGate:
+    """Fit a gate, and compare it with the present one. ``has_more`` says whether a larger limit would give more right proposals.
+
+    Raise InvalidRequestError if there is too little to fit on, or nothing to learn.
+    """
+    remedy = "use a larger --limit, or name a longer history" if has_more else "name a longer history"
+    _check(table, remedy)
     held_out = np.empty(len(table.odds))
     folds = GroupKFold(n_splits=min(FOLDS, table.unit_count))
     for inside, outside in folds.split(table.odds, table.right, table.units):
         if len(np.unique(table.right[inside])) < 2:
-            raise InvalidRequestError(
-                "All right proposals are in a few packages or commits: use a larger --limit, or name a longer history."
-            )
+            raise InvalidRequestError(f"All right proposals are in a few packages or commits: {remedy}.")
         held_out[outside] = _probabilities(_fitted(table, inside), table.odds[outside])
     gate = _fitted(table, np.arange(len(table.odds)))
     if gate.slope <= 0:
@@ -94,9 +96,8 @@ def fit_gate(table: ReadProposals, present: EditGate) -> FittedGate:
     return FittedGate(gate, _score(table, held_out), _score(table, before), _is_clearly_better(table, held_out, before))
 
 
-def _check(table: ReadProposals) -> None:
+def _check(table: ReadProposals, remedy: str) -> None:
     count, right = len(table.odds), int(table.right.sum())
-    remedy = "use a larger --limit, or name a longer history"
     if count < MIN_SUGGESTIONS:
         raise InvalidRequestError(f"{count} proposals could be read, but {MIN_SUGGESTIONS} are needed: {remedy}.")
     rare, which = min((right, "right"), (count - right, "wrong"))

@@ -58,7 +58,7 @@ def calibrate_edits(settings: Settings, options: CalibrateEditsOptions) -> None:
     table = ReadProposals.of(records)
     with Steps() as steps:
         steps.start("fitting and measuring", 1)
-        fitted = fit_gate(table, subject.edit_gate)
+        fitted = fit_gate(table, subject.edit_gate, has_more=suite.sample.has_more_right_ones)
         steps.advance(1)
     about = {
         "model": subject.name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -55,14 +54,23 @@ class EditSample:
     units: int
     digest: str
 
+    @property
+    def has_more_right_ones(self) -> bool:
+        """True if a larger limit would draw more edits with a right proposal."""
+        return sum(kind is EditKind.ABLE for _, kind in self.cases) < self.totals[EditKind.ABLE]
+
     def __str__(self) -> str:
         every = sum(self.totals.values())
         followed = every - self.totals[EditKind.UNABLE_LAST] - self.totals[EditKind.NONE_LAST]
         proposals = sum(total for kind, total in self.totals.items() if kind.is_read)
         read = sum(kind.is_read for _, kind in self.cases)
+        drawn = {kind for _, kind in self.cases}
+        missing = "; ".join(kind for kind, total in self.totals.items() if total and kind not in drawn)
+        warning = f" None was drawn of these kinds, so the figures lack them: {missing}. Use a larger --limit." if missing else ""
         return (
             f"{every:,} edits in {self.units:,} packages or commits, {followed:,} with more to change in the same file. {proposals:,} have "
             f"proposals, {self.totals[EditKind.ABLE]:,} a right one. Measured are {read:,} of them, and each represents others of its kind."
+            f"{warning}"
         )
 
 
@@ -82,11 +90,23 @@ def draw_edits(path: Path, limit: int | None, progress: Progress) -> EditSample:
         raise InvalidRequestError(
             f"After none of the {len(every):,} edits in {path} is the same change possible elsewhere in the file: name a longer history."
         )
-    half = math.ceil((READ_EDITS if limit is None else limit) / 2)
-    quarter = math.ceil(half / 2)
-    most = {EditKind.ABLE: half, EditKind.UNABLE: quarter, EditKind.UNABLE_LAST: quarter, EditKind.NONE: FREE, EditKind.NONE_LAST: FREE}
+    totals = {kind: len(some) for kind, some in kinds.items()}
+    most = _shares(totals, READ_EDITS if limit is None else limit) | {EditKind.NONE: FREE, EditKind.NONE_LAST: FREE}
     drawn = [(case, kind) for kind, some in kinds.items() for case in sorted(some, key=_by_hash)[: most[kind]]]
-    return EditSample(tuple(drawn), {kind: len(some) for kind, some in kinds.items()}, len(found), _digest(every))
+    return EditSample(tuple(drawn), totals, len(found), _digest(every))
+
+
+def _shares(totals: Mapping[EditKind, int], limit: int) -> dict[EditKind, int]:
+    """Divide the edits that are read among the kinds: half have a right proposal, and the others are of both kinds without one.
+
+    A kind that has too few leaves its places to the others. The shares for a larger limit are nowhere smaller.
+    """
+    shares = {kind: 0 for kind in EditKind if kind.is_read}
+    for place in range(min(limit, sum(totals[kind] for kind in shares))):
+        unable = [kind for kind in (EditKind.UNABLE, EditKind.UNABLE_LAST) if shares[kind] < totals[kind]]
+        is_able = shares[EditKind.ABLE] < totals[EditKind.ABLE] and (place % 2 == 0 or not unable)
+        shares[EditKind.ABLE if is_able else min(unable, key=shares.__getitem__)] += 1
+    return shares
 
 
 def _units(changes: Iterable[FileChange]) -> Iterator[list[EditCase]]:

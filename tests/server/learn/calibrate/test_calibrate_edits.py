@@ -35,7 +35,7 @@ def simulated(count: int, truth: EditGate = TRUTH, seed: int = 0) -> ReadProposa
 class TestFit:
     def test_the_truth_is_found(self) -> None:
         """The coefficients are those by which the outcomes were drawn, and better than others by more than chance."""
-        fitted = fit_gate(simulated(4000), EditGate(1.5, 0.1))
+        fitted = fit_gate(simulated(4000), EditGate(1.5, 0.1), has_more=True)
         assert fitted.gate.bias == pytest.approx(-0.5, abs=0.15)
         assert fitted.gate.slope == pytest.approx(0.8, abs=0.1)
         assert fitted.is_better
@@ -45,7 +45,7 @@ class TestFit:
 
     def test_not_better_than_the_truth(self) -> None:
         """A fit on few proposals is not better than the gate by which the outcomes were drawn."""
-        assert not fit_gate(simulated(200), TRUTH).is_better
+        assert not fit_gate(simulated(200), TRUTH, has_more=True).is_better
 
     def test_weights_count(self) -> None:
         """Right proposals that were drawn ten times too often, but count a tenth, do not raise the probability."""
@@ -53,7 +53,7 @@ class TestFit:
         rows = np.concatenate([np.arange(4000), *[np.flatnonzero(table.right)] * 9])
         weights = np.where(table.right, 0.1, 1.0)[rows]
         often = ReadProposals(table.odds[rows], table.right[rows], weights, table.units[rows])
-        plain, weighted = fit_gate(table, TRUTH), fit_gate(often, TRUTH)
+        plain, weighted = fit_gate(table, TRUTH, has_more=True), fit_gate(often, TRUTH, has_more=True)
         assert weighted.gate.bias == pytest.approx(plain.gate.bias, abs=0.01)
         assert weighted.gate.slope == pytest.approx(plain.gate.slope, abs=0.01)
         assert weighted.score.loss.value == pytest.approx(plain.score.loss.value, rel=0.01)
@@ -70,14 +70,19 @@ class TestFit:
     def test_what_cannot_be_fitted(self, table: ReadProposals, sentence: str) -> None:
         """Too few proposals of a kind, and a reading without information, are refused with the remedy."""
         with pytest.raises(InvalidRequestError, match=sentence):
-            fit_gate(table, TRUTH)
+            fit_gate(table, TRUTH, has_more=True)
+
+    def test_no_more_to_draw(self) -> None:
+        """If all right proposals are drawn, the remedy is not a larger limit."""
+        with pytest.raises(InvalidRequestError, match=r"but 60 are needed: name a longer history\.$"):
+            fit_gate(simulated(59), TRUTH, has_more=False)
 
     def test_one_package(self) -> None:
         """Proposals of one package alone cannot be measured."""
         table = simulated(200)
         alone = ReadProposals(table.odds, table.right, table.weights, np.zeros_like(table.units))
         with pytest.raises(InvalidRequestError, match="All proposals are in one package or commit, but 2 are needed"):
-            fit_gate(alone, TRUTH)
+            fit_gate(alone, TRUTH, has_more=True)
 
 
 @dataclass

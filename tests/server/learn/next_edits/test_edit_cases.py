@@ -239,6 +239,32 @@ class TestSample:
         assert sum(kind is EditKind.NONE_LAST for _, kind in small.cases) == 2
         assert large.totals[EditKind.ABLE] == 12
 
+    @pytest.mark.parametrize(
+        ("limit", "able", "unable", "last"),
+        [
+            (1, 1, 0, 0),
+            (2, 1, 1, 0),
+            (3, 2, 1, 0),
+            (5, 3, 1, 1),
+            (8, 4, 2, 2),
+            (13, 6, 2, 5),
+            (16, 6, 2, 8),
+            (18, 6, 2, 10),
+            (99, 6, 2, 10),
+        ],
+    )
+    def test_exactly_the_limit_is_read(self, tmp_path: Path, limit: int, able: int, unable: int, last: int) -> None:
+        """The limit is the number of edits that are read, and the places of a kind that has too few go to the others."""
+        packages = {f"renamed_{n}": {"1": {"a.py": CALLS}, "2": {"a.py": RENAMED}} for n in range(2)}
+        packages |= {f"one_{n}": {"1": {"a.py": CALLS}, "2": {"a.py": ONE_RENAMED}} for n in range(10)}
+        other = ONE_RENAMED.replace("path_d", "elsewhere")
+        packages |= {f"other_{n}": {"1": {"a.py": CALLS}, "2": {"a.py": other}} for n in range(2)}
+        found = draw_edits(write_releases(tmp_path, packages), limit, Silent())
+        counts = [sum(kind is wanted for _, kind in found.cases) for wanted in (EditKind.ABLE, EditKind.UNABLE, EditKind.UNABLE_LAST)]
+        assert counts == [able, unable, last]
+        assert found.has_more_right_ones == (able < 6)
+        assert ("None was drawn of these kinds" in str(found)) == (limit < 4)
+
     def test_the_digest_covers_lines_and_proposals(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Another line far from all edits, or other proposals after the same edits, are another sample."""
         folders = [

@@ -117,24 +117,25 @@ class NextEdit(Suite):
     needs = frozenset({Ability.GAPS})
 
     def __init__(self, path: Path, limit: int | None, progress: Progress, *, with_diff: bool = True) -> None:
-        self._sample = draw_edits(path, limit, progress)
+        self.sample = draw_edits(path, limit, progress)
+        """The edits."""
         self._with_diff = with_diff
         self._with_reading = True
 
     @property
     def settings(self) -> Mapping[str, Any]:
         """All edits, drawn or not, and what is read of them."""
-        return {"edits": self._sample.digest, "reading": self._with_reading, "diff": self._with_diff}
+        return {"edits": self.sample.digest, "reading": self._with_reading, "diff": self._with_diff}
 
     async def questions(self, session: ModelSession, earlier: Mapping[str, Sequence[SuiteRecord]]) -> Sequence[Question]:
-        totals = self._sample.totals
-        return [EditQuestion(case, kind, totals[kind], self._with_reading, self._with_diff) for case, kind in self._sample.cases]
+        totals = self.sample.totals
+        return [EditQuestion(case, kind, totals[kind], self._with_reading, self._with_diff) for case, kind in self.sample.cases]
 
     def gate(self, subject: Subject) -> Mapping[str, float]:
         return {"bias": subject.edit_gate.bias, "slope": subject.edit_gate.slope} if self._with_reading else {}
 
     def notes(self, session: ModelSession, facts: Sequence[Facts]) -> list[str]:
-        notes = [PROTOCOL, QUIET, str(self._sample)]
+        notes = [PROTOCOL, QUIET, str(self.sample)]
         if not self._with_reading:
             return [*notes, ALL_SHOWN]
         notes.append(_gate_note(session.subject.edit_gate))
