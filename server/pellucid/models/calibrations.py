@@ -14,6 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar
 
+from pellucid.models.catalog import DEFAULT_MODEL, catalog
 from pellucid.system import atomic_files
 
 FORMAT = "pellucid calibration 1"
@@ -22,7 +23,7 @@ EDITS = "edits"
 """The folder of the calibrations of next edits, within that of all calibrations."""
 
 NOT_OWN = "No next edits were measured with this model, so the default model's calibration decides: run `pellucid calibrate --edits`."
-"""What is reported of a model without a calibration of its next edits."""
+"""Reported of a model without a calibration of its next edits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +112,20 @@ class EditCalibrationFile(CalibrationFile):
 
         The second value is a sentence with the reason if it is neither of the first two, or if the file cannot be used.
         """
+        record, problem = self.measured()
+        return (default_edit_calibration(), problem or NOT_OWN) if record is None else (record, problem)
+
+    def measured(self) -> tuple[dict[str, Any] | None, str | None]:
+        """Return the calibration in the file, else the built-in one of these weights, else None.
+
+        The second value is a sentence with the reason if the file cannot be used.
+        """
         record, problem = self._own()
-        if record is not None:
+        if record is not None and record.get("features") == default_edit_calibration()["features"]:
             return record, None
-        builtin = self.builtin()
-        return (default_edit_calibration(), problem or NOT_OWN) if builtin is None else (builtin, problem)
+        if record is not None:
+            problem = f"The calibration in {self.path.name} was made by another version of Pellucid: run {self.command} again."
+        return self.builtin(), problem
 
     def builtin(self) -> dict[str, Any] | None:
         """Return the built-in calibration of these weights, or None if there is none."""
@@ -123,9 +133,10 @@ class EditCalibrationFile(CalibrationFile):
 
 
 def default_edit_calibration() -> dict[str, Any]:
-    """Return the calibration of the default model's next edits, the only one that is built in."""
-    (record,) = _builtin("builtin_edit_calibrations").values()
-    return record
+    """Return the built-in calibration of the default model's next edits."""
+    weights = catalog()[DEFAULT_MODEL].sha256
+    assert weights is not None, "the default model is one file"
+    return _builtin("builtin_edit_calibrations")[weights]
 
 
 @cache

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pellucid.api.server_state import ServerState
 from pellucid.client.http_client import Client
+from pellucid.completion.edits.edit_gate import EditGate
 from pellucid.models.calibrations import FORMAT, NOT_OWN, CalibrationFile, default_edit_calibration
 from support.servers.http_servers import TINY, TINY_PLAIN, live, tiny_assistant
 
@@ -28,7 +29,7 @@ async def test_told(tmp_path: Path) -> None:
             damaged, _ = await client.cards()
             file.path.write_text(json.dumps({"format": FORMAT, "key": "these", "low": -math.inf}))
             infinite, _ = await client.cards()
-            file.of_edits().write({"kind": "platt"})
+            file.of_edits().write(EditGate(0.1, 0.9).record)
             own_edits, _ = await client.cards()
     engine.close()
 
@@ -39,7 +40,7 @@ async def test_told(tmp_path: Path) -> None:
     assert after == near
     assert (before.edit_calibration, before.edit_calibration_note) == (default_edit_calibration(), NOT_OWN)
     assert own_edits.edit_calibration is not None
-    assert (own_edits.edit_calibration["kind"], own_edits.edit_calibration_note) == ("platt", None)
+    assert (own_edits.edit_calibration["numbers"], own_edits.edit_calibration_note) == ([0.1, 0.9], None)
     assert (plain.edit_calibration, plain.edit_calibration_note) == (None, None)
     assert after.calibration is not None
     assert (after.calibration["kind"], after.calibration_note) == ("raw", None)

@@ -117,6 +117,23 @@ def test_of_next_edits(file: CalibrationFile) -> None:
     assert file.of_variant("mine", "state 1").of_edits().read() == (builtin, NOT_OWN)
 
 
+def test_of_next_edits_by_another_version(file: CalibrationFile) -> None:
+    """One that was computed from other numbers is reported, and the built-in one of these weights decides, else the default model's."""
+    edits = file.of_edits()
+    edits.write(EditGate(0.1, 0.9).record | {"features": {"version": 2}})
+    sentence = "The calibration in m+int8.json was made by another version of Pellucid: run pellucid calibrate --edits again."
+    assert edits.read() == (default_edit_calibration(), sentence)
+    assert replace(edits, weights=catalog()[DEFAULT_MODEL].sha256).measured() == (default_edit_calibration(), sentence)
+    assert edits.measured() == (None, sentence)
+
+
+def test_default_among_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default model's calibration of next edits is found by its weights, however many models have a built-in one."""
+    mine = default_edit_calibration()
+    monkeypatch.setattr("pellucid.models.calibrations._builtin", lambda name: {"0": FOUND, mine["key"]: mine})
+    assert default_edit_calibration() == mine
+
+
 def test_of_a_variant(file: CalibrationFile) -> None:
     """A model's calibration does not apply to the model with an adapter, nor to another state of the adapter."""
     file.write(FOUND)

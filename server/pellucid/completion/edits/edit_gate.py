@@ -20,7 +20,7 @@ MAX_LOGIT = 30.0
 KIND = "platt"
 
 FEATURES = {"version": 1, "names": ["log odds"]}
-"""What the probability is computed from."""
+"""The numbers that the probability is computed from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class EditGate:
                 )
             bias, slope = (float(number) for number in record["numbers"])
             about = dict(record.get("about", {}))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise ConfigError(
                 f"The calibration of next edits is damaged ({type(error).__name__}: {error}): run pellucid calibrate --edits again."
             ) from None

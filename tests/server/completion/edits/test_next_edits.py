@@ -130,6 +130,7 @@ async def test_the_calibration_of_the_model_decides() -> None:
 @pytest.mark.parametrize(
     ("record", "sentence"),
     [
+        (EditGate(0.1, 0.5).record | {"numbers": [1, 10**400]}, "is damaged (OverflowError"),
         ({}, "is damaged (KeyError: 'features')"),
         (EditGate(0.1, 0.5).record | {"numbers": [1.0]}, "is damaged (ValueError"),
         (EditGate(0.1, 0.5).record | {"numbers": [1.0, "nan"]}, "is damaged (its coefficients are out of bounds)"),
