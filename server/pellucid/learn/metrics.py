@@ -22,6 +22,9 @@ RESAMPLES = 2000
 
 LEVEL = 0.95
 
+FLOOR = 1e-6
+"""The least probability that a loss is computed from: no single outcome then decides."""
+
 NORMAL_QUANTILE = float(ndtri((1 + LEVEL) / 2))
 """Half the width of a 95 % interval of the standard normal distribution."""
 
@@ -114,11 +117,18 @@ def brier_skill(probabilities: ArrayLike, outcomes: ArrayLike) -> float:
     return 1 - brier(probabilities, outcomes) / base if base else math.nan
 
 
-def log_loss(probabilities: ArrayLike, outcomes: ArrayLike, floor: float = 1e-6, *, weights: ArrayLike | None = None) -> float:
+def log_loss(probabilities: ArrayLike, outcomes: ArrayLike, floor: float = FLOOR, *, weights: ArrayLike | None = None) -> float:
     """Return the mean of -ln of the outcome's predicted probability, in nats. Probabilities are kept ``floor`` away from 0 and 1."""
+    each = log_losses(probabilities, outcomes, floor)
+    return float(np.average(each, weights=None if weights is None else np.asarray(weights)))
+
+
+def log_losses(probabilities: ArrayLike, outcomes: ArrayLike, floor: float = FLOOR) -> Floats:
+    """Return -ln of each outcome's predicted probability, in nats. Probabilities are kept ``floor`` away from 0 and 1."""
     p, y = _pair(probabilities, outcomes)
     p = np.clip(p, floor, 1 - floor)
-    return float(np.average(-(y * np.log(p) + (1 - y) * np.log1p(-p)), weights=None if weights is None else np.asarray(weights)))
+    losses: Floats = -(y * np.log(p) + (1 - y) * np.log1p(-p))
+    return losses
 
 
 def auroc(scores: ArrayLike, outcomes: ArrayLike, weights: ArrayLike | None = None) -> float:
@@ -195,6 +205,21 @@ def bootstrap(
     ends = (value + stretch * (low - value), value + stretch * (high - value))
     least = max(bounds[0], 0.0) if low >= 0 else bounds[0]
     return Interval(value, max(float(ends[0]), least), min(float(ends[1]), bounds[1]))
+
+
+def mean_of_units(values: ArrayLike, weights: ArrayLike, units: ArrayLike) -> Interval:
+    """Return the weighted mean of values with its interval by Student's t, in which a unit's values count as one observation.
+
+    Needs two units.
+    """
+    w = np.asarray(weights, dtype=np.float64)
+    _, numbers = np.unique(np.asarray(units), return_inverse=True)
+    sums = np.bincount(numbers, w * np.asarray(values, dtype=np.float64))
+    count, mean = len(sums), float(sums.sum() / w.sum())
+    spread = sums - mean * np.bincount(numbers, w)  # of a ratio, as units differ in weight
+    quantile = float(stdtrit(count - 1, (1 + LEVEL) / 2))
+    half = quantile * math.sqrt(count / (count - 1) * float(np.square(spread).sum())) / float(w.sum())
+    return Interval(mean, mean - half, mean + half)
 
 
 def ratio_difference(before: ArrayLike, after: ArrayLike, denominators: ArrayLike, *, seed: int = 0) -> Interval:

@@ -149,3 +149,12 @@ class TestBootstrap:
         found = metrics.bootstrap([np.array([4.0])], mean)
         assert (found.value, found.low, found.high) == (4.0, -math.inf, math.inf)
         assert not found.excludes_zero
+
+
+def test_mean_of_units() -> None:
+    """The interval is Student's t over units, whose values count together, and repeating all values within them changes nothing."""
+    found = metrics.mean_of_units([1.0, 3.0, 2.0, 4.0, 6.0], [1.0] * 5, [0, 1, 2, 3, 4])
+    assert found.value == pytest.approx(3.2)
+    assert found.high - found.value == pytest.approx(2.776445 * math.sqrt(3.7 / 5), rel=1e-6)
+    twice = metrics.mean_of_units([1.0, 3.0, 2.0, 4.0, 6.0] * 2, [0.5] * 10, [0, 1, 2, 3, 4] * 2)
+    assert (twice.low, twice.high) == pytest.approx((found.low, found.high))
