@@ -15,11 +15,11 @@ from pellucid.errors import InvalidRequestError
 from pellucid.learn.calibrate.probability_models import FOLDS, MIN_PER_KIND, MIN_SUGGESTIONS, NEARLY_FREE
 from pellucid.learn.calibrate.training_rows import Bools, Floats, Ints
 from pellucid.learn.evaluate.suite_protocol import SuiteRecord
-from pellucid.learn.metrics import Interval, auroc, bootstrap, calibration_error, log_loss
+from pellucid.learn.metrics import Interval, auroc, bootstrap, calibration_error, log_loss, log_losses, mean_of_units
 from pellucid.learn.next_edits.edit_sample import weights
 
-MIN_UNITS = 2
-"""Fewest packages or commits: one can be left out."""
+MIN_UNITS = 5
+"""Fewest packages or commits: with fewer, no spread between them can be estimated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +64,25 @@ class GateScore:
 class FittedGate:
     """A gate fitted on all proposals.
 
-    ``score`` is that of gates fitted without the packages or commits that they judge, ``before`` that of the present gate.
-    ``is_better``: the loss is lower than that of the present gate by more than chance.
+    ``held_out`` are the probabilities by gates fitted without the packages or commits that they judge, and ``score`` is theirs.
+    ``default`` is that of the default model's gate, which was fitted on none of these edits.
     """
 
     gate: EditGate
+    table: ReadProposals
+    held_out: Floats
     score: GateScore
-    before: GateScore
-    is_better: bool
+    default: GateScore
+
+    def lead_over(self, gate: EditGate) -> Interval:
+        """Return how much lower the log loss is than that of another gate, in nats, with an interval by package or commit."""
+        right = self.table.right
+        gains = log_losses(_probabilities(gate, self.table.odds), right) - log_losses(self.held_out, right)
+        return mean_of_units(gains, self.table.weights, self.table.units)
 
 
-def fit_gate(table: ReadProposals, present: EditGate, *, has_more: bool) -> FittedGate:
-    """Fit a gate, and compare it with the present one. ``has_more`` says whether a larger limit would give more right proposals.
+def fit_gate(table: ReadProposals, default: EditGate, *, has_more: bool) -> FittedGate:
+    """Fit a gate, and measure it and the default model's. ``has_more`` says whether a larger limit would give more right proposals.
 
     Raise InvalidRequestError if there is too little to fit on, or nothing to learn.
     """
@@ -92,8 +99,7 @@ def fit_gate(table: ReadProposals, present: EditGate, *, has_more: bool) -> Fitt
         raise InvalidRequestError(
             "This model's reading does not tell right proposals from wrong ones, so nothing can be calibrated: use another model."
         )
-    before = _probabilities(present, table.odds)
-    return FittedGate(gate, _score(table, held_out), _score(table, before), _is_clearly_better(table, held_out, before))
+    return FittedGate(gate, table, held_out, _score(table, held_out), _score(table, _probabilities(default, table.odds)))
 
 
 def _check(table: ReadProposals, remedy: str) -> None:
@@ -106,7 +112,9 @@ def _check(table: ReadProposals, remedy: str) -> None:
             f"Only {rare} of the {count} proposals are {which}, but {MIN_PER_KIND} of each kind are needed to distinguish them: {remedy}."
         )
     if table.unit_count < MIN_UNITS:
-        raise InvalidRequestError(f"All proposals are in one package or commit, but {MIN_UNITS} are needed: {remedy}.")
+        raise InvalidRequestError(
+            f"The number of packages or commits with proposals is {table.unit_count}, but {MIN_UNITS} are needed: {remedy}."
+        )
 
 
 def _fitted(table: ReadProposals, rows: Ints) -> EditGate:
@@ -134,15 +142,3 @@ def _score(table: ReadProposals, probabilities: Floats) -> GateScore:
         interval(lambda p, y, w: calibration_error(p, y, weights=w), 1.0),
         interval(lambda p, y, w: log_loss(p, y, weights=w)),
     )
-
-
-def _is_clearly_better(table: ReadProposals, ours: Floats, theirs: Floats) -> bool:
-    """Return whether probabilities have the lower loss by more than chance: two standard errors, by package or commit."""
-    gains = table.weights * (_losses(theirs, table.right) - _losses(ours, table.right))
-    by_unit = np.bincount(table.units, gains)
-    return bool(by_unit.sum() > 2 * np.sqrt(len(by_unit)) * by_unit.std(ddof=1))
-
-
-def _losses(probabilities: Floats, right: Bools) -> Floats:
-    losses: Floats = -np.log(np.where(right, probabilities, 1 - probabilities))
-    return losses

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -16,9 +17,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from pellucid.completion.edits.edit_gate import EditGate, gate_of
+from pellucid.completion.edits.edit_gate import EditGate, default_gate
 from pellucid.config import Settings
-from pellucid.errors import NotSupportedError
+from pellucid.errors import ConfigError, NotSupportedError
 from pellucid.learn.calibrate.command import assembled, calibration_file
 from pellucid.learn.calibrate.edit_gate_fit import FittedGate, GateScore, ReadProposals, fit_gate
 from pellucid.learn.evaluate.model_session import ModelSession
@@ -27,7 +28,7 @@ from pellucid.learn.evaluate.subjects import Ability, Subject
 from pellucid.learn.evaluate.suite_protocol import SuiteRecord
 from pellucid.learn.evaluate.suites.next_edit import NextEdit
 from pellucid.learn.metrics import Interval
-from pellucid.models.calibrations import CalibrationFile, write
+from pellucid.models.calibrations import EditCalibrationFile, write
 from pellucid.system.progress_bars import Steps
 from pellucid.text.assistant import LocalAssistant
 
@@ -58,21 +59,23 @@ def calibrate_edits(settings: Settings, options: CalibrateEditsOptions) -> None:
     table = ReadProposals.of(records)
     with Steps() as steps:
         steps.start("fitting and measuring", 1)
-        fitted = fit_gate(table, subject.edit_gate, has_more=suite.sample.has_more_right_ones)
+        fitted = fit_gate(table, default_gate(), has_more=suite.sample.has_more_right_ones)
         steps.advance(1)
     about = {
         "model": subject.name,
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "folder": options.path.resolve().name,
+        "source": hashlib.sha256(os.fsencode(options.path.resolve())).hexdigest()[:16],
+        "edits": sum(bool(record.facts["proposals"]) for record in records),
         "figures": _figures(table, fitted),
     }
     gate = replace(fitted.gate, about=about)
-    path, stored = _stored(gate, fitted, file, options.out)
+    path, sentence = _stored(gate, fitted, file, options.out)
     if options.json:
         sys.stdout.write(json.dumps(gate.record | {"path": path and str(path)}) + "\n")
     else:
         _show(fitted, table, Console(highlight=False, markup=False, emoji=False))
-    sys.stderr.write(f"{stored}\n")
+    sys.stderr.write(f"{sentence}\n")
 
 
 def _subject(assistant: LocalAssistant) -> Subject:
@@ -91,7 +94,6 @@ def _subject(assistant: LocalAssistant) -> Subject:
         card.infill,
         card.chat,
         files=card.files,
-        edit_gate=gate_of(card)[0],
     )
 
 
@@ -105,15 +107,53 @@ async def _read(suite: NextEdit, subject: Subject, folder: Path) -> list[SuiteRe
     return records
 
 
-def _stored(gate: EditGate, fitted: FittedGate, file: CalibrationFile, out: Path | None) -> tuple[Path | None, str]:
-    """Store a gate. Return its path, if it was stored, and a sentence about it. Only a clearly better one replaces the built-in one."""
-    if out is None and file.builtin() is not None and not fitted.is_better:
-        stored = "On these edits no other calibration is clearly better than the present one, so none was stored."
-        return None, stored + (f" That in {file.path} stays in use." if file.path.exists() else "")
+def _stored(gate: EditGate, fitted: FittedGate, file: EditCalibrationFile, out: Path | None) -> tuple[Path | None, str]:
+    """Store a gate in a file that was named, or for the model if that was decided. Return its path, if it was stored, and the reason."""
+    is_stored, reason = (True, "") if out is not None else _decided(gate, fitted, file)
+    if not is_stored:
+        return None, reason
     path = out or file.path
     write(path, gate.record, file.key)
-    used = "" if out is not None else " Editors use it from their next connection on; delete the file to return to the built-in one."
-    return path, f"The calibration is in {path}.{used}"
+    if out is not None:
+        return path, f"The calibration is in {path}."
+    without = "the default model's" if file.builtin() is None else "the built-in one"
+    return path, f"{reason} It is in {path}. Editors use it from their next connection on; delete the file to return to {without}."
+
+
+def _decided(gate: EditGate, fitted: FittedGate, file: EditCalibrationFile) -> tuple[bool, str]:
+    """Return whether to store a gate for the model, and a sentence with the reason.
+
+    A calibration of these weights is replaced only by a clearly better one, or by one from more edits of the same source: it may have been
+    fitted on some of these edits, which the new one is judged without.
+    """
+    present = _present(file)
+    if present is None:
+        lead = fitted.lead_over(default_gate())
+        if lead.high < 0:
+            return False, "On these edits the calibration is clearly worse than the default model's, so it was not stored."
+        better = "clearly better" if lead.low > 0 else "not clearly worse"
+        return True, f"On these edits the calibration is {better} than the default model's, so it was stored."
+    name = "the built-in one" if present.about == (file.builtin() or {}).get("about") else f"the present one in {file.path}"
+    lead = fitted.lead_over(present)
+    if lead.low > 0:
+        return True, f"On these edits the calibration is clearly better than {name}, so it was stored."
+    if lead.high >= 0 and _has_more_edits(gate, present):
+        return True, f"The calibration has more edits of the same source than {name} and is not clearly worse, so it was stored."
+    return False, f"On these edits the calibration is not clearly better than {name}, so it was not stored."
+
+
+def _present(file: EditCalibrationFile) -> EditGate | None:
+    """Return the calibration of these weights, if there is one that can be used."""
+    record, _ = file.measured()
+    try:
+        return None if record is None else EditGate.read(record)
+    except ConfigError:
+        return None
+
+
+def _has_more_edits(gate: EditGate, present: EditGate) -> bool:
+    known = present.about.get("edits")
+    return gate.about["source"] == present.about.get("source") and isinstance(known, int) and gate.about["edits"] > known
 
 
 def _figures(table: ReadProposals, fitted: FittedGate) -> dict[str, Any]:
@@ -123,7 +163,7 @@ def _figures(table: ReadProposals, fitted: FittedGate) -> dict[str, Any]:
         "right": int(table.right.sum()),
         "packages or commits": table.unit_count,
     }
-    for name, score in {"fitted": fitted.score, "present": fitted.before}.items():
+    for name, score in {"fitted": fitted.score, "default": fitted.default}.items():
         measured[name] = {
             metric: {end: round(value, 4) if isfinite(value) else None for end, value in interval.items()}
             for metric, interval in asdict(score).items()
@@ -137,10 +177,10 @@ def _show(fitted: FittedGate, table: ReadProposals, console: Console) -> None:
         f"P(right) = logistic({fitted.gate.bias:.2f} + {fitted.gate.slope:.2f} D), D = log p(new lines) - log p(old lines) in nats.",
         soft_wrap=True,
     )
-    title = "On packages or commits that were left out of the fit (95 % intervals by package or commit)"
+    title = "The default model's calibration, and one fitted without the packages or commits that it judges (95 % intervals by these)"
     grid = Table(title=title, title_justify="left", box=None, pad_edge=False)
     grid.add_column("")
-    for name in ("the present calibration", "fitted"):
+    for name in ("the default", "fitted"):
         grid.add_column(name, justify="right")
     rows: dict[str, Callable[[GateScore], Interval]] = {
         "AUROC": lambda score: score.auroc,
@@ -148,5 +188,5 @@ def _show(fitted: FittedGate, table: ReadProposals, console: Console) -> None:
         "log loss": lambda score: score.loss,
     }
     for name, metric in rows.items():
-        grid.add_row(name, *(f"{one.value:.3f} ({one.low:.3f}–{one.high:.3f})" for one in map(metric, (fitted.before, fitted.score))))
+        grid.add_row(name, *(f"{one.value:.3f} ({one.low:.3f}–{one.high:.3f})" for one in map(metric, (fitted.default, fitted.score))))
     console.print(grid)

@@ -13,7 +13,8 @@ import pytest
 
 from pellucid.completion.edits.edit_gate import EditGate, default_gate
 from pellucid.errors import InvalidRequestError, PellucidError
-from pellucid.learn.calibrate.edit_gate_fit import ReadProposals, fit_gate
+from pellucid.learn.calibrate.edit_gate_fit import FittedGate, ReadProposals, fit_gate
+from pellucid.learn.metrics import Interval
 from pellucid.models.calibrations import CalibrationFile
 from pellucid.tokens import Finish, FinishReason, ScoreQuery, Token, Usage
 from support.learn.edited_repositories import CALLS, ONE_RENAMED, RENAMED, write_releases
@@ -38,14 +39,23 @@ class TestFit:
         fitted = fit_gate(simulated(4000), EditGate(1.5, 0.1), has_more=True)
         assert fitted.gate.bias == pytest.approx(-0.5, abs=0.15)
         assert fitted.gate.slope == pytest.approx(0.8, abs=0.1)
-        assert fitted.is_better
-        assert fitted.score.loss.value < fitted.before.loss.value
-        assert fitted.score.calibration_error.value < 0.05 < fitted.before.calibration_error.value
-        assert fitted.score.auroc.value == pytest.approx(fitted.before.auroc.value, abs=0.01)
+        assert fitted.score.loss.value < fitted.default.loss.value
+        assert fitted.score.calibration_error.value < 0.05 < fitted.default.calibration_error.value
+        assert fitted.score.auroc.value == pytest.approx(fitted.default.auroc.value, abs=0.01)
+        lead = fitted.lead_over(EditGate(1.5, 0.1))
+        assert lead.low > 0
+        assert lead.value == pytest.approx(fitted.default.loss.value - fitted.score.loss.value)
 
     def test_not_better_than_the_truth(self) -> None:
         """A fit on few proposals is not better than the gate by which the outcomes were drawn."""
-        assert not fit_gate(simulated(200), TRUTH, has_more=True).is_better
+        assert not fit_gate(simulated(200), TRUTH, has_more=True).lead_over(TRUTH).low > 0
+
+    def test_one_impossible_outcome_does_not_decide(self) -> None:
+        """A gate that is nearly certain and wrong once loses no more than the table's loss has: both have one floor."""
+        table = simulated(200)
+        certain = EditGate(0.0, 1e6)
+        fitted = fit_gate(table, certain, has_more=True)
+        assert fitted.lead_over(certain).value == pytest.approx(fitted.default.loss.value - fitted.score.loss.value)
 
     def test_weights_count(self) -> None:
         """Right proposals that were drawn ten times too often, but count a tenth, do not raise the probability."""
@@ -77,12 +87,13 @@ class TestFit:
         with pytest.raises(InvalidRequestError, match=r"but 60 are needed: name a longer history\.$"):
             fit_gate(simulated(59), TRUTH, has_more=False)
 
-    def test_one_package(self) -> None:
-        """Proposals of one package alone cannot be measured."""
+    @pytest.mark.parametrize("count", [1, 4])
+    def test_few_packages(self, count: int) -> None:
+        """With fewer than five packages their spread cannot be estimated."""
         table = simulated(200)
-        alone = ReadProposals(table.odds, table.right, table.weights, np.zeros_like(table.units))
-        with pytest.raises(InvalidRequestError, match="All proposals are in one package or commit, but 2 are needed"):
-            fit_gate(alone, TRUTH, has_more=True)
+        few = ReadProposals(table.odds, table.right, table.weights, table.units % count)
+        with pytest.raises(InvalidRequestError, match=f"The number of packages or commits with proposals is {count}, but 5 are needed"):
+            fit_gate(few, TRUTH, has_more=True)
 
 
 @dataclass
@@ -143,12 +154,52 @@ def test_calibrated(run: Run, releases: Path, assistant: ReadingAssistant) -> No
     figures = found["about"]["figures"]
     assert (figures["proposals"], figures["right"], figures["packages or commits"]) == (72, 48, 16)
     assert figures["fitted"]["auroc"]["value"] > 0.7
-    assert "Editors use it from their next connection on; delete the file to return to the built-in one." in err
+    assert "better than the default model's, so it was stored." in err or "not clearly worse than the default model's" in err
+    assert "Editors use it from their next connection on; delete the file to return to the default model's." in err
+    assert found["about"]["edits"] == 32
     assert len(assistant.read) == 2 * 72
 
 
+def test_an_own_calibration_is_kept(run: Run, releases: Path, assistant: ReadingAssistant) -> None:
+    """A calibration of these weights stays unless the new one is clearly better, or has more edits of the same source and is not worse."""
+    file = CalibrationFile(assistant.kept, "these-weights").of_edits()
+    assert run("calibrate", releases, "--edits", "--limit", "28")[0] == 0
+    first = file.path.read_bytes()
+    code, out, err = run("calibrate", releases, "--edits", "--limit", "28", "--json")
+    assert code == 0, err
+    assert file.path.read_bytes() == first
+    assert json.loads(out)["path"] is None
+    assert f"On these edits the calibration is not clearly better than the present one in {file.path}, so it was not stored." in err
+
+    code, _, err = run("calibrate", releases, "--edits")
+    assert code == 0, err
+    assert file.path.read_bytes() != first
+    assert f"has more edits of the same source than the present one in {file.path} and is not clearly worse, so it was stored." in err
+
+    file.write(EditGate(-9.0, 0.01).record)
+    code, _, err = run("calibrate", releases, "--edits")
+    assert f"On these edits the calibration is clearly better than the present one in {file.path}, so it was stored." in err
+    assert EditGate.read(json.loads(file.path.read_bytes())).slope > 0.1
+
+
+def test_worse_than_the_default(run: Run, releases: Path, assistant: ReadingAssistant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a calibration of these weights, one that is clearly worse than the default model's is not stored."""
+    monkeypatch.setattr(FittedGate, "lead_over", lambda fitted, gate: Interval(-0.2, -0.3, -0.1))
+    code, _, err = run("calibrate", releases, "--edits")
+    assert code == 0, err
+    assert "On these edits the calibration is clearly worse than the default model's, so it was not stored." in err
+    assert not CalibrationFile(assistant.kept, "these-weights").of_edits().path.exists()
+
+
+def test_the_default_is_measured(run: Run, releases: Path, assistant: ReadingAssistant) -> None:
+    """The figures compare with the default model's calibration, not with one that was perhaps fitted on the same edits."""
+    before, after = (json.loads(run("calibrate", releases, "--edits", "--json")[1])["about"]["figures"] for _ in range(2))
+    assert before["default"] == after["default"]
+    assert before["default"]["loss"] != before["fitted"]["loss"]
+
+
 def test_table(run: Run, releases: Path, assistant: ReadingAssistant, tmp_path: Path) -> None:
-    """The terminal shows the fit and the present calibration side by side; --out leaves the model's own file alone."""
+    """The terminal shows the fit and the default model's calibration side by side; --out leaves the model's own file alone."""
     code, out, err = run("calibrate", releases, "--edits", "--out", tmp_path / "gate.json")
     assert code == 0, err
     assert "Fitted on 72 proposals in 16 packages or commits, 48 of them right." in out
