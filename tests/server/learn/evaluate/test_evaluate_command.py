@@ -393,8 +393,9 @@ def test_next_edit_after_a_calibration(run: Run, tmp_path: Path) -> None:
 
 
 def test_next_edit_on_a_server(run: Run, tmp_path: Path) -> None:
-    """A server's model reads the edits; one without infill markers cannot read a text between others, and is skipped."""
-    write_repository(tmp_path / "project", [{"a.py": CALLS}, {"a.py": RENAMED}])
+    """A server's model reads what fits its context; one without infill markers cannot read a text between others, and is skipped."""
+    texts = [{"a.py": text, "b.py": text.replace("\n\n", f"  # {'long ' * 60}\n\n")} for text in (CALLS, RENAMED)]
+    write_repository(tmp_path / "project", texts)
     assistant, engine = tiny_assistant()
     state = ServerState(models=(TINY, TINY_PLAIN), grace=0.0)
     state.open(assistant, engine)
@@ -406,7 +407,8 @@ def test_next_edit_on_a_server(run: Run, tmp_path: Path) -> None:
         engine.close()
     assert code == 0, err
     read, skipped = (model["suites"][0] for model in json.loads(out)["models"])
-    assert read["cost"]["requests"] == 2 * 6
+    assert read["cost"]["requests"] == 2 * 9
+    assert any(note.startswith("3 proposals could not be read, as they are too long") for note in read["notes"])
     assert skipped["left_out"].startswith("It needs the probabilities of a text between two others, which")
 
 

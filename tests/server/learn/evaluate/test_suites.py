@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.completion.edits.edit_gate import EditGate
-from pellucid.errors import InvalidRequestError, PellucidError
+from pellucid.errors import ContextLengthError, InvalidRequestError, PellucidError
 from pellucid.learn.evaluate.measures.undefined_python_names import names_of
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.registry import KINDS
@@ -459,7 +459,7 @@ class TestNextEdit:
 
     async def test_a_reading_that_fails(self, releases: Path) -> None:
         """A proposal that is too long for the model counts as not shown, and the notes count it; any other failure ends the run."""
-        model = subject(ScriptedModel(failure=InvalidRequestError("It is too long.")))
+        model = subject(ScriptedModel(failure=ContextLengthError(600, 512)))
         suite = NextEdit(releases, None, Silent())
         records, found = await run(suite, model)
         assert found["show rate: eager"] == 0.0
@@ -467,5 +467,7 @@ class TestNextEdit:
         assert any(
             note.startswith("9 proposals could not be read") for note in suite.notes(ModelSession(model), [r.facts for r in records])
         )
+        with pytest.raises(InvalidRequestError, match="is not a model"):
+            await run(suite, subject(ScriptedModel(failure=InvalidRequestError("This is not a model."))))
         with pytest.raises(PellucidError, match="did not finish an answer"):
             await run(suite, subject(ScriptedModel(reason=FinishReason.ERROR)))

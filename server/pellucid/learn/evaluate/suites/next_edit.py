@@ -15,7 +15,7 @@ from pellucid.completion.edits.edit_gate import LEAST, EditGate, default_gate
 from pellucid.completion.edits.next_edits import READ, as_diff, shown_rank
 from pellucid.completion.edits.reading import log_odds
 from pellucid.completion.edits.repeated_edits import Candidate
-from pellucid.errors import InvalidRequestError
+from pellucid.errors import ContextLengthError
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.subjects import Ability, Subject
 from pellucid.learn.evaluate.suite_protocol import (
@@ -103,7 +103,7 @@ class EditQuestion:
         extra = as_diff(self.case.edit) if self.with_diff and session.subject.files else ()
         try:
             return await log_odds(session, proposal, self.case.lines, session.subject.name, extra)
-        except InvalidRequestError:
+        except ContextLengthError:
             return -math.inf
 
 
