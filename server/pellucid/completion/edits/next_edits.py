@@ -72,6 +72,7 @@ class NextEdits:
 
         Raise a PellucidError if the model cannot be asked.
         """
+        self.gate_note = None
         edits = self.history.edits()
         if not edits or not self._is_harmless(edits[-1].uri, "\n".join((*edits[-1].old, *edits[-1].new))):
             return []  # another document's edit is sent, too, and its file may be ignored by now

@@ -125,6 +125,8 @@ async def test_the_calibration_of_the_model_decides() -> None:
     made = edits(Reader({"mean(": 0.0}))
     assert len(await made.suggest(A, NEW)) == 2
     assert made.gate_note == NOT_OWN
+    assert await made.suggest(A, "nothing to repeat\n") == []
+    assert made.gate_note is None  # no model was asked
 
 
 @pytest.mark.parametrize(
