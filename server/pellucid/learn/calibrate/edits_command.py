@@ -7,19 +7,21 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.table import Table
 
 from pellucid.completion.edits.edit_gate import EditGate, default_gate
 from pellucid.config import Settings
-from pellucid.errors import ConfigError, NotSupportedError
+from pellucid.errors import ConfigError, InvalidRequestError, NotSupportedError
 from pellucid.learn.calibrate.command import assembled, calibration_file
 from pellucid.learn.calibrate.edit_gate_fit import FittedGate, GateScore, ReadProposals, fit_gate
 from pellucid.learn.evaluate.model_session import ModelSession
@@ -29,8 +31,12 @@ from pellucid.learn.evaluate.suite_protocol import SuiteRecord
 from pellucid.learn.evaluate.suites.next_edit import NextEdit
 from pellucid.learn.metrics import Interval
 from pellucid.models.calibrations import EditCalibrationFile, write
+from pellucid.system import atomic_files
 from pellucid.system.progress_bars import Steps
 from pellucid.text.assistant import LocalAssistant
+
+ELSEWHERE = "set another folder with PELLUCID_DATA"
+"""The remedy where records cannot be written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,9 @@ def calibrate_edits(settings: Settings, options: CalibrateEditsOptions) -> None:
     engine, assistant = assembled(settings)
     try:
         subject, file = _subject(assistant), calibration_file(assistant).of_edits()
-        records = asyncio.run(_read(suite, subject, settings.data / "calibration"))
+        path = _records_path(suite, subject, settings.data / "calibration")
+        with _locked(path):
+            records = asyncio.run(_read(suite, subject, path))
     finally:
         engine.close()
     table = ReadProposals.of(records)
@@ -70,9 +78,9 @@ def calibrate_edits(settings: Settings, options: CalibrateEditsOptions) -> None:
         "figures": _figures(table, fitted),
     }
     gate = replace(fitted.gate, about=about)
-    path, sentence = _stored(gate, fitted, file, options.out)
+    stored, sentence = _stored(gate, fitted, file, options.out)
     if options.json:
-        sys.stdout.write(json.dumps(gate.record | {"path": path and str(path)}) + "\n")
+        sys.stdout.write(json.dumps(gate.record | {"path": stored and str(stored)}) + "\n")
     else:
         _show(fitted, table, Console(highlight=False, markup=False, emoji=False))
     sys.stderr.write(f"{sentence}\n")
@@ -97,13 +105,33 @@ def _subject(assistant: LocalAssistant) -> Subject:
     )
 
 
-async def _read(suite: NextEdit, subject: Subject, folder: Path) -> list[SuiteRecord]:
-    """Let the model read all proposals, resuming an interrupted run. The records of another run stay in their own file."""
+def _records_path(suite: NextEdit, subject: Subject, folder: Path) -> Path:
+    """Return the path of the records of this run. Those of another one stay in their own file."""
     run = json.dumps([dict(subject.identity), suite.header], sort_keys=True)
-    path = folder / f"edits-{hashlib.sha256(run.encode()).hexdigest()[:16]}.jsonl"
+    return folder / f"edits-{hashlib.sha256(run.encode()).hexdigest()[:16]}.jsonl"
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep other processes from writing the same records. Raises InvalidRequestError if one does."""
+    with atomic_files.errors_explained(path.parent, ELSEWHERE):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_suffix(".lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise InvalidRequestError("Another process is calibrating with these edits: wait for it, and repeat the command.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+async def _read(suite: NextEdit, subject: Subject, path: Path) -> list[SuiteRecord]:
+    """Let the model read all proposals, resuming an interrupted run."""
     questions = await suite.questions(ModelSession(subject), {})
     with Steps() as steps:
-        records, _ = await ask_questions(suite, subject, questions, path, steps)
+        records, _ = await ask_questions(suite, subject, questions, path, steps, elsewhere=ELSEWHERE)
     return records
 
 

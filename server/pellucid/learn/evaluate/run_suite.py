@@ -14,7 +14,7 @@ from pellucid.learn.evaluate.registry import KINDS
 from pellucid.learn.evaluate.results import Circumstances, Reliability, SuiteResult, figures
 from pellucid.learn.evaluate.subjects import Subject
 from pellucid.learn.evaluate.suite_protocol import Question, Suite, SuiteRecord
-from pellucid.learn.evaluate.suite_records import SuiteRecordFile
+from pellucid.learn.evaluate.suite_records import ELSEWHERE, SuiteRecordFile
 from pellucid.system.progress_protocol import Progress
 
 
@@ -52,10 +52,17 @@ async def run_suite(
 
 
 async def ask_questions(
-    suite: Suite, subject: Subject, questions: Sequence[Question], path: Path, progress: Progress, *, start_over: bool = False
+    suite: Suite,
+    subject: Subject,
+    questions: Sequence[Question],
+    path: Path,
+    progress: Progress,
+    *,
+    start_over: bool = False,
+    elsewhere: str = ELSEWHERE,
 ) -> tuple[list[SuiteRecord], bool]:
     """Ask the questions that have no record in a file yet. Return all records, in their order, and whether any question was asked."""
-    with SuiteRecordFile(path, suite.name, subject.identity, suite.header, start_over=start_over) as file:
+    with SuiteRecordFile(path, suite.name, subject.identity, suite.header, start_over=start_over, elsewhere=elsewhere) as file:
         left = [question for question in questions if question.id not in file.records]
         for question in questions:
             before = file.records.get(question.id)

@@ -22,23 +22,36 @@ SYNCED: Final = 16
 """Number of records after which the file is synced to disk. The operating system holds every record, even if this process is killed."""
 
 
+ELSEWHERE: Final = "name another folder with --out"
+
+
 class SuiteRecordFile:
     """The records so far, open for more. The first line identifies the suite, the model and the settings.
 
     Raises InvalidRequestError for the records of another run, and for a file that is damaged anywhere but at its end, where a killed
     process may have written half a line. Raises ModelError if the disk refuses; existing records are kept. ``start_over`` discards the
-    records of this very run.
+    records of this very run. ``elsewhere`` is the remedy that names another folder, for the sentences.
     """
 
-    def __init__(self, path: Path, suite: str, model: Mapping[str, Any], settings: Mapping[str, Any], *, start_over: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        suite: str,
+        model: Mapping[str, Any],
+        settings: Mapping[str, Any],
+        *,
+        start_over: bool = False,
+        elsewhere: str = ELSEWHERE,
+    ) -> None:
         self.path = path
+        self._elsewhere = elsewhere
         self.records: dict[str, SuiteRecord] = {}
         header = {"kind": KIND, "format": FORMAT, "suite": suite, "model": dict(model), "settings": dict(settings)}
         with self._explained():
             path.parent.mkdir(parents=True, exist_ok=True)
         whole = _whole_lines(path)
         if whole:
-            _check_header(path, json.loads(json.dumps(header)), _parse(path, 1, whole[0]))
+            _check_header(path, json.loads(json.dumps(header)), _parse(path, 1, whole[0]), elsewhere)
             whole = whole[:1] if start_over else whole
             self.records = {record.id: record for record in _records(path, whole[1:])}
         with self._explained():
@@ -78,7 +91,7 @@ class SuiteRecordFile:
         self._unsynced = 0
 
     def _explained(self) -> AbstractContextManager[None]:
-        return atomic_files.errors_explained(self.path.parent, "name another folder with --out")
+        return atomic_files.errors_explained(self.path.parent, self._elsewhere)
 
 
 def read_records(path: Path) -> list[SuiteRecord]:
@@ -121,10 +134,10 @@ def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
 
 
 def _damaged(path: Path, number: int) -> InvalidRequestError:
-    return InvalidRequestError(f"Line {number} of {path} is damaged: delete the file to run its suite again.")
+    return InvalidRequestError(f"Line {number} of {path} is damaged: delete the file to ask its questions again.")
 
 
-def _check_header(path: Path, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+def _check_header(path: Path, wanted: Mapping[str, Any], found: Mapping[str, Any], elsewhere: str) -> None:
     """Raise InvalidRequestError that names the first difference."""
     for part in wanted:
         then, now = found.get(part), wanted[part]
@@ -135,7 +148,7 @@ def _check_header(path: Path, wanted: Mapping[str, Any], found: Mapping[str, Any
             part, then, now = f"{part}, {name}", then.get(name), now.get(name)
         raise InvalidRequestError(
             f"{path} contains the records of another run ({part}: {_shown(then)} there, {_shown(now)} here): "
-            "name another folder with --out, or delete that file."
+            f"{elsewhere}, or delete that file."
         )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from pellucid.completion.edits.edit_gate import EditGate, default_gate
 from pellucid.errors import InvalidRequestError, PellucidError
@@ -217,6 +218,31 @@ def test_resumed(run: Run, releases: Path, assistant: ReadingAssistant) -> None:
     assistant.fails_after = None
     assert run("calibrate", releases, "--edits")[0] == 0
     assert 2 * 72 <= len(assistant.read) < 60 + 2 * 72
+
+
+def test_two_at_once(run: Run, releases: Path, assistant: ReadingAssistant, tmp_path: Path) -> None:
+    """A second process does not write to the same records, and says why."""
+    assert run("calibrate", releases, "--edits")[0] == 0
+    (records,) = (tmp_path / "data" / "calibration").glob("*.jsonl")
+    with FileLock(records.with_suffix(".lock")):
+        code, _, err = run("calibrate", releases, "--edits")
+    assert code == 1
+    assert "Another process is calibrating with these edits: wait for it, and repeat the command." in err
+
+
+def test_records_that_cannot_be_used(run: Run, releases: Path, assistant: ReadingAssistant, tmp_path: Path) -> None:
+    """The sentences about records name the remedy of this command, which has no folder of results."""
+    assert run("calibrate", releases, "--edits")[0] == 0
+    (records,) = (tmp_path / "data" / "calibration").glob("*.jsonl")
+    lines = records.read_bytes().split(b"\n")
+    records.write_bytes(b"\n".join([lines[0].replace(b"knowing", b"unknown"), *lines[1:]]))
+    code, _, err = run("calibrate", releases, "--edits")
+    assert code == 1
+    assert "set another folder with PELLUCID_DATA, or delete that file." in err
+    records.write_bytes(b"\n".join([lines[0], b"{", *lines[2:]]))
+    code, _, err = run("calibrate", releases, "--edits")
+    assert code == 1
+    assert f"Line 2 of {records} is damaged: delete the file to ask its questions again." in err
 
 
 @pytest.mark.parametrize(
