@@ -19,12 +19,13 @@ from pellucid.learn.evaluate.suite_protocol import Facts, Suite, SuiteRecord
 from pellucid.learn.evaluate.suites.crows_pairs import CrowsPairs
 from pellucid.learn.evaluate.suites.humaneval import HumanEval, HumanEvalSampling
 from pellucid.learn.evaluate.suites.infilling import PREFIX_ONLY, Infilling, compare, identifier_f1
-from pellucid.learn.evaluate.suites.next_edit import ALL_SHOWN, NO_DIFF, NO_MARKER, NextEdit, NextEditProposals, shown
+from pellucid.learn.evaluate.suites.next_edit import ALL_SHOWN, NO_DIFF, NO_MARKER, NextEdit, NextEditProposals, measures, shown
 from pellucid.learn.evaluate.suites.perplexity import Perplexity, TextWindow, llama_windows
 from pellucid.learn.evaluate.suites.text_similarity import TextSimilarity
 from pellucid.learn.evaluate.suites.truthfulqa import PRIMER, TruthfulQA, mc1, mc2
 from pellucid.learn.evaluate.suites.unknown_names import UnknownNames
 from pellucid.learn.evaluate.suites.winogender import Winogender
+from pellucid.learn.metrics import wilson
 from pellucid.system.progress_protocol import Silent
 from pellucid.tokens import FinishReason
 from support.learn.edited_repositories import CALLS, ONE_RENAMED, RENAMED, write_releases
@@ -423,6 +424,25 @@ class TestNextEdit:
         (judged,) = KINDS[suite.name].judge([record], suite.gate(model))
         assert [proposal["line"] > record.facts["line"] for proposal in shown(judged.facts, 0.3)] == [True, True, False]
         assert found["exact lines, first: eager"] == 1.0
+
+    async def test_the_interval_of_keystrokes(self, tmp_path: Path) -> None:
+        """If nothing is saved, the interval is that of the effective number of packages, each weighing as much as it has to type."""
+        long = RENAMED.replace("read_settings", "read_settings_from_a_file")
+        folder = write_releases(
+            tmp_path / "releases",
+            {"long": {"1": {"a.py": CALLS}, "2": {"a.py": long}}, "short": {"1": {"a.py": CALLS}, "2": {"a.py": RENAMED}}},
+        )
+        suite, model = NextEdit(folder, None, Silent()), subject(ScriptedModel(likes=lambda text: -1.0 if "read_" in text else -0.1))
+        records, _ = await run(suite, model)
+        judged = KINDS[suite.name].judge(records, suite.gate(model))
+        (measure,) = [
+            one for one in measures([record.facts for record in judged]) if (one.name, one.group) == ("keystrokes saved", "eager")
+        ]
+        keys = [sum(r.facts["keystrokes"] for r in records if r.unit == unit) for unit in ("long", "short")]
+        assert keys[0] > keys[1]
+        metric = measure.of(judged)
+        assert metric is not None
+        assert metric.interval == wilson(0, sum(keys) ** 2 / sum(size**2 for size in keys))
 
     async def test_edits_that_were_not_drawn_count(self, tmp_path: Path) -> None:
         """One of three right cases is read, and one of one wrong: figures over both count the first three times."""

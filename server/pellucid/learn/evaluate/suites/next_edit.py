@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +202,9 @@ def _figures(level: str, least: float | None, weight: Callable[[Facts], float]) 
     def is_exact(one: Facts) -> bool:
         return any(proposal["right"] for proposal in best(one))
 
+    def keys(one: Facts) -> float:
+        return float(weight(one) * one["keystrokes"])
+
     def saved(one: Facts) -> float:
         return weight(one) * sum(int(proposal["saved"]) for proposal in shown(one, least) if proposal["right"])
 
@@ -211,7 +214,7 @@ def _figures(level: str, least: float | None, weight: Callable[[Facts], float]) 
         rate("exact lines, first", is_exact, _is_followed),
         rate("exact lines, first, if possible", is_exact, _is_able),
         rate("exact, of those shown", is_exact, lambda one: not is_quiet(one)),
-        mean("keystrokes saved", saved, lambda one: weight(one) * one["keystrokes"], group=level, applies=_is_followed),
+        replace(mean("keystrokes saved", saved, keys, group=level, applies=_is_followed), weight=keys),
         rate("quiet rate", is_quiet, lambda one: not one["followed"]),
         rate("quiet rate, with proposals", is_quiet, lambda one: not one["followed"] and bool(one["proposals"])),
         rate("quiet, no proposal right", is_quiet, lambda one: bool(one["proposals"]) and not _is_able(one), detail=True),
