@@ -5,8 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-_OTHER_PLACES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
-"""What a process that was started by git inherits, and what would make git look into another repository."""
+_OTHER_PLACES = (
+    "GIT_DIR",
+    "GIT_COMMON_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_NAMESPACE",
+)
+"""Variables that a process started by git inherits, and that would make git look into another repository."""
 
 _RULES = {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": ""}  # older git knows only the last
 """Messages in English, no lock files, and no fetching of what is missing, as the repository names the commands for that."""

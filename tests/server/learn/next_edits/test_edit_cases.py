@@ -18,6 +18,7 @@ from pellucid.learn.next_edits.edit_sample import EditKind, draw_edits, weights
 from pellucid.learn.next_edits.git_history import commit_changes
 from pellucid.learn.next_edits.release_folders import release_changes
 from pellucid.system.progress_protocol import Silent
+from pellucid.system.safe_git import git_environment
 from support.learn.edited_repositories import CALLS, ONE_RENAMED, RENAMED, git, write_files, write_releases, write_repository
 
 
@@ -165,6 +166,17 @@ class TestRepository:
         assert len(found) == 100
         assert {(change.old, change.new) for change in found} == {("1\n", "2\n")}
         assert swept not in b"".join(asked)
+
+    def test_the_places_of_another_repository(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A hook of another repository that runs the command hands over its places; the named repository is read nevertheless."""
+        folder = write_repository(tmp_path / "r", [{"a.py": "1\n"}, {"a.py": "2\n"}])
+        other = write_repository(tmp_path / "other", [{"b.py": "1\n"}, {"b.py": "2\n"}]) / ".git"
+        places = {"DIR": other, "COMMON_DIR": other, "WORK_TREE": other.parent, "INDEX_FILE": other / "index", "NAMESPACE": "other"}
+        places |= {"OBJECT_DIRECTORY": other / "objects", "ALTERNATE_OBJECT_DIRECTORIES": other / "objects"}
+        for name, value in places.items():
+            monkeypatch.setenv(f"GIT_{name}", str(value))
+        assert [found.name for found in commit_changes(folder, Silent())] == ["a.py"]
+        assert not {f"GIT_{name}" for name in places} & git_environment().keys()
 
     def test_no_commits(self, tmp_path: Path) -> None:
         """An empty repository is refused with the reason."""
