@@ -14,10 +14,9 @@ const SOURCES = { model: "generated now", recent: "the rest of an earlier sugges
 /** The document with the last requested explanation. */
 export class Explanations implements vscode.TextDocumentContentProvider, vscode.Disposable {
   private readonly changed = new vscode.EventEmitter<vscode.Uri>();
-  private readonly registration = vscode.workspace.registerTextDocumentContentProvider(SCHEME, this);
-  private text = "";
-
   readonly onDidChange = this.changed.event;
+  private readonly registration = vscode.workspace.registerTextDocumentContentProvider(SCHEME, this); // after onDidChange, which is read here
+  private text = "";
 
   provideTextDocumentContent(): string {
     return this.text;
