@@ -1,6 +1,7 @@
 /** Edits by instruction: a prompt at the selection, the new text as a diff while it comes, then a choice of its changes. */
 
 import * as vscode from "vscode";
+import type { Position } from "vscode-languageclient/node";
 import type { LanguageServer } from "./languageServer";
 import { type Hunk, type InstructedEdit, InstructedEditRequest } from "./protocol";
 
@@ -39,6 +40,7 @@ export class InstructedEdits implements vscode.Disposable {
     if (editor === undefined) {
       throw new Error("Open a file and select the lines to change.");
     }
+    this.server.requireRunning();
     const { document, selection } = editor;
     const selected = { document, version: document.version, range: new vscode.Range(selection.start, selection.end) };
     const instruction = await this.ask(selection);
@@ -51,39 +53,47 @@ export class InstructedEdits implements vscode.Disposable {
     this.preview.dispose();
   }
 
-  /** Shows the edit, and lets the user choose among its changes: as often as another seed is wanted. */
+  /** Shows the edit, and makes the changes that the user chooses. */
   private async edit(selected: Selection, instruction: string): Promise<void> {
-    for (let seed: number | undefined; ; seed = Math.floor(Math.random() * 2 ** 31)) {
-      await this.preview.open(selected.document, instruction);
-      const made = await this.stream(selected, instruction, seed);
-      if (made === undefined) {
-        return this.preview.close();
-      }
-      if (made.reason !== null) {
-        await this.preview.close();
-        void vscode.window.showInformationMessage(made.reason);
-        return;
-      }
-      this.preview.show(replaced(selected.document, made.hunks));
-      const chosen = await choose(instruction, made.hunks);
-      if (chosen === "another") {
-        continue;
-      }
+    let chosen: readonly Hunk[];
+    try {
+      chosen = await this.choose(selected, instruction);
+    } finally {
       await this.preview.close();
-      if (chosen !== undefined && chosen.length > 0) {
-        await make(selected, chosen);
-      }
-      return;
+    }
+    if (chosen.length > 0) {
+      await make(selected, chosen);
     }
   }
 
-  /** Returns the edit, or undefined if the user has cancelled it. */
+  /** Returns the changes that the user wants, after as many answers as seeds are asked for. */
+  private async choose(selected: Selection, instruction: string): Promise<readonly Hunk[]> {
+    for (let seed: number | undefined; ; seed = Math.floor(Math.random() * 2 ** 31)) {
+      const made = await this.stream(selected, instruction, seed);
+      if (made === undefined) {
+        return [];
+      }
+      if (made.reason !== null) {
+        void vscode.window.showInformationMessage(made.reason);
+        return [];
+      }
+      requireUnchanged(selected);
+      this.preview.show(replaced(selected.document, made.hunks));
+      const chosen = await pick(instruction, made.hunks);
+      if (chosen !== "another") {
+        return chosen;
+      }
+      requireUnchanged(selected);
+    }
+  }
+
+  /** Returns the edit, or undefined if the user has cancelled it. The box that shows the progress has the focus, so that Escape cancels. */
   private async stream(selected: Selection, instruction: string, seed: number | undefined): Promise<InstructedEdit | undefined> {
     const { document, range } = selected;
     const partialResultToken = `instruct-${Date.now()}`;
     const params = {
       textDocument: { uri: document.uri.toString() },
-      range,
+      range: { start: place(range.start), end: place(range.end) },
       instruction,
       partialResultToken,
       ...(seed === undefined ? {} : { seed }),
@@ -93,19 +103,28 @@ export class InstructedEdits implements vscode.Disposable {
       lines.push(...come);
       this.preview.show(withLines(document, range, lines));
     });
-    const options = { location: vscode.ProgressLocation.Notification, title: `Pellucid: ${instruction}`, cancellable: true };
-    try {
-      return await vscode.window.withProgress(options, async (_, token) => {
-        const made = this.server.request(InstructedEditRequest, params, token);
-        const cancelled = new Promise<undefined>((resolve) => token.onCancellationRequested(() => resolve(undefined)));
-        made.catch(() => undefined); // of a request that was cancelled
-        return Promise.race([made, cancelled]);
+    const cancelling = new vscode.CancellationTokenSource();
+    const waiting = vscode.window.createQuickPick();
+    Object.assign(waiting, { title: instruction, placeholder: "The model writes. Escape cancels.", busy: true, ignoreFocusOut: true });
+    const cancelled = new Promise<undefined>((resolve) => {
+      waiting.onDidHide(() => {
+        cancelling.cancel();
+        resolve(undefined);
       });
-    } catch (error) {
-      await this.preview.close();
-      throw error;
+    });
+    waiting.show();
+    try {
+      await this.preview.open(selected, instruction);
+      if (cancelling.token.isCancellationRequested) {
+        return undefined;
+      }
+      const made = this.server.request(InstructedEditRequest, params, cancelling.token);
+      made.catch(() => undefined); // of a request that was cancelled
+      return await Promise.race([made, cancelled]);
     } finally {
       progress.dispose();
+      waiting.dispose();
+      cancelling.dispose();
     }
   }
 
@@ -113,7 +132,7 @@ export class InstructedEdits implements vscode.Disposable {
   private ask(selection: vscode.Selection): Promise<string | undefined> {
     const earlier = this.memory.get<string[]>(HISTORY, []);
     const input = vscode.window.createQuickPick();
-    input.title = selection.isEmpty ? "Insert code here" : `Change ${count(selection.end.line - selection.start.line + 1, "line")}`;
+    input.title = selection.isEmpty ? "Insert code here" : `Change ${count(lastLine(selection) - selection.start.line + 1, "line")}`;
     input.placeholder = "What should change? For example: handle an empty list";
     const items = earlier.map((label) => ({ label }));
     input.items = items;
@@ -142,24 +161,26 @@ export class InstructedEdits implements vscode.Disposable {
 /** A document with the new text, compared with the user's in a diff editor. */
 class Preview implements vscode.TextDocumentContentProvider, vscode.Disposable {
   private readonly changed = new vscode.EventEmitter<vscode.Uri>();
-  private readonly registration = vscode.workspace.registerTextDocumentContentProvider(SCHEME, this);
+  readonly onDidChange = this.changed.event;
+  private readonly registration = vscode.workspace.registerTextDocumentContentProvider(SCHEME, this); // after onDidChange, which is read here
   private uri: vscode.Uri | undefined;
   private text = "";
-
-  readonly onDidChange = this.changed.event;
 
   provideTextDocumentContent(): string {
     return this.text;
   }
 
-  async open(document: vscode.TextDocument, instruction: string): Promise<void> {
-    this.text = document.getText();
-    if (this.uri === undefined) {
-      this.uri = document.uri.with({ scheme: SCHEME, query: String(Date.now()) });
-      await vscode.commands.executeCommand("vscode.diff", document.uri, this.uri, `Pellucid: ${instruction}`, { preview: true });
-    } else {
-      this.changed.fire(this.uri);
+  /** Shows the user's text on both sides. */
+  async open({ document, range }: Selection, instruction: string): Promise<void> {
+    if (this.uri !== undefined) {
+      this.show(document.getText());
+      return;
     }
+    this.text = document.getText();
+    this.uri = document.uri.with({ scheme: SCHEME, query: String(Date.now()) });
+    const selection = new vscode.Range(range.start, range.start);
+    const options = { preview: false, preserveFocus: true, selection }; // a preview would take the place of the user's tab if that is one
+    await vscode.commands.executeCommand("vscode.diff", document.uri, this.uri, `Pellucid: ${instruction}`, options);
   }
 
   show(text: string): void {
@@ -183,13 +204,13 @@ class Preview implements vscode.TextDocumentContentProvider, vscode.Disposable {
   }
 }
 
-/** Returns the changes that the user wants, undefined if none of them, and "another" for an edit with another seed. */
-function choose(instruction: string, hunks: readonly Hunk[]): Promise<readonly Hunk[] | "another" | undefined> {
+/** Returns the changes that the user marks, and "another" for an edit with another seed. */
+function pick(instruction: string, hunks: readonly Hunk[]): Promise<readonly Hunk[] | "another"> {
   const input = vscode.window.createQuickPick<HunkItem>();
   input.title = instruction;
-  input.placeholder = "Enter makes the marked changes, Escape none";
+  input.placeholder = "Space marks a change or not, Enter makes the marked ones, Escape none";
   input.canSelectMany = true;
-  input.items = hunks.map((hunk) => ({ label: place(hunk), description: percent(hunk), detail: firstLine(hunk), hunk }));
+  input.items = hunks.map((hunk) => ({ label: linesOf(hunk), description: percent(hunk), detail: firstLine(hunk), hunk }));
   input.selectedItems = input.items;
   input.buttons = [ANOTHER];
   input.ignoreFocusOut = true;
@@ -203,18 +224,24 @@ function choose(instruction: string, hunks: readonly Hunk[]): Promise<readonly H
       input.hide();
     });
     input.onDidHide(() => {
-      resolve(undefined);
+      resolve([]);
       input.dispose();
     });
     input.show();
   });
 }
 
-/** Makes changes, which one undo takes back. Throws an Error with a sentence if the document is another one by now. */
-async function make({ document, version }: Selection, hunks: readonly Hunk[]): Promise<void> {
+/** Throws an Error with a sentence if the document has changed since it was selected. */
+function requireUnchanged({ document, version }: Selection): void {
   if (document.version !== version) {
     throw new Error("The document has changed meanwhile, so nothing was changed: ask again.");
   }
+}
+
+/** Makes changes, which one undo takes back. Throws an Error with a sentence if the document does not allow it. */
+async function make(selected: Selection, hunks: readonly Hunk[]): Promise<void> {
+  requireUnchanged(selected);
+  const { document } = selected;
   const edit = new vscode.WorkspaceEdit();
   hunks.forEach((hunk) => edit.replace(document.uri, rangeOf(hunk), hunk.newText));
   if (!(await vscode.workspace.applyEdit(edit))) {
@@ -237,14 +264,24 @@ function replaced(document: vscode.TextDocument, hunks: readonly Hunk[]): string
 /** Returns the document's text with the lines so far in place of the first selected ones. */
 function withLines(document: vscode.TextDocument, range: vscode.Range, lines: readonly string[]): string {
   const all = document.getText().split(/\r?\n/);
-  const last = range.end.character === 0 && range.end.line > range.start.line ? range.end.line - 1 : range.end.line;
+  const last = lastLine(range);
   const rest = all.slice(Math.min(range.start.line + lines.length, last + 1), last + 1);
   return [...all.slice(0, range.start.line), ...lines, ...rest, ...all.slice(last + 1)].join(
     document.eol === vscode.EndOfLine.CRLF ? "\r\n" : "\n",
   );
 }
 
-function place({ first, old }: Hunk): string {
+/** Returns the last line that a range has a part of. */
+function lastLine({ start, end }: vscode.Range): number {
+  return end.character === 0 && end.line > start.line ? end.line - 1 : end.line;
+}
+
+/** Returns a place as the protocol has it; VS Code's own becomes an array in JSON if it is within a range. */
+function place({ line, character }: vscode.Position): Position {
+  return { line, character };
+}
+
+function linesOf({ first, old }: Hunk): string {
   return old.length < 2 ? `Line ${first + 1}` : `Lines ${first + 1} to ${first + old.length}`;
 }
 

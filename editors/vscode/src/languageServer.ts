@@ -63,6 +63,11 @@ export class LanguageServer implements vscode.Disposable {
     return this.client?.isRunning() ?? false;
   }
 
+  /** Throws an Error with a sentence for the user if the server does not run. */
+  requireRunning(): void {
+    void this.requests;
+  }
+
   /** Sends a request. Throws an Error with a sentence for the user if the server does not run, or a ServerEnded if it ends before it answers. */
   async request<Params, Result>(
     type: RequestType<Params, Result, void>,
