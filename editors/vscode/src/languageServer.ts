@@ -208,6 +208,11 @@ export class LanguageServer implements vscode.Disposable {
         }
         return offered;
       },
+      // A hint has three faint dots here, no key stops at it, and Problems does not list it. All diagnostics are marks of surprising code.
+      handleDiagnostics: (uri, diagnostics, next) => {
+        diagnostics.forEach((one) => (one.severity = vscode.DiagnosticSeverity.Information));
+        next(uri, diagnostics);
+      },
       executeCommand: async (command, args: unknown[], next) => {
         const result: unknown = await next(command, args);
         const [id] = args;
