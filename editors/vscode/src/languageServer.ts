@@ -35,6 +35,10 @@ const SHOW_LOG = "Show Log";
 /** The codes of requests whose connection ended before the answer. */
 const ENDED: readonly number[] = [ErrorCodes.PendingResponseRejected, ErrorCodes.ConnectionInactive];
 
+/** The commands of code actions that wait for the model, and what the status bar shows meanwhile. */
+const WRITING: readonly string[] = [ServerCommand.instruct, ServerCommand.explainCode];
+const PROGRESS = { location: vscode.ProgressLocation.Window, title: "Pellucid: the model writes" };
+
 /** How long to wait for the last output of a process that failed. */
 const LAST_WORDS_MS = 1000;
 
@@ -214,7 +218,8 @@ export class LanguageServer implements vscode.Disposable {
         next(uri, diagnostics);
       },
       executeCommand: async (command, args: unknown[], next) => {
-        const result: unknown = await next(command, args);
+        const run = (): Promise<unknown> => Promise.resolve(next(command, args));
+        const result = await (WRITING.includes(command) ? vscode.window.withProgress(PROGRESS, run) : run());
         const [id] = args;
         if (command === ServerCommand.accepted && typeof id === "string") {
           this.last.accept(id);

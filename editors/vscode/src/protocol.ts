@@ -115,6 +115,8 @@ export const ServerCommand = {
   toggleWorkspace: "pellucid.toggleWorkspace",
   restart: "pellucid.restart",
   openPage: "pellucid.openPage",
+  instruct: "pellucid.instruct",
+  explainCode: "pellucid.explainCode",
   showSurprise: "pellucid.showSurprise",
   showSurpriseInChanges: "pellucid.showSurpriseInChanges",
   clearSurprise: "pellucid.clearSurprise",
