@@ -208,7 +208,7 @@ class Preview implements vscode.TextDocumentContentProvider, vscode.Disposable {
 function pick(instruction: string, hunks: readonly Hunk[]): Promise<readonly Hunk[] | "another"> {
   const input = vscode.window.createQuickPick<HunkItem>();
   input.title = instruction;
-  input.placeholder = "Space marks a change or not, Enter makes the marked ones, Escape none";
+  input.placeholder = "Space marks, Enter makes the marked, Escape none";
   input.canSelectMany = true;
   input.items = hunks.map((hunk) => ({ label: linesOf(hunk), description: percent(hunk), detail: firstLine(hunk), hunk }));
   input.selectedItems = input.items;
