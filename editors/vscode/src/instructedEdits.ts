@@ -2,6 +2,7 @@
 
 import * as vscode from "vscode";
 import type { Position } from "vscode-languageclient/node";
+import { givenInstruction, type MarkedItem, matching } from "./givenInstruction";
 import type { LanguageServer } from "./languageServer";
 import { type Hunk, type InstructedEdit, InstructedEditRequest } from "./protocol";
 
@@ -136,12 +137,18 @@ export class InstructedEdits implements vscode.Disposable {
     input.placeholder = "What should change? For example: handle an empty list";
     const items = earlier.map((label) => ({ label }));
     input.items = items;
+    let marked: MarkedItem = { label: earlier[0] ?? "", value: "" };
+    input.onDidChangeActive(([item]) => {
+      marked = { label: item?.label ?? "", value: input.value };
+    });
     input.onDidChangeValue((value) => {
-      input.items = value.trim() === "" ? items : [{ label: value, alwaysShow: true }, ...items.filter(({ label }) => label !== value)];
+      const typed = { label: value, alwaysShow: true };
+      input.items = value.trim() === "" ? items : [typed, ...matching(earlier, value).map((label) => ({ label }))];
+      input.activeItems = input.items.slice(0, 1);
     });
     return new Promise((resolve) => {
       input.onDidAccept(() => {
-        const instruction = (input.activeItems[0]?.label ?? input.value).trim();
+        const instruction = givenInstruction(input.value, marked, earlier);
         if (instruction === "") {
           return;
         }
