@@ -1,10 +1,12 @@
-// The extension in a real VS Code with a real model: ghost text, acceptance, the tokens, the status bar, and off.
+// The extension in a real VS Code with a real model: ghost text, the tokens, edits, marks, the status bar, and off.
 
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, afterEach, before, test } from "node:test";
+import { isDeepStrictEqual, promisify } from "node:util";
 import { languageServers, ROOT, serve, serveCode, stop, writeSettings } from "./processes.mjs";
 import { eventually, Workbench } from "./workbench.mjs";
 
@@ -29,6 +31,36 @@ def variance(values):
     """The mean squared distance from the mean."""
 `;
 
+/** Two functions with a wrong word each: `<` in line 15, and the first `high` that is returned. */
+const PRICES = `def total_price(items):
+    total = 0
+    for item in items:
+        total += item.price * item.quantity
+    return total
+
+
+def average_price(items):
+    return total_price(items) / len(items)
+
+
+def largest(values):
+    best = values[0]
+    for value in values:
+        if value < best:
+            best = value
+    return best
+
+
+def clamp(value, low, high):
+    if value < low:
+        return high
+    if value > high:
+        return high
+    return value
+`;
+
+const INSTRUCTION = "Rename mean to average.";
+
 /** VS Code's names of the themes; the last is the one that the window opens with. */
 const THEMES = { light: "Light Modern", contrast: "Dark High Contrast", dark: "Dark Modern" };
 
@@ -40,10 +72,14 @@ before(async () => {
   folder = await mkdtemp(path.join(tmpdir(), "pellucid-vscode-"));
   file = path.join(folder, "project/stats.py");
   await mkdir(path.dirname(file));
-  for (const name of ["stats", ...Object.keys(THEMES), "switch", "again"]) {
+  for (const name of ["stats", "instruct", ...Object.keys(THEMES), "switch", "again"]) {
     await writeFile(path.join(path.dirname(file), `${name}.py`), CODE);
   }
-  await writeFile(path.join(path.dirname(file), "shop.py"), SHOP);
+  for (const name of ["shop", "actions"]) {
+    await writeFile(path.join(path.dirname(file), `${name}.py`), SHOP);
+  }
+  await writeFile(path.join(path.dirname(file), "prices.py"), PRICES);
+  await writeFile(path.join(path.dirname(file), "broken.json"), '{"first": 1 "second": 2}\n');
   settings = {
     "pellucid.command": [path.join(ROOT, ".venv/bin/pellucid"), "lsp"],
     "pellucid.server.url": await serve(folder),
@@ -93,6 +129,8 @@ afterEach(async (context) => {
   if (!context.passed && !failed) {
     failed = true;
     await workbench.screenshot(`failed-${context.name.replace(/\W+/g, "-")}`);
+    await workbench.run("Notifications: Show Notifications");
+    console.error(`Notifications: ${JSON.stringify(await workbench.notes.allInnerTexts())}`);
   }
   assert.deepEqual(await workbench.errors.allTextContents(), []);
 });
@@ -202,6 +240,164 @@ step("after a rename the next edit is marked; and one key goes there and makes i
   );
 });
 
+step("an edit by instruction is compared with the old text, and Escape leaves everything as it was", async () => {
+  await workbench.page.getByRole("treeitem", { name: "instruct.py" }).click(); // in a preview tab, as a single click opens it
+  await workbench.page.locator(".tab.active", { hasText: "instruct.py" }).waitFor();
+  await workbench.page.locator(".monaco-editor .view-line").first().click();
+  await workbench.select(4, 6);
+  const before = await eventually(
+    () => workbench.place(),
+    ({ cursor }) => /^Ln 7, .* selected/.test(cursor),
+  );
+  await workbench.instruct(INSTRUCTION);
+  await workbench.boxAsks("Space marks");
+  for (const row of await workbench.rows.allInnerTexts()) {
+    assert.match(row, /^Lines? \d+[^]*(\d+ % probable|not read)/);
+  }
+  assert.ok(await workbench.page.locator(".monaco-diff-editor .modified .line-insert").count());
+  await workbench.screenshot("instruction-dark");
+  await workbench.press("Escape");
+  await eventually(
+    () => workbench.place(),
+    (now) => isDeepStrictEqual(now, before),
+  );
+  await workbench.focused(workbench.page.locator(".monaco-editor .native-edit-context").first());
+});
+
+step("Escape also ends an edit that the model still writes", async () => {
+  const before = await workbench.place();
+  await workbench.instruct("Write this as a loop.");
+  await workbench.boxAsks("The model writes");
+  await workbench.press("Escape");
+  await eventually(
+    () => workbench.place(),
+    (now) => isDeepStrictEqual(now, before),
+  );
+});
+
+step("the last instructions are kept, another seed asks again, and the box without a mark changes nothing", async () => {
+  const before = await workbench.place();
+  await workbench.askForInstruction();
+  assert.deepEqual(await workbench.rows.allInnerTexts(), ["Write this as a loop.", INSTRUCTION]);
+  await workbench.press("ArrowDown", "Enter");
+  await workbench.boxAsks("Space marks");
+  await workbench.press("Shift+Tab", "Shift+Tab", "Enter");
+  await workbench.boxAsks("The model writes");
+  await workbench.page.locator('input[placeholder^="The model writes"]').waitFor({ state: "hidden" });
+  await workbench.press("Escape"); // of a choice, or of nothing if this seed changes nothing
+  await eventually(
+    () => workbench.place(),
+    ({ tabs, unsaved }) => isDeepStrictEqual([tabs, unsaved], [before.tabs, before.unsaved]),
+  );
+  await workbench.select(4, 6);
+  await workbench.instruct(INSTRUCTION);
+  await workbench.boxAsks("Space marks");
+  const count = await workbench.rows.count();
+  for (let row = 0; row < count; row += 1) {
+    await workbench.press("ArrowDown", "Space");
+  }
+  await workbench.page.getByText("0 Selected").waitFor();
+  await workbench.press("Enter");
+  await eventually(
+    () => workbench.place(),
+    ({ tabs }) => isDeepStrictEqual(tabs, before.tabs),
+  );
+  assert.equal(await workbench.unsaved.count(), 0);
+});
+
+step("Enter makes the changes, and one undo takes them back", async () => {
+  await workbench.instruct(INSTRUCTION);
+  await workbench.boxAsks("Space marks");
+  await workbench.press("Enter");
+  await workbench.unsaved.waitFor();
+  await workbench.press("Control+z");
+  await workbench.unsaved.waitFor({ state: "detached" });
+});
+
+step("an edit of a document that has changed meanwhile is not made", async () => {
+  await workbench.instruct(INSTRUCTION);
+  await workbench.boxAsks("Space marks");
+  const changed = `# Changed by another program.\n${CODE}`;
+  await writeFile(path.join(path.dirname(file), "instruct.py"), changed);
+  await workbench.page.locator(".view-line", { hasText: "another program" }).first().waitFor();
+  await workbench.press("Enter");
+  await workbench.errors.filter({ hasText: "The document has changed meanwhile" }).waitFor();
+  assert.equal(await workbench.unsaved.count(), 0);
+  await workbench.clearNotes();
+});
+
+step("surprising code is marked, F8 goes there, and a quick fix puts the alternative in", async () => {
+  await workbench.edit("prices.py");
+  await workbench.run("Pellucid: Mark Surprising Code");
+  await workbench.notes.filter({ hasText: /words? (is|are) marked/ }).waitFor();
+  await workbench.marks.first().waitFor();
+  await workbench.screenshot("surprise-dark");
+  await workbench.clearNotes();
+  await workbench.press("Control+Home", "F8");
+  await eventually(
+    () => workbench.place(),
+    ({ cursor }) => cursor?.startsWith("Ln 15,"),
+  );
+  await workbench.press("Control+.");
+  await workbench.actions.getByText("Replace `<` with").first().waitFor();
+  await workbench.screenshot("alternative-dark");
+  await workbench.press("Enter");
+  await workbench.unsaved.waitFor();
+  await workbench.press("Escape", "Control+z");
+  await workbench.unsaved.waitFor({ state: "detached" });
+  await workbench.run("Pellucid: Clear the Marks");
+  await workbench.marks.first().waitFor({ state: "detached" });
+});
+
+step("only the changed lines are marked in a git worktree", async () => {
+  const git = (...words) =>
+    promisify(execFile)("git", ["-c", "user.name=A", "-c", "user.email=a@b", ...words], { cwd: path.dirname(file) });
+  const prices = path.join(path.dirname(file), "prices.py");
+  await writeFile(prices, PRICES.replace("value < best", "value > best"));
+  await git("init", "--quiet");
+  await git("add", "prices.py");
+  await git("commit", "--quiet", "--message", "Prices");
+  await writeFile(prices, PRICES);
+  await workbench.page.locator(".view-line", { hasText: "value < best" }).waitFor();
+  await workbench.run("Pellucid: Mark Surprising Code in the Changed Lines");
+  await workbench.notes.filter({ hasText: "1 word is marked" }).waitFor();
+  await eventually(
+    () => workbench.marks.count(),
+    (count) => count === 1,
+  );
+  await workbench.run("Pellucid: Clear the Marks");
+  await workbench.clearNotes();
+});
+
+step("code actions write a docstring, which one undo takes back, and explain", async () => {
+  await workbench.edit("actions.py");
+  await workbench.select(1, 2);
+  await workbench.press("Control+.");
+  await workbench.actions.getByText("Pellucid: Write a docstring").waitFor();
+  for (const title of ["Add type hints", "Write tests for this", "Explain"]) {
+    assert.ok(await workbench.actions.getByText(`Pellucid: ${title}`).count(), title);
+  }
+  await workbench.screenshot("actions-dark");
+  await workbench.press("Enter");
+  await workbench.page.locator(".statusbar").getByText("the model writes").waitFor();
+  await workbench.unsaved.waitFor();
+  await workbench.press("Control+z");
+  await workbench.unsaved.waitFor({ state: "detached" });
+  await workbench.press("Control+.");
+  await workbench.actions.getByText("Pellucid: Explain").waitFor();
+  await workbench.press("ArrowDown", "ArrowDown", "ArrowDown", "Enter");
+  await workbench.notes.filter({ hasText: /Pellucid: .{20}/ }).waitFor();
+  await workbench.clearNotes();
+});
+
+step("a problem that another tool reports has a code action that mends it", async () => {
+  await workbench.edit("broken.json");
+  await workbench.page.locator(".monaco-editor .squiggly-error, .monaco-editor .squiggly-warning").first().waitFor();
+  await workbench.press("Control+Home", "F8", "Control+.");
+  await workbench.actions.getByText(/Pellucid: Fix: ./).waitFor();
+  await workbench.press("Escape", "Escape");
+});
+
 for (const [name, theme] of Object.entries(THEMES)) {
   step(`the window in the theme ${theme}`, async () => {
     await workbench.setTheme(theme);
@@ -263,5 +459,7 @@ step("a program that does not start is reported in one sentence, with its own la
   assert.equal(shown.length, 1);
   assert.match(shown[0], new RegExp(`Pellucid's language server did not start: ${RegExp.escape(words)}`));
   await workbench.screenshot("failed-start-dark");
+  await workbench.press("Alt+i");
+  await workbench.errors.filter({ hasText: "language server is not running" }).waitFor();
   await workbench.run("Notifications: Clear All Notifications");
 });

@@ -1,5 +1,6 @@
 // VS Code's window as a user sees it: the editor, its ghost text, the status bar, the command palette and the token view.
 
+import assert from "node:assert/strict";
 import { mkdir, readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import path from "node:path";
@@ -44,7 +45,13 @@ export class Workbench {
     this.status = page.locator('[id="pellucid.pellucid.pellucid.status"]');
     this.ghost = page.locator(".ghost-text-decoration, .ghost-text-decoration-preview, .ghost-text").first();
     this.unsaved = page.locator(".tab.dirty").first();
+    this.notes = page.locator(".notification-list-item");
     this.errors = page.locator(".notification-list-item").filter({ has: page.locator(".codicon-error") });
+    this.box = page.locator(".quick-input-widget input.input");
+    this.rows = page.locator(".quick-input-list .monaco-list-row");
+    this.tabs = page.locator(".tab");
+    this.actions = page.locator(".action-widget").first();
+    this.marks = page.locator(".monaco-editor .squiggly-info");
     const view = page.frameLocator("iframe.webview.ready").frameLocator("#active-frame");
     this.tokens = view.locator("#tokens");
     this.chips = view.locator("#tokens .chip");
@@ -59,16 +66,22 @@ export class Workbench {
   /** The frame of the page with a text in it, such as a preview; undefined if there is none. */
   async frameWith(text) {
     for (const frame of this.page.frames()) {
-      if (await frame.getByText(text).count()) {
+      // A frame may be replaced meanwhile.
+      if (
+        await frame
+          .getByText(text)
+          .count()
+          .catch(() => 0)
+      ) {
         return frame;
       }
     }
     return undefined;
   }
 
-  /** The user's settings. */
+  /** The user's settings; none while VS Code writes the file, which it empties first. */
   async settings() {
-    return JSON.parse(await readFile(this.settingsFile, "utf8"));
+    return JSON.parse((await readFile(this.settingsFile, "utf8")) || "{}");
   }
 
   /** Takes a colour theme from VS Code's own menu. */
@@ -107,6 +120,43 @@ export class Workbench {
   /** An entry of the palette or of a menu that is open. */
   choice(label) {
     return this.page.locator(".quick-input-list .monaco-list-row").filter({ hasText: label }).first();
+  }
+
+  /** Selects lines of the active editor, by their numbers. */
+  async select(first, last) {
+    await this.press("Control+Home", ...Array(first - 1).fill("ArrowDown"), ...Array(last + 1 - first).fill("Shift+ArrowDown"));
+  }
+
+  /** Opens the box that asks for an instruction for the selection. */
+  async askForInstruction() {
+    await this.press("Alt+i");
+    await this.boxAsks("What should change?");
+    assert.match(await this.page.locator(".quick-input-title").innerText(), /^Change \d+ lines?$/);
+  }
+
+  /** Gives an instruction for the selection. */
+  async instruct(instruction) {
+    await this.askForInstruction();
+    await this.page.keyboard.type(instruction);
+    await this.choice(instruction).waitFor();
+    await this.press("Enter");
+  }
+
+  /** Waits until the box at the top has the focus and a question that begins so. */
+  async boxAsks(question) {
+    await this.page.locator(`.quick-input-widget input[placeholder^="${question}"]`).waitFor();
+    await this.focused(this.box);
+  }
+
+  /** Where the cursor is, how much is selected, and the open tabs. */
+  async place() {
+    const cursor = /Ln \d+, Col \d+( \(\d+ selected\))?/.exec(await this.page.locator(".statusbar").innerText())?.[0];
+    return { cursor, tabs: await this.tabs.allTextContents(), unsaved: await this.unsaved.count() };
+  }
+
+  async clearNotes() {
+    await this.run("Notifications: Clear All Notifications");
+    await this.notes.first().waitFor({ state: "detached" });
   }
 
   /** Opens the token view by its key, and waits until it has the focus and something to show. */
