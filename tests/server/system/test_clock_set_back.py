@@ -29,6 +29,7 @@ DATES = {
     "pellucid/bench/command.py",
     "pellucid/completion/trust/suggestion_log.py",
     "pellucid/learn/calibrate/command.py",
+    "pellucid/learn/calibrate/edits_command.py",
     "pellucid/learn/evaluate/results.py",
     "pellucid/learn/finetune/pipeline.py",
     "pellucid/text/template_renderer.py",
