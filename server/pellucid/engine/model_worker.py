@@ -55,6 +55,15 @@ class EngineSettings:
         return max(chunk // PREFILL_SHARE, 1) if device.type == "cpu" else chunk
 
 
+def cheap_rows_on(device: torch.device) -> int:
+    """Return the rows up to which prefill is added to a step in which something more urgent decodes: so many cost little more than one.
+
+    With AVX2 alone each row costs nearly half of what a step of one costs: 2 rows take 21 ms there, 8 take 59, one takes 15.
+    """
+    wide = device.type != "cpu" or torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return 8 if wide else 2
+
+
 @dataclass(eq=False)
 class ModelWorker:
     """The scheduler, the cache and the runner of one model. Only the engine's thread calls it; any thread may read ``status``.
@@ -74,8 +83,9 @@ class ModelWorker:
         self.cache = SlotCache(self.model.cache_shape, self.settings.slots, self.context, self.settings.prefix_memory)
         if self.saved is not None:
             self.cache.parked.fill(self.saved.read())
-        device, lookup = self.model.cache_shape.device, self.settings.lookup
-        self.scheduler = Scheduler(self.cache, self.settings.chunk_on(device), self.settings.background_chunk_on(device), lookup=lookup)
+        device, settings = self.model.cache_shape.device, self.settings
+        chunk, background = settings.chunk_on(device), settings.background_chunk_on(device)
+        self.scheduler = Scheduler(self.cache, chunk, background, cheap_rows_on(device), lookup=settings.lookup)
         self._runner = Runner(self.model, self.cache.storage)
         self._totals = Totals()
         self.report()

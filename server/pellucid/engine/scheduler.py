@@ -21,8 +21,8 @@ PREFILL_SHARE = 4
 A user waits for the completion's end, which is near; whole steps of prefill would make it stall visibly.
 """
 
-CHEAP_ROWS = 8
-"""Rows up to which a step is filled with guessed tokens or prefill: so many cost well below twice what one costs."""
+GUESS_ROWS = 8
+"""Rows up to which a step is filled with guessed tokens. Code that is repeated is fast with them even where each row counts."""
 
 BACKGROUND_STEPS = 16
 """While a completion runs, background work is in one step of BACKGROUND_STEPS, with one token of its prefill.
@@ -61,13 +61,15 @@ class PrefillChunk:
 class Scheduler:
     """The waiting and the running sequences of one model, and their slots.
 
-    A step has up to ``chunk`` tokens, and up to ``background_chunk`` if all of them are background work.
+    A step has up to ``chunk`` tokens, and up to ``background_chunk`` if all of them are background work. While a more urgent
+    sequence decodes, prefill fills it up to ``cheap_rows`` rows.
     """
 
-    def __init__(self, cache: SlotCache, chunk: int, background_chunk: int, *, lookup: bool) -> None:
+    def __init__(self, cache: SlotCache, chunk: int, background_chunk: int, cheap_rows: int, *, lookup: bool) -> None:
         self.cache = cache
         self.chunk = chunk
         self.background_chunk = background_chunk
+        self.cheap_rows = cheap_rows
         self.lookup = lookup
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
@@ -140,8 +142,8 @@ class Scheduler:
         other. Only a completion is worth it then: its steps are long, and it often repeats text that the prompt contains.
         """
         if prefill is None or prefill > urgent[0].priority:
-            return (CHEAP_ROWS - decoding) // len(urgent)
-        return CHEAP_ROWS - 1 if urgent[0].priority == Priority.COMPLETION else 0
+            return (GUESS_ROWS - decoding) // len(urgent)
+        return GUESS_ROWS - 1 if urgent[0].priority == Priority.COMPLETION else 0
 
     def _prefill(self, sequences: list[Sequence], decoding: list[PrefillChunk]) -> list[PrefillChunk]:
         """Share the tokens that ``decoding`` does not use: the highest priority first, with a reserve for lower ones.
@@ -156,7 +158,7 @@ class Scheduler:
         step = self.chunk // PREFILL_SHARE if completing else self.background_chunk if top == Priority.BACKGROUND else self.chunk
         rows = sum(1 + len(chunk.guess) for chunk in decoding)
         room = max(step - len(decoding), 1)
-        reserve = min(max(step // LOWER_PRIORITY_SHARE if high else CHEAP_ROWS - rows, 1), room)
+        reserve = min(max(step // LOWER_PRIORITY_SHARE if high else self.cheap_rows - rows, 1), room)
         chunks = self._share(high, max(room - reserve, 1) if low else room)
         if self._holds_back:
             chats = [sequence for sequence in low if sequence.priority < Priority.BACKGROUND]
