@@ -37,6 +37,9 @@ SILENT_SECONDS = 120.0
 A body that has begun must be complete in that time.
 """
 
+IDLE_SECONDS = 3.0
+"""Time for which a connection is kept for the next request: less than the 5 seconds after which uvicorn, beneath vLLM, closes it."""
+
 MAX_LINE_BYTES = 4 * 2**20
 """Size of an event, and of a reply about an engine. An event has some kilobytes."""
 
@@ -209,7 +212,7 @@ class Replica:
             self._client = aiohttp.ClientSession(
                 self.url,
                 headers={"accept-encoding": "identity"} | ({} if self.key is None else {"authorization": f"Bearer {self.key}"}),
-                connector=aiohttp.TCPConnector(limit=0),
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
             )

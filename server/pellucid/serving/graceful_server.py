@@ -14,7 +14,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pellucid.config import Settings
-from pellucid.serving.http_connections import AcceptErrors, LimitedConnection, allow_files
+from pellucid.serving.http_connections import IDLE_SECONDS, AcceptErrors, LimitedConnection, allow_files
 
 FAREWELL_SECONDS = 2
 """Time after the grace time in which answers send their last event."""
@@ -26,6 +26,7 @@ def uvicorn_config(app: ASGIApp, trusted_proxies: Sequence[str] = (), **rest: An
         app,
         http=LimitedConnection,
         ws="none",
+        timeout_keep_alive=IDLE_SECONDS,
         proxy_headers=bool(trusted_proxies),
         forwarded_allow_ips=list(trusted_proxies),
         **rest,

@@ -26,13 +26,26 @@ from pellucid.api.request_body import ADMIT
 from pellucid.errors import InvalidRequestError, QueueFullError
 
 HEADER_SECONDS = 15.0
-"""Time from when a connection is ready for a request until its headers are complete."""
+"""Time for the headers of a request: from its first byte, or on a new connection from the start."""
+
+IDLE_SECONDS = 75
+"""Time for which a connection is kept after a response.
+
+Most clients close theirs sooner (httpx after 5 seconds, aiohttp after 15). A server that does it at that very moment answers a request
+that is already on its way with a closed connection.
+"""
 
 UNREAD_SECONDS = 5.0
 """Time for the rest of a body after the response, so that the client reads the response instead of a reset connection."""
 
-MAX_OUTSIDE = 256
-"""Maximum connections without an admitted request; each further one closes the oldest."""
+MAX_OUTSIDE = 1024
+"""Maximum connections without an admitted request; each further one closes the oldest that has not sent its request."""
+
+ARRIVAL_SECONDS = 0.1
+"""Time for a new connection's request to arrive before others are closed for it.
+
+A server that was busy accepts many connections at once. Their requests have often arrived, but are not read yet.
+"""
 
 MAX_PER_OWNER = 2000
 """Maximum connections with running requests per owner of a key, or a third of the open files. A team may share one key."""
@@ -61,12 +74,18 @@ class LimitedConnection(H11Protocol):
         self._owner: str | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Close the oldest outside connection if there are too many."""
+        """See to it that soon there are not too many outside connections."""
         super().connection_made(transport)
-        outside = [one for one in self.connections if isinstance(one, LimitedConnection) and one._outside]
-        if len(outside) > within_file_limit(MAX_OUTSIDE, 2):
-            min(outside, key=lambda one: one._since)._abort()
+        if len(self.connections) > within_file_limit(MAX_OUTSIDE, 2):
+            self.loop.call_later(ARRIVAL_SECONDS, self._make_room)
         self._watch()
+
+    def _make_room(self) -> None:
+        """Close the oldest outside connection if there are too many. One that waits for its response is not closed."""
+        outside = [one for one in self.connections if isinstance(one, LimitedConnection) and one._outside]
+        waited_for = [one for one in outside if one.conn.their_state in (h11.IDLE, h11.SEND_BODY)]
+        if len(outside) > within_file_limit(MAX_OUTSIDE, 2) and waited_for:
+            min(waited_for, key=lambda one: one._since)._abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop all timers."""
@@ -131,13 +150,15 @@ class LimitedConnection(H11Protocol):
     def _watch(self) -> None:
         """Start a timer for the next expected event, unless it is the same as before."""
         is_answering = self.cycle is not None and not self.cycle.response_complete
-        waits_for = None if is_answering or self.transport.is_closing() else (self.cycle, self.conn.their_state)
+        has_begun = self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
+        is_idle = self.conn.their_state is h11.IDLE and self.cycle is not None and not has_begun
+        waits_for = None if is_answering or self.transport.is_closing() else (self.cycle, self.conn.their_state, is_idle)
         if waits_for == self._waits_for:
             return
         self._stop()
         self._waits_for = waits_for
         if waits_for is not None:
-            seconds = HEADER_SECONDS if self.conn.their_state is h11.IDLE else UNREAD_SECONDS
+            seconds = IDLE_SECONDS if is_idle else HEADER_SECONDS if self.conn.their_state is h11.IDLE else UNREAD_SECONDS
             self._timer = self.loop.call_later(seconds, self._expire)
 
     def _expire(self) -> None:

@@ -20,7 +20,7 @@ from starlette.types import Message, Scope
 from pellucid.api import request_body
 from pellucid.api.server_state import ServerState
 from pellucid.errors import UnavailableError
-from pellucid.serving.http_connections import MAX_FILES, AcceptErrors, allow_files
+from pellucid.serving.http_connections import MAX_FILES, AcceptErrors, LimitedConnection, allow_files
 from pellucid.system.api_keys import read_keys
 from support.page.small_page_server import paged
 from support.servers.hostile_clients import connections, head, push, received, reset, resident_bytes, stream_request
@@ -197,8 +197,9 @@ def test_streams_outlast_all_limits() -> None:
 
 
 @pytest.mark.usefixtures("many_files")
-def test_idle_connections() -> None:
+def test_idle_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand idle connections do not keep anybody out or end a stream: the oldest idle ones are closed for newer ones."""
+    monkeypatch.setattr("pellucid.serving.http_connections.MAX_OUTSIDE", 256)
     begun, release = threading.Event(), asyncio.Event()
 
     async def before(index: int) -> None:
@@ -211,13 +212,43 @@ def test_idle_connections() -> None:
         held = resident_bytes()
         with connections(server.port, 1000) as idle:
             assert healthy(server)
-            closed = sum(1 for one in idle[:700] if received(one) == b"")
+            closed = sum(1 for one in idle[:744] if received(one) == b"")
             grown = resident_bytes() - held
             assert len(server.server.server_state.connections) <= 256 + 2
             release_in(server, release)
             assert b"data: [DONE]" in received(stream)
-    assert closed == 700
+    assert closed == 744
     assert grown < 40 * MEGABYTE
+
+
+@pytest.mark.usefixtures("many_files")
+def test_a_burst_of_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that connect and ask while the server is busy are all answered, although more are waiting than may be idle."""
+    monkeypatch.setattr("pellucid.serving.http_connections.MAX_OUTSIDE", 50)
+    release = threading.Event()
+    with live(scripted_state()) as server, connections(server.port, 1) as (first,):
+        first.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answered(first, b'"ok"')
+        next(iter(server.server.server_state.connections)).loop.call_soon_threadsafe(release.wait, 120)
+        with connections(server.port, 300) as burst:
+            for one in burst:
+                one.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            release.set()
+            assert [received(one)[:12] for one in burst] == [b"HTTP/1.1 200"] * 300
+
+
+def test_a_used_connection_is_kept(guarded: LiveServer) -> None:
+    """A connection is kept for a minute after a response, longer than clients keep theirs, so that no request meets a closed one."""
+    with connections(guarded.port, 1) as (one,):
+        one.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answered(one, b'"ok"')
+        (kept,) = guarded.server.server_state.connections
+        assert isinstance(kept, LimitedConnection)
+        late = time.monotonic() + 60
+        while kept.timeout_keep_alive_task is None or kept._timer is None:  # the response ends after its body
+            assert time.monotonic() < late, "an idle connection is kept for ever"
+            time.sleep(0.01)
+        assert min(kept.timeout_keep_alive_task.when(), kept._timer.when()) > kept.loop.time() + 60
 
 
 @pytest.mark.usefixtures("many_files")
