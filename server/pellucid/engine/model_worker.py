@@ -49,8 +49,8 @@ class EngineSettings:
         """Return the tokens of a step on this device."""
         return self.chunk or CHUNKS["cpu" if device.type == "cpu" else "cuda"]
 
-    def background_chunk_on(self, device: torch.device) -> int:
-        """Return the tokens of a step that is background work alone: fewer on a CPU, where giving up a long step would waste much."""
+    def short_chunk_on(self, device: torch.device) -> int:
+        """Return the tokens of a step for which a completion has to wait, or which it interrupts: fewer on a CPU, where steps take long."""
         chunk = self.chunk_on(device)
         return max(chunk // PREFILL_SHARE, 1) if device.type == "cpu" else chunk
 
@@ -84,8 +84,8 @@ class ModelWorker:
         if self.saved is not None:
             self.cache.parked.fill(self.saved.read())
         device, settings = self.model.cache_shape.device, self.settings
-        chunk, background = settings.chunk_on(device), settings.background_chunk_on(device)
-        self.scheduler = Scheduler(self.cache, chunk, background, cheap_rows_on(device), lookup=settings.lookup)
+        chunk, short = settings.chunk_on(device), settings.short_chunk_on(device)
+        self.scheduler = Scheduler(self.cache, chunk, short, cheap_rows_on(device), lookup=settings.lookup)
         self._runner = Runner(self.model, self.cache.storage)
         self._totals = Totals()
         self.report()

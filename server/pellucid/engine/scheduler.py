@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 from pellucid.engine.cache import Match, SlotCache
 from pellucid.engine.kv_snapshot import common_prefix
@@ -13,13 +14,16 @@ MAX_OVERTAKEN = 8
 """How often a waiting request may be overtaken before it goes first, so that nothing starves."""
 
 LOWER_PRIORITY_SHARE = 8
-"""While requests of a higher priority prefill, those of a lower one get 1/LOWER_PRIORITY_SHARE of a step."""
+"""While requests of a higher priority prefill, those of a lower one get 1/LOWER_PRIORITY_SHARE of a step's prefill."""
 
 PREFILL_SHARE = 4
 """While a completion decodes, prefill gets at most 1/PREFILL_SHARE of a step.
 
 A user waits for the completion's end, which is near; whole steps of prefill would make it stall visibly.
 """
+
+TYPING_SECONDS = 10.0
+"""For so long after a completion the next one is expected. It has to wait for the step that runs when it arrives, so steps are short."""
 
 GUESS_ROWS = 8
 """Rows up to which a step is filled with guessed tokens. Code that is repeated is fast with them even where each row counts."""
@@ -61,19 +65,20 @@ class PrefillChunk:
 class Scheduler:
     """The waiting and the running sequences of one model, and their slots.
 
-    A step has up to ``chunk`` tokens, and up to ``background_chunk`` if all of them are background work. While a more urgent
-    sequence decodes, prefill fills it up to ``cheap_rows`` rows.
+    A step has up to ``chunk`` tokens, and up to ``short_chunk`` if all of them are background work or the user is typing. While a more
+    urgent sequence decodes, prefill fills it up to ``cheap_rows`` rows.
     """
 
-    def __init__(self, cache: SlotCache, chunk: int, background_chunk: int, cheap_rows: int, *, lookup: bool) -> None:
+    def __init__(self, cache: SlotCache, chunk: int, short_chunk: int, cheap_rows: int, *, lookup: bool) -> None:
         self.cache = cache
         self.chunk = chunk
-        self.background_chunk = background_chunk
+        self.short_chunk = short_chunk
         self.cheap_rows = cheap_rows
         self.lookup = lookup
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
         self._steps = 0
+        self._typing_until = -inf
 
     @property
     def busy(self) -> bool:
@@ -112,6 +117,8 @@ class Scheduler:
         """
         self._admit(now)
         self._steps += 1
+        if any(sequence.priority == Priority.COMPLETION for sequence in self.running):
+            self._typing_until = now + TYPING_SECONDS
         running = self.running
         if self._holds_back and self._steps % BACKGROUND_STEPS:
             running = [sequence for sequence in running if sequence.priority < Priority.BACKGROUND]
@@ -119,7 +126,7 @@ class Scheduler:
         prefilling = sorted((s for s in running if s.prefilling), key=lambda s: (s.priority, s.number))
         chunks = self._decode(decoding, min((sequence.priority for sequence in prefilling), default=None))
         if prefilling:
-            chunks += self._prefill(prefilling, chunks)
+            chunks += self._prefill(prefilling, chunks, is_typing=now < self._typing_until)
         return chunks
 
     def _decode(self, sequences: list[Sequence], prefill: Priority | None) -> list[PrefillChunk]:
@@ -145,21 +152,23 @@ class Scheduler:
             return (GUESS_ROWS - decoding) // len(urgent)
         return GUESS_ROWS - 1 if urgent[0].priority == Priority.COMPLETION else 0
 
-    def _prefill(self, sequences: list[Sequence], decoding: list[PrefillChunk]) -> list[PrefillChunk]:
-        """Share the tokens that ``decoding`` does not use: the highest priority first, with a reserve for lower ones.
+    def _prefill(self, sequences: list[Sequence], decoding: list[PrefillChunk], *, is_typing: bool) -> list[PrefillChunk]:
+        """Share the tokens that ``decoding`` does not use: the highest priority first, then lower ones, which get a few at least.
 
-        With a prefill of the highest priority, the reserve is a share of the step. With decoding alone, which more tokens would
-        slow down, it is as many tokens as cost little. Background work gets one token during a completion.
+        Those few are a share of the prefill of the highest priority, or as many as cost little. Background work gets one token
+        during a completion.
         """
         top = min(sequence.priority for sequence in self.running)
         high = [sequence for sequence in sequences if sequence.priority == top]
         low = [sequence for sequence in sequences if sequence.priority > top]
         completing = any(chunk.sequence.priority == Priority.COMPLETION for chunk in decoding)
-        step = self.chunk // PREFILL_SHARE if completing else self.background_chunk if top == Priority.BACKGROUND else self.chunk
-        rows = sum(1 + len(chunk.guess) for chunk in decoding)
+        is_short = top == Priority.BACKGROUND or (is_typing and top != Priority.COMPLETION)
+        step = self.chunk // PREFILL_SHARE if completing else self.short_chunk if is_short else self.chunk
         room = max(step - len(decoding), 1)
-        reserve = min(max(step // LOWER_PRIORITY_SHARE if high else self.cheap_rows - rows, 1), room)
-        chunks = self._share(high, max(room - reserve, 1) if low else room)
+        chunks = self._share(high, max(room - max(room // LOWER_PRIORITY_SHARE, 1), 1) if low else room)
+        taken = sum(chunk.count for chunk in chunks)
+        rows = taken + sum(1 + len(chunk.guess) for chunk in decoding)
+        reserve = max(taken // (LOWER_PRIORITY_SHARE - 1), self.cheap_rows - rows, 1)
         if self._holds_back:
             chats = [sequence for sequence in low if sequence.priority < Priority.BACKGROUND]
             return chunks + self._share(chats, reserve) + self._share(low[len(chats) :], 1)

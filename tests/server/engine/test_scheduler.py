@@ -9,7 +9,7 @@ import torch
 
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.request import Request
-from pellucid.engine.scheduler import BACKGROUND_STEPS, MAX_OVERTAKEN, PREFILL_SHARE
+from pellucid.engine.scheduler import BACKGROUND_STEPS, LOWER_PRIORITY_SHARE, MAX_OVERTAKEN, PREFILL_SHARE, TYPING_SECONDS
 from pellucid.errors import QueueFullError
 from pellucid.tokens import FinishReason, Priority, SamplingParams, Terms
 from support.models.tiny_models import random_ids, tiny_llama, to_decoder
@@ -174,6 +174,29 @@ def test_a_step_in_the_background_is_short() -> None:
     reader = worker.submit(request(Priority.BACKGROUND, 1, length=100))
     worker.step()
     assert reader.sequence.computed == 96 // PREFILL_SHARE
+
+
+def test_steps_are_short_while_the_user_types() -> None:
+    """For some seconds after a completion, a chat's prompt is read in short steps, as the next completion waits for one of them."""
+    worker = driver(slots=3, chunk=96)
+    worker.submit(request(Priority.COMPLETION, 1, length=4, max_tokens=1))
+    worker.step()
+    for seconds, read in ((0.0, 96 // PREFILL_SHARE), (TYPING_SECONDS - 1, 96 // PREFILL_SHARE), (TYPING_SECONDS, 96)):
+        worker.clock.now = seconds
+        chat = worker.submit(request(Priority.CHAT, 2 + int(seconds), length=100))
+        worker.step()
+        assert chat.sequence.computed == read
+        worker.finish()
+
+
+def test_the_rest_of_a_prompt_is_not_delayed_by_a_chat() -> None:
+    """A completion that has little to read, as most of its prompt is in the cache, shares that step with a few tokens of a chat only."""
+    worker = driver(slots=3, chunk=96)
+    chat = worker.submit(request(Priority.CHAT, 1, length=100))
+    completion = worker.submit(request(Priority.COMPLETION, 2, length=14))
+    worker.step()
+    assert completion.sequence.computed == 14
+    assert chat.sequence.computed == 14 // (LOWER_PRIORITY_SHARE - 1)
 
 
 def test_guesses_are_for_the_most_urgent() -> None:
