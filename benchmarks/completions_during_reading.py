@@ -1,10 +1,11 @@
-"""Measure how much slower completions are while the model reads in the background, as it does for next edits, surprise and scores.
+"""Measure how much slower completions are while the model reads: in the background, as for next edits, or the prompt of a chat.
 
     pellucid serve --port 8437 --no-prefix-save &
     python benchmarks/completions_during_reading.py --server http://127.0.0.1:8437
 
-The same completions, in a file of the standard library, are asked for in pairs, a pause apart: once alone, and once while changes of
-another file are read one after the other, each as a next edit is. All have been asked for once before: their prompts are in the cache.
+The same completions, in a file of the standard library, are asked for a pause apart: once alone, once while changes of another file are
+read one after the other, each as a next edit is, and once while a chat's prompt of some thousand tokens is read. All have been asked for
+once before: their prompts are in the cache.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ from pellucid.tokens import CompletionQuery, Priority, SamplingParams, Terms
 PAUSE_SECONDS = 0.25
 PREFIX_LINES, SUFFIX_LINES = 60, 20
 TYPED, READ = "argparse.py", "tarfile.py"
-NAMES = ("alone", "during reading")
+CHAT_CHARACTERS = 12_000
+ALONE, BACKGROUND, CHAT = "alone", "during reading", "during a chat's prompt"
 MAX_RATIO = 1.1
-"""The largest ratio of the medians that passes."""
+"""The largest ratio of the medians, during reading in the background, that passes."""
 
 
 def main() -> None:
@@ -41,23 +43,22 @@ def main() -> None:
     parser.add_argument("--completions", type=int, default=60)
     parser.add_argument("--tokens", type=int, default=12, help="tokens of each completion")
     options = parser.parse_args()
-    alone, during, read = asyncio.run(measure(options.server, options.completions, options.tokens))
+    seconds, read = asyncio.run(measure(options.server, options.completions, options.tokens))
+    alone = quantile(seconds[ALONE], 0.5)
     rows = [
-        [name, *(f"{1000 * quantile(times, share):.0f}" for share in (0.5, 0.95))]
-        for name, times in zip(NAMES, (alone, during), strict=True)
+        [name, *(f"{1000 * quantile(times, share):.0f}" for share in (0.5, 0.95)), f"{quantile(times, 0.5) / alone:.2f}"]
+        for name, times in seconds.items()
     ]
-    ratio = quantile(during, 0.5) / quantile(alone, 0.5)
     print(about())
-    print(table(("completions", "p50, ms", "p95, ms"), rows))
-    print(f"\nratio of the medians: {ratio:.2f} (bar {MAX_RATIO}); {len(read)} changes were read to their end meanwhile")
+    print(table(("completions", "p50, ms", "p95, ms", "ratio of the medians"), rows))
+    print(f"\nbar of the ratio during reading: {MAX_RATIO}; {len(read)} changes were read to their end meanwhile")
 
 
-async def measure(url: str, count: int, tokens: int) -> tuple[list[float], list[float], list[str]]:
-    """Return the seconds of completions alone, of the same during reading, and the lines that were read."""
+async def measure(url: str, count: int, tokens: int) -> tuple[dict[str, list[float]], list[str]]:
+    """Return the seconds of completions alone and of the same during each kind of reading, and the lines that were read."""
     lines = (STDLIB / TYPED).read_text(encoding="utf-8").split("\n")
     cursors = [PREFIX_LINES + index * (len(lines) - PREFIX_LINES - SUFFIX_LINES) // count for index in range(count)]
-    alone: list[float] = []
-    during: list[float] = []
+    seconds: dict[str, list[float]] = {ALONE: [], BACKGROUND: [], CHAT: []}
     read: list[str] = []
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
     async with Client(url) as client, Client(url) as reader:
@@ -65,14 +66,15 @@ async def measure(url: str, count: int, tokens: int) -> tuple[list[float], list[
             for cursor in progress.track(cursors, description="completions"):
                 await complete(client, lines, cursor, tokens)
                 await asyncio.sleep(PAUSE_SECONDS)
-                alone.append(await complete(client, lines, cursor, tokens))
-                reading = asyncio.create_task(read_changes(reader, cursor, read))
-                await asyncio.sleep(PAUSE_SECONDS)
-                during.append(await complete(client, lines, cursor, tokens))
-                reading.cancel()
-                with suppress(asyncio.CancelledError):
-                    await reading
-    return alone, during, read
+                seconds[ALONE].append(await complete(client, lines, cursor, tokens))
+                for name, load in ((BACKGROUND, read_changes(reader, cursor, read)), (CHAT, read_prompts(reader, cursor))):
+                    reading = asyncio.create_task(load)
+                    await asyncio.sleep(PAUSE_SECONDS)
+                    seconds[name].append(await complete(client, lines, cursor, tokens))
+                    reading.cancel()
+                    with suppress(asyncio.CancelledError):
+                        await reading
+    return seconds, read
 
 
 async def complete(client: Client, lines: Sequence[str], cursor: int, tokens: int) -> float:
@@ -95,6 +97,17 @@ async def read_changes(client: Client, seed: int, read: list[str]) -> None:
         change = Candidate("", first, (lines[first],), (f"{lines[first]}  # changed",), 1.0)
         await log_odds(client, change, lines)
         read.append(lines[first])
+
+
+async def read_prompts(client: Client, seed: int) -> None:
+    """Let the prompts of chats be read until it is cancelled."""
+    text = (STDLIB / READ).read_text(encoding="utf-8")
+    for number in range(100):
+        first = (seed * 1000 + 7000 * number) % (len(text) - CHAT_CHARACTERS)
+        query = CompletionQuery(text[first : first + CHAT_CHARACTERS], params=SamplingParams(max_tokens=1), terms=Terms(Priority.CHAT))
+        async with aclosing(client.complete(query)) as items:
+            async for _ in items:
+                pass
 
 
 if __name__ == "__main__":
