@@ -392,7 +392,8 @@ class ScoreQuery:
     context: it is read in windows that overlap, so that each token is read with at least half a context of text before it (near the
     beginning with all that there is). Each token is scored once; the usage is that of all windows.
     With a ``gap``, which is an infill, a text is read as what fills it, and only the text's own tokens are scored. Begin it at the start
-    of a line: a gap within a word is filled by other tokens than those of the text alone.
+    of a line: a gap within a word is filled by other tokens than those of the text alone. A gap without a suffix, which
+    must be ``special``, is a prompt that the text continues; markers are read as such in both.
     With ``continued``, a conversation whose last message is the assistant's, a text is read as what continues that message, in the same
     way.
     """

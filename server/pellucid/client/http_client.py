@@ -179,7 +179,9 @@ class Client:
             body["windows"] = True
         if query.continued:
             body |= {"messages": [_message(message) for message in query.continued], "continue_final_message": True}
-        if query.gap is not None:
+        if query.gap is not None and query.gap.special:
+            body |= {"input_prefix": query.gap.prefix, "parse_special": True}
+        elif query.gap is not None:
             body |= {"input_prefix": query.gap.prefix, "input_suffix": query.gap.suffix, "input_extra": _files(query.gap)}
         async with aclosing(self._events("/v1/score", body)) as events:
             async for event in events:

@@ -348,9 +348,13 @@ class LocalAssistant:
         return infill(served.tokenizer, format, around), healing
 
     def _filled_gap(self, served: TextModel, gap: CompletionQuery, text: str | Sequence[object]) -> tuple[list[int], int]:
-        """Return the ids of an infill and of the text that fills it, and where the text begins."""
-        if not isinstance(text, str) or gap.suffix is None:
+        """Return the ids of an infill and of the text that fills it, or of a prompt and its continuation, and where the text begins."""
+        if not isinstance(text, str) or (gap.suffix is None and not gap.special):
             raise InvalidRequestError("Only a text can be read between a prefix and a suffix.", param="text")
+        if gap.suffix is None:
+            assert isinstance(gap.prefix, str)
+            prefix = served.encode(gap.prefix, special=True)
+            return prefix + served.tokenizer.encode(text, special=True, continues=True), len(prefix)
         filling = served.tokenizer.encode(text, continues=True)
         prompt, _ = self._infill(served, replace(gap, params=replace(NO_ANSWER, max_tokens=len(filling))), heal=False)
         return prompt + filling, len(prompt)

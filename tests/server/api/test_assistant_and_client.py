@@ -45,6 +45,9 @@ VERBS: dict[str, Verb] = {
     "score a gap": lambda assistant: assistant.score(
         ScoreQuery("  return a\n", top_logprobs=2, gap=CompletionQuery("def f(a):\n", "\nf(1)", [Extra("g.py", "x")]))
     ),
+    "score after a prompt": lambda assistant: assistant.score(
+        ScoreQuery("b<|file_sep|>", top_logprobs=2, gap=CompletionQuery("<|file_sep|>a.py\n", special=True))
+    ),
     "score a continuation": lambda assistant: assistant.score(
         ScoreQuery(" enough\n", top_logprobs=2, continued=[*CHAT, Message("assistant", "Well")])
     ),

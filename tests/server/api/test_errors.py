@@ -202,6 +202,12 @@ def test_bad_bodies(http: httpx.Client, body: bytes) -> None:
         ("/v1/score", "input_prefix", {"tokens": [1], "input_prefix": "a"}),
         ("/v1/score", "input_prefix", {"text": "x", "input_suffix": "a", "windows": True}),
         ("/v1/score", "input_prefix", {"text": "x", "input_suffix": "a", "parse_special": True}),
+        ("/v1/score", "input_prefix", {"text": "x", "input_prefix": "a", "input_suffix": "b", "parse_special": True}),
+        (
+            "/v1/score",
+            "input_prefix",
+            {"text": "x", "input_prefix": "a", "input_extra": [{"filename": "f", "text": "y"}], "parse_special": True},
+        ),
         ("/v1/score", "input_extra", {"text": "x", "input_extra": [{"filename": "f", "text": "t"}]}),
     ],
 )

@@ -226,6 +226,10 @@ async def test_chat() -> None:
                 "input_extra": [{"filename": "f", "text": "t"}],
             },
         ),
+        (
+            ScoreQuery("text", gap=CompletionQuery("<|file_sep|>a", special=True)),
+            {"text": "text", "parse_special": True, "input_prefix": "<|file_sep|>a"},
+        ),
     ],
 )
 async def test_score(query: ScoreQuery, field: dict[str, object]) -> None:

@@ -50,6 +50,21 @@ async def test_the_text_is_read_after_the_prompt_of_the_infill(assistant: LocalA
     assert (finish.reason, finish.usage.prompt) == (FinishReason.STOP, len(prompt) + len(ids))
 
 
+async def test_a_text_after_a_prompt_with_markers(assistant: LocalAssistant) -> None:
+    """Without a suffix a text is read as what continues the prompt, with the markers of both, and again from the cache."""
+    prompt, text = "<|file|>a.py\nx\n", "y\n<|file|>"
+    marker = TOKENIZER.special["<|file|>"]
+    tokens, finish = await read(assistant, ScoreQuery(text, gap=CompletionQuery(prompt, special=True)))
+    ids = [marker, *b"a.py\nx\n", *b"y\n", marker]
+    with torch.inference_mode():
+        logprobs = MODEL(torch.tensor([ids])).logits[0].log_softmax(-1)
+    expected = [float(logprobs[at - 1, ids[at]]) for at in range(len(ids) - 3, len(ids))]
+    assert [token.logprob for token in tokens] == pytest.approx(expected, abs=1e-4)
+    assert ([token.id for token in tokens], finish.usage.prompt) == (ids[-3:], len(ids))
+    _, finish = await read(assistant, ScoreQuery("z\n", gap=CompletionQuery(prompt, special=True)))
+    assert finish.usage.computed <= 3
+
+
 async def test_another_text_in_the_same_gap_is_read_from_the_cache(assistant: LocalAssistant) -> None:
     """The second text computes little more than its own tokens."""
     await read(assistant, ScoreQuery(TEXT, gap=GAP))

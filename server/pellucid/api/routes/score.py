@@ -143,8 +143,14 @@ def _gap(body: ScoreRequest) -> CompletionQuery | None:
         if body.input_extra:
             raise InvalidRequestError("input_extra is only allowed together with input_prefix.", param="input_extra")
         return None
-    if body.text is None or body.parse_special or body.windows:
-        raise InvalidRequestError("input_prefix needs a text, without parse_special and windows.", param="input_prefix")
+    if body.text is None or body.windows:
+        raise InvalidRequestError("input_prefix needs a text, without windows.", param="input_prefix")
+    if body.parse_special:
+        if body.input_prefix is None or body.input_suffix is not None or body.input_extra:
+            raise InvalidRequestError(
+                "With parse_special a text continues input_prefix: omit input_suffix and input_extra.", param="input_prefix"
+            )
+        return CompletionQuery(body.input_prefix, special=True)
     extra = [Extra(file.filename, file.text) for file in body.input_extra]
     return CompletionQuery(body.input_prefix or "", body.input_suffix or "", extra)
 

@@ -272,7 +272,9 @@ class ScoreRequest(Admittance):
         "context of text before it; without this field such a text is refused. The usage counts the tokens of all windows",
     )
     input_prefix: str | None = Field(
-        None, description="read the text between input_prefix and input_suffix, as an infill; only its own tokens are returned"
+        None,
+        description="read the text between input_prefix and input_suffix, as an infill, or with parse_special as what continues "
+        "input_prefix, special tokens in both parsed; only the text's own tokens are returned",
     )
     input_suffix: str | None = Field(None, description="see input_prefix; either may be empty")
     input_extra: Annotated[list[ContextFile], Field(fail_fast=True)] = Field(
