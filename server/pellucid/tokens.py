@@ -209,7 +209,8 @@ class ModelCard:
     an ``adapter`` shares the weights of its ``base``. ``revision`` distinguishes these weights in this form from others of that
     name. ``calibration`` is that of its suggestions, a JSON object: the result of ``pellucid calibrate``, or the built-in one. If
     ``pellucid calibrate`` has made none that can be used, ``calibration_note`` may give the reason in a sentence. ``edit_calibration``
-    and its note are the same for next edits; without one of this model it is the default model's.
+    and its note are the same for next edits; without one of this model it is the default model's. ``next_edit`` is the form in which
+    the model was trained to propose next edits, if it was.
     """
 
     name: str
@@ -228,6 +229,7 @@ class ModelCard:
     calibration_note: str | None = None
     edit_calibration: Mapping[str, Any] | None = None
     edit_calibration_note: str | None = None
+    next_edit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,8 @@ def _verdict(entry: CatalogEntry, found: SpeedEstimate, free: int | None) -> str
     """Return how well a model suits completion on a machine with ``free`` bytes of memory."""
     if free is not None and found.memory > free:
         return "does not fit"
+    if entry.next_edit is not None:
+        return "next edits"
     if entry.infill is None:
         return "no infill"
     return FAST if found.keystroke < FAST_KEYSTROKE else SLOW
@@ -156,6 +158,8 @@ def _catalogued(entry: CatalogEntry) -> dict[str, str]:
         facts["sha256"] = entry.sha256
     facts["tried"] = "yes" if entry.tried else "no: it could not be downloaded where Pellucid is developed"
     facts["infill"] = "no" if entry.infill is None else f"{entry.infill.order}: {' '.join(entry.infill.markers)}"
+    if entry.next_edit is not None:
+        facts["next edits"] = f"in {entry.next_edit.name}'s form"
     for number, source in enumerate(entry.sources, 1):
         facts[f"source {number}"] = _source(source)
     return facts

@@ -388,7 +388,7 @@ def _message(message: Message) -> dict[str, Any]:
 
 
 def _card(name: str, meta: Json) -> ModelCard:
-    """Return a model of /v1/models; older servers give no chat template, revision and calibrations."""
+    """Return a model of /v1/models; older servers give no chat template, revision, calibrations and next-edit form."""
     return ModelCard(
         name=name,
         context=meta["n_ctx"],
@@ -406,6 +406,7 @@ def _card(name: str, meta: Json) -> ModelCard:
         calibration_note=meta.get("calibration_note"),
         edit_calibration=meta.get("edit_calibration"),
         edit_calibration_note=meta.get("edit_calibration_note"),
+        next_edit=meta.get("next_edit"),
     )
 
 

@@ -1,13 +1,17 @@
-"""The catalog of models: the sources, properties and infill format of each."""
+"""The catalog of models: the sources, properties, infill format and next-edit form of each."""
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
+from pathlib import PurePath
 from typing import Any, Literal, get_args
+
+from pellucid.errors import ModelError
 
 DEFAULT_MODEL = "qwen2.5-coder-0.5b-instruct"
 
@@ -47,6 +51,19 @@ class InfillFormat:
         if not all(marker in special for marker in (self.prefix, self.suffix, self.middle)):
             return None
         return replace(self, file=self.file if self.file in special else None, repo=self.repo if self.repo in special else None)
+
+
+@dataclass(frozen=True, slots=True)
+class NextEditForm:
+    """The form in which a model was trained to propose the next edit, and the markers that its prompts need.
+
+    A model outside the catalog has it if ``named``, a regular expression, is found in the name of its file or folder, in lower case:
+    neither the tokenizer nor the shape distinguishes such a model from the one that it was trained from.
+    """
+
+    name: str
+    named: str
+    markers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +112,7 @@ class CatalogEntry:
     """A model of the catalog. ``size`` (bytes) and ``sha256`` are None where only the hub knows them.
 
     ``chat_template_sha256`` is that of the UTF-8 text of its chat template, if a person has reviewed it and found it harmless.
+    ``next_edit`` is set if it was trained to propose next edits rather than to complete.
     ``tried`` is False for a model whose weights the developers could not get, so that it has never been run.
     """
 
@@ -110,13 +128,14 @@ class CatalogEntry:
     shape: ModelShape
     chat_template_sha256: str | None = None
     tried: bool = False
+    next_edit: NextEditForm | None = None
 
 
 @cache
 def catalog() -> dict[str, CatalogEntry]:
     """Return all entries by name, in the order in which they are listed."""
     data = _data()
-    return {name: _entry(name, table) for name, table in data.items() if name != "infill"}
+    return {name: _entry(name, table) for name, table in data.items() if name not in ("infill", "next_edit")}
 
 
 @cache
@@ -133,6 +152,30 @@ def infill_format(special: Mapping[str, int], entry: CatalogEntry | None = None)
     whole = (known for known in candidates if all(marker in special for marker in known.markers))
     part = (fitting for known in candidates if (fitting := known.within(special)))
     return next(whole, next(part, None))
+
+
+@cache
+def next_edit_forms() -> dict[str, NextEditForm]:
+    """Return the forms of next-edit models by name."""
+    return {name: NextEditForm(name, table["named"], tuple(table["markers"])) for name, table in _data()["next_edit"].items()}
+
+
+def next_edit_form(special: Mapping[str, int], entry: CatalogEntry | None, *names: str) -> str | None:
+    """Return the name of a model's next-edit form: its catalog entry's, else the one that its names say; None if there is none.
+
+    ``names`` are names, or paths of files or folders. Raises ModelError if the model lacks a marker of the form.
+    """
+    form = None if entry is None else entry.next_edit
+    if entry is None:
+        last = [PurePath(name).name.casefold() for name in names]
+        form = next((one for one in next_edit_forms().values() if any(re.search(one.named, name) for name in last)), None)
+    missing = [] if form is None else [marker for marker in form.markers if marker not in special]
+    if form is not None and missing:
+        raise ModelError(
+            f"{names[0]} is named as a next-edit model of the form {form.name}, but its vocabulary lacks {' and '.join(missing)}: "
+            "use the model's own tokenizer, or rename its file."
+        )
+    return None if form is None else form.name
 
 
 @cache
@@ -154,6 +197,7 @@ def _entry(name: str, table: Mapping[str, Any]) -> CatalogEntry:
         shape=ModelShape(**table["shape"]),
         chat_template_sha256=table.get("chat_template_sha256"),
         tried=table.get("tried", False),
+        next_edit=next_edit_forms()[table["next_edit"]] if "next_edit" in table else None,
     )
 
 

@@ -27,7 +27,7 @@ from pellucid.errors import ConfigError, ModelError, PellucidError
 from pellucid.models import byte_window_folder
 from pellucid.models.adapter_folder import AdapterCard
 from pellucid.models.calibrations import CalibrationFile
-from pellucid.models.catalog import CatalogEntry, catalog, infill_format
+from pellucid.models.catalog import CatalogEntry, catalog, infill_format, next_edit_form
 from pellucid.models.fingerprint import fingerprint
 from pellucid.models.formats import folder_decoder, gguf_decoder, transformers_bounds
 from pellucid.models.formats.gguf import GGUF
@@ -114,6 +114,7 @@ def load(name_or_path: str, *, device: str = "auto", quant: str = "auto", store:
     prefixes = PrefixFile(store.prefixes_path(stored_as, form), key, model.cache_shape, source.files[0])
     calibration = CalibrationFile(store.calibration_path(stored_as, form), f"{state}-{form}", _catalog_checksum(source.files, entry))
     infill = infill_format(tokenizer.special, entry)
+    next_edit = next_edit_form(tokenizer.special, entry, str(path) if local else name)
     return LoadedModel(
         served_name(name_or_path),
         tokenizer,
@@ -122,6 +123,7 @@ def load(name_or_path: str, *, device: str = "auto", quant: str = "auto", store:
         path,
         facts_of(model),
         calibration,
+        next_edit=next_edit,
         model=model,
         prefixes=prefixes,
         files=tuple(source.files),

@@ -40,6 +40,7 @@ class EngineAdapter:
 class ServedModel:
     """A model with its tokenizer. ``infill`` is None if the model has no infill markers; ``path`` is its file or folder.
 
+    ``next_edit`` is the form in which it was trained to propose next edits, if it was.
     ``calibration`` is the file of its calibration. An adapted model has the name of its ``base``, and its ``adapter``.
     """
 
@@ -52,3 +53,4 @@ class ServedModel:
     calibration: CalibrationFile | None = None
     base: str | None = None
     adapter: AdapterCard | EngineAdapter | None = None
+    next_edit: str | None = None

@@ -13,7 +13,7 @@ from pellucid.fleet.fleet import Fleet
 from pellucid.fleet.join_check import PROBE, JoinCheck
 from pellucid.fleet.membership import Membership, ReplicaLimits, engine_url
 from pellucid.models.calibrations import CalibrationFile
-from pellucid.models.catalog import CatalogEntry, catalog, infill_format
+from pellucid.models.catalog import CatalogEntry, catalog, infill_format, next_edit_form
 from pellucid.models.formats.gguf import GGUF
 from pellucid.models.served_model import ModelFacts, ServedModel
 from pellucid.models.store import Store, local_path
@@ -97,7 +97,8 @@ def _served(source: RemoteSource, tokenizer: Tokenizer, fleet: Fleet, check: Joi
     facts = ModelFacts(tokenizer.vocab_size, fleet.context(source.name), 0, f"vLLM {versions}")
     calibration = CalibrationFile(store.calibration_path(source.name, ELSEWHERE), f"{revision}-{ELSEWHERE}")
     infill = infill_format(tokenizer.special, source.entry)
-    return ServedModel(source.name, tokenizer, infill, source.entry, source.path, facts, calibration)
+    next_edit = next_edit_form(tokenizer.special, source.entry, source.name, source.path.name)
+    return ServedModel(source.name, tokenizer, infill, source.entry, source.path, facts, calibration, next_edit=next_edit)
 
 
 def _source(model: str, store: Store, progress: Progress) -> RemoteSource:

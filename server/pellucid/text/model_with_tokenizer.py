@@ -110,6 +110,7 @@ class TextModel:
             licence=self.model.entry.licence if self.model.entry is not None else None,
             chat_template=self.tokenizer.chat_template if self.template.available else None,
             files=self.takes_files,
+            next_edit=self.model.next_edit,
             base=self.model.base,
             adapter=None if self.model.adapter is None else self.model.adapter.name,
             revision=None if file is None else file.key,

@@ -50,7 +50,7 @@ def test_list(run: Run) -> None:
 
 def test_recommend(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each model has a line with its memory and times, and the largest fast one that fits is named; untried ones are marked."""
-    costs = iter([SpeedEstimate(10**8, 0.1, 1.0), SpeedEstimate(10**9, 0.5, 2.0), SpeedEstimate(10**9, 0.6, 2.0)])
+    costs = iter([SpeedEstimate(10**8, 0.1, 1.0), *[SpeedEstimate(10**9, 0.5, 2.0)] * 2, SpeedEstimate(10**9, 0.6, 2.0)])
     large = SpeedEstimate(10**12, 0.7, 3.0)
     monkeypatch.setattr("pellucid.bench.model_speed.estimate", lambda *_: next(costs, large))
     monkeypatch.setattr("pellucid.cli.model_commands.available_memory", lambda _: 10**10)
@@ -62,6 +62,7 @@ def test_recommend(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = {line.split()[0]: line for line in lines[: len(catalog())]}
     assert rows.keys() == catalog().keys()
     assert rows[DEFAULT_MODEL].split()[-2:] == ["fast", "yes"]
+    assert rows["sweep-next-edit-0.5b"].split()[-3:] == ["next", "edits", "no"]  # it was trained for something else
     assert rows["qwen2.5-coder-7b-base"].split()[-4:] == ["does", "not", "fit", "no"]
     assert lines[-1] == f"The largest fast one: pellucid serve --model {DEFAULT_MODEL}"
 

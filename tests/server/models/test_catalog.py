@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from pellucid.models.catalog import DEFAULT_MODEL, HubSource, WheelSource, catalog, infill_format, infill_formats
+from pellucid.errors import ModelError
+from pellucid.models.catalog import DEFAULT_MODEL, HubSource, WheelSource, catalog, infill_format, infill_formats, next_edit_form
 
 QWEN = ("<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|fim_pad|>", "<|repo_name|>", "<|file_sep|>", "<|endoftext|>")
 
@@ -83,3 +84,36 @@ def test_every_marker_ends_an_infill() -> None:
     found = infill_format(special, catalog()[DEFAULT_MODEL])
     assert found is not None
     assert found.end_ids(special) == {special[marker] for marker in QWEN}
+
+
+SEED = ("<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>")
+
+
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [
+        ("sweep", "sweepai/sweep-next-edit-0.5B"),
+        ("sweep", "/models/sweepai_Sweep-Next-Edit-1.5b.q8_0.v2.gguf"),
+        ("zeta-2", "zed-industries/zeta-2"),
+        ("zeta-2", "./zed-industries_zeta-2-Q4_K_M.gguf"),
+        (None, "zed-industries/zeta-2.1"),
+        (None, "/models/sweep-next-edit/qwen2.5-coder-0.5b.gguf"),
+        (None, DEFAULT_MODEL),
+    ],
+)
+def test_next_edit_models_are_known_by_their_names(form: str | None, name: str) -> None:
+    """A model outside the catalog has the form that the name of its file, folder or repository says; a parent folder says nothing."""
+    assert next_edit_form(ids(*QWEN, *SEED), None, name) == form
+
+
+def test_the_catalog_decides_for_its_models() -> None:
+    """An entry states the form of its model, whatever that is called."""
+    special = ids(*QWEN)
+    assert next_edit_form(special, catalog()["sweep-next-edit-0.5b"], "anything") == "sweep"
+    assert next_edit_form(special, catalog()[DEFAULT_MODEL], "sweep-next-edit") is None
+
+
+def test_a_next_edit_model_without_its_markers_is_refused() -> None:
+    """A model whose vocabulary lacks a marker of the form that its name says is refused with one sentence."""
+    with pytest.raises(ModelError, match=r"my-sweep-next-edit\.gguf is named .* its vocabulary lacks <\|file_sep\|>: use .*\.$"):
+        next_edit_form(ids("<|endoftext|>"), None, "my-sweep-next-edit.gguf")

@@ -176,6 +176,7 @@ def _models(state: ServerState) -> list[ModelObject]:
             "n_ctx": card.context,
             "infill": card.infill,
             "files": card.files,
+            "next_edit": card.next_edit,
             "chat": card.chat,
             "chat_template": card.chat_template,
             "memory": {

@@ -509,8 +509,9 @@ class ModelObject(Reply):
     owned_by: Literal["pellucid"] = "pellucid"
     meta: dict[str, Any] = Field(
         description="state (loading or ready), and once loaded n_ctx (tokens of context), infill, files (whether an infill may include "
-        "text of other files), chat, chat_template (Jinja, or null), memory (weights, cache and cache_limit, in bytes), description, "
-        "licence, revision (identifies these weights among others with that name), calibration (the findings of `pellucid calibrate`, "
+        "text of other files), next_edit (the form in which the model was trained to propose next edits, or null), chat, chat_template "
+        "(Jinja, or null), memory (weights, cache and cache_limit, in bytes), description, licence, "
+        "revision (identifies these weights among others with that name), calibration (the findings of `pellucid calibrate`, "
         "else the built-in ones, or null) and calibration_note (why one's own are not used), edit_calibration and edit_calibration_note ("
         "the same of next edits; the default model's if this one has none), and for a model with an adapter the names of "
         "its base and adapter (memory.weights then counts only the adapter). On a server whose models are computed elsewhere also engines: "
