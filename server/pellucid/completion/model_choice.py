@@ -36,6 +36,10 @@ class ModelChoice:
         names = ", ".join(model.name for model in self._models)
         raise NotFoundError(f"The server has no model {name!r}: set pellucid.model to one of {names}.")
 
+    def proposer(self, chosen: ModelCard) -> ModelCard | None:
+        """Return the model that proposes next edits: the chosen one if it was trained for it, else the server's first that was."""
+        return next((model for model in (chosen, *self._models) if model.next_edit is not None), None)
+
     def calibration(self, name: str) -> Calibration | None:
         """Return the calibration of a model, or None if it has none and thresholds decide."""
         return self._calibrations.get(name)

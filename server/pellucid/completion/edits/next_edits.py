@@ -1,4 +1,7 @@
-"""Suggests the next edit: repeats the last one elsewhere where the model, reading both, finds the new lines probable enough."""
+"""Suggests the next edit: repeats the last one elsewhere, or takes the proposal of a model that was trained to make them.
+
+Either is suggested where the model, reading both, finds the new lines probable enough.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,22 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import PurePosixPath
 
-from pellucid.completion.edits.edit_gate import LEAST, gate_of
+from pellucid.client.assistant_protocol import Assistant
+from pellucid.completion.edits.edit_gate import LEAST, default_gate, gate_of
 from pellucid.completion.edits.edit_history import Edit, EditHistory
+from pellucid.completion.edits.next_edit_models.edit_window import edit_window
+from pellucid.completion.edits.next_edit_models.proposals import propose
 from pellucid.completion.edits.reading import log_odds
 from pellucid.completion.edits.repeated_edits import Candidate, repeated_edits
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider_protocol import ModelProvider
 from pellucid.completion.settings import GateLevel
 from pellucid.errors import InvalidRequestError, UnavailableError
-from pellucid.tokens import Extra, Priority, Terms
+from pellucid.tokens import Extra, ModelCard, Priority, Terms
 
 READ = 6
 """Places that are read for one request, the likeliest ones."""
@@ -27,8 +33,14 @@ READ = 6
 BUDGET_SECONDS = 1.5
 """No further place is read after this time."""
 
+PROPOSAL_SECONDS = 1.5
+"""Repeated edits wait no longer for the proposal of a next-edit model. If there are none, it is waited for until the document changes."""
+
 KEPT = 64
 """Edits whose ids are remembered, and edits that are not offered again."""
+
+NOT_CALIBRATED = "The proposals of {} have no calibration yet, so the default model's for repeated edits decides."
+"""Reported of proposals by a model that was trained to make them."""
 
 NUMBERS = count(1)
 """Numbers for the ids of edits."""
@@ -67,40 +79,88 @@ class NextEdits:
         self._suggested: OrderedDict[str, NextEdit] = OrderedDict()
         self._refused: OrderedDict[tuple[str, tuple[str, ...], tuple[str, ...]], None] = OrderedDict()
 
-    async def suggest(self, uri: str, text: str, level: GateLevel = GateLevel.NORMAL) -> list[NextEdit]:
+    async def suggest(
+        self, uri: str, text: str, level: GateLevel = GateLevel.NORMAL, cursor: tuple[int, int] | None = None
+    ) -> list[NextEdit]:
         """Return the edits of a document that are probable enough for a level, from the last edit on downwards.
 
+        ``cursor`` is a line and a character, from 0; by default it is at the end of the last edit, if that was made in this document.
         Raise a PellucidError if the model cannot be asked.
         """
         self.gate_note = None
         edits = self.history.edits()
-        if not edits or not self._is_harmless(edits[-1].uri, "\n".join((*edits[-1].old, *edits[-1].new))):
+        if not edits or not self._may_send(edits[-1]):
             return []  # another document's edit is sent, too, and its file may be ignored by now
         edit, lines = edits[-1], text.split("\n")
-        proposals = await asyncio.to_thread(repeated_edits, edit, lines, uri)  # a large document may take 50 ms
-        found = [one for one in proposals if (uri, one.old, one.new) not in self._refused]
-        if not found:
-            return []
+        changes = await asyncio.to_thread(repeated_edits, edit, lines, uri)  # a large document may take 50 ms
         provider = self._provider()
         client = await provider.client()
         try:
             card = await self._models.find(client, self._model())
-            gate, self.gate_note = gate_of(card)
-            shown, begun = [], self._clock()
-            for change in found[:READ]:
-                if self._clock() - begun > BUDGET_SECONDS:
-                    break
-                try:
-                    odds = await log_odds(client, change, lines, card.name, as_diff(edit) if card.files else (), _terms(uri))
-                except InvalidRequestError:  # it is too long for the model, for example
-                    continue
-                sure = gate.probability(odds)
-                if sure >= LEAST[level]:
-                    shown.append(self._remembered(NextEdit(f"edit-{next(NUMBERS)}", change, odds, sure)))
+            shown = await self._read(client, card, [one for one in changes if self._is_new(one)], edit, lines, level)
+            proposer = self._models.proposer(card)
+            if proposer is not None:
+                at = cursor or _end_of(edit, uri)
+                shown += await self._propose(client, proposer, uri, text, at, level, [one.change for one in shown])
         except UnavailableError:
             provider.lost(client)
             raise
         return sorted(shown, key=lambda one: shown_rank(one.change.first, edit.first))
+
+    async def _read(
+        self, client: Assistant, card: ModelCard, changes: Sequence[Candidate], edit: Edit, lines: Sequence[str], level: GateLevel
+    ) -> list[NextEdit]:
+        """Return the changes, which repeat an edit, that are probable enough."""
+        if not changes:
+            return []
+        gate, self.gate_note = gate_of(card)
+        shown, begun = [], self._clock()
+        for change in changes[:READ]:
+            if self._clock() - begun > BUDGET_SECONDS:
+                break
+            try:
+                odds = await log_odds(client, change, lines, card.name, as_diff(edit) if card.files else (), _terms(change.uri))
+            except InvalidRequestError:  # it is too long for the model, for example
+                continue
+            sure = gate.probability(odds)
+            if sure >= LEAST[level]:
+                shown.append(self._remembered(NextEdit(f"edit-{next(NUMBERS)}", change, odds, sure)))
+        return shown
+
+    async def _propose(
+        self,
+        client: Assistant,
+        card: ModelCard,
+        uri: str,
+        text: str,
+        cursor: tuple[int, int] | None,
+        level: GateLevel,
+        shown: Sequence[Candidate],
+    ) -> list[NextEdit]:
+        """Return the changes that a next-edit model proposes, and that are probable enough, without those that are shown already."""
+        edits = [edit for edit in self.history.edits() if self._may_send(edit)]
+        window = None if cursor is None else edit_window(uri, PurePosixPath(uri).name, text, edits, cursor)
+        if window is None:
+            return []
+        try:
+            proposals = await propose(client, card, window, replace(_terms(uri), deadline=PROPOSAL_SECONDS if shown else None))
+        except InvalidRequestError:  # it is too long for the model, for example
+            return []
+        if proposals:
+            self.gate_note = " ".join(filter(None, (self.gate_note, NOT_CALIBRATED.format(card.name))))
+        judged = [(change, odds, default_gate().probability(odds)) for change, odds in proposals]
+        return [
+            self._remembered(NextEdit(f"edit-{next(NUMBERS)}", change, odds, sure))
+            for change, odds, sure in judged
+            if sure >= LEAST[level] and self._is_new(change) and not any(change == one or change.overlaps(one) for one in shown)
+        ]
+
+    def _may_send(self, edit: Edit) -> bool:
+        return self._is_harmless(edit.uri, "\n".join((*edit.old, *edit.new)))
+
+    def _is_new(self, change: Candidate) -> bool:
+        """Return whether a change was not dismissed."""
+        return (change.uri, change.old, change.new) not in self._refused
 
     def find(self, id: str) -> NextEdit | None:
         """Return the edit with this id, or None if it is not known any more."""
@@ -122,6 +182,11 @@ class NextEdits:
 def shown_rank(line: int, edited: int) -> tuple[bool, int]:
     """Return a key that sorts suggestions by their lines as editors show them: from the edit on downwards, then from the top."""
     return line < edited, line
+
+
+def _end_of(edit: Edit, uri: str) -> tuple[int, int] | None:
+    """Return the end of the last line of an edit; None if it is in another document."""
+    return (max(edit.end - 1, edit.first), len(edit.new[-1]) if edit.new else 0) if edit.uri == uri else None
 
 
 def as_diff(edit: Edit) -> Sequence[Extra]:

@@ -1,0 +1,173 @@
+"""Holds the lines around the cursor that a next-edit model may rewrite, and reads the changes in its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import pairwise
+from pathlib import PurePosixPath
+
+from pellucid.completion.edits.edit_history import Edit
+from pellucid.completion.edits.repeated_edits import Candidate
+
+WINDOW_LINES = 10
+"""Lines on either side of the cursor's that may be rewritten, as many as Sweep's models were trained with."""
+
+MAX_WINDOW_CHARACTERS = 4_000
+"""A window with more characters has fewer lines."""
+
+FILE_LINES = 60
+"""Lines on either side of the cursor's that the model reads first. Sweep's were trained with some 150, which take a CPU 20 seconds."""
+
+FILE_STEP = 25
+"""They begin at a multiple of this, so that they do not move with the cursor, and the model finds them in its cache."""
+
+MAX_FILE_CHARACTERS = 6_000
+"""Of long lines it reads fewer."""
+
+MAX_DIFF_LINES = 40
+"""Longer edits are not read."""
+
+MAX_DIFF_CHARACTERS = 4_000
+"""Nor are edits with more characters."""
+
+NEAR_LINES = 1
+"""Changes with so few lines between them, or fewer, are one."""
+
+
+@dataclass(frozen=True, slots=True)
+class EditWindow:
+    """The lines ``first`` to ``end`` (from 0, without ``end``) of a document, which may be rewritten, and what a model reads with them.
+
+    ``path`` is the document's name in prompts. The cursor is at character ``column`` of line ``line``. ``edits`` are the last ones of all
+    documents, oldest first.
+    """
+
+    uri: str
+    path: str
+    lines: tuple[str, ...]
+    first: int
+    end: int
+    line: int
+    column: int
+    edits: tuple[Edit, ...] = ()
+
+    @property
+    def last_edit(self) -> Edit | None:
+        """The last edit, if it was made in this document and its new lines are there."""
+        edit = self.edits[-1] if self.edits else None
+        return edit if edit is not None and edit.uri == self.uri and self.lines[edit.first : edit.end] == edit.new else None
+
+    def recent(self, most: int) -> list[Edit]:
+        """Return the last edits that are short enough to be read, so many at most."""
+        changed = ((edit, (*edit.old, *edit.new)) for edit in self.edits)
+        short = [edit for edit, lines in changed if len(lines) <= MAX_DIFF_LINES and sum(map(len, lines)) <= MAX_DIFF_CHARACTERS]
+        return short[-most:]
+
+    def with_cursor(self, marker: str) -> list[str]:
+        """Return the lines of the window, with a marker at the cursor."""
+        lines = list(self.lines[self.first : self.end])
+        text = lines[self.line - self.first]
+        lines[self.line - self.first] = text[: self.column] + marker + text[self.column :]
+        return lines
+
+    def before_last_edit(self) -> list[str]:
+        """Return the lines of the window as they were before the last edit, if all of that is in the window, else as they are."""
+        lines, edit = list(self.lines[self.first : self.end]), self.last_edit
+        if edit is not None and self.first <= edit.first and edit.end <= self.end:
+            lines[edit.first - self.first : edit.end - self.first] = edit.old
+        return lines
+
+    def surroundings(self) -> tuple[int, int]:
+        """Return the first line around the window that the model reads, and the line after the last one."""
+        first, end = _span(self.lines, self.line, FILE_LINES, MAX_FILE_CHARACTERS)
+        return min(first + -first % FILE_STEP, self.first), max(end, self.end)
+
+    def name_of(self, edit: Edit) -> str:
+        """Return the name of an edit's document in prompts."""
+        return self.path if edit.uri == self.uri else PurePosixPath(edit.uri).name
+
+
+def edit_window(uri: str, path: str, text: str, edits: Sequence[Edit], cursor: tuple[int, int]) -> EditWindow | None:
+    """Return the window around a cursor (line and character, from 0); None if there is no text, or the cursor's line is too long."""
+    lines = text.split("\n")
+    line, column = min(cursor[0], len(lines) - 1), cursor[1]
+    if not lines[-1] and line < len(lines) - 1:  # what follows the last line's end is no line, unless the cursor is there
+        lines.pop()
+    if not text.strip() or len(lines[line]) > MAX_WINDOW_CHARACTERS:
+        return None
+    first, end = _span(lines, line, WINDOW_LINES, MAX_WINDOW_CHARACTERS)
+    return EditWindow(uri, path, tuple(lines), first, end, line, min(column, len(lines[line])), tuple(edits))
+
+
+def joined(lines: Iterable[str]) -> str:
+    """Return lines as a text in which each has its end."""
+    return "".join(line + "\n" for line in lines)
+
+
+def _span(lines: Sequence[str], line: int, around: int, characters: int) -> tuple[int, int]:
+    """Return the whole lines around one that are so many on either side, or fewer, with so many characters, as long as that one may be."""
+    first, end = max(line - around, 0), min(line + around + 1, len(lines))
+    size = sum(len(one) + 1 for one in lines[first:end])
+    while size > characters and end - first > 1:
+        if line - first > end - 1 - line:
+            size -= len(lines[first]) + 1
+            first += 1
+        else:
+            end -= 1
+            size -= len(lines[end]) + 1
+    return first, end
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """A change in an answer, the answer's lines ``above`` it, and the unchanged ones ``below``, up to the first that is not blank.
+
+    ``ends`` is true if the window ends before such a line.
+    """
+
+    change: Candidate
+    above: tuple[str, ...]
+    below: tuple[str, ...]
+    ends: bool
+
+
+def read_answer(window: EditWindow, begin: int, answer: str) -> list[Rewrite]:
+    """Return the changes in an answer, which has the lines from line ``begin`` of the document to the window's end.
+
+    There are none if it only repeats the window. Blank lines at its end do not count, as models add and omit them. A change that takes
+    back the last edit is left out.
+    """
+    old = window.lines[begin : window.end]
+    new = _without_blank_end(answer.replace("\r\n", "\n").split("\n"))
+    if not new:
+        return []
+    new += old[len(_without_blank_end(old)) :]
+    spans: list[tuple[int, int, int, int]] = []
+    for kind, at, to, new_at, new_to in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if kind != "equal" and spans and at - spans[-1][1] <= NEAR_LINES:
+            spans[-1] = (spans[-1][0], to, spans[-1][2], new_to)
+        elif kind != "equal":
+            spans.append((at, to, new_at, new_to))
+    found = []
+    for (at, to, new_at, new_to), (limit, *_) in pairwise([*spans, (len(old), 0, 0, 0)]):
+        change = Candidate(window.uri, begin + at, old[at:to], tuple(new[new_at:new_to]), 0.0)
+        follows = next((index + 1 for index in range(to, limit) if old[index].strip()), limit)
+        ends = follows == len(old) and not any(map(str.strip, old[to:]))
+        if not _undoes(window, change):
+            found.append(Rewrite(change, tuple(new[:new_at]), old[to:follows], ends))
+    return found
+
+
+def _without_blank_end(lines: Sequence[str]) -> list[str]:
+    return list(lines[: max((index + 1 for index, line in enumerate(lines) if line.strip()), default=0)])
+
+
+def _undoes(window: EditWindow, change: Candidate) -> bool:
+    """Return whether a change takes back the last edit."""
+    edit = window.last_edit
+    if edit is None:
+        return False
+    made = (*window.lines[: change.first], *change.new, *window.lines[change.first + len(change.old) :])
+    return made == (*window.lines[: edit.first], *edit.old, *window.lines[edit.end :])

@@ -1,0 +1,86 @@
+"""Asks a next-edit model for its proposal, and reads how much more probable it finds that than the lines as they are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from pellucid.client.assistant_protocol import Assistant
+from pellucid.completion.edits.next_edit_models import sweep, zeta
+from pellucid.completion.edits.next_edit_models.edit_window import EditWindow, joined, read_answer
+from pellucid.completion.edits.reading import text_logprob
+from pellucid.completion.edits.repeated_edits import Candidate
+from pellucid.tokens import CompletionQuery, Finish, FinishReason, ModelCard, SamplingParams, ScoreQuery, Terms
+
+
+@dataclass(frozen=True, slots=True)
+class PromptForm:
+    """A form of prompts and answers. ``answer_begin`` is the line from which the model writes, and ``cursor`` a mark that it may repeat.
+
+    ``end`` ends an answer, as the end of a text does, which is ``end_of_text``. A text in which ``markers`` are found cannot be sent.
+    """
+
+    prompt: Callable[[EditWindow], str]
+    answer_begin: Callable[[EditWindow], int]
+    cursor: str
+    end: str
+    end_of_text: str
+    markers: re.Pattern[str]
+
+
+FORMS = {
+    "sweep": PromptForm(sweep.prompt, sweep.answer_begin, sweep.CURSOR, sweep.FILE, "<|endoftext|>", re.compile(r"<\|\w+\|>")),
+    "zeta-2": PromptForm(
+        zeta.prompt,
+        lambda window: window.first,
+        zeta.CURSOR,
+        zeta.END,
+        "<[end▁of▁sentence]>",
+        re.compile(r"<\[[^\s\]]+\]>|<\|user_cursor\|>|<filename>|^(?:<<<<<<< |=======$|>>>>>>> )", re.MULTILINE),
+    ),
+}
+"""The forms by the names that the model catalog has for them."""
+
+
+async def propose(assistant: Assistant, card: ModelCard, window: EditWindow, terms: Terms) -> list[tuple[Candidate, float]]:
+    """Return the changes that a next-edit model proposes, each with log p(new lines) - log p(old lines) under its own prompt, in nats.
+
+    A later change is read as if the earlier ones were made. There are none if a text spells a marker, or the answer was cut short.
+    """
+    form = FORMS.get(card.next_edit or "")
+    sent = (*window.lines, *(line for edit in window.edits for line in (*edit.old, *edit.new)))
+    if form is None or form.markers.search("\n".join(sent)):
+        return []
+    prompt, begin = form.prompt(window), form.answer_begin(window)
+    rewritten = joined(window.lines[begin : window.end])
+    params = SamplingParams(max_tokens=64 + len(rewritten) // 2)  # at least twice the tokens of most code
+    query = CompletionQuery(prompt, params=params, model=card.name, stop=[form.end], terms=terms, special=True)
+    answer, end = await _answer(assistant, query, form)
+    if end is None or form.markers.search(answer):
+        return []
+    found = []
+    for one in read_answer(window, begin, answer):
+        gap = CompletionQuery(prompt + joined(one.above), special=True)
+        texts = [joined((*lines, *one.below)) + (end if one.ends else "") for lines in (one.change.new, one.change.old)]
+        queries = [ScoreQuery(text, card.name, terms=terms, gap=gap) for text in texts]
+        new, old = [await text_logprob(assistant, query) for query in queries]
+        if new is not None and old is not None:
+            found.append((one.change, new - old))
+    return found
+
+
+async def _answer(assistant: Assistant, query: CompletionQuery, form: PromptForm) -> tuple[str, str | None]:
+    """Return an answer without marks of the cursor, and how it ended; None if it is not whole."""
+    text, end = "", None
+    async with aclosing(assistant.complete(query)) as items:
+        async for item in items:
+            if isinstance(item, Finish):
+                end = (form.end if item.stop else form.end_of_text) if item.reason is FinishReason.STOP else None
+            elif not item.text and form.markers.fullmatch(item.bytes.decode(errors="replace")):  # a marker has no text
+                end = form.end if item.bytes == form.end.encode() else None
+                break
+            else:
+                text += item.text
+    return text.replace(form.cursor, ""), end

@@ -1,0 +1,29 @@
+"""Writes the prompts of Zed's Zeta 2: the document with the window between merge markers, after the recent changes."""
+
+from __future__ import annotations
+
+from pellucid.completion.edits.edit_history import Edit
+from pellucid.completion.edits.next_edit_models.edit_window import EditWindow, joined
+
+CURSOR = "<|user_cursor|>"
+END = ">>>>>>> UPDATED"
+
+DIFFS = 6
+"""Recent changes that the model reads, oldest first."""
+
+
+def prompt(window: EditWindow) -> str:
+    """Return the prompt, markers included. The answer is the whole window, and ends with ``END``."""
+    first, end = window.surroundings()
+    changes = "".join(_diff(window.name_of(edit), edit) for edit in window.recent(DIFFS))
+    return (
+        f"<[fim-suffix]>{joined(window.lines[window.end : end])}\n<[fim-prefix]>"
+        + (f"<filename>edit_history\n{changes}" if changes else "")
+        + f"<filename>{window.path}\n{joined(window.lines[first : window.first])}<<<<<<< CURRENT\n"
+        + f"{joined(window.with_cursor(CURSOR))}=======\n<[fim-middle]>"
+    )
+
+
+def _diff(name: str, edit: Edit) -> str:
+    changed = [*(f"-{line}" for line in edit.old), *(f"+{line}" for line in edit.new)]
+    return f"--- a/{name}\n+++ b/{name}\n@@ -1,{len(edit.old)} +1,{len(edit.new)} @@\n{joined(changed)}\n"

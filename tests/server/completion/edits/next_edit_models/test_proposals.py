@@ -1,0 +1,345 @@
+"""Tests of the edits that a next-edit model proposes: what it is asked, which proposals are suggested, and which never are."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from pellucid.completion.edits.edit_gate import LEAST, default_gate
+from pellucid.completion.edits.edit_history import Edit, EditHistory
+from pellucid.completion.edits.next_edit_models import sweep
+from pellucid.completion.edits.next_edit_models.edit_window import (
+    FILE_STEP,
+    MAX_DIFF_CHARACTERS,
+    MAX_DIFF_LINES,
+    MAX_FILE_CHARACTERS,
+    MAX_WINDOW_CHARACTERS,
+    edit_window,
+    read_answer,
+)
+from pellucid.completion.edits.next_edits import NOT_CALIBRATED, PROPOSAL_SECONDS, NextEdit, NextEdits
+from pellucid.completion.model_choice import ModelChoice
+from pellucid.completion.settings import GateLevel
+from pellucid.errors import ContextLengthError, UnavailableError
+from pellucid.models.calibrations import NOT_OWN
+from pellucid.tokens import CompletionQuery, Finish, FinishReason, ModelCard, OnUsage, Priority, ScoreQuery, Token, Usage
+from support.silent_assistant import SilentAssistant
+
+A, B = "file:///p/a.py", "file:///p/b.py"
+OLD = "unit = 'mm'\nscale = 10\n\n\nlabel = f'{scale} mm'\nprint(label)\n"
+NEW = OLD.replace("mm", "cm", 1)
+"""The user has changed the unit, which is repeated nowhere."""
+
+CURSOR = (0, 9)
+ANSWER = "unit = 'cm'\nscale = 1\n\n\nlabel = f'{scale} cm'\nprint(label)\n"
+"""What the model writes from the cursor's line on."""
+
+SCALE = (1, ("scale = 10",), ("scale = 1",))
+LABEL = (4, ("label = f'{scale} mm'",), ("label = f'{scale} cm'",))
+
+
+@dataclass
+class Proposer(SilentAssistant):
+    """Proposes an answer, and reads each text as one token, whose logprob is that of the first of ``logprobs`` in it, else -1."""
+
+    answer: Sequence[Token | Finish | Exception] = ()
+    logprobs: dict[str, float] = field(default_factory=dict)
+    form: str | None = "sweep"
+    other: str | None = None
+    asked: list[CompletionQuery] = field(default_factory=list)
+    read: list[ScoreQuery] = field(default_factory=list)
+    losses: int = 0
+
+    async def client(self) -> Proposer:
+        return self
+
+    def lost(self, client: object) -> None:
+        self.losses += 1
+
+    async def cards(self) -> list[ModelCard]:
+        return [
+            ModelCard(name, 4096, infill=True, chat=True, weight_bytes=0, description="", licence=None, next_edit=form)
+            for name, form in (("coder", self.form), ("other", self.other))
+        ]
+
+    async def complete(self, query: CompletionQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
+        self.asked.append(query)
+        for item in self.answer:
+            if isinstance(item, Exception):
+                raise item
+            yield item
+
+    async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
+        self.read.append(query)
+        assert isinstance(query.text, str)
+        yield token(query.text, next((value for text, value in self.logprobs.items() if text in query.text), -1.0))
+        yield Finish(FinishReason.STOP, Usage())
+
+
+def token(text: str, logprob: float = -1.0, data: bytes | None = None) -> Token:
+    return Token(7, text, text.encode() if data is None else data, 0, logprob, 1, 0.5, (), rest=0.0, sampled=1.0)
+
+
+def answer(text: str = ANSWER, reason: FinishReason = FinishReason.STOP) -> list[Token | Finish]:
+    return [token(text), Finish(reason, Usage())]
+
+
+def edits(model: Proposer, before: str = OLD, after: str = NEW) -> NextEdits:
+    """Return the next edits after a document has changed."""
+    history = EditHistory()
+    history.note(A, before)
+    history.note(A, after)
+    return NextEdits(history, lambda: model, ModelChoice(), clock=lambda: 0.0)
+
+
+def places(found: Sequence[NextEdit]) -> list[tuple[int, tuple[str, ...], tuple[str, ...]]]:
+    return [(one.change.first, one.change.old, one.change.new) for one in found]
+
+
+async def test_the_proposal_is_suggested() -> None:
+    """Each change of the answer is an edit, and a note says that their probabilities are not fitted to such models."""
+    made = edits(Proposer(answer(), {"scale = 1\n": 1.0}))
+    found = await made.suggest(A, NEW, cursor=CURSOR)
+    assert places(found) == [SCALE, LABEL]
+    assert [(one.log_odds, one.probability) for one in found] == [
+        (2.0, default_gate().probability(2.0)),
+        (0.0, default_gate().probability(0.0)),
+    ]
+    assert made.gate_note == NOT_CALIBRATED.format("coder")
+    assert made.find(found[0].id) == found[0]
+
+
+async def test_what_the_model_is_asked() -> None:
+    """The prompt is read with its markers, in the background, and ends where the model writes on; the answer is bounded."""
+    model = Proposer(answer())
+    await edits(model).suggest(A, NEW, cursor=CURSOR)
+    (query,) = model.asked
+    below = "scale = 10\n\n\nlabel = f'{scale} mm'\nprint(label)\n"
+    assert query.prefix == (
+        f"<|file_sep|>a.py\nunit = 'cm'\n{below}"
+        "<|file_sep|>a.py.diff\noriginal:\nunit = 'mm'\nupdated:\nunit = 'cm'\n"
+        f"<|file_sep|>original/a.py:1:6\nunit = 'mm'\n{below}"
+        f"<|file_sep|>current/a.py:1:6\nunit = 'c<|cursor|>m'\n{below}"
+        "<|file_sep|>updated/a.py:1:6\n"
+    )
+    assert (query.special, query.suffix, query.terms.priority, query.model) == (True, None, Priority.BACKGROUND, "coder")
+    assert (query.params.temperature, query.terms.deadline) == (0, None)
+    assert query.params.max_tokens < 200
+
+
+async def test_both_are_read_under_the_models_own_prompt() -> None:
+    """Old and new lines follow the prompt and the answer's lines above them, up to the next line that is the same, or change."""
+    model = Proposer(answer())
+    await edits(model).suggest(A, NEW, cursor=CURSOR)
+    prompt = model.asked[0].prefix
+    assert isinstance(prompt, str)
+    above = "unit = 'cm'\n"
+    assert [query.gap and (query.gap.prefix, query.gap.suffix, query.gap.special) for query in model.read] == [
+        *[(prompt + above, None, True)] * 2,
+        *[(prompt + above + "scale = 1\n\n\n", None, True)] * 2,
+    ]
+    assert [query.text for query in model.read] == [
+        "scale = 1\n\n\n",
+        "scale = 10\n\n\n",
+        "label = f'{scale} cm'\nprint(label)\n",
+        "label = f'{scale} mm'\nprint(label)\n",
+    ]
+    assert {query.terms.priority for query in model.read} == {Priority.BACKGROUND}
+
+
+@pytest.mark.parametrize(("stop", "end"), [(None, "<|endoftext|>"), ("<|file_sep|>", "<|file_sep|>")])
+async def test_a_change_of_the_last_line_is_read_with_the_end(stop: str | None, end: str) -> None:
+    """If nothing follows, the end of the answer is read too, as it came: else fewer lines would always be more probable."""
+    model = Proposer([token(NEW + "print(unit)\n"), Finish(FinishReason.STOP, Usage(), stop)])
+    await edits(model).suggest(A, NEW, cursor=CURSOR)
+    assert [query.text for query in model.read] == [f"print(unit)\n{end}", end]
+
+
+async def test_a_marker_ends_the_answer() -> None:
+    """A marker has no text: the one of a file ends the answer, and any other one means that it is none."""
+    model = Proposer([token(ANSWER), token("", data=b"<|file_sep|>"), token("other.py\n")])
+    assert places(await edits(model).suggest(A, NEW, cursor=CURSOR)) == [SCALE, LABEL]
+    model = Proposer([token(ANSWER), token("", data=b"<|fim_middle|>"), token("other.py\n")])
+    assert await edits(model).suggest(A, NEW, cursor=CURSOR) == []
+
+
+@pytest.mark.parametrize("level", GateLevel)
+async def test_levels(level: GateLevel) -> None:
+    """The quieter the level, the more probable a proposal must be."""
+    for logprob in (-3.0, -1.0, 2.0):
+        found = await edits(Proposer(answer(), {"scale = 1\n": logprob})).suggest(A, NEW, level, CURSOR)
+        assert (SCALE in places(found)) == (default_gate().probability(logprob + 1) >= LEAST[level])
+
+
+@pytest.mark.parametrize(
+    "text", [NEW, NEW + "\n\n", NEW.removesuffix("\n"), NEW.replace("\n", "\r\n"), "", "\n", NEW.replace("cm", "c<|cursor|>m", 1)]
+)
+async def test_no_edit(text: str) -> None:
+    """An answer that repeats the window is no edit, whatever its line ends, blank last lines and mark of the cursor are; nor is none."""
+    model = Proposer(answer(text))
+    assert await edits(model).suggest(A, NEW, cursor=CURSOR) == []
+    assert (len(model.asked), model.read) == (1, [])
+
+
+async def test_the_last_edit_is_never_taken_back() -> None:
+    """A proposal that restores what the user has just changed is refused; other changes of the same answer are not."""
+    model = Proposer(answer(OLD))
+    assert await edits(model).suggest(A, NEW, cursor=CURSOR) == []
+    assert model.read == []
+    model = Proposer(answer(OLD.replace("print", "show")))
+    assert places(await edits(model).suggest(A, NEW, cursor=CURSOR)) == [(5, ("print(label)",), ("show(label)",))]
+
+
+@pytest.mark.parametrize("reason", [FinishReason.LENGTH, FinishReason.DEADLINE, FinishReason.SUPERSEDED, FinishReason.CANCELLED])
+async def test_an_answer_that_was_cut_short(reason: FinishReason) -> None:
+    """A part of an answer would delete the lines that it has not come to."""
+    model = Proposer(answer("unit = 'cm'\n", reason))
+    assert await edits(model).suggest(A, NEW, cursor=CURSOR) == []
+    assert model.read == []
+
+
+@pytest.mark.parametrize("marker", ["<|file_sep|>", "<|cursor|>", "<|endoftext|>"])
+async def test_markers_in_the_text(marker: str) -> None:
+    """A document or an edit with a marker in it is not sent, and an answer that spells one is not used."""
+    model = Proposer(answer())
+    spelled = f"{NEW}text = '{marker}'\n"
+    assert await edits(model, OLD, spelled).suggest(A, spelled, cursor=CURSOR) == []
+    made = edits(model, f"'{marker}'\n", "''\n")
+    assert await made.suggest(A, "''\n", cursor=(0, 1)) == []
+    assert model.asked == []
+    if marker != "<|cursor|>":
+        assert await edits(Proposer(answer(ANSWER.replace("1", marker)))).suggest(A, NEW, cursor=CURSOR) == []
+
+
+async def test_with_repeated_edits() -> None:
+    """Proposals are suggested next to repeated edits; one of the same lines is suggested once."""
+    before = "x = total(a)\n\ny = total(b)\n\n\nz = 1\n"
+    after = before.replace("total", "mean", 1)
+    proposed = after.replace("total", "mean").replace("z = 1", "z = 2")
+    model = Proposer(answer(proposed))
+    made = edits(model, before, after)
+    assert places(await made.suggest(A, after)) == [(2, ("y = total(b)",), ("y = mean(b)",)), (5, ("z = 1",), ("z = 2",))]
+    assert made.gate_note == f"{NOT_OWN} {NOT_CALIBRATED.format('coder')}"
+    assert [query.gap is not None and query.gap.special for query in model.read] == [False] * 2 + [True] * 4
+    assert model.asked[0].terms.deadline == PROPOSAL_SECONDS  # repeated edits do not wait for long
+
+
+async def test_dismissed() -> None:
+    """A proposal that the user dismissed is not suggested again; the others are."""
+    made = edits(Proposer(answer()))
+    made.dismiss((await made.suggest(A, NEW, cursor=CURSOR))[0])
+    assert places(await made.suggest(A, NEW, cursor=CURSOR)) == [LABEL]
+
+
+@pytest.mark.parametrize(
+    ("form", "other", "asked"), [(None, "sweep", "other"), ("sweep", "zeta-2", "coder"), (None, None, None), ("new", None, None)]
+)
+async def test_which_model_is_asked(form: str | None, other: str | None, asked: str | None) -> None:
+    """The model that completes is asked if it has a form, else another one that is served; a form that is not known here asks nothing."""
+    model = Proposer(answer(), form=form, other=other)
+    await edits(model).suggest(A, NEW, cursor=CURSOR)
+    assert [query.model for query in model.asked] == ([] if asked is None else [asked])
+    assert {query.model for query in model.read} == ({asked} if asked else set())
+
+
+async def test_the_cursor() -> None:
+    """Without a cursor it is at the end of the last edit; after an edit of another document nothing is asked then."""
+    model = Proposer(answer())
+    made = edits(model)
+    await made.suggest(A, NEW)
+    prompt = model.asked[0].prefix
+    assert isinstance(prompt, str)
+    assert "current/a.py:1:6\nunit = 'cm'<|cursor|>\n" in prompt
+    assert await made.suggest(B, "x = 1\n") == []
+    assert len(model.asked) == 1
+    await made.suggest(B, "x = 1\n", cursor=(0, 5))
+    assert model.asked[1].prefix == (
+        "<|file_sep|>b.py\nx = 1\n<|file_sep|>a.py.diff\noriginal:\nunit = 'mm'\nupdated:\nunit = 'cm'\n"
+        "<|file_sep|>original/b.py:1:1\nx = 1\n<|file_sep|>current/b.py:1:1\nx = 1<|cursor|>\n<|file_sep|>updated/b.py:1:1\n"
+    )
+
+
+async def test_edits_that_must_not_be_sent() -> None:
+    """Edits of a file that is ignored by now are not in the prompt."""
+    model = Proposer(answer())
+    made = edits(model)
+    made.history.note(B, "key = 1\n")
+    made.history.note(B, "key = 2\n")
+    made.history.note(A, NEW.replace("label)", "scale)"))
+    made._is_harmless = lambda uri, text: uri != B
+    await made.suggest(A, NEW.replace("label)", "scale)"))
+    prompt = model.asked[0].prefix
+    assert isinstance(prompt, str)
+    assert ("a.py.diff" in prompt, "b.py.diff" in prompt) == (True, False)
+
+
+def test_long_edits_are_not_read() -> None:
+    """A large paste does not take the place of the edits before it."""
+    small = [Edit(A, index, (), (f"line {index}",)) for index in range(5)]
+    large = [Edit(B, 0, (), ("x",) * (MAX_DIFF_LINES + 1)), Edit(B, 0, ("x" * (MAX_DIFF_CHARACTERS + 1),), ())]
+    window = edit_window(A, "a.py", "x\n", [*small, *large], (0, 0))
+    assert window is not None
+    assert window.recent(3) == small[2:]
+
+
+async def test_a_window_that_is_too_long_for_the_model() -> None:
+    """A prompt that the server refuses leaves the proposal out; a server that is gone is reported."""
+    model = Proposer([ContextLengthError(5000, 4096)])
+    assert await edits(model).suggest(A, NEW, cursor=CURSOR) == []
+    model = Proposer([UnavailableError("The server is gone: start it.")])
+    with pytest.raises(UnavailableError, match="start it"):
+        await edits(model).suggest(A, NEW, cursor=CURSOR)
+    assert model.losses == 1
+
+
+def test_the_window() -> None:
+    """It has ten lines on either side of the cursor's, fewer if they are long, and always whole ones."""
+    lines = [f"line {index}" for index in range(100)]
+    window = edit_window(A, "a.py", "\n".join(lines) + "\n", (), (50, 3))
+    assert window is not None
+    assert (window.first, window.end, window.surroundings()) == (40, 61, (0, 100))
+    many = [edit_window(A, "a.py", "line\n" * 1000, (), (line, 0)) for line in (400, 410, 430)]
+    assert [one and one.surroundings() for one in many] == [(350, 461), (350, 471), (375, 491)]
+    long = "\n".join([*lines[:45], "x" * (MAX_WINDOW_CHARACTERS - 50), *lines[46:]])
+    window = edit_window(A, "a.py", long, (), (50, 3))
+    assert window is not None
+    assert 45 < window.first < window.line < window.end <= 61
+    wide = edit_window(A, "a.py", "\n".join(["y" * 200] * 300), (), (150, 0))
+    assert wide is not None
+    first, end = wide.surroundings()
+    assert (end - first) * 201 <= MAX_FILE_CHARACTERS < (end - first + FILE_STEP) * 201
+    assert edit_window(A, "a.py", "x" * (MAX_WINDOW_CHARACTERS + 1), (), (0, 0)) is None
+    assert edit_window(A, "a.py", "\n \n", (), (1, 0)) is None
+
+
+def test_the_cursor_is_in_the_text() -> None:
+    """A cursor below the text, or to the right of a line, is at its end; one on the empty line after the last line's end is there."""
+    for cursor, place, last in [((9, 9), (1, 0), 2), ((0, 9), (0, 2), 1), ((1, 0), (1, 0), 2)]:
+        window = edit_window(A, "a.py", "ab\n", (), cursor)
+        assert window is not None
+        assert ((window.line, window.column), window.end) == (place, last)
+
+
+def test_lines_inserted_above_the_cursor() -> None:
+    """The model also writes the lines between an insertion and the cursor."""
+    history = EditHistory()
+    history.note(A, "a\nb\nc\nd\n")
+    history.note(A, "a\nnew\nb\nc\nd\n")
+    for cursor, begin in [((3, 0), 1), ((1, 3), 1), ((0, 0), 0)]:
+        window = edit_window(A, "a.py", "a\nnew\nb\nc\nd\n", history.edits(), cursor)
+        assert window is not None
+        assert sweep.answer_begin(window) == begin
+
+
+def test_near_changes_are_one() -> None:
+    """Changes with one line between them are one edit, and those with two are two."""
+    window = edit_window(A, "a.py", "a\nb\nc\nd\ne\nf\n", (), (0, 0))
+    assert window is not None
+    found = read_answer(window, 0, "A\nb\nC\nd\ne\nF\n")
+    assert [(one.change.first, one.change.old, one.change.new) for one in found] == [
+        (0, ("a", "b", "c"), ("A", "b", "C")),
+        (5, ("f",), ("F",)),
+    ]
+    assert [(one.above, one.below, one.ends) for one in found] == [((), ("d",), False), (("A", "b", "C", "d", "e"), (), True)]

@@ -1,0 +1,70 @@
+"""Next edits with the real default model in place of a next-edit model, of which it has all markers but not the training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from pellucid.completion.edits.edit_history import EditHistory
+from pellucid.completion.edits.next_edits import NextEdits
+from pellucid.completion.model_choice import ModelChoice
+from pellucid.completion.model_provider_protocol import FixedProvider
+from pellucid.config import load_settings
+from pellucid.engine.local_engine import LocalEngine
+from pellucid.engine.model_worker import EngineSettings
+from pellucid.models.catalog import DEFAULT_MODEL
+from pellucid.models.load import load
+from pellucid.models.store import Store
+from pellucid.system.progress_protocol import Silent
+from pellucid.text.assistant import LocalAssistant
+from pellucid.tokens import CompletionQuery, Finish, FinishReason, SamplingParams, Usage
+
+pytestmark = pytest.mark.model
+
+URI = "file:///project/shapes.py"
+OLD = """class Rectangle:
+    def __init__(self, width):
+        self.width = width
+
+    def area(self):
+        return self.width * self.width
+
+
+print(Rectangle(2).area())
+"""
+NEW = OLD.replace("self, width", "self, width, height").replace(
+    "self.width = width\n", "self.width = width\n        self.height = height\n"
+)
+
+
+@pytest.fixture(scope="module")
+def assistant() -> Iterator[LocalAssistant]:
+    """The default model, served as if it had been trained to propose edits."""
+    served = replace(load(DEFAULT_MODEL, store=Store(load_settings().cache), progress=Silent()), next_edit="sweep")
+    engine = LocalEngine({served.name: served.model}, EngineSettings(slots=2, context=4096))
+    yield LocalAssistant(engine, [served])
+    engine.close()
+
+
+async def test_proposals_of_the_default_model(assistant: LocalAssistant) -> None:
+    """It is asked and answers, what is suggested changes lines that are there, and it completes as before."""
+    history = EditHistory()
+    history.note(URI, OLD)
+    history.note(URI, NEW)
+    provider = FixedProvider(assistant)
+    made = NextEdits(history, lambda: provider, ModelChoice())
+    lines = NEW.split("\n")
+    for cursor in (None, (6, 0)):
+        for edit in await made.suggest(URI, NEW, cursor=cursor):
+            change = edit.change
+            assert tuple(lines[change.first : change.first + len(change.old)]) == change.old != change.new
+            assert "<|" not in "\n".join(change.new)
+    query = CompletionQuery("def add(a, b):\n    return ", "\n", params=SamplingParams(max_tokens=8))
+    items = [item async for item in assistant.complete(query)]
+    finish = items.pop()
+    assert isinstance(finish, Finish)
+    assert finish.reason is FinishReason.STOP
+    assert "".join(item.text for item in items if not isinstance(item, Finish)) == "a + b"
+    assert finish.usage != Usage()
