@@ -89,7 +89,8 @@ def _register_requests(server: Pellucid) -> None:
         """Return the edits that may come next in a document, each with its probability."""
         params = Params(given, "pellucid/nextEdits")
         uri = params.required("textDocument", params.part("textDocument")).text("uri")
-        edits = [item.as_own_edit() for item in await server.next_edits(params.required("textDocument.uri", uri))]
+        items = await server.next_edits(params.required("textDocument.uri", uri), params.position("position"))
+        edits = [item.as_own_edit() for item in items]
         return {"edits": edits, "calibrationNote": server.session.edits.gate_note}
 
     @server.own_request("pellucid/status")
@@ -188,7 +189,7 @@ async def _score(server: Pellucid, params: Params) -> Json:
     if document is None or wanted is None:
         raise InvalidRequestError("pellucid/score needs a textDocument and a range: send both.")
     uri = _needed(document, "uri", "text")
-    start, end = (server.cursor_at(uri, _read_position(_part(wanted, name))) for name in ("start", "end"))
+    start, end = (server.cursor_at(uri, wanted.required(name, wanted.position(name))) for name in ("start", "end"))
     text = end.before[len(start.before) :]
     if not text or len(text) > SCORE_LIMIT:
         raise InvalidRequestError(
@@ -281,19 +282,10 @@ def _id_of(given: Any) -> str | None:
 
 
 def _position(params: Params) -> tuple[str, types.Position] | None:
-    document, position = params.part("textDocument"), params.part("position")
+    document, position = params.part("textDocument"), params.position("position")
     if document is None or position is None:
         return None
-    return _needed(document, "uri", "text"), _read_position(position)
-
-
-def _read_position(params: Params) -> types.Position:
-    return types.Position(_needed(params, "line", "number"), _needed(params, "character", "number"))
-
-
-def _part(params: Params, name: str) -> Params:
-    part: Params = params.required(name, params.part(name))
-    return part
+    return _needed(document, "uri", "text"), position
 
 
 def _needed(params: Params, name: str, kind: str) -> Any:

@@ -46,6 +46,11 @@ class Params:
         value = getattr(self._given, name, None)
         return None if value is None else Params(value, f"{self._method}: {name}")
 
+    def position(self, name: str) -> types.Position | None:
+        """Return a position, or None if the field is missing. Raise InvalidRequestError for anything else."""
+        part = self.part(name)
+        return None if part is None else types.Position(*(part.required(field, part.number(field)) for field in ("line", "character")))
+
     def required(self, name: str, value: Any) -> Any:
         """Return a value that was read. Raise InvalidRequestError if it is None."""
         if value is None:

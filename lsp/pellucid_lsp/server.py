@@ -118,14 +118,19 @@ class Pellucid(LanguageServer):
         self.session.note_shown(suggestions)
         return suggestions
 
-    async def next_edits(self, uri: str) -> list[EditItem]:
-        """Return the edits that may come next in a document; none if it changes meanwhile, or a newer request replaces this one."""
+    async def next_edits(self, uri: str, position: types.Position | None = None) -> list[EditItem]:
+        """Return the edits that may come next in a document; none if it changes meanwhile, or a newer request replaces this one.
+
+        ``position`` is the cursor's, if the request has it.
+        """
         await self.settings_known.wait()
         if not self._has_edits(uri):
             return []
         version = self.documents.get_text_document(uri).version
         try:
-            edits = await self.session.suggest_edits(uri, self.text(uri), version)
+            before = None if position is None else self.cursor_at(uri, position).before
+            cursor = None if before is None else (before.count("\n"), len(before) - before.rfind("\n") - 1)
+            edits = await self.session.suggest_edits(uri, self.text(uri), version, cursor)
         except PellucidError as error:
             self.show_error(error)
             return []

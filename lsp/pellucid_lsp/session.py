@@ -129,14 +129,17 @@ class EditorSession:
         start = partial(self.completer.suggest, cursor, invoked=invoked, parts=parts)
         return await self._requests.run(cursor.uri, (cursor, version, invoked, parts), start) or []
 
-    async def suggest_edits(self, uri: str, text: str, version: int | None) -> list[NextEdit]:
+    async def suggest_edits(self, uri: str, text: str, version: int | None, cursor: tuple[int, int] | None = None) -> list[NextEdit]:
         """Return the edits that may come next in a version of a document; none if another request replaces this one.
+
+        ``cursor`` is a line and a character of the text, if the request has it.
 
         Raise a PellucidError, which names the remedy, if the model cannot be asked.
         """
         if not self.settings.next_edits or not self.may_send(uri, text):
             return []
-        return await self._edit_requests.run(uri, version, partial(self.edits.suggest, uri, text, self.settings.completion.level)) or []
+        start = partial(self.edits.suggest, uri, text, self.settings.completion.level, cursor)
+        return await self._edit_requests.run(uri, (version, cursor), start) or []
 
     async def find_surprises(
         self, cursor: DocumentCursor, text: str, version: int | None, parts: Sequence[Part] | None, near: int, file: Path | None

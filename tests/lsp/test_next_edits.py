@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 from lsprotocol import types
+from pygls.exceptions import JsonRpcException
 
+from pellucid.completion.edits.next_edits import NOT_CALIBRATED
 from pellucid.models.calibrations import NOT_OWN
 from support.editors import lsp_client
 from support.editors.lsp_client import COMMAND, INLINE, Connect, Editor
-from support.servers.http_servers import LiveServer, ScriptedAssistant, spoken
+from support.servers.http_servers import TINY, LiveServer, ScriptedAssistant, spoken
 
 URI = "file:///project/a.py"
 TEXT = "x = total(a)\ny = '😀' + total(b)\n"
@@ -184,3 +186,29 @@ async def test_copilot_clients(start: Start) -> None:
     assert editor.messages == []
     later = params | {"textDocument": {"uri": URI, "version": 3}}
     assert (await editor.request("textDocument/copilotInlineEdit", later)).edits == [], "a version that never comes"
+
+
+async def test_proposals_of_a_next_edit_model(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """If the server has a model that proposes edits, its proposal from the request's cursor on is suggested as well, with a note."""
+    assistant.next_edit = "sweep"
+    assistant.script = [spoken("a = 1\n\n\nb = '😀'\n")]
+    editor = await connect()
+    editor.open(URI, "a = 0\r\n\r\n\r\nb = '😀😀'\r\n")
+    editor.replace(URI, types.Range(types.Position(0, 4), types.Position(0, 5)), "1")
+
+    answer = await editor.request("pellucid/nextEdits", {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 4}})
+
+    (edit,) = answer.edits
+    assert (edit.text, shown(edit.range), edit.logOdds) == ("b = '😀'", (3, 0, 3, 10), 0)
+    assert answer.calibrationNote == NOT_CALIBRATED.format(TINY)
+    (asked,) = (call for call in assistant.calls if call["verb"] == "complete")
+    assert "<|file_sep|>current/a.py:1:4\na = <|cursor|>1\n\n\nb = '😀😀'\n" in asked["prefix"]
+    assert editor.messages == []
+
+
+async def test_a_wrong_position(connect: Connect) -> None:
+    """A position that is none is refused by its name."""
+    editor = await connect()
+    editor.open(URI, TEXT)
+    with pytest.raises(JsonRpcException, match=r"pellucid/nextEdits: position needs character\."):
+        await editor.request("pellucid/nextEdits", {"textDocument": {"uri": URI}, "position": {"line": 0}})

@@ -105,7 +105,7 @@ def _register_edits(server: CopilotServer) -> None:
         uri = document.required("uri", document.text("uri"))
         if not await server.has_version(uri, document.number("version"), None):
             return {"edits": []}
-        return {"edits": [item.as_copilot_edit() for item in await server.next_edits(uri)]}
+        return {"edits": [item.as_copilot_edit() for item in await server.next_edits(uri, params.position("position"))]}
 
     @server.own_request("textDocument/copilotPanelCompletion")
     def copilot_panel_completion(_: Any) -> Json:

@@ -110,13 +110,14 @@ def spoken(text: str, position: int = 4, id: int = 7) -> Token:
 class ScriptedAssistant:
     """Answers every generation with the tokens of a script, and records the queries and whether answers were closed.
 
-    ``before`` is awaited before each item: a test lets an answer hang there.
+    ``before`` is awaited before each item: a test lets an answer hang there. ``next_edit`` is the form of its proposals, if it makes some.
     """
 
     script: Sequence[Token | Finish | Exception] = (spoken("Hello"), spoken(" world", 5, 8))
     before: Callable[[int], Any] | None = None
     calls: list[dict[str, Any]] = field(default_factory=list)
     closed: threading.Event = field(default_factory=threading.Event)
+    next_edit: str | None = None
 
     def complete(
         self, query: CompletionQuery, *, endings: Sequence[EndingRule] = (), on_usage: OnUsage | None = None
@@ -142,7 +143,19 @@ class ScriptedAssistant:
         return None
 
     def models(self) -> list[ModelCard]:
-        return [ModelCard(name=TINY, context=64, infill=True, chat=True, weight_bytes=1, description="scripted", licence=None, files=True)]
+        return [
+            ModelCard(
+                name=TINY,
+                context=64,
+                infill=True,
+                chat=True,
+                weight_bytes=1,
+                description="scripted",
+                licence=None,
+                files=True,
+                next_edit=self.next_edit,
+            )
+        ]
 
     async def cards(self) -> list[ModelCard]:
         return self.models()
