@@ -20,6 +20,7 @@ class PromptForm:
     """A form of prompts and answers. ``answer_begin`` is the line from which the model writes, and ``cursor`` a mark that it may repeat.
 
     ``end`` ends an answer, as the end of a text does, which is ``end_of_text``. A text in which ``markers`` are found cannot be sent.
+    ``none`` is the answer that proposes no change; without one, a model repeats the window.
     """
 
     prompt: Callable[[EditWindow], str]
@@ -28,10 +29,18 @@ class PromptForm:
     end: str
     end_of_text: str
     markers: re.Pattern[str]
+    none: str | None = None
 
 
 FORMS = {
-    "sweep": PromptForm(sweep.prompt, sweep.answer_begin, sweep.CURSOR, sweep.FILE, "<|endoftext|>", re.compile(r"<\|\w+\|>")),
+    "sweep": PromptForm(
+        sweep.prompt,
+        sweep.answer_begin,
+        sweep.CURSOR,
+        sweep.FILE,
+        "<|endoftext|>",
+        re.compile(r"<\|\w+\|>|</?tool_call>"),
+    ),
     "zeta-2": PromptForm(
         zeta.prompt,
         lambda window: window.first,
@@ -39,6 +48,7 @@ FORMS = {
         zeta.END,
         "<[end▁of▁sentence]>",
         re.compile(r"<\[[^\s\]]+\]>|<\|user_cursor\|>|<filename>|^(?:<<<<<<< |=======$|>>>>>>> )", re.MULTILINE),
+        zeta.NO_EDITS,
     ),
 }
 """The forms by the names that the model catalog has for them."""
@@ -58,7 +68,7 @@ async def propose(assistant: Assistant, card: ModelCard, window: EditWindow, ter
     params = SamplingParams(max_tokens=64 + len(rewritten) // 2)  # at least twice the tokens of most code
     query = CompletionQuery(prompt, params=params, model=card.name, stop=[form.end], terms=terms, special=True)
     answer, end = await _answer(assistant, query, form)
-    if end is None or form.markers.search(answer):
+    if end is None or form.markers.search(answer) or answer.strip() == form.none:
         return []
     found = []
     for one in read_answer(window, begin, answer):
@@ -78,9 +88,18 @@ async def _answer(assistant: Assistant, query: CompletionQuery, form: PromptForm
         async for item in items:
             if isinstance(item, Finish):
                 end = (form.end if item.stop else form.end_of_text) if item.reason is FinishReason.STOP else None
-            elif not item.text and form.markers.fullmatch(item.bytes.decode(errors="replace")):  # a marker has no text
+            elif not item.text and _is_text(item.bytes):  # a marker, which has no text; nor has a part of a character
                 end = form.end if item.bytes == form.end.encode() else None
                 break
             else:
                 text += item.text
     return text.replace(form.cursor, ""), end
+
+
+def _is_text(data: bytes) -> bool:
+    """Return whether bytes are whole characters."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -7,6 +7,7 @@ from pellucid.completion.edits.next_edit_models.edit_window import EditWindow, j
 
 CURSOR = "<|user_cursor|>"
 END = ">>>>>>> UPDATED"
+NO_EDITS = "NO_EDITS"
 
 DIFFS = 6
 """Recent changes that the model reads, oldest first."""

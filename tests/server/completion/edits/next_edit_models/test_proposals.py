@@ -165,6 +165,25 @@ async def test_a_marker_ends_the_answer() -> None:
     assert await edits(model).suggest(A, NEW, cursor=CURSOR) == []
 
 
+@pytest.mark.parametrize(("form", "expected"), [("zeta-2", []), ("sweep", ["NO_EDITS"])])
+async def test_the_answer_for_no_edits(form: str, expected: list[str]) -> None:
+    """The word with which Zeta proposes nothing is no text of the document; for another model it is."""
+    model = Proposer(answer("NO_EDITS\n"), {"NO_EDITS": 9.0}, form=form)
+    found = await edits(model).suggest(A, NEW, cursor=CURSOR)
+    assert [line for one in found for line in one.change.new] == expected
+
+
+async def test_items_without_text() -> None:
+    """One with whole characters is a marker of which no form is known here; one with a part of a character belongs to the next."""
+    model = Proposer([token("unit = "), token("", data=b"<unknown>"), token("'cm'\n"), Finish(FinishReason.STOP, Usage())])
+    assert await edits(model).suggest(A, NEW, cursor=CURSOR) == []
+    assert model.read == []
+    changed = NEW.replace("print(label)", "print('é')")
+    begun, rest = changed.split("é")
+    model = Proposer([token(begun), token("", data=b"\xc3"), token("é" + rest, data=b"\xa9"), Finish(FinishReason.STOP, Usage())])
+    assert places(await edits(model).suggest(A, NEW, cursor=CURSOR)) == [(5, ("print(label)",), ("print('é')",))]
+
+
 @pytest.mark.parametrize("level", GateLevel)
 async def test_levels(level: GateLevel) -> None:
     """The quieter the level, the more probable a proposal must be."""
@@ -200,7 +219,7 @@ async def test_an_answer_that_was_cut_short(reason: FinishReason) -> None:
     assert model.read == []
 
 
-@pytest.mark.parametrize("marker", ["<|file_sep|>", "<|cursor|>", "<|endoftext|>"])
+@pytest.mark.parametrize("marker", ["<|file_sep|>", "<|cursor|>", "<|endoftext|>", "<tool_call>", "</tool_call>"])
 async def test_markers_in_the_text(marker: str) -> None:
     """A document or an edit with a marker in it is not sent, and an answer that spells one is not used."""
     model = Proposer(answer())
