@@ -14,8 +14,8 @@ from pellucid.completion.edits.repeated_edits import Candidate
 WINDOW_LINES = 10
 """Lines on either side of the cursor's that may be rewritten, as many as Sweep's models were trained with."""
 
-MAX_WINDOW_CHARACTERS = 4_000
-"""A window with more characters has fewer lines."""
+MAX_WINDOW_CHARACTERS = 2_000
+"""A window with more characters has fewer lines. With this limit and the following ones a prompt has some 16,000 characters at most."""
 
 FILE_LINES = 60
 """Lines on either side of the cursor's that the model reads first. Sweep's were trained with some 150, which take a CPU 20 seconds."""
@@ -29,8 +29,8 @@ MAX_FILE_CHARACTERS = 6_000
 MAX_DIFF_LINES = 40
 """Longer edits are not read."""
 
-MAX_DIFF_CHARACTERS = 4_000
-"""Nor are edits with more characters."""
+MAX_DIFF_CHARACTERS = 2_000
+"""Nor are edits with more characters. All that are read have so many at most, the last ones."""
 
 NEAR_LINES = 1
 """Changes with so few lines between them, or fewer, are one."""
@@ -60,22 +60,28 @@ class EditWindow:
         return edit if edit is not None and edit.uri == self.uri and self.lines[edit.first : edit.end] == edit.new else None
 
     def recent(self, most: int) -> list[Edit]:
-        """Return the last edits that are short enough to be read, so many at most."""
-        changed = ((edit, (*edit.old, *edit.new)) for edit in self.edits)
-        short = [edit for edit, lines in changed if len(lines) <= MAX_DIFF_LINES and sum(map(len, lines)) <= MAX_DIFF_CHARACTERS]
-        return short[-most:]
+        """Return the last edits that are short enough to be read, at most ``most``, oldest first."""
+        kept: list[Edit] = []
+        characters = 0
+        for edit in reversed(self.edits):
+            size = len(joined((*edit.old, *edit.new)))
+            if len(edit.old) + len(edit.new) > MAX_DIFF_LINES or size > MAX_DIFF_CHARACTERS:
+                continue
+            characters += size
+            if len(kept) == most or characters > MAX_DIFF_CHARACTERS:
+                break
+            kept.append(edit)
+        return kept[::-1]
 
-    def with_cursor(self, marker: str) -> list[str]:
-        """Return the lines of the window, with a marker at the cursor."""
-        lines = list(self.lines[self.first : self.end])
-        text = lines[self.line - self.first]
-        lines[self.line - self.first] = text[: self.column] + marker + text[self.column :]
-        return lines
+    def around_cursor(self) -> tuple[str, str]:
+        """Return the text of the window before the cursor, and after it."""
+        text, at = joined(self.lines[self.first : self.end]), len(joined(self.lines[self.first : self.line])) + self.column
+        return text[:at], text[at:]
 
     def before_last_edit(self) -> list[str]:
-        """Return the lines of the window as they were before the last edit, if all of that is in the window, else as they are."""
+        """Return the lines of the window before the last edit, if that is short and all of it is in the window, else as they are."""
         lines, edit = list(self.lines[self.first : self.end]), self.last_edit
-        if edit is not None and self.first <= edit.first and edit.end <= self.end:
+        if edit is not None and self.first <= edit.first and edit.end <= self.end and self.recent(1) == [edit]:
             lines[edit.first - self.first : edit.end - self.first] = edit.old
         return lines
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -19,11 +19,12 @@ from pellucid.tokens import CompletionQuery, Finish, FinishReason, ModelCard, Sa
 class PromptForm:
     """A form of prompts and answers. ``answer_begin`` is the line from which the model writes, and ``cursor`` a mark that it may repeat.
 
-    ``end`` ends an answer, as the end of a text does, which is ``end_of_text``. A text in which ``markers`` are found cannot be sent.
+    ``prompt`` returns markers, each with the text after it; a text in which ``markers`` are found cannot be sent.
+    ``end`` ends an answer, as the end of a text does, which is ``end_of_text``.
     ``none`` is the answer that proposes no change; without one, a model repeats the window.
     """
 
-    prompt: Callable[[EditWindow], str]
+    prompt: Callable[[EditWindow], Sequence[tuple[str, str]]]
     answer_begin: Callable[[EditWindow], int]
     cursor: str
     end: str
@@ -60,11 +61,13 @@ async def propose(assistant: Assistant, card: ModelCard, window: EditWindow, ter
     A later change is read as if the earlier ones were made. There are none if a text spells a marker, or the answer was cut short.
     """
     form = FORMS.get(card.next_edit or "")
-    sent = (*window.lines, *(line for edit in window.edits for line in (*edit.old, *edit.new)))
-    if form is None or form.markers.search("\n".join(sent)):
+    if form is None:
         return []
-    prompt, begin = form.prompt(window), form.answer_begin(window)
+    pieces, begin = form.prompt(window), form.answer_begin(window)
     rewritten = joined(window.lines[begin : window.end])
+    if any(map(form.markers.search, (*(text for _, text in pieces), "".join(window.around_cursor())))):
+        return []
+    prompt = "".join(marker + text for marker, text in pieces)
     params = SamplingParams(max_tokens=64 + len(rewritten) // 2)  # at least twice the tokens of most code
     query = CompletionQuery(prompt, params=params, model=card.name, stop=[form.end], terms=terms, special=True)
     answer, end = await _answer(assistant, query, form)

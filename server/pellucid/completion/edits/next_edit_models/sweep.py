@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pellucid.completion.edits.edit_history import Edit
 from pellucid.completion.edits.next_edit_models.edit_window import EditWindow, joined
 
 FILE = "<|file_sep|>"
@@ -18,13 +19,20 @@ def answer_begin(window: EditWindow) -> int:
     return window.first + 1 if inserted else window.line  # lines above the cursor may have to follow those that were inserted
 
 
-def prompt(window: EditWindow) -> str:
-    """Return the prompt, markers included. The answer ends with the marker of a file or of a text's end."""
+def prompt(window: EditWindow) -> list[tuple[str, str]]:
+    """Return the markers of the prompt, each with the text after it. The answer ends with the marker of a file or of a text's end."""
     place = f"{window.path}:{window.first + 1}:{window.end}"
-    parts = [FILE, window.path, "\n", joined(window.lines[slice(*window.surroundings())])]
-    for edit in window.recent(DIFFS):
-        parts += [FILE, f"{window.name_of(edit)}.diff\noriginal:\n", joined(edit.old), "updated:\n", joined(edit.new)]
-    parts += [FILE, f"original/{place}\n", joined(window.before_last_edit())]
-    parts += [FILE, f"current/{place}\n", joined(window.with_cursor(CURSOR))]
-    parts += [FILE, f"updated/{place}\n", joined(window.lines[window.first : answer_begin(window)])]
-    return "".join(parts)
+    before, after = window.around_cursor()
+    return [
+        (FILE, f"{window.path}\n{joined(window.lines[slice(*window.surroundings())])}"),
+        *((FILE, f"{window.name_of(edit)}.diff\n{diff(edit)}") for edit in window.recent(DIFFS)),
+        (FILE, f"original/{place}\n{joined(window.before_last_edit())}"),
+        (FILE, f"current/{place}\n{before}"),
+        (CURSOR, after),
+        (FILE, f"updated/{place}\n{joined(window.lines[window.first : answer_begin(window)])}"),
+    ]
+
+
+def diff(edit: Edit) -> str:
+    """Return an edit as these models read it."""
+    return f"original:\n{joined(edit.old)}updated:\n{joined(edit.new)}"

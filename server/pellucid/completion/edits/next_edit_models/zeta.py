@@ -13,16 +13,20 @@ DIFFS = 6
 """Recent changes that the model reads, oldest first."""
 
 
-def prompt(window: EditWindow) -> str:
-    """Return the prompt, markers included. The answer is the whole window, and ends with ``END``."""
+def prompt(window: EditWindow) -> list[tuple[str, str]]:
+    """Return the markers of the prompt, each with the text after it. The answer is the whole window, and ends with ``END``."""
     first, end = window.surroundings()
     changes = "".join(_diff(window.name_of(edit), edit) for edit in window.recent(DIFFS))
-    return (
-        f"<[fim-suffix]>{joined(window.lines[window.end : end])}\n<[fim-prefix]>"
-        + (f"<filename>edit_history\n{changes}" if changes else "")
-        + f"<filename>{window.path}\n{joined(window.lines[first : window.first])}<<<<<<< CURRENT\n"
-        + f"{joined(window.with_cursor(CURSOR))}=======\n<[fim-middle]>"
-    )
+    before, after = window.around_cursor()
+    return [
+        ("<[fim-suffix]>", joined(window.lines[window.end : end]) or "\n"),
+        ("<[fim-prefix]>", ""),
+        *([("<filename>", f"edit_history\n{changes}")] if changes else []),
+        ("<filename>", f"{window.path}\n{joined(window.lines[first : window.first])}"),
+        ("<<<<<<< CURRENT\n", before),
+        (CURSOR, after),
+        ("=======\n<[fim-middle]>", ""),
+    ]
 
 
 def _diff(name: str, edit: Edit) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from pellucid.completion.edits.edit_gate import LEAST, default_gate
 from pellucid.completion.edits.edit_history import Edit, EditHistory
-from pellucid.completion.edits.next_edit_models import sweep
+from pellucid.completion.edits.next_edit_models import sweep, zeta
 from pellucid.completion.edits.next_edit_models.edit_window import (
     FILE_STEP,
     MAX_DIFF_CHARACTERS,
@@ -19,6 +19,7 @@ from pellucid.completion.edits.next_edit_models.edit_window import (
     edit_window,
     read_answer,
 )
+from pellucid.completion.edits.next_edit_models.proposals import FORMS
 from pellucid.completion.edits.next_edits import NOT_CALIBRATED, PROPOSAL_SECONDS, NextEdit, NextEdits
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.settings import GateLevel
@@ -232,6 +233,33 @@ async def test_markers_in_the_text(marker: str) -> None:
         assert await edits(Proposer(answer(ANSWER.replace("1", marker)))).suggest(A, NEW, cursor=CURSOR) == []
 
 
+async def test_markers_that_are_not_sent() -> None:
+    """Only what the model would read decides: markers far from the cursor, or in an earlier edit, do not matter, those of a name do."""
+    far = NEW + "x = 1\n" * 100 + "text = '<|cursor|>'\n"
+    model = Proposer(answer())
+    made = edits(model)
+    await made.suggest(A, far, cursor=CURSOR)
+    assert len(model.asked) == 1
+    made.history = EditHistory()
+    for text in ("'<|cursor|>'\n\n\n\n" + OLD, "''\n\n\n\n" + OLD, "''\n\n\n\n" + NEW):
+        made.history.note(A, text)
+    for uri in map("file:///p/{}.py".format, range(sweep.DIFFS)):
+        made.history.note(uri, "a\n")
+        made.history.note(uri, "b\n")
+    await made.suggest(A, "''\n\n\n\n" + NEW, cursor=(4, 9))
+    assert len(model.asked) == 2
+    await made.suggest("file:///p/<|cursor|>.py", NEW, cursor=CURSOR)
+    assert len(model.asked) == 2
+
+
+async def test_a_marker_at_the_cursor() -> None:
+    """A marker that the cursor divides is not sent either: the old lines are read without the cursor."""
+    model = Proposer(answer(), form="zeta-2")
+    spelled = NEW.replace("scale = 10", "scale = '<filename>'")
+    await edits(model, OLD, spelled).suggest(A, spelled, cursor=(1, 12))
+    assert model.asked == []
+
+
 async def test_with_repeated_edits() -> None:
     """Proposals are suggested next to repeated edits; one of the same lines is suggested once."""
     before = "x = total(a)\n\ny = total(b)\n\n\nz = 1\n"
@@ -301,6 +329,35 @@ def test_long_edits_are_not_read() -> None:
     window = edit_window(A, "a.py", "x\n", [*small, *large], (0, 0))
     assert window is not None
     assert window.recent(3) == small[2:]
+
+
+def test_the_characters_of_all_edits() -> None:
+    """Of edits that are too long together the last ones are read."""
+    third = "x" * (MAX_DIFF_CHARACTERS // 3)
+    edits = [Edit(A, index, (), (third,)) for index in range(4)]
+    window = edit_window(A, "a.py", "x\n", edits, (0, 0))
+    assert window is not None
+    assert window.recent(6) == edits[2:]
+
+
+def test_the_longest_prompts() -> None:
+    """Even of long lines, all changed, a prompt has no more tokens than a context of 8,192 as a rule holds, with the answer."""
+    lines = [f"{index} = {'x' * 90}" for index in range(400)]
+    edits = [*(Edit(B, index, (), tuple(lines[:9])) for index in range(9)), Edit(A, 195, tuple(lines[195:205]), tuple(lines[195:205]))]
+    paste = [Edit(A, 200, tuple(lines[:300]), (lines[200],))]
+    for form in FORMS.values():
+        for last in (edits, paste):
+            window = edit_window(A, "a.py", "\n".join(lines), last, (200, 50))
+            assert window is not None
+            assert sum(len(text) for _, text in form.prompt(window)) < 16_500
+
+
+def test_zeta_reads_what_follows_the_window() -> None:
+    """The text after the window ends with one line feed, and is one if there is none."""
+    for size, expected in [(15, "line 11\nline 12\nline 13\nline 14\n"), (5, "\n")]:
+        window = edit_window(A, "a.py", "".join(f"line {index}\n" for index in range(size)), (), (0, 0))
+        assert window is not None
+        assert zeta.prompt(window)[:2] == [("<[fim-suffix]>", expected), ("<[fim-prefix]>", "")]
 
 
 async def test_a_window_that_is_too_long_for_the_model() -> None:

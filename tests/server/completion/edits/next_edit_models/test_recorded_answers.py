@@ -71,7 +71,7 @@ def record(request: pytest.FixtureRequest) -> dict[str, Any]:
 def test_the_prompt_is_the_recorded_one(record: dict[str, Any]) -> None:
     """The prompt has the very characters that the model was sent."""
     one = recording(record)
-    assert one.form.prompt(one.window) == one.prompt
+    assert "".join(marker + text for marker, text in one.form.prompt(one.window)) == one.prompt
 
 
 def test_the_changes_are_those_of_the_answer(record: dict[str, Any]) -> None:
