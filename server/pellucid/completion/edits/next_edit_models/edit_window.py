@@ -113,7 +113,7 @@ def joined(lines: Iterable[str]) -> str:
 
 
 def _span(lines: Sequence[str], line: int, around: int, characters: int) -> tuple[int, int]:
-    """Return the whole lines around one that are so many on either side, or fewer, with so many characters, as long as that one may be."""
+    """Return the span of up to ``around`` lines on either side of a line, shortened to ``characters``; the line itself is always in it."""
     first, end = max(line - around, 0), min(line + around + 1, len(lines))
     size = sum(len(one) + 1 for one in lines[first:end])
     while size > characters and end - first > 1:
@@ -143,7 +143,7 @@ def read_answer(window: EditWindow, begin: int, answer: str) -> list[Rewrite]:
     """Return the changes in an answer, which has the lines from line ``begin`` of the document to the window's end.
 
     There are none if it only repeats the window. Blank lines at its end do not count, as models add and omit them. A change that takes
-    back the last edit is left out.
+    back the last edit is left out, and the lines above a later one are then as if the answer had not made it.
     """
     old = window.lines[begin : window.end]
     new = _without_blank_end(answer.replace("\r\n", "\n").split("\n"))
@@ -156,13 +156,20 @@ def read_answer(window: EditWindow, begin: int, answer: str) -> list[Rewrite]:
             spans[-1] = (spans[-1][0], to, spans[-1][2], new_to)
         elif kind != "equal":
             spans.append((at, to, new_at, new_to))
-    found = []
+    found: list[Rewrite] = []
+    above: list[str] = []
+    read = 0
     for (at, to, new_at, new_to), (limit, *_) in pairwise([*spans, (len(old), 0, 0, 0)]):
         change = Candidate(window.uri, begin + at, old[at:to], tuple(new[new_at:new_to]), 0.0)
         follows = next((index + 1 for index in range(to, limit) if old[index].strip()), limit)
         ends = follows == len(old) and not any(map(str.strip, old[to:]))
-        if not _undoes(window, change):
-            found.append(Rewrite(change, tuple(new[:new_at]), old[to:follows], ends))
+        above += old[read:at]
+        if _undoes(window, change):
+            above += change.old
+        else:
+            found.append(Rewrite(change, tuple(above), old[to:follows], ends))
+            above += change.new
+        read = to
     return found
 
 
@@ -171,9 +178,22 @@ def _without_blank_end(lines: Sequence[str]) -> list[str]:
 
 
 def _undoes(window: EditWindow, change: Candidate) -> bool:
-    """Return whether a change takes back the last edit."""
+    """Return whether a change takes back the last edit, alone or with a change of lines next to it, where blank lines do not count."""
     edit = window.last_edit
     if edit is None:
         return False
     made = (*window.lines[: change.first], *change.new, *window.lines[change.first + len(change.old) :])
-    return made == (*window.lines[: edit.first], *edit.old, *window.lines[edit.end :])
+    if made == (*window.lines[: edit.first], *edit.old, *window.lines[edit.end :]):
+        return True
+    if not change.first <= edit.first <= edit.end <= change.first + len(change.old):
+        return False
+    before, after, old, new = (tuple(filter(str.strip, lines)) for lines in (edit.old, edit.new, change.old, change.new))
+    is_gone = not after or _times(after, new) < _times(after, old)
+    if before:
+        return is_gone and _times(before, new) > _times(before, old)
+    return is_gone and bool(after) and len(new) <= len(old) - len(after)  # else the inserted lines became others
+
+
+def _times(lines: tuple[str, ...], text: tuple[str, ...]) -> int:
+    """Return how often lines follow one another in a text."""
+    return sum(text[at : at + len(lines)] == lines for at in range(len(text) - len(lines) + 1))

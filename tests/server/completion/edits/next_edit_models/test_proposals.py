@@ -212,6 +212,41 @@ async def test_the_last_edit_is_never_taken_back() -> None:
     assert places(await edits(model).suggest(A, NEW, cursor=CURSOR)) == [(5, ("print(label)",), ("show(label)",))]
 
 
+TAKEN_BACK = {
+    "a line that was changed": ("a\nfoo(1)\nb\n", "a\nfoo(2)\nb\n", "a\nfoo(1)\nB\n", True),
+    "with a change above": ("a\nfoo(1)\nb\n", "a\nfoo(2)\nb\n", "A\nAA\nfoo(1)\nb\n", True),
+    "a line that was inserted": ("a\nb\n", "a\nnew\nb\n", "a\nB\n", True),
+    "a line that was deleted": ("a\ngone\nb\n", "a\nb\n", "a\ngone\nB\n", True),
+    "a blank line that was filled": ("a\n\nb\n", "a\nnew\nb\n", "a\n\nB\n", True),
+    "a line that is continued": ("a\n\nb\n", "a\nfoo(\nb\n", "a\nfoo(1)\n\nB\n", False),
+    "an inserted line that is continued": ("a\nb\n", "a\ndef f\nb\n", "a\ndef f():\n    pass\nB\n", False),
+    "a line that is changed further": ("a\nfoo(1)\nb\n", "a\nfoo(2)\nb\n", "a\nfoo(3)\nB\n", False),
+    "a line that stays": ("a\nfoo(1)\nb\n", "a\nfoo(2)\nb\n", "A\nfoo(2)\nfoo(1)\n", False),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "text", "refused"), TAKEN_BACK.values(), ids=TAKEN_BACK)
+def test_the_last_edit_taken_back_with_other_changes(before: str, after: str, text: str, refused: bool) -> None:
+    """A change that takes back the last edit is refused, too, if it changes a line next to it; one that continues the edit is not."""
+    history = EditHistory()
+    history.note(A, before)
+    history.note(A, after)
+    window = edit_window(A, "a.py", after, history.edits(), (1, 0))
+    assert window is not None
+    assert (read_answer(window, 0, text) == []) == refused
+
+
+def test_lines_above_after_a_refused_change() -> None:
+    """A later change is read below the last edit as the user made it, not below what the answer made of it."""
+    history = EditHistory()
+    history.note(A, OLD)
+    history.note(A, NEW)
+    window = edit_window(A, "a.py", NEW, history.edits(), CURSOR)
+    assert window is not None
+    (rewrite,) = read_answer(window, 0, OLD.replace("print", "show"))
+    assert list(rewrite.above) == NEW.split("\n")[:5]
+
+
 @pytest.mark.parametrize("reason", [FinishReason.LENGTH, FinishReason.DEADLINE, FinishReason.SUPERSEDED, FinishReason.CANCELLED])
 async def test_an_answer_that_was_cut_short(reason: FinishReason) -> None:
     """A part of an answer would delete the lines that it has not come to."""
@@ -255,8 +290,8 @@ async def test_markers_that_are_not_sent() -> None:
 async def test_a_marker_at_the_cursor() -> None:
     """A marker that the cursor divides is not sent either: the old lines are read without the cursor."""
     model = Proposer(answer(), form="zeta-2")
-    spelled = NEW.replace("scale = 10", "scale = '<filename>'")
-    await edits(model, OLD, spelled).suggest(A, spelled, cursor=(1, 12))
+    before, after = (text.replace("scale = 10", "scale = '<filename>'") for text in (OLD, NEW))
+    await edits(model, before, after).suggest(A, after, cursor=(1, 12))
     assert model.asked == []
 
 
