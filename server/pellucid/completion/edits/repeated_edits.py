@@ -58,7 +58,9 @@ class Candidate:
     likeness: float
 
     def overlaps(self, other: Candidate) -> bool:
-        """Return whether both change the same lines of a document."""
+        """Return whether both change the same lines of a document, or insert lines at the same place."""
+        if self.first == other.first and not self.old and not other.old:
+            return True
         return self.first < other.first + len(other.old) and other.first < self.first + len(self.old)
 
 

@@ -92,3 +92,13 @@ def test_proposals_are_changes_of_the_document(lines: list[str], at: int, line: 
         assert tuple(after[one.first : one.first + len(one.old)]) == one.old
         assert one.old != one.new
         assert 0 <= one.likeness <= 1
+
+
+def test_overlaps() -> None:
+    """Changes of the same lines overlap, and two insertions at the same place; changes next to each other do not."""
+    insertion, line = Candidate(URI, 2, (), ("x",), 1.0), Candidate(URI, 2, ("a",), ("b",), 1.0)
+    assert insertion.overlaps(Candidate(URI, 2, (), ("y",), 0.5))
+    assert line.overlaps(Candidate(URI, 1, ("a", "b"), (), 0.5))
+    assert not insertion.overlaps(Candidate(URI, 3, (), ("x",), 1.0))
+    assert not insertion.overlaps(line)
+    assert not line.overlaps(Candidate(URI, 3, ("a",), ("b",), 1.0))
