@@ -132,14 +132,13 @@ class EditorSession:
     async def suggest_edits(self, uri: str, text: str, version: int | None, cursor: tuple[int, int] | None = None) -> list[NextEdit]:
         """Return the edits that may come next in a version of a document; none if another request replaces this one.
 
-        ``cursor`` is a line and a character of the text, if the request has it.
-
+        ``cursor`` is a line and a character of the text, if the request has it. Requests with the cursor on the same line are one.
         Raise a PellucidError, which names the remedy, if the model cannot be asked.
         """
         if not self.settings.next_edits or not self.may_send(uri, text):
             return []
         start = partial(self.edits.suggest, uri, text, self.settings.completion.level, cursor)
-        return await self._edit_requests.run(uri, (version, cursor), start) or []
+        return await self._edit_requests.run(uri, (version, cursor and cursor[0]), start) or []
 
     async def find_surprises(
         self, cursor: DocumentCursor, text: str, version: int | None, parts: Sequence[Part] | None, near: int, file: Path | None

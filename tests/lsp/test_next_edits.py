@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,11 @@ import pytest
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException
 
-from pellucid.completion.edits.next_edits import NOT_CALIBRATED
+from pellucid.completion.edits.next_edits import NOT_CALIBRATED, NextEdit
+from pellucid.completion.settings import GateLevel
 from pellucid.models.calibrations import NOT_OWN
+from pellucid_lsp.editor_settings import EditorSettings
+from pellucid_lsp.session import EditorSession
 from support.editors import lsp_client
 from support.editors.lsp_client import COMMAND, INLINE, Connect, Editor
 from support.servers.http_servers import TINY, LiveServer, ScriptedAssistant, spoken
@@ -191,9 +195,10 @@ async def test_copilot_clients(start: Start) -> None:
 async def test_proposals_of_a_next_edit_model(connect: Connect, assistant: ScriptedAssistant) -> None:
     """If the server has a model that proposes edits, its proposal from the request's cursor on is suggested as well, with a note."""
     assistant.next_edit = "sweep"
-    assistant.script = [spoken("a = 1\n\n\nb = '😀'\n")]
     editor = await connect()
     editor.open(URI, "a = 0\r\n\r\n\r\nb = '😀😀'\r\n")
+    await editor.texts(URI, 0, 5)  # now the server is connected, which a proposal alone does not do
+    assistant.script = [spoken("a = 1\n\n\nb = '😀'\n")]
     editor.replace(URI, types.Range(types.Position(0, 4), types.Position(0, 5)), "1")
 
     answer = await editor.request("pellucid/nextEdits", {"textDocument": {"uri": URI}, "position": {"line": 0, "character": 4}})
@@ -201,9 +206,28 @@ async def test_proposals_of_a_next_edit_model(connect: Connect, assistant: Scrip
     (edit,) = answer.edits
     assert (edit.text, shown(edit.range), edit.logOdds) == ("b = '😀'", (3, 0, 3, 10), 0)
     assert answer.calibrationNote == NOT_CALIBRATED.format(TINY)
-    (asked,) = (call for call in assistant.calls if call["verb"] == "complete")
+    *_, asked = (call for call in assistant.calls if call["verb"] == "complete")
     assert "<|file_sep|>current/a.py:1:4\na = <|cursor|>1\n\n\nb = '😀😀'\n" in asked["prefix"]
     assert editor.messages == []
+
+
+async def test_requests_of_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that asks again after each move of the cursor within a line gets the edits of its first request."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    session = EditorSession(EditorSettings(), [], lambda: None)
+    begun: list[tuple[int, int] | None] = []
+
+    async def suggest(uri: str, text: str, level: GateLevel, cursor: tuple[int, int] | None) -> list[NextEdit]:
+        begun.append(cursor)
+        await asyncio.sleep(0)
+        return []
+
+    monkeypatch.setattr(session.edits, "suggest", suggest)
+    await asyncio.gather(*(session.suggest_edits(URI, TEXT, 1, cursor) for cursor in [(0, 4), (0, 9), (0, 0)]))
+    assert begun == [(0, 4)]
+    await asyncio.gather(*(session.suggest_edits(URI, TEXT, 1, cursor) for cursor in [(0, 4), (1, 4)]))
+    assert begun[-1] == (1, 4)
+    await session.aclose()
 
 
 async def test_a_wrong_position(connect: Connect) -> None:
