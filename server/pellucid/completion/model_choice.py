@@ -22,7 +22,7 @@ class ModelChoice:
         self._notes: dict[str, str] = {}
 
     async def find(self, client: Assistant, name: str) -> ModelCard:
-        """Return the model with this name, or the server's first if the name is empty.
+        """Return the model with this name; if it is empty, the server's first that was not trained to propose edits, else its first.
 
         Raise NotFoundError, which lists the names, if the server does not have it.
         """
@@ -30,7 +30,7 @@ class ModelChoice:
             self._models = await client.cards()
             self._client = client
             self._read_calibrations()
-        for model in self._models:
+        for model in sorted(self._models, key=lambda one: one.next_edit is not None):
             if name in ("", model.name):
                 return model
         names = ", ".join(model.name for model in self._models)

@@ -326,6 +326,14 @@ async def test_which_model_is_asked(form: str | None, other: str | None, asked: 
     assert {query.model for query in model.read} == ({asked} if asked else set())
 
 
+async def test_which_model_completes() -> None:
+    """Unless one is named, it is the first that was not trained to propose edits, if there is one."""
+    for form, other, expected in [("sweep", None, "other"), (None, None, "coder"), ("sweep", "sweep", "coder"), (None, "sweep", "coder")]:
+        model = Proposer(form=form, other=other)
+        assert (await ModelChoice().find(model, "")).name == expected
+        assert (await ModelChoice().find(model, "coder")).name == "coder"
+
+
 async def test_the_cursor() -> None:
     """Without a cursor it is at the end of the last edit; after an edit of another document nothing is asked then."""
     model = Proposer(answer())
