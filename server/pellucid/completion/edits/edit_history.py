@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -43,6 +43,11 @@ def difference(uri: str, old: Sequence[str], new: Sequence[str]) -> Edit | None:
     first = next((index for index in range(most) if old[index] != new[index]), most)
     last = next((index for index in range(most - first) if old[-1 - index] != new[-1 - index]), most - first)
     return Edit(uri, first, tuple(old[first : len(old) - last]), tuple(new[first : len(new) - last]))
+
+
+def joined(lines: Iterable[str]) -> str:
+    """Return lines as a text in which each has its end."""
+    return "".join(line + "\n" for line in lines)
 
 
 @dataclass(slots=True)

@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.completion.edits.edit_gate import LEAST, default_gate, gate_of
 from pellucid.completion.edits.edit_history import Edit, EditHistory
+from pellucid.completion.edits.next_edit_models import sweep
 from pellucid.completion.edits.next_edit_models.edit_window import edit_window
 from pellucid.completion.edits.next_edit_models.proposals import propose
 from pellucid.completion.edits.reading import log_odds
@@ -191,8 +192,7 @@ def _end_of(edit: Edit, uri: str) -> tuple[int, int] | None:
 
 def as_diff(edit: Edit) -> Sequence[Extra]:
     """Return an edit as the model reads it, in the form in which Sweep's models were trained to."""
-    name = PurePosixPath(edit.uri).name
-    return [Extra(f"{name}.diff", "\n".join(["original:", *edit.old, "updated:", *edit.new, ""]))]
+    return [Extra(f"{PurePosixPath(edit.uri).name}.diff", sweep.diff(edit))]
 
 
 def _terms(uri: str) -> Terms:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from math import inf
 from typing import Protocol
 
+from pellucid.completion.edits.edit_history import joined
 from pellucid.completion.edits.repeated_edits import Candidate
 from pellucid.tokens import BACKGROUND, CompletionQuery, Extra, Finish, FinishReason, ScoreQuery, Terms, Token
 
@@ -38,12 +40,19 @@ async def log_odds(
         lines = lines[:-1]
     end = candidate.first + len(candidate.old)
     follows = next((index + 1 for index in range(end, len(lines)) if lines[index].strip()), len(lines))
-    prefix = _joined(lines[max(candidate.first - PREFIX_LINES, 0) : candidate.first])
-    suffix = _joined(lines[follows : follows + SUFFIX_LINES])
+    prefix = joined(lines[max(candidate.first - PREFIX_LINES, 0) : candidate.first])
+    suffix = joined(lines[follows : follows + SUFFIX_LINES])
     gap = CompletionQuery(prefix, suffix, extra)
-    texts = [_joined([*part, *lines[end:follows]]) for part in (candidate.new, candidate.old)]
-    new, old = [await text_logprob(assistant, ScoreQuery(text, model, terms=terms, gap=gap)) for text in texts]
-    return -inf if new is None or old is None else new - old  # read one after the other: the second finds the prompt in the cache
+    new, old = [joined([*part, *lines[end:follows]]) for part in (candidate.new, candidate.old)]
+    odds = await text_log_odds(assistant, ScoreQuery(new, model, terms=terms, gap=gap), old)
+    return -inf if odds is None else odds
+
+
+async def text_log_odds(assistant: Reader, query: ScoreQuery, old: str) -> float | None:
+    """Return log p(the query's text) - log p(old text in its place), in nats; None if a reading was cut short."""
+    queries = (query, replace(query, text=old))
+    new_logprob, old_logprob = [await text_logprob(assistant, one) for one in queries]  # the second finds the prompt in the cache
+    return None if new_logprob is None or old_logprob is None else new_logprob - old_logprob
 
 
 async def text_logprob(assistant: Reader, query: ScoreQuery) -> float | None:
@@ -58,7 +67,3 @@ async def text_logprob(assistant: Reader, query: ScoreQuery) -> float | None:
             elif item.reason is not FinishReason.STOP:
                 return None
     return total
-
-
-def _joined(lines: Sequence[str]) -> str:
-    return "".join(line + "\n" for line in lines)

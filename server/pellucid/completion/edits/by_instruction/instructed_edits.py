@@ -12,7 +12,7 @@ from pellucid.completion.edits.by_instruction.answer_reader import AnswerReader
 from pellucid.completion.edits.by_instruction.edit_prompt import EditPrompt
 from pellucid.completion.edits.by_instruction.edit_query import EditQuery, Hunk, InstructedEdit, NewLines
 from pellucid.completion.edits.by_instruction.selected_lines import SelectedLines, select_lines
-from pellucid.completion.edits.reading import Reader, text_logprob
+from pellucid.completion.edits.reading import Reader, text_log_odds
 from pellucid.errors import InvalidRequestError, NotSupportedError, PellucidError, QueueFullError
 from pellucid.tokens import ChatQuery, Finish, FinishReason, OnUsage, ScoreQuery, Token, Usage
 
@@ -166,11 +166,10 @@ async def _read(
         if readable and characters <= READ_CHARACTERS:
             continued = prompt.continued("".join(f"{line}\n" for line in written[:at]))
             old = [] if selected.inserted else [selected.as_read(line) for line in hunk.old]
-            texts = ["\n".join([*lines, *rest]) for lines in (written[at:end], old)]
-            queries = [ScoreQuery(text, query.model, terms=query.terms, continued=continued) for text in texts]
+            new_text, old_text = ["\n".join([*lines, *rest]) for lines in (written[at:end], old)]
             try:
-                of_new, of_old = [await text_logprob(assistant, one) for one in queries]  # the second finds the prompt in the cache
-                odds = None if of_new is None or of_old is None else of_new - of_old
+                asked = ScoreQuery(new_text, query.model, terms=query.terms, continued=continued)
+                odds = await text_log_odds(assistant, asked, old_text)
             except (InvalidRequestError, QueueFullError, NotSupportedError):  # too long, too busy, or unable: the edit itself is whole
                 readable = False
         read.append(replace(hunk, log_odds=odds))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import pairwise
 from pathlib import PurePosixPath
 
-from pellucid.completion.edits.edit_history import Edit
+from pellucid.completion.edits.edit_history import Edit, joined
 from pellucid.completion.edits.repeated_edits import Candidate
 
 WINDOW_LINES = 10
@@ -105,11 +105,6 @@ def edit_window(uri: str, path: str, text: str, edits: Sequence[Edit], cursor: t
         return None
     first, end = _span(lines, line, WINDOW_LINES, MAX_WINDOW_CHARACTERS)
     return EditWindow(uri, path, tuple(lines), first, end, line, min(column, len(lines[line])), tuple(edits))
-
-
-def joined(lines: Iterable[str]) -> str:
-    """Return lines as a text in which each has its end."""
-    return "".join(line + "\n" for line in lines)
 
 
 def _span(lines: Sequence[str], line: int, around: int, characters: int) -> tuple[int, int]:

@@ -8,9 +8,10 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from pellucid.client.assistant_protocol import Assistant
+from pellucid.completion.edits.edit_history import joined
 from pellucid.completion.edits.next_edit_models import sweep, zeta
-from pellucid.completion.edits.next_edit_models.edit_window import EditWindow, joined, read_answer
-from pellucid.completion.edits.reading import text_logprob
+from pellucid.completion.edits.next_edit_models.edit_window import EditWindow, read_answer
+from pellucid.completion.edits.reading import text_log_odds
 from pellucid.completion.edits.repeated_edits import Candidate
 from pellucid.tokens import CompletionQuery, Finish, FinishReason, ModelCard, SamplingParams, ScoreQuery, Terms
 
@@ -76,11 +77,10 @@ async def propose(assistant: Assistant, card: ModelCard, window: EditWindow, ter
     found = []
     for one in read_answer(window, begin, answer):
         gap = CompletionQuery(prompt + joined(one.above), special=True)
-        texts = [joined((*lines, *one.below)) + (end if one.ends else "") for lines in (one.change.new, one.change.old)]
-        queries = [ScoreQuery(text, card.name, terms=terms, gap=gap) for text in texts]
-        new, old = [await text_logprob(assistant, query) for query in queries]
-        if new is not None and old is not None:
-            found.append((one.change, new - old))
+        new, old = [joined((*lines, *one.below)) + (end if one.ends else "") for lines in (one.change.new, one.change.old)]
+        odds = await text_log_odds(assistant, ScoreQuery(new, card.name, terms=terms, gap=gap), old)
+        if odds is not None:
+            found.append((one.change, odds))
     return found
 
 

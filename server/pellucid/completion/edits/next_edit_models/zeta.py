@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pellucid.completion.edits.edit_history import Edit
-from pellucid.completion.edits.next_edit_models.edit_window import EditWindow, joined
+from pellucid.completion.edits.edit_history import Edit, joined
+from pellucid.completion.edits.next_edit_models.edit_window import EditWindow
 
 CURSOR = "<|user_cursor|>"
 END = ">>>>>>> UPDATED"

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pellucid.completion.edits.edit_history import Edit
-from pellucid.completion.edits.next_edit_models.edit_window import EditWindow, Rewrite, edit_window, joined, read_answer
+from pellucid.completion.edits.edit_history import Edit, joined
+from pellucid.completion.edits.next_edit_models.edit_window import EditWindow, Rewrite, edit_window, read_answer
 from pellucid.completion.edits.next_edit_models.proposals import FORMS, PromptForm
 from pellucid.models.catalog import catalog, next_edit_forms
 
