@@ -15,6 +15,9 @@ from pellucid.completion.edits.reading import text_log_odds
 from pellucid.completion.edits.repeated_edits import Candidate
 from pellucid.tokens import CompletionQuery, Finish, FinishReason, ModelCard, SamplingParams, ScoreQuery, Terms
 
+LEAST_TOKENS = 256
+"""An answer may have so many tokens, also where it rewrites only a few lines."""
+
 
 @dataclass(frozen=True, slots=True)
 class PromptForm:
@@ -69,15 +72,17 @@ async def propose(assistant: Assistant, card: ModelCard, window: EditWindow, ter
     if any(map(form.markers.search, (*(text for _, text in pieces), "".join(window.around_cursor())))):
         return []
     prompt = "".join(marker + text for marker, text in pieces)
-    params = SamplingParams(max_tokens=64 + len(rewritten) // 2)  # at least twice the tokens of most code
+    params = SamplingParams(max_tokens=max(LEAST_TOKENS, 64 + len(rewritten) // 2))  # at least twice the tokens of most code
     query = CompletionQuery(prompt, params=params, model=card.name, stop=[form.end], terms=terms, special=True)
     answer, end = await _answer(assistant, query, form)
     if end is None or form.markers.search(answer) or answer.strip() == form.none:
         return []
     found = []
     for one in read_answer(window, begin, answer):
-        gap = CompletionQuery(prompt + joined(one.above), special=True)
-        new, old = [joined((*lines, *one.below)) + (end if one.ends else "") for lines in (one.change.new, one.change.old)]
+        # The last line above is read, too: tokens may join its end with what follows.
+        gap = CompletionQuery(prompt + joined(one.above[:-1]), special=True)
+        around = [(*one.above[-1:], *lines, *one.below) for lines in (one.change.new, one.change.old)]
+        new, old = [joined(lines) + (end if one.ends else "") for lines in around]
         odds = await text_log_odds(assistant, ScoreQuery(new, card.name, terms=terms, gap=gap), old)
         if odds is not None:
             found.append((one.change, odds))

@@ -19,7 +19,7 @@ from pellucid.completion.edits.next_edit_models.edit_window import (
     edit_window,
     read_answer,
 )
-from pellucid.completion.edits.next_edit_models.proposals import FORMS
+from pellucid.completion.edits.next_edit_models.proposals import FORMS, LEAST_TOKENS
 from pellucid.completion.edits.next_edits import NOT_CALIBRATED, PROPOSAL_SECONDS, NextEdit, NextEdits
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.settings import GateLevel
@@ -126,26 +126,28 @@ async def test_what_the_model_is_asked() -> None:
         "<|file_sep|>updated/a.py:1:6\n"
     )
     assert (query.special, query.suffix, query.terms.priority, query.model) == (True, None, Priority.BACKGROUND, "coder")
-    assert (query.params.temperature, query.terms.deadline) == (0, None)
-    assert query.params.max_tokens < 200
+    assert (query.params.temperature, query.terms.deadline, query.params.max_tokens) == (0, None, LEAST_TOKENS)
 
 
 async def test_both_are_read_under_the_models_own_prompt() -> None:
-    """Old and new lines follow the prompt and the answer's lines above them, up to the next line that is the same, or change."""
+    """Old and new lines follow the prompt and the answer's lines above them, up to the next line that is the same, or change.
+
+    The last line above is read with them, as tokens may join its end with the indentation or the blank lines that follow.
+    """
     model = Proposer(answer())
     await edits(model).suggest(A, NEW, cursor=CURSOR)
     prompt = model.asked[0].prefix
     assert isinstance(prompt, str)
     above = "unit = 'cm'\n"
     assert [query.gap and (query.gap.prefix, query.gap.suffix, query.gap.special) for query in model.read] == [
-        *[(prompt + above, None, True)] * 2,
-        *[(prompt + above + "scale = 1\n\n\n", None, True)] * 2,
+        *[(prompt, None, True)] * 2,
+        *[(prompt + above + "scale = 1\n\n", None, True)] * 2,
     ]
     assert [query.text for query in model.read] == [
-        "scale = 1\n\n\n",
-        "scale = 10\n\n\n",
-        "label = f'{scale} cm'\nprint(label)\n",
-        "label = f'{scale} mm'\nprint(label)\n",
+        above + "scale = 1\n\n\n",
+        above + "scale = 10\n\n\n",
+        "\nlabel = f'{scale} cm'\nprint(label)\n",
+        "\nlabel = f'{scale} mm'\nprint(label)\n",
     ]
     assert {query.terms.priority for query in model.read} == {Priority.BACKGROUND}
 
@@ -155,7 +157,7 @@ async def test_a_change_of_the_last_line_is_read_with_the_end(stop: str | None, 
     """If nothing follows, the end of the answer is read too, as it came: else fewer lines would always be more probable."""
     model = Proposer([token(NEW + "print(unit)\n"), Finish(FinishReason.STOP, Usage(), stop)])
     await edits(model).suggest(A, NEW, cursor=CURSOR)
-    assert [query.text for query in model.read] == [f"print(unit)\n{end}", end]
+    assert [query.text for query in model.read] == [f"print(label)\nprint(unit)\n{end}", f"print(label)\n{end}"]
 
 
 async def test_a_marker_ends_the_answer() -> None:
