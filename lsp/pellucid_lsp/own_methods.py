@@ -91,7 +91,7 @@ def _register_requests(server: Pellucid) -> None:
         uri = params.required("textDocument", params.part("textDocument")).text("uri")
         items = await server.next_edits(params.required("textDocument.uri", uri), params.position("position"))
         edits = [item.as_own_edit() for item in items]
-        return {"edits": edits, "calibrationNote": server.session.edits.gate_note}
+        return {"edits": edits, "calibrationNote": server.session.edits.note}
 
     @server.own_request("pellucid/status")
     def status(_: Any) -> Json:

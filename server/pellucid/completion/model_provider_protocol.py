@@ -10,6 +10,11 @@ from pellucid.client.assistant_protocol import Assistant
 class ModelProvider(Protocol):
     """Provides the assistant that completes."""
 
+    @property
+    def connected(self) -> Assistant | None:
+        """The assistant, if it can be asked without starting a server or waiting for one; else None."""
+        ...
+
     async def client(self) -> Assistant:
         """Return the assistant to ask now. Raise UnavailableError if there is none."""
         ...
@@ -24,6 +29,11 @@ class FixedProvider:
 
     def __init__(self, assistant: Assistant) -> None:
         self._assistant = assistant
+
+    @property
+    def connected(self) -> Assistant:
+        """The assistant."""
+        return self._assistant
 
     async def client(self) -> Assistant:
         """Return the assistant."""

@@ -39,6 +39,10 @@ class ScriptedProvider(SilentAssistant):
     url: str = "http://127.0.0.1:1"
     losses: int = 0
 
+    @property
+    def connected(self) -> ScriptedProvider:
+        return self
+
     async def client(self) -> ScriptedProvider:
         return self
 

@@ -10,7 +10,8 @@ import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from contextlib import aclosing
+from dataclasses import dataclass
 from itertools import count
 from pathlib import PurePosixPath
 
@@ -25,7 +26,7 @@ from pellucid.completion.edits.repeated_edits import Candidate, repeated_edits
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider_protocol import ModelProvider
 from pellucid.completion.settings import GateLevel
-from pellucid.errors import InvalidRequestError, UnavailableError
+from pellucid.errors import InvalidRequestError, PellucidError, UnavailableError
 from pellucid.tokens import Extra, ModelCard, Priority, Terms
 
 READ = 6
@@ -35,7 +36,7 @@ BUDGET_SECONDS = 1.5
 """No further place is read after this time."""
 
 PROPOSAL_SECONDS = 1.5
-"""Repeated edits wait no longer for the proposal of a next-edit model. If there are none, it is waited for until the document changes."""
+"""Repeated edits wait no longer for the proposals of a next-edit model. If there are none, it is waited for until the document changes."""
 
 KEPT = 64
 """Edits whose ids are remembered, and edits that are not offered again."""
@@ -70,8 +71,7 @@ class NextEdits:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.history = history
-        self.gate_note: str | None = None
-        """Why the last request was not judged by a calibration of its own model, one sentence."""
+        self._notes: list[str] = []
         self._provider = provider
         self._models = models
         self._model = model
@@ -80,29 +80,47 @@ class NextEdits:
         self._suggested: OrderedDict[str, NextEdit] = OrderedDict()
         self._refused: OrderedDict[tuple[str, tuple[str, ...], tuple[str, ...]], None] = OrderedDict()
 
+    @property
+    def note(self) -> str | None:
+        """Why the last request was not judged by a calibration of its own model, and why a model proposed nothing, in sentences."""
+        return " ".join(dict.fromkeys(self._notes)) or None
+
     async def suggest(
         self, uri: str, text: str, level: GateLevel = GateLevel.NORMAL, cursor: tuple[int, int] | None = None
     ) -> list[NextEdit]:
         """Return the edits of a document that are probable enough for a level, from the last edit on downwards.
 
         ``cursor`` is a line and a character, from 0; by default it is at the end of the last edit, if that was made in this document.
+        If nothing is repeated, no model server is started to propose something else.
         Raise a PellucidError if the model cannot be asked.
         """
-        self.gate_note = None
+        self._notes = []
         edits = self.history.edits()
         if not edits or not self._may_send(edits[-1]):
             return []  # another document's edit is sent, too, and its file may be ignored by now
         edit, lines = edits[-1], text.split("\n")
-        changes = await asyncio.to_thread(repeated_edits, edit, lines, uri)  # a large document may take 50 ms
+        repeated = await asyncio.to_thread(repeated_edits, edit, lines, uri)  # a large document may take 50 ms
+        changes = list(filter(self._is_new, repeated))
         provider = self._provider()
-        client = await provider.client()
+        client = await provider.client() if changes else provider.connected
+        if client is None:
+            return []
         try:
             card = await self._models.find(client, self._model())
-            shown = await self._read(client, card, [one for one in changes if self._is_new(one)], edit, lines, level)
-            proposer = self._models.proposer(card)
-            if proposer is not None:
-                at = cursor or _end_of(edit, uri)
-                shown += await self._propose(client, proposer, uri, text, at, level, [one.change for one in shown])
+            shown = await self._read(client, card, changes, edit, lines, level)
+            proposer, at = self._models.proposer(card), cursor or _end_of(edit, uri)
+            if proposer is not None and at is not None:
+                try:
+                    async with asyncio.timeout(PROPOSAL_SECONDS if shown else None):
+                        await self._add_proposals(shown, client, proposer, uri, text, at, level)
+                except TimeoutError:
+                    pass
+                except PellucidError as error:
+                    if isinstance(error, UnavailableError):
+                        if not shown:
+                            raise
+                        provider.lost(client)
+                    self._notes.append(str(error))
         except UnavailableError:
             provider.lost(client)
             raise
@@ -114,7 +132,8 @@ class NextEdits:
         """Return the changes, which repeat an edit, that are probable enough."""
         if not changes:
             return []
-        gate, self.gate_note = gate_of(card)
+        gate, note = gate_of(card)
+        self._notes += [] if note is None else [note]
         shown, begun = [], self._clock()
         for change in changes[:READ]:
             if self._clock() - begun > BUDGET_SECONDS:
@@ -128,33 +147,31 @@ class NextEdits:
                 shown.append(self._remembered(NextEdit(f"edit-{next(NUMBERS)}", change, odds, sure)))
         return shown
 
-    async def _propose(
+    async def _add_proposals(
         self,
+        shown: list[NextEdit],
         client: Assistant,
         card: ModelCard,
         uri: str,
         text: str,
-        cursor: tuple[int, int] | None,
+        cursor: tuple[int, int],
         level: GateLevel,
-        shown: Sequence[Candidate],
-    ) -> list[NextEdit]:
-        """Return the changes that a next-edit model proposes, and that are probable enough, without those that are shown already."""
+    ) -> None:
+        """Add the changes that a next-edit model proposes to those that are shown, up to the first one that is not probable enough."""
         edits = [edit for edit in self.history.edits() if self._may_send(edit)]
-        window = None if cursor is None else edit_window(uri, PurePosixPath(uri).name, text, edits, cursor)
+        window = edit_window(uri, PurePosixPath(uri).name, text, edits, cursor)
         if window is None:
-            return []
-        try:
-            proposals = await propose(client, card, window, replace(_terms(uri), deadline=PROPOSAL_SECONDS if shown else None))
-        except InvalidRequestError:  # it is too long for the model, for example
-            return []
-        if proposals:
-            self.gate_note = " ".join(filter(None, (self.gate_note, NOT_CALIBRATED.format(card.name))))
-        judged = [(change, odds, default_gate().probability(odds)) for change, odds in proposals]
-        return [
-            self._remembered(NextEdit(f"edit-{next(NUMBERS)}", change, odds, sure))
-            for change, odds, sure in judged
-            if sure >= LEAST[level] and self._is_new(change) and not any(change == one or change.overlaps(one) for one in shown)
-        ]
+            return
+        repeated = [one.change for one in shown]
+        async with aclosing(propose(client, card, window, _terms(uri))) as proposals:
+            async for change, odds in proposals:
+                if any((change.first, change.old, change.new) == (one.first, one.old, one.new) for one in repeated):
+                    continue
+                self._notes.append(NOT_CALIBRATED.format(card.name))
+                sure = default_gate().probability(odds)
+                if sure < LEAST[level] or not self._is_new(change) or any(change.overlaps(one) for one in repeated):
+                    return  # the later ones are read as if this one were made
+                shown.append(self._remembered(NextEdit(f"edit-{next(NUMBERS)}", change, odds, sure)))
 
     def _may_send(self, edit: Edit) -> bool:
         return self._is_harmless(edit.uri, "\n".join((*edit.old, *edit.new)))

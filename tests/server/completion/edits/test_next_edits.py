@@ -35,6 +35,10 @@ class Reader(SilentAssistant):
     gate: EditGate | None = None
     seconds: float = 0.0
 
+    @property
+    def connected(self) -> Reader:
+        return self
+
     async def client(self) -> Reader:
         return self
 
@@ -119,14 +123,14 @@ async def test_the_calibration_of_the_model_decides() -> None:
     """The probability is that of the model's own calibration; a model without one is judged by the default model's, and a note says so."""
     made = edits(Reader({"mean(": 0.0}, gate=EditGate(-1.0, 0.2)))
     assert await made.suggest(A, NEW) == []
-    assert made.gate_note is None
+    assert made.note is None
     (one, _) = await made.suggest(A, NEW, GateLevel.EAGER)
     assert one.probability == EditGate(-1.0, 0.2).probability(1.0)
     made = edits(Reader({"mean(": 0.0}))
     assert len(await made.suggest(A, NEW)) == 2
-    assert made.gate_note == NOT_OWN
+    assert made.note == NOT_OWN
     assert await made.suggest(A, "nothing to repeat\n") == []
-    assert made.gate_note is None  # no model was asked
+    assert made.note is None  # no model was asked
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,10 @@ class Reader(SilentAssistant):
     read: list[ScoreQuery] = field(default_factory=list)
     losses: int = 0
 
+    @property
+    def connected(self) -> Reader:
+        return self
+
     async def client(self) -> Reader:
         return self
 

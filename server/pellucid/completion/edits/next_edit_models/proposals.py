@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -59,34 +59,33 @@ FORMS = {
 """The forms by the names that the model catalog has for them."""
 
 
-async def propose(assistant: Assistant, card: ModelCard, window: EditWindow, terms: Terms) -> list[tuple[Candidate, float]]:
-    """Return the changes that a next-edit model proposes, each with log p(new lines) - log p(old lines) under its own prompt, in nats.
+async def propose(assistant: Assistant, card: ModelCard, window: EditWindow, terms: Terms) -> AsyncGenerator[tuple[Candidate, float]]:
+    """Yield the changes that a next-edit model proposes, each with log p(new lines) - log p(old lines) under its own prompt, in nats.
 
     A later change is read as if the earlier ones were made. There are none if a text spells a marker, or the answer was cut short.
     """
     form = FORMS.get(card.next_edit or "")
     if form is None:
-        return []
+        return
     pieces, begin = form.prompt(window), form.answer_begin(window)
     rewritten = joined(window.lines[begin : window.end])
     if any(map(form.markers.search, (*(text for _, text in pieces), "".join(window.around_cursor())))):
-        return []
+        return
     prompt = "".join(marker + text for marker, text in pieces)
     params = SamplingParams(max_tokens=max(LEAST_TOKENS, 64 + len(rewritten) // 2))  # at least twice the tokens of most code
     query = CompletionQuery(prompt, params=params, model=card.name, stop=[form.end], terms=terms, special=True)
     answer, end = await _answer(assistant, query, form)
     if end is None or form.markers.search(answer) or answer.strip() == form.none:
-        return []
-    found = []
+        return
     for one in read_answer(window, begin, answer):
         # The last line above is read, too: tokens may join its end with what follows.
         gap = CompletionQuery(prompt + joined(one.above[:-1]), special=True)
         around = [(*one.above[-1:], *lines, *one.below) for lines in (one.change.new, one.change.old)]
         new, old = [joined(lines) + (end if one.ends else "") for lines in around]
         odds = await text_log_odds(assistant, ScoreQuery(new, card.name, terms=terms, gap=gap), old)
-        if odds is not None:
-            found.append((one.change, odds))
-    return found
+        if odds is None:
+            return
+        yield one.change, odds
 
 
 async def _answer(assistant: Assistant, query: CompletionQuery, form: PromptForm) -> tuple[str, str | None]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
+from pellucid.completion.edits import next_edits
 from pellucid.completion.edits.edit_gate import LEAST, default_gate
 from pellucid.completion.edits.edit_history import Edit, EditHistory
 from pellucid.completion.edits.next_edit_models import sweep, zeta
@@ -20,10 +22,10 @@ from pellucid.completion.edits.next_edit_models.edit_window import (
     read_answer,
 )
 from pellucid.completion.edits.next_edit_models.proposals import FORMS, LEAST_TOKENS
-from pellucid.completion.edits.next_edits import NOT_CALIBRATED, PROPOSAL_SECONDS, NextEdit, NextEdits
+from pellucid.completion.edits.next_edits import NOT_CALIBRATED, NextEdit, NextEdits
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.settings import GateLevel
-from pellucid.errors import ContextLengthError, UnavailableError
+from pellucid.errors import ContextLengthError, NotFoundError, PellucidError, QueueFullError, UnavailableError
 from pellucid.models.calibrations import NOT_OWN
 from pellucid.tokens import CompletionQuery, Finish, FinishReason, ModelCard, OnUsage, Priority, ScoreQuery, Token, Usage
 from support.silent_assistant import SilentAssistant
@@ -43,17 +45,28 @@ LABEL = (4, ("label = f'{scale} mm'",), ("label = f'{scale} cm'",))
 
 @dataclass
 class Proposer(SilentAssistant):
-    """Proposes an answer, and reads each text as one token, whose logprob is that of the first of ``logprobs`` in it, else -1."""
+    """Proposes an answer, and reads each text as one token, whose logprob is that of the first of ``logprobs`` in it, else -1.
 
-    answer: Sequence[Token | Finish | Exception] = ()
+    At an event of the answer it waits; ``ended`` counts the waits that are over.
+    """
+
+    answer: Sequence[Token | Finish | Exception | asyncio.Event] = ()
     logprobs: dict[str, float] = field(default_factory=dict)
     form: str | None = "sweep"
     other: str | None = None
     asked: list[CompletionQuery] = field(default_factory=list)
     read: list[ScoreQuery] = field(default_factory=list)
     losses: int = 0
+    is_connected: bool = True
+    started: int = 0
+    ended: int = 0
+
+    @property
+    def connected(self) -> Proposer | None:
+        return self if self.is_connected else None
 
     async def client(self) -> Proposer:
+        self.started += 1
         return self
 
     def lost(self, client: object) -> None:
@@ -70,7 +83,13 @@ class Proposer(SilentAssistant):
         for item in self.answer:
             if isinstance(item, Exception):
                 raise item
-            yield item
+            if isinstance(item, asyncio.Event):
+                try:
+                    await item.wait()
+                finally:
+                    self.ended += 1
+            else:
+                yield item
 
     async def score(self, query: ScoreQuery) -> AsyncGenerator[Token | Finish]:
         self.read.append(query)
@@ -108,7 +127,7 @@ async def test_the_proposal_is_suggested() -> None:
         (2.0, default_gate().probability(2.0)),
         (0.0, default_gate().probability(0.0)),
     ]
-    assert made.gate_note == NOT_CALIBRATED.format("coder")
+    assert made.note == NOT_CALIBRATED.format("coder")
     assert made.find(found[0].id) == found[0]
 
 
@@ -305,16 +324,81 @@ async def test_with_repeated_edits() -> None:
     model = Proposer(answer(proposed))
     made = edits(model, before, after)
     assert places(await made.suggest(A, after)) == [(2, ("y = total(b)",), ("y = mean(b)",)), (5, ("z = 1",), ("z = 2",))]
-    assert made.gate_note == f"{NOT_OWN} {NOT_CALIBRATED.format('coder')}"
+    assert made.note == f"{NOT_OWN} {NOT_CALIBRATED.format('coder')}"
     assert [query.gap is not None and query.gap.special for query in model.read] == [False] * 2 + [True] * 4
-    assert model.asked[0].terms.deadline == PROPOSAL_SECONDS  # repeated edits do not wait for long
+
+
+REPEATED = "x = total(a)\n\ny = total(b)\n\n\nz = 1\n"
+"""A text in which a change of the first line is repeated in the third."""
+
+
+@pytest.mark.parametrize(
+    ("failure", "losses"),
+    [
+        (QueueFullError("The queue is full: try again."), 0),
+        (NotFoundError("There is no model: serve it."), 0),
+        (PellucidError("Internal server error."), 0),
+        (UnavailableError("The server is gone: start it."), 1),
+    ],
+)
+async def test_a_failure_leaves_the_repeated_edits(failure: PellucidError, losses: int) -> None:
+    """If the model that proposes fails, repeated edits are suggested all the same, and the note has the failure's sentence."""
+    after = REPEATED.replace("total", "mean", 1)
+    model = Proposer([failure])
+    made = edits(model, REPEATED, after)
+    assert places(await made.suggest(A, after)) == [(2, ("y = total(b)",), ("y = mean(b)",))]
+    assert (made.note, model.losses) == (f"{NOT_OWN} {failure}", losses)
+
+
+async def test_repeated_edits_do_not_wait_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are suggested without a proposal that takes too long, which ends then; a proposal alone is waited for."""
+    monkeypatch.setattr(next_edits, "PROPOSAL_SECONDS", 0.0)
+    after = REPEATED.replace("total", "mean", 1)
+    model = Proposer([asyncio.Event()])
+    async with asyncio.timeout(60):  # fails instead of hanging
+        found = await edits(model, REPEATED, after).suggest(A, after)
+    assert places(found) == [(2, ("y = total(b)",), ("y = mean(b)",))]
+    assert model.ended == 1
+    assert places(await edits(Proposer(answer())).suggest(A, NEW, cursor=CURSOR)) == [SCALE, LABEL]
+
+
+async def test_no_server_is_started_for_proposals() -> None:
+    """With nothing to repeat, a server is asked only if it is connected already; with a repeated edit one may be started."""
+    model = Proposer(answer(), is_connected=False)
+    assert await edits(model).suggest(A, NEW, cursor=CURSOR) == []
+    assert (model.started, model.asked) == (0, [])
+    after = REPEATED.replace("total", "mean", 1)
+    await edits(model, REPEATED, after).suggest(A, after)
+    assert model.started == 1
+
+
+async def test_changes_after_one_that_is_not_shown() -> None:
+    """They are neither suggested nor read: their probability is that after a change that is not made."""
+    model = Proposer(answer(), {"scale = 1\n": -9.0})
+    made = edits(model)
+    assert await made.suggest(A, NEW, cursor=CURSOR) == []
+    assert len(model.read) == 2
+    after = REPEATED.replace("total", "mean", 1)
+    other = after.replace("total(b)", "mean(c)").replace("z = 1", "z = 2")
+    assert places(await edits(Proposer(answer(other)), REPEATED, after).suggest(A, after)) == [(2, ("y = total(b)",), ("y = mean(b)",))]
+
+
+async def test_the_same_insertion_is_suggested_once() -> None:
+    """An insertion that is repeated and proposed is one edit, and later changes of the answer are suggested, too."""
+    before, after = "add(first)\nadd(second)\n\n\nz = 1\n", "add(first)\nlog(first)\nadd(second)\n\n\nz = 1\n"
+    proposed = after.replace("add(second)\n", "add(second)\nlog(second)\n").replace("z = 1", "z = 2")
+    found = await edits(Proposer(answer(proposed.removeprefix("add(first)\n"))), before, after).suggest(A, after)
+    assert places(found) == [(3, (), ("log(second)",)), (5, ("z = 1",), ("z = 2",))]
 
 
 async def test_dismissed() -> None:
-    """A proposal that the user dismissed is not suggested again; the others are."""
+    """A proposal that the user dismissed is not suggested again, nor are later changes of the same answer; earlier ones are."""
     made = edits(Proposer(answer()))
-    made.dismiss((await made.suggest(A, NEW, cursor=CURSOR))[0])
-    assert places(await made.suggest(A, NEW, cursor=CURSOR)) == [LABEL]
+    scale, label = await made.suggest(A, NEW, cursor=CURSOR)
+    made.dismiss(label)
+    assert places(await made.suggest(A, NEW, cursor=CURSOR)) == [SCALE]
+    made.dismiss(scale)
+    assert await made.suggest(A, NEW, cursor=CURSOR) == []
 
 
 @pytest.mark.parametrize(
@@ -406,9 +490,11 @@ def test_zeta_reads_what_follows_the_window() -> None:
 
 
 async def test_a_window_that_is_too_long_for_the_model() -> None:
-    """A prompt that the server refuses leaves the proposal out; a server that is gone is reported."""
+    """A prompt that the server refuses leaves the proposal out, and the note says so; a server that is gone is reported."""
     model = Proposer([ContextLengthError(5000, 4096)])
-    assert await edits(model).suggest(A, NEW, cursor=CURSOR) == []
+    made = edits(model)
+    assert await made.suggest(A, NEW, cursor=CURSOR) == []
+    assert made.note == str(ContextLengthError(5000, 4096))
     model = Proposer([UnavailableError("The server is gone: start it.")])
     with pytest.raises(UnavailableError, match="start it"):
         await edits(model).suggest(A, NEW, cursor=CURSOR)
