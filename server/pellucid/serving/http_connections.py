@@ -39,7 +39,7 @@ UNREAD_SECONDS = 5.0
 """Time for the rest of a body after the response, so that the client reads the response instead of a reset connection."""
 
 MAX_OUTSIDE = 1024
-"""Maximum connections without an admitted request; each further one closes the oldest that has not sent its request."""
+"""Maximum connections without an admitted request; each further one closes the oldest of those for whose client nothing is being done."""
 
 ARRIVAL_SECONDS = 0.1
 """Time for a new connection's request to arrive before others are closed for it.
@@ -74,18 +74,24 @@ class LimitedConnection(H11Protocol):
         self._owner: str | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """See to it that soon there are not too many outside connections."""
+        """Schedule the closing of surplus outside connections."""
         super().connection_made(transport)
         if len(self.connections) > within_file_limit(MAX_OUTSIDE, 2):
             self.loop.call_later(ARRIVAL_SECONDS, self._make_room)
         self._watch()
 
     def _make_room(self) -> None:
-        """Close the oldest outside connection if there are too many. One that waits for its response is not closed."""
+        """Close surplus outside connections, the oldest first."""
         outside = [one for one in self.connections if isinstance(one, LimitedConnection) and one._outside]
-        waited_for = [one for one in outside if one.conn.their_state in (h11.IDLE, h11.SEND_BODY)]
-        if len(outside) > within_file_limit(MAX_OUTSIDE, 2) and waited_for:
-            min(waited_for, key=lambda one: one._since)._abort()
+        surplus = max(len(outside) - within_file_limit(MAX_OUTSIDE, 2), 0)
+        for one in sorted((one for one in outside if not one._has_asked), key=lambda one: one._since)[:surplus]:
+            one._abort()
+
+    @property
+    def _has_asked(self) -> bool:
+        """True if a whole request is being answered, and the client reads what is sent."""
+        is_whole = self.cycle is not None and not self.cycle.response_complete and self.conn.their_state is not h11.SEND_BODY
+        return is_whole and not self.flow.write_paused and not self.transport.is_closing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop all timers."""
@@ -99,9 +105,11 @@ class LimitedConnection(H11Protocol):
         self._watch_reader(self.transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
-        """Stop watching: little of the response is waiting."""
+        """Stop watching: little of the response is waiting. That of a closing connection is watched to the end."""
         super().resume_writing()
         self._end_stall()
+        if self.transport.is_closing():
+            self._watch_reader(self.transport.get_write_buffer_size())
 
     def _watch_reader(self, waiting: int) -> None:
         """Abort the connection if the client reads nothing for STALLED_SECONDS."""
@@ -130,6 +138,13 @@ class LimitedConnection(H11Protocol):
         self._outside, self._since, self._owner = True, self.loop.time(), None
         super().on_response_complete()
         self._watch()
+        if self.transport.is_closing():
+            self._watch_reader(self.transport.get_write_buffer_size())
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the connection, even if the client does not read the rest of the last response."""
+        super().timeout_keep_alive_handler()
+        self._abort_later()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse data that is not HTTP, in the shape of all other errors."""
@@ -148,17 +163,18 @@ class LimitedConnection(H11Protocol):
         self._outside = False
 
     def _watch(self) -> None:
-        """Start a timer for the next expected event, unless it is the same as before."""
+        """Start a timer for the next expected event, unless it is the same as before. Uvicorn's own ends an idle connection."""
         is_answering = self.cycle is not None and not self.cycle.response_complete
         has_begun = self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
         is_idle = self.conn.their_state is h11.IDLE and self.cycle is not None and not has_begun
-        waits_for = None if is_answering or self.transport.is_closing() else (self.cycle, self.conn.their_state, is_idle)
+        is_closing = self.transport.is_closing()
+        waits_for = None if is_answering or is_idle or is_closing else (self.cycle, self.conn.their_state)
         if waits_for == self._waits_for:
             return
         self._stop()
         self._waits_for = waits_for
         if waits_for is not None:
-            seconds = IDLE_SECONDS if is_idle else HEADER_SECONDS if self.conn.their_state is h11.IDLE else UNREAD_SECONDS
+            seconds = HEADER_SECONDS if self.conn.their_state is h11.IDLE else UNREAD_SECONDS
             self._timer = self.loop.call_later(seconds, self._expire)
 
     def _expire(self) -> None:
@@ -168,7 +184,6 @@ class LimitedConnection(H11Protocol):
             self._refuse(RequestTimeoutError("The request headers did not arrive in time: send the request again."))
         else:
             self.timeout_keep_alive_handler()
-            self._abort_later()
 
     def _refuse(self, error: InvalidRequestError) -> None:
         """Send an error instead of the application's response, and close."""

@@ -245,10 +245,27 @@ def test_a_used_connection_is_kept(guarded: LiveServer) -> None:
         (kept,) = guarded.server.server_state.connections
         assert isinstance(kept, LimitedConnection)
         late = time.monotonic() + 60
-        while kept.timeout_keep_alive_task is None or kept._timer is None:  # the response ends after its body
+        while kept.timeout_keep_alive_task is None:  # the response ends after its body
             assert time.monotonic() < late, "an idle connection is kept for ever"
             time.sleep(0.01)
-        assert min(kept.timeout_keep_alive_task.when(), kept._timer.when()) > kept.loop.time() + 60
+        assert kept.timeout_keep_alive_task.when() > kept.loop.time() + 60
+        assert kept._timer is None
+
+
+@pytest.mark.usefixtures("many_files")
+def test_clients_that_ask_and_do_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that ask and read nothing are closed for newer ones, as those that say nothing."""
+    monkeypatch.setattr("pellucid.serving.http_connections.MAX_OUTSIDE", 20)
+    monkeypatch.setattr("pellucid.serving.http_connections.LimitedConnection._admit", lambda connection, owner: None)
+    with live(scripted_state()) as server, connections(server.port, 40) as deaf:
+        for one in deaf:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            one.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100)
+        late = time.monotonic() + 60
+        while len(server.server.server_state.connections) > 20:
+            assert time.monotonic() < late, "connections are held for clients that read nothing"
+            with connections(server.port, 1):
+                time.sleep(0.2)
 
 
 @pytest.mark.usefixtures("many_files")
