@@ -34,7 +34,7 @@ from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundErr
 from pellucid.tokens import Finish, FinishReason, Priority
 
 MAX_PASSED_OVER = 4
-"""How often a busy worker may be passed over for one with more urgent work; background work BACKGROUND_STEPS times for a completion."""
+"""How often a busy worker may be passed over for one with more urgent work; for a completion it is BACKGROUND_STEPS times."""
 
 logger = logging.getLogger(__name__)
 
@@ -310,10 +310,13 @@ class LocalEngine:
         if not busy:
             return None
         completing = min(worker.scheduler.urgency for worker in busy) == Priority.COMPLETION
+        if completing:
+            for worker in busy:
+                worker.scheduler.note_typing(self._clock())
 
         def order(worker: ModelWorker) -> tuple[bool, Priority, int]:
             urgency = worker.scheduler.urgency
-            most = BACKGROUND_STEPS if completing and urgency == Priority.BACKGROUND else MAX_PASSED_OVER
+            most = BACKGROUND_STEPS if completing and urgency > Priority.COMPLETION else MAX_PASSED_OVER
             return worker.passed_over < most, urgency, -worker.passed_over
 
         chosen = min(busy, key=order)

@@ -65,8 +65,8 @@ class PrefillChunk:
 class Scheduler:
     """The waiting and the running sequences of one model, and their slots.
 
-    A step has up to ``chunk`` tokens, and up to ``short_chunk`` if all of them are background work or the user is typing. While a more
-    urgent sequence decodes, prefill fills it up to ``cheap_rows`` rows.
+    A step has up to ``chunk`` tokens, and up to ``short_chunk`` if all of them are background work, or no completion's while the user is
+    typing. While a more urgent sequence decodes, prefill fills it up to ``cheap_rows`` rows.
     """
 
     def __init__(self, cache: SlotCache, chunk: int, short_chunk: int, cheap_rows: int, *, lookup: bool) -> None:
@@ -110,6 +110,10 @@ class Scheduler:
             self.cache.release(sequence.slot)
             sequence.slot = None
 
+    def note_typing(self, now: float) -> None:
+        """Note that a completion runs, here or for another model, so that others are likely to follow."""
+        self._typing_until = now + TYPING_SECONDS
+
     def schedule(self, now: float) -> list[PrefillChunk]:
         """Admit what fits, then pick the tokens for this step: at least one for the most urgent sequence if any can run.
 
@@ -118,7 +122,7 @@ class Scheduler:
         self._admit(now)
         self._steps += 1
         if any(sequence.priority == Priority.COMPLETION for sequence in self.running):
-            self._typing_until = now + TYPING_SECONDS
+            self.note_typing(now)
         running = self.running
         if self._holds_back and self._steps % BACKGROUND_STEPS:
             running = [sequence for sequence in running if sequence.priority < Priority.BACKGROUND]
@@ -168,7 +172,7 @@ class Scheduler:
         chunks = self._share(high, max(room - max(room // LOWER_PRIORITY_SHARE, 1), 1) if low else room)
         taken = sum(chunk.count for chunk in chunks)
         rows = taken + sum(1 + len(chunk.guess) for chunk in decoding)
-        reserve = max(taken // (LOWER_PRIORITY_SHARE - 1), self.cheap_rows - rows, 1)
+        reserve = max(min(max(taken // (LOWER_PRIORITY_SHARE - 1), self.cheap_rows - rows), room - taken), 1)
         if self._holds_back:
             chats = [sequence for sequence in low if sequence.priority < Priority.BACKGROUND]
             return chunks + self._share(chats, reserve) + self._share(low[len(chats) :], 1)

@@ -258,8 +258,9 @@ class TestInterrupt:
         assert chat.finish is not None
         assert reading.sequence.computed == 0
 
-    async def test_the_background_of_another_model_is_held_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """While a completion of one model runs, the background of another gets one of many steps."""
+    @pytest.mark.parametrize("other", [Priority.CHAT, Priority.BACKGROUND])
+    async def test_another_model_is_held_back(self, other: Priority, monkeypatch: pytest.MonkeyPatch) -> None:
+        """While a completion of one model runs, less urgent work of another gets one of many steps."""
         order: list[str] = []
         engine = LocalEngine({name: to_decoder(model) for name, model in REFERENCES.items()}, SMALL)
         step = ModelWorker.step
@@ -270,14 +271,14 @@ class TestInterrupt:
 
         monkeypatch.setattr(ModelWorker, "step", noted)
         try:
-            reading = Request(random_ids(10, seed=5), SamplingParams(max_tokens=110), Terms(Priority.BACKGROUND))
+            reading = Request(random_ids(10, seed=5), SamplingParams(max_tokens=110), Terms(other))
             completion = Request(random_ids(10, seed=6), SamplingParams(max_tokens=100), Terms(Priority.COMPLETION))
             await asyncio.gather(collect(engine.generate("llama", reading)), collect(engine.generate("qwen3", completion)))
         finally:
             engine.close()
         last = max(index for index, name in enumerate(order) if name == "COMPLETION")
         during = order[order.index("COMPLETION") : last]
-        assert 0 < during.count("BACKGROUND") <= len(during) / BACKGROUND_STEPS
+        assert 0 < during.count(other.name) <= len(during) / BACKGROUND_STEPS
 
 
 class TestFailure:
