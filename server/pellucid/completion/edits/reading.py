@@ -12,8 +12,8 @@ from pellucid.completion.edits.edit_history import joined
 from pellucid.completion.edits.repeated_edits import Candidate
 from pellucid.tokens import BACKGROUND, CompletionQuery, Extra, Finish, FinishReason, ScoreQuery, Terms, Token
 
-PREFIX_LINES, SUFFIX_LINES = 8, 4
-"""Lines around a change that the model reads. With 20 and 10 it decided no better, and took twice as long."""
+PREFIX_LINES, SUFFIX_LINES = 4, 2
+"""Lines around a change that the model reads. With 8 and 4 it decides hardly better, and takes 1.6 times as long."""
 
 
 class Reader(Protocol):
