@@ -237,6 +237,28 @@ def test_a_burst_of_requests(monkeypatch: pytest.MonkeyPatch) -> None:
             assert [received(one)[:12] for one in burst] == [b"HTTP/1.1 200"] * 300
 
 
+def test_clients_that_have_given_up() -> None:
+    """Requests whose clients have gone before the busy server could read them are not answered."""
+    asked: list[int] = []
+    release = threading.Event()
+
+    async def before(index: int) -> None:
+        asked.append(index)
+
+    with live(scripted_state(ScriptedAssistant(before=before))) as server:
+        with connections(server.port, 1) as (first,):
+            first.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            answered(first, b'"ok"')
+            next(iter(server.server.server_state.connections)).loop.call_soon_threadsafe(release.wait, 120)
+            with connections(server.port, 50) as impatient_ones:
+                for one in impatient_ones:
+                    one.sendall(stream_request(server.port, "/v1/completions", {"prompt": "x", "stream": True}))
+            release.set()
+        assert healthy(server)
+        assert httpx.post(f"{server.url}/v1/completions", json={"prompt": "x"}, trust_env=False, timeout=120).status_code == 200
+    assert asked.count(0) == 1  # the first token of the last request
+
+
 def test_a_used_connection_is_kept(guarded: LiveServer) -> None:
     """A connection is kept for a minute after a response, longer than clients keep theirs, so that no request meets a closed one."""
     with connections(guarded.port, 1) as (one,):
