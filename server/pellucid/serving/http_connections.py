@@ -152,7 +152,7 @@ class LimitedConnection(H11Protocol):
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         # A server that is late has requests of clients that have given up meanwhile. Answering them would make it later still. That a
-        # client is gone is read in the next turn of the loop, and told to the connection in the one after it.
+        # client is gone is read in the next turn of the loop, and reaches the connection in the one after it.
         for _ in range(2):
             await asyncio.sleep(0)
         if self.cycle.disconnected:
