@@ -24,6 +24,7 @@ from pathlib import Path
 from common.machine import about
 from common.markdown_tables import table
 from pellucid.client.http_client import Client
+from pellucid.errors import InvalidRequestError
 from pellucid.learn.metrics import wilson
 from pellucid.learn.next_edits.edit_cases import EditCase, cases
 from pellucid.learn.next_edits.git_history import commit_changes, is_repository
@@ -62,7 +63,10 @@ def main() -> None:
     options = parser.parse_args()
     print(about())
     with Steps() as steps:
-        chosen = list(choose(options.edits, options.cases, steps))
+        try:
+            chosen = list(choose(options.edits, options.cases, steps))
+        except InvalidRequestError as error:
+            parser.error(str(error))
         if not chosen:
             parser.error(f"no edit in {options.edits} is followed by a change in the {LINES_BELOW} lines below it: name a longer history")
         readings = asyncio.run(read_all(options.server, chosen, steps))

@@ -20,6 +20,7 @@ from common.markdown_tables import table
 from common.quantiles import quantile
 from pellucid.client.http_client import Client
 from pellucid.completion.settings import GateLevel
+from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.open_subject import open_served
 from pellucid.learn.evaluate.registry import KINDS
@@ -40,7 +41,10 @@ def main() -> None:
     options = parser.parse_args()
     print(about())
     with Steps() as steps:
-        suite = NextEdit(options.edits, options.cases, steps, with_diff=not options.without_diff)
+        try:
+            suite = NextEdit(options.edits, options.cases, steps, with_diff=not options.without_diff)
+        except InvalidRequestError as error:
+            parser.error(str(error))
         records, notes = asyncio.run(ask(suite, options.server, steps))
     print("\n".join(notes), report(records), sep="\n\n")
 
