@@ -161,7 +161,7 @@ def next_edit_forms() -> dict[str, NextEditForm]:
 
 
 def next_edit_form(special: Mapping[str, int], entry: CatalogEntry | None, *names: str) -> str | None:
-    """Return the name of a model's next-edit form: its catalog entry's, else the one that its names say; None if there is none.
+    """Return the name of a model's next-edit form, or None. It is that of its catalog entry, or without an entry that of its names.
 
     ``names`` are names, or paths of files or folders. Raises ModelError if the model lacks a marker of the form.
     """

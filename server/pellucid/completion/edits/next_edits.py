@@ -36,7 +36,7 @@ BUDGET_SECONDS = 1.5
 """No further place is read after this time."""
 
 PROPOSAL_SECONDS = 1.5
-"""Repeated edits wait no longer for the proposals of a next-edit model. If there are none, it is waited for until the document changes."""
+"""Repeated edits that are found are delayed no longer than this by a next-edit model. If none is found, only a change ends its work."""
 
 KEPT = 64
 """Edits whose ids are remembered, and edits that are not offered again."""

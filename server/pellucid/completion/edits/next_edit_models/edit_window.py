@@ -137,8 +137,8 @@ class Rewrite:
 def read_answer(window: EditWindow, begin: int, answer: str) -> list[Rewrite]:
     """Return the changes in an answer, which has the lines from line ``begin`` of the document to the window's end.
 
-    There are none if it only repeats the window. Blank lines at its end do not count, as models add and omit them. A change that takes
-    back the last edit is left out, and the lines above a later one are then as if the answer had not made it.
+    An answer that repeats the window has none. Blank lines at its end do not count: models add and omit them. A change that takes back
+    the last edit is left out, and is not made in the lines above a later one either.
     """
     old = window.lines[begin : window.end]
     new = _without_blank_end(answer.replace("\r\n", "\n").split("\n"))

@@ -62,7 +62,7 @@ FORMS = {
 async def propose(assistant: Assistant, card: ModelCard, window: EditWindow, terms: Terms) -> AsyncGenerator[tuple[Candidate, float]]:
     """Yield the changes that a next-edit model proposes, each with log p(new lines) - log p(old lines) under its own prompt, in nats.
 
-    A later change is read as if the earlier ones were made. There are none if a text spells a marker, or the answer was cut short.
+    Each change is read with the earlier ones made. Yield nothing if the text to send contains a marker, or if the answer was cut short.
     """
     form = FORMS.get(card.next_edit or "")
     if form is None:
