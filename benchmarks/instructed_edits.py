@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import signal
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, aclosing
@@ -76,6 +77,8 @@ def main() -> None:
     parser.add_argument("--server", metavar="URL", help="a running pellucid serve; by default one is started")
     parser.add_argument("--llama-bin", type=Path, metavar="FOLDER", help="folder of llama-server; without it only Pellucid answers")
     options = parser.parse_args()
+    for ending in (signal.SIGINT, signal.SIGTERM):  # a shell's background job ignores SIGINT
+        signal.signal(ending, signal.default_int_handler)
     tasks = read_tasks(options.tasks, options.kinds, options.count, options.most_characters)
     outcomes: list[Outcome] = []
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())

@@ -1,4 +1,4 @@
-"""Handles edits by instruction: our request, which streams lines, and code actions with ready-made instructions."""
+"""Handles edits by instruction and explanations of code: our requests, and code actions with ready-made instructions."""
 
 from __future__ import annotations
 
@@ -44,13 +44,15 @@ def register(server: Pellucid) -> None:
     async def edit(given: Any) -> Json:
         """Return the edit of a range by an instruction. New lines are sent as progress if the client gave a token for it."""
         params = Params(given, "pellucid/edit")
-        document = params.required("textDocument", params.part("textDocument"))
-        uri = document.required("uri", document.text("uri"))
-        wanted = params.required("range", params.part("range"))
-        start, end = (_position(wanted.required(name, wanted.part(name))) for name in ("start", "end"))
+        uri, range = _place(params)
         instruction = params.required("instruction", params.text("instruction"))
-        made = await _edit(server, uri, types.Range(start, end), instruction, params.number("seed"), _token(given))
+        made = await _edit(server, uri, range, instruction, params.number("seed"), _token(given))
         return _report(server, uri, made)
+
+    @server.own_request("pellucid/explainCode")
+    async def explain(given: Any) -> Json:
+        """Return an explanation of the lines of a range."""
+        return {"text": await _explain(server, *_place(Params(given, "pellucid/explainCode")))}
 
     @server.own_command(INSTRUCT)
     async def instruct(*arguments: Any) -> None:
@@ -70,9 +72,7 @@ def register(server: Pellucid) -> None:
     async def explain_code(*arguments: Any) -> None:
         """Show an explanation of lines as a message."""
         uri, first, end = _arguments(EXPLAIN_CODE, arguments, 3)
-        await _require_on(server)
-        query, cursor = _query(server, uri, _lines(first, end), EXPLAIN, "explain")
-        text = await server.session.explain_code(cursor, query)
+        text = await _explain(server, uri, _lines(first, end))
         server.window_show_message(types.ShowMessageParams(types.MessageType.Info, f"Pellucid: {text}"))
 
 
@@ -106,6 +106,15 @@ async def _edit(
     return made if same else _dropped(query, made)
 
 
+async def _explain(server: Pellucid, uri: str, range: types.Range) -> str:
+    """Return an explanation of the lines of a range. Raise InvalidRequestError if it holds no code."""
+    await _require_on(server)
+    query, cursor = _query(server, uri, range, EXPLAIN, "explain")
+    if not query.selection.strip():
+        raise InvalidRequestError("The range has no code to explain: select some lines.", param="range")
+    return await server.session.explain_code(cursor, query)
+
+
 async def _require_on(server: Pellucid) -> None:
     """Raise InvalidRequestError if edits by instruction are switched off."""
     await server.settings_known.wait()
@@ -117,7 +126,7 @@ def _query(server: Pellucid, uri: str, range: types.Range, instruction: str, ver
     """Return the query for a range of a document, and the cursor at its start. A newer one with its verb replaces it."""
     start, end = server.cursor_at(uri, range.start), server.cursor_at(uri, range.end)
     if not end.before.startswith(start.before):
-        raise InvalidRequestError("pellucid/edit: the range ends before it begins.", param="range")
+        raise InvalidRequestError("The range ends before it begins.", param="range")
     selection = end.before[len(start.before) :]
     above = server.cursor_at(uri, types.Position(0, 0)).before  # the cells above, in a notebook: lines are counted in the cell
     before, after = start.before[len(above) :], server.text(uri)[len(end.before) - len(above) :]
@@ -236,8 +245,11 @@ def _shortened(title: str) -> str:
     return title if len(title) <= MAX_TITLE_CHARACTERS else f"{title[: MAX_TITLE_CHARACTERS - 1]}\u2026"
 
 
-def _position(params: Params) -> types.Position:
-    return types.Position(*(params.required(name, params.number(name)) for name in ("line", "character")))
+def _place(params: Params) -> tuple[str, types.Range]:
+    """Return the document and the range of a request."""
+    document, range = (params.required(name, params.part(name)) for name in ("textDocument", "range"))
+    start, end = (range.required(name, range.position(name)) for name in ("start", "end"))
+    return document.required("uri", document.text("uri")), types.Range(start, end)
 
 
 def _token(given: Any) -> int | str | None:

@@ -9,7 +9,7 @@ from typing import Any
 from lsprotocol import types
 from pygls.workspace import PositionCodec
 
-from pellucid.completion.surprise.surprises import LikelierText, Mark
+from pellucid.completion.surprise.surprises import LikelierText, Mark, rounded
 from pellucid_lsp.inspection_json import OWN_SOURCE, range_json
 
 CODE = "surprise"
@@ -93,7 +93,9 @@ class MarkedText:
         return self.range_of(one.replacement.begin, one.replacement.end)
 
     def _title(self, mark: Mark, one: LikelierText) -> str:
-        return f"Replace `{one.written}` with `{one.replacement.text}` (p {one.probability:.2f} instead of {mark.probability:.2f})"
+        return (
+            f"Replace `{one.written}` with `{one.replacement.text}` (p {rounded(one.probability)} instead of {rounded(mark.probability)})"
+        )
 
     def _position(self, offset: int) -> types.Position:
         line_start = self.text.rfind("\n", 0, offset) + 1

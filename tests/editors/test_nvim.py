@@ -565,6 +565,19 @@ def test_an_instruction_that_is_asked_for(served: Neovim) -> None:
 
 
 @pytest.mark.model
+def test_explained_code(served: Neovim) -> None:
+    """The code action Explain opens a window with what the model says of the selected lines, and changes nothing."""
+    served.edit(INSTRUCTED + "\n")
+    served.keys("ggVj")
+    served.lua("vim.lsp.buf.code_action({ apply = true, filter = function(action) return action.title == 'Pellucid: Explain' end })")
+    until(lambda: "Lines 1 to 2" in served.screen, "the window", 120)
+    assert "add" in served.text, "the window is entered"
+    served.keys("q")
+    until(lambda: "Lines 1 to 2" not in served.screen, "an empty screen")
+    assert served.text == INSTRUCTED
+
+
+@pytest.mark.model
 def test_dismissed_edits(served: Neovim) -> None:
     """A dismissed edit is gone, and insert mode leaves no mark behind."""
     rename(served)

@@ -294,3 +294,29 @@ async def test_explain(connect: Connect, assistant: ScriptedAssistant) -> None:
     await editor.command(EXPLAIN_CODE, URI, 1, 3)
     assert editor.messages == ["Pellucid: It sets x and y."]
     assert "y = 2" in assistant.calls[0]["messages"][0].content
+
+
+async def test_explain_a_range(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """The request returns the explanation, and shows no message."""
+    assistant.script = [spoken("It sets"), spoken(" x and y.\n")]
+    editor = await connect()
+    editor.open(URI, TEXT)
+    explained = await editor.request("pellucid/explainCode", {"textDocument": {"uri": URI}, "range": RANGE})
+    assert (explained.text, editor.messages) == ("It sets x and y.", [])
+    asked = assistant.calls[0]["messages"][0].content
+    assert "y = 2" in asked
+    assert "z = 3" not in asked
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [((3, 4), "The range has no code to explain: select some lines."), ((3, 1), "The range ends before it begins.")],
+)
+async def test_explain_nothing(connect: Connect, assistant: ScriptedAssistant, lines: tuple[int, int], sentence: str) -> None:
+    """A range without code is refused, and the model is not asked."""
+    editor = await connect()
+    editor.open(URI, TEXT)
+    start, end = ({"line": line, "character": 0} for line in lines)
+    with pytest.raises(JsonRpcException, match=sentence):
+        await editor.request("pellucid/explainCode", {"textDocument": {"uri": URI}, "range": {"start": start, "end": end}})
+    assert not assistant.calls

@@ -90,7 +90,7 @@ async def test_the_request(connect: Connect, encoding: str, width: int) -> None:
     (alternative,) = mark.alternatives
     assert (mark.text, alternative.text, mark.logOdds) == ("!=", "==", BETTER - WRITTEN)
     assert (mark.probability, alternative.probability) == (pytest.approx(0.0025, abs=1e-4), pytest.approx(0.9975, abs=1e-4))
-    assert mark.reason == "== fits better than != between the lines around it: probability 1.00 instead of 0.00."
+    assert mark.reason == "== fits better than != between the lines around it: probability over 0.99 instead of under 0.01."
     assert result.message == "1 word is marked: the model finds another one likelier."
 
 
@@ -104,7 +104,7 @@ async def test_hints_and_their_actions(connect: Connect) -> None:
     (hint,) = shown(editor)
     assert (hint.severity, hint.source, hint.code) == (types.DiagnosticSeverity.Hint, "pellucid", "surprise")
     (action,) = await actions(editor, 0)
-    assert action.title == "Replace `!=` with `==` (p 1.00 instead of 0.00)"
+    assert action.title == "Replace `!=` with `==` (p over 0.99 instead of under 0.01)"
     (edit,) = edits(action)
     assert (edit.range, edit.new_text) == (hint.range, "==")
     assert await actions(editor, 1) == []

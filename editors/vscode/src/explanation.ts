@@ -1,42 +1,60 @@
-/** Shows why something was suggested, or not, as a rendered Markdown document. */
+/** Shows why something was suggested, or not, and what code does, as Markdown documents. */
 
 import * as vscode from "vscode";
 import type { Explanation } from "./protocol";
 
 const SCHEME = "pellucid-explanation";
-const DOCUMENT = vscode.Uri.from({ scheme: SCHEME, path: "/Explanation of the last suggestion.md" });
+const OF_SUGGESTION = vscode.Uri.from({ scheme: SCHEME, path: "/Explanation of the last suggestion.md" });
+const OF_CODE = vscode.Uri.from({ scheme: SCHEME, path: "/Explanation of the code.md" });
 
 /** VS Code's own extension for Markdown, which a user can switch off. */
 const MARKDOWN = "vscode.markdown-language-features";
 
 const SOURCES = { model: "generated now", recent: "the rest of an earlier suggestion", ahead: "generated ahead of time" };
 
-/** The document with the last requested explanation. */
+/** The documents with the last requested explanation of a suggestion, and of code. */
 export class Explanations implements vscode.TextDocumentContentProvider, vscode.Disposable {
   private readonly changed = new vscode.EventEmitter<vscode.Uri>();
   readonly onDidChange = this.changed.event;
   private readonly registration = vscode.workspace.registerTextDocumentContentProvider(SCHEME, this); // after onDidChange, which is read here
-  private text = "";
+  private readonly texts = new Map<string, string>();
 
-  provideTextDocumentContent(): string {
-    return this.text;
+  provideTextDocumentContent(document: vscode.Uri): string {
+    return this.texts.get(document.path) ?? "";
   }
 
-  async open(explanation: Explanation): Promise<void> {
-    this.text = markdown(explanation);
-    this.changed.fire(DOCUMENT);
+  /** Opens the explanation of a suggestion, rendered. */
+  async openSuggestion(explanation: Explanation): Promise<void> {
+    this.set(OF_SUGGESTION, markdown(explanation));
     if (vscode.extensions.getExtension(MARKDOWN) !== undefined) {
-      await vscode.commands.executeCommand("markdown.showPreviewToSide", DOCUMENT);
-      return;
+      await vscode.commands.executeCommand("markdown.showPreviewToSide", OF_SUGGESTION);
+    } else {
+      await show(OF_SUGGESTION);
     }
-    const document = await vscode.workspace.openTextDocument(DOCUMENT);
-    await vscode.window.showTextDocument(document, { viewColumn: vscode.ViewColumn.Beside, preview: true });
+  }
+
+  /** Opens the model's explanation of lines, from `first` on and before `end`. It is not rendered: that could load images from the web. */
+  async openCode(uri: string, first: number, end: number, text: string): Promise<void> {
+    const place = `${vscode.workspace.asRelativePath(vscode.Uri.parse(uri))}:${first + 1}${end > first + 1 ? `-${end}` : ""}`;
+    this.set(OF_CODE, `# ${place}\n\n${text}\n`);
+    await show(OF_CODE);
+  }
+
+  private set(document: vscode.Uri, text: string): void {
+    this.texts.set(document.path, text);
+    this.changed.fire(document);
   }
 
   dispose(): void {
     this.registration.dispose();
     this.changed.dispose();
   }
+}
+
+/** Opens a document next to the editor, which keeps the keyboard. */
+async function show(uri: vscode.Uri): Promise<void> {
+  const document = await vscode.workspace.openTextDocument(uri);
+  await vscode.window.showTextDocument(document, { viewColumn: vscode.ViewColumn.Beside, preview: true, preserveFocus: true });
 }
 
 /** An explanation as Markdown. */

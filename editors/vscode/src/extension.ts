@@ -17,9 +17,9 @@ let server: LanguageServer | undefined;
 
 export function activate(context: vscode.ExtensionContext): void {
   const last = new LastSuggestion();
-  const running = (server = new LanguageServer(last));
-  const statusBar = new StatusBar();
   const explanations = new Explanations();
+  const running = (server = new LanguageServer(last, explanations));
+  const statusBar = new StatusBar();
   const tokens = new TokensView(context.extensionUri, running, last);
   const edits = new NextEdits(context.extensionUri, running);
   const instructed = new InstructedEdits(running, context.workspaceState);
@@ -30,7 +30,7 @@ export function activate(context: vscode.ExtensionContext): void {
     if (explanation === null) {
       void vscode.window.showInformationMessage("No suggestion has been requested yet: type in an editor first.");
     } else {
-      await explanations.open(explanation);
+      await explanations.openSuggestion(explanation);
     }
   };
 

@@ -19,7 +19,15 @@ import {
   State,
 } from "vscode-languageclient/node";
 import { type Command, findCommand } from "./executable";
-import { DidChangeStatusNotification, DidShowNotification, ServerCommand, type Status, StatusRequest } from "./protocol";
+import {
+  DidChangeStatusNotification,
+  DidShowNotification,
+  ExplainCodeRequest,
+  ServerCommand,
+  type Status,
+  StatusRequest,
+} from "./protocol";
+import type { Explanations } from "./explanation";
 import { SECTION, commandSetting, openSettings, serverSettings } from "./settings";
 import type { LastSuggestion } from "./lastSuggestion";
 
@@ -60,7 +68,10 @@ export class LanguageServer implements vscode.Disposable {
   readonly onDidChangeStatus = this.statusChanged.event;
   readonly log = vscode.window.createOutputChannel("Pellucid", { log: true });
 
-  constructor(private readonly last: LastSuggestion) {}
+  constructor(
+    private readonly last: LastSuggestion,
+    private readonly explanations: Explanations,
+  ) {}
 
   /** Whether the server can be asked. */
   get running(): boolean {
@@ -218,7 +229,8 @@ export class LanguageServer implements vscode.Disposable {
         next(uri, diagnostics);
       },
       executeCommand: async (command, args: unknown[], next) => {
-        const run = (): Promise<unknown> => Promise.resolve(next(command, args));
+        const run = (): Promise<unknown> =>
+          command === ServerCommand.explainCode ? this.explainCode(args as [string, number, number]) : Promise.resolve(next(command, args));
         const result = await (WRITING.includes(command) ? vscode.window.withProgress(PROGRESS, run) : run());
         const [id] = args;
         if (command === ServerCommand.accepted && typeof id === "string") {
@@ -233,6 +245,13 @@ export class LanguageServer implements vscode.Disposable {
             : next(params, token),
       },
     };
+  }
+
+  /** Runs the command of the code action "Explain": opens a document, where the server would show a message. */
+  private async explainCode([uri, first, end]: [string, number, number]): Promise<void> {
+    const range = { start: { line: first, character: 0 }, end: { line: end, character: 0 } };
+    const { text } = await this.request(ExplainCodeRequest, { textDocument: { uri }, range });
+    await this.explanations.openCode(uri, first, end, text);
   }
 
   /** Decides whether a server that ended by itself is restarted. */

@@ -101,6 +101,9 @@ export const BranchRequest = new RequestType<Branch, InlineCompletionItem | null
 export const ExplainRequest = new RequestType<{ id?: string }, Explanation | null, void>("pellucid/explain");
 export const NextEditsRequest = new RequestType<{ textDocument: { uri: string } }, { edits: NextEdit[] }, void>("pellucid/nextEdits");
 export const InstructedEditRequest = new RequestType<Instruction, InstructedEdit, void>("pellucid/edit");
+export const ExplainCodeRequest = new RequestType<{ textDocument: { uri: string }; range: Range }, { text: string }, void>(
+  "pellucid/explainCode",
+);
 export const StatusRequest = new RequestType0<Status, void>("pellucid/status");
 
 export const DidShowNotification = new NotificationType<{ id: string }>("pellucid/didShow");

@@ -198,6 +198,7 @@ step("the explanation says why, and what the model read", async () => {
   assert.match(await preview.locator("body").innerText(), /stats\.py:\d+:\d+/);
   assert.equal(await preview.getByRole("heading", { name: "Tokens" }).count(), 1);
   await workbench.screenshot("explanation-dark");
+  await workbench.run("View: Close Editors in Other Groups");
   await workbench.run("View: Close Editor");
 });
 
@@ -386,8 +387,9 @@ step("code actions write a docstring, which one undo takes back, and explain", a
   await workbench.press("Control+.");
   await workbench.actions.getByText("Pellucid: Explain").waitFor();
   await workbench.press("ArrowDown", "ArrowDown", "ArrowDown", "Enter");
-  await workbench.notes.filter({ hasText: /Pellucid: .{20}/ }).waitFor();
-  await workbench.clearNotes();
+  await workbench.page.locator(".tab", { hasText: "Explanation of the code.md" }).waitFor();
+  await workbench.page.locator(".view-line", { hasText: /^#\s+actions\.py:1-2$/ }).waitFor();
+  await workbench.screenshot("explanation-dark");
 });
 
 step("a problem that another tool reports has a code action that mends it", async () => {

@@ -145,6 +145,11 @@ local function configuration(root)
     capabilities = capabilities,
     init_options = initial,
     settings = { [NAME] = initial },
+    commands = {
+      ["pellucid.explainCode"] = function(command)
+        require("pellucid.explanation_window").explain_code(unpack(command.arguments))
+      end,
+    },
     handlers = {
       ["pellucid/didChangeStatus"] = function(_, status)
         note(status)

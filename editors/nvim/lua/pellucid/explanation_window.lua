@@ -1,4 +1,4 @@
---- The window that explains why a suggestion was shown, shortened or hidden.
+--- The windows that explain why a suggestion was shown, shortened or hidden, and what code does.
 
 local client = require("pellucid.client")
 local float = require("pellucid.floating_window")
@@ -75,6 +75,23 @@ function M.open()
   if not sent then
     client.warn("no language server is running; :Pellucid restart starts it.")
   end
+end
+
+--- Open a window with the model's explanation of the lines from `first` on and before `last`, from 0.
+function M.explain_code(uri, first, last)
+  local range = { start = { line = first, character = 0 }, ["end"] = { line = last, character = 0 } }
+  client.say("the model writes...")
+  client.request("pellucid/explainCode", { textDocument = { uri = uri }, range = range }, nil, function(explained, failure)
+    if not explained then
+      client.say(failure)
+      return
+    end
+    local lines = vim.tbl_map(function(line)
+      return { { (" %s "):format((line:gsub("\t", "  "))) } }
+    end, vim.split(explained.text, "\r?\n"))
+    local place = last > first + 1 and ("Lines %d to %d"):format(first + 1, last) or ("Line %d"):format(first + 1)
+    float.fill(float.open(place, nil, true), lines)
+  end, true)
 end
 
 return M

@@ -85,7 +85,7 @@ class Mark:
         best = self.alternatives[0]
         return (
             f"{best.replacement.text} fits better than {best.written} between the lines around it: "
-            f"probability {best.probability:.2f} instead of {self.probability:.2f}."
+            f"probability {rounded(best.probability)} instead of {rounded(self.probability)}."
         )
 
     def moved(self, by: int) -> Mark:
@@ -163,6 +163,13 @@ async def read_words(
     async with aclosing(assistant.score(query)) as items:
         tokens = [item async for item in items if isinstance(item, Token)]
     return [one for one in word_readings(words, tokens, start) if part[0] <= one.word.begin and one.word.end <= part[1]]
+
+
+def rounded(probability: float) -> str:
+    """Return a probability with two digits, or "under 0.01" or "over 0.99": one between two texts is never 0 or 1."""
+    if probability < 0.01:
+        return "under 0.01"
+    return "over 0.99" if probability > 0.99 else f"{probability:.2f}"
 
 
 def doubtful(readings: Sequence[WordReading], lines: int) -> list[WordReading]:

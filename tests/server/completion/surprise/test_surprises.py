@@ -97,7 +97,7 @@ async def test_the_second_reading_decides() -> None:
     assert (mark.log_odds, mark.score) == (6.0, 6.0)
     assert mark.rank == 2
     assert mark.typical == pytest.approx(exp(-0.1))
-    assert mark.reason == "< fits better than != between the lines around it: probability 0.73 instead of 0.00."
+    assert mark.reason == "< fits better than != between the lines around it: probability 0.73 instead of under 0.01."
     assert (await find(Reader(DOUBT, {"!=": -3.0, " < ": -9.0, "==": -9.0}))).marks == ()
 
 
