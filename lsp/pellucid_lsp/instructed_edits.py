@@ -124,6 +124,8 @@ async def _require_on(server: Pellucid) -> None:
 
 def _query(server: Pellucid, uri: str, range: types.Range, instruction: str, verb: str = "edit") -> tuple[EditQuery, DocumentCursor]:
     """Return the query for a range of a document, and the cursor at its start. A newer one with its verb replaces it."""
+    if uri not in server.documents.text_documents:
+        raise InvalidRequestError(f"{uri} is not open in this editor, or not as a file: open it first.", param="textDocument")
     start, end = server.cursor_at(uri, range.start), server.cursor_at(uri, range.end)
     if not end.before.startswith(start.before):
         raise InvalidRequestError("The range ends before it begins.", param="range")

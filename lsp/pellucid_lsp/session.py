@@ -57,8 +57,8 @@ CALIBRATED = "The model is calibrated{}: suggestions that are worth their risk a
 
 ENDED = "The document was closed, or settings have changed or switched this off, so the request was ended: ask again."
 
-EXPLANATION_TOKENS = 200
-"""Tokens of an explanation, which is shown as a message."""
+EXPLANATION_TOKENS = 300
+"""Tokens of an explanation, at most. One that is longer ends with an ellipsis."""
 
 
 class EditorSession:
@@ -206,6 +206,12 @@ class EditorSession:
                             text += item.text
                         elif item.reason is FinishReason.ERROR:
                             raise PellucidError(item.error or "The model failed at this answer; see the server log.")
+                        elif item.reason is FinishReason.SUPERSEDED:
+                            raise InvalidRequestError("Another request replaced this one: ask again.")
+                        elif item.reason is not FinishReason.STOP:
+                            text = f"{text.rstrip()} \u2026"
+                if not text.strip():
+                    raise InvalidRequestError("The model wrote nothing: select other lines.")
                 return text.strip()
             except UnavailableError:
                 launcher.lost(client)

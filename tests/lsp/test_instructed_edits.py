@@ -273,7 +273,12 @@ async def test_ended(connect: Connect, assistant: ScriptedAssistant, command: st
 
 @pytest.mark.parametrize(
     ("options", "script", "sentence"),
-    [({"instructedEdits": False}, [], OFF), ({}, [Finish(FinishReason.ERROR, Usage(), error="out of memory")], "out of memory")],
+    [
+        ({"instructedEdits": False}, [], OFF),
+        ({}, [Finish(FinishReason.ERROR, Usage(), error="out of memory")], "out of memory"),
+        ({}, [spoken("It"), Finish(FinishReason.SUPERSEDED, Usage())], "Another request replaced this one"),
+        ({}, [Finish(FinishReason.STOP, Usage())], "The model wrote nothing"),
+    ],
 )
 async def test_explanations_that_fail(
     connect: Connect, assistant: ScriptedAssistant, options: dict[str, Any], script: list[Any], sentence: str
@@ -319,4 +324,21 @@ async def test_explain_nothing(connect: Connect, assistant: ScriptedAssistant, l
     start, end = ({"line": line, "character": 0} for line in lines)
     with pytest.raises(JsonRpcException, match=sentence):
         await editor.request("pellucid/explainCode", {"textDocument": {"uri": URI}, "range": {"start": start, "end": end}})
+    assert not assistant.calls
+
+
+async def test_a_long_explanation(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """One that reached its limit of tokens ends with an ellipsis."""
+    assistant.script = [spoken("It sets x. Then "), Finish(FinishReason.LENGTH, Usage())]
+    editor = await connect()
+    editor.open(URI, TEXT)
+    explained = await editor.request("pellucid/explainCode", {"textDocument": {"uri": URI}, "range": RANGE})
+    assert explained.text == "It sets x. Then \u2026"
+
+
+async def test_a_document_that_is_not_open(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """It has no lines here, so an edit is refused instead of made at its beginning."""
+    editor = await connect()
+    with pytest.raises(JsonRpcException, match="is not open in this editor"):
+        await ask(editor)
     assert not assistant.calls

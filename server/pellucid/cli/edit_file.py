@@ -28,10 +28,12 @@ from pellucid.system.coloured_tokens import harmless
 def lines_of(text: str, lines: str | None) -> tuple[int, int]:
     """Return the offsets at which the lines ``A:B``, or ``A`` alone, begin and end; None is all lines. Lines are counted from 1.
 
+    A byte order mark is part of no line: the model does not write one.
     Raise ValueError if there are no such lines.
     """
+    mark = int(text.startswith("\ufeff"))
     if lines is None:
-        return 0, len(text)
+        return mark, len(text)
     first, separator, last = lines.partition(":")
     if not (first.isdecimal() and (last.isdecimal() or not separator)):
         raise ValueError(f"{lines!r} is not A:B, like 10:24.")
@@ -41,7 +43,7 @@ def lines_of(text: str, lines: str | None) -> tuple[int, int]:
     start = offset_of(text, f"{begin}:1")
     offset_of(text, f"{end}:1")
     stop = text.find("\n", offset_of(text, f"{end}:1"))
-    return start, len(text) if stop < 0 else stop + 1
+    return max(start, mark), len(text) if stop < 0 else stop + 1
 
 
 def edit_lines(

@@ -164,6 +164,12 @@ def test_lines(lines: str | None, span: tuple[int, int]) -> None:
     assert lines_of(TEXT, lines) == span
 
 
+@pytest.mark.parametrize("lines", [None, "1:2", "1"])
+def test_a_byte_order_mark(lines: str | None) -> None:
+    """It is part of no line, so that an edit of the first one keeps it."""
+    assert lines_of("\ufeffa\nb\n", lines) == (1, 3 if lines == "1" else 5)
+
+
 @pytest.mark.parametrize(
     ("lines", "sentence"),
     [

@@ -35,6 +35,7 @@ class ScriptedEditor(SilentAssistant):
 
     async def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
         self.asked.append(query)
+        number = 0
         try:
             for number, token in enumerate(pieces(self.answer), 1):
                 if on_usage is not None:
@@ -42,7 +43,7 @@ class ScriptedEditor(SilentAssistant):
                 yield token
             if self.waits:
                 await asyncio.Event().wait()
-            yield Finish(self.reason, Usage(generated=99), error=self.error)
+            yield Finish(self.reason, Usage(generated=number), error=self.error)
         finally:
             self.closed += 1
 

@@ -94,7 +94,7 @@ _LANGUAGES = {
     "lua": _LUA,
     "sql haskell elm": _SQL,
     "html xml xhtml svg vue svelte": _HTML,
-    "markdown md plaintext text restructuredtext rst asciidoc latex tex git-commit gitcommit": _PROSE,
+    "markdown md mdx plaintext text txt restructuredtext rst asciidoc adoc latex tex git-commit gitcommit": _PROSE,
 }
 _SYNTAX = {name: syntax for names, syntax in _LANGUAGES.items() for name in names.split()}
 
@@ -102,6 +102,11 @@ _SYNTAX = {name: syntax for names, syntax in _LANGUAGES.items() for name in name
 def find_syntax(language: str) -> Syntax:
     """Return the syntax of a language, by its id in the protocol or its name in a Markdown fence."""
     return _SYNTAX.get(language.lower(), _OTHER)
+
+
+def may_be_prose(language: str) -> bool:
+    """Return whether documents of a language are prose, or may be, as the language is not known."""
+    return _SYNTAX.get(language.lower(), _PROSE).prose
 
 
 def scan_line(line: str, inside: str | None, syntax: Syntax) -> LineScan:

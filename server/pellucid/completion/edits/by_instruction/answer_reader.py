@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from pellucid.completion.edits.by_instruction.selected_lines import Indentation, SelectedLines
-from pellucid.completion.shaping.language_syntax import find_syntax
+from pellucid.completion.shaping.language_syntax import may_be_prose
 from pellucid.tokens import Token
 
 _SENTENCE = re.compile(r"[A-Z][\w'\u2019]*(?:,? [\w'\u2019\-]+){3,}.*[.:!?]\Z")
@@ -22,14 +22,15 @@ class AnswerReader:
         self.is_prose = False
         self._indentation = Indentation(selected)
         self._fence = fence
-        self._within = False  # a fence of the answer's own text, whose end is not that of the answer
+        self._margin: int | None = None  # spaces before the first line
+        self._inner: int | None = None  # spaces before a fence of the answer's own text, whose end is not that of the answer
         self._text = ""
         self._at = 0  # where the unfinished line begins in the text of all tokens
         self._blank: list[tuple[int, int]] = []
         self._spans: list[tuple[int, int]] = []  # of each line in the text of all tokens
         self._tokens: list[tuple[int, Token]] = []
         self._length = 0
-        self._may_be_prose = find_syntax(language).prose or any(map(_is_sentence, selected.lines))
+        self._may_be_prose = may_be_prose(language) or any(map(_is_sentence, selected.lines))
 
     def feed(self, token: Token) -> list[str]:
         """Take a token; return the lines that it completes. Blank ones are returned when a line follows that is not blank."""
@@ -47,6 +48,11 @@ class AnswerReader:
         line, self._text = self._text, ""
         return [] if self.closed or self.is_prose or not line.strip() else self._take(line, len(line))
 
+    def drop(self, first: int, last: int) -> None:
+        """Forget this many lines at the beginning and at the end."""
+        kept = slice(first, len(self.lines) - last)
+        self.lines, self._spans = self.lines[kept], self._spans[kept]
+
     def tokens(self, begin: int, end: int) -> tuple[Token, ...]:
         """Return the tokens of the lines from ``begin`` to ``end``; one that is also part of another line is included."""
         if begin == end:
@@ -57,19 +63,14 @@ class AnswerReader:
     def _take(self, line: str, length: int) -> list[str]:
         span = (self._at, self._at + length)
         self._at += length
-        if line.strip().startswith(self._fence):
-            named = _FENCE_NAME.fullmatch(line.strip().lstrip("`")) is not None
-            if named:
-                self._within = True
-            elif not line.strip().strip("`"):
-                if not self._within:
-                    self.closed = True
-                    return []
-                self._within = False
+        if line.strip().startswith(self._fence) and self._is_end(line):
+            return []
         if not line.strip():
             if self.lines:  # those at the beginning are the document's own
                 self._blank.append(span)
             return []
+        if self._margin is None:
+            self._margin = _margin(line)
         if not self.lines and not self._may_be_prose and _is_sentence(line):
             self.is_prose = True
             return []
@@ -78,6 +79,26 @@ class AnswerReader:
         self._blank = []
         self.lines += found
         return found
+
+    def _is_end(self, line: str) -> bool:
+        """Return whether a fence ends the answer, or opens it again; else it is part of the text."""
+        margin, name = _margin(line), line.strip().lstrip("`")
+        if name and _FENCE_NAME.fullmatch(name) is None:
+            return False
+        if self._inner is not None and (name or margin >= self._inner):
+            self._inner = None if not name and margin == self._inner else self._inner
+            return False
+        if not name and margin <= (self._margin or 0):
+            self.closed = True
+            return True
+        if name and not self.lines and not self._may_be_prose:
+            return True
+        self._inner = margin
+        return False
+
+
+def _margin(line: str) -> int:
+    return len(line) - len(line.lstrip())
 
 
 def _is_sentence(line: str) -> bool:

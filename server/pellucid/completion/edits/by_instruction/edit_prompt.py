@@ -56,7 +56,8 @@ class EditPrompt:
         named = [f"File: {query.path}"] if query.path else []
         instruction = query.instruction.strip()
         if selected.inserted:
-            question = [*named, *around, f"{instruction}\nAnswer with only the new code that belongs between the two."]
+            place = ("", f" that belongs {'before' if after.strip() else 'after'} it", " that belongs between the two")[len(around)]
+            question = [*named, *around, f"{instruction}\nAnswer with only the new code{place}."]
             self._messages = [Message("user", "\n\n".join(question))]
         else:
             question = [self._block("", "\n".join(selected.shown)), f"{instruction}\nAnswer with only this code after the change."]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -16,6 +17,8 @@ from pellucid.completion.edits.reading import Reader, text_log_odds
 from pellucid.errors import InvalidRequestError, NotSupportedError, PellucidError, QueueFullError
 from pellucid.tokens import ChatQuery, Finish, FinishReason, OnUsage, ScoreQuery, Token, Usage
 
+_WORD = re.compile(r"\w\w")
+
 READ_CHARACTERS = 6000
 """Old and new lines that are read for one edit, in characters: hunks beyond have no log odds."""
 
@@ -23,6 +26,7 @@ UNCHANGED = "The model changed nothing: say more exactly what to change, or try 
 PROSE = "The model answered with prose instead of code: say more exactly what to change, or try another seed."
 EMPTY = "The model wrote nothing: say more exactly what to change, or try another seed."
 CUT_OFF = "The answer reached its limit of {} tokens, so nothing was changed: select less."
+FULL = "The answer reached the end of the model's context, so nothing was changed: select less."
 CUT_OFF_INSERTED = "The answer reached its limit of {} tokens, so nothing was inserted: ask for less."
 REPLACED = "Another request replaced this one, so nothing was changed."
 LATE = "The deadline passed before the answer was complete, so nothing was changed."
@@ -68,6 +72,7 @@ async def edit(assistant: Editor, query: EditQuery) -> AsyncGenerator[NewLines |
     reason = _refusal(finish, answer, selected, prompt)
     text, hunks, starts = selected.text, list[Hunk](), list[int]()
     if reason is None:
+        answer.drop(*_repeated(selected, answer.lines))
         text, hunks, starts = _changes(selected, answer)
         reason = None if hunks else UNCHANGED
     read = await _read(assistant, query, selected, prompt, answer.lines, zip(hunks, starts, strict=True))
@@ -81,8 +86,9 @@ def _refusal(finish: Finish | None, answer: AnswerReader, selected: SelectedLine
     if finish is not None and not answer.closed:
         if finish.reason is FinishReason.ERROR:
             raise PellucidError(finish.error or "The model failed at this answer; see the server log.")
+        is_full = finish.usage.generated < prompt.max_tokens
         ends = {
-            FinishReason.LENGTH: (CUT_OFF_INSERTED if selected.inserted else CUT_OFF).format(prompt.max_tokens),
+            FinishReason.LENGTH: FULL if is_full else (CUT_OFF_INSERTED if selected.inserted else CUT_OFF).format(prompt.max_tokens),
             FinishReason.DEADLINE: LATE,
             FinishReason.STOP: None,
         }
@@ -90,6 +96,28 @@ def _refusal(finish: Finish | None, answer: AnswerReader, selected: SelectedLine
         if ending is not None:
             return ending
     return EMPTY if not answer.lines and (selected.inserted or not answer.closed) else None
+
+
+def _repeated(selected: SelectedLines, new: Sequence[str]) -> tuple[int, int]:
+    """Return how many lines of an answer repeat those above the selection, and how many those below: small models write on into these.
+
+    Lines that the old text repeats as well are no mistake, and one line of the answer is always left.
+    """
+    old = [] if selected.inserted else list(selected.core)
+    above, below = ([line.rstrip() for line in text.splitlines()] for text in (selected.before, selected.after))
+    first = _shared(new, list(reversed(above)), old, from_end=False)
+    last = _shared(new[first:], below, old, from_end=True)
+    return first, last
+
+
+def _shared(new: Sequence[str], around: Sequence[str], old: Sequence[str], *, from_end: bool) -> int:
+    """Return the most lines at an end of ``new`` that are the nearest ones ``around``, and not those of ``old``."""
+    for count in range(min(len(new) - 1, len(around)), 0, -1):
+        near = list(around[:count]) if from_end else list(reversed(around[:count]))
+        mine, its = (list(lines[-count:] if from_end else lines[:count]) for lines in (new, old))
+        if mine == near and its != near and any(map(_WORD.search, near)):
+            return count
+    return 0
 
 
 def _changes(selected: SelectedLines, answer: AnswerReader) -> tuple[str, list[Hunk], list[int]]:

@@ -14,6 +14,10 @@ _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _INDENTATION = re.compile(r"[ \t]*")
 _REST_OF_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)?")
 
+_OPENINGS = (":", "{", "(", "[")
+_CLOSINGS = ("}", ")", "]")
+_COMMENTS = ("#", "//", "*", "/*", "--")
+
 SPACES = 4
 """Spaces for a tab where the text does not show how many."""
 
@@ -89,12 +93,23 @@ def select_lines(prefix: str, selection: str, suffix: str) -> SelectedLines:
     newline = "\r\n" if "\r\n" in before + text + after else "\n"
     filled = [index for index, line in enumerate(raw) if line.strip()]
     if not filled:
-        margin = margin or _match(_INDENTATION, raw[0] if raw else "")
+        margin = margin or _match(_INDENTATION, raw[0] if raw else "") or _margin_between(before, after)
         return SelectedLines(before, raw, after, newline, len(raw), 0, margin, "", inserted=True)
     indentations = [_match(_INDENTATION, raw[index]) for index in filled]
     margin = _common_beginning(indentations)
     opening = indentations[0].removeprefix(margin)
     return SelectedLines(before, raw, after, newline, filled[0], len(raw) - 1 - filled[-1], margin, opening, inserted=False)
+
+
+def _margin_between(before: str, after: str) -> str:
+    """Return the indentation of lines between two texts: that of the next line, or that within the block that the last line opens."""
+    above = next((line for line in reversed(before.splitlines()) if line.strip()), "")
+    below = next((line for line in after.splitlines() if line.strip()), "")
+    outer, inner = _indentation(above), _indentation(below)
+    if len(inner) > len(outer) or not above.rstrip().endswith(_OPENINGS) or above.lstrip().startswith(_COMMENTS):
+        return outer if below.lstrip().startswith(_CLOSINGS) else inner
+    found = [indentation for line in (*before.splitlines()[-200:], *after.splitlines()[:200]) if (indentation := _indentation(line))]
+    return outer + ("\t" if any("\t" in one for one in found) else " " * _least_size(found))
 
 
 class Indentation:
@@ -105,9 +120,8 @@ class Indentation:
         around = [*selected.lines, *_split(selected.before)[-200:], *_split(selected.after)[:200]]
         found = [indentation for indentation in map(_indentation, around) if indentation]
         self._tabs = any("\t" in one for one in found)
-        self._spaces = any(" " in one for one in found)
-        sizes = [len(one) for one in found if "\t" not in one]
-        self._size = min((size for size in sizes if size > 1), default=SPACES)
+        self._spaces = any(one.startswith("  ") for one in found)  # a single one is that of a comment: /**, then " * text"
+        self._size = _least_size(found)
         self._answer_size = 0
         self._extra: str | None = None
 
@@ -119,6 +133,8 @@ class Indentation:
         if self._extra is None:  # a model that indents the first line more than it is shown does so with all of them
             opening = self._selected.opening
             self._extra = indentation.removesuffix(opening) if indentation.endswith(opening) else ""
+            if self._extra == " ":  # of a model whose first token begins with a space
+                self._extra, indentation = "", opening
         indentation = indentation.removeprefix(self._extra)
         if self._tabs and not self._spaces and " " in indentation:
             spaces = len(indentation.expandtabs(SPACES))
@@ -139,6 +155,12 @@ def without_end(line: str) -> str:
 def _common_beginning(texts: Sequence[str]) -> str:
     least, most = min(texts), max(texts)
     return next((least[:index] for index, sign in enumerate(least) if sign != most[index]), least)
+
+
+def _least_size(indentations: Sequence[str]) -> int:
+    """Return the spaces of one level."""
+    sizes = [len(one) for one in indentations if "\t" not in one]
+    return min((size for size in sizes if size > 1), default=SPACES)
 
 
 def _split(text: str) -> list[str]:

@@ -11,6 +11,7 @@ from pellucid.completion.edits.by_instruction.instructed_edits import (
     CUT_OFF,
     CUT_OFF_INSERTED,
     EMPTY,
+    FULL,
     LATE,
     PROSE,
     READ_CHARACTERS,
@@ -108,7 +109,8 @@ async def test_hunks_that_are_not_read() -> None:
         (ScriptedEditor("def f(self):\n    return 1\n```"), UNCHANGED),
         (ScriptedEditor("Sorry, I cannot change this function.\n```"), PROSE),
         (ScriptedEditor("The function already returns the right value.\nx\n"), PROSE),
-        (ScriptedEditor("def f(self):\n    ret", reason=FinishReason.LENGTH), CUT_OFF.format(256 + len(SELECTION))),
+        (ScriptedEditor("x;" * (128 + len(SELECTION) // 2), reason=FinishReason.LENGTH), CUT_OFF.format(256 + len(SELECTION))),
+        (ScriptedEditor("def f(self):\n    ret", reason=FinishReason.LENGTH), FULL),
         (ScriptedEditor("def f(self):\n", reason=FinishReason.SUPERSEDED), REPLACED),
         (ScriptedEditor("def f(self):\n", reason=FinishReason.DEADLINE), LATE),
         (ScriptedEditor(""), EMPTY),
@@ -131,6 +133,9 @@ async def test_prose_may_answer_prose() -> None:
     answer = "The whole truth is here.\n````"
     _, made = await edited(ScriptedEditor(answer), EditQuery("", "It is here.\n", "", "Say more.", language="markdown"))
     assert made.text == "The whole truth is here.\n"
+    for path in ("notes.txt", "README"):
+        _, made = await edited(ScriptedEditor("The whole truth is here.\n````"), EditQuery("", "", "", "Say more.", path=path))
+        assert made.text == "The whole truth is here.\n"
     docstring = EditQuery('"""\n', "Return the very first of these lines.\n", '"""\n', "Say more.", language="python")
     assert (await edited(ScriptedEditor(answer), docstring))[1].reason is None
 
@@ -183,6 +188,8 @@ async def test_blank_lines_around_the_selection_stay() -> None:
         ("    if a:\n        b()\n", "    if a:\n        c()\n```", "    if a:\n        c()\n"),
         ("        a()\n    b()\n", "    a()\nc()\n```", "        a()\n    c()\n"),
         ("        a()\n    b()\n", "        a()\n    c()\n```", "        a()\n    c()\n"),
+        ("/**\n * A.\n */\nif (a) {\n\tb();\n}\n", "/**\n * A.\n */\nif (a) {\n    c();\n}\n```", "/**\n * A.\n */\nif (a) {\n\tc();\n}\n"),
+        ("def f():\n    a()\n", " def f():\n    c()\n```", "def f():\n    c()\n"),
     ],
     ids=[
         "spaces to tabs",
@@ -191,6 +198,8 @@ async def test_blank_lines_around_the_selection_stay() -> None:
         "a margin that the model has added",
         "a first line that is deeper",
         "and a margin",
+        "tabs, and a comment with a single space",
+        "one space before the first line alone",
     ],
 )
 async def test_indentation(selection: str, answer: str, text: str) -> None:
@@ -207,22 +216,64 @@ async def test_a_selection_within_lines_is_extended() -> None:
 
 
 @pytest.mark.parametrize(
-    ("prefix", "suffix", "answer", "old", "text"),
+    ("prefix", "suffix", "answer", "old", "text", "place"),
     [
-        ("def f():\n    a()\n    b", "()\n", "c()\n```", "", "    c()\n"),
-        ("def f():\n    a()\n    b", "()\n", "    c()\n```", "", "    c()\n"),
-        ("def f():\n    a()\n    ", "\n", "c()\n```", "    \n", "    c()\n"),
-        ("a()\n", "", "c()\n```", "", "c()\n"),
+        ("def f():\n    a()\n    b", "()\n", "c()\n```", "", "    c()\n", " that belongs between the two"),
+        ("def f():\n    a()\n    b", "()\n", "    c()\n```", "", "    c()\n", " that belongs between the two"),
+        ("def f():\n    a()\n    ", "\n", "c()\n```", "    \n", "    c()\n", " that belongs after it"),
+        ("a()\n", "", "c()\n```", "", "c()\n", " that belongs after it"),
+        ("", "a()\n", "c()\n```", "", "c()\n", " that belongs before it"),
+        ("", "", "c()\n```", "", "c()\n", ""),
     ],
 )
-async def test_an_empty_selection(prefix: str, suffix: str, answer: str, old: str, text: str) -> None:
+async def test_an_empty_selection(prefix: str, suffix: str, answer: str, old: str, text: str, place: str) -> None:
     """Lines are inserted above the cursor's line with its indentation, or instead of it if it is blank."""
     model = ScriptedEditor(answer)
     _, made = await edited(model, EditQuery(prefix, "", suffix, "Call c.", language="python"))
     asked, _ = model.asked[0].messages
-    assert asked.content.endswith("\n\nCall c.\nAnswer with only the new code that belongs between the two.")
+    assert asked.content.endswith(f"Call c.\nAnswer with only the new code{place}.")
     assert (made.old, made.text) == (old, text)
     assert [hunk.new for hunk in made.hunks] == [(text.rstrip("\n"),)]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "suffix", "margin"),
+    [
+        ("def f():\n    a()\n", "\n    b()\n", "    "),
+        ("class A:\n    def f(self):\n        a()\n", "\n    def g(self): ...\n", "    "),
+        ("def f():\n    a()\n", "\ndef g(): ...\n", ""),
+        ("def f():\n    a()\n", "\n", ""),
+        ("def f():\n", "\n\nb()\n", "    "),
+        ("class A:\n\tdef f(self):\n", "\n", "\t\t"),
+        ("f() {\n  a();\n", "\n}\n", "  "),
+        ("if (a) {\n", "\n}\n", "    "),
+        ("    a()\n    # Then:\n", "\n    b()\n", "    "),
+        ("# First:\n", "\na()\n", ""),
+    ],
+)
+async def test_a_blank_line_without_indentation(prefix: str, suffix: str, margin: str) -> None:
+    """New lines instead of it have the indentation of the next line, or that within the block that the line above opens."""
+    _, made = await edited(ScriptedEditor("c()\n```"), EditQuery(prefix, "", suffix, "Call c."))
+    assert made.text == f"{margin}c()\n"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "selection", "suffix", "answer", "text"),
+    [
+        ("", "def f(x):\n", "    y = x\n    return y\n", "def f(x: int):\n    y = x\n    return y\n```", "def f(x: int):\n"),
+        ("import os\n\n", "f()\n", "g()\n", "import os\n\ng()\nf(1)\n```", "g()\nf(1)\n"),
+        ("run()\n", "go()\n", "run()\n", "go(1)\nrun()\nrun()\n```", "go(1)\nrun()\n"),
+        ("", "go()\nrun()\n", "run()\n", "go(1)\nrun()\n```", "go(1)\nrun()\n"),
+        ("", "f(x)\n", "}\n", "if (x) {\n  f(x)\n}\n```", "if (x) {\n  f(x)\n}\n"),
+        ("one = 1\n", "", "", "one = 1\ntwo = 2\n```", "two = 2\n"),
+        ("", "go()\n", "run()\n", "run()\n```", "run()\n"),
+    ],
+)
+async def test_an_answer_that_repeats_the_lines_around_it(prefix: str, selection: str, suffix: str, answer: str, text: str) -> None:
+    """They are not inserted twice, but brackets alone, lines that the selection repeated, and an answer's only line are no mistake."""
+    _, made = await edited(ScriptedEditor(answer), EditQuery(prefix, selection, suffix, "Change it.", language="python"))
+    assert (made.text, made.reason) == (text, None)
+    assert "".join(token.text for hunk in made.hunks for token in hunk.tokens).strip() in answer
 
 
 async def test_a_selection_with_a_fence() -> None:
@@ -245,9 +296,23 @@ async def test_a_fence_in_the_answer() -> None:
     assert (made.text, model.asked[0].messages[-1].content) == (answer, "````markdown\n")
 
 
+async def test_an_indented_fence_in_the_answer() -> None:
+    """It begins or ends a text within the answer, with a name or without one: the lines after it are not lost."""
+    answer = 'def f():\n    """Run:\n\n    ```\n    f()\n    ```\n    """\n    return 1\n'
+    query = EditQuery("", "def f():\n    return 1\n", "", "Show how.", language="python")
+    _, made = await edited(ScriptedEditor(answer + "```\nDone."), query)
+    assert made.text == answer
+
+
+async def test_a_fence_that_is_opened_again() -> None:
+    """It is not part of the new code."""
+    _, made = await edited(ScriptedEditor("```python\n" + ANSWER))
+    assert made.text == "    def f(self):\n        return 3\n"
+
+
 async def test_an_insertion_that_is_cut_off() -> None:
     """Lines to insert may be many although nothing is selected; its sentence has a remedy that helps."""
-    model = ScriptedEditor("c()\nd", reason=FinishReason.LENGTH)
+    model = ScriptedEditor("c;" * 512, reason=FinishReason.LENGTH)
     _, made = await edited(model, EditQuery("a()\n", "", "", "Call c.", language="python"))
     assert (made.reason, model.asked[0].params.max_tokens) == (CUT_OFF_INSERTED.format(1024), 1024)
 
