@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 OUTSIDE = {
     "CHANGELOG.md": "changelog.md",
     "SECURITY.md": "security-policy.md",
+    "benchmarks/README.md": "benchmark-scripts.md",
     "deploy/README.md": "deployments.md",
     "editors/README.md": "editor-others.md",
     "editors/nvim/README.md": "editor-neovim.md",
