@@ -79,7 +79,8 @@ A running server describes its routes at `/openapi.json`; this page is generated
   `/v1/responses` in that of each entry of `logprobs`, with `include: ["message.output_text.logprobs"]`; and `/v1/messages`, with the
   extension `logprobs`, in `pellucid.tokens` of each block or delta. Logprobs are natural logarithms of the model's own distribution,
   before temperature and the other sampling settings.
-- **Unknown fields are errors.** A field that is not listed here is refused with an error that names it. `null` means the default.
+- **Unknown fields are errors.** A field that is not listed here is refused with an error that names it, unless it is `null`, `[]` or `{}`:
+  then it is ignored. For a listed field, `null` means the default.
 - **Errors** have OpenAI's shape, those under `/api` ollama's: `{"error": "one sentence"}`, and those under `/v1/messages` Anthropic's:
   `{"type": "error", "error": {"type": "...", "message": "one sentence"}}`.
 - **Cancelling.** Close the connection. The server then stops the request within one step of the engine.

@@ -49,7 +49,7 @@ class EditorSettings:
     """All settings of an editor."""
 
     enabled: bool = setting(True, "show suggestions")
-    model: str = setting("", "model that completes; empty: the server's first model")
+    model: str = setting("", "model that completes; empty: the server's first that is not a next-edit model")
     server: ServerSettings = field(default_factory=ServerSettings)
     completion: CompletionSettings = field(default_factory=CompletionSettings)
     context: ContextSettings = field(default_factory=ContextSettings)

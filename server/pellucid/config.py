@@ -136,9 +136,13 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(16 * 2**20, ge=1024, description="maximum size of a request body, in bytes")
     cache: Path = Field(
         default_factory=lambda: user_cache_path(APPLICATION),
-        description="folder for downloaded and packed models, adapters, compiled kernels and saved prompts",
+        description="folder for downloaded and packed models, adapters, calibrations, unfinished trainings, compiled kernels and saved "
+        "prompts",
     )
-    data: Path = Field(default_factory=lambda: user_data_path(APPLICATION), description="folder for the page's conversations")
+    data: Path = Field(
+        default_factory=lambda: user_data_path(APPLICATION),
+        description="folder for the page's conversations and sessions, reviews, and the log of suggestions",
+    )
     threads: int = Field(0, ge=0, le=1024, description="compute threads; 0: one per physical core that the process may use")
     grace: int = Field(10, ge=0, description="seconds that running answers get to finish when the server stops")
     idle_exit: int = Field(0, ge=0, description="seconds without a request after which the server exits; 0: never")

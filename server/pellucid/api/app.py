@@ -48,8 +48,9 @@ DESCRIPTION = """
 A local code-completion and chat server that you can see through: every token that it generates or reads comes with its
 probability, its rank, the entropy of the choice and the model's alternatives.
 
-A field that is not listed is refused by name; null means the default. Every error has the same shape, except under
-/api, where ollama's routes are, `{"error": "one sentence"}`, and under /v1/messages, where errors have Anthropic's shape.
+A field that is not listed is refused by name, unless it is null, [] or {}, which are ignored. For a listed field, null means the
+default. Every error has the same shape, except under /api, where ollama's routes are, `{"error": "one sentence"}`, and under
+/v1/messages, where errors have Anthropic's shape.
 Logprobs are natural logarithms of the model's own distribution, before temperature and the rest.
 """
 
