@@ -3,7 +3,7 @@
 import * as vscode from "vscode";
 import type { Position } from "vscode-languageclient/node";
 import { givenInstruction, type MarkedItem, matching } from "./givenInstruction";
-import type { LanguageServer } from "./languageServer";
+import { DOCUMENTS, type LanguageServer } from "./languageServer";
 import { type Hunk, type InstructedEdit, InstructedEditRequest } from "./protocol";
 
 const SCHEME = "pellucid-edit";
@@ -15,6 +15,7 @@ const HISTORY = "instructions";
 /** The most characters of a new line in the list of changes. */
 const MAX_SHOWN = 80;
 
+const ASK_AGAIN = "Ask Again";
 const ANOTHER: vscode.QuickInputButton = { iconPath: new vscode.ThemeIcon("refresh"), tooltip: "Ask again with another seed" };
 
 interface Selection {
@@ -43,6 +44,9 @@ export class InstructedEdits implements vscode.Disposable {
     }
     this.server.requireRunning();
     const { document, selection } = editor;
+    if (vscode.languages.match(DOCUMENTS, document) === 0) {
+      throw new Error("Pellucid edits files and untitled documents only: save this document as a file first.");
+    }
     const selected = { document, version: document.version, range: new vscode.Range(selection.start, selection.end) };
     const instruction = await this.ask(selection);
     if (instruction !== undefined) {
@@ -75,8 +79,12 @@ export class InstructedEdits implements vscode.Disposable {
         return [];
       }
       if (made.reason !== null) {
-        void vscode.window.showInformationMessage(made.reason);
-        return [];
+        await this.preview.close(); // the message may stay unanswered
+        if ((await vscode.window.showInformationMessage(made.reason, ASK_AGAIN)) !== ASK_AGAIN) {
+          return [];
+        }
+        requireUnchanged(selected);
+        continue;
       }
       requireUnchanged(selected);
       this.preview.show(replaced(selected.document, made.hunks));
@@ -106,7 +114,7 @@ export class InstructedEdits implements vscode.Disposable {
     });
     const cancelling = new vscode.CancellationTokenSource();
     const waiting = vscode.window.createQuickPick();
-    Object.assign(waiting, { title: instruction, placeholder: "The model writes. Escape cancels.", busy: true, ignoreFocusOut: true });
+    Object.assign(waiting, { title: instruction, placeholder: "Writing… Escape cancels.", busy: true, ignoreFocusOut: true });
     const cancelled = new Promise<undefined>((resolve) => {
       waiting.onDidHide(() => {
         cancelling.cancel();
@@ -215,7 +223,7 @@ class Preview implements vscode.TextDocumentContentProvider, vscode.Disposable {
 function pick(instruction: string, hunks: readonly Hunk[]): Promise<readonly Hunk[] | "another"> {
   const input = vscode.window.createQuickPick<HunkItem>();
   input.title = instruction;
-  input.placeholder = "Space marks, Enter makes the marked, Escape none";
+  input.placeholder = "Space marks a change or not, Enter makes the marked ones, Escape makes none";
   input.canSelectMany = true;
   input.items = hunks.map((hunk) => ({ label: linesOf(hunk), description: percent(hunk), detail: firstLine(hunk), hunk }));
   input.selectedItems = input.items;
@@ -241,7 +249,7 @@ function pick(instruction: string, hunks: readonly Hunk[]): Promise<readonly Hun
 /** Throws an Error with a sentence if the document has changed since it was selected. */
 function requireUnchanged({ document, version }: Selection): void {
   if (document.version !== version) {
-    throw new Error("The document has changed meanwhile, so nothing was changed: ask again.");
+    throw new Error("The document changed while the model was writing, so nothing was changed: ask again.");
   }
 }
 
@@ -268,14 +276,18 @@ function replaced(document: vscode.TextDocument, hunks: readonly Hunk[]): string
   return made + text.slice(end);
 }
 
-/** Returns the document's text with the lines so far in place of the first selected ones. */
+/** Returns the document's text with the lines so far in place of the first selected ones that are not blank, or above the cursor's line. */
 function withLines(document: vscode.TextDocument, range: vscode.Range, lines: readonly string[]): string {
   const all = document.getText().split(/\r?\n/);
   const last = lastLine(range);
-  const rest = all.slice(Math.min(range.start.line + lines.length, last + 1), last + 1);
-  return [...all.slice(0, range.start.line), ...lines, ...rest, ...all.slice(last + 1)].join(
-    document.eol === vscode.EndOfLine.CRLF ? "\r\n" : "\n",
-  );
+  const isBlank = (line: number): boolean => all[line]?.trim() === "";
+  const end = range.isEmpty && !isBlank(last) ? range.start.line : last + 1;
+  let first = range.start.line;
+  while (first < last && isBlank(first)) {
+    first++;
+  }
+  const rest = all.slice(Math.min(first + lines.length, end), end);
+  return [...all.slice(0, first), ...lines, ...rest, ...all.slice(end)].join(document.eol === vscode.EndOfLine.CRLF ? "\r\n" : "\n");
 }
 
 /** Returns the last line that a range has a part of. */
@@ -293,7 +305,11 @@ function linesOf({ first, old }: Hunk): string {
 }
 
 function percent({ probability }: Hunk): string {
-  return probability === null ? "not read" : `${Math.round(100 * probability)} % probable`;
+  if (probability === null) {
+    return "not read";
+  }
+  const rounded = Math.round(100 * probability);
+  return rounded === 0 ? "under 1 % probable" : rounded === 100 ? "over 99 % probable" : `${rounded} % probable`;
 }
 
 function firstLine(hunk: Hunk): string {

@@ -31,7 +31,8 @@ import type { Explanations } from "./explanation";
 import { SECTION, commandSetting, openSettings, serverSettings } from "./settings";
 import type { LastSuggestion } from "./lastSuggestion";
 
-const DOCUMENTS = [{ scheme: "file" }, { scheme: "untitled" }, { scheme: "vscode-notebook-cell" }];
+/** The documents whose text the server has. */
+export const DOCUMENTS = [{ scheme: "file" }, { scheme: "untitled" }, { scheme: "vscode-notebook-cell" }];
 
 /** A server that ends more often than this within three minutes is not restarted. */
 const MAX_RESTARTS = 4;
@@ -43,9 +44,9 @@ const SHOW_LOG = "Show Log";
 /** The codes of requests whose connection ended before the answer. */
 const ENDED: readonly number[] = [ErrorCodes.PendingResponseRejected, ErrorCodes.ConnectionInactive];
 
-/** The commands of code actions that wait for the model, and what the status bar shows meanwhile. */
+/** The commands of code actions that wait for the model, and what is shown meanwhile. */
 const WRITING: readonly string[] = [ServerCommand.instruct, ServerCommand.explainCode];
-const PROGRESS = { location: vscode.ProgressLocation.Window, title: "Pellucid: the model writes" };
+const PROGRESS = { location: vscode.ProgressLocation.Notification, title: "Pellucid is writing", cancellable: true };
 
 /** How long to wait for the last output of a process that failed. */
 const LAST_WORDS_MS = 1000;
@@ -229,9 +230,9 @@ export class LanguageServer implements vscode.Disposable {
         next(uri, diagnostics);
       },
       executeCommand: async (command, args: unknown[], next) => {
-        const run = (): Promise<unknown> =>
-          command === ServerCommand.explainCode ? this.explainCode(args as [string, number, number]) : Promise.resolve(next(command, args));
-        const result = await (WRITING.includes(command) ? vscode.window.withProgress(PROGRESS, run) : run());
+        const result = await (WRITING.includes(command)
+          ? vscode.window.withProgress(PROGRESS, (_, token) => this.write(command, args, token))
+          : next(command, args));
         const [id] = args;
         if (command === ServerCommand.accepted && typeof id === "string") {
           this.last.accept(id);
@@ -247,11 +248,22 @@ export class LanguageServer implements vscode.Disposable {
     };
   }
 
-  /** Runs the command of the code action "Explain": opens a document, where the server would show a message. */
-  private async explainCode([uri, first, end]: [string, number, number]): Promise<void> {
-    const range = { start: { line: first, character: 0 }, end: { line: end, character: 0 } };
-    const { text } = await this.request(ExplainCodeRequest, { textDocument: { uri }, range });
-    await this.explanations.openCode(uri, first, end, text);
+  /** Runs the command of a code action until it is cancelled. "Explain" opens a document, where the server would show a message. */
+  private async write(command: string, args: unknown[], token: vscode.CancellationToken): Promise<void> {
+    try {
+      if (command !== ServerCommand.explainCode) {
+        await answered(this.requests.sendRequest("workspace/executeCommand", { command, arguments: args }, token));
+        return;
+      }
+      const [uri, first, end] = args as [string, number, number];
+      const range = { start: { line: first, character: 0 }, end: { line: end, character: 0 } };
+      const { text } = await this.request(ExplainCodeRequest, { textDocument: { uri }, range }, token);
+      await this.explanations.openCode(uri, first, end, text);
+    } catch (error) {
+      if (!token.isCancellationRequested) {
+        throw error;
+      }
+    }
   }
 
   /** Decides whether a server that ended by itself is restarted. */

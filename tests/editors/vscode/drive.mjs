@@ -198,7 +198,7 @@ step("the explanation says why, and what the model read", async () => {
   assert.match(await preview.locator("body").innerText(), /stats\.py:\d+:\d+/);
   assert.equal(await preview.getByRole("heading", { name: "Tokens" }).count(), 1);
   await workbench.screenshot("explanation-dark");
-  await workbench.run("View: Close Editors in Other Groups");
+  await workbench.page.locator(".tab", { hasText: "Explanation of the code.md" }).getByRole("button", { name: /Close/ }).click();
   await workbench.run("View: Close Editor");
 });
 
@@ -268,7 +268,7 @@ step("an edit by instruction is compared with the old text, and Escape leaves ev
 step("Escape also ends an edit that the model still writes", async () => {
   const before = await workbench.place();
   await workbench.instruct("Write this as a loop.");
-  await workbench.boxAsks("The model writes");
+  await workbench.boxAsks("Writing");
   await workbench.press("Escape");
   await eventually(
     () => workbench.place(),
@@ -283,8 +283,8 @@ step("the last instructions are kept, another seed asks again, and the box witho
   await workbench.press("ArrowDown", "Enter");
   await workbench.boxAsks("Space marks");
   await workbench.press("Shift+Tab", "Shift+Tab", "Enter");
-  await workbench.boxAsks("The model writes");
-  await workbench.page.locator('input[placeholder^="The model writes"]').waitFor({ state: "hidden" });
+  await workbench.boxAsks("Writing");
+  await workbench.page.locator('input[placeholder^="Writing"]').waitFor({ state: "hidden" });
   await workbench.press("Escape"); // of a choice, or of nothing if this seed changes nothing
   await eventually(
     () => workbench.place(),
@@ -380,7 +380,7 @@ step("code actions write a docstring, which one undo takes back, and explain", a
   }
   await workbench.screenshot("actions-dark");
   await workbench.press("Enter");
-  await workbench.page.locator(".statusbar").getByText("the model writes").waitFor();
+  await workbench.notes.filter({ hasText: "Pellucid is writing" }).waitFor();
   await workbench.unsaved.waitFor();
   await workbench.press("Control+z");
   await workbench.unsaved.waitFor({ state: "detached" });
