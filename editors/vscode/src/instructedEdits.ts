@@ -249,7 +249,7 @@ function pick(instruction: string, hunks: readonly Hunk[]): Promise<readonly Hun
 /** Throws an Error with a sentence if the document has changed since it was selected. */
 function requireUnchanged({ document, version }: Selection): void {
   if (document.version !== version) {
-    throw new Error("The document changed while the model was writing, so nothing was changed: ask again.");
+    throw new Error("The document has changed since you selected the lines, so nothing was changed: ask again.");
   }
 }
 

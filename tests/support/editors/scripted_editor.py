@@ -7,20 +7,23 @@ import re
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 
-from pellucid.tokens import ChatQuery, Finish, FinishReason, ModelCard, OnUsage, ScoreQuery, Token, Usage
+from pellucid.tokens import Alternative, ChatQuery, Finish, FinishReason, ModelCard, OnUsage, ScoreQuery, Token, Usage
 from support.silent_assistant import SilentAssistant
 
 
-def pieces(text: str) -> list[Token]:
-    """Return a text as tokens: words with the space before them, line ends and signs."""
-    return [Token(1, one, one.encode(), 0, -0.5, 1, 0.25) for one in re.findall(r" ?\w+|\n|[^\w\n]", text)]
+def pieces(text: str, others: Mapping[str, str] | None = None) -> list[Token]:
+    """Return a text as tokens: words with the space before them, line ends and signs. ``others`` has alternatives to some of them."""
+    found = re.findall(r" ?\w+|\n|[^\w\n]", text)
+    tops = [(Alternative(2, other, other.encode(), -1.0),) if (other := (others or {}).get(one)) else () for one in found]
+    return [Token(1, one, one.encode(), 0, -0.5, 1, 0.25, top) for one, top in zip(found, tops, strict=True)]
 
 
 @dataclass
 class ScriptedEditor(SilentAssistant):
     """Answers with ``answer``. Reads each text as one token, whose logprob is that of the first of ``logprobs`` in it, else -1.
 
-    With ``waits`` it waits for ever after its tokens.
+    With ``waits`` it waits for ever after its tokens. ``others`` are alternatives to some tokens of the answer, and ``rests`` what
+    follows an answer that is begun in this way.
     """
 
     answer: str
@@ -28,6 +31,8 @@ class ScriptedEditor(SilentAssistant):
     reason: FinishReason = FinishReason.STOP
     error: str | None = None
     waits: bool = False
+    others: Mapping[str, str] = field(default_factory=dict)
+    rests: Mapping[str, str] = field(default_factory=dict)
     read_failure: Exception | None = None
     asked: list[ChatQuery] = field(default_factory=list)
     read: list[ScoreQuery] = field(default_factory=list)
@@ -35,9 +40,9 @@ class ScriptedEditor(SilentAssistant):
 
     async def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
         self.asked.append(query)
-        number = 0
+        number, begun = 0, str(query.messages[-1].content).partition("\n")[2]
         try:
-            for number, token in enumerate(pieces(self.answer), 1):
+            for number, token in enumerate(pieces(self.rests[begun] if begun else self.answer, self.others), 1):
                 if on_usage is not None:
                     on_usage(Usage(generated=number))
                 yield token

@@ -53,6 +53,33 @@ def file(name: str, content: object) -> dict[str, str]:
     return {"verb": "import", "name": name, "data": b64encode(gzip.compress(json.dumps(content).encode())).decode()}
 
 
+async def test_what_opens(listed: ConversationList, store: ConversationStore) -> None:
+    """Actions return whether they have opened something. A refresh never has, even if the chat shows something else meanwhile.
+
+    For after an opening the page puts back the settings of the conversation, over what the user types there.
+    """
+    tab = TabState(ME)
+    refreshing = asyncio.create_task(listed.act(tab, {"verb": "refresh"}))
+    await asyncio.sleep(0)
+    tab.show_conversation(None)
+    _, opened = await refreshing
+    assert not opened
+    id = create(store, "One", "Hello")
+    found = [
+        (await listed.act(tab, event))[1]
+        for event in (
+            {"verb": "open", "id": id},
+            {"verb": "delete", "id": id},
+            {"verb": "restore", "id": id, "open": True},
+            {"verb": "new"},
+            {"verb": "delete", "id": id},
+            {"verb": "restore", "id": id},
+            {"verb": "open", "id": "none"},
+        )
+    ]
+    assert found == [True, True, True, True, False, False, False]
+
+
 async def test_delete_and_undo(listed: ConversationList, store: ConversationStore) -> None:
     """Deleting the open conversation closes it and stops its answer; undoing the deletion opens it again."""
     tab = TabState(ME)
@@ -62,12 +89,12 @@ async def test_delete_and_undo(listed: ConversationList, store: ConversationStor
             break
     id = str(tab.conversation)
 
-    shown = await listed.act(tab, {"verb": "delete", "id": id})
+    shown, _ = await listed.act(tab, {"verb": "delete", "id": id})
 
     assert (shown["items"], shown["open"], [one["id"] for one in shown["deleted"]]) == ([], None, [id])
     assert {name: shown["removed"][name] for name in ("id", "title", "wasOpen")} == {"id": id, "title": "Hello", "wasOpen": True}
     await asyncio.wait_for(listed.chats.turns.wait_until_idle(), 30)
-    shown = await listed.act(tab, {"verb": "restore", "id": id, "open": True})
+    shown, _ = await listed.act(tab, {"verb": "restore", "id": id, "open": True})
     assert ([one["id"] for one in shown["items"]], shown["open"], shown["deleted"]) == ([id], id, [])
     assert store.conversation(ME, id).path()[-1].end is FinishReason.CANCELLED
     assert [shown async for shown in answering] == []
@@ -98,10 +125,10 @@ async def test_a_match(listed: ConversationList, store: ConversationStore) -> No
     branch = store.add(ME, id, first, ASSISTANT, "zebras", end=FinishReason.STOP)
     store.select_version(ME, id, other)
     tab = TabState(ME)
-    (item,) = (await listed.act(tab, {"verb": "search", "text": "zebra"}))["items"]
+    (item,) = (await listed.act(tab, {"verb": "search", "text": "zebra"}))[0]["items"]
     assert item["matches"] == 2
 
-    shown = await listed.act(tab, {"verb": "open", "id": id, "node": branch})
+    shown, _ = await listed.act(tab, {"verb": "open", "id": id, "node": branch})
 
     assert {name: shown["match"][name] for name in ("conversation", "node", "nodes", "search")} == {
         "conversation": id,
@@ -111,7 +138,7 @@ async def test_a_match(listed: ConversationList, store: ConversationStore) -> No
     }
     assert store.conversation(ME, id).leaf == branch
     for node in (other, None, "1", [branch]):
-        again = await listed.act(tab, {"verb": "open", "id": id, "node": node})
+        again, _ = await listed.act(tab, {"verb": "open", "id": id, "node": node})
         assert again["match"] == shown["match"]  # which the script has shown already
         assert store.conversation(ME, id).leaf == branch
 
@@ -122,7 +149,7 @@ async def test_pinned_are_never_cut(listed: ConversationList, store: Conversatio
     ids = [create(store, str(number)) for number in range(5)]
     tab = TabState(ME)
     await listed.act(tab, {"verb": "pin", "id": ids[0], "pinned": True})
-    shown = await listed.act(tab, {"verb": "createFolder", "name": "F", "ids": [ids[1]]})
+    shown, _ = await listed.act(tab, {"verb": "createFolder", "name": "F", "ids": [ids[1]]})
     assert ([one["title"] for one in shown["items"]], shown["isCut"]) == (["4", "1", "0"], True)
     assert [(one["pinned"], one["folder"] is not None) for one in shown["items"]] == [(False, False), (False, True), (True, False)]
 
@@ -130,10 +157,10 @@ async def test_pinned_are_never_cut(listed: ConversationList, store: Conversatio
 async def test_a_deleted_folder(listed: ConversationList, store: ConversationStore) -> None:
     """The undo of a deleted folder creates one of its name with its conversations."""
     id, tab = create(store, "T"), TabState(ME)
-    (folder,) = (await listed.act(tab, {"verb": "createFolder", "name": "F", "ids": [id]}))["folders"]
-    shown = await listed.act(tab, {"verb": "deleteFolder", "id": folder["id"]})
+    (folder,) = (await listed.act(tab, {"verb": "createFolder", "name": "F", "ids": [id]}))[0]["folders"]
+    shown, _ = await listed.act(tab, {"verb": "deleteFolder", "id": folder["id"]})
     assert (shown["folders"], shown["items"][0]["folder"], shown["removed"]["title"]) == ([], None, "F")
-    shown = await listed.act(tab, {"verb": "createFolder", "name": shown["removed"]["title"], "ids": shown["removed"]["ids"]})
+    shown, _ = await listed.act(tab, {"verb": "createFolder", "name": shown["removed"]["title"], "ids": shown["removed"]["ids"]})
     assert shown["items"][0]["folder"] == shown["folders"][0]["id"]
 
 
@@ -142,14 +169,14 @@ async def test_imports(listed: ConversationList, store: ConversationStore) -> No
     tab = TabState(ME)
     await listed.chats.save_settings(tab, lambda: TurnSettings(model="m", temperature=0.25, system="Mine."))
     messages = [{"role": "user", "content": "Hi"}, {"role": "tool", "content": "x"}, {"role": "assistant", "content": "Hello"}]
-    shown = await listed.act(tab, file("one.json", messages))
+    shown, _ = await listed.act(tab, file("one.json", messages))
     assert (shown["notice"]["text"], shown["notice"]["wrong"]) == ("1 message of tools was left out.", False)
     assert store.conversation(ME, str(tab.conversation)).settings == TurnSettings(model="m", temperature=0.25)
 
-    shown = await listed.act(tab, file("two.json", [{"messages": messages[:1]}] * 2))
+    shown, _ = await listed.act(tab, file("two.json", [{"messages": messages[:1]}] * 2))
     assert shown["notice"]["text"] == "2 conversations were imported from two.json."
     assert (len(shown["items"]), shown["open"]) == (3, tab.conversation)
-    shown = await listed.act(tab, file("three.json", [1]))
+    shown, _ = await listed.act(tab, file("three.json", [1]))
     assert (shown["notice"]["wrong"], len(shown["items"])) == (True, 3)
     assert shown["notice"]["text"].startswith("three.json cannot be imported: ")
 
@@ -167,7 +194,7 @@ async def test_what_is_refused(listed: ConversationList, store: ConversationStor
         {"verb": "export", "id": id, "form": "pdf"},
     ]
     for event in events:
-        shown = await listed.act(tab, event)
+        shown, _ = await listed.act(tab, event)
         assert shown["notice"]["text"], event
         assert shown["notice"]["wrong"], event
         assert [one["id"] for one in shown["items"]] == [id]

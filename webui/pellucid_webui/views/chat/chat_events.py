@@ -97,9 +97,8 @@ class ChatEvents:
             async for shown in self._follow(tab, gr.skip(), self._unchanged()):
                 yield shown
             return
-        epoch = tab.epoch
-        listed = await self.conversations.act(tab, event._data or {})
-        if tab.epoch == epoch:
+        listed, opened = await self.conversations.act(tab, event._data or {})
+        if not opened:  # the settings stay as the user edits them, even if an action of the chat shows something else meanwhile
             yield [listed, gr.skip(), *self._unchanged()]
             return
         async for shown in self._follow(tab, listed, await self._settings_shown(tab, model or "")):

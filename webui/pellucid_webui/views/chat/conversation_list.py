@@ -29,6 +29,9 @@ MAX_LISTED = 500
 
 _NUMBERS = count(1)
 
+_OPENED = "opened"
+"""The key by which an action says that it has opened another conversation or none: ``act`` takes it out."""
+
 Event = Mapping[str, Any]
 """The data of an event: ``verb`` names the action, ``id`` the conversation or folder."""
 
@@ -46,15 +49,16 @@ class ConversationList:
         """The store of the conversations."""
         return self.chats.store
 
-    async def act(self, tab: TabState, event: Event) -> Payload:
-        """Run the action of an event, and return the list after it, with a notice if the action failed."""
+    async def act(self, tab: TabState, event: Event) -> tuple[Payload, bool]:
+        """Run the action of an event. Return the list, with a notice if the action failed, and whether it opened something else."""
         try:
             more = await _action(str(event.get("verb")))(self, tab, event)
         except PellucidError as error:
             more = {"notice": _notice(str(error))}
+        opened = bool(more.pop(_OPENED, False))
         tab.shown_once |= {name: more[name] for name in ("removed", "match") if name in more}
         once = {"order": 0} if "file" in more or "notice" in more else {}  # never too late: nothing else repeats them
-        return await self.payload(tab) | more | once
+        return await self.payload(tab) | more | once, opened
 
     async def payload(self, tab: TabState) -> Payload:
         """Return the list as the script draws it."""
@@ -87,7 +91,7 @@ class ConversationList:
 
     async def _new(self, tab: TabState, _: Event) -> Payload:
         tab.show_conversation(None)
-        return {}
+        return {_OPENED: True}
 
     async def _open(self, tab: TabState, event: Event) -> Payload:
         """Open a conversation; with ``node`` on the path that leads to this match of the search."""
@@ -99,7 +103,7 @@ class ConversationList:
             await asyncio.to_thread(self.store.select_version, tab.owner, id, node)
             more = {"match": {"n": next(_NUMBERS), "conversation": id, "node": node, "nodes": nodes, "search": tab.search}}
         tab.show_conversation(id)
-        return more
+        return more | {_OPENED: True}
 
     async def _search(self, tab: TabState, event: Event) -> Payload:
         text = str(event.get("text", ""))
@@ -122,15 +126,16 @@ class ConversationList:
         was_open = tab.conversation == id
         if was_open:
             tab.show_conversation(None)
-        return {"removed": {"n": next(_NUMBERS), "kind": "conversation", "id": id, "title": title, "wasOpen": was_open}}
+        return {"removed": {"n": next(_NUMBERS), "kind": "conversation", "id": id, "title": title, "wasOpen": was_open}, _OPENED: was_open}
 
     async def _restore(self, tab: TabState, event: Event) -> Payload:
         """Restore a deleted conversation; with ``open`` show it again."""
         id = _id(event)
         await asyncio.to_thread(self.store.deleted.restore, tab.owner, id)
-        if event.get("open") is True:
+        opens = event.get("open") is True
+        if opens:
             tab.show_conversation(id)
-        return {}
+        return {_OPENED: opens}
 
     async def _erase(self, tab: TabState, event: Event) -> Payload:
         await asyncio.to_thread(self.store.deleted.erase, tab.owner, _id(event))
@@ -178,7 +183,7 @@ class ConversationList:
         tab.show_conversation(imported.ids[0])
         count = len(imported.ids)
         number = f"{count} conversations were imported from {name}." if count > 1 else ""
-        return {"notice": _notice(" ".join(filter(None, [number, imported.left_out.sentence()])), wrong=False)}
+        return {"notice": _notice(" ".join(filter(None, [number, imported.left_out.sentence()])), wrong=False), _OPENED: True}
 
     def _exported(self, owner: str, id: str, form: str) -> Payload:
         """Return a conversation as a file for the browser to save."""

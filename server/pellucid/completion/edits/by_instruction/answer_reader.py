@@ -32,6 +32,11 @@ class AnswerReader:
         self._length = 0
         self._may_be_prose = may_be_prose(language) or any(map(_is_sentence, selected.lines))
 
+    @property
+    def all_tokens(self) -> list[Token]:
+        """The tokens so far."""
+        return [token for _, token in self._tokens]
+
     def feed(self, token: Token) -> list[str]:
         """Take a token; return the lines that it completes. Blank ones are returned when a line follows that is not blank."""
         self._tokens.append((self._length, token))

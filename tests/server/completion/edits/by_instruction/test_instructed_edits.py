@@ -122,6 +122,33 @@ async def test_no_change(model: ScriptedEditor, reason: str) -> None:
     assert (made.reason, made.text, made.hunks, model.read) == (reason, SELECTION, (), [])
 
 
+async def test_an_answer_that_changes_nothing_is_continued_otherwise() -> None:
+    """From its likeliest other token on; lines come once, all its tokens are those of the edit, and the usage is that of both answers."""
+    same = "def f(self):\n    return 1\n```"
+    model = ScriptedEditor(same, others={" return": " yield"}, rests={"def f(self):\n    yield": " 1\n```"})
+    lines, made = await edited(model)
+    assert lines == ["    def f(self):", "        return 1"]
+    assert (made.text, made.reason) == ("    def f(self):\n        yield 1\n", None)
+    assert "".join(token.text for token in made.hunks[0].tokens) == "    yield 1\n"
+    assert made.usage.generated == len(pieces(same)) + len(pieces(" 1\n```"))
+
+
+async def test_an_answer_that_only_another_fence_changes() -> None:
+    """It is not continued from there, and the reason says that nothing is changed."""
+    model = ScriptedEditor("def f(self):\n    return 1\n```", others={"1": "`", "\n": "```\n"})
+    _, made = await edited(model)
+    assert (made.reason, len(model.asked)) == (UNCHANGED, 1)
+
+
+async def test_other_beginnings() -> None:
+    """The likeliest is tried first, and the first change is used."""
+    same = "def f(self):\n    return 1\n```"
+    begun = ("class", "def g", "def f(cls")
+    model = ScriptedEditor(same, others={"def": "class", " f": " g", "self": "cls", "1": "2"}, rests=dict.fromkeys(begun, "``` x\n\n"))
+    await edited(model)
+    assert [query.messages[-1].content for query in model.asked] == ["```python\n", *(f"```python\n{one}" for one in begun[:1])]
+
+
 async def test_an_answer_that_fails() -> None:
     """The engine's own sentence is raised."""
     with pytest.raises(PellucidError, match="out of memory"):
