@@ -184,7 +184,7 @@ def _shared(new: Sequence[str], around: Sequence[str], old: Sequence[str], *, fr
 
 
 def _changes(selected: SelectedLines, answer: AnswerReader) -> _Changes:
-    """Return the changes of an answer. Lines that it leaves as they are keep their ends.
+    """Return the changes of an answer. Unchanged lines keep their ends.
 
     Models leave out some of the blank lines between functions, or add some: such changes count only if there are no others.
     """
