@@ -161,24 +161,22 @@ def _refusal(finish: Finish | None, answer: AnswerReader, selected: SelectedLine
     return EMPTY if not answer.lines and (selected.inserted or not answer.closed) else None
 
 
-def _repeated(selected: SelectedLines, new: Sequence[str]) -> tuple[int, int]:
+def _repeated(selected: SelectedLines, new: list[str]) -> tuple[int, int]:
     """Return how many lines of an answer repeat those above the selection, and how many those below: small models write on into these.
 
     Lines that the old text repeats as well are no mistake, and one line of the answer is always left.
     """
     old = [] if selected.inserted else list(selected.core)
     above, below = ([line.rstrip() for line in text.splitlines()] for text in (selected.before, selected.after))
-    first = _shared(new, list(reversed(above)), old, from_end=False)
-    last = _shared(new[first:], below, old, from_end=True)
-    return first, last
+    first = _shared(new, above, old)
+    return first, _shared(new[first:][::-1], below[::-1], old[::-1])
 
 
-def _shared(new: Sequence[str], around: Sequence[str], old: Sequence[str], *, from_end: bool) -> int:
-    """Return the most lines at an end of ``new`` that are the nearest ones ``around``, and not those of ``old``."""
-    for count in range(min(len(new) - 1, len(around)), 0, -1):
-        near = list(around[:count]) if from_end else list(reversed(around[:count]))
-        mine, its = (list(lines[-count:] if from_end else lines[:count]) for lines in (new, old))
-        if mine == near and its != near and any(map(_WORD.search, near)):
+def _shared(new: list[str], above: list[str], old: list[str]) -> int:
+    """Return the most lines at the beginning of ``new`` that are the last ones ``above``, and not at the beginning of ``old`` as well."""
+    for count in range(min(len(new) - 1, len(above)), 0, -1):
+        near = above[-count:]
+        if new[:count] == near != old[:count] and any(map(_WORD.search, near)):
             return count
     return 0
 
