@@ -577,6 +577,23 @@ def test_explained_code(served: Neovim) -> None:
     assert served.text == INSTRUCTED
 
 
+def messages(vim: Neovim) -> str:
+    """Return what :messages shows."""
+    return str(vim.lua("return vim.api.nvim_exec2('messages', { output = true }).output"))
+
+
+@pytest.mark.parametrize("level", [2, 3, 4])
+def test_a_long_sentence_is_in_the_list_of_messages(vim: Neovim, level: int) -> None:
+    """A sentence that does not fit on the screen is shortened there without a prompt, and is whole in :messages."""
+    vim.setup("", cmd=["no-such-program"])
+    sentence = "don't stop | here: " + "word " * 40 + "and the remedy."
+    vim.lua("local sentence, level = ...; vim.schedule(function() require('pellucid.client').say(sentence, level) end)", sentence, level)
+    until(lambda: f"Pellucid: {sentence}" in messages(vim), "the sentence")
+    assert vim.screen.splitlines()[-1].startswith("Pellucid: don't stop | here: word")
+    assert vim.screen.splitlines()[-1].endswith("…")
+    assert vim.lua("return vim.api.nvim_get_mode()") == {"mode": "n", "blocking": False}
+
+
 @pytest.mark.model
 def test_dismissed_edits(served: Neovim) -> None:
     """A dismissed edit is gone, and insert mode leaves no mark behind."""

@@ -13,13 +13,19 @@ local QUIET = { [-32800] = true, [-32801] = true, [-32802] = true }
 
 M.warnings = {} -- whole sentences, for :checkhealth
 
---- Show a sentence on one line: a longer message would interrupt the user with "Press ENTER".
+local LOOKS = { [vim.log.levels.WARN] = "WarningMsg", [vim.log.levels.ERROR] = "ErrorMsg" }
+
+--- Show a sentence on one line: a longer message would interrupt the user with "Press ENTER". One that is too long is whole in
+--- :messages.
 function M.say(sentence, level)
   local text = ("Pellucid: " .. sentence):gsub("%s+", " ")
-  if vim.fn.strdisplaywidth(text) > vim.v.echospace then
-    text = vim.fn.strcharpart(text, 0, vim.v.echospace - 1) .. "…"
+  if vim.fn.strdisplaywidth(text) <= vim.v.echospace then
+    return vim.notify(text, level or vim.log.levels.INFO)
   end
-  vim.notify(text, level or vim.log.levels.INFO)
+  local look = LOOKS[level] or "None"
+  -- In one command with :redraw, :echomsg does not wait for Enter.
+  vim.cmd(("echohl %s | echomsg %s | echohl None | redraw"):format(look, vim.fn.string(text)))
+  vim.api.nvim_echo({ { vim.fn.strcharpart(text, 0, vim.v.echospace - 1) .. "…", look } }, false, {})
 end
 
 --- Show a warning, once per session.
