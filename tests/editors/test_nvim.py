@@ -10,10 +10,12 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from support.editors import partial_language_server
+from support.editors.language_server_in_neovim import LanguageServerInNeovim
 from support.editors.neovim import PLUGIN, Neovim
 from support.editors.polling import until
 
@@ -577,9 +579,119 @@ def test_explained_code(served: Neovim) -> None:
     assert served.text == INSTRUCTED
 
 
+def hunk(line: int, old: list[str], new: list[str], probability: float = 0.75) -> dict[str, Any]:
+    """Return a hunk as ``pellucid/edit`` returns it: whole lines from ``line`` on."""
+    span = {"start": {"line": line, "character": 0}, "end": {"line": line + len(old), "character": 0}}
+    text = "".join(one + "\n" for one in new)
+    return {"range": span, "newText": text, "first": line, "old": old, "new": new, "probability": probability}
+
+
+EDIT = {"reason": None, "hunks": [hunk(0, ["a = 1"], ["a = 10"]), hunk(2, ["c = 3"], ["c = 30"]), hunk(3, [], ["d = 40"])]}
+UNCHANGED = {"reason": "The model changed nothing: say more exactly what to change, or try another seed.", "hunks": []}
+LETTERS = "a = 1\nb = 2\nc = 3\nend = 0"
+
+
+@pytest.fixture(params=programs())
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LanguageServerInNeovim]:
+    """A language server that answers when a test says so, in a Neovim with LETTERS in its buffer."""
+    with Neovim(tmp_path, request.param) as vim:
+        server = LanguageServerInNeovim(vim)
+        vim.edit(LETTERS + "\n")
+        yield server
+
+
+def requested(server: LanguageServerInNeovim, text: str = "Times ten.") -> dict[str, Any]:
+    """Ask for an edit of all lines but the last one, and return the request."""
+    server.vim.keys(f":1,3Pellucid instruct {text}<CR>")
+    return server.request("pellucid/edit")
+
+
 def messages(vim: Neovim) -> str:
     """Return what :messages shows."""
     return str(vim.lua("return vim.api.nvim_exec2('messages', { output = true }).output"))
+
+
+def mapped(vim: Neovim, key: str) -> bool:
+    """Return whether a key is mapped in normal mode."""
+    return bool(vim.lua("return vim.fn.maparg(...) ~= ''", key, "n"))
+
+
+def explanation(server: LanguageServerInNeovim) -> dict[str, Any]:
+    """Ask for an explanation of two lines by the code action's command, and return the request."""
+    run_command(server.vim, "pellucid.explainCode", 0, 2)
+    return server.request("pellucid/explainCode")
+
+
+def run_command(vim: Neovim, command: str, *arguments: Any) -> None:
+    """Run the command of a code action, with the buffer's URI as its first argument."""
+    vim.lua(
+        "local name, arguments = ...; local command = { title = name, command = name, arguments = arguments }\n"
+        "table.insert(arguments, 1, vim.uri_from_bufnr(0))\n"
+        "local client = require('pellucid.client').get()\n"
+        "if client.exec_cmd then client:exec_cmd(command) else client:_exec_cmd(command) end",
+        command,
+        list(arguments),
+    )
+
+
+def test_explain_enters_its_window(server: LanguageServerInNeovim) -> None:
+    """The window of an explanation is entered where it was requested, also from a selection; q closes it."""
+    server.vim.keys("ggVj")
+    until(lambda: server.vim.mode == "V", "a selection")
+    server.answer(explanation(server), {"text": "Two numbers."})
+    assert server.vim.text.strip() == "Two numbers."
+    server.vim.keys("q")
+    server.vim.until_text(LETTERS)
+
+
+def test_explain_takes_no_keys_of_insert_mode(server: LanguageServerInNeovim) -> None:
+    """Keys that are typed when an explanation comes still reach the file. Its window names the keys that enter and close it."""
+    vim, request = server.vim, explanation(server)
+    vim.keys("ix")
+    vim.until_text("x" + LETTERS)
+    server.answer(request, {"text": "Two numbers."})
+    until(lambda: "Two numbers." in vim.screen, "the explanation")
+    assert "<C-w>w enters, q closes" in vim.screen
+    vim.keys("y")
+    vim.until_text("xy" + LETTERS)
+    vim.keys("<Esc><C-w>wq")
+    until(lambda: "Two numbers." not in vim.screen, "the end of the explanation")
+    assert vim.text == "xy" + LETTERS
+
+
+def test_explain_takes_no_keys_of_another_window(server: LanguageServerInNeovim) -> None:
+    """An explanation does not take the keyboard from another window than that which requested it."""
+    vim, request = server.vim, explanation(server)
+    vim.keys(":new<CR>")
+    vim.until_text("")
+    server.answer(request, {"text": "Two numbers."})
+    until(lambda: "Two numbers." in vim.screen, "the explanation")
+    assert vim.text == ""
+
+
+def test_explain_is_cancelled(server: LanguageServerInNeovim) -> None:
+    """A second request for an explanation cancels the first one, and closing the buffer cancels the second."""
+    first = explanation(server)
+    second = explanation(server)
+    assert server.cancelled == [first["id"]]
+    server.vim.api.command("bwipeout!")
+    assert server.cancelled == [first["id"], second["id"]]
+
+
+def test_explain_warns_of_a_failure(server: LanguageServerInNeovim) -> None:
+    """Why there is no explanation is a warning."""
+    server.vim.lua("vim.notify = function(text, level) vim.g.notified = { text, level } end")
+    server.refuse(explanation(server), -32803, "No model is served.")
+    assert server.vim.lua("return vim.g.notified") == ["Pellucid: No model is served.", 3]
+
+
+def test_a_dropped_edit_request(server: LanguageServerInNeovim) -> None:
+    """A request that the server cancels by itself leaves no drawing and no keys behind, and a message says so."""
+    request = requested(server)
+    server.refuse(request, -32802, "cancelled")
+    until(lambda: "the language server dropped the request: ask again." in server.vim.screen, "the sentence")
+    assert "Writing" not in server.vim.screen
+    assert not mapped(server.vim, "<Tab>")
 
 
 @pytest.mark.parametrize("level", [2, 3, 4])

@@ -10,6 +10,7 @@ local NEW = vim.fn.has("nvim-0.11") == 1 -- since then the methods of a client a
 
 --- Error codes of a request that was cancelled or is out of date.
 local QUIET = { [-32800] = true, [-32801] = true, [-32802] = true }
+local DROPPED = "the language server dropped the request: ask again."
 
 M.warnings = {} -- whole sentences, for :checkhealth
 
@@ -56,26 +57,29 @@ local function note(status)
   vim.api.nvim_exec_autocmds("User", { pattern = "PellucidStatus", modeline = false })
 end
 
---- Send a request; `callback(result)` is not called if it was cancelled. After a failure it gets nil and
---- the sentence, which is shown once per session unless the caller shows it (`says_failure`). Returns a function that cancels it.
+--- Send a request; `callback(result)` is not called if the function that this returns has cancelled it. After a failure it gets nil and
+--- the sentence, which is shown once per session unless the caller shows it (`says_failure`) or the request was only out of date.
 function M.request(method, params, buf, callback, says_failure)
   local client = M.get()
   if not client then
     return nil
   end
+  local cancelled = false
   local sent, id = call(client, "request", method, params, function(failure, result)
-    if failure then
-      if not QUIET[failure.code] then
-        if not says_failure then
-          M.warn(failure.message)
-        end
-        callback(nil, failure.message)
-      end
+    if cancelled then
       return
     end
-    callback(result ~= vim.NIL and result or nil)
+    if not failure then
+      return callback(result ~= vim.NIL and result or nil)
+    end
+    local quiet = QUIET[failure.code]
+    if not quiet and not says_failure then
+      M.warn(failure.message)
+    end
+    callback(nil, quiet and DROPPED or failure.message)
   end, buf)
   return sent and function()
+    cancelled = true
     call(client, "cancel_request", id)
   end or nil
 end
@@ -137,6 +141,16 @@ local function ended(code, signal)
   end
 end
 
+--- Return a handler of a code action's command that runs in normal mode: a selection does not end by itself, and keys would act on it.
+local function in_normal_mode(run)
+  return function(command)
+    if vim.api.nvim_get_mode().mode:find("^[vV\22]") then
+      vim.cmd("normal! \27")
+    end
+    run(unpack(command.arguments))
+  end
+end
+
 local function configuration(root)
   local capabilities = vim.lsp.protocol.make_client_capabilities()
   capabilities.textDocument.inlineCompletion = { dynamicRegistration = false }
@@ -152,9 +166,9 @@ local function configuration(root)
     init_options = initial,
     settings = { [NAME] = initial },
     commands = {
-      ["pellucid.explainCode"] = function(command)
-        require("pellucid.explanation_window").explain_code(unpack(command.arguments))
-      end,
+      ["pellucid.explainCode"] = in_normal_mode(function(...)
+        require("pellucid.explanation_window").explain_code(...)
+      end),
     },
     handlers = {
       ["pellucid/didChangeStatus"] = function(_, status)

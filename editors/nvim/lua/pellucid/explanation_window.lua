@@ -65,7 +65,10 @@ end
 --- Open the window for the last request in the current buffer.
 function M.open()
   local params = { textDocument = { uri = vim.uri_from_bufnr(0) } }
-  local sent = client.request("pellucid/explain", params, nil, function(explanation)
+  local sent = client.request("pellucid/explain", params, nil, function(explanation, failure)
+    if failure then
+      return
+    end
     if not explanation then
       client.say("no suggestion was requested in this buffer yet.")
       return
@@ -77,21 +80,55 @@ function M.open()
   end
 end
 
---- Open a window with the model's explanation of the lines from `first` on and before `last`, from 0.
+local pending -- {cancel, watch}: the request for an explanation of code, and what cancels it when the buffer is closed
+local window -- of the last explanation of code
+
+local function forget()
+  if pending then
+    pcall(vim.api.nvim_del_autocmd, pending.watch) -- it is gone once it has run
+    pending = nil
+  end
+end
+
+local function stop()
+  if pending then
+    pending.cancel()
+    forget()
+  end
+end
+
+--- Open a window with an explanation of code. It takes the keyboard only if the user has stayed in the window that requested it, and
+--- types nothing: keys typed meanwhile would be lost in it.
+local function show(text, title, asked)
+  local here = { win = vim.api.nvim_get_current_win(), buf = vim.api.nvim_get_current_buf() }
+  local apart = vim.api.nvim_get_mode().mode ~= "n" or not vim.deep_equal(here, asked)
+  local lines = vim.tbl_map(function(line)
+    return { { (" %s "):format((line:gsub("\t", "  "))) } }
+  end, vim.split(text, "\r?\n"))
+  window = float.open(apart and title .. ": <C-w>w enters, q closes" or title, nil, true, apart)
+  float.fill(window, lines)
+end
+
+--- Explain the lines from `first` on and before `last`, from 0, in a window. A second request cancels the first one.
 function M.explain_code(uri, first, last)
+  stop()
+  if window then
+    float.close(window)
+  end
+  local asked = { win = vim.api.nvim_get_current_win(), buf = vim.api.nvim_get_current_buf() }
   local range = { start = { line = first, character = 0 }, ["end"] = { line = last, character = 0 } }
-  client.say("the model writes...")
-  client.request("pellucid/explainCode", { textDocument = { uri = uri }, range = range }, nil, function(explained, failure)
+  client.say("writing the explanation…")
+  local cancel = client.request("pellucid/explainCode", { textDocument = { uri = uri }, range = range }, nil, function(explained, failure)
+    forget()
     if not explained then
-      client.say(failure)
-      return
+      return client.say(failure, vim.log.levels.WARN)
     end
-    local lines = vim.tbl_map(function(line)
-      return { { (" %s "):format((line:gsub("\t", "  "))) } }
-    end, vim.split(explained.text, "\r?\n"))
-    local place = last > first + 1 and ("Lines %d to %d"):format(first + 1, last) or ("Line %d"):format(first + 1)
-    float.fill(float.open(place, nil, true), lines)
+    show(explained.text, last > first + 1 and ("Lines %d to %d"):format(first + 1, last) or ("Line %d"):format(first + 1), asked)
   end, true)
+  if cancel then
+    local watch = vim.api.nvim_create_autocmd("BufUnload", { buffer = asked.buf, once = true, callback = stop })
+    pending = { cancel = cancel, watch = watch }
+  end
 end
 
 return M

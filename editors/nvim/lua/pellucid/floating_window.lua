@@ -4,24 +4,22 @@ local M = {}
 
 local namespace = vim.api.nvim_create_namespace("pellucid.floating_window")
 
---- Open a window near the cursor and enter it. `on_close` is called once, after it was closed. With `wrap`, long lines are wrapped.
---- Returns {buf, win}.
-function M.open(title, on_close, wrap)
+--- Open a window near the cursor and enter it or, if `apart`, open it in the corner of the screen without entering it. `on_close` is
+--- called once, after it was closed. With `wrap`, long lines are wrapped. Returns {buf, win, title}.
+function M.open(title, on_close, wrap, apart)
   local buf = vim.api.nvim_create_buf(false, true)
   vim.bo[buf].bufhidden = "wipe"
   vim.bo[buf].filetype = "pellucid"
   local above = vim.fn.winline() > vim.api.nvim_win_get_height(0) / 2
-  local win = vim.api.nvim_open_win(buf, true, {
-    relative = "cursor",
-    anchor = above and "SW" or "NW",
-    row = above and 0 or 1,
-    col = 0,
+  local place = apart and { relative = "editor", anchor = "NE", row = 0, col = vim.o.columns }
+    or { relative = "cursor", anchor = above and "SW" or "NW", row = above and 0 or 1, col = 0 }
+  local win = vim.api.nvim_open_win(buf, not apart, vim.tbl_extend("error", place, {
     width = 1,
     height = 1,
     style = "minimal",
     border = "rounded",
     title = " " .. title .. " ",
-  })
+  }))
   vim.wo[win].wrap = wrap or false
   vim.wo[win].linebreak = true
   vim.wo[win].breakindent = true

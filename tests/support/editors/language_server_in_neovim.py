@@ -1,0 +1,106 @@
+"""A language server inside Neovim that answers each request when the test says so."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from support.editors.neovim import Neovim
+from support.editors.polling import until
+
+
+class LanguageServerInNeovim:
+    """Set the plugin up, and give it this server in place of a process."""
+
+    def __init__(self, vim: Neovim) -> None:
+        self.vim = vim
+        vim.lua(SERVER)
+        vim.setup("", cmd=[sys.executable])
+
+    def request(self, method: str) -> dict[str, Any]:
+        """Wait for a request that has no answer yet, and return it with its id."""
+        found = until(lambda: self.vim.lua("return Server.open(...)", method), f"a request {method}")
+        assert isinstance(found, dict)
+        return found
+
+    def answer(self, request: dict[str, Any], result: Any) -> None:
+        """Answer a request."""
+        self.vim.lua("Server.answer(...)", request["id"], result)
+
+    def refuse(self, request: dict[str, Any], code: int, message: str) -> None:
+        """Answer a request with an error."""
+        self.vim.lua("Server.refuse(...)", request["id"], {"code": code, "message": message})
+
+    def stream(self, request: dict[str, Any], *lines: str) -> None:
+        """Send new lines of an edit."""
+        params = {"token": request["params"]["partialResultToken"], "value": {"lines": list(lines)}}
+        self.vim.lua("Server.dispatchers.notification('$/progress', ...)", params)
+
+    def end(self) -> None:
+        """End as a process does that was killed."""
+        self.vim.lua("Server.ended = true; Server.dispatchers.on_exit(0, 9)")
+
+    @property
+    def cancelled(self) -> list[int]:
+        """The ids of the requests that were cancelled."""
+        return list(self.vim.lua("return Server.cancelled"))
+
+
+SERVER = """
+Server = { requests = {}, cancelled = {}, ended = false }
+
+function Server.open(method)
+  for id, one in pairs(Server.requests) do
+    if one.method == method and not vim.tbl_contains(Server.cancelled, id) then
+      return { id = id, params = one.params }
+    end
+  end
+end
+
+function Server.answer(id, result)
+  local one = Server.requests[id]
+  Server.requests[id] = nil
+  one.done(id)
+  one.callback(nil, result)
+end
+
+function Server.refuse(id, failure)
+  local one = Server.requests[id]
+  Server.requests[id] = nil
+  one.done(id)
+  one.callback(failure, nil)
+end
+
+local number = 0
+local start = vim.lsp.start
+
+local function request(method, params, callback, done)
+  number = number + 1
+  Server.requests[number] = { method = method, params = params, callback = callback, done = done or function() end }
+  if method == 'initialize' then
+    local capabilities = { positionEncoding = 'utf-16', textDocumentSync = 1, codeActionProvider = true }
+    vim.schedule(function() Server.answer(1, { capabilities = capabilities }) end)
+  end
+  return true, number
+end
+
+local function notify(method, params)
+  if method == '$/cancelRequest' then
+    table.insert(Server.cancelled, params.id)
+  end
+  return not Server.ended
+end
+
+function vim.lsp.start(config, options)
+  config.cmd = function(dispatchers)
+    Server.dispatchers = dispatchers
+    return {
+      request = request,
+      notify = notify,
+      is_closing = function() return Server.ended end,
+      terminate = function() Server.ended = true end,
+    }
+  end
+  return start(config, options)
+end
+"""
