@@ -606,6 +606,13 @@ def requested(server: LanguageServerInNeovim, text: str = "Times ten.") -> dict[
     return server.request("pellucid/edit")
 
 
+def shown(server: LanguageServerInNeovim, edit: dict[str, Any] = EDIT) -> Neovim:
+    """Show an edit, and return the Neovim."""
+    server.answer(requested(server), edit)
+    until(lambda: "» 1 of" in server.vim.screen, "the first hunk")
+    return server.vim
+
+
 def messages(vim: Neovim) -> str:
     """Return what :messages shows."""
     return str(vim.lua("return vim.api.nvim_exec2('messages', { output = true }).output"))
@@ -692,6 +699,22 @@ def test_a_dropped_edit_request(server: LanguageServerInNeovim) -> None:
     until(lambda: "the language server dropped the request: ask again." in server.vim.screen, "the sentence")
     assert "Writing" not in server.vim.screen
     assert not mapped(server.vim, "<Tab>")
+
+
+@pytest.mark.parametrize("hunks_shown", [False, True])
+def test_an_edit_when_the_language_server_ends(server: LanguageServerInNeovim, hunks_shown: bool) -> None:
+    """When the language server dies, the edit is removed and its keys are the user's again."""
+    vim = server.vim
+    vim.api.ui_try_resize(400, 30)
+    if hunks_shown:
+        shown(server)
+    else:
+        requested(server)
+        assert mapped(vim, "<Esc>")
+    server.end()
+    until(lambda: not mapped(vim, "<Esc>"), "the end of the mapping")
+    assert "Writing" not in vim.screen
+    assert "of 3" not in vim.screen
 
 
 @pytest.mark.parametrize("level", [2, 3, 4])
