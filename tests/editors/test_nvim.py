@@ -701,6 +701,29 @@ def test_a_dropped_edit_request(server: LanguageServerInNeovim) -> None:
     assert not mapped(server.vim, "<Tab>")
 
 
+def test_an_edit_above_the_first_line(server: LanguageServerInNeovim) -> None:
+    """Lines above the first one of the buffer are seen in all its windows, and leave no gap behind."""
+    vim = server.vim
+    vim.api.command("split")
+    shown(server, {"reason": None, "hunks": [hunk(0, [], ["import a", "import b"])]})
+    assert vim.screen.startswith("import a\nimport b\n» 1 of 1")
+    assert vim.screen.count("import a") == 2
+    vim.keys("<Esc>")
+    until(lambda: "import" not in vim.screen, "the end of the drawing")
+    assert vim.screen.startswith("a = 1")
+
+
+def test_a_next_edit_above_the_first_line(server: LanguageServerInNeovim) -> None:
+    """A line that comes next above the first one of the buffer is seen."""
+    vim = server.vim
+    vim.keys("Gx")
+    here = {"line": 0, "character": 0}
+    edit = {"id": "one", "range": {"start": here, "end": here}, "text": "import a\n", "probability": 0.75}
+    vim.keys("gg")
+    server.answer(server.request("pellucid/nextEdits"), {"edits": [edit]})
+    until(lambda: "import a  75 %" in vim.screen, "the edit")
+
+
 @pytest.mark.parametrize("hunks_shown", [False, True])
 def test_an_edit_when_the_language_server_ends(server: LanguageServerInNeovim, hunks_shown: bool) -> None:
     """When the language server dies, the edit is removed and its keys are the user's again."""

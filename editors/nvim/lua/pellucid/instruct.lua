@@ -2,7 +2,7 @@
 
 local client = require("pellucid.client")
 local options = require("pellucid.options")
-local positions = require("pellucid.positions")
+local virtual_lines = require("pellucid.virtual_lines")
 
 local M = { shown = nil } -- {buf, tick, first, last, instruction, lines, hunks, index, taken, seed}
 
@@ -52,11 +52,6 @@ local function virtual(lines, note)
   return rows
 end
 
---- Draw lines below a row or, if `above`, above it.
-local function draw_below(buf, row, rows, above)
-  vim.api.nvim_buf_set_extmark(buf, namespace, math.max(row, 0), 0, { virt_lines = rows, virt_lines_above = above })
-end
-
 local function strike(buf, first, count)
   if count > 0 then
     local last = first + count - 1
@@ -69,7 +64,7 @@ local function draw_stream(shown)
   vim.api.nvim_buf_clear_namespace(shown.buf, namespace, 0, -1)
   local note = ("%s … %s cancels"):format(shown.instruction, options.current.instruct_keys.cancel or ":Pellucid instruct!")
   local last = vim.api.nvim_buf_line_count(shown.buf) - 1
-  draw_below(shown.buf, math.min(math.max(shown.last - 1, shown.first), last), virtual(shown.lines, note), false)
+  virtual_lines.draw(shown.buf, namespace, math.min(math.max(shown.last - 1, shown.first), last), virtual(shown.lines, note), false)
 end
 
 local function percent(hunk)
@@ -90,7 +85,7 @@ local function draw_hunks(shown)
     end
     local last = vim.api.nvim_buf_line_count(shown.buf) - 1
     local above = old == 0 and row <= last
-    draw_below(shown.buf, math.min(old > 0 and row + old - 1 or row, last), virtual(hunk.new, note), above)
+    virtual_lines.draw(shown.buf, namespace, math.min(old > 0 and row + old - 1 or row, last), virtual(hunk.new, note), above)
   end
 end
 

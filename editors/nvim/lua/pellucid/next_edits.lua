@@ -2,6 +2,7 @@
 
 local client = require("pellucid.client")
 local positions = require("pellucid.positions")
+local virtual_lines = require("pellucid.virtual_lines")
 
 local M = { shown = nil } -- {buf, tick, edits: those of the server, index}
 
@@ -54,7 +55,7 @@ local function draw_change(buf, edit)
   table.insert(rows[#rows], { "  " .. percent(edit), "PellucidHint" })
   local above = inserts and col == 0 and row <= last_row(buf)
   local at = math.min(above and row or (end_col == 0 and end_row > row and end_row - 1 or end_row), last_row(buf))
-  vim.api.nvim_buf_set_extmark(buf, namespace, at, 0, { virt_lines = rows, virt_lines_above = above })
+  virtual_lines.draw(buf, namespace, at, rows, above)
 end
 
 local function draw(shown)
