@@ -530,7 +530,7 @@ def instruct(vim: Neovim) -> None:
 def test_an_edit_by_instruction(served: Neovim) -> None:
     """The new line is drawn with its probability and the keys; one key takes it, and one undo takes it back."""
     instruct(served)
-    assert re.search(r"» 1 of 1, \d+ %  take <Tab>", served.screen)
+    assert re.search(r"» 1 of 1, (over |under )?\d+ %  take <Tab>", served.screen)
     assert "def total(a, b):" in served.screen
     assert served.text == INSTRUCTED
     served.keys("<Tab>")
@@ -553,7 +553,7 @@ def test_leaving_an_edit(served: Neovim) -> None:
 
 @pytest.mark.model
 def test_an_instruction_that_is_asked_for(served: Neovim) -> None:
-    """The mapping asks for the instruction, which is completed by earlier ones; a change of the text drops the edit."""
+    """The mapping asks for the instruction, which is completed by earlier ones; a change of the lines drops the edit."""
     instruct(served)
     served.keys("<Esc>")
     served.lua("vim.keymap.set('x', 'gi', '<Plug>(PellucidInstruct)')")
@@ -561,9 +561,9 @@ def test_an_instruction_that_is_asked_for(served: Neovim) -> None:
     until(lambda: "change this:" in served.screen, "the question")
     served.keys("Ren<Tab><CR>")
     until(lambda: "1 of 1" in served.screen, "the hunk", 120)
-    served.keys("G$x")
+    served.keys("gg$x")
     until(lambda: "1 of 1" not in served.screen, "an empty screen")
-    assert served.text == INSTRUCTED[:-1]
+    assert served.text == INSTRUCTED.replace(":", "", 1)
 
 
 @pytest.mark.model
@@ -701,6 +701,145 @@ def test_a_dropped_edit_request(server: LanguageServerInNeovim) -> None:
     assert not mapped(server.vim, "<Tab>")
 
 
+def test_an_edit_outlives_a_write(server: LanguageServerInNeovim) -> None:
+    """Neither a write nor a change below the selected lines drops an edit, while it comes or when it is shown."""
+    vim, request = server.vim, requested(server)
+    vim.keys(":write<CR>")
+    vim.keys("Gx")
+    vim.until_text(LETTERS.replace("end", "nd"))
+    server.answer(request, EDIT)
+    until(lambda: "» 1 of 3" in vim.screen, "the first hunk")
+    vim.keys(":write<CR>")
+    vim.keys("Gx")
+    vim.until_text(LETTERS.replace("end", "d"))
+    vim.keys("<M-a>")
+    vim.until_text("a = 10\nb = 2\nc = 30\nd = 40\nd = 0")
+
+
+@pytest.mark.parametrize("keys", ["2Gx", "ggOimport a<Esc>"])
+@pytest.mark.parametrize("when", ["while the model was writing", "so nothing"])
+def test_an_edit_of_changed_lines(server: LanguageServerInNeovim, keys: str, when: str) -> None:
+    """A change of the selected lines, or above them, drops an edit, and a message says so."""
+    vim = server.vim
+    if when == "so nothing":
+        shown(server)
+    else:
+        requested(server)
+    vim.keys(keys)
+    until(lambda: "the selected lines or those above them changed" in messages(vim), "the sentence")
+    assert when in messages(vim)
+    assert "so nothing was applied: ask again." in messages(vim)
+    assert "Times ten" not in vim.screen
+    assert "» 1 of 3" not in vim.screen
+    assert not mapped(vim, "<Tab>")
+
+
+def test_an_edit_stays_while_another_buffer_is_visited(server: LanguageServerInNeovim) -> None:
+    """Another window, and a change there, neither cancel the request of an edit nor remove its hunks."""
+    vim = server.vim
+    vim.keys("<C-w>n")
+    until(lambda: vim.lua("return #vim.api.nvim_list_wins()") == 2, "another window")
+    vim.keys("<C-w>p")
+    request = requested(server)
+    vim.keys("<C-w>pix<Esc>")
+    vim.until_text("x")
+    assert server.cancelled == []
+    server.answer(request, EDIT)
+    until(lambda: "» 1 of 3" in vim.screen, "the first hunk")
+    assert not mapped(vim, "<M-a>")
+    vim.keys("x<C-w>p")
+    vim.until_text(LETTERS)
+    vim.keys("<M-a>")
+    vim.until_text("a = 10\nb = 2\nc = 30\nd = 40\nend = 0")
+
+
+def test_an_edit_of_a_closed_buffer(server: LanguageServerInNeovim) -> None:
+    """Closing the buffer cancels the request, a message says so, and the keys are those of the user when it is opened again."""
+    vim = server.vim
+    path = vim.lua("return vim.api.nvim_buf_get_name(0)")
+    vim.lua("vim.keymap.set('n', '<Tab>', 'x', { buffer = 0 })")
+    request = requested(server)
+    vim.keys(":enew | bunload! #<CR>")
+    until(lambda: server.cancelled == [request["id"]], "the end of the request")
+    until(lambda: "the buffer was closed, so the edit was dropped." in messages(vim), "the sentence")
+    vim.api.command(f"edit {path}")
+    assert vim.lua("return vim.fn.maparg('<Tab>', 'n')") == "x"
+
+
+def test_an_instruction_given_in_another_buffer(server: LanguageServerInNeovim) -> None:
+    """If the instruction is typed in a buffer of its own, the mappings of the edited buffer are restored after the edit."""
+    vim = server.vim
+    vim.lua("vim.keymap.set('n', '<Tab>', 'x', { buffer = 0 })")
+    vim.lua("vim.ui.input = function(_, done) vim.cmd.new(); Done = done end")
+    vim.keys(":1,3Pellucid instruct<CR>")
+    until(lambda: vim.lua("return Done ~= nil"), "the question")
+    vim.lua("Done('Times ten.'); vim.cmd.close()")
+    request = server.request("pellucid/edit")
+    vim.keys("<Esc>")
+    until(lambda: server.cancelled == [request["id"]], "the end of the request")
+    assert vim.lua("return vim.fn.maparg('<Tab>', 'n')") == "x"
+
+
+def test_a_taken_edit_stays_drawn(server: LanguageServerInNeovim) -> None:
+    """A hunk that was taken stays drawn, and is marked; one that was left is not. <Esc> makes the taken ones, as one undo step."""
+    vim = shown(server)
+    vim.keys("<Tab>")
+    until(lambda: "» 2 of 3" in vim.screen, "the second hunk")
+    assert "a = 10" in vim.screen
+    assert "1 of 3, 75 %, taken" in vim.screen
+    assert "finish <Esc>" in vim.screen
+    vim.keys("<M-x>")
+    until(lambda: "» 3 of 3" in vim.screen, "the third hunk")
+    assert "a = 10" in vim.screen
+    assert "c = 30" not in vim.screen
+    assert vim.text == LETTERS
+    vim.keys("<Esc>")
+    vim.until_text(LETTERS.replace("a = 1", "a = 10"))
+    until(lambda: "1 change applied." in vim.screen, "the sentence")
+    assert "of 3" not in vim.screen
+    vim.keys("u")
+    vim.until_text(LETTERS)
+
+
+def test_several_taken_edits(server: LanguageServerInNeovim) -> None:
+    """All hunks that are left can be taken, and are counted; if all are left alone, a message says that nothing was applied."""
+    vim = shown(server)
+    vim.keys("<M-x><M-a>")
+    vim.until_text("a = 1\nb = 2\nc = 30\nd = 40\nend = 0")
+    until(lambda: "2 changes applied." in vim.screen, "the sentence")
+    vim.keys("u")
+    vim.until_text(LETTERS)
+    shown(server)
+    vim.keys("<M-x><M-x><M-x>")
+    until(lambda: "nothing was applied." in vim.screen, "the sentence")
+    assert vim.text == LETTERS
+
+
+def test_cancelling_an_edit(server: LanguageServerInNeovim) -> None:
+    """While an edit comes, its lines are drawn with the key that cancels it. Without an edit there is nothing to cancel."""
+    vim, request = server.vim, requested(server)
+    server.stream(request, "a = 10")
+    until(lambda: "a = 10" in vim.screen, "the first line")
+    assert "Times ten.  Writing… <Esc> cancels." in vim.screen
+    vim.keys("<Esc>")
+    until(lambda: "the edit was cancelled." in vim.screen, "the sentence")
+    assert server.cancelled == [request["id"]]
+    assert "a = 10" not in vim.screen
+    vim.keys(":Pellucid instruct!<CR>")
+    until(lambda: "there is no edit to cancel." in vim.screen, "the sentence")
+
+
+@pytest.mark.parametrize(("probability", "text"), [(1.0, "over 99 %"), (0.75, "75 %"), (0.0, "under 1 %")])
+@pytest.mark.parametrize("columns", [100, 60])
+def test_keys_of_an_edit(server: LanguageServerInNeovim, probability: float, text: str, columns: int) -> None:
+    """No hunk is certain. The keys are listed next to its probability or, in a narrow window, below it."""
+    server.vim.api.ui_try_resize(columns, 30)
+    vim = shown(server, {"reason": None, "hunks": [hunk(0, ["a = 1"], ["a = 10"], probability)]})
+    gap = "  " if columns == 100 else "\n  "
+    keys = "take <Tab>, leave <M-x>, all <M-a>, again <M-r>, cancel <Esc>"
+    assert f"» 1 of 1, {text}{gap}{keys}"[: columns + 10] in vim.screen
+
+
 def test_an_edit_above_the_first_line(server: LanguageServerInNeovim) -> None:
     """Lines above the first one of the buffer are seen in all its windows, and leave no gap behind."""
     vim = server.vim
@@ -722,6 +861,24 @@ def test_a_next_edit_above_the_first_line(server: LanguageServerInNeovim) -> Non
     vim.keys("gg")
     server.answer(server.request("pellucid/nextEdits"), {"edits": [edit]})
     until(lambda: "import a  75 %" in vim.screen, "the edit")
+
+
+def test_an_unchanged_edit_is_asked_for_again(server: LanguageServerInNeovim) -> None:
+    """If the model changed nothing, a key asks with another seed until the text changes; the other keys are the user's."""
+    vim = server.vim
+    vim.api.ui_try_resize(160, 30)
+    for seed in (1, 2):
+        if seed == 1:
+            request = requested(server)
+        server.answer(request, UNCHANGED)
+        until(lambda: "or try another seed. <M-r> asks again." in vim.screen, "the sentence")
+        assert not mapped(vim, "<Esc>")
+        vim.keys("<M-r>")
+        request = server.request("pellucid/edit")
+        assert request["params"]["seed"] == seed
+    server.answer(request, UNCHANGED)
+    vim.keys("Gx")
+    until(lambda: not mapped(vim, "<M-r>"), "the end of the mapping")
 
 
 @pytest.mark.parametrize("hunks_shown", [False, True])

@@ -4,17 +4,35 @@ local client = require("pellucid.client")
 local options = require("pellucid.options")
 local virtual_lines = require("pellucid.virtual_lines")
 
-local M = { shown = nil } -- {buf, tick, first, last, instruction, lines, hunks, index, taken, seed}
+--- The edit: {buf, first, last: rows, instruction, seed, token, before: the lines up to `last`, tick, lines: those that came so far, hunks,
+--- index: the hunk to decide on, refused}.
+local M = { shown = nil }
 
 local HISTORY = 50 -- instructions that are kept in this session
+local ACTIONS = { "take", "leave", "take_all", "again", "cancel" }
 local namespace = vim.api.nvim_create_namespace("pellucid.instruct")
 local history = {}
 local number = 0
 local cancel_request
 local mapped = {} -- keys of the buffer that are mapped while an edit is shown
 
-local function tick(buf)
-  return vim.api.nvim_buf_get_changedtick(buf)
+--- Return the lines up to the end of the selected ones. Changes below them do no harm.
+local function lines_before(shown)
+  return vim.api.nvim_buf_get_lines(shown.buf, 0, shown.last, false)
+end
+
+--- Return why an edit can no longer be made, if the text has changed, or nil.
+local function stale(shown)
+  local tick = vim.api.nvim_buf_get_changedtick(shown.buf) -- which changes with every write, too
+  if tick == shown.tick then
+    return nil
+  end
+  if vim.deep_equal(lines_before(shown), shown.before) then
+    shown.tick = tick
+    return nil
+  end
+  local when = shown.hunks and "" or " while the model was writing"
+  return ("the selected lines or those above them changed%s, so nothing was applied: ask again."):format(when)
 end
 
 local function unmap()
@@ -43,12 +61,15 @@ function M.clear()
   end
 end
 
-local function virtual(lines, note)
+--- Return rows to draw: new lines, and notes below them.
+local function virtual(lines, notes)
   local rows = {}
   for _, line in ipairs(lines) do
     rows[#rows + 1] = { { line == "" and " " or line, "PellucidEditNew" } }
   end
-  rows[#rows + 1] = { { note, "PellucidHint" } }
+  for _, note in ipairs(notes) do
+    rows[#rows + 1] = { { note, "PellucidHint" } }
+  end
   return rows
 end
 
@@ -62,61 +83,107 @@ end
 
 local function draw_stream(shown)
   vim.api.nvim_buf_clear_namespace(shown.buf, namespace, 0, -1)
-  local note = ("%s … %s cancels"):format(shown.instruction, options.current.instruct_keys.cancel or ":Pellucid instruct!")
+  local cancel = options.current.instruct_keys.cancel or ":Pellucid instruct!"
+  local note = ("%s  Writing… %s cancels."):format(shown.instruction, cancel)
   local last = vim.api.nvim_buf_line_count(shown.buf) - 1
-  virtual_lines.draw(shown.buf, namespace, math.min(math.max(shown.last - 1, shown.first), last), virtual(shown.lines, note), false)
+  local row = math.min(math.max(shown.last - 1, shown.first), last)
+  virtual_lines.draw(shown.buf, namespace, row, virtual(shown.lines, { note }), false)
 end
 
+--- Return how probable the new lines of a hunk are against the old ones, which is never certain.
 local function percent(hunk)
-  return type(hunk.probability) == "number" and ("%.0f %%"):format(100 * hunk.probability) or "not read"
+  local probability = hunk.probability
+  if type(probability) ~= "number" then
+    return "not read"
+  end
+  return probability > 0.99 and "over 99 %" or probability < 0.01 and "under 1 %" or ("%.0f %%"):format(100 * probability)
 end
 
+local function taken(shown)
+  return vim.tbl_filter(function(hunk)
+    return hunk.taken
+  end, shown.hunks or {})
+end
+
+--- Return the keys for the marked hunk.
+local function hints(shown)
+  local keys = options.current.instruct_keys
+  local labels = {
+    { "take", keys.take },
+    { "leave", keys.leave },
+    { "all", keys.take_all },
+    { "again", keys.again },
+    { #taken(shown) > 0 and "finish" or "cancel", keys.cancel },
+  }
+  local parts = {}
+  for _, label in ipairs(labels) do
+    parts[#parts + 1] = label[2] and ("%s %s"):format(label[1], label[2]) or nil
+  end
+  return "  " .. table.concat(parts, ", ")
+end
+
+--- Return the columns for text in the window that shows a buffer.
+local function room(buf)
+  local win = vim.fn.bufwinid(buf)
+  return win < 0 and vim.o.columns or vim.api.nvim_win_get_width(win) - vim.fn.getwininfo(win)[1].textoff
+end
+
+--- Draw the hunks that are not left, with the keys at the marked one.
 local function draw_hunks(shown)
   vim.api.nvim_buf_clear_namespace(shown.buf, namespace, 0, -1)
-  local keys = options.current.instruct_keys
   for index, hunk in ipairs(shown.hunks) do
     local row, old = hunk.first, #hunk.old
-    strike(shown.buf, row, old)
-    local note = ("%s %d of %d, %s"):format(index == shown.index and "»" or " ", index, #shown.hunks, percent(hunk))
-    if index == shown.index then
-      note = note .. ("  take %s, leave %s, all %s, again %s"):format(
-        keys.take or "-", keys.leave or "-", keys.take_all or "-", keys.again or "-"
-      )
+    local marked = index == shown.index
+    local notes = { ("%s %d of %d, %s"):format(marked and "»" or " ", index, #shown.hunks, percent(hunk)) }
+    if hunk.taken then
+      notes[1] = notes[1] .. ", taken"
+    elseif marked then
+      notes[2] = hints(shown)
+      if vim.fn.strdisplaywidth(notes[1] .. notes[2]) <= room(shown.buf) then
+        notes = { notes[1] .. notes[2] }
+      end
     end
-    local last = vim.api.nvim_buf_line_count(shown.buf) - 1
-    local above = old == 0 and row <= last
-    virtual_lines.draw(shown.buf, namespace, math.min(old > 0 and row + old - 1 or row, last), virtual(hunk.new, note), above)
+    if not hunk.left then
+      strike(shown.buf, row, old)
+      local last = vim.api.nvim_buf_line_count(shown.buf) - 1
+      local above = old == 0 and row <= last
+      virtual_lines.draw(shown.buf, namespace, math.min(old > 0 and row + old - 1 or row, last), virtual(hunk.new, notes), above)
+    end
   end
 end
 
 --- Make the hunks that were taken: one undo takes them back.
 local function finish(shown)
-  local edits = {}
-  for _, hunk in ipairs(shown.taken) do
-    edits[#edits + 1] = { range = hunk.range, newText = hunk.newText }
-  end
+  local edits = vim.tbl_map(function(hunk)
+    return { range = hunk.range, newText = hunk.newText }
+  end, taken(shown))
   M.clear()
-  if #edits > 0 then
-    vim.lsp.util.apply_text_edits(edits, shown.buf, client.get().offset_encoding)
+  if #edits == 0 then
+    return client.say("nothing was applied.")
   end
-  client.say(("hunks taken: %d."):format(#edits))
+  vim.lsp.util.apply_text_edits(edits, shown.buf, client.get().offset_encoding)
+  client.say(#edits == 1 and "1 change applied." or ("%d changes applied."):format(#edits))
+end
+
+--- Remove an edit that can no longer be made, and say why. Return whether it was removed.
+local function dropped(shown)
+  local reason = stale(shown)
+  if reason then
+    M.clear()
+    client.say(reason, vim.log.levels.WARN)
+  end
+  return reason ~= nil
 end
 
 --- Take or leave the hunk that is marked.
-local function decide(take)
+local function decide(choice)
   local shown = M.shown
-  if not shown or not shown.hunks then
+  if not shown or not shown.hunks or dropped(shown) then
     return
   end
-  if shown.tick ~= tick(shown.buf) then
-    M.clear()
-    return client.say("the text has changed, so the edit was dropped.")
-  end
-  local hunk = table.remove(shown.hunks, shown.index)
-  if take then
-    table.insert(shown.taken, hunk)
-  end
-  if #shown.hunks == 0 then
+  shown.hunks[shown.index][choice] = true
+  shown.index = shown.index + 1
+  if shown.index > #shown.hunks then
     return finish(shown)
   end
   draw_hunks(shown)
@@ -126,37 +193,64 @@ local request
 
 M.actions = {
   take = function()
-    decide(true)
+    decide("taken")
   end,
   leave = function()
-    decide(false)
+    decide("left")
   end,
   take_all = function()
     while M.shown and M.shown.hunks do
-      decide(true)
+      decide("taken")
     end
   end,
   again = function()
     local shown = M.shown
-    if shown then
+    if shown and not dropped(shown) then
       M.clear()
       request(shown.buf, shown.first, shown.last, shown.instruction, (shown.seed or 0) + 1)
     end
   end,
   cancel = function()
-    M.clear()
-    client.say("the edit was cancelled.")
+    local shown = M.shown
+    if not shown or shown.refused then
+      M.clear()
+      return client.say("there is no edit to cancel.")
+    end
+    if #taken(shown) == 0 then
+      M.clear()
+      return client.say("the edit was cancelled.")
+    end
+    if not dropped(shown) then
+      finish(shown)
+    end
   end,
 }
 
-local function map(buf)
-  for action, key in pairs(options.current.instruct_keys) do
+--- Map the keys of some actions in a buffer.
+local function map(buf, actions)
+  for _, action in ipairs(actions) do
+    local key = options.current.instruct_keys[action]
     if key then
-      local former = vim.fn.maparg(key, "n", false, true)
+      local former = vim.api.nvim_buf_call(buf, function()
+        return vim.fn.maparg(key, "n", false, true)
+      end)
       mapped[#mapped + 1] = { lhs = key, buf = buf, former = former.buffer == 1 and former or nil }
       vim.keymap.set("n", key, M.actions[action], { buffer = buf, nowait = true, desc = "Pellucid: " .. action:gsub("_", " ") .. " edit" })
     end
   end
+end
+
+--- Say why there is nothing to apply. The key to ask again stays mapped until the text changes.
+local function refuse(shown, reason)
+  M.clear()
+  local key = options.current.instruct_keys.again
+  if not key then
+    return client.say(reason, vim.log.levels.WARN)
+  end
+  shown.refused = true
+  M.shown = shown
+  map(shown.buf, { "again" })
+  client.say(("%s %s asks again."):format(reason, key), vim.log.levels.WARN)
 end
 
 --- Show the result of a request.
@@ -168,23 +262,27 @@ local function show(shown, result)
   if not result then
     return M.clear()
   end
-  local stale = shown.tick ~= tick(shown.buf) and "the text has changed, so the edit was dropped." or nil
-  local reason = stale or (result.reason ~= vim.NIL and result.reason or nil)
-  if reason then
-    M.clear()
-    return client.say(reason)
+  if dropped(shown) then
+    return
   end
-  shown.hunks, shown.index, shown.taken = result.hunks, 1, {}
+  if result.reason ~= vim.NIL and result.reason then
+    return refuse(shown, result.reason)
+  end
+  shown.hunks, shown.index = result.hunks, 1
   draw_hunks(shown)
 end
 
 --- Ask for an edit of the rows from `first` to before `last`; a seed asks for another answer.
 function request(buf, first, last, instruction, seed)
   number = number + 1
-  local shown = { buf = buf, tick = tick(buf), first = first, last = last, instruction = instruction, lines = {}, seed = seed }
+  local shown = { buf = buf, first = first, last = last, instruction = instruction, seed = seed, lines = {} }
   shown.token = "pellucid-instruct-" .. number
+  shown.tick, shown.before = vim.api.nvim_buf_get_changedtick(buf), lines_before(shown)
+  if not client.get() then
+    return client.say("no language server is running; :Pellucid restart starts it.", vim.log.levels.WARN)
+  end
   M.shown = shown
-  map(buf)
+  map(buf, ACTIONS)
   draw_stream(shown)
   local params = {
     textDocument = { uri = vim.uri_from_bufnr(buf) },
@@ -204,7 +302,7 @@ end
 --- Draw lines that come while an edit is generated.
 function M.progress(params)
   local shown = M.shown
-  if not shown or shown.token ~= params.token or shown.hunks or not vim.api.nvim_buf_is_valid(shown.buf) then
+  if not shown or shown.token ~= params.token or shown.hunks or shown.refused or not vim.api.nvim_buf_is_valid(shown.buf) then
     return false
   end
   vim.list_extend(shown.lines, params.value.lines)
@@ -250,11 +348,28 @@ function M.open(first, last, instruction)
   vim.ui.input({ prompt = "Pellucid, change this: ", completion = completion, default = "" }, begin)
 end
 
---- Drop an edit when the text changes.
-function M.changed()
+--- Drop an edit when its text changes; after a refusal, release the key to ask again when any text of the buffer does.
+function M.changed(event)
   local shown = M.shown
-  if shown and shown.buf == vim.api.nvim_get_current_buf() and shown.tick ~= tick(shown.buf) then
+  if not shown or shown.buf ~= event.buf then
+    return
+  end
+  if shown.refused then
+    return M.clear()
+  end
+  dropped(shown)
+end
+
+--- Drop an edit when its buffer is closed.
+function M.unloaded(event)
+  local shown = M.shown
+  if shown and shown.buf == event.buf then
     M.clear()
+    if vim.v.exiting == vim.NIL and not shown.refused then
+      vim.schedule(function() -- after what Neovim says of the next file: two messages at once would wait for Enter
+        client.say("the buffer was closed, so the edit was dropped.")
+      end)
+    end
   end
 end
 
