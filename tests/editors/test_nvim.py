@@ -863,6 +863,22 @@ def test_a_next_edit_above_the_first_line(server: LanguageServerInNeovim) -> Non
     until(lambda: "import a  75 %" in vim.screen, "the edit")
 
 
+def test_a_ready_made_instruction(server: LanguageServerInNeovim) -> None:
+    """The command of a code action shows hunks and has the keys of :Pellucid instruct; the server does not change the text."""
+    vim = server.vim
+    vim.keys("ggVj")
+    until(lambda: vim.mode == "V", "a selection")
+    run_command(vim, "pellucid.instruct", 0, 3, "Write a docstring.")
+    request = server.request("pellucid/edit")
+    assert request["params"]["instruction"] == "Write a docstring."
+    assert [request["params"]["range"][end]["line"] for end in ("start", "end")] == [0, 3]
+    assert "Write a docstring.  Writing… <Esc> cancels." in vim.screen
+    server.answer(request, EDIT)
+    until(lambda: "» 1 of 3" in vim.screen, "the first hunk")
+    vim.keys("<M-a>")
+    vim.until_text("a = 10\nb = 2\nc = 30\nd = 40\nend = 0")
+
+
 def test_an_unchanged_edit_is_asked_for_again(server: LanguageServerInNeovim) -> None:
     """If the model changed nothing, a key asks with another seed until the text changes; the other keys are the user's."""
     vim = server.vim

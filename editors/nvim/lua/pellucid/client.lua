@@ -171,6 +171,9 @@ local function configuration(root)
       ["pellucid.explainCode"] = in_normal_mode(function(...)
         require("pellucid.explanation_window").explain_code(...)
       end),
+      ["pellucid.instruct"] = in_normal_mode(function(...)
+        require("pellucid.instruct").edit(...)
+      end),
     },
     handlers = {
       ["pellucid/didChangeStatus"] = function(_, status)

@@ -348,6 +348,12 @@ function M.open(first, last, instruction)
   vim.ui.input({ prompt = "Pellucid, change this: ", completion = completion, default = "" }, begin)
 end
 
+--- Edit the lines of a document from `first` on and before `last`, from 0, by an instruction.
+function M.edit(uri, first, last, instruction)
+  M.clear()
+  request(vim.uri_to_bufnr(uri), first, last, instruction)
+end
+
 --- Drop an edit when its text changes; after a refusal, release the key to ask again when any text of the buffer does.
 function M.changed(event)
   local shown = M.shown
