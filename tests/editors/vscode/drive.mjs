@@ -389,7 +389,8 @@ step("code actions write a docstring, which one undo takes back, and explain", a
   await workbench.page.locator(".tab", { hasText: "Explanation of the code.md" }).waitFor();
   await workbench.page.locator(".view-line", { hasText: /^#\s+actions\.py:1-2$/ }).waitFor();
   await workbench.screenshot("explained-code-dark");
-  await workbench.page.locator(".tab", { hasText: "Explanation of the code.md" }).locator(".codicon-close").click({ force: true });
+  await workbench.page.locator(".tab", { hasText: "Explanation of the code.md" }).click();
+  await workbench.run("View: Close Editor");
 });
 
 step("a problem that another tool reports has a code action that mends it", async () => {

@@ -11,10 +11,10 @@ from pellucid.tokens import Alternative, ChatQuery, Finish, FinishReason, ModelC
 from support.silent_assistant import SilentAssistant
 
 
-def pieces(text: str, others: Mapping[str, str] | None = None) -> list[Token]:
+def pieces(text: str, others: Mapping[str, str] | None = None, logprob: float = -1.0) -> list[Token]:
     """Return a text as tokens: words with the space before them, line ends and signs. ``others`` has alternatives to some of them."""
     found = re.findall(r" ?\w+|\n|[^\w\n]", text)
-    tops = [(Alternative(2, other, other.encode(), -1.0),) if (other := (others or {}).get(one)) else () for one in found]
+    tops = [(Alternative(2, other, other.encode(), logprob),) if (other := (others or {}).get(one)) else () for one in found]
     return [Token(1, one, one.encode(), 0, -0.5, 1, 0.25, top) for one, top in zip(found, tops, strict=True)]
 
 
@@ -33,6 +33,7 @@ class ScriptedEditor(SilentAssistant):
     waits: bool = False
     others: Mapping[str, str] = field(default_factory=dict)
     rests: Mapping[str, str] = field(default_factory=dict)
+    other_logprob: float = -1.0
     read_failure: Exception | None = None
     asked: list[ChatQuery] = field(default_factory=list)
     read: list[ScoreQuery] = field(default_factory=list)
@@ -42,7 +43,7 @@ class ScriptedEditor(SilentAssistant):
         self.asked.append(query)
         number, begun = 0, str(query.messages[-1].content).partition("\n")[2]
         try:
-            for number, token in enumerate(pieces(self.rests[begun] if begun else self.answer, self.others), 1):
+            for number, token in enumerate(pieces(self.rests[begun] if begun else self.answer, self.others, self.other_logprob), 1):
                 if on_usage is not None:
                     on_usage(Usage(generated=number))
                 yield token

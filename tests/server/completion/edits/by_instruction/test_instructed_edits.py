@@ -133,11 +133,12 @@ async def test_an_answer_that_changes_nothing_is_continued_otherwise() -> None:
     assert made.usage.generated == len(pieces(same)) + len(pieces(" 1\n```"))
 
 
-async def test_an_answer_that_only_another_fence_changes() -> None:
-    """It is not continued from there, and the reason says that nothing is changed."""
-    model = ScriptedEditor("def f(self):\n    return 1\n```", others={"1": "`", "\n": "```\n"})
-    _, made = await edited(model)
-    assert (made.reason, len(model.asked)) == (UNCHANGED, 1)
+async def test_an_answer_that_nothing_likely_changes() -> None:
+    """It is not continued from there, nor from an unlikely token, and the reason says that nothing is changed."""
+    same = "def f(self):\n    return 1\n```"
+    for model in (ScriptedEditor(same, others={"1": "`", "\n": "```\n"}), ScriptedEditor(same, others={"1": "2"}, other_logprob=-1.5)):
+        _, made = await edited(model)
+        assert (made.reason, len(model.asked)) == (UNCHANGED, 1)
 
 
 async def test_other_beginnings() -> None:
