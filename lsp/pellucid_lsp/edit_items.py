@@ -8,6 +8,7 @@ from typing import Any
 
 from lsprotocol import types
 
+from pellucid.completion.edits.edits_explanation import EditsExplanation
 from pellucid.completion.edits.next_edits import NextEdit
 from pellucid_lsp.documents import Documents
 from pellucid_lsp.inspection_json import range_json
@@ -43,6 +44,27 @@ class EditItem:
             "probability": self.edit.probability,
             "logOdds": self.edit.log_odds,
         }
+
+
+def explanation_json(explanation: EditsExplanation, note: str | None) -> dict[str, Any]:
+    """Return why edits were suggested or hidden as ``pellucid/explainEdits`` has it."""
+    return {
+        "reason": explanation.reason,
+        "calibrationNote": note,
+        "required": explanation.least,
+        "changes": [
+            {
+                "line": one.change.first,
+                "old": list(one.change.old),
+                "new": list(one.change.new),
+                "outcome": one.outcome,
+                "reason": one.reason,
+                "probability": one.probability,
+                "logOdds": one.log_odds,
+            }
+            for one in explanation.changes
+        ],
+    }
 
 
 def edit_item(edit: NextEdit, documents: Documents, line_end: str) -> EditItem:

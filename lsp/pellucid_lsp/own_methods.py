@@ -9,13 +9,14 @@ from typing import Any
 from lsprotocol import types
 from pygls.workspace import PositionCodec
 
+from pellucid.completion.edits.edits_explanation import EditsExplanation
 from pellucid.completion.find_accepted_suggestion import locate, token_at
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.suggestion import DocumentCursor, Suggestion, drop_typed, normalize_newlines
 from pellucid.errors import InvalidRequestError, UnavailableError
 from pellucid.tokens import BACKGROUND, MAX_ALTERNATIVES, ScoreQuery, Token
 from pellucid_lsp import surprise_methods
-from pellucid_lsp.edit_items import EDIT_ACCEPTED
+from pellucid_lsp.edit_items import EDIT_ACCEPTED, explanation_json
 from pellucid_lsp.inspection_json import Json, explanation_report, hover_markdown, ranges_of, suggestion_report, tokens_report
 from pellucid_lsp.reactions import accept_all, accept_part, dismiss
 from pellucid_lsp.request_params import Params
@@ -92,6 +93,13 @@ def _register_requests(server: Pellucid) -> None:
         items = await server.next_edits(params.required("textDocument.uri", uri), params.position("position"))
         edits = [item.as_own_edit() for item in items]
         return {"edits": edits, "calibrationNote": server.session.edits.note}
+
+    @server.own_request("pellucid/explainEdits")
+    async def explain_edits(given: Any) -> Json | None:
+        """Return why edits were suggested in a document or hidden, at the last request for them."""
+        params = Params(given, "pellucid/explainEdits")
+        uri = params.required("textDocument", params.part("textDocument")).text("uri")
+        return await _explain_edits(server, params.required("textDocument.uri", uri))
 
     @server.own_request("pellucid/status")
     def status(_: Any) -> Json:
@@ -181,6 +189,22 @@ def _register_commands(server: Pellucid) -> None:
         if window and window.show_document and window.show_document.support:
             await server.window_show_document_async(types.ShowDocumentParams(url, external=True))
         return url
+
+
+async def _explain_edits(server: Pellucid, uri: str) -> Json | None:
+    await server.settings_known.wait()
+    explanation, off = server.session.edits.explanation(uri), None
+    if not server.settings.next_edits:
+        off = "The setting pellucid.nextEdits is false."
+    elif not server.session.enabled:
+        off = "Suggestions are switched off."
+    elif not server.has_edits(uri):
+        off = "Suggestions are off for this document's language, or it is a cell of a notebook."
+    elif not server.session.may_send(uri, server.text(uri)):
+        off = "This document is not sent to the model."
+    if off is not None:
+        explanation = EditsExplanation(1.0, off)
+    return None if explanation is None else explanation_json(explanation, None if off else server.session.edits.note)
 
 
 async def _score(server: Pellucid, params: Params) -> Json:

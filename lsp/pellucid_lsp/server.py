@@ -124,7 +124,7 @@ class Pellucid(LanguageServer):
         ``position`` is the cursor's, if the request has it.
         """
         await self.settings_known.wait()
-        if not self._has_edits(uri):
+        if not self.has_edits(uri):
             return []
         version = self.documents.get_text_document(uri).version
         try:
@@ -175,7 +175,7 @@ class Pellucid(LanguageServer):
 
     def follow(self, uri: str) -> None:
         """Follow the edits of a document, unless suggestions are off for its language, or it is a cell of a notebook."""
-        if self._has_edits(uri):
+        if self.has_edits(uri):
             self.session.follow(uri, self.text(uri))
 
     def show_error(self, error: PellucidError) -> None:
@@ -262,7 +262,8 @@ class Pellucid(LanguageServer):
         """Log an error in our own code. A message box would only interrupt the user's typing."""
         log.error("%s", source, exc_info=error)
 
-    def _has_edits(self, uri: str) -> bool:
+    def has_edits(self, uri: str) -> bool:
+        """Return whether edits may come next in a document: not in the cells of notebooks and languages that are switched off."""
         language = self.documents.get_text_document(uri).language_id or ""
         is_cell = self.documents.get_notebook_document(cell_uri=uri) is not None
         return not is_cell and language not in self.settings.completion.languages_off

@@ -947,6 +947,25 @@ def test_the_list_of_edits(served: Neovim) -> None:
     until(lambda: "no edit is suggested here" in served.screen, "a message")
 
 
+@pytest.mark.model
+def test_explained_edits(served: Neovim) -> None:
+    """:Pellucid explain edits says the outcome of each change that was found, and with which probability."""
+    rename(served)
+    served.keys(":Pellucid explain edits<CR>")
+    until(lambda: "Next edits" in served.screen, "the window")
+    assert re.search(r"\d of \d changes found are suggested", served.text)
+    assert re.search(r"shown: It is right with a probability of \d+%", served.text)
+
+
+def test_arguments_of_explain(vim: Neovim) -> None:
+    """An argument is completed, and another one is refused in a sentence that names it."""
+    vim.setup("", cmd=["no-such-program"])
+    complete = "return require('pellucid.command').complete(...)"
+    assert vim.lua(complete, "", "Pellucid explain ") == ["edits"]
+    vim.keys(":Pellucid explain never<CR>")
+    until(lambda: "it takes edits, or nothing" in vim.screen, "a message")
+
+
 CHEAPEST = '''\
 def cheapest(items):
     """Return the cheapest item."""

@@ -236,3 +236,36 @@ async def test_a_wrong_position(connect: Connect) -> None:
     editor.open(URI, TEXT)
     with pytest.raises(JsonRpcException, match=r"pellucid/nextEdits: position needs character\."):
         await editor.request("pellucid/nextEdits", {"textDocument": {"uri": URI}, "position": {"line": 0}})
+
+
+async def test_explained_edits(connect: Connect) -> None:
+    """The request says the outcome of each change at the last request for edits; before one there is nothing to say."""
+    editor = await connect()
+    editor.open(URI, TEXT)
+    request = {"textDocument": {"uri": URI}}
+    assert await editor.request("pellucid/explainEdits", request) is None
+    editor.replace(URI, FIRST, "mean")
+    made = await own_edits(editor)
+    explained = await editor.request("pellucid/explainEdits", request)
+    assert [one.outcome for one in explained.changes] == ["shown"] * len(made)
+    assert [one.probability for one in explained.changes] == [one.probability for one in made]
+    assert (explained.required, explained.calibrationNote) == (0.5, NOT_OWN)
+    assert "mean(" in explained.changes[0].new[0]
+    assert explained.reason == f"{len(made)} of {len(made)} changes found are suggested."
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"nextEdits": False}, "The setting pellucid.nextEdits is false."),
+        ({"enabled": False}, "Suggestions are switched off."),
+        ({"completion": {"languagesOff": ["python"]}}, "Suggestions are off for this document's language"),
+    ],
+)
+async def test_explained_when_switched_off(connect: Connect, options: dict[str, Any], reason: str) -> None:
+    """The reason says what is switched off."""
+    editor = await connect(options=options)
+    editor.open(URI, TEXT)
+    explained = await editor.request("pellucid/explainEdits", {"textDocument": {"uri": URI}})
+    assert explained.reason.startswith(reason)
+    assert explained.changes == []

@@ -1,10 +1,11 @@
 /** Shows why something was suggested, or not, and what code does, as Markdown documents. */
 
 import * as vscode from "vscode";
-import type { Explanation } from "./protocol";
+import type { EditsExplanation, Explanation } from "./protocol";
 
 const SCHEME = "pellucid-explanation";
 const OF_SUGGESTION = vscode.Uri.from({ scheme: SCHEME, path: "/Explanation of the last suggestion.md" });
+const OF_EDITS = vscode.Uri.from({ scheme: SCHEME, path: "/Explanation of the next edits.md" });
 const OF_CODE = vscode.Uri.from({ scheme: SCHEME, path: "/Explanation of the code.md" });
 
 /** VS Code's own extension for Markdown, which a user can switch off. */
@@ -12,7 +13,7 @@ const MARKDOWN = "vscode.markdown-language-features";
 
 const SOURCES = { model: "generated now", recent: "the rest of an earlier suggestion", ahead: "generated ahead of time" };
 
-/** The documents with the last requested explanation of a suggestion, and of code. */
+/** The documents with the last requested explanation of a suggestion, of next edits and of code. */
 export class Explanations implements vscode.TextDocumentContentProvider, vscode.Disposable {
   private readonly changed = new vscode.EventEmitter<vscode.Uri>();
   readonly onDidChange = this.changed.event;
@@ -25,12 +26,17 @@ export class Explanations implements vscode.TextDocumentContentProvider, vscode.
 
   /** Opens the explanation of a suggestion, rendered. */
   async openSuggestion(explanation: Explanation): Promise<void> {
-    this.set(OF_SUGGESTION, markdown(explanation));
-    if (vscode.extensions.getExtension(MARKDOWN) !== undefined) {
-      await vscode.commands.executeCommand("markdown.showPreviewToSide", OF_SUGGESTION);
-    } else {
-      await show(OF_SUGGESTION);
-    }
+    await this.openRendered(OF_SUGGESTION, markdown(explanation));
+  }
+
+  /** Opens the explanation of next edits, rendered. */
+  async openEdits({ reason, calibrationNote, changes }: EditsExplanation): Promise<void> {
+    const parts = changes.map((one) => {
+      const lines = [...one.old.map((line) => `- ${line}`), ...one.new.map((line) => `+ ${line}`)].join("\n");
+      return `## Line ${one.line + 1}: ${one.outcome}\n\n${escaped(one.reason)}\n\n${fenced(lines)}`;
+    });
+    const note = calibrationNote === null ? [] : [escaped(calibrationNote)];
+    await this.openRendered(OF_EDITS, ["# Next edits", escaped(reason), ...note, ...parts].join("\n\n").concat("\n"));
   }
 
   /** Opens the model's explanation of lines, from `first` on and before `end`. It is not rendered: that could load images from the web. */
@@ -38,6 +44,15 @@ export class Explanations implements vscode.TextDocumentContentProvider, vscode.
     const place = `${vscode.workspace.asRelativePath(vscode.Uri.parse(uri))}:${first + 1}${end > first + 1 ? `-${end}` : ""}`;
     this.set(OF_CODE, `# ${place}\n\n${text}\n`);
     await show(OF_CODE);
+  }
+
+  private async openRendered(document: vscode.Uri, text: string): Promise<void> {
+    this.set(document, text);
+    if (vscode.extensions.getExtension(MARKDOWN) !== undefined) {
+      await vscode.commands.executeCommand("markdown.showPreviewToSide", document);
+    } else {
+      await show(document);
+    }
   }
 
   private set(document: vscode.Uri, text: string): void {

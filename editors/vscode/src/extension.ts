@@ -6,7 +6,7 @@ import { InstructedEdits } from "./instructedEdits";
 import { LanguageServer, reason } from "./languageServer";
 import { showMenu } from "./menu";
 import { NextEdits } from "./nextEdits";
-import { ExplainRequest, ServerCommand, type Status } from "./protocol";
+import { ExplainEditsRequest, ExplainRequest, ServerCommand, type Status } from "./protocol";
 import { SECTION } from "./settings";
 import { StatusBar } from "./statusBar";
 import { clearSurprises, markSurprises } from "./surprises";
@@ -34,6 +34,16 @@ export function activate(context: vscode.ExtensionContext): void {
     }
   };
 
+  const explainEdits = async (): Promise<void> => {
+    const document = vscode.window.activeTextEditor?.document;
+    const explanation = document && (await running.request(ExplainEditsRequest, { textDocument: { uri: document.uri.toString() } }));
+    if (explanation) {
+      await explanations.openEdits(explanation);
+    } else {
+      void vscode.window.showInformationMessage("No edit has been looked for here yet: change something in an editor first.");
+    }
+  };
+
   context.subscriptions.push(
     last,
     running,
@@ -50,6 +60,7 @@ export function activate(context: vscode.ExtensionContext): void {
     command("openServerPage", () => running.execute(ServerCommand.openPage)),
     command("showTokens", () => tokens.focus()),
     command("explainLast", explain),
+    command("explainEdits", explainEdits),
     command("nextEdit", () => edits.goOrMake()),
     command("dismissEdit", () => edits.dismiss()),
     command("editByInstruction", () => instructed.instruct()),

@@ -96,11 +96,21 @@ export interface Surprises {
   message: string;
 }
 
+/** Why the edits that were found in a document are suggested or not. */
+export interface EditsExplanation {
+  reason: string;
+  calibrationNote: string | null;
+  changes: { line: number; old: string[]; new: string[]; outcome: string; reason: string }[];
+}
+
 export const TokensRequest = new RequestType<{ id: string }, Tokens | null, void>("pellucid/tokens");
 export const BranchRequest = new RequestType<Branch, InlineCompletionItem | null, void>("pellucid/branch");
 export const ExplainRequest = new RequestType<{ id?: string }, Explanation | null, void>("pellucid/explain");
 export const NextEditsRequest = new RequestType<{ textDocument: { uri: string } }, { edits: NextEdit[] }, void>("pellucid/nextEdits");
 export const InstructedEditRequest = new RequestType<Instruction, InstructedEdit, void>("pellucid/edit");
+export const ExplainEditsRequest = new RequestType<{ textDocument: { uri: string } }, EditsExplanation | null, void>(
+  "pellucid/explainEdits",
+);
 export const ExplainCodeRequest = new RequestType<{ textDocument: { uri: string }; range: Range }, { text: string }, void>(
   "pellucid/explainCode",
 );

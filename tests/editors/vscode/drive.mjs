@@ -240,6 +240,18 @@ step("after a rename the next edit is marked; and one key goes there and makes i
   );
 });
 
+step("the explanation of next edits says why each change is suggested or not", async () => {
+  await workbench.run("Pellucid: Explain the Next Edits");
+  await workbench.page.getByRole("tab", { name: /next edits/ }).waitFor();
+  const preview = await eventually(
+    () => workbench.frameWith("Next edits"),
+    (frame) => frame !== undefined,
+  );
+  assert.match(await preview.locator("body").innerText(), /repeated nowhere in this document|changes found are suggested/);
+  await workbench.screenshot("explained-edits-dark");
+  await workbench.run("View: Close Editor");
+});
+
 step("an edit by instruction is compared with the old text, and Escape leaves everything as it was", async () => {
   await workbench.page.getByRole("treeitem", { name: "instruct.py" }).click(); // in a preview tab, as a single click opens it
   await workbench.page.locator(".tab.active", { hasText: "instruct.py" }).waitFor();

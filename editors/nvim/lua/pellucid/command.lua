@@ -56,8 +56,14 @@ local subcommands = {
   edits = function()
     require("pellucid.next_edits").list()
   end,
-  explain = function()
-    require("pellucid.explanation_window").open()
+  explain = function(what)
+    local windows = require("pellucid.explanation_window")
+    if what == "edits" then
+      return windows.edits()
+    elseif what then
+      return client.say((":Pellucid explain %s: it takes edits, or nothing."):format(what), vim.log.levels.ERROR)
+    end
+    windows.open()
   end,
   status = function()
     client.refresh(function(status)
@@ -89,14 +95,17 @@ local with_lines = {
   end,
 }
 
---- Run `:Pellucid name`, perhaps with a range of `lines` and text after the name. Only `surprise` and `instruct` take text.
+--- The arguments of the subcommands that take one.
+local ARGUMENTS = { surprise = vim.tbl_keys(SURPRISES), explain = { "edits" } }
+
+--- Run `:Pellucid name`, perhaps with a range of `lines` and text after the name, if the subcommand takes them.
 function M.run(given, lines)
   local first, text = given:match("^(%S+)%s+(%S.*)$")
   local subcommand = with_lines[first or vim.trim(given)]
   if subcommand then
     return subcommand(lines, text or "")
   end
-  local name = first == "surprise" and first or vim.trim(given)
+  local name = ARGUMENTS[first] and first or vim.trim(given)
   subcommand = subcommands[name]
   if not subcommand then
     local sentence = ("there is no :Pellucid %s; the subcommands are %s."):format(name, table.concat(M.complete(""), ", "))
@@ -108,12 +117,12 @@ function M.run(given, lines)
   subcommand(name == first and text or nil)
 end
 
---- Return the names of subcommands, or the arguments of `surprise`, that begin with `lead`.
+--- Return the names of subcommands, or the arguments of one, that begin with `lead`.
 function M.complete(lead, line)
-  local of_surprise = line and line:match("Pellucid%s+surprise%s")
+  local arguments = ARGUMENTS[line and line:match("Pellucid%s+(%S+)%s") or ""]
   local names = vim.tbl_filter(function(name)
     return vim.startswith(name, lead)
-  end, of_surprise and vim.tbl_keys(SURPRISES) or vim.list_extend(vim.tbl_keys(subcommands), vim.tbl_keys(with_lines)))
+  end, arguments or vim.list_extend(vim.tbl_keys(subcommands), vim.tbl_keys(with_lines)))
   table.sort(names)
   return names
 end

@@ -1,4 +1,4 @@
---- The windows that explain why a suggestion was shown, shortened or hidden, and what code does.
+--- The windows that explain why suggestions and edits were shown or hidden, and what code does.
 
 local client = require("pellucid.client")
 local float = require("pellucid.floating_window")
@@ -74,6 +74,39 @@ function M.open()
       return
     end
     float.fill(float.open("Why " .. explanation.outcome, nil, true), layout(explanation))
+  end)
+  if not sent then
+    client.warn("no language server is running; :Pellucid restart starts it.")
+  end
+end
+
+--- Return the lines of an explanation of next edits for float.fill.
+local function layout_edits(explanation)
+  local lines = {}
+  add(lines, "edits", explanation.reason)
+  if known(explanation.calibrationNote) then
+    add(lines, "note", explanation.calibrationNote)
+  end
+  for _, change in ipairs(explanation.changes) do
+    add(lines, ("line %d"):format(change.line + 1), change.outcome .. ": " .. change.reason)
+    for _, side in ipairs({ { "old", change.old }, { "new", change.new } }) do
+      add(lines, "  " .. side[1], #side[2] == 0 and "(nothing)" or table.concat(side[2], "\n"))
+    end
+  end
+  return lines
+end
+
+--- Open the window that says which next edits are suggested in the current buffer, and why others are not.
+function M.edits()
+  local params = { textDocument = { uri = vim.uri_from_bufnr(0) } }
+  local sent = client.request("pellucid/explainEdits", params, nil, function(explanation, failure)
+    if failure then
+      return
+    end
+    if not explanation then
+      return client.say("no edit was looked for in this buffer yet.")
+    end
+    float.fill(float.open("Next edits", nil, true), layout_edits(explanation))
   end)
   if not sent then
     client.warn("no language server is running; :Pellucid restart starts it.")

@@ -18,6 +18,7 @@ from pathlib import PurePosixPath
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.completion.edits.edit_gate import LEAST, default_gate, gate_of
 from pellucid.completion.edits.edit_history import Edit, EditHistory
+from pellucid.completion.edits.edits_explanation import EditOutcome, EditsExplanation
 from pellucid.completion.edits.next_edit_models import sweep
 from pellucid.completion.edits.next_edit_models.edit_window import edit_window
 from pellucid.completion.edits.next_edit_models.proposals import propose
@@ -43,6 +44,13 @@ KEPT = 64
 
 NOT_CALIBRATED = "The proposals of {} have no calibration yet, so the default model's for repeated edits decides."
 """Reported of proposals by a model that was trained to make them."""
+
+NO_EDIT = "Nothing was changed yet in this session."
+NOT_SENT = "The last change was made in a document that is not sent to the model."
+NOT_REPEATED = "The last change, of line {} of {}, is repeated nowhere in this document, and no other model proposes one."
+DISMISSED = "You have dismissed it."
+TOO_MANY = f"At most {READ} places are read for one request."
+TOO_LATE = f"The {BUDGET_SECONDS} seconds for reading were over."
 
 NUMBERS = count(1)
 """Numbers for the ids of edits."""
@@ -77,6 +85,7 @@ class NextEdits:
         self._model = model
         self._is_harmless = is_harmless
         self._clock = clock
+        self._explanations: OrderedDict[str, EditsExplanation] = OrderedDict()
         self._suggested: OrderedDict[str, NextEdit] = OrderedDict()
         self._refused: OrderedDict[tuple[str, tuple[str, ...], tuple[str, ...]], None] = OrderedDict()
 
@@ -84,6 +93,10 @@ class NextEdits:
     def note(self) -> str | None:
         """Why the last request was not judged by a calibration of its own model, and why a model proposed nothing, in sentences."""
         return " ".join(dict.fromkeys(self._notes)) or None
+
+    def explanation(self, uri: str) -> EditsExplanation | None:
+        """Return why the edits of the last request in a document were suggested or not; None if there was no request."""
+        return self._explanations.get(uri)
 
     async def suggest(
         self, uri: str, text: str, level: GateLevel = GateLevel.NORMAL, cursor: tuple[int, int] | None = None
@@ -95,24 +108,31 @@ class NextEdits:
         Raise a PellucidError if the model cannot be asked.
         """
         self._notes = []
+        explanation = self._explained(uri, level)
         edits = self.history.edits()
         if not edits or not self._may_send(edits[-1]):
+            explanation.end(NOT_SENT if edits else NO_EDIT)
             return []  # another document's edit is sent, too, and its file may be ignored by now
         edit, lines = edits[-1], text.split("\n")
+        nothing = NOT_REPEATED.format(edit.first + 1, PurePosixPath(edit.uri).name)
         repeated = await asyncio.to_thread(repeated_edits, edit, lines, uri)  # a large document may take 50 ms
         changes = list(filter(self._is_new, repeated))
+        for change in repeated:
+            if change not in changes:
+                explanation.leave(change, EditOutcome.DISMISSED, DISMISSED)
         provider = self._provider()
         client = await provider.client() if changes else provider.connected
         if client is None:
+            explanation.end(nothing)
             return []
         try:
             card = await self._models.find(client, self._model())
-            shown = await self._read(client, card, changes, edit, lines, level)
+            shown = await self._read(client, card, changes, edit, lines, explanation)
             proposer, at = self._models.proposer(card), cursor or _end_of(edit, uri)
             if proposer is not None and at is not None:
                 try:
                     async with asyncio.timeout(PROPOSAL_SECONDS if shown else None):
-                        await self._add_proposals(shown, client, proposer, uri, text, at, level)
+                        await self._add_proposals(shown, client, proposer, uri, text, at, explanation)
                 except TimeoutError:
                     pass
                 except PellucidError as error:
@@ -121,13 +141,21 @@ class NextEdits:
                             raise
                         provider.lost(client)
                     self._notes.append(str(error))
-        except UnavailableError:
+        except UnavailableError as error:
+            explanation.reason = str(error)
             provider.lost(client)
             raise
+        explanation.end(nothing)
         return sorted(shown, key=lambda one: shown_rank(one.change.first, edit.first))
 
     async def _read(
-        self, client: Assistant, card: ModelCard, changes: Sequence[Candidate], edit: Edit, lines: Sequence[str], level: GateLevel
+        self,
+        client: Assistant,
+        card: ModelCard,
+        changes: Sequence[Candidate],
+        edit: Edit,
+        lines: Sequence[str],
+        explanation: EditsExplanation,
     ) -> list[NextEdit]:
         """Return the changes, which repeat an edit, that are probable enough."""
         if not changes:
@@ -135,15 +163,17 @@ class NextEdits:
         gate, note = gate_of(card)
         self._notes += [] if note is None else [note]
         shown, begun = [], self._clock()
-        for change in changes[:READ]:
-            if self._clock() - begun > BUDGET_SECONDS:
-                break
+        for number, change in enumerate(changes):
+            if number >= READ or self._clock() - begun > BUDGET_SECONDS:
+                explanation.leave(change, EditOutcome.UNREAD, TOO_MANY if number >= READ else TOO_LATE)
+                continue
             try:
                 odds = await log_odds(client, change, lines, card.name, as_diff(edit) if card.files else (), _terms(change.uri))
-            except InvalidRequestError:  # it is too long for the model, for example
+            except InvalidRequestError as error:  # it is too long for the model, for example
+                explanation.leave(change, EditOutcome.UNREAD, str(error))
                 continue
             sure = gate.probability(odds)
-            if sure >= LEAST[level]:
+            if explanation.judge(change, odds, sure):
                 shown.append(self._remembered(NextEdit(f"edit-{next(NUMBERS)}", change, odds, sure)))
         return shown
 
@@ -155,7 +185,7 @@ class NextEdits:
         uri: str,
         text: str,
         cursor: tuple[int, int],
-        level: GateLevel,
+        explanation: EditsExplanation,
     ) -> None:
         """Add the changes that a next-edit model proposes to those that are shown, up to the first one that is not probable enough."""
         edits = [edit for edit in self.history.edits() if self._may_send(edit)]
@@ -169,9 +199,20 @@ class NextEdits:
                     continue
                 self._notes.append(NOT_CALIBRATED.format(card.name))
                 sure = default_gate().probability(odds)
-                if sure < LEAST[level] or not self._is_new(change) or any(change.overlaps(one) for one in repeated):
+                if not self._is_new(change):
+                    explanation.leave(change, EditOutcome.DISMISSED, DISMISSED)
+                    return
+                if any(change.overlaps(one) for one in repeated) or not explanation.judge(change, odds, sure):
                     return  # the later ones are read as if this one were made
                 shown.append(self._remembered(NextEdit(f"edit-{next(NUMBERS)}", change, odds, sure)))
+
+    def _explained(self, uri: str, level: GateLevel) -> EditsExplanation:
+        """Return a new explanation, which replaces that of the document's last request."""
+        self._explanations.pop(uri, None)
+        if len(self._explanations) >= KEPT:
+            self._explanations.popitem(last=False)
+        explanation = self._explanations[uri] = EditsExplanation(LEAST[level])
+        return explanation
 
     def _may_send(self, edit: Edit) -> bool:
         return self._is_harmless(edit.uri, "\n".join((*edit.old, *edit.new)))

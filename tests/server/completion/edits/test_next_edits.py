@@ -9,7 +9,7 @@ import pytest
 
 from pellucid.completion.edits.edit_gate import LEAST, EditGate, default_gate, gate_of
 from pellucid.completion.edits.edit_history import EditHistory
-from pellucid.completion.edits.next_edits import BUDGET_SECONDS, READ, NextEdits
+from pellucid.completion.edits.next_edits import BUDGET_SECONDS, DISMISSED, NO_EDIT, NOT_REPEATED, READ, TOO_LATE, TOO_MANY, NextEdits
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.settings import GateLevel
 from pellucid.errors import InvalidRequestError, UnavailableError
@@ -232,3 +232,59 @@ async def test_a_lost_server_is_reported() -> None:
     with pytest.raises(UnavailableError, match="start it"):
         await edits(reader).suggest(A, NEW)
     assert reader.losses == 1
+
+
+def explained(made: NextEdits, uri: str = A) -> tuple[str, list[tuple[int, str, str]]]:
+    """Return the reason of the last request, and for each change its line, its outcome and the reason."""
+    explanation = made.explanation(uri)
+    assert explanation is not None
+    return explanation.reason, [(one.change.first, one.outcome, one.reason) for one in explanation.changes]
+
+
+async def test_explanations() -> None:
+    """Each change has its outcome, with its probability and the one required, or the reason why it was not read."""
+    made = edits(Reader({"mean(b)": 0.0, "mean(c)": -20.0}))
+    assert made.explanation(A) is None
+    (first,) = await made.suggest(A, NEW)
+    sure, unsure = default_gate().probability(1.0), default_gate().probability(-19.0)
+    sentence = "It is right with a probability of {:.0%}; at this level 50% or more is required."
+    changes = [(2, "shown", sentence.format(sure)), (4, "hidden", sentence.format(unsure))]
+    assert explained(made) == ("1 of 2 changes found are suggested.", changes)
+    explanation = made.explanation(A)
+    assert explanation is not None
+    assert [(one.log_odds, one.probability) for one in explanation.changes] == [(1.0, sure), (-19.0, unsure)]
+    made.dismiss(first)
+    await made.suggest(A, NEW, GateLevel.QUIET)
+    assert explained(made)[1][0] == (2, "dismissed", DISMISSED)
+    assert "75% or more" in explained(made)[1][1][2]
+
+
+async def test_explanations_of_changes_that_were_not_read() -> None:
+    """There are too many of them, the time was over, or the model cannot read them."""
+    before = "x = total(a)\n\n" * 9
+    after = before.replace("total", "mean", 1)
+    reader = Reader()
+    made = edits(reader, before, after)
+    await made.suggest(A, after)
+    assert [reason for _, outcome, reason in explained(made)[1] if outcome == "unread"] == [TOO_MANY] * 2
+    made._clock = lambda: reader.seconds
+    await made.suggest(A, after)
+    assert explained(made)[1][2][1:] == ("unread", TOO_LATE)
+    made = edits(Reader(failure=InvalidRequestError("Too long.")))
+    await made.suggest(A, NEW)
+    assert [one[1:] for one in explained(made)[1]] == [("unread", "Too long.")] * 2
+
+
+async def test_explanations_without_changes() -> None:
+    """Nothing was edited, nothing repeats, or the model was not asked: a sentence says which."""
+    reader = Reader()
+    made = NextEdits(EditHistory(), lambda: reader, ModelChoice())
+    await made.suggest(A, NEW)
+    assert explained(made) == (NO_EDIT, [])
+    made = edits(reader, "a\n", "b\n")
+    await made.suggest(A, "b\n")
+    assert explained(made) == (NOT_REPEATED.format(1, "a.py"), [])
+    made = edits(Reader(failure=UnavailableError("The server is gone: start it.")))
+    with pytest.raises(UnavailableError):
+        await made.suggest(A, NEW)
+    assert explained(made)[0] == "The server is gone: start it."

@@ -1,0 +1,59 @@
+"""Says why edits were suggested in a document or hidden, after the last request for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from pellucid.completion.edits.repeated_edits import Candidate
+
+UNFINISHED = "The request was cancelled, or is not finished: a change of the document or another request replaces it."
+
+
+class EditOutcome(StrEnum):
+    """The outcome for a change."""
+
+    SHOWN = "shown"
+    HIDDEN = "hidden"
+    """It is not probable enough."""
+    DISMISSED = "dismissed"
+    """The user has dismissed it."""
+    UNREAD = "unread"
+    """It was not read: there are too many, or it is too long."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedChange:
+    """A change, its outcome and the reason. ``log_odds`` and ``probability`` are None for changes that were not read."""
+
+    change: Candidate
+    outcome: EditOutcome
+    reason: str
+    log_odds: float | None = None
+    probability: float | None = None
+
+
+@dataclass(slots=True)
+class EditsExplanation:
+    """Why the changes of one request were suggested or not. ``reason`` is a sentence about all of them."""
+
+    least: float
+    reason: str = UNFINISHED
+    changes: list[JudgedChange] = field(default_factory=list)
+
+    def judge(self, change: Candidate, log_odds: float, probability: float) -> bool:
+        """Add a change that was read. Return whether it is probable enough."""
+        shown = probability >= self.least
+        reason = f"It is right with a probability of {probability:.0%}; at this level {self.least:.0%} or more is required."
+        outcome = EditOutcome.SHOWN if shown else EditOutcome.HIDDEN
+        self.changes.append(JudgedChange(change, outcome, reason, log_odds, probability))
+        return shown
+
+    def leave(self, change: Candidate, outcome: EditOutcome, reason: str) -> None:
+        """Add a change that was not read."""
+        self.changes.append(JudgedChange(change, outcome, reason))
+
+    def end(self, nothing: str) -> None:
+        """End the request. ``nothing`` is the reason if there were no changes."""
+        shown = sum(one.outcome is EditOutcome.SHOWN for one in self.changes)
+        self.reason = f"{shown} of {len(self.changes)} changes found are suggested." if self.changes else nothing
