@@ -143,7 +143,9 @@ def _same_lines(before: str, now: str, query: EditQuery) -> bool:
     """Return whether the text up to the end of the selected lines is still what it was. Changes below it do no harm."""
     selected = query.prefix + query.selection
     end = before.find("\n", len(selected))
-    return now.startswith(before[: len(before) if end < 0 else end + 1])
+    if end < 0:
+        return now.startswith(before) and now[len(before) : len(before) + 1] in ("", "\n")
+    return now.startswith(before[: end + 1])
 
 
 def _dropped(query: EditQuery, made: InstructedEdit | None = None) -> InstructedEdit:

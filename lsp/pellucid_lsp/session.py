@@ -55,7 +55,7 @@ CALIBRATED = "The model is calibrated{}: suggestions that are worth their risk a
 """The sentence of the status, with what the calibration was fitted on, if it says so."""
 
 
-ENDED = "The document was closed, or settings have changed or switched this off, so the request was ended: ask again."
+ENDED = "The request was ended because the document was closed or a setting was changed: ask again."
 
 EXPLANATION_TOKENS = 300
 """Tokens of an explanation, at most. One that is longer ends with an ellipsis."""

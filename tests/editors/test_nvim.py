@@ -955,6 +955,8 @@ def test_explained_edits(served: Neovim) -> None:
     until(lambda: "Next edits" in served.screen, "the window")
     assert re.search(r"\d of \d changes found are suggested", served.text)
     assert re.search(r"shown: It is right with a probability of \d+%", served.text)
+    served.keys("q")
+    until(lambda: "Next edits" not in served.screen, "an empty screen")
 
 
 def test_arguments_of_explain(vim: Neovim) -> None:

@@ -266,7 +266,7 @@ async def test_ended(connect: Connect, assistant: ScriptedAssistant, command: st
         editor.client.text_document_did_close(types.DidCloseTextDocumentParams(types.TextDocumentIdentifier(URI)))
     else:
         await editor.command("pellucid.toggle")
-    with pytest.raises(JsonRpcException, match="so the request was ended"):
+    with pytest.raises(JsonRpcException, match="The request was ended because"):
         await asked
     await until(assistant.closed.is_set)
 

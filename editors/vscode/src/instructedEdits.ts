@@ -3,7 +3,7 @@
 import * as vscode from "vscode";
 import type { Position } from "vscode-languageclient/node";
 import { givenInstruction, type MarkedItem, matching } from "./givenInstruction";
-import { DOCUMENTS, type LanguageServer } from "./languageServer";
+import { DOCUMENTS, type LanguageServer, reason } from "./languageServer";
 import { type Hunk, type InstructedEdit, InstructedEditRequest } from "./protocol";
 
 const SCHEME = "pellucid-edit";
@@ -59,10 +59,10 @@ export class InstructedEdits implements vscode.Disposable {
   }
 
   /** Shows the edit, and makes the changes that the user chooses. */
-  private async edit(selected: Selection, instruction: string): Promise<void> {
+  private async edit(selected: Selection, instruction: string, seed?: number): Promise<void> {
     let chosen: readonly Hunk[];
     try {
-      chosen = await this.choose(selected, instruction);
+      chosen = await this.choose(selected, instruction, seed);
     } finally {
       await this.preview.close();
     }
@@ -72,19 +72,15 @@ export class InstructedEdits implements vscode.Disposable {
   }
 
   /** Returns the changes that the user wants, after as many answers as seeds are asked for. */
-  private async choose(selected: Selection, instruction: string): Promise<readonly Hunk[]> {
-    for (let seed: number | undefined; ; seed = Math.floor(Math.random() * 2 ** 31)) {
+  private async choose(selected: Selection, instruction: string, first?: number): Promise<readonly Hunk[]> {
+    for (let seed = first; ; seed = anySeed()) {
       const made = await this.stream(selected, instruction, seed);
       if (made === undefined) {
         return [];
       }
       if (made.reason !== null) {
-        await this.preview.close(); // the message may stay unanswered
-        if ((await vscode.window.showInformationMessage(made.reason, ASK_AGAIN)) !== ASK_AGAIN) {
-          return [];
-        }
-        requireUnchanged(selected);
-        continue;
+        void this.offerAgain(selected, instruction, made.reason);
+        return [];
       }
       requireUnchanged(selected);
       this.preview.show(replaced(selected.document, made.hunks));
@@ -93,6 +89,19 @@ export class InstructedEdits implements vscode.Disposable {
         return chosen;
       }
       requireUnchanged(selected);
+    }
+  }
+
+  /** Says why nothing was changed, in a message that may stay unanswered, and asks again if the user wants that. */
+  private async offerAgain(selected: Selection, instruction: string, why: string): Promise<void> {
+    if ((await vscode.window.showInformationMessage(why, ASK_AGAIN)) !== ASK_AGAIN) {
+      return;
+    }
+    try {
+      requireUnchanged(selected);
+      await this.edit(selected, instruction, anySeed());
+    } catch (error) {
+      void vscode.window.showErrorMessage(reason(error));
     }
   }
 
@@ -244,6 +253,10 @@ function pick(instruction: string, hunks: readonly Hunk[]): Promise<readonly Hun
     });
     input.show();
   });
+}
+
+function anySeed(): number {
+  return Math.floor(Math.random() * 2 ** 31);
 }
 
 /** Throws an Error with a sentence if the document has changed since it was selected. */

@@ -23,6 +23,7 @@ import {
   DidChangeStatusNotification,
   DidShowNotification,
   ExplainCodeRequest,
+  InstructedEditRequest,
   ServerCommand,
   type Status,
   StatusRequest,
@@ -248,17 +249,30 @@ export class LanguageServer implements vscode.Disposable {
     };
   }
 
-  /** Runs the command of a code action until it is cancelled. "Explain" opens a document, where the server would show a message. */
+  /**
+   * Does what the command of a code action asks for, by a request: the server cannot cancel commands. "Explain" opens a document, where the
+   * server would show a message.
+   */
   private async write(command: string, args: unknown[], token: vscode.CancellationToken): Promise<void> {
     try {
-      if (command !== ServerCommand.explainCode) {
-        await answered(this.requests.sendRequest("workspace/executeCommand", { command, arguments: args }, token));
+      const [uri, first, end, instruction] = args as [string, number, number, string];
+      const textDocument = { uri };
+      const range = { start: { line: first, character: 0 }, end: { line: end, character: 0 } };
+      if (command === ServerCommand.explainCode) {
+        const { text } = await this.request(ExplainCodeRequest, { textDocument, range }, token);
+        await this.explanations.openCode(uri, first, end, text);
         return;
       }
-      const [uri, first, end] = args as [string, number, number];
-      const range = { start: { line: first, character: 0 }, end: { line: end, character: 0 } };
-      const { text } = await this.request(ExplainCodeRequest, { textDocument: { uri }, range }, token);
-      await this.explanations.openCode(uri, first, end, text);
+      const made = await this.request(InstructedEditRequest, { textDocument, range, instruction }, token);
+      if (made.reason !== null) {
+        void vscode.window.showInformationMessage(`Pellucid: ${made.reason}`);
+        return;
+      }
+      const edit = new vscode.WorkspaceEdit();
+      made.hunks.forEach((hunk) =>
+        edit.replace(vscode.Uri.parse(uri), this.requests.protocol2CodeConverter.asRange(hunk.range), hunk.newText),
+      );
+      await vscode.workspace.applyEdit(edit);
     } catch (error) {
       if (!token.isCancellationRequested) {
         throw error;

@@ -87,7 +87,7 @@ export interface Instruction {
   range: Range;
   instruction: string;
   seed?: number;
-  partialResultToken: string;
+  partialResultToken?: string;
 }
 
 /** The number of marks that a search for surprising words has shown, and a sentence about it. */

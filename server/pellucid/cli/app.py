@@ -181,7 +181,7 @@ def edit(
         raise typer.BadParameter("--yes writes the file and --dry-run does not: use only one of them.", param_hint="--dry-run")
     if top_logprobs and not json:
         raise typer.BadParameter("alternative tokens are printed only with --json: add it.", param_hint="--top-logprobs")
-    text = complete_chat_score.read_text(file)
+    text = complete_chat_score.read_text(file).removeprefix(edit_file.MARK)
     try:
         begin, end = edit_file.lines_of(text, lines)
     except ValueError as error:

@@ -24,16 +24,17 @@ from pellucid.serving.running_or_local_assistant import open_assistant
 from pellucid.system.atomic_files import publish
 from pellucid.system.coloured_tokens import harmless
 
+MARK = "\ufeff"
+"""The byte order mark. The model neither reads nor writes it."""
+
 
 def lines_of(text: str, lines: str | None) -> tuple[int, int]:
     """Return the offsets at which the lines ``A:B``, or ``A`` alone, begin and end; None is all lines. Lines are counted from 1.
 
-    A byte order mark is part of no line: the model does not write one.
     Raise ValueError if there are no such lines.
     """
-    mark = int(text.startswith("\ufeff"))
     if lines is None:
-        return mark, len(text)
+        return 0, len(text)
     first, separator, last = lines.partition(":")
     if not (first.isdecimal() and (last.isdecimal() or not separator)):
         raise ValueError(f"{lines!r} is not A:B, like 10:24.")
@@ -43,7 +44,7 @@ def lines_of(text: str, lines: str | None) -> tuple[int, int]:
     start = offset_of(text, f"{begin}:1")
     offset_of(text, f"{end}:1")
     stop = text.find("\n", offset_of(text, f"{end}:1"))
-    return max(start, mark), len(text) if stop < 0 else stop + 1
+    return start, len(text) if stop < 0 else stop + 1
 
 
 def edit_lines(
@@ -112,19 +113,23 @@ def _heading(hunk: Hunk, shift: int) -> str:
 
 
 def _write(file: Path, before: str, text: str) -> None:
-    """Replace a file's text at once, so that it is whole whatever happens. Raise PellucidError if that cannot be done."""
+    """Replace a file's text at once, so that it is whole whatever happens. Raise PellucidError if that cannot be done.
+
+    The texts are without the byte order mark that the file may have, which stays.
+    """
     part: Path | None = None
     try:
         target = file.resolve()
+        has_mark = read_text(file).startswith(MARK)
         mode = target.stat().st_mode & 0o7777
         if not os.access(target, os.W_OK):
             raise InvalidRequestError(f"{file} is read-only, so nothing was written: make it writable, and ask again.")
         descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         part = Path(name)
         with os.fdopen(descriptor, "wb") as written:
-            written.write(text.encode())
+            written.write((MARK * has_mark + text).encode())
         part.chmod(mode)
-        if read_text(file) != before:
+        if read_text(file) != MARK * has_mark + before:
             raise InvalidRequestError(f"{file} has changed meanwhile, so nothing was written: ask again.")
         publish(part, target)
     except BaseException as error:

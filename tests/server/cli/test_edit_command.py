@@ -164,10 +164,12 @@ def test_lines(lines: str | None, span: tuple[int, int]) -> None:
     assert lines_of(TEXT, lines) == span
 
 
-@pytest.mark.parametrize("lines", [None, "1:2", "1"])
-def test_a_byte_order_mark(lines: str | None) -> None:
-    """It is part of no line, so that an edit of the first one keeps it."""
-    assert lines_of("\ufeffa\nb\n", lines) == (1, 3 if lines == "1" else 5)
+def test_a_byte_order_mark(run: Run, model: LocalEditor, file: Path) -> None:
+    """The model does not read it, and it stays in the file."""
+    file.write_text("\ufeff" + TEXT)
+    code, _, _ = run("edit", file, "Set b to 9.", "--yes")
+    assert (code, file.read_text().count("\ufeff"), file.read_text()[0]) == (0, 1, "\ufeff")
+    assert "\ufeff" not in "".join(str(message.content) for message in model.asked[0].messages)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ class ScriptedEditor(SilentAssistant):
     """Answers with ``answer``. Reads each text as one token, whose logprob is that of the first of ``logprobs`` in it, else -1.
 
     With ``waits`` it waits for ever after its tokens. ``others`` are alternatives to some tokens of the answer, and ``rests`` what
-    follows an answer that is begun in this way.
+    follows an answer that is begun in this way, unless such answers have a ``later`` end or error.
     """
 
     answer: str
@@ -34,6 +34,7 @@ class ScriptedEditor(SilentAssistant):
     others: Mapping[str, str] = field(default_factory=dict)
     rests: Mapping[str, str] = field(default_factory=dict)
     other_logprob: float = -1.0
+    later: FinishReason | Exception | None = None
     read_failure: Exception | None = None
     asked: list[ChatQuery] = field(default_factory=list)
     read: list[ScoreQuery] = field(default_factory=list)
@@ -42,6 +43,9 @@ class ScriptedEditor(SilentAssistant):
     async def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> AsyncGenerator[Token | Finish]:
         self.asked.append(query)
         number, begun = 0, str(query.messages[-1].content).partition("\n")[2]
+        if begun and isinstance(self.later, Exception):
+            raise self.later
+        reason = self.later if begun and isinstance(self.later, FinishReason) else self.reason
         try:
             for number, token in enumerate(pieces(self.rests[begun] if begun else self.answer, self.others, self.other_logprob), 1):
                 if on_usage is not None:
@@ -49,7 +53,7 @@ class ScriptedEditor(SilentAssistant):
                 yield token
             if self.waits:
                 await asyncio.Event().wait()
-            yield Finish(self.reason, Usage(generated=number), error=self.error)
+            yield Finish(reason, Usage(generated=number), error=self.error)
         finally:
             self.closed += 1
 

@@ -133,6 +133,7 @@ end
 --- Handle the end of the language server's process. Neovim reports it itself; :checkhealth says what to do.
 local function ended(code, signal)
   require("pellucid.instruct").clear()
+  require("pellucid.explanation_window").forget()
   require("pellucid.next_edits").clear()
   note(nil)
   local asked = code == 0 and (signal == 0 or signal == TERMINATED)

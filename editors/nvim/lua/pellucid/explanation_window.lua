@@ -130,6 +130,9 @@ local function stop()
   end
 end
 
+--- Forget the request when the language server has ended.
+M.forget = forget
+
 --- Open a window with an explanation of code. It takes the keyboard only if the user has stayed in the window that requested it, and
 --- types nothing: keys typed meanwhile would be lost in it.
 local function show(text, title, asked)
@@ -158,7 +161,9 @@ function M.explain_code(uri, first, last)
     end
     show(explained.text, last > first + 1 and ("Lines %d to %d"):format(first + 1, last) or ("Line %d"):format(first + 1), asked)
   end, true)
-  if cancel then
+  if not cancel then
+    client.warn("no language server is running; :Pellucid restart starts it.")
+  else
     local watch = vim.api.nvim_create_autocmd("BufUnload", { buffer = asked.buf, once = true, callback = stop })
     pending = { cancel = cancel, watch = watch }
   end

@@ -16,9 +16,9 @@ local number = 0
 local cancel_request
 local mapped = {} -- keys of the buffer that are mapped while an edit is shown
 
---- Return the lines up to the end of the selected ones. Changes below them do no harm.
+--- Return the lines up to the end of the selected ones, or to the blank one that new lines replace. Changes below do no harm.
 local function lines_before(shown)
-  return vim.api.nvim_buf_get_lines(shown.buf, 0, shown.last, false)
+  return vim.api.nvim_buf_get_lines(shown.buf, 0, math.max(shown.last, shown.first + 1), false)
 end
 
 --- Return why an edit can no longer be made, if the text has changed, or nil.

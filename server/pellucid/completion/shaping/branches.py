@@ -17,7 +17,7 @@ def alternatives(tokens: Sequence[Token]) -> list[tuple[float, int, int]]:
     logprob = 0.0
     for index, token in enumerate(tokens):
         for number, alternative in enumerate(token.top):
-            if alternative.id != token.id and force_alternative(tokens, index, number) is not None and alternative.text.strip():
+            if alternative.id != token.id and alternative.text.strip() and force_alternative([token], 0, number) is not None:
                 found.append((logprob + token.constrain(alternative.logprob), index, number))
         logprob += token.constrained_logprob or 0.0
     return found

@@ -105,8 +105,8 @@ def find_syntax(language: str) -> Syntax:
 
 
 def may_be_prose(language: str) -> bool:
-    """Return whether documents of a language are prose, or may be, as the language is not known."""
-    return _SYNTAX.get(language.lower(), _PROSE).prose
+    """Return whether documents of a language are prose, or may be, as it has no name."""
+    return not language or find_syntax(language).prose
 
 
 def scan_line(line: str, inside: str | None, syntax: Syntax) -> LineScan:

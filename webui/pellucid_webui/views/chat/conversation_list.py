@@ -30,7 +30,7 @@ MAX_LISTED = 500
 _NUMBERS = count(1)
 
 _OPENED = "opened"
-"""The key by which an action says that it has opened another conversation or none: ``act`` takes it out."""
+"""Set by an action after which the tab shows another conversation or a new chat; ``act`` removes it."""
 
 Event = Mapping[str, Any]
 """The data of an event: ``verb`` names the action, ``id`` the conversation or folder."""

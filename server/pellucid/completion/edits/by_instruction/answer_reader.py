@@ -23,7 +23,7 @@ class AnswerReader:
         self._indentation = Indentation(selected)
         self._fence = fence
         self._margin: int | None = None  # spaces before the first line
-        self._inner: int | None = None  # spaces before a fence of the answer's own text, whose end is not that of the answer
+        self._inner: int | None = None  # of a fence that is open within the answer's text
         self._text = ""
         self._at = 0  # where the unfinished line begins in the text of all tokens
         self._blank: list[tuple[int, int]] = []
@@ -86,12 +86,13 @@ class AnswerReader:
         return found
 
     def _is_end(self, line: str) -> bool:
-        """Return whether a fence ends the answer, or opens it again; else it is part of the text."""
+        """Return whether a fence is no part of the text: it closes the answer, or repeats its opening."""
         margin, name = _margin(line), line.strip().lstrip("`")
         if name and _FENCE_NAME.fullmatch(name) is None:
             return False
         if self._inner is not None and (name or margin >= self._inner):
-            self._inner = None if not name and margin == self._inner else self._inner
+            if not name and margin == self._inner:
+                self._inner = None
             return False
         if not name and margin <= (self._margin or 0):
             self.closed = True

@@ -76,8 +76,8 @@ class SelectedLines:
         return (*self.lines[: self.leading], *lines, *self.lines[len(self.raw) - self.trailing :])
 
 
-def select_lines(prefix: str, selection: str, suffix: str) -> SelectedLines:
-    """Return the whole lines of a selection."""
+def select_lines(prefix: str, selection: str, suffix: str, *, prose: bool = False) -> SelectedLines:
+    """Return the whole lines of a selection, of code or ``prose``: there a colon opens no block."""
     left = prefix[max(prefix.rfind("\n"), prefix.rfind("\r")) + 1 :]
     before, after = prefix[: len(prefix) - len(left)], suffix
     if selection or not (left + _match(_REST_OF_LINE, suffix)).strip():
@@ -93,7 +93,7 @@ def select_lines(prefix: str, selection: str, suffix: str) -> SelectedLines:
     newline = "\r\n" if "\r\n" in before + text + after else "\n"
     filled = [index for index, line in enumerate(raw) if line.strip()]
     if not filled:
-        margin = margin or _match(_INDENTATION, raw[0] if raw else "") or _margin_between(before, after)
+        margin = margin or _match(_INDENTATION, raw[0] if raw else "") or ("" if prose else _margin_between(before, after))
         return SelectedLines(before, raw, after, newline, len(raw), 0, margin, "", inserted=True)
     indentations = [_match(_INDENTATION, raw[index]) for index in filled]
     margin = _common_beginning(indentations)
@@ -102,11 +102,15 @@ def select_lines(prefix: str, selection: str, suffix: str) -> SelectedLines:
 
 
 def _margin_between(before: str, after: str) -> str:
-    """Return the indentation of lines between two texts: that of the next line, or that within the block that the last line opens."""
+    """Return the indentation of lines between two pieces of code.
+
+    It is that of the next line, or that of the last one if the next one closes a block, or deeper if the last one opens a block.
+    """
     above = next((line for line in reversed(before.splitlines()) if line.strip()), "")
     below = next((line for line in after.splitlines() if line.strip()), "")
     outer, inner = _indentation(above), _indentation(below)
-    if len(inner) > len(outer) or not above.rstrip().endswith(_OPENINGS) or above.lstrip().startswith(_COMMENTS):
+    is_comment = above.lstrip().startswith(_COMMENTS) and above.rstrip().endswith(":")
+    if len(inner) > len(outer) or not above.rstrip().endswith(_OPENINGS) or is_comment:
         return outer if below.lstrip().startswith(_CLOSINGS) else inner
     found = [indentation for line in (*before.splitlines()[-200:], *after.splitlines()[:200]) if (indentation := _indentation(line))]
     return outer + ("\t" if any("\t" in one for one in found) else " " * _least_size(found))
@@ -120,7 +124,7 @@ class Indentation:
         around = [*selected.lines, *_split(selected.before)[-200:], *_split(selected.after)[:200]]
         found = [indentation for indentation in map(_indentation, around) if indentation]
         self._tabs = any("\t" in one for one in found)
-        self._spaces = any(one.startswith("  ") for one in found)  # a single one is that of a comment: /**, then " * text"
+        self._spaces = any("  " in one for one in found)  # a single one is that of a comment: /**, then " * text"
         self._size = _least_size(found)
         self._answer_size = 0
         self._extra: str | None = None
@@ -133,7 +137,7 @@ class Indentation:
         if self._extra is None:  # a model that indents the first line more than it is shown does so with all of them
             opening = self._selected.opening
             self._extra = indentation.removesuffix(opening) if indentation.endswith(opening) else ""
-            if self._extra == " ":  # of a model whose first token begins with a space
+            if self._extra == " " and not text.startswith("*"):  # of a model whose first token begins with a space
                 self._extra, indentation = "", opening
         indentation = indentation.removeprefix(self._extra)
         if self._tabs and not self._spaces and " " in indentation:

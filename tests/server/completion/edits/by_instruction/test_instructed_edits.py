@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import exp
 
 import pytest
 
@@ -141,6 +142,27 @@ async def test_an_answer_that_nothing_likely_changes() -> None:
         assert (made.reason, len(model.asked)) == (UNCHANGED, 1)
 
 
+async def test_another_answer_that_does_not_come() -> None:
+    """If it was replaced, no further one is asked for; if the server refuses it, the first answer counts."""
+    same, others = "def f(self):\n    return 1\n```", {"def": "class", "self": "cls"}
+    model = ScriptedEditor(same, others=others, rests=dict.fromkeys(("class", "def f(cls"), ""), later=FinishReason.SUPERSEDED)
+    _, made = await edited(model)
+    assert (made.reason, len(model.asked)) == (REPLACED, 2)
+    model = ScriptedEditor(same, others=others, later=QueueFullError("The queue is full."))
+    _, made = await edited(model)
+    assert (made.reason, len(model.asked)) == (UNCHANGED, 2)
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+async def test_alternatives_are_those_that_were_asked_for(count: int) -> None:
+    """More are asked for, to find other beginnings, and cut in the result; their probability is part of the rest."""
+    model = ScriptedEditor(ANSWER, others={" 3": " 4"})
+    _, made = await edited(model, replace(QUERY, top_logprobs=count))
+    assert model.asked[0].params.top_logprobs == max(4, count)
+    (token,) = (one for one in made.hunks[0].tokens if one.text == " 3")
+    assert (len(token.top), token.rest) == (min(count, 1), 1.0 + (0 if count else exp(-1.0)))
+
+
 async def test_other_beginnings() -> None:
     """The likeliest is tried first, and the first change is used."""
     same = "def f(self):\n    return 1\n```"
@@ -166,6 +188,13 @@ async def test_prose_may_answer_prose() -> None:
         assert made.text == "The whole truth is here.\n"
     docstring = EditQuery('"""\n', "Return the very first of these lines.\n", '"""\n', "Say more.", language="python")
     assert (await edited(ScriptedEditor(answer), docstring))[1].reason is None
+
+
+@pytest.mark.parametrize("language", ["css", "json", "terraform"])
+async def test_prose_instead_of_code_of_any_language(language: str) -> None:
+    """Languages whose syntax is not known are code: a sentence is refused."""
+    _, made = await edited(ScriptedEditor("Here is the updated text with a new colour:\n"), replace(QUERY, language=language))
+    assert made.reason == PROSE
 
 
 async def test_an_answer_that_ends_without_a_fence() -> None:
@@ -218,6 +247,9 @@ async def test_blank_lines_around_the_selection_stay() -> None:
         ("        a()\n    b()\n", "        a()\n    c()\n```", "        a()\n    c()\n"),
         ("/**\n * A.\n */\nif (a) {\n\tb();\n}\n", "/**\n * A.\n */\nif (a) {\n    c();\n}\n```", "/**\n * A.\n */\nif (a) {\n\tc();\n}\n"),
         ("def f():\n    a()\n", " def f():\n    c()\n```", "def f():\n    c()\n"),
+        ("\tf(a,\n\t  b);\n", "f(a,\n  c);\n```", "\tf(a,\n\t  c);\n"),
+        ("\tf(a,\n\t         b);\n\tg();\n", "f(a,\n         b);\nc();\n```", "\tf(a,\n\t         b);\n\tc();\n"),
+        (" * a\n * b\n", " * a\n * c\n```", " * a\n * c\n"),
     ],
     ids=[
         "spaces to tabs",
@@ -228,6 +260,9 @@ async def test_blank_lines_around_the_selection_stay() -> None:
         "and a margin",
         "tabs, and a comment with a single space",
         "one space before the first line alone",
+        "two spaces after a tab",
+        "spaces that align after a tab",
+        "lines of a comment",
     ],
 )
 async def test_indentation(selection: str, answer: str, text: str) -> None:
@@ -277,12 +312,20 @@ async def test_an_empty_selection(prefix: str, suffix: str, answer: str, old: st
         ("if (a) {\n", "\n}\n", "    "),
         ("    a()\n    # Then:\n", "\n    b()\n", "    "),
         ("# First:\n", "\na()\n", ""),
+        ("#header {\n", "\n}\n", "    "),
     ],
 )
 async def test_a_blank_line_without_indentation(prefix: str, suffix: str, margin: str) -> None:
     """New lines instead of it have the indentation of the next line, or that within the block that the line above opens."""
     _, made = await edited(ScriptedEditor("c()\n```"), EditQuery(prefix, "", suffix, "Call c."))
     assert made.text == f"{margin}c()\n"
+
+
+async def test_a_blank_line_in_prose() -> None:
+    """A colon opens no block there."""
+    query = EditQuery("Install it like this:\n\n", "", "\nThen run it.\n", "Say how.", language="markdown")
+    _, made = await edited(ScriptedEditor("By pip.\n````"), query)
+    assert made.text == "By pip.\n"
 
 
 @pytest.mark.parametrize(
