@@ -30,13 +30,18 @@ export class Explanations implements vscode.TextDocumentContentProvider, vscode.
   }
 
   /** Opens the explanation of next edits, rendered. */
-  async openEdits({ reason, calibrationNote, changes }: EditsExplanation): Promise<void> {
+  async openEdits(document: vscode.Uri, { reason, calibrationNote, changes }: EditsExplanation): Promise<void> {
     const parts = changes.map((one) => {
       const lines = [...one.old.map((line) => `- ${line}`), ...one.new.map((line) => `+ ${line}`)].join("\n");
       return `## Line ${one.line + 1}: ${one.outcome}\n\n${escaped(one.reason)}\n\n${fenced(lines)}`;
     });
     const note = calibrationNote === null ? [] : [escaped(calibrationNote)];
-    await this.openRendered(OF_EDITS, ["# Next edits", escaped(reason), ...note, ...parts].join("\n\n").concat("\n"));
+    await this.openRendered(
+      OF_EDITS,
+      [`# Next edits in ${escaped(vscode.workspace.asRelativePath(document))}`, escaped(reason), ...note, ...parts]
+        .join("\n\n")
+        .concat("\n"),
+    );
   }
 
   /** Opens the model's explanation of lines, from `first` on and before `end`. It is not rendered: that could load images from the web. */

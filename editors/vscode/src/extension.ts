@@ -37,8 +37,8 @@ export function activate(context: vscode.ExtensionContext): void {
   const explainEdits = async (): Promise<void> => {
     const document = vscode.window.activeTextEditor?.document;
     const explanation = document && (await running.request(ExplainEditsRequest, { textDocument: { uri: document.uri.toString() } }));
-    if (explanation) {
-      await explanations.openEdits(explanation);
+    if (document && explanation) {
+      await explanations.openEdits(document.uri, explanation);
     } else {
       void vscode.window.showInformationMessage("No edit has been looked for here yet: change something in an editor first.");
     }
