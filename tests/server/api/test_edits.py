@@ -74,7 +74,7 @@ def test_refusals(fields: dict[str, Any], param: str) -> None:
 
 def test_the_terms_and_the_seed_reach_the_model() -> None:
     """The seed, the temperature and the priority are those of the request."""
-    _, assistant = post(ANSWER, seed=3, temperature=0.25, priority="background", top_logprobs=2)
+    _, assistant = post(ANSWER, seed=3, temperature=0.25, priority="background", top_logprobs=6)
     params = assistant.calls[0]["params"]
-    assert (params.seed, params.temperature, params.top_logprobs) == (3, 0.25, 2)
+    assert (params.seed, params.temperature, params.top_logprobs) == (3, 0.25, 6)
     assert str(assistant.calls[0]["terms"].priority.name) == "BACKGROUND"
