@@ -49,7 +49,7 @@ class EditsExplanation:
         self.changes.append(JudgedChange(change, outcome, reason, log_odds, probability))
         return shown
 
-    def leave(self, change: Candidate, outcome: EditOutcome, reason: str) -> None:
+    def skip(self, change: Candidate, outcome: EditOutcome, reason: str) -> None:
         """Add a change that was not read."""
         self.changes.append(JudgedChange(change, outcome, reason))
 

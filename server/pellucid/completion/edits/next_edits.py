@@ -119,7 +119,7 @@ class NextEdits:
         changes = list(filter(self._is_new, repeated))
         for change in repeated:
             if change not in changes:
-                explanation.leave(change, EditOutcome.DISMISSED, DISMISSED)
+                explanation.skip(change, EditOutcome.DISMISSED, DISMISSED)
         provider = self._provider()
         client = await provider.client() if changes else provider.connected
         if client is None:
@@ -141,9 +141,10 @@ class NextEdits:
                             raise
                         provider.lost(client)
                     self._notes.append(str(error))
-        except UnavailableError as error:
+        except PellucidError as error:
             explanation.reason = str(error)
-            provider.lost(client)
+            if isinstance(error, UnavailableError):
+                provider.lost(client)
             raise
         explanation.end(nothing)
         return sorted(shown, key=lambda one: shown_rank(one.change.first, edit.first))
@@ -165,12 +166,12 @@ class NextEdits:
         shown, begun = [], self._clock()
         for number, change in enumerate(changes):
             if number >= READ or self._clock() - begun > BUDGET_SECONDS:
-                explanation.leave(change, EditOutcome.UNREAD, TOO_MANY if number >= READ else TOO_LATE)
+                explanation.skip(change, EditOutcome.UNREAD, TOO_MANY if number >= READ else TOO_LATE)
                 continue
             try:
                 odds = await log_odds(client, change, lines, card.name, as_diff(edit) if card.files else (), _terms(change.uri))
             except InvalidRequestError as error:  # it is too long for the model, for example
-                explanation.leave(change, EditOutcome.UNREAD, str(error))
+                explanation.skip(change, EditOutcome.UNREAD, str(error))
                 continue
             sure = gate.probability(odds)
             if explanation.judge(change, odds, sure):
@@ -200,7 +201,7 @@ class NextEdits:
                 self._notes.append(NOT_CALIBRATED.format(card.name))
                 sure = default_gate().probability(odds)
                 if not self._is_new(change):
-                    explanation.leave(change, EditOutcome.DISMISSED, DISMISSED)
+                    explanation.skip(change, EditOutcome.DISMISSED, DISMISSED)
                     return
                 if any(change.overlaps(one) for one in repeated) or not explanation.judge(change, odds, sure):
                     return  # the later ones are read as if this one were made

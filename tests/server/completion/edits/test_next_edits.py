@@ -12,7 +12,7 @@ from pellucid.completion.edits.edit_history import EditHistory
 from pellucid.completion.edits.next_edits import BUDGET_SECONDS, DISMISSED, NO_EDIT, NOT_REPEATED, READ, TOO_LATE, TOO_MANY, NextEdits
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.settings import GateLevel
-from pellucid.errors import InvalidRequestError, UnavailableError
+from pellucid.errors import InvalidRequestError, QueueFullError, UnavailableError
 from pellucid.models.calibrations import NOT_OWN
 from pellucid.tokens import Finish, FinishReason, ModelCard, Priority, ScoreQuery, Token, Usage
 from support.silent_assistant import SilentAssistant
@@ -284,7 +284,8 @@ async def test_explanations_without_changes() -> None:
     made = edits(reader, "a\n", "b\n")
     await made.suggest(A, "b\n")
     assert explained(made) == (NOT_REPEATED.format(1, "a.py"), [])
-    made = edits(Reader(failure=UnavailableError("The server is gone: start it.")))
-    with pytest.raises(UnavailableError):
-        await made.suggest(A, NEW)
-    assert explained(made)[0] == "The server is gone: start it."
+    for failure in (UnavailableError("The server is gone: start it."), QueueFullError("The queue is full.")):
+        made = edits(Reader(failure=failure))
+        with pytest.raises(type(failure)):
+            await made.suggest(A, NEW)
+        assert explained(made)[0] == str(failure)
