@@ -49,6 +49,19 @@ def test_shared_names(tmp_path: Path) -> None:
     assert (pieces[0].line, pieces[0].text) == (0, ORDERS)
 
 
+def test_files_with_a_name(tmp_path: Path) -> None:
+    """All files with one of some names are found, however short, with their present texts; a name within a longer one is another one."""
+    short = "from orders import OrderBook\n"
+    write(tmp_path, orders=ORDERS, exports=short, shapes=SHAPES, longer="OrderBooks = a_name\n", php="$OrderBook = 1\n")
+    index = indexed(tmp_path)
+    assert {path.name for path, _ in index.files_with({"OrderBook"})} == {"orders.py", "exports.py", "php.py"}
+    write(tmp_path, exports=short.upper())
+    assert dict(index.files_with({"OrderBook"}))[tmp_path / "exports.py"] == short.upper()
+    assert list(index.files_with({"no", "größe", 'x" OR "orders', "corner"})) == []
+    index.close()
+    assert list(index.files_with({"OrderBook"})) == []
+
+
 def test_names_after_the_cursor_and_of_imports(tmp_path: Path) -> None:
     """The next lines and the document's imports tell what is needed, too; other lines far above do not."""
     write(tmp_path, orders=ORDERS)

@@ -11,7 +11,7 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
@@ -45,7 +45,7 @@ MAX_NAMES = 128
 """Names that are looked for, those nearest to the cursor first."""
 
 MIN_NAMES = 4
-"""A piece with fewer different names says little."""
+"""A piece with fewer different names says little, so that it is not among those that fit to a cursor."""
 
 LINES_BEFORE, LINES_AFTER = 12, 6
 """Lines around the cursor whose names are looked for."""
@@ -55,6 +55,9 @@ IMPORT_LINES = 60
 
 CANDIDATES = 24
 """Pieces that are ranked; of overlapping ones only the best is returned."""
+
+MAX_FOUND = 400
+"""Pieces in which a name is found at most, the most telling ones."""
 
 SUFFIXES = frozenset({
     ".c", ".cc", ".cpp", ".cs", ".dart", ".el", ".ex", ".go", ".h", ".hpp", ".hs", ".java", ".jl", ".js", ".jsx", ".kt", ".lua", ".mjs",
@@ -73,7 +76,7 @@ _IMPORTS = re.compile(r"\s*(?:import|from|use|using|require|package|export\b.*\b
 
 _TABLES = """
 CREATE TABLE files (path TEXT PRIMARY KEY, modified INTEGER NOT NULL, size INTEGER NOT NULL);
-CREATE TABLE pieces (id INTEGER PRIMARY KEY, path TEXT NOT NULL, line INTEGER NOT NULL);
+CREATE TABLE pieces (id INTEGER PRIMARY KEY, path TEXT NOT NULL, line INTEGER NOT NULL, names INTEGER NOT NULL);
 CREATE INDEX pieces_of_files ON pieces (path);
 CREATE VIRTUAL TABLE search USING fts5 (names, tokenize = "ascii tokenchars '_$'");
 """
@@ -163,8 +166,9 @@ class RepositoryIndex:
             if self._closed:
                 return []
             rows = self._database.execute(
-                "SELECT path, line FROM search JOIN pieces ON id = search.rowid WHERE search MATCH ? AND path != ? ORDER BY rank LIMIT ?",
-                (query, str(exclude), CANDIDATES),
+                "SELECT path, line FROM search JOIN pieces ON id = search.rowid "
+                "WHERE search MATCH ? AND path != ? AND pieces.names >= ? ORDER BY rank LIMIT ?",
+                (query, str(exclude), MIN_NAMES, CANDIDATES),
             ).fetchall()
         pieces: list[RelatedPiece] = []
         for path, line in rows:
@@ -173,6 +177,25 @@ class RepositoryIndex:
                 if text:
                     pieces.append(RelatedPiece(Path(path), line, text))
         return pieces
+
+    def files_with(self, names: Iterable[str]) -> Iterator[tuple[Path, str]]:
+        """Yield the files that have one of some names, with their texts as they are now. Those with rare names come first.
+
+        Names of other letters than ASCII's, and those that are shorter than three, are not looked for.
+        """
+        query = " OR ".join(f'"{name}" OR "${name}"' for name in names if _NAME.fullmatch(name))
+        if not query:
+            return
+        with self._lock:
+            if self._closed:
+                return
+            rows = self._database.execute(
+                "SELECT path FROM search JOIN pieces ON id = search.rowid WHERE search MATCH ? ORDER BY rank LIMIT ?", (query, MAX_FOUND)
+            ).fetchall()
+        for path in dict.fromkeys(Path(row[0]) for row in rows):
+            text = self._read(path)
+            if text:
+                yield path, text
 
     def close(self) -> None:
         """Free the memory. A refresh that is running ends soon."""
@@ -206,7 +229,7 @@ class RepositoryIndex:
             if stamp is not None:
                 cursor.execute("INSERT INTO files VALUES (?, ?, ?)", (path, *stamp))
             for line, names in pieces:
-                cursor.execute("INSERT INTO pieces (path, line) VALUES (?, ?)", (path, line))
+                cursor.execute("INSERT INTO pieces (path, line, names) VALUES (?, ?, ?)", (path, line, len(set(names))))
                 cursor.execute("INSERT INTO search (rowid, names) VALUES (?, ?)", (cursor.lastrowid, " ".join(names)))
 
 
@@ -215,5 +238,5 @@ def _pieces(text: str) -> Iterable[tuple[int, list[str]]]:
     lines = text.split("\n")
     for line in range(0, len(lines), PIECE_LINES // 2):
         names = _NAME.findall("\n".join(lines[line : line + PIECE_LINES]))
-        if len(set(names)) >= MIN_NAMES:
+        if names:
             yield line, names
