@@ -10,6 +10,7 @@ from lsprotocol import types
 
 from pellucid.completion.edits.edits_explanation import EditsExplanation
 from pellucid.completion.edits.next_edits import NextEdit
+from pellucid.completion.edits.repeated_edits import Candidate
 from pellucid_lsp.documents import Documents
 from pellucid_lsp.inspection_json import range_json
 
@@ -46,6 +47,15 @@ class EditItem:
         }
 
 
+def place_json(edit: NextEdit) -> dict[str, Any]:
+    """Return an edit of another document as ``pellucid/nextEditsElsewhere`` has it: where it is, but not as a change of a version."""
+    return {"id": edit.id, **_change_json(edit.change), "probability": edit.probability, "logOdds": edit.log_odds}
+
+
+def _change_json(change: Candidate) -> dict[str, Any]:
+    return {"uri": change.uri, "line": change.first, "old": list(change.old), "new": list(change.new)}
+
+
 def explanation_json(explanation: EditsExplanation, note: str | None) -> dict[str, Any]:
     """Return why edits were suggested or hidden as ``pellucid/explainEdits`` has it."""
     return {
@@ -54,9 +64,7 @@ def explanation_json(explanation: EditsExplanation, note: str | None) -> dict[st
         "required": explanation.least,
         "changes": [
             {
-                "line": one.change.first,
-                "old": list(one.change.old),
-                "new": list(one.change.new),
+                **_change_json(one.change),
                 "outcome": one.outcome,
                 "reason": one.reason,
                 "probability": one.probability,

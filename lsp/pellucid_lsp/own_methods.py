@@ -16,7 +16,7 @@ from pellucid.completion.suggestion import DocumentCursor, Suggestion, drop_type
 from pellucid.errors import InvalidRequestError, UnavailableError
 from pellucid.tokens import BACKGROUND, MAX_ALTERNATIVES, ScoreQuery, Token
 from pellucid_lsp import surprise_methods
-from pellucid_lsp.edit_items import EDIT_ACCEPTED, explanation_json
+from pellucid_lsp.edit_items import EDIT_ACCEPTED, explanation_json, place_json
 from pellucid_lsp.inspection_json import Json, explanation_report, hover_markdown, ranges_of, suggestion_report, tokens_report
 from pellucid_lsp.reactions import accept_all, accept_part, dismiss
 from pellucid_lsp.request_params import Params
@@ -93,6 +93,14 @@ def _register_requests(server: Pellucid) -> None:
         items = await server.next_edits(params.required("textDocument.uri", uri), params.position("position"))
         edits = [item.as_own_edit() for item in items]
         return {"edits": edits, "calibrationNote": server.session.edits.note}
+
+    @server.own_request("pellucid/nextEditsElsewhere")
+    async def next_edits_elsewhere(given: Any) -> Json:
+        """Return where the last edit may be repeated in other documents and files, each place with its probability."""
+        params = Params(given, "pellucid/nextEditsElsewhere")
+        uri = params.required("textDocument", params.part("textDocument")).text("uri")
+        edits = await server.next_edits_elsewhere(params.required("textDocument.uri", uri))
+        return {"places": [place_json(edit) for edit in edits], "calibrationNote": server.session.edits.note}
 
     @server.own_request("pellucid/explainEdits")
     async def explain_edits(given: Any) -> Json | None:

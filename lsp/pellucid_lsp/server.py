@@ -25,6 +25,7 @@ from pellucid_lsp.request_params import Handler, with_error_responses
 from pellucid_lsp.tolerant_protocol import Protocol
 
 if TYPE_CHECKING:
+    from pellucid.completion.edits.next_edits import NextEdit
     from pellucid_lsp.session import EditorSession
 
 NEOVIM = "Neovim"
@@ -137,6 +138,19 @@ class Pellucid(LanguageServer):
         if self.documents.get_text_document(uri).version != version or not self.session.enabled:
             return []
         return [edit_item(edit, self.documents, self.line_end(uri)) for edit in edits]
+
+    async def next_edits_elsewhere(self, uri: str) -> list[NextEdit]:
+        """Return the edits that may come next in other documents and files; none if this document changes meanwhile."""
+        await self.settings_known.wait()
+        if not self.has_edits(uri):
+            return []
+        version = self.documents.get_text_document(uri).version
+        try:
+            edits = await self.session.suggest_edits_elsewhere(uri, self.text(uri), version)
+        except PellucidError as error:
+            self.show_error(error)
+            return []
+        return edits if self.documents.get_text_document(uri).version == version and self.session.enabled else []
 
     def cursor_at(self, uri: str, position: types.Position, selected: types.SelectedCompletionInfo | None = None) -> DocumentCursor:
         """Return the cursor at a position, as if the selected item of the completion menu had been accepted."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -25,7 +25,7 @@ from pellucid.completion.edits.by_instruction.edit_prompt import in_fence
 from pellucid.completion.edits.by_instruction.edit_query import EditQuery, InstructedEdit, NewLines
 from pellucid.completion.edits.by_instruction.instructed_edits import edit
 from pellucid.completion.edits.edit_history import EditHistory
-from pellucid.completion.edits.next_edits import NextEdit, NextEdits
+from pellucid.completion.edits.next_edits import FindFiles, NextEdit, NextEdits
 from pellucid.completion.explanation import Decision, Explanation, Journal
 from pellucid.completion.idle_prefill import IdlePrefill
 from pellucid.completion.model_choice import UNKNOWN, ModelChoice
@@ -139,6 +139,29 @@ class EditorSession:
             return []
         start = partial(self.edits.suggest, uri, text, self.settings.completion.level, cursor)
         return await self._edit_requests.run(uri, (version, cursor and cursor[0]), start) or []
+
+    async def suggest_edits_elsewhere(self, uri: str, text: str, version: int | None) -> list[NextEdit]:
+        """Return the edits that may come next in other documents and files; none if another request for this document replaces this one.
+
+        Raise a PellucidError, which names the remedy, if the model cannot be asked.
+        """
+        if not self.settings.next_edits or not self.may_send(uri, text):
+            return []
+        start = partial(self.edits.elsewhere, uri, self._file_finder(), self.settings.completion.level)
+        return await self._edit_requests.run(uri, (version, "elsewhere"), start) or []
+
+    def _file_finder(self) -> FindFiles:
+        """Return a function that finds documents as they are in the editor, and the other files of the workspace as they are saved."""
+        documents, index = self._history.documents(), self._repository_index()
+
+        def find(names: Collection[str]) -> Iterator[tuple[str, str]]:
+            yield from ((uri, "\n".join(lines)) for uri, lines in documents.items())
+            if index is not None:
+                index.refresh()
+                known = set(map(file_path, documents))
+                yield from ((path.as_uri(), text) for path, text in index.files_with(names) if path not in known)
+
+        return find
 
     async def find_surprises(
         self, cursor: DocumentCursor, text: str, version: int | None, parts: Sequence[Part] | None, near: int, file: Path | None
@@ -442,14 +465,19 @@ class EditorSession:
 
     async def _note_related(self, cursor: DocumentCursor) -> None:
         """Consider the pieces of the workspace's files that fit to a cursor as context."""
-        if not self.settings.context.files_tokens:
+        index = self._repository_index()
+        if index is None:
             return
-        if self._index is None:
-            privacy = Privacy(self._folders, self.settings.context.exclude)  # of its own, as it is used on another thread
-            self._index = RepositoryIndex(self._folders, lambda uri, text: privacy.refusal(None, text, uri) is None)
-        pieces = await asyncio.to_thread(_related, self._index, cursor)
+        pieces = await asyncio.to_thread(_related, index, cursor)
         uris = [piece.path.as_uri() for piece in pieces]
         self.ring.note_related((uri, self.filename(uri), piece.text, piece.line) for uri, piece in zip(uris, pieces, strict=True))
+
+    def _repository_index(self) -> RepositoryIndex | None:
+        """Return the index of the workspace's files; None if they must not be used."""
+        if self._index is None and self.settings.context.files_tokens:
+            privacy = Privacy(self._folders, self.settings.context.exclude)  # of its own, as it is used on another thread
+            self._index = RepositoryIndex(self._folders, lambda uri, text: privacy.refusal(None, text, uri) is None)
+        return self._index
 
     def _forget_index(self) -> None:
         index, self._index = self._index, None

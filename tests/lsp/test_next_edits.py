@@ -135,6 +135,57 @@ async def test_another_document(connect: Connect) -> None:
     assert await own_edits(editor) == []
 
 
+async def places(editor: Editor, uri: str = URI) -> list[Any]:
+    return list((await editor.request("pellucid/nextEditsElsewhere", {"textDocument": {"uri": uri}})).places)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A workspace with a file that git ignores and others with the name that is changed."""
+    folder = tmp_path / "project"
+    (folder / ".git").mkdir(parents=True)
+    for name, text in {".gitignore": "built.py\n", "built.py": TEXT, "b.py": TEXT, "c.py": TEXT, "d.py": "x = totals(a)\n"}.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+async def test_other_files_of_the_workspace(connect: Connect, project: Path) -> None:
+    """The same change is found in files that are not open, as they are saved, and in open ones, as they are; not in ignored ones."""
+    editor = await connect(folder=project)
+    uri, saved, opened = ((project / name).as_uri() for name in ("a.py", "b.py", "c.py"))
+    editor.open(uri, "x = total(a)\n")
+    editor.open(opened, "\n\nx = total(a)\n")
+    assert await places(editor, uri) == [], "nothing was changed yet"
+    editor.replace(uri, FIRST, "mean")
+
+    found = await places(editor, uri)
+
+    new = {(saved, 0, "x = mean(a)"), (saved, 1, "y = '😀' + mean(b)"), (opened, 2, "x = mean(a)")}
+    assert {(one.uri, one.line, one.new[0]) for one in found} == new
+    assert [one.probability for one in found] == [pytest.approx(0.58, abs=0.005)] * 3
+    await editor.command("pellucid.editDismissed", found[0].id)
+    assert len(await places(editor, uri)) == 2
+    explained = (await editor.request("pellucid/explainEdits", {"textDocument": {"uri": uri}})).changes
+    assert {one.uri for one in explained} == {saved, opened}
+
+
+@pytest.mark.parametrize(
+    ("options", "files"),
+    [({"nextEdits": False}, 0), ({"enabled": False}, 0), ({"context": {"filesTokens": 0}}, 1), ({"context": {"exclude": ["b.py"]}}, 1)],
+)
+async def test_other_files_that_must_not_be_read(
+    connect: Connect, assistant: ScriptedAssistant, project: Path, options: dict[str, Any], files: int
+) -> None:
+    """Settings that switch edits off, or keep other files from being sent, hold for places in these, too."""
+    editor = await connect(folder=project, options=options)
+    uri = (project / "a.py").as_uri()
+    editor.open(uri, "x = total(a)\n")
+    editor.open((project / "c.py").as_uri(), TEXT)
+    editor.replace(uri, FIRST, "mean")
+    assert {one.uri for one in await places(editor, uri)} == ({(project / "c.py").as_uri()} if files else set())
+    assert bool([call for call in assistant.calls if call["verb"] == "score"]) == bool(files)
+
+
 async def test_cells_of_notebooks(connect: Connect, assistant: ScriptedAssistant) -> None:
     """In a notebook no edits are suggested: its cells are not documents of their own."""
     editor = await connect()

@@ -92,6 +92,10 @@ class EditHistory:
         numbered = [*self._ended, *((number, edit) for number, edit in running if edit is not None)]
         return [edit for _, edit in sorted(numbered, key=lambda pair: pair[0])][-MAX_EDITS:]
 
+    def documents(self) -> dict[str, tuple[str, ...]]:
+        """Return the lines of the documents that are followed, by their URIs."""
+        return {uri: one.now for uri, one in self._documents.items()}
+
     def forget(self, uri: str) -> None:
         """Forget a document and its edits."""
         self._documents.pop(uri, None)

@@ -9,7 +9,7 @@ import asyncio
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import count
@@ -23,7 +23,7 @@ from pellucid.completion.edits.next_edit_models import sweep
 from pellucid.completion.edits.next_edit_models.edit_window import edit_window
 from pellucid.completion.edits.next_edit_models.proposals import propose
 from pellucid.completion.edits.reading import log_odds
-from pellucid.completion.edits.repeated_edits import Candidate, repeated_edits
+from pellucid.completion.edits.repeated_edits import Candidate, clues, repeated_edits
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider_protocol import ModelProvider
 from pellucid.completion.settings import GateLevel
@@ -35,6 +35,13 @@ READ = 6
 
 BUDGET_SECONDS = 1.5
 """No further place is read after this time."""
+
+READ_ELSEWHERE = 16
+BUDGET_SECONDS_ELSEWHERE = 4.0
+"""The same for places in other files, which are asked for when none is left in the document."""
+
+MAX_ELSEWHERE = 64
+"""Places in other files that are kept at most, read or not."""
 
 PROPOSAL_SECONDS = 1.5
 """Repeated edits that are found are delayed no longer than this by a next-edit model. If none is found, only a change ends its work."""
@@ -49,11 +56,27 @@ NO_EDIT = "Nothing was changed yet in this session."
 NOT_SENT = "The last change was made in a document that is not sent to the model."
 NOT_REPEATED = "The last change, of line {} of {}, is repeated nowhere in this document, and no other model proposes one."
 DISMISSED = "You have dismissed it."
-TOO_MANY = f"At most {READ} places are read for one request."
-TOO_LATE = f"The {BUDGET_SECONDS} seconds for reading were over."
+TOO_MANY = "At most {} places are read for one request."
+TOO_LATE = "The {} seconds for reading were over."
 
 NUMBERS = count(1)
 """Numbers for the ids of edits."""
+
+
+FindFiles = Callable[[Collection[str]], Iterable[tuple[str, str]]]
+"""Yields the URIs and the texts of documents and files that have one of some names."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """The most places that are read for one request, and the seconds after which no further one is."""
+
+    places: int
+    seconds: float
+
+
+_HERE = _Limits(READ, BUDGET_SECONDS)
+_ELSEWHERE = _Limits(READ_ELSEWHERE, BUDGET_SECONDS_ELSEWHERE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +150,7 @@ class NextEdits:
             return []
         try:
             card = await self._models.find(client, self._model())
-            shown = await self._read(client, card, changes, edit, lines, explanation)
+            shown = await self._read(client, card, changes, {uri: lines}, edit, explanation, _HERE)
             proposer, at = self._models.proposer(card), cursor or _end_of(edit, uri)
             if proposer is not None and at is not None:
                 try:
@@ -149,25 +172,60 @@ class NextEdits:
         explanation.end(nothing)
         return sorted(shown, key=lambda one: shown_rank(one.change.first, edit.first))
 
+    async def elsewhere(self, uri: str, find_files: FindFiles, level: GateLevel = GateLevel.NORMAL) -> list[NextEdit]:
+        """Return the changes of other documents and files that are probable enough for a level, those of the likeliest file first.
+
+        ``uri`` is the document whose own changes ``suggest`` returns. ``find_files`` runs on another thread.
+        Raise a PellucidError if the model cannot be asked.
+        """
+        self._notes = []
+        edits = self.history.edits()
+        if not edits or not self._may_send(edits[-1]):
+            return []
+        edit = edits[-1]
+        explanation = self._explanations.get(uri) or self._explained(uri, level)
+        found = await asyncio.to_thread(find_elsewhere, edit, uri, find_files)
+        explanation.changes = [one for one in explanation.changes if one.change.uri == uri]  # of other files only those found now
+        changes = [change for change, _ in found if self._is_new(change)]
+        if not changes:
+            return []
+        provider = self._provider()
+        client = await provider.client()
+        try:
+            card = await self._models.find(client, self._model())
+            texts = {change.uri: lines for change, lines in found}
+            shown = await self._read(client, card, changes, texts, edit, explanation, _ELSEWHERE)
+        except UnavailableError:
+            provider.lost(client)
+            raise
+        explanation.end(explanation.reason)
+        best: dict[str, float] = {}
+        for one in shown:
+            best[one.change.uri] = max(best.get(one.change.uri, 0.0), one.probability)
+        return sorted(shown, key=lambda one: (-best[one.change.uri], one.change.uri, one.change.first))
+
     async def _read(
         self,
         client: Assistant,
         card: ModelCard,
         changes: Sequence[Candidate],
+        texts: Mapping[str, Sequence[str]],
         edit: Edit,
-        lines: Sequence[str],
         explanation: EditsExplanation,
+        limits: _Limits,
     ) -> list[NextEdit]:
-        """Return the changes, which repeat an edit, that are probable enough."""
+        """Return the changes, which repeat an edit, that are probable enough. ``texts`` has the lines of their documents."""
         if not changes:
             return []
         gate, note = gate_of(card)
         self._notes += [] if note is None else [note]
         shown, begun = [], self._clock()
         for number, change in enumerate(changes):
-            if number >= READ or self._clock() - begun > BUDGET_SECONDS:
-                explanation.skip(change, EditOutcome.UNREAD, TOO_MANY if number >= READ else TOO_LATE)
+            is_over = number >= limits.places
+            if is_over or self._clock() - begun > limits.seconds:
+                explanation.skip(change, EditOutcome.UNREAD, TOO_MANY.format(limits.places) if is_over else TOO_LATE.format(limits.seconds))
                 continue
+            lines = texts[change.uri]
             try:
                 odds = await log_odds(client, change, lines, card.name, as_diff(edit) if card.files else (), _terms(change.uri))
             except InvalidRequestError as error:  # it is too long for the model, for example
@@ -237,6 +295,16 @@ class NextEdits:
         if len(self._suggested) > KEPT:
             self._suggested.popitem(last=False)
         return edit
+
+
+def find_elsewhere(edit: Edit, uri: str, find_files: FindFiles) -> list[tuple[Candidate, Sequence[str]]]:
+    """Return the changes of other documents that repeat an edit, the ones most alike first, each with the lines of its document."""
+    found: list[tuple[Candidate, Sequence[str]]] = []
+    for other, text in find_files(clues(edit)):
+        if other != uri:
+            lines = text.split("\n")
+            found += [(change, lines) for change in repeated_edits(edit, lines, other)]
+    return sorted(found, key=lambda pair: -pair[0].likeness)[:MAX_ELSEWHERE]
 
 
 def shown_rank(line: int, edited: int) -> tuple[bool, int]:

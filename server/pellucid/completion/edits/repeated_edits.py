@@ -114,7 +114,7 @@ class _Match:
 
 def repeated_edits(edit: Edit, lines: Sequence[str], uri: str | None = None) -> list[Candidate]:
     """Return the places where an edit can be repeated in the present lines of a document, by default its own; the likeliest first."""
-    if len(edit.old) + len(edit.new) > MAX_EDIT_LINES or sum(map(len, (*edit.old, *edit.new))) > MAX_EDIT_CHARACTERS:
+    if _is_too_large(edit):
         return []
     here = uri is None or uri == edit.uri
     name = edit.uri if uri is None else uri
@@ -130,6 +130,18 @@ def repeated_edits(edit: Edit, lines: Sequence[str], uri: str | None = None) -> 
         if len(kept) == MAX_CANDIDATES:
             break
     return kept
+
+
+def clues(edit: Edit) -> set[str]:
+    """Return the names one of which another document must have if the edit can be repeated there."""
+    if _is_too_large(edit):
+        return set()
+    names = {token for lines in _deleted_blocks(edit) for token in code_tokens("\n".join(lines)) if _is_telling(token)}
+    return names.union(*(one.clues for one in _substitutions(edit)))
+
+
+def _is_too_large(edit: Edit) -> bool:
+    return len(edit.old) + len(edit.new) > MAX_EDIT_LINES or sum(map(len, (*edit.old, *edit.new))) > MAX_EDIT_CHARACTERS
 
 
 def _within_lines(edit: Edit, lines: Sequence[str], uri: str, here: bool) -> Iterator[Candidate]:
@@ -288,11 +300,18 @@ def _renamed(text: str, words: Mapping[str, str]) -> str:
 def _whole_lines(edit: Edit, lines: Sequence[str], uri: str, here: bool) -> Iterator[Candidate]:
     """Yield insertions and deletions of whole lines."""
     at = edit.first
-    for kind, begin, end, start, stop in SequenceMatcher(None, edit.old, edit.new, autojunk=False).get_opcodes():
+    for kind, _, _, start, stop in SequenceMatcher(None, edit.old, edit.new, autojunk=False).get_opcodes():
         if kind == "insert" and stop - start <= MAX_INSERTED_LINES and here and not _IMPORT.match(edit.new[start]):
             yield from _insertions(edit.new[start:stop], at + start, lines, uri)
-        elif kind == "delete" and end - begin <= MAX_INSERTED_LINES:
-            yield from _deletions(edit.old[begin:end], lines, uri)
+    for deleted in _deleted_blocks(edit):
+        yield from _deletions(deleted, lines, uri)
+
+
+def _deleted_blocks(edit: Edit) -> Iterator[tuple[str, ...]]:
+    """Yield the blocks of lines that were deleted, without long ones."""
+    for kind, begin, end, _, _ in SequenceMatcher(None, edit.old, edit.new, autojunk=False).get_opcodes():
+        if kind == "delete" and end - begin <= MAX_INSERTED_LINES:
+            yield edit.old[begin:end]
 
 
 def _insertions(inserted: Sequence[str], at: int, lines: Sequence[str], uri: str) -> Iterator[Candidate]:

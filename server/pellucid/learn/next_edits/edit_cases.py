@@ -95,7 +95,7 @@ def cases(change: FileChange) -> Iterator[EditCase]:
     old, new = change.old.split("\n"), change.new.split("\n")
     if max(len(old), len(new)) > MAX_LINES:
         return
-    hunks = list(_hunks(old, new))
+    hunks = list(hunks_between(old, new))
     if len(hunks) > MAX_HUNKS:
         return
     uri = f"file:///{quote(change.name)}"
@@ -129,7 +129,7 @@ def _keystrokes_within(old: str, new: str) -> int:
     return sum(1 if kind == "delete" else len("".join(after[start:stop])) for kind, _, _, start, stop in opcodes if kind != "equal")
 
 
-def _hunks(old: Sequence[str], new: Sequence[str]) -> Iterator[Hunk]:
+def hunks_between(old: Sequence[str], new: Sequence[str]) -> Iterator[Hunk]:
     """Yield the changes between two texts. Changes with only one line between them are one."""
     spans: list[tuple[int, int, int, int]] = []
     for kind, begin, end, start, stop in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():

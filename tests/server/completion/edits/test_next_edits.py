@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection, Iterable
 from dataclasses import dataclass, field
 
 import pytest
 
 from pellucid.completion.edits.edit_gate import LEAST, EditGate, default_gate, gate_of
 from pellucid.completion.edits.edit_history import EditHistory
-from pellucid.completion.edits.next_edits import BUDGET_SECONDS, DISMISSED, NO_EDIT, NOT_REPEATED, READ, TOO_LATE, TOO_MANY, NextEdits
+from pellucid.completion.edits.next_edits import (
+    BUDGET_SECONDS,
+    BUDGET_SECONDS_ELSEWHERE,
+    DISMISSED,
+    NO_EDIT,
+    NOT_REPEATED,
+    READ,
+    READ_ELSEWHERE,
+    TOO_LATE,
+    TOO_MANY,
+    NextEdits,
+)
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.settings import GateLevel
 from pellucid.errors import InvalidRequestError, QueueFullError, UnavailableError
@@ -17,7 +28,7 @@ from pellucid.models.calibrations import NOT_OWN
 from pellucid.tokens import Finish, FinishReason, ModelCard, Priority, ScoreQuery, Token, Usage
 from support.silent_assistant import SilentAssistant
 
-A, B = "file:///p/a.py", "file:///p/b.py"
+A, B, C = "file:///p/a.py", "file:///p/b.py", "file:///p/c.py"
 OLD = "x = total(a)\n\ny = total(b)\n\nz = total(c)\n"
 NEW = OLD.replace("total", "mean", 1)
 
@@ -162,6 +173,73 @@ async def test_other_documents() -> None:
     assert await lines(made, text="w = total(d)\n", uri=B) == []
 
 
+async def elsewhere(
+    made: NextEdits, files: dict[str, str], asked: list[set[str]] | None = None, level: GateLevel = GateLevel.NORMAL
+) -> list[tuple[str, int, tuple[str, ...]]]:
+    """Return where the last edit may be repeated in files, and the new lines. Add the names that are looked for to ``asked``."""
+
+    def find(names: Collection[str]) -> Iterable[tuple[str, str]]:
+        if asked is not None:
+            asked.append(set(names))
+        return files.items()
+
+    return [(one.change.uri, one.change.first, one.change.new) for one in await made.elsewhere(A, find, level)]
+
+
+async def test_other_files() -> None:
+    """Files with one of the edit's names are looked through, the likeliest comes first, and the document itself is left out."""
+    asked: list[set[str]] = []
+    files = {A: "a = total(d)\n", B: "\nb = total(d)\n", C: "c = total(best)\nc = 1\nd = total(e)\n"}
+    made = edits(Reader({"mean(best)": 0.0}))
+    assert await elsewhere(made, files, asked) == [(C, 0, ("c = mean(best)",)), (C, 2, ("d = mean(e)",)), (B, 1, ("b = mean(d)",))]
+    assert asked == [{"total"}]
+    assert await elsewhere(edits(Reader({"mean(d)": -20.0})), files) == [(C, 0, ("c = mean(best)",)), (C, 2, ("d = mean(e)",))]
+    (first, *_) = await made.elsewhere(A, lambda names: files.items())
+    made.dismiss(first)
+    assert [place[:2] for place in await elsewhere(made, files)] == [(B, 1), (C, 2)]
+
+
+async def test_other_files_without_an_edit() -> None:
+    """Without an edit, and after one that must not be sent, no file is looked through."""
+    asked: list[set[str]] = []
+    assert await elsewhere(NextEdits(EditHistory(), Reader, ModelChoice()), {B: "total(d)\n"}, asked) == []
+    made = edits(Reader())
+    made._is_harmless = lambda uri, text: False
+    assert await elsewhere(made, {B: "total(d)\n"}, asked) == []
+    assert asked == []
+
+
+async def test_explanations_of_other_files() -> None:
+    """The changes of other files follow those of the document, and a new search replaces them."""
+    made = edits(Reader())
+    await made.suggest(A, NEW)
+    for name in ("q", "r"):
+        await elsewhere(made, {B: f"{name} = total(d)\n"})
+    explanation = made.explanation(A)
+    assert explanation is not None
+    assert [(one.change.uri, one.change.new) for one in explanation.changes] == [
+        (A, ("y = mean(b)",)),
+        (A, ("z = mean(c)",)),
+        (B, ("r = mean(d)",)),
+    ]
+    assert explanation.reason == "3 of 3 changes found are suggested."
+    await elsewhere(made, {})
+    assert len(explanation.changes) == 2
+
+
+async def test_limits_of_other_files() -> None:
+    """A number of places is read, the ones most alike, and none after some seconds."""
+    reader = Reader()
+    files = {f"file:///p/{number}.py": "x = total(a)\n\ny = total(other)\n" for number in range(READ_ELSEWHERE)}
+    made = edits(reader)
+    assert {place[2] for place in await elsewhere(made, files)} == {("x = mean(a)",)}
+    explanation = made.explanation(A)
+    assert explanation is not None
+    assert {one.reason for one in explanation.changes if one.outcome == "unread"} == {TOO_MANY.format(READ_ELSEWHERE)}
+    made._clock = lambda: reader.seconds
+    assert len(await elsewhere(made, files)) == BUDGET_SECONDS_ELSEWHERE + 1, "a place takes one second"
+
+
 async def test_an_edit_that_must_not_be_sent() -> None:
     """The edit of a file that is ignored by now, or of a secret, is not sent with another document."""
     reader = Reader()
@@ -266,10 +344,10 @@ async def test_explanations_of_changes_that_were_not_read() -> None:
     reader = Reader()
     made = edits(reader, before, after)
     await made.suggest(A, after)
-    assert [reason for _, outcome, reason in explained(made)[1] if outcome == "unread"] == [TOO_MANY] * 2
+    assert [reason for _, outcome, reason in explained(made)[1] if outcome == "unread"] == [TOO_MANY.format(READ)] * 2
     made._clock = lambda: reader.seconds
     await made.suggest(A, after)
-    assert explained(made)[1][2][1:] == ("unread", TOO_LATE)
+    assert explained(made)[1][2][1:] == ("unread", TOO_LATE.format(BUDGET_SECONDS))
     made = edits(Reader(failure=InvalidRequestError("Too long.")))
     await made.suggest(A, NEW)
     assert [one[1:] for one in explained(made)[1]] == [("unread", "Too long.")] * 2
