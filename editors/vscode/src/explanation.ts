@@ -33,7 +33,11 @@ export class Explanations implements vscode.TextDocumentContentProvider, vscode.
   async openEdits(document: vscode.Uri, { reason, calibrationNote, changes }: EditsExplanation): Promise<void> {
     const parts = changes.map((one) => {
       const lines = [...one.old.map((line) => `- ${line}`), ...one.new.map((line) => `+ ${line}`)].join("\n");
-      return `## Line ${one.line + 1}: ${one.outcome}\n\n${escaped(one.reason)}\n\n${fenced(lines)}`;
+      const other = vscode.Uri.parse(one.uri);
+      const line = one.line + 1;
+      const isHere = other.toString() === document.toString();
+      const place = isHere ? `Line ${line}` : `${escaped(vscode.workspace.asRelativePath(other))}, line ${line}`;
+      return `## ${place}: ${one.outcome}\n\n${escaped(one.reason)}\n\n${fenced(lines)}`;
     });
     const note = calibrationNote === null ? [] : [escaped(calibrationNote)];
     await this.openRendered(

@@ -63,6 +63,7 @@ export function activate(context: vscode.ExtensionContext): void {
     command("explainEdits", explainEdits),
     command("nextEdit", () => edits.goOrMake()),
     command("dismissEdit", () => edits.dismiss()),
+    command("listEdits", () => edits.list()),
     command("editByInstruction", () => instructed.instruct()),
     command("markSurprises", () => markSurprises(running, ServerCommand.showSurprise)),
     command("markSurprisesInChanges", () => markSurprises(running, ServerCommand.showSurpriseInChanges)),

@@ -45,6 +45,17 @@ export interface NextEdit {
   logOdds: number;
 }
 
+/** Where the last edit may be repeated in another document or file: the lines `old` from `line` on become `new`. */
+export interface Place {
+  id: string;
+  uri: string;
+  /** From 0. */
+  line: number;
+  old: string[];
+  new: string[];
+  probability: number;
+}
+
 export interface Status {
   state: "ready" | "starting" | "loading" | "off" | "failed" | "idle";
   message: string;
@@ -100,13 +111,16 @@ export interface Surprises {
 export interface EditsExplanation {
   reason: string;
   calibrationNote: string | null;
-  changes: { line: number; old: string[]; new: string[]; outcome: string; reason: string }[];
+  changes: { uri: string; line: number; old: string[]; new: string[]; outcome: string; reason: string }[];
 }
 
 export const TokensRequest = new RequestType<{ id: string }, Tokens | null, void>("pellucid/tokens");
 export const BranchRequest = new RequestType<Branch, InlineCompletionItem | null, void>("pellucid/branch");
 export const ExplainRequest = new RequestType<{ id?: string }, Explanation | null, void>("pellucid/explain");
 export const NextEditsRequest = new RequestType<{ textDocument: { uri: string } }, { edits: NextEdit[] }, void>("pellucid/nextEdits");
+export const NextEditsElsewhereRequest = new RequestType<{ textDocument: { uri: string } }, { places: Place[] }, void>(
+  "pellucid/nextEditsElsewhere",
+);
 export const InstructedEditRequest = new RequestType<Instruction, InstructedEdit, void>("pellucid/edit");
 export const ExplainEditsRequest = new RequestType<{ textDocument: { uri: string } }, EditsExplanation | null, void>(
   "pellucid/explainEdits",

@@ -19,6 +19,14 @@ def report(orders):
         print(order.name, total(order.items))
 `;
 
+/** A file that uses what SHOP defines. */
+const TILL = `from shop import total
+
+
+def receipt(order):
+    return f"Sum: {total(order.items)}"
+`;
+
 const CODE = `"""Statistics of lists of numbers."""
 
 
@@ -79,6 +87,7 @@ before(async () => {
     await writeFile(path.join(path.dirname(file), `${name}.py`), SHOP);
   }
   await writeFile(path.join(path.dirname(file), "prices.py"), PRICES);
+  await writeFile(path.join(path.dirname(file), "till.py"), TILL);
   await writeFile(path.join(path.dirname(file), "broken.json"), '{"first": 1 "second": 2}\n');
   settings = {
     "pellucid.command": [path.join(ROOT, ".venv/bin/pellucid"), "lsp"],
@@ -225,9 +234,8 @@ step("after a rename the next edit is marked; and one key goes there and makes i
   await workbench.edit("shop.py");
   await workbench.press("Control+Home", "Control+ArrowRight", "Control+Shift+ArrowRight");
   await workbench.type(" amount_due");
-  const edit = workbench.page.locator(".view-line", { hasText: "order.name, total" });
   await eventually(
-    () => edit.locator("span").evaluateAll((spans) => spans.map((span) => getComputedStyle(span, "::after").content).join("")),
+    () => workbench.behind("order.name, total"),
     (text) => /amount_due\(order\.items\).*\d+ %/.test(text),
   );
   await workbench.screenshot("next-edit-dark");
@@ -238,6 +246,43 @@ step("after a rename the next edit is marked; and one key goes there and makes i
     () => saved("shop"),
     (text) => text === renamed,
   );
+});
+
+step("when a file has no further place, the same key opens the next file and makes the edit there", async () => {
+  const place = /till\.py:\d.*amount_due.*\d+ %/;
+  await eventually(
+    () => workbench.behind(),
+    (text) => place.test(text),
+  );
+  await workbench.screenshot("next-edit-elsewhere-dark");
+  await workbench.press("Alt+n");
+  await workbench.page.locator(".tab.active", { hasText: "till.py" }).waitFor();
+  await eventually(
+    () => workbench.behind(),
+    (text) => text.includes("amount_due"),
+  );
+  await workbench.press("Alt+n");
+  await workbench.unsaved.waitFor();
+  await eventually(
+    () => workbench.behind(),
+    (text) => text.includes("amount_due"),
+  );
+  await workbench.press("Alt+n", "Alt+n");
+  const renamed = TILL.replaceAll("total", "amount_due");
+  await eventually(
+    () => saved("till"),
+    (text) => text === renamed,
+  );
+});
+
+step("the list of next edits has those of other files", async () => {
+  await writeFile(path.join(path.dirname(file), "shop.py"), SHOP);
+  await workbench.run("Pellucid: List the Next Edits");
+  await workbench.choice("total").waitFor();
+  await workbench.screenshot("next-edits-dark");
+  assert.match(await workbench.choice("amount_due").innerText(), /shop\.py:\d+ +\d+ %/);
+  await workbench.press("Enter");
+  await workbench.page.locator(".tab.active", { hasText: "shop.py" }).waitFor();
 });
 
 step("the explanation of next edits says why each change is suggested or not", async () => {

@@ -84,6 +84,12 @@ export class Workbench {
     return JSON.parse((await readFile(this.settingsFile, "utf8")) || "{}");
   }
 
+  /** What is drawn behind the editor's lines that have a text. */
+  behind(text = "") {
+    const spans = this.page.locator(".view-line", { hasText: text }).locator("span");
+    return spans.evaluateAll((all) => all.map((span) => getComputedStyle(span, "::after").content).join(""));
+  }
+
   /** Takes a colour theme from VS Code's own menu. */
   async setTheme(name) {
     await this.run("Preferences: Color Theme");
