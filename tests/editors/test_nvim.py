@@ -925,6 +925,35 @@ def test_a_long_sentence_is_in_the_list_of_messages(vim: Neovim, level: int) -> 
     assert vim.lua("return vim.api.nvim_get_mode()") == {"mode": "n", "blocking": False}
 
 
+TILL = """from shop import total
+
+
+def receipt(order):
+    return f"Sum: {total(order.items)}"
+"""
+
+
+@pytest.mark.model
+def test_a_place_in_another_file(served: Neovim) -> None:
+    """Without a place in the buffer, one of another file is named at the cursor; the key opens it, and there the edit is drawn."""
+    till = served.home / "till.py"
+    till.write_text(TILL)
+    served.edit("def total(items):\n    return sum(items)\n")
+    served.keys("ggwcwamount_due<Esc>")
+    until(lambda: re.search(r"def amount_due\(items\): +→ \S*till\.py:\d .*amount_due.* \d+ %", served.screen) is not None, "a place")
+
+    served.keys("<M-n>")
+    until(lambda: served.api.current.buffer.name == str(till), "the other file")
+    until(lambda: "»" in served.screen and "amount_due" in served.screen, "the edit")
+    served.keys("<M-n>")
+    until(lambda: "amount_due" in served.text, "the edit made")
+
+    served.keys(":Pellucid edits<CR>")
+    until(lambda: served.api.current.buffer.options["buftype"] == "quickfix", "the location list")
+    assert "till.py" in served.text
+    till.unlink()
+
+
 @pytest.mark.model
 def test_dismissed_edits(served: Neovim) -> None:
     """A dismissed edit is gone, and insert mode leaves no mark behind."""

@@ -80,15 +80,16 @@ function M.open()
   end
 end
 
---- Return the lines of an explanation of next edits for float.fill.
-local function layout_edits(explanation)
+--- Return the lines of an explanation of next edits for float.fill. Changes of other files than `uri` have the names of these.
+local function layout_edits(explanation, uri)
   local lines = {}
   add(lines, "edits", explanation.reason)
   if known(explanation.calibrationNote) then
     add(lines, "note", explanation.calibrationNote)
   end
   for _, change in ipairs(explanation.changes) do
-    add(lines, ("line %d"):format(change.line + 1), change.outcome .. ": " .. change.reason)
+    local file = change.uri ~= uri and vim.fn.fnamemodify(vim.uri_to_fname(change.uri), ":t") .. ", " or ""
+    add(lines, ("%sline %d"):format(file, change.line + 1), change.outcome .. ": " .. change.reason)
     for _, side in ipairs({ { "old", change.old }, { "new", change.new } }) do
       add(lines, "  " .. side[1], #side[2] == 0 and "(nothing)" or table.concat(side[2], "\n"))
     end
@@ -106,7 +107,7 @@ function M.edits()
     if not explanation then
       return client.say("no edit was looked for in this buffer yet.")
     end
-    float.fill(float.open("Next edits", nil, true), layout_edits(explanation))
+    float.fill(float.open("Next edits", nil, true), layout_edits(explanation, params.textDocument.uri))
   end)
   if not sent then
     client.warn("no language server is running; :Pellucid restart starts it.")

@@ -1,10 +1,13 @@
 --- Edits that may come next: marked in the sign column, the next one drawn next to the lines that it would replace.
+--- If none is left in the buffer, the next place in another file is named behind the cursor's line.
 
 local client = require("pellucid.client")
 local positions = require("pellucid.positions")
 local virtual_lines = require("pellucid.virtual_lines")
 
-local M = { shown = nil } -- {buf, tick, edits: those of the server, index}
+local M = { shown = nil } -- {buf, tick, edits: those of the server, index, places: those in other files}
+
+local edited = false -- in this session: before, there is nothing to repeat
 
 local WAIT_MS = 200 -- between a change and the request
 local namespace = vim.api.nvim_create_namespace("pellucid.edits")
@@ -58,13 +61,34 @@ local function draw_change(buf, edit)
   virtual_lines.draw(buf, namespace, at, rows, above)
 end
 
+--- Return a file and a line, from 1, as people read them.
+local function place_name(place)
+  return ("%s:%d"):format(vim.fn.fnamemodify(vim.uri_to_fname(place.uri), ":~:."), place.line + 1)
+end
+
+--- Return the first new line of an edit of another file.
+local function new_line(place)
+  return vim.trim(place.new[1] or "delete")
+end
+
+--- Name a place in another file, with its new line, behind the cursor's line.
+local function draw_place(buf, place)
+  local text = { { "  → " .. place_name(place) .. "  ", "PellucidHint" }, { new_line(place), "PellucidEditNew" } }
+  text[#text + 1] = { "  " .. percent(place), "PellucidHint" }
+  vim.api.nvim_buf_set_extmark(buf, namespace, vim.api.nvim_win_get_cursor(0)[1] - 1, 0, { virt_text = text })
+end
+
 local function draw(shown)
   vim.api.nvim_buf_clear_namespace(shown.buf, namespace, 0, -1)
   for _, edit in ipairs(shown.edits) do
     local row = math.min(edit.range.start.line, last_row(shown.buf))
     vim.api.nvim_buf_set_extmark(shown.buf, namespace, row, 0, { sign_text = "»", sign_hl_group = "PellucidEdit" })
   end
-  draw_change(shown.buf, shown.edits[shown.index])
+  if #shown.edits > 0 then
+    draw_change(shown.buf, shown.edits[shown.index])
+  else
+    draw_place(shown.buf, shown.places[1])
+  end
 end
 
 --- Remove the edits, and cancel the request for some.
@@ -83,30 +107,48 @@ function M.clear()
   M.shown = nil
 end
 
---- Request the edits that may come next; `done(count)` is called only if the text has not changed.
-local function request(done)
+local HERE, HERE_OR_ELSEWHERE, BOTH = 1, 2, 3
+
+--- Request the edits that may come next, and show them; `scope` says whether those of other files are requested, too: never, if there
+--- are none in the buffer, or always. `done(edits, places)` is called only if neither the text nor the mode has changed.
+local function request(scope, done)
   M.clear()
   local buf = vim.api.nvim_get_current_buf()
   if not client.attached(buf) or not client.enabled() then
-    return done(0)
+    return done({}, {})
   end
   local before = tick(buf)
-  cancel_request = client.request("pellucid/nextEdits", { textDocument = { uri = vim.uri_from_bufnr(buf) } }, buf, function(result)
-    cancel_request = nil
-    if buf ~= vim.api.nvim_get_current_buf() or before ~= tick(buf) or vim.api.nvim_get_mode().mode ~= "n" then
-      return
-    end
-    local edits = result and result.edits or {}
-    if #edits > 0 then
-      M.shown = { buf = buf, tick = before, edits = edits, index = 1 }
+  local params = { textDocument = { uri = vim.uri_from_bufnr(buf) } }
+
+  local function ask(method, callback)
+    cancel_request = client.request(method, params, buf, function(result)
+      cancel_request = nil
+      if buf == vim.api.nvim_get_current_buf() and before == tick(buf) and vim.api.nvim_get_mode().mode == "n" then
+        callback(result or {})
+      end
+    end)
+  end
+
+  local function show(edits, places)
+    if #edits + #places > 0 then
+      M.shown = { buf = buf, tick = before, edits = edits, index = 1, places = places }
       draw(M.shown)
     end
-    done(#edits)
+    done(edits, places)
+  end
+
+  ask("pellucid/nextEdits", function(here)
+    local edits = here.edits or {}
+    if scope == HERE or (scope == HERE_OR_ELSEWHERE and #edits > 0) then
+      return show(edits, {})
+    end
+    ask("pellucid/nextEditsElsewhere", function(elsewhere)
+      show(edits, elsewhere.places or {})
+    end)
   end)
 end
 
---- Handle a change in normal mode or the end of insert mode: request edits after a short wait.
-function M.changed()
+local function request_soon(scope)
   M.clear()
   if vim.fn.reg_recording() ~= "" or vim.fn.reg_executing() ~= "" then
     return
@@ -114,9 +156,22 @@ function M.changed()
   timer = vim.defer_fn(function()
     timer = nil
     if vim.api.nvim_get_mode().mode == "n" then
-      request(function() end)
+      request(scope, function() end)
     end
   end, WAIT_MS)
+end
+
+--- Handle a change in normal mode or the end of insert mode: request edits after a short wait.
+function M.changed()
+  edited = true
+  request_soon(HERE_OR_ELSEWHERE)
+end
+
+--- Handle another current buffer: the last edit, of another one, may be repeated there.
+function M.entered()
+  if edited then
+    request_soon(HERE)
+  end
 end
 
 local function make(shown, edit)
@@ -124,17 +179,30 @@ local function make(shown, edit)
   client.request("workspace/executeCommand", { command = "pellucid.editAccepted", arguments = { edit.id } }, nil, function() end)
 end
 
---- Go to the next edit or, if the cursor is there already, make it: one undo takes it back.
+--- Open another file at a place. There the edit is requested again, for the text that the file has then.
+local function open(place)
+  local start = { line = place.line, character = 0 }
+  local where = { uri = place.uri, range = { start = start, ["end"] = start } }
+  local ok, failure = pcall(vim.lsp.util.show_document, where, client.get().offset_encoding, { focus = true })
+  if not ok then
+    client.say(("%s was not opened: %s"):format(place_name(place), failure), vim.log.levels.ERROR)
+  end
+end
+
+--- Go to the next edit or, if the cursor is there already, make it: one undo takes it back. Without one here, open the next file.
 function M.next()
   local shown = current()
   if not shown then
-    return request(function(count)
-      if count == 0 then
-        client.say("no edit is suggested here.")
+    return request(HERE_OR_ELSEWHERE, function(edits, places)
+      if #edits + #places == 0 then
+        client.say("no edit is suggested here or in other files.")
       end
     end)
   end
   local edit = shown.edits[shown.index]
+  if not edit then
+    return open(shown.places[1])
+  end
   local row = math.min(edit.range.start.line, last_row(shown.buf))
   if vim.api.nvim_win_get_cursor(0)[1] == row + 1 then
     return make(shown, edit)
@@ -150,28 +218,35 @@ function M.dismiss()
   if not shown then
     return
   end
-  local edit = table.remove(shown.edits, shown.index)
+  local edit = #shown.edits > 0 and table.remove(shown.edits, shown.index) or table.remove(shown.places, 1)
   client.request("workspace/executeCommand", { command = "pellucid.editDismissed", arguments = { edit.id } }, nil, function() end)
-  if #shown.edits == 0 then
+  if #shown.edits + #shown.places == 0 then
     return M.clear()
   end
-  shown.index = math.min(shown.index, #shown.edits)
+  shown.index = math.min(shown.index, math.max(#shown.edits, 1))
   draw(shown)
 end
 
---- Open the location list with all edits.
+--- Open the location list with all edits, here and in other files.
 function M.list()
-  local shown = current()
-  if not shown then
-    return client.say("no edit is suggested here.")
-  end
-  local items = {}
-  for number, edit in ipairs(shown.edits) do
-    local row = math.min(edit.range.start.line, last_row(shown.buf)) + 1
-    items[number] = { bufnr = shown.buf, lnum = row, col = 1, text = percent(edit) .. "  " .. new_lines(edit)[1] }
-  end
-  vim.fn.setloclist(0, {}, " ", { title = "Pellucid: edits", items = items })
-  vim.cmd("lopen")
+  client.say("the model reads where the last edit may be repeated …")
+  request(BOTH, function(edits, places)
+    local items = {}
+    local buf = vim.api.nvim_get_current_buf()
+    for _, edit in ipairs(edits) do
+      local row = math.min(edit.range.start.line, last_row(buf)) + 1
+      items[#items + 1] = { bufnr = buf, lnum = row, col = 1, text = percent(edit) .. "  " .. new_lines(edit)[1] }
+    end
+    for _, place in ipairs(places) do
+      local text = percent(place) .. "  " .. new_line(place)
+      items[#items + 1] = { filename = vim.uri_to_fname(place.uri), lnum = place.line + 1, col = 1, text = text }
+    end
+    if #items == 0 then
+      return client.say("no edit is suggested here or in other files.")
+    end
+    vim.fn.setloclist(0, {}, " ", { title = "Pellucid: edits", items = items })
+    vim.cmd("lopen")
+  end)
 end
 
 return M
