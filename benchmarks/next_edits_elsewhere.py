@@ -1,11 +1,12 @@
-"""Measure suggestions to repeat an edit in other files: with edits from consecutive releases of packages, in the earlier release.
+"""Measure suggestions to repeat an edit in other files, with edits from consecutive releases of packages.
 
     pellucid serve --port 8437 --no-prefix-save &
     python benchmarks/next_edits_elsewhere.py --server http://127.0.0.1:8437 --edits FOLDER --cases 80
 
 ``--edits`` has one folder per package, and in it one per release, named by its version. A file of the earlier release has the changes of
 the later one up to the user's edit; the other files are as they were. A place is right if the later release makes exactly this change
-there. Half of the edits that are read have such a place, and each represents all edits of its kind. No limit of time ends the reading.
+there. As editors do, only edits are asked for that have no place in their own file. Half of those whose places are read have a right one
+elsewhere, if there are so many, and each represents all edits of its kind. No time limit ends the reading.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -24,7 +26,8 @@ from pellucid.client.http_client import Client
 from pellucid.completion.context.repository_index import RepositoryIndex
 from pellucid.completion.edits.edit_gate import LEAST
 from pellucid.completion.edits.edit_history import Edit, EditHistory
-from pellucid.completion.edits.next_edits import NextEdits, find_elsewhere
+from pellucid.completion.edits.next_edits import NextEdits
+from pellucid.completion.edits.places_elsewhere import find_elsewhere
 from pellucid.completion.edits.repeated_edits import Candidate
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider_protocol import FixedProvider
@@ -77,44 +80,44 @@ def main() -> None:
     print(about())
     with Steps() as steps:
         try:
-            questions = list(ask_all(options.edits, steps))
+            questions = asyncio.run(ask_all(options.edits.resolve(), steps))
         except InvalidRequestError as error:
             parser.error(str(error))
         answers = asyncio.run(read(options.server, questions, options.cases, steps))
     print(summary(questions), report(answers), sep="\n\n")
 
 
-def ask_all(folder: Path, steps: Steps) -> Iterator[Question]:
-    """Yield the edits of each package, with the places of its other files."""
+async def ask_all(folder: Path, steps: Steps) -> list[Question]:
+    """Return some edits of each package, with the places in its other files."""
+    questions = []
     for package, files in groupby(release_changes(folder, steps), lambda change: change.unit):
         earlier, _ = last_releases(folder / package)
         changes = list(files)
         index = RepositoryIndex([earlier], lambda uri, text: True)
         index.refresh()
         later = {(earlier / change.name).as_uri(): _whole(change) for change in changes}
-        drawn = sorted((case for change in changes for case in cases(change)), key=_by_hash)[:PER_PACKAGE]
-        for case in drawn:
-            name = case.id.removeprefix(f"{package}/").rpartition("/")[0]
-            uri = (earlier / name).as_uri()
+        asked = [(change, case) for change in changes for case in cases(change) if not case.proposals]
+        for change, case in sorted(asked, key=lambda pair: _by_hash(pair[1]))[:PER_PACKAGE]:
+            uri = (earlier / change.name).as_uri()
             edit = Edit(uri, case.edit.first, case.edit.old, case.edit.new)
-            found = find_elsewhere(edit, uri, finder(index))
-            texts = {place.uri: "\n".join(lines) for place, lines in found}
-            right = frozenset(place for place, _ in found if place.uri in later and later[place.uri].is_right(place))
-            yield Question(case, texts, tuple(place for place, _ in found), right)
+            found = await find_elsewhere(edit, uri, partial(_files_with, index))
+            texts = {place.change.uri: "\n".join(place.lines) for place in found}
+            places = tuple(place.change for place in found)
+            right = frozenset(place for place in places if place.uri in later and later[place.uri].is_right(place))
+            questions.append(Question(case, texts, places, right))
         index.close()
+    return questions
 
 
-def finder(index: RepositoryIndex) -> Callable[[Collection[str]], Iterator[tuple[str, str]]]:
-    """Return a function that finds the files with one of some names."""
-    return lambda names: ((path.as_uri(), text) for path, text in index.files_with(names))
+def _files_with(index: RepositoryIndex, names: Collection[str]) -> Iterator[tuple[str, str]]:
+    return ((path.as_uri(), text) for path, text in index.files_with(names))
 
 
 def _whole(change: FileChange) -> EditCase:
     """Return a file as it was, with all of its changes to follow."""
-    lines = change.old.split("\n")
-    return EditCase(
-        change.name, change.unit, tuple(lines), Edit(change.name, 0, (), ()), tuple(hunks_between(lines, change.new.split("\n")))
-    )
+    lines = tuple(change.old.split("\n"))
+    following = tuple(hunks_between(lines, change.new.split("\n")))
+    return EditCase(change.name, change.unit, lines, Edit(change.name, 0, (), ()), following)
 
 
 async def read(url: str, questions: Sequence[Question], count: int, steps: Steps) -> list[Answer]:
@@ -122,7 +125,8 @@ async def read(url: str, questions: Sequence[Question], count: int, steps: Steps
     kinds = {
         kind: sorted((one for one in questions if one.kind == kind), key=lambda one: _by_hash(one.case)) for kind in ("right", "wrong")
     }
-    drawn = {"right": kinds["right"][: count // 2], "wrong": kinds["wrong"][: count - count // 2]}
+    right = kinds["right"][: count // 2]
+    drawn = {"right": right, "wrong": kinds["wrong"][: count - len(right)]}
     answers = [Answer(one, 1.0, {}) for one in questions if one.kind == "none"]
     steps.start("edits", sum(map(len, drawn.values())))
     async with Client(url) as client:
@@ -139,8 +143,8 @@ async def _probabilities(client: Client, question: Question) -> dict[Candidate, 
     for lines in (before, case.lines):
         history.note(case.edit.uri, "\n".join(lines))
     edits = NextEdits(history, lambda: FixedProvider(client), ModelChoice(), clock=lambda: 0.0)
-    await edits.elsewhere(case.edit.uri, lambda names: question.texts.items(), GateLevel.EAGER)
-    explanation = edits.explanation(case.edit.uri)
+    await edits.suggest_elsewhere(case.edit.uri, lambda names: question.texts.items(), GateLevel.EAGER)
+    explanation = edits.explanation(case.edit.uri, elsewhere=True)
     assert explanation is not None
     return {one.change: one.probability for one in explanation.changes if one.probability is not None}
 

@@ -56,10 +56,10 @@ def _change_json(change: Candidate) -> dict[str, Any]:
     return {"uri": change.uri, "line": change.first, "old": list(change.old), "new": list(change.new)}
 
 
-def explanation_json(explanation: EditsExplanation, note: str | None) -> dict[str, Any]:
-    """Return why edits were suggested or hidden as ``pellucid/explainEdits`` has it."""
+def explanation_json(explanation: EditsExplanation, elsewhere: EditsExplanation | None, note: str | None) -> dict[str, Any]:
+    """Return why edits were suggested or hidden as ``pellucid/explainEdits`` has it, those of other files last."""
     return {
-        "reason": explanation.reason,
+        "reason": explanation.reason if elsewhere is None else f"{explanation.reason} Other files: {elsewhere.reason}",
         "calibrationNote": note,
         "required": explanation.least,
         "changes": [
@@ -70,7 +70,7 @@ def explanation_json(explanation: EditsExplanation, note: str | None) -> dict[st
                 "probability": one.probability,
                 "logOdds": one.log_odds,
             }
-            for one in explanation.changes
+            for one in (*explanation.changes, *(() if elsewhere is None else elsewhere.changes))
         ],
     }
 

@@ -201,7 +201,8 @@ def _register_commands(server: Pellucid) -> None:
 
 async def _explain_edits(server: Pellucid, uri: str) -> Json | None:
     await server.settings_known.wait()
-    explanation, off = server.session.edits.explanation(uri), None
+    edits, off = server.session.edits, None
+    explanation, elsewhere = edits.explanation(uri), edits.explanation(uri, elsewhere=True)
     if not server.settings.next_edits:
         off = "The setting pellucid.nextEdits is false."
     elif not server.session.enabled:
@@ -211,8 +212,8 @@ async def _explain_edits(server: Pellucid, uri: str) -> Json | None:
     elif not server.session.may_send(uri, server.text(uri)):
         off = "This document is not sent to the model."
     if off is not None:
-        explanation = EditsExplanation(1.0, off)
-    return None if explanation is None else explanation_json(explanation, None if off else server.session.edits.note)
+        explanation, elsewhere = EditsExplanation(1.0, off), None
+    return None if explanation is None else explanation_json(explanation, elsewhere, None if off else edits.note)
 
 
 async def _score(server: Pellucid, params: Params) -> Json:

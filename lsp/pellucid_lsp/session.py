@@ -25,7 +25,8 @@ from pellucid.completion.edits.by_instruction.edit_prompt import in_fence
 from pellucid.completion.edits.by_instruction.edit_query import EditQuery, InstructedEdit, NewLines
 from pellucid.completion.edits.by_instruction.instructed_edits import edit
 from pellucid.completion.edits.edit_history import EditHistory
-from pellucid.completion.edits.next_edits import FindFiles, NextEdit, NextEdits
+from pellucid.completion.edits.next_edits import NextEdit, NextEdits
+from pellucid.completion.edits.places_elsewhere import FindFiles
 from pellucid.completion.explanation import Decision, Explanation, Journal
 from pellucid.completion.idle_prefill import IdlePrefill
 from pellucid.completion.model_choice import UNKNOWN, ModelChoice
@@ -76,6 +77,7 @@ class EditorSession:
         self._on_change = on_change
         self._requests: SharedRequests[list[Suggestion]] = SharedRequests()
         self._edit_requests: SharedRequests[list[NextEdit]] = SharedRequests()
+        self._elsewhere_requests: SharedRequests[list[NextEdit]] = SharedRequests()  # one for all documents
         self._instructed: dict[str, set[asyncio.Task[Any]]] = {}  # tasks of edits by instruction and of explanations
         self._history = EditHistory()
         self.edits = NextEdits(
@@ -135,33 +137,42 @@ class EditorSession:
         ``cursor`` is a line and a character of the text, if the request has it. Requests with the cursor on the same line are one.
         Raise a PellucidError, which names the remedy, if the model cannot be asked.
         """
+        self._elsewhere_requests.cancel_all()
         if not self.settings.next_edits or not self.may_send(uri, text):
             return []
         start = partial(self.edits.suggest, uri, text, self.settings.completion.level, cursor)
         return await self._edit_requests.run(uri, (version, cursor and cursor[0]), start) or []
 
     async def suggest_edits_elsewhere(self, uri: str, text: str, version: int | None) -> list[NextEdit]:
-        """Return the edits that may come next in other documents and files; none if another request for this document replaces this one.
+        """Return the edits that may come next in other documents and files; none if another request for edits replaces this one.
 
         Raise a PellucidError, which names the remedy, if the model cannot be asked.
         """
         if not self.settings.next_edits or not self.may_send(uri, text):
             return []
-        start = partial(self.edits.elsewhere, uri, self._file_finder(), self.settings.completion.level)
-        return await self._edit_requests.run(uri, (version, "elsewhere"), start) or []
+        start = partial(self.edits.suggest_elsewhere, uri, self._file_finder(), self.settings.completion.level)
+        return await self._elsewhere_requests.run("", (uri, version), start) or []
 
     def _file_finder(self) -> FindFiles:
         """Return a function that finds documents as they are in the editor, and the other files of the workspace as they are saved."""
         documents, index = self._history.documents(), self._repository_index()
+        privacy = self._thread_privacy()
 
         def find(names: Collection[str]) -> Iterator[tuple[str, str]]:
-            yield from ((uri, "\n".join(lines)) for uri, lines in documents.items())
+            for uri, lines in documents.items():
+                text = "\n".join(lines)
+                if any(name in text for name in names) and privacy.refusal(None, text, uri) is None:  # it may be ignored by now
+                    yield uri, text
             if index is not None:
                 index.refresh()
                 known = set(map(file_path, documents))
                 yield from ((path.as_uri(), text) for path, text in index.files_with(names) if path not in known)
 
         return find
+
+    def _thread_privacy(self) -> Privacy:
+        """Return the rules for files, for use on another thread."""
+        return Privacy(self._folders, self.settings.context.exclude)
 
     async def find_surprises(
         self, cursor: DocumentCursor, text: str, version: int | None, parts: Sequence[Part] | None, near: int, file: Path | None
@@ -294,6 +305,7 @@ class EditorSession:
     def follow(self, uri: str, text: str) -> None:
         """Follow the edits of a document, whose text is this one now, so that they can be repeated."""
         self._edit_requests.cancel(uri)
+        self._elsewhere_requests.cancel_all()
         if self.may_send(uri, text):
             self._history.note(uri, text)
         else:
@@ -334,6 +346,8 @@ class EditorSession:
             self.ring = ChunkRing(settings.context, self._is_harmless)
             self._history.clear()
             self._forget_index()
+        elif settings.completion.languages_off != former.completion.languages_off:
+            self._history.clear()  # it may have documents in one of them
         self._build()
         await completer.aclose()
         if launcher is not None:
@@ -341,12 +355,14 @@ class EditorSession:
 
     async def set_folders(self, folders: Sequence[Path]) -> None:
         """Apply a change of the editor's workspace folders."""
+        is_closed = not set(self._folders) <= set(folders)
         self._folders = tuple(folders)
         self.switch.set_folders([str(folder) for folder in folders])
         completer = self._cancel_work()
         self._privacy = Privacy(self._folders, self.settings.context.exclude)
         self.ring = ChunkRing(self.settings.context, self._is_harmless)  # chunks of a folder that was closed are not sent any more
-        self._history.clear()  # nor its edits
+        if is_closed:
+            self._history.clear()  # nor its edits
         self._forget_index()
         self._build()
         await completer.aclose()
@@ -475,7 +491,7 @@ class EditorSession:
     def _repository_index(self) -> RepositoryIndex | None:
         """Return the index of the workspace's files; None if they must not be used."""
         if self._index is None and self.settings.context.files_tokens:
-            privacy = Privacy(self._folders, self.settings.context.exclude)  # of its own, as it is used on another thread
+            privacy = self._thread_privacy()
             self._index = RepositoryIndex(self._folders, lambda uri, text: privacy.refusal(None, text, uri) is None)
         return self._index
 
@@ -507,6 +523,7 @@ class EditorSession:
         """Cancel all requests. Return the completer, for the caller to close."""
         self._requests.cancel_all()
         self._edit_requests.cancel_all()
+        self._elsewhere_requests.cancel_all()
         self._searches.cancel_all()
         for uri in self._instructed:
             self._end_instructed(uri)

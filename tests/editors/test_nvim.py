@@ -934,24 +934,44 @@ def receipt(order):
 
 
 @pytest.mark.model
-def test_a_place_in_another_file(served: Neovim) -> None:
-    """Without a place in the buffer, one of another file is named at the cursor; the key opens it, and there the edit is drawn."""
-    till = served.home / "till.py"
+def test_a_place_in_another_file(vim: Neovim, served_model: str) -> None:
+    """Without a place in the buffer, one of another file is named at the cursor; the key opens it, and there makes that edit first."""
+    till = vim.home / "till.py"
     till.write_text(TILL)
-    served.edit("def total(items):\n    return sum(items)\n")
-    served.keys("ggwcwamount_due<Esc>")
-    until(lambda: re.search(r"def amount_due\(items\): +→ \S*till\.py:\d .*amount_due.* \d+ %", served.screen) is not None, "a place")
+    vim.setup(served_model, settings={"completion": {"level": "eager", "budgetMs": 0}})
+    shop = vim.edit("# The sum of all prices.\n\n\n\n\n\n\n\ndef total(items):\n    return sum(items)\n")
+    vim.keys("9Gwcwamount_due<Esc>")
+    named = until(lambda: re.search(r"def amount_due\(items\): +→ \S*till\.py:(\d) .*amount_due.* \d+ %", vim.screen), "a place")
+    assert named is not None
+    vim.keys("j")
+    until(lambda: re.search(r"return sum\(items\) +→ \S*till\.py", vim.screen), "the place behind the cursor's line")
 
-    served.keys("<M-n>")
-    until(lambda: served.api.current.buffer.name == str(till), "the other file")
-    until(lambda: "»" in served.screen and "amount_due" in served.screen, "the edit")
-    served.keys("<M-n>")
-    until(lambda: "amount_due" in served.text, "the edit made")
+    vim.keys("<M-n>")
+    until(lambda: vim.api.current.buffer.name == str(till), "the other file")
+    until(lambda: re.search("amount_due.* %", vim.screen), "the edit")
+    vim.keys("<M-n>")
+    line = int(named[1]) - 1
+    until(lambda: "amount_due" in vim.text.split("\n")[line], "the edit made at the place that was named")
 
-    served.keys(":Pellucid edits<CR>")
-    until(lambda: served.api.current.buffer.options["buftype"] == "quickfix", "the location list")
-    assert "till.py" in served.text
+    vim.api.command(f"edit {shop}")
+    vim.keys(":Pellucid edits<CR>")
+    until(lambda: vim.api.current.buffer.options["buftype"] == "quickfix", "the location list")
+    assert "till.py" in vim.text
+
+
+@pytest.mark.model
+def test_a_place_in_a_file_that_is_gone(vim: Neovim, served_model: str) -> None:
+    """A file that is gone is not opened: a sentence says so, and the place is not offered again."""
+    till = vim.home / "till.py"
+    till.write_text(TILL)
+    vim.setup(served_model, settings={"completion": {"level": "eager", "budgetMs": 0}})
+    shop = vim.edit("def total(items):\n    return sum(items)\n")
+    vim.keys("ggwcwamount_due<Esc>")
+    until(lambda: "till.py:" in vim.screen, "a place")
     till.unlink()
+    vim.keys("<M-n>")
+    until(lambda: "till.py is not there any more." in vim.screen, "the sentence")
+    assert vim.api.current.buffer.name == str(shop)
 
 
 @pytest.mark.model

@@ -50,8 +50,8 @@ def reads_alike(assistant: ScriptedAssistant) -> None:
     assistant.script = [spoken("x")]
 
 
-async def own_edits(editor: Editor) -> list[Any]:
-    return list((await editor.request("pellucid/nextEdits", {"textDocument": {"uri": URI}})).edits)
+async def own_edits(editor: Editor, uri: str = URI) -> list[Any]:
+    return list((await editor.request("pellucid/nextEdits", {"textDocument": {"uri": uri}})).edits)
 
 
 def shown(range: Any) -> tuple[int, int, int, int]:
@@ -122,17 +122,19 @@ async def test_secret_documents_are_not_read(connect: Connect, assistant: Script
     assert [call for call in assistant.calls if call["verb"] == "score"] == []
 
 
-async def test_another_document(connect: Connect) -> None:
-    """An edit is repeated in another document, but not once the workspace's folders have changed: it may be of one that was closed."""
-    editor = await connect()
+async def test_another_document(connect: Connect, tmp_path: Path) -> None:
+    """An edit is repeated in another document, also once a folder was added, but not once one was closed: it may be of that one."""
+    editor = await connect(folder=tmp_path)
     other = "file:///project/b.py"
     editor.open(other, TEXT)
     editor.open(URI, "z = total(c)\n")
     editor.replace(other, FIRST, "mean")
     (edit,) = await own_edits(editor)
     assert edit.text == "z = mean(c)"
-    editor.client.workspace_did_change_workspace_folders(types.DidChangeWorkspaceFoldersParams(types.WorkspaceFoldersChangeEvent([], [])))
-    assert await own_edits(editor) == []
+    added, closed = [types.WorkspaceFolder((tmp_path / name).as_uri(), "folder") for name in ("added", "")]
+    for event, count in ((types.WorkspaceFoldersChangeEvent([added], []), 1), (types.WorkspaceFoldersChangeEvent([], [closed]), 0)):
+        editor.client.workspace_did_change_workspace_folders(types.DidChangeWorkspaceFoldersParams(event))
+        assert len(await own_edits(editor)) == count
 
 
 async def places(editor: Editor, uri: str = URI) -> list[Any]:
@@ -157,6 +159,7 @@ async def test_other_files_of_the_workspace(connect: Connect, project: Path) -> 
     editor.open(opened, "\n\nx = total(a)\n")
     assert await places(editor, uri) == [], "nothing was changed yet"
     editor.replace(uri, FIRST, "mean")
+    assert await own_edits(editor, uri) == []
 
     found = await places(editor, uri)
 
@@ -165,8 +168,9 @@ async def test_other_files_of_the_workspace(connect: Connect, project: Path) -> 
     assert [one.probability for one in found] == [pytest.approx(0.58, abs=0.005)] * 3
     await editor.command("pellucid.editDismissed", found[0].id)
     assert len(await places(editor, uri)) == 2
-    explained = (await editor.request("pellucid/explainEdits", {"textDocument": {"uri": uri}})).changes
-    assert {one.uri for one in explained} == {saved, opened}
+    explained = await editor.request("pellucid/explainEdits", {"textDocument": {"uri": uri}})
+    assert {one.uri for one in explained.changes} == {saved, opened}
+    assert explained.reason.endswith("Other files: 2 of 3 changes found are suggested.")
 
 
 @pytest.mark.parametrize(
@@ -320,3 +324,26 @@ async def test_explained_when_switched_off(connect: Connect, options: dict[str, 
     explained = await editor.request("pellucid/explainEdits", {"textDocument": {"uri": URI}})
     assert explained.reason.startswith(reason)
     assert explained.changes == []
+
+
+async def test_open_documents_that_are_ignored_by_now(connect: Connect, assistant: ScriptedAssistant, project: Path) -> None:
+    """An open document that git ignores since its last change is not searched."""
+    editor = await connect(folder=project, options={"context": {"filesTokens": 0}})
+    uri, opened = ((project / name).as_uri() for name in ("a.py", "c.py"))
+    editor.open(uri, "x = total(a)\n")
+    editor.open(opened, TEXT)
+    editor.replace(uri, FIRST, "mean")
+    assert len(await places(editor, uri)) == 2
+    (project / ".gitignore").write_text("c.py\n")
+    assert await places(editor, uri) == []
+
+
+async def test_requests_of_other_documents(connect: Connect, assistant: ScriptedAssistant, project: Path) -> None:
+    """A search in other files ends when the edits of another document are requested, and does not end their reading."""
+    editor = await connect(folder=project)
+    uri, opened = ((project / name).as_uri() for name in ("a.py", "c.py"))
+    editor.open(uri, "x = total(a)\n")
+    editor.open(opened, TEXT)
+    editor.replace(uri, FIRST, "mean")
+    searched, own = await asyncio.gather(places(editor, uri), own_edits(editor, opened))
+    assert (searched, len(own)) == ([], 2)

@@ -117,7 +117,9 @@ export interface EditsExplanation {
 export const TokensRequest = new RequestType<{ id: string }, Tokens | null, void>("pellucid/tokens");
 export const BranchRequest = new RequestType<Branch, InlineCompletionItem | null, void>("pellucid/branch");
 export const ExplainRequest = new RequestType<{ id?: string }, Explanation | null, void>("pellucid/explain");
-export const NextEditsRequest = new RequestType<{ textDocument: { uri: string } }, { edits: NextEdit[] }, void>("pellucid/nextEdits");
+export const NextEditsRequest = new RequestType<{ textDocument: { uri: string }; position?: Position }, { edits: NextEdit[] }, void>(
+  "pellucid/nextEdits",
+);
 export const NextEditsElsewhereRequest = new RequestType<{ textDocument: { uri: string } }, { places: Place[] }, void>(
   "pellucid/nextEditsElsewhere",
 );

@@ -88,7 +88,7 @@ local function layout_edits(explanation, uri)
     add(lines, "note", explanation.calibrationNote)
   end
   for _, change in ipairs(explanation.changes) do
-    local file = change.uri ~= uri and vim.fn.fnamemodify(vim.uri_to_fname(change.uri), ":t") .. ", " or ""
+    local file = change.uri ~= uri and vim.fn.fnamemodify(vim.uri_to_fname(change.uri), ":~:.") .. ", " or ""
     add(lines, ("%sline %d"):format(file, change.line + 1), change.outcome .. ": " .. change.reason)
     for _, side in ipairs({ { "old", change.old }, { "new", change.new } }) do
       add(lines, "  " .. side[1], #side[2] == 0 and "(nothing)" or table.concat(side[2], "\n"))

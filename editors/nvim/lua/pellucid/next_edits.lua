@@ -7,9 +7,12 @@ local virtual_lines = require("pellucid.virtual_lines")
 
 local M = { shown = nil } -- {buf, tick, edits: those of the server, index, places: those in other files}
 
-local edited = false -- in this session: before, there is nothing to repeat
+local changes = 0 -- in this session: without a new one, a buffer has no other edits than before
+local ticks = {} -- buffer -> its tick at its last change
+local asked = {} -- buffer -> the number of changes at its last request
 
 local WAIT_MS = 200 -- between a change and the request
+local MAX_SHOWN = 60 -- characters of a new line of another file
 local namespace = vim.api.nvim_create_namespace("pellucid.edits")
 
 local cancel_request, timer
@@ -68,7 +71,8 @@ end
 
 --- Return the first new line of an edit of another file.
 local function new_line(place)
-  return vim.trim(place.new[1] or "delete")
+  local text = vim.trim(place.new[1] or "delete")
+  return vim.fn.strcharlen(text) > MAX_SHOWN and vim.fn.strcharpart(text, 0, MAX_SHOWN) .. "…" or text
 end
 
 --- Name a place in another file, with its new line, behind the cursor's line.
@@ -78,8 +82,14 @@ local function draw_place(buf, place)
   vim.api.nvim_buf_set_extmark(buf, namespace, vim.api.nvim_win_get_cursor(0)[1] - 1, 0, { virt_text = text })
 end
 
+local function erase(buf)
+  if vim.api.nvim_buf_is_valid(buf) then
+    vim.api.nvim_buf_clear_namespace(buf, namespace, 0, -1)
+  end
+end
+
 local function draw(shown)
-  vim.api.nvim_buf_clear_namespace(shown.buf, namespace, 0, -1)
+  erase(shown.buf)
   for _, edit in ipairs(shown.edits) do
     local row = math.min(edit.range.start.line, last_row(shown.buf))
     vim.api.nvim_buf_set_extmark(shown.buf, namespace, row, 0, { sign_text = "»", sign_hl_group = "PellucidEdit" })
@@ -91,8 +101,8 @@ local function draw(shown)
   end
 end
 
---- Remove the edits, and cancel the request for some.
-function M.clear()
+--- Cancel the request for edits, and draw none until the buffer is left for another one or insert mode ends.
+function M.hide()
   if timer then
     timer:stop()
     timer = nil
@@ -101,9 +111,14 @@ function M.clear()
     cancel_request()
     cancel_request = nil
   end
-  if M.shown and vim.api.nvim_buf_is_valid(M.shown.buf) then
-    vim.api.nvim_buf_clear_namespace(M.shown.buf, namespace, 0, -1)
+  if M.shown then
+    erase(M.shown.buf)
   end
+end
+
+--- Forget the edits.
+function M.clear()
+  M.hide()
   M.shown = nil
 end
 
@@ -112,13 +127,17 @@ local HERE, HERE_OR_ELSEWHERE, BOTH = 1, 2, 3
 --- Request the edits that may come next, and show them; `scope` says whether those of other files are requested, too: never, if there
 --- are none in the buffer, or always. `done(edits, places)` is called only if neither the text nor the mode has changed.
 local function request(scope, done)
-  M.clear()
+  M.hide()
   local buf = vim.api.nvim_get_current_buf()
   if not client.attached(buf) or not client.enabled() then
     return done({}, {})
   end
   local before = tick(buf)
+  asked[buf] = changes
   local params = { textDocument = { uri = vim.uri_from_bufnr(buf) } }
+  if scope == HERE then -- from the cursor on, as the last edit may be in another buffer
+    params.position = vim.lsp.util.make_position_params(0, client.get().offset_encoding).position
+  end
 
   local function ask(method, callback)
     cancel_request = client.request(method, params, buf, function(result)
@@ -149,7 +168,7 @@ local function request(scope, done)
 end
 
 local function request_soon(scope)
-  M.clear()
+  M.hide()
   if vim.fn.reg_recording() ~= "" or vim.fn.reg_executing() ~= "" then
     return
   end
@@ -163,14 +182,48 @@ end
 
 --- Handle a change in normal mode or the end of insert mode: request edits after a short wait.
 function M.changed()
-  edited = true
-  request_soon(HERE_OR_ELSEWHERE)
+  local buf = vim.api.nvim_get_current_buf()
+  if ticks[buf] ~= tick(buf) then
+    ticks[buf] = tick(buf)
+    changes = changes + 1
+  end
+  M.continue(HERE_OR_ELSEWHERE)
 end
 
 --- Handle another current buffer: the last edit, of another one, may be repeated there.
 function M.entered()
-  if edited then
-    request_soon(HERE)
+  local buf = vim.api.nvim_get_current_buf()
+  ticks[buf] = ticks[buf] or tick(buf)
+  if changes > 0 then
+    M.continue(HERE)
+  end
+end
+
+--- Draw the edits that are known of the current buffer, or request them if there may be new ones.
+function M.continue(scope)
+  local shown = current()
+  if shown then
+    draw(shown)
+  elseif asked[vim.api.nvim_get_current_buf()] ~= changes then
+    request_soon(scope)
+  end
+end
+
+--- Handle a move of the cursor: an edit in its line is the next one, and a place in another file is drawn behind that line.
+function M.moved()
+  local shown = current()
+  if not shown then
+    return
+  end
+  local row = vim.api.nvim_win_get_cursor(0)[1] - 1
+  for index, edit in ipairs(shown.edits) do
+    if index ~= shown.index and math.min(edit.range.start.line, last_row(shown.buf)) == row then
+      shown.index = index
+      return draw(shown)
+    end
+  end
+  if #shown.edits == 0 then
+    draw(shown)
   end
 end
 
@@ -179,14 +232,30 @@ local function make(shown, edit)
   client.request("workspace/executeCommand", { command = "pellucid.editAccepted", arguments = { edit.id } }, nil, function() end)
 end
 
+--- Do not suggest an edit again.
+local function dismiss(id)
+  client.request("workspace/executeCommand", { command = "pellucid.editDismissed", arguments = { id } }, nil, function() end)
+end
+
 --- Open another file at a place. There the edit is requested again, for the text that the file has then.
-local function open(place)
-  local start = { line = place.line, character = 0 }
-  local where = { uri = place.uri, range = { start = start, ["end"] = start } }
-  local ok, failure = pcall(vim.lsp.util.show_document, where, client.get().offset_encoding, { focus = true })
-  if not ok then
-    client.say(("%s was not opened: %s"):format(place_name(place), failure), vim.log.levels.ERROR)
+local function open(shown)
+  local place = shown.places[1]
+  local path = vim.uri_to_fname(place.uri)
+  local opened = vim.fn.bufloaded(path) == 1 or vim.fn.filereadable(path) == 1
+  if opened then
+    vim.cmd("normal! m'")
+    local buf = vim.fn.bufadd(path)
+    vim.bo[buf].buflisted = true
+    local failure
+    opened, failure = pcall(vim.api.nvim_set_current_buf, buf)
+    if not opened then
+      return client.say(("%s was not opened: %s"):format(place_name(place), failure), vim.log.levels.ERROR)
+    end
+    vim.api.nvim_win_set_cursor(0, { math.min(place.line, last_row(buf)) + 1, 0 })
+    return vim.cmd("normal! ^")
   end
+  client.say(("%s is not there any more."):format(vim.fn.fnamemodify(path, ":~:.")), vim.log.levels.WARN)
+  M.dismiss()
 end
 
 --- Go to the next edit or, if the cursor is there already, make it: one undo takes it back. Without one here, open the next file.
@@ -201,7 +270,7 @@ function M.next()
   end
   local edit = shown.edits[shown.index]
   if not edit then
-    return open(shown.places[1])
+    return open(shown)
   end
   local row = math.min(edit.range.start.line, last_row(shown.buf))
   if vim.api.nvim_win_get_cursor(0)[1] == row + 1 then
@@ -218,12 +287,13 @@ function M.dismiss()
   if not shown then
     return
   end
-  local edit = #shown.edits > 0 and table.remove(shown.edits, shown.index) or table.remove(shown.places, 1)
-  client.request("workspace/executeCommand", { command = "pellucid.editDismissed", arguments = { edit.id } }, nil, function() end)
+  local was_here = #shown.edits > 0
+  dismiss((was_here and table.remove(shown.edits, shown.index) or table.remove(shown.places, 1)).id)
   if #shown.edits + #shown.places == 0 then
-    return M.clear()
+    M.clear()
+    return was_here and request(HERE_OR_ELSEWHERE, function() end)
   end
-  shown.index = math.min(shown.index, math.max(#shown.edits, 1))
+  shown.index = math.max(math.min(shown.index, #shown.edits), 1)
   draw(shown)
 end
 

@@ -51,6 +51,11 @@ def read(uri: str) -> Address:
     return Address(scheme, host, "/" + path.lstrip("/"), _decoded(parts["rest"]))
 
 
+def same_document(uri: str, other: str) -> bool:
+    """Return whether two URIs are those of one document, whichever way they are written."""
+    return uri == other or read(uri) == read(other)
+
+
 def file_path(uri: str) -> Path | None:
     """Return the path by which this machine opens the file at a URI; None if it is not a file, or on another machine."""
     address = read(uri)

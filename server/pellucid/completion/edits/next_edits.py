@@ -9,21 +9,24 @@ import asyncio
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import count
 from pathlib import PurePosixPath
 
 from pellucid.client.assistant_protocol import Assistant
+from pellucid.completion.context import uris
+from pellucid.completion.context.uris import Address, same_document
 from pellucid.completion.edits.edit_gate import LEAST, default_gate, gate_of
 from pellucid.completion.edits.edit_history import Edit, EditHistory
 from pellucid.completion.edits.edits_explanation import EditOutcome, EditsExplanation
 from pellucid.completion.edits.next_edit_models import sweep
 from pellucid.completion.edits.next_edit_models.edit_window import edit_window
 from pellucid.completion.edits.next_edit_models.proposals import propose
+from pellucid.completion.edits.places_elsewhere import FindFiles, find_elsewhere
 from pellucid.completion.edits.reading import log_odds
-from pellucid.completion.edits.repeated_edits import Candidate, clues, repeated_edits
+from pellucid.completion.edits.repeated_edits import Candidate, repeated_edits
 from pellucid.completion.model_choice import ModelChoice
 from pellucid.completion.model_provider_protocol import ModelProvider
 from pellucid.completion.settings import GateLevel
@@ -36,13 +39,6 @@ READ = 6
 BUDGET_SECONDS = 1.5
 """No further place is read after this time."""
 
-READ_ELSEWHERE = 16
-BUDGET_SECONDS_ELSEWHERE = 4.0
-"""The same for places in other files, which are asked for when none is left in the document."""
-
-MAX_ELSEWHERE = 64
-"""Places in other files that are kept at most, read or not."""
-
 PROPOSAL_SECONDS = 1.5
 """Repeated edits that are found are delayed no longer than this by a next-edit model. If none is found, only a change ends its work."""
 
@@ -54,6 +50,7 @@ NOT_CALIBRATED = "The proposals of {} have no calibration yet, so the default mo
 
 NO_EDIT = "Nothing was changed yet in this session."
 NOT_SENT = "The last change was made in a document that is not sent to the model."
+NOT_FOUND = "No place was found for the last change."
 NOT_REPEATED = "The last change, of line {} of {}, is repeated nowhere in this document, and no other model proposes one."
 DISMISSED = "You have dismissed it."
 TOO_MANY = "At most {} places are read for one request."
@@ -63,20 +60,16 @@ NUMBERS = count(1)
 """Numbers for the ids of edits."""
 
 
-FindFiles = Callable[[Collection[str]], Iterable[tuple[str, str]]]
-"""Yields the URIs and the texts of documents and files that have one of some names."""
-
-
 @dataclass(frozen=True, slots=True)
-class _Limits:
+class Limits:
     """The most places that are read for one request, and the seconds after which no further one is."""
 
     places: int
     seconds: float
 
 
-_HERE = _Limits(READ, BUDGET_SECONDS)
-_ELSEWHERE = _Limits(READ_ELSEWHERE, BUDGET_SECONDS_ELSEWHERE)
+HERE = Limits(READ, BUDGET_SECONDS)
+ELSEWHERE = Limits(16, 4.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,18 +101,21 @@ class NextEdits:
         self._model = model
         self._is_harmless = is_harmless
         self._clock = clock
-        self._explanations: OrderedDict[str, EditsExplanation] = OrderedDict()
+        self._explanations: OrderedDict[tuple[str, bool], EditsExplanation] = OrderedDict()
         self._suggested: OrderedDict[str, NextEdit] = OrderedDict()
-        self._refused: OrderedDict[tuple[str, tuple[str, ...], tuple[str, ...]], None] = OrderedDict()
+        self._refused: OrderedDict[tuple[Address, tuple[str, ...], tuple[str, ...]], None] = OrderedDict()
 
     @property
     def note(self) -> str | None:
         """Why the last request was not judged by a calibration of its own model, and why a model proposed nothing, in sentences."""
         return " ".join(dict.fromkeys(self._notes)) or None
 
-    def explanation(self, uri: str) -> EditsExplanation | None:
-        """Return why the edits of the last request in a document were suggested or not; None if there was no request."""
-        return self._explanations.get(uri)
+    def explanation(self, uri: str, *, elsewhere: bool = False) -> EditsExplanation | None:
+        """Return why the edits of the last request in a document were suggested or not; None if there was no request.
+
+        ``elsewhere``: those of other files, if they were requested after those of the document.
+        """
+        return self._explanations.get((uri, elsewhere))
 
     async def suggest(
         self, uri: str, text: str, level: GateLevel = GateLevel.NORMAL, cursor: tuple[int, int] | None = None
@@ -138,11 +134,10 @@ class NextEdits:
             return []  # another document's edit is sent, too, and its file may be ignored by now
         edit, lines = edits[-1], text.split("\n")
         nothing = NOT_REPEATED.format(edit.first + 1, PurePosixPath(edit.uri).name)
-        repeated = await asyncio.to_thread(repeated_edits, edit, lines, uri)  # a large document may take 50 ms
-        changes = list(filter(self._is_new, repeated))
-        for change in repeated:
-            if change not in changes:
-                explanation.skip(change, EditOutcome.DISMISSED, DISMISSED)
+        is_here = same_document(edit.uri, uri)
+        near = edit.first if is_here or cursor is None else cursor[0]
+        repeated = await asyncio.to_thread(repeated_edits, edit, lines, uri, near)  # a large document may take 50 ms
+        changes = self._without_dismissed(repeated, explanation)
         provider = self._provider()
         client = await provider.client() if changes else provider.connected
         if client is None:
@@ -150,7 +145,7 @@ class NextEdits:
             return []
         try:
             card = await self._models.find(client, self._model())
-            shown = await self._read(client, card, changes, {uri: lines}, edit, explanation, _HERE)
+            shown = await self._read(client, card, changes, {uri: lines}, edit, explanation, HERE, _terms(uri))
             proposer, at = self._models.proposer(card), cursor or _end_of(edit, uri)
             if proposer is not None and at is not None:
                 try:
@@ -170,35 +165,37 @@ class NextEdits:
                 provider.lost(client)
             raise
         explanation.end(nothing)
-        return sorted(shown, key=lambda one: shown_rank(one.change.first, edit.first))
+        return sorted(shown, key=lambda one: shown_rank(one.change.first, near))
 
-    async def elsewhere(self, uri: str, find_files: FindFiles, level: GateLevel = GateLevel.NORMAL) -> list[NextEdit]:
+    async def suggest_elsewhere(self, uri: str, find_files: FindFiles, level: GateLevel = GateLevel.NORMAL) -> list[NextEdit]:
         """Return the changes of other documents and files that are probable enough for a level, those of the likeliest file first.
 
         ``uri`` is the document whose own changes ``suggest`` returns. ``find_files`` runs on another thread.
         Raise a PellucidError if the model cannot be asked.
         """
-        self._notes = []
+        explanation = self._explained(uri, level, elsewhere=True)
         edits = self.history.edits()
         if not edits or not self._may_send(edits[-1]):
+            explanation.end(NOT_SENT if edits else NO_EDIT)
             return []
         edit = edits[-1]
-        explanation = self._explanations.get(uri) or self._explained(uri, level)
-        found = await asyncio.to_thread(find_elsewhere, edit, uri, find_files)
-        explanation.changes = [one for one in explanation.changes if one.change.uri == uri]  # of other files only those found now
-        changes = [change for change, _ in found if self._is_new(change)]
+        found = await find_elsewhere(edit, uri, find_files)
+        changes = self._without_dismissed([place.change for place in found], explanation)
         if not changes:
+            explanation.end(NOT_FOUND)
             return []
-        provider = self._provider()
-        client = await provider.client()
+        provider, client = self._provider(), None
         try:
+            client = await provider.client()
             card = await self._models.find(client, self._model())
-            texts = {change.uri: lines for change, lines in found}
-            shown = await self._read(client, card, changes, texts, edit, explanation, _ELSEWHERE)
-        except UnavailableError:
-            provider.lost(client)
+            texts = {place.change.uri: place.lines for place in found}
+            shown = await self._read(client, card, changes, texts, edit, explanation, ELSEWHERE, _terms(uri))
+        except PellucidError as error:
+            explanation.reason = str(error)
+            if isinstance(error, UnavailableError) and client is not None:
+                provider.lost(client)
             raise
-        explanation.end(explanation.reason)
+        explanation.end(NOT_FOUND)
         best: dict[str, float] = {}
         for one in shown:
             best[one.change.uri] = max(best.get(one.change.uri, 0.0), one.probability)
@@ -212,7 +209,8 @@ class NextEdits:
         texts: Mapping[str, Sequence[str]],
         edit: Edit,
         explanation: EditsExplanation,
-        limits: _Limits,
+        limits: Limits,
+        terms: Terms,
     ) -> list[NextEdit]:
         """Return the changes, which repeat an edit, that are probable enough. ``texts`` has the lines of their documents."""
         if not changes:
@@ -227,7 +225,7 @@ class NextEdits:
                 continue
             lines = texts[change.uri]
             try:
-                odds = await log_odds(client, change, lines, card.name, as_diff(edit) if card.files else (), _terms(change.uri))
+                odds = await log_odds(client, change, lines, card.name, as_diff(edit) if card.files else (), terms)
             except InvalidRequestError as error:  # it is too long for the model, for example
                 explanation.skip(change, EditOutcome.UNREAD, str(error))
                 continue
@@ -265,20 +263,28 @@ class NextEdits:
                     return  # the later ones are read as if this one were made
                 shown.append(self._remembered(NextEdit(f"edit-{next(NUMBERS)}", change, odds, sure)))
 
-    def _explained(self, uri: str, level: GateLevel) -> EditsExplanation:
+    def _explained(self, uri: str, level: GateLevel, *, elsewhere: bool = False) -> EditsExplanation:
         """Return a new explanation, which replaces that of the document's last request."""
-        self._explanations.pop(uri, None)
-        if len(self._explanations) >= KEPT:
+        self._explanations.pop((uri, True), None)
+        self._explanations.pop((uri, elsewhere), None)
+        if len(self._explanations) >= 2 * KEPT:
             self._explanations.popitem(last=False)
-        explanation = self._explanations[uri] = EditsExplanation(LEAST[level])
+        explanation = self._explanations[uri, elsewhere] = EditsExplanation(LEAST[level])
         return explanation
 
     def _may_send(self, edit: Edit) -> bool:
         return self._is_harmless(edit.uri, "\n".join((*edit.old, *edit.new)))
 
+    def _without_dismissed(self, changes: Sequence[Candidate], explanation: EditsExplanation) -> list[Candidate]:
+        """Return the changes that the user has not dismissed. The explanation gets the others."""
+        for change in changes:
+            if not self._is_new(change):
+                explanation.skip(change, EditOutcome.DISMISSED, DISMISSED)
+        return list(filter(self._is_new, changes))
+
     def _is_new(self, change: Candidate) -> bool:
         """Return whether a change was not dismissed."""
-        return (change.uri, change.old, change.new) not in self._refused
+        return _identity(change) not in self._refused
 
     def find(self, id: str) -> NextEdit | None:
         """Return the edit with this id, or None if it is not known any more."""
@@ -286,7 +292,7 @@ class NextEdits:
 
     def dismiss(self, edit: NextEdit) -> None:
         """Do not suggest an edit again."""
-        self._refused[(edit.change.uri, edit.change.old, edit.change.new)] = None
+        self._refused[_identity(edit.change)] = None
         if len(self._refused) > KEPT:
             self._refused.popitem(last=False)
 
@@ -297,24 +303,19 @@ class NextEdits:
         return edit
 
 
-def find_elsewhere(edit: Edit, uri: str, find_files: FindFiles) -> list[tuple[Candidate, Sequence[str]]]:
-    """Return the changes of other documents that repeat an edit, the ones most alike first, each with the lines of its document."""
-    found: list[tuple[Candidate, Sequence[str]]] = []
-    for other, text in find_files(clues(edit)):
-        if other != uri:
-            lines = text.split("\n")
-            found += [(change, lines) for change in repeated_edits(edit, lines, other)]
-    return sorted(found, key=lambda pair: -pair[0].likeness)[:MAX_ELSEWHERE]
+def _identity(change: Candidate) -> tuple[Address, tuple[str, ...], tuple[str, ...]]:
+    """Return what makes two changes the same, whichever way their URIs are written."""
+    return uris.read(change.uri), change.old, change.new
 
 
-def shown_rank(line: int, edited: int) -> tuple[bool, int]:
-    """Return a key that sorts suggestions by their lines as editors show them: from the edit on downwards, then from the top."""
-    return line < edited, line
+def shown_rank(line: int, near: int) -> tuple[bool, int]:
+    """Return a key that sorts suggestions by their lines as editors show them: from a line on downwards, then from the top."""
+    return line < near, line
 
 
 def _end_of(edit: Edit, uri: str) -> tuple[int, int] | None:
     """Return the end of the last line of an edit; None if it is in another document."""
-    return (max(edit.end - 1, edit.first), len(edit.new[-1]) if edit.new else 0) if edit.uri == uri else None
+    return (max(edit.end - 1, edit.first), len(edit.new[-1]) if edit.new else 0) if same_document(edit.uri, uri) else None
 
 
 def as_diff(edit: Edit) -> Sequence[Extra]:

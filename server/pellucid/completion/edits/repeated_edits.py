@@ -1,5 +1,7 @@
 """Proposes to repeat an edit: finds the other places of a document where the same change of the same code is possible.
 
+In other documents than that of the edit, more has to be the same: a name that is replaced, or all of the code around the change.
+
 A change of tokens is looked for with the tokens around it. Words around it may be others elsewhere, as the names of arguments are; where
 the new tokens have such a word, they get the other one. Whole lines are inserted and deleted next to lines that are alike in this sense.
 """
@@ -11,6 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
+from pellucid.completion.context.uris import same_document
 from pellucid.completion.edits.code_tokens import code_tokens, is_name, is_word
 from pellucid.completion.edits.edit_history import Edit
 
@@ -92,6 +95,11 @@ class _Substitution:
         return self.is_telling and not set(self.old) & set(code_tokens(self.new))
 
     @property
+    def names_elsewhere(self) -> set[str]:
+        """The names all of which a line of another document must have to be a place for it."""
+        return set(filter(_is_telling, self.old if self.removes else (*self.left, *self.right)))
+
+    @property
     def is_telling(self) -> bool:
         """True if the replaced tokens say by themselves which code is meant."""
         return any(map(_is_telling, self.old))
@@ -112,11 +120,14 @@ class _Match:
     likeness: float
 
 
-def repeated_edits(edit: Edit, lines: Sequence[str], uri: str | None = None) -> list[Candidate]:
-    """Return the places where an edit can be repeated in the present lines of a document, by default its own; the likeliest first."""
+def repeated_edits(edit: Edit, lines: Sequence[str], uri: str | None = None, near: int | None = None) -> list[Candidate]:
+    """Return the places where an edit can be repeated in the present lines of a document, by default its own; the likeliest first.
+
+    Of equally likely ones, those near to a line come first, by default to the edit.
+    """
     if _is_too_large(edit):
         return []
-    here = uri is None or uri == edit.uri
+    here = uri is None or same_document(uri, edit.uri)
     name = edit.uri if uri is None else uri
     found: dict[tuple[int, int], Candidate] = {}
     for candidate in (*_within_lines(edit, lines, name, here), *_whole_lines(edit, lines, name, here)):
@@ -124,7 +135,8 @@ def repeated_edits(edit: Edit, lines: Sequence[str], uri: str | None = None) -> 
         if place not in found or found[place].likeness < candidate.likeness:
             found[place] = candidate
     kept: list[Candidate] = []
-    for candidate in sorted(found.values(), key=lambda one: (-one.likeness, abs(one.first - edit.first))):
+    middle = edit.first if near is None else near
+    for candidate in sorted(found.values(), key=lambda one: (-one.likeness, abs(one.first - middle))):
         if not any(candidate.overlaps(other) for other in kept):
             kept.append(candidate)
         if len(kept) == MAX_CANDIDATES:
@@ -136,8 +148,9 @@ def clues(edit: Edit) -> set[str]:
     """Return the names one of which another document must have if the edit can be repeated there."""
     if _is_too_large(edit):
         return set()
-    names = {token for lines in _deleted_blocks(edit) for token in code_tokens("\n".join(lines)) if _is_telling(token)}
-    return names.union(*(one.clues for one in _substitutions(edit)))
+    every = [one.names_elsewhere for one in _substitutions(edit)]
+    every += [set(filter(_is_telling, code_tokens("\n".join(lines)))) for lines in _deleted_blocks(edit)]
+    return {max(names, key=len) for names in every if names}  # a place has all of them, and the longest one is the rarest
 
 
 def _is_too_large(edit: Edit) -> bool:
@@ -149,7 +162,14 @@ def _within_lines(edit: Edit, lines: Sequence[str], uri: str, here: bool) -> Ite
     for index, line in _lines_with(set[str]().union(*(one.clues for one in substitutions)), lines):
         edited = here and edit.first <= index < edit.end
         signs = _signs(line)
-        matches = [match for one in substitutions if not edited or one.removes for match in _matches(one, signs)]
+        is_import = _IMPORT.match(line) is not None
+        matches = [
+            match
+            for one in substitutions
+            if one.removes or not edited
+            for match in _matches(one, signs)
+            if here or one.removes or (match.likeness == 1.0 and not is_import)
+        ]
         changed, likeness = _substituted(line, matches)
         if changed != line:
             yield Candidate(uri, index, (line,), (changed,), likeness)
@@ -304,7 +324,8 @@ def _whole_lines(edit: Edit, lines: Sequence[str], uri: str, here: bool) -> Iter
         if kind == "insert" and stop - start <= MAX_INSERTED_LINES and here and not _IMPORT.match(edit.new[start]):
             yield from _insertions(edit.new[start:stop], at + start, lines, uri)
     for deleted in _deleted_blocks(edit):
-        yield from _deletions(deleted, lines, uri)
+        if here or not _IMPORT.match(deleted[0]):
+            yield from (one for one in _deletions(deleted, lines, uri) if here or one.old == deleted)
 
 
 def _deleted_blocks(edit: Edit) -> Iterator[tuple[str, ...]]:

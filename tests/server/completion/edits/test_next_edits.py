@@ -11,12 +11,12 @@ from pellucid.completion.edits.edit_gate import LEAST, EditGate, default_gate, g
 from pellucid.completion.edits.edit_history import EditHistory
 from pellucid.completion.edits.next_edits import (
     BUDGET_SECONDS,
-    BUDGET_SECONDS_ELSEWHERE,
     DISMISSED,
+    ELSEWHERE,
     NO_EDIT,
+    NOT_FOUND,
     NOT_REPEATED,
     READ,
-    READ_ELSEWHERE,
     TOO_LATE,
     TOO_MANY,
     NextEdits,
@@ -183,7 +183,7 @@ async def elsewhere(
             asked.append(set(names))
         return files.items()
 
-    return [(one.change.uri, one.change.first, one.change.new) for one in await made.elsewhere(A, find, level)]
+    return [(one.change.uri, one.change.first, one.change.new) for one in await made.suggest_elsewhere(A, find, level)]
 
 
 async def test_other_files() -> None:
@@ -194,7 +194,7 @@ async def test_other_files() -> None:
     assert await elsewhere(made, files, asked) == [(C, 0, ("c = mean(best)",)), (C, 2, ("d = mean(e)",)), (B, 1, ("b = mean(d)",))]
     assert asked == [{"total"}]
     assert await elsewhere(edits(Reader({"mean(d)": -20.0})), files) == [(C, 0, ("c = mean(best)",)), (C, 2, ("d = mean(e)",))]
-    (first, *_) = await made.elsewhere(A, lambda names: files.items())
+    (first, *_) = await made.suggest_elsewhere(A, lambda names: files.items())
     made.dismiss(first)
     assert [place[:2] for place in await elsewhere(made, files)] == [(B, 1), (C, 2)]
 
@@ -210,34 +210,61 @@ async def test_other_files_without_an_edit() -> None:
 
 
 async def test_explanations_of_other_files() -> None:
-    """The changes of other files follow those of the document, and a new search replaces them."""
+    """The changes of other files have an explanation of their own, dismissed ones included, until the document's edits are requested."""
     made = edits(Reader())
     await made.suggest(A, NEW)
-    for name in ("q", "r"):
-        await elsewhere(made, {B: f"{name} = total(d)\n"})
-    explanation = made.explanation(A)
-    assert explanation is not None
-    assert [(one.change.uri, one.change.new) for one in explanation.changes] == [
-        (A, ("y = mean(b)",)),
-        (A, ("z = mean(c)",)),
-        (B, ("r = mean(d)",)),
-    ]
-    assert explanation.reason == "3 of 3 changes found are suggested."
+    (first, *_) = await made.suggest_elsewhere(A, lambda names: [(B, "q = total(d)\nr = total(e)\n")])
+    assert explained_elsewhere(made) == ("2 of 2 changes found are suggested.", [(B, 0, "shown"), (B, 1, "shown")])
+    made.dismiss(first)
+    await elsewhere(made, {B: "q = total(d)\nr = total(e)\n"})
+    assert explained_elsewhere(made) == ("1 of 2 changes found are suggested.", [(B, 0, "dismissed"), (B, 1, "shown")])
     await elsewhere(made, {})
-    assert len(explanation.changes) == 2
+    assert explained_elsewhere(made) == (NOT_FOUND, [])
+    assert len(explained(made)[1]) == 2
+    await made.suggest(A, NEW)
+    assert made.explanation(A, elsewhere=True) is None
+    for failure in (UnavailableError("The server is gone: start it."), QueueFullError("The queue is full.")):
+        made = edits(Reader(failure=failure))
+        with pytest.raises(type(failure)):
+            await elsewhere(made, {B: "q = total(d)\n"})
+        assert explained_elsewhere(made)[0] == str(failure)
+
+
+def explained_elsewhere(made: NextEdits) -> tuple[str, list[tuple[str, int, str]]]:
+    """Return the reason of the last search in other files, and for each change its place and outcome."""
+    explanation = made.explanation(A, elsewhere=True)
+    assert explanation is not None
+    return explanation.reason, [(one.change.uri, one.change.first, one.outcome) for one in explanation.changes]
+
+
+@pytest.mark.parametrize(("first", "second"), [("file:///p/b%20c.py", "file:///p/b c.py"), ("file:///c%3A/b.py", "file:///c:/b.py")])
+async def test_uris_that_differ_in_spelling(first: str, second: str) -> None:
+    """A dismissed place is not suggested again, and a document is not another one, if its URI is written in another way."""
+    made = edits(Reader())
+    (place,) = await made.suggest_elsewhere(A, lambda names: [(first, "q = total(d)\n")])
+    made.dismiss(place)
+    assert await made.suggest(second, "q = total(d)\n") == []
+    assert await made.suggest_elsewhere(second, lambda names: [(first, "r = total(e)\n")]) == []
+
+
+async def test_from_the_cursor_on() -> None:
+    """In another document than that of the edit, places are suggested, and chosen for reading, from the cursor on."""
+    text = "x = total(a)\n" * 20
+    found = [one.change.first for one in await edits(Reader()).suggest(B, text, cursor=(12, 0))]
+    assert found == [12, 13, 14, 9, 10, 11]
 
 
 async def test_limits_of_other_files() -> None:
     """A number of places is read, the ones most alike, and none after some seconds."""
     reader = Reader()
-    files = {f"file:///p/{number}.py": "x = total(a)\n\ny = total(other)\n" for number in range(READ_ELSEWHERE)}
+    files = {f"file:///p/{number}.py": "x = total(a)\n\ny = total(other)\n" for number in range(ELSEWHERE.places)}
     made = edits(reader)
     assert {place[2] for place in await elsewhere(made, files)} == {("x = mean(a)",)}
-    explanation = made.explanation(A)
+    explanation = made.explanation(A, elsewhere=True)
     assert explanation is not None
-    assert {one.reason for one in explanation.changes if one.outcome == "unread"} == {TOO_MANY.format(READ_ELSEWHERE)}
+    assert {one.reason for one in explanation.changes if one.outcome == "unread"} == {TOO_MANY.format(ELSEWHERE.places)}
     made._clock = lambda: reader.seconds
-    assert len(await elsewhere(made, files)) == BUDGET_SECONDS_ELSEWHERE + 1, "a place takes one second"
+    assert len(await elsewhere(made, files)) == ELSEWHERE.seconds + 1, "a place takes one second"
 
 
 async def test_an_edit_that_must_not_be_sent() -> None:

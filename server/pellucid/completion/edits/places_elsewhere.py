@@ -1,0 +1,62 @@
+"""Looks for places in other documents and files where an edit can be repeated."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from threading import Event
+
+from pellucid.completion.context.uris import same_document
+from pellucid.completion.edits.edit_history import Edit
+from pellucid.completion.edits.repeated_edits import Candidate, clues, repeated_edits
+
+SEARCH_SECONDS = 2.0
+"""No further file is searched after this time."""
+
+MAX_PLACES = 64
+"""Places that are returned at most."""
+
+YIELD_SECONDS = 0.001
+"""The pause after each file, so that keystrokes are answered meanwhile."""
+
+FindFiles = Callable[[Collection[str]], Iterable[tuple[str, str]]]
+"""Yields the URIs and the texts of documents and files, given names of which each must have one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A change of another document, and the lines of that document."""
+
+    change: Candidate
+    lines: Sequence[str]
+
+
+async def find_elsewhere(edit: Edit, uri: str, find_files: FindFiles) -> list[Place]:
+    """Return the places of other documents than one, the ones most alike first. Files take turns where places are equally alike.
+
+    Works on another thread, which ends soon after this is cancelled.
+    """
+    stopped = Event()
+    try:
+        return await asyncio.to_thread(_find, edit, uri, find_files, stopped)
+    finally:
+        stopped.set()
+
+
+def _find(edit: Edit, uri: str, find_files: FindFiles, stopped: Event) -> list[Place]:
+    names = clues(edit)
+    if not names:
+        return []
+    ranked: list[tuple[float, int, Place]] = []
+    end = time.monotonic() + SEARCH_SECONDS
+    for other, text in find_files(names):
+        if stopped.is_set() or time.monotonic() > end:
+            break
+        if same_document(other, uri):
+            continue
+        lines = text.split("\n")
+        ranked += [(-change.likeness, turn, Place(change, lines)) for turn, change in enumerate(repeated_edits(edit, lines, other, 0))]
+        time.sleep(YIELD_SECONDS)
+    return [place for _, _, place in sorted(ranked, key=lambda one: one[:2])[:MAX_PLACES]]
