@@ -186,7 +186,7 @@ def _share(answers: Sequence[Answer], holds: Sequence[bool]) -> str:
     if not answers:
         return "none"
     found: Interval = mean_of_units(holds, [one.weight for one in answers], [one.question.case.unit for one in answers])
-    return f"{found.value:.0%} ({found.low:.0%} to {found.high:.0%}), of {len(answers)}"
+    return f"{found.value:.0%} ({max(found.low, 0):.0%} to {min(found.high, 1):.0%}), of {len(answers)}"
 
 
 def _by_hash(case: EditCase) -> str:
