@@ -61,6 +61,17 @@ def invoice(customer, items):
 def discount(items, share):
     return total(items) * share
 """
+SHOP = """\
+def total(items):
+    return sum(item.price for item in items)
+"""
+TILL = """\
+from shop import total
+
+
+def receipt(order):
+    return f"{order.name}: {total(order.items)}"
+"""
 ODD = """\
 def best(items, score):
     best, highest = None, float("-inf")
@@ -72,7 +83,7 @@ def best(items, score):
 """
 INSTRUCTION = "Raise ValueError if there are no numbers."
 
-COLUMNS, LINES, FEW_LINES = 92, 30, 16
+COLUMNS, LINES, FEW_LINES, VERY_FEW_LINES = 92, 30, 16, 7
 """The size of the terminal, with fewer lines where nothing is below the code."""
 
 
@@ -84,7 +95,7 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox", "--disable-gpu"])
         for scheme in SCHEMES:
             picture_page(browser, address, scheme)
-            for picture in (picture_suggestion, picture_next_edit, picture_surprise, picture_instruction):
+            for picture in (picture_suggestion, picture_next_edit, picture_next_file, picture_surprise, picture_instruction):
                 picture(browser, address, scheme, Path(folder) / scheme / picture.__name__)
         browser.close()
 
@@ -167,7 +178,7 @@ class Neovim:
     def __init__(self, address: str, scheme: str, home: Path, file: str, text: str, lines: int = FEW_LINES) -> None:
         self._scheme = scheme
         self._home = home
-        home.mkdir(parents=True)
+        home.mkdir(parents=True, exist_ok=True)
         (home / file).write_text(text, encoding="utf-8")
         (home / "init.lua").write_text(
             f"""
@@ -241,6 +252,17 @@ def picture_next_edit(browser: Browser, address: str, scheme: str, home: Path) -
     editor.keys("Enter")
     editor.wait("require('pellucid.next_edits').shown", "the next edits")
     editor.save(browser, "next-edits")
+
+
+def picture_next_file(browser: Browser, address: str, scheme: str, home: Path) -> None:
+    """Picture the next edit in another file."""
+    home.mkdir(parents=True)
+    (home / "till.py").write_text(TILL, encoding="utf-8")
+    editor = Neovim(address, scheme, home, "shop.py", SHOP, VERY_FEW_LINES)
+    editor.type(":1s/total/amount_due/")
+    editor.keys("Enter")
+    editor.wait("require('pellucid.next_edits').shown", "the place in the other file")
+    editor.save(browser, "next-edit-elsewhere")
 
 
 def picture_surprise(browser: Browser, address: str, scheme: str, home: Path) -> None:

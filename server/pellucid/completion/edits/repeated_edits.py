@@ -149,7 +149,7 @@ def clues(edit: Edit) -> set[str]:
     if _is_too_large(edit):
         return set()
     every = [one.names_elsewhere for one in _substitutions(edit)]
-    every += [set(filter(_is_telling, code_tokens("\n".join(lines)))) for lines in _deleted_blocks(edit)]
+    every += [set(filter(_is_telling, code_tokens("\n".join(lines)))) for lines in _deleted_blocks(edit) if not _IMPORT.match(lines[0])]
     return {max(names, key=len) for names in every if names}  # a place has all of them, and the longest one is the rarest
 
 
