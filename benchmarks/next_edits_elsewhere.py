@@ -6,7 +6,7 @@
 ``--edits`` has one folder per package, and in it one per release, named by its version. A file of the earlier release has the changes of
 the later one up to the user's edit; the other files are as they were. A place is right if the later release makes exactly this change
 there. As editors do, only edits are asked for that have no place in their own file. Half of those whose places are read have a right one
-elsewhere, if there are so many, and each represents all edits of its kind. No time limit ends the reading.
+elsewhere, if there are so many, and each represents all edits of its kind. No time limit ends the search or the reading.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -100,7 +101,7 @@ async def ask_all(folder: Path, steps: Steps) -> list[Question]:
         for change, case in sorted(asked, key=lambda pair: _by_hash(pair[1]))[:PER_PACKAGE]:
             uri = (earlier / change.name).as_uri()
             edit = Edit(uri, case.edit.first, case.edit.old, case.edit.new)
-            found = await find_elsewhere(edit, uri, partial(_files_with, index))
+            found = (await find_elsewhere(edit, uri, partial(_files_with, index), math.inf)).places
             texts = {place.change.uri: "\n".join(place.lines) for place in found}
             places = tuple(place.change for place in found)
             right = frozenset(place for place in places if place.uri in later and later[place.uri].is_right(place))

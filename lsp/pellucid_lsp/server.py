@@ -185,6 +185,7 @@ class Pellucid(LanguageServer):
         uri = params.text_document.uri
         if changes:
             self.session.note_edited(uri, self.text(uri), changes[-1].range.start.line)
+        self.session.cancel_elsewhere()
         self.follow(uri)
 
     def follow(self, uri: str) -> None:
@@ -251,9 +252,19 @@ class Pellucid(LanguageServer):
             return
         ring = self._session.ring
         await self._session.change_settings(self.settings)
-        if self._session.ring is not ring:  # a new ring knows no document yet
-            for document in self.documents.text_documents.values():
-                self._session.note_opened(document.uri, self.text(document.uri))
+        self.note_open_documents(new_ring=self._session.ring is not ring)
+
+    async def apply_folders(self) -> None:
+        """Apply a change of the editor's workspace folders."""
+        await self.session.set_folders(self.folders)
+        self.note_open_documents(new_ring=True)
+
+    def note_open_documents(self, *, new_ring: bool) -> None:
+        """Follow the open documents, which the session may have forgotten. A new ring does not know them yet."""
+        for document in self.documents.text_documents.values():
+            if new_ring:
+                self.session.note_opened(document.uri, self.text(document.uri))
+            self.follow(document.uri)
 
     async def request_settings(self) -> bool:
         """Request the client's settings and apply them. Return whether the client supports that."""

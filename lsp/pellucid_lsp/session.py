@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -15,18 +15,16 @@ from platformdirs import user_config_path, user_state_path
 
 from pellucid.client.address_settings import APPLICATION, CONFIG_FILE
 from pellucid.completion.completer import Completer
-from pellucid.completion.context import uris
-from pellucid.completion.context.chunk_ring import CHUNKS_PER_BUDGET, ChunkRing
+from pellucid.completion.context.chunk_ring import ChunkRing
 from pellucid.completion.context.privacy import Privacy
 from pellucid.completion.context.prompt_context import PromptContext
-from pellucid.completion.context.repository_index import RelatedPiece, RepositoryIndex
 from pellucid.completion.context.uris import file_path
+from pellucid.completion.context.workspace_files import WorkspaceFiles
 from pellucid.completion.edits.by_instruction.edit_prompt import in_fence
 from pellucid.completion.edits.by_instruction.edit_query import EditQuery, InstructedEdit, NewLines
 from pellucid.completion.edits.by_instruction.instructed_edits import edit
 from pellucid.completion.edits.edit_history import EditHistory
 from pellucid.completion.edits.next_edits import NextEdit, NextEdits
-from pellucid.completion.edits.places_elsewhere import FindFiles
 from pellucid.completion.explanation import Decision, Explanation, Journal
 from pellucid.completion.idle_prefill import IdlePrefill
 from pellucid.completion.model_choice import UNKNOWN, ModelChoice
@@ -91,7 +89,7 @@ class EditorSession:
         self._outcomes = OutcomeReports(self._connected)
         self._privacy = Privacy(self._folders, settings.context.exclude)
         self.ring = ChunkRing(settings.context, self._is_harmless)
-        self._index: RepositoryIndex | None = None
+        self._files = WorkspaceFiles(self._folders, settings.context)
         self._idle = IdlePrefill(
             find_chunks=self._note_related,
             promote=lambda: self.ring.promote(),
@@ -137,7 +135,7 @@ class EditorSession:
         ``cursor`` is a line and a character of the text, if the request has it. Requests with the cursor on the same line are one.
         Raise a PellucidError, which names the remedy, if the model cannot be asked.
         """
-        self._elsewhere_requests.cancel_all()
+        self.cancel_elsewhere()
         if not self.settings.next_edits or not self.may_send(uri, text):
             return []
         start = partial(self.edits.suggest, uri, text, self.settings.completion.level, cursor)
@@ -150,29 +148,15 @@ class EditorSession:
         """
         if not self.settings.next_edits or not self.may_send(uri, text):
             return []
-        start = partial(self.edits.suggest_elsewhere, uri, self._file_finder(), self.settings.completion.level)
-        return await self._elsewhere_requests.run("", (uri, version), start) or []
+        return await self._elsewhere_requests.run("", (uri, version), partial(self._edits_elsewhere, uri)) or []
 
-    def _file_finder(self) -> FindFiles:
-        """Return a function that finds documents as they are in the editor, and the other files of the workspace as they are saved."""
-        documents, index = self._history.documents(), self._repository_index()
-        privacy = self._thread_privacy()
+    async def _edits_elsewhere(self, uri: str) -> list[NextEdit]:
+        find_files = await self._files.finder(self._history.documents())
+        return await self.edits.suggest_elsewhere(uri, find_files, self.settings.completion.level)
 
-        def find(names: Collection[str]) -> Iterator[tuple[str, str]]:
-            for uri, lines in documents.items():
-                text = "\n".join(lines)
-                if any(name in text for name in names) and privacy.refusal(None, text, uri) is None:  # it may be ignored by now
-                    yield uri, text
-            if index is not None:
-                index.refresh()
-                known = set(map(file_path, documents))
-                yield from ((path.as_uri(), text) for path, text in index.files_with(names) if path not in known)
-
-        return find
-
-    def _thread_privacy(self) -> Privacy:
-        """Return the rules for files, for use on another thread."""
-        return Privacy(self._folders, self.settings.context.exclude)
+    def cancel_elsewhere(self) -> None:
+        """Cancel the search for edits of other documents and files."""
+        self._elsewhere_requests.cancel_all()
 
     async def find_surprises(
         self, cursor: DocumentCursor, text: str, version: int | None, parts: Sequence[Part] | None, near: int, file: Path | None
@@ -305,7 +289,6 @@ class EditorSession:
     def follow(self, uri: str, text: str) -> None:
         """Follow the edits of a document, whose text is this one now, so that they can be repeated."""
         self._edit_requests.cancel(uri)
-        self._elsewhere_requests.cancel_all()
         if self.may_send(uri, text):
             self._history.note(uri, text)
         else:
@@ -315,6 +298,7 @@ class EditorSession:
         """Cancel the requests of a closed document, and forget its prompt and explanation."""
         self._requests.cancel(uri)
         self._edit_requests.cancel(uri)
+        self.cancel_elsewhere()
         self._end_instructed(uri)
         self._instructed.pop(uri, None)
         self._history.forget(uri)
@@ -345,7 +329,7 @@ class EditorSession:
             self._privacy = Privacy(self._folders, settings.context.exclude)
             self.ring = ChunkRing(settings.context, self._is_harmless)
             self._history.clear()
-            self._forget_index()
+            self._set_files()
         elif settings.completion.languages_off != former.completion.languages_off:
             self._history.clear()  # it may have documents in one of them
         self._build()
@@ -363,7 +347,7 @@ class EditorSession:
         self.ring = ChunkRing(self.settings.context, self._is_harmless)  # chunks of a folder that was closed are not sent any more
         if is_closed:
             self._history.clear()  # nor its edits
-        self._forget_index()
+        self._set_files()
         self._build()
         await completer.aclose()
         self._on_change()
@@ -377,7 +361,7 @@ class EditorSession:
     async def aclose(self) -> None:
         """Cancel all work and disconnect from the model server, which keeps running."""
         launcher, self._launcher = self._launcher, None
-        self._forget_index()
+        self._files.close()
         await self._cancel_work().aclose()
         if launcher is not None:
             await self._disconnect(launcher, self._outcomes)
@@ -481,24 +465,13 @@ class EditorSession:
 
     async def _note_related(self, cursor: DocumentCursor) -> None:
         """Consider the pieces of the workspace's files that fit to a cursor as context."""
-        index = self._repository_index()
-        if index is None:
-            return
-        pieces = await asyncio.to_thread(_related, index, cursor)
-        uris = [piece.path.as_uri() for piece in pieces]
-        self.ring.note_related((uri, self.filename(uri), piece.text, piece.line) for uri, piece in zip(uris, pieces, strict=True))
+        pieces = await self._files.related(cursor)
+        found = [piece.path.as_uri() for piece in pieces]
+        self.ring.note_related((uri, self.filename(uri), piece.text, piece.line) for uri, piece in zip(found, pieces, strict=True))
 
-    def _repository_index(self) -> RepositoryIndex | None:
-        """Return the index of the workspace's files; None if they must not be used."""
-        if self._index is None and self.settings.context.files_tokens:
-            privacy = self._thread_privacy()
-            self._index = RepositoryIndex(self._folders, lambda uri, text: privacy.refusal(None, text, uri) is None)
-        return self._index
-
-    def _forget_index(self) -> None:
-        index, self._index = self._index, None
-        if index is not None:
-            index.close()
+    def _set_files(self) -> None:
+        self._files.close()
+        self._files = WorkspaceFiles(self._folders, self.settings.context)
 
     def filename(self, uri: str) -> str:
         """Return the file name that the model reads: the path in the workspace folder."""
@@ -523,7 +496,7 @@ class EditorSession:
         """Cancel all requests. Return the completer, for the caller to close."""
         self._requests.cancel_all()
         self._edit_requests.cancel_all()
-        self._elsewhere_requests.cancel_all()
+        self.cancel_elsewhere()
         self._searches.cancel_all()
         for uri in self._instructed:
             self._end_instructed(uri)
@@ -562,9 +535,3 @@ class EditorSession:
 
     def _launcher_changed(self, _: LauncherStatus) -> None:
         self._on_change()
-
-
-def _related(index: RepositoryIndex, cursor: DocumentCursor) -> list[RelatedPiece]:
-    """Return the pieces that fit best to a cursor, as many as there is room for."""
-    index.refresh()
-    return index.related(cursor.before, cursor.after, Path(uris.read(cursor.uri).path))[:CHUNKS_PER_BUDGET]

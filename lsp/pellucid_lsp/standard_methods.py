@@ -68,7 +68,7 @@ def _register_lifecycle(server: Pellucid) -> None:
     @server.feature(types.WORKSPACE_DID_CHANGE_WORKSPACE_FOLDERS)
     async def did_change_workspace_folders(_: types.DidChangeWorkspaceFoldersParams) -> None:
         """Apply the ignore files and the off switch of the new folders."""
-        await server.session.set_folders(server.folders)
+        await server.apply_folders()
         surprise_methods.forget_refused(server)
 
     @server.feature(types.SHUTDOWN)

@@ -939,8 +939,8 @@ def test_a_place_in_another_file(vim: Neovim, served_model: str) -> None:
     till = vim.home / "till.py"
     till.write_text(TILL)
     vim.setup(served_model, settings={"completion": {"level": "eager", "budgetMs": 0}})
-    shop = vim.edit("# The sum of all prices.\n\n\n\n\n\n\n\ndef total(items):\n    return sum(items)\n")
-    vim.keys("9Gwcwamount_due<Esc>")
+    shop = vim.edit("# The sum of all prices.\n\ndef total(items):\n    return sum(items)\n")  # the file has places above and below line 3
+    vim.keys("3Gwcwamount_due<Esc>:w<CR>")
     named = until(lambda: re.search(r"def amount_due\(items\): +→ \S*till\.py:(\d) .*amount_due.* \d+ %", vim.screen), "a place")
     assert named is not None
     vim.keys("j")
@@ -953,7 +953,8 @@ def test_a_place_in_another_file(vim: Neovim, served_model: str) -> None:
     line = int(named[1]) - 1
     until(lambda: "amount_due" in vim.text.split("\n")[line], "the edit made at the place that was named")
 
-    vim.api.command(f"edit {shop}")
+    vim.keys("<C-o>")
+    until(lambda: vim.api.current.buffer.name == str(shop), "the first file")
     vim.keys(":Pellucid edits<CR>")
     until(lambda: vim.api.current.buffer.options["buftype"] == "quickfix", "the location list")
     assert "till.py" in vim.text
@@ -986,14 +987,21 @@ def test_dismissed_edits(served: Neovim) -> None:
 
 @pytest.mark.model
 def test_the_list_of_edits(served: Neovim) -> None:
-    """:Pellucid edits lists all edits with their probabilities; without one, a message says so."""
+    """:Pellucid edits lists all edits with their probabilities."""
     rename(served)
     served.keys(":Pellucid edits<CR>")
     until(lambda: served.api.current.buffer.options["buftype"] == "quickfix", "the location list")
     assert re.search(r"\d+ %.*print\(order\.name, amount_due", served.text)
-    served.edit("x = 1\n")
-    served.keys(":Pellucid edit<CR>")
-    until(lambda: "no edit is suggested here" in served.screen, "a message")
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("command", ["edit", "edits"])
+def test_no_edits(vim: Neovim, served_model: str, command: str) -> None:
+    """Without an edit, here or in other files, a message says so."""
+    vim.setup(served_model)
+    vim.edit("x = 1\n")
+    vim.keys(f"A1<Esc>:Pellucid {command}<CR>")
+    until(lambda: "no edit is suggested here or in other files." in vim.screen, "a message")
 
 
 @pytest.mark.model

@@ -25,12 +25,19 @@ const SEARCH = {
 /** The most characters of a new line that are shown. */
 const MAX_SHOWN = 80;
 
-interface Shown {
-  readonly document: vscode.TextDocument;
+/** What is known of a document since the last change of any. */
+interface Known {
   readonly version: number;
   readonly edits: readonly NextEdit[];
-  /** Places in other files; none while there are edits here. */
-  readonly places: readonly Place[];
+  /** Places in other files; undefined before they were searched. */
+  readonly places: readonly Place[] | undefined;
+}
+
+/** The last change. It is settled once the cursor leaves its line, or the document is saved or left. */
+interface Change {
+  readonly document: vscode.TextDocument;
+  readonly line: number;
+  settled: boolean;
 }
 
 interface Choice extends vscode.QuickPickItem {
@@ -44,13 +51,10 @@ export class NextEdits implements vscode.Disposable {
   private readonly subscriptions: vscode.Disposable[];
   private timer: NodeJS.Timeout | undefined;
   private running: vscode.CancellationTokenSource | undefined;
-  private shown: Shown | undefined;
-  /** A document without edits: other files are searched when the cursor leaves the line, or the document is saved. */
-  private waiting: { document: vscode.TextDocument; version: number; line: number } | undefined;
-  /** Changes so far: without a new one, a document has no other edits than before. */
-  private changes = 0;
-  private readonly asked = new WeakMap<vscode.TextDocument, number>();
-  private made = false;
+  private readonly known = new Map<vscode.TextDocument, Known>();
+  private change: Change | undefined;
+  /** True while a suggested edit is made. */
+  private making = false;
 
   constructor(
     extension: vscode.Uri,
@@ -70,21 +74,19 @@ export class NextEdits implements vscode.Disposable {
       this.mark,
       this.next,
       this.elsewhere,
-      vscode.workspace.onDidChangeTextDocument(({ document, contentChanges }) => {
-        if (contentChanges.length > 0 && document === vscode.window.activeTextEditor?.document) {
-          this.changes++;
-          this.shown = undefined;
-          this.requestSoon(document, false);
+      vscode.workspace.onDidChangeTextDocument(({ document, contentChanges: [change] }) => {
+        if (change !== undefined && document === vscode.window.activeTextEditor?.document) {
+          const line = change.range.start.line + change.text.split("\n").length - 1;
+          this.change = { document, line, settled: this.making };
+          this.known.clear();
+          this.requestSoon(document);
         }
       }),
-      vscode.workspace.onDidSaveTextDocument((document) => this.searchOtherFiles(document)),
-      vscode.window.onDidChangeTextEditorSelection(({ textEditor, selections }) => {
-        const { document } = textEditor;
-        const line = selections[0]?.active.line;
-        if (document === this.waiting?.document && line !== this.waiting.line) {
-          this.searchOtherFiles(document);
-        } else if (line !== undefined && textEditor === this.current().editor) {
-          this.moveTo(line, document);
+      vscode.workspace.onDidSaveTextDocument((document) => this.settle(document)),
+      vscode.workspace.onDidCloseTextDocument((document) => this.known.delete(document)),
+      vscode.window.onDidChangeTextEditorSelection(({ textEditor: { document }, selections: [selection] }) => {
+        if (selection !== undefined && document === vscode.window.activeTextEditor?.document) {
+          this.moveTo(selection.active.line, document);
         }
       }),
       vscode.window.onDidChangeActiveTextEditor((editor) => this.enter(editor?.document)),
@@ -95,7 +97,7 @@ export class NextEdits implements vscode.Disposable {
   async goOrMake(): Promise<void> {
     const { editor, edit, place } = this.current();
     if (editor === undefined || edit === undefined) {
-      await (place === undefined ? this.list() : this.open(place));
+      await (editor === undefined || place === undefined ? this.list() : this.open(editor.document, place));
       return;
     }
     const range = rangeOf(edit);
@@ -103,8 +105,10 @@ export class NextEdits implements vscode.Disposable {
       reveal(editor, edit);
       return;
     }
-    this.made = true;
-    if (!(await editor.edit((change) => change.replace(range, edit.text)))) {
+    this.making = true;
+    const made = await editor.edit((change) => change.replace(range, edit.text));
+    this.making = false;
+    if (!made) {
       throw new Error("VS Code refused to change the document: check whether it is read-only.");
     }
     await this.server.execute(ServerCommand.editAccepted, edit.id);
@@ -113,18 +117,11 @@ export class NextEdits implements vscode.Disposable {
   /** Does not suggest the next edit again, and shows the one after it. */
   async dismiss(): Promise<void> {
     const { editor, edit, place } = this.current();
-    if (this.shown === undefined || editor === undefined) {
-      return;
-    }
-    if (edit !== undefined) {
-      await this.server.execute(ServerCommand.editDismissed, edit.id);
-      this.show({ ...this.shown, edits: this.shown.edits.slice(1) });
-      if (this.shown.edits.length === 0) {
-        this.wait(editor);
-        this.searchOtherFiles(editor.document);
-      }
-    } else if (place !== undefined) {
-      await this.drop(place);
+    const next = edit ?? place;
+    if (editor !== undefined && next !== undefined) {
+      this.drop(editor.document, next);
+      this.searchOtherFiles(editor.document);
+      await this.server.execute(ServerCommand.editDismissed, next.id);
     }
   }
 
@@ -139,8 +136,14 @@ export class NextEdits implements vscode.Disposable {
     const { document } = editor;
     const version = document.version;
     const found = await vscode.window.withProgress(SEARCH, async (_, token) => {
-      const edits = await this.editsOf(document, token);
-      return token.isCancellationRequested ? undefined : { edits, places: await this.placesElsewhere(document, token) };
+      try {
+        return { edits: await this.editsOf(editor, token), places: await this.placesElsewhere(document, token) };
+      } catch (error) {
+        if (token.isCancellationRequested) {
+          return undefined;
+        }
+        throw error;
+      }
     });
     if (found === undefined || vscode.window.activeTextEditor !== editor) {
       return;
@@ -154,10 +157,13 @@ export class NextEdits implements vscode.Disposable {
       void vscode.window.showInformationMessage('No edit is suggested. The command "Explain the Next Edits" says why.');
       return;
     }
-    this.show({ document, version, edits, places });
+    this.known.set(document, { version, edits, places });
+    this.draw();
     const items: Choice[] = [
       ...edits.map((edit) => choice(document.uri, lineOf(edit, document), newLines(edit), edit.probability, () => reveal(editor, edit))),
-      ...places.map((place) => choice(vscode.Uri.parse(place.uri), place.line, place.new, place.probability, () => this.open(place))),
+      ...places.map((place) =>
+        choice(vscode.Uri.parse(place.uri), place.line, place.new, place.probability, () => this.open(document, place)),
+      ),
     ];
     const options = { title: "Next edits", placeHolder: "Choose one to go there", matchOnDescription: true };
     await (await vscode.window.showQuickPick(items, options))?.run();
@@ -165,78 +171,89 @@ export class NextEdits implements vscode.Disposable {
 
   dispose(): void {
     this.cancel();
-    this.show(undefined);
+    this.known.clear();
+    this.draw();
     this.subscriptions.forEach((one) => one.dispose());
+  }
+
+  /** Searches other files once the last change is settled. */
+  private settle(document: vscode.TextDocument): void {
+    if (this.change?.document === document && !this.change.settled) {
+      this.change.settled = true;
+      this.searchOtherFiles(document);
+    }
   }
 
   /** Makes an edit in the cursor's line the next one, and draws a place elsewhere behind that line. */
   private moveTo(line: number, document: vscode.TextDocument): void {
-    const { edits = [] } = this.shown ?? {};
-    const index = edits.findIndex((edit) => lineOf(edit, document) === line);
-    if (this.shown !== undefined && index > 0) {
-      this.show({ ...this.shown, edits: [...edits.slice(index), ...edits.slice(0, index)] });
-    } else if (edits.length === 0) {
-      this.draw();
+    if (line !== this.change?.line) {
+      this.settle(document);
     }
+    const known = this.known.get(document);
+    const index = known?.edits.findIndex((edit) => lineOf(edit, document) === line) ?? -1;
+    if (known !== undefined && index > 0) {
+      this.known.set(document, { ...known, edits: [...known.edits.slice(index), ...known.edits.slice(0, index)] });
+    }
+    this.draw();
   }
 
   /** Draws what is known of a document that is active now, or requests its edits: the last edit of another one may be repeated there. */
   private enter(document: vscode.TextDocument | undefined): void {
     this.cancel();
     this.draw();
-    const isKnown = document === undefined || this.changes === 0 || this.asked.get(document) === this.changes;
-    if (!isKnown && vscode.languages.match(DOCUMENTS, document) > 0) {
-      this.requestSoon(document, true);
+    if (this.change === undefined || document === undefined || vscode.languages.match(DOCUMENTS, document) === 0) {
+      return;
+    }
+    if (document !== this.change.document) {
+      this.change.settled = true;
+    }
+    if (this.known.get(document)?.version === document.version) {
+      this.searchIfSettled(document);
+    } else {
+      this.requestSoon(document);
     }
   }
 
-  private requestSoon(document: vscode.TextDocument, entered: boolean): void {
+  private requestSoon(document: vscode.TextDocument): void {
     this.cancel();
     this.draw();
-    this.timer = setTimeout(() => void this.request(document, entered), WAIT_MS);
+    this.timer = setTimeout(() => void this.request(document), WAIT_MS);
   }
 
-  /** Requests the edits of a document; of one that was entered, those from the cursor on. */
-  private async request(document: vscode.TextDocument, entered: boolean): Promise<void> {
+  private async request(document: vscode.TextDocument): Promise<void> {
     const editor = vscode.window.activeTextEditor;
     if (!this.server.running || editor?.document !== document || editor.selections.length > 1) {
       return;
     }
     await this.unasked(async (token) => {
       const version = document.version;
-      this.asked.set(document, this.changes);
-      const edits = await this.editsOf(document, token, entered ? editor.selection.active : undefined);
-      if (token.isCancellationRequested || document.version !== version) {
-        return;
-      }
-      if (edits.length > 0) {
-        this.show({ document, version, edits, places: [] });
-      } else if (!entered) {
-        this.wait(editor);
+      const edits = await this.editsOf(editor, token);
+      if (!token.isCancellationRequested && document.version === version) {
+        this.known.set(document, { version, edits, places: undefined });
+        this.draw();
       }
     });
-    if (this.made) {
-      this.made = false;
+    this.searchIfSettled(document);
+  }
+
+  private searchIfSettled(document: vscode.TextDocument): void {
+    if (this.change?.document === document && this.change.settled) {
       this.searchOtherFiles(document);
     }
   }
 
-  private wait({ document, selection }: vscode.TextEditor): void {
-    this.waiting = { document, version: document.version, line: selection.active.line };
-  }
-
-  /** Searches other files if this document waits for that. */
+  /** Searches other files if this document is known to have no edits. */
   private searchOtherFiles(document: vscode.TextDocument): void {
-    const waiting = this.waiting;
-    if (waiting?.document !== document) {
+    const known = this.known.get(document);
+    const isActive = document === vscode.window.activeTextEditor?.document;
+    if (!isActive || known?.version !== document.version || known.edits.length > 0 || known.places !== undefined) {
       return;
     }
-    this.waiting = undefined;
-    const { version } = waiting;
     void this.unasked(async (token) => {
-      const places = document.version === version ? await this.placesElsewhere(document, token) : [];
-      if (!token.isCancellationRequested && document.version === version && places.length > 0) {
-        this.show({ document, version, edits: [], places });
+      const places = await this.placesElsewhere(document, token);
+      if (!token.isCancellationRequested && this.known.get(document) === known) {
+        this.known.set(document, { ...known, places });
+        this.draw();
       }
     });
   }
@@ -254,12 +271,10 @@ export class NextEdits implements vscode.Disposable {
     }
   }
 
-  private async editsOf(
-    document: vscode.TextDocument,
-    token: vscode.CancellationToken,
-    position?: vscode.Position,
-  ): Promise<readonly NextEdit[]> {
-    const where = position === undefined ? {} : { position: { line: position.line, character: position.character } };
+  /** Returns the edits of a document; if the last change was in another one, from the cursor on. */
+  private async editsOf({ document, selection }: vscode.TextEditor, token: vscode.CancellationToken): Promise<readonly NextEdit[]> {
+    const { line, character } = selection.active;
+    const where = this.change?.document === document ? {} : { position: { line, character } };
     return (await this.server.request(NextEditsRequest, { textDocument: { uri: document.uri.toString() }, ...where }, token)).edits;
   }
 
@@ -268,51 +283,48 @@ export class NextEdits implements vscode.Disposable {
   }
 
   /** Opens another file at a place. There the edit is requested again, for the text that the file has then. */
-  private async open(place: Place): Promise<void> {
+  private async open(from: vscode.TextDocument, place: Place): Promise<void> {
     const start = new vscode.Position(place.line, 0);
     try {
       await vscode.window.showTextDocument(vscode.Uri.parse(place.uri), { selection: new vscode.Range(start, start) });
     } catch (error) {
-      await this.drop(place);
+      this.drop(from, place);
       throw error;
     }
   }
 
-  /** Does not suggest a place again. */
-  private async drop(place: Place): Promise<void> {
-    if (this.shown !== undefined) {
-      this.show({ ...this.shown, places: this.shown.places.filter((one) => one.id !== place.id) });
+  /** Forgets an edit of a document, or a place that was found for it. */
+  private drop(document: vscode.TextDocument, next: NextEdit | Place): void {
+    const known = this.known.get(document);
+    if (known !== undefined) {
+      const edits = known.edits.filter(({ id }) => id !== next.id);
+      this.known.set(document, { ...known, edits, places: known.places?.filter(({ id }) => id !== next.id) });
+      this.draw();
     }
-    await this.server.execute(ServerCommand.editDismissed, place.id);
   }
 
-  /** Returns the editor, and its next edit or the next place elsewhere, as long as they belong together. */
+  /** Returns the active editor, and its next edit or the next place elsewhere, if they are known. */
   private current(): { editor?: vscode.TextEditor; edit?: NextEdit | undefined; place?: Place | undefined } {
     const editor = vscode.window.activeTextEditor;
-    const { document, version, edits, places } = this.shown ?? {};
-    if (editor === undefined || editor.document !== document || document.version !== version) {
+    const known = editor && this.known.get(editor.document);
+    if (known?.version !== editor?.document.version) {
       return {};
     }
-    const edit = edits?.[0];
-    return { editor, edit, place: edit === undefined ? places?.[0] : undefined };
+    const edit = known?.edits[0];
+    return editor === undefined ? {} : { editor, edit, place: edit === undefined ? known?.places?.[0] : undefined };
   }
 
   private cancel(): void {
     clearTimeout(this.timer);
     this.running?.cancel();
-    this.waiting = undefined;
-  }
-
-  private show(shown: Shown | undefined): void {
-    this.shown = shown;
-    this.draw();
   }
 
   private draw(): void {
     const { editor, edit, place } = this.current();
     for (const visible of vscode.window.visibleTextEditors) {
       const isHere = visible === editor;
-      visible.setDecorations(this.mark, isHere ? (this.shown?.edits ?? []).map(rangeOf) : []);
+      const edits = isHere && edit !== undefined ? (this.known.get(editor.document)?.edits ?? []) : [];
+      visible.setDecorations(this.mark, edits.map(rangeOf));
       visible.setDecorations(this.next, isHere && edit !== undefined ? [editDecoration(edit, editor.document)] : []);
       visible.setDecorations(this.elsewhere, isHere && place !== undefined ? [placeDecoration(place, editor)] : []);
     }

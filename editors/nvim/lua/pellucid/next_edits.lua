@@ -5,11 +5,12 @@ local client = require("pellucid.client")
 local positions = require("pellucid.positions")
 local virtual_lines = require("pellucid.virtual_lines")
 
-local M = { shown = nil } -- {buf, tick, edits: those of the server, index, places: those in other files}
+local M = { shown = nil } -- what is drawn: {buf, tick, edits: those of the server, index, places: those in other files}
 
-local changes = 0 -- in this session: without a new one, a buffer has no other edits than before
-local ticks = {} -- buffer -> its tick at its last change
-local asked = {} -- buffer -> the number of changes at its last request
+local known = {} -- buffer -> the same, as far as it was requested since the last change of any buffer
+local changed = { buf = nil, ticks = {} } -- the buffer of the last change, and the tick of each buffer at its last one
+local pending -- {buf, tick} of a request, or nil
+local writing -- the tick of the buffer that is written now
 
 local WAIT_MS = 200 -- between a change and the request
 local MAX_SHOWN = 60 -- characters of a new line of another file
@@ -21,11 +22,11 @@ local function tick(buf)
   return vim.api.nvim_buf_get_changedtick(buf)
 end
 
---- Return the edits that are shown in the current buffer, or nil.
+--- Return what is known of the current buffer, if there are edits, or nil.
 local function current()
-  local shown = M.shown
   local buf = vim.api.nvim_get_current_buf()
-  return shown and shown.buf == buf and shown.tick == tick(buf) and shown or nil
+  local found = known[buf]
+  return found and found.tick == tick(buf) and #found.edits + #found.places > 0 and found or nil
 end
 
 local function last_row(buf)
@@ -90,6 +91,7 @@ end
 
 local function draw(shown)
   erase(shown.buf)
+  M.shown = shown
   for _, edit in ipairs(shown.edits) do
     local row = math.min(edit.range.start.line, last_row(shown.buf))
     vim.api.nvim_buf_set_extmark(shown.buf, namespace, row, 0, { sign_text = "»", sign_hl_group = "PellucidEdit" })
@@ -101,7 +103,7 @@ local function draw(shown)
   end
 end
 
---- Cancel the request for edits, and draw none until the buffer is left for another one or insert mode ends.
+--- Cancel the request for edits, and draw none until the buffer is entered again or insert mode ends.
 function M.hide()
   if timer then
     timer:stop()
@@ -109,17 +111,18 @@ function M.hide()
   end
   if cancel_request then
     cancel_request()
-    cancel_request = nil
+    cancel_request, pending = nil, nil
   end
   if M.shown then
     erase(M.shown.buf)
+    M.shown = nil
   end
 end
 
 --- Forget the edits.
 function M.clear()
   M.hide()
-  M.shown = nil
+  known = {}
 end
 
 local HERE, HERE_OR_ELSEWHERE, BOTH = 1, 2, 3
@@ -132,26 +135,26 @@ local function request(scope, done)
   if not client.attached(buf) or not client.enabled() then
     return done({}, {})
   end
-  local before = tick(buf)
-  asked[buf] = changes
+  local about = { buf = buf, tick = tick(buf) }
   local params = { textDocument = { uri = vim.uri_from_bufnr(buf) } }
-  if scope == HERE then -- from the cursor on, as the last edit may be in another buffer
+  if changed.buf ~= buf then -- from the cursor on, as the last edit is in another buffer
     params.position = vim.lsp.util.make_position_params(0, client.get().offset_encoding).position
   end
 
   local function ask(method, callback)
+    pending = about
     cancel_request = client.request(method, params, buf, function(result)
-      cancel_request = nil
-      if buf == vim.api.nvim_get_current_buf() and before == tick(buf) and vim.api.nvim_get_mode().mode == "n" then
+      cancel_request, pending = nil, nil
+      if buf == vim.api.nvim_get_current_buf() and about.tick == tick(buf) and vim.api.nvim_get_mode().mode == "n" then
         callback(result or {})
       end
     end)
   end
 
   local function show(edits, places)
-    if #edits + #places > 0 then
-      M.shown = { buf = buf, tick = before, edits = edits, index = 1, places = places }
-      draw(M.shown)
+    known[buf] = { buf = buf, tick = about.tick, edits = edits, index = 1, places = places }
+    if current() then
+      draw(known[buf])
     end
     done(edits, places)
   end
@@ -180,32 +183,54 @@ local function request_soon(scope)
   end, WAIT_MS)
 end
 
+--- Draw the edits that are known of the current buffer, or request them if there may be new ones.
+local function continue()
+  local buf = vim.api.nvim_get_current_buf()
+  if current() then
+    draw(current())
+  elseif not (known[buf] and known[buf].tick == tick(buf)) then
+    request_soon(changed.buf == buf and HERE_OR_ELSEWHERE or HERE)
+  end
+end
+
 --- Handle a change in normal mode or the end of insert mode: request edits after a short wait.
 function M.changed()
   local buf = vim.api.nvim_get_current_buf()
-  if ticks[buf] ~= tick(buf) then
-    ticks[buf] = tick(buf)
-    changes = changes + 1
+  if changed.ticks[buf] ~= tick(buf) then
+    M.clear()
+    changed.buf = buf
+    changed.ticks[buf] = tick(buf)
   end
-  M.continue(HERE_OR_ELSEWHERE)
+  if changed.buf then
+    continue()
+  end
 end
 
 --- Handle another current buffer: the last edit, of another one, may be repeated there.
 function M.entered()
   local buf = vim.api.nvim_get_current_buf()
-  ticks[buf] = ticks[buf] or tick(buf)
-  if changes > 0 then
-    M.continue(HERE)
+  changed.ticks[buf] = changed.ticks[buf] or tick(buf)
+  if changed.buf then
+    continue()
   end
 end
 
---- Draw the edits that are known of the current buffer, or request them if there may be new ones.
-function M.continue(scope)
-  local shown = current()
-  if shown then
-    draw(shown)
-  elseif asked[vim.api.nvim_get_current_buf()] ~= changes then
-    request_soon(scope)
+--- Handle the begin of a write.
+function M.writes(event)
+  writing = tick(event.buf)
+end
+
+--- Handle the end of a write, which counts as a change of the buffer although the text is the same.
+function M.wrote(event)
+  local buf = event.buf
+  if not writing or tick(buf) ~= writing + 1 then
+    return
+  end
+  for _, one in pairs({ known[buf], pending and pending.buf == buf and pending or nil }) do
+    one.tick = one.tick == writing and tick(buf) or one.tick
+  end
+  if changed.ticks[buf] == writing then
+    changed.ticks[buf] = tick(buf)
   end
 end
 
@@ -216,8 +241,14 @@ function M.moved()
     return
   end
   local row = vim.api.nvim_win_get_cursor(0)[1] - 1
+  local function is_here(edit)
+    return edit and math.min(edit.range.start.line, last_row(shown.buf)) == row
+  end
+  if is_here(shown.edits[shown.index]) then
+    return
+  end
   for index, edit in ipairs(shown.edits) do
-    if index ~= shown.index and math.min(edit.range.start.line, last_row(shown.buf)) == row then
+    if is_here(edit) then
       shown.index = index
       return draw(shown)
     end
@@ -289,12 +320,14 @@ function M.dismiss()
   end
   local was_here = #shown.edits > 0
   dismiss((was_here and table.remove(shown.edits, shown.index) or table.remove(shown.places, 1)).id)
-  if #shown.edits + #shown.places == 0 then
-    M.clear()
-    return was_here and request(HERE_OR_ELSEWHERE, function() end)
-  end
   shown.index = math.max(math.min(shown.index, #shown.edits), 1)
-  draw(shown)
+  if current() then
+    draw(shown)
+  elseif was_here then
+    request(HERE_OR_ELSEWHERE, function() end)
+  else
+    M.hide()
+  end
 end
 
 --- Open the location list with all edits, here and in other files.

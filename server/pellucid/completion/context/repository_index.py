@@ -181,13 +181,11 @@ class RepositoryIndex:
     def files_with(self, names: Iterable[str]) -> Iterator[tuple[Path, str]]:
         """Yield the files that have one of some names, with their texts as they are now. Those with rare names come first.
 
-        Waits for a refresh that is running. Names of other letters than ASCII's, and those that are shorter than three, are not looked for.
+        Names of other letters than ASCII's, and those that are shorter than three, are not looked for.
         """
         query = " OR ".join(f'"{name}" OR "${name}"' for name in names if _NAME.fullmatch(name))
         if not query:
             return
-        with self._refreshing:
-            pass
         with self._lock:
             if self._closed:
                 return

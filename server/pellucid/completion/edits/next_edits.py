@@ -24,7 +24,7 @@ from pellucid.completion.edits.edits_explanation import EditOutcome, EditsExplan
 from pellucid.completion.edits.next_edit_models import sweep
 from pellucid.completion.edits.next_edit_models.edit_window import edit_window
 from pellucid.completion.edits.next_edit_models.proposals import propose
-from pellucid.completion.edits.places_elsewhere import FindFiles, find_elsewhere
+from pellucid.completion.edits.places_elsewhere import SEARCH_SECONDS, FindFiles, find_elsewhere
 from pellucid.completion.edits.reading import log_odds
 from pellucid.completion.edits.repeated_edits import Candidate, repeated_edits
 from pellucid.completion.model_choice import ModelChoice
@@ -51,6 +51,7 @@ NOT_CALIBRATED = "The proposals of {} have no calibration yet, so the default mo
 NO_EDIT = "Nothing was changed yet in this session."
 NOT_SENT = "The last change was made in a document that is not sent to the model."
 NOT_FOUND = "No place was found for the last change."
+NOT_ALL_SEARCHED = f"No place was found for the last change in the {SEARCH_SECONDS} seconds for searching."
 NOT_REPEATED = "The last change, of line {} of {}, is repeated nowhere in this document, and no other model proposes one."
 DISMISSED = "You have dismissed it."
 TOO_MANY = "At most {} places are read for one request."
@@ -138,6 +139,8 @@ class NextEdits:
         near = edit.first if is_here or cursor is None else cursor[0]
         repeated = await asyncio.to_thread(repeated_edits, edit, lines, uri, near)  # a large document may take 50 ms
         changes = self._without_dismissed(repeated, explanation)
+        if not is_here:
+            changes.sort(key=lambda one: one.first != near)  # the place from which the user came is always read
         provider = self._provider()
         client = await provider.client() if changes else provider.connected
         if client is None:
@@ -179,23 +182,24 @@ class NextEdits:
             explanation.end(NOT_SENT if edits else NO_EDIT)
             return []
         edit = edits[-1]
-        found = await find_elsewhere(edit, uri, find_files)
-        changes = self._without_dismissed([place.change for place in found], explanation)
+        search = await find_elsewhere(edit, uri, find_files)
+        nothing = NOT_FOUND if search.is_complete else NOT_ALL_SEARCHED
+        changes = self._without_dismissed([place.change for place in search.places], explanation)
         if not changes:
-            explanation.end(NOT_FOUND)
+            explanation.end(nothing)
             return []
         provider, client = self._provider(), None
         try:
             client = await provider.client()
             card = await self._models.find(client, self._model())
-            texts = {place.change.uri: place.lines for place in found}
+            texts = {place.change.uri: place.lines for place in search.places}
             shown = await self._read(client, card, changes, texts, edit, explanation, ELSEWHERE, _terms(uri))
         except PellucidError as error:
             explanation.reason = str(error)
             if isinstance(error, UnavailableError) and client is not None:
                 provider.lost(client)
             raise
-        explanation.end(NOT_FOUND)
+        explanation.end(nothing)
         best: dict[str, float] = {}
         for one in shown:
             best[one.change.uri] = max(best.get(one.change.uri, 0.0), one.probability)

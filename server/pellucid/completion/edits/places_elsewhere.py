@@ -13,7 +13,7 @@ from pellucid.completion.edits.edit_history import Edit
 from pellucid.completion.edits.repeated_edits import Candidate, clues, repeated_edits
 
 SEARCH_SECONDS = 2.0
-"""No further file is searched after this time."""
+"""By default no further file is searched after this time."""
 
 MAX_PLACES = 64
 """Places that are returned at most."""
@@ -33,30 +33,37 @@ class Place:
     lines: Sequence[str]
 
 
-async def find_elsewhere(edit: Edit, uri: str, find_files: FindFiles) -> list[Place]:
-    """Return the places of other documents than one, the ones most alike first. Files take turns where places are equally alike.
+@dataclass(frozen=True, slots=True)
+class Search:
+    """The places that were found, the ones most alike first. ``is_complete`` is false if the time was over before the files were."""
+
+    places: list[Place]
+    is_complete: bool
+
+
+async def find_elsewhere(edit: Edit, uri: str, find_files: FindFiles, seconds: float = SEARCH_SECONDS) -> Search:
+    """Find the places of other documents than one. Files take turns where places are equally alike.
 
     Works on another thread, which ends soon after this is cancelled.
     """
     stopped = Event()
     try:
-        return await asyncio.to_thread(_find, edit, uri, find_files, stopped)
+        return await asyncio.to_thread(_find, edit, uri, find_files, seconds, stopped)
     finally:
         stopped.set()
 
 
-def _find(edit: Edit, uri: str, find_files: FindFiles, stopped: Event) -> list[Place]:
+def _find(edit: Edit, uri: str, find_files: FindFiles, seconds: float, stopped: Event) -> Search:
     names = clues(edit)
-    if not names:
-        return []
     ranked: list[tuple[float, int, Place]] = []
-    end = time.monotonic() + SEARCH_SECONDS
-    for other, text in find_files(names):
+    is_complete, end = True, time.monotonic() + seconds
+    for other, text in find_files(names) if names else ():
         if stopped.is_set() or time.monotonic() > end:
+            is_complete = False
             break
         if same_document(other, uri):
             continue
         lines = text.split("\n")
         ranked += [(-change.likeness, turn, Place(change, lines)) for turn, change in enumerate(repeated_edits(edit, lines, other, 0))]
         time.sleep(YIELD_SECONDS)
-    return [place for _, _, place in sorted(ranked, key=lambda one: one[:2])[:MAX_PLACES]]
+    return Search([place for _, _, place in sorted(ranked, key=lambda one: one[:2])[:MAX_PLACES]], is_complete)

@@ -252,6 +252,9 @@ async def test_from_the_cursor_on() -> None:
     text = "x = total(a)\n" * 20
     found = [one.change.first for one in await edits(Reader()).suggest(B, text, cursor=(12, 0))]
     assert found == [12, 13, 14, 9, 10, 11]
+    reader = Reader()
+    await edits(reader).suggest(B, "x = total(a)\n" * 8 + "other.total\nx = total(a)\n", cursor=(8, 0))
+    assert reader.read[0].text == "other.mean\nx = total(a)\n", "though it is less alike than six others"
 
 
 async def test_limits_of_other_files() -> None:
