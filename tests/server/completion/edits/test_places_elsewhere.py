@@ -78,7 +78,7 @@ async def test_the_time_for_searching() -> None:
 
 
 async def test_a_cancelled_search_ends() -> None:
-    """Once nobody waits for a search, no further file is read."""
+    """Once no caller waits for a search, no further file is read."""
     begun, ended = Event(), Event()
 
     def endless(names: Collection[str]) -> Iterator[tuple[str, str]]:
