@@ -193,8 +193,10 @@ export class NextEdits implements vscode.Disposable {
     const index = known?.edits.findIndex((edit) => lineOf(edit, document) === line) ?? -1;
     if (known !== undefined && index > 0) {
       this.known.set(document, { ...known, edits: [...known.edits.slice(index), ...known.edits.slice(0, index)] });
+      this.draw();
+    } else if (this.current().place !== undefined) {
+      this.draw();
     }
-    this.draw();
   }
 
   /** Draws what is known of a document that is active now, or requests its edits: the last edit of another one may be repeated there. */
@@ -289,6 +291,7 @@ export class NextEdits implements vscode.Disposable {
       await vscode.window.showTextDocument(vscode.Uri.parse(place.uri), { selection: new vscode.Range(start, start) });
     } catch (error) {
       this.drop(from, place);
+      await this.server.execute(ServerCommand.editDismissed, place.id);
       throw error;
     }
   }

@@ -223,9 +223,9 @@ class NextEdits:
         self._notes += [] if note is None else [note]
         shown, begun = [], self._clock()
         for number, change in enumerate(changes):
-            is_over = number >= limits.places
-            if is_over or self._clock() - begun > limits.seconds:
-                explanation.skip(change, EditOutcome.UNREAD, TOO_MANY.format(limits.places) if is_over else TOO_LATE.format(limits.seconds))
+            if number >= limits.places or self._clock() - begun > limits.seconds:
+                reason = TOO_MANY.format(limits.places) if number >= limits.places else TOO_LATE.format(limits.seconds)
+                explanation.skip(change, EditOutcome.UNREAD, reason)
                 continue
             lines = texts[change.uri]
             try:
