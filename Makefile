@@ -24,10 +24,12 @@ MODELS := qwen2.5-coder-0.5b-instruct smollm2-135m-instruct
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONSTRAINTS := constraints.txt
 # Each worker computes in one thread, so that workers do not wait for one another.
-PYTEST := env OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
-FAST := $(PYTEST) -m fast --hypothesis-profile=quick --dist worksteal
-# The tests of a file share models, servers and browsers. At most four workers hold a model each.
-ALL := $(PYTEST) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST := env OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+FAST := $(PYTEST) --numprocesses auto -m fast --hypothesis-profile=quick --dist worksteal
+# The tests of a file share models, servers and browsers, and often wait for one of these: meanwhile one worker more than there are
+# processors computes. At most four workers hold a model each.
+WORKERS = $(shell $(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
+ALL = $(PYTEST) --numprocesses $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 WITH_VLLM := env PELLUCID_VLLM_PYTHON=$(CURDIR)/build/vllm/bin/python $(BIN)/python -m pytest
 # It has engines of its own, which would not fit into memory together with those of the other files.
 ON_RAY := tests/with_vllm/test_ray_serve.py
