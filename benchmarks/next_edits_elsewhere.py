@@ -5,8 +5,9 @@
 
 ``--edits`` has one folder per package, and in it one per release, named by its version. A file of the earlier release has the changes of
 the later one up to the user's edit; the other files are as they were. A place is right if the later release makes exactly this change
-there. As editors do, only edits are asked for that have no place in their own file. Half of those whose places are read have a right one
-elsewhere, if there are so many, and each represents all edits of its kind. No time limit ends the search or the reading.
+there. Only edits without a place in their own file are asked for; editors also search other files if the gate hides all of these. Half of
+the edits whose places are read have a right one elsewhere, if there are so many, and each represents all edits of its kind. No time limit
+ends the search for places or the reading.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class EditItem:
 
 
 def place_json(edit: NextEdit) -> dict[str, Any]:
-    """Return an edit of another document as ``pellucid/nextEditsElsewhere`` has it: where it is, but not as a change of a version."""
+    """Return an edit of another document as ``pellucid/nextEditsElsewhere`` has it: with lines, not a range, as it may not be open."""
     return {"id": edit.id, **_change_json(edit.change), "probability": edit.probability, "logOdds": edit.log_odds}
 
 

@@ -329,7 +329,7 @@ class EditorSession:
             self._privacy = Privacy(self._folders, settings.context.exclude)
             self.ring = ChunkRing(settings.context, self._is_harmless)
             self._history.clear()
-            self._set_files()
+            self._reset_files()
         elif settings.completion.languages_off != former.completion.languages_off:
             self._history.clear()  # it may have documents in one of them
         self._build()
@@ -339,15 +339,15 @@ class EditorSession:
 
     async def set_folders(self, folders: Sequence[Path]) -> None:
         """Apply a change of the editor's workspace folders."""
-        is_closed = not set(self._folders) <= set(folders)
+        folder_closed = not set(self._folders) <= set(folders)
         self._folders = tuple(folders)
         self.switch.set_folders([str(folder) for folder in folders])
         completer = self._cancel_work()
         self._privacy = Privacy(self._folders, self.settings.context.exclude)
         self.ring = ChunkRing(self.settings.context, self._is_harmless)  # chunks of a folder that was closed are not sent any more
-        if is_closed:
+        if folder_closed:
             self._history.clear()  # nor its edits
-        self._set_files()
+        self._reset_files()
         self._build()
         await completer.aclose()
         self._on_change()
@@ -469,7 +469,7 @@ class EditorSession:
         found = [piece.path.as_uri() for piece in pieces]
         self.ring.note_related((uri, self.filename(uri), piece.text, piece.line) for uri, piece in zip(found, pieces, strict=True))
 
-    def _set_files(self) -> None:
+    def _reset_files(self) -> None:
         self._files.close()
         self._files = WorkspaceFiles(self._folders, self.settings.context)
 

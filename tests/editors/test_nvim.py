@@ -944,7 +944,7 @@ def test_a_place_in_another_file(vim: Neovim, served_model: str) -> None:
     named = until(lambda: re.search(r"def amount_due\(items\): +→ \S*till\.py:(\d) .*amount_due.* \d+ %", vim.screen), "a place")
     assert named is not None
     vim.keys("j")
-    until(lambda: re.search(r"return sum\(items\) +→ \S*till\.py", vim.screen), "the place behind the cursor's line")
+    until(lambda: re.search(r"return sum\(items\) +→ \S*till\.py", vim.screen), "the place at the end of the cursor's line")
 
     vim.keys("<M-n>")
     until(lambda: vim.api.current.buffer.name == str(till), "the other file")
@@ -971,7 +971,7 @@ def test_a_place_in_a_file_that_is_gone(vim: Neovim, served_model: str) -> None:
     until(lambda: "till.py:" in vim.screen, "a place")
     till.unlink()
     vim.keys("<M-n>")
-    until(lambda: "till.py is not there any more." in vim.screen, "the sentence")
+    until(lambda: "till.py no longer exists." in vim.screen, "the sentence")
     assert vim.api.current.buffer.name == str(shop)
 
 

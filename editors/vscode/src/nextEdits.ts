@@ -18,7 +18,7 @@ const CONTEXT = `${SECTION}.hasNextEdit`;
 /** The progress of a search that the user has asked for. */
 const SEARCH = {
   location: vscode.ProgressLocation.Notification,
-  title: "Pellucid reads where your last edit may be repeated",
+  title: "Pellucid: searching for next edits",
   cancellable: true,
 };
 
@@ -75,7 +75,8 @@ export class NextEdits implements vscode.Disposable {
       this.next,
       this.elsewhere,
       vscode.workspace.onDidChangeTextDocument(({ document, contentChanges: [change] }) => {
-        if (change !== undefined && document === vscode.window.activeTextEditor?.document) {
+        const isActive = document === vscode.window.activeTextEditor?.document;
+        if (change !== undefined && isActive && vscode.languages.match(DOCUMENTS, document) > 0) {
           const line = change.range.start.line + change.text.split("\n").length - 1;
           this.change = { document, line, settled: this.making };
           this.known.clear();
@@ -93,7 +94,7 @@ export class NextEdits implements vscode.Disposable {
     ];
   }
 
-  /** Goes to the next edit or, if the cursor is on its line already, makes it. Without one here, opens the next file with one. */
+  /** Goes to the next edit or, if the cursor is on its line already, makes it. Without one here, opens the next file with one or, if none is known, lists all. */
   async goOrMake(): Promise<void> {
     const { editor, edit, place } = this.current();
     if (editor === undefined || edit === undefined) {
@@ -106,8 +107,12 @@ export class NextEdits implements vscode.Disposable {
       return;
     }
     this.making = true;
-    const made = await editor.edit((change) => change.replace(range, edit.text));
-    this.making = false;
+    let made: boolean;
+    try {
+      made = await editor.edit((change) => change.replace(range, edit.text));
+    } finally {
+      this.making = false;
+    }
     if (!made) {
       throw new Error("VS Code refused to change the document: check whether it is read-only.");
     }
@@ -129,7 +134,7 @@ export class NextEdits implements vscode.Disposable {
   async list(): Promise<void> {
     const editor = vscode.window.activeTextEditor;
     if (editor === undefined || vscode.languages.match(DOCUMENTS, editor.document) === 0) {
-      void vscode.window.showInformationMessage("Open a file first: Pellucid repeats your last edit elsewhere.");
+      void vscode.window.showInformationMessage("Open a file first.");
       return;
     }
     this.cancel();
@@ -150,7 +155,7 @@ export class NextEdits implements vscode.Disposable {
     }
     const { edits, places } = found;
     if (document.version !== version) {
-      void vscode.window.showInformationMessage("The document was changed meanwhile: list the edits again.");
+      void vscode.window.showInformationMessage("The document has changed. List the edits again.");
       return;
     }
     if (edits.length + places.length === 0) {
@@ -184,7 +189,7 @@ export class NextEdits implements vscode.Disposable {
     }
   }
 
-  /** Makes an edit in the cursor's line the next one, and draws a place elsewhere behind that line. */
+  /** Makes an edit in the cursor's line the next one, and draws a place elsewhere at the end of that line. */
   private moveTo(line: number, document: vscode.TextDocument): void {
     if (line !== this.change?.line) {
       this.settle(document);
@@ -227,7 +232,7 @@ export class NextEdits implements vscode.Disposable {
     if (!this.server.running || editor?.document !== document || editor.selections.length > 1) {
       return;
     }
-    await this.unasked(async (token) => {
+    await this.runInBackground(async (token) => {
       const version = document.version;
       const edits = await this.editsOf(editor, token);
       if (!token.isCancellationRequested && document.version === version) {
@@ -251,7 +256,7 @@ export class NextEdits implements vscode.Disposable {
     if (!isActive || known?.version !== document.version || known.edits.length > 0 || known.places !== undefined) {
       return;
     }
-    void this.unasked(async (token) => {
+    void this.runInBackground(async (token) => {
       const places = await this.placesElsewhere(document, token);
       if (!token.isCancellationRequested && this.known.get(document) === known) {
         this.known.set(document, { ...known, places });
@@ -261,7 +266,7 @@ export class NextEdits implements vscode.Disposable {
   }
 
   /** Runs what the user has not asked for: the next change or another document cancels it, and its errors are only logged. */
-  private async unasked(run: (token: vscode.CancellationToken) => Promise<void>): Promise<void> {
+  private async runInBackground(run: (token: vscode.CancellationToken) => Promise<void>): Promise<void> {
     this.running?.cancel();
     const running = (this.running = new vscode.CancellationTokenSource());
     try {
@@ -371,16 +376,16 @@ function summary(lines: readonly string[]): string {
   return lines.join("") === "" ? "delete" : `${first.slice(0, MAX_SHOWN)}${lines.length > 1 || first.length > MAX_SHOWN ? " …" : ""}`;
 }
 
-/** Returns how an edit is shown: the old text marked, the new text and the probability behind its last line. */
+/** Returns how an edit is shown: the old text marked, the new text and the probability at the end of its last line. */
 function editDecoration(edit: NextEdit, document: vscode.TextDocument): vscode.DecorationOptions {
   return {
     range: document.validateRange(rangeOf(edit)),
     hoverMessage: hover(`${percent(edit.probability)} probable`, edit.text, document.languageId),
-    renderOptions: behind(`${summary(newLines(edit))}  ${percent(edit.probability)}`),
+    renderOptions: atLineEnd(`${summary(newLines(edit))}  ${percent(edit.probability)}`),
   };
 }
 
-/** Returns how a place in another file is shown: behind the cursor's line. */
+/** Returns how a place in another file is shown: at the end of the cursor's line. */
 function placeDecoration(place: Place, editor: vscode.TextEditor): vscode.DecorationOptions {
   const { document, selection } = editor;
   const where = `${vscode.workspace.asRelativePath(vscode.Uri.parse(place.uri))}:${place.line + 1}`;
@@ -388,7 +393,7 @@ function placeDecoration(place: Place, editor: vscode.TextEditor): vscode.Decora
   return {
     range: new vscode.Range(end, end),
     hoverMessage: hover(`${where}, ${percent(place.probability)} probable`, place.new.join("\n"), document.languageId),
-    renderOptions: behind(`${where}  ${summary(place.new)}  ${percent(place.probability)}`),
+    renderOptions: atLineEnd(`${where}  ${summary(place.new)}  ${percent(place.probability)}`),
   };
 }
 
@@ -396,7 +401,7 @@ function hover(title: string, text: string, language: string): vscode.MarkdownSt
   return new vscode.MarkdownString().appendText(`Pellucid: ${title}`).appendCodeblock(text, language);
 }
 
-function behind(text: string): vscode.DecorationInstanceRenderOptions {
+function atLineEnd(text: string): vscode.DecorationInstanceRenderOptions {
   return {
     after: {
       contentText: `  → ${text}`,

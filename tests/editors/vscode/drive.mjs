@@ -235,7 +235,7 @@ step("after a rename the next edit is marked; and one key goes there and makes i
   await workbench.press("Control+Home", "Control+ArrowRight", "Control+Shift+ArrowRight");
   await workbench.type(" amount_due");
   await eventually(
-    () => workbench.behind("order.name, total"),
+    () => workbench.atLineEnds("order.name, total"),
     (text) => /amount_due\(order\.items\).*\d+ %/.test(text),
   );
   await workbench.screenshot("next-edit-dark");
@@ -250,7 +250,7 @@ step("after a rename the next edit is marked; and one key goes there and makes i
 
 step("when a file has no further place, one in another file is named, the same key opens it, and the list has it", async () => {
   await eventually(
-    () => workbench.behind(),
+    () => workbench.atLineEnds(),
     (text) => /till\.py:\d.*amount_due.*\d+ %/.test(text),
   );
   await workbench.screenshot("next-edit-elsewhere-dark");
@@ -268,13 +268,13 @@ step("when a file has no further place, one in another file is named, the same k
 
 step("in the other file the edit is marked, and the key makes it", async () => {
   await eventually(
-    () => workbench.behind(),
+    () => workbench.atLineEnds(),
     (text) => text.includes("amount_due"),
   );
   await workbench.press("Alt+n");
   await workbench.unsaved.waitFor();
   await eventually(
-    () => workbench.behind(),
+    () => workbench.atLineEnds(),
     (text) => text.includes("amount_due"),
   );
   await workbench.press("Alt+n", "Alt+n");

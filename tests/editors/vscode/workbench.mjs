@@ -84,8 +84,8 @@ export class Workbench {
     return JSON.parse((await readFile(this.settingsFile, "utf8")) || "{}");
   }
 
-  /** What is drawn behind the editor's lines that have a text. */
-  behind(text = "") {
+  /** What is drawn at the end of the editor's lines that have a text. */
+  atLineEnds(text = "") {
     const spans = this.page.locator(".view-line", { hasText: text }).locator("span");
     return spans.evaluateAll((all) => all.map((span) => getComputedStyle(span, "::after").content).join(""));
   }

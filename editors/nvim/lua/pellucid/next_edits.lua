@@ -1,5 +1,5 @@
 --- Edits that may come next: marked in the sign column, the next one drawn next to the lines that it would replace.
---- If none is left in the buffer, the next place in another file is named behind the cursor's line.
+--- If none is left in the buffer, the next place in another file is named at the end of the cursor's line.
 
 local client = require("pellucid.client")
 local positions = require("pellucid.positions")
@@ -76,7 +76,7 @@ local function new_line(place)
   return vim.fn.strcharlen(text) > MAX_SHOWN and vim.fn.strcharpart(text, 0, MAX_SHOWN) .. "…" or text
 end
 
---- Name a place in another file, with its new line, behind the cursor's line.
+--- Name a place in another file, with its new line, at the end of the cursor's line.
 local function draw_place(buf, place)
   local text = { { "  → " .. place_name(place) .. "  ", "PellucidHint" }, { new_line(place), "PellucidEditNew" } }
   text[#text + 1] = { "  " .. percent(place), "PellucidHint" }
@@ -196,7 +196,7 @@ end
 --- Handle a change in normal mode or the end of insert mode: request edits after a short wait.
 function M.changed()
   local buf = vim.api.nvim_get_current_buf()
-  if changed.ticks[buf] ~= tick(buf) then
+  if changed.ticks[buf] ~= tick(buf) and client.attached(buf) then
     M.clear()
     changed.buf = buf
     changed.ticks[buf] = tick(buf)
@@ -215,13 +215,13 @@ function M.entered()
   end
 end
 
---- Handle the begin of a write.
-function M.writes(event)
+--- Handle the beginning of a write.
+function M.before_write(event)
   writing = tick(event.buf)
 end
 
 --- Handle the end of a write, which counts as a change of the buffer although the text is the same.
-function M.wrote(event)
+function M.after_write(event)
   local buf = event.buf
   if not writing or tick(buf) ~= writing + 1 then
     return
@@ -234,7 +234,7 @@ function M.wrote(event)
   end
 end
 
---- Handle a move of the cursor: an edit in its line is the next one, and a place in another file is drawn behind that line.
+--- Handle a move of the cursor: an edit in its line is the next one, and a place in another file is drawn at the end of that line.
 function M.moved()
   local shown = current()
   if not shown then
@@ -272,21 +272,19 @@ end
 local function open(shown)
   local place = shown.places[1]
   local path = vim.uri_to_fname(place.uri)
-  local opened = vim.fn.bufloaded(path) == 1 or vim.fn.filereadable(path) == 1
-  if opened then
-    vim.cmd("normal! m'")
-    local buf = vim.fn.bufadd(path)
-    vim.bo[buf].buflisted = true
-    local failure
-    opened, failure = pcall(vim.api.nvim_set_current_buf, buf)
-    if not opened then
-      return client.say(("%s was not opened: %s"):format(place_name(place), failure), vim.log.levels.ERROR)
-    end
-    vim.api.nvim_win_set_cursor(0, { math.min(place.line, last_row(buf)) + 1, 0 })
-    return vim.cmd("normal! ^")
+  if vim.fn.bufloaded(path) == 0 and vim.fn.filereadable(path) == 0 then
+    client.say(("%s no longer exists."):format(vim.fn.fnamemodify(path, ":~:.")), vim.log.levels.WARN)
+    return M.dismiss()
   end
-  client.say(("%s is not there any more."):format(vim.fn.fnamemodify(path, ":~:.")), vim.log.levels.WARN)
-  M.dismiss()
+  vim.cmd("normal! m'")
+  local buf = vim.fn.bufadd(path)
+  vim.bo[buf].buflisted = true
+  local opened, failure = pcall(vim.api.nvim_set_current_buf, buf)
+  if not opened then
+    return client.say(("%s was not opened: %s"):format(place_name(place), failure), vim.log.levels.ERROR)
+  end
+  vim.api.nvim_win_set_cursor(0, { math.min(place.line, last_row(buf)) + 1, 0 })
+  vim.cmd("normal! ^")
 end
 
 --- Go to the next edit or, if the cursor is there already, make it: one undo takes it back. Without one here, open the next file.
@@ -332,7 +330,7 @@ end
 
 --- Open the location list with all edits, here and in other files.
 function M.list()
-  client.say("the model reads where the last edit may be repeated …")
+  client.say("searching for edits here and in other files …")
   request(BOTH, function(edits, places)
     local items = {}
     local buf = vim.api.nvim_get_current_buf()

@@ -124,7 +124,7 @@ class Privacy:
         """Return why a text is refused. Comparing a long text with the last few is cheaper than checking it again."""
         if not BINARY_CHECK_CHARACTERS < len(text) <= MAX_CHARACTERS:
             return content_refusal(text)
-        for known, reason in tuple(self._judged):
+        for known, reason in tuple(self._judged):  # another thread may append meanwhile
             if known == text:
                 return reason
         reason = content_refusal(text)

@@ -57,7 +57,7 @@ CANDIDATES = 24
 """Pieces that are ranked; of overlapping ones only the best is returned."""
 
 MAX_FOUND = 400
-"""Pieces in which a name is found at most, the most telling ones."""
+"""The most pieces that are looked up for some names, those with rare names first."""
 
 SUFFIXES = frozenset({
     ".c", ".cc", ".cpp", ".cs", ".dart", ".el", ".ex", ".go", ".h", ".hpp", ".hs", ".java", ".jl", ".js", ".jsx", ".kt", ".lua", ".mjs",

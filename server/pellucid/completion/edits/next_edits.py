@@ -51,7 +51,7 @@ NOT_CALIBRATED = "The proposals of {} have no calibration yet, so the default mo
 NO_EDIT = "Nothing was changed yet in this session."
 NOT_SENT = "The last change was made in a document that is not sent to the model."
 NOT_FOUND = "No place was found for the last change."
-NOT_ALL_SEARCHED = f"No place was found for the last change in the {SEARCH_SECONDS} seconds for searching."
+NOT_ALL_SEARCHED = f"No place was found for the last change within {SEARCH_SECONDS:g} seconds; not all files were searched."
 NOT_REPEATED = "The last change, of line {} of {}, is repeated nowhere in this document, and no other model proposes one."
 DISMISSED = "You have dismissed it."
 TOO_MANY = "At most {} places are read for one request."
@@ -108,7 +108,10 @@ class NextEdits:
 
     @property
     def note(self) -> str | None:
-        """Why the last request was not judged by a calibration of its own model, and why a model proposed nothing, in sentences."""
+        """Why a request was not judged by a calibration of its own model, and why a model proposed nothing, in sentences.
+
+        Of the last request in a document, and of the search in other files after it.
+        """
         return " ".join(dict.fromkeys(self._notes)) or None
 
     def explanation(self, uri: str, *, elsewhere: bool = False) -> EditsExplanation | None:
@@ -139,8 +142,8 @@ class NextEdits:
         near = edit.first if is_here or cursor is None else cursor[0]
         repeated = await asyncio.to_thread(repeated_edits, edit, lines, uri, near)  # a large document may take 50 ms
         changes = self._without_dismissed(repeated, explanation)
-        if not is_here:
-            changes.sort(key=lambda one: one.first != near)  # the place from which the user came is always read
+        if not is_here and cursor is not None:
+            changes.sort(key=lambda one: one.first != near)  # the place that the user has gone to is always read
         provider = self._provider()
         client = await provider.client() if changes else provider.connected
         if client is None:

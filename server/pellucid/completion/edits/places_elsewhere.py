@@ -10,7 +10,7 @@ from threading import Event
 
 from pellucid.completion.context.uris import same_document
 from pellucid.completion.edits.edit_history import Edit
-from pellucid.completion.edits.repeated_edits import Candidate, clues, repeated_edits
+from pellucid.completion.edits.repeated_edits import Candidate, names_to_search, repeated_edits
 
 SEARCH_SECONDS = 2.0
 """By default no further file is searched after this time."""
@@ -54,7 +54,7 @@ async def find_elsewhere(edit: Edit, uri: str, find_files: FindFiles, seconds: f
 
 
 def _find(edit: Edit, uri: str, find_files: FindFiles, seconds: float, stopped: Event) -> Search:
-    names = clues(edit)
+    names = names_to_search(edit)
     ranked: list[tuple[float, int, Place]] = []
     is_complete, end = True, time.monotonic() + seconds
     for other, text in find_files(names) if names else ():

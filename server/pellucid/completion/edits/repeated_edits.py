@@ -144,7 +144,7 @@ def repeated_edits(edit: Edit, lines: Sequence[str], uri: str | None = None, nea
     return kept
 
 
-def clues(edit: Edit) -> set[str]:
+def names_to_search(edit: Edit) -> set[str]:
     """Return the names one of which another document must have if the edit can be repeated there."""
     if _is_too_large(edit):
         return set()

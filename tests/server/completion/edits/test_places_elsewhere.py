@@ -10,7 +10,7 @@ import pytest
 
 from pellucid.completion.edits.edit_history import Edit
 from pellucid.completion.edits.places_elsewhere import MAX_PLACES, find_elsewhere
-from pellucid.completion.edits.repeated_edits import clues
+from pellucid.completion.edits.repeated_edits import names_to_search
 
 A = "file:///p/a.py"
 RENAMED = Edit(A, 0, ("x = total(a)",), ("x = mean(a)",))
@@ -67,7 +67,7 @@ async def test_what_has_to_be_the_same(edit: Edit, line: str, new: str | None) -
 )
 def test_names_that_are_looked_for(edit: Edit, names: set[str]) -> None:
     """Of the names that a place must have the longest one is looked for, and none after an edit that is not repeated elsewhere."""
-    assert clues(edit) == names
+    assert names_to_search(edit) == names
 
 
 async def test_the_time_for_searching() -> None:
