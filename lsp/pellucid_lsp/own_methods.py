@@ -33,6 +33,7 @@ SCORE_LIMIT = 20_000
 def register(server: Pellucid) -> None:
     """Add the handlers to a server."""
     _register_requests(server)
+    _register_next_edits(server)
     _register_notifications(server)
     _register_commands(server)
 
@@ -85,6 +86,21 @@ def _register_requests(server: Pellucid) -> None:
         """Return the probabilities of a range's tokens, given the text before it."""
         return await _score(server, Params(given, "pellucid/score"))
 
+    @server.own_request("pellucid/status")
+    def status(_: Any) -> Json:
+        """Return the state of the session and the model server."""
+        return server.session.status()
+
+    @server.feature(types.TEXT_DOCUMENT_HOVER)
+    def hover(params: types.HoverParams) -> types.Hover | None:
+        """Show the tokens of the accepted suggestion at a position."""
+        accepted = _accepted_at(server, params.text_document.uri, params.position)
+        if accepted is None:
+            return None
+        return types.Hover(types.MarkupContent(types.MarkupKind.Markdown, hover_markdown(*accepted)))
+
+
+def _register_next_edits(server: Pellucid) -> None:
     @server.own_request("pellucid/nextEdits")
     async def next_edits(given: Any) -> Json:
         """Return the edits that may come next in a document, each with its probability."""
@@ -108,19 +124,6 @@ def _register_requests(server: Pellucid) -> None:
         params = Params(given, "pellucid/explainEdits")
         uri = params.required("textDocument", params.part("textDocument")).text("uri")
         return await _explain_edits(server, params.required("textDocument.uri", uri))
-
-    @server.own_request("pellucid/status")
-    def status(_: Any) -> Json:
-        """Return the state of the session and the model server."""
-        return server.session.status()
-
-    @server.feature(types.TEXT_DOCUMENT_HOVER)
-    def hover(params: types.HoverParams) -> types.Hover | None:
-        """Show the tokens of the accepted suggestion at a position."""
-        accepted = _accepted_at(server, params.text_document.uri, params.position)
-        if accepted is None:
-            return None
-        return types.Hover(types.MarkupContent(types.MarkupKind.Markdown, hover_markdown(*accepted)))
 
 
 def _register_notifications(server: Pellucid) -> None:

@@ -128,7 +128,7 @@ end
 local HERE, HERE_OR_ELSEWHERE, BOTH = 1, 2, 3
 
 --- Request the edits that may come next, and show them; `scope` says whether those of other files are requested, too: never, if there
---- are none in the buffer, or always. `done(edits, places)` is called only if neither the text nor the mode has changed.
+--- are none in the buffer, or always. `done(edits, places)` is not called if the text or the mode has changed.
 local function request(scope, done)
   M.hide()
   local buf = vim.api.nvim_get_current_buf()
