@@ -127,8 +127,8 @@ end
 
 local HERE, HERE_OR_ELSEWHERE, BOTH = 1, 2, 3
 
---- Request the edits that may come next, and show them; `scope` says whether those of other files are requested, too: never, if there
---- are none in the buffer, or always. `done(edits, places)` is not called if the text or the mode has changed.
+--- Request the edits that may come next, and show them: HERE those of the buffer, HERE_OR_ELSEWHERE those of other files if the buffer
+--- has none, BOTH all. `done(edits, places)` is called unless the text or the mode has changed meanwhile.
 local function request(scope, done)
   M.hide()
   local buf = vim.api.nvim_get_current_buf()
