@@ -76,8 +76,7 @@ class ChatEvents:
         """Show the conversation of the page's address to the user of the request."""
         tab.owner = self.owner_of(request)
         tab.show_conversation(request.query_params.get("c") or None)
-        settings, listed = await self._settings_shown(tab), await self.conversations.payload(tab)
-        async for shown in self._follow(tab, listed, settings):
+        async for shown in self._open(tab, await self.conversations.payload(tab)):
             yield shown
 
     async def act_on_chat(self, event: gr.EventData, request: gr.Request, tab: TabState, *values: Any) -> AsyncIterator[Sequence[Any]]:
@@ -89,19 +88,21 @@ class ChatEvents:
             if now != before:
                 before, listed = now, await self.conversations.payload(tab)
             yield [listed, shown]
+        if before is None:  # another call shows the chat by now
+            yield [gr.skip(), gr.skip()]
 
     async def act_on_list(self, event: gr.EventData, request: gr.Request, tab: TabState, model: str | None) -> AsyncIterator[Sequence[Any]]:
         """Run an action of the list. If it opens another conversation, show that one and its settings."""
         tab = self._owned(tab, request)
         if not tab.owner:
-            async for shown in self._follow(tab, gr.skip(), self._unchanged()):
-                yield shown
+            async for stale in self._chats.follow(tab):
+                yield [gr.skip(), stale, *self._unchanged()]
             return
         listed, opened = await self.conversations.act(tab, event._data or {})
         if not opened:  # the settings stay as the user edits them, even if an action of the chat shows something else meanwhile
             yield [listed, gr.skip(), *self._unchanged()]
             return
-        async for shown in self._follow(tab, listed, await self._settings_shown(tab, model or "")):
+        async for shown in self._open(tab, listed, model or ""):
             yield shown
 
     async def act_on_header(self, event: gr.EventData, request: gr.Request, tab: TabState, *values: Any) -> Sequence[Any]:
@@ -121,12 +122,22 @@ class ChatEvents:
         """Save the settings that the controls show."""
         await self._chats.save_settings(self._owned(tab, request), lambda: self._controls.settings(values))
 
-    async def _follow(self, tab: TabState, listed: Any, settings: Sequence[Any]) -> AsyncIterator[Sequence[Any]]:
-        """Yield what the tab shows, the first times with the settings."""
+    async def _open(self, tab: TabState, listed: Any, model: str = "") -> AsyncIterator[Sequence[Any]]:
+        """Yield what the tab shows, the first times with the settings of its conversation.
+
+        There is always an output: without one, Gradio would set all components to nothing.
+        """
+        opened, settings = tab.conversation, await self._settings_shown(tab, model)
+        while tab.conversation != opened:  # it was deleted, or another one was opened meanwhile
+            opened, settings = tab.conversation, await self._settings_shown(tab, model)
         repeats = SETTINGS_REPEATS
         async for shown in self._chats.follow(tab):
-            yield [listed, shown, *(settings if repeats else self._unchanged())]
+            yield [listed, shown, *(settings if repeats and tab.conversation == opened else self._unchanged())]
             repeats = max(0, repeats - 1)
+        if tab.conversation != opened:  # Gradio repeats the last outputs of a call when it ends: they must not replace newer settings
+            yield [gr.skip(), gr.skip(), *self._unchanged()]
+        elif repeats == SETTINGS_REPEATS:  # another call shows the conversation by now, but without its settings
+            yield [listed, gr.skip(), *settings]
 
     async def _settings_shown(self, tab: TabState, model: str = "") -> list[Any]:
         """Return updates of the header and the controls that show the tab's conversation; a new chat keeps what they show."""
