@@ -1,4 +1,4 @@
-"""Tests the page's script between Gradio and the server: no call is assigned to a stream of results that is closed already."""
+"""Tests the page's script between Gradio and the server: calls and streams of results wait for one another where Gradio would not."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ window.fetch = async (asked) => {
   const { pathname, search } = new URL(asked, location.href);
   if (pathname.endsWith("/queue/data"))
     return new Response(new ReadableStream({ start(controller) { window.results = controller; } }));
-  return new Response("{}", { headers: { "pellucid-stream": search.slice(1), "content-type": "application/json" } });
+  const [stream, id, wait] = search.slice(1).split("&");
+  if (wait === "fail") throw new TypeError("Failed to fetch");
+  if (wait) await new Promise((resolve) => { window.answerCall = resolve; });
+  return new Response(JSON.stringify({ event_id: id }), { headers: { "pellucid-stream": stream, "content-type": "application/json" } });
 };
 """
 
@@ -25,6 +28,23 @@ CALL = """async (stream) => {
   await new Promise((resolve) => setTimeout(resolve, 200));
   window.results.close();
   await Promise.all([read, call]);
+  return window.order;
+}"""
+
+
+OVERTAKING = """async (named) => {
+  window.order = [];
+  const reader = (await fetch("gradio_api/queue/data")).body.getReader();
+  const read = (async () => { while (!(await reader.read()).done) window.order.push("results"); })();
+  await (await fetch("gradio_api/queue/join?open&earlier", { method: "POST" })).json();
+  const call = fetch("gradio_api/queue/join?open&later&wait", { method: "POST" });
+  const handled = call.then((response) => response.json()).then(() => window.order.push("call"));
+  window.results.enqueue(new TextEncoder().encode(`data: {"msg":"process_generating","event_id":"${named}"}\\n\\n`));
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  window.answerCall();
+  await handled;
+  window.results.close();
+  await read;
   return window.order;
 }"""
 
@@ -53,3 +73,16 @@ async def test_a_stream_that_is_cut(browser_page: Page) -> None:
     cut = CALL.replace("window.results.close()", "window.results.error(new Error('cut'))")
     cut = cut.replace("while (!(await reader.read()).done);", "try { while (!(await reader.read()).done); } catch {}")
     assert await (await opened(browser_page)).evaluate(cut, "closed") == ["end", "call"]
+
+
+@pytest.mark.parametrize(("named", "order"), [("later", ["call", "results"]), ("earlier", ["results", "call"])])
+async def test_results_before_the_response(browser_page: Page, named: str, order: list[str]) -> None:
+    """Results of a call are passed on once Gradio has handled the response to it; those of other calls do not wait for it."""
+    assert await (await opened(browser_page)).evaluate(OVERTAKING, named) == order
+
+
+async def test_results_after_a_failed_call(browser_page: Page) -> None:
+    """A call that fails holds up no results."""
+    failing = OVERTAKING.replace('"gradio_api/queue/join?open&later&wait"', '"gradio_api/queue/join?open&later&fail"')
+    failing = failing.replace("response.json()", "response.json(), () => {}").replace("window.answerCall();", "")
+    assert await (await opened(browser_page)).evaluate(failing, "later") == ["call", "results"]
