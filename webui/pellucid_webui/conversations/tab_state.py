@@ -25,7 +25,8 @@ class DeliveredMessage:
 class TabState:
     """The state of one tab: its owner, the conversation that it shows, and the messages that it shows as tokens.
 
-    A handler that streams to the tab notes ``epoch`` and stops once it has changed: the tab then shows something else.
+    A handler that streams to the tab notes ``epoch`` and stops once it has changed: the tab then shows something else. ``sent`` and
+    ``listed`` are the orders of the newest conversation and the newest list of conversations that were sent to the tab.
     ``notice`` (a sentence) and ``draft`` (text for the input field) are numbered, so that the script applies each once.
     ``sent_id`` is the script's id of the last message sent. ``delivered`` is the last message saved, which the field may clear.
     ``settings`` are those that its controls show. ``shown_once`` is the last deletion and the last match of the list, both numbered: they
@@ -39,6 +40,8 @@ class TabState:
     owner: str = ""
     conversation: str | None = None
     epoch: int = 0
+    sent: int = 0
+    listed: int = 0
     tokens: dict[int, Sequence[str]] = field(default_factory=dict)
     notice: tuple[int, str] = (0, "")
     draft: tuple[int, str] = (0, "")

@@ -1,4 +1,4 @@
-"""Tests what the chat tab's handlers pass to Gradio, which sets every output to nothing after a stream without outputs."""
+"""Tests what the chat tab's handlers pass to Gradio while calls overtake each other."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
-from pellucid_webui.views.chat.chat_events import ChatEvents, ChatTab
+from pellucid_webui.views.chat.chat_events import ChatEvents, ChatTab, connect
 from pellucid_webui.views.chat.chat_view import ChatView, chat_panel
 from pellucid_webui.views.chat.conversation_list import ConversationList, conversation_list_panel
 from pellucid_webui.views.controls import chat_controls
 from pellucid_webui.views.header import header_row
-from support.page.scripted_assistant import ScriptedPageAssistant
+from support.page.scripted_assistant import ScriptedPageAssistant, tokens
 
 ME = "me"
 REQUEST = gr.Request()
@@ -30,7 +30,7 @@ REQUEST = gr.Request()
 
 @dataclass
 class InterruptedAssistant(ScriptedPageAssistant):
-    """Calls ``interrupt`` while it lists its models for the time ``at``."""
+    """Calls ``interrupt`` the ``at``-th time it lists its models."""
 
     at: int = 0
     interrupt: Callable[[], None] = field(default=lambda: None)
@@ -49,11 +49,16 @@ def store(tmp_path: Path) -> Iterator[ConversationStore]:
         yield found
 
 
+def chat_tab() -> ChatTab:
+    """Add the components of a chat tab to the page that is being built."""
+    header = header_row()
+    return ChatTab(gr.State(TabState()), header, conversation_list_panel(), chat_panel(), chat_controls(header.model))
+
+
 def events_over(store: ConversationStore, assistant: ScriptedPageAssistant) -> ChatEvents:
     """Return the handlers of a chat tab with real components."""
     with gr.Blocks(analytics_enabled=False):
-        header = header_row()
-        parts = ChatTab(gr.State(TabState()), header, conversation_list_panel(), chat_panel(), chat_controls(header.model))
+        parts = chat_tab()
     return ChatEvents(parts, ConversationList(ChatView(store, shared(assistant), Turns())), lambda _: ME)
 
 
@@ -66,22 +71,24 @@ async def every(outputs: AsyncIterator[Sequence[Any]]) -> list[Sequence[Any]]:
 
 
 def temperature(outputs: Sequence[Any]) -> Any:
-    """Return the output for the slider of the temperature, which follows those for list, chat, header, model and system prompt."""
+    """Return the output for the temperature slider: the sixth."""
     return outputs[5]
 
 
 async def test_a_refresh_overtakes_an_opening(store: ConversationStore) -> None:
-    """A conversation's settings are shown even if another call begins to show the conversation before its opening has."""
+    """A conversation's settings are shown even if a refresh takes over before the opening has sent anything."""
     tab = TabState(ME)
     id = store.create(ME, TurnSettings(temperature=0.25))
+    refreshed = []
 
     def refresh() -> None:
         tab.epoch += 1
+        refreshed.append(tab.epoch)
 
     events = events_over(store, InterruptedAssistant(at=2, interrupt=refresh))
     (shown,) = await every(events.act_on_list(event(verb="open", id=id), REQUEST, tab, ""))
-    assert shown[1] == gr.skip()
-    assert temperature(shown) == 0.25
+    assert refreshed == [tab.epoch]
+    assert (shown[1]["id"], temperature(shown)) == (id, 0.25)
 
 
 async def test_another_opening_overtakes_an_opening(store: ConversationStore) -> None:
@@ -90,16 +97,84 @@ async def test_another_opening_overtakes_an_opening(store: ConversationStore) ->
     first, second = (store.create(ME, TurnSettings(temperature=one)) for one in (0.25, 0.5))
     events = events_over(store, InterruptedAssistant(at=2, interrupt=lambda: tab.show_conversation(second)))
     (shown,) = await every(events.act_on_list(event(verb="open", id=first), REQUEST, tab, ""))
-    assert list(shown) == [gr.skip()] * len(shown)
+    assert (shown[1]["id"], temperature(shown)) == (second, gr.skip())
 
     events = events_over(store, InterruptedAssistant(at=1, interrupt=lambda: tab.show_conversation(first)))
-    shown = (await every(events.act_on_list(event(verb="open", id=second), REQUEST, tab, "")))[-1]
+    (shown,) = await every(events.act_on_list(event(verb="open", id=second), REQUEST, tab, ""))
     assert (shown[1]["id"], temperature(shown)) == (first, 0.25)
 
 
 async def test_an_action_is_overtaken(store: ConversationStore) -> None:
-    """An action whose conversation is no longer shown changes nothing on the page."""
-    tab = TabState(ME)
+    """An action whose conversation was closed meanwhile yields only what the tab shows now."""
+    tab = TabState(ME, store.create(ME, TurnSettings()))
     events = events_over(store, InterruptedAssistant(at=1, interrupt=lambda: tab.show_conversation(None)))
-    values = events.parts.controls.values(TurnSettings())
-    assert await every(events.act_on_chat(event(verb="refresh"), REQUEST, tab, *values)) == [[gr.skip(), gr.skip()]]
+    ((_, shown),) = await every(events.act_on_chat(event(verb="refresh"), REQUEST, tab, *shown_values(events)))
+    assert shown["id"] is None
+
+
+async def test_overtaken_while_the_list_is_read(store: ConversationStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A conversation is not shown after another one was opened, nor a list after a newer one: the browser may draw only the last."""
+    tab = TabState(ME, store.create(ME, TurnSettings()))
+    events = events_over(store, ScriptedPageAssistant())
+    read = ConversationList.payload
+
+    async def read_and_open(conversations: ConversationList, tab: TabState) -> dict[str, Any]:
+        monkeypatch.setattr(ConversationList, "payload", read)
+        found = await read(conversations, tab)
+        for listed, shown, *_ in await every(events.act_on_list(event(verb="new"), REQUEST, tab, "")):
+            assert (listed["open"], shown["id"]) == (None, None)
+        return found
+
+    monkeypatch.setattr(ConversationList, "payload", read_and_open)
+    outputs = await every(events.act_on_chat(event(verb="refresh"), REQUEST, tab, *shown_values(events)))
+    assert outputs[0] == [gr.skip(), gr.skip()]
+    assert [(listed["open"], shown["id"]) for listed, shown in outputs[1:]] == [(None, None)]
+
+
+async def test_settings_that_the_user_has_changed(store: ConversationStore) -> None:
+    """The settings of an opened conversation are not repeated once the user has changed one."""
+    tab = TabState(ME)
+    id = store.create(ME, TurnSettings(temperature=0.25))
+    events = events_over(store, ScriptedPageAssistant([[*tokens("yes"), None]]))
+    chats = events.conversations.chats
+    turn = await chats.actions(TabState(ME)).send(id, "Hello", TurnSettings(temperature=0.25))
+    opening = events.act_on_list(event(verb="open", id=id), REQUEST, tab, "")
+    assert temperature(await anext(opening)) == 0.25
+    assert temperature(await anext(opening)) == 0.25
+    await events.save_settings(REQUEST, tab, *events.parts.controls.values(TurnSettings(temperature=0.75)))
+    await turn.stop()
+    assert {temperature(shown) == gr.skip() async for shown in opening} == {True}
+
+
+async def test_ended_while_an_overtaken_call_reads(store: ConversationStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that has ended is not shown as running by a call that read it earlier and was overtaken."""
+    tab = TabState(ME)
+    events = events_over(store, ScriptedPageAssistant([[*tokens("yes"), None]]))
+    values = shown_values(events)
+    sending = events.act_on_chat(event(verb="send", text="Hello", messageId="a"), REQUEST, tab, *values)
+    assert (await anext(sending))[1]["live"] is not None
+    tab.epoch += 1  # a refresh begins
+    reading, chats = ChatView._read, events.conversations.chats
+
+    async def read_and_end(view: ChatView, tab: TabState) -> Any:
+        monkeypatch.setattr(ChatView, "_read", reading)
+        found = await reading(view, tab)
+        await chats.turns.aclose()
+        refreshing = events.act_on_chat(event(verb="refresh"), REQUEST, tab, *values)
+        assert [shown["live"] async for _, shown in refreshing] == [None]
+        return found
+
+    monkeypatch.setattr(ChatView, "_read", read_and_end)
+    assert [shown async for _, shown in sending] == [gr.skip()]
+
+
+async def test_outputs_keep_their_order(store: ConversationStore) -> None:
+    """Gradio passes all outputs on as they are: processing them in threads could reorder those of two calls."""
+    with gr.Blocks(analytics_enabled=False) as page:
+        chats = ChatView(store, shared(ScriptedPageAssistant()), Turns())
+        connect(chat_tab(), page, ConversationList(chats), lambda _: ME)
+    assert {function.postprocess for function in page.fns.values()} == {False}
+
+
+def shown_values(events: ChatEvents) -> list[Any]:
+    return events.parts.controls.values(TurnSettings())

@@ -11,7 +11,7 @@
   const newestOrders = new Map(); // the order of the newest value of each component
 
   /**
-   * Return whether a newer value has come before: when a stream ends, Gradio draws its last output again, which another event may have replaced.
+   * Return whether a newer value has come before: Gradio's script may draw the outputs of two calls in a different order from the one they were sent in.
    * @param {string} name
    * @param {any} value
    */

@@ -25,8 +25,12 @@ CUT_OFF = "The JSON is incomplete: allow more tokens, or limit the length of its
 """Shown if the token limit was the reason."""
 
 
-def payload(tab: TabState, conversation: Conversation | None, turn: Turn | None, context: ModelContext | None = None) -> dict[str, Any]:
+def payload(
+    tab: TabState, conversation: Conversation | None, turn: Turn | None, context: ModelContext | None = None, order: int = 0
+) -> dict[str, Any]:
     """Return what a tab shows; ``turn`` is the answer that is being generated. The first call for a long conversation takes seconds.
+
+    ``order`` is higher the later this state was read.
 
     Each finished message is a JSON string: Gradio compares every update with the last one and sends only the differences, and
     strings are what it compares fastest.
@@ -50,7 +54,7 @@ def payload(tab: TabState, conversation: Conversation | None, turn: Turn | None,
         "opened": None if tab.opened is None else {"node": tab.opened[0], "batches": list(tab.opened[1])},
         "versions": tab.versions,
         "stale": not tab.owner,
-        "order": tab.epoch,
+        "order": order,
         "fileLimit": MAX_FILE_BYTES,
         "filesLimit": MAX_MESSAGE_BYTES,
         "use": None if conversation is None else context_use.of_path(finished, conversation.settings),

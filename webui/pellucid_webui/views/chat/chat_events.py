@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from pellucid_webui.conversations.tab_state import TabState
-from pellucid_webui.views.chat.chat_view import ChatView
+from pellucid_webui.views.chat.chat_view import ChatView, Payload
 from pellucid_webui.views.chat.conversation_list import ConversationList
 from pellucid_webui.views.controls import Controls, model_menu
 from pellucid_webui.views.header import Header, header_payload
@@ -21,6 +21,7 @@ EVENT_OPTIONS: dict[str, Any] = {
     "api_visibility": "private",
     "concurrency_limit": None,
     "trigger_mode": "multiple",
+    "postprocess": False,  # it runs in a thread for each output, which could reorder the outputs of two calls
 }
 
 
@@ -57,7 +58,8 @@ class ChatEvents:
     """Passes the events of the chat tab to ``ChatView`` and ``ConversationList``.
 
     The browser may skip all but the last of several outputs that come at once. So each has the whole list and chat, which costs
-    little: only what has changed is sent.
+    little: only what has changed is sent. No output replaces a newer one, nor does the last one, which Gradio repeats at the end of a
+    call. Every stream has at least one output: after a stream without any, Gradio sets all its components to null.
     """
 
     parts: ChatTab
@@ -82,14 +84,12 @@ class ChatEvents:
     async def act_on_chat(self, event: gr.EventData, request: gr.Request, tab: TabState, *values: Any) -> AsyncIterator[Sequence[Any]]:
         """Run an action of the chat, and update the list where it changes what the list shows."""
         tab = self._owned(tab, request)
-        before, listed = None, {}
+        before, listed = None, Payload()
         async for shown in self._chats.act(tab, event._data or {}, lambda: self._controls.settings(values)):
             now = (tab.conversation, shown["title"], shown["live"] is None)
             if now != before:
                 before, listed = now, await self.conversations.payload(tab)
-            yield [listed, shown]
-        if before is None:  # another call shows the chat by now
-            yield [gr.skip(), gr.skip()]
+            yield [_newest_list(tab, listed), _newest_chat(tab, shown)]
 
     async def act_on_list(self, event: gr.EventData, request: gr.Request, tab: TabState, model: str | None) -> AsyncIterator[Sequence[Any]]:
         """Run an action of the list. If it opens another conversation, show that one and its settings."""
@@ -100,7 +100,7 @@ class ChatEvents:
             return
         listed, opened = await self.conversations.act(tab, event._data or {})
         if not opened:  # the settings stay as the user edits them, even if an action of the chat shows something else meanwhile
-            yield [listed, gr.skip(), *self._unchanged()]
+            yield [_newest_list(tab, listed), gr.skip(), *self._unchanged()]
             return
         async for shown in self._open(tab, listed, model or ""):
             yield shown
@@ -122,22 +122,16 @@ class ChatEvents:
         """Save the settings that the controls show."""
         await self._chats.save_settings(self._owned(tab, request), lambda: self._controls.settings(values))
 
-    async def _open(self, tab: TabState, listed: Any, model: str = "") -> AsyncIterator[Sequence[Any]]:
-        """Yield what the tab shows, the first times with the settings of its conversation.
-
-        There is always an output: without one, Gradio would set all components to nothing.
-        """
+    async def _open(self, tab: TabState, listed: Payload, model: str = "") -> AsyncIterator[Sequence[Any]]:
+        """Yield what the tab shows, the first few times with the settings of its conversation, until the user changes those."""
         opened, settings = tab.conversation, await self._settings_shown(tab, model)
-        while tab.conversation != opened:  # it was deleted, or another one was opened meanwhile
+        while tab.conversation != opened:  # it was closed or replaced meanwhile
             opened, settings = tab.conversation, await self._settings_shown(tab, model)
-        repeats = SETTINGS_REPEATS
+        repeats, unedited = SETTINGS_REPEATS, tab.settings
         async for shown in self._chats.follow(tab):
-            yield [listed, shown, *(settings if repeats and tab.conversation == opened else self._unchanged())]
-            repeats = max(0, repeats - 1)
-        if tab.conversation != opened:  # Gradio repeats the last outputs of a call when it ends: they must not replace newer settings
-            yield [gr.skip(), gr.skip(), *self._unchanged()]
-        elif repeats == SETTINGS_REPEATS:  # another call shows the conversation by now, but without its settings
-            yield [listed, gr.skip(), *settings]
+            has_settings = repeats > 0 and tab.conversation == opened and tab.settings is unedited
+            yield [_newest_list(tab, listed), _newest_chat(tab, shown), *(settings if has_settings else self._unchanged())]
+            repeats -= 1
 
     async def _settings_shown(self, tab: TabState, model: str = "") -> list[Any]:
         """Return updates of the header and the controls that show the tab's conversation; a new chat keeps what they show."""
@@ -155,3 +149,17 @@ class ChatEvents:
     def _owned(self, tab: TabState, request: gr.Request) -> TabState:
         """Return the tab's state, or one without an owner, which reloads the page, if another user has logged in since."""
         return tab if tab.owner == self.owner_of(request) else TabState()
+
+
+def _newest_list(tab: TabState, listed: Payload) -> Payload:
+    """Return the list, or an update that changes nothing if the tab was sent a newer one. A list of order 0 is always sent."""
+    is_old = 0 < listed["order"] < tab.listed
+    tab.listed = max(tab.listed, listed["order"])
+    return gr.skip() if is_old else listed
+
+
+def _newest_chat(tab: TabState, shown: Payload) -> Payload:
+    """Return what a tab shows, or an update that changes nothing if the tab was sent something newer."""
+    is_old = shown["order"] < tab.sent
+    tab.sent = max(tab.sent, shown["order"])
+    return gr.skip() if is_old else shown

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 import gradio as gr
@@ -26,7 +27,7 @@ from pellucid_webui.conversations.turn_settings import ALTERNATIVES, TurnSetting
 from pellucid_webui.inspection.alignment import message_tokens
 from pellucid_webui.inspection.scoring import score
 from pellucid_webui.views.chat.chat_display_json import live_payload, payload
-from pellucid_webui.views.chat.context_notice import full_error, model_context, remedy_of, repeatable_action
+from pellucid_webui.views.chat.context_notice import ModelContext, full_error, model_context, remedy_of, repeatable_action
 from pellucid_webui.views.chat.inspect_answers import INSPECT, inspect
 from pellucid_webui.views.chat.retry_settings import other_settings
 from pellucid_webui.views.chat.version_tree import VERSIONS, open_versions
@@ -43,6 +44,8 @@ AUTOMATIC = (REFRESH, INSPECT, VERSIONS)
 
 FULL_PACE_TABS = 4
 """Tabs of one user that receive an answer at full pace. With more than these, all are updated less often."""
+
+_ORDERS = count(1)
 
 Event = Mapping[str, Any]
 """The data of an event: ``verb`` names the action, ``conversation`` the conversation that the tab shows."""
@@ -103,19 +106,24 @@ class ChatView:
                     await self._save_settings(tab, tab.conversation, tab.settings)
 
     async def follow(self, tab: TabState, turn: Turn | None = None) -> AsyncIterator[Payload]:
-        """Yield the conversation, with the answer that is being generated in it, for as long as the tab shows it."""
+        """Yield the conversation, with the answer that is being generated in it, for as long as the tab shows it.
+
+        If another call takes over the tab, yield its state last, because Gradio repeats the last output of each call.
+        """
         tab.epoch += 1  # ends any other stream to this tab
         epoch = tab.epoch
-        conversation = await self._conversation(tab)
-        if conversation is None or (turn is not None and turn.node not in conversation.nodes):  # the tab shows another one by now
-            turn = None  # or it was refused already
-        if turn is None and conversation is not None:
-            turn = self.turns.find(conversation.leaf)
-            if turn is None and conversation.is_unfinished:
-                conversation = await self._conversation(tab)  # its answer has ended since
-        tab.turn = turn or tab.turn
-        context = await model_context(self.assistant_for(tab.owner), conversation)
-        shown = await asyncio.to_thread(payload, tab, conversation, turn, context)
+        async with aclosing(self._follow(tab, epoch, turn)) as own:
+            async for shown in own:
+                yield shown
+        if tab.epoch != epoch:
+            order = next(_ORDERS)
+            yield await asyncio.to_thread(payload, tab, *await self._read(tab), order)
+
+    async def _follow(self, tab: TabState, epoch: int, turn: Turn | None) -> AsyncGenerator[Payload]:
+        """Yield what the tab shows until its answer has ended, or until another call takes over the tab."""
+        order = next(_ORDERS)
+        conversation, turn, context = await self._read(tab, turn)
+        shown = await asyncio.to_thread(payload, tab, conversation, turn, context, order)
         if tab.epoch != epoch:
             return
         yield shown
@@ -126,15 +134,28 @@ class ChatView:
                 if tab.epoch != epoch:
                     return
                 if turn.end is None:
-                    yield shown | {"live": live_payload(tab, conversation, turn)}
+                    yield shown | {"live": live_payload(tab, conversation, turn), "order": next(_ORDERS)}
                     await asyncio.sleep(pause(self.following[tab.owner]))
+        order = next(_ORDERS)
         conversation = await self._conversation(tab)
         node = None if conversation is None else conversation.nodes.get(turn.node)
         if turn.error is not None and node is not None and node.end is None:
             tab.show_notice(turn.error)  # the answer could not be saved, for example because the disk is full
-        shown = await asyncio.to_thread(payload, tab, conversation, None, context)
+        shown = await asyncio.to_thread(payload, tab, conversation, None, context, order)
         if tab.epoch == epoch:
             yield shown
+
+    async def _read(self, tab: TabState, turn: Turn | None = None) -> tuple[Conversation | None, Turn | None, ModelContext | None]:
+        """Return the tab's conversation, the answer that is being generated in it (``turn``, if it has that one), and its context."""
+        conversation = await self._conversation(tab)
+        if conversation is None or (turn is not None and turn.node not in conversation.nodes):  # the tab shows another one by now
+            turn = None  # or it was refused already
+        if turn is None and conversation is not None:
+            turn = self.turns.find(conversation.leaf)
+            if turn is None and conversation.is_unfinished:
+                conversation = await self._conversation(tab)  # its answer has ended since
+        tab.turn = turn or tab.turn
+        return conversation, turn, await model_context(self.assistant_for(tab.owner), conversation)
 
     def actions(self, tab: TabState) -> ChatActions:
         """Return the actions on the conversations of the tab's owner."""
