@@ -48,12 +48,15 @@ class ServerSettings:
 class EditorSettings:
     """All settings of an editor."""
 
-    enabled: bool = setting(True, "show suggestions")
+    enabled: bool = setting(True, "show suggestions; if off, nothing is sent, also for edits and marks")
     model: str = setting("", "model that completes; empty: the server's first that is not a next-edit model")
     server: ServerSettings = field(default_factory=ServerSettings)
     completion: CompletionSettings = field(default_factory=CompletionSettings)
     context: ContextSettings = field(default_factory=ContextSettings)
-    next_edits: bool = setting(True, "suggest to repeat your last edit at other places, in editors that show edits")
+    next_edits: bool = setting(
+        True,
+        "suggest edits after your last one, in editors that show edits: the same change elsewhere, and what a next-edit model proposes",
+    )
     surprise: SurpriseMode = setting(
         SurpriseMode.ON_DEMAND,
         "mark words of existing code for which the model finds another likelier: off, onDemand (by a command) or onSave"

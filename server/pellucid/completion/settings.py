@@ -54,7 +54,7 @@ class CompletionSettings:
         0, "milliseconds without typing before a suggestion is requested; most editors have a delay of their own", least=0
     )
     ahead: bool = setting(True, "generate the continuation of a suggestion while it is shown")
-    languages_off: tuple[str, ...] = setting((), "language ids without suggestions")
+    languages_off: tuple[str, ...] = setting((), "language ids without suggestions, next edits and marks")
     log: bool = setting(False, "log on this machine which suggestions were accepted, shortened or dismissed: numbers and outcomes, no text")
 
 
