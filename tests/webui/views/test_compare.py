@@ -84,6 +84,21 @@ async def test_a_reload_while_it_runs() -> None:
     assert not last["running"]
 
 
+async def test_closed_while_it_answers() -> None:
+    """A comparison whose page is closed while it answers is there, as far as it came, when the page is opened again."""
+    found = view([*tokens("It"), None], [*tokens("He"), None])
+    running = found.act("me", {"tab": "1", "verb": "compare", "form": FORM})
+    async for shown in running:
+        if all(column["batches"] for column in shown["columns"]):
+            break
+    await running.aclose()
+    (again,) = await act(found, verb="open")
+    assert (again["running"], [column["batches"] for column in again["columns"]]) == (
+        False,
+        [column["batches"] for column in shown["columns"]],
+    )
+
+
 async def test_stop() -> None:
     """Stop ends the comparison of this tab, and keeps its text."""
     found = view([*tokens("It"), None], tokens("He"))

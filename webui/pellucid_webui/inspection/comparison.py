@@ -167,18 +167,24 @@ class Comparison:
             async with aclosing(self._until([self._answer(assistant, column) for column in self.columns])) as ticks:
                 async for tick in ticks:
                     yield tick
-            self.texts = [ComparedText(column.letter, column.text, {at: column.tokens}) for at, column in enumerate(self.columns)]
-            if self.reference.strip() and not self.reads_only:
-                self.texts.append(ComparedText(REFERENCE, self.reference))
+            self.texts = self._texts_so_far()
             if not self.stopped:
                 self.status = "Scoring each answer with the other columns…"
                 async with aclosing(self._until(list(self._scorings(assistant)))) as ticks:
                     async for tick in ticks:
                         yield tick
         finally:
+            self.texts = self.texts or self._texts_so_far()  # if it was closed while the answers were generated
             self.stopped = self.stopped or any(task.cancelled() for task in self._tasks)
             self.ended = True
             self.status = ""
+
+    def _texts_so_far(self) -> list[ComparedText]:
+        """Return the answers and the reference, before other columns have scored them."""
+        texts = [ComparedText(column.letter, column.text, {at: column.tokens}) for at, column in enumerate(self.columns)]
+        if self.reference.strip() and not self.reads_only:
+            texts.append(ComparedText(REFERENCE, self.reference))
+        return texts
 
     async def _until(self, works: Sequence[Coroutine[Any, Any, None]]) -> AsyncGenerator[None]:
         self._tasks = [asyncio.create_task(work) for work in works]
