@@ -13,6 +13,7 @@ local pending -- {buf, tick} of a request, or nil
 local writing -- the tick of the buffer that is written now
 
 local WAIT_MS = 200 -- between a change and the request
+local MODES = { n = true, c = true } -- where edits are requested and shown; someone may type :w just after a change
 local MAX_SHOWN = 60 -- characters of a new line of another file
 local namespace = vim.api.nvim_create_namespace("pellucid.edits")
 
@@ -145,7 +146,7 @@ local function request(scope, done)
     pending = about
     cancel_request = client.request(method, params, buf, function(result)
       cancel_request, pending = nil, nil
-      if buf == vim.api.nvim_get_current_buf() and about.tick == tick(buf) and vim.api.nvim_get_mode().mode == "n" then
+      if buf == vim.api.nvim_get_current_buf() and about.tick == tick(buf) and MODES[vim.api.nvim_get_mode().mode] then
         callback(result or {})
       end
     end)
@@ -177,7 +178,7 @@ local function request_soon(scope)
   end
   timer = vim.defer_fn(function()
     timer = nil
-    if vim.api.nvim_get_mode().mode == "n" then
+    if MODES[vim.api.nvim_get_mode().mode] then
       request(scope, function() end)
     end
   end, WAIT_MS)
