@@ -7,7 +7,7 @@ import gc
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,11 @@ from pellucid.bench.start_time import SETTINGS, Start, start_elsewhere
 from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus
 from pellucid.config import Settings
+from pellucid.engine.decoders.decoder import Decoder
 from pellucid.engine.model import CacheShape, Model, TokenCost
+from pellucid.engine.native.native_decoder import NativeDecoder
+from pellucid.models.load import LoadedModel, stored_step_bytes
+from pellucid.models.served_model import ServedModel
 from pellucid.serving.assemble import assemble
 from pellucid.serving.serve import warm_up
 from pellucid.system import machine
@@ -119,8 +123,9 @@ def measure_here(settings: Settings, rounds: Rounds, notes: Sequence[str]) -> Re
         name = assistant.name_of(None)
         model = engine.model(name)
         threads = torch.get_num_threads()
-        measurements = Measurements(engine, assistant, name, model.cost, model.vocab_size)
-        trials = measurements.trials if model.cost is None else (_floor_trial(model.cost, model.cache_shape, threads), *measurements.trials)
+        cost = least_cost(model, assistant.served()[0])
+        measurements = Measurements(engine, assistant, name, cost, model.vocab_size)
+        trials = measurements.trials if cost is None else (_floor_trial(cost, model.cache_shape, threads), *measurements.trials)
         asyncio.run(warm_up(assistant))
         with Steps() as steps:
             steps.start("measuring", (1 + rounds.trials) * len(trials))
@@ -143,6 +148,17 @@ def measure_here(settings: Settings, rounds: Rounds, notes: Sequence[str]) -> Re
         )
     finally:
         engine.close()
+
+
+def least_cost(model: Model, served: ServedModel) -> TokenCost | None:
+    """Return the cost of a token with the fewest bytes that hold the weights: those of the packed form, or of the model's file.
+
+    The file counts for what the lean decoder computes. An adapter counts as it is packed.
+    """
+    if model.cost is None or not isinstance(model, (Decoder, NativeDecoder)) or not isinstance(served, LoadedModel):
+        return model.cost
+    stored = stored_step_bytes(served.files) + (0 if served.adapter is None else model.weight_bytes)
+    return replace(model.cost, read_bytes=min(model.cost.read_bytes, stored))
 
 
 def _floor_trial(cost: TokenCost, shape: CacheShape, threads: int) -> Trial:

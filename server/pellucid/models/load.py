@@ -62,6 +62,16 @@ def facts_of(model: Model) -> ModelFacts:
     return ModelFacts(model.vocab_size, model.context, model.weight_bytes, model.description, str(model.cache_shape.device))
 
 
+def stored_step_bytes(files: Sequence[Path]) -> int:
+    """Return the bytes that a step of a lean decoder reads of its weights' files, in the form in which these hold them.
+
+    Of an embedding that is not also the head a step reads one row, which is not counted.
+    """
+    source = _GGUFSource(files[0]) if len(files) == 1 else _FolderSource(files[0].parent)
+    sizes = dict(source.sizes())
+    return sum(sizes.values()) - (sizes["embed_tokens.weight"] if "lm_head.weight" in sizes else 0)
+
+
 def served_name(name_or_path: str) -> str:
     """Return the name under which a model is served, with its own quant if it has one. Raises ModelError for a path to nothing."""
     model, quant = split_quant(name_or_path)
@@ -183,6 +193,10 @@ class _GGUFSource:
     def weights(self, *, blocks: bool) -> Iterator[tuple[str, Weight]]:
         return gguf_decoder.read_weights(self._file, blocks=blocks)
 
+    def sizes(self) -> Iterator[tuple[str, int]]:
+        """Yield the bytes of each weight as it is stored."""
+        return gguf_decoder.stored_sizes(self._file)
+
 
 class _FolderSource:
     """A model in a folder."""
@@ -202,6 +216,10 @@ class _FolderSource:
 
     def weights(self, *, blocks: bool) -> Iterator[tuple[str, Weight]]:
         return folder_decoder.read_weights(self._path)
+
+    def sizes(self) -> Iterator[tuple[str, int]]:
+        """Yield the bytes of each weight as it is stored. Tensors are mapped, not read."""
+        return ((name, weight.nbytes) for name, weight in folder_decoder.read_weights(self._path))
 
 
 class _Packed:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import gguf
 import pytest
 
 from pellucid.bench import command
-from pellucid.bench.command import MULTIPLYING, READING, Rounds, disturbances, figures_of, start_figures
+from pellucid.bench.command import MULTIPLYING, READING, Rounds, disturbances, figures_of, least_cost, start_figures
 from pellucid.bench.compare import read_report
 from pellucid.bench.measure import Quantity
 from pellucid.bench.report import Unit
@@ -21,10 +23,14 @@ from pellucid.client.http_client import Client
 from pellucid.client.server_health import HealthStatus, ServerHealth
 from pellucid.config import load_settings
 from pellucid.engine.model_worker import CHUNKS
+from pellucid.engine.native import calls
 from pellucid.errors import UnavailableError
+from pellucid.models.load import load, stored_step_bytes
+from pellucid.models.store import Store
 from pellucid.system import machine
+from pellucid.system.progress_protocol import Silent
 from support.bench_reports import report
-from support.models.model_files import byte_level_bpe, write_folder
+from support.models.model_files import byte_level_bpe, write_folder, write_gguf
 from support.models.tiny_models import tiny_llama
 
 Run = Callable[..., tuple[int, str, str]]
@@ -186,3 +192,24 @@ async def test_start_that_fails(tmp_path: Path) -> None:
     """A failed start is reported with the last line of the process."""
     with pytest.raises(UnavailableError, match=r"^A measured start failed: .*NotFoundError: There is no model 'no-such-model'"):
         await start_elsewhere({"models": ["no-such-model"], "cache": str(tmp_path)})
+
+
+@pytest.mark.parametrize(("quant", "is_stored"), [("auto", True), ("int4", False), ("none", True)])
+def test_limits_follow_from_the_fewest_bytes(tmp_path: Path, quant: str, *, is_stored: bool) -> None:
+    """Limits count the file's own blocks where the packed form is larger, and the packed form where it is smaller."""
+    if not calls.available():
+        pytest.skip(calls.reason())
+    model = tiny_llama(vocab_size=VOCAB, hidden_size=256, intermediate_size=256, head_dim=64)
+    names = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+    matrices = ["output.weight", *(f"blk.{i}.{name}.weight" for i in range(model.config.num_hidden_layers) for name in names)]
+    zeros = dict.fromkeys(matrices, gguf.GGMLQuantizationType.Q6_K)
+    path = write_gguf(tmp_path / "tiny.gguf", model, "llama", byte_level_bpe(VOCAB), zeros=zeros)
+    served = load(str(path), device="cpu", quant=quant, store=Store(tmp_path / "cache"), progress=Silent())
+    packed = served.model.cost
+    assert packed is not None
+
+    cost = least_cost(served.model, served)
+
+    stored = stored_step_bytes((path,))
+    assert cost == replace(packed, read_bytes=stored if is_stored else packed.read_bytes)
+    assert cost.read_bytes == min(stored, packed.read_bytes)

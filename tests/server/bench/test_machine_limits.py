@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from ctypes import Array
+from itertools import pairwise
+
 import pytest
 import torch
 
 from pellucid.bench import machine_limits
-from pellucid.bench.machine_limits import LARGEST_ARRAY, SMALLEST_ARRAY, Floors, multiply_rate, read_rate
+from pellucid.bench.machine_limits import (
+    IS_X86,
+    LARGEST_ARRAY,
+    PATTERNS,
+    SHAPES,
+    SMALLEST_ARRAY,
+    WHOLE,
+    Floors,
+    SharedOutMemory,
+    multiply_rate,
+    read_rate,
+)
 from pellucid.engine.model import TokenCost
 from pellucid.engine.native import calls
+from pellucid.engine.native.calls import Kernels
+from pellucid.engine.native.library import KernelsUnavailableError
+from pellucid.engine.native.native_structs import Share
 
 pytestmark = pytest.mark.slow
 
 COST = TokenCost(read_bytes=400_000_000, body=300_000_000, head=100_000_000, dtype=torch.int8)
 CPU = torch.device("cpu")
+PRODUCTS = 3 if IS_X86 else 2
+"""Products that are measured for int8."""
 
 
 @pytest.mark.parametrize(
@@ -30,44 +50,109 @@ def test_least_seconds(tokens: int, wanted: int, seconds: float) -> None:
     assert Floors(reading=20e9, multiplying=1e12).seconds(COST, tokens, wanted) == pytest.approx(seconds)
 
 
-def slowed(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[int]:
-    """Make every measured run take these seconds. Return a list that counts the runs' results."""
-    sizes: list[int] = []
+def take(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[int], float]) -> list[object]:
+    """Make the runs that are measured take these seconds, by their number. Return a list of the runs' results."""
+    results: list[object] = []
 
     def fastest(run: object, device: torch.device) -> float:
         assert callable(run)
-        sizes.append(run().numel())
-        return seconds
+        results.append(run())
+        return seconds(len(results))
 
     monkeypatch.setattr(machine_limits, "_fastest", fastest)
-    return sizes
+    return results
+
+
+@pytest.fixture
+def kernels() -> Kernels:
+    """The kernels that the process shares."""
+    shared = calls.shared_kernels()
+    if not isinstance(shared, Kernels):
+        pytest.skip(calls.reason())
+    return shared
+
+
+@pytest.mark.parametrize("best", range(1, len(PATTERNS) + 1))
+def test_the_best_pattern_counts(monkeypatch: pytest.MonkeyPatch, kernels: Kernels, best: int) -> None:
+    """All patterns are measured, on memory of the requested size, and the rate is that of the fastest."""
+    read: list[tuple[int, int, int]] = []
+
+    def read_shares(self: Kernels, shares: Array[Share], streams: int, ahead: int = 0) -> None:
+        read.append((streams, ahead, sum(share.bytes for share in shares)))
+
+    monkeypatch.setattr(Kernels, "read_shares", read_shares)
+    take(monkeypatch, lambda run: 0.5 if run == best else 0.75)
+    size = SMALLEST_ARRAY + 4_000_000 // (kernels.threads * WHOLE) * (kernels.threads * WHOLE)
+
+    assert read_rate(size, CPU) == 2 * size
+    assert read[1:] == [(pattern.streams, pattern.ahead, size) for pattern in PATTERNS]  # the first one writes
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("threads", [1, 3])
+def test_memory_of_its_own_for_each_thread(threads: int) -> None:
+    """Each thread has as much memory as the others, in large pages of its own, written before it is read."""
+    if not calls.available():
+        pytest.skip(calls.reason())
+    memory = SharedOutMemory(Kernels(threads=threads), 3_000_000)
+
+    ranges = sorted((share.memory, share.memory + share.bytes) for share in memory.shares)
+    assert all(first[1] <= second[0] for first, second in pairwise(ranges))
+    assert {share.bytes for share in memory.shares} == {3_000_000 // threads // WHOLE * WHOLE}
+    assert len(memory.shares) == threads
+    memory.memory[0][:4] = 0
+    for pattern in PATTERNS:
+        memory.read(pattern)
+        each = [0x01010101 * (share.bytes // 4) for share in memory.shares]
+        assert [share.sum for share in memory.shares] == [(whole - 0x01010101 * (i == 0)) % 2**32 for i, whole in enumerate(each)]
 
 
 @pytest.mark.parametrize("size", [1000, SMALLEST_ARRAY + 4_000_000])
-def test_rate_of_reading(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
-    """The array has the requested size, but at least a measurable one; the rate is its bytes divided by the time."""
-    slowed(monkeypatch, 0.5)
+def test_rate_of_reading_by_torch(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Without kernels torch reads: the array has the requested size, but at least a measurable one."""
+    monkeypatch.setattr(machine_limits, "shared_kernels", lambda: KernelsUnavailableError("No compiler."))
+    take(monkeypatch, lambda run: 0.5)
 
     assert read_rate(size, CPU) == 2 * max(size, SMALLEST_ARRAY)
 
 
 def test_largest_array(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model of any size is measured with an array that fits into memory next to it."""
-    monkeypatch.setattr(machine_limits, "LARGEST_ARRAY", SMALLEST_ARRAY + 8)
-    slowed(monkeypatch, 1.0)
+    """A model of any size is measured with memory that fits next to it."""
+    monkeypatch.setattr(machine_limits, "LARGEST_ARRAY", SMALLEST_ARRAY + 8_000)
+    take(monkeypatch, lambda run: 1.0)
 
-    assert read_rate(10 * LARGEST_ARRAY, CPU) == SMALLEST_ARRAY + 8
+    assert SMALLEST_ARRAY <= read_rate(10 * LARGEST_ARRAY, CPU) <= SMALLEST_ARRAY + 8_000
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int8])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_rate_of_multiplying(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
     """A product of (rows, width) by (width, width) has two operations per element, in the model's dtype."""
-    if dtype == torch.int8 and not calls.available():
-        pytest.skip(calls.reason())
-    sizes = slowed(monkeypatch, 0.5)
+    results = take(monkeypatch, lambda run: 0.5)
+    rows, width = SHAPES["cpu"]
 
-    assert multiply_rate(dtype, CPU) == 2 * machine_limits.ROWS["cpu"] * machine_limits.WIDTH**2 / 0.5
-    assert sizes == [machine_limits.ROWS["cpu"] * machine_limits.WIDTH]
+    assert multiply_rate(dtype, CPU) == 2 * rows * width**2 / 0.5
+    assert [(result.shape, result.dtype) for result in results if isinstance(result, torch.Tensor)] == [((rows, width), dtype)]
+
+
+@pytest.mark.parametrize("best", range(1, PRODUCTS + 1))
+def test_the_best_product_counts(monkeypatch: pytest.MonkeyPatch, kernels: Kernels, best: int) -> None:
+    """For int8, products of the kernels, of oneDNN and in float32 are measured, and the rate is that of the fastest."""
+    results = take(monkeypatch, lambda run: 0.5 if run == best else 0.75)
+    rows, width = SHAPES["cpu"]
+
+    assert multiply_rate(torch.int8, CPU) == 2 * rows * width**2 / 0.5
+    assert [result.shape for result in results if isinstance(result, torch.Tensor)] == [(rows, width)] * PRODUCTS
+
+
+@pytest.mark.skipif(not IS_X86, reason="oneDNN multiplies int8 fast only on x86.")
+def test_product_of_onednn() -> None:
+    """The product that oneDNN is measured by is the exact product of the integers."""
+    dice = torch.Generator().manual_seed(1)
+    activations, weights = (torch.randint(-127, 128, (rows, 64), dtype=torch.int8, generator=dice) for rows in (5, 64))
+
+    product = machine_limits._onednn_product(activations, weights)()
+
+    assert torch.equal(product, (activations.int() @ weights.int().T).float())
 
 
 def test_fastest_counts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import gguf
 import pytest
 import torch
 from transformers import GPT2Config, PreTrainedModel, Qwen2Config
@@ -20,7 +21,7 @@ from pellucid.engine.decoders.decoder import Decoder
 from pellucid.engine.native import calls
 from pellucid.errors import ConfigError, ModelError, NotFoundError
 from pellucid.models.formats import gguf_decoder
-from pellucid.models.load import load
+from pellucid.models.load import load, stored_step_bytes
 from pellucid.models.store import Store
 from pellucid.system.progress_protocol import Silent
 from support.models.float64_reference import ALLOWANCE, exact_logprobs
@@ -229,3 +230,26 @@ def test_what_cannot_be_loaded_is_one_sentence(tmp_path: Path, store: Store) -> 
     assert "quantized safetensors" in sentence(str(folder))
     (folder / "config.json").write_text("[]")
     assert "has a list" in sentence(str(folder))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_stored_bytes_of_a_step(tmp_path: Path, tied: bool) -> None:
+    """A step reads every stored weight, in a GGUF file and in a folder, except an embedding with a separate head."""
+    model = tiny_llama(vocab_size=VOCAB, tie_word_embeddings=tied).to(torch.bfloat16)
+    weights = {id(weight): weight.numel() for weight in model.parameters()}
+    read = sum(weights.values()) - (0 if tied else model.get_input_embeddings().weight.numel())
+    folder = save(model, tmp_path / "tiny")
+    file = write_gguf(tmp_path / "tiny.gguf", model.float(), "llama", byte_level_bpe(VOCAB))
+
+    assert stored_step_bytes((folder / "config.json", folder / "model.safetensors")) == 2 * read
+    assert stored_step_bytes((file,)) == 4 * read
+
+
+def test_stored_bytes_of_blocks(tmp_path: Path) -> None:
+    """Blocks of a GGUF file count with the file's own scales: Q4_K has 144 bytes for 256 weights, Q6_K 210."""
+    model = tiny_llama(vocab_size=VOCAB, hidden_size=256, tie_word_embeddings=True)
+    zeros = {"blk.0.attn_q.weight": gguf.GGMLQuantizationType.Q4_K, "token_embd.weight": gguf.GGMLQuantizationType.Q6_K}
+    plain = write_gguf(tmp_path / "plain.gguf", model, "llama", byte_level_bpe(VOCAB))
+    file = write_gguf(tmp_path / "tiny.gguf", model, "llama", byte_level_bpe(VOCAB), zeros=zeros)
+
+    assert stored_step_bytes((plain,)) - stored_step_bytes((file,)) == 64 * (1024 - 144) + VOCAB * (1024 - 210)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.config import load_settings
+from pellucid.models.load import stored_step_bytes
 from pellucid.models.store import Store
 from pellucid.models.tokenizers import tokenizer
 from pellucid.system.progress_protocol import Silent
@@ -30,6 +31,11 @@ def test_stored_models_are_what_was_fetched(store: Store) -> None:
     for name in (QWEN, SMOL):
         store.pull(name, Silent())
         store.verify(name, Silent())
+
+
+def test_bytes_that_a_step_reads(store: Store) -> None:
+    """The default model's file has 485,452,288 bytes of tensors, of which 93,592,576 are an embedding that is not the head."""
+    assert stored_step_bytes((store.pull(QWEN, Silent()),)) == 485_452_288 - 93_592_576
 
 
 def test_warm_start_imports_and_asks_for_nothing(store: Store) -> None:

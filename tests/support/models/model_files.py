@@ -107,12 +107,14 @@ def write_gguf(
     arch_name: str | None = None,
     extra: Mapping[str, np.ndarray[Any, np.dtype[np.float32]]] | None = None,
     parts: int = 1,
+    zeros: Mapping[str, gguf.GGMLQuantizationType] | None = None,
     **metadata: Any,
 ) -> Path:
     """Write a model to a GGUF file, with the rows of queries and keys in GGUF's order for llama.
 
     ``arch_name`` is what the file calls its architecture, ``extra`` are further tensors, ``parts`` is the number of files that
-    it claims to be split into, and ``metadata`` are further keys, with two underscores for a dot.
+    it claims to be split into, and ``metadata`` are further keys, with two underscores for a dot. Tensors of ``zeros`` have only
+    zeros, in blocks of the given type.
     """
     config = model.config
     writer = gguf.GGUFWriter(path, arch_name or arch)
@@ -137,7 +139,10 @@ def write_gguf(
     if backend is not None:
         add_byte_level(writer, backend)
     for name, tensor in (_gguf_tensors(model, arch, head_dim) | dict(extra or {})).items():
-        writer.add_tensor(name, tensor)
+        kind = (zeros or {}).get(name)
+        if kind is not None:
+            tensor = np.zeros(gguf.quant_shape_to_byte_shape(tensor.shape, kind), np.uint8)
+        writer.add_tensor(name, tensor, raw_dtype=kind)
     _close(writer)
     return path
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from ctypes import POINTER, c_char_p, c_int, c_int64, c_void_p
+from ctypes import POINTER, Array, c_char_p, c_int, c_int64, c_void_p
 from pathlib import Path
 
 import platformdirs
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pellucid.engine.masked_row import MaskedRow, checked
 from pellucid.engine.native.library import KernelsUnavailableError, load_library
-from pellucid.engine.native.native_structs import DecoderParts, MaskParts, NativeBatch, ScoreParts
+from pellucid.engine.native.native_structs import DecoderParts, MaskParts, NativeBatch, ScoreParts, Share
 from pellucid.engine.token_mask import TokenMask, fitted
 from pellucid.engine.token_scores import RowScores
 
@@ -99,6 +99,8 @@ class Kernels:
         code.pellucid_score.argtypes = (c_void_p, POINTER(ScoreParts), c_void_p)
         code.pellucid_mask.restype = None
         code.pellucid_mask.argtypes = (POINTER(MaskParts),)
+        code.pellucid_read.restype = None
+        code.pellucid_read.argtypes = (c_void_p, POINTER(Share), c_int64, c_int64, c_int64)
         self.build = loaded.build
         self.warning = loaded.warning
         self.variant = code.pellucid_variant().decode()
@@ -165,3 +167,13 @@ class Kernels:
         job = MaskParts(len(logits), logits.data_ptr(), mask.ctypes.data, None if out is None else out.data_ptr())
         self._code.pellucid_mask(job)
         return checked(MaskedRow(out, job.best, job.total, job.count))
+
+    def write_shares(self, shares: Array[Share]) -> None:
+        """Write the memory of each thread from that thread, so that the system places it near."""
+        self.read_shares(shares, streams=0)
+
+    def read_shares(self, shares: Array[Share], streams: int, ahead: int = 0) -> None:
+        """Read all of each share in 1, 2 or 4 streams, ``ahead`` bytes prefetched, and fill in the sums. See memory_reading.h."""
+        assert not any(share.bytes % 256 for share in shares)
+        with self.lock:
+            self._code.pellucid_read(self.pool, shares, len(shares), streams, ahead)

@@ -10,6 +10,7 @@ enum { GUARD = 0 };
 
 #include "attention.h"
 #include "logit_scores.h"
+#include "memory_reading.h"
 #include "token_mask.h"
 #include "matrix.h"
 #include "thread_pool.h"
@@ -356,3 +357,12 @@ void pellucid_score(pool *p, const score_job *d, void *memory) {
 
 /* Fills in ``out`` and the results of ``d``. */
 void pellucid_mask(mask_job *d) { mask_logits(d); }
+
+/* Reads every share once, or without streams writes it, on all threads; fills in the sums. */
+void pellucid_read(pool *p, share *shares, int64_t count, int64_t streams, int64_t ahead) {
+    reading all = {shares, count, streams, ahead};
+    for (int64_t i = 0; i < count; i++) atomic_store(&shares[i].taken, 0);
+    begin(p);
+    run(p, read_shares, &all);
+    end(p);
+}

@@ -99,3 +99,9 @@ class MaskParts(Structure):
         *((name, c_int64) for name in ("best", "count")),
         ("total", c_double),
     )
+
+
+class Share(Structure):
+    """Memory of one thread, to be read: ``share`` of native/memory_reading.h."""
+
+    _fields_ = (("memory", c_void_p), *((name, c_int64) for name in ("bytes", "sum", "taken")))

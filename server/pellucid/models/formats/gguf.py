@@ -129,6 +129,10 @@ class GGUF:
         rows, kind = self._rows(name)
         return rows, kind.name
 
+    def stored_bytes(self, name: str) -> int:
+        """Return the size of a tensor as it is stored. Raises ModelError for an unknown ggml type or a damaged shape."""
+        return self._stored_bytes(name, self.tensors[name])
+
     def floats(self, name: str) -> npt.NDArray[np.float32]:
         """Return a tensor as float32, however it is stored. Raises ModelError for a missing or unreadable one."""
         from gguf.quants import dequantize

@@ -100,6 +100,11 @@ def read_weights(file: GGUF, *, blocks: bool = False) -> Iterator[tuple[str, Wei
                 yield _read_weight(file, config, stored, blocks=blocks, interleaved=interleaved)
 
 
+def stored_sizes(file: GGUF) -> Iterator[tuple[str, int]]:
+    """Yield the bytes of each weight as it is stored, by Hugging Face's names without ``model.``."""
+    return ((_hugging_face_name(stored) or stored, file.stored_bytes(stored)) for stored in file.tensors)
+
+
 def _read_weight(file: GGUF, config: DecoderConfig, stored: str, *, blocks: bool, interleaved: bool) -> tuple[str, Weight]:
     name = _hugging_face_name(stored)
     if name is None:
