@@ -86,6 +86,7 @@ class SharedOutMemory:
     def __init__(self, kernels: Kernels, size: int) -> None:
         self._kernels = kernels
         each = size // kernels.threads // WHOLE * WHOLE
+        self.size = each * kernels.threads
         self.memory = [large_pages(each) for _ in range(kernels.threads)]
         self.shares: Array[Share] = (Share * kernels.threads)(*(Share(memory.data_ptr(), each) for memory in self.memory))
         kernels.write_shares(self.shares)
@@ -101,7 +102,7 @@ def read_rate(size: int, device: torch.device) -> float:
     kernels = shared_kernels()
     if device.type == "cpu" and isinstance(kernels, Kernels):
         memory = SharedOutMemory(kernels, size)
-        return sum(share.bytes for share in memory.shares) / min(_fastest(partial(memory.read, pattern), device) for pattern in PATTERNS)
+        return memory.size / min(_fastest(partial(memory.read, pattern), device) for pattern in PATTERNS)
     array = torch.ones(size // 4, device=device)
     return array.nbytes / _fastest(array.sum, device)
 
