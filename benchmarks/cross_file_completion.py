@@ -169,7 +169,8 @@ async def ask_all(assistant: LocalAssistant, folder: Path, positions: int) -> li
         for number, (package, cursor) in enumerate(progress.track(draw(folder, positions), description="cursors")):
             if package.folder not in indexes:
                 indexes[package.folder] = RepositoryIndex([package.folder], lambda uri, text: True)
-                indexes[package.folder].refresh()
+                indexes[package.folder].walk()
+                indexes[package.folder].read()
             for context, choose in CONTEXTS.items():
                 answers.append(await ask(assistant, package, cursor, context, choose, indexes[package.folder], suffix=number % 2 == 0))
     return answers

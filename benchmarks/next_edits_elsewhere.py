@@ -26,6 +26,7 @@ from common.machine import about
 from common.markdown_tables import table
 from pellucid.client.http_client import Client
 from pellucid.completion.context.repository_index import RepositoryIndex
+from pellucid.completion.context.search_budget import SearchBudget
 from pellucid.completion.edits.edit_gate import LEAST
 from pellucid.completion.edits.edit_history import Edit, EditHistory
 from pellucid.completion.edits.next_edits import NextEdits
@@ -96,7 +97,8 @@ async def ask_all(folder: Path, steps: Steps) -> list[Question]:
         earlier, _ = last_releases(folder / package)
         changes = list(files)
         index = RepositoryIndex([earlier], lambda uri, text: True)
-        index.refresh()
+        index.walk()
+        index.read()
         later = {(earlier / change.name).as_uri(): _whole(change) for change in changes}
         asked = [(change, case) for change in changes for case in cases(change) if not case.proposals]
         for change, case in sorted(asked, key=lambda pair: _by_hash(pair[1]))[:PER_PACKAGE]:
@@ -111,8 +113,8 @@ async def ask_all(folder: Path, steps: Steps) -> list[Question]:
     return questions
 
 
-def _files_with(index: RepositoryIndex, names: Collection[str]) -> Iterator[tuple[str, str]]:
-    return ((path.as_uri(), text) for path, text in index.files_with(names))
+def _files_with(index: RepositoryIndex, names: Collection[str], budget: SearchBudget) -> Iterator[tuple[str, str]]:
+    return ((path.as_uri(), text) for path, text in index.files_with(names, budget))
 
 
 def _whole(change: FileChange) -> EditCase:
@@ -145,7 +147,7 @@ async def _probabilities(client: Client, question: Question) -> dict[Candidate, 
     for lines in (before, case.lines):
         history.note(case.edit.uri, "\n".join(lines))
     edits = NextEdits(history, lambda: FixedProvider(client), ModelChoice(), clock=lambda: 0.0)
-    await edits.suggest_elsewhere(case.edit.uri, lambda names: question.texts.items(), GateLevel.EAGER)
+    await edits.suggest_elsewhere(case.edit.uri, lambda names, budget: question.texts.items(), GateLevel.EAGER)
     explanation = edits.explanation(case.edit.uri, elsewhere=True)
     assert explanation is not None
     return {one.change: one.probability for one in explanation.changes if one.probability is not None}

@@ -6,16 +6,18 @@ Skipped files are counted by reason. Order and split depend on names and content
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import cached_property
+from pathlib import Path, PurePath
 
 from pellucid.completion.context.ignore_files import ignoring_file, repository
-from pellucid.completion.context.workspace_walk import walked_folders
+from pellucid.completion.context.workspace_walk import Walk
 from pellucid.errors import InvalidRequestError
 from pellucid.system.atomic_files import human
+from pellucid.system.progress_protocol import Progress, Silent
+from pellucid.system.regular_files import read_bytes
 
 HOLDOUT = 0.05
 """Share of the text held out for validation, and again for the test."""
@@ -41,21 +43,39 @@ _SUFFIXES = (
 SOURCE_SUFFIXES = frozenset(_SUFFIXES.split())
 """Files that people write; not notebooks, data or images."""
 
+LARGEST_TEXT_BYTES = 256 << 20
+"""Bytes of the largest file of text that is read."""
+
+MAX_WALKED = 500_000
+"""Files and folders in the largest folder that is walked."""
+
 SNIFFED_BYTES = 8192
 """Bytes at the beginning of a file in which a NUL means that it is not text. This is git's own rule."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Document:
     """A text and its name: its path below the given folder, with forward slashes."""
 
     name: str
     text: str
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Size in bytes of UTF-8."""
         return len(self.text.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusBudget:
+    """The most files that are read of a folder, and the most bytes."""
+
+    files: int
+    bytes: int
+
+
+TEXTS = CorpusBudget(100_000, 1 << 30)
+"""The budget of texts to train and test on, all of which are held in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,29 +113,49 @@ class Split:
     test: tuple[Document, ...]
 
 
-def gather(paths: Sequence[Path], *, suffixes: Iterable[str] = (), largest: int | None = None, without: Path | None = None) -> Corpus:
+def gather(
+    paths: Sequence[Path],
+    *,
+    suffixes: Iterable[str] = (),
+    largest: int = LARGEST_TEXT_BYTES,
+    without: Path | None = None,
+    budget: CorpusBudget = TEXTS,
+    progress: Progress | None = None,
+) -> Corpus:
     """Read the documents of files and folders, each content once.
 
     In a folder, hidden files, files that git ignores, files larger than ``largest`` bytes and, with ``suffixes``, files with any other
-    suffix are skipped. A file or folder that is named itself is always read. The folder ``without`` is excluded silently.
+    suffix are skipped. A file or folder that is named itself is always read. The folder ``without`` is excluded silently. Of more files
+    than the budget allows, those that are read are chosen by the hash of their names, so that other files do not change the choice much.
 
     Raises InvalidRequestError if a path does not exist, a file cannot be read, or there is no text at all.
     """
+    progress = progress or Silent()
     wanted = frozenset(suffixes)
     skipped: Counter[str] = Counter()
-    documents: dict[str, Document] = {}  # by content
+    found: list[_FoundFile] = []
+    progress.start("looking for files", None)
     for path in paths:
         if not path.exists():
             raise InvalidRequestError(f"{path} does not exist: name a file or a folder of text.")
-        for file, name in [(path, path.name)] if path.is_file() else _files(path, wanted, largest, without, skipped):
-            document = _read(file, name, skipped)
-            if document is None:
-                continue
-            key = hashlib.sha256(document.text.encode()).hexdigest()
-            if key in documents:
-                skipped["duplicates"] += 1
-                continue
-            documents[key] = document
+        for file in _files(path, wanted, largest, without, skipped) if path.is_dir() else [_FoundFile(path, path.name, 0)]:
+            found.append(file)
+            progress.advance(1)
+    chosen = _within(budget, found)
+    if len(chosen) < len(found):
+        skipped[f"of {len(found):,} beyond a sample of {budget.files:,} files or {human(budget.bytes)}"] = len(found) - len(chosen)
+    documents: dict[bytes, Document] = {}  # by content
+    progress.start("reading files", len(chosen))
+    for file in chosen:
+        progress.advance(1)
+        document = _read(file.path, file.name, skipped)
+        if document is None:
+            continue
+        key = hashlib.sha256(document.text.encode()).digest()
+        if key in documents:
+            skipped["duplicates"] += 1
+            continue
+        documents[key] = document
     if not documents:
         where = ", ".join(map(str, paths))
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted((+skipped).items()))
@@ -172,39 +212,58 @@ def _line_start(text: str, at: int) -> int:
     return text.rfind("\n", 0, at) + 1
 
 
-def _files(
-    folder: Path, suffixes: frozenset[str], largest: int | None, without: Path | None, skipped: Counter[str]
-) -> Iterator[tuple[Path, str]]:
-    """Yield the files of a folder with their names, in order. Links are not followed."""
+@dataclass(frozen=True, slots=True)
+class _FoundFile:
+    """A file that may be read, its document's name, and its size in bytes; 0 if it was named itself, so that it is always read."""
+
+    path: Path
+    name: str
+    size: int
+
+
+def _files(folder: Path, suffixes: frozenset[str], largest: int, without: Path | None, skipped: Counter[str]) -> Iterator[_FoundFile]:
+    """Yield the files of a folder, in order. Links are not followed."""
     folder = folder.absolute()
     top = repository(folder) or folder
     if ignoring_file(folder / "any file", top):
         top = folder  # a folder that is named is read even if it is ignored, such as a package in a project's .venv
-    for root, folders, files in os.walk(folder):
-        here = Path(root)
-        if without is not None:
-            folders[:] = [name for name in folders if (here / name).resolve() != without.resolve()]
-        folders[:], ignored = walked_folders(here, folders, top)
-        skipped["folders ignored by git"] += ignored
-        for name in sorted(files):
-            path = here / name
-            if name.startswith(".") or path.is_symlink() or not path.is_file():
-                continue
-            if suffixes and path.suffix not in suffixes:
-                skipped["of other kinds"] += 1
-            elif ignoring_file(path, top):
-                skipped["ignored by git"] += 1
-            elif largest is not None and path.stat().st_size > largest:
-                skipped[f"larger than {human(largest)}"] += 1
-            else:
-                yield path, path.relative_to(folder).as_posix()
+    walk = Walk(folder, top, lambda name: not suffixes or PurePath(name).suffix in suffixes, without=without)
+    walk.may_continue = lambda: walk.names < MAX_WALKED
+    for entry in walk.files():
+        size = entry.stat(follow_symlinks=False).st_size
+        if size > largest:
+            skipped[f"larger than {human(largest)}"] += 1
+        else:
+            path = Path(entry.path)
+            yield _FoundFile(path, path.relative_to(folder).as_posix(), size)
+    if walk.is_cut:
+        raise InvalidRequestError(f"{folder} contains more than {MAX_WALKED:,} files and folders: name a smaller folder.")
+    skipped["folders ignored by git"] += walk.ignored_folders
+    skipped["ignored by git"] += walk.ignored_files
+    skipped["of other kinds"] += walk.unwanted
+
+
+def _within(budget: CorpusBudget, files: Sequence[_FoundFile]) -> Sequence[_FoundFile]:
+    """Return the files that the budget allows, in their order: all, or the first ones by the hash of their names."""
+    if len(files) <= budget.files and sum(file.size for file in files) <= budget.bytes:
+        return files
+    chosen: set[_FoundFile] = set()
+    total = 0
+    for file in sorted(files, key=lambda file: hashlib.sha256(file.name.encode(errors="surrogateescape")).digest()):
+        if file.size and len(chosen) >= budget.files:
+            continue
+        if total + file.size <= budget.bytes:
+            chosen.add(file)
+            total += file.size
+    return [file for file in files if file in chosen]
 
 
 def _read(path: Path, name: str, skipped: Counter[str]) -> Document | None:
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InvalidRequestError(f"{path} cannot be read ({error.strerror}): make it readable, or name another path.") from None
+        content = read_bytes(path, LARGEST_TEXT_BYTES)
+    except FileNotFoundError:
+        skipped["deleted meanwhile"] += 1
+        return None
     if b"\0" in content[:SNIFFED_BYTES]:
         skipped["not text"] += 1
         return None

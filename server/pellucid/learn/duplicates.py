@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pellucid.learn.corpus import Corpus, Document
+from pellucid.system.progress_protocol import Progress, Silent
 
 SHINGLE = 5
 """Consecutive words and signs that form one shingle."""
@@ -20,36 +24,68 @@ HASHES = 128
 ALIKE = 0.7
 """Jaccard similarity of shingles from which two documents count as duplicates."""
 
+LEAST = math.ceil(ALIKE * HASHES)
+"""Equal places in the signatures of duplicates."""
+
+Band = tuple[int, bytes]
+"""The number of a part of a signature, and that part."""
+
 _WORD = re.compile(r"\w+|[^\w\s]")
-_PRIME = np.uint64((1 << 61) - 1)
 
 
-def without_near_duplicates(corpus: Corpus) -> Corpus:
-    """Drop documents that nearly equal an earlier one, and count them as skipped."""
+def without_near_duplicates(corpus: Corpus, progress: Progress | None = None) -> Corpus:
+    """Drop documents that nearly equal an earlier one, and count them as skipped.
+
+    Two signatures that differ in at most ``HASHES - LEAST`` places have a band without a difference, as there is one band more. So only
+    the documents with a common band are compared, and none is missed.
+    """
+    progress = progress or Silent()
     documents, kept = corpus.documents, list[Document]()
-    signatures = np.empty((len(documents), HASHES), dtype=np.uint64)
+    progress.start("comparing files", len(documents))
+    signatures = np.empty((len(documents), HASHES), dtype=np.uint32)
+    by_band: dict[Band, list[int]] = {}
     for document in documents:
+        progress.advance(1)
         signature = minhash(document.text)
-        if len(kept) and (signatures[: len(kept)] == signature).mean(axis=1).max() >= ALIKE:
+        bands = [(number, band.tobytes()) for number, band in enumerate(np.array_split(signature, HASHES - LEAST + 1))]
+        near = candidates(by_band, bands)
+        if near and (signatures[near] == signature).sum(axis=1).max() >= LEAST:
             continue
+        for band in bands:
+            by_band.setdefault(band, []).append(len(kept))
         signatures[len(kept)] = signature
         kept.append(document)
     alike = len(documents) - len(kept)
     return Corpus(tuple(kept), Counter(corpus.skipped) + Counter({"near-duplicates": alike}))
 
 
-def minhash(text: str) -> NDArray[np.uint64]:
+def candidates(by_band: Mapping[Band, Sequence[int]], bands: Sequence[Band]) -> list[int]:
+    """Return the indexes of the signatures with a common band."""
+    return list({index for band in bands for index in by_band.get(band, ())})
+
+
+def minhash(text: str) -> NDArray[np.uint32]:
     """Return a signature of shape (HASHES,). The share of equal places in two signatures estimates their texts' Jaccard similarity."""
-    words = _WORD.findall(text)
-    shingles = {" ".join(words[begin : begin + SHINGLE]) for begin in range(max(1, len(words) - SHINGLE + 1))}
-    values = np.array([zlib.crc32(shingle.encode()) for shingle in shingles], dtype=np.uint64)
-    # Products of 32 and 29 bits stay below 2^61, so nothing overflows before the remainder is taken.
-    return np.array([((values * a + b) % _PRIME % np.uint64(1 << 32)).min() for a, b in _COEFFICIENTS], dtype=np.uint64)
+    codes = np.array([_code(word) for word in _WORD.findall(text)], dtype=np.uint64)
+    width = min(SHINGLE, len(codes))
+    # Products and sums overflow, and their upper halves count (Dietzfelbinger 1996): a remainder by a prime takes ten times as long.
+    shingles = sum((codes[at : len(codes) - width + 1 + at] * _FACTORS[at] for at in range(width)), np.zeros(1, dtype=np.uint64))
+    values = shingles >> _HALF
+    least = np.full(HASHES, np.iinfo(np.uint64).max)
+    for at in range(0, len(values), _BLOCK):
+        hashes = np.multiply.outer(_FACTORS_OF_HASHES, values[at : at + _BLOCK]) + _SUMMANDS_OF_HASHES
+        least = np.minimum(least, hashes.min(axis=1))
+    return (least >> _HALF).astype(np.uint32)
 
 
-def _coefficients() -> NDArray[np.uint64]:
-    generator = np.random.default_rng(0)
-    return np.stack([generator.integers(1 << 28, 1 << 29, HASHES), generator.integers(0, 1 << 60, HASHES)], axis=1).astype(np.uint64)
+@lru_cache(maxsize=100_000)
+def _code(word: str) -> int:
+    return zlib.crc32(word.encode())
 
 
-_COEFFICIENTS = _coefficients()
+_HALF = np.uint64(32)
+_RANDOM = np.random.default_rng(0)
+_FACTORS = _RANDOM.integers(0, 1 << 64, SHINGLE, dtype=np.uint64)
+_FACTORS_OF_HASHES = _RANDOM.integers(0, 1 << 64, HASHES, dtype=np.uint64)
+_SUMMANDS_OF_HASHES = _RANDOM.integers(0, 1 << 64, (HASHES, 1), dtype=np.uint64)
+_BLOCK = 512  # its hashes fit into a processor's cache

@@ -99,11 +99,11 @@ class TestIgnoringFile:
     def test_a_file_that_cannot_be_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """An ignore file that cannot be read ignores everything below it."""
 
-        def denied(self: Path, *_: object) -> NoReturn:
-            raise PermissionError(13, "Permission denied", str(self))
+        def denied(path: Path, *_: object) -> NoReturn:
+            raise PermissionError(13, "Permission denied", str(path))
 
         (tmp_path / ".gitignore").write_text("other.py\n")
-        monkeypatch.setattr(Path, "open", denied)
+        monkeypatch.setattr(os, "open", denied)
         assert ignoring_file(tmp_path / "a.py", tmp_path)
 
     @pytest.mark.slow

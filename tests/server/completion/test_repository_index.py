@@ -3,36 +3,38 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pellucid.completion.context import repository_index
+from pellucid.completion.context import ignore_files, repository_index
 from pellucid.completion.context.privacy import Privacy
 from pellucid.completion.context.repository_index import MAX_BYTES, PIECE_LINES, RepositoryIndex
+from pellucid.completion.context.search_budget import SearchBudget
 
 ORDERS = "class OrderBook:\n    def add_order(self, order, price_limit):\n        self.open_orders.append(order)\n"
 SHAPES = "class Polygon:\n    def area_of(self, corner_points):\n        return sum_of_triangles(corner_points)\n"
 BEFORE = "from orders import OrderBook\n\nbook = OrderBook()\nbook.add_order("
 
 
-class Index(RepositoryIndex):
-    """An index that is refreshed whenever it is asked to."""
-
-    def refresh(self) -> None:
-        self._next_refresh = 0.0
-        super().refresh()
+def refresh(index: RepositoryIndex) -> None:
+    """Look for the files and read them, even if that was done lately."""
+    index._next_walk = 0.0
+    index.walk()
+    index.read()
 
 
 def indexed(folder: Path, exclude: tuple[str, ...] = ()) -> RepositoryIndex:
     privacy = Privacy([folder], exclude)
-    index = Index([folder], lambda uri, text: privacy.refusal(None, text, uri) is None)
-    index.refresh()
+    index = RepositoryIndex([folder], lambda uri, text: privacy.refusal(None, text, uri) is None)
+    refresh(index)
     return index
 
 
 def found(index: RepositoryIndex, exclude: Path | None = None) -> list[str]:
-    index.refresh()
+    refresh(index)
     return [piece.path.name for piece in index.related(BEFORE, "", exclude)]
 
 
@@ -54,12 +56,102 @@ def test_files_with_a_name(tmp_path: Path) -> None:
     short = "from orders import OrderBook\n"
     write(tmp_path, orders=ORDERS, exports=short, shapes=SHAPES, longer="OrderBooks = a_name\n", php="$OrderBook = 1\n")
     index = indexed(tmp_path)
-    assert {path.name for path, _ in index.files_with({"OrderBook"})} == {"orders.py", "exports.py", "php.py"}
+    assert {path.name for path, _ in index.files_with({"OrderBook"}, SearchBudget(60.0))} == {"orders.py", "exports.py", "php.py"}
     write(tmp_path, exports=short.upper())
-    assert dict(index.files_with({"OrderBook"}))[tmp_path / "exports.py"] == short.upper()
-    assert list(index.files_with({"no", "größe", 'x" OR "orders', "corner"})) == []
+    assert dict(index.files_with({"OrderBook"}, SearchBudget(60.0)))[tmp_path / "exports.py"] == short.upper()
+    assert list(index.files_with({"größe", 'x" OR "orders'}, SearchBudget(60.0))) == []
+    assert list(index.files_with({"corner"}, SearchBudget(60.0))) == []
     index.close()
-    assert list(index.files_with({"OrderBook"})) == []
+    assert list(index.files_with({"OrderBook"}, SearchBudget(60.0))) == []
+
+
+def test_files_that_are_not_indexed_yet(tmp_path: Path) -> None:
+    """A name is found in files that were only walked, and in files that have changed since they were indexed, of any letters."""
+    write(tmp_path, orders=ORDERS, shapes=SHAPES, third="größe = OrderBook\n")
+    privacy = Privacy([tmp_path])
+    index = RepositoryIndex([tmp_path], lambda uri, text: privacy.refusal(None, text, uri) is None)
+    index.walk()
+    assert names_of(index, "OrderBook") == (["orders.py", "third.py"], "3 of 3 files")
+    index.read(counted(steps := [0], 2))
+    assert steps == [3]  # it was asked before each file, and stopped before the third
+    assert names_of(index, "OrderBook") == (["orders.py", "third.py"], "3 of 3 files")
+    assert names_of(index, "größe") == (["third.py"], "3 of 3 files")
+    index.read()
+    write(tmp_path, shapes=f"{SHAPES}\nbook = OrderBook()\n")
+    index._next_walk = 0.0
+    index.walk()
+    assert names_of(index, "OrderBook") == (["orders.py", "shapes.py", "third.py"], "3 of 3 files")
+
+
+def names_of(index: RepositoryIndex, name: str) -> tuple[list[str], str]:
+    """Return the files with a name, and how many were searched."""
+    budget = SearchBudget(60.0)
+    return sorted(path.name for path, _ in index.files_with({name}, budget)), str(budget)
+
+
+def counted(steps: list[int], allowed: int) -> Callable[[], bool]:
+    """Return a function that counts how often it is asked, and allows so many steps."""
+
+    def may_continue() -> bool:
+        steps[0] += 1
+        return steps[0] <= allowed
+
+    return may_continue
+
+
+def test_a_search_ends_early(tmp_path: Path) -> None:
+    """A search whose time is over reads no further file, and says how many it has read."""
+    write(tmp_path, **{f"file{number:02}": ORDERS for number in range(40)})
+    index = RepositoryIndex([tmp_path], lambda uri, text: True)
+    index.walk()
+    budget = SearchBudget(60.0)
+    found = index.files_with({"OrderBook"}, budget)
+    for _ in range(3):
+        next(found)
+    budget.stopped.set()
+    assert list(found) == []
+    assert (str(budget), budget.is_complete) == ("3 of 40 files", False)
+
+
+def test_a_stopped_walk(tmp_path: Path) -> None:
+    """A walk for which no caller waits any more ends at the next name and changes nothing; the next one looks for all files again."""
+    write(tmp_path, **{f"file{number:02}": ORDERS for number in range(40)})
+    index = RepositoryIndex([tmp_path], lambda uri, text: True)
+    index.walk(counted(steps := [0], 10))
+    assert steps[0] <= 13
+    assert names_of(index, "OrderBook") == ([], "0 of 0 files")
+    index.walk()
+    assert len(names_of(index, "OrderBook")[0]) == 40
+
+
+def test_each_ignore_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A walk looks for the ignore files of each folder once, however many files it has, and reads no file's content."""
+    (tmp_path / ".git").mkdir()
+    for folder in ("a", "a/b", "c"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / ".gitignore").write_text("*.log\n")
+        write(tmp_path / folder, **{f"file{number:02}": ORDERS for number in range(50)})
+    looked: list[Path] = []
+    stamp = ignore_files.file_stamp
+
+    def counting(file: Path) -> ignore_files.Stamp | None:
+        looked.append(file)
+        return stamp(file)
+
+    monkeypatch.setattr(ignore_files, "file_stamp", counting)
+    index = RepositoryIndex([tmp_path], lambda uri, text: pytest.fail("a file was read"))
+    index.walk()
+    assert sorted(Counter(path.parent for path in looked if path.name == ".gitignore").values()) == [1, 1, 1, 1]
+    assert len(looked) < 20
+
+
+def test_further_files_are_searched_but_not_indexed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files beyond those that fit into the index are found by their names' letters."""
+    monkeypatch.setattr(repository_index, "MAX_FILES", 2)
+    write(tmp_path, a=SHAPES, b=SHAPES, c=SHAPES, orders=ORDERS)
+    index = indexed(tmp_path)
+    assert index.related(BEFORE, "", None) == []
+    assert names_of(index, "OrderBook") == (["orders.py"], "4 of 4 files")
 
 
 def test_names_after_the_cursor_and_of_imports(tmp_path: Path) -> None:
@@ -150,14 +242,16 @@ def test_what_became_something_else(tmp_path: Path, change: str) -> None:
 
 
 def test_walk_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After so many names, of whatever files, no further folder is looked at."""
-    monkeypatch.setattr(repository_index, "MAX_WALKED", 20)
+    """After so many names, of whatever files, no further one is looked at, and a search says that there are more."""
+    monkeypatch.setattr(repository_index, "MAX_WALKED", 40)
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         write(tmp_path / folder, **{f"orders_{folder}": ORDERS})
         for number in range(30):
             (tmp_path / folder / f"{number}.png").touch()
-    assert found(indexed(tmp_path)) == ["orders_a.py"]
+    index = indexed(tmp_path)
+    assert found(index) == ["orders_a.py"]
+    assert names_of(index, "OrderBook") == (["orders_a.py"], "1 of more than 1 files")
 
 
 def test_names_of_secrets(tmp_path: Path) -> None:
@@ -178,9 +272,10 @@ def test_overlapping_pieces_are_one(tmp_path: Path) -> None:
 def test_refreshes_are_seldom(tmp_path: Path) -> None:
     """A file that was written just after a refresh waits for the next one."""
     index = RepositoryIndex([tmp_path], lambda uri, text: True)
-    index.refresh()
+    index.walk()
     write(tmp_path, orders=ORDERS)
-    index.refresh()
+    index.walk()
+    index.read()
     assert index.related(BEFORE, "", None) == []
 
 

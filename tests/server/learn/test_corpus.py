@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.corpus import FEW_FILES, Corpus, Document, gather, split
+from pellucid.learn import corpus
+from pellucid.learn.corpus import FEW_FILES, Corpus, CorpusBudget, Document, gather, split
+from pellucid.system.progress_protocol import Noted, Silent, Work
 
 
 def write(folder: Path, **files: str) -> None:
@@ -72,6 +74,52 @@ class TestGather:
         assert found.skipped == {"duplicates": 1, "empty": 1, "larger than 100 bytes": 1, "not text": 1, "not in UTF-8": 1}
         assert str(found) == "1 file, 1 bytes; skipped: 1 duplicates, 1 empty, 1 larger than 100 bytes, 1 not in UTF-8, 1 not text"
 
+    def test_a_large_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Of more files than the budget allows, a sample by the hash of their names is read, and the corpus says how many of how many."""
+        write(tmp_path, **{f"{number:03}_py": f"x = {number}\n" for number in range(300)})
+        read: list[Path] = []
+
+        def counting(path: Path, largest: int) -> bytes:
+            read.append(path)
+            return path.read_bytes()
+
+        monkeypatch.setattr(corpus, "read_bytes", counting)
+        found = gather([tmp_path], budget=CorpusBudget(20, 1_000_000))
+        assert len(read) == len(found.documents) == 20
+        assert found.skipped == {"of 300 beyond a sample of 20 files or 1.0 MB": 280}
+        assert "skipped: 280 of 300 beyond a sample of 20 files or 1.0 MB" in str(found)
+        assert gather([tmp_path], budget=CorpusBudget(20, 1_000_000)) == found
+        assert set(names(found)) < set(names(gather([tmp_path], budget=CorpusBudget(40, 1_000_000))))
+        assert gather([tmp_path], budget=CorpusBudget(1000, 100)).size <= 100
+        write(tmp_path, **{"999_py": "a new file"})
+        assert len({*names(gather([tmp_path], budget=CorpusBudget(20, 1_000_000)))} & {*names(found)}) >= 19
+
+    def test_progress(self, tmp_path: Path) -> None:
+        """Each file that is found and each that is read is a step, and Ctrl-C between two steps ends the work at once."""
+        write(tmp_path, **{f"{number:03}_py": f"x = {number}\n" for number in range(30)})
+        shown = Noted(Silent())
+        gather([tmp_path], progress=shown)
+        assert shown.now == Work("reading files", 30, 30)
+
+        class Interrupted(Silent):
+            steps = 0
+
+            def advance(self, count: int) -> None:
+                self.steps += 1
+                if self.steps == 10:
+                    raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            gather([tmp_path], progress=(progress := Interrupted()))
+        assert progress.steps == 10
+
+    def test_a_folder_that_is_too_large(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A folder with very many names, as the root of the file system, is refused in one sentence."""
+        write(tmp_path, **{f"{number:03}_py": "x" for number in range(30)})
+        monkeypatch.setattr(corpus, "MAX_WALKED", 20)
+        with pytest.raises(InvalidRequestError, match=r"contains more than 20 files and folders: name a smaller folder\."):
+            gather([tmp_path])
+
     @pytest.mark.parametrize("content", [None, b"\0\1\2"], ids=["empty folder", "binary file"])
     def test_nothing(self, tmp_path: Path, content: bytes | None) -> None:
         """A corpus without text is an error of one sentence."""
@@ -93,18 +141,18 @@ def documents(count: int, lines: int) -> Corpus:
 class TestSplit:
     def test_by_file(self) -> None:
         """With many files, whole files are held out by their names alone, and each is in one part."""
-        corpus = documents(100, 50)
-        parts = split(corpus)
+        given = documents(100, 50)
+        parts = split(given)
         found = [document.name for part in (parts.train, parts.validation, parts.test) for document in part]
-        assert sorted(found) == names(corpus)
+        assert sorted(found) == names(given)
         assert [len(part) for part in (parts.train, parts.validation, parts.test)] == [90, 5, 5]
-        assert split(Corpus(tuple(reversed(corpus.documents)))) == parts
+        assert split(Corpus(tuple(reversed(given.documents)))) == parts
 
     def test_few_files(self) -> None:
         """With few files, the end of each is held out at a line break, and nothing is lost."""
-        corpus = documents(FEW_FILES - 1, 100)
-        parts = split(corpus)
-        for document, *pieces in zip(corpus.documents, parts.train, parts.validation, parts.test, strict=True):
+        given = documents(FEW_FILES - 1, 100)
+        parts = split(given)
+        for document, *pieces in zip(given.documents, parts.train, parts.validation, parts.test, strict=True):
             assert "".join(piece.text for piece in pieces) == document.text
             assert all(piece.text.endswith("\n") for piece in pieces)
             assert 0.88 < pieces[0].size / document.size < 0.92

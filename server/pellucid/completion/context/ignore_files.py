@@ -6,13 +6,15 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from stat import S_ISREG
 
 from pellucid.completion.context.wildmatch import translate
+from pellucid.errors import InvalidRequestError
+from pellucid.system.regular_files import read_bytes
 
 Stamp = tuple[int, int]
 """A file's modification time and size, which change when the file does."""
@@ -44,12 +46,6 @@ class Pattern:
     anchored: bool
     only_folders: bool
 
-    def fits(self, path: str, *, folder: bool) -> bool:
-        """Return whether the pattern matches a path, which is relative to the file's folder."""
-        if self.only_folders and not folder:
-            return False
-        return self.expression.fullmatch(path if self.anchored else path.rpartition("/")[2]) is not None
-
 
 class Patterns:
     """The patterns of an ignore file, or of a setting. The last one that matches decides.
@@ -65,12 +61,17 @@ class Patterns:
             log.warning("%s", _too_large(name))
             encoded = ["*"]
         read = [_read(line, fold_case=fold_case) for line in encoded]
-        self._patterns = tuple(reversed([pattern for pattern in read if pattern is not None]))
+        self._of_folders = tuple(reversed([pattern for pattern in read if pattern is not None]))
+        self._of_files = tuple(pattern for pattern in self._of_folders if not pattern.only_folders)
 
     def decision(self, path: str, *, folder: bool) -> bool | None:
         """Return whether a path is ignored, or None if no pattern matches it."""
         raw = _bytes_of(path)
-        return next((pattern.ignores for pattern in self._patterns if pattern.fits(raw, folder=folder)), None)
+        name = raw.rpartition("/")[2]
+        for pattern in self._of_folders if folder else self._of_files:
+            if pattern.expression.fullmatch(raw if pattern.anchored else name):
+                return pattern.ignores
+        return None
 
     def ignores(self, path: str) -> bool:
         """Return whether a file or one of its parent folders is ignored. A path that would take too long to match is ignored."""
@@ -92,6 +93,50 @@ def ignoring_file(path: Path, top: Path) -> Path | None:
     return _ignoring_file(path, top, tuple((folder, file, stamp) for folder, file, stamp in stamped if stamp is not None))
 
 
+@dataclass(frozen=True, slots=True)
+class FolderRules:
+    """The ignore files that apply in a folder that none of them ignores, so that a walk reads each of them once.
+
+    ``path`` is the folder below ``top``, with a slash at its end unless it is empty. ``files`` are the ignore files, those of the outer
+    folders first, each with the folder below its own, and with its patterns.
+    """
+
+    top: Path
+    path: str = ""
+    files: tuple[tuple[str, Path, Stamp, Patterns], ...] = ()
+
+    @classmethod
+    def at(cls, folder: Path, top: Path) -> FolderRules:
+        """Return the rules of a folder. Only ignore files in ``top`` and below it count."""
+        rules = cls(top)._with_own_files()
+        for name in folder.relative_to(top).parts:
+            rules = rules.below(name)
+        return rules
+
+    def below(self, name: str) -> FolderRules:
+        """Return the rules of a subfolder."""
+        files = tuple((f"{inner}{name}/", file, stamp, patterns) for inner, file, stamp, patterns in self.files)
+        return FolderRules(self.top, f"{self.path}{name}/", files)._with_own_files()
+
+    def ignoring(self, name: str, *, folder: bool) -> Path | None:
+        """Return the ignore file that ignores a file or a subfolder, or None."""
+        if not self.files:
+            return None
+        size = sum(stamp[1] for _, _, stamp, _ in self.files)
+        if size > MAX_BYTES or _is_too_long(self.path + name, size):
+            return _refused(self.path + name, [(file, stamp) for _, file, stamp, _ in self.files])
+        for inner, file, _, patterns in reversed(self.files):
+            decision = patterns.decision(inner + name, folder=folder)
+            if decision is not None:
+                return file if decision else None
+        return None
+
+    def _with_own_files(self) -> FolderRules:
+        stamped = ((file, file_stamp(file)) for file in _ignore_files(self.top / self.path))
+        own = tuple(("", file, stamp, _patterns(file, stamp)) for file, stamp in stamped if stamp is not None)
+        return replace(self, files=self.files + own) if own else self
+
+
 def repository(folder: Path) -> Path | None:
     """Return the top folder of the worktree that a folder is in, or None."""
     return next((one for one in (folder, *folder.parents) if os.path.exists(one / ".git")), None)  # noqa: PTH110 - Path's can raise
@@ -101,9 +146,7 @@ def repository(folder: Path) -> Path | None:
 def _ignoring_file(path: Path, top: Path, files: tuple[tuple[Path, Path, Stamp], ...]) -> Path | None:
     size = sum(stamp[1] for _, _, stamp in files)
     if size > MAX_BYTES or _is_too_long(path.relative_to(top).as_posix(), size):
-        _, largest, _ = max(files, key=lambda one: one[2][1])
-        log.warning("%s", _too_large(str(largest)) if size > MAX_BYTES else _too_long(str(path), str(largest)))
-        return largest
+        return _refused(str(path), [(file, stamp) for _, file, stamp in files])
     for part in [*reversed(path.parents), path]:
         if part == top or not part.is_relative_to(top):
             continue
@@ -118,16 +161,21 @@ def _ignoring_file(path: Path, top: Path, files: tuple[tuple[Path, Path, Stamp],
     return None
 
 
+def _refused(path: str, files: Sequence[tuple[Path, Stamp]]) -> Path:
+    """Return the largest of some ignore files, which ignores a path because matching it would take too long, and log the reason."""
+    largest, _ = max(files, key=lambda one: one[1][1])
+    is_large = sum(stamp[1] for _, stamp in files) > MAX_BYTES
+    log.warning("%s", _too_large(str(largest)) if is_large else _too_long(path, str(largest)))
+    return largest
+
+
 @lru_cache(maxsize=256)
 def _patterns(file: Path, stamp: Stamp) -> Patterns:
     """Read the patterns of a file. A changed stamp makes the cache read it again."""
     try:
-        with file.open("rb") as opened:
-            text = opened.read(MAX_BYTES + 1)
-    except OSError:
-        return Patterns(["*"])  # it may ignore any path
-    if len(text) > MAX_BYTES:  # it has grown since its stamp was taken
-        log.warning("%s", _too_large(str(file)))
+        text = read_bytes(file, MAX_BYTES)
+    except (OSError, InvalidRequestError) as error:  # it has perhaps grown, or become a pipe, since its stamp was taken
+        log.warning("%s Everything that it may ignore is excluded.", error)
         return Patterns(["*"])
     return Patterns((line.removesuffix("\r") for line in os.fsdecode(text.removeprefix(b"\xef\xbb\xbf")).split("\n")), str(file))
 
@@ -153,13 +201,10 @@ def _git_folder(folder: Path) -> Path | None:
 
 
 def _pointer(file: Path) -> str | None:
-    """Return the start of a file that names a folder, or None if there is no such regular file."""
-    if file_stamp(file) is None:
-        return None
+    """Return what a file that names a folder says, or None if there is no such regular file."""
     try:
-        with file.open("rb") as opened:
-            return os.fsdecode(opened.read(MAX_POINTER_BYTES)).replace("\0", "")
-    except OSError:
+        return os.fsdecode(read_bytes(file, MAX_POINTER_BYTES)).replace("\0", "")
+    except (OSError, InvalidRequestError):
         return None
 
 

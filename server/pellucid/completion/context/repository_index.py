@@ -11,26 +11,34 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from stat import S_ISREG
 
-from pellucid.completion.context.ignore_files import file_stamp
-from pellucid.completion.context.workspace_walk import files_below
+from pellucid.completion.context.ignore_files import Stamp, repository
+from pellucid.completion.context.search_budget import SearchBudget
+from pellucid.completion.context.workspace_walk import Walk
 from pellucid.completion.suggestion import normalize_newlines
+from pellucid.errors import InvalidRequestError
+from pellucid.system.regular_files import read_bytes
 
 PIECE_LINES = 16
 """Lines of a piece. Pieces begin every half of it, so that what belongs together is in one of them."""
 
 REFRESH_SECONDS = 30.0
-"""The index is not refreshed more often than this, nor more than a twentieth of the time."""
+"""The files are not looked for more often than this, nor more than a twentieth of the time."""
+
+WALK_SECONDS = 10.0
+"""No further files are looked for after this time, as on a slow network."""
 
 YIELD_SECONDS = 0.001
 """The pause after each file that is read, so that keystrokes are answered meanwhile."""
 
 MAX_FILES = 5_000
-"""Files of the workspace that are indexed; further ones are not."""
+"""Files of the workspace that are indexed; further ones are searched for names only, one after the other."""
+
+FILES_PER_PAUSE = 32
+"""Files without a name that are searched between two pauses."""
 
 MAX_WALKED = 50_000
 """Names of files that are looked at, of whatever kind: a home folder may be open as a workspace."""
@@ -70,12 +78,9 @@ _SECRETS = re.compile(r"(?:.*[._-])?(?:secrets?|credentials?|passwords?|env|serv
 
 _NAME = re.compile(r"[A-Za-z_$][\w$]{2,}", re.ASCII)
 
-_READ_ONLY = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-
 _IMPORTS = re.compile(r"\s*(?:import|from|use|using|require|package|export\b.*\bfrom|\}\s*from|#\s*include)\b")
 
 _TABLES = """
-CREATE TABLE files (path TEXT PRIMARY KEY, modified INTEGER NOT NULL, size INTEGER NOT NULL);
 CREATE TABLE pieces (id INTEGER PRIMARY KEY, path TEXT NOT NULL, line INTEGER NOT NULL, names INTEGER NOT NULL);
 CREATE INDEX pieces_of_files ON pieces (path);
 CREATE VIRTUAL TABLE search USING fts5 (names, tokenize = "ascii tokenchars '_$'");
@@ -94,64 +99,71 @@ class RelatedPiece:
 class RepositoryIndex:
     """The names in the files of some folders. ``may_send(uri, text)`` decides which files may be read into it and returned.
 
-    Its methods may be called from any thread.
+    Its methods may be called from any thread. Those that take long ask ``may_continue`` before each file; what they have done by then
+    stays.
     """
 
     def __init__(self, folders: Sequence[Path], may_send: Callable[[str, str], bool]) -> None:
         self._folders = tuple(folders)
         self._may_send = may_send
         self._lock = threading.Lock()
-        self._refreshing = threading.Lock()
-        self._next_refresh = 0.0
+        self._walking = threading.Lock()
+        self._reading = threading.Lock()
+        self._next_walk = 0.0
         self._closed = False
+        self._found: dict[str, Stamp] = {}
+        self._has_more = False
+        self._indexed: dict[str, Stamp] = {}
         self._database = sqlite3.connect(":memory:", check_same_thread=False)
         self._database.executescript(_TABLES)
 
-    def refresh(self) -> None:
-        """Read the files that are new or have changed, and forget those that are gone, unless that was done or begun lately.
+    def walk(self, may_continue: Callable[[], bool] = lambda: True) -> None:
+        """Find the files, unless that was done lately. It takes a second for 20,000 of them."""
+        with self._walking:
+            begun = time.monotonic()
+            if begun >= self._next_walk and not self._closed:
+                self._walk(lambda: may_continue() and not self._closed, begun)
 
-        The first time takes seconds in a large repository.
-        """
-        begun = time.monotonic()
-        if begun < self._next_refresh or not self._refreshing.acquire(blocking=False):
-            return
-        try:
-            self._refresh()
-        finally:
-            self._next_refresh = time.monotonic() + max(REFRESH_SECONDS, 20 * (time.monotonic() - begun))
-            self._refreshing.release()
+    def _walk(self, may_continue: Callable[[], bool], begun: float) -> None:
+        found: dict[str, Stamp] = {}
+        walks: list[Walk] = []
 
-    def _refresh(self) -> None:
-        found: dict[str, tuple[int, int]] = {}
-        walked, total = 0, 0
+        def has_time() -> bool:
+            return sum(walk.names for walk in walks) < MAX_WALKED and time.monotonic() - begun < WALK_SECONDS and may_continue()
 
-        def wanted(name: str) -> bool:
-            nonlocal walked
-            walked += 1
-            path = Path(name)
-            return path.suffix in SUFFIXES and not _SECRETS.fullmatch(path.stem) and name.isprintable()  # one in no encoding is not
-
-        def may_continue() -> bool:
-            return walked < MAX_WALKED and not self._closed
-
-        for path in (path for folder in self._folders for path in files_below(folder, wanted, may_continue=may_continue)):
-            stamp = file_stamp(path)
-            if stamp is None or stamp[1] > MAX_BYTES:
+        walks += [Walk(folder, repository(folder) or folder, _is_wanted, has_time) for folder in self._folders]
+        for entry in (entry for walk in walks for entry in walk.files()):
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except OSError:
                 continue
-            total += stamp[1]
-            if len(found) == MAX_FILES or total > MAX_TOTAL_BYTES:
-                break
-            found[str(path)] = stamp
-        with self._lock:
-            if self._closed:
-                return
-            known = {path: (modified, size) for path, modified, size in self._database.execute("SELECT * FROM files")}
-        for gone in known.keys() - found.keys():
-            self._replace(gone, None, "")
-        for name, stamp in found.items():
-            if known.get(name) != stamp and not self._closed:
-                self._replace(name, stamp, self._read(Path(name)))
-                time.sleep(YIELD_SECONDS)
+            if status.st_size <= MAX_BYTES:
+                found[entry.path] = status.st_mtime_ns, status.st_size
+        if may_continue():
+            self._found, self._has_more = found, any(walk.is_cut for walk in walks)
+            self._next_walk = time.monotonic() + max(REFRESH_SECONDS, 20 * (time.monotonic() - begun))
+
+    def read(self, may_continue: Callable[[], bool] = lambda: True) -> None:
+        """Read the found files that are new or have changed, as many as are indexed, and forget those that are gone.
+
+        It takes seconds in a large repository the first time.
+        """
+        with self._reading:
+            chosen: dict[str, Stamp] = {}
+            total = 0
+            for path, stamp in self._found.items():
+                total += stamp[1]
+                if len(chosen) == MAX_FILES or total > MAX_TOTAL_BYTES:
+                    break
+                chosen[path] = stamp
+            for gone in self._indexed.keys() - chosen.keys():
+                self._replace(gone, None, "")
+            for path, stamp in chosen.items():
+                if self._closed or not may_continue():
+                    return
+                if self._indexed.get(path) != stamp:
+                    self._replace(path, stamp, self._read(Path(path)))
+                    time.sleep(YIELD_SECONDS)
 
     def related(self, before: str, after: str, exclude: Path | None) -> list[RelatedPiece]:
         """Return the pieces of other files that fit best to the lines around a cursor and the document's imports, the best first."""
@@ -178,45 +190,61 @@ class RepositoryIndex:
                     pieces.append(RelatedPiece(Path(path), line, text))
         return pieces
 
-    def files_with(self, names: Iterable[str]) -> Iterator[tuple[Path, str]]:
-        """Yield the files that have one of some names, with their texts as they are now. Those with rare names come first.
+    def files_with(self, names: Collection[str], budget: SearchBudget) -> Iterator[tuple[Path, str]]:
+        """Yield the files that have one of some names, with their texts as they are now: first indexed ones, those with rare names first.
 
-        Names of other letters than ASCII's, and those that are shorter than three, are not looked for.
+        The index does not know names of other letters than ASCII's, and those that are shorter than three.
         """
-        query = " OR ".join(f'"{name}" OR "${name}"' for name in names if _NAME.fullmatch(name))
-        if not query:
-            return
         with self._lock:
             if self._closed:
                 return
-            rows = self._database.execute(
-                "SELECT path FROM search JOIN pieces ON id = search.rowid WHERE search MATCH ? ORDER BY rank LIMIT ?", (query, MAX_FOUND)
-            ).fetchall()
-        for path in dict.fromkeys(Path(row[0]) for row in rows):
-            text = self._read(path)
-            if text:
-                yield path, text
+            found, indexed = self._found, set[str]()
+            budget.files += len(found)
+            budget.has_more = budget.has_more or self._has_more
+            likely: dict[str, None] = {}
+            if all(map(_NAME.fullmatch, names)):
+                indexed = {path for path, stamp in self._indexed.items() if found.get(path) == stamp}
+                query = " OR ".join(f'"{name}" OR "${name}"' for name in names)
+                rows = "SELECT path FROM search JOIN pieces ON id = search.rowid WHERE search MATCH ? ORDER BY rank LIMIT ?"
+                likely = dict.fromkeys(row[0] for row in self._database.execute(rows, (query, MAX_FOUND)))
+        budget.searched += len(indexed - likely.keys())  # the index says that these do not have the names
+        spelled = [name.encode() for name in names]
+        others = (path for path in found if path not in indexed and path not in likely)
+        for number, path in enumerate((*likely, *others)):
+            if self._closed or not budget.may_continue():
+                return
+            budget.searched += path in found
+            if path in likely or any(map(self._content(path).__contains__, spelled)):
+                text = self._read(Path(path))
+                if text:
+                    yield Path(path), text
+            if not number % FILES_PER_PAUSE:
+                time.sleep(YIELD_SECONDS)
 
     def close(self) -> None:
-        """Free the memory. A refresh that is running ends soon."""
+        """Free the memory. What is running ends soon."""
         self._closed = True
         with self._lock:
             self._database.close()
 
     def _read(self, path: Path) -> str:
         """Return the text of a file; empty if it cannot be read, is no longer what the walk has found, or must not be sent."""
+        if not any(Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)) for folder in self._folders):
+            return ""
         try:
-            if not any(Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)) for folder in self._folders):
-                return ""
-            with open(os.open(path, _READ_ONLY), "rb") as file:  # noqa: PTH123 - a path that has become a link or a pipe is not followed
-                status = os.fstat(file.fileno())
-                content = file.read(MAX_BYTES + 1) if S_ISREG(status.st_mode) else b""
-            text = normalize_newlines(content.decode()) if len(content) <= MAX_BYTES else ""
-        except (OSError, UnicodeDecodeError):
+            text = normalize_newlines(self._content(str(path)).decode())
+        except UnicodeDecodeError:
             return ""
         return text if text and self._may_send(path.as_uri(), text) else ""
 
-    def _replace(self, path: str, stamp: tuple[int, int] | None, text: str) -> None:
+    def _content(self, path: str) -> bytes:
+        """Return the content of a file; empty if it cannot be read, or has become a link, a pipe or large."""
+        try:
+            return read_bytes(Path(path), MAX_BYTES, follow_links=False)
+        except (OSError, InvalidRequestError):
+            return b""
+
+    def _replace(self, path: str, stamp: Stamp | None, text: str) -> None:
         """Replace all that is known of a file; without a stamp it is gone."""
         pieces = list(_pieces(text))
         with self._lock:
@@ -225,12 +253,17 @@ class RepositoryIndex:
             cursor = self._database.cursor()
             cursor.execute("DELETE FROM search WHERE rowid IN (SELECT id FROM pieces WHERE path = ?)", (path,))
             cursor.execute("DELETE FROM pieces WHERE path = ?", (path,))
-            cursor.execute("DELETE FROM files WHERE path = ?", (path,))
+            self._indexed.pop(path, None)
             if stamp is not None:
-                cursor.execute("INSERT INTO files VALUES (?, ?, ?)", (path, *stamp))
+                self._indexed[path] = stamp
             for line, names in pieces:
                 cursor.execute("INSERT INTO pieces (path, line, names) VALUES (?, ?, ?)", (path, line, len(set(names))))
                 cursor.execute("INSERT INTO search (rowid, names) VALUES (?, ?)", (cursor.lastrowid, " ".join(names)))
+
+
+def _is_wanted(name: str) -> bool:
+    path = Path(name)
+    return path.suffix in SUFFIXES and not _SECRETS.fullmatch(path.stem) and name.isprintable()  # one in no encoding is not
 
 
 def _pieces(text: str) -> Iterable[tuple[int, list[str]]]:

@@ -3,53 +3,87 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from pellucid.completion.context.ignore_files import ignoring_file, repository
+from pellucid.completion.context.ignore_files import FolderRules
 
 DEPENDENCIES = frozenset({"node_modules", "__pycache__", "venv"})
 """Names of folders that are never walked, even if nothing ignores them."""
 
 
-def walked_folders(here: Path, names: Sequence[str], top: Path) -> tuple[list[str], int]:
-    """Return the names of the subfolders to walk, in order, and the number of those that ignore files keep out.
+@dataclass(slots=True)
+class Walk:
+    """A walk through the files of a folder whose names are ``wanted``, and the number of names that it has passed.
 
-    ``top`` is the folder whose ignore files, and those below it, count. Ignored folders are not walked, because they may be large.
+    ``top`` is the folder whose ignore files, and those below it, count. ``may_continue`` is asked before each name. The folder
+    ``without`` is left out.
     """
-    open_folders = [name for name in sorted(names) if not (name.startswith(".") or name in DEPENDENCIES or is_link(here / name))]
-    walked = [name for name in open_folders if not ignoring_file(here / name / "any file", top)]
-    return walked, len(open_folders) - len(walked)
+
+    folder: Path
+    top: Path
+    wanted: Callable[[str], bool] = lambda name: True
+    may_continue: Callable[[], bool] = lambda: True
+    without: Path | None = None
+    names: int = 0
+    unwanted: int = 0
+    ignored_files: int = 0
+    ignored_folders: int = 0
+    is_cut: bool = False
+
+    def files(self) -> Iterator[os.DirEntry[str]]:
+        """Yield the files in order, those of a folder before those of its subfolders. Ignored folders, which may be large, are not read."""
+        without = None if self.without is None else os.path.realpath(self.without)
+        waiting: list[tuple[str, Callable[[], FolderRules]]] = [(str(self.folder), partial(FolderRules.at, self.folder, self.top))]
+        while waiting and self._continues():
+            here, rules_here = waiting.pop()
+            rules = rules_here()
+            files, folders = self._listed(here)
+            inner: list[tuple[str, Callable[[], FolderRules]]] = []
+            for entry in folders:
+                if entry.name in DEPENDENCIES or (without is not None and os.path.realpath(entry.path) == without):
+                    continue
+                if rules.ignoring(entry.name, folder=True):
+                    self.ignored_folders += 1
+                else:
+                    inner.append((entry.path, partial(rules.below, entry.name)))
+            for entry in files:
+                if not self._continues():
+                    return
+                if not self.wanted(entry.name):
+                    self.unwanted += 1
+                elif rules.ignoring(entry.name, folder=False):
+                    self.ignored_files += 1
+                else:
+                    yield entry
+            waiting += reversed(inner)
+
+    def _listed(self, folder: str) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]]:
+        """Return the regular files and the folders in a folder that are not hidden, in order; none if it cannot be read."""
+        files: list[os.DirEntry[str]] = []
+        folders: list[os.DirEntry[str]] = []
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if not self._continues():
+                        break
+                    self.names += 1
+                    if entry.name.startswith("."):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry)
+                    elif entry.is_file(follow_symlinks=False):
+                        files.append(entry)
+        except OSError:
+            return [], []
+        return sorted(files, key=_name), sorted(folders, key=_name)
+
+    def _continues(self) -> bool:
+        self.is_cut = self.is_cut or not self.may_continue()
+        return not self.is_cut
 
 
-def files_below(folder: Path, wanted: Callable[[str], bool], *, may_continue: Callable[[], bool] = lambda: True) -> Iterator[Path]:
-    """Yield the files of a folder whose names are wanted, in order. ``may_continue`` is asked before each of its folders."""
-    top = repository(folder) or folder
-    waiting = [folder]
-    while waiting and may_continue():
-        here = waiting.pop()
-        folders, files = _listed(here)
-        walked, _ = walked_folders(here, folders, top)
-        waiting += [here / name for name in reversed(walked)]
-        for name in sorted(files):
-            path = here / name
-            if wanted(name) and not name.startswith(".") and not is_link(path) and not ignoring_file(path, top):
-                yield path
-
-
-def is_link(path: Path) -> bool:
-    """Return whether a path is a link; unlike ``Path.is_symlink``, also if it cannot be looked at."""
-    return os.path.islink(path)  # noqa: PTH114
-
-
-def _listed(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the names of the folders and of the files in a folder; none if it cannot be read."""
-    folders: list[str] = []
-    files: list[str] = []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                (folders if entry.is_dir(follow_symlinks=False) else files).append(entry.name)
-    except OSError:
-        return [], []
-    return folders, files
+def _name(entry: os.DirEntry[str]) -> str:
+    return entry.name

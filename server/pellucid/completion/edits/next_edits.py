@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 
 from pellucid.client.assistant_protocol import Assistant
 from pellucid.completion.context import uris
+from pellucid.completion.context.search_budget import FindFiles
 from pellucid.completion.context.uris import Address, same_document
 from pellucid.completion.edits.edit_gate import LEAST, default_gate, gate_of
 from pellucid.completion.edits.edit_history import Edit, EditHistory
@@ -24,7 +25,7 @@ from pellucid.completion.edits.edits_explanation import EditOutcome, EditsExplan
 from pellucid.completion.edits.next_edit_models import sweep
 from pellucid.completion.edits.next_edit_models.edit_window import edit_window
 from pellucid.completion.edits.next_edit_models.proposals import propose
-from pellucid.completion.edits.places_elsewhere import SEARCH_SECONDS, FindFiles, find_elsewhere
+from pellucid.completion.edits.places_elsewhere import find_elsewhere
 from pellucid.completion.edits.reading import log_odds
 from pellucid.completion.edits.repeated_edits import Candidate, repeated_edits
 from pellucid.completion.model_choice import ModelChoice
@@ -51,7 +52,7 @@ NOT_CALIBRATED = "The proposals of {} have no calibration yet, so the default mo
 NO_EDIT = "Nothing was changed yet in this session."
 NOT_SENT = "The last change was made in a document that is not sent to the model."
 NOT_FOUND = "No place was found for the last change."
-NOT_ALL_SEARCHED = f"No place was found for the last change within {SEARCH_SECONDS:g} seconds; not all files were searched."
+NOT_ALL_SEARCHED = "Only {} were searched for the last change: there was no time for more."
 NOT_REPEATED = "The last change, of line {} of {}, is repeated nowhere in this document, and no other model proposes one."
 DISMISSED = "You have dismissed it."
 TOO_MANY = "At most {} places are read for one request."
@@ -186,7 +187,10 @@ class NextEdits:
             return []
         edit = edits[-1]
         search = await find_elsewhere(edit, uri, find_files)
-        nothing = NOT_FOUND if search.is_complete else NOT_ALL_SEARCHED
+        nothing = NOT_FOUND
+        if not search.budget.is_complete:
+            nothing = NOT_ALL_SEARCHED.format(search.budget)
+            self._notes.append(nothing)
         changes = self._without_dismissed([place.change for place in search.places], explanation)
         if not changes:
             explanation.end(nothing)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from threading import Event
 
+from pellucid.completion.context.search_budget import FindFiles, SearchBudget
 from pellucid.completion.context.uris import same_document
 from pellucid.completion.edits.edit_history import Edit
 from pellucid.completion.edits.repeated_edits import Candidate, names_to_search, repeated_edits
@@ -21,9 +21,6 @@ MAX_PLACES = 64
 YIELD_SECONDS = 0.001
 """The pause after each file, so that keystrokes are answered meanwhile."""
 
-FindFiles = Callable[[Collection[str]], Iterable[tuple[str, str]]]
-"""Yields the URIs and the texts of documents and files, given names of which each must have one."""
-
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -35,10 +32,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """The places that were found, the ones most alike first. ``is_complete`` is false if the time was over before the files were."""
+    """The places that were found, the ones most alike first, and how many files were searched in the time that there was."""
 
     places: list[Place]
-    is_complete: bool
+    budget: SearchBudget
 
 
 async def find_elsewhere(edit: Edit, uri: str, find_files: FindFiles, seconds: float = SEARCH_SECONDS) -> Search:
@@ -46,24 +43,23 @@ async def find_elsewhere(edit: Edit, uri: str, find_files: FindFiles, seconds: f
 
     Works on another thread, which ends soon after this is cancelled.
     """
-    stopped = Event()
+    budget = SearchBudget(seconds)
     try:
-        return await asyncio.to_thread(_find, edit, uri, find_files, seconds, stopped)
+        return await asyncio.to_thread(_find, edit, uri, find_files, budget)
     finally:
-        stopped.set()
+        budget.stopped.set()
 
 
-def _find(edit: Edit, uri: str, find_files: FindFiles, seconds: float, stopped: Event) -> Search:
+def _find(edit: Edit, uri: str, find_files: FindFiles, budget: SearchBudget) -> Search:
     names = names_to_search(edit)
     ranked: list[tuple[float, int, Place]] = []
-    is_complete, end = True, time.monotonic() + seconds
-    for other, text in find_files(names) if names else ():
-        if stopped.is_set() or time.monotonic() > end:
-            is_complete = False
+    for other, text in find_files(names, budget) if names else ():
+        if not budget.may_continue():
+            budget.searched -= 1  # this one is not
             break
         if same_document(other, uri):
             continue
         lines = text.split("\n")
         ranked += [(-change.likeness, turn, Place(change, lines)) for turn, change in enumerate(repeated_edits(edit, lines, other, 0))]
         time.sleep(YIELD_SECONDS)
-    return Search([place for _, _, place in sorted(ranked, key=lambda one: one[:2])[:MAX_PLACES]], is_complete)
+    return Search([place for _, _, place in sorted(ranked, key=lambda one: one[:2])[:MAX_PLACES]], budget)

@@ -28,7 +28,7 @@ from pellucid.learn.calibrate.replay import replay_cursors, replay_identity
 from pellucid.learn.calibrate.replay_records import SuggestionRecord, SuggestionRecordFile
 from pellucid.learn.calibrate.report import as_record, figures, show
 from pellucid.learn.calibrate.training_rows import Table
-from pellucid.learn.corpus import LARGEST_SOURCE_BYTES, Corpus, gather
+from pellucid.learn.corpus import LARGEST_SOURCE_BYTES, Corpus, CorpusBudget, gather
 from pellucid.learn.duplicates import without_near_duplicates
 from pellucid.models.calibrations import CalibrationFile, write
 from pellucid.serving.assemble import assemble
@@ -39,6 +39,9 @@ from pellucid.text.assistant import LocalAssistant
 
 WIDE = 170
 """Columns of the tables in a file or pipe."""
+
+FILES = CorpusBudget(1_000, 10_000_000)
+"""The files that are read of a folder. By default there are 400 cursors in them."""
 
 FIT_SHARE = 0.6
 """Share of the cursors in files to fit on."""
@@ -73,9 +76,9 @@ def calibrate(settings: Settings, options: CalibrateOptions) -> None:
         raise InvalidRequestError(
             f"{options.cursors} cursors are too few to fit a model: use --cursors {least} or more, preferably hundreds."
         )
-    corpus = without_near_duplicates(
-        gather([options.path], suffixes=SUFFIXES, largest=LARGEST_SOURCE_BYTES)
-    )  # no near-duplicate is in both parts
+    with Steps() as steps:
+        found = gather([options.path], suffixes=SUFFIXES, largest=LARGEST_SOURCE_BYTES, budget=FILES, progress=steps)
+        corpus = without_near_duplicates(found, steps)  # no near-duplicate is in both parts
     sys.stderr.write(f"{options.path}: {corpus}\n")
     fit, test = divide(corpus.documents)
     cursors = [*draw(fit, to_fit), *draw(test, options.cursors - to_fit)]

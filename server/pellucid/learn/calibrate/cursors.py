@@ -83,9 +83,13 @@ def divide(documents: Sequence[Document]) -> tuple[list[Document], list[Document
     order = sorted(documents, key=lambda document: hashlib.sha256(document.name.encode()).hexdigest())
     wanted = TEST_SHARE * sum(document.size for document in documents)
     test, fit = order[:2], order[2:4]
+    held = sum(document.size for document in test)
     for document in order[4:]:
-        held = sum(one.size for one in test)
-        (test if held + document.size / 2 <= wanted else fit).append(document)
+        if held + document.size / 2 <= wanted:
+            test.append(document)
+            held += document.size
+        else:
+            fit.append(document)
     return sorted(fit, key=_name), sorted(test, key=_name)
 
 
@@ -103,7 +107,7 @@ def draw(documents: Sequence[Document], count: int, seed: int = 0) -> list[Repla
         if len(drawn) >= count:
             break
         kinds: dict[CursorKind, list[ReplayCursor]] = {}
-        for cursor in line:
+        for cursor in line.cursors():
             kinds.setdefault(cursor.kind, []).append(cursor)
         drawn += [dice.choice(kinds[kind]) for kind in CursorKind if kind in kinds]
     return sorted(drawn[:count], key=lambda cursor: (cursor.document, cursor.at, cursor.kind))
@@ -112,23 +116,35 @@ def draw(documents: Sequence[Document], count: int, seed: int = 0) -> list[Repla
 def cursors(document: Document) -> Iterator[ReplayCursor]:
     """Yield all cursors of a document."""
     for line in _lines(document):
-        yield from line
+        yield from line.cursors()
 
 
-def _lines(document: Document) -> Iterator[list[ReplayCursor]]:
-    """Yield the cursors of each line with enough letters."""
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """The line ``row`` of a document with ``lines``, which begins at character ``start``. Its cursors are found when it is drawn."""
+
+    document: str
+    lines: Sequence[str]
+    row: int
+    start: int
+
+    def cursors(self) -> Iterator[ReplayCursor]:
+        end = self.start + _written_length(self.lines, self.row)
+        for kind, column, stop in _columns(self.lines[self.row]):
+            yield ReplayCursor(self.document, kind, self.start + column, end if stop is None else self.start + stop)
+
+
+def _lines(document: Document) -> Iterator[_Line]:
+    """Yield the lines with enough letters."""
     lines = document.text.split("\n")
     start = 0
     for row, line in enumerate(lines):
-        if sum(map(str.isalnum, line)) >= MIN_LETTERS:
-            end = start + _written_length(lines, row)
-            yield [
-                ReplayCursor(document.name, kind, start + column, end if stop is None else start + stop)
-                for kind, column, stop in _columns(line)
-            ]
+        if _LETTERS.search(line):
+            yield _Line(document.name, lines, row, start)
         start += len(line) + 1
 
 
+_LETTERS = re.compile(rf"(?:[^\W_][\W_]*){{{MIN_LETTERS}}}")
 _WORD = re.compile(r"\w+")
 _OPERATOR = re.compile(r"[-+*/%&|^=<>!:.,([{]+ ?")
 _INNERMOST = re.compile(r"[(\[{]([^()\[\]{}]*)[)\]}]")
@@ -157,7 +173,7 @@ def _written_length(lines: Sequence[str], row: int) -> int:
     When the head of a block or its first line is typed, the rest of the block is not written yet.
     """
     own = indentation(lines[row])
-    above = next((line for line in reversed(lines[:row]) if line.strip()), "")
+    above = next((lines[at] for at in range(row - 1, -1, -1) if lines[at].strip()), "")
     begins = bool(above) and indentation(above) < own
     last = row
     for below in range(row + 1, len(lines)):

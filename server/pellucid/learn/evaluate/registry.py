@@ -67,7 +67,8 @@ class SuiteKind:
 
 def _perplexity(options: EvaluateOptions) -> Suite:
     path = _required(options.text, "perplexity needs a text: name a file or folder with --text.")
-    return perplexity.Perplexity(path, options.limit, like_llama=options.like_llama, window=options.window)
+    with Steps() as steps:
+        return perplexity.Perplexity(path, options.limit, like_llama=options.like_llama, window=options.window, progress=steps)
 
 
 def _text(options: EvaluateOptions) -> Suite:

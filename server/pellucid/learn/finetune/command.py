@@ -25,7 +25,9 @@ def finetune(settings: Settings, options: FinetuneOptions, *, dry_run: bool, jso
     torch.set_num_threads(threads_to_use(settings.threads))
     store = Store(settings.cache)
     check_name(options.name, store, replace=options.replace)
-    dataset, general = collect(options.path), general_texts(options.data)
+    general = general_texts(options.data)
+    with Steps() as steps:
+        dataset = collect(options.path, steps)
     with Bars() as bars:
         pipeline = Pipeline.open(options, dataset, general, settings.device, store, bars)
     if dry_run:

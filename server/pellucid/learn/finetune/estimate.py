@@ -43,7 +43,6 @@ def estimate(pipeline: Pipeline, progress: Progress) -> Estimate:
     """Count samples, and measure two steps without keeping their gradients. Nothing is written."""
     dataset, base = pipeline.dataset, pipeline.base
     plan, step, evaluation = pipeline.measured(progress)
-    samples = len(pipeline.sampler.epoch(dataset.train, pipeline.options.seed, 0))
     judge = pipeline.judge(progress)
     texts = {kind: documents[:1] for kind, documents in pipeline.general.items()}
     files, general = len(dataset.judged), sum(map(len, pipeline.general.values()))
@@ -56,9 +55,9 @@ def estimate(pipeline: Pipeline, progress: Progress) -> Estimate:
         model=base.name,
         prefix_only=base.infill is None,
         tokens=sum(len(base.tokenizer.encode(document.text)) for document in dataset.train),
-        samples=samples,
+        samples=pipeline.samples,
         steps=plan.steps,
-        passes=round(plan.steps * BATCH / samples, 2),
+        passes=round(plan.steps * BATCH / pipeline.samples, 2),
         seconds_per_step=step,
         training=plan.steps * step + (min(EVALUATIONS, plan.steps) + 1) * evaluation,
         judging=2 * (files * (between - start) + general * (end - between) / len(texts)),

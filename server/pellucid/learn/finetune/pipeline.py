@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -153,11 +154,16 @@ class Pipeline:
         """Return the judge of the model's current state."""
         return HeldOutEvaluation(self.base.model, self.sampler, EFFORT, self.options.seed, progress)
 
+    @cached_property
+    def samples(self) -> int:
+        """The number of samples of the first pass."""
+        return len(self.sampler.epoch(self.dataset.train, self.options.seed, 0))
+
     @property
     def wanted(self) -> FinetunePlan:
         """The plan with unlimited time."""
         options = self.options
-        steps = options.steps or EPOCHS * -(-len(self.sampler.epoch(self.dataset.train, options.seed, 0)) // BATCH)
+        steps = options.steps or EPOCHS * -(-self.samples // BATCH)
         return FinetunePlan(self.key, steps, options.seed)
 
     def measured(self, progress: Progress) -> tuple[FinetunePlan, float, float]:

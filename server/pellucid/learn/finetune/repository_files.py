@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.corpus import LARGEST_SOURCE_BYTES, MIN_BYTES, SOURCE_SUFFIXES, Corpus, Document, gather
+from pellucid.learn.corpus import LARGEST_SOURCE_BYTES, MIN_BYTES, SOURCE_SUFFIXES, Corpus, CorpusBudget, Document, gather
 from pellucid.learn.duplicates import without_near_duplicates
 from pellucid.learn.finetune.secrets import kind_of_secret
 from pellucid.system.atomic_files import human
+from pellucid.system.progress_protocol import Progress
+
+FILES = CorpusBudget(2_000, 10_000_000)
+"""The files that are read of a repository. Three passes over so much text take a fast GPU most of the default time."""
 
 MIN_FILES = 10
 """Fewest files of a repository. With fewer, too few could be held out."""
@@ -56,12 +60,12 @@ class Dataset:
         return files | sizes | {"left_out": dict(self.skipped) | ({"with secrets": len(self.secrets)} if self.secrets else {})}
 
 
-def collect(path: Path) -> Dataset:
-    """Gather the source files of a folder, and hold some out by the hash of their names.
+def collect(path: Path, progress: Progress | None = None) -> Dataset:
+    """Gather the source files of a folder, or a sample of them, and hold some out by the hash of their names.
 
     Near-duplicates are dropped first, so that none is on both sides. Raises InvalidRequestError if there is too little.
     """
-    corpus = gather([path], suffixes=SOURCE_SUFFIXES, largest=LARGEST_SOURCE_BYTES)
+    corpus = gather([path], suffixes=SOURCE_SUFFIXES, largest=LARGEST_SOURCE_BYTES, budget=FILES, progress=progress)
     secrets, clean = [], []
     for document in corpus.documents:
         kind = kind_of_secret(document.text)
@@ -69,7 +73,7 @@ def collect(path: Path) -> Dataset:
             clean.append(document)
         else:
             secrets.append((document.name, kind))
-    found = without_near_duplicates(Corpus(tuple(clean), corpus.skipped))
+    found = without_near_duplicates(Corpus(tuple(clean), corpus.skipped), progress)
     _check(path, found.documents)
     train, validation, test = hold_out(found.documents)
     return Dataset(train, validation, test, found.skipped, tuple(secrets))
@@ -82,17 +86,18 @@ def hold_out(documents: Sequence[Document]) -> tuple[tuple[Document, ...], tuple
     train: list[Document] = []
     validation: list[Document] = []
     test: list[Document] = []
+    tested = validated = 0
     for document in _by_hash(documents):
         if document.size >= large:
             train.append(document)
-        elif len(test) < MIN_TEST:
+        elif len(test) < MIN_TEST or (len(validation) >= MIN_VALIDATION and tested < TEST_SHARE * total):
             test.append(document)
-        elif len(validation) < MIN_VALIDATION:  # before the test takes its share, which may include every small file
+            tested += document.size
+        elif len(validation) < MIN_VALIDATION or validated < VALIDATION_SHARE * total:
             validation.append(document)
-        elif _size(test) < TEST_SHARE * total:
-            test.append(document)
+            validated += document.size
         else:
-            (validation if _size(validation) < VALIDATION_SHARE * total else train).append(document)
+            train.append(document)
     learn, stop, judged = (tuple(sorted(part, key=lambda document: document.name)) for part in (train, validation, test))
     return learn, stop, judged
 

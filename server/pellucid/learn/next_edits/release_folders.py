@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from pellucid.completion.context.workspace_walk import Walk
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.next_edits.edit_cases import MAX_BYTES, FileChange
 from pellucid.learn.next_edits.git_history import decoded, is_repository
 from pellucid.system.progress_protocol import Progress
+from pellucid.system.regular_files import read_bytes
 
 _VERSION = re.compile(r"v?\d")
 
@@ -29,7 +31,7 @@ def release_changes(folder: Path, progress: Progress) -> Iterator[FileChange]:
         )
     progress.start("reading releases", len(packages))
     for name, (earlier, later) in packages:
-        for path in sorted(later.rglob("*.py")):
+        for path in (Path(entry.path) for entry in Walk(later, later, lambda name: name.endswith(".py")).files()):
             former = earlier / path.relative_to(later)
             old, new = _text(former), _text(path)
             if old is not None and new is not None and old != new:
@@ -55,9 +57,6 @@ def _version(path: Path) -> tuple[int, ...]:
 
 def _text(path: Path) -> str | None:
     """Return the text of a file; None if there is none, and for a file that is a link, large or binary."""
-    if path.is_symlink() or not path.is_file():
+    if path.is_symlink() or not path.is_file() or path.stat().st_size > MAX_BYTES:
         return None
-    try:
-        return decoded(path.read_bytes()) if path.stat().st_size <= MAX_BYTES else None
-    except OSError as error:
-        raise InvalidRequestError(f"{path} cannot be read ({error.strerror}): make it readable, or name another folder.") from None
+    return decoded(read_bytes(path, MAX_BYTES))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from pellucid.completion.context.search_budget import SearchBudget
 from pellucid.completion.edits.edit_gate import LEAST, EditGate, default_gate, gate_of
 from pellucid.completion.edits.edit_history import EditHistory
 from pellucid.completion.edits.next_edits import (
@@ -178,7 +179,7 @@ async def elsewhere(
 ) -> list[tuple[str, int, tuple[str, ...]]]:
     """Return where the last edit may be repeated in files, and the new lines. Add the names that are looked for to ``asked``."""
 
-    def find(names: Collection[str]) -> Iterable[tuple[str, str]]:
+    def find(names: Collection[str], budget: SearchBudget) -> Iterable[tuple[str, str]]:
         if asked is not None:
             asked.append(set(names))
         return files.items()
@@ -194,7 +195,7 @@ async def test_other_files() -> None:
     assert await elsewhere(made, files, asked) == [(C, 0, ("c = mean(best)",)), (C, 2, ("d = mean(e)",)), (B, 1, ("b = mean(d)",))]
     assert asked == [{"total"}]
     assert await elsewhere(edits(Reader({"mean(d)": -20.0})), files) == [(C, 0, ("c = mean(best)",)), (C, 2, ("d = mean(e)",))]
-    (first, *_) = await made.suggest_elsewhere(A, lambda names: files.items())
+    (first, *_) = await made.suggest_elsewhere(A, lambda names, budget: files.items())
     made.dismiss(first)
     assert [place[:2] for place in await elsewhere(made, files)] == [(B, 1), (C, 2)]
 
@@ -213,7 +214,7 @@ async def test_explanations_of_other_files() -> None:
     """The changes of other files have an explanation of their own, dismissed ones included, until the document's edits are requested."""
     made = edits(Reader())
     await made.suggest(A, NEW)
-    (first, *_) = await made.suggest_elsewhere(A, lambda names: [(B, "q = total(d)\nr = total(e)\n")])
+    (first, *_) = await made.suggest_elsewhere(A, lambda names, budget: [(B, "q = total(d)\nr = total(e)\n")])
     assert explained_elsewhere(made) == ("2 of 2 changes found are suggested.", [(B, 0, "shown"), (B, 1, "shown")])
     made.dismiss(first)
     await elsewhere(made, {B: "q = total(d)\nr = total(e)\n"})
@@ -241,10 +242,10 @@ def explained_elsewhere(made: NextEdits) -> tuple[str, list[tuple[str, int, str]
 async def test_uris_that_differ_in_spelling(first: str, second: str) -> None:
     """A dismissed place is not suggested again, and a document is not another one, if its URI is written in another way."""
     made = edits(Reader())
-    (place,) = await made.suggest_elsewhere(A, lambda names: [(first, "q = total(d)\n")])
+    (place,) = await made.suggest_elsewhere(A, lambda names, budget: [(first, "q = total(d)\n")])
     made.dismiss(place)
     assert await made.suggest(second, "q = total(d)\n") == []
-    assert await made.suggest_elsewhere(second, lambda names: [(first, "r = total(e)\n")]) == []
+    assert await made.suggest_elsewhere(second, lambda names, budget: [(first, "r = total(e)\n")]) == []
 
 
 async def test_from_the_cursor_on() -> None:

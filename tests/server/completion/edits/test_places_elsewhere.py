@@ -8,6 +8,7 @@ from threading import Event
 
 import pytest
 
+from pellucid.completion.context.search_budget import FindFiles, SearchBudget
 from pellucid.completion.edits.edit_history import Edit
 from pellucid.completion.edits.places_elsewhere import MAX_PLACES, find_elsewhere
 from pellucid.completion.edits.repeated_edits import names_to_search
@@ -17,13 +18,19 @@ RENAMED = Edit(A, 0, ("x = total(a)",), ("x = mean(a)",))
 WORDY = Edit(A, 0, ("return total(self.prices)",), ("return total(self.prices, rounded=True)",))
 
 
-def finder(*texts: str) -> Iterator[tuple[str, str]]:
-    return ((f"file:///p/{number}.py", text) for number, text in enumerate(texts))
+def finder(*texts: str) -> FindFiles:
+    def find(names: Collection[str], budget: SearchBudget) -> Iterator[tuple[str, str]]:
+        budget.files = len(texts)
+        for number, text in enumerate(texts):
+            budget.searched += 1
+            yield f"file:///p/{number}.py", text
+
+    return find
 
 
 async def found(edit: Edit, *texts: str) -> list[tuple[str, tuple[str, ...]]]:
     """Return the places in files, by the name of the file, and their new lines."""
-    search = await find_elsewhere(edit, A, lambda names: finder(*texts))
+    search = await find_elsewhere(edit, A, finder(*texts))
     return [(place.change.uri.removeprefix("file:///p/"), place.change.new) for place in search.places]
 
 
@@ -72,16 +79,16 @@ def test_names_that_are_looked_for(edit: Edit, names: set[str]) -> None:
 
 async def test_the_time_for_searching() -> None:
     """The search says if its time was over before all files were searched."""
-    assert (await find_elsewhere(RENAMED, A, lambda names: finder("x = total(a)\n"))).is_complete
-    late = await find_elsewhere(RENAMED, A, lambda names: finder("x = total(a)\n"), seconds=-1.0)
-    assert (late.places, late.is_complete) == ([], False)
+    assert (await find_elsewhere(RENAMED, A, finder("x = total(a)\n"))).budget.is_complete
+    late = await find_elsewhere(RENAMED, A, finder("x = total(a)\n"), seconds=-1.0)
+    assert (late.places, late.budget.is_complete, str(late.budget)) == ([], False, "0 of 1 files")
 
 
 async def test_a_cancelled_search_ends() -> None:
     """Once no caller waits for a search, no further file is read."""
     begun, ended = Event(), Event()
 
-    def endless(names: Collection[str]) -> Iterator[tuple[str, str]]:
+    def endless(names: Collection[str], budget: SearchBudget) -> Iterator[tuple[str, str]]:
         try:
             while True:
                 begun.set()

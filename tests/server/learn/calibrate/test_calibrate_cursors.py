@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from pellucid.errors import InvalidRequestError
+from pellucid.learn.calibrate import cursors as replay
 from pellucid.learn.calibrate.cursors import CursorKind, ReplayCursor, cursors, divide, draw
 from pellucid.learn.corpus import Document
 
@@ -112,6 +113,30 @@ def test_divided_by_file() -> None:
     assert sorted(fit + test, key=lambda one: one.name) == sorted(documents, key=lambda one: one.name)
     assert len(test) == 20
     assert divide(documents[::-1]) == (fit, test)
+
+
+def test_only_drawn_lines_are_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cursors of a line are found when it is drawn, and each file is measured once, however many there are."""
+    looked, measured = 0, 0
+    columns = replay._columns
+
+    def counting(line: str) -> object:
+        nonlocal looked
+        looked += 1
+        return columns(line)
+
+    class Text(str):
+        def encode(self, *_: object, **__: object) -> bytes:
+            nonlocal measured
+            measured += 1
+            return super().encode()
+
+    monkeypatch.setattr(replay, "_columns", counting)
+    documents = [Document(f"{number}.py", Text(TEXT * 20)) for number in range(100)]
+    fit, test = divide(documents)
+    assert len(draw([*fit, *test], 30)) == 30
+    assert looked <= 30
+    assert measured == 100
 
 
 def test_too_few_files() -> None:

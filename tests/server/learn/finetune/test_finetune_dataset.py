@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from pellucid.errors import InvalidRequestError
-from pellucid.learn.corpus import Document
+from pellucid.learn.corpus import CorpusBudget, Document
+from pellucid.learn.finetune import repository_files
 from pellucid.learn.finetune.report import left_out
 from pellucid.learn.finetune.repository_files import JUDGED, Dataset, collect, hold_out
 from pellucid.learn.finetune.secrets import kind_of_secret
+from pellucid.system.progress_protocol import Noted, Silent
 
 SECRETS = {
     "private key": "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIE\n",
@@ -130,6 +133,17 @@ def test_skipped_files_are_listed(repository: Path, tmp_path: Path) -> None:
     assert SECRETS["GitHub token"] not in repr(dataset)
     assert len(dataset.train) + len(dataset.validation) + len(dataset.test) == 20
     assert dataset.counts()["left_out"] == {"not text": 1, "ignored by git": 1, "with secrets": 1}
+
+
+def test_a_large_repository(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a large repository a sample is read, which the list of what was left out says with its numbers, and progress is shown."""
+    monkeypatch.setattr(repository_files, "FILES", CorpusBudget(12, 10_000_000))
+    shown = Noted(Silent())
+    found = collect(repository, shown)
+    assert shown.now is not None
+    assert shown.now.label == "comparing files"
+    assert len(found.train) + len(found.validation) + len(found.test) <= 12
+    assert any(re.fullmatch(r"skipped: \d+ of \d+ beyond a sample of 12 files or 10.0 MB", line) for line in left_out(found))
 
 
 def test_too_little_is_refused(repository: Path, tmp_path: Path) -> None:

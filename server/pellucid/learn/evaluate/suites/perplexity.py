@@ -16,6 +16,7 @@ from pellucid.learn.evaluate.model_session import ModelSession
 from pellucid.learn.evaluate.subjects import Ability
 from pellucid.learn.evaluate.suite_protocol import Better, Diagram, Facts, FigureFormat, Measure, Question, Suite, SuiteRecord, mean
 from pellucid.learn.score_text import TOP, TextReading
+from pellucid.system.progress_protocol import Progress
 from pellucid.text.score_windows import ReadingWindow, windows
 
 NAME = "perplexity"
@@ -59,12 +60,14 @@ class Perplexity(Suite):
     needs = frozenset({Ability.IDS})
     at_once = 2
 
-    def __init__(self, text: Path, limit: int | None = None, *, like_llama: bool = False, window: int | None = None) -> None:
+    def __init__(
+        self, text: Path, limit: int | None = None, *, like_llama: bool = False, window: int | None = None, progress: Progress | None = None
+    ) -> None:
         self._text = text
         self._limit = limit
         self._like_llama = like_llama
         self._size = window or (LLAMA_WINDOW_TOKENS if like_llama else WINDOW_TOKENS)
-        self._corpus = gather([text])
+        self._corpus = gather([text], progress=progress)
 
     @property
     def settings(self) -> Mapping[str, Any]:
