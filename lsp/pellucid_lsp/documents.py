@@ -16,6 +16,7 @@ from pygls.workspace.position_codec import ServerTextPosition
 from pellucid.completion.context.uris import file_path
 from pellucid.completion.suggestion import DocumentCursor
 from pellucid.errors import InvalidRequestError
+from pellucid.system.regular_files import read_bytes
 
 BETWEEN_CELLS = "\n\n"
 """The separator between the cells of a notebook when they are read as one text."""
@@ -79,10 +80,11 @@ class OpenDocument(TextDocument):
         if (path := file_path(self.uri)) is None:
             return ""
         try:
-            with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-                return file.read()
-        except OSError as error:
+            return read_bytes(path).decode("utf-8-sig", errors="replace")
+        except FileNotFoundError as error:
             raise InvalidRequestError(f"{path} is not open and cannot be read: {error.strerror}.", param="textDocument") from None
+        except InvalidRequestError as error:
+            raise InvalidRequestError(str(error), param="textDocument") from None
 
     @property
     def lines(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Lines, positions and edits of documents are in the client's units."""
 
 import asyncio
+import os
 import re
 from pathlib import Path
 
@@ -192,6 +193,25 @@ class TestFiles:
         """An error about a document that is neither open nor a file names it."""
         with pytest.raises(InvalidRequestError, match=r"gone\.py is not open and cannot be read: No such file"):
             _ = document(None, uri=(tmp_path / "gone.py").as_uri()).source
+
+    @pytest.mark.parametrize(
+        ("kind", "said"), [("pipe", "is a pipe"), ("zero", "is a device"), ("large", "at most"), ("folder", "a folder")]
+    )
+    def test_what_is_no_file(self, tmp_path: Path, kind: str, said: str) -> None:
+        """A pipe, a device, a folder and a huge file are named in one sentence, and do not hold up the language server."""
+        path = tmp_path / "it.py"
+        match kind:
+            case "pipe":
+                os.mkfifo(path)
+            case "zero":
+                path.symlink_to("/dev/zero")
+            case "large":
+                with path.open("wb") as file:
+                    file.truncate(40 << 30)
+            case _:
+                path.mkdir()
+        with pytest.raises(InvalidRequestError, match=rf"it\.py .*{said}"):
+            _ = document(None, uri=path.as_uri()).source
 
     def test_an_unknown_document_without_a_file_is_empty(self) -> None:
         """A URI that is not a file has no text before it is opened."""

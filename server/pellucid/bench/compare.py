@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from pellucid.bench.report import FORMAT, KIND, Figure, Report, Unit
 from pellucid.errors import InvalidRequestError
+from pellucid.system.regular_files import read_bytes
 
 SMALLEST_CHANGE = 0.01
 """Smallest change that is reported, even for figures without noise."""
@@ -62,9 +63,9 @@ class Comparison:
 def read_report(path: Path) -> Report:
     """Read a saved report. Raises InvalidRequestError for anything else."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InvalidRequestError(f"{path} cannot be read: {error.strerror or error}.") from None
+        found = json.loads(read_bytes(path))
+    except FileNotFoundError as error:
+        raise InvalidRequestError(f"{path} cannot be read: {error.strerror}.") from None
     except ValueError as error:  # not UTF-8 or not JSON
         raise InvalidRequestError(f"{path} is not JSON ({error}): give a file that pellucid bench --json wrote.") from None
     if not isinstance(found, dict) or found.get("kind") != KIND:

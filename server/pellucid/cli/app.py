@@ -96,7 +96,7 @@ def serve(context: typer.Context) -> None:
 
 @app.command(epilog="Example: pellucid complete server.py --at 42:9")
 def complete(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The file to complete.")],
+    file: Annotated[Path, typer.Argument(help="The file to complete; - for standard input.")],
     at: Annotated[
         str | None, typer.Option(metavar="LINE:COL", help="Cursor position, counted from 1; by default the end of the file.")
     ] = None,
@@ -118,7 +118,7 @@ def complete(
     """
     from pellucid.cli import complete_chat_score
 
-    text = complete_chat_score.read_text(file)
+    text = complete_chat_score.read_text(file, or_stdin=True)
     try:
         offset = complete_chat_score.offset_of(text, at)
     except ValueError as error:
@@ -201,7 +201,7 @@ def edit(
 
 @app.command(epilog="Example: pellucid score server.py --top-logprobs 5 --json")
 def score(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The text to read.")],
+    file: Annotated[Path, typer.Argument(help="The text to read; - for standard input.")],
     model: ModelOption = None,
     top_logprobs: TopLogprobs = 0,
     windows: Annotated[bool, typer.Option("--windows", help="Read a text longer than the context, in windows that overlap.")] = False,
@@ -210,7 +210,7 @@ def score(
     """Show how probable each token of a file was to the model: by colour in a terminal, as figures with --json."""
     from pellucid.cli import complete_chat_score
 
-    complete_chat_score.score(complete_chat_score.read_text(file), top_logprobs, model, json, windows=windows)
+    complete_chat_score.score(complete_chat_score.read_text(file, or_stdin=True), top_logprobs, model, json, windows=windows)
 
 
 @app.command(epilog="Example: pellucid doctor --json")

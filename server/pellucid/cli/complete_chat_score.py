@@ -16,7 +16,10 @@ import typer
 from pellucid.client.token_json import record_of
 from pellucid.errors import InvalidRequestError
 from pellucid.serving.running_or_local_assistant import open_assistant
+from pellucid.system import regular_files
+from pellucid.system.atomic_files import human
 from pellucid.system.coloured_tokens import Writer
+from pellucid.system.regular_files import LARGEST_DOCUMENT, decoded
 from pellucid.tokens import ChatQuery, CompletionQuery, Finish, Grammar, Message, SamplingParams, ScoreQuery, Token
 
 INTERRUPTED = 130
@@ -67,12 +70,24 @@ class Records:
         sys.stdout.flush()
 
 
-def read_text(path: Path) -> str:
-    """Return the file's text with its line ends unchanged. Raise InvalidRequestError if it is not UTF-8."""
+STDIN = Path("-")
+"""What a command that only reads takes instead of a file."""
+
+
+def read_text(path: Path, *, or_stdin: bool = False) -> str:
+    """Return a file's text with its line ends unchanged. Raise InvalidRequestError if it is no regular file of UTF-8 text, or too large.
+
+    Raise typer.BadParameter if there is no such file.
+    """
+    if or_stdin and path == STDIN:
+        content = sys.stdin.buffer.read(LARGEST_DOCUMENT + 1)
+        if len(content) > LARGEST_DOCUMENT:
+            raise InvalidRequestError(f"The standard input has more than {human(LARGEST_DOCUMENT)}: shorten it.")
+        return decoded(content, "The standard input")
     try:
-        return path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidRequestError(f"{path} is not UTF-8 text (byte {error.start}): convert it first.") from error
+        return regular_files.read_text(path, instead_of_pipe="give - for the file, and the text on standard input" if or_stdin else None)
+    except FileNotFoundError:
+        raise typer.BadParameter(f"{str(path)!r} does not exist.", param_hint="FILE") from None
 
 
 def offset_of(text: str, at: str | None) -> int:

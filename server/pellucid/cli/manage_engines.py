@@ -15,7 +15,7 @@ from rich.table import Table
 from pellucid.client.http_client import Client
 from pellucid.config import Settings, load_settings
 from pellucid.errors import ConfigError, NotFoundError, UnavailableError
-from pellucid.fleet.membership import CHECK_SECONDS, engine_in, engine_url, read_engines
+from pellucid.fleet.membership import CHECK_SECONDS, engine_in, engine_url, read_engines, read_list
 from pellucid.system import atomic_files
 
 PATIENCE_SECONDS = 5 * CHECK_SECONDS
@@ -54,7 +54,7 @@ def add(url: str) -> None:
     if url in read_engines(file):
         typer.echo(f"{url} is in {file} already.")
     else:
-        text = file.read_text(encoding="utf-8") if file.exists() else ""
+        text = read_list(file)
         _write(file, f"{text}{'' if not text or text.endswith(chr(10)) else chr(10)}{url}\n")
         typer.echo(f"{url} was added to {file}.")
     engines = _wait(settings, lambda engines: any(one["id"] == url and one["state"] == "ready" for one in engines))
@@ -76,7 +76,7 @@ def remove(url: str) -> None:
     file = _file(settings)
     if url not in read_engines(file):
         raise NotFoundError(f"{url} is not in {file}: engines that were given by --engine stay until the server exits.")
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = read_list(file).splitlines(keepends=True)
     kept = [line for line in lines if engine_in(line) != url]
     _write(file, "".join(kept))
     typer.echo(f"{url} was removed from {file}.")

@@ -8,13 +8,17 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from pellucid.errors import ConfigError
+from pellucid.errors import ConfigError, PellucidError
+from pellucid.system.regular_files import read_text
 
 APPLICATION = "pellucid"
 """The name of our folders in the platform's places for settings, data and caches."""
 
 ENVIRONMENT_PREFIX = "PELLUCID_"
 CONFIG_FILE = "config.toml"
+LARGEST_SETTINGS = 1 << 20
+"""Bytes of the largest settings file."""
+
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 8437
 PAGE_PORT = 8438
@@ -57,8 +61,8 @@ def _place(url: str) -> tuple[str, int | None] | None:
 def read_file(path: Path) -> dict[str, object]:
     """Return the settings in a file, or none if there is no file. Raises ConfigError for a file that cannot be read."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(path, LARGEST_SETTINGS, ConfigError))
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"The settings in {path} cannot be read: {error}.") from error
+    except (PellucidError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"The settings in {path} cannot be read: {str(error).rstrip('.')}.") from error

@@ -18,6 +18,7 @@ from pellucid.fleet.fleet import Fleet
 from pellucid.fleet.join_check import JoinCheck
 from pellucid.fleet.lora_adapters import LoraAdapters
 from pellucid.fleet.replica import Replica
+from pellucid.system.regular_files import read_text
 
 CHECK_SECONDS = 2.0
 """Time between two looks at the list of engines and at those that take no part."""
@@ -138,15 +139,17 @@ class Membership:
 
 def read_engines(path: Path) -> list[str]:
     """Return the addresses in a file, one in each line; a # begins a comment. Raises ConfigError."""
+    return [engine for line in read_list(path).splitlines() if (engine := engine_in(line))]
+
+
+def read_list(path: Path) -> str:
+    """Return the text of a file of engines; empty if there is none. Raises ConfigError."""
     try:
-        if path.exists() and (not path.is_file() or path.stat().st_size > MAX_FILE_BYTES):
-            raise ConfigError(f"The list of engines {path} must be a file of at most {MAX_FILE_BYTES} bytes.")
-        text = path.read_text(encoding="utf-8")
+        return read_text(path, MAX_FILE_BYTES, ConfigError)
     except FileNotFoundError:
-        return []
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The list of engines {path} cannot be read: {error}.") from None
-    return [engine for line in text.splitlines() if (engine := engine_in(line))]
+        return ""
+    except ConfigError as error:
+        raise ConfigError(f"The list of engines cannot be read: {error}") from None
 
 
 def engine_in(line: str) -> str | None:

@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import os
-import stat
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from pellucid.errors import ModelError, PellucidError
+from pellucid.system import regular_files
 from pellucid.system.atomic_files import human
 
 logger = logging.getLogger(__name__)
@@ -70,32 +70,13 @@ def reason(error: BaseException) -> str:
 
 
 def read_bytes(path: Path, largest: int = LARGEST_TEXT) -> bytes:
-    """Read a regular file. Raises ModelError for any other or a larger file, and FileNotFoundError if there is none.
-
-    A FIFO or a device is refused before it is read: opening a FIFO can block forever, and a device may never end.
-    """
-    try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError) as error:  # ValueError: a name that contains NUL
-        raise ModelError(f"{path} cannot be read: {reason(error)}.") from None
-    state = os.fstat(handle)
-    if not stat.S_ISREG(state.st_mode):
-        os.close(handle)
-        raise ModelError(f"{path} is not a regular file; only regular files are read.")
-    with os.fdopen(handle, "rb") as file:
-        if state.st_size > largest:
-            raise ModelError(f"{path} has {state.st_size} bytes, but at most {largest} are read: the file is not what its name suggests.")
-        return file.read(largest)
+    """Read a regular file. Raises ModelError for any other or a larger file, and FileNotFoundError if there is none."""
+    return regular_files.read_bytes(path, largest, ModelError)
 
 
 def read_text(path: Path, largest: int = LARGEST_TEXT) -> str:
     """Read a regular file as UTF-8 text. Raises ModelError if it is not, and FileNotFoundError if there is none."""
-    try:
-        return read_bytes(path, largest).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{path} cannot be read: {error}.") from None
+    return regular_files.read_text(path, largest, ModelError)
 
 
 def read_json(path: Path) -> Json:

@@ -22,6 +22,7 @@ from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.serving.engine_adapters import EngineAdapters
 from pellucid.serving.server_parts import ServerParts
 from pellucid.system.progress_protocol import Progress
+from pellucid.system.regular_files import read_text
 from pellucid.text.assistant import LocalAssistant
 
 ELSEWHERE = "elsewhere"
@@ -120,10 +121,10 @@ def _vocab_size(folder: Path) -> int:
     """Return the number of logits that the configuration of a model states. Raises ModelError."""
     path = folder / "config.json"
     try:
-        size = json.loads(path.read_text(encoding="utf-8")).get("vocab_size")
+        size = json.loads(read_text(path, error=ModelError)).get("vocab_size")
     except FileNotFoundError:
         raise ModelError(f"{folder} has no config.json: give a folder with the model's configuration and tokenizer.") from None
-    except (OSError, ValueError, AttributeError) as error:
+    except (ValueError, AttributeError) as error:
         raise ModelError(f"{path} cannot be read: {error}.") from None
     if not isinstance(size, int) or size < 1:
         raise ModelError(f"{path} states no vocab_size: copy the model's own config.json.")

@@ -10,13 +10,13 @@ import logging
 import os
 import re
 import shlex
-import stat
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from pellucid.errors import ConfigError
+from pellucid.system.regular_files import open_regular, read_open
 
 LOCAL = "local"
 """The owner of everything on a server without a key, or with one key that all users share."""
@@ -143,14 +143,14 @@ def read_key_file(path: Path) -> str:
     The keys may also be in lines of their own. Empty lines and those that begin with # are skipped.
     """
     try:
-        # Non-blocking, because a pipe without a writer would hold up the start.
-        with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
-            _check_private(path, os.fstat(file.fileno()))
-            content = file.read(MAX_KEY_FILE_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"The API key cannot be read from {path} ({error.strerror}): name a file that you can read.") from error
-    if len(content) > MAX_KEY_FILE_BYTES:
-        raise ConfigError(f"The API keys in {path} are longer than {MAX_KEY_FILE_BYTES} bytes: use shorter keys or fewer users.")
+        file = open_regular(path, ConfigError)
+    except FileNotFoundError as error:
+        raise ConfigError(f"The API key cannot be read from {path} ({error.strerror}): name a file that you can read.") from None
+    except ConfigError as error:
+        raise ConfigError(f"The API key cannot be read: {error}") from None
+    with file:
+        _check_private(path, os.fstat(file.fileno()))
+        content = read_open(path, file, MAX_KEY_FILE_BYTES, ConfigError)
     lines = [line.strip() for line in content.decode("utf-8-sig", errors="replace").splitlines()]
     text = ",".join(line for line in lines if line and not line.startswith("#"))
     if not text:
@@ -163,8 +163,6 @@ def read_key_file(path: Path) -> str:
 
 
 def _check_private(path: Path, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise ConfigError(f"The API key cannot be read from {path}, which is not a file: name a file.")
     if os.name != "posix":
         return  # modes do not control access on other systems
     if status.st_uid not in (os.geteuid(), 0):

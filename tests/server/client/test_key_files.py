@@ -97,8 +97,8 @@ def test_files_without_a_key(tmp_path: Path, key_file: Path) -> None:
             tmp_path / "none",
             f"The API key cannot be read from {tmp_path / 'none'} (No such file or directory): name a file that you can read.",
         ),
-        (tmp_path, f"The API key cannot be read from {tmp_path}"),
-        (pipe, f"The API key cannot be read from {pipe}, which is not a file: name a file."),
+        (tmp_path, f"The API key cannot be read: {tmp_path} is a folder, but only regular files are read: name a file."),
+        (pipe, f"The API key cannot be read: {pipe} is a pipe, but only regular files are read: write its content to a file"),
         (key_file, f"The API key in {key_file} must be printable ASCII without spaces, because it is sent in an HTTP header."),
     ):
         with pytest.raises(ConfigError) as raised:

@@ -10,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import InvalidRequestError
+from pellucid.system.regular_files import read_text
 
 FORMAT = "pellucid replay 1"
+
+LARGEST_RECORDS = 256 << 20
+"""Bytes of the largest file of records. A cursor has about 1 kB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +66,11 @@ class SuggestionRecordFile:
         Raises InvalidRequestError for the file of another run, and for one that cannot be read.
         """
         try:
-            text = self.path.read_text(encoding="utf-8")
+            text = read_text(self.path, LARGEST_RECORDS)
         except FileNotFoundError:
             return []
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidRequestError(f"The records in {self.path} cannot be read ({error}): name another file with --records.") from None
+        except InvalidRequestError as error:
+            raise InvalidRequestError(f"{str(error).rstrip('.')}, with --records.") from None
         whole = text[: text.rfind("\n") + 1]
         try:
             head, *lines = [json.loads(line) for line in whole.splitlines()] or [None]

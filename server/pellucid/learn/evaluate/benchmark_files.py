@@ -15,6 +15,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pellucid.errors import InvalidRequestError
+from pellucid.system.atomic_files import human
+from pellucid.system.regular_files import read_bytes
+
+LARGEST_BYTES = 256 << 20
+"""Bytes of the largest file, and of what a compressed one holds. Published benchmarks have up to 100 MB."""
 
 T = TypeVar("T")
 Json = dict[str, Any]
@@ -115,8 +120,13 @@ def _checked(record: Any, fields: Sequence[str], where: str) -> Json:
 
 def _text(path: Path) -> str:
     try:
-        content = path.read_bytes()
-        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
+        content = read_bytes(path, LARGEST_BYTES)
+        if path.suffix == ".gz":
+            with gzip.GzipFile(fileobj=io.BytesIO(content)) as packed:
+                content = packed.read(LARGEST_BYTES + 1)  # a small file can hold any amount
+        if len(content) > LARGEST_BYTES:
+            raise InvalidRequestError(f"{path} has more than {human(LARGEST_BYTES)} of text: name a smaller file.")
+        return content.decode("utf-8-sig")
     except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise InvalidRequestError(f"{path} cannot be read ({reason}): the file is damaged, download it again.") from None
@@ -124,4 +134,4 @@ def _text(path: Path) -> str:
 
 def fingerprint(path: Path) -> str:
     """Return a file's name and the beginning of its SHA-256, to tell sets of questions apart."""
-    return f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+    return f"{path.name} {hashlib.sha256(read_bytes(path, LARGEST_BYTES)).hexdigest()[:16]}"

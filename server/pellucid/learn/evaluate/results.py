@@ -16,9 +16,13 @@ from pellucid.errors import InvalidRequestError
 from pellucid.learn.evaluate.suite_protocol import Better, Diagram, FigureFormat, Metric
 from pellucid.system import atomic_files, machine
 from pellucid.system.atomic_files import human
+from pellucid.system.regular_files import read_bytes
 
 KIND: Final = "pellucid-evaluation"
 FORMAT: Final = 2
+LARGEST_RESULTS = 256 << 20
+"""Bytes of the largest results: those of all suites have a few MB."""
+
 FILE: Final = "results.json"
 
 
@@ -197,10 +201,10 @@ def read_results(folder: Path) -> EvaluationResults:
     """Read the results of a folder. Raises InvalidRequestError for a folder that pellucid evaluate did not write."""
     path = folder / FILE
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_bytes(path, LARGEST_RESULTS))
     except FileNotFoundError:
         raise InvalidRequestError(f"There is no {FILE} in {folder}: name a folder that pellucid evaluate wrote.") from None
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise InvalidRequestError(f"{path} cannot be read ({error}): delete it, or name another folder.") from None
     if not isinstance(found, dict) or found.get("kind") != KIND:
         raise InvalidRequestError(f"{path} is not an evaluation: name another folder.")

@@ -5,15 +5,14 @@ They come with every Python: its documentation (English prose) and modules of it
 
 from __future__ import annotations
 
-import gzip
 import importlib
-import json
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.corpus import Document
+from pellucid.learn.evaluate.benchmark_files import json_lines
 
 Kind = Literal["prose", "code", "problems"]
 
@@ -57,12 +56,7 @@ def _problems(folder: Path) -> list[Document]:
     path = next(iter(sorted(folder.glob(INFILLING))), None)
     if path is None:
         raise InvalidRequestError(f"{folder} has no file {INFILLING} of HumanEval's infilling problems: name the folder that contains it.")
-    try:
-        content = path.read_bytes()
-        lines = (gzip.decompress(content) if path.suffix == ".gz" else content).decode().splitlines()
-        rows = [json.loads(line) for line in lines if line]
-        programs = {row["task_id"].rsplit("/", 1)[0]: row["prompt"] + row["canonical_solution"] + row["suffix"] for row in rows}
-    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-        raise InvalidRequestError(f"{path} contains no HumanEval infilling problems ({error!r}): download it again.") from None
+    rows = json_lines(path, ("task_id", "prompt", "canonical_solution", "suffix"))
+    programs = {row["task_id"].rsplit("/", 1)[0]: row["prompt"] + row["canonical_solution"] + row["suffix"] for row in rows}
     documents = [Document(name, program) for name, program in sorted(programs.items())]
     return documents[:: max(1, len(documents) // _PROBLEMS)][:_PROBLEMS]

@@ -19,6 +19,7 @@ from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.learn.review.results import ReviewResults, results
 from pellucid.serving.running_or_local_assistant import open_assistant
 from pellucid.system.progress_bars import Steps
+from pellucid.system.regular_files import read_text
 from pellucid.tokens import BACKGROUND, ChatQuery, Finish, FinishReason, Message, SamplingParams
 from pellucid_webui.conversations.storage.blind_reviews import REVIEWS, AnswerPair, Review, Reviews, Verdict
 
@@ -72,11 +73,9 @@ def show_review(settings: Settings, name: str, *, json: bool) -> None:
 def read_prompts(path: Path) -> list[str]:
     """Read the prompts of a file: JSON lines with a ``prompt`` each, or one per line. Raises InvalidRequestError for anything else."""
     try:
-        lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
-    except UnicodeDecodeError:
-        raise InvalidRequestError(f"{path} is not UTF-8 text: give prompts as text or JSON lines.") from None
-    except OSError as error:
-        raise InvalidRequestError(f"{path} cannot be read ({error.strerror}): name a file of prompts.") from None
+        lines = [line for line in read_text(path).split("\n") if line.strip()]
+    except FileNotFoundError:
+        raise InvalidRequestError(f"There is no file {path}: name a file of prompts.") from None
     if not lines:
         raise InvalidRequestError(f"{path} contains no prompt: write one per line, or JSON lines with one prompt each.")
     if not lines[0].lstrip().startswith("{"):

@@ -71,7 +71,7 @@ class TextSimilarity(Suite):
     needs = frozenset({Ability.COMPLETE})
 
     def __init__(self, references: Path, limit: int | None, encoder: Path | None) -> None:
-        if not references.is_file():
+        if not references.exists():
             raise InvalidRequestError(f"{references} does not exist: name a file of JSON lines with --references.")
         self._prompts = drawn(list(enumerate(json_lines(references, ("prompt", "reference")), 1)), limit)
         self._source = fingerprint(references)
