@@ -13,11 +13,15 @@ from pellucid.errors import QueueFullError
 from pellucid.tokens import Priority
 
 
+class GateClosedError(Exception):
+    """The requests that wait are to look for another gate."""
+
+
 class Gate:
-    """Admits ``slots`` requests at once, by priority and then in order; ``queue`` more may wait.
+    """Admits ``slots`` requests at once, by priority and then in order; ``queue`` completions may wait, and as many others.
 
     Chats and background work leave a quarter of the slots (at least one, if there are two) free for completions, as an engine that has
-    started a chat does not stop it for them. Use it from one event loop.
+    started a chat does not stop it for them. They take no place of a completion in the queue either. Use it from one event loop.
     """
 
     def __init__(self, slots: int, queue: int) -> None:
@@ -48,14 +52,24 @@ class Gate:
         limit = max(self.slots - max(self.slots // 4, 1), 1)
         return self.running < self.slots and (priority is Priority.COMPLETION or patient < limit)
 
-    @property
-    def is_full(self) -> bool:
-        """True if not even the queue has room."""
-        return self.waiting >= self._queue
+    def is_full(self, priority: Priority) -> bool:
+        """Return whether not even the queue has room for a request."""
+        return self._ahead(priority) >= self._queue
+
+    def dismiss(self) -> None:
+        """Let all requests that wait raise GateClosedError, the first one first."""
+        for entry in self._waiting:
+            turn = entry[2]
+            if not turn.cancelled():
+                turn.set_exception(GateClosedError)
+        self._waiting.clear()
 
     @asynccontextmanager
     async def admitted(self, priority: Priority, wait: Callable[[Awaitable[None]], Awaitable[None]]) -> AsyncIterator[None]:
-        """Wait for a slot by ``wait``, and hold it. Raises QueueFullError if too many requests wait already."""
+        """Wait for a slot by ``wait``, and hold it.
+
+        Raises QueueFullError if too many requests wait already, and GateClosedError if those that wait are dismissed.
+        """
         if self.has_room(priority):
             self._running[priority] += 1
         else:
@@ -67,20 +81,24 @@ class Gate:
             self._admit_waiting()
 
     async def _turn(self, priority: Priority) -> None:
-        if self.is_full:
-            raise QueueFullError(f"{self.waiting} requests are already waiting: try again later, or add an engine.")
+        if self.is_full(priority):
+            raise QueueFullError(f"{self._ahead(priority)} requests are already waiting: try again later, or add an engine.")
         turn = asyncio.get_running_loop().create_future()
         entry = (priority, next(self._numbers), turn)
         insort(self._waiting, entry)
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.cancelled():
+            if entry in self._waiting:
                 self._waiting.remove(entry)
-            else:  # it was admitted in the same moment
+            elif not turn.cancelled() and turn.exception() is None:  # it was admitted in the same moment
                 self._running[priority] -= 1
             self._admit_waiting()
             raise
+
+    def _ahead(self, priority: Priority) -> int:
+        """Return how many requests wait in the same part of the queue."""
+        return sum((waiting is Priority.COMPLETION) == (priority is Priority.COMPLETION) for waiting, _, _ in self._waiting)
 
     def _admit_waiting(self) -> None:
         for entry in [*self._waiting]:

@@ -27,10 +27,18 @@ from pellucid.errors import (
     UnavailableError,
     unknown_model,
 )
+from pellucid.fleet.admission import GateClosedError
 from pellucid.fleet.affinity import by_affinity
 from pellucid.fleet.constrained_tokens import AllowedTokens, allowed_tokens
 from pellucid.fleet.loop_lag import LoopLag
-from pellucid.fleet.replica import ModelGoneError, Replica, ReplicaBusyError, ReplicaLostError, ReplicaRefusedError
+from pellucid.fleet.replica import (
+    ModelGoneError,
+    Replica,
+    ReplicaBusyError,
+    ReplicaHangsError,
+    ReplicaLostError,
+    ReplicaRefusedError,
+)
 from pellucid.fleet.running_request import RequestEndError, RunningRequest
 from pellucid.fleet.vllm_wire import WireToken, check_params, generate_body, read_body, sampled_probability, token_score
 from pellucid.tokens import Finish, FinishReason
@@ -39,7 +47,9 @@ MAX_MOVES = 3
 """How often an answer is resumed by another replica before it fails."""
 
 PATIENCE_SECONDS = 10.0
-"""Time for which requests wait after the last replica was lost. Lost ones are checked every two seconds, and a router has others behind it.
+"""Time for which requests wait after the last replica was lost, or after the start.
+
+Lost ones are checked every two seconds, and a router has others behind it.
 """
 
 PAUSE_SHARE = 0.1
@@ -64,7 +74,7 @@ class Fleet:
     """Obeys the protocol ``Engine`` with replicas, each of which serves some of the models. Use it from one event loop.
 
     ``vocabularies`` are the numbers of tokens of the models, by name. ``context`` is the most tokens of a sequence. Requests wait up to
-    ``patience`` seconds after the last replica was lost.
+    ``patience`` seconds after the last replica was lost, or after the fleet was made.
     """
 
     def __init__(self, vocabularies: Mapping[str, int], context: int, patience: float = PATIENCE_SECONDS) -> None:
@@ -83,6 +93,7 @@ class Fleet:
         self._lag = LoopLag(lambda: bool(self._running))
         self._totals = {name: Totals() for name in vocabularies}
         self._closing = False
+        self._made_at = time.monotonic()
         self._lost_at: dict[str, float] = {}  # when each replica was lost that may soon be back
         self._joined = asyncio.Event()
 
@@ -217,17 +228,25 @@ class Fleet:
             replica = await self._available(run)
             try:
                 async with replica.gate.admitted(run.request.terms.priority, run.wait):
+                    if replica.problem is not None or replica.context(run.model) is None:
+                        continue  # it was taken out in the same moment
                     if run.admitted is None:
                         yield _admit(run)
-                    async with aclosing(self._scores(run, replica)) as scores:
-                        async for score in scores:
-                            yield score
-                    return
+                    try:
+                        async with aclosing(self._scores(run, replica)) as scores:
+                            async for score in scores:
+                                yield score
+                        return
+                    except ReplicaLostError as error:
+                        await self._note_lost(run, replica, error)  # before its slot goes to a request that waits
+                        lost = error
+            except GateClosedError:
+                continue
             except ReplicaBusyError as error:
                 run.busy.add(replica.url)
                 logger.warning("%s", error)
-            except ReplicaLostError as error:
-                await self._leave(run, replica, error)
+                continue
+            await self._leave(run, replica, lost)
 
     async def _scores(self, run: RunningRequest, replica: Replica) -> AsyncGenerator[TokenScore]:
         """Yield what is missing of a request: the scores of its prompt, then its answer."""
@@ -238,7 +257,9 @@ class Fleet:
         more = {} if adapter is None else {"cache_salt": adapter.revision}
         is_first = not (run.has_delivered or run.moves)  # what later requests find in the cache, this one has computed
         if not run.is_read and request.score_from is not None:
-            tokens, cached = await run.wait(replica.prompt_scores(read_body(name, request) | more, run.session, vocab))
+            read = replica.prompt_scores(read_body(name, request) | more, run.session, vocab)
+            tokens, cached = await run.wait(replica.unless_it_hangs(read, len(request.prompt)))
+            replica.hang.note_token()
             run.cached, run.is_read, is_first = cached if is_first else run.cached, True, False
             for position, token in enumerate(tokens):
                 if position >= request.score_from:
@@ -254,7 +275,7 @@ class Fleet:
             body = generate_body(name, request, run.answer, most, None if limits is None else limits.ids) | more
             before, refused = len(run.answer), False
             async with aclosing(replica.scores(body, run.session, vocab)) as events:
-                async for event in run.each(events):
+                async for event in run.each(replica.each(events, len(body["token_ids"]))):
                     if event.cached is not None and is_first:
                         run.cached = min(event.cached, len(request.prompt))
                     for token in event.tokens:
@@ -281,7 +302,7 @@ class Fleet:
     async def _prefill(self, run: RunningRequest, replica: Replica, body: Mapping[str, Any]) -> None:
         """Read a prompt into the cache by an answer of one token, which is dropped. The scores of a prompt would bypass the cache."""
         async with aclosing(replica.scores(body, run.session, self._vocabularies[run.model])) as events:
-            async for event in run.each(events):
+            async for event in run.each(replica.each(events, len(run.request.prompt))):
                 run.cached = run.cached if event.cached is None else min(event.cached, len(run.request.prompt))
         run.is_read = True
 
@@ -306,7 +327,7 @@ class Fleet:
             try:
                 return self._choose(run)
             except UnavailableError:
-                lost = max((self._lost_at.get(replica.url, -math.inf) for replica in self._serving(run.model)), default=-math.inf)
+                lost = max([self._made_at, *(self._lost_at.get(replica.url, -math.inf) for replica in self._serving(run.model))])
                 left = lost + self._patience - time.monotonic()
                 if self._closing or left <= 0:
                     raise
@@ -329,29 +350,32 @@ class Fleet:
             raise QueueFullError(f"All engines of {run.model} are busy: try again later.")
         preferred = [self.replicas[url] for url in by_affinity(run.session, free - run.left or free)]
         roomy = (replica for replica in preferred if replica.gate.has_room(run.request.terms.priority))
-        waiting = (replica for replica in preferred if not replica.gate.is_full)
+        waiting = (replica for replica in preferred if not replica.gate.is_full(run.request.terms.priority))
         return next(roomy, None) or next(waiting, preferred[0])
 
-    async def _leave(self, run: RunningRequest, replica: Replica, error: ReplicaLostError) -> None:
-        """Note that a request was lost with a replica. Raises what ends the request if it cannot be resumed elsewhere."""
+    async def _note_lost(self, run: RunningRequest, replica: Replica, error: ReplicaLostError) -> None:
+        """Note that a request was lost with a replica, and take that out if it is not well."""
         logger.warning("%s", error)
         self.lost[replica.url] += 1
-        is_again = replica.url in run.left
         run.moves += 1
-        run.left.add(replica.url)
         if isinstance(error, ModelGoneError) and run.model in self._adapters:
             replica.drop_adapter(run.model, str(error))
             replica.is_stale = True
         elif isinstance(error, ReplicaRefusedError):
-            replica.problem = str(error)
-        elif not await run.wait(replica.is_well()):
-            replica.problem = str(error)
+            replica.take_out(str(error))
+        elif isinstance(error, ReplicaHangsError) or not await run.wait(replica.is_well()):
+            replica.take_out(str(error))
             self._lost_at[replica.url] = time.monotonic()
+
+    async def _leave(self, run: RunningRequest, replica: Replica, error: ReplicaLostError) -> None:
+        """Prepare a request that was lost for another replica. Raises what ends the request if it cannot be resumed elsewhere."""
         params = run.request.params
         if run.moves > MAX_MOVES:
             raise UnavailableError(f"The engines of this request failed {run.moves} times; the last one: {error}")
         if run.answer and (params.presence_penalty or params.frequency_penalty):
             raise UnavailableError(f"{error} An answer with a presence or frequency penalty cannot be resumed: ask again.")
+        is_again = replica.url in run.left
+        run.left.add(replica.url)
         if is_again:  # a router that has not noticed yet that an engine behind it is lost
             await run.wait(asyncio.sleep(self._patience * PAUSE_SHARE * run.moves))
 

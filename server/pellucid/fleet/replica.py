@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import AbstractAsyncContextManager, aclosing, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 
 from pellucid.fleet.admission import Gate
+from pellucid.fleet.hang_detection import HangDetector, HangError
 from pellucid.fleet.vllm_wire import (
     ROUTE,
     EngineFailureError,
@@ -24,6 +25,8 @@ from pellucid.fleet.vllm_wire import (
     read_prompt_scores,
     refused,
 )
+
+T = TypeVar("T")
 
 CONNECT_SECONDS = 5.0
 """Time limit for a connection and for a reply to a question about the engine."""
@@ -57,6 +60,10 @@ class ReplicaLostError(Exception):
     """An engine that broke off, cannot be reached, or fails: another one may continue."""
 
 
+class ReplicaHangsError(ReplicaLostError):
+    """An engine that gives no tokens to any request, whatever it says of its health."""
+
+
 class ReplicaRefusedError(ReplicaLostError):
     """An engine that refuses this front, or no longer has the model: it gets no requests until it has been checked again."""
 
@@ -73,9 +80,10 @@ class ReplicaBusyError(Exception):
 class Replica:
     """An engine at an address. ``models`` are the most tokens of a sequence of each of its models.
 
-    ``problem`` is the reason why it gets no new requests, as a sentence; None if it takes part. ``adapters`` are its models with an
-    adapter, and their bases, and ``adapter_problems`` the reasons why others are not served from it. One that is ``is_stale`` is to be
-    checked soon. ``lock`` is held by what changes or checks its adapters.
+    ``problem`` is the reason why it gets no new requests, as a sentence; None if it takes part. ``probes`` are the logprobs of the probe
+    at its last complete check, by model. ``adapters`` are its models with an adapter, and their bases, and ``adapter_problems`` the reasons
+    why others are not served from it. One that is ``is_stale`` is to be checked soon. ``lock`` is held by what changes or checks its
+    adapters.
     """
 
     url: str
@@ -84,17 +92,24 @@ class Replica:
     version: str = ""
     models: Mapping[str, int] = field(default_factory=dict)
     problem: str | None = "It has not been checked yet."
+    probes: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     draining: bool = False
     adapters: Mapping[str, str] = field(default_factory=dict)
     adapter_problems: Mapping[str, str] = field(default_factory=dict)
     is_stale: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    hang: HangDetector = field(default_factory=lambda: HangDetector(SILENT_SECONDS))
     _client: aiohttp.ClientSession | None = None
 
     @property
     def takes_part(self) -> bool:
         """True if it gets new requests."""
         return self.problem is None and not self.draining
+
+    def take_out(self, problem: str) -> None:
+        """Give it no new requests, and let those that wait for it choose again."""
+        self.problem = problem
+        self.gate.dismiss()
 
     def context(self, model: str) -> int | None:
         """Return the most tokens of a sequence of a model or an adapter, or None if it has no such model."""
@@ -145,6 +160,25 @@ class Replica:
             raise ReplicaLostError(f"{self.url} failed: {error}") from error
         if last is None:
             raise ReplicaLostError(f"{self.url} ended an answer before its end.")
+
+    async def each(self, events: AsyncGenerator[WireEvent], reading: int) -> AsyncGenerator[WireEvent]:
+        """Yield the events of an answer after a prompt of ``reading`` tokens. Raises ReplicaHangsError if the engine hangs."""
+        while True:
+            try:
+                event = await self.unless_it_hangs(anext(events), reading)
+            except StopAsyncIteration:
+                return
+            if event.tokens or event.finished:
+                reading = 0
+                self.hang.note_token()
+            yield event
+
+    async def unless_it_hangs(self, awaitable: Awaitable[T], reading: int) -> T:
+        """Return what is awaited after a prompt of ``reading`` tokens. Raises ReplicaHangsError if the engine hangs."""
+        try:
+            return await self.hang.wait(awaitable, reading)
+        except HangError as error:
+            raise ReplicaHangsError(f"{self.url} hangs: none of its requests got a token in {error.seconds:g} seconds.") from None
 
     async def prompt_scores(self, body: Mapping[str, Any], session: str, vocab: int) -> tuple[list[WireToken | None], int]:
         """Return the tokens of a prompt that was read, and how many of them came from the cache. Raises the errors of ``scores``."""

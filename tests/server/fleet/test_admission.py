@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from pellucid.errors import QueueFullError
-from pellucid.fleet.admission import Gate
+from pellucid.fleet.admission import Gate, GateClosedError
 from pellucid.tokens import Priority
 
 
@@ -60,12 +60,44 @@ async def test_those_that_wait_are_admitted_by_priority() -> None:
 async def test_a_full_queue_refuses() -> None:
     """More requests than may wait are refused at once with a remedy, and the others are served."""
     gate, order, release = Gate(1, 1), list[str](), asyncio.Event()
-    tasks = [asyncio.create_task(hold(gate, Priority.CHAT, order, "chat", release)) for _ in range(2)]
+    kinds = [Priority.CHAT, Priority.CHAT, Priority.COMPLETION]
+    tasks = [asyncio.create_task(hold(gate, priority, order, "one", release)) for priority in kinds]
     await settle()
-    with pytest.raises(QueueFullError, match="1 requests are already waiting"):
-        await hold(gate, Priority.COMPLETION, order, "completion", release)
+    assert gate.waiting == 2
+    for priority in (Priority.BACKGROUND, Priority.COMPLETION):
+        with pytest.raises(QueueFullError, match="1 requests are already waiting"):
+            await hold(gate, priority, order, "another", release)
     release.set()
     await asyncio.gather(*tasks)
+
+
+async def test_chats_take_no_place_of_a_completion_in_the_queue() -> None:
+    """However many chats wait, as many completions may wait as the queue has places, and all of them are served."""
+    gate, order, release = Gate(2, 20), list[str](), asyncio.Event()
+    chats = [asyncio.create_task(hold(gate, Priority.CHAT, order, "chat", release)) for _ in range(30)]
+    await settle()
+    completions = [asyncio.create_task(hold(gate, Priority.COMPLETION, order, "completion", release)) for _ in range(20)]
+    await settle()
+    release.set()
+    ends = await asyncio.gather(*chats, *completions, return_exceptions=True)
+    refused = [isinstance(end, QueueFullError) for end in ends]
+    assert (refused[:30].count(True), refused[30:].count(True)) == (9, 0)
+    assert order.count("completion") == 20
+
+
+async def test_those_that_wait_are_dismissed() -> None:
+    """Requests that wait are told at once to look elsewhere, and leave no gap; one that was just admitted keeps its slot."""
+    gate, order, release = Gate(1, 10), list[str](), asyncio.Event()
+    async with AsyncExitStack() as holding:
+        await holding.enter_async_context(gate.admitted(Priority.CHAT, wait))
+        tasks = [asyncio.create_task(hold(gate, Priority.CHAT, order, name, release)) for name in ("first", "second", "third", "fourth")]
+        await settle()
+        tasks[1].cancel()
+    gate.dismiss()
+    release.set()
+    ends = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(end) for end in ends] == [type(None), asyncio.CancelledError, GateClosedError, GateClosedError]
+    assert (order, gate.running, gate.waiting) == (["first"], 0, 0)
 
 
 async def test_one_that_gives_up_leaves_no_gap() -> None:

@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from starlette.responses import Response
 
 from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
@@ -20,7 +23,9 @@ from pellucid.engine.request import Admission, Request
 from pellucid.engine.token_mask import TokenMask, pack_ids
 from pellucid.engine.token_scores import TokenScore
 from pellucid.errors import ContextLengthError, InvalidRequestError, NotFoundError, NotSupportedError, QueueFullError, UnavailableError
+from pellucid.fleet.affinity import by_affinity
 from pellucid.fleet.fleet import MAX_MOVES
+from pellucid.fleet.hang_detection import HangDetector
 from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
 from pellucid.text.healing import Healer
 from pellucid.tokens import COMPLETION, Finish, FinishReason, SamplingParams, Terms
@@ -251,6 +256,88 @@ async def test_a_router_with_other_engines_behind_it(engine: LocalEngine) -> Non
     assert router.sessions == ["an editor", "an editor-1"]
 
 
+async def test_requests_that_wait_for_a_lost_replica(engine: LocalEngine) -> None:
+    """Requests that wait for a replica are served by another one as soon as it is taken out: none of them is sent to it any more."""
+    lost, other = replica_of(engine), replica_of(engine)
+    is_lost = Event()
+
+    async def hang(sent: int) -> None:
+        while not (is_lost.is_set() and len(lost.bodies) == 1):  # it answers nothing, and breaks off the first answer
+            await asyncio.sleep(0.01)
+        raise ConnectionError("the replica was killed")
+
+    async with fleet_of([lost, other], slots=1) as standing:
+        undisturbed, _ = await answer(standing.fleet, Request(PROMPT, PARAMS))
+        lost.bodies.clear()
+        other.bodies.clear()
+        lost.before_token = hang
+        other.before_token = lambda sent: ready() if is_lost.is_set() else hang(sent)
+        url = next(iter(standing.fleet.replicas))
+        sessions = [name for name in (f"editor {number}" for number in range(100)) if by_affinity(name, standing.fleet.replicas)[0] == url]
+        tasks = [asyncio.create_task(answer(standing.fleet, Request(PROMPT, PARAMS, session=name))) for name in sessions[:8]]
+        await until(lambda: standing.fleet.status(TINY).waiting == 6 and len(lost.bodies) + len(other.bodies) == 2)
+        assert standing.fleet.replicas[url].gate.waiting == 6
+        lost.is_well = False
+        is_lost.set()
+        ends = await asyncio.gather(*tasks)
+    assert len(lost.bodies) == 1
+    assert [ids(scores) for scores, _ in ends] == [ids(undisturbed)] * 8
+    assert sorted(end.usage.moves for _, end in ends) == [0] * 7 + [1]
+
+
+class HangingReader(StandInReplica):
+    """Answers no request to read a prompt while it ``hangs``."""
+
+    hangs = False
+
+    async def _read(self, model: str, ids: Sequence[int], sampling: dict[str, Any]) -> Response:
+        if self.hangs:
+            await forever()
+        return await super()._read(model, ids, sampling)
+
+
+async def test_a_replica_that_hangs(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica that gives no request a token is taken out, whatever it says of its health, and another one continues its answers."""
+    monkeypatch.setattr(HangDetector, "schedule", lambda _: None)  # the ticks come from the test
+    hung, other = replica_of(engine), replica_of(engine)
+    async with fleet_of([hung, other]) as standing:
+        undisturbed, _ = await answer(standing.fleet, Request(PROMPT, PARAMS))
+        hung.bodies.clear()
+        hung.before_token = lambda sent: forever() if sent == 4 else ready()
+        one = next(iter(standing.fleet.replicas.values()))
+        names = [name for name in (f"editor {number}" for number in range(100)) if by_affinity(name, standing.fleet.replicas)[0] == one.url]
+        requests = [Request(PROMPT, PARAMS, session=name) for name in names[:3]]
+        tasks = [asyncio.create_task(answer(standing.fleet, request)) for request in requests]
+        await until(lambda: sum(len(run.answer) for run in standing.fleet._running) == 3 * 4)
+        for _ in range(19):
+            one.hang.tick()
+        await asyncio.sleep(0.01)
+        assert one.takes_part
+        one.hang.tick()
+        for scores, end in await asyncio.gather(*tasks):
+            assert (ids(scores), end.reason, end.usage.moves) == (ids(undisturbed), FinishReason.LENGTH, 1)
+        assert one.problem == f"{one.url} hangs: none of its requests got a token in 20 seconds."
+        assert (standing.fleet.lost[one.url], len(hung.bodies)) == (3, 3)
+
+
+async def test_a_replica_that_hangs_as_it_reads(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text to be read is read by another replica if the first one hangs."""
+    monkeypatch.setattr(HangDetector, "schedule", lambda _: None)
+    near, _ = await answer(engine, REQUESTS["read"])
+    hung = HangingReader(engine, {TINY: byte_tokenizer()})
+    async with fleet_of([hung, replica_of(engine)]) as standing:
+        one = next(iter(standing.fleet.replicas.values()))
+        name = next(name for name in map(str, range(100)) if by_affinity(name, standing.fleet.replicas)[0] == one.url)
+        hung.hangs = True
+        task = asyncio.create_task(answer(standing.fleet, replace(REQUESTS["read"], session=name)))
+        await until(lambda: len(hung.bodies) == 1)
+        for _ in range(20):
+            one.hang.tick()
+        far, end = await task
+    assert_same(near, far)
+    assert end.usage.moves == 1
+
+
 async def test_a_refusal_in_a_stream(engine: LocalEngine) -> None:
     """A request that is refused in a stream goes to no other engine, and none is lost. In the middle of an answer it is a failure."""
     replica = replica_of(engine)
@@ -334,6 +421,19 @@ async def test_penalties_are_not_resumed(engine: LocalEngine) -> None:
         _, end = await answer(standing.fleet, REQUESTS["presence penalty"])
     assert end.reason is FinishReason.ERROR
     assert "cannot be resumed" in str(end.error)
+
+
+async def test_requests_before_the_first_replica(engine: LocalEngine) -> None:
+    """Requests that come before any replica takes part wait for the first one, as after the loss of the last."""
+    replica = replica_of(engine)
+    replica.tokenizers, tokenizers = {}, replica.tokenizers
+    async with fleet_of([replica], patience=600.0) as standing:
+        early = asyncio.create_task(answer(standing.fleet, Request(PROMPT, PARAMS)))
+        await asyncio.sleep(0.05)
+        assert not early.done()
+        replica.tokenizers = tokenizers
+        await standing.members.update()
+        assert (await early)[1].reason is FinishReason.LENGTH
 
 
 async def test_no_replica(engine: LocalEngine) -> None:
