@@ -24,14 +24,13 @@ PATIENCE_SECONDS = 5 * CHECK_SECONDS
 Engine = Mapping[str, Any]
 
 
-def show_all() -> None:
-    """Print a row for each engine of the running server. Raises UnavailableError if there is no server."""
-    settings = load_settings()
-    engines = _ask(settings)
+def show_all(url: str, key: str | None) -> None:
+    """Print a row for each engine of the server at an address. Raises UnavailableError if there is no server."""
+    engines = _ask(url, key)
     if engines is None:
-        raise UnavailableError(f"No server answers at {settings.url}: start one with pellucid serve --engine URL.")
+        raise UnavailableError(f"No server answers at {url}: start one with pellucid serve --engine URL.")
     if not engines:
-        typer.echo(f"The server at {settings.url} computes its models itself: it was started without --engine.")
+        typer.echo(f"The server at {url} has no engines: it computes its models itself, or its list of engines is empty.")
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("engine", "state", "vLLM", "models", "running", "waiting", "lost"):
@@ -104,17 +103,17 @@ def _wait(settings: Settings, holds: Callable[[Sequence[Engine]], bool]) -> Sequ
     """Return the engines of the running server once a condition holds for them, or after a while; None without a server."""
     late = time.monotonic() + PATIENCE_SECONDS
     while True:
-        engines = _ask(settings)
+        engines = _ask(settings.url, settings.key)
         if engines is None or holds(engines) or time.monotonic() > late:
             return engines
         time.sleep(CHECK_SECONDS / 4)
 
 
-def _ask(settings: Settings) -> Sequence[Engine] | None:
-    """Return the engines of the running server; None if there is no server. Raises UnavailableError while it is not ready."""
+def _ask(url: str, key: str | None) -> Sequence[Engine] | None:
+    """Return the engines of the server at an address; None if there is no server. Raises UnavailableError while it is not ready."""
 
     async def ask() -> Sequence[Engine] | None:
-        async with Client(settings.url, settings.key) as client:
+        async with Client(url, key) as client:
             return None if await client.health() is None else await client.engines()
 
     return asyncio.run(ask())
