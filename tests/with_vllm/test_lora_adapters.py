@@ -16,7 +16,7 @@ from pellucid.errors import AdapterError
 from pellucid.fleet.fleet import Fleet
 from pellucid.models.store import Store
 from pellucid.serving.assemble import assemble
-from pellucid.serving.assemble_front import assemble_front
+from pellucid.serving.assemble_front import assemble_front, join_engines
 from pellucid.system.progress_protocol import Silent
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import CompletionQuery, SamplingParams, Token
@@ -59,6 +59,7 @@ async def test_adapters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         await asyncio.to_thread(engine.wait)
         settings = load_settings(models=(f"{SMALL}={folder}",), engines=(engine.url,), cache=store.root)
         parts = await asyncio.to_thread(assemble_front, settings, Silent())
+        await join_engines(parts)
         adapters, members, fleet = parts.adapters, parts.membership, parts.engine
         assert adapters is not None
         assert members is not None

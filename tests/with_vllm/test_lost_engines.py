@@ -13,7 +13,7 @@ from pellucid.config import load_settings
 from pellucid.engine.request import Request
 from pellucid.engine.token_scores import TokenScore
 from pellucid.fleet.fleet import Fleet
-from pellucid.serving.assemble_front import assemble_front
+from pellucid.serving.assemble_front import assemble_front, join_engines
 from pellucid.system.progress_protocol import Silent
 from pellucid.tokens import FinishReason, SamplingParams
 from support.fleet.numbered_answers import answer, numbered_request
@@ -31,6 +31,7 @@ async def fleet_over(folder: Path, *engines: VLLM) -> AsyncIterator[Fleet]:
     """Yield a fleet over engines of the small model."""
     settings = load_settings(models=(f"{SMALL}={folder}",), engines=tuple(engine.url for engine in engines))
     parts = await asyncio.to_thread(assemble_front, settings, Silent())
+    await join_engines(parts)
     assert isinstance(parts.engine, Fleet)
     assert all(replica.takes_part for replica in parts.engine.replicas.values())
     yield parts.engine

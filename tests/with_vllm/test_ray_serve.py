@@ -21,7 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from pellucid.config import load_settings
 from pellucid.fleet.fleet import Fleet
-from pellucid.serving.assemble_front import assemble_front
+from pellucid.serving.assemble_front import assemble_front, join_engines
 from pellucid.system.progress_protocol import Silent
 from pellucid.tokens import FinishReason
 from support.fleet.numbered_answers import answer
@@ -117,6 +117,7 @@ async def fleet_over(ray_serve: RayServe) -> AsyncIterator[Fleet]:
     """Yield a fleet whose one engine is the application."""
     settings = load_settings(models=(f"{NAME}={ray_serve.folder}",), engines=(ray_serve.url,))
     parts = await asyncio.to_thread(assemble_front, settings, Silent())
+    await join_engines(parts)
     assert isinstance(parts.engine, Fleet)
     assert parts.membership is not None
     watching = asyncio.create_task(parts.membership.watch())

@@ -10,7 +10,7 @@ import pytest
 
 from pellucid.config import load_settings
 from pellucid.fleet.fleet import Fleet
-from pellucid.serving.assemble_front import assemble_front
+from pellucid.serving.assemble_front import assemble_front, join_engines
 from pellucid.system.progress_protocol import Silent
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import ChatQuery, CompletionQuery, Extra, Message, SamplingParams, ScoreQuery
@@ -76,6 +76,7 @@ async def both(
     near = load_float32(folder, tmp_path_factory.mktemp("cache"))
     settings = load_settings(models=(f"{name}={folder}",), engines=(engines[name].url,))
     far = await asyncio.to_thread(assemble_front, settings, Silent())
+    await join_engines(far)
     yield near, far.assistant
     near._engine.close()
     assert isinstance(far.engine, Fleet)

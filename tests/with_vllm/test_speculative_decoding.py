@@ -12,7 +12,7 @@ import pytest
 from pellucid.config import load_settings
 from pellucid.errors import InvalidRequestError
 from pellucid.fleet.fleet import Fleet
-from pellucid.serving.assemble_front import assemble_front
+from pellucid.serving.assemble_front import assemble_front, join_engines
 from pellucid.system.progress_protocol import Silent
 from pellucid.text.assistant import LocalAssistant
 from pellucid.tokens import ChatQuery, CompletionQuery, Grammar, Message, SamplingParams, ScoreQuery
@@ -54,6 +54,7 @@ async def both(
     near = load_float32(folders[SMALL], tmp_path_factory.mktemp("cache"), lookup=False)
     settings = load_settings(models=(f"{SMALL}={folders[SMALL]}",), engines=(engine.url,))
     far = await asyncio.to_thread(assemble_front, settings, Silent())
+    await join_engines(far)
     yield near, far.assistant
     near._engine.close()
     assert isinstance(far.engine, Fleet)

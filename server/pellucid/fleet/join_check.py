@@ -42,7 +42,7 @@ class JoinError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ProbedModel:
-    """A model of the front as every replica must have it: the ids of the probe, and their logprobs at the first replica that joined."""
+    """A model of the front as every replica must have it: the ids of the probe, and their logprobs where most replicas agree."""
 
     ids: tuple[int, ...]
     vocab: int
@@ -66,26 +66,40 @@ def difference(one: Sequence[float], other: Sequence[float]) -> float:
 class JoinCheck:
     """Admits the replicas that agree with the front's tokenizers and with each other.
 
+    The scores of the probe that most replicas have count as right; among as many, those of the replica that is listed first. A replica
+    that was lost still votes with the scores of its last check, so that the loss of one replica never makes others wrong.
+
     ``probes`` are the ids of PROBE by model, and ``vocabularies`` the numbers of tokens of the models.
     """
 
     def __init__(self, probes: Mapping[str, Sequence[int]], vocabularies: Mapping[str, int]) -> None:
         self.models = {model: ProbedModel(tuple(ids), vocabularies[model]) for model, ids in probes.items()}
+        self.voters: Sequence[Replica] = ()
+        """All replicas in the order in which they are listed; ``Membership`` updates it."""
 
     async def join(self, replica: Replica) -> None:
-        """Check a replica, and let it take part or note its problem.
+        """Check a replica, and let it take part or note its problem; take out others that have no majority any more.
 
         One that takes part is not left out because it is busy or slow: a lost one shows as soon as a request fails.
         """
         try:
-            await self._check(replica)
-            replica.problem = None
-        except (JoinError, PellucidError, ReplicaLostError, ReplicaBusyError) as error:
-            if replica.problem is None and not isinstance(error, JoinError | ReplicaRefusedError):
-                return
-            if str(error) != replica.problem:
-                logger.warning("The engine %s takes no part: %s", replica.url, error)
-            replica.problem = str(error)
+            served, probes = await self._check(replica)
+        except (JoinError, ReplicaRefusedError) as error:
+            replica.probes = {}
+            _leave_out(replica, str(error))
+        except (PellucidError, ReplicaLostError, ReplicaBusyError) as error:
+            if replica.problem is not None:
+                _leave_out(replica, str(error))
+        else:
+            replica.models, replica.probes = served, probes
+            self._elect()
+            for one in self.voters:
+                reason = self._disagreement(one) if one is replica or one.problem is None else None
+                if reason is not None:
+                    one.models = {}
+                    _leave_out(one, reason)
+                elif one is replica:
+                    one.problem = None
 
     def revision(self, model: str) -> str | None:
         """Return a name for these weights in this dtype, None before a replica joined.
@@ -95,7 +109,8 @@ class JoinCheck:
         logprobs = self.models[model].logprobs
         return None if logprobs is None else f"probe{fmean(logprobs):.3f}"
 
-    async def _check(self, replica: Replica) -> None:
+    async def _check(self, replica: Replica) -> tuple[dict[str, int], dict[str, tuple[float, ...]]]:
+        """Return the models of a replica with their contexts, and with the logprobs of the probe."""
         replica.version = clean(str((await replica.ask("/version")).get("version", "")))
         listed = _models_in(await replica.ask("/v1/models"))
         served = {name: context for name, context in listed.items() if name in self.models}
@@ -109,10 +124,32 @@ class JoinCheck:
         for model in served:
             await self._check_tokenizer(replica, model)
             scores[model] = await self._check_scores(replica, model)
-        replica.models = served
-        for model, logprobs in scores.items():
-            if self.models[model].logprobs is None:
-                self.models[model] = replace(self.models[model], logprobs=logprobs)
+        return served, scores
+
+    def _elect(self) -> None:
+        """Choose the right scores of the probe of each model."""
+        for model, probed in self.models.items():
+            votes = self._votes(model)
+            if votes:  # max returns the first one of several
+                right = max(votes.values(), key=lambda logprobs: sum(_agree(logprobs, vote) for vote in votes.values()))
+                self.models[model] = replace(probed, logprobs=right)
+
+    def _disagreement(self, replica: Replica) -> str | None:
+        """Return the reason why the scores of a replica are not the right ones, None if they are."""
+        for model, logprobs in replica.probes.items():
+            right, votes = self.models[model].logprobs, self._votes(model)
+            if right is None or _agree(logprobs, right):
+                continue
+            winners = [one.url for one, vote in votes.items() if _agree(vote, right)]
+            is_outvoted = len(winners) > sum(_agree(vote, logprobs) for vote in votes.values())
+            whose = f"{len(winners)} of {len(votes)} engines" if is_outvoted else f"{winners[0]}, which is listed first"
+            remedy = "" if is_outvoted else ", or list a right engine first"
+            most = difference(logprobs, right)
+            return f"Its logprobs of {model} differ by up to {most:.2g} from those of {whose}: use the same weights and --dtype{remedy}."
+        return None
+
+    def _votes(self, model: str) -> dict[Replica, tuple[float, ...]]:
+        return {one: one.probes[model] for one in self.voters if model in one.probes}
 
     async def _check_tokenizer(self, replica: Replica, model: str) -> None:
         reply = await replica.ask("/tokenize", {"model": model, "prompt": PROBE, "add_special_tokens": False})
@@ -120,27 +157,27 @@ class JoinCheck:
             raise JoinError(f"Its tokenizer of {model} is not that of the folder given by --model: both must be of the same model.")
 
     async def _check_scores(self, replica: Replica, model: str) -> tuple[float, ...]:
-        """Compare the scores of the probe with those of the first replica, and return them.
-
-        It also compiles what the first request would wait for.
-        """
+        """Return the scores of the probe. It also compiles what the first request would wait for."""
         probe = self.models[model]
         body = generate_body(model, Request(probe.ids, PROBE_PARAMS), [], 1)
         try:
             async for _ in replica.scores(body, uuid4().hex, probe.vocab):
                 pass
-            logprobs = await probe_logprobs(replica, model, probe)
+            return await probe_logprobs(replica, model, probe)
         except ReplicaLostError as error:
             if isinstance(error.__cause__, MalformedAnswerError):
                 raise JoinError(f"It does not answer in the expected form. {NEEDS}") from error
             raise
-        most = difference(logprobs, self.models[model].logprobs or logprobs)
-        if not most <= MAX_DIFFERENCE:  # also for what is not a number
-            raise JoinError(
-                f"Its logprobs of {model} differ by up to {most:.2g} from those of the first engine that joined: "
-                "use the same weights and --dtype, or restart this server."
-            )
-        return logprobs
+
+
+def _agree(one: Sequence[float], other: Sequence[float]) -> bool:
+    return difference(one, other) <= MAX_DIFFERENCE
+
+
+def _leave_out(replica: Replica, problem: str) -> None:
+    if problem != replica.problem:
+        logger.warning("The engine %s takes no part: %s", replica.url, problem)
+    replica.take_out(problem)
 
 
 def _models_in(reply: Mapping[str, Any]) -> dict[str, int]:

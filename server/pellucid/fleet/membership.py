@@ -58,19 +58,21 @@ class Membership:
         self._file = file
         self._leaving: set[asyncio.Task[None]] = set()
         self.adapters = LoraAdapters(fleet, check)
-        self.on_update: Callable[[], Awaitable[None]] | None = None
-        """Called after each update."""
+        self.on_update: list[Callable[[], Awaitable[None]]] = []
+        """Called after each update, one after the other."""
         self.on_new_models: Callable[[], None] = lambda: None
         """Called when models with an adapter have come or gone."""
+        self._joining: dict[Replica, asyncio.Task[None]] = {}  # the checks under way
         self._due: dict[str, float] = {}  # when each engine is to be checked again
 
     def replicas(self) -> list[Replica]:
         """Return all replicas, also those that take no part."""
         return [*self.fleet.replicas.values()]
 
-    async def update(self) -> None:
+    async def update(self, patience: float | None = None) -> None:
         """Read the list of engines, drain those that it no longer has, and check those that take no part, and now and then the others.
 
+        Checks that take longer than ``patience`` seconds go on, so that an engine that hangs does not delay the others.
         Raises ConfigError for a list that cannot be read.
         """
         more = [] if self._file is None else await asyncio.to_thread(read_engines, self._file)
@@ -84,31 +86,38 @@ class Membership:
                 self._leaving.add(leaving)
                 leaving.add_done_callback(self._leaving.discard)
             replica.draining = replica.url not in listed
+        self._check.voters = [self.fleet.replicas[url] for url in listed]
         now = time.monotonic()
-        due = [one for one in self.replicas() if not one.draining and self._is_due(one, now)]
-        self._due |= {one.url: now + RECHECK_SECONDS for one in due}
-        away = [one for one in due if one.problem is not None] + [one for one in due if one.problem is None]
-        while away and not any(replica.takes_part for replica in self.replicas()):
-            await self._join(away.pop(0))  # the first one that joins is what the others are compared with
-        await asyncio.gather(*map(self._join, away))
-        if self.on_update is not None:
-            await self.on_update()
+        for replica in self._check.voters:
+            if replica not in self._joining and self._is_due(replica, now):
+                self._due[replica.url] = now + RECHECK_SECONDS
+                self._joining[replica] = asyncio.ensure_future(self._join(replica))
+        if self._joining:
+            await asyncio.wait(self._joining.values(), timeout=patience)
+        ended = [(replica, task) for replica, task in self._joining.items() if task.done()]
+        for replica, _ in ended:
+            del self._joining[replica]
+        for call in self.on_update:
+            await call()
+        for _, task in ended:
+            if not task.cancelled():
+                task.result()  # raises what nothing expected
 
     async def watch(self) -> None:
         """Update again and again, until this is cancelled."""
         while True:
-            await asyncio.sleep(CHECK_SECONDS)
             try:
-                await self.update()
+                await self.update(CHECK_SECONDS)
             except ConfigError as error:
                 logger.warning("%s The engines stay as they are.", error)
             except Exception:
                 logger.exception("The engines could not be checked.")
+            await asyncio.sleep(CHECK_SECONDS)
 
     async def close(self) -> None:
-        """Stop draining, and close all connections."""
-        for leaving in [*self._leaving]:
-            leaving.cancel()
+        """Stop draining and checking, and close all connections."""
+        for task in [*self._leaving, *self._joining.values()]:
+            task.cancel()
         for replica in self.replicas():
             await replica.close()
 
@@ -134,6 +143,8 @@ class Membership:
             if not replica.draining:
                 return  # it is listed again
         del self.fleet.replicas[replica.url]
+        if replica in self._joining:
+            self._joining[replica].cancel()
         await replica.close()
 
 

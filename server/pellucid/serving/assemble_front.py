@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pellucid.config import Settings
@@ -54,10 +55,44 @@ def check_front(settings: Settings) -> None:
         raise ConfigError("--adapter is for models of this process: start the server without it, then run `pellucid adapters load`.")
 
 
-def assemble_front(settings: Settings, progress: Progress) -> ServerParts:
-    """Read the tokenizers, and let the engines join. Blocks.
+@dataclass(eq=False)
+class FrontModels:
+    """The models that engines elsewhere compute, as the assistant serves them: with what is known of the engines now."""
 
-    Raises ConfigError, NotFoundError, ModelError, and UnavailableError with the reasons if no engine can take part.
+    sources: Sequence[RemoteSource]
+    tokenizers: Mapping[str, Tokenizer]
+    membership: Membership
+    check: JoinCheck
+    store: Store
+
+    def all(self) -> list[ServedModel]:
+        """Return the models. Before an engine has computed one, its weights are unknown, and no calibration is valid for them."""
+        return [self._served(source) for source in self.sources]
+
+    async def sync(self, assistant: LocalAssistant) -> None:
+        """Serve the models as they are now."""
+        known = {model.name: model for model in assistant.served()}
+        changed = [model for model in self.all() if model != known[model.name]]
+        for model in changed:
+            await assistant.add(model)
+        if changed:
+            self.membership.on_new_models()
+
+    def _served(self, source: RemoteSource) -> ServedModel:
+        fleet, tokenizer, revision = self.membership.fleet, self.tokenizers[source.name], self.check.revision(source.name)
+        versions = ", ".join(sorted({replica.version for replica in fleet.replicas.values() if source.name in replica.models}))
+        facts = ModelFacts(tokenizer.vocab_size, fleet.context(source.name), 0, f"vLLM {versions}".rstrip())
+        path = self.store.calibration_path(source.name, ELSEWHERE)
+        calibration = None if revision is None else CalibrationFile(path, f"{revision}-{ELSEWHERE}")
+        infill = infill_format(tokenizer.special, source.entry)
+        next_edit = next_edit_form(tokenizer.special, source.entry, source.name, source.path.name)
+        return ServedModel(source.name, tokenizer, infill, source.entry, source.path, facts, calibration, next_edit=next_edit)
+
+
+def assemble_front(settings: Settings, progress: Progress) -> ServerParts:
+    """Read the tokenizers. Blocks. The engines join with the updates of the membership.
+
+    Raises ConfigError, NotFoundError and ModelError.
     """
     store = Store(settings.cache)
     sources = [_source(model, store, progress) for model in settings.models]
@@ -68,38 +103,26 @@ def assemble_front(settings: Settings, progress: Progress) -> ServerParts:
     limits = ReplicaLimits(settings.engine_slots, settings.queue, key)
     fleet = Fleet(vocabularies, settings.context)
     membership = Membership(fleet, check, limits, settings.engines, settings.engines_file)
-    progress.start("checking the engines", None)
-    asyncio.run(_join(membership, fleet))
-    models = [_served(source, tokenizers[source.name], fleet, check, store) for source in sources]
-    assistant = LocalAssistant(fleet, models)
+    models = FrontModels(sources, tokenizers, membership, check, store)
+    assistant = LocalAssistant(fleet, models.all())
     adapters = EngineAdapters(membership, assistant, store)
-    asyncio.run(adapters.sync())
-    membership.on_update = adapters.sync
+    membership.on_update += [partial(models.sync, assistant), adapters.sync]
     return ServerParts(fleet, assistant, adapters, membership)
 
 
-async def _join(membership: Membership, fleet: Fleet) -> None:
-    """Let the engines join, and close the connections: the server makes its own, in its own event loop."""
-    await membership.update()
-    await fleet.disconnect()
-    if not any(replica.takes_part for replica in membership.replicas()):
-        reasons = " ".join(f"{one.url}: {one.problem}" for one in membership.replicas())
-        raise UnavailableError(f"No engine can take part. {reasons or 'None is listed.'}")
+async def join_engines(parts: ServerParts) -> None:
+    """Let the engines join, and close the connections: the work makes its own, in its own event loop.
 
-
-def _served(source: RemoteSource, tokenizer: Tokenizer, fleet: Fleet, check: JoinCheck, store: Store) -> ServedModel:
-    engines = [replica for replica in fleet.replicas.values() if source.name in replica.models]
-    revision = check.revision(source.name)
-    if not engines or revision is None:
-        listed = ", ".join(fleet.replicas)
-        name = source.name
-        raise ConfigError(f"None of {listed} serves {name}: start one with --served-model-name {name}, or leave out this --model.")
-    versions = ", ".join(sorted({replica.version for replica in engines}))
-    facts = ModelFacts(tokenizer.vocab_size, fleet.context(source.name), 0, f"vLLM {versions}")
-    calibration = CalibrationFile(store.calibration_path(source.name, ELSEWHERE), f"{revision}-{ELSEWHERE}")
-    infill = infill_format(tokenizer.special, source.entry)
-    next_edit = next_edit_form(tokenizer.special, source.entry, source.name, source.path.name)
-    return ServedModel(source.name, tokenizer, infill, source.entry, source.path, facts, calibration, next_edit=next_edit)
+    It is for work that does not wait for engines. Raises UnavailableError with the reasons if a model has none.
+    """
+    assert parts.membership is not None, "the parts are those of a front"
+    await parts.membership.update()
+    await parts.membership.fleet.disconnect()
+    replicas = parts.membership.replicas()
+    for model in parts.assistant.served():
+        if not any(replica.takes_part and model.name in replica.models for replica in replicas):
+            reasons = " ".join(f"{one.url}: {one.problem}" for one in replicas if one.problem)
+            raise UnavailableError(f"No engine computes {model.name}. {reasons or 'None is listed.'}")
 
 
 def _source(model: str, store: Store, progress: Progress) -> RemoteSource:

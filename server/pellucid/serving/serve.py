@@ -40,6 +40,8 @@ from pellucid.text.assistant import LocalAssistant
 from pellucid.text.user_assistant import UserAssistant
 from pellucid.tokens import CompletionQuery, SamplingParams
 
+logger = logging.getLogger(__name__)
+
 
 def run(settings: Settings) -> None:
     """Serve until a signal arrives. Raise a PellucidError if the port is taken, a model cannot be loaded, or settings contradict."""
@@ -83,6 +85,8 @@ class Server(GracefulServer):
         self._engine: Engine | None = None
         self._membership: Membership | None = None
         self._watch: asyncio.Future[None] | None = None  # of the engines elsewhere
+        self._away: list[str] = []  # models without an engine elsewhere
+        self._has_greeted = False
         self._bars = Bars()
         # A daemon, so that a download does not delay shutdown; it resumes at the next start.
         self._loader = threading.Thread(target=self._load, name="pellucid-load", daemon=True)
@@ -142,11 +146,24 @@ class Server(GracefulServer):
         gc.freeze()  # what was loaded stays: looking through it again would stop all answers for a tenth of a second
         self._state.open(parts.assistant, parts.engine, parts.adapters, parts.membership)
         self._membership = parts.membership
-        if parts.membership is not None:
+        if parts.membership is None:
+            typer.echo(greeting(self._settings, parts.assistant))
+        else:
+            parts.membership.on_update.append(partial(self._report_engines, parts.assistant))
             self._watch = asyncio.ensure_future(parts.membership.watch())
-        typer.echo(greeting(self._settings, parts.assistant))
         if self._settings.idle_exit:
             self._watch_idleness()
+
+    async def _report_engines(self, assistant: LocalAssistant) -> None:
+        """Say which models wait for an engine elsewhere, and greet once the first one has an engine."""
+        away = self._state.models_away()
+        if away and away != self._away:
+            addresses = ", ".join(one.url for one in self._state.engines()) or "none is listed"
+            logger.warning("Waiting for an engine of %s: %s.", ", ".join(away), addresses)
+        self._away = away
+        if not self._has_greeted and any(card.base is None and card.name not in away for card in assistant.models()):
+            self._has_greeted = True
+            typer.echo(greeting(self._settings, assistant))
 
     def _watch_idleness(self) -> None:
         assert self._loop is not None

@@ -66,6 +66,86 @@ async def test_other_weights(engine: LocalEngine) -> None:
     assert "--dtype" in str(second)
 
 
+async def test_the_majority_decides(engine: LocalEngine) -> None:
+    """A wrong replica that came first is taken out once more others agree, which then take part."""
+    other = tiny_engine(seed=1)
+    wrong, *right = [replica_of(other), replica_of(engine), replica_of(engine)]
+    for replica in right:
+        replica.tokenizers = {}  # they are still starting
+    async with fleet_of([wrong, *right]) as standing:
+        assert [problem is None for problem in standing.problems] == [True, False, False]
+        first_revision = standing.check.revision(TINY)
+        for replica in right:
+            replica.tokenizers = {TINY: byte_tokenizer()}
+        for _ in range(2):
+            await standing.members.update()
+        assert [problem is None for problem in standing.problems] == [False, True, True]
+        assert "from those of 2 of 3 engines: use the same weights and --dtype." in str(standing.problems[0])
+        assert standing.check.revision(TINY) != first_revision
+        assert standing.fleet.context(TINY) == right[0].context - 1
+    other.close()
+
+
+async def test_the_first_one_listed_decides_between_two(engine: LocalEngine) -> None:
+    """Where as many replicas have one kind of weights as another, those of the one that is listed first are right."""
+    other = tiny_engine(seed=1)
+    right, wrong = replica_of(engine), replica_of(other)
+    right.tokenizers = {}  # it is still starting
+    async with fleet_of([right, wrong]) as standing:
+        assert [problem is None for problem in standing.problems] == [False, True]
+        right.tokenizers = {TINY: byte_tokenizer()}
+        await standing.members.update()
+        assert [problem is None for problem in standing.problems] == [True, False]
+        first = next(iter(standing.fleet.replicas))
+        assert f"from those of {first}, which is listed first: use the same weights and --dtype, or list a right engine first." in str(
+            standing.problems[1]
+        )
+    other.close()
+
+
+async def test_a_lost_replica_still_votes(engine: LocalEngine) -> None:
+    """The loss of one of two right replicas does not make a wrong one right that is listed before them."""
+    other = tiny_engine(seed=1)
+    replicas = [replica_of(other), replica_of(engine), replica_of(engine)]
+    async with fleet_of(replicas) as standing:
+        await standing.members.update()
+        replicas[2].faults = deque([Fault("status", status=500)] * 10)
+        lost = [*standing.fleet.replicas.values()][2]
+        lost.take_out("It was lost.")
+        await standing.members.update()
+        assert [problem is None for problem in standing.problems] == [False, True, False]
+        assert "differ" in str(standing.problems[0])
+    other.close()
+
+
+async def test_a_wrong_replica_does_not_vote(engine: LocalEngine) -> None:
+    """Replicas with another tokenizer, however many come first, decide nothing for the others, nor does one that was right before."""
+    wrong = [replica_of(engine), replica_of(engine)]
+    for replica in wrong:
+        replica.tokenizers = {TINY: ShoutingTokenizer()}  # type: ignore[dict-item]
+    other = tiny_engine(seed=1)
+    async with fleet_of([*wrong, replica_of(other)]) as standing:
+        assert [problem is None for problem in standing.problems] == [False, False, True]
+    replicas = [replica_of(other), replica_of(engine)]
+    async with fleet_of(replicas) as standing:
+        assert [problem is None for problem in standing.problems] == [True, False]
+        replicas[0].tokenizers = {TINY: ShoutingTokenizer()}  # type: ignore[dict-item]
+        await standing.check.join(next(iter(standing.fleet.replicas.values())))
+        await standing.members.update()
+        assert [problem is None for problem in standing.problems] == [False, True]
+    other.close()
+
+
+async def test_a_log_names_a_problem_once(engine: LocalEngine, caplog: pytest.LogCaptureFixture) -> None:
+    """A replica that is left out again and again for one reason has one line in the log."""
+    other = tiny_engine(seed=1)
+    async with fleet_of([replica_of(engine), replica_of(other)]) as standing:
+        for _ in range(3):
+            await standing.members.update()
+    other.close()
+    assert len([record for record in caplog.records if "takes no part: Its logprobs" in record.getMessage()]) == 1
+
+
 async def test_another_dtype(engine: LocalEngine) -> None:
     """A replica whose logprobs are a little off, as those of another dtype are, is left out; rounding alone is no reason."""
     rounded, other = replica_of(engine), replica_of(engine)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -63,19 +64,52 @@ async def test_engines_come_and_go(engine: LocalEngine, tmp_path: Path) -> None:
 
 
 async def test_an_engine_with_other_weights_after_a_restart(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An engine that takes part is checked again now and then, and left out if it is no longer the same."""
-    replica, other, tokenizer = replica_of(engine), tiny_engine(seed=1), byte_tokenizer()
-    fleet = Fleet({TINY: tokenizer.vocab_size}, CONTEXT)
+    """An engine that takes part is checked again now and then, and left out if it no longer agrees with the others.
+
+    New weights of the only engine, or of all of them, are the right ones from then on.
+    """
+    replicas, other, tokenizer = [replica_of(engine), replica_of(engine)], tiny_engine(seed=1), byte_tokenizer()
+    fleet, check = Fleet({TINY: tokenizer.vocab_size}, CONTEXT), check_of(tokenizer)
     monkeypatch.setattr(membership, "RECHECK_SECONDS", 0.0)
-    with listening(replica) as url:
-        members = Membership(fleet, check_of(tokenizer), ReplicaLimits(4, 4), [url])
+    with ExitStack() as servers:
+        urls = [servers.enter_context(listening(replica)) for replica in replicas]
+        members = Membership(fleet, check, ReplicaLimits(4, 4), urls)
         await members.update()
-        assert fleet.replicas[url].takes_part
-        replica.engine = other
+        revision = check.revision(TINY)
+        replicas[1].engine = other
         await members.update()
-        assert "Its logprobs of tiny differ" in str(fleet.replicas[url].problem)
+        assert [one.takes_part for one in fleet.replicas.values()] == [True, False]
+        assert "Its logprobs of tiny differ" in str(fleet.replicas[urls[1]].problem)
+        replicas[0].engine = other
+        await members.update()
+        assert [one.takes_part for one in fleet.replicas.values()] == [True, True]
+        assert check.revision(TINY) != revision
         await members.close()
     other.close()
+
+
+async def test_an_engine_that_hangs_delays_no_other(engine: LocalEngine, tmp_path: Path) -> None:
+    """While the check of one engine hangs, others join, and what is to be called after each update is called."""
+    replicas, file, tokenizer, updates = [replica_of(engine), replica_of(engine)], tmp_path / "engines", byte_tokenizer(), list[None]()
+    fleet, may_continue = Fleet({TINY: tokenizer.vocab_size}, CONTEXT), Event()
+    replicas[0].before_token = lambda sent: wait_for(may_continue)
+
+    async def note_update() -> None:
+        updates.append(None)
+
+    with ExitStack() as servers:
+        hung, later = (servers.enter_context(listening(replica)) for replica in replicas)
+        members = Membership(fleet, check_of(tokenizer), ReplicaLimits(4, 4), [hung], file)
+        members.on_update.append(note_update)
+        await members.update(patience=0.1)
+        file.write_text(f"{later}\n")
+        await until_async(lambda: members.update(patience=0.1), lambda: later in fleet.replicas and fleet.replicas[later].takes_part)
+        assert not fleet.replicas[hung].takes_part
+        assert len(replicas[0].bodies) == 1
+        assert len(updates) > 1
+        may_continue.set()
+        await until_async(members.update, lambda: fleet.replicas[hung].takes_part)
+        await members.close()
 
 
 async def test_the_watch_survives(engine: LocalEngine, tmp_path: Path) -> None:
@@ -160,6 +194,19 @@ async def answer(fleet: Fleet, session: str) -> Finish:
     assert len([item for item in items if isinstance(item, TokenScore)]) == 6
     assert isinstance(items[-1], Finish)
     return items[-1]
+
+
+async def wait_for(event: Event) -> None:
+    """Wait for an event that the test sets in another thread."""
+    while not event.is_set():
+        await asyncio.sleep(0.01)
+
+
+async def until_async(step: Callable[[], Awaitable[None]], holds: Callable[[], bool]) -> None:
+    """Take a step again and again until a condition holds."""
+    async with asyncio.timeout(30):
+        while not holds():
+            await step()
 
 
 async def until(holds: Callable[[], bool]) -> None:

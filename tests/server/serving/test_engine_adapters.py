@@ -91,7 +91,7 @@ async def front_of(replicas: Sequence[StandInReplica], tmp_path: Path) -> AsyncI
         facts = ModelFacts(tokenizer.vocab_size, CONTEXT, 0, "a model elsewhere")
         assistant = LocalAssistant(fleet, [ServedModel(TINY, tokenizer, None, None, tmp_path / "tiny", facts)])
         adapters = EngineAdapters(members, assistant, store)
-        members.on_update = adapters.sync
+        members.on_update.append(adapters.sync)
         try:
             await members.update()
             yield Front(members, assistant, adapters, urls)

@@ -7,8 +7,8 @@ import os
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -19,7 +19,7 @@ from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.errors import ConfigError, ModelError, UnavailableError
 from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
-from pellucid.serving.assemble_front import assemble_front, check_front
+from pellucid.serving.assemble_front import assemble_front, check_front, join_engines
 from pellucid.system.progress_protocol import Silent
 from support.fleet.stand_in_replica import Fault, StandInReplica, listening
 from support.models.model_files import byte_level_bpe, write_folder
@@ -30,6 +30,8 @@ NAME = "far"
 OTHER = "the model with an adapter"
 PATIENCE = 60
 """Seconds that nothing here should need; reached only where a test fails."""
+
+Ports = Callable[[], int]
 
 pytestmark = pytest.mark.process
 
@@ -75,6 +77,16 @@ def environment(tmp_path: Path, port: int) -> dict[str, str]:
 def command(*words: str) -> list[str]:
     """Return a command of Pellucid."""
     return [sys.executable, "-c", "from pellucid.cli.app import app; app()", *words]
+
+
+@contextmanager
+def running(words: Sequence[str], own: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command, and end it at the latest with the test."""
+    with subprocess.Popen(words, env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.fixture
@@ -159,14 +171,18 @@ def test_a_lost_engine_is_reported(front: httpx.Client, replicas: list[StandInRe
     wait_until(lambda: front.post("/v1/completions", json=body).status_code == 200)
 
 
-def test_engines_are_added_and_removed(front: httpx.Client, urls: list[str], tmp_path: Path) -> None:
-    """The commands list, add and remove engines of a running server, and say what it makes of them."""
+def test_engines_are_added_and_removed(front: httpx.Client, urls: list[str], tmp_path: Path, unused_tcp_port_factory: Ports) -> None:
+    """The commands list, add and remove engines of a running server, and say what it makes of them. Those of any server are listed."""
     own = environment(tmp_path, int(front.base_url.port or 0))
 
     def run(*words: str) -> str:
         return subprocess.run(command("engines", *words), env=own, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
 
     assert urls[0] in run("list")
+    elsewhere = own | {"PELLUCID_PORT": str(unused_tcp_port_factory())}
+    words = command("engines", "list", "--server", f"{front.base_url}")
+    listed = subprocess.run(words, env=elsewhere, capture_output=True, text=True, check=True, timeout=PATIENCE).stdout
+    assert urls[0] in listed
     assert "The server uses it." in run("add", urls[1])
     assert engines(front) == [(urls[0], "ready"), (urls[1], "ready")]
     assert "is in" in run("add", urls[1])
@@ -232,18 +248,54 @@ def test_settings_that_cannot_be_meant(models: Sequence[str], engines: Sequence[
         check_front(load_settings(models=tuple(models), engines=tuple(engines)))
 
 
-def test_no_engine_at_the_start(folder: Path, tmp_path: Path) -> None:
-    """A server without an engine that can take part does not start, and says why for each address."""
-    settings = load_settings(models=(f"{NAME}={folder}",), engines=("http://127.0.0.1:9",), cache=tmp_path)
-    with pytest.raises(UnavailableError, match=r"No engine can take part. http://127.0.0.1:9: .*does not answer"):
-        assemble_front(settings, Silent())
+def test_a_front_before_its_engines(replicas: list[StandInReplica], folder: Path, tmp_path: Path, unused_tcp_port_factory: Ports) -> None:
+    """A server that starts before its engines says what it waits for, and serves as soon as a right one is there."""
+    port, late, wrong = (unused_tcp_port_factory() for _ in range(3))
+    replicas[1].tokenizers = {"near": replicas[1].tokenizers[NAME]}
+    options = [f"--engine=http://127.0.0.1:{number}" for number in (wrong, late)]
+    with (
+        listening(replicas[1], wrong),
+        running(command("serve", *options, "--model", f"{NAME}={folder}", "--no-page"), environment(tmp_path, port)) as process,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, trust_env=False) as http,
+    ):
+
+        def problems() -> dict[str, str]:
+            assert process.poll() is None, process.communicate()
+            try:
+                reply = http.get("/health")
+            except httpx.ConnectError:
+                return {}
+            details = reply.json()["error"]["pellucid"]
+            return {one["id"]: one["problem"] for one in details["engines"]["data"]} if details["state"] == "away" else {}
+
+        wait_until(lambda: "does not answer" in problems().get(f"http://127.0.0.1:{late}", ""))
+        wait_until(lambda: "It serves near, and not far" in problems().get(f"http://127.0.0.1:{wrong}", ""))
+        assert http.get("/health").status_code == 503
+        (card,) = http.get("/v1/models").json()["data"]
+        assert (card["id"], card["meta"]["engines"], card["meta"]["description"]) == (NAME, [], "vLLM")
+        assert [one["state"] for one in http.get("/v1/engines").json()["data"]] == ["away", "away"]
+        with listening(replicas[0], late):
+            wait_until(lambda: is_ready(http, process))
+            assert http.post("/v1/completions", json={"prompt": "def", "max_tokens": 4}).json()["usage"]["completion_tokens"] == 4
+            wait_until(lambda: http.get("/v1/models").json()["data"][0]["meta"]["description"] == "vLLM 0.32.0")
+            assert http.get("/v1/models").json()["data"][0]["meta"]["n_ctx"] == 1023
+        process.terminate()
+        output, log = process.communicate(timeout=PATIENCE)
+    assert b"Waiting for an engine of far: http://127.0.0.1:%d, http://127.0.0.1:%d." % (wrong, late) in log
+    assert output.count(b"memory at rest") == 1
+    assert (process.returncode, b"Traceback" in log) == (0, False)
 
 
-def test_another_name_at_the_start(folder: Path, tmp_path: Path, urls: list[str]) -> None:
-    """A name that no engine serves is refused with the names that they serve."""
-    settings = load_settings(models=(f"near={folder}",), engines=(urls[0],), cache=tmp_path)
-    with pytest.raises(UnavailableError, match="It serves far, and not near"):
-        assemble_front(settings, Silent())
+@pytest.mark.parametrize(
+    ("name", "port", "reason"),
+    [(NAME, 9, "http://127.0.0.1:9: http://127.0.0.1:9 does not answer"), ("near", None, "It serves far, and not near")],
+)
+def test_work_that_does_not_wait(folder: Path, tmp_path: Path, urls: list[str], name: str, port: int | None, reason: str) -> None:
+    """Work that needs its engines now ends without one that can take part, and says why for each address."""
+    url = urls[0] if port is None else f"http://127.0.0.1:{port}"
+    settings = load_settings(models=(f"{name}={folder}",), engines=(url,), cache=tmp_path)
+    with pytest.raises(UnavailableError, match=f"No engine computes {name}. .*{reason}"):
+        asyncio.run(join_engines(assemble_front(settings, Silent())))
 
 
 def test_a_folder_without_a_configuration(tmp_path: Path, urls: list[str]) -> None:

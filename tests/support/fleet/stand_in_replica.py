@@ -294,9 +294,9 @@ def refusal(status: int, message: str, kind: str = "BadRequestError") -> Respons
 
 
 @contextmanager
-def listening(replica: StandInReplica) -> Iterator[str]:
-    """Serve a replica in a thread; yield its address."""
-    listener = listen("127.0.0.1", 0)
+def listening(replica: StandInReplica, port: int = 0) -> Iterator[str]:
+    """Serve a replica in a thread, at a free port if none is given; yield its address."""
+    listener = listen("127.0.0.1", port)
     server = uvicorn.Server(uvicorn.Config(replica.app, log_level="critical", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, args=([listener],), name="stand-in-replica")
     thread.start()

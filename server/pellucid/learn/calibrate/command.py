@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import math
@@ -32,7 +33,7 @@ from pellucid.learn.corpus import LARGEST_SOURCE_BYTES, Corpus, CorpusBudget, ga
 from pellucid.learn.duplicates import without_near_duplicates
 from pellucid.models.calibrations import CalibrationFile, write
 from pellucid.serving.assemble import assemble
-from pellucid.serving.assemble_front import assemble_front, check_front
+from pellucid.serving.assemble_front import assemble_front, check_front, join_engines
 from pellucid.system.progress_bars import Bars, Steps
 from pellucid.system.svg import check_picture_path
 from pellucid.text.assistant import LocalAssistant
@@ -110,6 +111,7 @@ def assembled(settings: Settings) -> tuple[Engine, LocalAssistant]:
         if settings.has_engines_elsewhere:
             check_front(settings)
             parts = assemble_front(settings.model_copy(update={"models": settings.models[:1]}), bars)
+            asyncio.run(join_engines(parts))
             return parts.engine, parts.assistant
         return assemble(settings.model_copy(update={"prefix_memory": 0}), settings.models[:1], bars)
 
