@@ -348,6 +348,18 @@ def show(name: Name, verify: Annotated[bool, typer.Option("--verify", help="Read
     model_commands.show(name, verify=verify)
 
 
+@models_app.command(epilog="Example: pellucid models export qwen2.5-coder-0.5b-instruct ./coder")
+def export(
+    name: Name,
+    folder: Annotated[Path, typer.Argument(help="Folder to write, which must not exist.")],
+    dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
+) -> None:
+    """Write a model to a folder as ordinary safetensors, which vLLM and the transformers library read."""
+    from pellucid.cli import model_commands
+
+    model_commands.export(name, folder, dtype)
+
+
 @models_app.command(epilog="Example: pellucid models remove smollm2-135m-instruct")
 def remove(names: Annotated[list[str], typer.Argument(help="Models to delete from this machine.")]) -> None:
     """Delete models from this machine, with their packed weights and saved prompts."""

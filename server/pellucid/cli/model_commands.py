@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -130,6 +131,16 @@ def show(name: str, *, verify: bool) -> None:
     width = max(map(len, facts))
     for fact, value in facts.items():
         typer.echo(f"{fact:{width}}  {value}")
+
+
+def export(name: str, folder: Path, dtype: str) -> None:
+    """Write a model into a folder in Hugging Face's layout."""
+    from pellucid.models.load import open_checkpoint  # torch takes seconds to import
+    from pellucid.models.merge_adapter import export as write
+
+    with Bars() as progress:
+        write(open_checkpoint(name, store=_store(), progress=progress), folder.absolute(), dtype, progress)
+    typer.echo(f"Wrote {name} to {folder}.")
 
 
 def remove(names: Sequence[str]) -> None:

@@ -1,10 +1,10 @@
-"""Merges an adapter into its base: writes an ordinary model whose weights include the adapter's changes."""
+"""Writes a model as an ordinary folder of weights: as it is, or with the changes of an adapter merged into it."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pellucid.engine.decoders.decoder import DecoderConfig
-from pellucid.engine.decoders.lora_matrices import Adapter
+from pellucid.engine.decoders.lora_matrices import LowRank
 from pellucid.errors import AdapterError, ConfigError, NotSupportedError
 from pellucid.models.adapter import read_adapter
 from pellucid.models.adapter_folder import AdapterCard
@@ -35,27 +35,45 @@ _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin", "*.bin.index.j
 def merge(base: Checkpoint, card: AdapterCard, folder: Path, dtype: str, progress: Progress) -> None:
     """Write the base with its adapter into a new folder, in Hugging Face's layout.
 
-    Raises ConfigError if the folder exists or the dtype is unknown, AdapterError for an adapter that does not fit,
-    NotSupportedError for a model that cannot be adapted, and ModelError if the folder cannot be written.
+    Raises AdapterError for an adapter that does not fit, and the errors of ``export``.
     """
+    config = _check(base, folder, dtype)
+    if card.fingerprint is not None and card.fingerprint != base.fingerprint:
+        raise AdapterError(f"The adapter {card.name} was made for other weights than those of {base.name}: train it again.")
+    _write(base, config, read_adapter(card, config).changes, folder, dtype, f"merging {card.name} into {base.name}", progress)
+
+
+def export(base: Checkpoint, folder: Path, dtype: str, progress: Progress) -> None:
+    """Write a model into a new folder, in Hugging Face's layout, for engines that read no other.
+
+    Raises ConfigError if the folder exists or the dtype is unknown, NotSupportedError for a model of another family, and ModelError if
+    the folder cannot be written.
+    """
+    _write(base, _check(base, folder, dtype), {}, folder, dtype, f"writing {base.name}", progress)
+
+
+def _check(base: Checkpoint, folder: Path, dtype: str) -> DecoderConfig:
     if dtype not in DTYPES:
         raise ConfigError(f"dtype is {dtype!r}, but must be one of {', '.join(DTYPES)}.")
     if folder.exists():
         raise ConfigError(f"{folder} already exists: name another folder, or delete it.")
     if base.config is None:
-        raise NotSupportedError(f"{base.name} does not support adapters: use a model of the Llama family.")
-    if card.fingerprint is not None and card.fingerprint != base.fingerprint:
-        raise AdapterError(f"The adapter {card.name} was made for other weights than those of {base.name}: train it again.")
-    adapter = read_adapter(card, base.config)
+        raise NotSupportedError(f"{base.name} cannot be written as a folder: use a model of the Llama family.")
+    return base.config
+
+
+def _write(
+    base: Checkpoint, config: DecoderConfig, changes: Mapping[str, LowRank], folder: Path, dtype: str, label: str, progress: Progress
+) -> None:
     part = folder.with_name(f"{folder.name}.part")
     with atomic_files.errors_explained(folder.parent):
-        shutil.rmtree(part, ignore_errors=True)  # left by an interrupted merge
+        shutil.rmtree(part, ignore_errors=True)  # left by an interrupted run
         part.mkdir(parents=True)
-        progress.start(f"merging {card.name} into {base.name}", 2 * (base.config.body_parameters + base.config.head_parameters))
+        progress.start(label, 2 * (config.body_parameters + config.head_parameters))
         try:
-            names = _write_weights(part, _merged(base, adapter, DTYPES[dtype]), progress)
+            names = _write_weights(part, _changed(base, changes, DTYPES[dtype]), progress)
             if base.path.is_file():
-                _write_config(part, GGUF(base.path), base.config, names, dtype)
+                _write_config(part, GGUF(base.path), config, names, dtype)
             else:
                 _copy_rest(base.path, part, dtype)
             part.rename(folder)  # so that the folder is complete or does not exist
@@ -63,12 +81,12 @@ def merge(base: Checkpoint, card: AdapterCard, folder: Path, dtype: str, progres
             shutil.rmtree(part, ignore_errors=True)
 
 
-def _merged(base: Checkpoint, adapter: Adapter, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-    """Yield all weights by Hugging Face's names, with the adapter's changes."""
+def _changed(base: Checkpoint, changes: Mapping[str, LowRank], dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
+    """Yield all weights by Hugging Face's names, with the changes of an adapter."""
     for name, weight in base.weights():
-        change = adapter.changes.get(name.removesuffix(".weight"))
-        merged = weight if change is None else weight.float() + change.product
-        yield name if name == "lm_head.weight" else f"model.{name}", merged.to(dtype).contiguous()
+        change = changes.get(name.removesuffix(".weight"))
+        changed = weight if change is None else weight.float() + change.product
+        yield name if name == "lm_head.weight" else f"model.{name}", changed.to(dtype).contiguous()
 
 
 def _write_weights(folder: Path, weights: Iterator[tuple[str, Tensor]], progress: Progress) -> set[str]:

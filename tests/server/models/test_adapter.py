@@ -12,7 +12,7 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import GPT2Config, PreTrainedModel
+from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedModel
 
 from pellucid.engine.decoders.decoder import Decoder
 from pellucid.errors import AdapterError, ConfigError, NotFoundError, NotSupportedError, PellucidError
@@ -20,7 +20,7 @@ from pellucid.models.adapter import adapt, choose_base
 from pellucid.models.adapter_folder import adapter_folder, local_adapter, read_card, stored_adapters
 from pellucid.models.fingerprint import fingerprint
 from pellucid.models.load import LoadedModel, load, open_checkpoint
-from pellucid.models.merge_adapter import merge
+from pellucid.models.merge_adapter import export, merge
 from pellucid.models.store import Store
 from pellucid.system.progress_protocol import Silent
 from support.models.model_files import byte_level_bpe, logprobs, write_folder, write_gguf
@@ -400,6 +400,23 @@ class TestMerge:
             with pytest.raises(kind, match=sentence):
                 merge(checkpoint, chosen, folder, dtype, Silent())
         assert not (tmp_path / "new").exists()
+
+
+class TestExporting:
+    @pytest.mark.parametrize("is_file", [True, False])
+    def test_the_same_model(self, tmp_path: Path, store: Store, base: Path, monkeypatch: pytest.MonkeyPatch, is_file: bool) -> None:
+        """A model that was written to a folder has its own tokens and probabilities, also where the transformers library reads it."""
+        path = write_gguf(tmp_path / "tiny.gguf", tiny_llama(vocab_size=VOCAB), "llama", byte_level_bpe(VOCAB)) if is_file else base
+        checkpoint = open_checkpoint(str(path), store=store, progress=Silent())
+        export(checkpoint, tmp_path / "written", "float32", Silent())
+
+        source, written = load_exactly(path, store, monkeypatch), load_exactly(tmp_path / "written", store, monkeypatch)
+        close(logprobs(written.model, IDS), logprobs(source.model, IDS))
+        close(reference_logprobs(AutoModelForCausalLM.from_pretrained(tmp_path / "written"), IDS), logprobs(source.model, IDS))
+        text = "def greet(name): <|im_end|>"
+        assert written.tokenizer.encode(text, special=True) == source.tokenizer.encode(text, special=True)
+        with pytest.raises(ConfigError, match="already exists"):
+            export(checkpoint, tmp_path / "written", "float32", Silent())
 
 
 def test_fingerprint_is_of_the_contents(tmp_path: Path) -> None:

@@ -16,9 +16,8 @@ from pathlib import Path
 import httpx
 
 from pellucid.config import load_settings
-from pellucid.models.formats.gguf import GGUF
 from pellucid.models.load import open_checkpoint
-from pellucid.models.merge_adapter import _write_config, _write_weights
+from pellucid.models.merge_adapter import export
 from pellucid.models.store import Store
 from pellucid.system.progress_protocol import Silent
 
@@ -46,16 +45,8 @@ ENVIRONMENT = {
 def float_folder(model: str, folder: Path) -> Path:
     """Write the weights of a catalog model in float32 into a folder in Hugging Face's layout, if it is not there yet."""
     if not folder.exists():
-        checkpoint = open_checkpoint(model, store=Store(load_settings().cache), progress=Silent())
-        assert checkpoint.config is not None
-        part = folder.with_suffix(".part")
-        part.mkdir(parents=True)
-        weights = (
-            (name if name == "lm_head.weight" else f"model.{name}", weight.float().contiguous()) for name, weight in checkpoint.weights()
-        )
-        names = _write_weights(part, weights, Silent())
-        _write_config(part, GGUF(checkpoint.path), checkpoint.config, names, "float32")
-        part.rename(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        export(open_checkpoint(model, store=Store(load_settings().cache), progress=Silent()), folder, "float32", Silent())
     return folder
 
 
