@@ -195,9 +195,12 @@ class ServerState:
         return {name: self.users.totals(name) for name in sorted({*self.keys.by_owner, *self.users.names()})}
 
     def check_answers(self, model: str, count: int, param: str) -> None:
-        """Raise InvalidRequestError for more answers than a model can ever hold at once, as a retry could not help."""
+        """Raise InvalidRequestError for more answers than a model can ever hold at once, as a retry could not help.
+
+        The limit is 0 while no engine elsewhere computes the model, which the request learns later.
+        """
         limit = self.statuses()[model].limit
-        if count > limit:
+        if 0 < limit < count:
             raise InvalidRequestError(
                 f"{count} answers at once exceed the {limit} that fit into the server's slots and queue: ask for fewer, "
                 "or start the server with larger --slots or --queue.",

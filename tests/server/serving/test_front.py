@@ -274,6 +274,8 @@ def test_a_front_before_its_engines(replicas: list[StandInReplica], folder: Path
         (card,) = http.get("/v1/models").json()["data"]
         assert (card["id"], card["meta"]["engines"], card["meta"]["description"]) == (NAME, [], "vLLM")
         assert [one["state"] for one in http.get("/v1/engines").json()["data"]] == ["away", "away"]
+        refused = http.post("/v1/completions", json={"prompt": "def", "max_tokens": 4})
+        assert (refused.status_code, "No engine serves far now" in refused.text) == (503, True)
         with listening(replicas[0], late):
             wait_until(lambda: is_ready(http, process))
             assert http.post("/v1/completions", json={"prompt": "def", "max_tokens": 4}).json()["usage"]["completion_tokens"] == 4
