@@ -93,7 +93,12 @@ class Settings(BaseSettings):
     lookup: bool = Field(
         True, description="speculative decoding: draft tokens from earlier text and check several at once; answers do not change"
     )
-    queue: int = Field(64, ge=0, description="requests that may wait for a slot (of each engine); further requests get status 429")
+    queue: int = Field(
+        64,
+        ge=0,
+        description="requests that may wait for a slot; of each engine elsewhere, as many completions, and as many other requests; "
+        "further requests get status 429",
+    )
     prefix_memory: int = Field(
         512, ge=0, description="host memory in MiB for prompts without a slot, shared evenly by models and adapters; 0: none"
     )

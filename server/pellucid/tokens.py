@@ -115,7 +115,8 @@ class Token:
     (1.0 when greedy); None for tokens that were read rather than generated, and for those whose engine did not report it.
     ``allowed`` is the probability of all tokens that repeat what was typed, where token healing demands that: ``top`` holds only
     these, as others contradict the prompt, and ``constrained_logprob`` is the token's logprob given that one of them comes. It is 1.0
-    without healing.
+    without healing. From an engine elsewhere ``allowed`` is the most that it may be, and ``top`` has only those among the 20 most probable
+    tokens of all.
     ``grammar`` is set if a grammar limited the choice. All other fields are the same as without one: ``top`` also holds tokens that
     the grammar refused.
     ``part`` is set for the tokens of a tool call. Their ``text`` is what they contain of the message's text, as a rule nothing.

@@ -72,7 +72,7 @@ class Membership:
     async def update(self, patience: float | None = None) -> None:
         """Read the list of engines, drain those that it no longer has, and check those that take no part, and now and then the others.
 
-        Checks that take longer than ``patience`` seconds go on, so that an engine that hangs does not delay the others.
+        Checks that take longer than ``patience`` seconds continue, so that an engine that hangs does not delay the others.
         Raises ConfigError for a list that cannot be read.
         """
         more = [] if self._file is None else await asyncio.to_thread(read_engines, self._file)

@@ -86,7 +86,7 @@ async def test_chats_take_no_place_of_a_completion_in_the_queue() -> None:
 
 
 async def test_those_that_wait_are_dismissed() -> None:
-    """Requests that wait are told at once to look elsewhere, and leave no gap; one that was just admitted keeps its slot."""
+    """Requests that wait are sent elsewhere at once, and leave no gap; one that was just admitted keeps its slot."""
     gate, order, release = Gate(1, 10), list[str](), asyncio.Event()
     async with AsyncExitStack() as holding:
         await holding.enter_async_context(gate.admitted(Priority.CHAT, wait))

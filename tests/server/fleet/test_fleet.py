@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from math import exp
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.responses import Response
 
+from pellucid.api.schema.common import TokenRecord
 from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.engine.port import Engine
@@ -169,8 +171,17 @@ async def test_healing(tmp_path: Path, ending: str) -> None:
     assert any("allowed_token_ids" in body["sampling_params"] for body in replica.bodies)
     assert any(score.allowed < 1 for score in near)
     for one, other in zip(near, far, strict=True):
-        assert {id for id, _ in other.top} <= {id for id, _ in one.top}
+        known = {id for id, _ in other.top}
+        assert known <= {id for id, _ in one.top}
         assert other.allowed >= one.allowed - 1e-5
+        missing = sum(exp(logprob) for id, logprob in one.top if id not in known)
+        assert missing <= other.allowed - sum(exp(logprob) for _, logprob in other.top) + 1e-5
+
+
+def test_the_description_of_alternatives_names_their_limit() -> None:
+    """The description of a token's record says that an engine elsewhere lists fewer alternatives of a healed token."""
+    assert "engine elsewhere" in str(TokenRecord.model_fields["top"].description)
+    assert "engine elsewhere" in str(TokenRecord.model_fields["allowed"].description)
 
 
 class EvenOnly:

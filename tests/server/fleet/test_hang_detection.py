@@ -82,7 +82,7 @@ async def test_a_long_prompt_is_no_hang(detector: HangDetector) -> None:
 
 
 async def test_requests_that_are_cancelled(detector: HangDetector) -> None:
-    """Somebody who types cancels each request with the next one: the time without a token goes on, and stands still while none waits."""
+    """A user who types cancels each request with the next one: the time without a token continues, except while no request waits."""
     for _ in range(LEAST - 1):
         task = await waiting(detector)
         tick(detector, 1)
@@ -96,7 +96,7 @@ async def test_requests_that_are_cancelled(detector: HangDetector) -> None:
 
 
 async def test_after_a_hang(detector: HangDetector) -> None:
-    """An engine that was taken out for its hang begins anew."""
+    """An engine that was taken out for its hang has the whole time again."""
     for _ in range(2):
         task = await waiting(detector)
         tick(detector, LEAST - 1)

@@ -87,7 +87,7 @@ async def test_the_majority_decides(engine: LocalEngine) -> None:
 
 
 async def test_the_first_one_listed_decides_between_two(engine: LocalEngine) -> None:
-    """Where as many replicas have one kind of weights as another, those of the one that is listed first are right."""
+    """If as many replicas have one kind of weights as another, the weights of the replica that is listed first are right."""
     other = tiny_engine(seed=1)
     right, wrong = replica_of(engine), replica_of(other)
     right.tokenizers = {}  # it is still starting

@@ -210,12 +210,18 @@ class TokenRecord(Reply):
         max_length=2,
         description="only if the exact entropy is not known: the least and the most that it can be, in nats",
     )
-    top: list[AlternativeRecord]
+    top: list[AlternativeRecord] = Field(
+        description="the most probable alternatives; fewer than asked for where token healing allows few, and where an engine elsewhere, "
+        "which reports the 20 most probable tokens only, has few of the allowed ones among them"
+    )
     rest: float = Field(description="the total probability of all tokens that are not in top")
     sampled: float | None = Field(
         description="the probability with which the sampler picked it; null for prompt tokens, and if the engine does not report it"
     )
-    allowed: float = Field(description="under token healing, the probability of all tokens that repeat what was typed; otherwise 1")
+    allowed: float = Field(
+        description="under token healing, the probability of all tokens that repeat what was typed (from an engine elsewhere, the most "
+        "that it may be); otherwise 1"
+    )
     part: CallPartRecord | None = Field(None, description="only for the tokens of a tool call, which have no text")
     grammar: GrammarRecord | None = Field(None, description="only with a grammar")
 
