@@ -136,7 +136,7 @@ def test_compose_names_and_ports() -> None:
     assert {address.hostname: str(address.port) for address in asked} == {
         name: options(engine["command"])["--port"] for name, engine in ENGINES.items()
     }
-    assert set(SERVICES["front"]["depends_on"]) == set(ENGINES)
+    assert SERVICES["front"]["depends_on"] == [*ENGINES], "it does not wait until all of them are ready"
     assert all(f"127.0.0.1:{options(one['command'])['--port']}/health" in one["healthcheck"]["test"][-1] for one in ENGINES.values())
     devices = [one["deploy"]["resources"]["reservations"]["devices"][0]["device_ids"] for one in ENGINES.values()]
     assert devices == [["0"], ["1"]]
@@ -230,6 +230,7 @@ def test_kubernetes_names_and_ports() -> None:
         probes = [container[probe] for probe in ("startupProbe", "readinessProbe", "livenessProbe")]
         assert {(probe.get("httpGet") or probe["tcpSocket"])["port"] for probe in probes} == names
         assert {probe["httpGet"]["path"] for probe in probes if "httpGet" in probe} == {"/health"}
+    assert all("tcpSocket" in FRONT_CONTAINER[probe] for probe in ("startupProbe", "livenessProbe")), "a front that waits is not restarted"
     assert all(one["ports"][0]["targetPort"] == "http" for one in (service, front))
 
 

@@ -120,7 +120,7 @@ async def join_engines(parts: ServerParts) -> None:
     await parts.membership.fleet.disconnect()
     replicas = parts.membership.replicas()
     for model in parts.assistant.served():
-        if not any(replica.takes_part and model.name in replica.models for replica in replicas):
+        if model.base is None and not any(replica.takes_part and model.name in replica.models for replica in replicas):
             reasons = " ".join(f"{one.url}: {one.problem}" for one in replicas if one.problem)
             raise UnavailableError(f"No engine computes {model.name}. {reasons or 'None is listed.'}")
 

@@ -18,6 +18,7 @@ from pellucid.config import load_settings
 from pellucid.engine.local_engine import LocalEngine
 from pellucid.engine.model_worker import EngineSettings
 from pellucid.errors import ConfigError, ModelError, UnavailableError
+from pellucid.learn.calibrate.command import assembled, calibration_file
 from pellucid.models.tokenizers.folder_tokenizer import read_tokenizer
 from pellucid.serving.assemble_front import assemble_front, check_front, join_engines
 from pellucid.system.progress_protocol import Silent
@@ -298,6 +299,15 @@ def test_work_that_does_not_wait(folder: Path, tmp_path: Path, urls: list[str], 
     settings = load_settings(models=(f"{name}={folder}",), engines=(url,), cache=tmp_path)
     with pytest.raises(UnavailableError, match=f"No engine computes {name}. .*{reason}"):
         asyncio.run(join_engines(assemble_front(settings, Silent())))
+
+
+def test_calibrating_over_an_engine(replicas: list[StandInReplica], folder: Path, tmp_path: Path, urls: list[str]) -> None:
+    """Before a calibration begins, the engine has joined, so that the weights which it is for are known; adapters do not matter."""
+    replicas[0].parents, replicas[0].adapters = {"mine": NAME}, {"mine": OTHER}
+    settings = load_settings(models=(f"{NAME}={folder}",), engines=(urls[0],), cache=tmp_path)
+    _, assistant = assembled(settings)
+    assert [model.name for model in assistant.served()] == [NAME, f"{NAME}:mine"]
+    assert calibration_file(assistant).key.startswith("probe-")
 
 
 def test_a_folder_without_a_configuration(tmp_path: Path, urls: list[str]) -> None:
