@@ -107,6 +107,11 @@ class Settings(BaseSettings):
         description="save the KV cache of prompts and answers to the cache's prefixes/ folder when the server exits, for its next start; "
         "if off, saved caches are deleted",
     )
+    share_prefixes: bool = Field(
+        False,
+        description="let users with keys of their own reuse each other's KV cache; answers are faster where prompts begin alike, but "
+        "their times and counts of cached tokens tell what others have sent",
+    )
     api_key: SecretStr | None = Field(
         None,
         description="key that every request must send (Authorization: Bearer KEY); NAME:KEY,NAME:KEY gives each user a key; "

@@ -24,11 +24,15 @@ tokens 5 ms were measured, the time in which five tokens are computed."""
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The longest common prefix: ``length`` tokens at the beginning of ``slot``, or of a ``parked`` prefix."""
+    """The longest common prefix: ``length`` tokens at the beginning of ``slot``, or of a ``parked`` prefix.
+
+    What is matched has the ``cache_salt`` of the request, and so has the slot that is acquired for it.
+    """
 
     slot: int
     length: int
     parked: KVSnapshot | None = None
+    cache_salt: str = ""
 
 
 class SlotCache:
@@ -50,6 +54,7 @@ class SlotCache:
         self.bytes_per_token = shape.bytes_per_token
         self._ids: Ids = np.zeros((slots, capacity), dtype=np.int64)
         self._lengths = [0] * slots
+        self._salts = [""] * slots
         self._held = [False] * slots
         self._used = [0] * slots  # when last released, counted in releases
         self._clock = 0
@@ -67,19 +72,25 @@ class SlotCache:
         """Return whether a sequence holds this slot."""
         return self._held[slot]
 
-    def match(self, ids: Ids) -> Match:
+    def cache_salt(self, slot: int) -> str:
+        """Return the salt of the request whose tokens a slot has."""
+        return self._salts[slot]
+
+    def match(self, ids: Ids, cache_salt: str = "") -> Match:
         """Return the slot, free or held, that has the longest prefix in common with ``ids``, or a parked prefix that has more.
+
+        Slots and prefixes with another ``cache_salt`` have nothing in common with a request, whatever their tokens are.
 
         All are compared: that takes microseconds for the few that fit a machine, and needs no tree.
         """
-        best = Match(slot=0, length=0)
+        best = Match(slot=0, length=0, cache_salt=cache_salt)
         for slot in range(self.slots):
-            length = common_prefix(self._ids[slot, : self._lengths[slot]], ids)
+            length = common_prefix(self._ids[slot, : self._lengths[slot]], ids) if self._salts[slot] == cache_salt else 0
             # Of equals a free slot is better: it may be continued in place.
             if length > best.length or (length == best.length and self._held[best.slot] and not self._held[slot]):
-                best = Match(slot, length)
-        parked = self.parked.match(ids, best.length + MIN_GAIN_TOKENS)
-        return best if parked is None else Match(best.slot, parked[1], parked[0])
+                best = Match(slot, length, cache_salt=cache_salt)
+        parked = self.parked.match(ids, cache_salt, best.length + MIN_GAIN_TOKENS)
+        return best if parked is None else Match(best.slot, parked[1], parked[0], cache_salt)
 
     def acquire(self, match: Match) -> int:
         """Take a free slot whose first ``match.length`` tokens are the matched ones; there must be a free slot."""
@@ -90,6 +101,7 @@ class SlotCache:
             self._park(slot, match)
         self._copy_in(slot, match)
         self._lengths[slot] = match.length
+        self._salts[slot] = match.cache_salt
         self._held[slot] = True
         return slot
 
@@ -112,7 +124,7 @@ class SlotCache:
     def park_all(self) -> None:
         """Park the content of all slots, in the order of their use. No sequence may be running."""
         for slot in sorted(range(self.slots), key=lambda slot: self._used[slot]):
-            self._park(slot, Match(slot, 0))
+            self._park(slot, Match(slot, 0, cache_salt=self._salts[slot]))
 
     def check(self, holders: IdSequence[int]) -> None:
         """Assert that exactly the slots in ``holders`` are held, each once, and that no length is impossible."""
@@ -126,8 +138,9 @@ class SlotCache:
 
     def _park(self, slot: int, match: Match) -> None:
         """Park what a slot is about to lose to a match."""
-        held = self._ids[slot, : self._lengths[slot]]
-        self.parked.park(self.storage, slot, held, kept=common_prefix(held, self._matched(match)))
+        held, salt = self._ids[slot, : self._lengths[slot]], self._salts[slot]
+        kept = common_prefix(held, self._matched(match)) if salt == match.cache_salt else 0
+        self.parked.park(self.storage, slot, held, salt, kept)
 
     def _copy_in(self, slot: int, match: Match) -> None:
         """Copy what was matched into a slot, unless it is already there."""

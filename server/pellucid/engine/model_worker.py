@@ -175,9 +175,9 @@ class ModelWorker:
         """Publish the status."""
         running = {sequence.slot: sequence for sequence in self.scheduler.running}
         slots = tuple(
-            SlotStatus(slot, self.cache.length(slot), True, running[slot].priority, running[slot].generated)
+            SlotStatus(slot, self.cache.length(slot), True, running[slot].priority, running[slot].generated, self.cache.cache_salt(slot))
             if slot in running
-            else SlotStatus(slot, self.cache.length(slot), False)
+            else SlotStatus(slot, self.cache.length(slot), False, cache_salt=self.cache.cache_salt(slot))
             for slot in range(self.cache.slots)
         )
         self.status = WorkerStatus(

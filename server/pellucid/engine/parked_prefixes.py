@@ -63,9 +63,9 @@ class ParkedPrefixes:
         while self.bytes > budget:
             self._drop(self._prefixes[0])
 
-    def match(self, ids: Ids, least: int) -> tuple[KVSnapshot, int] | None:
-        """Return the prefix with the most tokens in common with ``ids``, and how many; None if they are fewer than ``least``."""
-        while (best := self._longest(ids, least)) is not None:
+    def match(self, ids: Ids, cache_salt: str, least: int) -> tuple[KVSnapshot, int] | None:
+        """Return the prefix of this salt with the most tokens in common with ``ids``, and how many; None for fewer than ``least``."""
+        while (best := self._longest(ids, cache_salt, least)) is not None:
             prefix, _ = best
             if prefix.ensure_loaded():
                 return best
@@ -82,12 +82,12 @@ class ParkedPrefixes:
         else:
             self._use(prefix)
 
-    def park(self, storage: KVStorage, slot: int, ids: Ids, kept: int) -> None:
+    def park(self, storage: KVStorage, slot: int, ids: Ids, cache_salt: str, kept: int) -> None:
         """Copy what a slot holds, ``ids``, before it loses all but the first ``kept`` tokens. Short rests are not copied."""
         size = len(ids) * self._shape.bytes_per_token
         if len(ids) - kept < MIN_PARKED_TOKENS or size > self.budget:
             return
-        for other in self.newest_first:
+        for other in self._of_salt(cache_salt)[::-1]:
             common = common_prefix(other.ids, ids)
             if len(other.ids) - common < MIN_PARKED_TOKENS:
                 self._drop(other)
@@ -97,7 +97,7 @@ class ParkedPrefixes:
         while self.bytes + size > self.budget:
             self._drop(self._prefixes[0])
         try:
-            prefix = copy_slot(storage, slot, ids)
+            prefix = copy_slot(storage, slot, ids, cache_salt)
         except (RuntimeError, MemoryError) as error:  # torch and numpy raise these where there is no memory
             logger.warning("There is not enough memory to park %d tokens: reduce the memory for parked prefixes. %s", len(ids), error)
             return
@@ -106,7 +106,7 @@ class ParkedPrefixes:
         self.changed = True
 
     def check(self) -> None:
-        """Assert that the budget is kept and that no prefix is part of another one."""
+        """Assert that the budget is kept and that no prefix is part of another one with the same salt."""
         assert self.bytes == sum(prefix.nbytes for prefix in self._prefixes), "the bytes of the parked prefixes do not add up"
         assert self.bytes <= self.budget, f"{self.bytes} bytes are parked, the budget is {self.budget}"
         for prefix in self._prefixes:
@@ -116,13 +116,14 @@ class ParkedPrefixes:
             )
             assert prefix.content.dtype == self._shape.dtype, f"a parked prefix holds {prefix.content.dtype}"
         # In the order of their bytes a sequence is directly followed by one that continues it, if there is any.
-        assert not any(b.startswith(a) for a, b in pairwise(sorted(prefix.ids.tobytes() for prefix in self._prefixes))), (
+        ordered = sorted((prefix.cache_salt, prefix.ids.tobytes()) for prefix in self._prefixes)
+        assert not any(salt == other and b.startswith(a) for (salt, a), (other, b) in pairwise(ordered)), (
             "a parked prefix is part of another one"
         )
 
-    def _longest(self, ids: Ids, least: int) -> tuple[KVSnapshot, int] | None:
+    def _longest(self, ids: Ids, cache_salt: str, least: int) -> tuple[KVSnapshot, int] | None:
         best: tuple[KVSnapshot, int] | None = None
-        for prefix in self._prefixes:
+        for prefix in self._of_salt(cache_salt):
             # One comparison excludes most: that of the last token that a match would need.
             if len(prefix.ids) < least or len(ids) < least or prefix.ids[least - 1] != ids[least - 1]:
                 continue
@@ -130,6 +131,9 @@ class ParkedPrefixes:
             if length >= least:
                 best, least = (prefix, length), length + 1
         return best
+
+    def _of_salt(self, cache_salt: str) -> list[KVSnapshot]:
+        return [prefix for prefix in self._prefixes if prefix.cache_salt == cache_salt]
 
     def _use(self, prefix: KVSnapshot) -> None:
         self._prefixes.remove(prefix)

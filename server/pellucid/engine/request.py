@@ -50,6 +50,7 @@ class Request:
     request will continue such a text: the next one takes the empty slot, so that many of them displace only one cached prefix.
     ``prediction`` are tokens that the answer may have: they change only the time that it takes.
     Requests with the same ``session`` probably begin alike, so that engines elsewhere send them to the same machine.
+    What the cache holds of a request is reused only by requests with the same ``cache_salt``.
     """
 
     prompt: IdSequence[int]
@@ -62,6 +63,7 @@ class Request:
     pool: bool = False
     keep: bool = True
     session: str | None = None
+    cache_salt: str = ""
     prediction: IdSequence[int] = ()
 
 

@@ -195,7 +195,7 @@ class Scheduler:
             spare = 0 if urgent or self.cache.slots == 1 else 1
             if self.cache.free <= spare:
                 continue
-            match = self.cache.match(sequence.prompt[: sequence.reusable])
+            match = self.cache.match(sequence.prompt[: sequence.reusable], sequence.request.cache_salt)
             if self._computed_soon(sequence, match):
                 continue
             self._start(sequence, match, now)
@@ -213,7 +213,9 @@ class Scheduler:
         return any(
             common_prefix(other.prompt, sequence.prompt[: sequence.reusable]) >= match.length + MIN_SHARED_PREFIX_TOKENS
             for other in self.running
-            if other.computed < len(other.prompt) - 1 and other.priority <= sequence.priority
+            if other.computed < len(other.prompt) - 1
+            and other.priority <= sequence.priority
+            and other.request.cache_salt == sequence.request.cache_salt
         )
 
     def check(self) -> None:
@@ -222,5 +224,6 @@ class Scheduler:
         for sequence in self.running:
             assert sequence.slot is not None, f"sequence {sequence.number} runs without a slot"
             assert self.cache.length(sequence.slot) == sequence.computed, f"sequence {sequence.number} and its slot disagree"
+            assert self.cache.cache_salt(sequence.slot) == sequence.request.cache_salt, f"slot {sequence.slot} has another salt"
             sequence.check()
         assert all(sequence.slot is None for sequence in self.waiting), "a waiting sequence holds a slot"

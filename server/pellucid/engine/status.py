@@ -9,13 +9,17 @@ from pellucid.tokens import Priority
 
 @dataclass(frozen=True, slots=True)
 class SlotStatus:
-    """A slot: how many tokens it holds, and whether a sequence holds it (then with its priority and generated tokens)."""
+    """A slot: how many tokens it holds, and whether a sequence holds it (then with its priority and generated tokens).
+
+    ``cache_salt`` is that of the request whose tokens they are.
+    """
 
     id: int
     tokens: int
     busy: bool
     priority: Priority | None = None
     generated: int = 0
+    cache_salt: str = ""
 
 
 @dataclass(slots=True)

@@ -254,7 +254,8 @@ class Fleet:
         adapter = self._adapters.get(run.model)
         name = run.model if adapter is None else adapter.name
         # An engine that loads an adapter again keeps the cache of the old one, so that each revision needs a cache of its own.
-        more = {} if adapter is None else {"cache_salt": adapter.revision}
+        salt = "/".join(filter(None, ("" if adapter is None else adapter.revision, request.cache_salt)))
+        more = {"cache_salt": salt} if salt else {}
         is_first = not (run.has_delivered or run.moves)  # what later requests find in the cache, this one has computed
         if not run.is_read and request.score_from is not None:
             read = replica.prompt_scores(read_body(name, request) | more, run.session, vocab)

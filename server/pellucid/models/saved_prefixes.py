@@ -29,7 +29,7 @@ from pellucid.models.tensor_file import UNREADABLE, TensorFile
 from pellucid.system import atomic_files
 from pellucid.system.large_pages import large_pages
 
-VERSION = 2  # of the file, and of how the decoders compute keys and values: files of another version are not used
+VERSION = 3  # of the file, and of how the decoders compute keys and values: files of another version are not used
 
 logger = logging.getLogger(__name__)
 
@@ -81,9 +81,15 @@ class PrefixFile:
             return
         ids = torch.cat([torch.from_numpy(prefix.ids) for prefix in prefixes])
         checksums = [prefix.checksum for prefix in prefixes]
+        salts = [prefix.cache_salt for prefix in prefixes]
         tensors = {"ids": ids, **{str(number): prefix.content for number, prefix in enumerate(prefixes)}}
         specs = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
-        metadata = {"key": self._key, "checksums": json.dumps(checksums), "checksum": _checksum(ids, specs, checksums)}
+        metadata = {
+            "key": self._key,
+            "salts": json.dumps(salts),
+            "checksums": json.dumps(checksums),
+            "checksum": _checksum(ids, specs, salts, checksums),
+        }
         try:
             with atomic_files.errors_explained(self.path.parent), self._part(sum(tensor.nbytes for tensor in tensors.values())) as part:
                 save_file(tensors, part, metadata)
@@ -104,15 +110,15 @@ class PrefixFile:
         if file.metadata.get("key") != self._key:
             raise ValueError("they were made by another model, kernel or version")
         ids = file.read("ids", torch.empty(file.size("ids"), dtype=torch.uint8))
-        checksums = json.loads(file.metadata["checksums"])
-        if _checksum(ids, file.specs, checksums) != file.metadata.get("checksum"):
-            raise ValueError("their token ids or checksums are damaged")
+        salts, checksums = json.loads(file.metadata["salts"]), json.loads(file.metadata["checksums"])
+        if _checksum(ids, file.specs, salts, checksums) != file.metadata.get("checksum"):
+            raise ValueError("their token ids, salts or checksums are damaged")
         names = [str(number) for number in range(len(checksums))]
         lengths = [self._tokens(*file.specs[name]) for name in names]
         if sum(lengths) != len(ids):
             raise ValueError(f"{len(ids)} token ids do not make prefixes of {lengths} tokens")
         parts = np.split(ids.numpy(), np.cumsum(lengths)[:-1])
-        return [_lazy_snapshot(file, *saved) for saved in zip(names, parts, checksums, strict=True)]
+        return [_lazy_snapshot(file, *saved) for saved in zip(names, parts, salts, checksums, strict=True)]
 
     def _tokens(self, dtype: torch.dtype, size: tuple[int, ...]) -> int:
         """Return the number of tokens of a content. Raises ValueError if its shape does not fit the cache."""
@@ -145,9 +151,9 @@ def prefix_key(source: str, form: str, shape: CacheShape) -> str:
     return hashlib.sha256(repr((VERSION, source, form, layout, made_by)).encode()).hexdigest()
 
 
-def _lazy_snapshot(file: TensorFile, name: str, ids: Ids, expected: int) -> KVSnapshot:
+def _lazy_snapshot(file: TensorFile, name: str, ids: Ids, cache_salt: str, expected: int) -> KVSnapshot:
     dtype, shape = file.specs[name]
-    return KVSnapshot(ids, torch.empty(shape, dtype=dtype, device="meta"), partial(_read_content, file, name, expected))
+    return KVSnapshot(ids, torch.empty(shape, dtype=dtype, device="meta"), partial(_read_content, file, name, expected), cache_salt)
 
 
 def _read_content(file: TensorFile, name: str, expected: int) -> Tensor | None:
@@ -159,7 +165,7 @@ def _read_content(file: TensorFile, name: str, expected: int) -> Tensor | None:
     return content if checksum(content) == expected else None
 
 
-def _checksum(ids: Tensor, specs: Mapping[str, Spec], checksums: Sequence[int]) -> str:
+def _checksum(ids: Tensor, specs: Mapping[str, Spec], salts: Sequence[str], checksums: Sequence[int]) -> str:
     """Return a checksum over the token ids and all metadata, but not over the contents."""
     shapes = sorted((name, str(dtype), list(shape)) for name, (dtype, shape) in specs.items())
-    return hashlib.sha256(json.dumps([shapes, checksums]).encode() + ids.numpy().tobytes()).hexdigest()
+    return hashlib.sha256(json.dumps([shapes, salts, checksums]).encode() + ids.numpy().tobytes()).hexdigest()

@@ -100,7 +100,7 @@ class Server(GracefulServer):
             grace=settings.grace,
             infill_window=settings.infill_window or None,
             strict_model=settings.strict_model,
-            users=Users(settings.user_limits),
+            users=Users(settings.user_limits, share_prefixes=settings.share_prefixes),
             progress=Noted(self._bars),
         )
         app = create_app(self._state, page_of(settings, self._state) if settings.page else None)

@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from pellucid.errors import QueueFullError
+from pellucid.system.api_keys import LOCAL
 
 MINUTE = 60
 
@@ -64,6 +65,11 @@ class UserRequest:
         finally:
             _CURRENT.reset(token)
 
+    @property
+    def cache_salt(self) -> str:
+        """The salt of what its prompts leave in a KV cache: the name of its user, unless all users share what they send."""
+        return "" if self._users.share_prefixes or self.user == LOCAL else self.user
+
     def begin(self, key: str | None = None) -> None:
         """Take the place of the request, unless it has one. Raises QueueFullError for a new request that is beyond a limit.
 
@@ -91,6 +97,8 @@ class UserRequest:
 class UncountedRequest:
     """A request of no user: one of the server itself, or of a program that uses the models in its own process."""
 
+    cache_salt = ""
+
     def begin(self, key: str | None = None) -> None:
         """Take no place."""
 
@@ -117,10 +125,13 @@ def current_request() -> CurrentRequest:
 
 
 class Users:
-    """The users of a server by their names."""
+    """The users of a server by their names. Without ``share_prefixes`` none reuses what the KV cache holds of another's prompts."""
 
-    def __init__(self, limits: UserLimits = UserLimits(), clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, limits: UserLimits = UserLimits(), clock: Callable[[], float] = time.monotonic, *, share_prefixes: bool = False
+    ) -> None:
         self._limits = limits
+        self.share_prefixes = share_prefixes
         self._clock = clock
         self._states: dict[str, _UserState] = {}
 

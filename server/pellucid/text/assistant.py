@@ -128,13 +128,13 @@ class LocalAssistant:
         a file, and every answer where one of ``endings`` ends it. A prompt that is too long to be continued is a ContextLengthError;
         an infill is trimmed.
         """
-        prepare = partial(self._prepare_completion, query, endings)
-        return self._with_fields(self._generate(prepare, query.terms.key, on_usage, current_request()), query)
+        user, prepare = current_request(), partial(self._prepare_completion, query, endings)
+        return self._with_fields(self._generate(prepare, query.terms.key, on_usage, user), query, user.cache_salt)
 
     def chat(self, query: ChatQuery, *, on_usage: OnUsage | None = None) -> Stream:
         """Answer a conversation or, with ``continue_last``, continue its last message; with tools the answer may be calls of them."""
-        prepare = partial(self._prepare_chat, query)
-        return self._with_fields(self._generate(prepare, query.terms.key, on_usage, current_request()), query)
+        user, prepare = current_request(), partial(self._prepare_chat, query)
+        return self._with_fields(self._generate(prepare, query.terms.key, on_usage, user), query, user.cache_salt)
 
     def score(self, query: ScoreQuery) -> Stream:
         """Read a text, ids or a conversation: every token of it, markers included, with its probability.
@@ -160,7 +160,8 @@ class LocalAssistant:
             ids, has_bos = await run_tokenizer(served, size, read)
         if len(ids) == begin + has_bos:
             raise InvalidRequestError("There is nothing to score: send at least one token of text.", param="input")
-        request = Request(ids, SamplingParams(max_tokens=0, top_logprobs=query.top_logprobs), query.terms, score_from=begin)
+        params = SamplingParams(max_tokens=0, top_logprobs=query.top_logprobs)
+        request = Request(ids, params, query.terms, score_from=begin, cache_salt=user.cache_salt)
         detokenizer = Detokenizer(served.tokenizer, strip_space=served.tokenizer.prefix_space, show_markers=True)
         async with aclosing(self._scores(served, request, user, has_bos=has_bos, windows=query.windows)) as items:
             async for item in items:
@@ -300,12 +301,14 @@ class LocalAssistant:
             biases.update(dict.fromkeys([what] if isinstance(what, int) else tokenizer.encode(what, special=True), bias))
         return biases
 
-    def _with_fields(self, stream: Stream, query: CompletionQuery | ChatQuery) -> Stream:
+    def _with_fields(self, stream: Stream, query: CompletionQuery | ChatQuery, cache_salt: str) -> Stream:
         """Return the stream; if the query wants them, its Finish has the values of the answer."""
         grammar = query.grammar
-        return self._finished_with_fields(stream, grammar, query.model) if query.with_fields and grammar and grammar.is_json else stream
+        if not (query.with_fields and grammar and grammar.is_json):
+            return stream
+        return self._finished_with_fields(stream, grammar, query.model, cache_salt)
 
-    async def _finished_with_fields(self, stream: Stream, grammar: Grammar, model: str | None) -> Stream:
+    async def _finished_with_fields(self, stream: Stream, grammar: Grammar, model: str | None, cache_salt: str) -> Stream:
         tokens: list[Token] = []
         async with aclosing(stream) as items:
             async for item in items:
@@ -313,7 +316,7 @@ class LocalAssistant:
                     tokens.append(item)
                     yield item
                 else:
-                    matcher = await self._reader(model).grammars.matcher(grammar)
+                    matcher = await self._reader(model).grammars.matcher(grammar, cache_salt)
                     yield replace(item, fields=tuple(await asyncio.to_thread(json_fields, tokens, matcher)))
 
     def _find(self, model: str | None) -> TextModel:
@@ -359,7 +362,7 @@ class LocalAssistant:
         prompt, _ = self._infill(served, replace(gap, params=replace(NO_ANSWER, max_tokens=len(filling))), heal=False)
         return prompt + filling, len(prompt)
 
-    async def _prepare_completion(self, query: CompletionQuery, endings: Sequence[EndingRule]) -> _Generation:
+    async def _prepare_completion(self, query: CompletionQuery, endings: Sequence[EndingRule], cache_salt: str) -> _Generation:
         served = self._find(query.model)
         _check(served, query)
         _check_grammar(query)
@@ -383,13 +386,13 @@ class LocalAssistant:
         if healing is not None and params.max_tokens:  # tokens that repeat the prompt are not part of the answer
             gate.limit = params.max_tokens
             params = replace(params, max_tokens=params.max_tokens + healing.steps)
-        constraint = healing if query.grammar is None else await served.grammars.constraint(query.grammar)
+        constraint = healing if query.grammar is None else await served.grammars.constraint(query.grammar, cache_salt)
         strip_space = query.prefix == "" and query.grammar is None and tokenizer.prefix_space
         detokenizer = Detokenizer(tokenizer, strip_space=strip_space, typed=healing.typed if healing else b"")
-        request = Request(ids, params, query.terms, stop_ids, constraint=constraint, session=query.terms.key)
+        request = Request(ids, params, query.terms, stop_ids, constraint=constraint, session=query.terms.key, cache_salt=cache_salt)
         return _Generation(served.name, request, detokenizer, gate, form_field=query.grammar.field if query.grammar else "")
 
-    async def _prepare_chat(self, query: ChatQuery) -> _Generation:
+    async def _prepare_chat(self, query: ChatQuery, cache_salt: str) -> _Generation:
         if query.tool_choice not in ("auto", "none") and not query.tools:
             raise InvalidRequestError("tool_choice demands a call, but there are no tools: send some, or omit it.", param="tool_choice")
         served = self._find(query.model)
@@ -399,13 +402,13 @@ class LocalAssistant:
         constraint: Constraint | None = None
         loose: frozenset[str] = frozenset()
         if query.grammar is not None:
-            constraint = await served.grammars.constraint(query.grammar)
+            constraint = await served.grammars.constraint(query.grammar, cache_salt)
         elif calls is not None:
-            constraint, loose = await served.call_constraints.constraint(query)
+            constraint, loose = await served.call_constraints.constraint(query, cache_salt)
         strip_space = not query.continue_last and query.grammar is None and tokenizer.prefix_space
         detokenizer = Detokenizer(tokenizer, strip_space=strip_space)
         session = _conversation(query.messages)
-        request = Request(ids, query.params, query.terms, tokenizer.eos_ids, constraint=constraint, session=session)
+        request = Request(ids, query.params, query.terms, tokenizer.eos_ids, constraint=constraint, session=session, cache_salt=cache_salt)
         if query.prediction and self.uses_predictions(query.model):
             predicted = await run_tokenizer(served, len(query.prediction), partial(tokenizer.encode, query.prediction, continues=True))
             request = replace(request, prediction=predicted[: self._engine.context(served.name)])  # no answer is longer
@@ -420,11 +423,11 @@ class LocalAssistant:
         )
 
     async def _generate(
-        self, prepare: Callable[[], Awaitable[_Generation]], key: str | None, on_usage: OnUsage | None, user: CurrentRequest
+        self, prepare: Callable[[str], Awaitable[_Generation]], key: str | None, on_usage: OnUsage | None, user: CurrentRequest
     ) -> Stream:
         """Yield the tokens of an answer as text, up to where its gate closes, then the Finish."""
         user.begin(key)
-        generation = await prepare()
+        generation = await prepare(user.cache_salt)
         detokenizer, gate, calls = generation.detokenizer, generation.gate, generation.calls
         under_grammar = isinstance(generation.request.constraint, GrammarConstraint)
         meter = UsageMeter(len(generation.request.prompt), len(generation.request.prediction))

@@ -30,7 +30,7 @@ async def embed(engine: Engine, served: TextModel, text: str | Sequence[int], *,
         raise InvalidRequestError("There is nothing to embed: send at least one token of text.", param="input")
     if truncate:
         ids = ids[: engine.context(served.name)]
-    request = Request(ids, SamplingParams(max_tokens=0), BACKGROUND, pool=True)
+    request = Request(ids, SamplingParams(max_tokens=0), BACKGROUND, pool=True, cache_salt=user.cache_salt)
     if len(ids) <= engine.context(served.name):  # other texts are refused
         user.read(0, len(ids))
     try:

@@ -73,7 +73,8 @@ def requests(draw: st.DrawFn) -> Request:
     )
     terms = Terms(draw(st.sampled_from(Priority)), draw(st.sampled_from([None, None, "editor a", "editor b"])))
     score_from = draw(st.none() | st.integers(0, len(prompt)))
-    return Request(prompt, params, terms, frozenset(draw(st.sets(st.integers(0, VOCAB_SIZE - 1), max_size=2))), score_from)
+    stop_ids = frozenset(draw(st.sets(st.integers(0, VOCAB_SIZE - 1), max_size=2)))
+    return Request(prompt, params, terms, stop_ids, score_from, cache_salt=draw(st.sampled_from(["", "", "anna"])))
 
 
 OPERATIONS = st.lists(

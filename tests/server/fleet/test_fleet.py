@@ -125,6 +125,19 @@ async def test_a_prompt_for_the_cache(engine: LocalEngine) -> None:
     assert not any("prompt_logprobs" in body["sampling_params"] for body in replica.bodies)
 
 
+async def test_cache_salts(engine: LocalEngine) -> None:
+    """A request with a salt carries it to the engine, which reuses nothing of others; without one the body names none."""
+    replica = replica_of(engine)
+    prompt = [*PROMPT, *b"salted"]
+    read = replace(PARAMS, max_tokens=0)
+    async with fleet_of([replica]) as standing:
+        ends = [await answer(standing.fleet, Request(prompt, PARAMS, cache_salt=salt)) for salt in ("anna", "ben", "", "anna")]
+        await answer(standing.fleet, Request(prompt, read, score_from=0, cache_salt="ben"))
+    salts = [body.get("cache_salt") for body in replica.bodies if body["token_ids"] == prompt]
+    assert salts == ["anna", "ben", None, "anna", "ben"]
+    assert [end.usage.cached >= len(PROMPT) + 1 for _, end in ends] == [False, False, False, True]
+
+
 @pytest.mark.parametrize("name", ["greedy", "biased", "read and continued", "no alternatives"])
 async def test_an_engine_that_reports_the_entropy(engine: LocalEngine, name: str) -> None:
     """With the plugin the entropy is exact, and ranks and alternatives stay as they are without it."""

@@ -33,8 +33,8 @@ from support.models.tiny_models import random_ids, tiny_llama
 SHAPE = CacheShape(layers=2, kv_heads=1, head_dim=4, dtype=torch.float16, device=torch.device("cpu"))
 VOCAB = 320
 REASONS = {
-    "ids": "their token ids or checksums are damaged",
-    "checksums": "their token ids or checksums are damaged",
+    "ids": "their token ids, salts or checksums are damaged",
+    "checksums": "their token ids, salts or checksums are damaged",
     "shape": "a content has the shape",
     "length": "40 token ids do not make",
 }
@@ -173,7 +173,8 @@ def rewrite(path: Path, content: torch.Tensor) -> None:
     ids = torch.arange(40)
     tensors = {"ids": ids, "0": content}
     specs = {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}
-    save_file(tensors, path, {"key": "key", "checksums": "[0]", "checksum": module._checksum(ids, specs, [0])})
+    metadata = {"key": "key", "salts": '[""]', "checksums": "[0]", "checksum": module._checksum(ids, specs, [""], [0])}
+    save_file(tensors, path, metadata)
 
 
 class TestInvalid:

@@ -198,7 +198,9 @@ class StandInReplica:
         stop: int | None = None
         self.running += 1
         try:
-            async with aclosing(self.engine.generate(model, self._request(ids, sampling, body["priority"]))) as items:
+            async with aclosing(
+                self.engine.generate(model, self._request(ids, sampling, body["priority"], body.get("cache_salt", "")))
+            ) as items:
                 async for item in items:
                     if isinstance(item, Finish):
                         cached = item.usage.cached
@@ -236,7 +238,7 @@ class StandInReplica:
         finally:
             self.running -= 1
 
-    def _request(self, ids: Sequence[int], sampling: dict[str, Any], priority: int) -> Request:
+    def _request(self, ids: Sequence[int], sampling: dict[str, Any], priority: int, salt: str) -> Request:
         names = (
             "max_tokens",
             "temperature",
@@ -255,7 +257,7 @@ class StandInReplica:
         )
         allowed = sampling.get("allowed_token_ids")
         constraint = None if allowed is None else OnlyThese(pack_ids(allowed, max(allowed) + 1))
-        return Request(ids, params, Terms(Priority(priority)), constraint=constraint)
+        return Request(ids, params, Terms(Priority(priority)), constraint=constraint, cache_salt=salt)
 
     def _event(self, scores: Sequence[TokenScore], reason: str | None, stop: int | None, sampling: dict[str, Any]) -> str:
         choice = {

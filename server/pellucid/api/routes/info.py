@@ -20,6 +20,7 @@ from pellucid.api.schema.openai import ModelList, ModelObject
 from pellucid.api.server_state import ServerState, state_of
 from pellucid.errors import NotSupportedError, UnavailableError, unknown_model
 from pellucid.system.installed_version import installed_version
+from pellucid.system.users import current_request
 
 router = APIRouter(tags=["Server"], route_class=JsonRoute)
 
@@ -91,21 +92,24 @@ async def props(request: Request, model: str | None = None, autoload: bool = Fal
 
 @router.get("/slots", tags=["llama.cpp"], responses={200: {"model": list[SlotReply]}, **MODEL_ERRORS})
 async def slots(request: Request, model: str | None = None, fail_on_no_slot: bool = False) -> Response:
-    """List the slots for running sequences of all models or of one. With ``fail_on_no_slot=1`` the reply is 503 if all are taken."""
+    """List the slots for running sequences of all models or of one. With ``fail_on_no_slot=1`` the reply is 503 if all are taken.
+
+    The numbers of tokens of other users are 0, unless users share prefixes.
+    """
     state = state_of(request)
     state.require_ready()
     if state.is_front:
         raise NotSupportedError("The models are computed elsewhere, and their engines do not report their slots: see /v1/engines.")
     cards = state.cards() if model is None else (state.find(model)[1],)
-    statuses = state.statuses()
+    statuses, salt = state.statuses(), current_request().cache_salt
     replies = [
         SlotReply(
             id=slot.id,
             model=card.name,
             n_ctx=card.context,
-            n_tokens=slot.tokens,
+            n_tokens=slot.tokens if slot.cache_salt == salt else 0,
             is_processing=slot.busy,
-            n_decoded=slot.generated,
+            n_decoded=slot.generated if slot.cache_salt == salt else 0,
         )
         for card in cards
         for slot in statuses[card.name].slots

@@ -293,6 +293,6 @@ class SlotReply(Reply):
     id: int
     model: str
     n_ctx: int
-    n_tokens: int = Field(description="tokens in its KV cache")
+    n_tokens: int = Field(description="tokens in its KV cache; 0 if another user's, unless users share prefixes")
     is_processing: bool
-    n_decoded: int = Field(description="tokens generated so far by its running sequence")
+    n_decoded: int = Field(description="tokens generated so far by its running sequence; 0 if another user's, unless users share prefixes")

@@ -35,30 +35,33 @@ _places = CompilationPlaces(MAX_AT_ONCE)
 
 
 class GrammarCompiler:
-    """Makes constraints for models with this tokenizer. What it needs of the tokenizer is made at first use."""
+    """Makes constraints for models with this tokenizer. What it needs of the tokenizer is made at first use.
+
+    A compiled grammar is kept for requests with the same ``cache_salt``: to others, its speed would tell what was sent.
+    """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._lock = threading.Lock()
-        self._kept: OrderedDict[Grammar, LLMatcher] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, Grammar], LLMatcher] = OrderedDict()
         self._idle_trials: list[LimitedProcess] = []
 
-    async def constraint(self, grammar: Grammar) -> GrammarConstraint:
+    async def constraint(self, grammar: Grammar, cache_salt: str = "") -> GrammarConstraint:
         """Return a new constraint. Raises InvalidRequestError, with llguidance's sentence, for a grammar that it cannot hold to."""
-        matcher = await self.matcher(grammar)
+        matcher = await self.matcher(grammar, cache_salt)
         return GrammarConstraint(matcher, self._tokenizer.vocab_size, foresees=not self._tokenizer.apart)
 
-    async def matcher(self, grammar: Grammar) -> LLMatcher:
+    async def matcher(self, grammar: Grammar, cache_salt: str = "") -> LLMatcher:
         """Return a matcher at the beginning of the grammar. Raises as ``constraint`` does."""
-        kept = self._find(grammar)
+        kept = self._find(grammar, cache_salt)
         if kept is None:
-            kept = await self._compile_in_thread(grammar)
+            kept = await self._compile_in_thread(grammar, cache_salt)
         return kept.deep_copy()
 
-    async def _compile_in_thread(self, grammar: Grammar) -> LLMatcher:
+    async def _compile_in_thread(self, grammar: Grammar, cache_salt: str) -> LLMatcher:
         await _places.take(MAX_SECONDS)
         try:
-            compiled = large_stack_thread.start(lambda: self._compile_and_free_place(grammar))
+            compiled = large_stack_thread.start(lambda: self._compile_and_free_place(grammar, cache_salt))
         except RuntimeError:  # no memory for the thread
             _places.give_back()
             raise QueueFullError("There is no memory to compile the grammar: try again later.") from None
@@ -67,9 +70,9 @@ class GrammarCompiler:
         except TimeoutError:
             raise refused(grammar, f"it takes longer than {MAX_SECONDS:g} seconds to compile, so simplify it") from None
 
-    def _compile_and_free_place(self, grammar: Grammar) -> LLMatcher:
+    def _compile_and_free_place(self, grammar: Grammar, cache_salt: str) -> LLMatcher:
         try:
-            return self._find(grammar) or self._compile(grammar)
+            return self._find(grammar, cache_salt) or self._compile(grammar, cache_salt)
         finally:
             _places.give_back()
 
@@ -87,7 +90,7 @@ class GrammarCompiler:
         if error is not None:
             raise _with_error(grammar, str(error))
 
-    def _compile(self, grammar: Grammar) -> LLMatcher:
+    def _compile(self, grammar: Grammar, cache_salt: str) -> LLMatcher:
         try:
             with self._lock:  # the tokenizer is made once
                 tokenizer = self._llguidance_tokenizer
@@ -99,16 +102,16 @@ class GrammarCompiler:
         if matcher.is_error():
             raise _with_error(grammar, matcher.get_error())
         with self._lock:
-            self._kept[grammar] = matcher
-            while len(self._kept) > MAX_KEPT or sum(len(one.text) for one in self._kept) > MAX_KEPT_CHARACTERS:
+            self._kept[cache_salt, grammar] = matcher
+            while len(self._kept) > MAX_KEPT or sum(len(one.text) for _, one in self._kept) > MAX_KEPT_CHARACTERS:
                 self._kept.popitem(last=False)
         return matcher
 
-    def _find(self, grammar: Grammar) -> LLMatcher | None:
+    def _find(self, grammar: Grammar, cache_salt: str) -> LLMatcher | None:
         with self._lock:
-            kept = self._kept.get(grammar)
+            kept = self._kept.get((cache_salt, grammar))
             if kept is not None:
-                self._kept.move_to_end(grammar)
+                self._kept.move_to_end((cache_salt, grammar))
             return kept
 
     @cached_property

@@ -114,10 +114,11 @@ Kind = Literal["whole", "tagged", "bare"]
 
 @dataclass(frozen=True, slots=True)
 class _Functions:
-    """The functions of a request that may be called, and whether an answer has at most one call."""
+    """The functions of a request that may be called, whether an answer has at most one call, and the request's ``cache_salt``."""
 
     functions: tuple[OfferedFunction, ...]
     single: bool
+    cache_salt: str
 
     def loosened(self, loose: Collection[str]) -> _Functions:
         """Return the functions, those with these names loose."""
@@ -134,14 +135,14 @@ class CallConstraints:
         self._source = source
         self._kept: OrderedDict[_Functions, frozenset[str]] = OrderedDict()
 
-    async def constraint(self, query: ChatQuery) -> tuple[Constraint | None, frozenset[str]]:
+    async def constraint(self, query: ChatQuery, cache_salt: str = "") -> tuple[Constraint | None, frozenset[str]]:
         """Return the constraint for the answer to a query with tools, and the functions whose arguments may be any JSON object.
 
         A call that ``tool_choice`` demands is forced by a grammar of the whole answer. Otherwise each call is held to its grammar from
         where the model has begun it: after a tag that is a marker of the model, or before the arguments in an answer that is an object.
         Raises InvalidRequestError for a strict function whose schema cannot be held to.
         """
-        wanted = _Functions(_callable_functions(query), query.single_call)
+        wanted = _Functions(_callable_functions(query), query.single_call, cache_salt)
         loose = await self._loose_functions(wanted)
         held = wanted.loosened(loose)
         if query.tool_choice != "auto":
@@ -162,7 +163,7 @@ class CallConstraints:
         return CallConstraint(tagged, bare)
 
     async def _grammar(self, held: _Functions, kind: Kind) -> GrammarConstraint:
-        return await self._compiler.constraint(await asyncio.to_thread(self._written, held, kind))
+        return await self._compiler.constraint(await asyncio.to_thread(self._written, held, kind), held.cache_salt)
 
     async def _loose_functions(self, wanted: _Functions) -> frozenset[str]:
         """Return the functions whose schemas no grammar can hold to: none, some that cannot be compiled even alone, or all."""
@@ -188,7 +189,7 @@ class CallConstraints:
         for function in wanted.functions:
             error: str | None
             if time.monotonic() < deadline:
-                error = await self._error(_Functions((function,), single=True))
+                error = await self._error(replace(wanted, functions=(function,), single=True))
             else:
                 error = f"compiling all of them takes longer than {MAX_SECONDS:g} seconds"
             if error is not None:
@@ -199,7 +200,7 @@ class CallConstraints:
     async def _error(self, wanted: _Functions) -> str | None:
         """Return why no grammar can hold to these functions, or None."""
         try:
-            await self._compiler.matcher(await asyncio.to_thread(self._written, wanted, "tagged"))
+            await self._compiler.matcher(await asyncio.to_thread(self._written, wanted, "tagged"), wanted.cache_salt)
         except GrammarRefusedError as error:
             return error.reason.rstrip(".")
         return None

@@ -1,0 +1,189 @@
+"""On a server with named keys nothing tells a user what another one has sent, unless the operator shares prefixes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from pellucid.api.server_state import ServerState
+from pellucid.config import load_settings
+from pellucid.engine.local_engine import LocalEngine
+from pellucid.engine.model_worker import EngineSettings
+from pellucid.models.saved_prefixes import PrefixFile
+from pellucid.serving.serve import Server
+from pellucid.system.api_keys import LOCAL, read_keys
+from pellucid.system.users import Users
+from pellucid.text.assistant import LocalAssistant
+from pellucid.text.structured.grammar_compiler import GrammarCompiler
+from pellucid.text.user_assistant import UserAssistant
+from pellucid.tokens import CompletionQuery, Finish, SamplingParams
+from support.models.loaded_models import loaded_model
+from support.models.tiny_models import tiny_llama, to_decoder
+from support.servers.http_servers import TINY, byte_tokenizer, live, tiny_assistant
+
+KEYS = read_keys("anna:key-of-anna,ben:key-of-ben")
+ANNA, BEN = ({"authorization": f"Bearer key-of-{name}"} for name in ("anna", "ben"))
+SECRET = "The merger with Fabrikam closes on 3 March. "
+MESSAGES = [{"role": "user", "content": SECRET}]
+
+Reported = Callable[[Any], int]
+
+
+def openai(body: Any) -> int:
+    cached: int = body["usage"]["prompt_tokens_details"]["cached_tokens"]
+    return cached
+
+
+ROUTES: dict[str, tuple[dict[str, Any], Reported | None]] = {
+    "/v1/completions": ({"prompt": SECRET, "max_tokens": 1}, openai),
+    "/v1/chat/completions": ({"messages": MESSAGES, "max_tokens": 1}, openai),
+    "/v1/responses": (
+        {"input": SECRET, "max_output_tokens": 1},
+        lambda body: int(body["usage"]["input_tokens_details"]["cached_tokens"]),
+    ),
+    "/v1/messages": (
+        {"messages": MESSAGES, "max_tokens": 1, "model": TINY},
+        lambda body: int(body["usage"]["cache_read_input_tokens"]),
+    ),
+    "/v1/fim/completions": ({"prompt": SECRET, "suffix": "d", "max_tokens": 1, "model": TINY}, openai),
+    "/completion": ({"prompt": SECRET, "n_predict": 1}, lambda body: int(body["timings"]["cache_n"])),
+    "/infill": ({"input_prefix": SECRET, "input_suffix": "d", "n_predict": 1}, lambda body: int(body["timings"]["cache_n"])),
+    "/v1/edits": ({"selection": SECRET, "instruction": "b"}, None),
+    "/v1/score": ({"text": "x", "input_prefix": SECRET}, None),
+    "/api/generate": ({"model": TINY, "prompt": SECRET, "stream": False, "options": {"num_predict": 1}}, None),
+    "/api/chat": ({"model": TINY, "messages": MESSAGES, "stream": False, "options": {"num_predict": 1}}, None),
+}
+"""Bodies of all routes that reuse the cache, and where those that tell it have the number of cached tokens."""
+
+
+@contextmanager
+def serving(assistant: LocalAssistant, engine: Any, *, shared: bool = False) -> Iterator[httpx.Client]:
+    """Serve two users, and close the engine at the end."""
+    state = ServerState(models=(TINY,), grace=0.0, keys=KEYS, users=Users(share_prefixes=shared))
+    state.open(assistant, engine)
+    try:
+        with live(state) as server, httpx.Client(base_url=server.url, timeout=60, trust_env=False) as http:
+            yield http
+    finally:
+        engine.close()
+
+
+def cached(http: httpx.Client, route: str, user: dict[str, str]) -> int:
+    """Send the secret by a route. Return how many of its tokens came from the cache, as the reply and /v1/usage tell."""
+    body, reported = ROUTES[route]
+    before = http.get("/v1/usage", headers=user).json()["cached_tokens"]
+    reply = http.post(route, json=body, headers=user)
+    assert reply.status_code == 200, reply.text
+    found: int = http.get("/v1/usage", headers=user).json()["cached_tokens"] - before
+    assert reported is None or reported(reply.json()) == found
+    return found
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_another_user_s_prefix(route: str) -> None:
+    """By each route a user reuses what they have sent themselves, and nothing that another one has sent."""
+    with serving(*tiny_assistant(context=512, alone=True)) as http:
+        first, other, again = (cached(http, route, user) for user in (ANNA, BEN, ANNA))
+    assert first < 16, "the route reuses its own prompts"
+    assert other == first
+    assert again >= first + 16
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_shared_prefixes(route: str) -> None:
+    """If the operator shares prefixes, a user reuses what another one has sent."""
+    with serving(*tiny_assistant(context=512, alone=True), shared=True) as http:
+        first, other = (cached(http, route, user) for user in (ANNA, BEN))
+    assert other >= first + 16
+
+
+def test_after_parking_and_after_a_restart(tmp_path: Path) -> None:
+    """Neither a parked prefix nor one that was saved on the disk is another user's, and its own user gets it back."""
+    decoder = to_decoder(tiny_llama(vocab_size=byte_tokenizer().vocab_size, max_position_embeddings=2048))
+    (tmp_path / "model").touch()
+    file = PrefixFile(tmp_path / "prefixes", "key", decoder.cache_shape, tmp_path / "model")
+
+    def started() -> tuple[LocalAssistant, LocalEngine]:
+        engine = LocalEngine({TINY: decoder}, EngineSettings(slots=1, context=256), saved={TINY: file})
+        return LocalAssistant(engine, [loaded_model(TINY, decoder, byte_tokenizer())]), engine
+
+    with serving(*started()) as http:
+        assert cached(http, "/v1/completions", ANNA) == 0
+        http.post("/v1/completions", json={"prompt": "0" * 100, "max_tokens": 1}, headers=BEN)  # takes the only slot
+        assert [cached(http, "/v1/completions", user) for user in (BEN, ANNA)] == [0, len(SECRET) - 1]
+    with serving(*started()) as http:
+        assert cached(http, "/v1/completions", ANNA) == len(SECRET) - 1
+    file.write([prefix for prefix in file.read() if prefix.cache_salt == "anna"])
+    with serving(*started()) as http:
+        assert [cached(http, "/v1/completions", user) for user in (BEN, ANNA)] == [0, len(SECRET) - 1]
+
+
+async def test_the_page_and_the_api_are_the_same_user() -> None:
+    """A user's prompts on the page are theirs: another user of the page does not reuse it, and they do themselves."""
+    assistant, engine = tiny_assistant(alone=True)
+    users = Users()
+
+    async def sent(stream: Any) -> int:
+        (finish,) = [item async for item in stream if isinstance(item, Finish)]
+        return finish.usage.cached
+
+    query = CompletionQuery(SECRET, params=SamplingParams(max_tokens=1))
+    try:
+        page = [await sent(UserAssistant(assistant, users, user).complete(query)) for user in ("anna", "ben", "anna")]
+        with users.request("anna"):
+            own = await sent(assistant.complete(query))
+        with users.request("carl"):
+            other = await sent(assistant.complete(query))
+    finally:
+        engine.close()
+    assert (page, own, other) == ([0, 0, len(SECRET) - 1], len(SECRET) - 1, 0)
+
+
+def test_slots() -> None:
+    """/slots tells a user the tokens of their own prompts, and nothing of another's."""
+    assistant, engine = tiny_assistant(alone=True)
+    if not isinstance(engine, LocalEngine):
+        pytest.skip("engines elsewhere report no slots")
+    with serving(assistant, engine) as http:
+        cached(http, "/v1/completions", ANNA)
+        own, other = ([slot["n_tokens"] for slot in http.get("/slots", headers=user).json()] for user in (ANNA, BEN))
+    assert (sum(own), sum(other)) == (len(SECRET), 0)
+
+
+FORMAT = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object", "properties": {"fabrikam": {"type": "null"}}}}}
+TOOLS = [{"type": "function", "function": {"name": "merge", "parameters": FORMAT["json_schema"]["schema"]}}]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("form", [{"response_format": FORMAT}, {"tools": TOOLS, "tool_choice": "required"}])
+def test_compiled_grammars(form: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The form of an answer is compiled again for another user, to whom its speed would tell that it was sent before."""
+    compiled = []
+    compile_grammar = GrammarCompiler._compile
+    monkeypatch.setattr(GrammarCompiler, "_compile", lambda *given: compiled.append(given) or compile_grammar(*given))
+    with serving(*tiny_assistant(context=1024, alone=True)) as http:
+        counts = []
+        for user in (ANNA, BEN, ANNA):
+            reply = http.post("/v1/chat/completions", json={"messages": MESSAGES, "max_tokens": 1} | form, headers=user)
+            assert reply.status_code == 200, reply.text
+            counts.append(len(compiled))
+            compiled.clear()
+    assert counts[0] > 0
+    assert counts == [counts[0], counts[0], 0]
+
+
+@pytest.mark.parametrize(("share_prefixes", "salts"), [(False, ["anna", "ben", ""]), (True, ["", "", ""])])
+def test_salts(share_prefixes: bool, salts: list[str], tmp_path: Path) -> None:
+    """Users with keys of their own have caches of their own unless share_prefixes is set; those of one key or none share one."""
+    settings = load_settings(data=tmp_path, cache=tmp_path, page=False, share_prefixes=share_prefixes)
+    users = Server(settings, lambda progress: pytest.fail("loaded"))._state.users
+    found = []
+    for user in ("anna", "ben", LOCAL):
+        with users.request(user) as request:
+            found.append(request.cache_salt)
+    assert found == salts
+    assert load_settings().share_prefixes is False
