@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from pellucid.api.errors import install_error_handlers
 from pellucid.api.idle_exit import IdlenessCounter
+from pellucid.api.memory_return import MemoryReturn
 from pellucid.api.metrics import RequestCounter
 from pellucid.api.openapi_extras import FRONT_ERRORS, describe
 from pellucid.api.page_routing import MountedPage, PageFork
@@ -92,6 +93,7 @@ def _middleware(state: ServerState, page: MountedPage | None) -> list[Middleware
         door = replace(door, is_page=page.owns)
     guards = [
         Middleware(RequestCounter, metrics=state.metrics),
+        Middleware(MemoryReturn),
         Middleware(Security, door=door, max_body_bytes=state.max_body_bytes),
         Middleware(UserRequests, users=state.users, is_page=door.is_page),
         Middleware(IdlenessCounter, idleness=state.idleness),

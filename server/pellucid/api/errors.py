@@ -94,6 +94,7 @@ def error_body(error: PellucidError, status: int | None = None) -> dict[str, Any
     detail: dict[str, Any] = {"message": printable(str(error)), "type": error.type, "param": param, "code": status or status_of(error)}
     if isinstance(error, ContextLengthError):
         detail |= {"n_prompt_tokens": error.prompt_tokens, "n_ctx": error.context, "n_ctx_is_all": error.all_there_is}
+        detail |= {"n_prompt_tokens_is_least": True} if error.is_least else {}
     return {"error": detail}
 
 

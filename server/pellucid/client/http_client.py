@@ -440,7 +440,12 @@ def _error(status: int, content: str | bytes, headers: Mapping[str, str]) -> Pel
     detail = _object(content).get("error") or {}
     message = str(detail.get("message") or f"The server answered with status {status}.")
     if detail.get("type") == ContextLengthError.type and "n_ctx" in detail:
-        return ContextLengthError(detail["n_prompt_tokens"], detail["n_ctx"], all_there_is=detail.get("n_ctx_is_all", False))
+        return ContextLengthError(
+            detail["n_prompt_tokens"],
+            detail["n_ctx"],
+            all_there_is=detail.get("n_ctx_is_all", False),
+            is_least=detail.get("n_prompt_tokens_is_least", False),
+        )
     if status == httpx.codes.TOO_MANY_REQUESTS:
         return QueueFullError(message, int(headers.get("retry-after", 1)))
     if status in _BY_STATUS:

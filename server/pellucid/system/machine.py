@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,6 +73,12 @@ def _gpu_name(device: str) -> str:
 def resident() -> int | None:
     """Return the resident memory of this process in bytes; None if the system does not report it."""
     return memory_fields().get("VmRSS")
+
+
+def return_free_memory() -> None:
+    """Return to the system what the process has freed but its allocator keeps, which after a long text is gigabytes (glibc only)."""
+    with suppress(AttributeError, TypeError):  # of another C library, and of Windows
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def memory_fields() -> dict[str, int]:

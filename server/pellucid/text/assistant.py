@@ -22,8 +22,17 @@ from pellucid.text.detokenizer import Detokenizer, decode
 from pellucid.text.embedding import embed
 from pellucid.text.healing import Healing
 from pellucid.text.margin_stop import MarginStop
-from pellucid.text.model_with_tokenizer import TextModel, run_template, run_tokenizer
-from pellucid.text.prompts import Tools, chat_characters, infill, surroundings, with_bos
+from pellucid.text.model_with_tokenizer import TextModel, refuse_huge, run_in_thread, run_template, run_tokenizer
+from pellucid.text.prompts import (
+    CHARACTERS_PER_TOKEN,
+    HUGE_TEXT_CHARACTERS,
+    Tools,
+    chat_characters,
+    infill,
+    refuse_longer,
+    surroundings,
+    with_bos,
+)
 from pellucid.text.score_windows import RequestKeys, score_windows
 from pellucid.text.spelled_infill import SpelledInfill, read_spelled_infill
 from pellucid.text.stopping import EndingRule, StopGate, StopStrings
@@ -55,15 +64,6 @@ NO_ANSWER = SamplingParams(max_tokens=0)
 
 Stream = AsyncGenerator[Token | Finish]
 """Yields tokens, then one Finish. Closing it cancels the request."""
-
-
-@dataclass(frozen=True, slots=True)
-class TextPiece:
-    """A token of a text, with its own bytes and the text that it completes."""
-
-    id: int
-    bytes: bytes
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,13 +147,16 @@ class LocalAssistant:
         served, text = self._find(query.model), query.text
         user.begin(query.terms.key)
         size = sum(item.characters if isinstance(item, Message) else 1 for item in text)
-        read, has_bos, begin = partial(served.read, query), False, 0
+        if query.windows and not isinstance(next(iter(text), None), int):
+            refuse_huge(size, "text")
+        context = None if query.windows else self._engine.context(served.name)
+        read, has_bos, begin = partial(served.read, query, context), False, 0
         if query.gap is not None:
             _check(served, query.gap)
-            ids, begin = await run_tokenizer(served, size + _size(query.gap), partial(self._filled_gap, served, query.gap, text))
+            ids, begin = await run_tokenizer(served, size + _size(query.gap), partial(self._filled_gap, served, query.gap, text, context))
         elif query.continued:
             size += chat_characters(query.continued, query.tools)
-            ids, begin = await run_template(served, size, partial(_continuation, served, query))
+            ids, begin = await run_template(served, size, partial(_continuation, served, query, context))
         elif any(isinstance(item, Message) for item in text):
             ids, has_bos = await run_template(served, size, read)
         else:
@@ -232,24 +235,25 @@ class LocalAssistant:
         render = partial(served.template.render, messages, continue_last=continue_last, tools=tools)
         return await run_template(served, chat_characters(messages, tools), render)
 
-    async def off_loop(self, work: Callable[[], T], model: str | None = None, longest_wait: float | None = None) -> T:
+    async def off_loop(self, work: Callable[[], T], model: str | None = None, longest_wait: float | None = None, *, size: int = 0) -> T:
         """Run ``work``, which uses a model's tokenizer, without blocking the event loop or other models; return its result.
+
+        ``size`` is the length of a text that it tokenizes.
 
         Raises QueueFullError if the tokenizer has a process of its own that stays busy for longer than ``longest_wait`` seconds.
         """
         served = self._reader(model)
-        return await (served.thread.run(work, longest_wait) if served.tokenizer.apart else asyncio.to_thread(work))
+        return await (served.thread.run(work, longest_wait) if served.tokenizer.apart else run_in_thread(size, work))
 
-    def tokenize(self, text: str, model: str | None = None, *, special: bool = False, add_special: bool = False) -> list[TextPiece]:
-        """Split a text. ``special`` reads markers as such, ``add_special`` puts the BOS in front if the model wants one."""
+    def tokenize(self, text: str, model: str | None = None, *, special: bool = False, add_special: bool = False) -> list[int]:
+        """Return the ids of a text. ``special`` reads markers as such, ``add_special`` puts the BOS in front if the model wants one."""
         tokenizer = self._reader(model).tokenizer
         ids = tokenizer.encode(text, special=special)
-        if add_special:
-            ids = with_bos(tokenizer, ids)
-        detokenizer = Detokenizer(tokenizer, strip_space=tokenizer.prefix_space, show_markers=True)
-        scores = [TokenScore(id, position, None, None, None) for position, id in enumerate(ids)]
-        tokens = [token for score in scores for token in detokenizer.feed(score)] + detokenizer.flush()
-        return [TextPiece(token.id, token.bytes, token.text) for token in tokens]
+        return with_bos(tokenizer, ids) if add_special else ids
+
+    def token_bytes(self, id: int, model: str | None = None) -> bytes:
+        """Return the true bytes of a token."""
+        return self._reader(model).tokenizer.token_bytes(id)
 
     async def token_ids(self, text: str, *, model: str | None = None) -> list[int]:
         """Return the ids of a text, with the BOS in front if the model wants one."""
@@ -273,9 +277,12 @@ class LocalAssistant:
 
     async def chat_ids(self, query: ChatQuery) -> list[int]:
         """Return the ids of a conversation, up to where its answer begins."""
-        served = self._find(query.model)
+        refuse_huge(chat_characters(query.messages, query.shown_tools), "messages")
+        return await self._chat_ids(self._find(query.model), query, None)
+
+    async def _chat_ids(self, served: TextModel, query: ChatQuery, context: int | None) -> list[int]:
         tools = query.shown_tools
-        encode = partial(served.template.encode, query.messages, continue_last=query.continue_last, tools=tools)
+        encode = partial(served.template.encode, query.messages, continue_last=query.continue_last, tools=tools, context=context)
         return await run_template(served, chat_characters(query.messages, tools), encode)
 
     def prompt_text(self, query: CompletionQuery) -> str:
@@ -350,12 +357,16 @@ class LocalAssistant:
             around = replace(around, prefix=shortened)
         return infill(served.tokenizer, format, around), healing
 
-    def _filled_gap(self, served: TextModel, gap: CompletionQuery, text: str | Sequence[object]) -> tuple[list[int], int]:
+    def _filled_gap(
+        self, served: TextModel, gap: CompletionQuery, text: str | Sequence[object], context: int | None
+    ) -> tuple[list[int], int]:
         """Return the ids of an infill and of the text that fills it, or of a prompt and its continuation, and where the text begins."""
         if not isinstance(text, str) or (gap.suffix is None and not gap.special):
             raise InvalidRequestError("Only a text can be read between a prefix and a suffix.", param="text")
+        refuse_longer(served.tokenizer, [text], context)
         if gap.suffix is None:
             assert isinstance(gap.prefix, str)
+            refuse_longer(served.tokenizer, [gap.prefix], context)
             prefix = served.encode(gap.prefix, special=True)
             return prefix + served.tokenizer.encode(text, special=True, continues=True), len(prefix)
         filling = served.tokenizer.encode(text, continues=True)
@@ -373,7 +384,8 @@ class LocalAssistant:
         if not isinstance(query.prefix, str):
             ids = list(query.prefix)
         elif query.suffix is None:
-            ids = await run_tokenizer(served, len(query.prefix), partial(served.encode, query.prefix, special=query.special))
+            encode = partial(served.encode, query.prefix, special=query.special, context=self._engine.context(served.name))
+            ids = await run_tokenizer(served, len(query.prefix), encode)
             if query.heal and query.grammar is None:
                 ids, healing = served.healer.heal(ids, keep=1)
         else:
@@ -397,7 +409,8 @@ class LocalAssistant:
             raise InvalidRequestError("tool_choice demands a call, but there are no tools: send some, or omit it.", param="tool_choice")
         served = self._find(query.model)
         _check_grammar(query)
-        tokenizer, ids = served.tokenizer, await self.chat_ids(query)
+        context, tokenizer = self._engine.context(served.name), served.tokenizer
+        ids = await self._chat_ids(served, query, context)
         calls = served.call_reader(query, ids)
         constraint: Constraint | None = None
         loose: frozenset[str] = frozenset()
@@ -410,8 +423,9 @@ class LocalAssistant:
         session = _conversation(query.messages)
         request = Request(ids, query.params, query.terms, tokenizer.eos_ids, constraint=constraint, session=session, cache_salt=cache_salt)
         if query.prediction and self.uses_predictions(query.model):
-            predicted = await run_tokenizer(served, len(query.prediction), partial(tokenizer.encode, query.prediction, continues=True))
-            request = replace(request, prediction=predicted[: self._engine.context(served.name)])  # no answer is longer
+            prediction = query.prediction[: context * CHARACTERS_PER_TOKEN]
+            predicted = await run_tokenizer(served, len(prediction), partial(tokenizer.encode, prediction, continues=True))
+            request = replace(request, prediction=predicted[:context])  # no answer is longer
         return _Generation(
             served.name,
             request,
@@ -473,11 +487,12 @@ class LocalAssistant:
         return replace(finish, first_difference=difference, loose_functions=generation.loose_functions)
 
 
-def _continuation(served: TextModel, query: ScoreQuery) -> tuple[list[int], int]:
+def _continuation(served: TextModel, query: ScoreQuery, context: int | None) -> tuple[list[int], int]:
     """Return the ids of a conversation and of the text that continues its last message, and where the text begins."""
     if not isinstance(query.text, str):
         raise InvalidRequestError("Only a text can continue a message.", param="text")
-    prompt = served.template.encode(query.continued, continue_last=True, tools=query.tools)
+    refuse_longer(served.tokenizer, [query.text], context)
+    prompt = served.template.encode(query.continued, continue_last=True, tools=query.tools, context=context)
     return prompt + served.tokenizer.encode(query.text, continues=True), len(prompt)
 
 
@@ -525,5 +540,6 @@ def _conversation(messages: Sequence[Message]) -> str:
 
 
 def _size(query: CompletionQuery) -> int:
-    """Return the characters of all texts of an infill."""
-    return len(query.prefix) + len(query.suffix or "") + sum(len(chunk.text) for chunk in query.extra)
+    """Return the characters of all texts of an infill, or as many as are tokenized at most, as a long one is trimmed first."""
+    size = len(query.prefix) + len(query.suffix or "") + sum(len(chunk.text) for chunk in query.extra)
+    return min(size, HUGE_TEXT_CHARACTERS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 from math import exp
 
 from pellucid.engine.token_scores import TokenScore
@@ -90,6 +91,14 @@ class Detokenizer:
 
 def decode(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
     """Return the text of ids, markers included, without the space that the tokenizer puts in front of a text."""
-    detokenizer = Detokenizer(tokenizer, strip_space=tokenizer.prefix_space, show_markers=True)
-    tokens = [token for id in ids for token in detokenizer.feed(TokenScore(id, 0, None, None, None))]
-    return "".join(token.text for token in [*tokens, *detokenizer.flush()])
+    parts: list[str] = []
+    strips_space = tokenizer.prefix_space
+    for is_marker, group in groupby(ids, tokenizer.is_special):
+        pieces = [tokenizer.token_bytes(id) for id in group]
+        if is_marker:
+            parts += [piece.decode(errors="replace") for piece in pieces]
+            continue
+        text = b"".join(pieces)
+        parts.append((text.removeprefix(b" ") if strips_space else text).decode(errors="replace"))
+        strips_space = False
+    return "".join(parts)

@@ -9,9 +9,9 @@ import numpy as np
 
 from pellucid.engine.port import Engine
 from pellucid.engine.request import Request
-from pellucid.errors import InvalidRequestError
+from pellucid.errors import ContextLengthError, InvalidRequestError
 from pellucid.system.users import current_request
-from pellucid.text.model_with_tokenizer import TextModel, run_tokenizer
+from pellucid.text.model_with_tokenizer import TextModel, refuse_huge, run_tokenizer
 from pellucid.tokens import BACKGROUND, Embedding, SamplingParams, ScoreQuery
 
 SHORTEST = 1e-12
@@ -25,13 +25,20 @@ async def embed(engine: Engine, served: TextModel, text: str | Sequence[int], *,
     """
     user = current_request()
     user.begin()
-    ids, has_bos = await run_tokenizer(served, len(text), partial(served.read, ScoreQuery(text)))
+    context = engine.context(served.name)
+    if truncate:
+        refuse_huge(len(text), "input")
+    try:
+        ids, has_bos = await run_tokenizer(served, len(text), partial(served.read, ScoreQuery(text), None if truncate else context))
+    except ContextLengthError as error:
+        error.param = "input"
+        raise
     if len(ids) == has_bos:
         raise InvalidRequestError("There is nothing to embed: send at least one token of text.", param="input")
     if truncate:
-        ids = ids[: engine.context(served.name)]
+        ids = ids[:context]
     request = Request(ids, SamplingParams(max_tokens=0), BACKGROUND, pool=True, cache_salt=user.cache_salt)
-    if len(ids) <= engine.context(served.name):  # other texts are refused
+    if len(ids) <= context:  # other texts are refused
         user.read(0, len(ids))
     try:
         total, finish = await engine.sum_hidden(served.name, request)

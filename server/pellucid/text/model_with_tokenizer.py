@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TypeVar
 
@@ -12,7 +13,7 @@ from pellucid.models.served_model import ServedModel
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.text.healing import Healer
 from pellucid.text.model_thread import ModelThread
-from pellucid.text.prompts import ChatTemplate, with_bos
+from pellucid.text.prompts import HUGE_TEXT_CHARACTERS, ChatTemplate, refuse_longer, with_bos
 from pellucid.text.structured.grammar_compiler import GrammarCompiler
 from pellucid.text.tool_calls.call_constraint import CallConstraints
 from pellucid.text.tool_calls.call_reader import CallReader, call_format, call_ids
@@ -22,6 +23,11 @@ T = TypeVar("T")
 
 LONG_TEXT_CHARACTERS = 20_000
 """Texts of this length take some ten milliseconds to tokenize; longer ones are tokenized off the event loop."""
+
+MAX_TEXT_CHARACTERS = 2**22
+"""The longest text that the API tokenizes where no context limits it: measured, a million characters take one to two seconds."""
+
+_huge_texts = ThreadPoolExecutor(1, thread_name_prefix="pellucid-huge-text")
 
 
 class TextModel:
@@ -55,20 +61,28 @@ class TextModel:
         source = self.template.source
         return CallConstraints(self.grammars, self.tokenizer, call_format(source, self.name), source)
 
-    def encode(self, text: str, *, special: bool) -> list[int]:
-        """Return the ids of a text, with the BOS in front if the model wants one."""
+    def encode(self, text: str, *, special: bool, context: int | None = None) -> list[int]:
+        """Return the ids of a text, with the BOS in front if the model wants one.
+
+        Raises ContextLengthError, without tokenizing it, for a huge text that certainly has more tokens than ``context``.
+        """
+        refuse_longer(self.tokenizer, [text], context)
         return with_bos(self.tokenizer, self.tokenizer.encode(text, special=special))
 
-    def read(self, query: ScoreQuery) -> tuple[list[int], bool]:
-        """Return the ids of a text, ids or a chat to score, and whether the first one is a BOS that was put in front."""
+    def read(self, query: ScoreQuery, context: int | None) -> tuple[list[int], bool]:
+        """Return the ids of a text, ids or a chat to score, and whether the first one is a BOS that was put in front.
+
+        Raises ContextLengthError as ``encode`` does.
+        """
         text = query.text
         if isinstance(text, str):
+            refuse_longer(self.tokenizer, [text], context)
             bare = self.tokenizer.encode(text, special=query.special)
             ids = with_bos(self.tokenizer, bare)
             return ids, len(ids) > len(bare)
         messages = [item for item in text if isinstance(item, Message)]
         if messages:
-            return self.template.encode(messages, continue_last=query.continue_last, tools=query.tools), False
+            return self.template.encode(messages, continue_last=query.continue_last, tools=query.tools, context=context), False
         return [item for item in text if isinstance(item, int)], False
 
     def call_reader(self, query: ChatQuery, prompt: Sequence[int]) -> CallReader | None:
@@ -128,9 +142,23 @@ async def run_tokenizer(served: TextModel, size: int, encode: Callable[[], T]) -
     """
     if served.tokenizer.apart:
         return await served.thread.run(encode)
-    return await asyncio.to_thread(encode) if size > LONG_TEXT_CHARACTERS else encode()
+    return await run_in_thread(size, encode) if size > LONG_TEXT_CHARACTERS else encode()
 
 
 async def run_template(served: TextModel, size: int, encode: Callable[[], T]) -> T:
     """Return the result of ``encode``, which also renders the chat template: one with a process of its own runs on the model's thread."""
     return await (run_tokenizer(served, size, encode) if served.template.process is None else served.thread.run(encode))
+
+
+async def run_in_thread(size: int, encode: Callable[[], T]) -> T:
+    """Return the result of ``encode``, which tokenizes ``size`` characters, in a thread: all huge texts in the same one."""
+    if size > HUGE_TEXT_CHARACTERS:
+        return await asyncio.get_running_loop().run_in_executor(_huge_texts, encode)
+    return await asyncio.to_thread(encode)
+
+
+def refuse_huge(size: int, param: str) -> None:
+    """Raise InvalidRequestError for a text of more characters than are tokenized where no context limits it."""
+    if size > MAX_TEXT_CHARACTERS:
+        sentence = f"The text has {size} characters, and at most {MAX_TEXT_CHARACTERS} are tokenized at once: send it in parts."
+        raise InvalidRequestError(sentence, param=param)

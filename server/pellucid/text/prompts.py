@@ -14,7 +14,7 @@ from hashlib import sha256
 from itertools import accumulate
 from typing import Any
 
-from pellucid.errors import InvalidRequestError, NotSupportedError, PellucidError
+from pellucid.errors import ContextLengthError, InvalidRequestError, NotSupportedError, PellucidError
 from pellucid.models.catalog import InfillFormat, catalog
 from pellucid.models.tokenizers.marker_finder import MarkerFinder
 from pellucid.models.tokenizers.tokenizer import Tokenizer
@@ -37,6 +37,10 @@ MAX_RENDERED_CHARACTERS = 2**20
 
 PRIVATE_USE = (range(0xE000, 0xF900), range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE))
 """Code points without a meaning of their own."""
+
+HUGE_TEXT_CHARACTERS = 2**18
+"""Texts of this length take a quarter of a second to tokenize. Longer ones are refused without it where they cannot fit, and wait for
+each other rather than take all threads."""
 
 CHARACTERS_PER_TOKEN = 8
 """A text is cut to this many characters for each token that may be kept, before it is tokenized."""
@@ -83,12 +87,18 @@ class ChatTemplate:
         """
         return self._render(*self._prepared(messages, tools, continue_last=continue_last))
 
-    def encode(self, messages: Sequence[Message], *, continue_last: bool = False, tools: Tools = ()) -> list[int]:
-        """Return the ids of the rendered chat: markers that the template wrote are markers, those that a message spells are text."""
+    def encode(
+        self, messages: Sequence[Message], *, continue_last: bool = False, tools: Tools = (), context: int | None = None
+    ) -> list[int]:
+        """Return the ids of the rendered chat: markers that the template wrote are markers, those that a message spells are text.
+
+        Raises ContextLengthError, without tokenizing it, for a huge chat that certainly has more tokens than ``context``.
+        """
         chat, begun = self._prepared(messages, tools, continue_last=continue_last)
         wedge = self._wedge([*strings_in(chat), begun])
         guarded = map_strings(chat, lambda text: self._guard(text, wedge))
         pieces = self._render(guarded, self._guard(begun, wedge)).split(wedge)
+        refuse_longer(self._tokenizer, pieces, context)
         ids = [id for i, piece in enumerate(pieces) for id in self._tokenizer.encode(piece, special=True, continues=i > 0)]
         return with_bos(self._tokenizer, ids)
 
@@ -232,6 +242,14 @@ def infill(tokenizer: Tokenizer, format: InfillFormat | None, around: InfillCont
     return with_bos(tokenizer, [*around.extra, *ids])
 
 
+def refuse_longer(tokenizer: Tokenizer, texts: Sequence[str], context: int | None) -> None:
+    """Raise ContextLengthError for huge texts that certainly have more tokens than ``context``: megabytes take seconds to tokenize."""
+    if context is not None and sum(map(len, texts)) > HUGE_TEXT_CHARACTERS:
+        least = sum(map(tokenizer.fewest_tokens, texts))
+        if least > context:
+            raise ContextLengthError(least, context, is_least=True)
+
+
 def with_bos(tokenizer: Tokenizer, ids: list[int]) -> list[int]:
     """Return the ids with one BOS in front if the model expects it."""
     if not tokenizer.add_bos or tokenizer.bos_id is None or ids[:1] == [tokenizer.bos_id]:
@@ -276,6 +294,8 @@ def _chunks(tokenizer: Tokenizer, format: InfillFormat, extra: Sequence[Extra], 
     head = [] if format.repo is None else [tokenizer.special[format.repo], *tokenizer.encode("project\n", continues=True)]
     kept: list[int] = []
     for chunk in reversed(extra):
+        if tokenizer.fewest_tokens(chunk.text) > room:
+            break
         ids = [tokenizer.special[format.file], *tokenizer.encode(f"{chunk.filename}\n{chunk.text}", continues=True)]
         if len(head) + len(ids) + len(kept) > room:
             break

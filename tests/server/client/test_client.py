@@ -251,6 +251,12 @@ async def test_score(query: ScoreQuery, field: dict[str, object]) -> None:
     [
         (400, {"type": "invalid_request_error", "param": "top_k"}, InvalidRequestError, "The message."),
         (400, {"type": "exceed_context_size_error", "n_prompt_tokens": 9, "n_ctx": 8}, ContextLengthError, "The prompt has 9 tokens"),
+        (
+            400,
+            {"type": "exceed_context_size_error", "n_prompt_tokens": 9, "n_ctx": 8, "n_prompt_tokens_is_least": True},
+            ContextLengthError,
+            "The prompt has at least 9 tokens and the context holds 8: shorten it",
+        ),
         (401, {"type": "authentication_error"}, AuthenticationError, "The message."),
         (404, {"type": "not_found_error"}, NotFoundError, "The message."),
         (413, {"type": "invalid_request_error"}, InvalidRequestError, "The message."),

@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerFast
 
 from pellucid.errors import InvalidRequestError, ModelError
 from pellucid.models.formats.gguf import GGUF
+from pellucid.models.tokenizers import byte_level as byte_letters
 from pellucid.models.tokenizers import folder_tokenizer, gguf_tokenizer, sentencepiece_protobuf
 from pellucid.models.tokenizers.sentencepiece_protobuf import PieceType
 from pellucid.models.tokenizers.tokenizer import Tokenizer
@@ -296,3 +297,47 @@ def test_unknown_gguf_tokenizers_are_refused(tmp_path: Path) -> None:
     unknown = write_vocabulary(tmp_path / "pre.gguf", model="gpt2", pre="never-heard-of", tokens=["a"], token_type=[1])
     with pytest.raises(ModelError, match="'never-heard-of'"):
         gguf_tokenizer.read_tokenizer(GGUF(unknown))
+
+
+class TestFewestTokens:
+    @settings(max_examples=200, deadline=None)
+    @given(text=st.lists(unicode_text | st.sampled_from(["a" * 50, " " * 40, "\x04\x06", "日本"]), max_size=6).map("".join))
+    def test_no_text_has_fewer(self, byte_level: Tokenizer, without_some_bytes: Tokenizer, text: str) -> None:
+        """No text has fewer tokens than this number, also if the vocabulary lacks bytes, which are dropped."""
+        for tokenizer in (byte_level, without_some_bytes):
+            assert tokenizer.fewest_tokens(text) <= len(tokenizer.encode(text))
+            assert tokenizer.fewest_tokens(text) <= len(tokenizer.encode(text, special=True))
+
+    def test_a_long_text_has_many(self, byte_level: Tokenizer, without_some_bytes: Tokenizer) -> None:
+        """The number grows with the text, but not with what the tokenizer drops."""
+        longest = max(map(len, byte_level.vocabulary()))
+        assert byte_level.fewest_tokens("a" * 100 * longest) == 100
+        assert byte_level.fewest_tokens("\x04" * 100 * longest) == 100
+        assert without_some_bytes.encode("\x04" * 99) == []
+        assert without_some_bytes.fewest_tokens("\x04" * 100 * longest) == 0
+
+    def test_nothing_is_said_of_others(self, spaced: Tokenizer, tmp_path: Path) -> None:
+        """Of a tokenizer that may drop or join text by other rules nothing is certain."""
+        assert spaced.fewest_tokens("a" * 1000) == 0
+        backend = byte_level_bpe()
+        backend.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(tokenizers.Regex(r"\p{N}"), "removed"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False),
+            ]
+        )
+        removing = folder_tokenizer.read_tokenizer(write_folder(tmp_path, backend))
+        assert removing.encode("123") == []
+        assert removing.fewest_tokens("1" * 1000) == 0
+
+
+@pytest.fixture(scope="module")
+def without_some_bytes(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    """A tokenizer without some control characters, as SmolLM2's."""
+    backend = byte_level_bpe()
+    data = json.loads(backend.to_str())
+    for byte in (0x04, 0x06):
+        del data["model"]["vocab"][byte_letters.LETTERS[byte]]
+    return folder_tokenizer.read_tokenizer(
+        write_folder(tmp_path_factory.mktemp("without-bytes"), tokenizers.Tokenizer.from_str(json.dumps(data)))
+    )

@@ -271,10 +271,11 @@ async def test_an_error_of_the_engine_ends_the_stream() -> None:
 def test_tokens_of_a_text() -> None:
     """``tokenize`` and ``detokenize`` undo each other; the BOS and markers come only on request."""
     assistant = scripted_assistant(ScriptedEngine(), byte_tokenizer(add_bos=True))
-    pieces = assistant.tokenize("a日<|end|>", special=True, add_special=True)
-    assert [piece.id for piece in pieces] == [BEGIN, *b"a", *"日".encode(), END]
-    assert "".join(piece.text for piece in pieces) == "<|begin|>a日<|end|>"
-    assert assistant.detokenize([piece.id for piece in assistant.tokenize("a日<|end|>")]) == "a日<|end|>"
+    ids = assistant.tokenize("a日<|end|>", special=True, add_special=True)
+    assert ids == [BEGIN, *b"a", *"日".encode(), END]
+    assert assistant.detokenize(ids) == "<|begin|>a日<|end|>"
+    assert [assistant.token_bytes(id) for id in ids[:2]] == [b"<|begin|>", b"a"]
+    assert assistant.detokenize(assistant.tokenize("a日<|end|>")) == "a日<|end|>"
 
 
 def test_the_infill_prompt_can_be_shown() -> None:

@@ -29,7 +29,7 @@ from pellucid.models.tokenizers.tokenizer import Conventions, Tokenizer, Vocabul
 from pellucid.serving.adapter_loading import LoadedAdapters
 from pellucid.serving.graceful_server import uvicorn_config
 from pellucid.serving.listening_socket import listen
-from pellucid.text.assistant import LocalAssistant, TextPiece
+from pellucid.text.assistant import LocalAssistant
 from pellucid.text.stopping import EndingRule
 from pellucid.tokens import Alternative, ChatQuery, CompletionQuery, Finish, FinishReason, ModelCard, OnUsage, ScoreQuery, Token, Usage
 from support.fleet import over_fleet
@@ -62,7 +62,7 @@ def byte_tokenizer(markers: Sequence[str] = MARKERS, template: str | None = None
     pieces: list[bytes | None] = [bytes([value]) for value in range(256)]
     ends = frozenset(special[text] for text in ("<|endoftext|>", "<|im_end|>") if text in special)
     words = Vocabulary(lambda: pieces, 256 + len(MARKERS), special)
-    return Tokenizer(lambda text: list(text.encode()), words, Conventions(eos_ids=ends, chat_template=template))
+    return Tokenizer(lambda text: list(text.encode()), words, Conventions(eos_ids=ends, chat_template=template), byte_level=True)
 
 
 def tiny_assistant(
@@ -160,11 +160,14 @@ class ScriptedAssistant:
     async def cards(self) -> list[ModelCard]:
         return self.models()
 
-    async def off_loop(self, work: Callable[[], T], model: str | None = None, longest_wait: float | None = None) -> T:
+    async def off_loop(self, work: Callable[[], T], model: str | None = None, longest_wait: float | None = None, *, size: int = 0) -> T:
         return await asyncio.to_thread(work)
 
-    def tokenize(self, text: str, model: str | None = None, *, special: bool = False, add_special: bool = False) -> list[TextPiece]:
-        return [TextPiece(value, bytes([value]), chr(value)) for value in text.encode()]
+    def tokenize(self, text: str, model: str | None = None, *, special: bool = False, add_special: bool = False) -> list[int]:
+        return list(text.encode())
+
+    def token_bytes(self, id: int, model: str | None = None) -> bytes:
+        return bytes([id])
 
     def detokenize(self, ids: Sequence[int], model: str | None = None) -> str:
         return bytes(ids).decode(errors="replace")

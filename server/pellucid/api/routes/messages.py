@@ -61,7 +61,7 @@ async def messages(body: MessagesRequest, request: Request) -> Response:
 
 @router.post("/v1/messages/count_tokens", responses={200: {"model": TokenCount}, **ANTHROPIC_TEXT_ERRORS})
 async def count_tokens(body: CountRequest, request: Request) -> Response:
-    """Count the tokens of a conversation, with all that the chat template adds."""
+    """Count the tokens of a conversation of at most 4,194,304 characters, with all that the chat template adds."""
     assistant, card = state_of(request).find(body.model, strict=body.strict_model)
     ids = await assistant.chat_ids(chat_query(body, card))
     return json_response(TokenCount(input_tokens=len(ids), pellucid=answer_details(ignored_parts(body, card))))

@@ -19,6 +19,7 @@ from pellucid.api.schema.llama import (
     TokenPiece,
 )
 from pellucid.api.server_state import state_of
+from pellucid.text.model_with_tokenizer import refuse_huge
 
 router = APIRouter(tags=["llama.cpp"], route_class=JsonRoute)
 
@@ -28,18 +29,19 @@ router = APIRouter(tags=["llama.cpp"], route_class=JsonRoute)
 
 @router.post("/tokenize", responses={200: {"model": TokenizeReply}, **TEXT_ERRORS})
 async def tokenize(body: TokenizeRequest, request: Request) -> Response:
-    """Split a text into tokens."""
+    """Split a text of at most 4,194,304 characters into tokens."""
     assistant, card = state_of(request).find(body.model, strict=body.strict_model)
+    refuse_huge(len(body.content), "content")
 
     def reply() -> Response:
-        pieces = assistant.tokenize(body.content, card.name, special=body.parse_special, add_special=body.add_special)
+        ids = assistant.tokenize(body.content, card.name, special=body.parse_special, add_special=body.add_special)
+        spelled = {id: str(id) for id in set(ids)}
         if body.with_pieces:
-            result = TokenizeReply(tokens=[TokenPiece(id=piece.id, piece=_spelled(piece.bytes)) for piece in pieces])
-        else:
-            result = TokenizeReply(tokens=[piece.id for piece in pieces])
-        return JSONResponse(result.model_dump())
+            spelled = {id: TokenPiece(id=id, piece=_spelled(assistant.token_bytes(id, card.name))).model_dump_json() for id in spelled}
+        # Written by hand, as an object for each of millions of tokens would take gigabytes.
+        return Response(f'{{"tokens":[{",".join([spelled[id] for id in ids])}]}}', media_type="application/json")
 
-    return await assistant.off_loop(reply, card.name)
+    return await assistant.off_loop(reply, card.name, size=len(body.content))
 
 
 @router.post("/detokenize", responses={200: {"model": DetokenizeReply}, **TEXT_ERRORS})
@@ -50,7 +52,7 @@ async def detokenize(body: DetokenizeRequest, request: Request) -> Response:
     def reply() -> Response:
         return JSONResponse(DetokenizeReply(content=assistant.detokenize(body.tokens, card.name)).model_dump())
 
-    return await assistant.off_loop(reply, card.name)
+    return await assistant.off_loop(reply, card.name, size=len(body.tokens))
 
 
 @router.post("/apply-template", responses={200: {"model": TemplateReply}, **TEXT_ERRORS})

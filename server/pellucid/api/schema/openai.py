@@ -268,8 +268,9 @@ class ScoreRequest(Admittance):
     top_logprobs: Alternatives = Field(0, description="return this many alternatives for each token")
     windows: bool = Field(
         False,
-        description="read a text that is longer than the context in windows that overlap: each token is scored once, with at least half a "
-        "context of text before it; without this field such a text is refused. The usage counts the tokens of all windows",
+        description="read a text that is longer than the context (up to 4,194,304 characters) in windows that overlap: each token is "
+        "scored once, with at least half a context of text before it; without this field such a text is refused. The usage counts the "
+        "tokens of all windows",
     )
     input_prefix: str | None = Field(
         None,

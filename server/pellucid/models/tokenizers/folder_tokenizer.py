@@ -67,6 +67,7 @@ def _from_json(folder: Path, vocab_size: int) -> Tokenizer:
         special = _take_markers(data, added)
         byte_pieces = _names_type(data.get("pre_tokenizer"), "ByteLevel") or _names_type(data.get("decoder"), "ByteLevel")
         harmless = is_harmless(data, byte_level.PATTERNS)
+        drops = any(step.get("behavior") == "Removed" for step in _flat(data.get("pre_tokenizer"), "pretokenizers"))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"{path} is not a valid tokenizer ({reason(error)}): download it again.") from None
     encoder = _encoder(path, data, harmless=harmless)
@@ -80,7 +81,7 @@ def _from_json(folder: Path, vocab_size: int) -> Tokenizer:
         frozenset(token.id for token in added if token.strip_right),
     )
     conventions = _conventions(folder, config, vocabulary, prefix, starts_with)
-    return Tokenizer(encoder.encode, vocabulary, conventions, apart=encoder.apart)
+    return Tokenizer(encoder.encode, vocabulary, conventions, encoder.apart, byte_level=byte_pieces and harmless and not drops)
 
 
 def _fitting(path: Path, markers: Mapping[str, int], pieces: list[str | None], vocab_size: int) -> dict[str, int]:

@@ -99,7 +99,8 @@ def _byte_level(file: GGUF, texts: list[str], types: list[PieceType], vocab_size
     pieces: list[str | None] = [text if type is not PieceType.UNUSED else None for text, type in zip(texts, types, strict=True)]
     vocabulary = Vocabulary(lambda: byte_level.undo_letters(pieces), max(vocab_size, len(texts)), special)
     prefix = PrefixSpace.UNLESS_SPACE if file.get("tokenizer.ggml.add_space_prefix", False) else PrefixSpace.NEVER
-    return Tokenizer(encode, vocabulary, _conventions(file, special, len(texts), prefix, add_bos=pre in byte_level.BEGINS_WITH_BOS))
+    conventions = _conventions(file, special, len(texts), prefix, add_bos=pre in byte_level.BEGINS_WITH_BOS)
+    return Tokenizer(encode, vocabulary, conventions, byte_level=True)
 
 
 def _bpe_encoder(file: GGUF, words: dict[str, int], literal: list[str], pre: str) -> Callable[[str], list[int]]:

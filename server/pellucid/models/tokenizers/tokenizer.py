@@ -74,13 +74,14 @@ class Tokenizer:
     """A tokenizer. ``encode_text`` turns plain text into ids; it adds nothing and knows no markers.
 
     If ``apart`` is true, encoding waits for another process, up to seconds for a hostile tokenizer, so it must not be called on an
-    event loop.
+    event loop. A ``byte_level`` tokenizer drops no byte of a text that the vocabulary has as a token.
     """
 
     encode_text: Callable[[str], list[int]]
     words: Vocabulary
     conventions: Conventions = field(default_factory=Conventions)
     apart: bool = False
+    byte_level: bool = False
 
     def __post_init__(self) -> None:
         """Raise ModelError for invalid markers now, not at the first request."""
@@ -145,6 +146,13 @@ class Tokenizer:
                 begin += len(text) - begin - len(text[begin:].lstrip())
         return ids + self._encode_plain(text[begin:], first=self._is_prefixed(begin, continues))
 
+    def fewest_tokens(self, text: str) -> int:
+        """Return a number of tokens that a text has at least, by its length alone: 0 where nothing is certain without encoding it."""
+        if not self.byte_level or self.words.strip_left or self.words.strip_right:
+            return 0
+        dropped, longest = self._lengths
+        return -(-len(text.encode(errors="ignore").translate(None, dropped)) // longest)
+
     def token_bytes(self, id: int) -> bytes:
         """Return the true bytes of a token, even of half a character. A marker has those of its text, an unused id none.
 
@@ -176,6 +184,12 @@ class Tokenizer:
     @cached_property
     def _special_ids(self) -> frozenset[int]:
         return frozenset(self.words.special.values())
+
+    @cached_property
+    def _lengths(self) -> tuple[bytes, int]:
+        """The bytes that are no tokens, and the length of the longest token."""
+        known = {piece[0] for piece in self._vocabulary if len(piece) == 1}
+        return bytes(byte for byte in range(256) if byte not in known), max(map(len, self._vocabulary))
 
     @cached_property
     def _markers(self) -> MarkerFinder:
