@@ -62,6 +62,8 @@ class Pellucid(LanguageServer):
         """The settings of ``initializationOptions``. Those of ``workspace/configuration`` override them."""
         self.settings_known = asyncio.Event()
         """Set once the client's settings are known. Nothing is sent anywhere before that."""
+        self.opened_texts: dict[str, str] = {}
+        """The texts of documents when they were opened, until their edits are followed: a user may type before the settings are known."""
         self._session: EditorSession | None = None
         self._background: set[asyncio.Task[None]] = set()
         self._shown_errors: set[str] = set()
@@ -189,9 +191,16 @@ class Pellucid(LanguageServer):
         self.follow(uri)
 
     def follow(self, uri: str) -> None:
-        """Follow the edits of a document, unless suggestions are off for its language, or it is a cell of a notebook."""
+        """Follow the edits of a document, unless suggestions are off for its language, or it is a cell of a notebook.
+
+        Before the settings are known, do nothing: the edits until then are found later, in the text that was opened.
+        """
+        if not self.settings_known.is_set():
+            return
+        opened = self.opened_texts.pop(uri, None)
         if self.has_edits(uri):
-            self.session.follow(uri, self.text(uri))
+            for text in (self.text(uri),) if opened is None else (opened, self.text(uri)):
+                self.session.follow(uri, text)
 
     def show_error(self, error: PellucidError) -> None:
         """Show an error to the user, but not again until the server has been ready in between."""

@@ -81,7 +81,9 @@ def _register_documents(server: Pellucid) -> None:
     @server.feature(types.TEXT_DOCUMENT_DID_OPEN)
     def did_open(params: types.DidOpenTextDocumentParams) -> None:
         """Consider the document as context, and connect to the model server before the first request."""
-        server.run_in_background(prepare(params.text_document.uri))
+        uri = params.text_document.uri
+        server.opened_texts[uri] = server.text(uri)
+        server.run_in_background(prepare(uri))
 
     async def prepare(uri: str) -> None:
         await server.settings_known.wait()
@@ -100,6 +102,7 @@ def _register_documents(server: Pellucid) -> None:
     @server.feature(types.TEXT_DOCUMENT_DID_CLOSE)
     def did_close(params: types.DidCloseTextDocumentParams) -> None:
         """Cancel the document's requests."""
+        server.opened_texts.pop(params.text_document.uri, None)
         server.session.note_closed(params.text_document.uri)
         surprise_methods.close(server, params.text_document.uri)
 

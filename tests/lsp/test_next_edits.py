@@ -68,6 +68,15 @@ async def test_the_note_of_the_calibration(connect: Connect) -> None:
     assert (await editor.request("pellucid/nextEdits", request)).calibrationNote == NOT_OWN
 
 
+async def test_an_edit_before_the_settings_are_known(connect: Connect) -> None:
+    """An edit is repeated although it was made while the server still waited for the client's settings, as on a busy machine."""
+    workspace = types.WorkspaceClientCapabilities(configuration=True)
+    editor = await connect(capabilities=types.ClientCapabilities(text_document=INLINE, workspace=workspace))
+    editor.open(URI, TEXT)
+    editor.replace(URI, FIRST, "mean")  # the answer to the server's request for the settings comes after these
+    assert len(await own_edits(editor)) == 1
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
 async def test_repeated_elsewhere(connect: Connect, assistant: ScriptedAssistant, encoding: str) -> None:
     """After a name was changed, the same change is suggested at its other place, as a range in the client's units."""
