@@ -38,7 +38,7 @@ READ = 6
 """Places that are read for one request, the likeliest ones."""
 
 BUDGET_SECONDS = 1.5
-"""No further place is read after this time."""
+"""No further place is read after this time if one is suggested. If none is yet, only a change ends the reading: a machine may be busy."""
 
 PROPOSAL_SECONDS = 1.5
 """Repeated edits that are found are delayed no longer than this by a next-edit model. If none is found, only a change ends its work."""
@@ -64,7 +64,7 @@ NUMBERS = count(1)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most places that are read for one request, and the seconds after which no further one is."""
+    """The most places that are read for one request, and the seconds after which no further one is, once one is suggested."""
 
     places: int
     seconds: float
@@ -230,7 +230,7 @@ class NextEdits:
         self._notes += [] if note is None else [note]
         shown, begun = [], self._clock()
         for number, change in enumerate(changes):
-            if number >= limits.places or self._clock() - begun > limits.seconds:
+            if number >= limits.places or (shown and self._clock() - begun > limits.seconds):
                 reason = TOO_MANY.format(limits.places) if number >= limits.places else TOO_LATE.format(limits.seconds)
                 explanation.skip(change, EditOutcome.UNREAD, reason)
                 continue

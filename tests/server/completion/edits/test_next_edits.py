@@ -324,6 +324,18 @@ async def test_limits() -> None:
     assert len(slow.read) == 2 * (1 + int(BUDGET_SECONDS))
 
 
+async def test_a_slow_model_reads_on_until_an_edit_is_found() -> None:
+    """On a busy machine the time is over before a probable place is read: reading goes on to it, here and in other files."""
+    before = "x = total(a)\n\n" * 3 + "y = total(b)\n\n"
+    after = before.replace("total", "mean", 1)
+    reader = Reader({"mean(b)": 0.0, "mean": -20.0})
+    made = edits(reader, before, after)
+    made._clock = lambda: 100 * reader.seconds
+    assert await lines(made, text=after) == [(6, ("y = mean(b)",))]
+    files = {f"file:///p/{number}.py": "x = total(a)\n" for number in range(3)} | {"file:///p/last.py": "y = total(b)\n"}
+    assert await elsewhere(made, files) == [("file:///p/last.py", 0, ("y = mean(b)",))]
+
+
 async def test_a_place_that_cannot_be_read() -> None:
     """A place that the server refuses to read, as it is too long for the model, is left out without an error."""
     assert await lines(edits(Reader(failure=InvalidRequestError("Too long.")))) == []
