@@ -257,7 +257,7 @@ class Pellucid(LanguageServer):
             self.show_error(ConfigError(message))
         for package in ("pellucid", "pellucid_lsp"):
             logging.getLogger(package).setLevel(self.settings.log_level.upper())
-        if self._session is None:
+        if self._session is None or self._session.settings == self.settings:
             return
         ring = self._session.ring
         await self._session.change_settings(self.settings)

@@ -315,8 +315,6 @@ class EditorSession:
 
     async def change_settings(self, settings: EditorSettings) -> None:
         """Apply new settings. Running requests, which have the old ones, are cancelled."""
-        if settings == self.settings:
-            return
         former, self.settings = self.settings, settings
         completer, launcher, outcomes = self._cancel_work(), None, self._outcomes
         if (settings.server, settings.model) != (former.server, former.model):

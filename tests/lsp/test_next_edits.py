@@ -77,6 +77,18 @@ async def test_an_edit_before_the_settings_are_known(connect: Connect) -> None:
     assert len(await own_edits(editor)) == 1
 
 
+async def test_the_same_settings_again(connect: Connect) -> None:
+    """A client that says that its settings have changed, as Neovim and Emacs do at the start, ends no search if they are the same."""
+    workspace = types.WorkspaceClientCapabilities(configuration=True)
+    editor = await connect(capabilities=types.ClientCapabilities(text_document=INLINE, workspace=workspace))
+    editor.open(URI, TEXT)
+    editor.replace(URI, FIRST, "mean")
+    search = asyncio.create_task(own_edits(editor))
+    await asyncio.sleep(0)
+    editor.client.workspace_did_change_configuration(types.DidChangeConfigurationParams(None))
+    assert len(await search) == 1
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
 async def test_repeated_elsewhere(connect: Connect, assistant: ScriptedAssistant, encoding: str) -> None:
     """After a name was changed, the same change is suggested at its other place, as a range in the client's units."""
