@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from support.required_programs import require_program
+
 pytestmark = pytest.mark.model
 
 SCRIPT = Path(__file__).with_name("eglot.el")
@@ -21,7 +23,7 @@ def test_eglot(tmp_path: Path, served_model: str) -> None:
     file.write_text("def add(a, b):\n    re\n\n\nprint(add(1, 2))\n")
     given = {"python": sys.executable, "file": str(file), "settings": {"server": {"url": served_model, "start": False}}}
     environment = os.environ | {"EGLOT_TEST": json.dumps(given), "HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}
-    command = ["emacs", "--batch", "-Q", "-l", str(SCRIPT)]
+    command = [require_program("emacs"), "--batch", "-Q", "-l", str(SCRIPT)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
 

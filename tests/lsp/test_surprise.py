@@ -15,6 +15,7 @@ from lsprotocol import types
 
 from pellucid.tokens import Alternative, Finish, FinishReason, ScoreQuery, Token, Usage
 from support.editors.lsp_client import INLINE, Connect, Editor, until, within
+from support.required_programs import require_program
 from support.servers.http_servers import ScriptedAssistant
 
 URI = "file:///project/a.py"
@@ -182,7 +183,7 @@ def commit(folder: Path, text: str) -> None:
     (folder / "a.py").write_text(text)
     identity = ("-c", "user.name=A", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
     for arguments in (("init", "-q"), ("add", "a.py"), (*identity, "commit", "-q", "-m", "first")):
-        subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True)
+        subprocess.run([require_program("git"), *arguments], cwd=folder, check=True, capture_output=True)
 
 
 async def test_changes_since_the_last_commit(connect: Connect, tmp_path: Path) -> None:

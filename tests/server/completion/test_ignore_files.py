@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pellucid.completion.context.ignore_files import MAX_BYTES, Patterns, ignoring_file, repository
+from support.required_programs import require_program
 
 FOLDERS = ("", "a", "a/b", "foo", "foo/build", "a b")
 FILES = tuple(f"{folder}/{name}".lstrip("/") for folder in FOLDERS for name in ("x.py", "build.log", ".hidden", "é", "[x]"))
@@ -37,7 +38,7 @@ def work_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def git(top: Path, *arguments: str, given: str = "") -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    command = ["git", "-C", str(top), "-c", f"core.excludesFile={os.devnull}", *arguments]
+    command = [require_program("git"), "-C", str(top), "-c", f"core.excludesFile={os.devnull}", *arguments]
     return subprocess.run(command, input=given, capture_output=True, encoding="utf-8", env=environment).stdout
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pellucid.completion.context.ignore_files import Patterns
 from pellucid.completion.context.wildmatch import translate
+from support.required_programs import require_program
 
 ATOMS = [
     *("a", "b", "A", "é", "ß", " ", ".", "-", "!", "#", "x.py", "ab", "\udcff", "\t"),
@@ -65,7 +66,7 @@ def work_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def git(top: Path, *arguments: str, given: str = "") -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    command = ["git", "-C", str(top), "-c", f"core.excludesFile={os.devnull}", *arguments]
+    command = [require_program("git"), "-C", str(top), "-c", f"core.excludesFile={os.devnull}", *arguments]
     return os.fsdecode(subprocess.run(command, input=os.fsencode(given), capture_output=True, env=environment).stdout)
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from support.required_programs import require_program
+
 pytestmark = pytest.mark.process
 
 HERE = Path(__file__).parent
@@ -25,7 +27,7 @@ LONGEST = 900
 
 def runtime(name: str) -> str:
     """Return the path of one of gcc's runtime libraries."""
-    found = subprocess.run(["gcc", f"-print-file-name={name}"], check=True, capture_output=True, text=True).stdout.strip()
+    found = subprocess.run([require_program("gcc"), f"-print-file-name={name}"], check=True, capture_output=True, text=True).stdout.strip()
     if not Path(found).is_absolute():
         pytest.skip(f"gcc has no {name}.")
     return found

@@ -18,7 +18,7 @@ from support.every_disk_write import Write
 from support.models.stand_in_hub import StandInHub, serve
 from support.servers.small_disks import FILLER, SmallDisk, can_mount, small_disk
 
-pytestmark = pytest.mark.skipif(not can_mount(), reason="only root may mount a small disk")
+pytestmark = pytest.mark.skipif(not can_mount(), reason="it takes root, mount, umount and unshare to mount a small disk")
 
 WRITERS: list[Write] = [
     every_disk_write.conversations,

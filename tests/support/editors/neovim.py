@@ -10,6 +10,7 @@ from typing import Any, Self
 import pynvim
 
 from support.editors.polling import until
+from support.required_programs import require_program
 
 PLUGIN = Path(__file__).parents[3] / "editors" / "nvim"
 SIZE = (100, 30)
@@ -24,7 +25,8 @@ class Neovim:
         folders = ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME")
         system = ("XDG_CONFIG_DIRS", "XDG_DATA_DIRS")  # otherwise plugins of the system are loaded, and their messages wait for a key
         homes = [f"{name}={home}" for name in (*folders, *system)]
-        self.api: Any = pynvim.attach("child", argv=["env", *homes, program, "--clean", "--embed", "--headless"])
+        argv = ["env", *homes, require_program(program), "--clean", "--embed", "--headless"]
+        self.api: Any = pynvim.attach("child", argv=argv)
         self.api.ui_attach(*SIZE, rgb=True)
         self.home = home
         self.files = 0

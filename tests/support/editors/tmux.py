@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 from typing import Self
 
+from support.required_programs import require_program
+
 SIZE = (90, 24)
 
 
@@ -14,10 +16,12 @@ class Terminal:
     """A tmux server with one window, in which ``command`` runs with ``environment`` added to ours. ``folder`` holds its socket."""
 
     def __init__(self, folder: Path, command: list[str], environment: dict[str, str]) -> None:
+        require_program("tmux")
+        program, *arguments = command
         self.socket = folder / "tmux"
         columns, lines = map(str, SIZE)
         settings = [f"{name}={value}" for name, value in environment.items()]
-        line = shlex.join(["env", *settings, *command])
+        line = shlex.join(["env", *settings, require_program(program), *arguments])
         self._tmux("-f", "/dev/null", "new-session", "-d", "-x", columns, "-y", lines, line)
 
     def __enter__(self) -> Self:

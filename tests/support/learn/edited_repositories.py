@@ -6,6 +6,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from support.required_programs import require_program
+
 GAP = "\n\n\n"
 
 CALLS = GAP.join(f"value_{name} = load_settings(path_{name})" for name in "abcd") + "\n"
@@ -21,7 +23,7 @@ ONE_RENAMED = CALLS.replace("load_settings", "read_settings", 1)
 def git(folder: Path, *arguments: str) -> str:
     """Run git with an author of its own, and return what it prints."""
     identity = ("-c", "user.name=A", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false", "-c", "core.autocrlf=false")
-    return subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
+    return subprocess.run([require_program("git"), *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
 def write_repository(folder: Path, versions: Sequence[Mapping[str, str | bytes]]) -> Path:

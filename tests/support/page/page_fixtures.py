@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +19,7 @@ from playwright.async_api import Browser, ConsoleMessage, FilePayload, Frame, Lo
 from playwright.async_api import Error as BrowserError
 
 from support.fleet.over_fleet import serve_command
+from support.required_programs import require_program
 from support.servers.real_model_server import CODER, is_healthy, real_models
 
 SMALL = "smollm2-135m-instruct"
@@ -237,9 +237,7 @@ def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer
 
 def chromium_path() -> str:
     """Return the program that the tests drive. The one without windows of its own opens a page in a third of the time."""
-    found = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser"))), None)
-    assert found is not None, "the tests of the page need Chromium: install Debian's package chromium-headless-shell"
-    return found
+    return require_program("chromium-headless-shell", "chromium", "chromium-browser")
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,9 @@
-"""A real disk of a few megabytes, which a test fills or makes read-only. Needs Linux and the right to mount."""
+"""A real disk of a few megabytes, which a test fills or makes read-only. Needs Linux, its programs to mount, and the right to."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,8 +44,8 @@ class SmallDisk:
 
 
 def can_mount() -> bool:
-    """Return whether this process may mount a disk."""
-    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+    """Return whether this process may mount a disk, and has the programs that do."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0 or not all(map(shutil.which, ("mount", "umount", "unshare"))):
         return False
     return subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
 

@@ -24,7 +24,7 @@ LONG = "word " * 20_000
 """Longer than the rest of a disk page, so that a full disk refuses it."""
 
 
-pytestmark = pytest.mark.skipif(not can_mount(), reason="only root may mount a small disk")
+pytestmark = pytest.mark.skipif(not can_mount(), reason="it takes root, mount, umount and unshare to mount a small disk")
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ import pytest
 
 from pellucid.completion.surprise.committed_text import changed_parts, committed_text
 from pellucid.errors import InvalidRequestError
+from support.required_programs import require_program
 
 
 def git(folder: Path, *arguments: str) -> str:
     """Run git with an author of its own, and with no settings of the user. Return what it prints."""
     identity = ("-c", "user.name=A", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false")
-    return subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
+    return subprocess.run([require_program("git"), *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture

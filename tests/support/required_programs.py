@@ -1,0 +1,32 @@
+"""Skips tests whose programs are not installed, or too old."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+LEAST = {"emacs": (29, 1), "hx": (23, 5), "nvim": (0, 10)}
+"""The oldest versions with which the tests can pass: Emacs with eglot, Helix with ``[language-server]``, and that of the plugin."""
+
+
+def require_program(*names: str) -> str:
+    """Return the path of the first of these programs that is installed. Skip the test if none is, or if that one is too old."""
+    for name in names:
+        if path := shutil.which(name):
+            require_version(name, path)
+            return path
+    pytest.skip(f"{' or '.join(names)} is not installed")
+
+
+def require_version(name: str, path: str) -> None:
+    """Skip the test if a program is older than the tests need."""
+    if name not in LEAST:
+        return
+    told = subprocess.run([path, "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
+    found = re.search(r"(\d+)\.(\d+)[\d.]*", told)
+    assert found is not None, told
+    if (int(found[1]), int(found[2])) < LEAST[name]:
+        pytest.skip(f"{name} {found[0]} is too old: the tests need {'.'.join(map(str, LEAST[name]))}")
