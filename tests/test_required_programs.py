@@ -60,15 +60,15 @@ def test_nothing_can_be_mounted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told", "old"),
+    ("name", "printed", "old"),
     [("nvim", "NVIM v{}", "0.9.5"), ("emacs", "GNU Emacs {}", "28.2"), ("hx", "helix {} (a05c151b)", "22.12")],
 )
-def test_too_old(programs: Path, name: str, told: str, old: str) -> None:
+def test_too_old(programs: Path, name: str, printed: str, old: str) -> None:
     """A version that the tests cannot pass with is a reason to skip; the least one, and a later one, are not."""
     least = ".".join(map(str, LEAST[name]))
-    install(programs, name, told.format(old))
+    install(programs, name, printed.format(old))
     with pytest.raises(pytest.skip.Exception, match=f"^{name} {old} is too old: the tests need {least}$"):
         require_program(name)
     for version in (f"{least}.1", "99.0"):
-        install(programs, name, told.format(version))
+        install(programs, name, printed.format(version))
         assert require_program(name) == str(programs / name)

@@ -25,8 +25,8 @@ def require_version(name: str, path: str) -> None:
     """Skip the test if a program is older than the tests need."""
     if name not in LEAST:
         return
-    told = subprocess.run([path, "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
-    found = re.search(r"(\d+)\.(\d+)[\d.]*", told)
-    assert found is not None, told
+    printed = subprocess.run([path, "--version"], capture_output=True, text=True, check=True, timeout=60).stdout
+    found = re.search(r"(\d+)\.(\d+)[\d.]*", printed)
+    assert found is not None, printed
     if (int(found[1]), int(found[2])) < LEAST[name]:
         pytest.skip(f"{name} {found[0]} is too old: the tests need {'.'.join(map(str, LEAST[name]))}")

@@ -325,7 +325,7 @@ async def test_limits() -> None:
 
 
 async def test_a_slow_model_reads_on_until_an_edit_is_found() -> None:
-    """On a busy machine the time is over before a probable place is read: reading goes on to it, here and in other files."""
+    """On a busy machine the time is over before a probable place is read: reading continues up to it, here and in other files."""
     before = "x = total(a)\n\n" * 3 + "y = total(b)\n\n"
     after = before.replace("total", "mean", 1)
     reader = Reader({"mean(b)": 0.0, "mean": -20.0})

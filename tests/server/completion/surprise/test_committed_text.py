@@ -50,6 +50,7 @@ async def test_a_file_that_is_not_committed(worktree: Path) -> None:
 
 async def test_outside_of_a_repository(tmp_path: Path) -> None:
     """A file in no repository cannot be compared, and the sentence gives git's reason."""
+    require_program("git")
     with pytest.raises(InvalidRequestError, match=r"git cannot compare a\.py with its last commit: not a git repository"):
         await committed_text(tmp_path / "a.py")
 
