@@ -1,6 +1,6 @@
 /** Runs Pellucid's language server as a process, sends it requests, and reports when it cannot run. */
 
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { homedir } from "node:os";
 import * as vscode from "vscode";
 import {
@@ -17,6 +17,7 @@ import {
   ResponseError,
   RevealOutputChannelOn,
   State,
+  type StateChangeEvent,
 } from "vscode-languageclient/node";
 import { type Command, findCommand } from "./executable";
 import {
@@ -35,7 +36,7 @@ import type { LastSuggestion } from "./lastSuggestion";
 /** The documents whose text the server has. */
 export const DOCUMENTS = [{ scheme: "file" }, { scheme: "untitled" }, { scheme: "vscode-notebook-cell" }];
 
-/** A server that ends more often than this within three minutes is not restarted. */
+/** A server that ends more often than this within three minutes is not started again. */
 const MAX_RESTARTS = 4;
 const RESTART_WINDOW_MS = 3 * 60 * 1000;
 
@@ -59,13 +60,20 @@ class QuietClient extends LanguageClient {
   }
 }
 
-/** The language server's process, started at most once at a time. */
+/**
+ * The language server's process. Starts and stops follow one another, because two clients at a time would register the same commands. A
+ * newer one replaces those that wait, and a start that is not finished.
+ */
 export class LanguageServer implements vscode.Disposable {
   private readonly statusChanged = new vscode.EventEmitter<Status>();
   private client: LanguageClient | undefined;
+  private process: ChildProcessWithoutNullStreams | undefined;
+  private ended: Promise<unknown> = Promise.resolve();
+  /** The last start or stop, which ends after all earlier ones. */
+  private turn: Promise<void> = Promise.resolve();
+  private turns = 0;
   private ends: number[] = [];
   private lastWords = "";
-  private ended: Promise<unknown> = Promise.resolve();
 
   readonly onDidChangeStatus = this.statusChanged.event;
   readonly log = vscode.window.createOutputChannel("Pellucid", { log: true });
@@ -112,45 +120,19 @@ export class LanguageServer implements vscode.Disposable {
     return this.client;
   }
 
-  /** Starts the server; if that fails, shows why in one sentence. */
-  async start(): Promise<void> {
-    const command = await findCommand(commandSetting(), {
-      folders: vscode.workspace.isTrusted ? (vscode.workspace.workspaceFolders ?? []).map((folder) => folder.uri.fsPath) : [],
-      environment: process.env,
-      windows: process.platform === "win32",
-    });
-    if (typeof command === "string") {
-      this.fail(command, OPEN_SETTINGS);
-      return;
-    }
-    this.log.info(`Starting ${[command.program, ...command.args].join(" ")}`);
-    this.lastWords = "";
-    this.client = new QuietClient(SECTION, "Pellucid", () => this.spawn(command), this.options());
-    this.client.onNotification(DidChangeStatusNotification, (status) => this.statusChanged.fire(status));
-    this.client.onDidChangeState(({ newState }) => {
-      this.report(newState).catch((error: unknown) => this.log.error(reason(error)));
-    });
-    try {
-      await this.client.start();
-    } catch (error) {
-      await Promise.race([this.ended, new Promise((resolve) => setTimeout(resolve, LAST_WORDS_MS))]);
-      this.fail(`Pellucid's language server did not start: ${this.lastWords || reason(error)}`, OPEN_SETTINGS, SHOW_LOG);
-    }
+  /** Starts the server in place of one that runs; if that fails, shows why in one sentence. */
+  start(): Promise<void> {
+    return this.next((isLast) => this.launch(isLast));
   }
 
   /** Ends the server, if there is one. */
-  async stop(): Promise<void> {
-    const client = this.client;
-    this.client = undefined;
-    if (client !== undefined && client.state !== State.Stopped) {
-      await client.dispose();
-    }
+  stop(): Promise<void> {
+    return this.next(() => Promise.resolve());
   }
 
   /** Restarts the language server, and with it a model server that an editor started. */
   async restart(): Promise<void> {
     this.ends = [];
-    await this.stop();
     await this.start();
     if (this.running) {
       await this.execute<Status>(ServerCommand.restart).catch((error: unknown) => {
@@ -173,17 +155,90 @@ export class LanguageServer implements vscode.Disposable {
     this.log.dispose();
   }
 
-  private async report(state: State): Promise<void> {
-    if (state === State.Starting) {
+  /** Ends the server and does something, after all earlier starts and stops, unless a later one comes meanwhile. */
+  private next(run: (isLast: () => boolean) => Promise<void>): Promise<void> {
+    const number = ++this.turns;
+    const isLast = (): boolean => number === this.turns;
+    const before = this.turn;
+    if (this.client?.state === State.Starting) {
+      this.kill(); // it may never answer
+    }
+    this.turn = (async () => {
+      await before;
+      await this.end();
+      if (isLast()) {
+        await run(isLast);
+      }
+    })();
+    return this.turn;
+  }
+
+  private async launch(isLast: () => boolean): Promise<void> {
+    const command = await findCommand(commandSetting(), {
+      folders: vscode.workspace.isTrusted ? (vscode.workspace.workspaceFolders ?? []).map((folder) => folder.uri.fsPath) : [],
+      environment: process.env,
+      windows: process.platform === "win32",
+    });
+    if (!isLast()) {
+      return;
+    }
+    if (typeof command === "string") {
+      this.fail(command, OPEN_SETTINGS);
+      return;
+    }
+    this.log.info(`Starting ${[command.program, ...command.args].join(" ")}`);
+    this.lastWords = "";
+    const client = (this.client = new QuietClient(SECTION, "Pellucid", () => this.spawn(command), this.options()));
+    client.onNotification(DidChangeStatusNotification, (status) => this.statusChanged.fire(status));
+    client.onDidChangeState((change) => {
+      if (client === this.client) {
+        this.report(change).catch((error: unknown) => this.log.error(reason(error)));
+      }
+    });
+    try {
+      await client.start();
+    } catch (error) {
+      await Promise.race([this.ended, new Promise((resolve) => setTimeout(resolve, LAST_WORDS_MS))]);
+      this.kill();
+      if (isLast()) {
+        this.fail(`Pellucid's language server did not start: ${this.lastWords || reason(error)}`, OPEN_SETTINGS, SHOW_LOG);
+      }
+    }
+  }
+
+  private async end(): Promise<void> {
+    const client = this.client;
+    this.client = undefined;
+    if (client?.isRunning()) {
+      try {
+        await client.dispose();
+      } catch (error) {
+        this.log.warn(reason(error));
+        this.kill();
+      }
+    }
+  }
+
+  /** Ends the process at once, and closes its pipes, which processes that it has started may keep open. */
+  private kill(): void {
+    const child = this.process;
+    child?.kill("SIGKILL");
+    [child?.stdin, child?.stdout, child?.stderr].forEach((pipe) => pipe?.destroy());
+  }
+
+  private async report({ oldState, newState }: StateChangeEvent): Promise<void> {
+    if (newState === State.Starting) {
       this.statusChanged.fire(statusOf("starting", "The language server is starting."));
-    } else if (state === State.Running) {
+    } else if (newState === State.Running) {
       this.statusChanged.fire(await this.requests.sendRequest(StatusRequest));
+    } else if (oldState === State.Running) {
+      await this.startAgain();
     }
   }
 
   private spawn({ program, args }: Command): Promise<ChildProcess> {
     // Not in the workspace, from where Python would import modules.
-    const child = spawn(program, args, { cwd: homedir(), stdio: "pipe", windowsHide: true });
+    const child = (this.process = spawn(program, args, { cwd: homedir(), stdio: "pipe", windowsHide: true }));
     child.stderr.on("data", (data: Buffer) => {
       this.lastWords = data.toString().trim().split("\n").at(-1)?.trim() || this.lastWords;
     });
@@ -207,7 +262,7 @@ export class LanguageServer implements vscode.Disposable {
           this.log.error(error);
           return { action: ErrorAction.Continue, handled: true };
         },
-        closed: () => ({ action: this.afterEnd(), handled: true }),
+        closed: () => ({ action: CloseAction.DoNotRestart, message: "The language server has ended.", handled: true }),
       },
     };
   }
@@ -280,21 +335,18 @@ export class LanguageServer implements vscode.Disposable {
     }
   }
 
-  /** Decides whether a server that ended by itself is restarted. */
-  private afterEnd(): CloseAction {
-    if (!this.running) {
-      return CloseAction.DoNotRestart; // it never started, and start() shows why
-    }
+  /** Starts a server again that ended by itself, unless that happens too often. */
+  private async startAgain(): Promise<void> {
     const now = Date.now();
     this.ends = [...this.ends.filter((at) => now - at < RESTART_WINDOW_MS), now];
     if (this.ends.length <= MAX_RESTARTS) {
-      return CloseAction.Restart;
+      await this.start();
+      return;
     }
     this.fail(
       `Pellucid's language server ended ${this.ends.length} times in three minutes: ${this.lastWords || "it printed no reason"}`,
       SHOW_LOG,
     );
-    return CloseAction.DoNotRestart;
   }
 
   private fail(message: string, ...buttons: string[]): void {

@@ -1,4 +1,4 @@
-// The extension in a real VS Code with a real model: ghost text, the tokens, edits, marks, the status bar, and off.
+// The extension in a real VS Code with a real model: trust, ghost text, the tokens, edits, marks, the status bar, off, and its server's starts.
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -142,6 +142,26 @@ afterEach(async (context) => {
     console.error(`Notifications: ${JSON.stringify(await workbench.notes.allInnerTexts())}`);
   }
   assert.deepEqual(await workbench.errors.allTextContents(), []);
+});
+
+/** The id of the only language server that runs, once it is another one than before and says that it is ready. */
+async function startedInPlaceOf(former) {
+  const [id] = await eventually(
+    () => languageServers(folder),
+    (ids) => ids.length === 1 && ids[0] !== former,
+  );
+  await workbench.status.locator(".codicon-eye").waitFor();
+  return id;
+}
+
+step("granting trust to the folder starts one language server in place of the former, without an error", async () => {
+  await workbench.page.getByText("Restricted Mode is intended for safe code browsing").waitFor();
+  const untrusted = await startedInPlaceOf(undefined);
+  await workbench.run("Workspaces: Manage Workspace Trust");
+  await workbench.page.getByRole("button", { name: "Trust", exact: true }).click();
+  await startedInPlaceOf(untrusted);
+  await workbench.screenshot("trusted-dark");
+  await workbench.run("View: Close Editor");
 });
 
 step("ghost text appears after typing, and the status bar says how long it took", async () => {
@@ -489,31 +509,26 @@ step("switched off, no ghost text appears; switched on again, it does", async ()
   await workbench.ghost.waitFor();
 });
 
-step("Restart starts a new language server", async () => {
+step("Restart starts a new language server, also when it is run again at once", async () => {
   const [old] = await languageServers(folder);
   await workbench.run("Pellucid: Restart");
-  await eventually(
-    () => languageServers(folder),
-    (ids) => ids.length === 1 && ids[0] !== old,
-  );
-  await workbench.status.locator(".codicon-eye").waitFor();
+  await workbench.run("Pellucid: Restart");
+  await startedInPlaceOf(old);
 });
 
 step("a language server that dies is started again, without a word to the user", async () => {
   const [dead] = await languageServers(folder);
   process.kill(dead, "SIGKILL");
-  await eventually(
-    () => languageServers(folder),
-    (ids) => ids.length === 1 && ids[0] !== dead,
-  );
-  await workbench.status.locator(".codicon-eye").waitFor();
+  await startedInPlaceOf(dead);
   await workbench.edit("again.py");
   await workbench.type("    m");
   await workbench.ghost.waitFor();
 });
 
-step("a program that does not start is reported in one sentence, with its own last words", async () => {
+step("a program that does not start is reported in one sentence, with its own last words; the right one then starts", async () => {
   const words = "Say 'make run' first.";
+  await workbench.edit("again.py");
+  const [old] = await languageServers(folder);
   await writeSettings(folder, { ...settings, "pellucid.command": ["/bin/sh", "-c", `echo "${words}" >&2; exit 1`] });
   await workbench.errors.first().waitFor();
   const shown = await workbench.errors.allInnerTexts();
@@ -522,5 +537,31 @@ step("a program that does not start is reported in one sentence, with its own la
   await workbench.screenshot("failed-start-dark");
   await workbench.press("Alt+i");
   await workbench.errors.filter({ hasText: "language server is not running" }).waitFor();
-  await workbench.run("Notifications: Clear All Notifications");
+  await workbench.clearNotes();
+  await writeSettings(folder, settings);
+  await startedInPlaceOf(old);
+});
+
+step("a program that never answers does not keep the right one from starting", async () => {
+  const [old] = await languageServers(folder);
+  await writeSettings(folder, { ...settings, "pellucid.command": ["/bin/sh", "-c", "cat > /dev/null; true"] });
+  await workbench.status.locator(".codicon-loading").waitFor();
+  await writeSettings(folder, settings);
+  await startedInPlaceOf(old);
+});
+
+step("a language server that dies and cannot start again is reported, and Restart starts it", async () => {
+  const forbidden = path.join(folder, "forbidden");
+  const [pellucid] = settings["pellucid.command"];
+  const script = 'test ! -e "$0" || { echo "It is forbidden." >&2; exit 1; }; exec "$1" lsp';
+  const [old] = await languageServers(folder);
+  await writeSettings(folder, { ...settings, "pellucid.command": ["/bin/sh", "-c", script, forbidden, pellucid] });
+  const dead = await startedInPlaceOf(old);
+  await writeFile(forbidden, "");
+  process.kill(dead, "SIGKILL");
+  await workbench.errors.filter({ hasText: "did not start: It is forbidden." }).waitFor();
+  await rm(forbidden);
+  await workbench.clearNotes();
+  await workbench.run("Pellucid: Restart");
+  await startedInPlaceOf(dead);
 });

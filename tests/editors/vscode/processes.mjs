@@ -57,7 +57,7 @@ export async function serveCode(folder, settings) {
     throw new Error(`code-server did not install the extension: see ${folder}/install.log.`);
   }
   const port = await freePort();
-  const quiet = ["--disable-telemetry", "--disable-update-check", "--disable-workspace-trust", "--disable-getting-started-override"];
+  const quiet = ["--disable-telemetry", "--disable-update-check", "--disable-getting-started-override"];
   const address = ["--auth", "none", "--bind-addr", `127.0.0.1:${port}`];
   start(["node", CODE_SERVER, ...options, ...quiet, ...address], environment, path.join(folder, "code-server.log"));
   const url = `http://127.0.0.1:${port}`;
@@ -115,7 +115,7 @@ function start([program, ...args], env, log) {
 }
 
 async function answers(url) {
-  const until = Date.now() + 120_000;
+  const until = Date.now() + 300_000;
   for (;;) {
     const status = await fetch(url).then(
       (reply) => reply.status,
@@ -125,7 +125,7 @@ async function answers(url) {
       return;
     }
     if (Date.now() > until) {
-      throw new Error(`${url} did not answer within two minutes (last status ${status}).`);
+      throw new Error(`${url} did not answer within five minutes (last status ${status}).`);
     }
     await new Promise((resolve) => setTimeout(resolve, 200));
   }

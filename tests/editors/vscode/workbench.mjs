@@ -19,7 +19,7 @@ const FLAGS = [
 const MARKS = { "·": " ", "→": "\t", "⏎": "\n" };
 
 /** Longer than anything takes on a slow machine: the tests wait for what they want to see, never for a time. */
-const LIMIT = 60_000;
+const LIMIT = 120_000;
 
 export class Workbench {
   /** Opens the project of a folder in which `serveCode` serves. */
