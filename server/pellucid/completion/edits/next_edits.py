@@ -228,7 +228,8 @@ class NextEdits:
             return []
         gate, note = gate_of(card)
         self._notes += [] if note is None else [note]
-        shown, begun = [], self._clock()
+        shown: list[NextEdit] = []
+        begun = self._clock()
         for number, change in enumerate(changes):
             if number >= limits.places or (shown and self._clock() - begun > limits.seconds):
                 reason = TOO_MANY.format(limits.places) if number >= limits.places else TOO_LATE.format(limits.seconds)
