@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from pellucid_webui.conversations.model_view import ContextFitting, ModelView, R
 from pellucid_webui.conversations.storage.store import DEFAULT_TITLE, ConversationStore
 from pellucid_webui.conversations.turn import Turn, Turns
 from pellucid_webui.conversations.turn_settings import TurnSettings
+from pellucid_webui.page_threads import in_page_thread
 
 TITLE_CHARACTERS = 60
 """Longest title that is made of the first message."""
@@ -43,7 +43,7 @@ class ChatActions:
 
     async def conversation(self, id: str) -> Conversation:
         """Return a conversation as it is now."""
-        return await asyncio.to_thread(self._store.conversation, self._owner, id)
+        return await in_page_thread(self._store.conversation, self._owner, id)
 
     async def delete(self, id: str) -> None:
         """Delete a conversation, and stop its answers. It can be restored for a while."""
@@ -51,7 +51,7 @@ class ChatActions:
             conversation = await self.conversation(id)
             for turn in filter(None, map(self._turns.find, conversation.nodes)):
                 await turn.stop()
-            await asyncio.to_thread(self._store.delete, self._owner, id)
+            await in_page_thread(self._store.delete, self._owner, id)
 
     async def send(self, id: str, text: str, settings: TurnSettings) -> Turn:
         """Add a message and start its answer."""
@@ -60,17 +60,17 @@ class ChatActions:
         async with self._idle_conversation(id) as conversation:
             message = await self._add(id, conversation.leaf, USER, text)
             if conversation.title == DEFAULT_TITLE and not conversation.nodes:
-                await asyncio.to_thread(self._store.rename, self._owner, id, _title(text))
+                await in_page_thread(self._store.rename, self._owner, id, _title(text))
             return await self._answer(id, message, settings)
 
     async def send_first(self, text: str, settings: TurnSettings) -> tuple[str, Turn]:
         """Send a message in a new conversation, which is created only if that succeeds. Return its id and the answer."""
         _require_text(text)
-        id = await asyncio.to_thread(self._store.create, self._owner, settings)
+        id = await in_page_thread(self._store.create, self._owner, settings)
         try:
             return id, await self.send(id, text, settings)
         except BaseException:
-            await asyncio.to_thread(self._store.deleted.erase, self._owner, id)
+            await in_page_thread(self._store.deleted.erase, self._owner, id)
             raise
 
     async def retry(self, id: str, node: int, settings: TurnSettings, *, remedy: Remedy | None = None, reads_all: bool = False) -> Turn:
@@ -94,7 +94,7 @@ class ChatActions:
             found = _find(conversation, node, ASSISTANT)
             _require_continuable(found, settings)
             batches = await self.batches(id, node)
-            tokens = await asyncio.to_thread(unpack, batches)
+            tokens = await in_page_thread(unpack, batches)
             kept = whole_characters(tokens)
             text = found.text
             if len(kept) < len(tokens):
@@ -115,7 +115,7 @@ class ChatActions:
         async with self._idle_conversation(id, node) as conversation:
             found = _find(conversation, node, ASSISTANT)
             _require_continuable(found, settings)
-            tokens = await asyncio.to_thread(unpack, await self.batches(id, node))
+            tokens = await in_page_thread(unpack, await self.batches(id, node))
             kept = with_alternative(tokens, index, alternative)
             written = found.text.removesuffix("".join(token.text for token in tokens))
             text = written + "".join(token.text for token in kept)
@@ -146,8 +146,8 @@ class ChatActions:
             view = narrower(path, view_of(path), "", settings, full)
             if view is None:
                 raise full
-            archive = await asyncio.to_thread(self._store.archive, self._owner, id)
-            copy = await asyncio.to_thread(self._store.restore, self._owner, _copy_from(archive, path, view.begins))
+            archive = await in_page_thread(self._store.archive, self._owner, id)
+            copy = await in_page_thread(self._store.restore, self._owner, _copy_from(archive, path, view.begins))
         leaf = (await self.conversation(copy)).leaf
         assert leaf is not None, "it has the last message"
         if path[-1].role == USER:
@@ -160,12 +160,12 @@ class ChatActions:
             message = next((node for node in reversed(conversation.path()) if node.role == USER), None)
             if message is None:
                 raise InvalidRequestError("There is nothing to undo in this conversation.")
-            await asyncio.to_thread(self._store.end_path_at, self._owner, id, message.parent)
+            await in_page_thread(self._store.end_path_at, self._owner, id, message.parent)
             return message.text
 
     async def select_version(self, id: str, node: int) -> None:
         """Select another version of a message, and what followed it the last time."""
-        await asyncio.to_thread(self._store.select_version, self._owner, id, node)
+        await in_page_thread(self._store.select_version, self._owner, id, node)
 
     async def batches(self, id: str, node: int) -> list[str]:
         """Return the tokens of a message. They cover its end, and all of it except what a person wrote at the beginning.
@@ -177,7 +177,7 @@ class ChatActions:
     async def batches_in(self, conversation: Conversation, node: int) -> list[str]:
         """Return the tokens of a message of a conversation that is loaded: to load a long one for each message would take long."""
         turn = self.running(conversation, node)
-        return await asyncio.to_thread(self._store.tokens, self._owner, conversation.id, node) if turn is None else turn.batches
+        return await in_page_thread(self._store.tokens, self._owner, conversation.id, node) if turn is None else turn.batches
 
     async def stop(self, id: str, node: int) -> None:
         """Stop an answer and keep the text so far. Do nothing if it has ended."""
@@ -230,7 +230,7 @@ class ChatActions:
         view = view_of(path if earlier is None else [*path, earlier]) if begins is None else ModelView()
         if begins is None and earlier is not None:
             begins = earlier.begins
-        node = await asyncio.to_thread(
+        node = await in_page_thread(
             self._store.add,
             self._owner,
             id,
@@ -249,14 +249,14 @@ class ChatActions:
 
         async def save(narrower: ModelView) -> None:
             assert narrower.begins is not None, "a narrower view begins at a message"
-            await asyncio.to_thread(self._store.set_view, node, narrower.begins, narrower.summary)
+            await in_page_thread(self._store.set_view, node, narrower.begins, narrower.summary)
 
         fitting = ContextFitting(path, text, settings, view, remedy or view.remedy, save)
         turn = Turn(self._store, node, text, batches)
         return self._turns.start(turn, self._assistant, fitting.messages(), settings, fitting)
 
     async def _add(self, id: str, parent: int | None, role: str, text: str, origin: int | None = None) -> int:
-        return await asyncio.to_thread(self._store.add, self._owner, id, parent, role, text, end=FinishReason.STOP, origin=origin)
+        return await in_page_thread(self._store.add, self._owner, id, parent, role, text, end=FinishReason.STOP, origin=origin)
 
 
 def _copy_from(archive: Archive, path: Sequence[Node], begins: int | None) -> Archive:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
@@ -20,6 +21,7 @@ from pellucid_webui.conversations.markdown.markdown_to_html import IncrementalMa
 from pellucid_webui.conversations.model_view import ContextFitting
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn_settings import TurnSettings
+from pellucid_webui.page_threads import in_page_thread
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +85,7 @@ class Turn:
         self._is_narrowest = False
         self._markdown = IncrementalMarkdown()
         self._rendered: tuple[int, list[str]] = (0, [])
+        self._rendering = threading.Lock()
         self._changed = asyncio.Event()
         self._generating: asyncio.Task[FinishReason] | None = None
         self._saving: asyncio.Task[None] | None = None
@@ -95,10 +98,12 @@ class Turn:
 
     @property
     def blocks(self) -> list[str]:
-        """The text so far as blocks of HTML, rendered once for all tabs."""
-        if self._rendered[0] != len(self.text):
-            self._rendered = len(self.text), self._markdown.blocks(json_as_code(self.text) if self._is_json else self.text)
-        return self._rendered[1]
+        """The text so far as blocks of HTML, rendered once for all tabs. Highlighting waits for another process: call it in a thread."""
+        with self._rendering:
+            text = self.text
+            if self._rendered[0] != len(text):
+                self._rendered = len(text), self._markdown.blocks(json_as_code(text) if self._is_json else text)
+            return self._rendered[1]
 
     def start(
         self,
@@ -187,11 +192,11 @@ class Turn:
                 await self._save()
             end = self._outcome(generating)
             if self._too_long is not None:
-                leaf = await asyncio.to_thread(self._store.discard, self.node)
+                leaf = await in_page_thread(self._store.discard, self.node)
                 self.overflow = Overflow(leaf, self._too_long.prompt_tokens, self._too_long.context, self._is_narrowest)
                 return
-            details = await asyncio.to_thread(self._details)
-            await asyncio.to_thread(self._store.finish, self.node, end, self.usage, self.error, details)
+            details = await in_page_thread(self._details)
+            await in_page_thread(self._store.finish, self.node, end, self.usage, self.error, details)
         except PellucidError as error:  # an answer that the store cannot save is stopped
             self.error, end = str(error), FinishReason.ERROR
         finally:
@@ -207,7 +212,7 @@ class Turn:
         text, batch = "".join(token.text for token in tokens), pack(tokens)
         self.text += text
         self.batches.append(batch)
-        await asyncio.to_thread(self._store.append, self.node, text, batch)
+        await in_page_thread(self._store.append, self.node, text, batch)
         self._notify()
 
     def _details(self) -> StoredDetails | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from html import escape
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
@@ -19,6 +18,7 @@ from pellucid.errors import TooManyAttemptsError
 from pellucid.system.api_keys import LOCAL, Keys
 from pellucid_webui.hosting.login_sessions import SESSION_SECONDS, LoginSessions
 from pellucid_webui.hosting.session_list_page import SESSIONS, answer_sessions
+from pellucid_webui.page_threads import in_page_thread
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -50,7 +50,7 @@ class LoginGate:
         if self._sessions is None:
             return LOCAL
         id = request.cookies.get(cookie_name(request))
-        return None if id is None else await asyncio.to_thread(self._sessions.owner_of, id)
+        return None if id is None else await in_page_thread(self._sessions.owner_of, id)
 
     async def answer(self, request: Request) -> Response:
         """Answer at /login, /logout and /sessions; without keys they redirect to the page."""
@@ -75,7 +75,7 @@ class LoginGate:
         if owner is None:
             return login_form("That is not an API key of this server.", status=403)
         response = redirect_to_page()
-        id = await asyncio.to_thread(sessions.begin, owner, request.headers.get("user-agent", ""))
+        id = await in_page_thread(sessions.begin, owner, request.headers.get("user-agent", ""))
         _set_cookie(response, request, id, SESSION_SECONDS)
         return response
 
@@ -91,7 +91,7 @@ class LoginGate:
     async def _logout(self, request: Request, sessions: LoginSessions) -> Response:
         id = request.cookies.get(cookie_name(request))
         if id is not None:
-            await asyncio.to_thread(sessions.end, id)
+            await in_page_thread(sessions.end, id)
         response = redirect_to_page()
         _set_cookie(response, request, "", 0)
         return response

@@ -34,6 +34,7 @@ from pellucid_webui.hosting.gradio_requests import API, DATA, HEARTBEAT, GradioR
 from pellucid_webui.hosting.login import OWNER, PATHS, LoginGate, login_form
 from pellucid_webui.hosting.login_sessions import LoginSessions
 from pellucid_webui.hosting.responses import CONFIG, FRONT, cancel, respond_until
+from pellucid_webui.page_threads import in_page_thread
 
 logger = logging.getLogger(__name__)
 
@@ -199,7 +200,7 @@ class Page:
         async with self._opening:
             if self._gate is None:
                 keys = self._settings.keys
-                sessions = None if keys is None else await asyncio.to_thread(self._sessions, keys)
+                sessions = None if keys is None else await in_page_thread(self._sessions, keys)
                 self._gate = LoginGate(keys, sessions, self._settings.rate_limit, self._bodies)
         return self._gate
 
@@ -227,12 +228,12 @@ class Page:
     async def _build_and_serve(self, assistant_for: AssistantFor) -> None:
         """Open the store, build Gradio's application, and serve it until shutdown."""
         turns = Turns()
-        store = await asyncio.to_thread(lambda: ConversationStore(_folder(self._settings.data) / "conversations.db"))
+        store = await in_page_thread(lambda: ConversationStore(_folder(self._settings.data) / "conversations.db"))
         try:
-            gradio = await asyncio.to_thread(build, self._create, assistant_for, store, turns, self._settings.max_file_size)
+            gradio = await in_page_thread(build, self._create, assistant_for, store, turns, self._settings.max_file_size)
             await self._serve(gradio, turns)
         finally:
-            await asyncio.to_thread(store.close)
+            await in_page_thread(store.close)
 
     async def _serve(self, gradio: GradioApp, turns: Turns) -> None:
         async with gradio.lifespan():

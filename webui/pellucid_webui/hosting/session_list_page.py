@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 from html import escape
 
@@ -11,6 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from pellucid.api.plain_page import document
 from pellucid_webui.hosting.login_sessions import LoginSession, LoginSessions
+from pellucid_webui.page_threads import in_page_thread
 
 SESSIONS = "/sessions"
 
@@ -25,12 +25,12 @@ SYSTEMS = {"Android": "Android", "iPhone": "iPhone", "iPad": "iPad", "Windows": 
 async def answer_sessions(request: Request, sessions: LoginSessions, owner: str, id: str) -> Response:
     """Show the sessions of an owner, or end those that a POST names; ``id`` is the session of the request."""
     if request.method != "POST":
-        return listing(owner, await asyncio.to_thread(sessions.open_sessions, owner, id))
+        return listing(owner, await in_page_thread(sessions.open_sessions, owner, id))
     named = request.query_params.get("end", "")
     if named == OTHERS:
-        await asyncio.to_thread(sessions.end_others, owner, id)
+        await in_page_thread(sessions.end_others, owner, id)
     else:
-        await asyncio.to_thread(sessions.end_one, owner, named)
+        await in_page_thread(sessions.end_one, owner, named)
     return RedirectResponse(SESSIONS, status_code=303)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,6 +13,7 @@ from pellucid_webui.conversations.model_view import messages_of, view_of
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.inspection.comparison import LETTERS, ChatSource, Column, Comparison, StoredAnswer
+from pellucid_webui.page_threads import in_page_thread
 from pellucid_webui.views.chat.retry_settings import other_settings
 from pellucid_webui.views.comparison_form import fields_of
 
@@ -63,15 +63,15 @@ class ChatAnswers:
                 column.stored = await self._stored(owner, conversation, node)
 
     async def _stored(self, owner: str, conversation: Conversation, node: Node) -> StoredAnswer:
-        batches = await asyncio.to_thread(self._store.tokens, owner, conversation.id, node.id)
-        tokens = await asyncio.to_thread(unpack, batches)
+        batches = await in_page_thread(self._store.tokens, owner, conversation.id, node.id)
+        tokens = await in_page_thread(unpack, batches)
         is_whole = "".join(token.text for token in tokens) == node.text
         return StoredAnswer(node.id, node.text, tokens if is_whole else ())
 
     async def _conversation(self, owner: str, id: object) -> Conversation:
         if not isinstance(id, str):
             raise InvalidRequestError(RELOAD)
-        return await asyncio.to_thread(self._store.conversation, owner, id)
+        return await in_page_thread(self._store.conversation, owner, id)
 
 
 def _answer(conversation: Conversation, number: object) -> Node:

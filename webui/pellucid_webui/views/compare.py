@@ -17,6 +17,7 @@ from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.inspection.comparison import TICK_SECONDS, Comparison
 from pellucid_webui.inspection.comparison_export import export
 from pellucid_webui.inspection.comparison_payload import payload
+from pellucid_webui.page_threads import in_page_thread
 from pellucid_webui.views.chat_comparison import ChatAnswers
 from pellucid_webui.views.compare_batch import BATCH_SCRIPT, BatchView, KeptBatches
 from pellucid_webui.views.comparison_form import comparison_of, default_form, form_of
@@ -87,7 +88,7 @@ class CompareView:
                     form = await self.chats.form(owner, data)
                     yield shown | {"offer": {"n": data.get("n"), "form": form}, "models": await self._models(owner)}
                 case "export":
-                    yield shown | {"file": await asyncio.to_thread(_file, kept, str(data.get("kind")))}
+                    yield shown | {"file": await in_page_thread(_file, kept, str(data.get("kind")))}
                 case _:
                     while kept is not None and kept.shown["running"]:
                         yield kept.shown
@@ -125,18 +126,18 @@ class CompareView:
                     kept.shown = payload(comparison) | constant
                     yield kept.shown
         finally:
-            kept.shown = await asyncio.to_thread(payload, comparison) | constant
+            kept.shown = await in_page_thread(payload, comparison) | constant
             self._forget()
         yield kept.shown
 
     async def _open_row(self, tab: tuple[str, str], row: object) -> dict[str, Any]:
         """Show a comparison of the tab's batch as if it had just been made. Raises InvalidRequestError if it has not ended."""
-        batch, comparison = await asyncio.to_thread(self.batches.comparison, tab, row)
+        batch, comparison = await in_page_thread(self.batches.comparison, tab, row)
         before = self._kept.pop(tab, None)
         if before is not None:
             before.comparison.stop()
         constant = {"models": await self._models(tab[0]), "form": form_of(comparison), "row": {"batch": batch, "number": row}}
-        shown = await asyncio.to_thread(payload, comparison) | constant
+        shown = await in_page_thread(payload, comparison) | constant
         self._kept[tab] = _Kept(comparison, shown)
         self._forget()
         return shown

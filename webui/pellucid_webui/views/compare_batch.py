@@ -22,6 +22,7 @@ from pellucid_webui.inspection.batch.comparison_batch import TICK_SECONDS, Batch
 from pellucid_webui.inspection.batch.prompt_file import MAX_FILE_BYTES, PromptFile, read_prompts
 from pellucid_webui.inspection.comparison import UNEXPECTED, Comparison
 from pellucid_webui.inspection.comparison_payload import INFINITE_NATS
+from pellucid_webui.page_threads import in_page_thread
 from pellucid_webui.views.comparison_form import batch_of, form_of_batch
 
 logger = logging.getLogger(__name__)
@@ -156,7 +157,7 @@ class BatchView:
                         kept.batch.stop()
                     return
                 case "choose":
-                    self.batches.choose(tab, await asyncio.to_thread(_prompts_of, data.get("file")))
+                    self.batches.choose(tab, await in_page_thread(_prompts_of, data.get("file")))
                 case "remove":
                     self.batches.chosen.pop(tab, None)
                 case "start":
@@ -175,7 +176,7 @@ class BatchView:
                                 yield shown
                     return
                 case "export":
-                    file = await asyncio.to_thread(_file, kept, str(data.get("kind")))
+                    file = await in_page_thread(_file, kept, str(data.get("kind")))
                     yield self.payload(tab) | {"file": file}
                     return
                 case _:

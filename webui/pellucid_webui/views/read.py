@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
@@ -12,6 +11,7 @@ import gradio as gr
 from pellucid.client.assistant_protocol import AssistantFor
 from pellucid.errors import PellucidError
 from pellucid_webui.conversations.attachments import content_of, text_of
+from pellucid_webui.page_threads import in_page_thread
 from pellucid_webui.views.controls import model_menu
 from pellucid_webui.views.page_owner import OwnerOf
 from pellucid_webui.views.read_session import AUTOMATIC, DIFF, TEXT, KeptReadings, Reading, ReadRequest, ReadState, act, read
@@ -86,11 +86,11 @@ def read_tab(page: gr.Blocks, assistant_for: AssistantFor, owner_of: OwnerOf) ->
         return [gr.skip() if shown is None else shown, gr.skip(), gr.skip(), gr.skip(), gr.skip()]
 
     async def on_part(event: gr.EventData, state: ReadState) -> Any:
-        found = await asyncio.to_thread(state.part, _asked(event))
+        found = await in_page_thread(state.part, _asked(event))
         return gr.skip() if found is None else found
 
     async def on_file(event: gr.EventData, state: ReadState) -> tuple[Any, dict[str, Any]]:
-        found, shown = await asyncio.to_thread(opened, state, event._data)
+        found, shown = await in_page_thread(opened, state, event._data)
         return gr.skip() if found is None else found, shown
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}

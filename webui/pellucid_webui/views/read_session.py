@@ -21,6 +21,7 @@ from pellucid_webui.inspection.reading_figures import ReadingFigures
 from pellucid_webui.inspection.scoring import score
 from pellucid_webui.inspection.stored_reading import PART_TOKENS, StoredReading, as_json, numbers
 from pellucid_webui.inspection.unified_diff import is_diff, parse_diff
+from pellucid_webui.page_threads import in_page_thread
 from pellucid_webui.views.read_payload import NOTHING, diff_result, text_result, windows_note
 
 logger = logging.getLogger(__name__)
@@ -239,7 +240,7 @@ async def read(assistant: Assistant, state: ReadState, request: ReadRequest) -> 
         await asyncio.wait([scoring])
         state.running = None
     if reading.tokens:
-        await asyncio.to_thread(reading.finish)
+        await in_page_thread(reading.finish)
         state.last = reading
     yield state.shown | _outcome(scoring, reading.tokens)
 
@@ -279,6 +280,6 @@ async def act(state: ReadState, event: Mapping[str, Any]) -> dict[str, Any] | No
         state.stop()
         return None
     try:
-        return state.shown | {"file": await asyncio.to_thread(export, state, str(event.get("form", "")))}
+        return state.shown | {"file": await in_page_thread(export, state, str(event.get("form", "")))}
     except PellucidError as error:
         return state.shown | {"status": str(error), "wrong": True}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.system.api_keys import LOCAL
 from pellucid_webui.conversations.markdown.markdown_to_html import blocks
 from pellucid_webui.conversations.storage.blind_reviews import REASONS, Judgement, Review, Reviews, Verdict, next_pair
+from pellucid_webui.page_threads import in_page_thread
 from pellucid_webui.views.page_owner import OwnerOf
 
 SCRIPT = """
@@ -39,7 +39,7 @@ class ReviewView:
         ``owner`` is the user who is logged in and then the rater; without a login, raters enter their names. A verdict names
         the review and rater that its pair was shown for, since the sides depend on both: that of another rater is not saved.
         """
-        return await asyncio.to_thread(self._act, event, owner)
+        return await in_page_thread(self._act, event, owner)
 
     def _act(self, event: Mapping[str, Any], owner: str) -> dict[str, Any]:
         name, rater, note = str(event.get("review", "")), str(event.get("rater", "")).strip(), ""

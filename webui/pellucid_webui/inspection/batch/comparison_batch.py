@@ -18,6 +18,7 @@ from pellucid_webui.inspection.batch.prompt_file import FilePrompt
 from pellucid_webui.inspection.batch.row_figures import RowFigures, figures_of
 from pellucid_webui.inspection.batch.stored_comparison import StoredComparison, store
 from pellucid_webui.inspection.comparison import Column, Comparison
+from pellucid_webui.page_threads import in_page_thread
 
 MAX_ROWS = 5000
 """Most comparisons of a batch."""
@@ -127,7 +128,7 @@ class ComparisonBatch:
                 rows.appendleft(row)
                 return comparison.refused
             row.error = " ".join(f"Column {column.letter}: {column.error}" for column in comparison.columns if column.error)
-            figures, row.stored = await asyncio.to_thread(_result, comparison)
+            figures, row.stored = await in_page_thread(_result, comparison)
             row.figures = None if row.error else figures
             self.finished.append(row)
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from pellucid_webui.conversations.exchange import import_export
 from pellucid_webui.conversations.storage.deleted_conversations import KEPT_DAYS
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.tab_state import TabState
+from pellucid_webui.page_threads import in_page_thread
 from pellucid_webui.views.chat.chat_view import ChatView
 
 SCRIPT = """
@@ -62,7 +62,7 @@ class ConversationList:
 
     async def payload(self, tab: TabState) -> Payload:
         """Return the list as the script draws it."""
-        return await asyncio.to_thread(self._payload, tab)
+        return await in_page_thread(self._payload, tab)
 
     def _payload(self, tab: TabState) -> Payload:
         order = next(_NUMBERS)  # before the list is read: another thread may change it meanwhile, and its list is newer
@@ -96,32 +96,32 @@ class ConversationList:
     async def _open(self, tab: TabState, event: Event) -> Payload:
         """Open a conversation; with ``node`` on the path that leads to this match of the search."""
         id, node = _id(event), event.get("node")
-        await asyncio.to_thread(self.store.conversation, tab.owner, id)
+        await in_page_thread(self.store.conversation, tab.owner, id)
         more: Payload = {}
-        nodes = await asyncio.to_thread(self.store.matches, tab.owner, id, tab.search)
+        nodes = await in_page_thread(self.store.matches, tab.owner, id, tab.search)
         if node in nodes:
-            await asyncio.to_thread(self.store.select_version, tab.owner, id, node)
+            await in_page_thread(self.store.select_version, tab.owner, id, node)
             more = {"match": {"n": next(_NUMBERS), "conversation": id, "node": node, "nodes": nodes, "search": tab.search}}
         tab.show_conversation(id)
         return more | {_OPENED: True}
 
     async def _search(self, tab: TabState, event: Event) -> Payload:
         text = str(event.get("text", ""))
-        await asyncio.to_thread(self.store.list, tab.owner, text, 1)  # raises for a search that is not allowed
+        await in_page_thread(self.store.list, tab.owner, text, 1)  # raises for a search that is not allowed
         tab.search = text
         return {}
 
     async def _rename(self, tab: TabState, event: Event) -> Payload:
-        await asyncio.to_thread(self.store.rename, tab.owner, _id(event), str(event.get("title", "")))
+        await in_page_thread(self.store.rename, tab.owner, _id(event), str(event.get("title", "")))
         return {}
 
     async def _pin(self, tab: TabState, event: Event) -> Payload:
-        await asyncio.to_thread(self.store.folders.pin, tab.owner, _id(event), event.get("pinned") is True)
+        await in_page_thread(self.store.folders.pin, tab.owner, _id(event), event.get("pinned") is True)
         return {}
 
     async def _delete(self, tab: TabState, event: Event) -> Payload:
         id = _id(event)
-        title = (await asyncio.to_thread(self.store.conversation, tab.owner, id)).title
+        title = (await in_page_thread(self.store.conversation, tab.owner, id)).title
         await self.chats.actions(tab).delete(id)
         was_open = tab.conversation == id
         if was_open:
@@ -131,55 +131,55 @@ class ConversationList:
     async def _restore(self, tab: TabState, event: Event) -> Payload:
         """Restore a deleted conversation; with ``open`` show it again."""
         id = _id(event)
-        await asyncio.to_thread(self.store.deleted.restore, tab.owner, id)
+        await in_page_thread(self.store.deleted.restore, tab.owner, id)
         opens = event.get("open") is True
         if opens:
             tab.show_conversation(id)
         return {_OPENED: opens}
 
     async def _erase(self, tab: TabState, event: Event) -> Payload:
-        await asyncio.to_thread(self.store.deleted.erase, tab.owner, _id(event))
+        await in_page_thread(self.store.deleted.erase, tab.owner, _id(event))
         return {}
 
     async def _erase_all(self, tab: TabState, _: Event) -> Payload:
-        await asyncio.to_thread(self.store.deleted.erase_all, tab.owner)
+        await in_page_thread(self.store.deleted.erase_all, tab.owner)
         return {}
 
     async def _move(self, tab: TabState, event: Event) -> Payload:
         """Move a conversation into a ``folder``, or out of its folder."""
         folder = event.get("folder")
-        await asyncio.to_thread(self.store.folders.move, tab.owner, _id(event), None if folder is None else str(folder))
+        await in_page_thread(self.store.folders.move, tab.owner, _id(event), None if folder is None else str(folder))
         return {}
 
     async def _create_folder(self, tab: TabState, event: Event) -> Payload:
         """Create a folder, and move the conversations ``ids`` into it."""
-        folder = await asyncio.to_thread(self.store.folders.create, tab.owner, str(event.get("name", "")))
+        folder = await in_page_thread(self.store.folders.create, tab.owner, str(event.get("name", "")))
         ids = event.get("ids")
         for id in ids if isinstance(ids, list) else []:
-            await asyncio.to_thread(self.store.folders.move, tab.owner, str(id), folder)
+            await in_page_thread(self.store.folders.move, tab.owner, str(id), folder)
         return {}
 
     async def _rename_folder(self, tab: TabState, event: Event) -> Payload:
-        await asyncio.to_thread(self.store.folders.rename, tab.owner, _id(event), str(event.get("name", "")))
+        await in_page_thread(self.store.folders.rename, tab.owner, _id(event), str(event.get("name", "")))
         return {}
 
     async def _collapse_folder(self, tab: TabState, event: Event) -> Payload:
-        await asyncio.to_thread(self.store.folders.collapse, tab.owner, _id(event), event.get("collapsed") is True)
+        await in_page_thread(self.store.folders.collapse, tab.owner, _id(event), event.get("collapsed") is True)
         return {}
 
     async def _delete_folder(self, tab: TabState, event: Event) -> Payload:
         """Delete a folder. The undo creates one of this name with the same conversations."""
         id = _id(event)
-        name = next((one.name for one in await asyncio.to_thread(self.store.folders.list, tab.owner) if one.id == id), "")
-        ids = await asyncio.to_thread(self.store.folders.delete, tab.owner, id)
+        name = next((one.name for one in await in_page_thread(self.store.folders.list, tab.owner) if one.id == id), "")
+        ids = await in_page_thread(self.store.folders.delete, tab.owner, id)
         return {"removed": {"n": next(_NUMBERS), "kind": "folder", "id": id, "title": name, "ids": ids}}
 
     async def _export(self, tab: TabState, event: Event) -> Payload:
-        return {"file": await asyncio.to_thread(self._exported, tab.owner, _id(event), str(event.get("form", "")))}
+        return {"file": await in_page_thread(self._exported, tab.owner, _id(event), str(event.get("form", "")))}
 
     async def _import(self, tab: TabState, event: Event) -> Payload:
         name, data = content_of(event)
-        imported = await asyncio.to_thread(import_export.read_file, self.store, tab.owner, data, name, tab.settings)
+        imported = await in_page_thread(import_export.read_file, self.store, tab.owner, data, name, tab.settings)
         tab.show_conversation(imported.ids[0])
         count = len(imported.ids)
         number = f"{count} conversations were imported from {name}." if count > 1 else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from math import exp
 from typing import Any
@@ -13,6 +12,7 @@ from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, N
 from pellucid_webui.conversations.markdown.json_as_code import json_as_code
 from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.inspection.token_marks import marks_of
+from pellucid_webui.page_threads import in_page_thread
 
 INSPECT = "inspect"
 """The action that the script sends by itself for the answers in view. It keeps the tab's notice, as ``refresh`` does."""
@@ -33,7 +33,7 @@ async def inspect(tab: TabState, event: Mapping[str, Any], actions: ChatActions)
     for number in asked[:MAX_ANSWERS] if isinstance(asked, list) else []:
         node = _finished(conversation, number, actions)
         if node is not None:
-            marks = await asyncio.to_thread(_marks, node, await actions.batches_in(conversation, node.id))
+            marks = await in_page_thread(_marks, node, await actions.batches_in(conversation, node.id))
             versions = {"versions": len(conversation.versions(node)), "branched": await _branched(conversation, node, actions)}
             tab.keep_marks(node.id, marks | versions, KEPT_ANSWERS)
     node = _finished(conversation, wanted, actions)
