@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import httpx
 from playwright.async_api import Page, expect
 
 from pellucid.tokens import Alternative, Token
 from pellucid_webui.hosting.gradio_host import pellucid_view
+from support.page.hostile_code import SLOW
+from support.page.list_page import DAY, library, listed_page, row
 from support.page.page_fixtures import watched
+from support.page.page_tabs import PATIENCE
 from support.page.small_page_server import paged
 from support.servers.http_servers import ScriptedAssistant, scripted_state
 
@@ -78,3 +82,22 @@ async def test_shown_as_text(tmp_path: Path, browser_page: Page) -> None:
         assert dialogs == []
         assert tab.elsewhere == []
         assert tab.problems == []
+
+
+async def test_others_are_served(tmp_path: Path, browser_page: Page) -> None:
+    """While the page opens a conversation whose code lexers are slow for, requests of others are answered, and the code is shown."""
+    with library(tmp_path) as conversations:
+        code = [f"```java\nclass A{{}}\n```\n```java\n{SLOW[2 * number :]}```" for number in range(8)]
+        id = conversations.add("slow", *code, at=DAY)
+    with listed_page(tmp_path) as server:
+        tab = watched(browser_page, server.server.url)
+        await tab.open()
+        await row(browser_page, id).locator(".pl-title").click()
+        async with httpx.AsyncClient(base_url=server.server.url, timeout=PATIENCE) as other:
+            assert (await other.post("/tokenize", json={"content": "x"})).status_code == 200
+            assert (await other.post("/v1/completions", json={"prompt": "x"})).status_code == 200
+        assert await browser_page.locator(".pl-message").count() == 0
+        await expect(browser_page.locator(".pl-message")).to_have_count(8)
+        blocks = browser_page.locator(".pl-message .pl-code code")
+        assert await blocks.evaluate_all("all => all.map((one) => one.querySelector('span') !== null)") == [True, False] * 8
+        assert await blocks.nth(1).inner_text() == SLOW

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from html import escape
 from html.parser import HTMLParser
 from types import FrameType
@@ -13,17 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pellucid_webui.conversations.markdown import highlighting
 from pellucid_webui.conversations.markdown.formulas import ELEMENTS
-from pellucid_webui.conversations.markdown.markdown_to_html import (
-    MAX_CODE_CHARACTERS,
-    MAX_LINE_CHARACTERS,
-    MAX_NESTING,
-    IncrementalMarkdown,
-    _coloured,
-    blocks,
-    open_fence,
-    styles,
-)
+from pellucid_webui.conversations.markdown.highlighting import MAX_CODE_CHARACTERS, MAX_LINE_CHARACTERS
+from pellucid_webui.conversations.markdown.markdown_to_html import MAX_NESTING, IncrementalMarkdown, blocks, open_fence, styles
 
 TAGS = {
     "p", "em", "strong", "s", "a", "br", "hr", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "blockquote", "code", "pre", "bdi",
@@ -233,8 +227,10 @@ SOURCE = "".join(f"def f{n}(x):\n    # one\n    return ['two'] * {n}\n\n" for n 
 
 
 @pytest.mark.slow
-def test_growing_code() -> None:
+def test_growing_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """Growing code is highlighted exactly, at much less than the cost of highlighting all of it each time."""
+    asked: list[str] = []
+    monkeypatch.setattr(highlighting, "_ask", lambda text, language, ask=highlighting._ask: asked.append(text) or ask(text, language))
     text = f"```python\n{SOURCE}"
     ends = range(0, len(text) + 1, 8)
     growing = IncrementalMarkdown()
@@ -244,11 +240,14 @@ def test_growing_code() -> None:
     assert html.count("pl-k") == as_html(text).count("pl-k")
     assert growing.blocks(f"{text}```\nx") == blocks(f"{text}```\nx")
 
-    growing = IncrementalMarkdown()
-    _coloured.cache_clear()
-    cost = calls(lambda: [growing.blocks(text[:end]) for end in ends])
-    _coloured.cache_clear()
-    assert cost * 5 < calls(lambda: [blocks(text[:end]) for end in ends])
+    def cost(render: Callable[[str], object]) -> int:
+        highlighting._by_pygments.cache_clear()
+        asked.clear()
+        for end in ends:
+            render(text[:end])
+        return sum(map(len, asked))
+
+    assert cost(IncrementalMarkdown().blocks) * 5 < cost(blocks)
 
 
 LONG = "# One\n\nTwo *three*\n\n- four\n- five\n\n```python\nsix = 7\n```\n\n| a | b |\n|---|---|\n| 8 | 9 |\n\n> ten\n\n" * 3

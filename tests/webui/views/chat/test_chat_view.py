@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from pellucid.errors import ContextLengthError, InvalidRequestError, Unavailable
 from pellucid.tokens import Finish, FinishReason, ModelCard, ScoreQuery, Token
 from pellucid_webui.conversations.compact_tokens import unpack
 from pellucid_webui.conversations.conversation import Conversation
+from pellucid_webui.conversations.markdown import highlighting
 from pellucid_webui.conversations.storage.store import ConversationStore
 from pellucid_webui.conversations.tab_state import TabState
 from pellucid_webui.conversations.turn import TICK_SECONDS, Turns
@@ -24,6 +26,9 @@ from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.views.chat.chat_display_json import payload
 from pellucid_webui.views.chat.chat_view import FULL_PACE_TABS, ChatView, pause
 from support.page.scripted_assistant import Item, ScriptedPageAssistant, token, tokens, usage
+
+LONG_SECONDS = 60.0
+"""Reached only if a test fails."""
 
 
 @dataclass
@@ -209,6 +214,31 @@ async def test_ended_while_the_conversation_is_read(tmp_path: Path) -> None:
         shown = [one async for one in view.follow(tab)][-1]
         message = json.loads(shown["messages"][-1])
         assert (shown["live"], message["text"], message["end"]) == (None, "yes!", "stop")
+
+
+async def test_the_event_loop_goes_on_during_highlighting(store: ConversationStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other requests are served while the code of an answer is highlighted, both while the answer grows and when it has ended."""
+    waiting: list[threading.Event] = []
+    asked: list[str] = []
+
+    def ask(text: str, language: str) -> str:
+        waiting.append(threading.Event())
+        asked.append(text)
+        assert waiting[-1].wait(LONG_SECONDS), "the event loop is blocked"
+        return text
+
+    monkeypatch.setattr(highlighting, "_ask", ask)
+    go_on = asyncio.Event()
+    script = [*tokens("```java\n", "class A {}\n"), go_on, *tokens("class B {}\n", "```")]
+    view = ChatView(store, shared(ScriptedPageAssistant([script])), Turns())
+    shown = asyncio.create_task(payloads(view, TabState("me"), verb="send", text="Hello", messageId="a"))
+    while not shown.done():
+        await asyncio.sleep(0.01)
+        for highlighted in waiting:
+            highlighted.set()
+            go_on.set()
+    assert len((await shown)[-1]["messages"]) == 2
+    assert (asked[0], asked[-1]) == ("class A {}\n", "class A {}\nclass B {}\n")
 
 
 async def test_finished_messages_are_drawn_once(store: ConversationStore, monkeypatch: pytest.MonkeyPatch) -> None:

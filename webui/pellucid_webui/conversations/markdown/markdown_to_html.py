@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
 from html import escape
 from math import isqrt
 from typing import Any
@@ -15,11 +14,9 @@ from markdown_it.common.utils import unescapeAll
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
-from pygments import highlight
 from pygments.formatters import HtmlFormatter
-from pygments.lexer import Lexer
-from pygments.lexers import find_lexer_class_by_name, get_all_lexers
 
+from pellucid_webui.conversations.markdown.highlighting import MAX_CODE_CHARACTERS, highlighted
 from pellucid_webui.conversations.markdown.markdown_extras import add_extras
 
 LINK_SCHEMES = ("http://", "https://", "mailto:")
@@ -27,12 +24,6 @@ LINK_SCHEMES = ("http://", "https://", "mailto:")
 
 MAX_NESTING = 40
 """Deepest nesting of quotes and lists; deeper ones are shown as source."""
-
-MAX_CODE_CHARACTERS = 20_000
-"""Longest code block that is highlighted: some lexers are slow for longer ones."""
-
-MAX_LINE_CHARACTERS = 5_000
-"""Longest line of a code block that is highlighted."""
 
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 """Characters that change the direction of the text after them: in code they could hide what really runs."""
@@ -86,7 +77,6 @@ _CODE_BUTTONS = (
 _MARKDOWN = markdown_parser()
 _GROWS = "grows"
 _CONTAINERS = frozenset({"blockquote_open", "list_item_open"})
-_FORMATTER: HtmlFormatter[str] = HtmlFormatter(nowrap=True, classprefix="pl-")
 
 
 def blocks(text: str) -> list[str]:
@@ -176,24 +166,14 @@ def _normal(text: str) -> str:
 
 
 def _code(source: str, language: str, caption: str, *, grows: bool = False) -> str:
-    coloured = _coloured_in_two(source, language) if grows else _coloured(source, language)
+    coloured = _in_two_parts(source, language) if grows else highlighted(source, language)
     return (
         f'<figure class="pl-code"><figcaption><span>{escape(caption)}</span>{_CODE_BUTTONS}</figcaption>'
         f'<pre tabindex="0"><code>{_with_marked_bidi(coloured)}</code></pre></figure>'
     )
 
 
-@lru_cache(maxsize=64)
-def _coloured(source: str, language: str) -> str:
-    lexer = _lexer_class(language)
-    if lexer is None or len(source) > MAX_CODE_CHARACTERS or max(map(len, source.split("\n"))) > MAX_LINE_CHARACTERS:
-        return escape(source)
-    mark = "\ufeff" if source.startswith("\ufeff") else ""  # which lexers remove
-    coloured: str = highlight(source, lexer(stripnl=False, ensurenl=False), _FORMATTER)
-    return mark + coloured
-
-
-def _coloured_in_two(source: str, language: str) -> str:
+def _in_two_parts(source: str, language: str) -> str:
     """Highlight growing code in two parts, so that the first one can be taken from the cache for a while.
 
     With a step of the square root of the length, highlighting the first part now and then costs as much as highlighting the
@@ -203,19 +183,7 @@ def _coloured_in_two(source: str, language: str) -> str:
         return escape(source)
     step = 1 << (isqrt(len(source)).bit_length() + 1)
     border = source.rfind("\n", 0, len(source) // step * step) + 1
-    return _coloured(source[:border], language) + _coloured(source[border:], language)
-
-
-@lru_cache(maxsize=256)
-def _lexer_class(language: str) -> type[Lexer] | None:
-    found: type[Lexer] | None = find_lexer_class_by_name(language) if language.lower() in _languages() else None
-    return found
-
-
-@cache
-def _languages() -> frozenset[str]:
-    """Return the names of the languages that come with Pygments, without those of installed plugins."""
-    return frozenset(alias.lower() for _, aliases, _, _ in get_all_lexers(plugins=False) for alias in aliases)
+    return highlighted(source[:border], language) + highlighted(source[border:], language)
 
 
 def _with_marked_bidi(html: str) -> str:

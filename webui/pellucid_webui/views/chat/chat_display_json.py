@@ -10,6 +10,7 @@ from pellucid.tokens import FinishReason, Usage
 from pellucid_webui.conversations import context_use
 from pellucid_webui.conversations.attachments import MAX_FILE_BYTES, MAX_MESSAGE_BYTES
 from pellucid_webui.conversations.conversation import ASSISTANT, Conversation, Node
+from pellucid_webui.conversations.markdown.highlighting import highlighting_ends_after
 from pellucid_webui.conversations.markdown.json_as_code import is_json, json_as_code
 from pellucid_webui.conversations.markdown.markdown_to_html import blocks
 from pellucid_webui.conversations.tab_state import DeliveredMessage, TabState
@@ -24,7 +25,11 @@ INCOMPLETE = "The JSON is incomplete."
 CUT_OFF = "The JSON is incomplete: allow more tokens, or limit the length of its texts in the schema (maxLength)."
 """Shown if the token limit was the reason."""
 
+HIGHLIGHTING_SECONDS = 5.0
+"""Time after which no more code of a conversation is highlighted, so that it is shown."""
 
+
+@highlighting_ends_after(HIGHLIGHTING_SECONDS)
 def payload(
     tab: TabState, conversation: Conversation | None, turn: Turn | None, context: ModelContext | None = None, order: int = 0
 ) -> dict[str, Any]:

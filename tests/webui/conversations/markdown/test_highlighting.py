@@ -1,0 +1,107 @@
+"""Tests that highlighting ends in time whatever the code is, and that it changes no character."""
+
+from __future__ import annotations
+
+import re
+import sys
+from html import escape, unescape
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pellucid_webui.conversations.markdown import highlighting
+from pellucid_webui.conversations.markdown.highlighting import MAX_BLANK_LINES, highlighted, highlighting_ends_after
+from support.page.hostile_code import PIECES, SLOW, code_of, languages
+
+pytestmark = pytest.mark.process
+
+
+def text_of(html: str) -> str:
+    return unescape(re.sub("</?span[^>]*>", "", html))
+
+
+def process_number() -> int:
+    """Return the number of the process that highlights now."""
+    highlighted(f"start = {sys.maxsize}\n", "python")
+    assert highlighting._process._process is not None
+    return highlighting._process._process.pid
+
+
+@pytest.mark.parametrize("language", ["c", "cpp", "java", "nemerle", "ceylon"])
+def test_blank_lines_cost_nothing(language: str) -> None:
+    """Lexers that are slow for blank lines get few of them, so that the code around 19,000 of them is highlighted, and all are shown."""
+    source = "return 1;\n" + "\n" * 19_000 + "return 2;\n"
+    highlighting._by_pygments.cache_clear()
+    html = highlighted(source, language)
+    assert text_of(html) == source
+    assert "<span" in html.split("\n")[0]
+    assert "<span" in html.split("\n")[-2]
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t \x0b"])
+@pytest.mark.parametrize("count", [MAX_BLANK_LINES, MAX_BLANK_LINES + 1, 50])
+def test_blank_lines_leave_the_rest(blank: str, count: int) -> None:
+    """The lines around a run of blank lines are highlighted as without it, within a string too."""
+    parts = ['x = """a\n', 'b"""\n', "import y\n"]
+    gap = f"{blank}\n" * count
+    html = highlighted(gap.join(["", *parts, ""]), "python")
+    lines = [line for line in html.split("\n") if text_of(line).strip()]
+    assert lines == [line for line in highlighted("".join(parts), "python").split("\n") if line]
+    assert text_of(html) == gap.join(["", *parts, ""])
+
+
+@given(st.text(st.sampled_from("\n\n\n \tx'(/*"), max_size=60), st.sampled_from(["python", "c", "html", "text"]))
+def test_every_character_stays(text: str, language: str) -> None:
+    """Whatever runs of blank lines code has, and wherever, its characters stay."""
+    assert text_of(highlighted(text + "\n", language)) == text + "\n"
+
+
+def test_code_that_takes_too_long() -> None:
+    """Code that takes too long is shown as it is. The process is not lost by it, and the next code is highlighted."""
+    process = process_number()
+    assert highlighted(SLOW, "java") == escape(SLOW)
+    assert "<span" in highlighted("class After {}\n", "java")
+    assert process_number() == process
+
+
+def test_a_result_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same code is highlighted once, also where that took too long."""
+    asked: list[str] = []
+    monkeypatch.setattr(highlighting, "_ask", lambda text, language, ask=highlighting._ask: asked.append(text) or ask(text, language))
+    highlighting._by_pygments.cache_clear()
+    for source in (SLOW, "class Kept {}\n"):
+        assert len({highlighted(source, language) for language in ("java", "Java", "java")}) == 1
+    assert asked == [SLOW, "class Kept {}\n"]
+
+
+def test_no_time_left() -> None:
+    """When the time for a conversation is over, code that was highlighted before stays so, and other code is highlighted another time."""
+    before = highlighted("class Before {}\n", "java")
+    with highlighting_ends_after(-1):
+        assert highlighted("class Before {}\n", "java") == before
+        assert highlighted("class Later {}\n", "java") == "class Later {}\n"
+    assert "<span" in highlighted("class Later {}\n", "java")
+
+
+def test_without_a_process(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Code is shown where no process can be started, and the log says why it is not highlighted."""
+    highlighting._process.close()
+    with monkeypatch.context() as broken, caplog.at_level("INFO"):
+        broken.setattr(sys, "executable", "/nowhere/python")
+        assert highlighted("class Plain {}\n", "java") == "class Plain {}\n"
+    assert "no process can be started (No such file or directory)" in caplog.text
+    assert "<span" in highlighted("class Again {}\n", "java")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", ["c", "java", *languages()[:: len(languages()) // 12]])
+def test_hostile_code(language: str) -> None:
+    """Code of 20 kB that is hard on lexers is shown with all its characters, and none of it takes the process with it.
+
+    ``benchmarks/highlighting_trial.py`` tries all languages.
+    """
+    process = process_number()
+    for piece in PIECES.values():
+        assert text_of(highlighted(code_of(piece), language)) == code_of(piece)
+    assert process_number() == process
