@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from pellucid.tokens import FinishReason, Usage
 from pellucid_webui.conversations.context_use import of_path
 from pellucid_webui.conversations.conversation import Node
@@ -29,7 +31,11 @@ def test_an_answer_that_was_refused() -> None:
     assert of_path(path, TurnSettings()) == {"model": "tiny", "tokens": estimated_tokens(path, TurnSettings()), "rate": None}
 
 
-def test_nothing_is_known_before_the_first_answer() -> None:
-    """Without an answer there is no figure."""
+@pytest.mark.parametrize("usage", [None, Usage()])
+def test_no_answer_was_counted(usage: Usage | None) -> None:
+    """Without an answer that tells what it read, as in an imported conversation, the length of the messages is what is known."""
+    path = [node(1, "user"), node(2, "assistant", usage)]
+    for end in (1, 2):
+        assert of_path(path[:end], TurnSettings()) == {"model": "", "tokens": estimated_tokens(path[:end], TurnSettings()), "rate": None}
+        assert estimated_tokens(path[:end], TurnSettings()) > 0
     assert of_path([], TurnSettings()) is None
-    assert of_path([node(1, "user")], TurnSettings()) is None

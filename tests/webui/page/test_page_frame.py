@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import FilePayload, Locator, Page, expect
 
 from pellucid.tokens import Finish, FinishReason, ModelCard, Token, Usage
+from pellucid_webui.conversations.conversation import USER, Conversation, Node
+from pellucid_webui.conversations.exchange.markdown_format import to_markdown
+from pellucid_webui.conversations.model_view import CHARACTERS_PER_TOKEN
+from pellucid_webui.conversations.turn_settings import TurnSettings
 from pellucid_webui.hosting.gradio_host import pellucid_view
 from support.page.page_fixtures import Tab, watched
 from support.page.page_tabs import LOOKS, check_looks
@@ -57,6 +62,9 @@ async def framed(server: PagedServer, assistant: TwoModels, browser_page: Page) 
     await browser_page.locator(".pl-example").first.wait_for()
     return tab
 
+
+CUT_OFF = "all => all.filter((one) => one.scrollHeight > one.clientHeight + 2).map((one) => one.innerText)"
+"""Returns the texts of the elements that are lower than their content."""
 
 SEND_HELLO = "() => Pellucid.actOn('chat', { verb: 'send', conversation: null, text: 'Hello', files: [], messageId: 'hello' })"
 """Sends a message while a dialog covers the chat."""
@@ -143,6 +151,44 @@ async def test_the_settings_cover_nothing(framed: Tab) -> None:
     await page.keyboard.press("Escape")
     await expect(page.locator("#pl-settings")).to_be_hidden()
     await expect(page.get_by_role("button", name="Model & settings")).to_be_focused()
+
+
+async def test_the_settings_scroll(framed: Tab) -> None:
+    """On a laptop's screen the settings are higher than their drawer: all keep their height, and scroll."""
+    page = framed.page
+    await page.set_viewport_size({"width": 1280, "height": 860})
+    await framed.show_settings()
+    temperature = page.get_by_label("number input for Temperature").first
+    for group in (None, "Sampling", "Format and tools"):
+        if group is not None:
+            await framed.unfold_settings(group)
+        assert await page.locator("#pl-settings > *").evaluate_all(CUT_OFF) == []
+        await temperature.click(trial=True)  # fails if anything covers it
+    assert await page.locator("#pl-settings").evaluate("drawer => drawer.scrollHeight > drawer.clientHeight")
+
+
+async def test_typing_after_loading(framed: Tab) -> None:
+    """After the page was loaded, typing writes a message, also in a conversation that exists."""
+    page = framed.page
+    field = page.get_by_role("textbox", name="Your message")
+    await page.keyboard.type("Hello")
+    await page.keyboard.press("Enter")
+    await framed.answered(2)
+    await page.reload()
+    await framed.answered(2)
+    await page.keyboard.type("And now?")
+    await expect(field).to_have_value("And now?")
+
+
+async def test_the_meter_of_an_imported_conversation(framed: Tab) -> None:
+    """The meter tells about how long an imported conversation is, though no model of this server has read it."""
+    page = framed.page
+    asked = Conversation("x", "Asked", TurnSettings(), 1.0, 1.0, 1, {1: Node(1, None, USER, "Hello! " * 400, 1.0, end=FinishReason.STOP)})
+    file: FilePayload = {"name": "asked.md", "mimeType": "", "buffer": to_markdown(asked).encode()}
+    await page.get_by_label("A conversation to import").set_input_files(file)
+    await framed.answered(1)
+    tokens = round(len("Hello! " * 400) / CHARACTERS_PER_TOKEN)
+    await expect(page.get_by_role("meter", name="Context")).to_have_text(re.compile(f"{tokens // 10}[0-9] of 32,768 tokens"))
 
 
 @pytest.mark.parametrize("browser_page", [PHONE], indirect=True, ids=["phone"])

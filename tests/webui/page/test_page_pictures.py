@@ -84,7 +84,6 @@ def empty(page: Page) -> None:
 def answer(page: Page) -> None:
     """Open the inspector at the first unsure word."""
     page.locator(".pl-body[data-tokens]").wait_for()
-    page.get_by_role("textbox", name="Your message").blur()
     page.keyboard.press("n")
     page.locator(".pl-docked .pl-numbers").wait_for()
 
@@ -129,7 +128,6 @@ def palette(page: Page) -> None:
 
 def help(page: Page) -> None:
     empty(page)
-    page.get_by_role("textbox", name="Your message").blur()
     page.keyboard.press("?")
     page.get_by_role("dialog").wait_for()
 
@@ -157,9 +155,11 @@ def test_picture(pictured: PagedServer, browser: Browser, conversation: str, sta
 
 
 def open_state(page: Page, url: str, state: str, conversation: str) -> None:
-    """Open the page in a state, with nothing under the pointer."""
+    """Open the page in a state, with nothing under the pointer, and the message field without the focus that it has after loading."""
     page.goto(f"{url}/?c={conversation}" if state in WITH_CONVERSATION else url)
-    page.get_by_role("textbox", name="Your message").wait_for()
+    field = page.get_by_role("textbox", name="Your message")
+    expect(field).to_be_focused(timeout=TIMEOUT_MS)
+    field.blur()
     STATES[state](page)
     page.mouse.move(1, 1)
 

@@ -13,11 +13,12 @@ from pellucid_webui.conversations.turn_settings import TurnSettings
 
 
 def of_path(path: Sequence[Node], settings: TurnSettings) -> dict[str, Any] | None:
-    """Return about how many tokens a path takes, and how fast its last answer was; None before there is an answer."""
-    for node in reversed(path):
-        if node.usage is not None and node.usage.prompt:
-            return _use(node.model, node.usage, estimated_tokens(path, settings))
-    return None
+    """Return about how many tokens a path takes, and how fast its last answer was, if it has one; None for a path without messages."""
+    if not path:
+        return None
+    counted = ((node.model, node.usage) for node in reversed(path) if node.usage is not None and node.usage.prompt)
+    model, usage = next(counted, ("", Usage()))
+    return _use(model, usage, estimated_tokens(path, settings))
 
 
 def of_turn(model: str, turn: Turn) -> dict[str, Any] | None:

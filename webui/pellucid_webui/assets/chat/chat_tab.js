@@ -94,6 +94,7 @@
       }, STALLED_MS);
       watch("value", () => this.update(props.value));
       this.update(props.value);
+      if (document.activeElement === document.body) this.focusField();
     }
 
     /** The names of the models that can answer. */
