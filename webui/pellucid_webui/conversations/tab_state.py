@@ -29,7 +29,8 @@ class TabState:
     ``listed`` are the orders of the newest conversation and the newest list of conversations that were sent to the tab.
     ``notice`` (a sentence) and ``draft`` (text for the input field) are numbered, so that the script applies each once.
     ``sent_id`` is the script's id of the last message sent. ``delivered`` is the last message saved, which the field may clear.
-    ``settings`` are those that its controls show. ``shown_once`` is the last deletion and the last match of the list, both numbered: they
+    ``settings`` are the last valid ones that its controls showed; ``edits`` counts the user's changes, also those to invalid ones.
+    ``shown_once`` is the last deletion and the last match of the list, both numbered: they
     are in each update, as the next one may overtake theirs.
     ``marks`` has where the tokens of answers are in their rendered text, and ``opened`` the tokens of the answer that is inspected.
     ``turn`` is the answer that it started or followed last.
@@ -51,6 +52,7 @@ class TabState:
     turn: Turn | None = None
     search: str = ""
     settings: TurnSettings = field(default_factory=TurnSettings)
+    edits: int = 0
     rendered: dict[int, tuple[object, str]] = field(default_factory=dict)
     marks: dict[int, dict[str, Any]] = field(default_factory=dict)
     opened: tuple[int, Sequence[str]] | None = None

@@ -131,8 +131,9 @@ async def test_overtaken_while_the_list_is_read(store: ConversationStore, monkey
     assert [(listed["open"], shown["id"]) for listed, shown in outputs[1:]] == [(None, None)]
 
 
-async def test_settings_that_the_user_has_changed(store: ConversationStore) -> None:
-    """The settings of an opened conversation are not repeated once the user has changed one."""
+@pytest.mark.parametrize("changed", [0.75, None], ids=["another", "emptied"])
+async def test_settings_that_the_user_has_changed(store: ConversationStore, changed: float | None) -> None:
+    """The settings of an opened conversation are not repeated once the user has changed one, even to nothing."""
     tab = TabState(ME)
     id = store.create(ME, TurnSettings(temperature=0.25))
     events = events_over(store, ScriptedPageAssistant([[*tokens("yes"), None]]))
@@ -141,7 +142,8 @@ async def test_settings_that_the_user_has_changed(store: ConversationStore) -> N
     opening = events.act_on_list(event(verb="open", id=id), REQUEST, tab, "")
     assert temperature(await anext(opening)) == 0.25
     assert temperature(await anext(opening)) == 0.25
-    await events.save_settings(REQUEST, tab, *events.parts.controls.values(TurnSettings(temperature=0.75)))
+    values = events.parts.controls.values(TurnSettings())
+    await events.save_settings(REQUEST, tab, *values[:2], changed, *values[3:])
     await turn.stop()
     assert {temperature(shown) == gr.skip() async for shown in opening} == {True}
 

@@ -127,9 +127,9 @@ class ChatEvents:
         opened, settings = tab.conversation, await self._settings_shown(tab, model)
         while tab.conversation != opened:  # it was closed or replaced meanwhile
             opened, settings = tab.conversation, await self._settings_shown(tab, model)
-        repeats, unedited = SETTINGS_REPEATS, tab.settings
+        repeats, edits = SETTINGS_REPEATS, tab.edits
         async for shown in self._chats.follow(tab):
-            has_settings = repeats > 0 and tab.conversation == opened and tab.settings is unedited
+            has_settings = repeats > 0 and tab.conversation == opened and tab.edits == edits
             yield [_newest_list(tab, listed), _newest_chat(tab, shown), *(settings if has_settings else self._unchanged())]
             repeats -= 1
 

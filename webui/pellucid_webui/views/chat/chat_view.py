@@ -101,6 +101,7 @@ class ChatView:
     async def save_settings(self, tab: TabState, read_settings: ReadSettings) -> None:
         """Save the settings of the controls with the tab, and with its conversation, if it shows one."""
         if tab.owner:
+            tab.edits += 1
             with suppress(PellucidError):  # such as a half-typed number; the next answer reports it
                 tab.settings = read_settings()
                 if tab.conversation is not None:
