@@ -118,6 +118,7 @@ async def ask_ours(case: Case, cursor: Cursor, launcher: Launcher) -> None:
 
     def note(candidate: Candidate, level: GateLevel) -> GateVerdict:
         case.tokens = [(token.text, token.constrained_logprob) for token in candidate.tokens]
+        case.part_ends = candidate.part_ends
         return show_all(candidate.tokens)
 
     path = STDLIB / cursor.file

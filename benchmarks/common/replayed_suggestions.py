@@ -18,7 +18,7 @@ from pellucid.tokens import Token
 class Case:
     """One cursor, with the text below it or without.
 
-    ``tokens`` are Pellucid's whole suggestion, before any gate: text and constrained logprob.
+    ``tokens`` are Pellucid's whole suggestion, before any gate: text and constrained logprob. It can be shortened to ``part_ends``.
 
     Times are in milliseconds. ``peer`` is the text that llama.vim shows; None if it was not asked.
     """
@@ -28,6 +28,7 @@ class Case:
     suffix: bool
     truth: str
     tokens: list[tuple[str, float | None]] = field(default_factory=list)
+    part_ends: list[int] = field(default_factory=list)
     ending: str | None = None
     answer: str | None = None
     took: float = 0.0
@@ -87,7 +88,7 @@ def gated(cases: Iterable[Case], level: GateLevel) -> Gated:
     for case in cases:
         if not case.tokens:
             continue
-        part = case.text[: judge(case.spoken, level).length]
+        part = case.text[: judge(case.spoken, level, case.part_ends).length]
         if case.right:
             found.right += 1
             found.lost += not part

@@ -18,11 +18,12 @@ from pellucid.completion.recent_answers import RecentAnswers
 from pellucid.completion.settings import GateLevel
 from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
+from pellucid.completion.shaping.part_ends import part_ends
 from pellucid.completion.suggestion import DocumentCursor, truncate
-from pellucid.completion.trust.calibrated_gate import BY_CALIBRATION, Candidate, decide
+from pellucid.completion.trust.calibrated_gate import BY_CALIBRATION, LEAST_DOUBTFUL, Candidate, decide, doubtful_rest
 from pellucid.completion.trust.calibration import Calibration, CalibrationKind
 from pellucid.completion.trust.features import NAMES, CursorFeatures, features
-from pellucid.completion.trust.threshold_gate import BY_HAND, BY_THRESHOLDS, is_worth_showing, part_lengths
+from pellucid.completion.trust.threshold_gate import BY_HAND, BY_THRESHOLDS
 from pellucid.errors import NotFoundError
 from pellucid.tokens import ModelCard, Token
 from pellucid_lsp.editor_settings import EditorSettings
@@ -72,11 +73,11 @@ def test_unsure() -> None:
 
 def test_shortened() -> None:
     """If a part gains more than the whole, it is shown."""
-    tokens = (*make_tokens("urn", " value", ".", "na", p=0.9), token("me", 0.001), *make_tokens(" +", " b"))
+    tokens = (*make_tokens("urn", " load", "(a)", ".na", p=0.9), token("me", 0.001), *make_tokens(" +", " b"))
 
     verdict = decide(candidate(tokens), GateLevel.NORMAL)
 
-    assert joined(tokens)[: verdict.length] == "urn value."
+    assert joined(tokens)[: verdict.length] == "urn load(a)"
     assert verdict.reason == (
         "All of it is right with a probability of 0.34, the shown part with 0.90: that is worth more at level normal."
     )
@@ -91,13 +92,13 @@ def test_a_likely_whole_is_not_shortened_for_little_more_certainty() -> None:
 
 def test_a_certain_beginning_of_a_likely_whole() -> None:
     """A whole that would be worth its risk is shortened if its beginning is long and much more probable."""
-    tokens = (*make_tokens("urn", " value", ".", "name", " +", " other", p=0.999), token(" thing", 0.02))
+    tokens = (*make_tokens("urn", " load", "(", "value", ".name", ")", p=0.999), token(".thing", 0.02))
 
     verdict = decide(candidate(tokens), GateLevel.NORMAL)
 
     whole = verdict.values["right"]
     assert whole - (1 - whole) * RAW.costs[GateLevel.NORMAL] > 0
-    assert joined(tokens)[: verdict.length] == "urn value.name + other"
+    assert joined(tokens)[: verdict.length] == "urn load(value.name)"
 
 
 def test_the_beginning_of_an_unfinished_suggestion() -> None:
@@ -144,9 +145,8 @@ def test_what_is_shown_is_worth_its_risk(level: GateLevel, texts: list[str], dat
     verdict = decide(candidate(tokens, doubtful()), level)
 
     at, cost = CursorFeatures.read(ParsedCursor(HERE)), doubtful().costs[level]
-    parts = [length for length in part_lengths(tokens, text) if is_worth_showing(text[:length])]
     gains = {}
-    for length in (len(text), *parts):
+    for length in (len(text), *part_ends(ParsedCursor(HERE), text)):
         p = doubtful().probability(features(truncate(tokens, length), at, Ending.LINE, whole=length == len(text)))
         gains[length] = p * length / len(text) - (1 - p) * cost
     assert gains.get(verdict.length, 0.0) == max(0.0, *gains.values())
@@ -224,3 +224,11 @@ async def test_kept_when_settings_change() -> None:
     assert models.why_not_calibrated(MODEL) is None
     with pytest.raises(NotFoundError, match="has no model 'other'"):
         await models.find(cast("Any", server), "other")
+
+
+@pytest.mark.parametrize(("p", "shown"), [(0.5, True), (LEAST_DOUBTFUL - 0.01, False)])
+def test_a_doubtful_rest_is_not_improbable(p: float, shown: bool) -> None:
+    """All of the rest is shown as doubtful, or nothing of it if the whole is improbable by the calibration."""
+    found = candidate(make_tokens("urn", " load(a)", ".name", p=p))
+
+    assert doubtful_rest(found, 11) == (len(".name") if shown else 0)

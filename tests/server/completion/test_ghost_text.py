@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pellucid.completion.suggestion import DocumentCursor, TrimmedAnswer
 from pellucid.text.stopping import StopGate
 from pellucid.text.suffix_stop import SuffixStop
 from pellucid.tokens import Token
+from support.editors.token_factory import in_words
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -66,12 +68,7 @@ def tokens(*pieces: str) -> list[Token]:
     return [Token(0, piece, piece.encode(), position, -0.1, 1, 0.1) for position, piece in enumerate(pieces)]
 
 
-def in_words(text: str, size: int = 4) -> list[Token]:
-    """Tokens of a few characters, as a model has them."""
-    return tokens(*(text[at : at + size] for at in range(0, len(text), size)))
-
-
-def feed_all(ghost: GhostText, answer: list[Token]) -> TrimmedAnswer:
+def feed_all(ghost: GhostText, answer: Sequence[Token]) -> TrimmedAnswer:
     """Return what is suggested of these tokens."""
     for token in answer:
         ghost.feed(token)
@@ -182,19 +179,20 @@ def test_a_line_that_the_limit_of_tokens_cut_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "answer", "shown"),
     [
-        ("x = fun", "", "ction(a, b", "ction(a,"),
-        ("x = fun", "", "ction", None),
-        ("x = ", "", "f(a).", "f(a)."),
-        ("x = f(", ")", "a, b", "a,"),
-        ("x = f(", ") + tail", "alpha, ta", "alpha,"),
-        ("alpha = beta + 1\n", "", "alpha = beta ", None),
-        ("alpha = beta + 1\n", "", "alpha = beta - ", "alpha = beta -"),
-        ("", "\nalpha = beta + 1\n", "alpha = beta + ", None),
+        ("x = fun", "", "ction(a, b", None),
+        ("x = fun", "", "ction(a, b), c", None),
+        ("x = ", "", "f(a).", None),
+        ("x = ", "", "f(a).b", "f(a)"),
+        ("x = f(", ")", "aa, b", "aa"),
+        ("x = f(", ") + tail", "alpha, ta", None),
+        ("alpha(beta + 1, c)\n", "", "alpha(beta + 1, ", None),
+        ("alpha(beta + 1, c)\n", "", "alpha(beta).c - ", "alpha(beta)"),
+        ("", "\nalpha(beta).gamma\n", "alpha(beta).ga", None),
         ("def f(a):", "\n", "\n    return a\n    re", "\n    return a"),
     ],
 )
 def test_the_first_line_so_far(before: str, after: str, answer: str, shown: str | None) -> None:
-    """Of an unfinished answer only whole words of its first line are shown, and nothing that may repeat the text around the cursor."""
+    """Of an unfinished answer only what ends where a reader would stop is shown, and nothing that may repeat the text around the cursor."""
     parsed = parse("file:///a.py", before, after, "python")
     ghost = GhostText(parsed, choose_shape(parsed))
     ghost.feed_all(in_words(answer))

@@ -9,9 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.completion.settings import GateLevel
-from pellucid.completion.suggestion import truncate
+from pellucid.completion.shaping.parsed_cursor import ParsedCursor
+from pellucid.completion.shaping.part_ends import part_ends
+from pellucid.completion.suggestion import DocumentCursor, truncate
 from pellucid.completion.trust.threshold_gate import THRESHOLDS, judge, measure
 from support.editors.token_factory import healed, joined, make_tokens, token
+
+
+def ends_of(text: str) -> list[int]:
+    """Return where the parts of a suggestion may end in a Python file."""
+    return list(part_ends(ParsedCursor(DocumentCursor("untitled:1", "", "", "python")), text))
+
 
 probabilities = st.floats(1e-6, 1.0)
 texts = st.lists(st.sampled_from(["return", " a", " +", "\n", "    ", "(", "x", ")", ""]), max_size=12).map(lambda words: ["go", *words])
@@ -52,14 +60,15 @@ def test_shortened_to_whole_lines() -> None:
     """A weak token in a later line takes its line with it, and the lines before stay."""
     tokens = (*make_tokens("if", " a", ":", "\n", "    ", "return", " a"), token("x", 0.001), *make_tokens("\n", "b"))
 
-    assert joined(tokens)[: judge(tokens, GateLevel.NORMAL).length] == "if a:"
+    assert joined(tokens)[: judge(tokens, GateLevel.NORMAL, [5]).length] == "if a:"
 
 
-def test_shortened_to_whole_words() -> None:
-    """A weak token in the first line takes all from its word on."""
-    tokens = (*make_tokens("return", " value", ".", "na"), token("me", 0.001), *make_tokens(" +", " b"))
+def test_shortened_only_where_a_part_ends() -> None:
+    """A weak token in the first line takes all from the last end of a part on; without such an end nothing is shown."""
+    tokens = (*make_tokens("load", "(", "a", ")", ".", "na"), token("me", 0.001), *make_tokens(" +", " b"))
 
-    assert joined(tokens)[: judge(tokens, GateLevel.NORMAL).length] == "return value."
+    assert joined(tokens)[: judge(tokens, GateLevel.NORMAL, [7]).length] == "load(a)"
+    assert judge(tokens, GateLevel.NORMAL).length == 0
 
 
 @pytest.mark.parametrize("level", GateLevel)
@@ -69,7 +78,7 @@ def test_what_is_shown_is_sure(level: GateLevel, words: list[str], data: st.Data
     tokens = tuple(token(word, data.draw(probabilities)) for word in words)
     text = joined(tokens)
 
-    verdict = judge(tokens, level)
+    verdict = judge(tokens, level, ends_of(text))
 
     assert text[: verdict.length].strip() or verdict.length == 0
     if verdict.length:
@@ -82,6 +91,6 @@ def test_levels_are_ordered(words: list[str], data: st.DataObject) -> None:
     """A quieter level never shows what a more eager one hides."""
     tokens = tuple(token(word, data.draw(probabilities)) for word in words)
 
-    quiet, normal, eager = (judge(tokens, level).length for level in GateLevel)
+    quiet, normal, eager = (judge(tokens, level, ends_of(joined(tokens))).length for level in GateLevel)
 
     assert quiet <= normal <= eager

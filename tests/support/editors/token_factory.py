@@ -33,3 +33,8 @@ def healed(text: str, p: float, allowed: float, others: Mapping[str, float]) -> 
 def joined(tokens: tuple[Token, ...]) -> str:
     """Return the text of tokens."""
     return "".join(one.text for one in tokens)
+
+
+def in_words(text: str, size: int = 4) -> tuple[Token, ...]:
+    """Tokens of a few characters, as a model has them."""
+    return make_tokens(*(text[at : at + size] for at in range(0, len(text), size)))

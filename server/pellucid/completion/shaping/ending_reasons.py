@@ -15,6 +15,8 @@ class Ending(StrEnum):
     """The block, statement, element or paragraph is complete."""
     SUFFIX = "suffix"
     """The answer continues with text that already follows the cursor."""
+    REWRITE = "rewrite"
+    """The answer writes the rest of the line in other words, instead of what is missing."""
     ABOVE = "above"
     """The answer repeats the line above the cursor."""
     REPETITION = "repetition"

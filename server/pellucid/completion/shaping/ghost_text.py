@@ -14,8 +14,10 @@ from pellucid.completion.settings import SuggestionShape
 from pellucid.completion.shaping.block_scope import BlockScope, LineScope, Scope, TextScope
 from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
+from pellucid.completion.shaping.part_ends import part_ends
 from pellucid.completion.shaping.prose import FencedScope, ParagraphScope
 from pellucid.completion.shaping.repetition import Repetition, ends_in_loop
+from pellucid.completion.shaping.right_of_cursor import CLOSING_PUNCTUATION, RightOfCursor
 from pellucid.completion.suggestion import TrimmedAnswer, truncate
 from pellucid.text.brackets import CLOSING
 from pellucid.tokens import Token
@@ -26,22 +28,20 @@ LEADING_BLANK_LINES = 2
 MAX_EXTRA_INDENT = 40
 """Characters by which a line may be indented beyond the cursor's. A model with nothing to add may generate spaces forever."""
 
-_PUNCTUATION = re.compile(r"""(?:[\s)\]}>;:,"'`]|\*/|-->|</[\w:.-]+>)*""")
-_INCOMPLETE_WORD = re.compile(r"\w+\Z")
 _LAST_BREAK = re.compile(r"\r?\n[ \t]*")
 
 
 def choose_shape(parsed: ParsedCursor, wanted: SuggestionShape = SuggestionShape.AUTO, *, invoked: bool = False) -> SuggestionShape:
     """Return LINE or BLOCK: how much to suggest at a cursor.
 
-    Any other setting than AUTO is returned as it is. AUTO means a line if something other than closing punctuation is right
-    of the cursor, in comments and strings, and in prose. It means a block where a block, or a comment or string over several
+    It is a line if something other than closing punctuation is right of the cursor. Otherwise any other setting than AUTO is returned as
+    it is. AUTO means a line in comments and strings, and in prose. It means a block where a block, or a comment or string over several
     lines, has just been opened, where something new begins at the margin below a blank line, and if the user asked for it.
     """
+    if not CLOSING_PUNCTUATION.fullmatch(parsed.right):
+        return SuggestionShape.LINE
     if wanted is not SuggestionShape.AUTO:
         return wanted
-    if not _PUNCTUATION.fullmatch(parsed.right):
-        return SuggestionShape.LINE
     if invoked:
         return SuggestionShape.BLOCK
     if parsed.in_text or parsed.syntax.prose:
@@ -70,7 +70,7 @@ class GhostText:
     A BLOCK ends where its scope ends: where the text is indented less, where a bracket or element is closed that the
     answer did not open (including that line, if the innermost one before the cursor is closed nowhere), after a complete
     statement at the margin, at a second blank line, with a paragraph or list item.
-    Both end where the answer repeats what is below the cursor, the line above it, or itself. White space at the end is
+    Both end where the answer repeats what is right of the cursor or below it, the line above it, or itself. White space at the end is
     dropped. The result does not depend on how the text is split into tokens.
     """
 
@@ -78,6 +78,7 @@ class GhostText:
         assert shape is not SuggestionShape.AUTO, "choose_shape returns the shape"
         self._parsed = parsed
         self._scope = _scope(parsed, shape)
+        self._right = RightOfCursor(parsed)
         self._repetition = Repetition(parsed)
         self._max_lines = max_lines
         self._tokens: list[Token] = []
@@ -87,6 +88,7 @@ class GhostText:
         self._line_ends: list[int] = []  # of the lines that are not blank
         self._line_count = 0  # from the first line that is not blank
         self._blank_lines = 0  # at the end
+        self._cut_off = False
         self._end: tuple[int, Ending] | None = None
 
     @property
@@ -122,6 +124,7 @@ class GhostText:
         If the limit of tokens ``cut_off`` the answer, drop its incomplete last line, unless it is the only one.
         """
         if not self.ended:
+            self._cut_off = cut_off
             if cut_off and self._line_ends:
                 self._stop(self._kept, Ending.LIMIT)
             else:
@@ -136,11 +139,11 @@ class GhostText:
         return self._trimmed(self._line_ends[-1], Ending.TIME) if self._line_ends else None
 
     def first_line_so_far(self) -> TrimmedAnswer | None:
-        """Return the whole words of the first line so far, or None if there are none that every longer answer keeps.
+        """Return the first line so far, up to where a reader would stop, or None if there is no part that every longer answer keeps.
 
         The answer may still turn out to repeat a line above or below, or the text right of the cursor.
         """
-        if self.ended or not self._text.strip():
+        if self.ended or self._right.joins or not self._text.strip():
             return None
         if self._line_ends:
             return self._trimmed(self._line_ends[0], Ending.PART)
@@ -149,8 +152,8 @@ class GhostText:
             return None
         right = self._parsed.right.strip()
         kept = self._text.partition(right[0])[0] if right else self._text
-        part = self._trimmed(len(_INCOMPLETE_WORD.sub("", kept)), Ending.PART)
-        return part if part.text else None
+        end = next(part_ends(self._parsed, kept), None)
+        return None if end is None else self._trimmed(end, Ending.PART)
 
     def _judge_growing_line(self) -> None:
         """End the suggestion if the incomplete last line shows that it is over."""
@@ -202,7 +205,11 @@ class GhostText:
         """End the suggestion if the scope ends in the last line. Return whether it does."""
         scope_end = self._scope.judge(self._line(end), whole=whole)
         if scope_end is not None:
-            self._stop(max(self._offset_of(scope_end.at), self._line_start), scope_end.why)
+            at, why = max(self._offset_of(scope_end.at), self._line_start), scope_end.why
+            if self._right.joins and self._line_start == 0:
+                self._stop(*self._right.join(self._text[:end], at, why, ended=whole and end == len(self._text) and not self._cut_off))
+            else:
+                self._stop(at, why)
         return scope_end is not None
 
     def _keep_line(self, line: str, end: int) -> None:
@@ -218,7 +225,7 @@ class GhostText:
     @property
     def _may_break(self) -> bool:
         """True if the answer may begin on a new line."""
-        if isinstance(self._scope, LineScope) and self._parsed.opener != self._parsed.number:
+        if self._right.joins or (isinstance(self._scope, LineScope) and self._parsed.opener != self._parsed.number):
             return False
         return self._parsed.opener is not None or self._parsed.begins_text or not self._parsed.right.strip()
 
@@ -247,7 +254,7 @@ class GhostText:
         text = self._text[:end].rstrip()
         if not text:
             return TrimmedAnswer("", (), Ending.BLANK if why in (Ending.LINE, Ending.STOP) else why)
-        text += self._break_before_closing(text, end)
+        text += self._break_before_closing(text, end) or (self._right.space(self._text[:end]) if "\n" not in text else "")
         return TrimmedAnswer(text, truncate(self._tokens, len(text)), why)
 
     def _break_before_closing(self, text: str, end: int) -> str:

@@ -56,12 +56,13 @@ class ParsedCursor:
         self._lines = [line[-MAX_LINE:].rstrip("\r") for line in lines]
         self._scans: list[LineScan] = []
         self._starts: list[int] = []  # of each line, the number of the line where its statement begins
-        self._line_began_inside: str | None = None
+        self.line_began_inside: str | None = None
+        """The text that closes the comment or string that the cursor's line begins in; None outside of both."""
         for number, line in enumerate(self._lines):
             self._read(number, line)
 
     def _read(self, number: int, line: str) -> None:
-        self._line_began_inside = self.inside
+        self.line_began_inside = self.inside
         began_inside = self.inside is not None
         found = scan_line(line, self.inside, self.syntax)
         self._scans.append(found)
@@ -143,7 +144,7 @@ class ParsedCursor:
     def scan_on(self, line: str) -> LineScan:
         """Scan the cursor's line with an answer appended. In a comment or string, scan only the answer."""
         if self.inside is None:
-            return scan_line(line, self._line_began_inside, self.syntax)
+            return scan_line(line, self.line_began_inside, self.syntax)
         size = len(self.left)
         found = scan_line(line[size:], self.inside, self.syntax)
         marks = tuple(replace(mark, at=mark.at + size) for mark in found.marks)

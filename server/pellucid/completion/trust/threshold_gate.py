@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, log
 
@@ -13,9 +12,6 @@ from pellucid.tokens import Token
 
 FLOOR = 1e-6
 """The probability that is used for tokens of lower probability, so that logarithms stay finite."""
-
-MIN_SHOWN_CHARACTERS = 2
-"""Least letters, digits or brackets of a shortened suggestion. Fewer are typed more quickly than read."""
 
 THRESHOLDS: Mapping[GateLevel, Mapping[str, float]] = {
     GateLevel.QUIET: {"first": 0.70, "mean": 0.85, "least": 0.60},
@@ -48,8 +44,8 @@ class GateVerdict:
     probability: float | None = None
 
 
-def judge(tokens: Sequence[Token], level: GateLevel) -> GateVerdict:
-    """Return the longest part above all thresholds: all of the suggestion, whole lines of it, or whole words of its first line."""
+def judge(tokens: Sequence[Token], level: GateLevel, part_ends: Sequence[int] = ()) -> GateVerdict:
+    """Return the longest part above all thresholds: all of the suggestion, or a part that ends at one of ``part_ends``."""
     thresholds = THRESHOLDS[level]
     values = measure(tokens)
     text = "".join(token.text for token in tokens)
@@ -57,8 +53,8 @@ def judge(tokens: Sequence[Token], level: GateLevel) -> GateVerdict:
     if failing is None:
         return GateVerdict(len(text), "Every probability is above its threshold.", values, thresholds)
     why = f"The {_label(failing)} is {values[failing]:.2f}, below the {thresholds[failing]:.2f} that level {level} requires"
-    for length in part_lengths(tokens, text):
-        if _failing(measure(truncate(tokens, length)), thresholds) is None and is_worth_showing(text[:length]):
+    for length in part_ends:
+        if _failing(measure(truncate(tokens, length)), thresholds) is None:
             return GateVerdict(length, f"{why}; the part before that is above all thresholds.", values, thresholds)
     return GateVerdict(0, f"{why}.", values, thresholds)
 
@@ -86,35 +82,3 @@ def _failing(values: Mapping[str, float], thresholds: Mapping[str, float]) -> st
 
 def _label(name: str) -> str:
     return {"first": "first token's probability", "mean": "mean probability", "least": "least probability"}[name]
-
-
-def part_lengths(tokens: Sequence[Token], text: str) -> Iterator[int]:
-    """Yield the lengths to which a suggestion can be shortened, the longest first.
-
-    Each ends at the end of a line or, in the first line, between two words.
-    """
-    first_line = _first_line_end(text)
-    end = len(text)
-    for token in reversed(tokens):
-        end -= len(token.text)
-        if not 0 < end < len(text):
-            continue
-        whole_line = text[end] == "\n" or text[end - 1] == "\n"
-        if whole_line if end > first_line else not _inside_word(text, end):
-            yield len(text[:end].rstrip())
-
-
-def _first_line_end(text: str) -> int:
-    """Return where the first line that is not blank ends."""
-    start = len(text) - len(text.lstrip())
-    end = text.find("\n", start)
-    return len(text) if end < 0 else end
-
-
-def _inside_word(text: str, at: int) -> bool:
-    return re.match(r"\w\w", text[at - 1 : at + 1]) is not None
-
-
-def is_worth_showing(text: str) -> bool:
-    """Return whether a part is long enough to be read more quickly than typed."""
-    return len(re.sub(r"[\s,;:.]", "", text)) >= MIN_SHOWN_CHARACTERS

@@ -20,7 +20,7 @@ from pellucid.completion.settings import CompletionSettings, ContextSettings, Ga
 from pellucid.completion.suggestion import truncate
 from pellucid.completion.trust.calibrated_gate import Candidate
 from pellucid.completion.trust.features import VERSION, features
-from pellucid.completion.trust.threshold_gate import GateVerdict, is_worth_showing, judge, part_lengths, show_all
+from pellucid.completion.trust.threshold_gate import GateVerdict, judge, show_all
 from pellucid.learn.calibrate.correctness import is_right
 from pellucid.learn.calibrate.cursors import ReplayCursor
 from pellucid.learn.calibrate.replay_records import SuggestionPart, SuggestionRecord, SuggestionRecordFile
@@ -126,11 +126,10 @@ def _record(cursor: ReplayCursor, suffix: bool, explanation: Explanation, candid
     at = candidate.cursor_features
     text = candidate.text
     found = [SuggestionPart(len(text), _numbers(features(candidate.tokens, at, candidate.ending, whole=True)), is_right(text, truth))]
-    for length in part_lengths(candidate.tokens, text):
-        if is_worth_showing(text[:length]):
-            numbers = _numbers(features(truncate(candidate.tokens, length), at, candidate.ending, whole=False))
-            found.append(SuggestionPart(length, numbers, is_right(text[:length], truth)))
-    shown = {str(level): judge(candidate.tokens, level).length for level in GateLevel}
+    for length in candidate.part_ends:
+        numbers = _numbers(features(truncate(candidate.tokens, length), at, candidate.ending, whole=False))
+        found.append(SuggestionPart(length, numbers, is_right(text[:length], truth)))
+    shown = {str(level): judge(candidate.tokens, level, candidate.part_ends).length for level in GateLevel}
     return replace(record, parts=tuple(found), shown=shown)
 
 

@@ -20,7 +20,6 @@ from pellucid.completion.suggestion import DocumentCursor, truncate
 from pellucid.completion.trust.calibrated_gate import Candidate, decide
 from pellucid.completion.trust.calibration import Calibration, CalibrationKind
 from pellucid.completion.trust.features import features
-from pellucid.completion.trust.threshold_gate import is_worth_showing, part_lengths
 from pellucid.errors import InvalidRequestError
 from pellucid.learn.calibrate.gate_levels import COSTS, CURVE_COSTS, curve, outcome, shown, shown_by_thresholds
 from pellucid.learn.calibrate.held_out_check import Findings, find
@@ -95,7 +94,7 @@ def test_the_editor_shows_the_same_part() -> None:
     for cost in CURVE_COSTS:
         found = Candidate(ParsedCursor(HERE), tuple(tokens), Ending.LINE, replace(RAW, costs=dict.fromkeys(GateLevel, cost)))
         text, at = found.text, found.cursor_features
-        lengths = [len(text), *(length for length in part_lengths(tokens, text) if is_worth_showing(text[:length]))]
+        lengths = [len(text), *found.part_ends]
         parts = [
             SuggestionPart(length, features(truncate(tokens, length), at, Ending.LINE, whole=length == len(text)), True)
             for length in lengths
