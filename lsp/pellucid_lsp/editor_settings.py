@@ -67,6 +67,9 @@ class EditorSettings:
     partial_suggestions: bool = setting(
         False, "suggest the sure beginning of an answer that is not finished; only for clients that repeat the request then"
     )
+    doubtful_rests: bool = setting(
+        False, "send the doubtful rest of a suggestion with it; only for clients that accept the sure beginning by itself"
+    )
     log_level: LogLevel = setting(LogLevel.WARNING, "log level on stderr: error, warning, info or debug")
 
     @classmethod

@@ -71,6 +71,7 @@ def explanation_report(explanation: Explanation, prompt_text: str | None) -> Jso
         "ending": explanation.ending,
         "answer": explanation.answer,
         "shown": explanation.shown,
+        "doubtful": explanation.doubtful,
         "model": explanation.model,
         "prompt": None if prompt is None else asdict(prompt) | {"text": prompt_text},
         "usage": None if usage is None else {"cached": usage.cached, "computed": usage.computed, "generated": usage.generated},

@@ -6,13 +6,14 @@ from typing import Any
 
 from pellucid.completion.suggestion import Suggestion, normalize_newlines
 from pellucid_lsp.server import Pellucid
+from pellucid_lsp.suggestion_items import SURE
 
 
 def accept_all(server: Pellucid, *arguments: Any) -> None:
-    """Note that all of a suggestion was accepted. The first argument of the client's command is its id."""
+    """Note that all of an item was accepted, whose command has these arguments. The first is the id of its suggestion."""
     suggestion = find_suggestion(server, arguments[0]) if arguments else None
     if suggestion is not None:
-        server.session.accept(suggestion, len(suggestion.text))
+        server.session.accept(suggestion, len(suggestion.sure.text if SURE in arguments else suggestion.text))
 
 
 def accept_part(server: Pellucid, id: str | None, length: int | None, *, from_line_start: bool = False) -> None:

@@ -271,8 +271,8 @@ class EditorSession:
                 self._outcomes.note(suggestion.model, shown=1)
             explanation = self.journal.explanations.find(id=suggestion.id)
             verdict = None if explanation is None else explanation.verdict
-            if verdict is not None and verdict.probability is not None:
-                self._adjustment.note_shown(suggestion.cursor, suggestion.text, verdict.probability)
+            if verdict is not None and verdict.length and verdict.probability is not None:
+                self._adjustment.note_shown(suggestion.cursor, suggestion.text[: verdict.length], verdict.probability)
 
     def note_opened(self, uri: str, text: str) -> None:
         """Consider an opened document as context for other documents."""
@@ -488,6 +488,7 @@ class EditorSession:
             model=self.settings.model,
             models=self._models,
             adjustment=self._adjustment,
+            doubtful_rests=self.settings.doubtful_rests and self.settings.completion.doubtful_rest,
         )
 
     def _cancel_work(self) -> Completer:

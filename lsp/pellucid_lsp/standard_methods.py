@@ -133,7 +133,7 @@ def _register_completion(server: Pellucid) -> None:
     async def completion(params: types.CompletionParams) -> types.CompletionList:
         """Return the suggestion as an item of the completion menu."""
         uri = params.text_document.uri
-        suggestions = await server.suggestions(uri, params.position, None, invoked=False)
+        suggestions = [one for one in await server.suggestions(uri, params.position, None, invoked=False) if one.sure.text]
         codec = server.documents.position_codec
         items = [completion_item(one, codec.client_num_units(word_before(one.cursor)), server.line_end(uri)) for one in suggestions]
         return types.CompletionList(is_incomplete=True, items=items)

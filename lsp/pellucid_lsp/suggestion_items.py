@@ -9,11 +9,18 @@ from lsprotocol import types
 from pellucid.completion.suggestion import DocumentCursor, Suggestion
 from pellucid.completion.trust.threshold_gate import measure
 
+TITLE = "Pellucid: accepted"
 ACCEPTED = "pellucid.accepted"
 """The command that an editor runs after it has inserted a suggestion."""
 
 PARTIAL = "partial"
 """The second argument of that command, if the item is only the beginning of a suggestion."""
+
+SURE = "sure"
+"""The second argument, if the item is the sure beginning of a suggestion that has a doubtful rest."""
+
+DOUBTFUL = "doubtful"
+"""The second argument, if the item has a doubtful rest. The third is the length of its sure beginning in UTF-16 code units."""
 
 LABEL_CHARACTERS = 60
 """Characters of a suggestion's first line that a completion menu shows."""
@@ -26,11 +33,15 @@ def inline_item(suggestion: Suggestion, selected: types.SelectedCompletionInfo |
     where = types.Range(here, here)
     if selected is not None:
         text, where = selected.text + text, selected.range
-    return types.InlineCompletionItem(insert_text=text, filter_text=text, range=where, command=_command(suggestion))
+    rest = suggestion.text[len(suggestion.sure.text) :].replace("\n", line_end)
+    sure = len(text.removesuffix(rest).encode("utf-16-le")) // 2
+    return types.InlineCompletionItem(insert_text=text, filter_text=text, range=where, command=_command(suggestion, sure))
 
 
 def completion_item(suggestion: Suggestion, units: int, line_end: str) -> types.CompletionItem:
-    """Return an item of the completion menu. It replaces the word before the cursor, whose width is ``units``."""
+    """Return an item of the completion menu, without a doubtful rest. It replaces the word before the cursor, whose width is ``units``."""
+    arguments = [suggestion.id, SURE] if suggestion.doubtful else [suggestion.id]
+    suggestion = suggestion.sure
     word = word_before(suggestion.cursor)
     line, character = suggestion.cursor.position
     text = (word + suggestion.text).replace("\n", line_end)
@@ -45,7 +56,7 @@ def completion_item(suggestion: Suggestion, units: int, line_end: str) -> types.
         filter_text=(word + suggestion.text).partition("\n")[0],
         sort_text="\uffff",  # below the items of the language's own server, which are certain
         text_edit=types.TextEdit(types.Range(types.Position(line, character - units), types.Position(line, character)), text),
-        command=_command(suggestion),
+        command=types.Command(TITLE, ACCEPTED, arguments=arguments),
     )
 
 
@@ -56,6 +67,10 @@ def word_before(cursor: DocumentCursor) -> str:
     return found.group()[::-1]
 
 
-def _command(suggestion: Suggestion) -> types.Command:
-    arguments = [suggestion.id, PARTIAL] if suggestion.partial else [suggestion.id]
-    return types.Command(title="Pellucid: accepted", command=ACCEPTED, arguments=arguments)
+def _command(suggestion: Suggestion, sure: int) -> types.Command:
+    arguments: list[str | int] = [suggestion.id]
+    if suggestion.partial:
+        arguments.append(PARTIAL)
+    elif suggestion.doubtful:
+        arguments += [DOUBTFUL, sure]
+    return types.Command(TITLE, ACCEPTED, arguments=arguments)

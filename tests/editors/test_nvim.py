@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from support.editors import partial_language_server
+from support.editors import doubtful_language_server, partial_language_server
 from support.editors.language_server_in_neovim import LanguageServerInNeovim
 from support.editors.neovim import PLUGIN, Neovim
 from support.editors.polling import until
@@ -472,6 +472,29 @@ def test_the_rest_of_a_partial_suggestion(vim: Neovim, tmp_path: Path) -> None:
     entries = [json.loads(line) for line in log.read_text().splitlines()]
     shown = [["request", 2, 7], ["shown", "part"], ["request", 2, 7], ["shown", "whole"]]
     assert entries == [["initialize", True], *shown, ["dismissed", "whole"]]
+
+
+def test_the_doubtful_rest_is_accepted_by_itself(vim: Neovim, tmp_path: Path) -> None:
+    """The key accepts the sure beginning, then the doubtful rest, which stays on the screen meanwhile; one undo removes each."""
+    log = tmp_path / "log"
+    vim.setup("", cmd=[sys.executable, doubtful_language_server.__file__, str(log)], ghost="plugin")
+    sure, rest = doubtful_language_server.SURE, doubtful_language_server.REST
+    vim.edit("    ret")
+    vim.keys("A")
+    until(lambda: vim.ghost == sure + rest, "the whole")
+    assert faint(vim) == rest
+    vim.keys("<Tab>")
+    vim.until_text(f"    ret{sure}")
+    until(lambda: faint(vim) == rest, "the doubtful rest")
+    vim.keys("<Tab>")
+    vim.until_text(f"    ret{sure}{rest}")
+    until(lambda: "accepted" in log.read_text(), "the last message")
+    vim.keys("<Esc>u")
+    vim.until_text(f"    ret{sure}")
+
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    assert entries[:2] == [["initialize", True], ["part", "at 7", len(sure)]]
+    assert [entry[0] for entry in entries[2:]] == ["accepted"]
 
 
 SHOP = """def total(items):
@@ -1101,5 +1124,38 @@ def test_drawing(vim: Neovim, line: str, column: int, rest: str, tail: str, show
     vim.api.current.buffer[:] = [line]
     where = {"buf": vim.api.current.buffer.number, "row": 0, "col": column}
     suggestion = {"tail": tail, "right": line[column:]}
-    vim.lua("require('pellucid.ghost').draw(...)", suggestion, where, rest)
-    assert vim.screen.split("\n~")[0] == shown
+    for sure in range(len(rest) + 1):
+        vim.lua("require('pellucid.ghost').draw(...)", suggestion, where, rest, sure)
+        assert vim.screen.split("\n~")[0] == shown
+
+
+@pytest.mark.parametrize(
+    ("line", "rest", "tail", "sure", "expected"),
+    [
+        ("f(", "a, b)", "", 1, ", b)"),
+        ("f(", "a, b)", "", 0, "a, b)"),
+        ("f(", "a, b)", "", 5, ""),
+        ("f()", "a, b)", ")", 1, ", b"),
+        ("f()", "a\n  b", "", 3, " b"),
+        ("f()", "a\n  b\nc", "", 1, "  b\nc"),
+    ],
+)
+def test_the_doubtful_rest_is_fainter(vim: Neovim, line: str, rest: str, tail: str, sure: int, expected: str) -> None:
+    """Exactly the text after the sure bytes has the highlight group of doubtful text."""
+    vim.api.command(f"set runtimepath^={PLUGIN}")
+    vim.api.current.buffer[:] = [line]
+    where = {"buf": vim.api.current.buffer.number, "row": 0, "col": 2}
+    vim.lua("require('pellucid.ghost').draw(...)", {"tail": tail, "right": line[2:]}, where, rest, sure)
+    assert faint(vim) == expected
+
+
+def faint(vim: Neovim) -> str:
+    """Return the ghost text that is drawn as doubtful, its lines joined by line ends."""
+    marks = vim.lua(
+        """
+        local id = vim.api.nvim_get_namespaces()["pellucid.ghost"]
+        return vim.api.nvim_buf_get_extmarks(0, id, 0, -1, { details = true })
+        """
+    )
+    rows = [row for *_, mark in marks for row in (mark["virt_text"], *mark.get("virt_lines", []))]
+    return "\n".join("".join(chunk[0] for chunk in row if chunk[1] == "PellucidDoubtful") for row in rows).strip("\n")

@@ -19,8 +19,8 @@ PROPERTIES: dict[str, dict[str, Any]] = {
 OWN = {f"{SECTION}.command"}
 """What the extension reads itself."""
 
-DECIDED = {f"{SECTION}.statusNotifications", f"{SECTION}.partialSuggestions"}
-"""What the extension decides, not its user: it needs notifications of the status, and cannot ask for the rest of a suggestion."""
+DECIDED = {f"{SECTION}.statusNotifications", f"{SECTION}.partialSuggestions", f"{SECTION}.doubtfulRests"}
+"""What the extension decides, not its user: it needs the status, and accepts doubtful rests but no unfinished answers."""
 
 
 def settings_of(kind: type[Any] = EditorSettings, path: str = SECTION) -> Iterator[tuple[str, Any, Field[Any]]]:

@@ -16,6 +16,7 @@ from pytest_lsp import client_capabilities
 
 from pellucid.tokens import Finish, FinishReason, Token, Usage
 from support.editors.lsp_client import INLINE, LIMIT_SECONDS, Connect, Editor, arguments_of, id_of, until
+from support.editors.token_factory import token
 from support.servers.http_servers import TINY, ScriptedAssistant, spoken
 
 URI = "file:///project/a.py"
@@ -512,6 +513,7 @@ def hold(assistant: ScriptedAssistant, token: int) -> tuple[threading.Event, thr
 
 async def test_partial_suggestions(connect: Connect, assistant: ScriptedAssistant) -> None:
     """A client with the setting gets the sure beginning of an unfinished answer, marked as such, and the whole when it asks again."""
+    make_tokens(assistant, "urn", " add(a)", ".total", " + b", "\n", "x")
     _, more = hold(assistant, 3)
     editor = await connect(options={"partialSuggestions": True})
     editor.open(URI, TEXT)
@@ -522,11 +524,40 @@ async def test_partial_suggestions(connect: Connect, assistant: ScriptedAssistan
     (whole,) = await again
 
     id, mark = arguments_of(part)
-    assert (part.insert_text, mark) == ("urn a +", "partial")
-    assert (whole.insert_text, len(arguments_of(whole))) == ("urn a + b", 1)
+    assert (part.insert_text, mark) == ("urn add(a)", "partial")
+    assert (whole.insert_text, len(arguments_of(whole))) == ("urn add(a).total + b", 1)
     await editor.command("pellucid.accepted", id, mark)
     assert (await editor.request("pellucid/tokens", {"id": id})).accepted
     assert editor.messages == []
+
+
+async def test_a_doubtful_rest(connect: Connect, assistant: ScriptedAssistant) -> None:
+    """A client with the setting gets the doubtful rest with the length of the sure beginning, and the rest again after accepting that."""
+    assistant.script = [*map(token, ["urn", " add(a, 'ä𝄞')", ".total"]), token(" + b", 0.45), token("\n"), token("x")]
+    editor = await connect(options={"doubtfulRests": True})
+    editor.open(URI, TEXT)
+
+    (item,) = await editor.inline(URI, *AT)
+
+    id, kind, sure = arguments_of(item)
+    beginning = "urn add(a, 'ä𝄞')"
+    assert (item.insert_text, kind, sure) == (f"{beginning}.total + b", "doubtful", len(beginning) + 1)
+    editor.notify("pellucid/didPartiallyAccept", {"id": id, "acceptedLength": sure})
+    editor.insert(URI, *AT, beginning)
+    (left,) = await editor.inline(URI, AT[0], AT[1] + sure)
+    assert (left.insert_text, arguments_of(left)[1:]) == (".total + b", ("doubtful", 0))
+
+
+@pytest.mark.parametrize("options", [{}, {"doubtfulRests": True, "completion": {"doubtfulRest": False}}])
+async def test_no_doubtful_rest(connect: Connect, assistant: ScriptedAssistant, options: dict[str, Any]) -> None:
+    """A client without the setting, and a user who does not want doubtful rests, get only the sure beginning."""
+    assistant.script = [*map(token, ["urn", " add(a)", ".total"]), token(" + b", 0.45), token("\n"), token("x")]
+    editor = await connect(options=options)
+    editor.open(URI, TEXT)
+
+    (item,) = await editor.inline(URI, *AT)
+
+    assert (item.insert_text, len(arguments_of(item))) == ("urn add(a)", 1)
 
 
 @pytest.mark.parametrize("menu", [False, True])

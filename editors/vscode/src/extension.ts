@@ -1,6 +1,7 @@
 /** The extension: starts the language server and connects it with the status bar, the commands and the token view. */
 
 import * as vscode from "vscode";
+import { acceptSure } from "./acceptSure";
 import { Explanations } from "./explanation";
 import { InstructedEdits } from "./instructedEdits";
 import { LanguageServer, reason } from "./languageServer";
@@ -61,6 +62,7 @@ export function activate(context: vscode.ExtensionContext): void {
     command("showTokens", () => tokens.focus()),
     command("explainLast", explain),
     command("explainEdits", explainEdits),
+    command("acceptSure", () => acceptSure(running, last)),
     command("nextEdit", () => edits.goOrMake()),
     command("dismissEdit", () => edits.dismiss()),
     command("listEdits", () => edits.list()),

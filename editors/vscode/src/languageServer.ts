@@ -11,6 +11,7 @@ import {
   LanguageClient,
   type LanguageClientOptions,
   type Middleware,
+  type NotificationType,
   ProgressType,
   type RequestParam,
   type RequestType,
@@ -100,6 +101,11 @@ export class LanguageServer implements vscode.Disposable {
     token?: vscode.CancellationToken,
   ): Promise<Result> {
     return answered(this.requests.sendRequest(type, params, token));
+  }
+
+  /** Sends a notification. Throws an Error with a sentence for the user if the server does not run. */
+  async notify<Params>(type: NotificationType<Params>, params: RequestParam<Params>): Promise<void> {
+    await this.requests.sendNotification(type, params);
   }
 
   /** Receives the lines that come before the answer to a request with this token. */

@@ -11,7 +11,12 @@ export interface Suggestion {
   readonly version: number;
   readonly position: vscode.Position;
   readonly accepted: boolean;
+  /** The length of its sure beginning, if it has a doubtful rest; else 0. */
+  readonly sure: number;
 }
+
+/** The context key by which Tab accepts the sure beginning. */
+const HAS_DOUBTFUL_REST = "pellucid.hasDoubtfulRest";
 
 /** Enough for an acceptance that is reported after the next suggestions were made. */
 const MAX_REMEMBERED = 32;
@@ -35,6 +40,7 @@ export class LastSuggestion implements vscode.Disposable {
     if (suggestions[0] !== undefined) {
       this.show(suggestions[0]);
     }
+    void vscode.commands.executeCommand("setContext", HAS_DOUBTFUL_REST, (suggestions[0]?.sure ?? 0) > 0);
     return { offered, first: suggestions[0] };
   }
 
@@ -89,7 +95,9 @@ export function suggestionOf(
   if (typeof id !== "string") {
     return undefined;
   }
-  return { id, item, document, version: document.version, position, accepted: false };
+  const [, kind, length] = item.command?.arguments as unknown[];
+  const sure = kind === "doubtful" && typeof length === "number" ? length : 0;
+  return { id, item, document, version: document.version, position, accepted: false, sure };
 }
 
 /** Returns whether the document is still the one that the suggestion was made for. */

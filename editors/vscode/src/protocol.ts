@@ -132,6 +132,7 @@ export const ExplainCodeRequest = new RequestType<{ textDocument: { uri: string 
 );
 export const StatusRequest = new RequestType0<Status, void>("pellucid/status");
 
+export const DidPartiallyAcceptNotification = new NotificationType<{ id: string; acceptedLength: number }>("pellucid/didPartiallyAccept");
 export const DidShowNotification = new NotificationType<{ id: string }>("pellucid/didShow");
 export const DidChangeStatusNotification = new NotificationType<Status>("pellucid/didChangeStatus");
 

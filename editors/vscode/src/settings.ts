@@ -7,12 +7,15 @@ export const SECTION = "pellucid";
 /** Settings of this extension, which the server does not have. */
 const OWN = ["command", "trace"];
 
-/** Returns all settings of the server. `statusNotifications` is always on, because the status bar needs `pellucid/didChangeStatus`. */
+/**
+ * Returns all settings of the server. `statusNotifications` is always on, because the status bar needs `pellucid/didChangeStatus`, and so is
+ * `doubtfulRests`, because Tab accepts the sure beginning of a suggestion by itself.
+ */
 export function serverSettings(resource?: vscode.Uri): Record<string, unknown> {
   const all = vscode.workspace.getConfiguration(SECTION, resource ?? null);
   const given = JSON.parse(JSON.stringify(all)) as Record<string, unknown>;
   const entries = Object.entries(given).filter(([name]) => !OWN.includes(name));
-  return { ...Object.fromEntries(entries), statusNotifications: true };
+  return { ...Object.fromEntries(entries), statusNotifications: true, doubtfulRests: true };
 }
 
 export function commandSetting(): string[] {

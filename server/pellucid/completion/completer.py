@@ -22,11 +22,12 @@ from pellucid.completion.shaping.branches import alternatives, force_alternative
 from pellucid.completion.shaping.ending_reasons import Ending
 from pellucid.completion.shaping.ghost_text import GhostText, choose_shape, trim_answer
 from pellucid.completion.shaping.parsed_cursor import ParsedCursor
+from pellucid.completion.shaping.part_ends import is_worth_showing
 from pellucid.completion.suggestion import DocumentCursor, Suggestion, TrimmedAnswer, drop_typed, join_texts, truncate
 from pellucid.completion.suggestion_stream import CLIENT_NAME, AnswerGenerator, AnswerRequest, UsableAnswer
-from pellucid.completion.trust.calibrated_gate import Candidate, Gate, decide
+from pellucid.completion.trust.calibrated_gate import Candidate, Gate, decide, doubtful_rest
 from pellucid.completion.trust.session_adjustment import SessionAdjustment
-from pellucid.completion.trust.threshold_gate import is_worth_showing, show_all
+from pellucid.completion.trust.threshold_gate import show_all
 from pellucid.errors import PellucidError
 from pellucid.tokens import Token
 
@@ -37,6 +38,7 @@ NOTHING: Mapping[str, str] = {
     Ending.LINE: "The line is complete as it is.",
     Ending.SCOPE: "The block is complete as it is.",
     Ending.SUFFIX: "The answer only repeats text that already follows the cursor.",
+    Ending.REWRITE: "The answer writes the rest of the line in other words, so it cannot be inserted.",
     Ending.ABOVE: "The answer only repeats the line above.",
     Ending.REPETITION: "The answer only repeats itself.",
     Ending.BLANK: "The answer is only white space.",
@@ -46,7 +48,10 @@ NOTHING: Mapping[str, str] = {
 
 
 class Completer:
-    """Suggests completions in one editor. Cancelling a call also cancels its generation in the model server."""
+    """Suggests completions in one editor. Cancelling a call also cancels its generation in the model server.
+
+    ``doubtful_rests``: a suggestion may have a doubtful rest after its sure beginning.
+    """
 
     def __init__(
         self,
@@ -60,6 +65,7 @@ class Completer:
         models: ModelChoice | None = None,
         adjustment: SessionAdjustment | None = None,
         gate: Gate = decide,
+        doubtful_rests: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.journal = journal or Journal()
@@ -68,6 +74,7 @@ class Completer:
         self._models = models or ModelChoice()
         self._adjustment = adjustment or SessionAdjustment()
         self._gate = gate
+        self._doubtful_rests = doubtful_rests
         self._generator = AnswerGenerator(settings, model, provider, self._models, context, recent, self.journal, clock)
         self._prefetch = Prefetch()
         self._running: dict[str, RunningAnswer] = {}
@@ -137,7 +144,7 @@ class Completer:
             return None
         with self._explain(cursor) as explanation:
             parsed = ParsedCursor(cursor)
-            request = AnswerRequest(parsed, SuggestionShape.BLOCK, forced, f"branch-{index}-{alternative}")
+            request = AnswerRequest(parsed, choose_shape(parsed, invoked=True), forced, f"branch-{index}-{alternative}")
             return self._present(parsed, await self._generator.generate(request, explanation), explanation, None)
 
     async def prefill(self, cursor: DocumentCursor) -> None:
@@ -263,22 +270,40 @@ class Completer:
             return None
         candidate, is_part = self._candidate(parsed, trimmed, answer.model), trimmed.ending == Ending.PART
         verdict = explanation.verdict = self._gate(candidate, level) if level else show_all(trimmed.tokens)
-        text = trimmed.text[: verdict.length]
+        sure = length = verdict.length
+        if level and self._doubtful_rests and not is_part:
+            sure, length = self._with_doubtful_rest(candidate, verdict.length)
         explanation.lap("gate")
-        if not text:
+        if not length:
             explanation.end(Decision.HIDDEN, verdict.reason)
             return None
-        if level and self.recent.is_dismissed(parsed.document, text):
-            explanation.end(Decision.HIDDEN, "It was dismissed here before.")
-            return None
+        if level and self.recent.is_dismissed(parsed.document, trimmed.text[:length]):
+            length = sure
+            if not sure or self.recent.is_dismissed(parsed.document, trimmed.text[:sure]):
+                explanation.end(Decision.HIDDEN, "It was dismissed here before.")
+                return None
+        text, doubtful = trimmed.text[:length], length - sure
         id, tokens = f"{CLIENT_NAME}-{next(SUGGESTION_NUMBERS)}", truncate(trimmed.tokens, len(text))
-        suggestion = Suggestion(id, parsed.document, text, tokens, answer.model, answer.shape, partial=is_part)
+        suggestion = Suggestion(id, parsed.document, text, tokens, answer.model, answer.shape, is_part, doubtful)
         self.recent.add(suggestion)
         self.journal.explanations.name(explanation, suggestion.id)
         explanation.shown = text
-        explanation.at = candidate.cursor_features if self._settings.log else None
-        explanation.end(Decision.SHOWN if len(text) == len(trimmed.text) and not is_part else Decision.SHORTENED, verdict.reason)
+        explanation.doubtful = doubtful
+        explanation.at = candidate.cursor_features if self._settings.log and sure else None
+        is_whole = sure == len(trimmed.text) and not is_part
+        reason = f"{verdict.reason} The rest is shown as doubtful." if doubtful and sure else verdict.reason
+        if not sure:
+            reason = "It is left of a suggestion whose rest was shown as doubtful."
+        explanation.end(Decision.SHOWN if is_whole else Decision.SHORTENED, reason)
         return suggestion
+
+    def _with_doubtful_rest(self, candidate: Candidate, sure: int) -> tuple[int, int]:
+        """Return how many characters are sure, and how many are shown: those that the gate lets through, and what is on the screen."""
+        left = self.recent.doubtful_suggestion(candidate.parsed.document)
+        if left is not None and candidate.text.startswith(left[0]):
+            sure = max(sure, left[1])
+            return sure, max(sure, len(left[0]))
+        return sure, sure + (doubtful_rest(candidate, sure) if sure else 0)
 
     async def _generate_alternatives(self, parsed: ParsedCursor, best: Suggestion) -> list[Suggestion]:
         """Return further suggestions, from the most probable alternatives to the best one's tokens, generated in one batch."""

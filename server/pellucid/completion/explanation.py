@@ -42,7 +42,7 @@ class AnswerSource(StrEnum):
 class Explanation:
     """The record of one request, written while the request runs. ``milliseconds`` are per stage, in the order in which they ended.
 
-    ``at`` is kept for the log of suggestions; it is None if that is off.
+    ``doubtful`` is the length of the doubtful rest of ``shown``. ``at`` is kept for the log of suggestions; it is None if that is off.
     """
 
     uri: str
@@ -54,6 +54,7 @@ class Explanation:
     ending: str | None = None
     answer: str | None = None
     shown: str | None = None
+    doubtful: int = 0
     prompt: Prompt | None = None
     model: str | None = None
     usage: Usage | None = None

@@ -38,6 +38,7 @@ class ReactionLog:
 def _entry(id: str, suggestion: Suggestion, explanation: Explanation, accepted: int) -> LogEntry:
     at, ending = explanation.at, explanation.ending or ""
     assert at is not None, "checked by the caller"
+    suggestion = suggestion.sure  # the doubtful rest is the subject of another entry, if it becomes sure
     length, whole = len(suggestion.text), explanation.outcome is Shown.SHOWN
     outcome = Reaction.DISMISSED if not accepted else Reaction.ACCEPTED if accepted >= length else Reaction.SHORTENED
     part = truncate(suggestion.tokens, accepted) if outcome is Reaction.SHORTENED else ()

@@ -105,9 +105,23 @@ class RecentAnswers:
         last, self._last_shown = self._last_shown, replace(suggestion, cursor=shorten_cursor(suggestion.cursor))
         return last is None or not _is_rest(suggestion, last)
 
+    def doubtful_suggestion(self, cursor: DocumentCursor) -> tuple[str, int] | None:
+        """Return what is left of the last suggestion, and how many characters of it are sure; None if it had no doubtful rest here.
+
+        Its beginning may have been accepted or typed.
+        """
+        last, here = self._last_shown, _key(shorten_cursor(cursor))
+        if last is None or not last.doubtful:
+            return None
+        for typed in range(1, len(last.text)):
+            if _key_with_text(last.cursor, last.text[:typed]) == here:
+                return last.text[typed:], max(len(last.sure.text) - typed, 0)
+        return None
+
     def dismiss(self, suggestion: Suggestion) -> None:
-        """Do not offer this text at its cursor again."""
-        _put(self._dismissed, _key_with_text(suggestion.cursor, suggestion.text), None, MAX_SUGGESTIONS)
+        """Do not offer this text at its cursor again, nor its sure beginning."""
+        for text in filter(None, (suggestion.text, suggestion.sure.text)):
+            _put(self._dismissed, _key_with_text(suggestion.cursor, text), None, MAX_SUGGESTIONS)
 
     def is_dismissed(self, cursor: DocumentCursor, text: str) -> bool:
         """Return whether the user dismissed this text at this cursor."""

@@ -41,7 +41,11 @@ class CompletionSettings:
     """Settings of suggestions."""
 
     level: GateLevel = setting(
-        GateLevel.NORMAL, "how much is risked: quiet (fewest suggestions, 1 in 11 wrong), normal (1 in 7) or eager (most, 1 in 4)"
+        GateLevel.NORMAL, "how much is risked: quiet (fewest suggestions, 1 in 8 wrong), normal (1 in 5) or eager (most, 1 in 4)"
+    )
+    doubtful_rest: bool = setting(
+        True,
+        "show the doubtful rest of a suggestion, fainter if the editor can, after its sure beginning; accepting takes the beginning first",
     )
     shape: SuggestionShape = setting(SuggestionShape.AUTO, "how much to suggest: line, block or auto (depending on the place)")
     popup: Popup = setting(Popup.AUTO, "show suggestions in the completion menu: on, off or auto (only without ghost text)")

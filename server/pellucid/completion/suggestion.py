@@ -61,6 +61,7 @@ class TrimmedAnswer:
 class Suggestion:
     """A text suggested at a cursor. The texts of ``tokens`` join to ``text``; the first and the last may be cut.
 
+    ``doubtful`` is the length of its doubtful rest, which an editor shows fainter, and which its key does not accept with the beginning.
     ``partial``: more of it is being generated, and the next request at the same cursor gets the whole.
     """
 
@@ -71,6 +72,13 @@ class Suggestion:
     model: str
     shape: SuggestionShape
     partial: bool = False
+    doubtful: int = 0
+
+    @property
+    def sure(self) -> Suggestion:
+        """The suggestion without its doubtful rest."""
+        length = len(self.text) - self.doubtful
+        return replace(self, text=self.text[:length], tokens=truncate(self.tokens, length), doubtful=0)
 
 
 def truncate(tokens: Sequence[Token], length: int) -> tuple[Token, ...]:

@@ -27,6 +27,7 @@ from support.editors.token_factory import make_tokens, token
 
 HERE = DocumentCursor("file:///a.py", "def add(a, b):\n    ret", "\n\nx = 1\n", "python")
 LINE = (*make_tokens("urn", " a", " +", " b"), *make_tokens("\n", "\n", "def"))
+CALL = (*make_tokens("urn", " add(a)", ".total", " + b"), *make_tokens("\n", "\n", "def"))
 LOST = UnavailableError("The server closed the connection during the answer: try again.")
 
 
@@ -34,6 +35,13 @@ def completer(server: ScriptedProvider, **completion: Any) -> Completer:
     settings = EditorSettings.read({"completion": {"ahead": False, **completion}})
     context = PromptContext(settings.context, ChunkRing(settings.context))
     return Completer(settings.completion, lambda: cast("Any", server), context, RecentAnswers(), model=settings.model)
+
+
+def with_rests(server: ScriptedProvider) -> Completer:
+    """Return a completer of a client that shows doubtful rests."""
+    settings = EditorSettings.read({"completion": {"ahead": False}})
+    context = PromptContext(settings.context, ChunkRing(settings.context))
+    return Completer(settings.completion, lambda: cast("Any", server), context, RecentAnswers(), doubtful_rests=True)
 
 
 def typed(text: str, cursor: DocumentCursor = HERE) -> DocumentCursor:
@@ -233,12 +241,12 @@ async def part_of(made: Completer, cursor: DocumentCursor = HERE) -> str:
 
 
 async def test_the_sure_beginning_of_an_answer_is_suggested_before_its_end() -> None:
-    """A client that accepts parts gets the whole words so far at once; when it asks again, it gets the whole."""
+    """A client that accepts parts gets what is complete so far at once; when it asks again, it gets the whole."""
     more = asyncio.Event()
-    server = ScriptedProvider([(*LINE[:3], more, *LINE[3:])])
+    server = ScriptedProvider([(*CALL[:3], more, *CALL[3:])])
     made = completer(server, ahead=True)
 
-    assert await part_of(made) == "urn a +"
+    assert await part_of(made) == "urn add(a)"
     explanation = made.journal.explanations.find()
     assert explanation is not None
     assert (explanation.outcome, explanation.ending, explanation.source) == (Decision.SHORTENED, Ending.PART, AnswerSource.MODEL)
@@ -249,7 +257,7 @@ async def test_the_sure_beginning_of_an_answer_is_suggested_before_its_end() -> 
     assert not again.done()
     more.set()
     (suggestion,) = await again
-    assert (suggestion.text, suggestion.partial) == ("urn a + b", False)
+    assert (suggestion.text, suggestion.partial) == ("urn add(a).total + b", False)
     whole = made.journal.explanations.find(id=suggestion.id)
     assert whole is not None
     assert (whole.source, whole.prompt) == (AnswerSource.RECENT, explanation.prompt), "the prompt of the answer that is shown"
@@ -260,12 +268,12 @@ async def test_the_sure_beginning_of_an_answer_is_suggested_before_its_end() -> 
 
 async def test_a_part_at_each_keystroke() -> None:
     """A client that types into the suggestion, and does not wait for the whole, gets a part at each place."""
-    server = ScriptedProvider([(*LINE[:3], None)])
+    server = ScriptedProvider([(*CALL[:3], None)])
     made = completer(server)
     await cancelled(made, server, 3)
 
-    assert await part_of(made, typed("u")) == "rn a +"
-    assert await part_of(made, typed("urn")) == " a +"
+    assert await part_of(made, typed("u")) == "rn add(a)"
+    assert await part_of(made, typed("urn")) == " add(a)"
     explanation = made.journal.explanations.find()
     assert explanation is not None
     assert (explanation.source, explanation.model) == (AnswerSource.RECENT, "scripted")
@@ -275,8 +283,8 @@ async def test_a_part_at_each_keystroke() -> None:
 
 @pytest.mark.parametrize(
     "begin",
-    [make_tokens("urn"), (token("urn", 0.3), *make_tokens(" a", " +")), make_tokens(" ", ":")],
-    ids=["half a word", "unsure", "quicker typed than read"],
+    [make_tokens("urn", " a", " +"), (token("urn", 0.3), *make_tokens(" add(a)", ".total")), make_tokens("f", ";", " g")],
+    ids=["within an expression", "unsure", "quicker typed than read"],
 )
 async def test_a_beginning_that_is_not_sure_is_not_suggested(begin: tuple[Token, ...]) -> None:
     """Nothing is suggested before the answer's end that a longer answer may change, nor what the gate hides, nor a single character."""
@@ -294,33 +302,96 @@ async def test_a_beginning_that_is_not_sure_is_not_suggested(begin: tuple[Token,
 @pytest.mark.parametrize(("parts", "invoked"), [(False, False), (True, True)])
 async def test_other_requests_wait_for_the_whole(parts: bool, invoked: bool) -> None:
     """A client that does not accept parts gets none, and neither does a user who asks by hand."""
-    (suggestion,) = await completer(ScriptedProvider([LINE]), candidates=1).suggest(HERE, parts=parts, invoked=invoked)
-    assert (suggestion.text, suggestion.partial) == ("urn a + b", False)
+    (suggestion,) = await completer(ScriptedProvider([CALL]), candidates=1).suggest(HERE, parts=parts, invoked=invoked)
+    assert (suggestion.text, suggestion.partial) == ("urn add(a).total + b", False)
 
 
 async def test_a_dismissed_part() -> None:
     """A part that was dismissed is not suggested again, and the request waits for the whole."""
     more = asyncio.Event()
-    server = ScriptedProvider([(*LINE[:3], more, *LINE[3:])])
+    server = ScriptedProvider([(*CALL[:3], more, *CALL[3:])])
     made = completer(server)
-    made.recent.dismiss(Suggestion("p", HERE, "urn a +", LINE[:3], "scripted", SuggestionShape.LINE, partial=True))
+    made.recent.dismiss(Suggestion("p", HERE, "urn add(a)", CALL[:3], "scripted", SuggestionShape.LINE, partial=True))
 
     request = asyncio.create_task(made.suggest(HERE, parts=True))
     await settled()
     assert not request.done()
     more.set()
-    assert [(one.text, one.partial) for one in await request] == [("urn a + b", False)]
+    assert [(one.text, one.partial) for one in await request] == [("urn add(a).total + b", False)]
 
 
 async def test_a_part_whose_answer_fails() -> None:
     """If an answer fails after its beginning was suggested, the next request meets the failure."""
     more = asyncio.Event()
-    made = completer(ScriptedProvider([(*LINE[:3], more, PellucidError("no memory"))]))
-    assert await part_of(made) == "urn a +"
+    made = completer(ScriptedProvider([(*CALL[:3], more, PellucidError("no memory"))]))
+    assert await part_of(made) == "urn add(a)"
 
     more.set()
     with pytest.raises(PellucidError, match="no memory"):
         await made.suggest(HERE, parts=True)
+
+
+DOUBTFUL = (*make_tokens("urn", " add(a)", ".total"), token(" + b", 0.45), *make_tokens("\n", "\n", "def"))
+"""An answer of which levels quiet and normal let only ``urn add(a)`` through, and eager the whole."""
+
+
+async def test_a_doubtful_rest() -> None:
+    """A suggestion is the sure beginning with its doubtful rest, and the explanation tells which is which."""
+    made = with_rests(ScriptedProvider([DOUBTFUL]))
+
+    (suggestion,) = await made.suggest(HERE)
+
+    assert (suggestion.text, suggestion.sure.text) == ("urn add(a).total + b", "urn add(a)")
+    explanation = made.journal.explanations.find()
+    assert explanation is not None
+    assert (explanation.outcome, explanation.doubtful) == (Decision.SHORTENED, len(".total + b"))
+    assert explanation.reason.endswith("The rest is shown as doubtful.")
+
+
+@pytest.mark.parametrize("taken", ["urn add(a)", "urn a", "urn add(a", "urn add(a).to"])
+async def test_a_doubtful_rest_stays(taken: str) -> None:
+    """After the sure beginning, or a part, was accepted or typed, what is left is shown again with its doubtful rest, without a request."""
+    server = ScriptedProvider([DOUBTFUL])
+    made = with_rests(server)
+    (suggestion,) = await made.suggest(HERE)
+    made.recent.note_shown(suggestion)
+
+    (left,) = await made.suggest(typed(taken))
+
+    assert left.text == suggestion.text[len(taken) :]
+    assert left.sure.text == suggestion.sure.text[len(taken) :], "what was sure stays so, however little is left"
+    assert len(server.asked) == 1
+
+
+async def test_a_doubtful_rest_that_was_dismissed() -> None:
+    """A dismissed suggestion does not come back as the doubtful rest of another."""
+    made = with_rests(ScriptedProvider([DOUBTFUL]))
+    (suggestion,) = await made.suggest(HERE)
+    made.recent.note_shown(suggestion)
+    (left,) = await made.suggest(typed("urn add(a)"))
+    made.recent.dismiss(left)
+
+    assert await made.suggest(typed("urn add(a)")) == []
+    assert [one.text for one in await made.suggest(HERE)] == ["urn add(a)"], "the sure beginning was not dismissed"
+
+
+async def test_a_dismissed_suggestion_comes_not_back_as_its_beginning() -> None:
+    """The sure beginning of a dismissed suggestion is dismissed, too."""
+    made = with_rests(ScriptedProvider([DOUBTFUL]))
+    (suggestion,) = await made.suggest(HERE)
+    made.recent.dismiss(suggestion)
+
+    assert await made.suggest(HERE) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "invoked"), [(DOUBTFUL[2:], False), ((*DOUBTFUL[:3], token(" + b", 0.1)), False), (DOUBTFUL, True), (CALL, False)]
+)
+async def test_no_doubtful_rest(answer: tuple[Token, ...], invoked: bool) -> None:
+    """No rest is doubtful without a sure beginning, if it is improbable or sure, or if the user asked by hand."""
+    suggestions = await with_rests(ScriptedProvider([answer] * 9)).suggest(HERE, invoked=invoked)
+
+    assert [one.doubtful for one in suggestions] == [0] * len(suggestions)
 
 
 async def test_closing_stops_an_answer() -> None:

@@ -86,6 +86,17 @@ def test_outcomes(log: SuggestionLog, accepted: int, outcome: Reaction) -> None:
         assert entry.accepted_features[NAMES.index("characters")] < entry.features[NAMES.index("characters")]
 
 
+@pytest.mark.parametrize(("accepted", "outcome"), [(9, Reaction.ACCEPTED), (4, Reaction.SHORTENED)])
+def test_a_doubtful_rest_is_not_judged(log: SuggestionLog, accepted: int, outcome: Reaction) -> None:
+    """Of a suggestion with a doubtful rest, the log has the sure beginning, and the reaction to it."""
+    ReactionLog(log).note(replace(SUGGESTION, doubtful=4), shown(Shown.SHORTENED), accepted)
+
+    (entry,) = log.entries("model")
+
+    assert (entry.outcome, entry.length, entry.accepted) == (outcome, 9, accepted)
+    assert entry.features[NAMES.index("whole")] == 0.0
+
+
 @pytest.mark.parametrize(("accepted", "outcome"), [(13, Reaction.ACCEPTED), (4, Reaction.SHORTENED)])
 def test_the_rest_dismissed(log: SuggestionLog, accepted: int, outcome: Reaction) -> None:
     """A dismissal does not replace an acceptance, but an acceptance replaces a dismissal."""

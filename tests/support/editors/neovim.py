@@ -123,7 +123,7 @@ for name, namespace in pairs(vim.api.nvim_get_namespaces()) do
       for number, line in ipairs(lines) do
         local text = ''
         for _, chunk in ipairs(line) do
-          if chunk[2] == 'PellucidGhost' or chunk[2] == 'ComplHint' then
+          if vim.list_contains({ 'PellucidGhost', 'PellucidDoubtful', 'ComplHint' }, chunk[2]) then
             text = text .. chunk[1]
           end
         end

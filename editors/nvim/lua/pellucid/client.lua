@@ -160,6 +160,7 @@ local function configuration(root)
   local initial = vim.tbl_extend("keep", settings(), {
     statusNotifications = true,
     partialSuggestions = not options.uses_builtin(), -- which does not request the rest of a suggestion
+    doubtfulRests = not options.uses_builtin(), -- which draws and accepts all of a suggestion alike
   })
   return {
     name = NAME,

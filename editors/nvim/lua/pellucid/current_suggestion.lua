@@ -65,7 +65,7 @@ local function draw(at)
     return M.clear()
   end
   local count = #M.shown.items
-  ghost.draw(suggestion, at, rest, count > 1 and ("%d/%d"):format(M.shown.index, count) or nil)
+  ghost.draw(suggestion, at, rest, suggestions.sure(suggestion, rest), count > 1 and ("%d/%d"):format(M.shown.index, count) or nil)
   if suggestion.id ~= M.last then
     M.last = suggestion.id
     client.notify("pellucid/didShow", { id = suggestion.id })
@@ -276,7 +276,7 @@ function M.accept(part)
   if not suggestion then
     return
   end
-  local piece = suggestions.first(rest, part)
+  local piece = suggestions.first(suggestion, rest, part)
   local function done()
     note_accepted(suggestion, rest, piece)
   end

@@ -34,7 +34,7 @@ local function expanded(text, column, tabstop)
 end
 
 --- Return the pieces of a line between the characters of `tail`, which it must contain in this order.
---- Each piece is {offset into tail, text}; the result is nil if the line does not contain them.
+--- Each piece is {offset into tail, text, offset into line}; the result is nil if the line does not contain them.
 local function woven(line, tail)
   local pieces, from, offset = {}, 1, 0
   for _, character in ipairs(vim.fn.split(tail, [[\zs]])) do
@@ -43,12 +43,12 @@ local function woven(line, tail)
       return nil
     end
     if found > from then
-      pieces[#pieces + 1] = { offset, line:sub(from, found - 1) }
+      pieces[#pieces + 1] = { offset, line:sub(from, found - 1), from - 1 }
     end
     from, offset = found + #character, offset + #character
   end
   if from <= #line then
-    pieces[#pieces + 1] = { offset, line:sub(from) }
+    pieces[#pieces + 1] = { offset, line:sub(from), from - 1 }
   end
   return pieces
 end
@@ -59,29 +59,45 @@ local function mark(at, offset, options)
   vim.api.nvim_buf_set_extmark(at.buf, namespace, at.row, at.col + offset, options)
 end
 
---- Draw the pieces to insert between the characters of the line.
-local function draw_inline(at, pieces, look)
+--- Draw the pieces to insert between the characters of the line; `behind` follows the last one.
+local function draw_inline(at, pieces, look, behind)
   for number, piece in ipairs(pieces) do
-    local chunks = { look(piece[2]) }
-    chunks[2] = number == #pieces and look(nil) or nil
+    local chunks = look(piece[2], piece[3])
+    chunks[#chunks + 1] = number == #pieces and behind or nil
     mark(at, piece[1], { virt_text = chunks, virt_text_pos = "inline" })
   end
 end
 
---- Draw over the text right of the cursor, and move that text after the last line.
-local function draw_over(suggestion, at, rows)
+--- Return the chunks of a text that begins `offset` bytes into a suggestion of which `sure` bytes are sure.
+local function chunks_of(text, offset, sure, column, tabstop)
+  local cut = math.min(math.max(sure - offset, 0), #text)
+  local first = expanded(text:sub(1, cut), column, tabstop)
+  local chunks = { { first, "PellucidGhost" } }
+  if cut < #text then
+    local second = expanded(text:sub(cut + 1), column + vim.fn.strdisplaywidth(first), tabstop)
+    chunks[cut > 0 and 2 or 1] = { second, "PellucidDoubtful" }
+  end
+  return chunks
+end
+
+--- Draw over the text right of the cursor, and move that text after the last line; `behind` follows it.
+local function draw_over(suggestion, at, rows, behind)
   local after = suggestion.right:sub(#suggestion.tail + 1)
   if after ~= "" then
-    table.insert(rows[#rows], 2, { after, "Normal" })
+    table.insert(rows[#rows], { after, "Normal" })
   end
+  table.insert(rows[#rows], behind)
   local first = table.remove(rows, 1)
-  local old, new = vim.fn.strdisplaywidth(suggestion.right), vim.fn.strdisplaywidth(first[1][1])
+  local old, new = vim.fn.strdisplaywidth(suggestion.right), 0
+  for _, chunk in ipairs(first) do
+    new = new + vim.fn.strdisplaywidth(chunk[1])
+  end
   first[#first + 1] = { (" "):rep(math.max(old - new, 0)), "Normal" }
   mark(at, 0, { virt_text = first, virt_text_pos = old == 0 and "inline" or "overlay", virt_lines = rows })
 end
 
---- Draw `rest` of a suggestion at the cursor `at` ({buf, row, col}); `hint` ("2/3") follows it.
-function M.draw(suggestion, at, rest, hint)
+--- Draw `rest` of a suggestion at the cursor `at` ({buf, row, col}); all but its `sure` bytes is fainter, and `hint` ("2/3") follows it.
+function M.draw(suggestion, at, rest, sure, hint)
   M.clear(at.buf)
   limit_to(vim.api.nvim_get_current_win())
   local line = vim.api.nvim_buf_get_lines(at.buf, at.row, at.row + 1, false)[1]
@@ -90,16 +106,16 @@ function M.draw(suggestion, at, rest, hint)
   local lines = vim.split(rest, "\n", { plain = true })
   local pieces = #lines == 1 and woven(rest, suggestion.tail)
   if pieces then
-    return draw_inline(at, pieces, function(text)
-      return text and { expanded(text, column, tabstop), "PellucidGhost" } or behind
-    end)
+    return draw_inline(at, pieces, function(text, offset)
+      return chunks_of(text, offset, sure, column, tabstop)
+    end, behind)
   end
-  local rows = {}
+  local rows, offset = {}, 0
   for number, text in ipairs(lines) do
-    rows[number] = { { expanded(text, number == 1 and column or 0, tabstop), "PellucidGhost" } }
+    rows[number] = chunks_of(text, offset, sure, number == 1 and column or 0, tabstop)
+    offset = offset + #text + 1
   end
-  table.insert(rows[#rows], behind)
-  draw_over(suggestion, at, rows)
+  draw_over(suggestion, at, rows, behind)
 end
 
 --- Remove the ghost text.

@@ -24,6 +24,8 @@ local LOOKS = {
   PellucidLevel5 = { fg = "#000000", bg = "#d95f02", ctermfg = 16, ctermbg = 166, underline = true },
 }
 
+local DOUBTFUL_SHARE = 0.45 -- of the way from the colour of ghost text to the background
+
 --- Return the look of ghost text: that of comments, or grey if comments have none (16 colours).
 local function ghost_look()
   local comment = vim.api.nvim_get_hl(0, { name = "Comment", link = false })
@@ -33,8 +35,28 @@ local function ghost_look()
   return { fg = comment.fg, ctermfg = "DarkGray" }
 end
 
+--- Return a colour between two, a share of the way from the first to the second.
+local function mixed(from, to, share)
+  local result = 0
+  for _, unit in ipairs({ 0x10000, 0x100, 1 }) do
+    local a, b = math.floor(from / unit) % 0x100, math.floor(to / unit) % 0x100
+    result = result + math.floor(a + (b - a) * share + 0.5) * unit
+  end
+  return result
+end
+
+--- Return the look of the doubtful rest of ghost text: ghost text nearer to the background, and italic where colours are few.
+local function doubtful_look()
+  local ghost = vim.api.nvim_get_hl(0, { name = "PellucidGhost", link = false })
+  local background = vim.api.nvim_get_hl(0, { name = "Normal", link = false }).bg or (vim.o.background == "dark" and 0 or 0xffffff)
+  local fg = ghost.fg and mixed(ghost.fg, background, DOUBTFUL_SHARE)
+  return { fg = fg, ctermfg = ghost.ctermfg, italic = true, cterm = { italic = true } }
+end
+
 local function define_looks()
   LOOKS.PellucidGhost = ghost_look()
+  vim.api.nvim_set_hl(0, "PellucidGhost", vim.tbl_extend("force", LOOKS.PellucidGhost, { default = true }))
+  LOOKS.PellucidDoubtful = doubtful_look()
   for group, look in pairs(LOOKS) do
     vim.api.nvim_set_hl(0, group, vim.tbl_extend("force", look, { default = true }))
   end

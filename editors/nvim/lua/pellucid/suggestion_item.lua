@@ -7,6 +7,14 @@ local positions = require("pellucid.positions")
 
 local M = {}
 
+--- Return how many bytes of an item's text are sure; the rest is doubtful.
+local function sure_bytes(item, text)
+  if vim.tbl_get(item, "command", "arguments", 2) ~= "doubtful" then
+    return #text
+  end
+  return positions.byte(text, item.command.arguments[3], "utf-16")
+end
+
 --- Return the suggestion of an item of `textDocument/inlineCompletion` at a cursor; nil if it does not fit there.
 --- `at` is {buf, row, col}.
 function M.read(item, at, encoding)
@@ -32,6 +40,7 @@ function M.read(item, at, encoding)
     tail = tail,
     right = right,
     partial = M.is_partial(item), -- the rest is on its way
+    sure = sure_bytes(item, text),
   }
   return M.rest(suggestion, at) and suggestion or nil
 end
@@ -64,10 +73,16 @@ function M.rest(suggestion, at)
   return rest ~= "" and rest ~= suggestion.tail and rest or nil
 end
 
---- Return the first part of a text: "word" (with the blanks before it), "line" or "all".
-function M.first(text, part)
+--- Return how many bytes of the rest of a suggestion are sure.
+function M.sure(suggestion, rest)
+  return math.max(suggestion.sure - (#suggestion.text - #rest), 0)
+end
+
+--- Return the first part of the rest of a suggestion: "word" (with the blanks before it), "line" or "all", which is the sure part, if any.
+function M.first(suggestion, text, part)
   if part == "all" then
-    return text
+    local sure = M.sure(suggestion, text)
+    return sure > 0 and text:sub(1, sure) or text
   end
   local pattern = part == "word" and [[^\_s*\%(\k\+\|\%(\k\@!\S\)\+\)\?]] or [[^\n\?[^\n]*]]
   return vim.fn.matchstr(text, pattern)
