@@ -62,11 +62,13 @@ class HangDetector:
                 raise
             raise HangError(self._hung_for) from None
         finally:
-            del self._waits[timeout]
+            if self._waits.pop(timeout) > LEAST_SECONDS * READING_RATE:
+                self._silent = 0.0  # of a silence that a long prompt excused, nothing counts against the others
 
     def note_token(self) -> None:
-        """Note that a request got a token."""
-        self._longest = max(self._longest, self._silent)
+        """Note that a request got a token. A gap in which a prompt was read tells nothing of the gaps between tokens."""
+        if not any(self._waits.values()):
+            self._longest = max(self._longest, self._silent)
         self._silent = 0.0
 
     def tick(self) -> None:

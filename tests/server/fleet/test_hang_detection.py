@@ -123,3 +123,30 @@ async def test_an_error_of_the_engine(detector: HangDetector) -> None:
 
     with pytest.raises(TimeoutError, match="its own"):
         await detector.wait(late(), 0)
+
+
+async def test_a_silence_that_a_long_prompt_excused(detector: HangDetector) -> None:
+    """Once a long prompt is cancelled, an engine that was silent while it read the prompt does not hang for a short request."""
+    reading = await waiting(detector, 8_000)
+    tick(detector, LEAST + 10)
+    reading.cancel()
+    await asyncio.wait([reading])
+    short = await waiting(detector, 10)
+    tick(detector, LEAST - 1)
+    await asyncio.sleep(0)
+
+    assert not short.done()
+    short.cancel()
+
+
+async def test_reading_is_no_gap_between_tokens(detector: HangDetector) -> None:
+    """The time in which a long prompt was read does not make later hangs take longer to notice."""
+    reading = asyncio.create_task(detector.wait(asyncio.Event().wait(), 8_000))
+    await asyncio.sleep(0)
+    tick(detector, LEAST)
+    detector.note_token()
+
+    assert detector.limit() == 80, "of the prompt"
+    reading.cancel()
+    await asyncio.wait([reading])
+    assert detector.limit() == LEAST_SECONDS
