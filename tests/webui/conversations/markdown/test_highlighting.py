@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from html import escape, unescape
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -67,12 +68,12 @@ def test_code_that_takes_too_long() -> None:
 
 def test_a_result_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same code is highlighted once, also where that took too long."""
-    asked: list[str] = []
-    monkeypatch.setattr(highlighting, "_ask", lambda text, language, ask=highlighting._ask: asked.append(text) or ask(text, language))
+    ask = Mock(wraps=highlighting._ask)
+    monkeypatch.setattr(highlighting, "_ask", ask)
     highlighting._by_pygments.cache_clear()
     for source in (SLOW, "class Kept {}\n"):
         assert len({highlighted(source, language) for language in ("java", "Java", "java")}) == 1
-    assert asked == [SLOW, "class Kept {}\n"]
+    assert [call.args[0] for call in ask.call_args_list] == [SLOW, "class Kept {}\n"]
 
 
 def test_no_time_left() -> None:

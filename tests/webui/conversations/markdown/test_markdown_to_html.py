@@ -9,6 +9,7 @@ from html import escape
 from html.parser import HTMLParser
 from types import FrameType
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -229,8 +230,8 @@ SOURCE = "".join(f"def f{n}(x):\n    # one\n    return ['two'] * {n}\n\n" for n 
 @pytest.mark.slow
 def test_growing_code(monkeypatch: pytest.MonkeyPatch) -> None:
     """Growing code is highlighted exactly, at much less than the cost of highlighting all of it each time."""
-    asked: list[str] = []
-    monkeypatch.setattr(highlighting, "_ask", lambda text, language, ask=highlighting._ask: asked.append(text) or ask(text, language))
+    ask = Mock(wraps=highlighting._ask)
+    monkeypatch.setattr(highlighting, "_ask", ask)
     text = f"```python\n{SOURCE}"
     ends = range(0, len(text) + 1, 8)
     growing = IncrementalMarkdown()
@@ -242,10 +243,10 @@ def test_growing_code(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def cost(render: Callable[[str], object]) -> int:
         highlighting._by_pygments.cache_clear()
-        asked.clear()
+        ask.reset_mock()
         for end in ends:
             render(text[:end])
-        return sum(map(len, asked))
+        return sum(len(call.args[0]) for call in ask.call_args_list)
 
     assert cost(IncrementalMarkdown().blocks) * 5 < cost(blocks)
 

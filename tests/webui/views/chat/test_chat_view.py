@@ -229,7 +229,7 @@ async def test_the_event_loop_goes_on_during_highlighting(store: ConversationSto
 
     monkeypatch.setattr(highlighting, "_ask", ask)
     go_on = asyncio.Event()
-    script = [*tokens("```java\n", "class A {}\n"), go_on, *tokens("class B {}\n", "```")]
+    script: list[Any] = [*tokens("```java\n", "class A {}\n"), go_on, *tokens("class B {}\n", "```")]
     view = ChatView(store, shared(ScriptedPageAssistant([script])), Turns())
     shown = asyncio.create_task(payloads(view, TabState("me"), verb="send", text="Hello", messageId="a"))
     while not shown.done():

@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 import math
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, lru_cache
@@ -73,12 +75,14 @@ def highlighted(source: str, language: str) -> str:
 @lru_cache(maxsize=64)
 def _by_pygments(source: str, language: str) -> str:
     """Return highlighted code, or the plain one if it exceeds a limit. Raises TimeoutError if there is no time left to ask."""
-    if time.monotonic() > _DEADLINE.get():
-        raise TimeoutError
     mark = "\ufeff" if source.startswith("\ufeff") else ""  # which lexers remove
     text, left_out = _without_long_gaps(source)
+    turn = _turns.submit(_ask, text, language)
     try:
-        html = _turns.submit(_ask, text, language).result()
+        html = turn.result(min(max(_DEADLINE.get() - time.monotonic(), 0.0), threading.TIMEOUT_MAX))
+    except FutureTimeoutError:
+        turn.cancel()
+        raise TimeoutError from None
     except ProcessFailedError as error:
         logger.info("A code block of %d characters in %s is not highlighted: %s", len(source), language, error)
         return escape(source)

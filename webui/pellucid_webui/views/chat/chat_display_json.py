@@ -28,6 +28,9 @@ CUT_OFF = "The JSON is incomplete: allow more tokens, or limit the length of its
 HIGHLIGHTING_SECONDS = 5.0
 """Time after which no more code of a conversation is highlighted, so that it is shown."""
 
+LIVE_HIGHLIGHTING_SECONDS = 1.0
+"""The same of an answer that is being generated."""
+
 
 @highlighting_ends_after(HIGHLIGHTING_SECONDS)
 def payload(
@@ -66,6 +69,7 @@ def payload(
     }
 
 
+@highlighting_ends_after(LIVE_HIGHLIGHTING_SECONDS)
 def live_payload(tab: TabState, conversation: Conversation, turn: Turn) -> dict[str, Any]:
     """Return the part of a payload that grows: the answer that is being generated."""
     node = conversation.nodes[turn.node]

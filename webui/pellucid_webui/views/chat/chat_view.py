@@ -26,7 +26,7 @@ from pellucid_webui.conversations.turn import TICK_SECONDS, Turn, Turns
 from pellucid_webui.conversations.turn_settings import ALTERNATIVES, TurnSettings
 from pellucid_webui.inspection.alignment import message_tokens
 from pellucid_webui.inspection.scoring import score
-from pellucid_webui.page_threads import in_page_thread
+from pellucid_webui.page_threads import in_page_thread, in_rendering_thread
 from pellucid_webui.views.chat.chat_display_json import live_payload, payload
 from pellucid_webui.views.chat.context_notice import ModelContext, full_error, model_context, remedy_of, repeatable_action
 from pellucid_webui.views.chat.inspect_answers import INSPECT, inspect
@@ -119,13 +119,13 @@ class ChatView:
                 yield shown
         if tab.epoch != epoch:
             order = next(_ORDERS)
-            yield await in_page_thread(payload, tab, *await self._read(tab), order)
+            yield await in_rendering_thread(payload, tab, *await self._read(tab), order)
 
     async def _follow(self, tab: TabState, epoch: int, turn: Turn | None) -> AsyncGenerator[Payload]:
         """Yield what the tab shows until its answer has ended, or until another call takes over the tab."""
         order = next(_ORDERS)
         conversation, turn, context = await self._read(tab, turn)
-        shown = await in_page_thread(payload, tab, conversation, turn, context, order)
+        shown = await in_rendering_thread(payload, tab, conversation, turn, context, order)
         if tab.epoch != epoch:
             return
         yield shown
@@ -137,7 +137,7 @@ class ChatView:
                     return
                 if turn.end is None:
                     order = next(_ORDERS)
-                    live = await in_page_thread(live_payload, tab, conversation, turn)
+                    live = await in_rendering_thread(live_payload, tab, conversation, turn)
                     if tab.epoch != epoch:
                         return
                     yield shown | {"live": live, "order": order}
@@ -147,7 +147,7 @@ class ChatView:
         node = None if conversation is None else conversation.nodes.get(turn.node)
         if turn.error is not None and node is not None and node.end is None:
             tab.show_notice(turn.error)  # the answer could not be saved, for example because the disk is full
-        shown = await in_page_thread(payload, tab, conversation, None, context, order)
+        shown = await in_rendering_thread(payload, tab, conversation, None, context, order)
         if tab.epoch == epoch:
             yield shown
 
