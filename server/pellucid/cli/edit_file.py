@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from pellucid.cli.complete_chat_score import INTERRUPTED, offset_of, read_text
+from pellucid.cli.complete_chat_score import INTERRUPTED, offset_of
 from pellucid.completion.edits.by_instruction.edit_json import edit_record
 from pellucid.completion.edits.by_instruction.edit_query import EditQuery, Hunk, InstructedEdit
 from pellucid.completion.edits.by_instruction.instructed_edits import Editor, edit
@@ -23,6 +23,7 @@ from pellucid.errors import InvalidRequestError, PellucidError
 from pellucid.serving.running_or_local_assistant import open_assistant
 from pellucid.system.atomic_files import publish
 from pellucid.system.coloured_tokens import harmless
+from pellucid.system.regular_files import read_text
 
 MARK = "\ufeff"
 """The byte order mark. The model neither reads nor writes it."""

@@ -134,10 +134,11 @@ def gather(
     wanted = frozenset(suffixes)
     skipped: Counter[str] = Counter()
     found: list[_FoundFile] = []
-    progress.start("looking for files", None)
     for path in paths:
         if not path.exists():
             raise InvalidRequestError(f"{path} does not exist: name a file or a folder of text.")
+    progress.start("looking for files", None)
+    for path in paths:
         for file in _files(path, wanted, largest, without, skipped) if path.is_dir() else [_FoundFile(path, path.name, 0)]:
             found.append(file)
             progress.advance(1)

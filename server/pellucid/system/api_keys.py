@@ -132,6 +132,8 @@ def read_keys(text: str) -> Keys:
         named, key = parts[0]
         return Keys({named[1]: named[2]} if named else {LOCAL: key})
     by_owner = {named[1]: named[2] for named, _ in parts if named}
+    if LOCAL in by_owner:
+        raise ValueError(f"must give no user the name {LOCAL}, which stands for everyone where there are no names")
     if len(set(by_owner.values())) < len(parts):
         raise ValueError("must give every user a different name and key, as in anna:KEY,ben:KEY")
     return Keys(by_owner)

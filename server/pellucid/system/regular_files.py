@@ -70,9 +70,7 @@ def read_open(path: Path, file: BinaryIO, largest: int, error: type[PellucidErro
     except OSError as problem:
         raise error(f"{path} cannot be read ({problem.strerror}): name another file.") from None
     if max(size, len(content)) > largest:
-        from pellucid.system.atomic_files import human  # it imports more than the language server should load
-
-        raise error(f"{path} has {human(max(size, len(content)))}, but at most {human(largest)} are read: name a smaller file.")
+        raise error(f"{path} has {max(size, len(content)):,} bytes, but at most {largest:,} are read: name a smaller file.")
     return content
 
 

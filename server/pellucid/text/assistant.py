@@ -22,13 +22,14 @@ from pellucid.text.detokenizer import Detokenizer, decode
 from pellucid.text.embedding import embed
 from pellucid.text.healing import Healing
 from pellucid.text.margin_stop import MarginStop
-from pellucid.text.model_with_tokenizer import TextModel, refuse_huge, run_in_thread, run_template, run_tokenizer
+from pellucid.text.model_with_tokenizer import TextModel, run_in_thread, run_template, run_tokenizer
 from pellucid.text.prompts import (
     CHARACTERS_PER_TOKEN,
     HUGE_TEXT_CHARACTERS,
     Tools,
     chat_characters,
     infill,
+    refuse_huge,
     refuse_longer,
     surroundings,
     with_bos,
@@ -58,6 +59,9 @@ from pellucid.tokens import (
 )
 
 T = TypeVar("T")
+
+MAX_BIAS_CHARACTERS = 2**14
+"""Characters of all texts in ``logit_bias``."""
 
 NO_ANSWER = SamplingParams(max_tokens=0)
 """Parameters of a prompt that is not answered."""
@@ -304,6 +308,10 @@ class LocalAssistant:
         """Return the biases of token ids; the bias of a text is that of each of its tokens, markers included. The last one counts."""
         tokenizer = self._reader(model).tokenizer
         biases: dict[int, float] = {}
+        pairs = list(pairs)
+        if (size := sum(len(what) for what, _ in pairs if isinstance(what, str))) > MAX_BIAS_CHARACTERS:
+            sentence = f"The texts in logit_bias have {size} characters, but at most {MAX_BIAS_CHARACTERS} are allowed: use shorter texts."
+            raise InvalidRequestError(sentence, param="logit_bias")
         for what, bias in pairs:
             biases.update(dict.fromkeys([what] if isinstance(what, int) else tokenizer.encode(what, special=True), bias))
         return biases

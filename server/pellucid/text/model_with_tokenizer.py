@@ -24,9 +24,6 @@ T = TypeVar("T")
 LONG_TEXT_CHARACTERS = 20_000
 """Texts of this length take some ten milliseconds to tokenize; longer ones are tokenized off the event loop."""
 
-MAX_TEXT_CHARACTERS = 2**22
-"""The longest text that the API tokenizes where no context limits it: measured, a million characters take one to two seconds."""
-
 _huge_texts = ThreadPoolExecutor(1, thread_name_prefix="pellucid-huge-text")
 
 
@@ -155,10 +152,3 @@ async def run_in_thread(size: int, encode: Callable[[], T]) -> T:
     if size > HUGE_TEXT_CHARACTERS:
         return await asyncio.get_running_loop().run_in_executor(_huge_texts, encode)
     return await asyncio.to_thread(encode)
-
-
-def refuse_huge(size: int, param: str) -> None:
-    """Raise InvalidRequestError for a text of more characters than are tokenized where no context limits it."""
-    if size > MAX_TEXT_CHARACTERS:
-        sentence = f"The text has {size} characters, and at most {MAX_TEXT_CHARACTERS} are tokenized at once: send it in parts."
-        raise InvalidRequestError(sentence, param=param)

@@ -164,7 +164,12 @@ def test_compiled_grammars(form: dict[str, Any], monkeypatch: pytest.MonkeyPatch
     """The form of an answer is compiled again for another user, to whom its speed would tell that it was sent before."""
     compiled = []
     compile_grammar = GrammarCompiler._compile
-    monkeypatch.setattr(GrammarCompiler, "_compile", lambda *given: compiled.append(given) or compile_grammar(*given))
+
+    def counted(*given: Any) -> Any:
+        compiled.append(given)
+        return compile_grammar(*given)
+
+    monkeypatch.setattr(GrammarCompiler, "_compile", counted)
     with serving(*tiny_assistant(context=1024, alone=True)) as http:
         counts = []
         for user in (ANNA, BEN, ANNA):

@@ -58,7 +58,7 @@ SAID = {
     "/dev/zero": "is a device, but only regular files are read",
     "pipe": "is a pipe, but only regular files are read",
     "socket": "is a socket, but only regular files are read",
-    "too large": "GB, but at most ",
+    "too large": " bytes, but at most ",
     "folder": "",
     "not text": "",
 }
@@ -200,7 +200,7 @@ def test_a_file_that_is_swapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_file_that_says_it_is_empty(tmp_path: Path) -> None:
     """A file whose size is not known, as in /proc, is read up to the limit."""
     assert b"VmRSS" in regular_files.read_bytes(Path("/proc/self/status"))
-    with pytest.raises(InvalidRequestError, match="but at most 100 bytes are read"):
+    with pytest.raises(InvalidRequestError, match="but at most 100 are read"):
         regular_files.read_bytes(Path("/proc/self/status"), 100)
 
 

@@ -97,7 +97,7 @@ def test_checked_once_a_second(file: KeyFile, http: httpx.Client) -> None:
         ("anna:secret-1\nsecret-2", 0o600, "The API key in {path} must give every user a different name and key, as in anna:KEY,ben:KEY. "),
         ("anna:secret 1", 0o600, "The API key in {path} must be printable ASCII without spaces, because it is sent in an HTTP header. "),
         ("anna:secret-1", 0o644, "Other users can read the API key in {path}: run chmod 600 {path}. "),
-        ("a:" + "k" * 2**20, 0o600, "The API keys in {path} are longer than 1048576 bytes: use shorter keys or fewer users. "),
+        ("a:" + "k" * 2**20, 0o600, "{path} has 1,048,578 bytes, but at most 1,048,576 are read: name a smaller file. "),
         ("ann", 0o600, "{path} has one key for all, no longer one for each user: restart the server if you mean that. "),
     ],
     ids=["empty", "comments", "unnamed", "spaces", "readable", "large", "shared"],

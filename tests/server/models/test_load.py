@@ -235,7 +235,7 @@ def test_what_cannot_be_loaded_is_one_sentence(tmp_path: Path, store: Store) -> 
 @pytest.mark.parametrize("tied", [True, False])
 def test_stored_bytes_of_a_step(tmp_path: Path, tied: bool) -> None:
     """A step reads every stored weight, in a GGUF file and in a folder, except an embedding with a separate head."""
-    model = tiny_llama(vocab_size=VOCAB, tie_word_embeddings=tied).to(torch.bfloat16)
+    model: Any = tiny_llama(vocab_size=VOCAB, tie_word_embeddings=tied).bfloat16()
     weights = {id(weight): weight.numel() for weight in model.parameters()}
     read = sum(weights.values()) - (0 if tied else model.get_input_embeddings().weight.numel())
     folder = save(model, tmp_path / "tiny")

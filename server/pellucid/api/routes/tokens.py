@@ -19,7 +19,7 @@ from pellucid.api.schema.llama import (
     TokenPiece,
 )
 from pellucid.api.server_state import state_of
-from pellucid.text.model_with_tokenizer import refuse_huge
+from pellucid.text.prompts import refuse_huge
 
 router = APIRouter(tags=["llama.cpp"], route_class=JsonRoute)
 

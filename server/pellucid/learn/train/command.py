@@ -63,8 +63,8 @@ def train(
     device = _device(preset)
     kind = tokenizer or PRESETS[preset].tokenizer
     tokenizers.check(kind, vocabulary)
-    with Steps() as steps:
-        corpus = gather(paths, without=out, progress=steps)
+    with Steps() as progress:
+        corpus = gather(paths, without=out, progress=progress)
     parts = split(corpus)
     with opened(out, _asked(preset, kind, vocabulary, max_minutes, steps, seed, digest(parts))) as run:
         results = read_results(run.folder / RESULTS)
