@@ -81,7 +81,8 @@ async def test_an_engine_with_other_weights_after_a_restart(engine: LocalEngine,
         assert [one.takes_part for one in fleet.replicas.values()] == [True, False]
         assert "Its logprobs of tiny differ" in str(fleet.replicas[urls[1]].problem)
         replicas[0].engine = other
-        await members.update()
+        for _ in range(5):  # the checks of two engines end in any order, and the later one may be needed
+            await members.update()
         assert [one.takes_part for one in fleet.replicas.values()] == [True, True]
         assert check.revision(TINY) != revision
         await members.close()
@@ -154,7 +155,7 @@ def test_files_of_engines(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         read_engines(file)
     file.write_text("#" * 100_000)
-    with pytest.raises(ConfigError, match=r"has 100 kB, but at most 65\.5 kB are read"):
+    with pytest.raises(ConfigError, match="has 100,000 bytes, but at most 65,536 are read"):
         read_engines(file)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ConfigError, match="is a pipe, but only regular files are read"):
