@@ -69,7 +69,7 @@ export async function serveCode(folder, settings) {
 export async function writeSettings(folder, settings) {
   for (const owner of ["User", "Machine"]) {
     const data = path.join(folder, "data", owner);
-    const own = Object.entries(settings).filter(([name]) => name.startsWith("pellucid.") === (owner === "Machine"));
+    const own = Object.entries(settings).filter(([name]) => /^pellucid\.(command|server\.)/.test(name) === (owner === "Machine"));
     await mkdir(data, { recursive: true });
     await writeFile(path.join(data, "settings.json"), JSON.stringify(Object.fromEntries(own)));
   }
