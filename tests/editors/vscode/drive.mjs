@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, afterEach, before, test } from "node:test";
 import { isDeepStrictEqual, promisify } from "node:util";
-import { languageServers, ROOT, serve, serveCode, stop, writeSettings } from "./processes.mjs";
+import { languageServers, ROOT, serve, serveCode, serveDoubtful, stop, writeSettings } from "./processes.mjs";
 import { eventually, Workbench } from "./workbench.mjs";
 
 const SHOP = `def total(items):
@@ -80,7 +80,7 @@ before(async () => {
   folder = await mkdtemp(path.join(tmpdir(), "pellucid-vscode-"));
   file = path.join(folder, "project/stats.py");
   await mkdir(path.dirname(file));
-  for (const name of ["stats", "instruct", ...Object.keys(THEMES), "switch", "again"]) {
+  for (const name of ["stats", "instruct", ...Object.keys(THEMES), "switch", "again", "doubtful"]) {
     await writeFile(path.join(path.dirname(file), `${name}.py`), CODE);
   }
   for (const name of ["shop", "actions"]) {
@@ -128,6 +128,18 @@ async function saved(name = "stats") {
   await workbench.press("Control+s");
   await workbench.unsaved.waitFor({ state: "detached" });
   return readFile(path.join(path.dirname(file), `${name}.py`), "utf8");
+}
+
+/** Sets how sure the model has to be by the status bar's menu. */
+async function setLevel(level) {
+  await workbench.status.click();
+  await workbench.choice(level).waitFor();
+  await workbench.screenshot("menu-dark");
+  await workbench.choice(level).click();
+  await eventually(
+    async () => (await workbench.settings())["pellucid.completion.level"],
+    (set = "normal") => set === level.toLowerCase(), // the default is not written
+  );
 }
 
 /** A test that needs those before it to have passed. */
@@ -241,16 +253,8 @@ step("the status bar's tooltip names the model and its server", async () => {
 });
 
 step("the status bar's menu sets how sure the model has to be", async () => {
-  for (const level of ["Normal", "Eager"]) {
-    await workbench.status.click();
-    await workbench.choice(level).waitFor();
-    await workbench.screenshot("menu-dark");
-    await workbench.choice(level).click();
-    await eventually(
-      async () => (await workbench.settings())["pellucid.completion.level"],
-      (set = "normal") => set === level.toLowerCase(), // the default is not written
-    );
-  }
+  await setLevel("Normal");
+  await setLevel("Eager");
 });
 
 step("after a rename the next edit is marked; and one key goes there and makes it", async () => {
@@ -567,4 +571,27 @@ step("a language server that dies and cannot start again is reported, and Restar
   await workbench.clearNotes();
   await workbench.run("Pellucid: Restart");
   await startedInPlaceOf(dead);
+});
+
+step("Tab accepts the sure beginning of a suggestion, and once more its doubtful rest", async () => {
+  const savedIs = async (text) => {
+    await workbench.press("Control+s");
+    await eventually(
+      () => readFile(path.join(path.dirname(file), "doubtful.py"), "utf8"),
+      (found) => found === text,
+    );
+  };
+  await setLevel("Normal");
+  settings["pellucid.completion.level"] = "normal";
+  await writeSettings(folder, { ...settings, "pellucid.server.url": await serveDoubtful(folder) });
+  await workbench.edit("doubtful.py");
+  await workbench.page.keyboard.insertText("    ret");
+  await workbench.ghostIs("urn add(a).total + b");
+  await workbench.screenshot("doubtful-dark");
+  await workbench.press("Tab");
+  await workbench.ghostIs(".total + b");
+  await savedIs(`${CODE}    return add(a)`);
+  await workbench.ghostIs(".total + b");
+  await workbench.press("Tab");
+  await savedIs(`${CODE}    return add(a).total + b`);
 });
