@@ -302,7 +302,7 @@ step("in the other file the edit is marked, and the key makes it", async () => {
   await workbench.unsaved.waitFor();
   await eventually(
     () => workbench.atLineEnds(),
-    (text) => text.includes("amount_due"),
+    (text) => text.includes("amount_due(order"),
   );
   await workbench.press("Alt+n", "Alt+n");
   await eventually(
