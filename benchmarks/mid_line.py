@@ -171,6 +171,16 @@ def table(places: Sequence[Place], shown: Sequence[Suggestion | None]) -> str:
     return "\n".join(rows)
 
 
+def broken_lines(places: Sequence[Place], shown: Sequence[Suggestion | None]) -> str:
+    """Return the lines that accepting the sure part would break, with the cursor as ``|`` and the suggestion in braces."""
+    lines: list[str] = []
+    for place, one in zip(places, shown, strict=True):
+        if one is not None and one.sure.text and is_broken(place, one.sure.text):
+            before, after = place.text[: place.at].rpartition("\n")[2], place.text[place.end :].partition("\n")[0]
+            lines.append(f"    {place.file}: {before}|{{{one.sure.text}}}{after}")
+    return "\n".join(lines)
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("folder", type=Path)
@@ -184,7 +194,7 @@ def main() -> None:
         shown = asyncio.run(suggestions(assistant, assistant.name_of(None), places))
     finally:
         engine.close()
-    print(about(), table(places, shown), sep="\n\n")
+    print(about(), table(places, shown), broken_lines(places, shown), sep="\n\n")
 
 
 if __name__ == "__main__":
