@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Callable, Generator
@@ -66,6 +67,13 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, p
     """The same for a whole module."""
     report = yield
     return _forbid_skip(report, collector)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """Collect garbage after each module: a socket or file that a test did not close fails here, not in a module that comes later."""
+    if nextitem is None or nextitem.path != item.path:
+        gc.collect()
 
 
 def _forbid_skip(report: Report, node: pytest.Item | pytest.Collector) -> Report:

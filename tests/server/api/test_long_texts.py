@@ -110,13 +110,13 @@ def test_an_infill_is_trimmed(server: LiveServer, tokenized: list[int]) -> None:
 def test_tokens_of_a_long_text(server: LiveServer) -> None:
     """A text of the largest size is split, with and without pieces, and its ids make the same text."""
     text = "a日" * (MAX_TEXT_CHARACTERS // 8)
-    http = httpx.Client(base_url=server.url, timeout=120, trust_env=False)
-    ids = http.post("/tokenize", json={"content": text}).json()["tokens"]
-    assert ids == list(text.encode())
-    pieces = http.post("/tokenize", json={"content": text[:1000], "with_pieces": True}).json()["tokens"]
-    assert pieces[:2] == [{"id": 97, "piece": "a"}, {"id": 0xE6, "piece": [0xE6]}]
-    assert [piece["id"] for piece in pieces] == ids[: len(pieces)]
-    assert http.post("/detokenize", json={"tokens": ids[:100_000]}).json()["content"] == text.encode()[:100_000].decode()
+    with httpx.Client(base_url=server.url, timeout=120, trust_env=False) as http:
+        ids = http.post("/tokenize", json={"content": text}).json()["tokens"]
+        assert ids == list(text.encode())
+        pieces = http.post("/tokenize", json={"content": text[:1000], "with_pieces": True}).json()["tokens"]
+        assert pieces[:2] == [{"id": 97, "piece": "a"}, {"id": 0xE6, "piece": [0xE6]}]
+        assert [piece["id"] for piece in pieces] == ids[: len(pieces)]
+        assert http.post("/detokenize", json={"tokens": ids[:100_000]}).json()["content"] == text.encode()[:100_000].decode()
 
 
 @pytest.fixture
