@@ -1,4 +1,4 @@
-"""Write the reference pages settings.md, cli.md and http-api.md from the code; ``tests/docs/test_generated.py`` compares them with it."""
+"""Make the reference pages from the code. Run as a script, write settings.md. MkDocs makes the others."""
 
 from __future__ import annotations
 
@@ -127,11 +127,6 @@ STREAMS = {"text/event-stream": "events", "application/x-ndjson": "lines"}
 
 PLACEHOLDERS = {int: "INTEGER", float: "NUMBER", Path: "PATH", str: "TEXT", SecretStr: "TEXT"}
 """What the help shows for values of these types."""
-
-
-def pages() -> dict[str, str]:
-    """Return the text of each generated page by its file name."""
-    return {"settings.md": settings_page(), "cli.md": cli_page(), "http-api.md": http_page()}
 
 
 def settings_page() -> str:
@@ -358,6 +353,8 @@ def _bounds(schema: Mapping[str, Any]) -> str:
     return f", {least:g} to {most:g}"
 
 
+MADE_WITH_THE_SITE = {"cli.md": cli_page, "http-api.md": http_page}
+"""Pages that are too long to be kept beside the code."""
+
 if __name__ == "__main__":
-    for name, text in pages().items():
-        (FOLDER / name).write_text(text, encoding="utf-8")
+    (FOLDER / "settings.md").write_text(settings_page(), encoding="utf-8")

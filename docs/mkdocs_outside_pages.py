@@ -1,4 +1,4 @@
-"""A hook of MkDocs: files outside docs/ that are pages of the site as well, and the links between them and docs/."""
+"""A hook of MkDocs: pages of the site that are not in docs/. Some are files elsewhere in the repository, some are made from the code."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
+
+from generate import MADE_WITH_THE_SITE
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,9 +29,11 @@ LINK = re.compile(r"(?<=\]\()([^)#:\s]+\.md)")
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the files outside docs/ to the site."""
+    """Add the pages that are not in docs/ to the site."""
     for source, page in OUTSIDE.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
+    for page, make in MADE_WITH_THE_SITE.items():
+        files.append(File.generated(config, page, content=make()))
     return files
 
 
