@@ -45,7 +45,7 @@ async def _serve_stdio(server: Pellucid) -> int:
 
     with ThreadPoolExecutor(1) as thread:
         server.protocol.set_writer(StdoutWriter(sys.stdout.buffer))
-        return await _serve(server, StdinAsyncReader(sys.stdin.buffer, thread))
+        return await serve(server, StdinAsyncReader(sys.stdin.buffer, thread))
 
 
 async def _serve_one(server: Pellucid, port: int) -> int:
@@ -63,12 +63,12 @@ async def _serve_one(server: Pellucid, port: int) -> int:
     listener.close()
     server.protocol.set_writer(writer)
     try:
-        return await _serve(server, reader)
+        return await serve(server, reader)
     finally:
         writer.close()
 
 
-async def _serve(server: Pellucid, reader: Any) -> int:
+async def serve(server: Pellucid, reader: Any) -> int:
     """Answer messages until the editor exits or the connection breaks. Return the exit code: 1 after ``exit`` without ``shutdown``."""
     from pygls.io_ import run_async
 

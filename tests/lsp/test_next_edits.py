@@ -17,7 +17,7 @@ from pellucid.models.calibrations import NOT_OWN
 from pellucid_lsp.editor_settings import EditorSettings
 from pellucid_lsp.session import EditorSession
 from support.editors import lsp_client
-from support.editors.lsp_client import COMMAND, INLINE, Connect, Editor
+from support.editors.lsp_client import INLINE, Connect, Editor
 from support.servers.http_servers import TINY, LiveServer, ScriptedAssistant, spoken
 
 URI = "file:///project/a.py"
@@ -29,13 +29,13 @@ Start = Callable[..., Awaitable[Editor]]
 
 
 @pytest.fixture
-async def start(model_server: LiveServer, tmp_path: Path) -> AsyncIterator[Start]:
+async def start(model_server: LiveServer, editor_homes: None) -> AsyncIterator[Start]:
     """Start an editor whose plugin speaks the Copilot language server's protocol."""
     started: list[Editor] = []
 
     async def start() -> Editor:
         own = {"server": {"url": model_server.url, "start": False}, "completion": {"ahead": False}}
-        editor = await lsp_client.start(lsp_client.homes(tmp_path), {"pellucid": own}, command=(*COMMAND, "--as", "copilot"))
+        editor = await lsp_client.start_here({"pellucid": own}, copilot=True)
         started.append(editor)
         return editor
 

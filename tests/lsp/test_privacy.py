@@ -11,7 +11,7 @@ from pytest_lsp import client_capabilities
 
 from support.editors import lsp_client
 from support.editors.lsp_client import Connect
-from support.servers.http_servers import LiveServer, ScriptedAssistant
+from support.servers.http_servers import ScriptedAssistant
 
 URI = "file:///project/a.py"
 
@@ -54,13 +54,12 @@ async def test_ignored_in_a_folder_that_came_later(connect: Connect, assistant: 
     assert "gitignore" in (await editor.request("pellucid/explain", {})).reason
 
 
-@pytest.mark.process
-async def test_settings_come_before_anything_is_sent(model_server: LiveServer, assistant: ScriptedAssistant, tmp_path: Path) -> None:
+async def test_settings_come_before_anything_is_sent(editor_homes: None) -> None:
     """A client's own settings apply to the first document: if they switch suggestions off, no server is contacted."""
     capabilities = client_capabilities("visual-studio-code")
     client = {"pellucid": {"enabled": False}}
     settings = {"server": {"url": "http://127.0.0.1:9", "start": False}}
-    editor = await lsp_client.start(lsp_client.homes(tmp_path), settings, capabilities=capabilities, configuration=client)
+    editor = await lsp_client.start_here(settings, capabilities=capabilities, configuration=client)
     editor.open(URI, TEXT)
 
     assert await editor.texts(URI, *AT) == []

@@ -6,7 +6,6 @@ import asyncio
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -168,10 +167,10 @@ def keys(chance: random.Random) -> Iterator[str]:
         yield "jump"
 
 
-async def test_typing(served_model: str, tmp_path: Path) -> None:
+async def test_typing(served_model: str, editor_homes: None) -> None:
     """Each suggestion fits the text of its request, and none arrives after a newer one."""
     settings = {"server": {"url": served_model, "start": False}, "completion": {"level": "eager"}}
-    editor = await lsp_client.start(lsp_client.homes(tmp_path), settings)
+    editor = await lsp_client.start_here(settings)
     editor.open(URI, START)
     chance = random.Random(SEED)
     session = Session(editor, Document(START, START.index("    result = 0") + len("    result = 0")), chance)

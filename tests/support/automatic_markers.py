@@ -15,7 +15,6 @@ import pytest
 FIXTURES = {
     "browser_page": "browser",
     "built": "process",  # compiles the native kernels
-    "connect": "process",
     "page_server": "process",
     "served_model": "process",
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcException, JsonRpcMethodNotFound
 
 from support.editors import lsp_client
-from support.editors.lsp_client import COMMAND, Editor, until
+from support.editors.lsp_client import Editor, until
 from support.servers.http_servers import TINY, LiveServer, ScriptedAssistant, spoken
 
 URI = "file:///project/a.py"
@@ -21,15 +20,14 @@ Start = Callable[..., Awaitable[Editor]]
 
 
 @pytest.fixture
-async def start(model_server: LiveServer, assistant: ScriptedAssistant, tmp_path: Path) -> AsyncIterator[Start]:
+async def start(model_server: LiveServer, assistant: ScriptedAssistant, editor_homes: None) -> AsyncIterator[Start]:
     """Start an editor whose plugin speaks the protocol, without settings of ours in ``initialize``."""
     started: list[Editor] = []
     assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(["urn", " a", "\n", "x"])]
 
     async def start(client: str | None = None) -> Editor:
         options = {"editorInfo": {"name": "Neovim", "version": "0.11"}, "editorPluginInfo": {"name": "copilot.lua", "version": "1.0"}}
-        command = (*COMMAND, "--as", "copilot")
-        editor = await lsp_client.start(lsp_client.homes(tmp_path), options, command=command, client=client)
+        editor = await lsp_client.start_here(options, copilot=True, client=client)
         started.append(editor)
         change(editor, pellucid={"server": {"url": model_server.url, "start": False}, "completion": {"ahead": False}})
         return editor

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from lsprotocol import types
 from pygls.exceptions import JsonRpcRequestCancelled
 
 from support.editors import lsp_client
-from support.editors.lsp_client import COMMAND, Editor, id_of, until
+from support.editors.lsp_client import Editor, id_of, until
 from support.servers.http_servers import LiveServer, ScriptedAssistant, spoken
 
 URI = "file:///project/a.py"
@@ -26,7 +25,7 @@ Start = Callable[..., Awaitable[Editor]]
 
 
 @pytest.fixture
-async def start(model_server: LiveServer, assistant: ScriptedAssistant, tmp_path: Path) -> AsyncIterator[Start]:
+async def start(model_server: LiveServer, assistant: ScriptedAssistant, editor_homes: None) -> AsyncIterator[Start]:
     """Start an editor whose plugin speaks the protocol. ``client`` is the name in ``clientInfo``."""
     started: list[Editor] = []
     assistant.script = [spoken(text, 4 + index, 7 + 2 * index) for index, text in enumerate(SUM)]
@@ -34,8 +33,7 @@ async def start(model_server: LiveServer, assistant: ScriptedAssistant, tmp_path
     async def start(client: str | None = None, **given: Any) -> Editor:
         own = {"server": {"url": model_server.url, "start": False}, "completion": {"ahead": False}}
         options = {**EDITOR, "networkProxy": {"host": "127.0.0.1"}, "pellucid": own}
-        command = (*COMMAND, "--as", "copilot", "--stdio")
-        editor = await lsp_client.start(lsp_client.homes(tmp_path), options, command=command, client=client, **given)
+        editor = await lsp_client.start_here(options, copilot=True, client=client, **given)
         started.append(editor)
         return editor
 

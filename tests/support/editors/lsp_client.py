@@ -1,17 +1,24 @@
-"""An editor: a client of a real language server process."""
+"""An editor: a client of a real language server, in this process or in a process of its own."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 from lsprotocol import types
-from pytest_lsp import ClientServerConfig, LanguageClient
+from pygls.io_ import run_async
+from pytest_lsp import ClientServerConfig, LanguageClient, make_test_lsp_client
+
+from pellucid_lsp import standard_methods
+from pellucid_lsp.copilot import copilot_methods
+from pellucid_lsp.run_language_server import serve
 
 COMMAND = (sys.executable, "-m", "pellucid", "lsp")
 INLINE = types.TextDocumentClientCapabilities(inline_completion=types.InlineCompletionClientCapabilities())
@@ -112,22 +119,50 @@ Connect = Callable[..., Awaitable[Editor]]
 """Starts an editor, as the fixture ``connect`` does."""
 
 
-async def start(
-    environment: Mapping[str, str],
+async def start(environment: Mapping[str, str], options: Mapping[str, Any], *, command: Sequence[str] = COMMAND, **given: Any) -> Editor:
+    """Return an editor whose language server runs in a process of its own. ``given`` is as for ``start_here``."""
+    connection = await ClientServerConfig([*command], server_env={**os.environ, **environment}).start()
+    assert isinstance(connection, LanguageClient)
+    return await _initialized(connection, options, **given)
+
+
+async def start_here(options: Mapping[str, Any], *, copilot: bool = False, **given: Any) -> Editor:
+    """Return an editor whose language server runs in this process, and takes its folders from this process's environment.
+
+    With ``copilot`` the server speaks the protocol of the Copilot language server. ``given``: ``folder``, ``capabilities``, ``client``
+    (the editor's name), and ``configuration``, which answers requests for settings.
+    """
+    near, far = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=far)
+    server = copilot_methods.create() if copilot else standard_methods.create()
+    server.protocol.set_writer(writer)
+    connection = make_test_lsp_client()
+    replies, requests = await asyncio.open_connection(sock=near)
+    connection.protocol.set_writer(requests)
+
+    async def serving() -> None:
+        assert await serve(server, reader) == 0
+        writer.close()
+        await writer.wait_closed()
+
+    async def receiving() -> None:
+        await run_async(threading.Event(), replies, connection.protocol, error_handler=connection.report_server_error)
+        requests.close()
+        await requests.wait_closed()
+
+    connection._async_tasks += [asyncio.create_task(serving()), asyncio.create_task(receiving())]
+    return await _initialized(connection, options, **given)
+
+
+async def _initialized(
+    connection: LanguageClient,
     options: Mapping[str, Any],
     *,
     folder: Path | None = None,
     capabilities: types.ClientCapabilities | None = None,
-    command: Sequence[str] = COMMAND,
     configuration: Mapping[str, Any] | None = None,
     client: str | None = None,
 ) -> Editor:
-    """Return an editor whose language server has answered ``initialize``. ``configuration`` answers requests for settings.
-
-    ``client`` is the editor's name.
-    """
-    connection = await ClientServerConfig([*command], server_env={**os.environ, **environment}).start()
-    assert isinstance(connection, LanguageClient)
     if configuration is not None:
         connection.set_configuration(dict(configuration))
     statuses: list[Any] = []

@@ -27,7 +27,14 @@ def model_server(assistant: ScriptedAssistant) -> Iterator[LiveServer]:
 
 
 @pytest.fixture
-async def connect(model_server: LiveServer, tmp_path: Path) -> AsyncIterator[Connect]:
+def editor_homes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give language servers in this process folders of the test's own for settings, state and logs."""
+    for name, value in lsp_client.homes(tmp_path).items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+async def connect(model_server: LiveServer, editor_homes: None) -> AsyncIterator[Connect]:
     """Start an editor; settings are given as keywords, those of ``completion`` without their section's name."""
     started: list[Editor] = []
 
@@ -45,7 +52,7 @@ async def connect(model_server: LiveServer, tmp_path: Path) -> AsyncIterator[Con
             "completion": {"ahead": False} | completion,
             **(options or {}),
         }
-        editor = await lsp_client.start(lsp_client.homes(tmp_path), settings, folder=folder, capabilities=capabilities, client=client)
+        editor = await lsp_client.start_here(settings, folder=folder, capabilities=capabilities, client=client)
         started.append(editor)
         return editor
 
