@@ -69,6 +69,12 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, p
     return _forbid_skip(report, collector)
 
 
+def pytest_collection_finish() -> None:
+    """Take what was imported out of garbage collection: looking through it takes a second."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """Collect garbage after each module: a socket or file that a test did not close fails here, not in a module that comes later."""

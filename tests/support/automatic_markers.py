@@ -23,7 +23,7 @@ FIXTURES = {
 HELPERS = {"fleet_servers": "server", "http_servers": "server", "neovim": "editor", "small_page_server": "server", "tmux": "editor"}
 """Modules of helpers, and the marker of the tests whose module imports from them."""
 
-KINDS = frozenset({"browser", "editor", "gpu", "model", "process", "server", "slow"})
+KINDS = frozenset({"browser", "editor", "gpu", "model", "process", "slow"})
 """Markers of the tests that are not fast."""
 
 MODEL_TIMEOUT = 900
