@@ -9,11 +9,14 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from cattrs import Converter
 from lsprotocol import types
 from pygls.io_ import run_async
+from pygls.protocol import default_converter
 from pytest_lsp import ClientServerConfig, LanguageClient, make_test_lsp_client
 
 from pellucid_lsp import standard_methods
@@ -126,6 +129,12 @@ async def start(environment: Mapping[str, str], options: Mapping[str, Any], *, c
     return await _initialized(connection, options, **given)
 
 
+@cache
+def converter() -> Converter:
+    """Return a converter for all editors of this process: each compiles code for every type of the protocol that it meets."""
+    return default_converter()
+
+
 async def start_here(options: Mapping[str, Any], *, copilot: bool = False, **given: Any) -> Editor:
     """Return an editor whose language server runs in this process, and takes its folders from this process's environment.
 
@@ -137,6 +146,7 @@ async def start_here(options: Mapping[str, Any], *, copilot: bool = False, **giv
     server = copilot_methods.create() if copilot else standard_methods.create()
     server.protocol.set_writer(writer)
     connection = make_test_lsp_client()
+    server.protocol._converter = connection.protocol._converter = converter()
     replies, requests = await asyncio.open_connection(sock=near)
     connection.protocol.set_writer(requests)
 

@@ -37,6 +37,7 @@ from support.fleet.over_fleet import StandInFleet
 from support.models.loaded_models import loaded_model
 from support.models.tiny_adapters import random_adapter, write_adapter
 from support.models.tiny_models import tiny_llama, to_decoder
+from support.servers.prompt_server import PromptServer
 
 T = TypeVar("T")
 
@@ -229,7 +230,7 @@ class LiveServer:
         self.server.should_exit = True
 
 
-class _Server(uvicorn.Server):
+class _Server(PromptServer):
     def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
         super().__init__(config)
         self._state = state

@@ -43,6 +43,7 @@ def length_by(calibration: Calibration, record: SuggestionRecord) -> int:
     return record.parts[row].length if row >= 0 else 0
 
 
+@pytest.mark.slow
 def test_as_the_language_server() -> None:
     """The built-in calibration lets the same part of a replay's record through as the language server shows."""
     corpus = gather([SOURCES], suffixes=(".py",))
