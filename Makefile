@@ -1,5 +1,6 @@
 # make run           set everything up and serve the default model on 127.0.0.1:8437
 # make test          the same for the tests
+# make trials        the long trials with their whole counts: kills, damaged files, random interleavings, checked kernels
 # make check         lint, types and the fast tests
 # make lint          formatting, lint and types
 # make lint-js       lint and types of the page's scripts (needs Node 20)
@@ -37,7 +38,10 @@ ON_RAY := tests/with_vllm/test_ray_serve.py
 OVER_FLEET := tests/server/api tests/server/client tests/lsp/test_typing_session.py $(addprefix tests/webui/page/test_page_, \
 	chat.py infill.py inspection.py numbers.py)
 
-.PHONY: run test check lint lint-js coverage bench docs vsix test-vscode test-fleet constraints clean
+# The tests whose counts tests/support/trial_counts.py holds.
+TRIALS_IN = $(shell grep -rl 'support.trial_counts' tests --include='test_*.py')
+
+.PHONY: run test trials check lint lint-js coverage bench docs vsix test-vscode test-fleet constraints clean
 
 run: $(VENV)/installed
 	@$(BIN)/pellucid serve $(ARGS)
@@ -45,6 +49,10 @@ run: $(VENV)/installed
 test: $(VENV)/installed-dev
 	$(BIN)/pellucid models pull $(MODELS)
 	$(ALL) $(ARGS)
+
+trials: export TRIALS = 1
+trials: $(VENV)/installed-dev
+	$(ALL) $(TRIALS_IN) $(ARGS)
 
 check: lint
 	$(FAST) $(ARGS)

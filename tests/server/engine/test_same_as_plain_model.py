@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -20,10 +19,11 @@ from pellucid.tokens import Priority, SamplingParams, Terms
 from support.models.tiny_adapters import merged_into, random_adapter
 from support.models.tiny_models import VOCAB_SIZE, random_ids, tiny_llama, tiny_mistral, tiny_qwen2, tiny_qwen3, to_decoder
 from support.models.worker_driver import WorkerDriver, assert_lawful
+from support.trial_counts import trial_count
 
 pytestmark = pytest.mark.slow
 
-INTERLEAVINGS = int(os.environ.get("LAW_EXAMPLES", "150"))
+INTERLEAVINGS = trial_count(150)
 
 REFERENCES = {"llama": tiny_llama(), "qwen2": tiny_qwen2(), "qwen3": tiny_qwen3(), "mistral": tiny_mistral()}
 MODELS: dict[str, Model] = {name: to_decoder(model) for name, model in REFERENCES.items()}

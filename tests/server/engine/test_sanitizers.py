@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from support.required_programs import require_program
+from support.trial_counts import IS_TRIAL
 
 pytestmark = pytest.mark.process
 
 HERE = Path(__file__).parent
-TESTS = ("test_kernel_shapes.py", "test_kernels.py", "test_native_adapters.py")
+TESTS = ("test_kernel_shapes.py", *(("test_kernels.py", "test_native_adapters.py") if IS_TRIAL else ()))
 REPEATED_WORK = "company_changes or the_base_is_unchanged or merged_weights or libraries_are_kept or chunks_change"
 """Tests that let the same kernels do the same work in another order or company. With checks they would take most of the time."""
 

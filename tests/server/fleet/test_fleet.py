@@ -36,6 +36,7 @@ from support.fleet.stand_in_replica import Fault, StandInReplica
 from support.models.model_files import byte_level_bpe, write_folder
 from support.models.tiny_models import tiny_llama, to_decoder
 from support.servers.http_servers import TINY, byte_tokenizer
+from support.trial_counts import trial_count
 
 VOCAB = 320
 PROMPT = list(b"def add(a, b):\n    return a + ")
@@ -236,7 +237,7 @@ FAULTS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=trial_count(80), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(faults=FAULTS, chunk=st.integers(1, 4), name=st.sampled_from(["greedy", "biased", "a stop id", "read and continued"]))
 async def test_any_cut_gives_the_ids_of_no_cut(engine: LocalEngine, faults: list[Fault], chunk: int, name: str) -> None:
     """Replicas that break off anywhere, in whatever way, change nothing of an answer but its usage."""

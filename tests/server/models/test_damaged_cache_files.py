@@ -27,6 +27,7 @@ from support.models.computed_prompt_tokens import answer
 from support.models.model_files import byte_level_bpe, logprobs, write_gguf
 from support.models.safetensors_damage import mutations
 from support.models.tiny_models import random_ids, tiny_llama
+from support.trial_counts import trial_count
 
 VOCAB = 320
 SMOL = "smollm2-135m-instruct"
@@ -54,14 +55,14 @@ def packed_file(store: Store) -> Path:
 
 
 @pytest.mark.slow
-def test_500_damaged_packed_files(model: Path, store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    """Each of 500 damaged packed files is refused in one sentence and packed again; the model is the undamaged one, bit by bit."""
+def test_damaged_packed_files(model: Path, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """Each of many damaged packed files is refused in one sentence and packed again; the model is the undamaged one, bit by bit."""
     ids = random_ids(20)
     expected = logprobs(start(model, store).model, ids)
     path = packed_file(store)
     whole = path.read_bytes()
     data = whole[-(len(whole) // 2) :]  # the header's entries come in any order
-    for what, damaged in mutations(whole, 500, seed=13):
+    for what, damaged in mutations(whole, trial_count(500), seed=13):
         path.write_bytes(damaged)
         caplog.clear()
         loaded = start(model, store)

@@ -23,6 +23,7 @@ from pellucid.learn.train.plan import PRESETS
 from support.learn import killed_training
 from support.learn.tiny_preset import TINY
 from support.learn.training_texts import text_file
+from support.trial_counts import trial_count
 
 pytestmark = pytest.mark.slow
 
@@ -117,7 +118,7 @@ def test_killed_and_resumed(tmp_path: Path, run: Run, killed_at: int) -> None:
 
 @pytest.mark.process
 def test_killed_at_any_step(tmp_path: Path, run: Run) -> None:
-    """After ten kills at seeded steps, five in each of two runs, the same command gives the weights of an undisturbed run."""
+    """After kills at seeded steps of two runs, the same command gives the weights of an undisturbed run."""
     dice, steps = random.Random(13), TINY.steps
     assert steps is not None
     text = text_file(tmp_path)
@@ -127,7 +128,7 @@ def test_killed_at_any_step(tmp_path: Path, run: Run) -> None:
 
     assert run(*arguments("whole"))[0] == 0
     whole = load_file(tmp_path / "whole" / "gpt" / "model.safetensors")
-    kills = {name: sorted(dice.sample(range(1, steps + 1), 5)) for name in ("first", "second")}
+    kills = {name: sorted(dice.sample(range(1, steps + 1), trial_count(5))) for name in ("first", "second")}
 
     def kill(name: str) -> None:
         for step in kills[name]:

@@ -16,10 +16,11 @@ import pytest
 
 from pellucid_webui.conversations.storage.store import ConversationStore
 from support.page import killed_conversation_writes
+from support.trial_counts import trial_count
 
 pytestmark = pytest.mark.process
 
-KILLS = 20
+KILLS = trial_count(20)
 SEED = 13
 LONGEST = 60
 """Most writes of a process before it is killed."""
