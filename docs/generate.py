@@ -354,7 +354,7 @@ def _bounds(schema: Mapping[str, Any]) -> str:
 
 
 MADE_WITH_THE_SITE = {"cli.md": cli_page, "http-api.md": http_page}
-"""Pages that are too long to be kept beside the code."""
+"""Pages that are too long for the repository."""
 
 if __name__ == "__main__":
     (FOLDER / "settings.md").write_text(settings_page(), encoding="utf-8")

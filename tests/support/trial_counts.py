@@ -1,4 +1,4 @@
-"""How often a long trial tries: a tenth of the whole count in `make test`, the whole count in `make trials`."""
+"""Counts of long trials: a tenth of the whole in `make test`, the whole in `make trials`."""
 
 from __future__ import annotations
 

@@ -132,7 +132,8 @@ async def start(environment: Mapping[str, str], options: Mapping[str, Any], *, c
 @cache
 def converter() -> Converter:
     """Return a converter for all editors of this process: each compiles code for every type of the protocol that it meets."""
-    return default_converter()
+    found: Converter = default_converter()  # type: ignore[no-untyped-call]  # of pygls
+    return found
 
 
 async def start_here(options: Mapping[str, Any], *, copilot: bool = False, **given: Any) -> Editor:
