@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, afterEach, before, test } from "node:test";
 import { isDeepStrictEqual, promisify } from "node:util";
-import { languageServers, ROOT, serve, serveCode, serveDoubtful, stop, writeSettings } from "./processes.mjs";
+import { languageServers, ROOT, serve, serveCode, stop, writeSettings } from "./processes.mjs";
 import { eventually, Workbench } from "./workbench.mjs";
 
 const SHOP = `def total(items):
@@ -80,7 +80,7 @@ before(async () => {
   folder = await mkdtemp(path.join(tmpdir(), "pellucid-vscode-"));
   file = path.join(folder, "project/stats.py");
   await mkdir(path.dirname(file));
-  for (const name of ["stats", "instruct", ...Object.keys(THEMES), "switch", "again", "doubtful"]) {
+  for (const name of ["stats", "instruct", ...Object.keys(THEMES), "switch", "again"]) {
     await writeFile(path.join(path.dirname(file), `${name}.py`), CODE);
   }
   for (const name of ["shop", "actions"]) {
@@ -571,27 +571,4 @@ step("a language server that dies and cannot start again is reported, and Restar
   await workbench.clearNotes();
   await workbench.run("Pellucid: Restart");
   await startedInPlaceOf(dead);
-});
-
-step("Tab accepts the sure beginning of a suggestion, and once more its doubtful rest", async () => {
-  const savedIs = async (text) => {
-    await workbench.press("Control+s");
-    await eventually(
-      () => readFile(path.join(path.dirname(file), "doubtful.py"), "utf8"),
-      (found) => found === text,
-    );
-  };
-  await setLevel("Normal");
-  settings["pellucid.completion.level"] = "normal";
-  await writeSettings(folder, { ...settings, "pellucid.server.url": await serveDoubtful(folder) });
-  await workbench.edit("doubtful.py");
-  await workbench.page.keyboard.insertText("    ret");
-  await workbench.ghostIs("urn add(a).total + b");
-  await workbench.screenshot("doubtful-dark");
-  await workbench.press("Tab");
-  await workbench.ghostIs(".total + b");
-  await savedIs(`${CODE}    return add(a)`);
-  await workbench.ghostIs(".total + b");
-  await workbench.press("Tab");
-  await savedIs(`${CODE}    return add(a).total + b`);
 });

@@ -31,15 +31,6 @@ export async function serve(folder) {
   return url;
 }
 
-/** Starts a scripted model server, whose suggestion for `    ret` has a sure beginning and a doubtful rest; its address. */
-export async function serveDoubtful(folder) {
-  const script = path.join(ROOT, "tests/editors/vscode/doubtful_model_server.py");
-  const environment = { ...process.env, PYTHONPATH: path.join(ROOT, "tests") };
-  const child = start([path.join(ROOT, ".venv/bin/python"), script], environment, path.join(folder, "doubtful.log"));
-  const [line] = await once(child.stdout, "data");
-  return String(line).trim();
-}
-
 /** Starts VS Code on a folder, with a home of its own; its address. */
 export async function serveCode(folder, settings) {
   const home = path.join(folder, "home");

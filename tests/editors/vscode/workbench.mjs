@@ -84,15 +84,6 @@ export class Workbench {
     return JSON.parse((await readFile(this.settingsFile, "utf8")) || "{}");
   }
 
-  /** Waits for a ghost text of one line, which VS Code draws in pieces. */
-  async ghostIs(text) {
-    const pieces = this.page.locator("[class*=ghost-text-decoration]");
-    await eventually(
-      async () => (await pieces.allTextContents()).join("").replace(/\s/g, " "),
-      (drawn) => drawn === text,
-    );
-  }
-
   /** What is drawn at the end of the editor's lines that have a text. */
   atLineEnds(text = "") {
     const spans = this.page.locator(".view-line", { hasText: text }).locator("span");
