@@ -1,7 +1,7 @@
 """The markers that follow from what a test uses: its fixtures, and the helpers that its module imports.
 
-A test that starts a process or takes long in another way carries the marker ``process`` or ``slow`` itself. A test without any of
-these markers is ``fast``: ``make check`` runs it.
+A test that starts a process or takes long in another way carries the marker ``process`` or ``slow`` itself. A test without
+any marker of ``KINDS`` is ``fast``, and ``make check`` runs it: HTTP servers in the test's own process are fast, too.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Notices an engine that hangs: it gives no token to any of the requests that wait for one."""
+"""Notices an engine that hangs: no request that waits for a token gets a token."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ TICK_SECONDS = 1.0
 """Time between two looks at the requests that wait."""
 
 LEAST_SECONDS = 20.0
-"""Time without a token that is no sign of a hang: an engine computes a part of a long prompt of another front, or compiles a kernel."""
+"""Time without a token in which an engine may read a long prompt of another front, or compile a kernel."""
 
 GAP_FACTOR = 5
-"""How many times as long as the longest gap so far a gap must be: an engine that is slow by nature has shown it before."""
+"""Factor by which a hang exceeds the longest gap so far: a slow engine has had long gaps before."""
 
 READING_RATE = 100
-"""Prompt tokens that an engine reads in a second at the least. vLLM on two busy cores read 200 with a model of 135 million parameters."""
+"""Minimum of prompt tokens that an engine reads in a second. vLLM on two busy cores read 200, with 135 million parameters."""
 
 
 class HangError(Exception):
@@ -50,7 +50,7 @@ class HangDetector:
         return min(max(LEAST_SECONDS, GAP_FACTOR * self._longest, reading), self._most)
 
     async def wait(self, awaitable: Awaitable[T], reading: int) -> T:
-        """Return what is awaited from the engine, which may read ``reading`` tokens first. Raises HangError if the engine hangs."""
+        """Return the engine's reply. The engine may read ``reading`` tokens before. Raises HangError if the engine hangs."""
         timeout = asyncio.timeout(None)
         self._waits[timeout] = reading
         self.schedule()
@@ -66,13 +66,13 @@ class HangDetector:
                 self._silent = 0.0  # of a silence that a long prompt excused, nothing counts against the others
 
     def note_token(self) -> None:
-        """Note that a request got a token. A gap in which a prompt was read tells nothing of the gaps between tokens."""
+        """Note that a request got a token. A gap in which a prompt was read is no gap between tokens."""
         if not any(self._waits.values()):
             self._longest = max(self._longest, self._silent)
         self._silent = 0.0
 
     def tick(self) -> None:
-        """Count a tick without a token, and end all waits if these are too many."""
+        """Count a tick without a token, and end all waits after too many ticks."""
         self._timer = None
         if not self._waits:
             return

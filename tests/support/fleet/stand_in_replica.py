@@ -24,7 +24,7 @@ from pellucid.fleet.vllm_wire import ENTROPY_ID
 from pellucid.models.tokenizers.tokenizer import Tokenizer
 from pellucid.serving.listening_socket import listen
 from pellucid.tokens import MAX_ALTERNATIVES, Finish, FinishReason, Priority, SamplingParams, Terms
-from support.servers.prompt_server import PromptServer
+from support.servers.quick_shutdown_server import QuickShutdownServer
 
 MAX_LOGPROBS = 200
 
@@ -300,7 +300,7 @@ def refusal(status: int, message: str, kind: str = "BadRequestError") -> Respons
 def listening(replica: StandInReplica, port: int = 0) -> Iterator[str]:
     """Serve a replica in a thread, at a free port if none is given; yield its address."""
     listener = listen("127.0.0.1", port)
-    server = PromptServer(uvicorn.Config(replica.app, log_level="critical", timeout_graceful_shutdown=1))
+    server = QuickShutdownServer(uvicorn.Config(replica.app, log_level="critical", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, args=([listener],), name="stand-in-replica")
     thread.start()
     try:

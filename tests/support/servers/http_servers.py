@@ -37,7 +37,7 @@ from support.fleet.over_fleet import StandInFleet
 from support.models.loaded_models import loaded_model
 from support.models.tiny_adapters import random_adapter, write_adapter
 from support.models.tiny_models import tiny_llama, to_decoder
-from support.servers.prompt_server import PromptServer
+from support.servers.quick_shutdown_server import QuickShutdownServer
 
 T = TypeVar("T")
 
@@ -230,7 +230,7 @@ class LiveServer:
         self.server.should_exit = True
 
 
-class _Server(PromptServer):
+class _Server(QuickShutdownServer):
     def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
         super().__init__(config)
         self._state = state

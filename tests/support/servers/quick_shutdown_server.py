@@ -8,7 +8,7 @@ import socket
 import uvicorn
 
 
-class PromptServer(uvicorn.Server):
+class QuickShutdownServer(uvicorn.Server):
     """Shuts down at once, where uvicorn's own server takes two pauses of a tenth of a second."""
 
     async def main_loop(self) -> None:
